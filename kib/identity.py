@@ -1,0 +1,49 @@
+"""Digests: one canonical JSON, one hash, so that equal inputs have equal names on every machine."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["canonical", "digest", "digest_file", "digest_lines"]
+
+BLOCK = 1 << 20
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys, no spaces and no NaN; dataclasses as objects, paths as POSIX text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return value.as_posix()
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def digest_lines(lines: Iterable[str]) -> str:
+    """SHA-256 of many texts, each ended by its length, so that no two lists share a digest."""
+    total = hashlib.sha256()
+    for line in lines:
+        data = line.encode("utf-8", "surrogatepass")
+        total.update(data)
+        total.update(len(data).to_bytes(8, "big"))
+    return total.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            total.update(block)
+    return total.hexdigest()

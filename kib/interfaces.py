@@ -1,0 +1,201 @@
+"""What a plugin promises. Six entry-point groups, one protocol each (retrievers have two).
+
+A plugin is built as `cls(options)`; building it reads no file, touches no network and imports nothing heavy.
+Its module imports only the standard library, pydantic and kib at its top; heavy imports happen inside methods.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+from kib.records import Document, Hit, Passage, Query, Question, Text, Weights
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+    from lm_eval.api.task import ConfigurableTask
+
+__all__ = [
+    "GROUPS",
+    "Corpus",
+    "GoldRetriever",
+    "HarnessTask",
+    "InputPath",
+    "Local",
+    "Model",
+    "Options",
+    "Plugin",
+    "Reranker",
+    "Retriever",
+    "Task",
+    "Trainer",
+    "Writer",
+]
+
+GROUPS = ("models", "corpora", "retrievers", "tasks", "writers", "trainers")
+"""The kinds of plugin; the entry-point group of each is `kib.<kind>`, its tables in a spec are `[<kind>.<name>]`."""
+
+
+class Options(BaseModel):
+    """The keys under `[kind.name]` besides kib's own; every field has a description."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Local:
+    """Marks an option that changes no result (device, batch size, URL): it stays out of every identity.
+
+    Use: `device: Annotated[str, Local] = Field("cpu", description=...)`.
+    """
+
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    """Expand `${VAR}` and read a relative path from the folder of the spec file."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if not os.environ.get(name):
+            raise ValueError(f"the environment variable {name} is not set")
+        return os.environ[name]
+
+    expanded = Path(VARIABLE.sub(value, str(path))).expanduser()
+    folder: Path = (info.context or {}).get("folder", Path())
+    return expanded if expanded.is_absolute() else folder / expanded
+
+
+InputPath = Annotated[Path, Local, AfterValidator(_resolve)]
+"""A path option: relative to the spec file, `${VAR}` expanded. What it points at counts by `fingerprint`, not its name."""
+
+
+class Plugin(Protocol):
+    """What all plugins share."""
+
+    Options: ClassVar[type[Options]]
+    revision: ClassVar[int]
+    """Raise it when the same options and inputs give other output."""
+
+    def __init__(self, options: Any) -> None: ...
+
+    def fingerprint(self) -> str:
+        """Digest of what the options point at (file bytes, a hub commit), "" where they point at nothing.
+
+        Raises InputError if it is not there.
+        """
+        ...
+
+
+@runtime_checkable
+class Model(Plugin, Protocol):
+    """Something lm-eval can score, with its tokenizer."""
+
+    def tokens(self) -> Callable[[str], list[int]]:
+        """The tokenizer alone, special tokens included as the model reads them: for chunks, budgets and `kib check`."""
+        ...
+
+    def context_length(self) -> int | None:
+        """How many tokens the model reads at once, prompt and answer together; None where it cannot be known."""
+        ...
+
+    def weights(self) -> Weights | None:
+        """A transformers folder to train from; None: this model cannot be trained."""
+        ...
+
+    def load(self, weights: Weights | None = None) -> "LM":
+        """The model ready to score, on a trainer's weights where given."""
+        ...
+
+
+@runtime_checkable
+class Corpus(Plugin, Protocol):
+    """Documents that hold the knowledge."""
+
+    def documents(self) -> Iterator[Document]:
+        """Each document once, in a fixed order, ids unique."""
+        ...
+
+
+@runtime_checkable
+class Task(Plugin, Protocol):
+    """Questions with options."""
+
+    def questions(self, split: str) -> Iterator[Question]:
+        """Questions of "test", "validation" or "examples" in a fixed order; nothing where there is no such split."""
+        ...
+
+
+@runtime_checkable
+class HarnessTask(Plugin, Protocol):
+    """A task that brings its own prompt, few-shot examples and metric: an lm-eval task (the core's `lm-eval`)."""
+
+    def harness_task(self) -> "ConfigurableTask":
+        """The lm-eval task, freshly built, with its data loaded."""
+        ...
+
+    def metric(self) -> str | None:
+        """The metric to take as a question's 0/1 score; None: the task's own default."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Plugin, Protocol):
+    """Finds passages for queries."""
+
+    def build(self, passages: Iterable[Passage], folder: Path) -> None:
+        """Write an index into `folder`, which may hold an interrupted build of the same identity."""
+        ...
+
+    def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
+        """At most `k` hits a query, best first, ties by passage id; a query's hits do not depend on the others."""
+        ...
+
+
+@runtime_checkable
+class GoldRetriever(Plugin, Protocol):
+    """The core's `oracle` and `random`: they see which passages are gold, and need no index."""
+
+    needs_gold: ClassVar[bool]
+
+    def fixed_k(self) -> int | None:
+        """The number of passages where a method gives no `top_k`; None: `top_k` is needed."""
+        ...
+
+    def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
+        """At most `k` hits for a question id, from the ids of its gold passages and of all passages."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Plugin, Protocol):
+    """Reorders or fuses the frozen hits of other retrievers, those named by the option `of`."""
+
+    def rerank(
+        self, query: Query, hits: Mapping[str, Sequence[Hit]], passages: Mapping[str, Passage], k: int
+    ) -> list[Hit]:
+        """At most `k` hits, best first, from the hits of each retriever in `of` by its name in the spec."""
+        ...
+
+
+@runtime_checkable
+class Writer(Plugin, Protocol):
+    """Makes new text from passages."""
+
+    def write(self, passages: Sequence[Passage], count: int, seed: int) -> Iterator[Text]:
+        """`count` texts a passage, each naming its passage and kind ("paraphrase" or "pair")."""
+        ...
+
+
+@runtime_checkable
+class Trainer(Plugin, Protocol):
+    """Puts text into a model's weights."""
+
+    def train(
+        self, start: Weights, text: Sequence[Text], folder: Path, seed: int, log: Callable[[Mapping[str, Any]], None]
+    ) -> Weights:
+        """Safetensors in `folder`, which may hold a checkpoint of the same identity; `log` takes one record a step."""
+        ...

@@ -1,0 +1,81 @@
+"""Head, passages and asked question become a prompt; whole passages are dropped where the tokens run out.
+
+The default template and the wording of a question are frozen: models are trained on this text.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Literal
+
+from kib.errors import InputError
+from kib.records import Asked, Passage, Prompt
+
+__all__ = ["DEFAULT_TEMPLATE", "LETTERS", "ask_question", "build_prompt", "render_passages"]
+
+DEFAULT_TEMPLATE = (
+    "Context:\n"
+    "{% for passage in passages %}"
+    "{% if passage.title %}{{ passage.title }}\n{% endif %}"
+    "{{ passage.text }}\n\n"
+    "{% endfor %}"
+)
+"""Stands between the few-shot block and the asked question, where there are passages; jinja, with `passages`."""
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+Order = Literal["best-first", "best-last"]
+
+
+def ask_question(question: str, options: Sequence[str], letters: bool) -> str:
+    """The wording of a question of the user's own: `Question: …`, options as `A. …` lines where letters are scored."""
+    lines = [f"Question: {question}"]
+    if letters:
+        lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    return "\n".join([*lines, "Answer:"])
+
+
+@cache
+def _template(source: str) -> Callable[..., str]:
+    from jinja2 import StrictUndefined, TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    try:
+        return environment.from_string(source).render
+    except TemplateError as error:
+        raise InputError(f"prompt.template: {error}") from error
+
+
+def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLATE, order: Order = "best-first") -> str:
+    """The text of passages given best first; "" for none."""
+    if not passages:
+        return ""
+    from jinja2 import TemplateError
+
+    shown = list(passages) if order == "best-first" else list(reversed(passages))
+    try:
+        return _template(template)(passages=shown)
+    except TemplateError as error:
+        raise InputError(f"prompt.template: {error}") from error
+
+
+def build_prompt(
+    asked: Asked,
+    passages: Sequence[Passage],
+    *,
+    count: Callable[[str], int] | None = None,
+    budget: int | None = None,
+    template: str = DEFAULT_TEMPLATE,
+    order: Order = "best-first",
+) -> Prompt:
+    """Put as many whole passages (given best first) before the asked question as `budget` tokens allow.
+
+    `count` gives the tokens of a prompt together with its longest answer. The last-ranked passage is dropped
+    first; head and question are never cut: InputError where they alone are too long.
+    """
+    for kept in range(len(passages), -1, -1):
+        text = asked.head + render_passages(passages[:kept], template, order) + asked.ask
+        tokens = count(text) if count else None
+        if budget is None or tokens is None or tokens <= budget:
+            return Prompt(asked.question, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)
+    raise InputError(f"question {asked.question}: {tokens} tokens without any passage, but only {budget} fit")
