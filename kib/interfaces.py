@@ -70,7 +70,7 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 
 
 InputPath = Annotated[Path, Local, AfterValidator(_resolve)]
-"""A path option: relative to the spec file, `${VAR}` expanded. What it points at counts by `fingerprint`, not its name."""
+"""A path option: relative to the spec file, `${VAR}` expanded; it counts by `fingerprint`, not by its name."""
 
 
 class Plugin(Protocol):

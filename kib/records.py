@@ -39,7 +39,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk of a document: `text == document.text[start:end]`, in characters; `id` is `<document>#<number from 0>`."""
+    """A chunk of a document: `text == document.text[start:end]` in characters; `id` is `<document>#<number>`."""
 
     id: str
     document: str

@@ -1,0 +1,320 @@
+"""Results and work folders: atomic write, read, has. Nothing else in kib knows a file's name in them.
+
+A results folder is `results/<benchmark>/`: `plan.json`, `failures.json`, `statistics.json` and one folder a cell, named
+by the cell's id, with `questions.jsonl` and `cell.json`. A folder appears at once and complete: it is written beside
+its place and renamed. A work folder holds one folder a step, `work/<kind>/<identity>/`, built the same way.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kib.errors import BusyError, InputError
+from kib.identity import canonical
+from kib.records import Cell, Environment, Score
+
+__all__ = ["BenchmarkPlan", "CellResult", "Failure", "MethodEntry", "Results", "TaskEntry", "Work", "write_text"]
+
+SCHEMA = 1
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside its place, flushed to the disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def pretty(value: Any) -> str:
+    """JSON that people read and diffs show line by line: sorted keys, two spaces, a final newline."""
+    return json.dumps(json.loads(canonical(value)), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's value; InputError names the file where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); delete it and run the benchmark again") from error
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """The values of a JSON-lines file."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number}: not readable as JSON ({error.msg})") from error
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> int:
+    """Write values as JSON lines and say how many they were; the caller renames the folder it stands in."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for value in values:
+            file.write(canonical(value) + "\n")
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return count
+
+
+@contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """A folder to fill, renamed to `place` when the block ends well; nothing is left where it does not."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    beside.mkdir()
+    try:
+        yield beside
+        if place.exists():
+            shutil.rmtree(place)
+        beside.rename(place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """A task in a plan; `n` is known once its questions were read."""
+
+    role: str
+    corpus: str | None
+    n: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method in a plan; `retriever_role` is "ceiling" (the gold passage), "control" (random passages) or ""."""
+
+    train: str | None
+    retrieve: str | None
+    retriever_role: str = ""
+
+    @property
+    def is_base(self) -> bool:
+        """The model as it is, without passages: what gains are measured against."""
+        return self.train is None and self.retrieve is None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkPlan:
+    """What `plan.json` holds: every cell there should be, so that a missing one is counted."""
+
+    name: str
+    title: str
+    tasks: Mapping[str, TaskEntry]
+    methods: Mapping[str, MethodEntry]
+    cells: tuple[Cell, ...]
+    sources: Mapping[str, Any] = field(default_factory=dict)  # plugin, version and fingerprint of every table
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What `cell.json` holds: the number and its circumstances, without the questions."""
+
+    cell: Cell
+    n: int
+    correct: int
+    metric: str
+    questions: str  # sha256 of questions.jsonl
+    environments: tuple[Environment, ...]
+    prompt_tokens: int | None = None  # of all prompts together, where a tokenizer is known
+    dropped_passages: int = 0
+    dropped_questions: int = 0  # questions of which at least one passage was dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell has no number: the step that failed and what it said."""
+
+    step: str
+    error: str
+
+
+def _cell(value: Mapping[str, Any]) -> Cell:
+    return Cell(**{**value, "settings": tuple((key, setting) for key, setting in value["settings"])})
+
+
+def _score(value: Mapping[str, Any]) -> Score:
+    gold = value["gold"]
+    return Score(
+        **{
+            **value,
+            "logprobs": tuple(value["logprobs"]),
+            "passages": tuple(value["passages"]),
+            "gold": None if gold is None else tuple(gold),
+        }
+    )
+
+
+class Results:
+    """The results folder of one benchmark."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def has_plan(self) -> bool:
+        """Whether a run ever began here."""
+        return (self.folder / "plan.json").is_file()
+
+    def plan(self) -> BenchmarkPlan:
+        """The plan of the last run; InputError where the folder holds none."""
+        path = self.folder / "plan.json"
+        if not path.is_file():
+            raise InputError(f"{self.folder}: no results here (no plan.json); `kib run SPEC` makes them")
+        value = read_json(path)
+        if value.get("schema") != SCHEMA:
+            raise InputError(f"{path}: schema {value.get('schema')!r}, but this kib reads schema {SCHEMA}")
+        return BenchmarkPlan(
+            name=value["name"],
+            title=value["title"],
+            tasks={name: TaskEntry(**entry) for name, entry in value["tasks"].items()},
+            methods={name: MethodEntry(**entry) for name, entry in value["methods"].items()},
+            cells=tuple(_cell(cell) for cell in value["cells"]),
+            sources=value["sources"],
+        )
+
+    def save_plan(self, plan: BenchmarkPlan) -> None:
+        """Replace the plan; unchanged bytes are not written again."""
+        text = pretty({"schema": SCHEMA, **asdict(plan)})
+        path = self.folder / "plan.json"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+
+    def place(self, cell: Cell) -> Path:
+        """The folder of a cell."""
+        return self.folder / cell.id
+
+    def cell(self, cell: Cell) -> CellResult | None:
+        """A cell's result without its questions; None where it is missing."""
+        path = self.place(cell) / "cell.json"
+        if not path.is_file():
+            return None
+        value = read_json(path)
+        environments = tuple(Environment(**entry) for entry in value["environments"])
+        return CellResult(**{**value, "cell": _cell(value["cell"]), "environments": environments})
+
+    def has(self, cell: Cell) -> bool:
+        """Whether a cell was measured."""
+        return (self.place(cell) / "cell.json").is_file()
+
+    def scores(self, cell: Cell) -> list[Score]:
+        """A cell's questions, in the task's order."""
+        return [_score(value) for value in read_lines(self.place(cell) / "questions.jsonl")]
+
+    def save_cell(self, result: CellResult, scores: Iterable[Score]) -> None:
+        """Write a cell's folder, complete or not at all."""
+        with new_folder(self.place(result.cell)) as folder:
+            write_lines(folder / "questions.jsonl", scores)
+            write_text(folder / "cell.json", pretty(result))
+
+    def failures(self) -> dict[str, Failure]:
+        """Cells of the last run that failed, by id."""
+        path = self.folder / "failures.json"
+        return {key: Failure(**value) for key, value in read_json(path).items()} if path.is_file() else {}
+
+    def save_failures(self, failures: Mapping[str, Failure]) -> None:
+        """Replace the list of failed cells; no file where there are none."""
+        path = self.folder / "failures.json"
+        if failures:
+            write_text(path, pretty(failures))
+        else:
+            path.unlink(missing_ok=True)
+
+    def statistics(self) -> dict[str, Any]:
+        """Stored statistics by key; a damaged or missing file is an empty one: they can be computed again."""
+        try:
+            value = json.loads((self.folder / "statistics.json").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def save_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Replace the stored statistics; a folder that cannot be written to is no error."""
+        try:
+            write_text(self.folder / "statistics.json", canonical(statistics) + "\n")
+        except OSError:
+            return
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one run; BusyError names the process and host that holds it."""
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        owner = self.folder / ".owner.json"
+        guard = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            guard.acquire()
+        except Timeout as error:
+            raise BusyError(f"{self.folder}: {_who(owner)} is running on this folder; wait for it to end") from error
+        try:
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            write_text(owner, canonical({"pid": os.getpid(), "host": socket.gethostname(), "started": started}))
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            guard.release()
+
+
+def _who(owner: Path) -> str:
+    try:
+        value = json.loads(owner.read_text(encoding="utf-8"))
+        return f"process {value['pid']} on host {value['host']} (since {value['started']})"
+    except (OSError, KeyError, json.JSONDecodeError):
+        return "another process"
+
+
+class Work:
+    """The work folder: heavy things by identity, made once, deletable."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def place(self, kind: str, identity: str) -> Path:
+        """The folder of a step."""
+        return self.folder / kind / identity[:32]
+
+    def has(self, kind: str, identity: str) -> bool:
+        """Whether a step was finished."""
+        return (self.place(kind, identity) / "done.json").is_file()
+
+    def make(self, kind: str, identity: str, build: Callable[[Path], Mapping[str, Any]]) -> Path:
+        """The step's folder, built by `build(folder)` where it is not there yet.
+
+        An interrupted build stays in the folder and `build` finds it; the marker `done.json`, written last, holds what
+        `build` returned. Two processes never build one step at once.
+        """
+        from filelock import FileLock
+
+        place = self.place(kind, identity)
+        marker = place / "done.json"
+        if marker.is_file():
+            return place
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_name(f".{place.name}.lock")):
+            if not marker.is_file():
+                write_text(marker, pretty(build(place)))
+        return place
+
+    def note(self, kind: str, identity: str) -> dict[str, Any]:
+        """What a finished step said of itself."""
+        value: dict[str, Any] = read_json(self.place(kind, identity) / "done.json")
+        return value
