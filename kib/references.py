@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
-from kib.tables import CorpusTable, MethodTable, Table, TaskTable, TrainerTable, own_keys
+from kib.tables import SINGULAR, CorpusTable, MethodTable, Table, TaskTable, TrainerTable, own_keys
 from kib.wording import join, offer, show
 
 __all__ = ["Key", "contradictions", "references", "wrong_references", "wrong_templates"]
@@ -13,15 +13,6 @@ Tables = Mapping[str, Mapping[str, Table]]
 Names = Mapping[str, Collection[str]]
 Kind = TypeVar("Kind", bound=Table)
 
-ARTICLE = {
-    "models": "a model",
-    "corpora": "a corpus",
-    "retrievers": "a retriever",
-    "tasks": "a task",
-    "writers": "a writer",
-    "trainers": "a trainer",
-}
-
 
 def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
     """Each name without a table as (key path, message). `names` knows every table, also those that cannot be read."""
@@ -30,7 +21,7 @@ def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
             yield (kind,), f"missing: expected at least one table [{kind}.NAME]"
     for place, kind, name in references(tables):
         if name not in names[kind]:
-            yield place, f"expected {ARTICLE[kind]} of this file, got {show(name)}; {offer(name, names[kind])}"
+            yield place, f"expected a {SINGULAR[kind]} of this file, got {show(name)}; {offer(name, names[kind])}"
 
 
 def contradictions(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
@@ -45,7 +36,7 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
 
 
 def wrong_templates(tables: Tables, template: str | None) -> Iterator[tuple[Key, str]]:
-    """Templates that jinja cannot read or that show nothing, each as (key path, message); `template` is the prompt's."""
+    """Templates that jinja cannot read or that show nothing, as (key path, message); `template` is the prompt's."""
     for task in _of(tables, "tasks", TaskTable):
         if task.query is not None:
             yield from _check_template(task.query, ("tasks", task.name, "query"))

@@ -12,6 +12,7 @@ from kib.wording import show
 
 __all__ = [
     "KINDS",
+    "SINGULAR",
     "TABLES",
     "Chunk",
     "CorpusTable",
@@ -34,6 +35,17 @@ __all__ = [
 
 KINDS = (*GROUPS, "methods")
 """The kinds of named table in a benchmark file."""
+
+SINGULAR = {
+    "models": "model",
+    "corpora": "corpus",
+    "retrievers": "retriever",
+    "tasks": "task",
+    "writers": "writer",
+    "trainers": "trainer",
+    "methods": "method",
+}
+"""What one table of a kind is called in a sentence."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,62}")
 FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")

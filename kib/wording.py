@@ -118,7 +118,8 @@ def _best_branches(errors: Sequence[ErrorDetails], data: Any) -> list[ErrorDetai
         furthest = max(depth.values())
         if furthest > len(stem):
             best = [several for label, several in members.items() if depth[label] == furthest]
-            kept += min(best, key=lambda several: len(several))
+            fewest: list[ErrorDetails] = min(best, key=len)
+            kept += fewest
         else:
             kept += [one for several in members.values() for one in several]
     return kept
