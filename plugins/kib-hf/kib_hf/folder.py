@@ -1,0 +1,71 @@
+"""What a transformers folder holds: the files that decide a model's answers, and what is wrong where they do not."""
+
+import json
+from pathlib import Path
+
+from kib.errors import InputError
+from kib.identity import digest
+from kib_hf.digests import cached_digest
+
+__all__ = ["check_folder", "fingerprint_folder", "weight_files"]
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_model.safetensors"
+PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py", "additional_chat_templates/*.jinja")
+"""Beside the weights: configuration, tokenizer, chat templates and code, as transformers looks for them."""
+PROSE = ("readme", "license", "licence", "notice", "use_policy")
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.safetensors")
+CONVERT = (
+    "convert them: `AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW)` and "
+    "`AutoTokenizer.from_pretrained(OLD).save_pretrained(NEW)`"
+)
+
+
+def check_folder(folder: Path) -> None:
+    """InputError unless `folder` holds a transformers model with all of its safetensors."""
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder; expected one with a model in transformers' format")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: a file; expected the folder with config.json, weights and tokenizer")
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(f"{folder}: an adapter, not a model; merge it into its model and give that folder")
+        raise InputError(f"{folder}: no config.json in it, so not a model in transformers' format")
+    weight_files(folder)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with a model's weights, sorted; InputError where they are missing or not safetensors."""
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        raise InputError(_no_safetensors(folder))
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / INDEX}: not an index of weights: no weight_map in it") from error
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder}: {len(missing)} of {len(names)} weight files are missing: {', '.join(missing)}")
+    return [folder / name for name in names]
+
+
+def _no_safetensors(folder: Path) -> str:
+    found = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
+    if not found:
+        return f"{folder}: no weights in it; expected {SINGLE} or {INDEX} with its parts"
+    return (
+        f"{folder}: no {SINGLE}, only {', '.join(found)}; other formats can run code when they are read, so "
+        f"kib takes safetensors alone; {CONVERT}"
+    )
+
+
+def fingerprint_folder(folder: Path) -> str:
+    """Digest of all files that decide a model's answers, by name; prose such as README.md does not count."""
+    check_folder(folder)
+    beside = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
+    counted = {path for path in beside if not path.name.lower().startswith(PROSE)} | set(weight_files(folder))
+    try:
+        return digest({path.relative_to(folder).as_posix(): cached_digest(path) for path in counted})
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
