@@ -1,0 +1,443 @@
+"""For authors of plugins: checks of what a plugin promises, the data they run on, and a model small enough for a test.
+
+Each check is a plain function that raises AssertionError with a sentence; any test runner will do:
+
+    def test_contract() -> None:
+        check_retriever(lambda: make_plugin(MyRetriever))
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from kib.interfaces import Corpus, Model, Plugin, Retriever, Task
+from kib.records import Document, Hit, Passage, Query, Question, Request
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+__all__ = [
+    "DOCUMENTS",
+    "PASSAGES",
+    "QUERIES",
+    "check_corpus",
+    "check_fingerprint",
+    "check_light_import",
+    "check_model",
+    "check_options",
+    "check_plugin",
+    "check_retriever",
+    "check_task",
+    "make_plugin",
+    "make_tiny_model",
+]
+
+DOCUMENTS = (
+    Document("pump", "Pump 7", "Pump 7 is switched off by the red lever beside the boiler room door."),
+    Document("valve", "Relief valve", "The relief valve opens at eleven bar and must be tested every spring."),
+    Document("cook", "Canteen", "The canteen cook serves lentil soup on Thursdays and apple pie on Fridays."),
+    Document("badge", "Badges", "Visitors return their badges to the porter before six in the evening."),
+    Document("archive", "Archive", "Drawings older than 1970 lie in the archive, sorted by the name of the bridge."),
+    Document("twin-b", "Rope", "A rope of hemp is dried before it is coiled."),
+    Document("twin-a", "Rope", "A rope of hemp is dried before it is coiled."),
+    Document("untitled", "", "Nobody has ever given this paragraph about copper kettles a heading."),
+    Document("german", "Straße", "Über die große Brücke führt eine Straße nach Köln."),
+    Document("chinese", "桥", "这座桥建于一九七零年,连接两个城市。"),
+    Document("accents", "Cafe\u0301", "The cafe\u0301 in the courtyard sells cre\u0300me bru\u0302le\u0301e."),
+    Document("emoji", "Signs 🚧", "The sign 🚧 means that the crane \U0001f3d7\ufe0f is at work; x² ≤ 4, \u00a0½ µm."),
+    Document("rules", "—", "— … — ! ? ( ) —"),
+    Document("long", "The long one", "The ferry leaves the northern harbour at dawn and returns at dusk. " * 200),
+)
+"""A dozen documents and two: twins, one without a title, one without a word, a very long one, several scripts."""
+
+PASSAGES = tuple(Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for d in DOCUMENTS)
+"""Each document as one passage; the twins' ids are not in the order of their places."""
+
+QUERIES = (
+    Query("lever", "Which lever switches off pump 7?"),
+    Query("pressure", "At how many bar does the relief valve open?"),
+    Query("pie", "apple pie"),
+    Query("rope", "How is a rope of hemp treated?"),
+    Query("german", "Wohin führt die Straße über die Brücke?"),
+    Query("chinese", "这座桥建于哪一年?"),
+    Query("composed", "Who sells cr\u00e8me br\u00fbl\u00e9e in the caf\u00e9?"),
+    Query("emoji", "🚧 🏗️"),
+    Query("nowhere", "zyzzyva quetzalcoatlus"),
+    Query("empty", ""),
+    Query("blank", " \n\t"),
+    Query("signs", "?!… — ()"),
+    Query("long", "At dawn the ferry leaves the harbour, and where does it go at dusk? " * 300),
+)
+"""Questions on `PASSAGES`, and what else comes along: no words, foreign words, a very long one."""
+
+
+def make_plugin(cls: type[Any], options: Mapping[str, Any] | None = None, folder: Path = Path()) -> Any:
+    """An instance with options as a benchmark file in `folder` would give them; pydantic's ValidationError if wrong."""
+    text = json.dumps(dict(options or {}), default=str)
+    return cls(cls.Options.model_validate_json(text, context={"folder": folder}))
+
+
+def check_plugin(kind: str, name: str) -> type[Any]:
+    """An installed plugin is found by its entry point, well formed, and light to import; its class is returned.
+
+    `kind` is one of `kib.interfaces.GROUPS`. PluginError says what is malformed.
+    """
+    from kib.registry import load
+
+    cls = load(kind, name)
+    check_light_import(cls.__module__)
+    return cls
+
+
+def check_options(
+    cls: type[Any], *, accepts: Sequence[Mapping[str, Any]] = (), refuses: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Options are described, survive being written and read, and take nothing that is not theirs."""
+    options = cls.Options
+    for name, info in options.model_fields.items():
+        _expect(bool(info.description), f"{options.__qualname__}: the option `{name}` has no description")
+    for given in accepts:
+        made = _options(cls, given)
+        again = options.model_validate_json(made.model_dump_json())
+        _expect(made == again, f"{options.__qualname__}: {given} changes when it is written and read again")
+        _refused(cls, {**given, "no_such_option": 1}, "an unknown key")
+    for given in refuses:
+        _refused(cls, given, "a wrong value")
+
+
+def _options(cls: type[Any], given: Mapping[str, Any]) -> Any:
+    return cls.Options.model_validate_json(json.dumps(dict(given), default=str), context={"folder": Path()})
+
+
+def _refused(cls: type[Any], given: Mapping[str, Any], what: str) -> None:
+    try:
+        _options(cls, given)
+    except ValidationError:
+        return
+    raise AssertionError(f"{cls.Options.__qualname__}: takes {what}: {dict(given)}")
+
+
+def check_light_import(module: str) -> None:
+    """Importing `module` in a fresh process brings in the standard library, pydantic and kib, and nothing else."""
+    code = (
+        "import sys; before = set(sys.modules); __import__(sys.argv[1]); print(*set(sys.modules) - before, sep='\\n')"
+    )
+    environment = {**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"}  # they belong to the machine, not to the module
+    run = subprocess.run(  # noqa: S603 - this interpreter, with a module's name
+        [sys.executable, "-c", code, module], capture_output=True, text=True, env=environment, check=False
+    )
+    _expect(run.returncode == 0, f"{module}: importing it failed:\n{run.stderr}")
+    light = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection", "kib"}
+    light |= sys.stdlib_module_names | {module.partition(".")[0]}
+    found = {name.partition(".")[0] for name in run.stdout.split()} - light
+    heavy = sorted(name for name in found if not name.startswith("_sysconfigdata"))  # the standard library's as well
+    _expect(not heavy, f"{module}: importing it also imports {', '.join(heavy)}; import them inside the methods")
+
+
+def check_fingerprint(
+    make: Callable[[], Plugin], *, change: Callable[[], object], same: Callable[[], object] | None = None
+) -> None:
+    """A fingerprint is the same in every instance and after `same` (touching a file, say); after `change` it differs."""
+    before = make().fingerprint()
+    _expect(isinstance(before, str), f"fingerprint() gives {before!r}, expected text")
+    _expect(make().fingerprint() == before, "fingerprint() differs from instance to instance")
+    if same is not None:
+        same()
+        _expect(make().fingerprint() == before, "fingerprint() changed although the content did not")
+    change()
+    _expect(make().fingerprint() != before, "fingerprint() is the same although the content changed")
+
+
+def check_corpus(make: Callable[[], Corpus]) -> None:
+    """Documents come once each, in a fixed order, with printable ids and text that can be written as UTF-8."""
+    corpus = make()
+    documents = list(corpus.documents())
+    _expect(bool(documents), "documents() gives none")
+    for document in documents:
+        _expect(type(document) is Document, f"documents() gives {document!r}, expected kib.records.Document")
+        _check_document(document)
+    _check_once((document.id for document in documents), "document")
+    _expect(list(corpus.documents()) == documents, "documents() gives other documents when asked again")
+    _expect(list(make().documents()) == documents, "documents() differs from instance to instance")
+
+
+def _check_document(document: Document) -> None:
+    for name in ("id", "title", "text", "source", "licence"):
+        value = getattr(document, name)
+        _expect(isinstance(value, str), f"document {document.id!r}: {name} is {value!r}, expected text")
+        _expect(_is_utf8(value), f"document {document.id!r}: {name} cannot be written as UTF-8")
+    _expect(
+        bool(document.id.strip()) and document.id.isprintable(), f"document id {document.id!r}: empty or unprintable"
+    )
+    _expect(bool(document.text.strip()), f"document {document.id!r}: its text is empty")
+
+
+def check_retriever(make: Callable[[], Retriever]) -> None:
+    """Hits are sound, repeatable, and a matter of the query alone: not of other queries, K, or an interrupted build."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, retriever = _new(Path(place), "whole"), make()
+        retriever.build(iter(PASSAGES), folder)
+        whole = retriever.search(folder, QUERIES, len(PASSAGES))
+        _check_hits(whole, len(PASSAGES))
+        first = Counter(hits[0].passage for hits in whole if hits)
+        _expect(len(first) > 2, f"the best hit of {first.total()} different queries is one of {sorted(first)}")
+        _check_queries_alone(retriever, folder, whole)
+        _expect(make().search(folder, QUERIES, len(PASSAGES)) == whole, "a fresh instance finds other hits")
+        _check_builds(make, Path(place), whole)
+        nothing = _new(Path(place), "nothing")
+        retriever.build(iter(()), nothing)
+        _expect(retriever.search(nothing, QUERIES, 3) == [[] for _ in QUERIES], "hits among no passages at all")
+
+
+def _check_hits(found: Sequence[Sequence[Hit]], k: int) -> None:
+    known = {passage.id for passage in PASSAGES}
+    _expect(len(found) == len(QUERIES), f"{len(found)} lists of hits for {len(QUERIES)} queries")
+    for query, hits in zip(QUERIES, found, strict=True):
+        where = f"query {query.id!r}"
+        _expect(len(hits) <= k, f"{where}: {len(hits)} hits, asked for at most {k}")
+        _check_once((hit.passage for hit in hits), f"{where}: passage")
+        for hit in hits:
+            _expect(hit.passage in known, f"{where}: the hit {hit.passage!r} is no passage of the index")
+            _expect(isinstance(hit.score, float) and math.isfinite(hit.score), f"{where}: the score {hit.score!r}")
+        order = [(-hit.score, hit.passage) for hit in hits]
+        _expect(order == sorted(order), f"{where}: hits must be best first, equal scores by passage id: {list(hits)}")
+
+
+def _check_queries_alone(retriever: Retriever, folder: Path, whole: Sequence[Sequence[Hit]]) -> None:
+    _expect(retriever.search(folder, [], 3) == [], "search() without queries gives something")
+    backwards = retriever.search(folder, QUERIES[::-1], len(PASSAGES))[::-1]
+    _expect(backwards == whole, "hits depend on the order of the queries")
+    for query, hits in zip(QUERIES, whole, strict=True):
+        alone = retriever.search(folder, [query], len(PASSAGES))
+        _expect(alone == [hits], f"query {query.id!r}: other hits when it is asked alone")
+    for k in (1, 3, 10 * len(PASSAGES)):
+        fewer = retriever.search(folder, QUERIES, k)
+        _expect(fewer == [hits[:k] for hits in whole], f"the best {k} hits are not the first {k} of all")
+
+
+def _check_builds(make: Callable[[], Retriever], place: Path, whole: Sequence[Sequence[Hit]]) -> None:
+    folder = _new(place, "interrupted")
+    make().build(iter(PASSAGES[:5]), folder)
+    for number, path in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        if number % 3 == 0:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for what in ("an interrupted build", "a finished build"):
+        make().build(iter(PASSAGES), folder)
+        found = make().search(folder, QUERIES, len(PASSAGES))
+        _expect(found == whole, f"building over {what} gives another index than building anew")
+
+
+def check_task(make: Callable[[], Task], corpus: Callable[[], Corpus] | None = None) -> None:
+    """Questions come in a fixed order with unique ids, several options and a right one; gold lies in `corpus`."""
+    documents = {document.id: document for document in corpus().documents()} if corpus else None
+    _expect(bool(list(make().questions("test"))), 'questions("test") gives none')
+    for split in ("test", "validation", "examples"):
+        task = make()
+        questions = list(task.questions(split))
+        _check_once((question.id for question in questions), f"{split}: question")
+        for question in questions:
+            _check_question(question, documents)
+        _expect(list(task.questions(split)) == questions, f"questions({split!r}) differs when asked again")
+        _expect(list(make().questions(split)) == questions, f"questions({split!r}) differs from instance to instance")
+    _expect(not list(make().questions("no-such-split")), "questions() of a split that does not exist gives some")
+
+
+def _check_question(question: Question, documents: Mapping[str, Document] | None) -> None:
+    _expect(type(question) is Question, f"questions() gives {question!r}, expected kib.records.Question")
+    where, options = f"question {question.id!r}", question.options
+    _expect(bool(question.id.strip()) and question.id.isprintable(), f"{where}: its id is empty or unprintable")
+    _expect(bool(question.text.strip()), f"{where}: its text is empty")
+    _expect(all(map(_is_utf8, (question.text, *options))), f"{where}: cannot be written as UTF-8")
+    _expect(len(options) > 1, f"{where}: {len(options)} options, expected two or more")
+    _expect(len(set(options)) == len(options), f"{where}: an option stands twice: {options}")
+    _expect(0 <= question.answer < len(options), f"{where}: the answer {question.answer} is none of its options")
+    for gold in question.gold:
+        _expect((gold.start is None) == (gold.end is None), f"{where}: gold with half a range: {gold}")
+        start, end = gold.start or 0, gold.end if gold.end is not None else 1
+        _expect(0 <= start < end, f"{where}: gold with an empty range: {gold}")
+        if documents is not None:
+            _expect(gold.document in documents, f"{where}: gold in {gold.document!r}, which the corpus has not")
+            inside = gold.end is None or gold.end <= len(documents[gold.document].text)
+            _expect(inside, f"{where}: gold beyond the end of its document: {gold}")
+
+
+CONTEXTS = (
+    "Question: Where does the ferry go?\nAnswer:",
+    "",
+    "Über die Brücke 桥 🚧",
+    "The ferry leaves the harbour. " * 30,
+)
+CONTINUATIONS = (" north", " to the northern harbour", " é", " 桥")
+
+
+def check_model(
+    make: Callable[[], Model],
+    *,
+    kinds: Sequence[str] = ("loglikelihood", "loglikelihood_rolling", "generate_until"),
+    tolerance: float = 1e-4,
+) -> None:
+    """Answers repeat in a fresh instance, and within `tolerance` (nats) they are a matter of the request alone.
+
+    `kinds` are the requests that the backend takes. The long prompt is longer than the model's context.
+    """
+    from kib.harness import quiet
+
+    quiet()
+    model = make()
+    _check_tokens(model, make())
+    length = model.context_length()
+    _expect(length is None or length > 1, f"context_length() gives {length!r}")
+    weights = model.weights()
+    _expect(weights is None or weights.folder.is_dir(), f"weights() names {weights}, which is no folder")
+    lm, fresh = model.load(), make().load()
+    for kind in kinds:
+        requests = _requests(kind, length)
+        answers = _answers(lm, requests)
+        _expect(_answers(fresh, requests) == answers, f"{kind}: a fresh instance answers otherwise")
+        backwards = _answers(lm, requests[::-1])[::-1]
+        for number, (request, value) in enumerate(zip(requests, answers, strict=True)):
+            where = f"{kind}, request {number}"
+            _check_answer(where, kind, value)
+            _check_close(f"{where}: depends on the order", value, backwards[number], tolerance)
+            if number % len(CONTINUATIONS) == 0 or kind != "loglikelihood":
+                alone = _answers(lm, [request])[0]
+                _check_close(f"{where}: depends on the other requests", value, alone, tolerance)
+
+
+def _requests(kind: str, length: int | None) -> list[Request]:
+    long = "The ferry goes north. " * min(length or 0, 4096)
+    contexts = [*CONTEXTS, *([long] if long else [])]
+    if kind == "loglikelihood":
+        pairs = [(context, continuation) for context in contexts for continuation in CONTINUATIONS]
+        return [Request("loglikelihood", pair) for pair in pairs]
+    if kind == "loglikelihood_rolling":
+        return [Request("loglikelihood_rolling", (context,)) for context in contexts]
+    settings = {"until": ["\n"], "max_gen_toks": 8, "do_sample": False}
+    return [Request("generate_until", (context, settings)) for context in contexts if context]
+
+
+def _answers(lm: "LM", requests: Sequence[Request]) -> list[Any]:
+    from kib.harness import answer
+
+    return answer(lm, requests)
+
+
+def _check_answer(where: str, kind: str, value: Any) -> None:
+    if kind == "generate_until":
+        _expect(isinstance(value, str), f"{where}: gives {value!r}, expected text")
+        _expect("\n" not in value, f"{where}: goes on after `until`: {value!r}")
+        return
+    number = value[0] if kind == "loglikelihood" else value
+    _expect(math.isfinite(number) and number <= 0, f"{where}: {number!r} is no log-probability")
+
+
+def _check_close(what: str, one: Any, other: Any, tolerance: float) -> None:
+    if isinstance(one, str):
+        same = one == other
+    else:
+        pair = (one[0], other[0]) if isinstance(one, list) else (one, other)
+        same = math.isclose(*pair, rel_tol=0, abs_tol=tolerance)
+    _expect(same, f"{what}: {one!r} and {other!r}")
+
+
+def _check_tokens(model: Model, fresh: Model) -> None:
+    encode, again = model.tokens(), fresh.tokens()
+    _expect((encode is None) == (again is None), "tokens() is there in one instance and None in another")
+    if encode is None or again is None:
+        return
+    for text in (*CONTEXTS, *CONTINUATIONS, "word " * 20_000):
+        tokens = encode(text)
+        _expect(all(type(token) is int for token in tokens), f"tokens() of {text[:40]!r} are not whole numbers")
+        _expect(encode(text) == tokens == again(text), f"tokens() of {text[:40]!r} differ from call to call")
+        _expect(bool(tokens) or not text, f"tokens() of {text[:40]!r} are none")
+
+
+def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 32, positions: int = 4096) -> Path:
+    """A Llama with random weights and a tokenizer of bytes as a transformers folder; needs torch, downloads nothing.
+
+    `width` is a multiple of 8. Text of n bytes is n + 1 tokens: it begins with `<s>`.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = _byte_tokenizer(positions)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 8,
+        num_key_value_heads=width // 8,
+        max_position_embeddings=positions,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        dtype="float32",
+    )
+    model = LlamaForCausalLM(config)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weights in sorted(model.named_parameters()):
+            if not name.endswith("norm.weight"):
+                weights.normal_(0, 0.2, generator=random)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+CHAT = (
+    "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+def _byte_tokenizer(positions: int) -> Any:
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    signs = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(BPE(vocab={sign: number for number, sign in enumerate(signs)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
+    )
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "model_max_length": positions, "chat_template": CHAT}
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **settings)
+
+
+def _new(place: Path, name: str) -> Path:
+    folder = place / name
+    folder.mkdir()
+    return folder
+
+
+def _check_once(ids: Iterable[str], what: str) -> None:
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
+    _expect(not twice, f"{what}: more than once: {', '.join(map(repr, twice[:5]))}")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
