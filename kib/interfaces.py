@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUPS",
+    "ChatModel",
     "Corpus",
     "GoldRetriever",
     "HarnessTask",
@@ -94,8 +95,11 @@ class Plugin(Protocol):
 class Model(Plugin, Protocol):
     """Something lm-eval can score, with its tokenizer."""
 
-    def tokens(self) -> Callable[[str], list[int]]:
-        """The tokenizer alone, special tokens included as the model reads them: for chunks, budgets and `kib check`."""
+    def tokens(self) -> Callable[[str], list[int]] | None:
+        """The tokenizer alone, special tokens included as the model reads them: for chunks, budgets and `kib check`.
+
+        None where the backend keeps it to itself: prompts are then neither counted nor fitted.
+        """
         ...
 
     def context_length(self) -> int | None:
@@ -108,6 +112,15 @@ class Model(Plugin, Protocol):
 
     def load(self, weights: Weights | None = None) -> "LM":
         """The model ready to score, on a trainer's weights where given."""
+        ...
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """A model with a chat template; asked only where a spec says `chat_template = true`."""
+
+    def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
+        """The text of a conversation in the model's own template; InputError where it has none."""
         ...
 
 
@@ -160,6 +173,8 @@ class GoldRetriever(Plugin, Protocol):
     """The core's `oracle` and `random`: they see which passages are gold, and need no index."""
 
     needs_gold: ClassVar[bool]
+    role: ClassVar[Literal["ceiling", "control"]]
+    """What its rows are in a table: the most that retrieval can give, or what passages as such change."""
 
     def fixed_k(self) -> int | None:
         """The number of passages where a method gives no `top_k`; None: `top_k` is needed."""

@@ -123,6 +123,7 @@ class BenchmarkPlan:
     methods: Mapping[str, MethodEntry]
     cells: tuple[Cell, ...]
     sources: Mapping[str, Any] = field(default_factory=dict)  # plugin, version and fingerprint of every table
+    prompt: Mapping[str, Any] = field(default_factory=dict)  # template, order and token budget of passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class CellResult:
     prompt_tokens: int | None = None  # of all prompts together, where a tokenizer is known
     dropped_passages: int = 0
     dropped_questions: int = 0  # questions of which at least one passage was dropped
+    steps: Mapping[str, str] = field(default_factory=dict)  # identities of what it was made of, in the work folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class Results:
             methods={name: MethodEntry(**entry) for name, entry in value["methods"].items()},
             cells=tuple(_cell(cell) for cell in value["cells"]),
             sources=value["sources"],
+            prompt=value["prompt"],
         )
 
     def save_plan(self, plan: BenchmarkPlan) -> None:
