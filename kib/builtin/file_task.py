@@ -1,0 +1,195 @@
+"""`file`: questions of the user's own, from JSON lines or CSV."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from kib.errors import InputError
+from kib.identity import digest, digest_file
+from kib.interfaces import InputPath
+from kib.interfaces import Options as BaseOptions
+from kib.prompts import LETTERS
+from kib.records import Gold, Question
+
+__all__ = ["FileTask"]
+
+FIELDS = ("id", "question", "options", "answer", "document", "start", "end", "group")
+MOST_OPTIONS = len(LETTERS)
+
+
+class FileTask:
+    """Questions with options and the right one, optional gold document and range, and optional group."""
+
+    class Options(BaseOptions):
+        """Keys of `[tasks.NAME]` with `plugin = "file"`."""
+
+        path: InputPath = Field(description="the questions: a .jsonl or .csv file")
+        examples: InputPath | None = Field(None, description="few-shot examples in the same form, used in their order")
+        validation: InputPath | None = Field(None, description="questions to choose settings on, in the same form")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "FileTask.Options") -> None:
+        self.options = options
+
+    def _files(self) -> dict[str, Path]:
+        options = self.options
+        files = {"test": options.path, "examples": options.examples, "validation": options.validation}
+        return {split: path for split, path in files.items() if path is not None}
+
+    def fingerprint(self) -> str:
+        """Digest of the files' bytes."""
+        for path in self._files().values():
+            if not path.is_file():
+                raise InputError(f"{path}: no such file")
+        return digest({split: digest_file(path) for split, path in self._files().items()})
+
+    def questions(self, split: str) -> Iterator[Question]:
+        """The questions of a split's file in its order; one without an id is named by its row, from 1."""
+        path = self._files().get(split)
+        if path is None:
+            return
+        seen: set[str] = set()
+        for line, row in _rows(path):
+            question = _Row(f"{path}:{line}", row).question(str(len(seen) + 1))
+            if question.id in seen:
+                raise InputError(f"{path}:{line}: id {question.id!r} stands twice; ids must be unique")
+            seen.add(question.id)
+            yield question
+        if not seen:
+            raise InputError(f"{path}: holds no question")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Line number and fields of each question."""
+    readers = {".jsonl": _json_rows, ".csv": _csv_rows}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: questions come as .jsonl or .csv, not {path.suffix or 'a file without an ending'}")
+    try:
+        yield from readers[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{path}:{number}: expected an object with the keys question, options, answer")
+            yield number, row
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Options stand in the columns A, B, C, … or, as a JSON list, in the column options."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for row in reader:
+                yield reader.line_num, _from_columns(f"{path}:{reader.line_num}", row)
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+
+
+def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
+    if None in row or None in row.values():
+        raise InputError(f"{where}: the row has not as many fields as the header")
+    fields: dict[str, Any] = {str(key): value for key, value in row.items() if value != ""}
+    letters = [letter for letter in LETTERS if letter in row]
+    if "options" in fields:
+        try:
+            fields["options"] = json.loads(fields["options"])
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: options: expected a JSON list of texts, or columns A, B, C, …") from error
+    elif letters:
+        given = [fields.pop(letter, None) for letter in letters]
+        while given and given[-1] is None:
+            given.pop()
+        fields["options"] = given
+    for key in ("start", "end"):
+        if key in fields and str(fields[key]).isdecimal():
+            fields[key] = int(fields[key])
+    if str(fields.get("answer", "")).isdecimal():
+        fields["answer"] = int(fields["answer"])
+    return fields
+
+
+class _Row:
+    """One question as written, checked field by field."""
+
+    def __init__(self, where: str, row: Mapping[str, Any]) -> None:
+        self.where = where
+        self.row = row
+
+    def question(self, number: str) -> Question:
+        unknown = sorted(set(self.row) - set(FIELDS))
+        if unknown:
+            raise self._wrong(unknown[0], f"unknown field; known are {', '.join(FIELDS)}")
+        options = self._options()
+        return Question(
+            id=self._text("id", number) if not isinstance(self.row.get("id"), int) else str(self.row["id"]),
+            text=self._text("question"),
+            options=options,
+            answer=self._answer(options),
+            gold=self._gold(),
+            group=self._text("group") if self.row.get("group") is not None else None,
+        )
+
+    def _wrong(self, field: str, message: str) -> InputError:
+        return InputError(f"{self.where}: {field}: {message}")
+
+    def _text(self, field: str, default: str | None = None) -> str:
+        value = self.row.get(field, default)
+        if not isinstance(value, str) or not value.strip():
+            raise self._wrong(field, "missing" if field not in self.row else f"expected a text, got {value!r}")
+        return value
+
+    def _options(self) -> tuple[str, ...]:
+        value = self.row.get("options")
+        if not isinstance(value, list) or not all(isinstance(option, str) and option.strip() for option in value):
+            raise self._wrong("options", "expected a list of texts")
+        if not 2 <= len(value) <= MOST_OPTIONS:
+            raise self._wrong("options", f"expected 2 to {MOST_OPTIONS} options, got {len(value)}")
+        if len(set(value)) < len(value):
+            raise self._wrong("options", "the same option stands twice")
+        return tuple(value)
+
+    def _answer(self, options: tuple[str, ...]) -> int:
+        """The right option as a letter, as its own text, or as a number from 0."""
+        value = self.row.get("answer")
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
+            return value
+        if isinstance(value, str) and value in options:
+            return options.index(value)
+        letters = LETTERS[: len(options)]
+        if isinstance(value, str) and len(value) == 1 and value in letters:
+            return letters.index(value)
+        allowed = f"a letter {letters[0]} to {letters[-1]}, an option's text or a number from 0"
+        raise self._wrong("answer", f"expected {allowed}, got {value!r}")
+
+    def _gold(self) -> tuple[Gold, ...]:
+        """One gold document, or a list of objects {document, start, end} for several."""
+        value = self.row.get("document")
+        if value is None:
+            return ()
+        if isinstance(value, list):
+            return tuple(_Row(self.where, entry if isinstance(entry, dict) else {}).one_gold() for entry in value)
+        return (self.one_gold(),)
+
+    def one_gold(self) -> Gold:
+        """The document and range of this row."""
+        start, end = self.row.get("start"), self.row.get("end")
+        if start is None and end is None:
+            return Gold(self._text("document"))
+        if type(start) is int and type(end) is int and 0 <= start < end:
+            return Gold(self._text("document"), start, end)
+        raise self._wrong("start, end", f"expected whole numbers, 0 <= start < end, got {start!r} and {end!r}")

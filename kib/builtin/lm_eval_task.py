@@ -1,0 +1,196 @@
+"""`lm-eval`: any multiple-choice or generation task of lm-eval, from the hub or from local files."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from kib.errors import InputError
+from kib.harness import task_manager
+from kib.identity import digest, digest_file
+from kib.interfaces import InputPath
+from kib.interfaces import Options as BaseOptions
+from kib.prompts import LETTERS
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+
+__all__ = ["LmEvalTask"]
+
+MMLU_COLUMNS = 6  # question, four options, letter
+
+
+class Data(BaseOptions):
+    """Local files in place of the hub: a file for each split that the task names, and how to read them."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, InputPath]
+
+    layout: Literal["rows", "mmlu"] = Field(
+        "rows", description='"rows": fields as the file names them; "mmlu": MMLU\'s official CSV without a header'
+    )
+    fields: Mapping[str, str] = Field(
+        default_factory=dict, description="the file's name for a field that the task calls otherwise"
+    )
+
+    @property
+    def splits(self) -> dict[str, Path]:
+        """The file of each split."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class LmEvalTask:
+    """A task of lm-eval by its name, with its own prompt, few-shot examples, filters and metrics."""
+
+    class Options(BaseOptions):
+        """Keys of `[tasks.NAME]` with `plugin = "lm-eval"`."""
+
+        task: str = Field(min_length=1, description="lm-eval's name of the task; a single one, no group")
+        data: Data | None = Field(
+            None,
+            description="local files: `{ dev = PATH, test = PATH, layout = …, fields = {…} }`, by lm-eval's splits",
+        )
+        metric: str | None = Field(
+            None,
+            description="a 0/1 metric of the task, or `metric,filter`; default acc, or exact_match if it generates",
+        )
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "LmEvalTask.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """Digest of the local files, and lm-eval's version: the task's prompt comes from there."""
+        files = self.options.data.splits if self.options.data else {}
+        for path in files.values():
+            if not path.is_file():
+                raise InputError(f"{path}: no such file")
+        return digest([version("lm-eval"), {split: digest_file(path) for split, path in files.items()}])
+
+    def bibtex(self) -> str:
+        """What lm-eval's own page of the task says about citing its data."""
+        entry = task_manager()._index.get(self.options.task)  # noqa: SLF001 - lm-eval shows a task's file nowhere else
+        path = Path(entry.yaml_path) if entry and entry.yaml_path else None
+        pages = [folder / "README.md" for folder in path.parents[:2]] if path else []
+        page = next((page for page in pages if page.is_file()), None)
+        return page.read_text(encoding="utf-8") if page else ""
+
+    def metric(self) -> str | None:
+        """The metric the spec names."""
+        return self.options.metric
+
+    @cached_property
+    def _known(self) -> list[str]:
+        return list(task_manager().all_tasks)
+
+    def harness_task(self) -> "ConfigurableTask":
+        """The task with its data loaded; InputError for an unknown name, a group, or data that cannot be had."""
+        name = self.options.task
+        manager = task_manager()
+        if name not in self._known:
+            near = get_close_matches(name, self._known, 3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; `lm-eval ls tasks` lists them"
+            raise InputError(f"lm-eval has no task {name}{hint}")
+        if name not in manager.all_subtasks:
+            raise InputError(f"{name} is a group of lm-eval tasks; name single ones, a table each")
+        spec: dict[str, Any] = {"task": name}
+        if self.options.data:
+            spec["custom_dataset"] = self._loader(self.options.data)
+        try:
+            # As a member of a group the registered task is inherited; alone it would be a task of its own.
+            loaded = manager.load([{"group": "kib", "task": [spec]}])
+        except KeyError as error:
+            raise InputError(f"lm-eval task {name}: its data have no split or field {error}") from error
+        except Exception as error:
+            if self.options.data is None and "hub" in f"{type(error)}{error}".lower():
+                raise InputError(
+                    f"lm-eval task {name}: its data cannot be loaded from the hub ({_first_line(error)}); give local "
+                    "files by `data = {…}` or go online"
+                ) from error
+            raise InputError(f"lm-eval task {name}: {_first_line(error)}") from error
+        task: ConfigurableTask = loaded["tasks"][name]
+        return task
+
+    def _loader(self, data: Data) -> Callable[..., Any]:
+        def load(**_: Any) -> Any:
+            from datasets import Dataset, DatasetDict
+
+            return DatasetDict({split: Dataset.from_list(_rows(path, data)) for split, path in data.splits.items()})
+
+        return load
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
+    """The rows of a local file; InputError names file and row."""
+    readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+        ".csv": _csv,
+        ".json": _json,
+        ".jsonl": _jsonl,
+        ".parquet": _parquet,
+    }
+    if data.layout == "mmlu":
+        return _mmlu(path)
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: expected one of {', '.join(readers)}")
+    rows = readers[path.suffix.lower()](path)
+    for number, row in enumerate(rows, 1):
+        for field in data.fields.values():
+            if field not in row:
+                raise InputError(f"{path}: row {number}: no field {field}; it has {', '.join(map(str, row))}")
+    renamed = {theirs: ours for ours, theirs in data.fields.items()}
+    return [{renamed.get(key, key): value for key, value in row.items()} for row in rows]
+
+
+def _mmlu(path: Path) -> list[dict[str, Any]]:
+    """Official MMLU: no header; question, A, B, C, D, letter."""
+    rows = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.reader(file, strict=True), 1):
+            if len(row) != MMLU_COLUMNS or row[-1] not in LETTERS[:4] or not row[-1]:
+                raise InputError(
+                    f"{path}: row {number}: expected question, four options and a letter A to D, got {row!r}"
+                )
+            rows.append({"question": row[0], "choices": row[1:5], "answer": LETTERS.index(row[5])})
+    return rows
+
+
+def _csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def _json(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: expected a JSON list of objects")
+    return rows
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}:{number}: not JSON: {error.msg}") from error
+    return rows
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    from datasets import Dataset
+
+    return list(Dataset.from_parquet(str(path)).to_list())
