@@ -1,0 +1,237 @@
+"""The loop: each step once, cells by sets of weights, failures noted and the rest finished."""
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from kib import harness
+from kib.errors import InputError, KibError
+from kib.harness import Exam
+from kib.identity import canonical, digest_lines
+from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, WeightsStep
+from kib.progress import Progress
+from kib.records import Asked, Environment, Hit
+from kib.steps import asked as asked_step
+from kib.steps import hits as hits_step
+from kib.steps import passages as passages_step
+from kib.steps.answers import Answers, ask
+from kib.steps.cells import Prepared, Ruler, cell_result, prepare, scores
+from kib.steps.passages import Passages
+from kib.store import BenchmarkPlan, Failure, Results, TaskEntry, Work
+
+__all__ = ["Materials", "run"]
+
+
+@dataclass
+class Materials:
+    """What cells are made of, each made or read once: exams, questions, passages, hits."""
+
+    plan: Plan
+    work: Work
+    progress: Progress
+    memory: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """A thing by its key; a failure is remembered too, so that it is said once and not tried again."""
+        if key not in self.memory:
+            try:
+                self.memory[key] = make()
+            except KibError as error:
+                self.memory[key] = error
+        if isinstance(self.memory[key], KibError):
+            raise self.memory[key]
+        return self.memory[key]
+
+    def exam(self, task: str) -> Exam:
+        """A task with its data."""
+        made: Exam = self.once(("exam", task), lambda: asked_step.load_exam(task, self.plan.spec, self.plan.lock))
+        return made
+
+    def asked(self, step: AskedStep) -> list[Asked]:
+        """A task's questions as they are asked."""
+
+        def make() -> list[Asked]:
+            exam = None if self.work.has("asked", step.identity) else self.exam(step.task)
+            return asked_step.make(step, exam, self.plan.spec, self.plan.lock, self.work, self.progress)
+
+        made: list[Asked] = self.once(step, make)
+        return made
+
+    def passages(self, step: PassagesStep) -> Passages:
+        """The passages of a corpus."""
+        made: Passages = self.once(
+            step, lambda: passages_step.make(step, self.plan.spec, self.plan.lock, self.work, self.progress)
+        )
+        return made
+
+    def gold(self, asked: AskedStep, passages: PassagesStep) -> dict[str, tuple[str, ...]] | None:
+        """The gold passages of each question; None for a control and for a task that names no gold."""
+
+        def make() -> dict[str, tuple[str, ...]] | None:
+            questions = self.asked(asked)
+            if self.plan.spec.tasks[asked.task].role == "control" or not any(q.gold for q in questions):
+                return None
+            return self.passages(passages).gold({q.question: q.gold for q in questions})
+
+        made: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, passages), make)
+        return made
+
+    def hits(self, step: HitsStep) -> dict[str, list[Hit]]:
+        """What a retriever found for a task's questions."""
+
+        def make() -> dict[str, list[Hit]]:
+            gold = self.gold(step.asked, step.passages) or {}
+            return hits_step.make(
+                step,
+                self.asked(step.asked),
+                gold,
+                self.passages(step.passages),
+                self.plan.lock,
+                self.work,
+                self.progress,
+            )
+
+        made: dict[str, list[Hit]] = self.once(step, make)
+        return made
+
+    def ruler(self, model: str) -> Ruler:
+        """A model's tokenizer and its limits."""
+
+        def make() -> Ruler:
+            plugin = self.plan.lock.get("models", model).plugin
+            return Ruler(plugin.tokens(), plugin.context_length(), self.plan.spec.prompt.tokens)
+
+        made: Ruler = self.once(("ruler", model), make)
+        return made
+
+    def prepared(self, cell: CellPlan) -> Prepared:
+        """A cell's prompts and requests."""
+        found = self.hits(cell.hits) if cell.hits else None
+        passages = self.passages(cell.hits.passages) if cell.hits else None
+        asked, exam, ruler = self.asked(cell.asked), self.exam(cell.cell.task), self.ruler(cell.weights.model)
+        return prepare(cell, self.plan.spec, exam, asked, found, passages, ruler)
+
+
+class _Run:
+    """One run of a plan; failures are kept by cell."""
+
+    def __init__(self, plan: Plan, results: Results, work: Work, progress: Progress) -> None:
+        self.plan = plan
+        self.results = results
+        self.work = work
+        self.progress = progress
+        self.materials = Materials(plan, work, progress)
+        self.failures: dict[str, Failure] = {}
+
+    def go(self) -> Mapping[str, Failure]:
+        """Measure what is missing; gives why cells have no number."""
+        entry = self._known_counts(self.plan.entry())
+        self.results.save_plan(entry)
+        missing = [cell for cell in self.plan.cells if not self.results.has(cell.cell)]
+        if missing:
+            harness.quiet()
+            self.results.save_plan(self._count_questions(entry))
+            for weights in dict.fromkeys(cell.weights for cell in missing):
+                self._measure(weights)
+        self.results.save_failures(self.failures)
+        return self.failures
+
+    def _known_counts(self, entry: BenchmarkPlan) -> BenchmarkPlan:
+        """The numbers of questions that measured cells tell."""
+        counts: dict[str, int] = {}
+        for cell in self.plan.cells:
+            if cell.cell.task not in counts and (result := self.results.cell(cell.cell)):
+                counts[cell.cell.task] = result.n
+        return _with_counts(entry, counts)
+
+    def _count_questions(self, entry: BenchmarkPlan) -> BenchmarkPlan:
+        """Read all questions before anything is scored, so that the plan says how many answers there should be."""
+        counts: dict[str, int] = {}
+        for step in self.plan.asked:
+            cells = [cell for cell in self.plan.cells if cell.asked == step]
+            questions = self._try(f"reading task {step.task}", cells, partial(self.materials.asked, step))
+            if questions is not None:
+                counts[step.task] = len(questions)
+        return _with_counts(entry, counts)
+
+    def _try(self, step: str, cells: Sequence[CellPlan], make: Callable[[], Any]) -> Any:
+        """What `make` gives; where it fails, None, and the reason stands at every cell that needs it."""
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails its cells and no others
+            message = str(error) if isinstance(error, KibError) else self._crash(step, error)
+            for cell in cells:
+                if not self.results.has(cell.cell):
+                    self.failures.setdefault(cell.cell.id, Failure(step, message))
+            return None
+
+    def _crash(self, step: str, error: Exception) -> str:
+        """An error nobody meant: one line for the table, the traceback in a file of the work folder."""
+        text = "".join(traceback.format_exception(error))
+        path = self.work.folder / "errors" / f"{digest_lines([step, text])[:12]}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        first = (str(error).splitlines() or [""])[0]
+        return f"{type(error).__name__}: {first} (traceback in errors/{path.name} of the work folder)"
+
+    def _measure(self, weights: WeightsStep) -> None:
+        """Ask one list of requests for all cells on a set of weights, then write the cells that are missing."""
+        cells = self.plan.on(weights)
+        ready: list[Prepared] = []
+        with self.progress.step(f"preparing prompts for {weights.model}", len(cells)) as advance:
+            for cell in cells:
+                prepared = self._try("preparing prompts", [cell], partial(self.materials.prepared, cell))
+                ready += [prepared] if prepared else []
+                advance(1)
+        waiting = [cell.plan for cell in ready]
+        self._try(f"asking {weights.model}", waiting, lambda: self._ask(weights, ready))
+
+    def _ask(self, weights: WeightsStep, ready: Sequence[Prepared]) -> None:
+        requests = [request for cell in ready for some in cell.requests for request in some]
+        locked = self.plan.lock.get("models", weights.model)
+        loaded: list[Any] = []
+
+        def scorer() -> tuple[object, Environment]:
+            with self.progress.step(f"loading model {weights.model}"):
+                loaded.append(locked.plugin.load())
+            return loaded[0], harness.environment(loaded[0], locked.distribution)
+
+        try:
+            with Answers.open(self.work, weights.identity) as answers:
+                ask(requests, answers, scorer, self.progress, f"asking {weights.model}")
+                for prepared in ready:
+                    if not self.results.has(prepared.plan.cell):
+                        self._try("scoring", [prepared.plan], partial(self._write, prepared, answers))
+        finally:
+            for lm in loaded:
+                harness.free(lm)
+
+    def _write(self, prepared: Prepared, answers: Answers) -> None:
+        plan = prepared.plan
+        exam = self.materials.exam(plan.cell.task)
+        given = [answers.get(some) for some in prepared.requests]
+        gold = self.materials.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
+        lines = scores(prepared, exam, given, gold)
+        names = [answer.environment for some in given for answer in some]
+        digest = digest_lines(canonical(line) for line in lines)
+        self.results.save_cell(cell_result(plan, exam, lines, digest, answers.environments(names)), lines)
+
+
+def _with_counts(entry: BenchmarkPlan, counts: Mapping[str, int]) -> BenchmarkPlan:
+    tasks: dict[str, TaskEntry] = {
+        name: replace(task, n=counts.get(name, task.n)) for name, task in entry.tasks.items()
+    }
+    return replace(entry, tasks=tasks)
+
+
+def run(plan: Plan, results: Results, work: Work, progress: Progress) -> Mapping[str, Failure]:
+    """Measure every cell of the plan that has no result; gives the failed ones by id, with the reason.
+
+    Interrupted anywhere, the same call goes on. Raises BusyError where another run holds the results folder.
+    """
+    if not plan.cells:
+        raise InputError(f"{plan.spec.file}: the benchmark has no cell")
+    with results.lock():
+        return _Run(plan, results, work, progress).go()

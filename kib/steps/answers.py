@@ -1,0 +1,115 @@
+"""Answers of one set of weights, stored as they come by the text of the request; and the asking of what is missing."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kib.errors import InputError
+from kib.harness import answer, batches
+from kib.identity import canonical, digest
+from kib.progress import Progress
+from kib.records import Answer, Environment, Request
+from kib.store import Work
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+__all__ = ["Answers", "ask"]
+
+MANY = 500
+"""Keys in one SQL statement; SQLite's own limit on old builds is 999."""
+
+
+class Answers:
+    """The answers of one set of weights: request -> what the model gave, and the environment it was computed in."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    @contextmanager
+    def open(cls, work: Work, weights: str) -> Iterator["Answers"]:
+        """The store of a set of weights; a batch is in it whole or not at all, also after a power cut."""
+        folder = work.place("answers", weights)
+        folder.mkdir(parents=True, exist_ok=True)
+        with closing(_connect(folder / "answers.sqlite")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, environment TEXT) WITHOUT ROWID"
+            )
+            connection.execute("CREATE TABLE IF NOT EXISTS environments (key TEXT PRIMARY KEY, value TEXT)")
+            yield cls(connection)
+
+    def missing(self, requests: Sequence[Request]) -> int:
+        """How many of the requests have no answer yet."""
+        keys = {key(request) for request in requests}
+        return len(keys) - sum(1 for _ in self._rows(sorted(keys)))
+
+    def get(self, requests: Sequence[Request]) -> list[Answer]:
+        """The answers in the order of the requests; KeyError where one is missing."""
+        found = {row[0]: Answer(json.loads(row[1]), row[2]) for row in self._rows(sorted({key(r) for r in requests}))}
+        return [found[key(request)] for request in requests]
+
+    def _rows(self, keys: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        for first in range(0, len(keys), MANY):
+            some = keys[first : first + MANY]
+            marks = ",".join("?" * len(some))
+            yield from self.connection.execute(
+                f"SELECT key, value, environment FROM answers WHERE key IN ({marks})",  # noqa: S608 - only marks
+                some,
+            )
+
+    def put(self, requests: Sequence[Request], values: Sequence[object], environment: Environment) -> None:
+        """Store a batch; an answer that is there already stays."""
+        name = digest(environment)
+        rows = [(key(request), canonical(value), name) for request, value in zip(requests, values, strict=True)]
+        with self.connection:
+            self.connection.execute(
+                "INSERT OR IGNORE INTO environments VALUES (?, ?)", (name, canonical(asdict(environment)))
+            )
+            self.connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+
+    def environments(self, names: Sequence[str]) -> tuple[Environment, ...]:
+        """Environments by the names that answers carry, each once, sorted by name."""
+        rows = dict(self.connection.execute("SELECT key, value FROM environments"))
+        return tuple(Environment(**json.loads(rows[name])) for name in sorted(set(names)))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, timeout=60)
+        connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path}: not a readable store of answers ({error}); delete it and run again") from error
+    return connection
+
+
+def key(request: Request) -> str:
+    """What an answer is stored by: the text of the request."""
+    return digest([request.kind, list(request.arguments)])
+
+
+def ask(
+    requests: Sequence[Request],
+    answers: Answers,
+    scorer: Callable[[], tuple["LM", Environment]],
+    progress: Progress,
+    title: str,
+) -> None:
+    """Ask what is not answered yet, batch by batch; `scorer` loads the model and is called only where needed.
+
+    Batches are made of the full list, and one that misses an answer is asked again as a whole, so that an interrupted
+    run computes what an uninterrupted one would have.
+    """
+    open_batches = [batch for batch in batches(requests) if answers.missing(batch)]
+    if not open_batches:
+        return
+    lm, environment = scorer()
+    with progress.step(title, sum(map(len, open_batches))) as advance:
+        for batch in open_batches:
+            answers.put(batch, answer(lm, batch), environment)
+            advance(len(batch))

@@ -1,0 +1,66 @@
+"""A task's questions as they are asked, rendered once for each number of shots."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kib.errors import InputError
+from kib.harness import Exam, from_questions
+from kib.interfaces import ChatModel, HarnessTask
+from kib.lock import Lock
+from kib.plan import DEFAULT_SCORING, AskedStep
+from kib.progress import Progress
+from kib.records import Asked, Gold
+from kib.spec import Spec
+from kib.store import Work, read_lines, write_lines
+
+__all__ = ["chat_of", "load_exam", "make"]
+
+FILE = "asked.jsonl"
+
+
+def load_exam(name: str, spec: Spec, lock: Lock) -> Exam:
+    """A task's exam, its data loaded; InputError where it cannot be measured."""
+    table, plugin = spec.tasks[name], lock.get("tasks", name).plugin
+    if isinstance(plugin, HarnessTask):
+        return Exam(name, plugin.harness_task(), metric=plugin.metric(), limit=table.limit)
+    examples = list(plugin.questions("examples")) if any(table.shots) else []
+    if max(table.shots) > len(examples):
+        raise InputError(f"tasks.{name}.shots: {max(table.shots)} asked for, but the task has {len(examples)} examples")
+    questions = list(plugin.questions("test"))
+    return from_questions(name, questions, examples, table.scoring or DEFAULT_SCORING, table.limit)
+
+
+def chat_of(model: str, lock: Lock) -> Any:
+    """A model's chat template as a function; InputError where it has none."""
+    plugin = lock.get("models", model).plugin
+    if not isinstance(plugin, ChatModel):
+        raise InputError(f"models.{model}.chat_template: this model offers no chat template")
+    return plugin.chat
+
+
+def make(step: AskedStep, exam: "Exam | None", spec: Spec, lock: Lock, work: Work, progress: Progress) -> list[Asked]:
+    """The rendered questions, made once; `exam` is loaded where it is not given and needed."""
+
+    def build(folder: Path) -> dict[str, Any]:
+        chat = chat_of(step.chat_of, lock) if step.chat_of else None
+        with progress.step(f"reading task {step.task}, {step.shots}-shot"):
+            ready = exam or load_exam(step.task, spec, lock)
+            asked = ready.ask(step.shots, spec.tasks[step.task].query, chat)
+        _check(step.task, asked)
+        return {"task": step.task, "n": write_lines(folder / FILE, map(asdict, asked))}
+
+    folder = work.make("asked", step.identity, build)
+    return [_asked(value) for value in read_lines(folder / FILE)]
+
+
+def _check(task: str, asked: list[Asked]) -> None:
+    ids = {question.question for question in asked}
+    if len(ids) < len(asked):
+        raise InputError(f"tasks.{task}: {len(asked) - len(ids)} question ids stand twice; ids must be unique")
+
+
+def _asked(value: Mapping[str, Any]) -> Asked:
+    gold = tuple(Gold(**entry) for entry in value["gold"])
+    return Asked(**{**value, "options": tuple(value["options"]), "gold": gold})

@@ -1,0 +1,110 @@
+"""The passages of a corpus, in a file that is read by id: a corpus may be larger than the memory."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kib.errors import InputError
+from kib.identity import canonical, digest_lines
+from kib.lock import Lock
+from kib.passages import make_passages
+from kib.plan import PassagesStep
+from kib.progress import Progress
+from kib.records import Gold, Passage
+from kib.spec import Spec
+from kib.store import Work, read_lines, write_lines
+
+__all__ = ["Passages", "make"]
+
+FILE = "passages.jsonl"
+
+
+class Passages:
+    """A corpus's passages in their order; `ids` are all of them, texts are read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.offsets: dict[str, int] = {}
+        offset = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                self.offsets[_parse(line).id] = offset
+                offset += len(line)
+        self.ids = list(self.offsets)
+
+    def __iter__(self) -> Iterator[Passage]:
+        for value in read_lines(self.path):
+            yield Passage(**value)
+
+    def get(self, ids: Iterable[str]) -> list[Passage]:
+        """Passages by id, in the order asked for."""
+        with self.path.open("rb") as file:
+            found = []
+            for passage in ids:
+                file.seek(self.offsets[passage])
+                found.append(_parse(file.readline()))
+        return found
+
+    def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
+        """The ids of the gold passages of each question; InputError where a gold document is not in the corpus."""
+        by_document: dict[str, list[Passage]] = {gold.document: [] for golds in wanted.values() for gold in golds}
+        for passage in self:
+            if passage.document in by_document:
+                by_document[passage.document].append(passage)
+        lost = [document for document, passages in by_document.items() if not passages]
+        if lost:
+            shown = ", ".join(map(repr, lost[:3]))
+            raise InputError(f"{len(lost)} gold documents of the questions are not in the corpus: {shown}")
+        return {question: _covered(question, golds, by_document) for question, golds in wanted.items()}
+
+
+def _covered(question: str, golds: Collection[Gold], by_document: Mapping[str, list[Passage]]) -> tuple[str, ...]:
+    found = [p.id for gold in golds for p in by_document[gold.document] if gold.covers(p)]
+    if golds and not found:
+        raise InputError(f"question {question}: no passage overlaps its gold range; does it lie within the document?")
+    return tuple(dict.fromkeys(found))
+
+
+def _parse(line: bytes) -> Passage:
+    import json
+
+    return Passage(**json.loads(line))
+
+
+def make(step: PassagesStep, spec: Spec, lock: Lock, work: Work, progress: Progress) -> Passages:
+    """Cut a corpus into passages, once; InputError where it has none."""
+    chunk = spec.corpora[step.corpus].chunk
+
+    def build(folder: Path) -> dict[str, Any]:
+        tokens = _tokens(spec, lock, step.corpus)
+        corpus = lock.get("corpora", step.corpus).plugin
+        with progress.step(f"cutting corpus {step.corpus} into passages") as advance:
+            made = _counted(make_passages(corpus.documents(), chunk, tokens), advance)
+            count = write_lines(folder / FILE, map(asdict, made))
+        if not count:
+            raise InputError(f"corpora.{step.corpus}: the corpus has no document")
+        digest = digest_lines(canonical(value) for value in read_lines(folder / FILE))
+        return {"corpus": step.corpus, "passages": count, "digest": digest}
+
+    return Passages(work.make("passages", step.identity, build))
+
+
+def _counted(passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
+    for passage in passages:
+        advance(1)
+        yield passage
+
+
+def _tokens(spec: Spec, lock: Lock, corpus: str) -> Callable[[str], list[int]] | None:
+    chunk = spec.corpora[corpus].chunk
+    if chunk is None or chunk.tokens is None:
+        return None
+    name = chunk.tokenizer or next(iter(spec.models))
+    tokens: Callable[[str], list[int]] | None = lock.get("models", name).plugin.tokens()
+    if tokens is None:
+        raise InputError(
+            f"corpora.{corpus}.chunk: the model {name} keeps its tokenizer to itself; name another model by "
+            "`tokenizer`, or cut by `sentences`"
+        )
+    return tokens
