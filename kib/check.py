@@ -1,0 +1,86 @@
+"""A spec proved before money is spent: its data read, its prompts rendered, their tokens counted, nothing scored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from kib import harness
+from kib.errors import KibError
+from kib.plan import CellPlan, Plan
+from kib.progress import Progress
+from kib.run import Materials
+from kib.steps.cells import Prepared
+from kib.store import Work
+
+__all__ = ["Report", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check saw, as text, and what would fail."""
+
+    text: str
+    problems: tuple[str, ...]
+
+
+def check(plan: Plan, work: Work, progress: Progress) -> Report:
+    """Prepare every cell as a run would: corpora cut and searched, questions rendered, joins and lengths checked."""
+    harness.quiet()
+    materials = Materials(plan, work, progress)
+    lines = [f"{plan.spec.name}: {len(plan.cells)} cells on {len(plan.weights)} sets of weights", ""]
+    problems: dict[str, int] = {}
+    ready: list[Prepared] = []
+    with progress.step("preparing cells", len(plan.cells)) as advance:
+        for cell in plan.cells:
+            try:
+                ready.append(materials.prepared(cell))
+            except KibError as error:
+                problems[str(error)] = problems.get(str(error), 0) + 1
+            advance(1)
+    lines += [_row(prepared) for prepared in ready]
+    lines += ["", *_forecast(ready)]
+    for cell in _one_of_each_method(plan.cells):
+        shown = next((prepared for prepared in ready if prepared.plan == cell), None)
+        lines += ["", *_example(shown)] if shown else []
+    said = tuple(f"{problem} ({count} {'cell' if count == 1 else 'cells'})" for problem, count in problems.items())
+    return Report("\n".join(lines), said)
+
+
+def _row(prepared: Prepared) -> str:
+    """A cell's questions, the lengths of its prompts and what was dropped from them."""
+    tokens = [prompt.tokens for prompt in prepared.prompts if prompt.tokens is not None]
+    lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)}" if tokens else "tokens not counted"
+    dropped = sum(prompt.dropped for prompt in prepared.prompts)
+    cuts = f", {dropped} passages dropped" if dropped else ""
+    return f"{prepared.plan.cell.place}: {len(prepared.prompts)} questions, {lengths} (least / median / most){cuts}"
+
+
+def _forecast(ready: Sequence[Prepared]) -> list[str]:
+    """Requests and prompt tokens that a run would ask, answers stored from earlier runs not counted off."""
+    lines = []
+    for weights in dict.fromkeys(prepared.plan.weights for prepared in ready):
+        cells = [prepared for prepared in ready if prepared.plan.weights == weights]
+        requests = [request for prepared in cells for some in prepared.requests for request in some]
+        asked = sum(map(len, harness.batches(requests)))
+        counted = [prompt.tokens for prepared in cells for prompt in prepared.prompts]
+        tokens = (
+            f"{sum(t for t in counted if t):,} prompt tokens" if None not in counted else "prompt tokens not counted"
+        )
+        lines.append(f"forecast for {weights.model}: {asked:,} requests, {tokens}")
+    return lines
+
+
+def _one_of_each_method(cells: Sequence[CellPlan]) -> list[CellPlan]:
+    chosen: dict[tuple[str, str], CellPlan] = {}
+    for cell in cells:
+        chosen.setdefault((cell.cell.model, cell.cell.method), cell)
+    return list(chosen.values())
+
+
+def _example(prepared: Prepared) -> list[str]:
+    """The first question as the model will read it, its answers behind it."""
+    rule = "─" * 60
+    answers = [repr(request.arguments[1]) for request in prepared.requests[0] if request.kind == "loglikelihood"]
+    said = [f"answers scored: {' '.join(answers)}"] if answers else []
+    head = f"{prepared.plan.cell.place}, question {prepared.asked[0].question}:"
+    return [head, rule, prepared.prompts[0].text, rule, *said]

@@ -1,0 +1,282 @@
+"""The command line: each command a few lines, heavy imports inside them, so that `kib --help` is quick."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from kib import __version__
+from kib.errors import KibError, TableError
+
+if TYPE_CHECKING:
+    from kib.plan import Plan
+    from kib.progress import Progress
+    from kib.store import Results, Work
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+FORMATS = ("terminal", "markdown", "csv", "json")
+
+spec_argument = click.argument("spec", type=click.Path(dir_okay=False, path_type=Path))
+results_option = click.option(
+    "--results", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True,
+    help="Folder of what people cite; a benchmark's own folder in it bears its name.",
+)  # fmt: skip
+work_option = click.option(
+    "--work", type=click.Path(file_okay=False, path_type=Path), default=Path("work"), show_default=True,
+    help="Folder of heavy intermediate things; it can be deleted.",
+)  # fmt: skip
+trust_option = click.option(
+    "--trust-remote-code", is_flag=True,
+    help="Let models whose table says trust_remote_code = true run code that comes with them.",
+)  # fmt: skip
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+
+
+class _Commands(click.Group):
+    """Catches every KibError once: its message on standard error, its class's exit code, no traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the name click calls it by
+        """In the order of the file: that of a user's work."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; interruption by Ctrl-C or SIGTERM says how to go on."""
+        try:
+            return super().invoke(ctx)
+        except KibError as error:
+            click.echo(f"Error: {error}" if str(error) else "Error", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Interrupted. The same command goes on where it stopped.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader has gone; Python would complain about it on exit
+            ctx.exit(0)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kib")
+def main() -> None:
+    """Measure how knowledge gets into a language model: by retrieval, by fine-tuning, or both.
+
+    One TOML file declares models, documents, questions and methods; `kib run` measures them and prints the gains.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _progress(quiet: bool) -> "Progress":
+    from kib.progress import SilentProgress, progress_for
+
+    return SilentProgress() if quiet else progress_for()
+
+
+def _open(spec: Path, trust_remote_code: bool) -> "Plan":
+    from kib.lock import open_spec
+    from kib.plan import make_plan
+
+    return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code))
+
+
+def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
+    from kib.store import Results, Work
+
+    return Results(results / plan.spec.name), Work(work)
+
+
+@main.command()
+@spec_argument
+@results_option
+@work_option
+@trust_option
+@quiet_option
+def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
+    """Measure what is missing, then print the leaderboard."""
+    from kib.errors import StepError
+    from kib.run import run as measure
+
+    plan = _open(spec, trust_remote_code)
+    store, workshop = _stores(plan, results, work)
+    failures = measure(plan, store, workshop, _progress(quiet))
+    _print_table([store.folder], "terminal", None)
+    if failures:
+        raise StepError(_said_of(failures))
+
+
+def _said_of(failures: Any) -> str:
+    """Each reason once, with the number of cells that it cost."""
+    counts: dict[str, int] = {}
+    for failure in failures.values():
+        reason = f"{failure.step}: {failure.error}"
+        counts[reason] = counts.get(reason, 0) + 1
+    lines = [f"{reason} ({count} {'cell' if count == 1 else 'cells'})" for reason, count in counts.items()]
+    return f"{len(failures)} cells failed, all others were measured:\n" + "\n".join(lines)
+
+
+@main.command()
+@spec_argument
+@results_option
+@work_option
+@trust_option
+def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None:
+    """Show weights, cells and steps, and which of them are done."""
+    from kib.show import show_plan
+
+    made = _open(spec, trust_remote_code)
+    click.echo(show_plan(made, *_stores(made, results, work)))
+
+
+@main.command()
+@spec_argument
+@work_option
+@trust_option
+@quiet_option
+def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
+    """Prove a spec before money is spent: data, real prompts, token lengths, cuts, answer tokens, forecast."""
+    from kib.check import check as look
+    from kib.errors import InputError
+    from kib.store import Work
+
+    report = look(_open(spec, trust_remote_code), Work(work), _progress(quiet))
+    click.echo(report.text)
+    if report.problems:
+        raise InputError("\n".join(report.problems))
+
+
+@main.command()
+@click.argument("places", metavar="[RESULTS]...", nargs=-1)
+@results_option
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output form."
+)
+@click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
+@click.option(
+    "--check", "baseline", type=click.Path(path_type=Path), help="Compare with a stored table; exit 1 if worse."
+)
+@click.option("--update-baseline", type=click.Path(path_type=Path), help="Store this table for later --check.")
+def leaderboard(
+    places: tuple[str, ...],
+    results: Path,
+    form: str,
+    against: str | None,
+    baseline: Path | None,
+    update_baseline: Path | None,
+) -> None:
+    """Print the table of gains. RESULTS: folders, names of benchmarks or spec files; default all."""
+    folders = _folders(places, results)
+    table = _print_table(folders, form, against)
+    if update_baseline:
+        _update(table, update_baseline)
+    if baseline:
+        _compare(table, baseline)
+    if not table.complete:
+        raise TableError("the table is not complete: cells are missing or failed (see above)")
+
+
+def _folders(places: tuple[str, ...], results: Path) -> list[Path]:
+    """Results folders by path, by name, or by the spec that made them."""
+    from kib.errors import InputError
+
+    if not places:
+        found = sorted(path.parent for path in results.glob("*/plan.json"))
+        if not found:
+            raise InputError(f"{results}: no results here; `kib run SPEC` makes them")
+        return found
+    return [_folder(place, results) for place in places]
+
+
+def _folder(place: str, results: Path) -> Path:
+    if place.endswith(".toml"):
+        from kib.spec import load_spec
+
+        return results / load_spec(Path(place)).name
+    return Path(place) if (Path(place) / "plan.json").is_file() or "/" in place else results / place
+
+
+def _print_table(folders: list[Path], form: str, against: str | None) -> Any:
+    from shutil import get_terminal_size
+
+    from kib.leaderboard import make_table, render
+    from kib.store import Results
+
+    table = make_table([Results(folder) for folder in folders], against=against)
+    colour = form == "terminal" and sys.stdout.isatty()
+    click.echo(render(table, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
+    return table
+
+
+def _update(table: Any, path: Path) -> None:
+    from kib.leaderboard import baseline
+    from kib.store import write_text
+
+    write_text(path, baseline(table))
+    click.echo(f"{path}: stored", err=True)
+
+
+def _compare(table: Any, path: Path) -> None:
+    from kib.errors import InputError
+    from kib.leaderboard import check as changes
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); --update-baseline writes it") from error
+    if found := changes(table, text):
+        raise TableError("\n".join([f"worse than {path}:", *found]))
+    click.echo(f"{path}: nothing is worse", err=True)
+
+
+@main.command()
+@click.argument("cell")
+@click.argument("question", required=False)
+@results_option
+@work_option
+def show(cell: str, question: str | None, results: Path, work: Path) -> None:
+    """Show a cell's questions, or one question through all methods: passages, prompt, scores, answer.
+
+    CELL is an id as the leaderboard prints it, with the benchmark's name before it where there are several; its last
+    part may be left out where it is unique.
+    """
+    from kib.show import show_cell, show_question
+    from kib.store import Work
+
+    if question is None:
+        click.echo(show_cell(results, cell))
+    else:
+        click.echo(show_question(results, Work(work), cell, question))
+
+
+@main.command()
+def plugins() -> None:
+    """List what is installed, from which distribution, working or why not."""
+    from kib.show import show_plugins
+
+    click.echo(show_plugins())
+
+
+@main.command()
+@click.option("--core", is_flag=True, help="Leave the installed plugins' options out.")
+def schema(core: bool) -> None:
+    """Print the JSON Schema of a benchmark file, with the installed plugins' options."""
+    import json
+
+    from kib.schema import schema as make
+
+    click.echo(json.dumps(make(core_only=core), indent=2, ensure_ascii=False))
+
+
+@main.command()
+@spec_argument
+def cite(spec: Path) -> None:
+    """Print BibTeX of what a benchmark stands on: kib, the study, lm-eval and the plugins' own."""
+    from kib.cite import bibtex
+    from kib.lock import open_spec
+
+    click.echo(bibtex(*open_spec(spec)))

@@ -1,0 +1,223 @@
+"""What a run did and what a plan would do, as text: a question through all methods, cells and steps, plugins."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kib.errors import InputError
+from kib.plan import Plan
+from kib.prompts import LETTERS, render_passages
+from kib.records import Cell, Score
+from kib.store import BenchmarkPlan, Failure, Results, Work, read_lines
+
+__all__ = ["find_cells", "show_cell", "show_plan", "show_plugins", "show_question"]
+
+SHOWN = 40
+"""Questions that `kib show CELL` lists."""
+
+
+def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
+    """The cells that an id, or an id without its last part, names; InputError with the nearest ids where none does."""
+    stores = [Results(path.parent) for path in sorted(results.glob("*/plan.json"))]
+    if not stores:
+        raise InputError(f"{results}: no results here; `kib run SPEC` makes them")
+    found = [(store, cells) for store in stores if (cells := _matching(store.plan(), name.strip("/")))]
+    if len(found) > 1:
+        names = ", ".join(f"{store.folder.name}/{name}" for store, _ in found)
+        raise InputError(f"{name} stands in several benchmarks; say which: {names}")
+    if found:
+        return found[0]
+    from difflib import get_close_matches
+
+    every = [cell.place for store in stores for cell in store.plan().cells]
+    near = get_close_matches(name, every, 3, 0.3)
+    raise InputError(f"no cell {name}; did you mean {' or '.join(near)}?" if near else f"no cell {name}")
+
+
+def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
+    """Cells by full id or by place, the benchmark's name before it or not."""
+    short = name.removeprefix(f"{plan.name}/")
+    exact = [cell for cell in plan.cells if cell.id == short]
+    return exact or [cell for cell in plan.cells if cell.place == short or cell.id.startswith(f"{short}-")]
+
+
+def _one(cells: Sequence[Cell], name: str) -> Cell:
+    if len(cells) > 1:
+        raise InputError(f"{name} is not unique; say which: {', '.join(cell.id for cell in cells)}")
+    return cells[0]
+
+
+def show_cell(results: Path, name: str) -> str:
+    """A cell's number and its questions, the first ones of them."""
+    store, cells = find_cells(results, name)
+    cell = _one(cells, name)
+    result = store.cell(cell)
+    if result is None:
+        raise InputError(_absent(cell, store.failures()))
+    lines = store.scores(cell)
+    head = [
+        f"{cell.id}",
+        f"{result.correct} of {result.n} right ({result.metric})",
+        f"passages dropped for want of room: {result.dropped_passages}, of {result.dropped_questions} questions",
+        *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
+        "",
+        "   question  answer given -> right  log-probabilities",
+    ]
+    body = [f"{'+' if line.score else '-'}  {_said(line)}" for line in lines[:SHOWN]]
+    more = [f"… and {len(lines) - SHOWN} more in {store.place(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
+    return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question}"])
+
+
+def _absent(cell: Cell, failures: Mapping[str, Failure]) -> str:
+    failure = failures.get(cell.id)
+    why = f"failed at {failure.step}: {failure.error}" if failure else "was not measured yet; `kib run` goes on"
+    return f"{cell.id} {why}"
+
+
+def _packages(packages: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
+
+
+def _letter(number: int | None) -> str:
+    return "?" if number is None else LETTERS[number] if number < len(LETTERS) else str(number)
+
+
+def _said(line: Score) -> str:
+    if line.output is not None:
+        return f"{line.question}  {line.output!r}"
+    numbers = " ".join(f"{value:.3f}" for value in line.logprobs)
+    return f"{line.question}  {_letter(line.prediction)} -> {_letter(line.answer)}  {numbers}"
+
+
+def show_question(results: Path, work: Work, name: str, question: str) -> str:
+    """One question in this cell, whole, and how every method of the same model, task and shots answered it."""
+    store, cells = find_cells(results, name)
+    cell = _one(cells, name)
+    plan = store.plan()
+    line = _line(store, cell, question)
+    parts = [
+        f"{cell.id}, question {question}",
+        "",
+        *_prompt(plan, store, work, cell, line),
+        *_options(line, work, store, cell),
+    ]
+    beside = [
+        other for other in plan.cells if (other.model, other.task, other.shots) == (cell.model, cell.task, cell.shots)
+    ]
+    parts += ["", "all methods on this question:"]
+    for other in beside:
+        if store.has(other):
+            given = _line(store, other, question)
+            gold = "" if given.gold is None else f"  gold {'retrieved' if any(given.gold) else 'not retrieved'}"
+            parts.append(f"{'+' if given.score else '-'}  {other.arm}  {_said(given)}{gold}")
+        else:
+            parts.append(f"!  {_absent(other, store.failures())}")
+    return "\n".join(parts)
+
+
+def _line(store: Results, cell: Cell, question: str) -> Score:
+    if not store.has(cell):
+        raise InputError(_absent(cell, store.failures()))
+    lines = store.scores(cell)
+    for line in lines:
+        if line.question == question:
+            return line
+    from difflib import get_close_matches
+
+    near = get_close_matches(question, [line.question for line in lines], 3, 0.3) or [lines[0].question]
+    raise InputError(f"{cell.id} has no question {question}; it has {len(lines)}, for example {', '.join(near)}")
+
+
+def _read(work: Work, kind: str, identity: str, key: str, wanted: Iterable[str]) -> dict[str, Any]:
+    """Lines of a step's file by an id, those wanted; nothing where the work folder was deleted."""
+    path = work.place(kind, identity) / f"{kind}.jsonl"
+    keep = set(wanted)
+    return {value[key]: value for value in read_lines(path) if value[key] in keep} if path.is_file() else {}
+
+
+def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: Score) -> list[str]:
+    """Passages and prompt, put together again from the work folder and held against the prompt's digest."""
+    from hashlib import sha256
+
+    from kib.records import Passage
+
+    result = store.cell(cell)
+    steps = result.steps if result else {}
+    asked = _read(work, "asked", steps["asked"], "question", [line.question]).get(line.question)
+    texts = _read(work, "passages", steps["passages"], "id", line.passages) if line.passages else {}
+    if asked is None or (line.passages and not texts):
+        return [f"(the work folder {work.folder} no longer holds the prompt; its digest is {line.prompt})"]
+    kept = [Passage(**texts[passage]) for passage in line.passages[: len(line.passages) - line.dropped]]
+    prompt = asked["head"] + render_passages(kept, plan.prompt["template"], plan.prompt["order"]) + asked["ask"]
+    if sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest() != line.prompt:
+        raise InputError(
+            f"{work.folder}: the prompt put together again is not the one that was asked; kib run makes both anew"
+        )
+    flags = line.gold or (None,) * len(line.passages)
+    listed = [
+        f"  {rank}. {passage}{'  (gold)' if gold else ''}{'  (dropped: no room)' if rank > len(kept) else ''}"
+        for rank, (passage, gold) in enumerate(zip(line.passages, flags, strict=True), 1)
+    ]
+    found = [f"searched for: {asked['query']}", "passages, best first:", *listed, ""] if line.passages else []
+    tokens = f", {line.tokens} tokens with the longest answer" if line.tokens is not None else ""
+    rule = "─" * 60
+    return [*found, f"prompt{tokens}:", rule, prompt, rule]
+
+
+def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:
+    """Each option with its log-probability, the one chosen and the right one marked."""
+    if line.output is not None:
+        return [f"answer: {line.output!r} ({'right' if line.score else 'wrong'})"]
+    result = store.cell(cell)
+    asked = _read(work, "asked", result.steps["asked"], "question", [line.question]) if result else {}
+    options = asked.get(line.question, {}).get("options") or [""] * len(line.logprobs)
+    rows = []
+    for number, (option, value) in enumerate(zip(options, line.logprobs, strict=False)):
+        marks = [
+            mark for mark, holds in (("chosen", number == line.prediction), ("right", number == line.answer)) if holds
+        ]
+        rows.append(f"  {_letter(number)}. {value:9.4f}  {option}{'  <- ' + ', '.join(marks) if marks else ''}")
+    return ["options, summed log-probability in nats:", *rows]
+
+
+def show_plan(plan: Plan, results: Results, work: Work) -> str:
+    """Weights, steps and cells, each with whether it is done."""
+
+    def mark(done: bool) -> str:
+        return "done   " if done else "to do  "
+
+    done = sum(results.has(cell.cell) for cell in plan.cells)
+    lines = [f"{plan.spec.name}: {len(plan.cells)} cells, {done} done", "", "weights"]
+    lines += [f"  {step.identity[:8]}  {step.model}" for step in plan.weights]
+    lines += ["", "steps"]
+    passages = dict.fromkeys(step.passages for step in plan.hits)
+    indexes = dict.fromkeys(step.index for step in plan.hits if step.index)
+    steps = [
+        *(("asked", step.identity, f"task {step.task}, {step.shots}-shot") for step in plan.asked),
+        *(("passages", step.identity, f"corpus {step.corpus}") for step in passages),
+        *(("index", step.identity, f"{step.retriever} over {step.passages.corpus}") for step in indexes),
+        *(
+            (
+                "hits",
+                step.identity,
+                f"{step.retriever}, {step.depth or 'its own number'} a question of {step.asked.task}",
+            )
+            for step in plan.hits
+        ),
+    ]
+    lines += [f"  {mark(work.has(kind, key))}{key[:8]}  {kind:<9}{title}" for kind, key, title in steps]
+    lines += ["", "cells"]
+    lines += [f"  {mark(results.has(cell.cell))}{cell.cell.id}" for cell in plan.cells]
+    return "\n".join(lines)
+
+
+def show_plugins() -> str:
+    """What is installed, by kind, with its distribution, and why one does not work."""
+    from kib.registry import installed, problem
+
+    lines = []
+    for plugin in installed():
+        wrong = problem(plugin)
+        head = f"{plugin.kind:<11}{plugin.name:<16}{plugin.distribution} {plugin.version}"
+        lines.append(head if wrong is None else f"{head}\n    does not work: {wrong}")
+    return "\n".join(lines)
