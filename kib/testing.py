@@ -146,7 +146,7 @@ def check_light_import(module: str) -> None:
 def check_fingerprint(
     make: Callable[[], Plugin], *, change: Callable[[], object], same: Callable[[], object] | None = None
 ) -> None:
-    """A fingerprint is the same in every instance and after `same` (touching a file, say); after `change` it differs."""
+    """A fingerprint is the same in every instance and after `same` (touching a file, say), and not after `change`."""
     before = make().fingerprint()
     _expect(isinstance(before, str), f"fingerprint() gives {before!r}, expected text")
     _expect(make().fingerprint() == before, "fingerprint() differs from instance to instance")
@@ -278,6 +278,7 @@ CONTEXTS = (
     "Über die Brücke 桥 🚧",
     "The ferry leaves the harbour. " * 30,
 )
+LONGEST = 4096
 CONTINUATIONS = (" north", " to the northern harbour", " é", " 桥")
 
 
@@ -316,15 +317,14 @@ def check_model(
 
 
 def _requests(kind: str, length: int | None) -> list[Request]:
-    long = "The ferry goes north. " * min(length or 0, 4096)
-    contexts = [*CONTEXTS, *([long] if long else [])]
+    long = "The ferry goes north. " * min(length or 0, LONGEST)
     if kind == "loglikelihood":
-        pairs = [(context, continuation) for context in contexts for continuation in CONTINUATIONS]
-        return [Request("loglikelihood", pair) for pair in pairs]
+        pairs = [(context, continuation) for context in CONTEXTS for continuation in CONTINUATIONS]
+        return [Request("loglikelihood", pair) for pair in [*pairs, (long, CONTINUATIONS[0])]]
     if kind == "loglikelihood_rolling":
-        return [Request("loglikelihood_rolling", (context,)) for context in contexts]
+        return [Request("loglikelihood_rolling", (context,)) for context in CONTEXTS]
     settings = {"until": ["\n"], "max_gen_toks": 8, "do_sample": False}
-    return [Request("generate_until", (context, settings)) for context in contexts if context]
+    return [Request("generate_until", (context, settings)) for context in [*CONTEXTS, long] if context]
 
 
 def _answers(lm: "LM", requests: Sequence[Request]) -> list[Any]:
@@ -363,7 +363,7 @@ def _check_tokens(model: Model, fresh: Model) -> None:
         _expect(bool(tokens) or not text, f"tokens() of {text[:40]!r} are none")
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 32, positions: int = 4096) -> Path:
+def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 32, positions: int = 2048) -> Path:
     """A Llama with random weights and a tokenizer of bytes as a transformers folder; needs torch, downloads nothing.
 
     `width` is a multiple of 8. Text of n bytes is n + 1 tokens: it begins with `<s>`.
