@@ -1,21 +1,33 @@
-"""Where each key of a TOML text stands: the line of every key path."""
+"""Where each key of a TOML text stands: the line of every key path.
+
+tomli tells the values of keys but not their lines, and the parsers that tell lines do not know TOML 1.1. The text has
+passed tomli, so that finding keys in it needs no more than its words, brackets and dots.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tree_sitter import Node
+from typing import NamedTuple
 
 __all__ = ["Key", "Lines", "find_lines"]
 
 Key = tuple[str | int, ...]
 
-KEYS = ("bare_key", "quoted_key", "dotted_key")
-VALUES = ("inline_table", "array")
-# Escapes that TOML 1.1 added: the grammar knows 1.0, so they are spelled the old way before it looks.
-ESCAPE = re.compile(r"\\(?:e|x([0-9a-fA-F]{2})|.)", re.DOTALL)
+TOKEN = re.compile(
+    r'''(?P<blank>[ \t\r]+|\#[^\n]*)
+      | (?P<text>"""(?:\\.|(?!""").)*""""{0,2}|\'\'\'(?:(?!\'\'\').)*\'\'\'\'{0,2}|"(?:\\.|[^"\\])*"|\'[^\']*\')
+      | (?P<sign>[\[\]{}=,.\n])
+      | (?P<word>[^\s\[\]{}=,."'\#]+)''',
+    re.DOTALL | re.VERBOSE,
+)
+
+
+class Token(NamedTuple):
+    """A word, a text in quotes or a sign, with the line it begins on."""
+
+    kind: str
+    text: str
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,88 +45,106 @@ class Lines:
 
 
 def find_lines(text: str) -> Lines:
-    """Find the line of every key path of a TOML text: where its key stands first, or where its list item begins."""
-    import tree_sitter
-    import tree_sitter_toml
-
-    language = tree_sitter.Language(tree_sitter_toml.language())
-    source = ESCAPE.sub(_spell_old, text).encode()
-    root = tree_sitter.Parser(language).parse(source).root_node
-    found: dict[Key, int] = {}
-    counts: dict[Key, int] = {}
-    for node in root.named_children:
-        if node.type == "pair":
-            _pair(node, (), found)
-        elif node.type in ("table", "table_array_element"):
-            _table(node, counts, found)
-    return Lines(found)
+    """Find the line of every key path of a TOML text that tomli reads: where its key or list item stands first."""
+    finder = _Finder(list(_tokens(text)))
+    finder.document()
+    return Lines(finder.found)
 
 
-def _spell_old(match: re.Match[str]) -> str:
-    if match.group() == "\\e":
-        return "\\u001b"
-    return f"\\u00{match.group(1)}" if match.group(1) else match.group()
+def _tokens(text: str) -> Iterator[Token]:
+    line = 1
+    for match in TOKEN.finditer(text):
+        kind, shown = str(match.lastgroup), match.group()
+        if kind != "blank":
+            yield Token(kind, shown, line)
+        line += shown.count("\n")
 
 
-def _table(node: "Node", counts: dict[Key, int], found: dict[Key, int]) -> None:
-    """Note a `[table]` or `[[table]]`: a header's path runs through the last item of each list on its way."""
-    header = next((child for child in node.named_children if child.type in KEYS), None)
-    if header is None:
-        return
-    path: Key = ()
-    parts = list(_parts(header))
-    for number, (name, line) in enumerate(parts):
-        path = (*path, name)
-        found.setdefault(path, line)
-        last = number == len(parts) - 1
-        if last and node.type == "table_array_element":
-            counts[path] = counts.get(path, -1) + 1
-        if path in counts:
-            path = (*path, counts[path])
-            found.setdefault(path, line)
-    for child in node.named_children:
-        if child.type == "pair":
-            _pair(child, path, found)
+class _Finder:
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+        self.found: dict[Key, int] = {}
+        self.last_item: dict[Key, int] = {}
 
+    def sees(self, *texts: str) -> bool:
+        """Whether a sign is next; nothing is, after the end."""
+        if self.at >= len(self.tokens):
+            return False
+        token = self.tokens[self.at]
+        return token.kind == "sign" and token.text in texts
 
-def _pair(node: "Node", parent: Key, found: dict[Key, int]) -> None:
-    path = parent
-    for child in node.named_children:
-        if child.type in KEYS:
-            for name, line in _parts(child):
-                path = (*path, name)
-                found.setdefault(path, line)
-        elif child.type in VALUES:
-            _value(child, path, found)
+    def document(self) -> None:
+        """Note all keys of the text."""
+        table: Key = ()
+        while self.at < len(self.tokens):
+            if self.sees("\n"):
+                self.at += 1
+            elif self.sees("["):
+                table = self.header()
+            else:
+                self.pair(table)
 
+    def header(self) -> Key:
+        """Note a `[table]` or `[[table]]`; the path runs through the last item of each list on its way."""
+        self.at += 1
+        is_list = self.sees("[")
+        self.at += is_list
+        names = self.key()
+        self.at += 1 + is_list
+        path: Key = ()
+        for number, token in enumerate(names):
+            path = (*path, _name(token.text))
+            self.found.setdefault(path, token.line)
+            if is_list and number == len(names) - 1:
+                self.last_item[path] = self.last_item.get(path, -1) + 1
+            if path in self.last_item:
+                path = (*path, self.last_item[path])
+                self.found.setdefault(path, token.line)
+        return path
 
-def _value(node: "Node", path: Key, found: dict[Key, int]) -> None:
-    items = [child for child in node.named_children if child.type != "comment" and not child.is_error]
-    for number, child in enumerate(items):
-        if child.type == "pair":
-            _pair(child, path, found)
-        elif node.type == "array":
-            found[(*path, number)] = child.start_point.row + 1
-            if child.type in VALUES:
-                _value(child, (*path, number), found)
+    def key(self) -> list[Token]:
+        """The parts of a key, with the dots between them skipped."""
+        parts = []
+        while self.at < len(self.tokens) and (self.sees(".") or self.tokens[self.at].kind != "sign"):
+            if not self.sees("."):
+                parts.append(self.tokens[self.at])
+            self.at += 1
+        return parts
 
+    def pair(self, path: Key) -> None:
+        """Note `key = value`, each part of a dotted key, and all keys in the value."""
+        for token in self.key():
+            path = (*path, _name(token.text))
+            self.found.setdefault(path, token.line)
+        self.at += 1
+        self.value(path)
 
-def _parts(node: "Node") -> Iterator[tuple[str, int]]:
-    if node.type == "dotted_key":
-        for child in node.named_children:
-            yield from _parts(child)
-    elif node.type in KEYS and node.text is not None:
-        yield _name(node.text.decode()), node.start_point.row + 1
+    def value(self, path: Key) -> None:
+        """Note the keys in a list or inline table; pass over anything else."""
+        if self.sees("[", "{"):
+            is_list = self.sees("[")
+            self.at += 1
+            number = 0
+            while self.at < len(self.tokens) and not self.sees("]", "}"):
+                if self.sees("\n", ","):
+                    self.at += 1
+                elif is_list:
+                    self.found[(*path, number)] = self.tokens[self.at].line
+                    self.value((*path, number))
+                    number += 1
+                else:
+                    self.pair(path)
+            self.at += 1
+        else:
+            while self.at < len(self.tokens) and not self.sees("\n", ",", "]", "}"):
+                self.at += 1
 
 
 def _name(raw: str) -> str:
     """What a key is called, without its quotes and escapes."""
-    if raw[:1] not in "\"'":
+    if raw[0] not in "\"'":
         return raw
     import tomli
 
-    try:
-        parsed: dict[str, Any] = tomli.loads(f"{raw} = 0")
-    except tomli.TOMLDecodeError:
-        return raw
-    return next(iter(parsed))
+    return next(iter(tomli.loads(f"{raw} = 0")))

@@ -283,9 +283,7 @@ def _list(node: Schema, schema: Schema, plural: bool) -> str:
 
 def _hint(value: Any, node: Schema, schema: Schema) -> str:
     """How the value would have to be written, where that is plain."""
-    choices = [
-        choice for choice in node.get("enum", [node["const"]] if "const" in node else []) if isinstance(choice, str)
-    ]
+    choices = [choice for choice in _choices(node) if isinstance(choice, str)]
     if choices and isinstance(value, str):
         like = nearest(value, choices)
         return f'; did you mean "{like}"?' if like else ""
@@ -300,6 +298,12 @@ def _hint(value: Any, node: Schema, schema: Schema) -> str:
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
     return ""
+
+
+def _choices(node: Schema) -> list[Any]:
+    """The fixed values that a place allows, those of a union's members together."""
+    members = [choice for member in node.get("anyOf", ()) for choice in _choices(member)]
+    return [*members, *node.get("enum", [node["const"]] if "const" in node else [])]
 
 
 def _literal(text: str) -> Any:

@@ -1,0 +1,3 @@
+"""A plugin that ends the process that imports it."""
+
+raise SystemExit("goodbye")

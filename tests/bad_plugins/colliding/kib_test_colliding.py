@@ -1,0 +1,20 @@
+"""A plugin that works, under a name that another distribution claims as well."""
+
+from kib.interfaces import Options as BaseOptions
+from kib.records import Document
+
+
+class Shelf:
+    class Options(BaseOptions):
+        pass
+
+    revision = 1
+
+    def __init__(self, options):
+        self.options = options
+
+    def fingerprint(self):
+        return ""
+
+    def documents(self):
+        yield Document("0", "", "text")
