@@ -1,0 +1,99 @@
+"""What the results folder holds of one arm on one task: its cells, their results, and what became of the others."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kib.leaderboard.row import Missing, Status
+from kib.records import Cell
+from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry
+
+__all__ = ["Arm", "Key", "collect_arms", "one_line"]
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Arm:
+    """Cells that differ only by seed; `results` holds those that were measured, in the order of `cells`."""
+
+    benchmark: str
+    cells: tuple[Cell, ...]
+    results: tuple[CellResult, ...]
+    missing: tuple[Missing, ...]
+    method: MethodEntry
+    task: TaskEntry
+
+    @property
+    def cell(self) -> Cell:
+        """One of the cells, for what all have in common."""
+        return self.cells[0]
+
+    @property
+    def key(self) -> Key:
+        """Model, task and shots: arms are compared within these."""
+        return (self.cell.model, self.cell.task, self.cell.shots)
+
+    @property
+    def kind(self) -> str:
+        """What the method is there for: "base", the role of its retriever ("ceiling", "control"), or ""."""
+        return "base" if self.method.is_base else self.method.retriever_role
+
+    @property
+    def status(self) -> Status:
+        """Whether all cells have a number, some, or none and why."""
+        if not self.missing:
+            return "measured"
+        if self.results:
+            return "incomplete"
+        return "failed" if any(one.state == "failed" for one in self.missing) else "missing"
+
+    @property
+    def reason(self) -> str:
+        """What became of the cells that have no number; "" where all have one."""
+        if len(self.cells) == 1:
+            return "".join(one.reason for one in self.missing)
+        seeds = {cell.id: cell.seed for cell in self.cells}
+        by_reason: dict[str, list[str]] = {}
+        for one in self.missing:
+            by_reason.setdefault(one.reason, []).append(str(seeds[one.cell]))
+        return "; ".join(
+            f"{'seed' if len(which) == 1 else 'seeds'} {', '.join(which)} {reason}"
+            for reason, which in by_reason.items()
+        )
+
+    @property
+    def stamp(self) -> str:
+        """Names the numbers: identity and digest of the questions of every cell."""
+        return "+".join(f"{result.cell.identity[:16]}.{result.questions[:16]}" for result in self.results)
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and control characters, so that it can neither break a table nor steer a terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
+
+
+def collect_arms(results: Results, plan: BenchmarkPlan) -> list[Arm]:
+    """The arms of a plan in its order, read from its results folder (questions excepted)."""
+    failures = results.failures()
+    places: dict[str, list[Cell]] = {}
+    for cell in plan.cells:
+        places.setdefault(cell.place, []).append(cell)
+    return [_arm(results, plan, sorted(cells, key=lambda cell: cell.seed), failures) for cells in places.values()]
+
+
+def _arm(results: Results, plan: BenchmarkPlan, cells: Iterable[Cell], failures: Mapping[str, Failure]) -> Arm:
+    cells = tuple(cells)
+    found: list[CellResult] = []
+    missing: list[Missing] = []
+    for cell in cells:
+        result = results.cell(cell)
+        if result is not None and result.cell.identity == cell.identity:
+            found.append(result)
+        elif cell.id in failures:
+            failure = failures[cell.id]
+            reason = one_line(f"failed at {failure.step}: {failure.error}")
+            missing.append(Missing(plan.name, cell.id, "failed", reason))
+        else:
+            missing.append(Missing(plan.name, cell.id, "missing", "not measured"))
+    method, task = plan.methods[cells[0].method], plan.tasks[cells[0].task]
+    return Arm(plan.name, cells, tuple(found), tuple(missing), method, task)

@@ -1,0 +1,38 @@
+"""The table as CSV: one header, a row an arm, then a row an average; fractions at full precision."""
+
+import csv
+from io import StringIO
+from typing import Any
+
+from kib.leaderboard.plain import AVERAGE, ROW, plain_average, plain_row
+from kib.leaderboard.row import Table
+
+__all__ = ["to_csv"]
+
+COLUMNS = tuple(dict.fromkeys(("entry", *ROW, *AVERAGE)))
+RISKY = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(table: Table) -> str:
+    """All rows and averages; the column `entry` tells them apart ("arm", "average"), lists are joined by spaces."""
+    file = StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    entries = ({"entry": "arm", **plain_row(row)} for row in table.rows)
+    averages = ({"entry": "average", **plain_average(row)} for row in table.averages)
+    for some in (entries, averages):
+        writer.writerows([_text(entry.get(name)) for name in COLUMNS] for entry in some)
+    return file.getvalue()
+
+
+def _text(value: Any) -> Any:
+    """Empty for None; a text that a spreadsheet would run as a formula begins with an apostrophe."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_text(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return " ".join(str(one) for one in value)
+    if isinstance(value, str) and value.startswith(RISKY):
+        return f"'{value}"
+    return "" if value is None else value

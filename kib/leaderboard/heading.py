@@ -1,0 +1,82 @@
+"""One sentence a model on its main task, for each way of injecting the knowledge, in points."""
+
+from collections.abc import Iterable, Sequence
+
+from kib.gains import LEVEL
+from kib.leaderboard.number import whole
+from kib.leaderboard.row import Row
+
+__all__ = ["heading_sentences"]
+
+WAYS = ((False, True), (True, False), (True, True))
+"""Trained, retrieving: retrieval, fine-tuning, both."""
+
+
+def heading_sentences(rows: Sequence[Row], tasks: Sequence[str], several: bool) -> tuple[str, ...]:
+    """Sentences of one benchmark's rows, named where the table has several; `tasks` are its targets in order.
+
+    The main task is the first target at its lowest number of shots. Of each way the first method speaks, with the K
+    chosen on validation, else the largest: never the best on the test questions.
+    """
+    by_block: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        by_block.setdefault((row.model, row.task, row.shots), []).append(row)
+    sentences: list[str] = []
+    for model in dict.fromkeys(row.model for row in rows):
+        blocks = [(tasks.index(task), shots, task) for name, task, shots in by_block if name == model and task in tasks]
+        if blocks:
+            _, shots, task = min(blocks)
+            sentences += _sentences(by_block[model, task, shots], several)
+    return tuple(sentences)
+
+
+def _sentences(block: Sequence[Row], several: bool) -> Iterable[str]:
+    for way in WAYS:
+        rows = [
+            row
+            for row in block
+            if (row.trained, row.retrieving) == way and row.kind == "" and row.reference not in (None, row.arm)
+        ]
+        if rows:
+            yield _sentence(block, rows, several)
+
+
+def _sentence(block: Sequence[Row], rows: Sequence[Row], several: bool) -> str:
+    methods = list(dict.fromkeys(row.method for row in rows))
+    row = _speaker([row for row in rows if row.method == methods[0]])
+    shots = f", {row.shots}-shot" if row.shots else ""
+    place = f"{row.benchmark}: " if several else ""
+    reference = next(one for one in block if one.arm == row.reference)
+    over = "" if reference.kind == "base" else f" against {reference.arm}"
+    start = f"{place}{row.model} on {row.task}{shots}: {_way(row, len(methods) > 1)}{over}: "
+    if row.gain is None or row.accuracy is None or reference.accuracy is None:
+        apart = f"not comparable with {reference.arm}, " if row.status == "measured" else ""
+        return f"{start}{apart}{row.reason}"
+    gain = row.gain
+    change = whole(gain.absolute)
+    sign = "" if change.startswith("-") or change == "0" else "+"
+    parts = [
+        f"{whole(reference.accuracy.mean)} -> {whole(row.accuracy.mean)} %",
+        f"{sign}{change} points [{whole(gain.interval.low)}, {whole(gain.interval.high)}]",
+    ]
+    if row.p is not None and row.p >= LEVEL:
+        parts.append("no more than chance")
+    if row.gold_share is not None:
+        parts.append(f"{whole(row.gold_share)} % of what the gold passage gives")
+    return start + ", ".join(parts)
+
+
+def _speaker(rows: Sequence[Row]) -> Row:
+    """The arm chosen on validation, else the last one with the largest K."""
+    chosen = [row for row in rows if any(key == "choose" for key, _ in row.settings)]
+    if chosen:
+        return chosen[0]
+    return max(reversed(rows), key=lambda row: dict(row.settings).get("k", 0))
+
+
+def _way(row: Row, several: bool) -> str:
+    passages = dict(row.settings).get("k")
+    retrieval = "retrieval" if passages is None else f"retrieval with {passages} passage{'s' * (passages != 1)}"
+    if not row.trained:
+        return f"{retrieval} ({row.arm})" if several else retrieval
+    return f"fine-tuning and {retrieval} ({row.arm})" if row.retrieving else f"fine-tuning ({row.arm})"

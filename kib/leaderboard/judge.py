@@ -1,0 +1,64 @@
+"""Statistics of arms: taken from the store where they are stored, else computed from the questions."""
+
+from collections.abc import Container, Sequence
+
+from kib.gains import Average, Gain, Pair, accuracy, average, gain
+from kib.leaderboard.arm import Arm
+from kib.leaderboard.comparability import align, difference
+from kib.leaderboard.evidence import Evidence, Sheet
+from kib.leaderboard.stored import Measure, Stored
+from kib.store import Results
+
+__all__ = ["Judge"]
+
+
+class Judge:
+    """Measures and compares the arms of one results folder; `view` is what gains are measured against, "" for base."""
+
+    def __init__(self, results: Results, view: str) -> None:
+        self._stored = Stored(results, view)
+        self._evidence = Evidence(results)
+
+    def measure(self, arm: Arm) -> Measure:
+        """Accuracy and recall of a measured arm."""
+
+        def compute() -> Measure:
+            sheet = self._evidence.sheet(arm)
+            return accuracy(sheet.scores, sheet.groups), sheet.recall
+
+        return self._stored.measure(arm.stamp, compute)
+
+    def compare(self, arm: Arm, reference: Arm) -> Gain | str:
+        """The gain of a measured arm over another, or the reason why they are not comparable."""
+
+        def compute() -> Gain | str:
+            pair = self._pair(arm, reference)
+            return pair if isinstance(pair, str) else gain(*pair)
+
+        return difference(arm, reference) or self._stored.gain(_key(arm, reference), compute)
+
+    def average(self, pairs: Sequence[tuple[Arm, Arm]]) -> Average:
+        """The mean gain of (arm, reference) pairs that `compare` found comparable, one a task."""
+
+        def compute() -> Average:
+            found = [self._pair(arm, reference) for arm, reference in pairs]
+            return average([pair for pair in found if not isinstance(pair, str)])
+
+        return self._stored.average("; ".join(_key(arm, reference) for arm, reference in pairs), compute)
+
+    def forget(self) -> None:
+        """Free the memory that questions take."""
+        self._evidence.forget()
+
+    def save(self, views: Container[str]) -> None:
+        """Store what was used; views of other names than these are dropped."""
+        self._stored.save(views)
+
+    def _pair(self, arm: Arm, reference: Arm) -> Pair | str:
+        sheet = self._evidence.sheet(arm)
+        other: Sheet | str = align(sheet, self._evidence.sheet(reference))
+        return other if isinstance(other, str) else (other.scores, sheet.scores, sheet.groups)
+
+
+def _key(arm: Arm, reference: Arm) -> str:
+    return f"{reference.stamp} {arm.stamp}"

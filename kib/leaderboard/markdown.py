@@ -1,0 +1,53 @@
+"""The table as Markdown (GitHub's): all rows, safe against markup in names and messages."""
+
+from collections.abc import Iterator, Sequence
+
+from kib.leaderboard.layout import Block, Column, Line, blocks, counts, legend, used_columns
+from kib.leaderboard.row import Table
+
+__all__ = ["markdown"]
+
+SPECIAL = str.maketrans({**{letter: f"\\{letter}" for letter in "\\`*_|~$"}, "&": "&amp;", "<": "&lt;"})
+NAMES = ("method", "corpus", "against")
+"""Columns whose texts come from a spec; the others hold numbers and words of ours."""
+
+
+def markdown(table: Table) -> str:
+    """Headings, a table a block, and what the numbers mean."""
+    shown = list(blocks(table))
+    columns = used_columns(shown)
+    parts = [f"## {_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}\n" for one in table.benchmarks]
+    parts += [f"- {_safe(heading)}\n" for heading in table.headings]
+    parts += ["\n" if table.headings else ""]
+    for block in shown:
+        parts += _block(block, columns)
+    texts = [counts(table), *legend(table, [column.name for column in columns])]
+    parts += [f"{_safe(text)}\n" for text in texts if text]
+    return "".join(parts)
+
+
+def _block(block: Block, columns: Sequence[Column]) -> Iterator[str]:
+    yield f"### {_safe(block.title)}\n\n"
+    yield _row([column.header for column in columns])
+    yield _row([":--" if column.left else "--:" for column in columns])
+    for line in block.lines:
+        yield _row([_cell(line, column) for column in columns])
+    yield "\n"
+    for note in block.notes:
+        yield f"- {_safe(note)}\n"
+    if block.notes:
+        yield "\n"
+
+
+def _row(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(text.strip() for text in texts) + " |\n"
+
+
+def _cell(line: Line, column: Column) -> str:
+    text = line.texts.get(column.name, "")
+    return _safe(text) if column.name in NAMES else text
+
+
+def _safe(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no links."""
+    return text.translate(SPECIAL).replace("](", "]\\(")

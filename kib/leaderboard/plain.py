@@ -1,0 +1,94 @@
+"""Rows as plain values, the same in CSV and JSON: fractions (not per cent) at full precision, None for nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kib.gains import Interval
+from kib.leaderboard.row import AverageRow, Row
+
+__all__ = ["AVERAGE", "ROW", "plain_average", "plain_row"]
+
+
+def _low(interval: Interval | None) -> float | None:
+    return interval.low if interval else None
+
+
+def _high(interval: Interval | None) -> float | None:
+    return interval.high if interval else None
+
+
+ROW: Mapping[str, Callable[[Row], Any]] = {
+    "benchmark": lambda row: row.benchmark,
+    "model": lambda row: row.model,
+    "method": lambda row: row.method,
+    "arm": lambda row: row.arm,
+    "settings": lambda row: dict(row.settings),
+    "task": lambda row: row.task,
+    "role": lambda row: row.role,
+    "corpus": lambda row: row.corpus,
+    "shots": lambda row: row.shots,
+    "kind": lambda row: row.kind,
+    "trained": lambda row: row.trained,
+    "retrieving": lambda row: row.retrieving,
+    "status": lambda row: row.status,
+    "reason": lambda row: row.reason,
+    "n": lambda row: row.n,
+    "groups": lambda row: row.accuracy.groups if row.accuracy else None,
+    "metric": lambda row: row.metric,
+    "seeds": lambda row: list(row.seeds),
+    "accuracy": lambda row: row.accuracy.mean if row.accuracy else None,
+    "accuracy_low": lambda row: _low(row.accuracy.interval if row.accuracy else None),
+    "accuracy_high": lambda row: _high(row.accuracy.interval if row.accuracy else None),
+    "seed_accuracies": lambda row: list(row.seed_accuracies),
+    "spread": lambda row: row.spread,
+    "reference": lambda row: row.reference,
+    "gain": lambda row: row.gain.absolute if row.gain else None,
+    "gain_low": lambda row: _low(row.gain.interval if row.gain else None),
+    "gain_high": lambda row: _high(row.gain.interval if row.gain else None),
+    "relative_gain": lambda row: row.gain.relative if row.gain else None,
+    "p": lambda row: row.gain.p if row.gain else None,
+    "p_adjusted": lambda row: row.p_adjusted,
+    "wins": lambda row: row.gain.wins if row.gain else None,
+    "ties": lambda row: row.gain.ties if row.gain else None,
+    "losses": lambda row: row.gain.losses if row.gain else None,
+    "share_of_gold": lambda row: row.gold_share,
+    "rank": lambda row: row.rank,
+    "tied": lambda row: row.tied,
+    "mark": lambda row: row.mark,
+    "recall": lambda row: row.recall,
+    "dropped_passages": lambda row: row.dropped_passages,
+    "dropped_questions": lambda row: row.dropped_questions,
+    "prompt_tokens": lambda row: row.prompt_tokens,
+    "environments": lambda row: list(row.environments),
+    "cells": lambda row: list(row.cells),
+}
+"""The keys of a row and how their values are had."""
+
+AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
+    "benchmark": lambda row: row.benchmark,
+    "model": lambda row: row.model,
+    "method": lambda row: row.method,
+    "arm": lambda row: row.arm,
+    "shots": lambda row: row.shots,
+    "kind": lambda row: row.kind,
+    "tasks": lambda row: list(row.tasks),
+    "reason": lambda row: row.reason,
+    "accuracy": lambda row: row.accuracy,
+    "gain": lambda row: row.average.absolute if row.average else None,
+    "gain_low": lambda row: _low(row.average.interval if row.average else None),
+    "gain_high": lambda row: _high(row.average.interval if row.average else None),
+    "relative_gain": lambda row: row.average.relative if row.average else None,
+    "relative_gain_low": lambda row: _low(row.average.relative_interval if row.average else None),
+    "relative_gain_high": lambda row: _high(row.average.relative_interval if row.average else None),
+}
+"""The keys of an average over tasks."""
+
+
+def plain_row(row: Row) -> dict[str, Any]:
+    """A row's values by key."""
+    return {name: value(row) for name, value in ROW.items()}
+
+
+def plain_average(row: AverageRow) -> dict[str, Any]:
+    """An average's values by key."""
+    return {name: value(row) for name, value in AVERAGE.items()}

@@ -1,0 +1,37 @@
+"""One door to all formats."""
+
+from typing import Literal, get_args
+
+from kib.errors import InputError
+from kib.leaderboard.row import Table
+
+__all__ = ["FORMATS", "Format", "render"]
+
+Format = Literal["terminal", "markdown", "csv", "json"]
+
+FORMATS: tuple[str, ...] = get_args(Format)
+WIDTH = 80
+
+
+def render(table: Table, format: str, *, width: int | None = None, colour: bool = False) -> str:  # noqa: A002 - as typed: --format
+    """A table as text that ends in a line break; `width` (80 where not given) and `colour` are the terminal's.
+
+    The same table gives the same bytes. InputError for a format that does not exist.
+    """
+    if format == "terminal":
+        from kib.leaderboard.terminal import terminal
+
+        return terminal(table, width=WIDTH if width is None else width, colour=colour)
+    if format == "markdown":
+        from kib.leaderboard.markdown import markdown
+
+        return markdown(table)
+    if format == "csv":
+        from kib.leaderboard.csv import to_csv
+
+        return to_csv(table)
+    if format == "json":
+        from kib.leaderboard.json import to_json
+
+        return to_json(table)
+    raise InputError(f"no format {format!r}; there are: {', '.join(FORMATS)}")

@@ -1,0 +1,120 @@
+"""The records of a leaderboard: a row an arm, an average a model and arm, and the cells that have no number."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kib.gains import Accuracy, Average, Gain
+from kib.records import Environment, Setting
+
+__all__ = ["AverageRow", "BenchmarkLine", "Missing", "Row", "Status", "Table"]
+
+Status = Literal["measured", "incomplete", "missing", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkLine:
+    """A benchmark in a table; `family` is the number of gains that Holm's correction counts."""
+
+    name: str
+    title: str
+    family: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A cell of the plan without a number, and why."""
+
+    benchmark: str
+    cell: str
+    state: Literal["missing", "failed"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An arm on a task: the cells that differ only by seed. Accuracies and gains are fractions, not per cent.
+
+    `kind` is "base" (neither trained nor retrieving), "ceiling" (the gold passage), "control" (random passages) or "".
+    `reason` says why there is no accuracy, or no gain where the sides are not comparable; "" where nothing is amiss.
+    `p_adjusted` is None for gains outside Holm's family: of control tasks, of the ceiling and of random passages.
+    """
+
+    benchmark: str
+    place: str
+    model: str
+    method: str
+    arm: str
+    settings: tuple[tuple[str, Setting], ...]
+    task: str
+    role: str
+    corpus: str | None
+    shots: int
+    kind: str
+    trained: bool
+    retrieving: bool
+    seeds: tuple[int, ...]
+    cells: tuple[str, ...]
+    status: Status
+    reason: str = ""
+    n: int | None = None
+    metric: str | None = None
+    environments: tuple[int, ...] = ()  # positions in the table's `environments`
+    accuracy: Accuracy | None = None
+    seed_accuracies: tuple[float, ...] = ()
+    spread: float | None = None  # standard deviation of the seeds' accuracies (n - 1)
+    reference: str | None = None  # the arm that the gain is measured against
+    gain: Gain | None = None
+    p_adjusted: float | None = None
+    gold_share: float | None = None  # absolute gain over the ceiling's absolute gain
+    rank: int | None = None
+    tied: bool = False  # shares its rank: adjacent arms do not differ by more than chance
+    mark: str = ""  # "forgets" or "harmed": a control task's drop by more than chance
+    recall: float | None = None  # share of questions with a gold passage among those retrieved
+    dropped_passages: int = 0  # did not fit the token budget; of one seed
+    dropped_questions: int = 0
+    prompt_tokens: float | None = None  # mean a question
+
+    @property
+    def p(self) -> float | None:
+        """The p that decides: adjusted where the gain is of Holm's family."""
+        if self.gain is None:
+            return None
+        return self.gain.p if self.p_adjusted is None else self.p_adjusted
+
+
+@dataclass(frozen=True, slots=True)
+class AverageRow:
+    """An arm over all target tasks of a model at one number of shots; `accuracy` is the mean of the tasks' accuracies.
+
+    `average` is None, with the reason, where a task has no gain.
+    """
+
+    benchmark: str
+    model: str
+    method: str
+    arm: str
+    shots: int
+    kind: str
+    tasks: tuple[str, ...]
+    accuracy: float | None
+    average: Average | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The leaderboard: rows in the order of reading. `against` is None where gains are over base."""
+
+    benchmarks: tuple[BenchmarkLine, ...]
+    against: str | None
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+    averages: tuple[AverageRow, ...]
+    cells: int
+    missing: tuple[Missing, ...]
+    environments: tuple[Environment, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell of every plan has its number."""
+        return not self.missing

@@ -1,0 +1,264 @@
+"""One benchmark's part of a table: who is measured against whom, which gains hold, who shares a rank."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import fsum, sqrt
+
+from kib.gains import LEVEL, Accuracy, Gain, holm
+from kib.leaderboard.arm import Arm, Key, collect_arms
+from kib.leaderboard.comparability import own_trouble
+from kib.leaderboard.judge import Judge
+from kib.leaderboard.rank import rank
+from kib.leaderboard.reference import References
+from kib.leaderboard.row import AverageRow, Row
+from kib.leaderboard.stored import Measure
+from kib.records import Environment
+from kib.store import BenchmarkPlan, Results
+
+__all__ = ["Environments", "Section"]
+
+
+class Environments:
+    """Numbers the distinct environments of a table in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+        self._all: list[Environment] = []
+
+    def number(self, environment: Environment) -> int:
+        """The position of an environment in `all()`."""
+        key = (environment.device, tuple(sorted(environment.packages.items())))
+        if key not in self._numbers:
+            self._numbers[key] = len(self._all)
+            self._all.append(environment)
+        return self._numbers[key]
+
+    def all(self) -> tuple[Environment, ...]:
+        """The distinct environments, by number."""
+        return tuple(self._all)
+
+
+class Section:
+    """The arms of one results folder and, after `compute`, what is known of them."""
+
+    def __init__(self, results: Results, plan: BenchmarkPlan) -> None:
+        self.plan = plan
+        self.arms = collect_arms(results, plan)
+        self.averages: list[AverageRow] = []
+        self.family = 0
+        self._results = results
+        self._blocks: dict[Key, list[Arm]] = {}
+        models = list(dict.fromkeys(arm.cell.model for arm in self.arms))
+        for arm in sorted(self.arms, key=lambda arm: models.index(arm.cell.model)):
+            self._blocks.setdefault(arm.key, []).append(arm)
+        self._measures: dict[Arm, Measure] = {}
+        self._references: dict[Arm, Arm | str] = {}
+        self._gains: dict[Arm, Gain] = {}
+        self._reasons: dict[Arm, str] = {}
+        self._adjusted: dict[Arm, float] = {}
+        self._shares: dict[Arm, float] = {}
+        self._ranks: dict[Arm, tuple[int, int, bool]] = {}  # position, rank, whether it is shared
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target tasks in the plan's order."""
+        return tuple(dict.fromkeys(arm.cell.task for arm in self.arms if arm.task.role == "target"))
+
+    def compute(self, against: str | None) -> None:
+        """Everything that rows need; questions are read model by model, and only where a statistic is not stored."""
+        judge = Judge(self._results, against or "")
+        references, bases = References(self.arms, against), References(self.arms, None)
+        for model in dict.fromkeys(arm.cell.model for arm in self.arms):
+            blocks = {key: arms for key, arms in self._blocks.items() if key[0] == model}
+            for arms in blocks.values():
+                for arm in arms:
+                    self._compare(judge, arm, references.find(arm))
+                self._rank(judge, arms, bases.find(arms[0]))
+                if against is None:
+                    self._share(arms)
+            self._average(judge, model, blocks)
+            judge.forget()
+        self._adjust()
+        judge.save({name for arm in self.arms for name in (arm.cell.method, arm.cell.arm)})
+
+    def rows(self, environments: Environments) -> Iterator[Row]:
+        """Block after block: base, contenders by accuracy, the ceiling, then what has no number."""
+        for arms in self._blocks.values():
+            for arm in sorted(arms, key=self._place):
+                yield self._row(arm, environments)
+
+    def _compare(self, judge: Judge, arm: Arm, reference: Arm | str) -> None:
+        self._references[arm] = reference
+        if arm.status != "measured":
+            self._reasons[arm] = arm.reason
+            return
+        self._measures[arm] = judge.measure(arm)
+        if reference is arm:
+            self._reasons[arm] = own_trouble(arm)
+            return
+        found = reference if isinstance(reference, str) else judge.compare(arm, reference)
+        if isinstance(found, Gain):
+            self._gains[arm] = found
+        else:
+            self._reasons[arm] = found
+
+    def _rank(self, judge: Judge, arms: Sequence[Arm], base: Arm | str) -> None:
+        """Rank what can be compared with base or, where base has no number, with the first arm that has one."""
+        contenders = [arm for arm in arms if arm.kind != "ceiling" and arm in self._measures and not own_trouble(arm)]
+        if not contenders:
+            return
+        anchor = base if not isinstance(base, str) and base in contenders else contenders[0]
+        accuracies = [
+            (arm, self._measures[arm][0].mean)
+            for arm in contenders
+            if arm is anchor or isinstance(judge.compare(arm, anchor), Gain)
+        ]
+
+        def p(worse: Arm, better: Arm) -> float:
+            found = judge.compare(better, worse)
+            return found.p if isinstance(found, Gain) else 1.0
+
+        for position, (arm, place, tied) in enumerate(rank(accuracies, p)):
+            self._ranks[arm] = (position, place, tied)
+
+    def _share(self, arms: Sequence[Arm]) -> None:
+        """Absolute gains as shares of what the gold passage gives the untrained model, where that is anything."""
+        ceiling = next((arm for arm in arms if arm.kind == "ceiling" and arm.method.train is None), None)
+        whole = self._gains[ceiling].absolute if ceiling in self._gains else 0.0
+        if whole > 0:
+            self._shares |= {arm: self._gains[arm].absolute / whole for arm in arms if arm in self._gains}
+
+    def _average(self, judge: Judge, model: str, blocks: Mapping[Key, Sequence[Arm]]) -> None:
+        """Averages of one model over its target tasks, for the arms that the plan has on all of them."""
+        for shots in dict.fromkeys(key[2] for key in blocks):
+            tasks = [key[1] for key, arms in blocks.items() if key[2] == shots and arms[0].task.role == "target"]
+            by_arm: dict[str, list[Arm]] = {}
+            for task in tasks:
+                for arm in blocks[model, task, shots]:
+                    by_arm.setdefault(arm.cell.arm, []).append(arm)
+            full = [arms for arms in by_arm.values() if len(arms) == len(tasks) > 1]
+            self.averages += sorted((self._average_row(judge, arms) for arms in full), key=_average_place)
+
+    def _average_row(self, judge: Judge, arms: Sequence[Arm]) -> AverageRow:
+        cell = arms[0].cell
+        pairs = [(arm, self._references[arm]) for arm in arms]
+        known = [(arm, other) for arm, other in pairs if arm in self._gains and not isinstance(other, str)]
+        absent: dict[str, list[str]] = {}
+        for arm in arms:
+            if self._reasons.get(arm):
+                absent.setdefault(self._reasons[arm], []).append(arm.cell.task)
+        means = [self._measures[arm][0].mean for arm in arms if arm in self._measures]
+        return AverageRow(
+            benchmark=self.plan.name,
+            model=cell.model,
+            method=cell.method,
+            arm=cell.arm,
+            shots=cell.shots,
+            kind=arms[0].kind,
+            tasks=tuple(arm.cell.task for arm in arms),
+            accuracy=fsum(means) / len(means) if len(means) == len(arms) else None,
+            average=judge.average(known) if len(known) == len(arms) else None,
+            reason="; ".join(f"{', '.join(tasks)}: {reason}" for reason, tasks in absent.items()),
+        )
+
+    def _adjust(self) -> None:
+        """Holm over the gains that the plan promises: one without a number counts as p = 1, so that p cannot rise."""
+        family = [
+            arm
+            for arm, reference in self._references.items()
+            if not isinstance(reference, str)
+            and reference is not arm
+            and arm.task.role == "target"
+            and arm.kind not in ("ceiling", "control")
+        ]
+        adjusted = holm([self._gains[arm].p if arm in self._gains else 1.0 for arm in family])
+        self._adjusted = {arm: p for arm, p in zip(family, adjusted, strict=True) if arm in self._gains}
+        self.family = len(family)
+
+    def _place(self, arm: Arm) -> tuple[int, int]:
+        if arm.kind == "base":
+            return (0, 0)
+        if arm not in self._measures:
+            return (4, 0)
+        if arm.kind == "ceiling":
+            return (3, 0)
+        return (1, self._ranks[arm][0]) if arm in self._ranks else (2, 0)
+
+    def _row(self, arm: Arm, environments: Environments) -> Row:
+        cell, reference, gain = arm.cell, self._references[arm], self._gains.get(arm)
+        measure, recall = self._measures.get(arm, (None, None))
+        rank = self._ranks.get(arm)
+        seeds = tuple(result.correct / result.n for result in arm.results) if measure else ()
+        return Row(
+            benchmark=arm.benchmark,
+            place=cell.place,
+            model=cell.model,
+            method=cell.method,
+            arm=cell.arm,
+            settings=cell.settings,
+            task=cell.task,
+            role=arm.task.role,
+            corpus=cell.corpus,
+            shots=cell.shots,
+            kind=arm.kind,
+            trained=arm.method.train is not None,
+            retrieving=arm.method.retrieve is not None,
+            seeds=tuple(cell.seed for cell in arm.cells),
+            cells=tuple(cell.id for cell in arm.cells),
+            status=arm.status,
+            reason=self._reasons.get(arm, ""),
+            n=_n(arm, measure),
+            metric=arm.results[0].metric if arm.results else None,
+            environments=_environments(arm, environments),
+            accuracy=measure,
+            seed_accuracies=seeds,
+            spread=_spread(seeds),
+            reference=None if isinstance(reference, str) else reference.cell.arm,
+            gain=gain,
+            p_adjusted=self._adjusted.get(arm),
+            gold_share=self._shares.get(arm),
+            rank=rank[1] if rank else None,
+            tied=rank[2] if rank else False,
+            mark=_mark(arm, gain),
+            recall=recall,
+            dropped_passages=max((result.dropped_passages for result in arm.results), default=0),
+            dropped_questions=max((result.dropped_questions for result in arm.results), default=0),
+            prompt_tokens=_prompt_tokens(arm),
+        )
+
+
+def _average_place(row: AverageRow) -> tuple[int, float]:
+    """Base, contenders by gain, the ceiling, then what has no number."""
+    if row.kind == "base" or row.average is None:
+        return (0 if row.kind == "base" else 3, 0.0)
+    return (2 if row.kind == "ceiling" else 1, -row.average.absolute)
+
+
+def _n(arm: Arm, measure: Accuracy | None) -> int | None:
+    return measure.n if measure else arm.task.n
+
+
+def _environments(arm: Arm, environments: Environments) -> tuple[int, ...]:
+    found = (environments.number(one) for result in arm.results for one in result.environments)
+    return tuple(dict.fromkeys(found))
+
+
+def _spread(seeds: Sequence[float]) -> float | None:
+    """Standard deviation over seeds, for a sample."""
+    if len(seeds) < 2:
+        return None
+    mean = fsum(seeds) / len(seeds)
+    return sqrt(fsum((value - mean) ** 2 for value in seeds) / (len(seeds) - 1))
+
+
+def _mark(arm: Arm, gain: Gain | None) -> str:
+    """Name a control task's drop by more than chance, by what brought it about."""
+    if arm.task.role != "control" or gain is None or gain.absolute >= 0 or gain.p >= LEVEL:
+        return ""
+    return "forgets" if arm.method.train is not None else "harmed"
+
+
+def _prompt_tokens(arm: Arm) -> float | None:
+    tokens = [result.prompt_tokens for result in arm.results if result.prompt_tokens is not None]
+    if not tokens or len(tokens) < len(arm.results):
+        return None
+    return sum(tokens) / sum(result.n for result in arm.results)

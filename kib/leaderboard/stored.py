@@ -1,0 +1,121 @@
+"""Statistics kept beside the results, by the identities and digests of what they were computed from.
+
+`statistics.json` is a cache: it holds what the last table of each view used, and can be deleted. A view is what gains
+are measured against: "" for base, else the method or arm named.
+"""
+
+from collections.abc import Callable, Container
+from typing import Any, TypeVar
+
+from kib.gains import REVISION, Accuracy, Average, Gain, Interval
+from kib.store import Results
+
+__all__ = ["Stored"]
+
+T = TypeVar("T")
+Measure = tuple[Accuracy, float | None]
+"""Accuracy and recall of an arm."""
+
+
+class Stored:
+    """The statistics of one results folder, seen from one view."""
+
+    def __init__(self, results: Results, view: str) -> None:
+        self._results = results
+        self._view = view
+        self._file = results.statistics()
+        fresh = self._file.get("revision") == REVISION
+        self._arms = _mapping(self._file.get("arms")) if fresh else {}
+        self._views = (
+            {key: _mapping(value) for key, value in _mapping(self._file.get("views")).items()} if fresh else {}
+        )
+        self._known = {key: value for section in self._views.values() for key, value in section.items()}
+        self._used_arms: dict[str, Any] = {}
+        self._used: dict[str, Any] = {}
+
+    def measure(self, key: str, compute: Callable[[], Measure]) -> Measure:
+        """Accuracy and recall of an arm, stored or computed."""
+        return _get(self._arms, self._used_arms, key, _unpack_measure, _pack_measure, compute)
+
+    def gain(self, key: str, compute: Callable[[], Gain | str]) -> Gain | str:
+        """A gain, or the reason why two arms are not comparable."""
+        return _get(self._known, self._used, f"gain {key}", _unpack_gain, _pack_gain, compute)
+
+    def average(self, key: str, compute: Callable[[], Average]) -> Average:
+        """An average over tasks."""
+        return _get(self._known, self._used, f"average {key}", _unpack_average, _pack_average, compute)
+
+    def save(self, names: Container[str]) -> None:
+        """Keep what this view used; views of other names than these are dropped. Unchanged bytes are not written."""
+        views = {view: section for view, section in self._views.items() if not view or view in names}
+        value = {"revision": REVISION, "arms": self._used_arms, "views": {**views, self._view: self._used}}
+        if value != self._file:
+            self._results.save_statistics(value)
+
+
+def _get(
+    known: dict[str, Any],
+    used: dict[str, Any],
+    key: str,
+    unpack: Callable[[Any], T],
+    pack: Callable[[T], Any],
+    compute: Callable[[], T],
+) -> T:
+    try:
+        value = unpack(known[key])
+    except (KeyError, TypeError, ValueError):
+        value = compute()
+        used[key] = pack(value)
+    else:
+        used[key] = known[key]
+    return value
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _numbers(value: Any, length: int, nullable: Container[int]) -> list[Any]:
+    """A stored list of numbers, null at some positions only; ValueError for anything else."""
+    if not isinstance(value, list) or len(value) != length:
+        raise ValueError("not a stored statistic")
+    for position, number in enumerate(value):
+        if type(number) not in (int, float) and (number is not None or position not in nullable):
+            raise ValueError("not a stored statistic")
+    return value
+
+
+def _pack_measure(measure: Measure) -> Any:
+    one, recall = measure
+    return [one.mean, one.interval.low, one.interval.high, one.n, one.groups, recall]
+
+
+def _unpack_measure(value: Any) -> Measure:
+    mean, low, high, n, groups, recall = _numbers(value, 6, (5,))
+    return Accuracy(mean, Interval(low, high), n, groups), recall
+
+
+def _pack_gain(gain: Gain | str) -> Any:
+    if isinstance(gain, str):
+        return gain
+    low, high = gain.interval.low, gain.interval.high
+    return [gain.absolute, gain.relative, low, high, gain.p, gain.wins, gain.ties, gain.losses]
+
+
+def _unpack_gain(value: Any) -> Gain | str:
+    if isinstance(value, str):
+        return value
+    absolute, relative, low, high, p, wins, ties, losses = _numbers(value, 8, (1,))
+    return Gain(absolute, relative, Interval(low, high), p, wins, ties, losses)
+
+
+def _pack_average(one: Average) -> Any:
+    relative = one.relative_interval
+    ends = [None, None] if relative is None else [relative.low, relative.high]
+    return [one.tasks, one.absolute, one.interval.low, one.interval.high, one.relative, *ends]
+
+
+def _unpack_average(value: Any) -> Average:
+    tasks, absolute, low, high, relative, relative_low, relative_high = _numbers(value, 7, (4, 5, 6))
+    ends = None if relative_low is None or relative_high is None else Interval(relative_low, relative_high)
+    return Average(tasks, absolute, Interval(low, high), relative, ends)

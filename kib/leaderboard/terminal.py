@@ -1,0 +1,174 @@
+"""The table for a terminal, by rich: as wide as it needs and as narrow as it must be."""
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from kib.leaderboard.layout import Block, Column, Line, blocks, counts, legend, used_columns
+from kib.leaderboard.row import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["ROWS", "terminal"]
+
+ROWS = 200
+"""So many rows are shown; the other formats have all."""
+
+NARROWEST = 14  # of the method's column; longer names are folded at their commas
+DROP = (
+    "tokens",
+    "questions",
+    "relative interval",
+    "dropped",
+    "accuracy interval",
+    "corpus",
+    "recall",
+    "seeds",
+    "n",
+    "share",
+    "relative",
+    "points interval",
+)
+"""Columns that a narrow terminal does without, in this order."""
+
+TONES = {"base": "bold", "better": "green", "worse": "red", "same": "", "ceiling": "italic", "absent": "yellow"}
+
+
+def terminal(table: Table, *, width: int, colour: bool) -> str:
+    """The first 200 rows in `width` columns, with headings above and what the numbers mean below."""
+    shown = list(blocks(table, ROWS))
+    widths = _widths(shown)
+    columns, left_out = _fit(used_columns(shown), widths, width)
+    console = _console(width, colour)
+    _above(console, table)
+    for block in shown:
+        _print_block(console, block, columns, widths)
+    _below(console, table, [column.name for column in columns], left_out)
+    return "\n".join(line.rstrip() for line in _text(console).splitlines()).strip("\n") + "\n"
+
+
+def _console(width: int, colour: bool) -> "Console":
+    from rich.console import Console
+
+    # An empty environment: COLUMNS, NO_COLOR and the like are the command line's business, and bytes may not vary.
+    return Console(
+        file=StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+
+
+def _text(console: "Console") -> str:
+    file = console.file
+    return file.getvalue() if isinstance(file, StringIO) else ""
+
+
+def _above(console: "Console", table: Table) -> None:
+    for benchmark in table.benchmarks:
+        console.print(f"{benchmark.name} · {benchmark.title}" if benchmark.title else benchmark.name, style="bold")
+    for heading in table.headings:
+        _print_indented(console, heading, "")
+    console.print()
+
+
+def _below(console: "Console", table: Table, names: Sequence[str], left_out: Sequence[Column]) -> None:
+    total = len(table.rows) + len(table.averages)
+    if total > ROWS:
+        console.print(f"The first {ROWS} of {total} rows; --format markdown, csv or json gives all.", style="bold")
+    if counts(table):
+        console.print(counts(table), style="bold")
+    for text in legend(table, names):
+        console.print(text, style="dim")
+    if left_out:
+        titles = ", ".join(column.title for column in left_out)
+        console.print(f"Left out at this width: {titles}.", style="dim")
+
+
+def _print_block(console: "Console", block: Block, columns: Sequence[Column], widths: dict[str, int]) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=None, pad_edge=False, padding=0, header_style="dim")
+    for column in columns:
+        width = widths[column.name] + _gap(column)
+        header = f"{' ' * _gap(column) * column.left}{column.header}"
+        grid.add_column(header, justify="left" if column.left else "right", width=width, no_wrap=True)
+    for line in block.lines:
+        grid.add_row(*(Text(_fold(line, column, widths), style=_style(line, column)) for column in columns))
+    console.print(block.title, style="bold")
+    console.print(grid)
+    for note in block.notes:
+        _print_indented(console, note, "yellow")
+    console.print()
+
+
+def _print_indented(console: "Console", text: str, style: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
+
+
+def _gap(column: Column) -> int:
+    """Blanks before a column: an interval stands close to its number."""
+    return {"rank": 0, "accuracy interval": 1, "points interval": 1, "relative interval": 1}.get(column.name, 2)
+
+
+def _style(line: Line, column: Column) -> str:
+    if line.tone in ("better", "worse") and column.name not in ("points", "points interval", "relative", "p", "note"):
+        return ""
+    return TONES[line.tone]
+
+
+def _widths(shown: Sequence[Block]) -> dict[str, int]:
+    """The width that each column needs, over all blocks, so that they stand under each other."""
+    widths = {column.name: len(column.header) for column in used_columns(shown)}
+    for block in shown:
+        for line in block.lines:
+            for name, text in line.texts.items():
+                if name in widths:
+                    widths[name] = max(widths[name], len(text))
+    return widths
+
+
+def _fit(columns: Sequence[Column], widths: dict[str, int], width: int) -> tuple[list[Column], list[Column]]:
+    """Columns that fit and those left out; narrows the method's column (in `widths`) to what remains for it."""
+    kept = list(columns)
+
+    def rest() -> int:
+        return width - sum(widths[column.name] + _gap(column) for column in kept if column.name != "method") - 2
+
+    wanted = min(widths.get("method", 0), max(NARROWEST, width // 4))
+    for name in DROP:
+        if rest() >= wanted:
+            break
+        kept = [column for column in kept if column.name != name]
+    if "method" in widths:
+        widths["method"] = max(min(NARROWEST, widths["method"]), min(widths["method"], rest()))
+    return kept, [column for column in columns if column not in kept]
+
+
+def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
+    """A text behind its column's gap; a method's name in lines of its column's width, broken after commas."""
+    text, width = line.texts.get(column.name, ""), widths[column.name]
+    gap = " " * _gap(column) if column.left else ""
+    if column.name != "method" or len(text) <= width:
+        return gap + text
+    lines = [""]
+    for part in text.replace(",", ",\0").split("\0"):
+        if len(lines[-1]) + len(part) > width and lines[-1]:
+            lines.append("  ")
+        rest = lines.pop() + part
+        while len(rest) > width:
+            lines.append(rest[:width])
+            rest = "  " + rest[width:]
+        lines.append(rest)
+    return "\n".join(gap + line for line in lines)
