@@ -9,7 +9,7 @@ from typing import Any
 from kib import harness
 from kib.errors import InputError, KibError
 from kib.harness import Exam
-from kib.identity import canonical, digest_lines
+from kib.identity import digest_lines
 from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, WeightsStep
 from kib.progress import Progress
 from kib.records import Asked, Environment, Hit
@@ -215,8 +215,7 @@ class _Run:
         gold = self.materials.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
         lines = scores(prepared, exam, given, gold)
         names = [answer.environment for some in given for answer in some]
-        digest = digest_lines(canonical(line) for line in lines)
-        self.results.save_cell(cell_result(plan, exam, lines, digest, answers.environments(names)), lines)
+        self.results.save_cell(cell_result(plan, exam, lines, answers.environments(names)), lines)
 
 
 def _with_counts(entry: BenchmarkPlan, counts: Mapping[str, int]) -> BenchmarkPlan:

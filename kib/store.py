@@ -12,13 +12,13 @@ import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kib.errors import BusyError, InputError
-from kib.identity import canonical
+from kib.identity import canonical, digest_file
 from kib.records import Cell, Environment, Score
 
 __all__ = ["BenchmarkPlan", "CellResult", "Failure", "MethodEntry", "Results", "TaskEntry", "Work", "write_text"]
@@ -134,8 +134,8 @@ class CellResult:
     n: int
     correct: int
     metric: str
-    questions: str  # sha256 of questions.jsonl
     environments: tuple[Environment, ...]
+    questions: str = ""  # sha256 of questions.jsonl
     prompt_tokens: int | None = None  # of all prompts together, where a tokenizer is known
     dropped_passages: int = 0
     dropped_questions: int = 0  # questions of which at least one passage was dropped
@@ -223,10 +223,11 @@ class Results:
         return [_score(value) for value in read_lines(self.place(cell) / "questions.jsonl")]
 
     def save_cell(self, result: CellResult, scores: Iterable[Score]) -> None:
-        """Write a cell's folder, complete or not at all."""
+        """Write a cell's folder, complete or not at all; the digest of its questions is filled in."""
         with new_folder(self.place(result.cell)) as folder:
-            write_lines(folder / "questions.jsonl", scores)
-            write_text(folder / "cell.json", pretty(result))
+            questions = folder / "questions.jsonl"
+            write_lines(questions, scores)
+            write_text(folder / "cell.json", pretty(replace(result, questions=digest_file(questions))))
 
     def failures(self) -> dict[str, Failure]:
         """Cells of the last run that failed, by id."""

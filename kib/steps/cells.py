@@ -147,16 +147,15 @@ def scores(
 
 
 def cell_result(
-    plan: CellPlan, exam: Exam, lines: Sequence[Score], questions: str, environments: tuple[Environment, ...]
+    plan: CellPlan, exam: Exam, lines: Sequence[Score], environments: tuple[Environment, ...]
 ) -> CellResult:
-    """The number of a cell and its circumstances; `questions` is the digest of its lines."""
+    """The number of a cell and its circumstances."""
     counted = [line.tokens for line in lines]
     return CellResult(
         cell=plan.cell,
         n=len(lines),
         correct=sum(line.score for line in lines),
         metric=exam.metric,
-        questions=questions,
         environments=environments,
         prompt_tokens=sum(tokens for tokens in counted if tokens is not None) if None not in counted else None,
         dropped_passages=sum(line.dropped for line in lines),
