@@ -81,7 +81,7 @@ class Jsonl:
 
     def _record(self, number: int, line: bytes) -> dict[str, Any]:
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise self._wrong(number, f"not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from error
         try:

@@ -1,0 +1,37 @@
+import pytest
+
+from kib.testing import check_options, check_plugin, check_retriever, make_plugin
+from kib_bm25 import BM25
+
+
+def test_installed() -> None:
+    """The plugin is found by its name, well formed and light to import."""
+    assert check_plugin("retrievers", "bm25") is BM25
+
+
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire", "bm25l", "bm25+"])
+def test_contract(method: str) -> None:
+    """Every formula keeps what a retriever promises."""
+    check_retriever(lambda: make_plugin(BM25, {"method": method}))
+
+
+def test_options() -> None:
+    """Options are described, and values that could not work are refused."""
+    check_options(
+        BM25,
+        accepts=[{}, {"stop_words": ["the"], "k1": 1}, {"stemmer": "none", "stop_words": "none", "b": 0.0}],
+        refuses=[
+            {"stemmer": "klingon"},
+            {"stop_words": "klingon"},
+            {"stop_words": [1]},
+            {"token_pattern": "("},
+            {"token_pattern": r"(\w)(\w)"},
+            {"token_pattern": r"\w*"},
+            {"k1": 0},
+            {"k1": "0.9"},
+            {"b": 1.1},
+            {"b": True},
+            {"delta": -1},
+            {"method": "bm26"},
+        ],
+    )
