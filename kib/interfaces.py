@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, r
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-from kib.records import Document, Hit, Passage, Query, Question, Text, Weights
+from kib.records import Document, Hit, Passage, Query, Question, Text, Trained, Weights
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -210,7 +210,17 @@ class Trainer(Plugin, Protocol):
     """Puts text into a model's weights."""
 
     def train(
-        self, start: Weights, text: Sequence[Text], folder: Path, seed: int, log: Callable[[Mapping[str, Any]], None]
-    ) -> Weights:
-        """Safetensors in `folder`, which may hold a checkpoint of the same identity; `log` takes one record a step."""
+        self,
+        start: Weights,
+        text: Sequence[Text],
+        folder: Path,
+        seed: int,
+        log: Callable[[Mapping[str, Any]], None],
+        validation: Sequence[Text] = (),
+    ) -> Trained:
+        """Safetensors in `folder`, which may hold a checkpoint of the same identity.
+
+        `log` takes one record a step: `step` and `steps`, `tokens` trained so far, `loss` in nats a token. On
+        `validation` the loss is watched, and training may stop early. InputError where tokens would be lost.
+        """
         ...

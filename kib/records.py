@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "Score",
     "Text",
+    "Trained",
     "Weights",
 ]
 
@@ -113,6 +114,24 @@ class Weights:
 
     folder: Path
     adapter: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training gave. Tokens are those with a loss, in one pass over the text and in all steps together.
+
+    `first_loss` and `last_loss` are means over the text before and after, in nats a token; `change` is the norm of the
+    update over that of the weights; `flops` are floating-point operations.
+    """
+
+    weights: Weights
+    text_tokens: int
+    trained_tokens: int
+    steps: int
+    first_loss: float
+    last_loss: float
+    change: float
+    flops: float
 
 
 @dataclass(frozen=True, slots=True)
