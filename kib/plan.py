@@ -7,6 +7,7 @@ hits are the same at every depth.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 from kib.errors import SpecError
@@ -18,7 +19,19 @@ from kib.records import Cell, Setting
 from kib.spec import MethodTable, Spec, TaskTable
 from kib.store import BenchmarkPlan, MethodEntry, TaskEntry
 
-__all__ = ["AskedStep", "CellPlan", "HitsStep", "IndexStep", "PassagesStep", "Plan", "WeightsStep", "make_plan"]
+__all__ = [
+    "AskedStep",
+    "CellPlan",
+    "HitsStep",
+    "IndexStep",
+    "PassagesStep",
+    "Plan",
+    "TextStep",
+    "WeightsStep",
+    "make_plan",
+]
+
+Settings = tuple[tuple[str, Setting], ...]
 
 REVISION = 1
 """Raised when kib itself makes other prompts, chunks or scores of the same spec."""
@@ -66,11 +79,37 @@ class HitsStep:
 
 
 @dataclass(frozen=True, slots=True)
+class TextStep:
+    """What a trainer reads: passages, a writer's texts of them, other text mixed in, as many tokens as another has."""
+
+    identity: str
+    trainer: str
+    passages: PassagesStep
+    count: int
+    tokenizer_of: str
+    replay: PassagesStep | None = None
+    as_many_as: "TextStep | None" = None
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsStep:
-    """A set of weights that cells are measured on: a model as it is."""
+    """A set of weights that cells are measured on: a model as it is, or what a trainer made of it."""
 
     identity: str
     model: str
+    trainer: str | None = None
+    settings: Settings = ()
+    text: TextStep | None = None
+    validation: PassagesStep | None = None
+    seed: int = 0
+
+    @property
+    def title(self) -> str:
+        """How progress and `kib plan` name it."""
+        if self.trainer is None or self.text is None:
+            return self.model
+        values = "".join(f",{key}={value}" for key, value in self.settings)
+        return f"{self.model}+{self.trainer}{values} on {self.text.passages.corpus}, seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +173,9 @@ def _source(locked: Locked) -> dict[str, Any]:
 
 def make_plan(spec: Spec, lock: Lock) -> Plan:
     """Every cell that the spec's methods make on its models and tasks; SpecError where a method makes none."""
-    _refuse_training(spec)
     cells = tuple(cell for name in spec.methods for cell in _Planner(spec, lock).cells(name))
     order = {name: number for number, name in enumerate(spec.models)}
     return Plan(spec, lock, tuple(sorted(cells, key=lambda cell: order[cell.cell.model])))
-
-
-def _refuse_training(spec: Spec) -> None:
-    for name, method in spec.methods.items():
-        if method.train is not None:
-            message = "this version of kib measures knowledge in the prompt only and cannot train; expected `retrieve`"
-            raise SpecError([spec.mistake(message, "methods", name, "train")])
 
 
 def _method_entry(lock: Lock, method: MethodTable) -> MethodEntry:
@@ -165,32 +196,102 @@ class _Planner:
         method = self.spec.methods[name]
         made = 0
         for model in method.models or self.spec.models:
-            for task in method.tasks or self.spec.tasks:
-                for shots in self.spec.tasks[task].shots:
-                    for cell in self._cells_of(name, model, task, shots):
-                        made += 1
-                        yield cell
+            for settings, weights in self._weights(name, model):
+                for task in method.tasks or self.spec.tasks:
+                    for shots in self.spec.tasks[task].shots:
+                        for cell in self._cells_of(name, weights, settings, task, shots):
+                            made += 1
+                            yield cell
         if not made:
-            reason = "none of its tasks names a corpus to retrieve from" if method.retrieve else "it has no task"
+            aim = "train on" if method.train else "retrieve from"
+            reason = (
+                f"none of its tasks names a corpus to {aim}" if method.train or method.retrieve else "it has no task"
+            )
             raise self._wrong(f"makes no cell: {reason}", "methods", name)
 
     def _wrong(self, message: str, *keys: str) -> SpecError:
         return SpecError([self.spec.mistake(message, *keys)])
 
-    def _cells_of(self, name: str, model: str, task: str, shots: int) -> Iterator[CellPlan]:
+    def _weights(self, name: str, model: str) -> Iterator[tuple[Settings, WeightsStep]]:
+        """The sets of weights that a method measures on, with the settings that tell its arms apart."""
+        method = self.spec.methods[name]
+        if method.train is None:
+            yield (), self._plain_weights(model)
+            return
+        if self.lock.get("models", model).plugin.weights() is None:
+            raise self._wrong(f"the model {model} cannot be trained; restrict the method by `models`", "methods", name)
+        for corpus in self._corpora(name):
+            for settings in self._arms(method.train):
+                for seed in self.spec.seeds:
+                    yield settings, self._trained_weights(model, method.train, settings, corpus, seed)
+
+    def _corpora(self, name: str) -> list[str]:
+        """The corpora that a method trains on: those that its target tasks ask for."""
+        tables = [self.spec.tasks[task] for task in self.spec.methods[name].tasks or self.spec.tasks]
+        return list(dict.fromkeys(table.corpus for table in tables if table.corpus and table.role == "target"))
+
+    def _arms(self, trainer: str) -> list[Settings]:
+        """Every combination of the values that a trainer varies."""
+        vary = self.spec.trainers[trainer].vary
+        return [tuple(zip(vary, values, strict=True)) for values in product(*vary.values())]
+
+    def _plain_weights(self, model: str) -> WeightsStep:
+        return WeightsStep(_identity("weights", self.lock.get("models", model).identity), model)
+
+    def _trained_weights(self, model: str, trainer: str, settings: Settings, corpus: str, seed: int) -> WeightsStep:
+        table, start = self.spec.trainers[trainer], self._plain_weights(model)
+        text = self._text(model, trainer, dict(settings).get("text.count"), corpus)
+        validation = self._passages(table.validation.corpus) if table.validation else None
+        locked = self.lock.get("trainers", trainer, settings).identity
+        held = validation.identity if validation else None
+        identity = _identity("training", start.identity, locked, text.identity, held, seed)
+        return WeightsStep(identity, model, trainer, settings, text, validation, seed)
+
+    def _text(self, model: str, trainer: str, varied: Setting | None, corpus: str) -> TextStep:
+        """The text of a trainer on a corpus; tokens are the model's own where amounts of text are compared."""
+        table = self.spec.trainers[trainer]
+        key = table.text
+        count = int(varied if varied is not None else key.count if key else 0)
+        passages = self._passages(corpus)
+        replay = self._passages(table.replay.corpus) if table.replay else None
+        other = None
+        if table.tokens:
+            other = self._text(model, table.tokens.removeprefix("as:"), self._most_texts(table.tokens), corpus)
+        counted = self.lock.get("models", model).identity if replay or other else None
+        parts = {
+            "writer": self.lock.get("writers", key.writer).identity if key else None,
+            "kind": key.kind if key else None,
+            "originals": key.originals if key else True,
+            "count": count,
+            "replay": {"passages": replay.identity, "share": table.replay.share} if replay and table.replay else None,
+            "as_many_as": other.identity if other else None,
+            "tokenizer": counted,
+        }
+        identity = _identity("text", passages.identity, parts)
+        return TextStep(identity, trainer, passages, count, model, replay, other)
+
+    def _most_texts(self, tokens: str) -> Setting | None:
+        """Of another trainer that varies its number of texts, the arm with the most."""
+        values = self.spec.trainers[tokens.removeprefix("as:")].vary.get("text.count")
+        return max(values, key=int) if values else None
+
+    def _cells_of(
+        self, name: str, weights: WeightsStep, settings: Settings, task: str, shots: int
+    ) -> Iterator[CellPlan]:
         method, table = self.spec.methods[name], self.spec.tasks[task]
-        asked = self._asked(task, shots, model)
-        weights = self._weights(model)
+        trained_on = weights.text.passages.corpus if weights.text else None
+        if trained_on and table.role == "target" and table.corpus != trained_on:
+            return  # it asks for other knowledge than was trained
+        asked = self._asked(task, shots, weights.model)
         if method.retrieve is None:
-            yield self._cell(name, (), table, weights, asked, None, None)
+            yield self._cell(name, settings, table, weights, asked, None, None)
             return
         if table.corpus is None or (self._is_ceiling(method.retrieve) and table.role == "control"):
             return  # nothing to retrieve from, or no gold passage of a control's question in a foreign corpus
-        depths = self._numbers(name)
-        for k in depths:
+        for k in self._numbers(name):
             hits = self._hits(method.retrieve, table, max(self._depths(method.retrieve)), asked)
-            settings = () if k is None else (("k", k),)
-            yield self._cell(name, settings, table, weights, asked, hits, k)
+            chosen = settings if k is None else (*settings, ("k", k))
+            yield self._cell(name, chosen, table, weights, asked, hits, k)
 
     def _is_ceiling(self, retriever: str) -> bool:
         plugin = self.lock.get("retrievers", retriever).plugin
@@ -216,7 +317,7 @@ class _Planner:
     def _cell(
         self,
         name: str,
-        settings: tuple[tuple[str, Setting], ...],
+        settings: Settings,
         table: TaskTable,
         weights: WeightsStep,
         asked: AskedStep,
@@ -229,20 +330,19 @@ class _Planner:
             retrieval = {"retriever": retriever.identity, "passages": hits.passages.identity, "k": k}
         prompt = _prompt_parts(self.spec)
         identity = _identity("cell", weights.identity, asked.identity, retrieval, prompt if hits else None)
+        trained_on = weights.text.passages.corpus if weights.text else None
         cell = Cell(
             model=weights.model,
             method=name,
             settings=settings,
             task=table.name,
-            corpus=table.corpus if hits or table.role == "target" else None,
+            corpus=trained_on or (table.corpus if hits or table.role == "target" else None),
             shots=asked.shots,
-            seed=0,
+            seed=weights.seed,
             identity=identity,
+            names_corpus=trained_on is not None and table.role == "control",
         )
         return CellPlan(cell, weights, asked, hits, k)
-
-    def _weights(self, model: str) -> WeightsStep:
-        return WeightsStep(_identity("weights", self.lock.get("models", model).identity), model)
 
     def _asked(self, task: str, shots: int, model: str) -> AskedStep:
         return self._asked_in(task, shots, model if self.spec.models[model].chat_template else None)

@@ -10,12 +10,14 @@ from kib import harness
 from kib.errors import InputError, KibError
 from kib.harness import Exam
 from kib.identity import digest_lines
-from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, WeightsStep
+from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
-from kib.records import Asked, Environment, Hit
+from kib.records import Asked, Environment, Hit, Text, Trained
 from kib.steps import asked as asked_step
 from kib.steps import hits as hits_step
 from kib.steps import passages as passages_step
+from kib.steps import text as text_step
+from kib.steps import weights as weights_step
 from kib.steps.answers import Answers, ask
 from kib.steps.cells import Prepared, Ruler, cell_result, prepare, scores
 from kib.steps.passages import Passages
@@ -94,6 +96,33 @@ class Materials:
             )
 
         made: dict[str, list[Hit]] = self.once(step, make)
+        return made
+
+    def text(self, step: TextStep) -> list[Text]:
+        """What a trainer reads."""
+
+        def make() -> list[Text]:
+            replay = self.passages(step.replay) if step.replay else None
+            other = self.text(step.as_many_as) if step.as_many_as else None
+            passages = self.passages(step.passages)
+            plan = self.plan
+            return text_step.make(step, passages, replay, other, plan.spec, plan.lock, self.work, self.progress)
+
+        made: list[Text] = self.once(step, make)
+        return made
+
+    def trained(self, step: WeightsStep) -> Trained | None:
+        """What a trainer made of a model; None for a model as it is."""
+        if step.text is None:
+            return None
+        text, held = step.text, step.validation
+
+        def texts() -> tuple[list[Text], list[Text]]:
+            return self.text(text), list(map(text_step.as_document, self.passages(held))) if held else []
+
+        made: Trained = self.once(
+            step, lambda: weights_step.make(step, texts, self.plan.lock, self.work, self.progress)
+        )
         return made
 
     def ruler(self, model: str) -> Ruler:
@@ -179,28 +208,32 @@ class _Run:
     def _measure(self, weights: WeightsStep) -> None:
         """Ask one list of requests for all cells on a set of weights, then write the cells that are missing."""
         cells = self.plan.on(weights)
+        if weights.trainer and self._try("training", cells, partial(self.materials.trained, weights)) is None:
+            return
         ready: list[Prepared] = []
-        with self.progress.step(f"preparing prompts for {weights.model}", len(cells)) as advance:
+        with self.progress.step(f"preparing prompts for {weights.title}", len(cells)) as advance:
             for cell in cells:
                 prepared = self._try("preparing prompts", [cell], partial(self.materials.prepared, cell))
                 ready += [prepared] if prepared else []
                 advance(1)
         waiting = [cell.plan for cell in ready]
-        self._try(f"asking {weights.model}", waiting, lambda: self._ask(weights, ready))
+        self._try(f"asking {weights.title}", waiting, lambda: self._ask(weights, ready))
 
     def _ask(self, weights: WeightsStep, ready: Sequence[Prepared]) -> None:
         requests = [request for cell in ready for some in cell.requests for request in some]
         locked = self.plan.lock.get("models", weights.model)
         loaded: list[Any] = []
 
-        def scorer() -> tuple[object, Environment]:
-            with self.progress.step(f"loading model {weights.model}"):
-                loaded.append(locked.plugin.load())
+        trained = self.materials.trained(weights)
+
+        def scorer() -> tuple[Any, Environment]:
+            with self.progress.step(f"loading model {weights.title}"):
+                loaded.append(locked.plugin.load(trained.weights if trained else None))
             return loaded[0], harness.environment(loaded[0], locked.distribution)
 
         try:
             with Answers.open(self.work, weights.identity) as answers:
-                ask(requests, answers, scorer, self.progress, f"asking {weights.model}")
+                ask(requests, answers, scorer, self.progress, f"asking {weights.title}")
                 for prepared in ready:
                     if not self.results.has(prepared.plan.cell):
                         self._try("scoring", [prepared.plan], partial(self._write, prepared, answers))
@@ -215,7 +248,8 @@ class _Run:
         gold = self.materials.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
         lines = scores(prepared, exam, given, gold)
         names = [answer.environment for some in given for answer in some]
-        self.results.save_cell(cell_result(plan, exam, lines, answers.environments(names)), lines)
+        trained = self.materials.trained(plan.weights)
+        self.results.save_cell(cell_result(plan, exam, lines, answers.environments(names), trained), lines)
 
 
 def _with_counts(entry: BenchmarkPlan, counts: Mapping[str, int]) -> BenchmarkPlan:

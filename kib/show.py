@@ -1,6 +1,6 @@
 """What a run did and what a plan would do, as text: a question through all methods, cells and steps, plugins."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,27 +188,31 @@ def show_plan(plan: Plan, results: Results, work: Work) -> str:
 
     done = sum(results.has(cell.cell) for cell in plan.cells)
     lines = [f"{plan.spec.name}: {len(plan.cells)} cells, {done} done", "", "weights"]
-    lines += [f"  {step.identity[:8]}  {step.model}" for step in plan.weights]
+    lines += [f"  {step.identity[:8]}  {step.title}" for step in plan.weights]
     lines += ["", "steps"]
-    passages = dict.fromkeys(step.passages for step in plan.hits)
-    indexes = dict.fromkeys(step.index for step in plan.hits if step.index)
-    steps = [
-        *(("asked", step.identity, f"task {step.task}, {step.shots}-shot") for step in plan.asked),
-        *(("passages", step.identity, f"corpus {step.corpus}") for step in passages),
-        *(("index", step.identity, f"{step.retriever} over {step.passages.corpus}") for step in indexes),
-        *(
-            (
-                "hits",
-                step.identity,
-                f"{step.retriever}, {step.depth or 'its own number'} a question of {step.asked.task}",
-            )
-            for step in plan.hits
-        ),
-    ]
-    lines += [f"  {mark(work.has(kind, key))}{key[:8]}  {kind:<9}{title}" for kind, key, title in steps]
+    lines += [f"  {mark(work.has(kind, key))}{key[:8]}  {kind:<9}{title}" for kind, key, title in _steps(plan)]
     lines += ["", "cells"]
     lines += [f"  {mark(results.has(cell.cell))}{cell.cell.id}" for cell in plan.cells]
     return "\n".join(lines)
+
+
+def _steps(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """Kind, identity and title of each step once, in the order in which they depend on each other."""
+    for asked in plan.asked:
+        yield "asked", asked.identity, f"task {asked.task}, {asked.shots}-shot"
+    texts = list(dict.fromkeys(step.text for step in plan.weights if step.text))
+    for passages in dict.fromkeys([*(step.passages for step in plan.hits), *(step.passages for step in texts)]):
+        yield "passages", passages.identity, f"corpus {passages.corpus}"
+    for index in dict.fromkeys(step.index for step in plan.hits if step.index):
+        yield "index", index.identity, f"{index.retriever} over {index.passages.corpus}"
+    for hits in plan.hits:
+        number = hits.depth or "its own number"
+        yield "hits", hits.identity, f"{hits.retriever}, {number} a question of {hits.asked.task}"
+    for text in texts:
+        yield "text", text.identity, f"for {text.trainer}, {text.count} texts a passage beside it"
+    for weights in plan.weights:
+        if weights.trainer:
+            yield "weights", weights.identity, weights.title
 
 
 def show_plugins() -> str:

@@ -140,6 +140,9 @@ class CellResult:
     dropped_passages: int = 0
     dropped_questions: int = 0  # questions of which at least one passage was dropped
     steps: Mapping[str, str] = field(default_factory=dict)  # identities of what it was made of, in the work folder
+    training: Mapping[str, float] = field(
+        default_factory=dict
+    )  # of trained weights: tokens, steps, losses, change, flops
 
 
 @dataclass(frozen=True, slots=True)

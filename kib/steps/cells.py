@@ -1,7 +1,7 @@
 """A cell: prompts from questions and hits, then scores from the answers to them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
 
@@ -9,7 +9,7 @@ from kib.errors import InputError
 from kib.harness import Exam
 from kib.plan import CellPlan
 from kib.prompts import DEFAULT_TEMPLATE, build_prompt
-from kib.records import Answer, Asked, Environment, Prompt, Request, Score
+from kib.records import Answer, Asked, Environment, Prompt, Request, Score, Trained
 from kib.spec import Spec
 from kib.steps.hits import Found
 from kib.steps.passages import Passages
@@ -147,7 +147,11 @@ def scores(
 
 
 def cell_result(
-    plan: CellPlan, exam: Exam, lines: Sequence[Score], environments: tuple[Environment, ...]
+    plan: CellPlan,
+    exam: Exam,
+    lines: Sequence[Score],
+    environments: tuple[Environment, ...],
+    trained: Trained | None = None,
 ) -> CellResult:
     """The number of a cell and its circumstances."""
     counted = [line.tokens for line in lines]
@@ -161,6 +165,7 @@ def cell_result(
         dropped_passages=sum(line.dropped for line in lines),
         dropped_questions=sum(line.dropped > 0 for line in lines),
         steps=_steps(plan),
+        training={key: value for key, value in asdict(trained).items() if key != "weights"} if trained else {},
     )
 
 
@@ -168,4 +173,6 @@ def _steps(plan: CellPlan) -> dict[str, str]:
     steps = {"asked": plan.asked.identity, "weights": plan.weights.identity}
     if plan.hits:
         steps |= {"hits": plan.hits.identity, "passages": plan.hits.passages.identity}
+    if plan.weights.text:
+        steps |= {"text": plan.weights.text.identity}
     return steps
