@@ -157,7 +157,7 @@ class _Locker:
         return Lock(found, absent)
 
     def _blame(self, place: Key, message: str) -> None:
-        if (place, message) not in self.mistakes:
+        if place not in {other for other, _ in self.mistakes}:
             self.mistakes.append((place, message))
 
     def _build(self, kind: str, table: Table) -> Iterator[_Built]:
@@ -184,6 +184,10 @@ class _Locker:
         """Note what is wrong with a table's options, each value of `vary` once; say whether nothing is."""
         before = len(self.mistakes)
         vary = _vary(table)
+        known = {info.alias or name for name, info in cls.Options.model_fields.items()}
+        for key in sorted(set(vary) - known):
+            self._blame((kind, table.name, "vary", key), f"unknown option; {offer(key, known | {'text.count'})}")
+            del vary[key]
         first = {key: values[0] for key, values in vary.items()}
         for place, message in self._read_faults(kind, record, cls, {**table.options, **first}):
             varied = place[:1] and place[0] in first
@@ -285,13 +289,14 @@ def _locked(one: _Built, fingerprint: str) -> Locked:
 
 
 def _fault(record: Installed, doing: str, error: Exception) -> str:
-    return f"{record} failed {doing}: {type(error).__name__}: {error}; that is a fault of the plugin"
+    return f"{record} failed while {doing}: {type(error).__name__}: {error}; that is a fault of the plugin"
 
 
 def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:
     """The options that a trainer varies; how many texts a writer makes is no option of the trainer."""
     vary = table.vary if isinstance(table, TrainerTable) else {}
-    return {key: values for key, values in vary.items() if key != "text.count"}
+    own = own_keys("trainers")
+    return {key: values for key, values in vary.items() if key not in own and not key.startswith("text.")}
 
 
 def _arms(table: PluginTable) -> Iterator[Settings]:

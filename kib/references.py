@@ -141,7 +141,7 @@ def _check_template(source: str, place: Key, shown: str | None = None) -> Iterat
     try:
         names = meta.find_undeclared_variables(ImmutableSandboxedEnvironment().parse(source))
     except TemplateSyntaxError as error:
-        yield place, f"expected a jinja template, but {error.message} (line {error.lineno} of it)"
+        yield place, f"expected a jinja template, but line {error.lineno} of it: {(error.message or '').rstrip('.')}"
         return
     if shown is not None and names != {shown}:
         found = join(sorted(names)) or "none"

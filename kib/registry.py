@@ -132,7 +132,7 @@ def _say_unknown(kind: str, name: str) -> str:
         said.append(f"such a plugin usually comes with the package {package}: is it installed in this environment?")
     said.append(f"installed: {', '.join(known) or 'none'}")
     said += _shelf(tuple(sys.path)).unreadable
-    return "; ".join(said)
+    return "; ".join(said).replace("?;", "?")
 
 
 @lru_cache(maxsize=4)

@@ -11,6 +11,7 @@ from kib.tables import NAME, SINGULAR, TABLES, Head, own_keys
 __all__ = ["schema"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NAMES = rf"^(?!.*\.\.){NAME.pattern}$"
 CORE = "kib"
 """The distribution whose plugins are there wherever kib is."""
 
@@ -26,11 +27,12 @@ def schema(core_only: bool) -> Schema:
     definitions: Schema = {}
     head = _take(Head.model_json_schema(ref_template="#/$defs/{model}"), definitions, "")
     properties = dict(head["properties"])
+    properties["name"]["pattern"] = NAMES
     for kind in (*GROUPS, "methods"):
         properties[kind] = {
             "type": "object",
             "description": f"tables [{kind}.NAME], a {SINGULAR[kind]} each",
-            "propertyNames": {"pattern": f"^(?!.*\\.\\.){NAME.pattern}$"},
+            "propertyNames": {"pattern": NAMES},
             "additionalProperties": _table(kind, core_only, definitions),
         }
         if kind in ("models", "tasks", "methods"):

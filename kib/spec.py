@@ -124,9 +124,9 @@ class Draft:
     mistakes: list[Mistake] = field(default_factory=list)
 
     def blame(self, message: str, *keys: str | int) -> None:
-        """Note a mistake at a key path."""
+        """Note a mistake at a key path; the first one there says enough."""
         mistake = Mistake(self.file, self.lines.find(*keys) or 1, print_key(keys), message)
-        if mistake not in self.mistakes:
+        if mistake.key not in {other.key for other in self.mistakes}:
             self.mistakes.append(mistake)
 
     def names(self, kind: str) -> Collection[str]:
@@ -224,6 +224,10 @@ SYNTAX = {
     "Illegal character": "text in quotes ends on its line; several lines stand between three quotes each",
     "Unterminated string": "text ends with the quotes that it began with",
     "Expected newline": "a key and its value have a line of their own",
+    "Expected ']' at the end of a table": (
+        'a name with signs other than letters, digits, - and _ stands in quotes: [methods."ft+rag"]'
+    ),
+    "Unclosed array": "a list ends with ]",
     "Invalid statement": "expected `key = value`, `[table]` or a comment; a key with other signs stands in quotes",
     "Unescaped '\\'": "a backslash in text is written twice, or the text stands in single quotes",
 }

@@ -58,8 +58,8 @@ def check_name(name: str) -> str:
     """Give back a name that can be a folder; ValueError with the rule where it cannot."""
     if not NAME.fullmatch(name) or ".." in name:
         raise ValueError(
-            "expected a name of at most 63 characters from a-z, 0-9 and . _ + -, beginning with a letter or digit "
-            "and without two dots in a row (names become folders)"
+            "names become folders: expected at most 63 characters from a-z, 0-9 and . _ + -, beginning with a letter "
+            f"or digit and without two dots in a row, got {show(name)}"
         )
     return name
 
@@ -77,21 +77,29 @@ def _folders(values: tuple[Setting, ...]) -> tuple[Setting, ...]:
     for value in values:
         if isinstance(value, str) and (not FOLDER.fullmatch(value) or ".." in value):
             raise ValueError(
-                f"{show(value)} cannot be varied: the values become folder names, so expected at most 63 letters, "
-                "digits and . _ + -, beginning with a letter or digit and without two dots in a row"
+                "varied values become folder names: expected at most 63 letters, digits and . _ + -, beginning with a "
+                f"letter or digit and without two dots in a row, got {show(value)}"
             )
     return values
 
 
+def _as_name(value: str) -> str:
+    if not value.startswith("as:") or value == "as:":
+        raise ValueError(f'expected "as:NAME" with the name of another trainer, got {show(value)}')
+    return value
+
+
 Name = Annotated[str, AfterValidator(check_name)]
+AsName = Annotated[str, AfterValidator(_as_name), Field(json_schema_extra={"pattern": "^as:.+$"})]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
-Naturals = Annotated[tuple[Natural, ...], Field(min_length=1), AfterValidator(_unlike)]
-Positives = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_unlike)]
-Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unlike)]
-Values = Annotated[tuple[Setting, ...], Field(min_length=1), AfterValidator(_unlike), AfterValidator(_folders)]
+Different = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+Naturals = Annotated[tuple[Natural, ...], Different, AfterValidator(_unlike)]
+Positives = Annotated[tuple[Positive, ...], Different, AfterValidator(_unlike)]
+Names = Annotated[tuple[str, ...], Different, AfterValidator(_unlike)]
+Values = Annotated[tuple[Setting, ...], Different, AfterValidator(_unlike), AfterValidator(_folders)]
 
 
 class _Strict(BaseModel):
@@ -188,9 +196,7 @@ class TrainerTable(PluginTable):
         default_factory=dict, description="lists of values for options (or `text.count`): one arm for each combination"
     )
     replay: Replay | None = Field(None, description="text mixed in against forgetting")
-    tokens: str | None = Field(
-        None, pattern="^as:.+$", description="`as:NAME`: train on as many tokens as that trainer does"
-    )
+    tokens: AsName | None = Field(None, description="`as:NAME`: train on as many tokens as that trainer does")
     validation: Validation | None = Field(None, description="what the loss is watched on")
     choose: Literal["validation"] | None = Field(None, description="pick one of the varied arms on validation")
 
@@ -245,7 +251,7 @@ class Head(_Strict):
     """The keys that stand above the tables."""
 
     schema_: Literal[1] = Field(alias="schema", description="the version of the file's format")
-    kind: Literal["benchmark"] = Field("benchmark", description="the kind of file")
+    kind: Literal["benchmark", "published"] = Field("benchmark", description="the kind of file")
     name: Name = Field(description="the benchmark's name and the name of its results folder")
     title: str = Field("", description="one line that says what is asked")
     seeds: Naturals = Field((0,), description="seeds of training; one arm each")

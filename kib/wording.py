@@ -79,6 +79,9 @@ def explain(
     for details in _best_branches(error.errors(include_url=False), data):
         grouped.setdefault(_real_path(details, data), []).append(details)
     for path, several in grouped.items():
+        within = any(other[: len(path)] == path for other in grouped if other != path)
+        if within and all(one["type"] == "too_short" for one in several):
+            continue  # pydantic counts only the items that are right
         yield path, _message(path, several, schema, known)
 
 
@@ -137,7 +140,7 @@ def _message(path: Path, several: Sequence[ErrorDetails], schema: Schema, known:
         return f"unknown key; {offer(str(path[-1]), keys | set(known if len(path) == 1 else ()))}"
     if details["type"] in OWN_WORDS:
         said = str(details.get("ctx", {}).get("error") or details["msg"].removeprefix("Assertion failed, "))
-        return said if isinstance(value, Mapping | list) else f"{said} (got {show(value)})"
+        return said if isinstance(value, Mapping | list) or "got " in said else f"{said} (got {show(value)})"
     expected = describe(node, schema)
     if expected == "a value" or details["type"] not in PLAIN:
         expected = re.sub(r"^(Input|Value|String|\w+) should (be |have )?", "", details["msg"])
@@ -220,7 +223,8 @@ def describe(node: Schema, schema: Schema, plural: bool = False) -> str:
     node = _resolve(node, schema)
     members = node.get("anyOf", node.get("oneOf"))
     if members:
-        said = [describe(member, schema, plural) for member in members if member.get("type") != "null"]
+        useless = ("null", "integer") if {"type": "number"} in members else ("null",)
+        said = [describe(member, schema, plural) for member in members if member.get("type") not in useless]
         return join(list(dict.fromkeys(said)), "or")
     if "const" in node or "enum" in node:
         return join([show(value) for value in node.get("enum", [node.get("const")])], "or")
@@ -243,19 +247,22 @@ def _number(node: Schema, schema: Schema, plural: bool) -> str:
         for key, word in (
             ("minimum", "from"),
             ("exclusiveMinimum", "above"),
-            ("maximum", "to" if "minimum" in node else "up to"),
+            ("maximum", "up to"),
             ("exclusiveMaximum", "below"),
             ("multipleOf", "divisible by"),
         )
         if key in node
     ]
-    return " ".join([f"{noun}s" if plural else f"a {noun}", *limits])
+    limit = " and ".join(limits)
+    if {"minimum", "maximum"} <= set(node):
+        limit = limit.replace(" and up to ", " to ")
+    return f"{noun}s {limit}".rstrip() if plural else f"a {noun} {limit}".rstrip()
 
 
 def _text(node: Schema, schema: Schema, plural: bool) -> str:
     del schema
     if "path" in str(node.get("format", "")):
-        return "paths in quotes" if plural else "a path in quotes"
+        return "paths" if plural else "a path in quotes"
     limits = []
     if "minLength" in node:
         limits.append("that is not empty" if node["minLength"] == 1 else f"of at least {node['minLength']} characters")
@@ -265,7 +272,7 @@ def _text(node: Schema, schema: Schema, plural: bool) -> str:
         limits.append(f"that matches {node['pattern']}")
     if "format" in node:
         limits.append(f"that is a {node['format']}")
-    return " ".join(["texts in quotes" if plural else "text in quotes", *limits])
+    return " ".join(["texts" if plural else "text in quotes", *limits])
 
 
 def _list(node: Schema, schema: Schema, plural: bool) -> str:
@@ -290,7 +297,8 @@ def _hint(value: Any, node: Schema, schema: Schema) -> str:
     kind = node.get("type")
     if kind == "array" and not isinstance(value, list | Mapping):
         items = _resolve(node.get("items", {}), schema)
-        return f"; write [{show(value)}]" if _fits(value, items.get("type")) else ""
+        kinds = [member.get("type") for member in items.get("anyOf", [items])]
+        return f"; write [{show(value)}]" if any(_fits(value, kind) for kind in kinds) else ""
     if isinstance(value, str) and kind in ("integer", "number", "boolean") and _fits(_literal(value), kind):
         return f"; write {value.strip()} without quotes"
     if kind == "string" and isinstance(value, bool | int | float):

@@ -134,5 +134,5 @@ class Turn:
     def fingerprint(self):
         return ""
 
-    def train(self, start, text, folder, seed, log):
+    def train(self, start, text, folder, seed, log, validation=()):
         return start
