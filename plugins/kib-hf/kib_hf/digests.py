@@ -23,10 +23,9 @@ def cached_digest(path: Path, cache: Path | None = None) -> str:
     path = path.resolve()
     entry = (cache or _folder()) / f"{digest(path)}.json"
     before = _state(path)
-    with suppress(OSError, ValueError):
-        known = json.loads(entry.read_text(encoding="utf-8"))
-        if known["state"] == before and len(known["sha256"]) == 64:
-            return str(known["sha256"])
+    known = _read(entry, before)
+    if known is not None:
+        return known
     value = digest_file(path)
     if _state(path) == before and time.time_ns() - before["mtime"] > SETTLED:
         with suppress(OSError):
@@ -43,6 +42,18 @@ def _folder() -> Path:
 def _state(path: Path) -> dict[str, int]:
     found = path.stat()
     return {"size": found.st_size, "mtime": found.st_mtime_ns, "ctime": found.st_ctime_ns}
+
+
+def _read(entry: Path, state: dict[str, int]) -> str | None:
+    """The digest remembered for a file in this state, if the entry can be read and is of that state."""
+    try:
+        known = json.loads(entry.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(known, dict) or known.get("state") != state:
+        return None
+    value = known.get("sha256")
+    return value if isinstance(value, str) and len(value) == 64 else None
 
 
 def _write(entry: Path, text: str) -> None:

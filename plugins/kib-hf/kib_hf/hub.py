@@ -42,19 +42,22 @@ def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
         folder = Path(snapshot_download(hub, revision=commit, allow_patterns=wanted, ignore_patterns=IGNORED))
     if not (folder / "config.json").is_file():
         raise InputError(f"{hub}: no config.json at commit {commit}, so not a model in transformers' format")
-    if weights:
-        check_folder(folder)
+    try:
+        if weights:
+            check_folder(folder)
+    except InputError as error:
+        raise InputError(f"{hub}: {error}; if its download was cut off, go online and run again") from error
     return folder
 
 
 def _complete(folder: Path, *, weights: bool) -> bool:
-    if not weights:
-        return (folder / "config.json").is_file() and any(folder.glob("*token*"))
+    vocabularies = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
     try:
-        check_folder(folder)
+        if weights:
+            check_folder(folder)
     except InputError:
         return False
-    return any(folder.glob("*token*"))
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in vocabularies)
 
 
 def _cache(hub: str) -> Path:

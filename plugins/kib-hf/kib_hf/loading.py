@@ -40,13 +40,12 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def _plainly(folder: Path, what: str) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         with quietly():
             yield
-    except (OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = " ".join(lines[:2]) or type(error).__name__
         if "trust_remote_code" in str(error):
             said = "it brings Python code of its own; set `trust_remote_code = true` if you trust where it comes from"
         raise InputError(f"{folder}: {what}: {said}") from error

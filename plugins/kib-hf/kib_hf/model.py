@@ -139,13 +139,13 @@ class HF:
 
     def load(self, weights: Weights | None = None) -> "HFLM":
         """lm-eval's HFLM on this model, or on a trainer's weights with this model's tokenizer."""
-        from lm_eval.models.huggingface import HFLM
-
         o, own = self.options, self._folder(weights=weights is None)
-        device = torch_device(o.device)
         folder = weights.folder if weights else own
         check_folder(folder)
+        device = torch_device(o.device)
         _ = self._tokenizer  # before the weights: its errors cost nothing
+        from lm_eval.models.huggingface import HFLM
+
         model: Any = load_model(folder, dtype=o.dtype, device=device, trust_remote_code=o.trust_remote_code)
         if weights and weights.adapter:
             model = add_adapter(model, weights.adapter, device)
@@ -169,10 +169,9 @@ class HF:
 
     @cached_property
     def _tokenizer(self) -> "PreTrainedTokenizerBase":
-        o = self.options
-        return load_tokenizer(
-            self._folder(weights=False), trust_remote_code=o.trust_remote_code, add_bos_token=o.add_bos_token
-        )
+        o, folder = self.options, self._folder(weights=False)
+        load_config(folder, trust_remote_code=o.trust_remote_code)  # first, or its errors look like the tokenizer's
+        return load_tokenizer(folder, trust_remote_code=o.trust_remote_code, add_bos_token=o.add_bos_token)
 
     def _folder(self, *, weights: bool) -> Path:
         if self.options.path:

@@ -1,0 +1,70 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from kib.testing import check_fingerprint, check_model, check_options, check_plugin, make_plugin, make_tiny_model
+from kib_hf import HF
+
+
+def test_installed() -> None:
+    """The plugin is found by its name, well formed and light to import."""
+    assert check_plugin("models", "hf") is HF
+
+
+@pytest.mark.slow
+def test_contract(tiny: Path, one_thread: None) -> None:
+    """It keeps what a model promises."""
+    check_model(lambda: make_plugin(HF, {"path": tiny, "device": "cpu"}))
+
+
+def test_options() -> None:
+    """Options are described, and values that could not work are refused."""
+    check_options(
+        HF,
+        accepts=[
+            {"path": "/models/x", "dtype": "bfloat16", "device": "cuda:1", "batch_size": 1, "max_length": 2048},
+            {"hub": "org/name", "revision": "v1", "add_bos_token": False, "trust_remote_code": True},
+        ],
+        refuses=[
+            {},
+            {"path": "/x", "hub": "org/name"},
+            {"path": "/x", "revision": "main"},
+            {"path": 7},
+            {"hub": "https://example.org/org/name"},
+            {"hub": "org/name", "revision": ""},
+            {"path": "/x", "dtype": "float64"},
+            {"path": "/x", "device": "gpu"},
+            {"path": "/x", "batch_size": 0},
+            {"path": "/x", "batch_size": "auto"},
+            {"path": "/x", "max_length": True},
+            {"path": "/x", "trust_remote_code": "yes"},
+        ],
+    )
+
+
+def test_fingerprint(tmp_path: Path) -> None:
+    """The fingerprint follows the bytes of the model's files, not their time stamps nor its README."""
+    folder = make_tiny_model(tmp_path / "tiny", positions=512)
+
+    def same() -> None:
+        (folder / "README.md").write_text("A model.", encoding="utf-8")
+        os.utime(folder / "model.safetensors", (0, 0))
+
+    def change() -> None:
+        weights = bytearray((folder / "model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (folder / "model.safetensors").write_bytes(weights)
+
+    check_fingerprint(lambda: make_plugin(HF, {"path": folder}), same=same, change=change)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_fingerprint_of_small_files(tmp_path: Path, name: str) -> None:
+    """Configuration and tokenizer count as much as weights."""
+    folder = make_tiny_model(tmp_path / "tiny", positions=512)
+    change = (folder / name).read_text(encoding="utf-8") + "\n"
+    check_fingerprint(
+        lambda: make_plugin(HF, {"path": folder}),
+        change=lambda: (folder / name).write_text(change, encoding="utf-8"),
+    )
