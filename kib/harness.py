@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from kib.errors import InputError, StepError
 from kib.identity import canonical
 from kib.prompts import LETTERS, ask_question
-from kib.records import Asked, Environment, Question, Request
+from kib.records import Asked, Environment, Question, Request, Split
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -85,11 +85,12 @@ class Exam:
         metric: str | None = None,
         notes: Sequence[Question] | None = None,
         limit: int | None = None,
+        split: Split = "test",
     ) -> None:
         self.name = name
         self.task = task
         self.notes = notes
-        self.docs: list[Any] = list(task.eval_docs)
+        self.docs: list[Any] = list(task.eval_docs if notes or split == "test" else _validation_docs(name, task))
         self.rows = sample_rows(len(self.docs), limit)
         self.filter, self.metric = _metric(name, task, metric)
         _refuse(name, task)
@@ -232,6 +233,15 @@ class Exam:
         logprobs = tuple(float(value[0]) for value in values[:count])
         prediction = max(range(count), key=logprobs.__getitem__) if count > 1 else None
         return Outcome(int(score), prediction, logprobs, None)
+
+
+def _validation_docs(name: str, task: "ConfigurableTask") -> Any:
+    """The validation split of an lm-eval task that is tested on another one and takes its examples elsewhere."""
+    if not (task.has_test_docs() and task.has_validation_docs()):
+        raise InputError(f"tasks.{name}: the lm-eval task has no validation questions besides those it is tested on")
+    if task.fewshot_cfg.split == task.config.validation_split:
+        raise InputError(f"tasks.{name}: the lm-eval task takes its examples from its validation questions")
+    return task.validation_docs()
 
 
 def _query(name: str, template: str | None) -> Callable[[Mapping[str, Any]], str | None]:

@@ -6,7 +6,7 @@ Its module imports only the standard library, pydantic and kib at its top; heavy
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -138,7 +138,15 @@ class Task(Plugin, Protocol):
     """Questions with options."""
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Questions of "test", "validation" or "examples" in a fixed order; nothing where there is no such split."""
+        """Questions of a split in a fixed order; nothing where there is no such split.
+
+        "test" is cited, "validation" is chosen on, "examples" are shown before a question, and "reworded" asks the
+        test questions in other words, under the same ids.
+        """
+        ...
+
+    def splits(self) -> Collection[str]:
+        """The splits it has, known from its options alone."""
         ...
 
 

@@ -15,7 +15,7 @@ from kib.identity import digest
 from kib.interfaces import GROUPS, GoldRetriever, HarnessTask
 from kib.lock import Lock, Locked
 from kib.prompts import DEFAULT_TEMPLATE
-from kib.records import Cell, Setting
+from kib.records import Cell, Setting, Split
 from kib.spec import MethodTable, Spec, TaskTable
 from kib.store import BenchmarkPlan, MethodEntry, TaskEntry
 
@@ -64,6 +64,7 @@ class AskedStep:
     task: str
     shots: int
     chat_of: str | None
+    split: Split = "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +156,16 @@ class Plan:
         return BenchmarkPlan(
             name=self.spec.name,
             title=self.spec.title,
-            tasks={name: TaskEntry(table.role, table.corpus) for name, table in self.spec.tasks.items()},
-            methods={name: _method_entry(self.lock, table) for name, table in self.spec.methods.items()},
+            tasks={name: self._task_entry(table) for name, table in self.spec.tasks.items()},
+            methods={name: _method_entry(self.spec, self.lock, table) for name, table in self.spec.methods.items()},
             cells=tuple(cell.cell for cell in self.cells),
             sources={kind: self._sources(kind) for kind in GROUPS},
             prompt=_prompt_parts(self.spec),
         )
+
+    def _task_entry(self, table: TaskTable) -> TaskEntry:
+        why = why_no_probe(table, self.lock.get("tasks", table.name).plugin)
+        return TaskEntry(table.role, table.corpus, no_probe=why)
 
     def _sources(self, kind: str) -> dict[str, Any]:
         """Where each table of a kind comes from: plugin, distribution, version, options that count, fingerprint."""
@@ -178,10 +183,21 @@ def make_plan(spec: Spec, lock: Lock) -> Plan:
     return Plan(spec, lock, tuple(sorted(cells, key=lambda cell: order[cell.cell.model])))
 
 
-def _method_entry(lock: Lock, method: MethodTable) -> MethodEntry:
+def why_no_probe(table: TaskTable, plugin: Any) -> str:
+    """Why the base cannot be measured a second time in another way, so as to tell what it knew; "" where it can."""
+    if isinstance(plugin, HarnessTask):
+        return "an lm-eval task brings its own prompt"
+    if (table.scoring or DEFAULT_SCORING) == "letter" or "reworded" in plugin.splits():
+        return ""
+    return "the task has its questions in one wording only"
+
+
+def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
     plugin = lock.get("retrievers", method.retrieve).plugin if method.retrieve else None
     role = plugin.role if isinstance(plugin, GoldRetriever) else ""
-    return MethodEntry(method.train, method.retrieve, role)
+    trainer = spec.trainers[method.train] if method.train else None
+    chosen = [*(trainer.vary if trainer and trainer.choose else ()), *(["k"] if method.choose else ())]
+    return MethodEntry(method.train, method.retrieve, role, tuple(chosen))
 
 
 class _Planner:
@@ -199,15 +215,34 @@ class _Planner:
             for settings, weights in self._weights(name, model):
                 for task in method.tasks or self.spec.tasks:
                     for shots in self.spec.tasks[task].shots:
-                        for cell in self._cells_of(name, weights, settings, task, shots):
-                            made += 1
-                            yield cell
+                        for split in self._splits(name, task):
+                            for cell in self._cells_of(name, weights, settings, (task, shots, split)):
+                                made += 1
+                                yield cell
         if not made:
             aim = "train on" if method.train else "retrieve from"
             reason = (
                 f"none of its tasks names a corpus to {aim}" if method.train or method.retrieve else "it has no task"
             )
             raise self._wrong(f"makes no cell: {reason}", "methods", name)
+
+    def _splits(self, name: str, task: str) -> Iterator[Split]:
+        """The splits a method is measured on: the one that counts, one to choose on, one that probes the base."""
+        yield "test"
+        method, table, plugin = self.spec.methods[name], self.spec.tasks[task], self.lock.get("tasks", task).plugin
+        chooses = method.choose or (method.train and self.spec.trainers[method.train].choose)
+        own = not isinstance(plugin, HarnessTask)
+        if chooses and table.role == "target":
+            if own and "validation" not in plugin.splits():
+                raise self._wrong(f"choose: the task {task} has no validation questions to choose on", "methods", name)
+            yield "validation"
+        if (
+            method.train is None
+            and method.retrieve is None
+            and table.role == "target"
+            and not why_no_probe(table, plugin)
+        ):
+            yield "probe"
 
     def _wrong(self, message: str, *keys: str) -> SpecError:
         return SpecError([self.spec.mistake(message, *keys)])
@@ -276,13 +311,15 @@ class _Planner:
         return max(values, key=int) if values else None
 
     def _cells_of(
-        self, name: str, weights: WeightsStep, settings: Settings, task: str, shots: int
+        self, name: str, weights: WeightsStep, settings: Settings, place: tuple[str, int, Split]
     ) -> Iterator[CellPlan]:
+        task, shots, split = place
         method, table = self.spec.methods[name], self.spec.tasks[task]
         trained_on = weights.text.passages.corpus if weights.text else None
         if trained_on and table.role == "target" and table.corpus != trained_on:
             return  # it asks for other knowledge than was trained
-        asked = self._asked(task, shots, weights.model)
+        chat = weights.model if self.spec.models[weights.model].chat_template else None
+        asked = self._asked(task, shots, chat, split)
         if method.retrieve is None:
             yield self._cell(name, settings, table, weights, asked, None, None)
             return
@@ -341,22 +378,22 @@ class _Planner:
             seed=weights.seed,
             identity=identity,
             names_corpus=trained_on is not None and table.role == "control",
+            split=asked.split,
         )
         return CellPlan(cell, weights, asked, hits, k)
 
-    def _asked(self, task: str, shots: int, model: str) -> AskedStep:
-        return self._asked_in(task, shots, model if self.spec.models[model].chat_template else None)
-
-    def _asked_in(self, task: str, shots: int, chat: str | None) -> AskedStep:
+    def _asked(self, task: str, shots: int, chat: str | None, split: Split) -> AskedStep:
         chat_identity = self.lock.get("models", chat).identity if chat else None
-        return AskedStep(_identity("asked", self._questions(task), shots, chat_identity), task, shots, chat)
+        identity = _identity("asked", self._questions(task, split), shots, chat_identity)
+        return AskedStep(identity, task, shots, chat, split)
 
-    def _questions(self, task: str) -> dict[str, Any]:
+    def _questions(self, task: str, split: Split) -> dict[str, Any]:
         """What decides a task's questions, whatever the examples before them."""
         table, locked = self.spec.tasks[task], self.lock.get("tasks", task)
         own = not isinstance(locked.plugin, HarnessTask)
         scoring = (table.scoring or DEFAULT_SCORING) if own else None
-        return {"task": locked.identity, "query": table.query, "scoring": scoring, "limit": table.limit}
+        parts = {"task": locked.identity, "query": table.query, "scoring": scoring, "limit": table.limit}
+        return {**parts, "split": split}
 
     def _passages(self, corpus: str) -> PassagesStep:
         chunk = self.spec.corpora[corpus].chunk
@@ -374,8 +411,8 @@ class _Planner:
         index = None
         if not isinstance(locked.plugin, GoldRetriever):
             index = IndexStep(_identity("index", locked.identity, passages.identity), retriever, passages)
-        first = self._asked_in(table.name, table.shots[0], asked.chat_of)  # all shots ask the same queries
-        questions = self._questions(table.name)
+        first = self._asked(table.name, table.shots[0], asked.chat_of, asked.split)  # all shots ask the same queries
+        questions = self._questions(table.name, asked.split)
         identity = _identity("hits", locked.identity, passages.identity, questions, depth, table.role)
         return HitsStep(identity, retriever, passages, index, first, depth)
 

@@ -19,12 +19,16 @@ __all__ = [
     "Question",
     "Request",
     "Score",
+    "Split",
     "Text",
     "Trained",
     "Weights",
 ]
 
 Setting = str | int | float | bool
+
+Split = Literal["test", "validation", "probe"]
+"""Questions that results are cited of; those that settings are chosen on; test questions asked in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ class Cell:
     seed: int
     identity: str
     names_corpus: bool = False  # a control's id names the corpus that the weights were trained on
+    split: Split = "test"
 
     @property
     def arm(self) -> str:
@@ -161,7 +166,8 @@ class Cell:
     def place(self) -> str:
         """The id without seed and digest: `tiny/rag,k=3/new-people,0-shot`; cells of one place differ by seed."""
         corpus = f",corpus={self.corpus}" if self.names_corpus else ""
-        return f"{self.model}/{self.arm}/{self.task},{self.shots}-shot{corpus}"
+        split = f",{self.split}" if self.split != "test" else ""
+        return f"{self.model}/{self.arm}/{self.task},{self.shots}-shot{corpus}{split}"
 
     @property
     def id(self) -> str:

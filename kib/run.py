@@ -12,7 +12,7 @@ from kib.harness import Exam
 from kib.identity import digest_lines
 from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
-from kib.records import Asked, Environment, Hit, Text, Trained
+from kib.records import Asked, Environment, Hit, Split, Text, Trained
 from kib.steps import asked as asked_step
 from kib.steps import hits as hits_step
 from kib.steps import passages as passages_step
@@ -46,16 +46,18 @@ class Materials:
             raise self.memory[key]
         return self.memory[key]
 
-    def exam(self, task: str) -> Exam:
-        """A task with its data."""
-        made: Exam = self.once(("exam", task), lambda: asked_step.load_exam(task, self.plan.spec, self.plan.lock))
+    def exam(self, task: str, split: Split) -> Exam:
+        """A split of a task with its data."""
+        made: Exam = self.once(
+            ("exam", task, split), lambda: asked_step.load_exam(task, split, self.plan.spec, self.plan.lock)
+        )
         return made
 
     def asked(self, step: AskedStep) -> list[Asked]:
         """A task's questions as they are asked."""
 
         def make() -> list[Asked]:
-            exam = None if self.work.has("asked", step.identity) else self.exam(step.task)
+            exam = None if self.work.has("asked", step.identity) else self.exam(step.task, step.split)
             return asked_step.make(step, exam, self.plan.spec, self.plan.lock, self.work, self.progress)
 
         made: list[Asked] = self.once(step, make)
@@ -77,7 +79,7 @@ class Materials:
                 return None
             return self.passages(passages).gold({q.question: q.gold for q in questions})
 
-        made: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, passages), make)
+        made: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, asked.split, passages), make)
         return made
 
     def hits(self, step: HitsStep) -> dict[str, list[Hit]]:
@@ -139,7 +141,11 @@ class Materials:
         """A cell's prompts and requests."""
         found = self.hits(cell.hits) if cell.hits else None
         passages = self.passages(cell.hits.passages) if cell.hits else None
-        asked, exam, ruler = self.asked(cell.asked), self.exam(cell.cell.task), self.ruler(cell.weights.model)
+        asked, exam, ruler = (
+            self.asked(cell.asked),
+            self.exam(cell.cell.task, cell.cell.split),
+            self.ruler(cell.weights.model),
+        )
         return prepare(cell, self.plan.spec, exam, asked, found, passages, ruler)
 
 
@@ -171,7 +177,8 @@ class _Run:
         """The numbers of questions that measured cells tell."""
         counts: dict[str, int] = {}
         for cell in self.plan.cells:
-            if cell.cell.task not in counts and (result := self.results.cell(cell.cell)):
+            known = cell.cell.task in counts or cell.cell.split != "test"
+            if not known and (result := self.results.cell(cell.cell)):
                 counts[cell.cell.task] = result.n
         return _with_counts(entry, counts)
 
@@ -182,7 +189,7 @@ class _Run:
             cells = [cell for cell in self.plan.cells if cell.asked == step]
             questions = self._try(f"reading task {step.task}", cells, partial(self.materials.asked, step))
             if questions is not None:
-                counts[step.task] = len(questions)
+                counts |= {step.task: len(questions)} if step.split == "test" else {}
         return _with_counts(entry, counts)
 
     def _try(self, step: str, cells: Sequence[CellPlan], make: Callable[[], Any]) -> Any:
@@ -243,7 +250,7 @@ class _Run:
 
     def _write(self, prepared: Prepared, answers: Answers) -> None:
         plan = prepared.plan
-        exam = self.materials.exam(plan.cell.task)
+        exam = self.materials.exam(plan.cell.task, plan.cell.split)
         given = [answers.get(some) for some in prepared.requests]
         gold = self.materials.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
         lines = scores(prepared, exam, given, gold)

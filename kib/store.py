@@ -97,6 +97,7 @@ class TaskEntry:
     role: str
     corpus: str | None
     n: int | None = None
+    no_probe: str = ""  # why the base is not measured a second time to tell what it knew before
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class MethodEntry:
     train: str | None
     retrieve: str | None
     retriever_role: str = ""
+    chosen: tuple[str, ...] = ()  # settings that are picked on validation questions
 
     @property
     def is_base(self) -> bool:
@@ -191,7 +193,10 @@ class Results:
             name=value["name"],
             title=value["title"],
             tasks={name: TaskEntry(**entry) for name, entry in value["tasks"].items()},
-            methods={name: MethodEntry(**entry) for name, entry in value["methods"].items()},
+            methods={
+                name: MethodEntry(**{**entry, "chosen": tuple(entry["chosen"])})
+                for name, entry in value["methods"].items()
+            },
             cells=tuple(_cell(cell) for cell in value["cells"]),
             sources=value["sources"],
             prompt=value["prompt"],

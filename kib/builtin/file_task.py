@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ class FileTask:
         path: InputPath = Field(description="the questions: a .jsonl or .csv file")
         examples: InputPath | None = Field(None, description="few-shot examples in the same form, used in their order")
         validation: InputPath | None = Field(None, description="questions to choose settings on, in the same form")
+        reworded: InputPath | None = Field(None, description="the questions in other words, with the same ids")
 
     revision: ClassVar[int] = 1
 
@@ -38,8 +39,17 @@ class FileTask:
 
     def _files(self) -> dict[str, Path]:
         options = self.options
-        files = {"test": options.path, "examples": options.examples, "validation": options.validation}
+        files = {
+            "test": options.path,
+            "examples": options.examples,
+            "validation": options.validation,
+            "reworded": options.reworded,
+        }
         return {split: path for split, path in files.items() if path is not None}
+
+    def splits(self) -> Collection[str]:
+        """Those that a file is given for."""
+        return list(self._files())
 
     def fingerprint(self) -> str:
         """Digest of the files' bytes."""

@@ -1,7 +1,7 @@
 """A task's questions as they are asked, rendered once for each number of shots."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from kib.interfaces import ChatModel, HarnessTask
 from kib.lock import Lock
 from kib.plan import DEFAULT_SCORING, AskedStep
 from kib.progress import Progress
-from kib.records import Asked, Gold
+from kib.records import Asked, Gold, Question, Split
 from kib.spec import Spec
 from kib.store import Work, read_lines, write_lines
 
@@ -20,16 +20,36 @@ __all__ = ["chat_of", "load_exam", "make"]
 FILE = "asked.jsonl"
 
 
-def load_exam(name: str, spec: Spec, lock: Lock) -> Exam:
-    """A task's exam, its data loaded; InputError where it cannot be measured."""
+def load_exam(name: str, split: Split, spec: Spec, lock: Lock) -> Exam:
+    """A task's exam over a split, its data loaded; InputError where it cannot be measured."""
     table, plugin = spec.tasks[name], lock.get("tasks", name).plugin
     if isinstance(plugin, HarnessTask):
-        return Exam(name, plugin.harness_task(), metric=plugin.metric(), limit=table.limit)
+        return Exam(name, plugin.harness_task(), metric=plugin.metric(), limit=table.limit, split=split)
     examples = list(plugin.questions("examples")) if any(table.shots) else []
     if max(table.shots) > len(examples):
         raise InputError(f"tasks.{name}.shots: {max(table.shots)} asked for, but the task has {len(examples)} examples")
-    questions = list(plugin.questions("test"))
-    return from_questions(name, questions, examples, table.scoring or DEFAULT_SCORING, table.limit)
+    scoring = table.scoring or DEFAULT_SCORING
+    return from_questions(name, _questions(plugin, split, scoring), examples, scoring, table.limit)
+
+
+def _questions(plugin: Any, split: Split, scoring: str) -> list[Question]:
+    """A split's questions; a probe asks those of the test with options in another order, or in other words."""
+    if split != "probe":
+        return list(plugin.questions(split))
+    if scoring == "letter":
+        return [_rotated(question) for question in plugin.questions("test")]
+    reworded = {question.id: question for question in plugin.questions("reworded")}
+    ids = [question.id for question in plugin.questions("test")]
+    lost = [question for question in ids if question not in reworded]
+    if lost:
+        raise InputError(f"{len(lost)} questions have no other wording, for example {lost[0]}")
+    return [reworded[question] for question in ids]
+
+
+def _rotated(question: Question) -> Question:
+    """The last option comes first: a model that only likes a letter answers something else now."""
+    options = (question.options[-1], *question.options[:-1])
+    return replace(question, options=options, answer=(question.answer + 1) % len(options))
 
 
 def chat_of(model: str, lock: Lock) -> Any:
@@ -45,8 +65,9 @@ def make(step: AskedStep, exam: "Exam | None", spec: Spec, lock: Lock, work: Wor
 
     def build(folder: Path) -> dict[str, Any]:
         chat = chat_of(step.chat_of, lock) if step.chat_of else None
-        with progress.step(f"reading task {step.task}, {step.shots}-shot"):
-            ready = exam or load_exam(step.task, spec, lock)
+        split = "" if step.split == "test" else f", {step.split}"
+        with progress.step(f"reading task {step.task}, {step.shots}-shot{split}"):
+            ready = exam or load_exam(step.task, step.split, spec, lock)
             asked = ready.ask(step.shots, spec.tasks[step.task].query, chat)
         _check(step.task, asked)
         return {"task": step.task, "n": write_lines(folder / FILE, map(asdict, asked))}

@@ -81,4 +81,5 @@ def _check(step: WeightsStep, trained: Trained) -> None:
 def _inside(weights: Weights, start: Weights, folder: Path) -> dict[str, str | None]:
     """Places within the step's folder, so that the work folder can be moved; "start" is the model's own."""
     whole = "start" if weights.folder == start.folder else weights.folder.relative_to(folder).as_posix()
-    return {"folder": whole, "adapter": weights.adapter and weights.adapter.relative_to(folder).as_posix()}
+    adapter = weights.adapter.relative_to(folder).as_posix() if weights.adapter else None
+    return {"folder": whole, "adapter": adapter}
