@@ -31,6 +31,7 @@ __all__ = [
     "Plugin",
     "Reranker",
     "Retriever",
+    "SizedModel",
     "Task",
     "Trainer",
     "Writer",
@@ -112,6 +113,15 @@ class Model(Plugin, Protocol):
 
     def load(self, weights: Weights | None = None) -> "LM":
         """The model ready to score, on a trainer's weights where given."""
+        ...
+
+
+@runtime_checkable
+class SizedModel(Protocol):
+    """A model that knows its size; operations are counted from it."""
+
+    def parameters(self) -> int:
+        """The number of its parameters, known without loading them."""
         ...
 
 

@@ -217,10 +217,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an LM gave: [log-probability in nats, is_greedy], a log-probability, or generated text."""
+    """What an LM gave: [log-probability in nats, is_greedy], a log-probability, or generated text.
+
+    `seconds` is an equal share of its batch's wall time.
+    """
 
     value: Any
     environment: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

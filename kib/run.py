@@ -10,6 +10,7 @@ from kib import harness
 from kib.errors import InputError, KibError
 from kib.harness import Exam
 from kib.identity import digest_lines
+from kib.interfaces import SizedModel
 from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
 from kib.records import Asked, Environment, Hit, Split, Text, Trained
@@ -21,7 +22,7 @@ from kib.steps import weights as weights_step
 from kib.steps.answers import Answers, ask
 from kib.steps.cells import Prepared, Ruler, cell_result, prepare, scores
 from kib.steps.passages import Passages
-from kib.store import BenchmarkPlan, Failure, Results, TaskEntry, Work
+from kib.store import BenchmarkPlan, Failure, Results, TaskEntry, Times, Work
 
 __all__ = ["Materials", "run"]
 
@@ -256,7 +257,22 @@ class _Run:
         lines = scores(prepared, exam, given, gold)
         names = [answer.environment for some in given for answer in some]
         trained = self.materials.trained(plan.weights)
-        self.results.save_cell(cell_result(plan, exam, lines, answers.environments(names), trained), lines)
+        model = self.plan.lock.get("models", plan.weights.model).plugin
+        parameters = model.parameters() if isinstance(model, SizedModel) else None
+        result = cell_result(plan, exam, lines, answers.environments(names), trained, parameters)
+        asking = sum(answer.seconds for some in given for answer in some)
+        self.results.save_cell(result, lines, self._times(plan, asking))
+
+    def _times(self, plan: CellPlan, asking: float) -> Times:
+        index = self.work.note("index", plan.hits.index.identity) if plan.hits and plan.hits.index else {}
+        return Times(
+            asking=asking,
+            searching=self.work.note("hits", plan.hits.identity).get("seconds", 0.0) if plan.hits else 0.0,
+            indexing=index.get("seconds", 0.0),
+            training=self.work.note("weights", plan.weights.identity).get("seconds", 0.0),
+            peak_bytes=harness.peak_bytes(),
+            index_bytes=index.get("bytes", 0),
+        )
 
 
 def _with_counts(entry: BenchmarkPlan, counts: Mapping[str, int]) -> BenchmarkPlan:

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +22,17 @@ from kib.errors import BusyError, InputError
 from kib.identity import canonical, digest_file
 from kib.records import Cell, Environment, Score
 
-__all__ = ["BenchmarkPlan", "CellResult", "Failure", "MethodEntry", "Results", "TaskEntry", "Work", "write_text"]
+__all__ = [
+    "BenchmarkPlan",
+    "CellResult",
+    "Failure",
+    "MethodEntry",
+    "Results",
+    "TaskEntry",
+    "Times",
+    "Work",
+    "write_text",
+]
 
 SCHEMA = 1
 
@@ -139,12 +150,28 @@ class CellResult:
     environments: tuple[Environment, ...]
     questions: str = ""  # sha256 of questions.jsonl
     prompt_tokens: int | None = None  # of all prompts together, where a tokenizer is known
+    flops: float | None = None  # of reading all prompts: 2 x parameters x tokens, where both are known
     dropped_passages: int = 0
     dropped_questions: int = 0  # questions of which at least one passage was dropped
     steps: Mapping[str, str] = field(default_factory=dict)  # identities of what it was made of, in the work folder
     training: Mapping[str, float] = field(
         default_factory=dict
     )  # of trained weights: tokens, steps, losses, change, flops
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a cell cost on this machine, in `times.json` beside it: never part of a table that is not asked for it.
+
+    Seconds of wall time. Answers and steps that cells share are counted at each of them.
+    """
+
+    asking: float
+    searching: float = 0.0
+    indexing: float = 0.0
+    training: float = 0.0
+    peak_bytes: int = 0
+    index_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +257,18 @@ class Results:
         """A cell's questions, in the task's order."""
         return [_score(value) for value in read_lines(self.place(cell) / "questions.jsonl")]
 
-    def save_cell(self, result: CellResult, scores: Iterable[Score]) -> None:
+    def times(self, cell: Cell) -> Times | None:
+        """What a cell cost on the machine that measured it; None where nobody noted it."""
+        path = self.place(cell) / "times.json"
+        return Times(**read_json(path)) if path.is_file() else None
+
+    def save_cell(self, result: CellResult, scores: Iterable[Score], times: Times | None = None) -> None:
         """Write a cell's folder, complete or not at all; the digest of its questions is filled in."""
         with new_folder(self.place(result.cell)) as folder:
             questions = folder / "questions.jsonl"
             write_lines(questions, scores)
+            if times:
+                write_text(folder / "times.json", pretty(times))
             write_text(folder / "cell.json", pretty(replace(result, questions=digest_file(questions))))
 
     def failures(self) -> dict[str, Failure]:
@@ -323,10 +357,13 @@ class Work:
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{place.name}.lock")):
             if not marker.is_file():
-                write_text(marker, pretty(build(place)))
+                begun = time.perf_counter()
+                note = dict(build(place))
+                write_text(marker, pretty({**note, "seconds": time.perf_counter() - begun}))
         return place
 
     def note(self, kind: str, identity: str) -> dict[str, Any]:
-        """What a finished step said of itself."""
-        value: dict[str, Any] = read_json(self.place(kind, identity) / "done.json")
+        """What a finished step said of itself, and the `seconds` it took; empty where it is not there."""
+        path = self.place(kind, identity) / "done.json"
+        value: dict[str, Any] = read_json(path) if path.is_file() else {}
         return value

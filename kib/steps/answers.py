@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -39,7 +40,8 @@ class Answers:
         with closing(_connect(folder / "answers.sqlite")) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT, environment TEXT) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS answers"
+                " (key TEXT PRIMARY KEY, value TEXT, environment TEXT, seconds REAL) WITHOUT ROWID"
             )
             connection.execute("CREATE TABLE IF NOT EXISTS environments (key TEXT PRIMARY KEY, value TEXT)")
             yield cls(connection)
@@ -51,27 +53,32 @@ class Answers:
 
     def get(self, requests: Sequence[Request]) -> list[Answer]:
         """The answers in the order of the requests; KeyError where one is missing."""
-        found = {row[0]: Answer(json.loads(row[1]), row[2]) for row in self._rows(sorted({key(r) for r in requests}))}
+        found = {
+            row[0]: Answer(json.loads(row[1]), row[2], row[3]) for row in self._rows(sorted({key(r) for r in requests}))
+        }
         return [found[key(request)] for request in requests]
 
-    def _rows(self, keys: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    def _rows(self, keys: Sequence[str]) -> Iterator[tuple[str, str, str, float]]:
         for first in range(0, len(keys), MANY):
             some = keys[first : first + MANY]
             marks = ",".join("?" * len(some))
             yield from self.connection.execute(
-                f"SELECT key, value, environment FROM answers WHERE key IN ({marks})",  # noqa: S608 - only marks
+                f"SELECT key, value, environment, seconds FROM answers WHERE key IN ({marks})",  # noqa: S608 - only marks
                 some,
             )
 
-    def put(self, requests: Sequence[Request], values: Sequence[object], environment: Environment) -> None:
-        """Store a batch; an answer that is there already stays."""
-        name = digest(environment)
-        rows = [(key(request), canonical(value), name) for request, value in zip(requests, values, strict=True)]
+    def put(
+        self, requests: Sequence[Request], values: Sequence[object], environment: Environment, seconds: float = 0.0
+    ) -> None:
+        """Store a batch that took `seconds`, an equal share each; an answer that is there already stays."""
+        name, share = digest(environment), seconds / len(requests)
+        given = zip(requests, values, strict=True)
+        rows = [(key(request), canonical(value), name, share) for request, value in given]
         with self.connection:
             self.connection.execute(
                 "INSERT OR IGNORE INTO environments VALUES (?, ?)", (name, canonical(asdict(environment)))
             )
-            self.connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+            self.connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
 
     def environments(self, names: Sequence[str]) -> tuple[Environment, ...]:
         """Environments by the names that answers carry, each once, sorted by name."""
@@ -111,5 +118,7 @@ def ask(
     lm, environment = scorer()
     with progress.step(title, sum(map(len, open_batches))) as advance:
         for batch in open_batches:
-            answers.put(batch, answer(lm, batch), environment)
+            begun = time.perf_counter()
+            values = answer(lm, batch)
+            answers.put(batch, values, environment, time.perf_counter() - begun)
             advance(len(batch))

@@ -151,17 +151,20 @@ def cell_result(
     exam: Exam,
     lines: Sequence[Score],
     environments: tuple[Environment, ...],
-    trained: Trained | None = None,
+    trained: Trained | None,
+    parameters: int | None,
 ) -> CellResult:
     """The number of a cell and its circumstances."""
-    counted = [line.tokens for line in lines]
+    counted = [line.tokens for line in lines if line.tokens is not None]
+    tokens = sum(counted) if len(counted) == len(lines) else None
     return CellResult(
         cell=plan.cell,
         n=len(lines),
         correct=sum(line.score for line in lines),
         metric=exam.metric,
         environments=environments,
-        prompt_tokens=sum(tokens for tokens in counted if tokens is not None) if None not in counted else None,
+        prompt_tokens=tokens,
+        flops=None if tokens is None or parameters is None else 2.0 * parameters * tokens,
         dropped_passages=sum(line.dropped for line in lines),
         dropped_questions=sum(line.dropped > 0 for line in lines),
         steps=_steps(plan),

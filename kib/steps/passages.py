@@ -60,10 +60,16 @@ class Passages:
 
 
 def _covered(question: str, golds: Collection[Gold], by_document: Mapping[str, list[Passage]]) -> tuple[str, ...]:
-    found = [p.id for gold in golds for p in by_document[gold.document] if gold.covers(p)]
-    if golds and not found:
-        raise InputError(f"question {question}: no passage overlaps its gold range; does it lie within the document?")
-    return tuple(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for gold in golds:
+        covered = [passage.id for passage in by_document[gold.document] if gold.covers(passage)]
+        if not covered:
+            raise InputError(
+                f"question {question}: no passage overlaps its gold range, {gold.start} to {gold.end} of document "
+                f"{gold.document!r}; does it lie within the document?"
+            )
+        found |= dict.fromkeys(covered)
+    return tuple(found)
 
 
 def _parse(line: bytes) -> Passage:
