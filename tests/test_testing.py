@@ -1,0 +1,475 @@
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from pydantic import Field
+
+import kib.testing
+from kib.errors import PluginError
+from kib.identity import digest
+from kib.interfaces import InputPath, Options
+from kib.records import Document, Gold, Hit, Passage, Query, Question, Weights
+from kib.testing import (
+    DOCUMENTS,
+    PASSAGES,
+    QUERIES,
+    check_corpus,
+    check_fingerprint,
+    check_light_import,
+    check_model,
+    check_options,
+    check_plugin,
+    check_retriever,
+    check_task,
+    make_plugin,
+    make_tiny_model,
+)
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+
+class Nothing(Options):
+    """No option."""
+
+
+class Plugin:
+    """What the plugins of these tests share; each may be spoilt by an attribute."""
+
+    Options: ClassVar[type[Options]] = Nothing
+    revision: ClassVar[int] = 1
+    made: ClassVar[int] = 0
+
+    def __init__(self, options: Options) -> None:
+        type(self).made += 1
+        self.options = options
+        self.number = type(self).made
+
+    def fingerprint(self) -> str:
+        return ""
+
+
+def spoilt(cls: type[Any], **changes: Any) -> Callable[[], Any]:
+    """A maker of instances of a class with some methods replaced."""
+    changed = type(cls.__name__, (cls,), changes)
+    return lambda: make_plugin(changed)
+
+
+class Shelf(Plugin):
+    """A corpus of the built-in documents."""
+
+    def documents(self) -> Iterator[Document]:
+        yield from DOCUMENTS
+
+
+def of(*documents: Any) -> Any:
+    return lambda _: iter(documents)
+
+
+def test_corpus() -> None:
+    """A corpus that keeps its promises passes."""
+    check_corpus(lambda: make_plugin(Shelf))
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        (of(), "gives none"),
+        (of({"id": "a"}), "expected kib.records.Document"),
+        (of(Document("a", "", "x"), Document("a", "", "y")), "document: more than once: 'a'"),
+        (of(Document(" ", "", "x")), "document id . .: empty or unprintable"),
+        (of(Document("a\n", "", "x")), "document id .*: empty or unprintable"),
+        (of(Document("a", "", " ")), "its text is empty"),
+        (of(Document("a", "", "\ud800")), "text cannot be written as UTF-8"),
+        (of(replace(DOCUMENTS[0], source=None)), "source is None, expected text"),  # type: ignore[arg-type]
+        (lambda self: iter([Document("a", "", f"of instance {self.number}")]), "differs from instance to instance"),
+        (lambda self: (self.__dict__.setdefault("left", [*DOCUMENTS]).pop() for _ in range(3)), "other documents"),
+    ],
+)
+def test_spoilt_corpus(documents: Any, message: str) -> None:
+    """A corpus that breaks a promise is told which."""
+    with pytest.raises(AssertionError, match=message):
+        check_corpus(spoilt(Shelf, documents=documents))
+
+
+class Overlap(Plugin):
+    """A retriever that counts shared words."""
+
+    def build(self, passages: Iterable[Passage], folder: Path) -> None:
+        words = {passage.id: sorted(set(f"{passage.title} {passage.text}".lower().split())) for passage in passages}
+        (folder / "index.json").write_text(json.dumps(words), encoding="utf-8")
+
+    def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
+        words = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        return [self.one(words, query, k) for query in queries]
+
+    def one(self, words: dict[str, list[str]], query: Query, k: int) -> list[Hit]:
+        asked = set(query.text.lower().split())
+        counts = {name: float(len(asked.intersection(own))) for name, own in words.items()}
+        hits = [Hit(name, count) for name, count in counts.items() if count]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.passage))[:k]
+
+
+def test_retriever() -> None:
+    """A retriever that keeps its promises passes."""
+    check_retriever(lambda: make_plugin(Overlap))
+
+
+def later(change: Callable[..., Any]) -> Any:
+    """A `search` whose hits are changed before they are given."""
+
+    def search(self: Any, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
+        found: list[list[Hit]] = change(Overlap.search(self, folder, queries, k), self, queries, k)
+        return found
+
+    return search
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found, *_: found[:-1], "lists of hits for"),
+        (lambda found, *_: [hits * 2 for hits in found], "passage: more than once"),
+        (lambda found, *_: [[Hit("nobody#0", 1.0)] for _ in found], "is no passage of the index"),
+        (lambda found, *_: [[Hit(h.passage, math.nan) for h in hits] for hits in found], "the score nan"),
+        (lambda found, *_: [[Hit(h.passage, 1) for h in hits] for hits in found], "the score 1"),
+        (lambda found, *_: [hits[::-1] for hits in found], "hits must be best first, equal scores by passage id"),
+        (lambda found, *_: [found[0] for _ in found], "the best hit of"),
+        (
+            lambda found, _, queries, __: [[Hit(h.passage, h.score + len(queries)) for h in hits] for hits in found],
+            "other hits when it is asked alone",
+        ),
+        (
+            lambda found, self, *_: [[Hit(h.passage, h.score + self.number) for h in hits] for hits in found],
+            "a fresh instance finds other hits",
+        ),
+        (
+            lambda found, _, __, k: [[Hit(h.passage, h.score + (k < 9)) for h in hits] for hits in found],
+            "the best 1 hits are not the first 1 of all",
+        ),
+        (lambda found, _, queries, __: [*found, *([[]] if not queries else [])], "without queries gives something"),
+        (
+            lambda found, _, queries, __: [
+                [Hit(h.passage, h.score + (queries[0].id != "lever")) for h in hits] for hits in found
+            ],
+            "hits depend on the order of the queries",
+        ),
+    ],
+)
+def test_spoilt_search(change: Callable[..., Any], message: str) -> None:
+    """A retriever that breaks a promise in searching is told which."""
+    with pytest.raises(AssertionError, match=message):
+        check_retriever(spoilt(Overlap, search=later(change)))
+
+
+def test_too_many_hits() -> None:
+    """A retriever that gives more than it was asked for is told so."""
+    many = later(lambda found, *_: [[Hit(f"p{n}", 0.0) for n in range(15)] for _ in found])
+    with pytest.raises(AssertionError, match="15 hits, asked for at most 14"):
+        check_retriever(spoilt(Overlap, search=many))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda given, left: given[1:] if left else given, "over an interrupted build gives another index"),
+        (lambda given, left: given[1:] if left.endswith("}") else given, "over a finished build gives another index"),
+        (lambda given, _: given or PASSAGES[:1], "hits among no passages at all"),
+    ],
+)
+def test_spoilt_build(change: Callable[..., Any], message: str) -> None:
+    """A retriever that lets an earlier build show through, or finds what was not given, is told so."""
+
+    def build(self: Any, passages: Iterable[Passage], folder: Path) -> None:
+        place = folder / "index.json"
+        left = place.read_text(encoding="utf-8") if place.exists() else ""
+        Overlap.build(self, change([*passages], left), folder)
+
+    with pytest.raises(AssertionError, match=message):
+        check_retriever(spoilt(Overlap, build=build))
+
+
+def test_twins_out_of_order() -> None:
+    """The built-in passages hold a tie whose order by place is not its order by id."""
+    places = [passage.id for passage in PASSAGES if passage.document.startswith("twin")]
+    assert places == sorted(places, reverse=True)
+
+
+class Exam(Plugin):
+    """A task of two questions on the built-in documents."""
+
+    def questions(self, split: str) -> Iterator[Question]:
+        if split == "test":
+            yield Question("lever", "Which lever?", ("red", "blue"), 0, (Gold("pump", 28, 31),))
+            yield Question("pie", "Which pie?", ("plum", "apple"), 1, (Gold("cook"),))
+
+
+def asks(**changes: Any) -> Any:
+    question = Question("q", "Which?", ("a", "b"), 0)
+    return lambda _, split: iter([replace(question, **changes)] if split == "test" else [])
+
+
+def test_task() -> None:
+    """A task that keeps its promises passes, its gold found in its corpus."""
+    check_task(lambda: make_plugin(Exam), corpus=lambda: make_plugin(Shelf))
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        (lambda *_: iter([]), r'questions\("test"\) gives none'),
+        (lambda _, split: iter(["q"] if split == "test" else []), "expected kib.records.Question"),
+        (lambda *_: iter([Question("q", "Which?", ("a", "b"), 0)]), "of a split that does not exist gives some"),
+        (lambda *_: iter([Question("q", "Which?", ("a", "b"), 0)] * 2), "test: question: more than once: 'q'"),
+        (asks(id=""), "its id is empty"),
+        (asks(text=" "), "its text is empty"),
+        (asks(text="\udc00"), "cannot be written as UTF-8"),
+        (asks(options=("a",)), "1 options, expected two or more"),
+        (asks(options=("a", "a")), "an option stands twice"),
+        (asks(answer=2), "the answer 2 is none of its options"),
+        (asks(gold=(Gold("pump", 3),)), "gold with half a range"),
+        (asks(gold=(Gold("pump", 3, 3),)), "gold with an empty range"),
+        (asks(gold=(Gold("nobody"),)), "gold in 'nobody', which the corpus has not"),
+        (asks(gold=(Gold("pump", 0, 999),)), "gold beyond the end of its document"),
+        (
+            lambda self, split: iter([Question("q", f"{self.number}?", ("a", "b"), 0)] if split == "test" else []),
+            "differs from instance to instance",
+        ),
+        (
+            lambda self, split: iter(
+                [Question("q", f"{len(self.__dict__.setdefault('asked', []))}?", ("a", "b"), self.asked.append(0) or 0)]
+                if split == "test"
+                else []
+            ),
+            "differs when asked again",
+        ),
+    ],
+)
+def test_spoilt_task(questions: Any, message: str) -> None:
+    """A task that breaks a promise is told which."""
+    with pytest.raises(AssertionError, match=message):
+        check_task(spoilt(Exam, questions=questions), corpus=lambda: make_plugin(Shelf))
+
+
+class Echo(Plugin):
+    """A model whose log-probabilities are drawn from the request's digest."""
+
+    def tokens(self) -> Callable[[str], list[int]] | None:
+        return lambda text: list(text.encode())
+
+    def context_length(self) -> int | None:
+        return 64
+
+    def weights(self) -> Weights | None:
+        return None
+
+    def load(self, weights: Weights | None = None) -> Any:
+        from lm_eval.api.model import LM
+
+        owner = self
+
+        class EchoLM(LM):
+            def loglikelihood(self, requests: "list[Instance]") -> list[tuple[float, bool]]:
+                return [(value, False) for value in owner.values(requests)]
+
+            def loglikelihood_rolling(self, requests: "list[Instance]") -> list[float]:
+                return owner.values(requests)
+
+            def generate_until(self, requests: "list[Instance]") -> list[str]:
+                return [owner.text(request.args[0], len(requests)) for request in requests]
+
+        return EchoLM()
+
+    def values(self, requests: "list[Instance]") -> list[float]:
+        return [self.value(list(request.args), place, len(requests)) for place, request in enumerate(requests)]
+
+    def value(self, request: list[Any], place: int, count: int) -> float:
+        return -int(digest(request)[:4], 16) / 1000
+
+    def text(self, context: str, count: int) -> str:
+        return digest(context)[:8]
+
+
+def test_model() -> None:
+    """A model that keeps its promises passes, with a tokenizer to show or without."""
+    check_model(lambda: make_plugin(Echo))
+    check_model(spoilt(Echo, tokens=lambda _: None, context_length=lambda _: None))
+
+
+def test_model_tolerance() -> None:
+    """A difference that rounding explains is allowed, in the other requests as in their order."""
+    noisy = spoilt(Echo, value=lambda self, request, place, count: Echo.value(self, request, 0, 0) - place * 1e-7)
+    check_model(noisy)
+    with pytest.raises(AssertionError, match="depends on the order"):
+        check_model(noisy, tolerance=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        ("tokens", lambda _: lambda text: [float(len(text))], "are not whole numbers"),
+        ("tokens", lambda _: lambda text: [], "are none"),
+        ("tokens", lambda self: lambda text: [self.number, len(text)], "differ from call to call"),
+        ("tokens", lambda self: None if self.number % 2 else len, "is there in one instance and None in another"),
+        ("context_length", lambda _: 0, r"context_length\(\) gives 0"),
+        ("weights", lambda _: Weights(Path("nowhere")), "which is no folder"),
+        ("value", lambda self, *_: -float(self.number), "loglikelihood: a fresh instance answers otherwise"),
+        ("value", lambda *_: 0.5, "0.5 is no log-probability"),
+        ("value", lambda *_: -math.inf, "-inf is no log-probability"),
+        ("value", lambda self, request, place, count: -float(place), "depends on the order"),
+        ("value", lambda self, request, place, count: -float(count), "depends on the other requests"),
+        ("text", lambda *_: "one\ntwo", "goes on after `until`"),
+        ("text", lambda *_: 1, "gives 1, expected text"),
+        ("text", lambda self, context, count: str(count), "generate_until, request 0: depends on the other requests"),
+    ],
+)
+def test_spoilt_model(name: str, method: Any, message: str) -> None:
+    """A model that breaks a promise is told which."""
+    with pytest.raises(AssertionError, match=message):
+        check_model(spoilt(Echo, **{name: method}))
+
+
+def test_model_kinds() -> None:
+    """Only the kinds of request that a backend takes are asked."""
+    no_rolling = spoilt(Echo, text=lambda *_: 1)
+    check_model(no_rolling, kinds=["loglikelihood"])
+
+
+class Strict(Options):
+    """Options of a good plugin."""
+
+    count: int = Field(default=1, ge=1, description="How many.")
+
+
+class Loose(Strict):
+    """Takes what is not its own."""
+
+    model_config: ClassVar[Any] = {"extra": "ignore"}
+
+
+class Bare(Options):
+    """Says nothing about its field."""
+
+    count: int = 1
+
+
+class Filed(Options):
+    """Points at a file."""
+
+    path: InputPath = Field(description="The file.")
+
+
+def with_options(options: type[Options]) -> type[Any]:
+    return type("WithOptions", (Plugin,), {"Options": options})
+
+
+def test_options() -> None:
+    """Options that are described and strict pass."""
+    check_options(with_options(Strict), accepts=[{}, {"count": 2}], refuses=[{"count": 0}, {"count": "1"}])
+
+
+@pytest.mark.parametrize(
+    ("options", "refuses", "message"),
+    [
+        (Bare, [], "the option `count` has no description"),
+        (Loose, [], "takes an unknown key"),
+        (Strict, [{"count": 3}], r"takes a wrong value: {'count': 3}"),
+    ],
+)
+def test_spoilt_options(options: type[Options], refuses: list[dict[str, Any]], message: str) -> None:
+    """Options that break a promise are told which."""
+    with pytest.raises(AssertionError, match=message):
+        check_options(with_options(options), accepts=[{}], refuses=refuses)
+
+
+def test_make_plugin(tmp_path: Path) -> None:
+    """Options are read as a benchmark file in the given folder would give them."""
+    assert make_plugin(with_options(Filed), {"path": "a.txt"}, tmp_path).options.path == tmp_path / "a.txt"
+    with pytest.raises(ValueError, match="count"):
+        make_plugin(with_options(Strict), {"count": "3"})
+
+
+def test_fingerprint(tmp_path: Path) -> None:
+    """A fingerprint that follows the content passes; one that does not move, moves alone, or is no text is told so."""
+    file = tmp_path / "file"
+
+    def check(fingerprint: Callable[[Any], Any]) -> None:
+        file.write_text("one")
+        check_fingerprint(
+            spoilt(Plugin, fingerprint=fingerprint),
+            same=lambda: file.write_text("one "),
+            change=lambda: file.write_text("two"),
+        )
+
+    check(lambda _: file.read_text().strip())
+    for spoil, message in (
+        (lambda _: "", "is the same although the content changed"),
+        (lambda _: file.read_text(), "changed although the content did not"),
+        (lambda self: str(self.number), "differs from instance to instance"),
+        (lambda _: 7, "gives 7, expected text"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            check(spoil)
+
+
+def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that imports something heavy at its top is told what, a broken one its error, a light one passes."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    texts = {
+        "light_one": "import json, pydantic\nfrom kib.interfaces import Options\n\ndef heavy():\n    import numpy\n",
+        "heavy_one": "import numpy as np\n",
+        "broken_one": "import no_such_module_of_any_kind\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    check_light_import("light_one")
+    with pytest.raises(AssertionError, match="importing it also imports numpy; import them inside the methods"):
+        check_light_import("heavy_one")
+    with pytest.raises(AssertionError, match="No module named 'no_such_module_of_any_kind'"):
+        check_light_import("broken_one")
+
+
+def test_testing_is_light() -> None:
+    """The checks themselves cost no heavy import."""
+    check_light_import("kib.testing")
+
+
+def test_plugin() -> None:
+    """An installed plugin is returned, a missing one is an error that names it."""
+    assert check_plugin("retrievers", "oracle").__name__ == "Oracle"
+    with pytest.raises(PluginError, match='no retriever plugin "no-such" is installed'):
+        check_plugin("retrievers", "no-such")
+
+
+def test_tiny_model(tmp_path: Path) -> None:
+    """The tiny model is the same for the same seed, another for another, and its tokens are bytes after `<s>`."""
+    pytest.importorskip("torch", reason="the tiny model needs torch")
+    pytest.importorskip("transformers", reason="the tiny model needs transformers")
+    from safetensors import safe_open
+    from transformers import AutoTokenizer
+
+    one, same, other = (make_tiny_model(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (one / name).read_bytes() == (same / name).read_bytes()
+    assert (one / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
+    with safe_open(one / "model.safetensors", "pt") as weights:
+        assert sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys()) < 50_000  # noqa: SIM118
+    tokenizer = AutoTokenizer.from_pretrained(one)
+    for query in QUERIES:
+        tokens = tokenizer.encode(query.text)
+        assert len(tokens) == len(query.text.encode()) + 1
+        assert tokenizer.decode(tokens, skip_special_tokens=True) == query.text
+
+
+def test_public() -> None:
+    """All that the module offers is in its list of names."""
+    made_here = {
+        name
+        for name, value in vars(kib.testing).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == "kib.testing"
+    }
+    assert made_here | {"DOCUMENTS", "PASSAGES", "QUERIES"} == set(kib.testing.__all__)
