@@ -1,7 +1,8 @@
 """A plugin's options: read from a table, and written back as what counts for an identity."""
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -97,16 +98,19 @@ def _plain(annotation: Any, value: Any) -> Any:
     if isinstance(value, Mapping):
         inner = _inner(annotation, value)
         return {str(key): _plain(inner[-1] if inner else Any, item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        inner = _inner(annotation, value)
-        return sorted((_plain(inner[0] if inner else Any, item) for item in value), key=canonical)
-    if isinstance(value, list | tuple):
-        inner = _inner(annotation, value)
-        each = (
-            inner if len(inner) == len(value) and Ellipsis not in inner else (inner[0] if inner else Any,) * len(value)
-        )
-        return [_plain(kind, item) for kind, item in zip(each, value, strict=True)]
-    return to_jsonable_python(value, inf_nan_mode="strings")
+    if isinstance(value, list | tuple | set | frozenset):
+        return _plain_list(annotation, value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such number
+    return to_jsonable_python(value)
+
+
+def _plain_list(annotation: Any, value: Collection[Any]) -> list[Any]:
+    inner = _inner(annotation, value)
+    fixed = isinstance(value, tuple) and len(inner) == len(value) and Ellipsis not in inner
+    kinds = inner if fixed else (inner[0] if inner else Any,) * len(value)
+    items = [_plain(kind, item) for kind, item in zip(kinds, value, strict=True)]
+    return sorted(items, key=canonical) if isinstance(value, set | frozenset) else items
 
 
 def _inner(annotation: Any, value: Any) -> tuple[Any, ...]:

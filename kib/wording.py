@@ -18,6 +18,7 @@ BARE = re.compile(r"[A-Za-z0-9_-]+")
 LONGEST = 60
 OWN_WORDS = ("value_error", "assertion_error")
 """Errors whose text a validator wrote for the reader."""
+TAGS = ("union_tag_invalid", "union_tag_not_found")
 
 
 def print_key(path: Path) -> str:
@@ -136,16 +137,36 @@ def _message(path: Path, several: Sequence[ErrorDetails], schema: Schema, known:
         about = f" ({node['description']})" if node.get("description") else ""
         return f"missing: expected {describe(node, schema)}{about}"
     if details["type"] == "extra_forbidden":
-        keys = set(_resolve(_node(schema, path[:-1], schema), schema).get("properties", ()))
+        keys = _keys(_node(schema, path[:-1], schema), schema)
         return f"unknown key; {offer(str(path[-1]), keys | set(known if len(path) == 1 else ()))}"
     if details["type"] in OWN_WORDS:
         said = str(details.get("ctx", {}).get("error") or details["msg"].removeprefix("Assertion failed, "))
         return said if isinstance(value, Mapping | list) or "got " in said else f"{said} (got {show(value)})"
+    if details["type"] in TAGS:
+        tags = {key: str(value).replace("'", "") for key, value in details.get("ctx", {}).items()}
+        one_of = f" to be one of: {tags['expected_tags']}" if "expected_tags" in tags else " to be there"
+        return f"expected the key {tags.get('discriminator')}{one_of}"
+    if details["loc"][-1:] == ("[key]",):
+        node = _resolve(_node(schema, path[:-1], schema), schema).get("propertyNames", {})
     expected = describe(node, schema)
     if expected == "a value" or details["type"] not in PLAIN:
-        expected = re.sub(r"^(Input|Value|String|\w+) should (be |have )?", "", details["msg"])
-        return f"expected {expected}, got {show(value)}"
+        return _say_theirs(details["msg"], value)
     return f"expected {expected}, got {show(value)}{_hint(value, _resolve(node, schema), schema)}"
+
+
+def _say_theirs(message: str, value: Any) -> str:
+    """Turn pydantic's own words into ours."""
+    wanted = re.fullmatch(r"Input should (?:be|have) (.*)", message, re.DOTALL)
+    if wanted:
+        return f"expected {wanted.group(1)}, got {show(value)}"
+    return f"{message} (got {show(value)})"
+
+
+def _keys(node: Schema, schema: Schema) -> set[str]:
+    """The keys of a table, those of all members of a union together."""
+    node = _resolve(node, schema)
+    members = [key for member in node.get("anyOf", node.get("oneOf", ())) for key in _keys(member, schema)]
+    return {*node.get("properties", ()), *members}
 
 
 PLAIN = frozenset(
@@ -263,16 +284,12 @@ def _text(node: Schema, schema: Schema, plural: bool) -> str:
     del schema
     if "path" in str(node.get("format", "")):
         return "paths" if plural else "a path in quotes"
-    limits = []
-    if "minLength" in node:
-        limits.append("that is not empty" if node["minLength"] == 1 else f"of at least {node['minLength']} characters")
-    if "maxLength" in node:
-        limits.append(f"of at most {node['maxLength']} characters")
-    if "pattern" in node:
-        limits.append(f"that matches {node['pattern']}")
-    if "format" in node:
-        limits.append(f"that is a {node['format']}")
-    return " ".join(["texts" if plural else "text in quotes", *limits])
+    least, most = node.get("minLength", 0), node.get("maxLength")
+    length = f"of at least {least} characters" if least > 1 else "that is not empty" if least else ""
+    if most is not None:
+        length = f"of {least} to {most} characters" if least else f"of at most {most} characters"
+    pattern = f"that matches {node['pattern']}" if "pattern" in node else ""
+    return " ".join(filter(None, ["texts" if plural else "text in quotes", length, pattern]))
 
 
 def _list(node: Schema, schema: Schema, plural: bool) -> str:

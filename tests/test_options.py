@@ -1,0 +1,121 @@
+"""Which options of a plugin count, and how they are written down."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import ConfigDict, Field, ValidationError
+
+from kib.identity import canonical
+from kib.interfaces import InputPath, Local, Options
+from kib.options import counting, paths, read
+
+
+class Inner(Options):
+    title: str = "t"
+    cache: Annotated[str, Local] = ""
+
+
+class Files(Options):
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, InputPath]
+    layout: str = "rows"
+
+
+class All(Options):
+    depth: int = 3
+    path: InputPath | None = None
+    paths: tuple[InputPath, ...] = ()
+    by_name: dict[str, InputPath] = Field(default_factory=dict)
+    pair: tuple[InputPath, int] | None = None
+    device: Annotated[str, Local()] = "cpu"
+    size: int | Annotated[str, Local] = 1
+    inner: Inner = Inner()
+    inners: list[Inner] = Field(default_factory=list)
+    files: Files | None = None
+    tags: frozenset[str] = frozenset()
+    limit: float = float("inf")
+    renamed: int = Field(1, alias="as")
+
+
+def given(raw, folder="/data"):
+    return counting(read(All, raw, Path(folder)))
+
+
+BASE = {
+    "depth": 3,
+    "path": None,
+    "paths": [],
+    "by_name": {},
+    "pair": None,
+    "size": 1,
+    "inner": {"title": "t"},
+    "inners": [],
+    "files": None,
+    "tags": [],
+    "limit": "inf",
+    "as": 1,
+}
+
+
+def test_defaults_count():
+    """Options that a file leaves out count by their defaults."""
+    assert given({}) == BASE
+
+
+@pytest.mark.parametrize(
+    ("raw", "difference"),
+    [
+        ({"depth": 4}, {"depth": 4}),
+        ({"device": "cuda"}, {}),
+        ({"inner": {"title": "u", "cache": "here"}}, {"inner": {"title": "u"}}),
+        ({"inners": [{"cache": "here"}]}, {"inners": [{"title": "t"}]}),
+        ({"paths": ["a", "b"]}, {"paths": [None, None]}),
+        ({"by_name": {"en": "a"}}, {"by_name": {"en": None}}),
+        ({"pair": ["a", 3]}, {"pair": [None, 3]}),
+        ({"files": {"test": "a.csv"}}, {"files": {"layout": "rows"}}),
+        ({"size": 2}, {"size": 2}),
+        ({"tags": ["b", "a"]}, {"tags": ["a", "b"]}),
+        ({"as": 2}, {"as": 2}),
+    ],
+)
+def test_what_counts(raw, difference):
+    """Options count as JSON; those marked Local do not, on any level, and of lists of paths the length does."""
+    assert given(raw) == {**BASE, **difference}
+
+
+@pytest.mark.parametrize("raw", [{"path": "a"}, {"size": "here"}])
+def test_a_local_member_of_a_union_is_left_out(raw):
+    """An option of several types is left out where its value is of a type marked Local."""
+    assert given(raw) == {key: value for key, value in BASE.items() if key not in raw}
+
+
+def test_where_files_lie_does_not_count():
+    """The folder that paths start at makes no difference to what counts."""
+    raw = {"path": "a", "paths": ["b"], "files": {"test": "c"}}
+    assert given(raw, "/one") == given(raw, "/two")
+
+
+def test_what_counts_has_a_canonical_form():
+    """What counts can be digested, infinity included."""
+    assert json.loads(canonical(given({})))["limit"] == "inf"
+
+
+def test_paths_are_found_with_their_keys():
+    """Every path in options is found with the key that it stands at."""
+    raw = {"path": "a", "paths": ["b"], "by_name": {"en": "c"}, "files": {"test": "d"}, "pair": ["/e", 1]}
+    assert dict(paths(read(All, raw, Path("/data")))) == {
+        ("path",): Path("/data/a"),
+        ("paths", 0): Path("/data/b"),
+        ("by_name", "en"): Path("/data/c"),
+        ("pair", 0): Path("/e"),
+        ("files", "test"): Path("/data/d"),
+    }
+
+
+@pytest.mark.parametrize("raw", [{"depth": "3"}, {"depth": True}, {"depth": 3.0}, {"path": 3}, {"dept": 3}])
+def test_reading_is_strict(raw):
+    """Text is no number, `true` is no number, a number is no path, and unknown keys are refused."""
+    with pytest.raises(ValidationError):
+        read(All, raw, Path())
