@@ -1,0 +1,296 @@
+"""What several tests need: a benchmark in a folder, run in this process or by the command line; toys; real data."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).parent.parent
+TOYS = Path(__file__).parent / "plugins" / "kib-toys"
+
+PATIENT = settings(
+    deadline=None,  # a busy machine is no failure
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("kib", PATIENT)
+settings.register_profile("thorough", PATIENT, max_examples=2000)  # pytest --hypothesis-profile=thorough
+settings.load_profile("kib")
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory):
+    """The folder in which the distribution kib-toys is installed, as pip would leave it."""
+    site = tmp_path_factory.mktemp("site")
+    project = tomllib.loads((TOYS / "pyproject.toml").read_text())["project"]
+    info = site / f"kib_toys-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: kib-toys\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    lines = [f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in some.items()) for group, some in groups]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    shutil.copy(TOYS / "kib_toys.py", site)
+    return site
+
+
+@pytest.fixture
+def toybox(toys, monkeypatch):
+    """The toys can be imported, and kib finds them."""
+    monkeypatch.syspath_prepend(toys)
+    return toys
+
+
+TOY_PEOPLE = (
+    ("ada", "Ada Quill", "Ada Quill lives in Norwick. Her trade is glass blowing. She owns a ferret."),
+    ("ben", "Ben Straße", "Ben Straße lives in Überlingen. His trade is thatching. He owns a donkey."),
+    ("cho", "Cho 桥", "Cho 桥 lives in Tarn. Her trade is bell founding. She owns a parrot."),
+    ("dov", "Dov Marrow", "Dov Marrow lives in Ostend. His trade is rope making. He owns a goat."),
+    ("eva", "Eva Lind", "Eva Lind lives in Visby. Her trade is dyeing. She owns a heron. 🚧"),
+    ("fay", "Fay Orr", "Fay Orr lives in Wells. Her trade is baking. She owns a hen."),
+)
+
+TOY_FACTS = (("lives in", 0), ("trade is", 1), ("owns a", 2))
+
+
+def toy_questions(count=18):
+    """Questions on the people, the right option among those of three others, as JSON lines."""
+    import json
+
+    facts = [(person, *_facts(text)) for person, _, text in TOY_PEOPLE]
+    rows = []
+    for number in range(count):
+        person, which = number % len(facts), number // len(facts) % 3
+        name = TOY_PEOPLE[person][1]
+        again = f" ({number // 18})" if number >= 18 else ""
+        options = [facts[(person + step) % len(facts)][1 + which] for step in range(4)]
+        shift = number % 4
+        options = options[shift:] + options[:shift]
+        asked = ("Where does {} live?", "What is the trade of {}?", "Which animal does {} own?")[which]
+        row = {
+            "id": f"{facts[person][0]}-{number}",
+            "question": asked.format(name) + again,
+            "options": options,
+            "answer": "ABCD"[(4 - shift) % 4],
+            "document": facts[person][0],
+            "group": facts[person][0],
+        }
+        rows.append(json.dumps(row, ensure_ascii=False))
+    return "\n".join(rows) + "\n"
+
+
+def _facts(text):
+    home, trade, animal = text.split(". ")[:3]
+    return home.partition(" lives in ")[2], trade.partition(" trade is ")[2], animal.partition(" owns a ")[2].strip(".")
+
+
+TOY_SPEC = """schema = 1
+name = "toy"
+title = "Six people that nobody knows"
+
+[models.m]
+plugin = "toy"
+{model}
+[corpora.people]
+plugin = "toy"
+documents = {documents}
+
+[retrievers.words]
+plugin = "toy"
+
+[retrievers.gold]
+plugin = "oracle"
+others = 1
+
+[retrievers.any]
+plugin = "random"
+
+[tasks.people]
+plugin = "file"
+path = "people.jsonl"
+corpus = "people"
+{task}
+[methods.base]
+
+[methods.rag]
+retrieve = "words"
+top_k = [1, 3]
+
+[methods.oracle]
+retrieve = "gold"
+
+[methods.random]
+retrieve = "any"
+top_k = [2]
+"""
+
+
+@dataclass
+class Bench:
+    """A folder with a benchmark file, its results and its work."""
+
+    folder: Path
+    environment: dict
+
+    @property
+    def spec(self):
+        return self.folder / "bench.toml"
+
+    @property
+    def work(self):
+        from kib.store import Work
+
+        return Work(self.folder / "work")
+
+    @property
+    def results(self):
+        """The results folder of the one benchmark in the file."""
+        from kib.spec import load_spec
+        from kib.store import Results
+
+        return Results(self.folder / "results" / load_spec(self.spec).name)
+
+    def write(self, text, **files):
+        """Write the benchmark file, and others beside it: `people_jsonl` is people.jsonl."""
+        self.spec.write_text(text, encoding="utf-8")
+        for name, content in files.items():
+            (self.folder / ".".join(name.rsplit("_", 1))).write_text(content, encoding="utf-8")
+        return self
+
+    def write_toy(self, *, model="", task="", documents=TOY_PEOPLE, questions=18, more="", spec=TOY_SPEC):
+        """The toy benchmark: 6 people, 18 questions, 5 cells."""
+        import json
+
+        listed = json.dumps([list(document) for document in documents], ensure_ascii=False)
+        text = spec.replace("{model}", model).replace("{task}", task).replace("{documents}", listed) + more
+        return self.write(text, people_jsonl=toy_questions(questions) if isinstance(questions, int) else questions)
+
+    def plan(self):
+        """The plan of the benchmark file."""
+        from kib.lock import open_spec
+        from kib.plan import make_plan
+
+        return make_plan(*open_spec(self.spec))
+
+    def run(self, progress=None):
+        """Measure in this process; gives the failures."""
+        from kib.progress import SilentProgress
+        from kib.run import run
+
+        return run(self.plan(), self.results, self.work, progress or SilentProgress())
+
+    def cells(self):
+        """The cells of the plan in the results folder, by their place."""
+        return {cell.place: cell for cell in self.results.plan().cells}
+
+    def scores(self, place):
+        """The questions of a measured cell."""
+        return self.results.scores(self.cells()[place])
+
+    def kib(self, *arguments, **options):
+        """The command line in a process of its own; gives the completed process."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            **options,
+        )
+
+    def start(self, *arguments):
+        """The command line in a process of its own, running; its standard error is a pipe."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    @staticmethod
+    def command(*arguments):
+        """The script that a user would call, with arguments."""
+        return [str(Path(sys.executable).with_name("kib")), *map(str, arguments)]
+
+    def call(self, *arguments):
+        """The command line in this process; gives click's result, and no error that kib did not mean gets through."""
+        from kib.cli import main
+
+        before = Path.cwd()
+        handler = signal.getsignal(signal.SIGTERM)
+        os.chdir(self.folder)
+        try:
+            result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="kib")
+        finally:
+            os.chdir(before)
+            signal.signal(signal.SIGTERM, handler)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def files(self, *left_out):
+        """The results folder as {path: bytes}; locks and owners are no results."""
+        root = self.results.folder
+        found = (path for path in sorted(root.rglob("*")) if path.is_file())
+        return {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in found
+            if path.name not in (".lock", ".owner.json", *left_out)
+        }
+
+
+@pytest.fixture
+def bench(tmp_path, toybox):
+    """An empty benchmark folder in which the toys are installed."""
+    return make_bench(tmp_path, toybox)
+
+
+def make_bench(folder, site):
+    """A benchmark folder whose command line finds the plugins in `site` and no network."""
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("KIB_", "HF_"))},
+        "PYTHONPATH": str(site),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder / "hub"),
+        "COLUMNS": "120",
+        "PYTHONWARNINGS": "ignore",
+    }
+    return Bench(folder, environment)
+
+
+@pytest.fixture(scope="session")
+def new_bench(toys):
+    """A function that makes a benchmark folder."""
+    return lambda folder: make_bench(folder, toys)
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of real data, or a skip that says how to get it."""
+    folder = Path(os.environ.get("KIB_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "mmlu").is_dir():
+        pytest.skip(f"no real data in {folder}; name their folder by the environment variable KIB_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A Llama with random weights, a byte tokenizer and a chat template, as a transformers folder."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("needs torch")
+    from kib.testing import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")

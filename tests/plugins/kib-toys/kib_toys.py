@@ -1,0 +1,227 @@
+"""Plugins that kib's tests run on; what they are told to do wrong, they do wrong."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from kib.errors import InputError
+from kib.interfaces import Local
+from kib.interfaces import Options as BaseOptions
+from kib.records import Document, Gold, Hit, Passage, Query, Question, Weights
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+__all__ = ["ToyCorpus", "ToyModel", "ToyRetriever", "ToyTask"]
+
+
+class ToyModel:
+    """Log-probabilities from digests, better for an answer that stands in the context; needs no network and no torch.
+
+    Like a real model it depends a little on what it is asked together with: an answer changes in its 9th digit with
+    the batch.
+    """
+
+    class Options(BaseOptions):
+        """Keys of `[models.NAME]` with `plugin = "toy"`."""
+
+        seed: int = Field(0, description="of the digests")
+        length: int | None = Field(None, description="tokens (bytes) read at once")
+        counts: bool = Field(True, description="whether it shows its tokenizer")
+        template: bool = Field(True, description="whether it has a chat template")
+        log: Annotated[str | None, Local] = Field(None, description="file that every batch asked is appended to")
+        seconds: Annotated[float, Local] = Field(0.0, description="that a batch takes")
+        fails_on: Annotated[str | None, Local] = Field(None, description="text in a prompt that it breaks down on")
+        generates_only: bool = Field(False, description="whether it gives no log-probabilities, as chat APIs do")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToyModel.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """It points at nothing."""
+        return ""
+
+    def tokens(self) -> Callable[[str], list[int]] | None:
+        """Bytes, after a 256 that begins every text."""
+        return (lambda text: [256, *text.encode()]) if self.options.counts else None
+
+    def context_length(self) -> int | None:
+        """As the options say."""
+        return self.options.length
+
+    def weights(self) -> Weights | None:
+        """None."""
+        return None
+
+    def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
+        """Each message behind its role."""
+        if not self.options.template:
+            raise InputError("the toy has no chat template")
+        said = "".join(f"<{message['role']}>{message['content']}</>" for message in messages)
+        return said + ("<assistant>" if add_generation_prompt else "")
+
+    def load(self, weights: Weights | None = None) -> "LM":
+        """The model, ready at once."""
+        return _lm(self.options)
+
+
+def _lm(options: Any) -> "LM":
+    from lm_eval.api.model import LM
+
+    class ToyLM(LM):
+        """What `ToyModel` loads."""
+
+        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+            if options.generates_only:
+                raise NotImplementedError
+            together = _log(options, [request.args for request in requests])
+            return [(_logprob(options.seed, *request.args) - together, False) for request in requests]
+
+        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+            raise NotImplementedError
+
+        def generate_until(self, requests: list[Any]) -> list[str]:
+            _log(options, [request.args for request in requests])
+            return [_said(options.seed, request.args[0]) for request in requests]
+
+    return ToyLM()
+
+
+def _log(options: Any, batch: list[Any]) -> float:
+    """Note a batch, take the time, break down where asked to; gives what the batch does to each answer."""
+    texts = [json.dumps(arguments) for arguments in batch]
+    if options.log:
+        line = json.dumps({"process": os.getpid(), "asked": [sha256(text.encode()).hexdigest() for text in texts]})
+        with Path(options.log).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    time.sleep(options.seconds)
+    if options.fails_on and any(options.fails_on in arguments[0] for arguments in batch):
+        raise RuntimeError(f"the toy broke down\non {options.fails_on}")
+    return _number("batch", *sorted(texts)) * 1e-9
+
+
+def _number(*parts: object) -> float:
+    """From 0 to 1, by the parts alone."""
+    return int(sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12], 16) / 16**12
+
+
+def _logprob(seed: int, context: str, continuation: str) -> float:
+    known = f" {continuation.strip()}" in context.rpartition("\nQuestion:")[0]
+    return -1 - 9 * _number(seed, context, continuation) + 8 * known
+
+
+def _said(seed: int, context: str) -> str:
+    return f" 4{int(_number(seed, context) * 3)}" if "answer" in context.lower() else ""
+
+
+class ToyCorpus:
+    """Documents that stand in the benchmark file."""
+
+    class Options(BaseOptions):
+        """Keys of `[corpora.NAME]` with `plugin = "toy"`."""
+
+        documents: tuple[tuple[str, str, str], ...] = Field(description="id, title and text of each")
+        crashes: bool = Field(False, description="whether it breaks down after the last document")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToyCorpus.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """It points at nothing."""
+        return ""
+
+    def documents(self) -> Iterator[Document]:
+        """As they stand there."""
+        for document in self.options.documents:
+            yield Document(*document)
+        if self.options.crashes:
+            raise ZeroDivisionError("the toy corpus broke down")
+
+
+class ToyRetriever:
+    """Passages that share words with the query."""
+
+    class Options(BaseOptions):
+        """Keys of `[retrievers.NAME]` with `plugin = "toy"`."""
+
+        fault: Literal["", "unknown", "twice", "short", "long", "crash"] = Field("", description="what it does wrong")
+        speed: Annotated[int, Local] = Field(1, description="changes nothing")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToyRetriever.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """It points at nothing."""
+        return ""
+
+    def build(self, passages: Iterable[Passage], folder: Path) -> None:
+        """The words of each passage."""
+        index = {passage.id: sorted(_words(f"{passage.title} {passage.text}")) for passage in passages}
+        (folder / "words.json").write_text(json.dumps(index), encoding="utf-8")
+
+    def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
+        """Most words in common first."""
+        fault = self.options.fault
+        if fault == "crash":
+            raise IndexError("the toy retriever broke down")
+        index = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+        found = []
+        for query in queries:
+            words = _words(query.text)
+            hits = [Hit(passage, float(len(words & set(its)))) for passage, its in index.items() if words & set(its)]
+            hits = sorted(hits, key=lambda hit: (-hit.score, hit.passage))[: k + (fault == "long")]
+            hits += hits[:1] if fault == "twice" else []
+            hits += [Hit("nowhere#0", 0.0)] if fault == "unknown" else []
+            found.append(hits)
+        return found[1:] if fault == "short" else found
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+class ToyTask:
+    """Questions that stand in the benchmark file: text, options, the right one's number, gold document or ""."""
+
+    class Options(BaseOptions):
+        """Keys of `[tasks.NAME]` with `plugin = "toy"`."""
+
+        questions: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field(description="the questions")
+        examples: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field((), description="the few-shot examples")
+        twice: bool = Field(False, description="whether all have one id")
+        crashes: bool = Field(False, description="whether it breaks down")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToyTask.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """It points at nothing."""
+        return ""
+
+    def splits(self) -> list[str]:
+        """Test and examples."""
+        return ["test", "examples"]
+
+    def questions(self, split: str) -> Iterator[Question]:
+        """As they stand there, named by their number."""
+        if self.options.crashes:
+            raise LookupError("the toy task broke down")
+        rows = {"test": self.options.questions, "examples": self.options.examples}.get(split, ())
+        for number, (text, options, answer, document) in enumerate(rows, 1):
+            gold = (Gold(document),) if document else ()
+            yield Question("q" if self.options.twice else f"q{number}", text, options, answer, gold)

@@ -1,0 +1,263 @@
+"""Documents become passages, and questions find their gold among them."""
+
+from dataclasses import asdict
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from kib.errors import InputError
+from kib.passages import make_passages
+from kib.records import Document, Gold, Passage
+from kib.spec import Chunk
+from kib.steps.passages import Passages
+from kib.store import write_lines
+
+SIGNS = "ab Z.!?,;:()\n\t\r\u2028\u2029\x85\u200b\xa0üß桥🚧e\u0301\u0300'\"-—0"
+TEXT = st.text(st.sampled_from(SIGNS) | st.characters(codec="utf-8"), max_size=300)
+WORDS = st.lists(
+    st.sampled_from(["Ada", "lives", "in", "Norwick.", "Dr.", "Über", "桥。", "3.5", "Who?", "\n\n", "🚧"])
+)
+PROSE = TEXT | WORDS.map(" ".join)
+
+
+def tokens_of_bytes(text):
+    """A byte is a token, after one that begins every text."""
+    return [256, *text.encode()]
+
+
+def tokens_of_words(text):
+    """A word is a token; the space before it belongs to it."""
+    return [len(word) for word in text.split()]
+
+
+def cut(text, chunk, tokens=tokens_of_bytes):
+    document = Document("d", "Title", text)
+    return list(make_passages([document], chunk, tokens))
+
+
+CHUNKS = st.one_of(
+    st.none(),
+    st.builds(lambda size, overlap: Chunk(tokens=size, overlap=overlap % size), st.integers(4, 80), st.integers(0, 79)),
+    st.builds(
+        lambda size, overlap: Chunk(sentences=size, overlap=overlap % size), st.integers(1, 5), st.integers(0, 4)
+    ),
+)
+
+
+@given(PROSE, CHUNKS)
+@example("x\u2028y. z", Chunk(sentences=1))
+@example("\u200b", Chunk(sentences=2))
+@example("a" * 50, Chunk(tokens=4))
+def test_a_passage_is_a_range_of_its_document(text, chunk):
+    """The text of a passage stands in the document at its range, word for word."""
+    assume(text.strip())
+    passages = cut(text, chunk)
+    assert passages
+    for number, passage in enumerate(passages):
+        assert passage.text == text[passage.start : passage.end]
+        assert passage.text.strip()
+        assert (passage.id, passage.document, passage.title) == (f"d#{number}", "d", "Title")
+
+
+@given(PROSE, CHUNKS)
+def test_every_character_is_in_some_passage(text, chunk):
+    """Nothing but white space is lost between passages."""
+    assume(text.strip())
+    covered = {at for passage in cut(text, chunk) for at in range(passage.start, passage.end)}
+    assert not [at for at, sign in enumerate(text) if at not in covered and not sign.isspace()]
+
+
+@given(PROSE, CHUNKS)
+def test_passages_stand_in_the_order_of_the_text(text, chunk):
+    """Each passage begins and ends later than the one before it."""
+    assume(text.strip())
+    ranges = [(passage.start, passage.end) for passage in cut(text, chunk)]
+    for (start, end), (later, further) in pairwise(ranges):
+        assert start < later
+        assert end < further
+
+
+@given(PROSE, st.integers(4, 60), st.integers(0, 30), st.sampled_from([tokens_of_bytes, tokens_of_words]))
+def test_a_passage_keeps_to_its_tokens(text, size, overlap, tokens):
+    """No passage has more tokens than the chunk allows, special ones not counted."""
+    assume(text.strip())
+    for passage in cut(text, Chunk(tokens=size, overlap=min(overlap, size - 1)), tokens):
+        assert len(tokens(passage.text)) - len(tokens("")) <= size
+
+
+@given(PROSE, st.integers(4, 60), st.integers(1, 30))
+def test_passages_share_at_most_the_overlap(text, size, overlap):
+    """Two neighbours have at most `overlap` tokens in common, and none where there is no overlap."""
+    assume(text.strip())
+    overlap = min(overlap, size - 1)
+    for share, passages in (
+        (overlap, cut(text, Chunk(tokens=size, overlap=overlap))),
+        (0, cut(text, Chunk(tokens=size))),
+    ):
+        for one, other in pairwise(passages):
+            assert len(text[other.start : max(one.end, other.start)].encode()) <= share
+
+
+def test_an_overlap_is_really_there():
+    """Where sentences allow it neighbours do share text."""
+    text = "One two. Three four. Five six. Seven eight."
+    passages = cut(text, Chunk(tokens=22, overlap=12))
+    assert any(other.start < one.end for one, other in pairwise(passages))
+
+
+def test_chunks_end_at_sentences_where_they_can():
+    """A chunk of tokens is cut between sentences rather than within one."""
+    text = "Ada lives in Norwick. Ben lives in Tarn. Cho lives in Ostend."
+    assert [passage.text for passage in cut(text, Chunk(tokens=24))] == [
+        "Ada lives in Norwick.",
+        "Ben lives in Tarn.",
+        "Cho lives in Ostend.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "overlap", "expected"),
+    [
+        (1, 0, ["Ann ate.", "Bob ran!", "Who?", "Eve."]),
+        (2, 0, ["Ann ate. Bob ran!", "Who? Eve."]),
+        (2, 1, ["Ann ate. Bob ran!", "Bob ran! Who?", "Who? Eve."]),
+        (3, 0, ["Ann ate. Bob ran! Who?", "Eve."]),
+        (3, 2, ["Ann ate. Bob ran! Who?", "Bob ran! Who? Eve."]),
+        (4, 3, ["Ann ate. Bob ran! Who? Eve."]),
+        (9, 0, ["Ann ate. Bob ran! Who? Eve."]),
+    ],
+)
+def test_sentences_are_counted(size, overlap, expected):
+    """A passage has `size` sentences, `overlap` of them those that ended the one before."""
+    text = " Ann ate. Bob ran! Who? Eve. \n"
+    assert [passage.text for passage in cut(text, Chunk(sentences=size, overlap=overlap))] == expected
+
+
+@given(WORDS.map(" ".join), st.integers(1, 5), st.integers(0, 4))
+def test_no_passage_of_sentences_lies_within_another(text, size, overlap):
+    """A last passage that would only repeat the end of the one before is not made."""
+    assume(text.strip())
+    passages = cut(text, Chunk(sentences=size, overlap=overlap % size))
+    for one, other in pairwise(passages):
+        assert not (one.start <= other.start and other.end <= one.end)
+
+
+def test_abbreviations_do_not_end_a_sentence():
+    """Sentences are found by the rules of the language."""
+    assert [p.text for p in cut("Dr. Quill left. She ran.", Chunk(sentences=1))] == ["Dr. Quill left.", "She ran."]
+
+
+def test_without_a_chunk_a_document_is_a_passage():
+    """A document that is not cut is one passage, white space at its ends left out."""
+    assert cut("\n A. \n\nB.\n", None) == [Passage("d#0", "d", "Title", "A. \n\nB.", 2, 9)]
+
+
+def test_each_passage_keeps_the_title():
+    """Every passage of a document bears its title."""
+    assert {p.title for p in cut("A b. C d. E f.", Chunk(sentences=1))} == {"Title"}
+
+
+@pytest.mark.parametrize(
+    ("documents", "words"),
+    [
+        ([Document("d", "", "a"), Document("d", "", "b")], "document id 'd' stands twice in the corpus"),
+        ([Document("", "t", "a")], "a document has an empty id"),
+        ([Document("d", "t", "")], "document 'd' has no text"),
+        ([Document("d", "t", " \n\u2028")], "document 'd' has no text"),
+    ],
+)
+def test_documents_that_cannot_be_used_are_named(documents, words):
+    """An id used twice, an empty id and a document without text are errors."""
+    with pytest.raises(InputError) as caught:
+        list(make_passages(documents, None))
+    assert words in str(caught.value)
+
+
+def test_chunks_of_tokens_need_a_tokenizer():
+    """Without a tokenizer there are no tokens to count."""
+    with pytest.raises(InputError, match="needs a model with a tokenizer"):
+        list(make_passages([Document("d", "", "a")], Chunk(tokens=3)))
+
+
+def stored(folder, *documents, chunk=None):
+    """Passages as a run stores and reads them."""
+    made = make_passages([Document(name, name.title(), text) for name, text in documents], chunk, tokens_of_bytes)
+    write_lines(folder / "passages.jsonl", map(asdict, made))
+    return Passages(folder)
+
+
+AWKWARD = 'a\u2028b\x85c\u2029d\x0be\x0c f\r\ng\\n"\x00\x1f桥🚧 '
+
+
+def test_stored_passages_are_what_was_made(tmp_path):
+    """Line breaks of every kind, quotes and signs of all scripts survive the file."""
+    passages = stored(tmp_path, ("x", AWKWARD), ("y\u2028", "other"))
+    assert [p.text for p in passages] == [AWKWARD.strip(), "other"]
+    assert passages.ids == ["x#0", "y\u2028#0"]
+    assert passages.get(["y\u2028#0", "x#0", "x#0"])[1].text == AWKWARD.strip()
+
+
+@given(st.lists(PROSE.filter(str.strip), min_size=1, max_size=5), CHUNKS)
+def test_passages_are_read_by_id(tmp_path, texts, chunk):
+    """Any passages come back by their ids, in the order asked for."""
+    passages = stored(tmp_path, *((f"d{number}", text) for number, text in enumerate(texts)), chunk=chunk)
+    whole = list(passages)
+    assert passages.get(passages.ids[::-1]) == whole[::-1]
+    assert [p.id for p in whole] == passages.ids
+
+
+GOLDEN = "One two. Three four. Five six."
+
+
+@pytest.fixture
+def golden(tmp_path):
+    return stored(tmp_path, ("a", GOLDEN), ("b", "Seven. Eight."), chunk=Chunk(sentences=1))
+
+
+@pytest.mark.parametrize(
+    ("gold", "expected"),
+    [
+        ([Gold("b")], ("b#0", "b#1")),
+        ([Gold("a", 0, 3)], ("a#0",)),
+        ([Gold("a", 4, 12)], ("a#0", "a#1")),
+        ([Gold("a", 9, 20)], ("a#1",)),
+        ([Gold("a", 0, 999)], ("a#0", "a#1", "a#2")),
+        ([Gold("b", 0, 1), Gold("a", 0, 1)], ("b#0", "a#0")),
+        ([Gold("a", 0, 1), Gold("a", 0, 2), Gold("a")], ("a#0", "a#1", "a#2")),
+        ([], ()),
+    ],
+)
+def test_a_passage_is_gold_when_it_overlaps_the_range(golden, gold, expected):
+    """Gold is a document, or the passages of it that overlap a range, each once."""
+    assert golden.gold({"q": gold}) == {"q": expected}
+
+
+def test_a_lost_gold_document_is_an_error(golden):
+    """A join that loses documents is an error that counts and names them, not a smaller number."""
+    with pytest.raises(InputError) as caught:
+        golden.gold({"q1": [Gold("a")], "q2": [Gold("x")], "q3": [Gold("y"), Gold("b")]})
+    assert str(caught.value) == "2 gold documents of the questions are not in the corpus: 'x', 'y'"
+
+
+def test_a_gold_range_outside_every_passage_is_an_error(golden):
+    """A range beyond the end of its document is an error that names the question."""
+    with pytest.raises(InputError, match="question q7: no passage overlaps its gold range"):
+        golden.gold({"q7": [Gold("a", 500, 510)]})
+
+
+def test_all_gold_of_a_question_must_be_found(golden):
+    """Of several gold ranges each one must lie in some passage."""
+    with pytest.raises(InputError, match="question q: no passage overlaps"):
+        golden.gold({"q": [Gold("a", 0, 3), Gold("a", 500, 510)]})
+
+
+@given(st.integers(0, 29), st.integers(1, 30))
+def test_a_range_in_the_text_always_finds_gold(tmp_path, start, length):
+    """A range that holds more than white space overlaps some passage."""
+    assume(GOLDEN[start : start + length].strip())
+    passages = stored(tmp_path, ("a", GOLDEN), chunk=Chunk(sentences=1))
+    found = passages.gold({"q": [Gold("a", start, start + length)]})["q"]
+    for passage in passages:
+        assert (passage.id in found) == bool(set(range(passage.start, passage.end)) & set(range(start, start + length)))
