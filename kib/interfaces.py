@@ -6,7 +6,7 @@ Its module imports only the standard library, pydantic and kib at its top; heavy
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -218,8 +218,13 @@ class Reranker(Plugin, Protocol):
 class Writer(Plugin, Protocol):
     """Makes new text from passages."""
 
-    def write(self, passages: Sequence[Passage], count: int, seed: int) -> Iterator[Text]:
-        """`count` texts a passage, each naming its passage and kind ("paraphrase" or "pair")."""
+    def write(
+        self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
+    ) -> Iterator[Text]:
+        """`count` texts a passage, each naming its passage and kind ("paraphrase" or "pair").
+
+        `kept` outlives the call: what a writer pays for is put there under a key of its own before it is used.
+        """
         ...
 
 
