@@ -14,6 +14,7 @@ from kib.plan import TextStep
 from kib.progress import Progress
 from kib.records import Passage, Text
 from kib.spec import Spec
+from kib.steps.kept import Kept
 from kib.steps.passages import Passages
 from kib.store import Work, read_lines, write_lines
 
@@ -49,7 +50,7 @@ def make(
     """The texts of a training, made once; `other` is the text whose number of tokens is to be matched."""
 
     def build(folder: Path) -> dict[str, Any]:
-        texts, twice = _without_twins(_written(step, passages, spec, lock, progress))
+        texts, twice = _without_twins(_written(step, passages, spec, lock, work, progress))
         if not texts:
             raise InputError(f"trainers.{step.trainer}.text: there is nothing to train on")
         measure = _measure(step, lock) if replay or other is not None else None
@@ -65,17 +66,21 @@ def make(
     return [Text(**value) for value in read_lines(folder / FILE)]
 
 
-def _written(step: TextStep, passages: Passages, spec: Spec, lock: Lock, progress: Progress) -> Iterator[Text]:
+def _written(
+    step: TextStep, passages: Passages, spec: Spec, lock: Lock, work: Work, progress: Progress
+) -> Iterator[Text]:
     """Originals, where wanted, then a writer's texts of the wanted kinds, each held to its promise."""
     key = spec.trainers[step.trainer].text
     if key is None or key.originals:
         yield from map(as_document, passages)
     if key is None:
         return
-    writer = lock.get("writers", key.writer).plugin
+    locked = lock.get("writers", key.writer)
     every = list(passages)
-    with progress.step(f"writing text with {key.writer}", len(every) * step.count) as advance:
-        for text in writer.write(every, step.count, SEED):
+    memory = work.folder / "written" / f"{digest(locked.identity)[:32]}.sqlite"
+    title = f"writing text with {key.writer}"
+    with Kept.open(memory) as kept, progress.step(title, len(every) * step.count) as advance:
+        for text in locked.plugin.write(every, step.count, SEED, kept):
             advance(1)
             _check(key.writer, text, passages)
             if text.kind in KINDS[key.kind]:
