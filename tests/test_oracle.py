@@ -1,0 +1,80 @@
+"""The ceiling: the gold passages themselves."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.builtin.oracle import Oracle
+from kib.errors import InputError
+from kib.interfaces import GoldRetriever
+from kib.testing import check_options, make_plugin
+
+PASSAGES = [f"d{number}#0" for number in range(30)]
+
+
+def oracle(**options):
+    return make_plugin(Oracle, options)
+
+
+def chosen(retriever, gold, question="q"):
+    return [hit.passage for hit in retriever.choose(question, gold, PASSAGES, 0)]
+
+
+def test_alone_the_gold_passage_is_all():
+    """Without others a question gets its gold passage and nothing else."""
+    assert chosen(oracle(), ["d4#0"]) == ["d4#0"]
+
+
+@given(st.integers(0, 40), st.sets(st.sampled_from(PASSAGES), min_size=1, max_size=8), st.integers(), st.text())
+def test_gold_and_others(others, gold, seed, question):
+    """Every gold passage, at most five, and as many others as asked for, none of them gold, none twice."""
+    ordered = sorted(gold)
+    found = chosen(oracle(others=others, seed=seed), ordered, question)
+    assert set(found) & gold == set(ordered[:5])
+    assert len(found) == len(set(found)) == min(len(gold), 5) + min(others, len(PASSAGES) - len(gold))
+
+
+def test_the_first_gold_passages_are_kept():
+    """Of a document with more gold passages than `most`, the first ones are shown."""
+    assert sorted(chosen(oracle(most=2), ["d7#0", "d1#0", "d9#0"])) == ["d1#0", "d7#0"]
+
+
+def test_the_gold_passage_stands_anywhere():
+    """Over many questions the gold passage stands at every place equally often: a place tells nothing."""
+    places = [chosen(oracle(others=2), ["d4#0"], f"q{number}").index("d4#0") for number in range(600)]
+    assert all(150 < places.count(place) < 250 for place in range(3))
+
+
+def test_hits_are_best_first():
+    """Scores fall along the order in which the passages are shown."""
+    scores = [hit.score for hit in oracle(others=3).choose("q", ["d1#0"], PASSAGES, 0)]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == 4
+
+
+def test_the_choice_is_the_questions_alone():
+    """The same question gets the same passages from any instance, another seed gives others."""
+    assert chosen(oracle(others=5), ["d1#0"]) == chosen(oracle(others=5), ["d1#0"])
+    assert chosen(oracle(others=5), ["d1#0"]) != chosen(oracle(others=5, seed=1), ["d1#0"])
+
+
+def test_a_question_without_gold_is_an_error():
+    """The ceiling of a question that has no gold passage is not known, so it is not made up."""
+    with pytest.raises(InputError, match="question q has no gold passage in this corpus"):
+        chosen(oracle(), [])
+
+
+def test_it_says_how_many_passages_it_gives():
+    """A method with the oracle needs no top_k."""
+    assert oracle(others=2).fixed_k() == 3
+    assert isinstance(oracle(), GoldRetriever)
+    assert (oracle().role, oracle().needs_gold, oracle().fingerprint()) == ("ceiling", True, "")
+
+
+def test_options():
+    """Numbers below their least value are refused."""
+    check_options(
+        Oracle,
+        accepts=[{}, {"others": 2, "most": 1, "seed": -3}],
+        refuses=[{"others": -1}, {"others": "2"}, {"most": 0}, {"seed": 1.5}, {"others": True}],
+    )
