@@ -22,9 +22,14 @@ def shuffled(items: Sequence[str], *salt: object) -> list[str]:
 
 
 def draw(items: Sequence[str], count: int, without: Collection[str], *salt: object) -> list[str]:
-    """`count` different items, none of `without`, all of them where there are fewer; time is that of `count`."""
-    if len(items) - len(without) < max(SMALL, 2 * count):
+    """`count` different items, none of `without`, all of them where there are fewer; time is that of `count`.
+
+    A smaller draw is the beginning of a larger one.
+    """
+    if len(items) - len(without) < SMALL:
         return shuffled([item for item in items if item not in without], *salt)[:count]
+    if 2 * count > len(items) - len(without):
+        count = min(count, sum(item not in without for item in items))
     picked: dict[str, None] = {}
     step = 0
     while len(picked) < count:

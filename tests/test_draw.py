@@ -1,0 +1,80 @@
+"""Chance that is the same on every machine."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.builtin.draw import draw, shuffled
+
+NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), unique=True, max_size=40)
+
+
+def many(count):
+    return [f"d{number}#0" for number in range(count)]
+
+
+@given(NAMES, st.integers(0, 50), st.integers(), st.data())
+def test_a_draw_gives_different_allowed_items(items, count, seed, data):
+    """A draw holds no forbidden item, none twice, and as many as asked for where there are so many."""
+    without = set(data.draw(st.lists(st.sampled_from(items)))) if items else set()
+    drawn = draw(items, count, without, "question", seed)
+    assert len(set(drawn)) == len(drawn) == min(count, len(items) - len(without))
+    assert set(drawn) <= set(items) - without
+
+
+@given(NAMES, st.integers(0, 50), st.randoms(use_true_random=False))
+def test_a_small_draw_does_not_depend_on_the_order_of_items(items, count, random):
+    """From a small corpus the same items are drawn however they stand."""
+    other = list(items)
+    random.shuffle(other)
+    assert draw(items, count, (), "q") == draw(other, count, (), "q")
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 255, 256, 257, 300, 1000, 5000])
+@pytest.mark.parametrize("forbidden", [0, 3])
+def test_a_smaller_draw_begins_a_larger_one(size, forbidden):
+    """The first K of a draw are the draw of K, at every size of the corpus: more passages change no other cell."""
+    items, without = many(size), set(many(size)[: forbidden * 50 : 50])
+    whole = draw(items, 400, without, "question", 0)
+    assert len(whole) == min(400, size - len(without & set(items)))
+    for count in (0, 1, 2, 5, 100, 127, 128, 129, 300, 399):
+        assert draw(items, count, without, "question", 0) == whole[:count]
+
+
+def test_forbidden_items_that_are_not_there_cost_nothing():
+    """Names outside the corpus make a draw neither smaller nor endless."""
+    assert len(draw(many(3), 3, {"x", "y", "z"}, "q")) == 3
+    assert len(draw(many(300), 300, {"x", "y", "z"}, "q")) == 300
+
+
+@pytest.mark.parametrize("size", [20, 2000])
+def test_each_question_and_seed_draws_anew(size):
+    """Another question or another seed gives other items."""
+    draws = {tuple(draw(many(size), 5, (), question, seed)) for question in "abcde" for seed in range(5)}
+    assert len(draws) == 25
+
+
+@pytest.mark.parametrize("size", [12, 1000])
+def test_every_item_has_the_same_chance(size):
+    """Over many questions each allowed item is drawn about as often as any other."""
+    items, without = many(size), {"d3#0"}
+    counts = dict.fromkeys(items, 0)
+    for question in range(40 * size // 4):
+        for item in draw(items, 4, without, question):
+            counts[item] += 1
+    mean = 40 * size / (size - 1)
+    assert counts.pop("d3#0") == 0
+    assert all(abs(count - mean) < 6 * mean**0.5 for count in counts.values())
+
+
+@given(NAMES)
+def test_shuffling_keeps_every_item(items):
+    """A shuffled list holds the same items, whatever their order was."""
+    assert sorted(shuffled(items, "salt")) == sorted(items)
+    assert shuffled(items[::-1], "salt") == shuffled(items, "salt")
+
+
+def test_the_chosen_items_never_change():
+    """Drawn today is drawn tomorrow: results are cited with these passages."""
+    assert shuffled(["a", "b", "c", "d", "e"], "q", 0) == ["c", "b", "d", "a", "e"]
+    assert draw(many(1000), 4, {"d1#0"}, "q", 0) == ["d258#0", "d477#0", "d892#0", "d450#0"]

@@ -1,0 +1,53 @@
+"""The control: passages without the knowledge."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.builtin.random import Random
+from kib.interfaces import GoldRetriever
+from kib.testing import check_options, make_plugin
+
+PASSAGES = [f"d{number}#0" for number in range(30)]
+
+
+def chosen(gold=(), k=3, question="q", **options):
+    return [hit.passage for hit in make_plugin(Random, options).choose(question, gold, PASSAGES, k)]
+
+
+@given(st.integers(1, 40), st.sets(st.sampled_from(PASSAGES)), st.integers(), st.text())
+def test_never_a_gold_passage(k, gold, seed, question):
+    """K different passages, none of them gold, all there are where K is larger."""
+    found = chosen(sorted(gold), k, question, seed=seed)
+    assert not set(found) & gold
+    assert len(found) == len(set(found)) == min(k, len(PASSAGES) - len(gold))
+
+
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_a_smaller_k_begins_a_larger_one(k, more):
+    """The passages of a smaller K are the first ones of a larger."""
+    assert chosen(k=k) == chosen(k=max(k, more))[:k]
+
+
+def test_hits_are_best_first():
+    """Scores fall along the order in which the passages are shown."""
+    scores = [hit.score for hit in make_plugin(Random).choose("q", (), PASSAGES, 4)]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == 4
+
+
+def test_each_question_draws_anew():
+    """Another question or another seed has other passages."""
+    assert len({tuple(chosen(question=name, seed=seed)) for name in "abc" for seed in range(3)}) == 9
+
+
+def test_it_needs_a_number():
+    """A method with it says how many passages by top_k."""
+    retriever = make_plugin(Random)
+    assert retriever.fixed_k() is None
+    assert isinstance(retriever, GoldRetriever)
+    assert (retriever.role, retriever.needs_gold, retriever.fingerprint()) == ("control", True, "")
+
+
+def test_options():
+    """The seed is a whole number."""
+    check_options(Random, accepts=[{}, {"seed": 7}], refuses=[{"seed": "7"}, {"seed": 0.5}])
