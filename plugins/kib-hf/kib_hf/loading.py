@@ -106,7 +106,7 @@ def load_model(folder: Path, *, dtype: str, device: str, trust_remote_code: bool
     if report["missing_keys"]:
         raise InputError(f"{folder}: the weights lack what config.json describes: {_some(report['missing_keys'])}")
     if report["mismatched_keys"]:
-        names = [name for name, *_ in report["mismatched_keys"]]
+        names = [key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]]
         raise InputError(f"{folder}: the weights have other sizes than config.json says: {_some(names)}")
     return model
 

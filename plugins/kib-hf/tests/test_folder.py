@@ -104,7 +104,7 @@ def test_shards(folder: Path, tiny: Path) -> None:
         ({"num_hidden_layers": 3}, r"the weights lack what config.json describes: model\.layers\.2.* and 6 more"),
         ({"intermediate_size": 48}, r"the weights have other sizes than config.json says: model\.layers\.0\.mlp"),
         ({"model_type": "nonsense"}, "transformers cannot read its config.json: .*`nonsense`"),
-        ({"hidden_size": "wide"}, "transformers cannot read its config.json: Validation error for field 'hidden_size'"),
+        ({"hidden_size": "wide"}, "transformers cannot (read its config.json|load it): .*'?(int|ints)'?"),
         ({"model_type": "vit"}, '"vit" is no causal language model'),
         ({"model_type": "t5"}, '"t5" is an encoder-decoder model; `hf` takes causal language models'),
         (
