@@ -86,16 +86,17 @@ class Lock:
             raise InputError(f"[{kind}.{name}]: {reason}")
         return found
 
-    def sources(self) -> dict[str, dict[str, dict[str, str]]]:
-        """By kind and table: plugin, distribution, version and fingerprint, for the record of a result."""
-        found: dict[str, dict[str, dict[str, str]]] = {}
-        for (kind, name, _), locked in self.tables.items():
-            found.setdefault(kind, {})[name] = {
-                "plugin": locked.plugin_name,
-                "distribution": locked.distribution,
-                "version": locked.version,
-                "fingerprint": locked.fingerprint,
-            }
+    def sources(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """By kind and table: distribution, version and identity, for the record of a result.
+
+        Of a trainer's options those that `vary` changes are left out; unused tables whose data are not there as well.
+        """
+        found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in GROUPS}
+        for (kind, name, settings), locked in self.tables.items():
+            varied = dict(settings)
+            options = {key: value for key, value in locked.options.items() if key not in varied}
+            origin = {"distribution": locked.distribution, "version": locked.version}
+            found[kind][name] = {**origin, **locked.identity, "options": options}
         return found
 
 
@@ -171,36 +172,49 @@ class _Locker:
         except PluginError as error:
             self._blame((kind, table.name, "plugin"), str(error))
             return
-        if self._check_options(kind, table, record, cls):
-            for settings in _arms(table):
-                options = read(cls.Options, {**table.options, **dict(settings)}, self.folder)
-                plugin = self._make(record, table, cls, options)
-                if plugin is None:
-                    return
-                self._check_plugin(kind, table, plugin, options)
-                yield _Built(table, record, _sorted(settings), options, plugin)
+        faults = list(self._option_faults(kind, table, record, cls))
+        for place, message in faults:
+            self._blame((kind, table.name, *place), message)
+        if not faults:
+            yield from self._arms(kind, table, record, cls)
 
-    def _check_options(self, kind: str, table: PluginTable, record: Installed, cls: type[Any]) -> bool:
-        """Note what is wrong with a table's options, each value of `vary` once; say whether nothing is."""
-        before = len(self.mistakes)
+    def _arms(self, kind: str, table: PluginTable, record: Installed, cls: type[Any]) -> Iterator[_Built]:
+        vary = _vary(table)
+        for values in product(*vary.values()):
+            settings = tuple(zip(vary, values, strict=True))
+            raw = {**table.options, **dict(settings)}
+            for _, message in self._read_faults(kind, record, cls, raw):  # each value is right by itself
+                arm = ", ".join(f"{key} = {show(value)}" for key, value in settings)
+                self._blame((kind, table.name, "vary"), f"{message} (with {arm})")
+                return
+            options = read(cls.Options, raw, self.folder)
+            plugin = self._make(record, table, cls, options)
+            if plugin is None:
+                return
+            self._check_plugin(kind, table, plugin, options)
+            yield _Built(table, record, _sorted(settings), options, plugin)
+
+    def _option_faults(
+        self, kind: str, table: PluginTable, record: Installed, cls: type[Any]
+    ) -> Iterator[tuple[Key, str]]:
+        """What is wrong with a table's options, each value of `vary` by itself: (key path in the table, message)."""
         vary = _vary(table)
         known = {info.alias or name for name, info in cls.Options.model_fields.items()}
         for key in sorted(set(vary) - known):
-            self._blame((kind, table.name, "vary", key), f"unknown option; {offer(key, known | {'text.count'})}")
+            yield ("vary", key), f"unknown option; {offer(key, known | {'text.count'})}"
             del vary[key]
         first = {key: values[0] for key, values in vary.items()}
         for place, message in self._read_faults(kind, record, cls, {**table.options, **first}):
-            varied = place[:1] and place[0] in first
-            self._blame((kind, table.name, *(("vary", place[0], 0) if varied else place)), message)
-        if len(self.mistakes) == before:
-            for key, values in vary.items():
-                for number, value in enumerate(values[1:], 1):
-                    for _, message in self._read_faults(kind, record, cls, {**table.options, **first, key: value}):
-                        self._blame((kind, table.name, "vary", key, number), message)
+            if not place or place[0] not in first:
+                yield place, message
+        for key, values in vary.items():
+            for number, value in enumerate(values):
+                for place, message in self._read_faults(kind, record, cls, {**table.options, **first, key: value}):
+                    if place[:1] == (key,):
+                        yield ("vary", key, number), message
         arms = prod(len(values) for values in vary.values())
         if arms > MOST_ARMS:
-            self._blame((kind, table.name, "vary"), f"expected lists that make at most {MOST_ARMS} arms, got {arms}")
-        return len(self.mistakes) == before
+            yield ("vary",), f"expected lists that make at most {MOST_ARMS} arms, got {arms}"
 
     def _read_faults(
         self, kind: str, record: Installed, cls: type[Any], raw: Mapping[str, Any]
@@ -297,12 +311,6 @@ def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:
     vary = table.vary if isinstance(table, TrainerTable) else {}
     own = own_keys("trainers")
     return {key: values for key, values in vary.items() if key not in own and not key.startswith("text.")}
-
-
-def _arms(table: PluginTable) -> Iterator[Settings]:
-    vary = _vary(table)
-    for values in product(*vary.values()):
-        yield tuple(zip(vary, values, strict=True))
 
 
 def _sorted(settings: Settings) -> Settings:

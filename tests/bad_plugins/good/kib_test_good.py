@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest_file
@@ -112,7 +112,7 @@ class Echo:
     def fingerprint(self):
         return ""
 
-    def write(self, passages, count, seed):
+    def write(self, passages, count, seed, kept=None):
         for passage in passages:
             for _ in range(count):
                 yield Text(passage.id, "paraphrase", passage.text)
@@ -122,6 +122,12 @@ class TurnOptions(Options):
     rank: int = Field(ge=1, description="how much may change")
     rate: float = Field(1e-4, gt=0, description="how fast it changes")
     target: str = Field("all", description="what changes")
+
+    @model_validator(mode="after")
+    def _together(self):
+        if self.rank == 7 and self.target == "seven":
+            raise ValueError("seven has no rank 7")
+        return self
 
 
 class Turn:

@@ -1,0 +1,292 @@
+"""What a spec points at, locked: plugins built, options checked, identities that hold what counts and nothing else."""
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from kib.errors import InputError, SpecError
+from kib.lock import open_spec, resolve
+from kib.spec import load_spec
+
+install = runpy.run_path(str(Path(__file__).parent / "bad_plugins" / "install.py"))["install"]
+
+SPEC = """\
+schema = 1
+name = "x"
+[models.toy]
+plugin = "toy"
+{model}
+[corpora.facts]
+plugin = "shelf"
+path = "facts.txt"
+{corpus}
+[tasks.quiz]
+plugin = "file"
+path = "quiz.jsonl"
+corpus = "facts"
+[methods.base]
+{rest}
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """The good test distribution on sys.path."""
+    folder = install(tmp_path / "site", "good")
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("kib_test_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def opened(site, tmp_path):
+    """Write the spec with lines added to it, and open it."""
+    (tmp_path / "facts.txt").write_text("a\nb\n")
+    (tmp_path / "quiz.jsonl").write_text('{"id": "1", "question": "a?", "options": ["a", "b"], "answer": 0}\n')
+
+    def opened(model="", corpus="", rest="", trust=False):
+        file = tmp_path / "x.toml"
+        file.write_text(SPEC.format(model=model, corpus=corpus, rest=rest))
+        return open_spec(file, trust_remote_code=trust)
+
+    return opened
+
+
+def facts(opened, **lines):
+    return opened(**lines)[1].get("corpora", "facts").identity
+
+
+def said(opened, **lines):
+    with pytest.raises(SpecError) as caught:
+        opened(**lines)
+    return [f"{mistake.key}: {mistake.message}" for mistake in caught.value.mistakes]
+
+
+def test_a_table_is_locked(opened):
+    """A locked table holds its plugin, ready to use, and where it comes from."""
+    locked = opened()[1].get("corpora", "facts")
+    assert (locked.kind, locked.name, locked.plugin_name, locked.revision) == ("corpora", "facts", "shelf", 1)
+    assert (locked.distribution, locked.version, locked.source) == ("kib-test-good", "1.0", "")
+    assert [document.text for document in locked.plugin.documents()] == ["a", "b"]
+
+
+def test_an_identity_is_json(opened):
+    """An identity is JSON: plugin, revision, source, options that count, fingerprint."""
+    identity = facts(opened)
+    assert json.loads(json.dumps(identity)) == identity
+    assert list(identity) == ["plugin", "revision", "source", "options", "fingerprint"]
+
+
+@pytest.mark.parametrize("same", ['device = "cuda"', "depth = 3", 'sort = "line"', "chunk = { sentences = 2 }"])
+def test_what_changes_nothing_is_no_part_of_an_identity(opened, same):
+    """Local options, defaults written down and kib's own keys leave a plugin's identity as it is."""
+    assert facts(opened, corpus=same) == facts(opened)
+
+
+@pytest.mark.parametrize("other", ["depth = 4", 'sort = "title"', 'fields = { title = "t" }', 'more = ["facts.txt"]'])
+def test_what_counts_changes_the_identity(opened, other):
+    """Every option that counts is part of the identity."""
+    assert facts(opened, corpus=other) != facts(opened)
+
+
+def test_names_do_not_count(opened):
+    """Two tables that say the same have the same identity, whatever they are called."""
+    lock = opened(rest='[corpora.others]\nplugin = "shelf"\npath = "facts.txt"')[1]
+    assert lock.get("corpora", "others").identity == lock.get("corpora", "facts").identity
+
+
+def test_content_counts_and_its_place_does_not(opened, tmp_path):
+    """The same bytes under another name have the same identity, other bytes under the same name another one."""
+    before = facts(opened)
+    shutil.copy(tmp_path / "facts.txt", tmp_path / "moved.txt")
+    moved = opened(rest='[corpora.moved]\nplugin = "shelf"\npath = "moved.txt"')[1].get("corpora", "moved").identity
+    assert moved == before
+    (tmp_path / "facts.txt").write_text("a\nc\n")
+    assert facts(opened) != before
+
+
+def test_paths_start_at_the_file(opened, tmp_path, monkeypatch):
+    """Relative paths start at the folder of the benchmark file, wherever the command runs."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert facts(opened)["fingerprint"]
+
+
+def test_variables_in_paths_are_expanded(opened, tmp_path, monkeypatch):
+    """An environment variable in a path is expanded."""
+    monkeypatch.setenv("KIB_TEST_DATA", str(tmp_path))
+    lock = opened(rest='[corpora.more]\nplugin = "shelf"\npath = "${KIB_TEST_DATA}/facts.txt"')[1]
+    assert lock.get("corpora", "more").fingerprint == lock.get("corpora", "facts").fingerprint
+
+
+def test_source_counts_where_a_plugin_is_being_written(site, opened):
+    """Of a plugin that is installed editable the source is part of the identity, so that a change in it is seen."""
+    note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
+    (site / "kib_test_good-1.0.dist-info" / "direct_url.json").write_text(json.dumps(note))
+    sys.path.append(str(site / "makes sys.path another one"))
+    before = facts(opened)["source"]
+    assert len(before) == 64
+    (site / "kib_test_good.py").write_text((site / "kib_test_good.py").read_text() + "# changed\n")
+    assert facts(opened)["source"] not in (before, "")
+
+
+def test_source_of_a_package_is_all_of_it(site, opened):
+    """The source of a plugin in a package is every file of the package."""
+    note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
+    info = site / "kib_test_good-1.0.dist-info"
+    (info / "direct_url.json").write_text(json.dumps(note))
+    (site / "kib_test_package" / "inner").mkdir(parents=True)
+    for place in ("__init__.py", "inner/__init__.py"):
+        (site / "kib_test_package" / place).touch()
+    (site / "kib_test_good.py").rename(site / "kib_test_package" / "inner" / "good.py")
+    entries = (info / "entry_points.txt").read_text()
+    (info / "entry_points.txt").write_text(entries.replace("kib_test_good:", "kib_test_package.inner.good:"))
+    sys.path.append(str(site / "makes sys.path another one"))
+    before = facts(opened)["source"]
+    (site / "kib_test_package" / "template.txt").write_text("beside the modules")
+    assert facts(opened)["source"] not in (before, "")
+
+
+TURN = '[writers.echo]\nplugin = "echo"\n[trainers.turn]\nplugin = "turn"\ntext = { writer = "echo" }\n'
+
+
+def test_each_arm_of_a_trainer_is_locked(opened):
+    """A trainer is locked once for each combination of its varied options; how many texts it reads is none of them."""
+    lock = opened(rest=TURN + 'vary = { rate = [0.1, 0.2], rank = [1, 2], "text.count" = [1, 5] }')[1]
+    arm = lock.get("trainers", "turn", (("rank", 2), ("rate", 0.1), ("text.count", 5)))
+    assert (arm.options["rank"], arm.options["rate"]) == (2, 0.1)
+    assert arm is lock.get("trainers", "turn", (("rate", 0.1), ("text.count", 1), ("rank", 2)))
+    assert len([place for place in lock.tables if place[0] == "trainers"]) == 4
+
+
+def test_an_arm_that_is_not_there(opened):
+    """Asking for an arm that the file does not have is refused."""
+    lock = opened(rest=TURN + "vary = { rank = [1, 2] }")[1]
+    with pytest.raises(InputError, match=r"\[trainers.turn\]: there is no such table, or no such arm of it"):
+        lock.get("trainers", "turn", (("rank", 3),))
+
+
+def test_too_many_arms_are_a_slip(opened):
+    """Lists that make more arms than anybody trains are refused before they are built."""
+    lists = ", ".join(f"{name} = [{', '.join(str(n + 1) for n in range(40))}]" for name in ("rank", "rate"))
+    assert said(opened, rest=f"{TURN}vary = {{ {lists} }}") == [
+        "trainers.turn.vary: expected lists that make at most 1000 arms, got 1600"
+    ]
+
+
+def test_every_value_of_vary_is_checked(opened):
+    """Each wrong value in `vary` is told at its place, wherever it stands in its list."""
+    assert said(opened, rest=TURN + 'vary = { rank = [0, 1], target = ["all", 3] }') == [
+        "trainers.turn.vary.rank[0]: expected a whole number from 1, got 0",
+        'trainers.turn.vary.target[1]: expected text in quotes, got 3; write "3"',
+    ]
+
+
+def test_values_of_vary_that_do_not_go_together(opened):
+    """Values that are right by themselves and wrong together are told with the arm that they make."""
+    assert said(opened, rest=TURN + 'vary = { rank = [1, 7], target = ["all", "seven"] }') == [
+        'trainers.turn.vary: seven has no rank 7 (with rank = 7, target = "seven")'
+    ]
+
+
+UNUSED = '[corpora.spare]\nplugin = "shelf"\npath = "nowhere.txt"\n'
+
+
+def test_data_of_an_unused_table_may_be_missing(opened):
+    """What an unused table points at need not be there; using it says why it cannot be had."""
+    lock = opened(rest=UNUSED)[1]
+    with pytest.raises(InputError, match=r"\[corpora.spare\]: .*nowhere.txt: no such file"):
+        lock.get("corpora", "spare")
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        '[tasks.more]\nplugin = "file"\npath = "quiz.jsonl"\ncorpus = "spare"',
+        TURN + 'rank = 1\nreplay = { corpus = "spare", share = 0.5 }\n[methods.ft]\ntrain = "turn"',
+        TURN + 'rank = 1\n[trainers.like]\nplugin = "turn"\nrank = 1\ntokens = "as:turn"\n[methods.ft]\ntrain = "like"'
+        '\n[trainers.turn.validation]\ncorpus = "spare"',
+    ],
+)
+def test_data_of_a_used_table_must_be_there(opened, user):
+    """What a method leads to, over any number of tables, must be there."""
+    assert [message.split(": ")[0] for message in said(opened, rest=UNUSED + user)] == ["corpora.spare.path"]
+
+
+def test_options_of_an_unused_table_are_checked(opened):
+    """Wrong options are told in unused tables, too."""
+    assert said(opened, rest=UNUSED + "depth = 0") == [
+        "corpora.spare.depth: expected a whole number from 1 to 9, got 0"
+    ]
+
+
+def test_rerankers_in_a_circle(opened):
+    """Retrievers that stand on each other are told at each of them."""
+    rest = '[retrievers.a]\nplugin = "fuse"\nof = ["b"]\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]'
+    assert said(opened, rest=rest) == [
+        'retrievers.a.of[0]: expected a retriever that does not stand on this one, got "b"',
+        'retrievers.b.of[0]: expected a retriever that does not stand on this one, got "a"',
+    ]
+
+
+def test_a_reranker_uses_what_it_stands_on(opened):
+    """A reranker leads to the retrievers that it names."""
+    rest = '[retrievers.a]\nplugin = "oracle"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
+    assert opened(rest=rest)[1].get("retrievers", "b").plugin.options.of == ("a",)
+
+
+REMOTE = [
+    {"corpus": "trust_remote_code = true"},
+    {"model": "args = { trust_remote_code = true }"},
+    {"model": 'args = { trust_remote_code = "True" }'},
+    {"model": 'args = { all = "dtype=float16, trust_remote_code = true" }'},
+]
+
+
+@pytest.mark.parametrize("lines", REMOTE)
+def test_code_of_strangers_needs_the_flag(opened, lines):
+    """An option that runs a stranger's code is refused with its key and the flag that allows it."""
+    (message,) = said(opened, **lines)
+    assert "--trust-remote-code" in message
+    assert opened(**lines, trust=True)
+
+
+@pytest.mark.parametrize("line", ["trust_remote_code = false", 'args = { all = "trust_remote_code=False" }'])
+def test_refusing_the_code_of_strangers_needs_no_flag(opened, line):
+    """An option that says not to run a stranger's code is taken as it is."""
+    assert opened(**{"corpus" if line.startswith("trust") else "model": line})
+
+
+def test_resolve_tells_all_mistakes(opened, tmp_path):
+    """Resolving a spec tells every mistake in its plugins at once, each with line and key."""
+    file = tmp_path / "x.toml"
+    file.write_text(SPEC.format(model="a = 1", corpus="depth = 0", rest='[writers.w]\nplugin = "ekho"'))
+    with pytest.raises(SpecError) as caught:
+        resolve(load_spec(file))
+    assert [(mistake.line, mistake.key) for mistake in caught.value.mistakes] == [
+        (5, "models.toy.a"),
+        (9, "corpora.facts.depth"),
+        (16, "writers.w.plugin"),
+    ]
+
+
+def test_resolve_and_open_agree(opened, tmp_path):
+    """Opening a file gives what loading and resolving it gives."""
+    spec, lock = opened()
+    again = load_spec(tmp_path / "x.toml")
+    assert again == spec
+    assert resolve(again).sources() == lock.sources()
+
+
+def test_sources_are_json_and_leave_out_what_varies(opened):
+    """The record of where tables come from is JSON, and holds of a trainer's options those that all its arms share."""
+    sources = opened(rest=UNUSED + TURN + "vary = { rank = [1, 2] }")[1].sources()
+    assert json.loads(json.dumps(sources)) == sources
+    assert sources["trainers"]["turn"]["options"] == {"rate": 1e-4, "target": "all"}
+    assert sources["models"]["toy"]["distribution"] == "kib-test-good"
+    assert list(sources["corpora"]) == ["facts"]
