@@ -1,0 +1,64 @@
+"""How long `kib --help` takes, beside a Python that does nothing: medians of interleaved runs.
+
+    python bench/startup.py [JSON]
+
+Prints a table; with a file name, writes the figures as JSON as well. Exit code 1 where `kib --help` takes 0.2 s.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+
+ROUNDS = 20
+LIMIT = 0.2
+
+KIB = str(Path(sys.executable).with_name("kib"))
+COMMANDS = {
+    "python -c pass": [sys.executable, "-c", "pass"],
+    "python -c 'import click'": [sys.executable, "-c", "import click"],
+    "kib --help": [KIB, "--help"],
+    "kib run --help": [KIB, "run", "--help"],
+}
+
+
+def seconds(command: list[str]) -> float:
+    """Wall-clock seconds of one run."""
+    start = perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return perf_counter() - start
+
+
+def measure() -> dict[str, dict[str, float]]:
+    """Median and quartiles of each command in seconds; they take turns, so that a busy minute hits all alike."""
+    for command in COMMANDS.values():
+        seconds(command)  # the first run reads files that later ones find in memory
+    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for _ in range(ROUNDS):
+        for name, command in COMMANDS.items():
+            times[name].append(seconds(command))
+    found = {}
+    for name, some in times.items():
+        low, _, high = quantiles(some, n=4)
+        found[name] = {"median": median(some), "low": low, "high": high}
+    return found
+
+
+def main() -> int:
+    """Measure, print, and say whether the limit holds."""
+    figures = measure()
+    print(f"{'command':<28}{'median ms':>10}{'quartiles':>16}   ({ROUNDS} runs, Python {platform.python_version()})")
+    for name, row in figures.items():
+        spread = f"{row['low'] * 1000:.0f} to {row['high'] * 1000:.0f}"
+        print(f"{name:<28}{row['median'] * 1000:>10.0f}{spread:>16}")
+    if len(sys.argv) > 1:
+        text = json.dumps({"rounds": ROUNDS, "python": platform.python_version(), "seconds": figures}, indent=2)
+        Path(sys.argv[1]).write_text(f"{text}\n", encoding="utf-8")
+    return int(figures["kib --help"]["median"] >= LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The shipped benchmarks, and the script that makes OpenBookQA's files."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from kib.lock import open_spec
+from kib.plan import make_plan
+from kib.spec import load_spec
+
+ROOT = Path(__file__).parent.parent
+SPECS = sorted((ROOT / "benchmarks").glob("*.toml"))
+SCRIPT = ROOT / "benchmarks" / "openbookqa.py"
+ZIP = "OpenBookQA-V1-Sep2018.zip"
+TOOL = runpy.run_path(str(SCRIPT))
+
+
+def make_files(source, folder, *, check=True):
+    """Call the script as a user would."""
+    command = [sys.executable, str(SCRIPT), str(source), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=check)
+
+
+def lines(path):
+    """The objects of a JSON-lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def openbookqa(data, tmp_path_factory):
+    """A data folder with OpenBookQA's files, made from the official zip."""
+    source = data / "openbookqa" / ZIP
+    if not source.is_file():
+        pytest.skip(f"no {source}")
+    folder = tmp_path_factory.mktemp("data")
+    make_files(source, folder / "openbookqa")
+    return folder
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
+def test_shipped_specs_are_right(path):
+    """Every shipped benchmark is read without a mistake, and bears the name of its file."""
+    assert load_spec(path).name == path.stem
+
+
+@pytest.mark.parametrize("name", ["lab", "lab-model"])
+def test_lab_specs_can_be_planned(name):
+    """The lab's benchmarks find their plugins and data in a fresh installation."""
+    assert make_plan(*open_spec(ROOT / "benchmarks" / f"{name}.toml")).cells
+
+
+def test_mmlu_can_be_planned(data, tiny_model, monkeypatch):
+    """The five subjects of MMLU are found in their official files, and asked without and with five examples."""
+    monkeypatch.setenv("KIB_DATA", str(data))
+    monkeypatch.setenv("KIB_MODEL", str(tiny_model))
+    plan = make_plan(*open_spec(ROOT / "benchmarks" / "mmlu.toml"))
+    assert {(cell.cell.task, cell.cell.shots) for cell in plan.cells} == {
+        (subject, shots)
+        for subject in ("anatomy", "astronomy", "college-biology", "college-chemistry", "prehistory")
+        for shots in (0, 5)
+    }
+
+
+def test_openbookqa_can_be_planned(openbookqa, tiny_model, monkeypatch):
+    """OpenBookQA is measured by base, five numbers of passages, the gold fact and five facts by chance."""
+    monkeypatch.setenv("KIB_DATA", str(openbookqa))
+    monkeypatch.setenv("KIB_MODEL", str(tiny_model))
+    plan = make_plan(*open_spec(ROOT / "benchmarks" / "openbookqa.toml"))
+    arms = ["base", *(f"rag,k={k}" for k in range(1, 6)), "oracle", "random,k=5"]
+    assert [cell.cell.arm for cell in plan.cells] == arms
+
+
+def test_openbookqa_has_its_published_size(openbookqa):
+    """The official zip gives 1,326 facts, 500 test and 500 validation questions, and every gold document is a fact."""
+    files = {path.stem: lines(path) for path in (openbookqa / "openbookqa").iterdir()}
+    facts = {fact["id"] for fact in files["facts"]}
+    assert {name: len(rows) for name, rows in files.items()} == {
+        "facts": 1326,
+        "test": 500,
+        "validation": 500,
+        "examples": 4954,  # of 4,957: three have the same option twice
+    }
+    asked = [row for name in ("test", "validation", "examples") for row in files[name]]
+    assert {row["document"] for row in asked} <= facts
+    assert all(row["group"] == row["document"] for row in asked)
+
+
+@pytest.mark.slow
+def test_openbookqa_recall(openbookqa, tiny_model, tmp_path, monkeypatch):
+    """BM25 finds the fact behind most questions among the first five, more with each passage, and never every one."""
+    from kib.progress import SilentProgress
+    from kib.run import Materials
+    from kib.store import Work
+
+    monkeypatch.setenv("KIB_DATA", str(openbookqa))
+    monkeypatch.setenv("KIB_MODEL", str(tiny_model))
+    plan = make_plan(*open_spec(ROOT / "benchmarks" / "openbookqa.toml"))
+    materials = Materials(plan, Work(tmp_path), SilentProgress())
+    step = next(step for step in plan.hits if step.retriever == "bm25")
+    gold, hits = materials.gold(step.asked, step.passages), materials.hits(step)
+    recall = [
+        sum(any(hit.passage in gold[question] for hit in found[:k]) for question, found in hits.items()) / len(hits)
+        for k in range(1, 6)
+    ]
+    assert recall == sorted(recall)
+    assert 0.5 < recall[-1] < 0.8
+
+
+FACTS = ["a robin is a bird", "iron rusts in wet air", "« É 桥 » is a fact"]
+
+
+def question(number, fact, options=("yes", "no", "both", "neither")):
+    """A question in OpenBookQA's own form."""
+    choices = [{"text": text, "label": label} for text, label in zip(options, "ABCD", strict=True)]
+    return {
+        "id": str(number),
+        "question": {"stem": f"Is it {number}?", "choices": choices},
+        "fact1": fact,
+        "answerKey": "C",
+    }
+
+
+def write_zip(path, *, facts=FACTS, **splits):
+    """A zip in the official layout."""
+    with ZipFile(path, "w") as archive:
+        archive.writestr(TOOL["FACTS"], "".join(f'"{fact}"\n' for fact in facts))
+        for split in ("train", "dev", "test"):
+            rows = splits.get(split, [question(split, FACTS[0])])
+            text = "".join(f"{json.dumps(row)}\n" for row in rows)
+            archive.writestr(f"{TOOL['NAME']}/Data/Additional/{split}_complete.jsonl", text)
+    return path
+
+
+def test_script_joins_questions_and_facts(tmp_path):
+    """A question's gold document and group is the line of its fact, and its answer the number of its option."""
+    write_zip(tmp_path / ZIP, test=[question(7, FACTS[2])])
+    make_files(tmp_path, tmp_path / "made")
+    assert [(fact["id"], fact["text"]) for fact in lines(tmp_path / "made" / "facts.jsonl")] == [
+        ("fact-0001", FACTS[0]),
+        ("fact-0002", FACTS[1]),
+        ("fact-0003", FACTS[2]),
+    ]
+    assert lines(tmp_path / "made" / "test.jsonl") == [
+        {
+            "id": "7",
+            "question": "Is it 7?",
+            "options": ["yes", "no", "both", "neither"],
+            "answer": 2,
+            "document": "fact-0003",
+            "group": "fact-0003",
+        }
+    ]
+
+
+def test_script_writes_beside_the_zip_unless_told(tmp_path):
+    """Without a folder the files appear beside the zip."""
+    source = write_zip(tmp_path / ZIP)
+    subprocess.run([sys.executable, str(SCRIPT), str(source)], check=True, capture_output=True)
+    made = {path.name for path in tmp_path.glob("*.jsonl")}
+    assert made == {"facts.jsonl", "test.jsonl", "validation.jsonl", "examples.jsonl"}
+
+
+def test_script_names_what_it_leaves_out(tmp_path):
+    """A question with the same option twice is left out and said so."""
+    twice = question("twice", FACTS[0], ("yes", "no", "no", "both"))
+    write_zip(tmp_path / ZIP, train=[twice, question("fine", FACTS[1])])
+    said = make_files(tmp_path, tmp_path / "made").stdout
+    assert "left out: question twice" in said
+    assert [row["id"] for row in lines(tmp_path / "made" / "examples.jsonl")] == ["fine"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"test": [question(9, "a whale is a fish")]}, "test_complete.jsonl:1: question 9: its fact is no line"),
+        ({"facts": [*FACTS, FACTS[0]]}, "openbook.txt:4: the fact stands in the line of fact-0001 already"),
+        ({"facts": [*FACTS, " "]}, "openbook.txt:4: expected a fact in double quotes"),
+    ],
+)
+def test_script_refuses_what_does_not_fit(tmp_path, change, said):
+    """A fact that no question can be joined to by its exact text is an error that names it, and no file is written."""
+    write_zip(tmp_path / ZIP, **change)
+    run = make_files(tmp_path, tmp_path / "made", check=False)
+    assert run.returncode == 1
+    assert said in run.stderr
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "no such file"), (b"PK", "not the official zip")])
+def test_script_refuses_what_is_no_zip(tmp_path, content, said):
+    """A file that is not there or is no zip is refused in one sentence."""
+    if content:
+        (tmp_path / ZIP).write_bytes(content)
+    run = make_files(tmp_path / ZIP, tmp_path / "made", check=False)
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
