@@ -128,8 +128,12 @@ def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
     for key in ("start", "end"):
         if key in fields and str(fields[key]).isdecimal():
             fields[key] = int(fields[key])
-    if str(fields.get("answer", "")).isdecimal():
-        fields["answer"] = int(fields["answer"])
+    answer = str(fields.get("answer", ""))
+    if answer.isdecimal():
+        texts = fields.get("options", [])
+        if answer in texts and texts.index(answer) != int(answer):
+            raise InputError(f"{where}: answer: {answer} is an option's text and another's number; write its letter")
+        fields["answer"] = int(answer)
     return fields
 
 
@@ -146,7 +150,7 @@ class _Row:
             raise self._wrong(unknown[0], f"unknown field; known are {', '.join(FIELDS)}")
         options = self._options()
         return Question(
-            id=self._text("id", number) if not isinstance(self.row.get("id"), int) else str(self.row["id"]),
+            id=str(self.row["id"]) if type(self.row.get("id")) is int else self._text("id", number),
             text=self._text("question"),
             options=options,
             answer=self._answer(options),
@@ -161,7 +165,14 @@ class _Row:
         value = self.row.get(field, default)
         if not isinstance(value, str) or not value.strip():
             raise self._wrong(field, "missing" if field not in self.row else f"expected a text, got {value!r}")
+        self._check_signs(field, value)
         return value
+
+    def _check_signs(self, field: str, text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self._wrong(field, "holds half a surrogate pair, which is no character") from error
 
     def _options(self) -> tuple[str, ...]:
         value = self.row.get("options")
@@ -171,6 +182,8 @@ class _Row:
             raise self._wrong("options", f"expected 2 to {MOST_OPTIONS} options, got {len(value)}")
         if len(set(value)) < len(value):
             raise self._wrong("options", "the same option stands twice")
+        for option in value:
+            self._check_signs("options", option)
         return tuple(value)
 
     def _answer(self, options: tuple[str, ...]) -> int:
@@ -178,18 +191,19 @@ class _Row:
         value = self.row.get("answer")
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
             return value
-        if isinstance(value, str) and value in options:
-            return options.index(value)
         letters = LETTERS[: len(options)]
-        if isinstance(value, str) and len(value) == 1 and value in letters:
-            return letters.index(value)
+        meant = {list(some).index(value) for some in (options, letters) if value in list(some)}
+        if len(meant) > 1:
+            raise self._wrong("answer", f"{value} is an option's text and another's letter; write its number, from 0")
+        if meant:
+            return meant.pop()
         allowed = f"a letter {letters[0]} to {letters[-1]}, an option's text or a number from 0"
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
 
     def _gold(self) -> tuple[Gold, ...]:
         """One gold document, or a list of objects {document, start, end} for several."""
         value = self.row.get("document")
-        if value is None:
+        if all(self.row.get(field) is None for field in ("document", "start", "end")):
             return ()
         if isinstance(value, list):
             return tuple(_Row(self.where, entry if isinstance(entry, dict) else {}).one_gold() for entry in value)

@@ -1,0 +1,299 @@
+"""Questions of the user's own: what is read, and what is said of what cannot be."""
+
+import csv
+import json
+import string
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from kib.builtin.file_task import FileTask
+from kib.errors import InputError
+from kib.interfaces import Task
+from kib.records import Gold, Question
+from kib.testing import check_fingerprint, check_options, check_task, make_plugin
+
+SIGNS = st.characters(codec="utf-8") | st.sampled_from("\u2028\u2029\x85\x0b\x0c\n\r\",;\\'\t{}[]桥🚧é")
+FILLED = st.text(SIGNS, min_size=1, max_size=30).filter(str.strip)
+GOLD = st.one_of(
+    FILLED.map(Gold),
+    st.builds(lambda name, start, size: Gold(name, start, start + size), FILLED, st.integers(0, 99), st.integers(1, 9)),
+)
+GOLDS = st.lists(GOLD, max_size=3).map(tuple)
+
+
+@st.composite
+def questions(draw, gold=GOLDS):
+    options = tuple(draw(st.lists(FILLED, min_size=2, max_size=5, unique=True)))
+    answer = draw(st.integers(0, len(options) - 1))
+    group = draw(st.none() | FILLED)
+    return Question(draw(FILLED), draw(FILLED), options, answer, draw(gold), group)
+
+
+def as_json(question):
+    """A question as a JSON row, its answer as a letter."""
+    row = {"id": question.id, "question": question.text, "options": list(question.options)}
+    row["answer"] = string.ascii_uppercase[question.answer]
+    if question.gold:
+        row["document"] = [{"document": gold.document, "start": gold.start, "end": gold.end} for gold in question.gold]
+    return row if question.group is None else {**row, "group": question.group}
+
+
+def task(path, **more):
+    return make_plugin(FileTask, {"path": str(path), **{key: str(value) for key, value in more.items()}})
+
+
+def read(path, split="test"):
+    return list(task(path).questions(split))
+
+
+@given(st.lists(questions(), min_size=1, max_size=4, unique_by=lambda question: question.id), st.booleans())
+def test_json_lines_come_back(tmp_path, asked, ascii_only):
+    """Every question written as JSON lines is read as it was, whatever signs it holds."""
+    assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
+    lines = [json.dumps(as_json(question), ensure_ascii=ascii_only) for question in asked]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    assert read(path) == asked
+
+
+@given(
+    st.lists(questions(gold=st.lists(GOLD, max_size=1).map(tuple)), min_size=1, max_size=4, unique_by=lambda q: q.id)
+)
+@example([Question("1", 'a "b", c\nd', ("x\r\ny", "z"), 1, (Gold("d", 0, 4),), "g")])
+def test_csv_comes_back(tmp_path, asked):
+    """Every question written as CSV is read as it was, line breaks and quotes in fields included."""
+    assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
+    letters = string.ascii_uppercase[: max(len(question.options) for question in asked)]
+    path = tmp_path / "questions.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "question", *letters, "answer", "document", "start", "end", "group"])
+        for question in asked:
+            gold = question.gold[0] if question.gold else Gold("")
+            blank = [""] * (len(letters) - len(question.options))
+            letter = string.ascii_uppercase[question.answer]
+            row = [question.id, question.text, *question.options, *blank, letter, gold.document, gold.start, gold.end]
+            writer.writerow(["" if value is None else value for value in [*row, question.group]])
+    assert read(path) == asked
+
+
+def write(tmp_path, *rows, name="q.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+GOOD = {"question": "Who?", "options": ["Ada", "Ben", "Cho"], "answer": "B"}
+
+
+def one(tmp_path, **changes):
+    """The question read from a good row with some fields changed; None takes a field away."""
+    row = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+    return read(write(tmp_path, row))[0]
+
+
+@pytest.mark.parametrize("answer", ["B", "Ben", 1])
+def test_an_answer_is_a_letter_a_text_or_a_number(tmp_path, answer):
+    """The right option is given by its letter, its own text, or its number from 0."""
+    assert one(tmp_path, answer=answer).answer == 1
+
+
+def test_an_answer_that_may_be_two_options_is_an_error(tmp_path):
+    """Where an option's text is another's letter or number, kib asks instead of guessing."""
+    with pytest.raises(InputError, match="answer: B is an option's text and another's letter; write its number"):
+        one(tmp_path, options=["B", "A"], answer="B")
+    with pytest.raises(InputError, match="answer: 2 is an option's text and another's number; write its letter"):
+        read(write(tmp_path, "question,A,B,C,answer\nWho?,1,2,3,2\n", name="q.csv"))
+    assert one(tmp_path, options=["B", "A"], answer=0).answer == 0
+    assert one(tmp_path, options=["1", "2", "3"], answer="2").answer == 1
+    assert one(tmp_path, options=["A", "B"], answer="B").answer == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "gold"),
+    [
+        ({}, ()),
+        ({"document": "d"}, (Gold("d"),)),
+        ({"document": "d", "start": 0, "end": 3}, (Gold("d", 0, 3),)),
+        ({"document": [{"document": "d"}, {"document": "e", "start": 1, "end": 2}]}, (Gold("d"), Gold("e", 1, 2))),
+        ({"document": []}, ()),
+        ({"document": None, "start": None, "end": None}, ()),
+    ],
+)
+def test_gold_is_a_document_a_range_or_several(tmp_path, fields, gold):
+    """Gold is optional; it is a document, a range of it, or a list of these."""
+    assert one(tmp_path, **fields).gold == gold
+
+
+def test_a_question_without_an_id_is_named_by_its_row(tmp_path):
+    """Rows without an id count from 1, blank lines left out."""
+    path = write(tmp_path, GOOD, "\n", GOOD, {**GOOD, "id": "own"}, {**GOOD, "id": 77})
+    assert [question.id for question in read(path)] == ["1", "2", "own", "77"]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    """Files as Windows programs write them are read."""
+    (tmp_path / "q.csv").write_bytes("\ufeffquestion,A,B,answer\r\nWho?,x,y,A\r\n".encode())
+    (tmp_path / "q.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert read(tmp_path / "q.csv")[0].text == "Who?"
+    assert read(tmp_path / "q.jsonl")[0].text == "Who?"
+
+
+def test_csv_options_may_be_a_json_list(tmp_path):
+    """A column of options as a JSON list serves where their number varies."""
+    path = write(tmp_path, 'question,options,answer\nWho?,"[""x"", ""y""]",y\n', name="q.csv")
+    assert read(path)[0] == Question("1", "Who?", ("x", "y"), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"question": None}, "question: missing"),
+        ({"question": " "}, "question: expected a text, got ' '"),
+        ({"question": 7}, "question: expected a text, got 7"),
+        ({"options": None}, "options: expected a list of texts"),
+        ({"options": "Ada"}, "options: expected a list of texts"),
+        ({"options": ["Ada", 2]}, "options: expected a list of texts"),
+        ({"options": ["Ada", ""]}, "options: expected a list of texts"),
+        ({"options": ["Ada"]}, "options: expected 2 to 26 options, got 1"),
+        ({"options": [str(number) for number in range(27)]}, "options: expected 2 to 26 options, got 27"),
+        ({"options": ["Ada", "Ada"]}, "options: the same option stands twice"),
+        ({"answer": None}, "answer: expected a letter A to C, an option's text or a number from 0, got None"),
+        ({"answer": "D"}, "answer: expected a letter A to C"),
+        ({"answer": "b"}, "answer: expected a letter A to C"),
+        ({"answer": "AB"}, "answer: expected a letter A to C"),
+        ({"answer": ""}, "answer: expected a letter A to C"),
+        ({"answer": 3}, "answer: expected a letter A to C"),
+        ({"answer": -1}, "answer: expected a letter A to C"),
+        ({"answer": True}, "answer: expected a letter A to C"),
+        ({"answer": 1.0}, "answer: expected a letter A to C"),
+        ({"anwser": "A"}, "anwser: unknown field; known are id, question, options, answer"),
+        ({"id": ""}, "id: expected a text, got ''"),
+        ({"id": True}, "id: expected a text, got True"),
+        ({"group": 5}, "group: expected a text, got 5"),
+        ({"document": 5}, "document: expected a text, got 5"),
+        ({"document": "d", "start": 4}, "start, end: expected whole numbers, 0 <= start < end, got 4 and None"),
+        ({"document": "d", "start": 4, "end": 4}, "start, end: expected whole numbers, 0 <= start < end"),
+        ({"document": "d", "start": -1, "end": 4}, "start, end: expected whole numbers"),
+        ({"document": "d", "start": "0", "end": "4"}, "start, end: expected whole numbers"),
+        ({"document": "d", "start": True, "end": 4}, "start, end: expected whole numbers"),
+        ({"document": ["d"]}, "document: missing"),
+        ({"document": [{"documnt": "d"}]}, "document: missing"),
+        ({"start": 1, "end": 4}, "document: missing"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path, changes, words):
+    """What is wrong with a row is said with file, line and field."""
+    with pytest.raises(InputError) as caught:
+        one(tmp_path, **changes)
+    assert str(caught.value).startswith(f"{tmp_path / 'q.jsonl'}:1: {words}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["{"], ":1: not JSON: "),
+        ([GOOD, "[1]\n"], ":2: expected an object with the keys question, options, answer"),
+        ([{**GOOD, "id": "a"}, "\n", {**GOOD, "id": "a"}], ":3: id 'a' stands twice; ids must be unique"),
+        ([GOOD, {**GOOD, "id": "1"}], ":2: id '1' stands twice"),
+        ([""], ": holds no question"),
+    ],
+)
+def test_a_wrong_file_is_named_by_its_line(tmp_path, rows, words):
+    """What is wrong with a file is said with the line, blank ones counted."""
+    path = write(tmp_path, *rows)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}{words}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("question,A,B,answer\nWho?,x,y\n", ":2: the row has not as many fields as the header"),
+        ("question,A,B,answer\nWho?,x,y,A,z\n", ":2: the row has not as many fields as the header"),
+        ('question,A,B,answer\n"Who?,x,y,A\n', ": not CSV: unexpected end of data"),
+        ("question,options,answer\nWho?,x|y,A\n", ":2: options: expected a JSON list of texts, or columns A, B"),
+        ("question,A,C,answer\nWho?,x,y,C\n", ":2: answer: expected a letter A to B"),
+        ("question,A,B,answer\nWho?,,y,B\n", ":2: options: expected a list of texts"),
+        ("question,A,B,answer\n", ": holds no question"),
+    ],
+)
+def test_wrong_csv_is_named_by_its_line(tmp_path, text, words):
+    """CSV that does not hold what its header promises is an error with its line."""
+    path = write(tmp_path, text, name="q.csv")
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_half_a_character_is_no_text(tmp_path):
+    """A lone surrogate, which JSON can spell and no file can hold, is an error with its line."""
+    path = write(tmp_path, GOOD, '{"question": "\\ud800?", "options": ["a", "b"], "answer": "A"}\n')
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}:2: question: ")
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    """A file that is not UTF-8 is an error, not a guess."""
+    (tmp_path / "q.jsonl").write_bytes(b'{"question": "\xff"}')
+    with pytest.raises(InputError, match=r"q\.jsonl: not UTF-8 at byte 14"):
+        read(tmp_path / "q.jsonl")
+
+
+def test_other_endings_are_refused(tmp_path):
+    """Only .jsonl and .csv say how to read a file."""
+    with pytest.raises(InputError, match=r"questions come as \.jsonl or \.csv, not \.txt"):
+        read(write(tmp_path, name="q.txt"))
+    with pytest.raises(InputError, match="not a file without an ending"):
+        read(write(tmp_path, name="q"))
+
+
+def test_each_split_has_its_file(tmp_path):
+    """Examples, validation and reworded questions come from files of their own, and only those that are given."""
+    files = {
+        name: write(tmp_path, {**GOOD, "question": name}, name=f"{name}.jsonl") for name in ("examples", "validation")
+    }
+    made = task(write(tmp_path, GOOD), **files)
+    assert [question.text for split in made.splits() for question in made.questions(split)] == [
+        "Who?",
+        "examples",
+        "validation",
+    ]
+    assert list(made.questions("reworded")) == []
+
+
+def test_a_missing_file_is_named(tmp_path):
+    """A fingerprint of files that are not there is an error with the path."""
+    with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
+        task(tmp_path / "nowhere.jsonl").fingerprint()
+    with pytest.raises(InputError, match=r"examples\.jsonl: no such file"):
+        task(write(tmp_path, GOOD), examples=tmp_path / "examples.jsonl").fingerprint()
+
+
+def test_the_fingerprint_is_that_of_the_files(tmp_path):
+    """The digest changes with the content of any file and with nothing else."""
+    path, examples = write(tmp_path, GOOD), write(tmp_path, GOOD, name="e.jsonl")
+    check_fingerprint(lambda: task(path), change=lambda: write(tmp_path, {**GOOD, "answer": "A"}), same=path.touch)
+    check_fingerprint(lambda: task(path, examples=examples), change=lambda: write(tmp_path, GOOD, GOOD, name="e.jsonl"))
+    assert task(path, examples=examples).fingerprint() != task(path, validation=examples).fingerprint()
+
+
+def test_it_keeps_a_tasks_promises(tmp_path):
+    """The core's own task passes the checks that plugins' tasks are held to."""
+    path = write(tmp_path, *({**GOOD, "id": f"q{number}"} for number in range(5)))
+    check_task(lambda: task(path))
+    assert isinstance(task(path), Task)
+
+
+def test_options():
+    """A path is text; unknown keys are refused."""
+    check_options(
+        FileTask,
+        accepts=[{"path": "q.csv"}, {"path": "a", "examples": "b", "validation": "c", "reworded": "d"}],
+        refuses=[{}, {"path": 3}, {"path": ["q.csv"]}, {"path": "q", "layout": "mmlu"}],
+    )
