@@ -39,7 +39,7 @@ def _linear(model: Any) -> list[str]:
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write adapter_model.safetensors and adapter_config.json, the latter's sets sorted and without a machine's paths."""
+    """Write the adapter's safetensors and its configuration, the sets in it sorted and without a machine's paths."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
     place = folder / "adapter_config.json"
     config = json.loads(place.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """One training from text to weights, on transformers' Trainer; every process of a training runs this."""
 
+import math
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,12 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kib.errors import InputError
+from kib.errors import InputError, StepError
 from kib.records import Text, Trained, Weights
-from kib_hf.loading import load_tokenizer, quietly, torch_device
-from kib_hf.packing import make_course
+from kib_hf.adapters import new_adapter
+from kib_hf.batches import Batches, mean_loss
+from kib_hf.checkpoints import read_progress, write_trained
+from kib_hf.isolation import check_isolation
+from kib_hf.loading import load_model, load_tokenizer, quietly, torch_device
+from kib_hf.outcome import operations, save
+from kib_hf.packing import make_course, pack
 from kib_hf.pieces import Piece, cut, join, tokenize
+from kib_hf.schedule import factor
 from kib_hf.training import LoraOptions, TrainingOptions
+from kib_hf.watch import Watch, as_callback, planned_tokens
 
 __all__ = ["Job", "fit", "prepare"]
 
@@ -21,8 +29,6 @@ Log = Callable[[Mapping[str, Any]], None]
 
 SAMPLE = 16_384
 """Tokens of the text, evenly spread over it, on which the loss before and after the training is measured."""
-
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,11 @@ class Job:
         if isinstance(self.options, LoraOptions):
             return Weights(self.start, self.folder / "adapter")
         return Weights(self.folder / "model")
+
+    @property
+    def block(self) -> int | None:
+        """The length of rows that hold several texts; None where each row is one piece."""
+        return self.options.block if self.options.pack == "isolated" else None
 
 
 def fit(job: Job, log: Log) -> Trained:
@@ -99,22 +110,34 @@ class _Fit:
 
     def __init__(self, job: Job, log: Log) -> None:
         self.job, self.options, self.log = job, job.options, log
-        self.device = torch_device(self.options.device).partition(":")[0]
-        if self.options.dtype == "float16" and self.device != "cuda":
+        o = self.options
+        self.device = torch_device(o.device).partition(":")[0]
+        if o.dtype == "float16" and self.device != "cuda":
             raise InputError('dtype = "float16" needs a CUDA GPU: on a CPU use "bfloat16" or "float32"')
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rounds = -(-self.options.batch_size // (self.options.device_batch * self.processes))
+        self.rounds = -(-o.batch_size // (o.device_batch * self.processes))
         self.pieces, self.text_tokens = prepare(job.text, job)
         self.validation = prepare(job.validation, job)[0] if job.validation else []
-        self.course = make_course(
-            [len(piece) for piece in self.pieces],
-            epochs=self.options.epochs,
-            batch_size=self.options.batch_size,
-            block=self.options.block if self.options.pack == "isolated" else None,
-            seed=job.seed,
+        if o.patience is not None and not self.validation:
+            raise InputError(f"patience = {o.patience} needs a validation text; name one, or leave patience out")
+        lengths = [len(piece) for piece in self.pieces]
+        self.course = make_course(lengths, epochs=o.epochs, batch_size=o.batch_size, block=job.block, seed=job.seed)
+        self._load()
+
+    def _load(self) -> None:
+        """The model with what it was like before: number format and whether it keeps a cache."""
+        o, start = self.options, self.job.start
+        lora = isinstance(o, LoraOptions)
+        model: Any = load_model(
+            start, dtype=o.dtype if lora else "auto", device="cpu", trust_remote_code=o.trust_remote_code
         )
-        self.model, self.dtype, self.config = self._load()
-        self.filler = 0
+        self.dtype, self.cache = model.dtype, model.config.use_cache
+        length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if length is not None and o.block > length:
+            raise InputError(f"{start}: block = {o.block}, but the model reads {length} tokens at once; lower block")
+        self.model = new_adapter(model, o, str(start)) if isinstance(o, LoraOptions) else model.float()
+        if self.job.block is not None:
+            check_isolation(self.model, str(start))
 
     def run(self) -> Trained:
         """The whole training."""
@@ -122,16 +145,124 @@ class _Fit:
         sample = self._sample(self.pieces)
         first = self._loss(sample)
         trainer.train(resume_from_checkpoint=str(self.job.resume) if self.job.resume else None)
-        watch.check(self.course, self.pieces)
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        watch.take_lowest(model)
+        self._check(watch)
+        watch.take_lowest(self.model)
         last = self._loss(sample)
         read = sum(len(self.pieces[n]) for step in self.course.steps[: watch.step] for row in step for n in row)
-        flops = float(self._flops(model) * read)
+        flops = float(operations(self.model) * read)
+        change = 0.0
+        if trainer.is_world_process_zero():
+            self.model.config.use_cache = self.cache
+            change = save(self.model, self.dtype, self.job.start, self.job.weights, self.options.trust_remote_code)
         trained = Trained(
-            self.job.weights, self.text_tokens, watch.progress.tokens, watch.step, first, last, 0.0, flops
+            self.job.weights, self.text_tokens, watch.progress.tokens, watch.step, first, last, change, flops
         )
         if trainer.is_world_process_zero():
-            trained = self._save(model, trained)
+            write_trained(self.job.folder, trained)
         trainer.accelerator.wait_for_everyone()
         return trained
+
+    def _trainer(self) -> tuple[Any, Watch]:
+        from torch.optim.lr_scheduler import LambdaLR
+        from transformers import PrinterCallback, Trainer
+
+        o = self.options
+        watch = Watch(
+            self.course,
+            self.job.folder,
+            every=o.checkpoint_every,
+            log=self.log,
+            validate=self._validate if self.validation else None,
+            patience=o.patience,
+        )
+        if self.job.resume:
+            watch.progress = read_progress(self.job.resume)
+        data = Batches.of(
+            self.course, self.pieces, 0, size=o.device_batch, processes=self.processes, rounds=self.rounds
+        )
+        trainer: Any = Trainer(
+            model=self.model,
+            args=self._arguments(),
+            train_dataset=data,
+            data_collator=_alone,
+            compute_loss_func=watch.loss,
+            callbacks=[as_callback(watch)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        steps = len(self.course.steps)
+        trainer.create_optimizer()
+        trainer.lr_scheduler = LambdaLR(
+            trainer.optimizer, lambda step: factor(step, steps, math.ceil(o.warmup * steps), o.schedule)
+        )
+        return trainer, watch
+
+    def _arguments(self) -> Any:
+        from transformers import TrainingArguments
+
+        o, cpu = self.options, self.device == "cpu"
+        made = TrainingArguments(
+            output_dir=str(self.job.folder),
+            seed=self.job.seed % 2**32,
+            num_train_epochs=1,  # all epochs stand one after the other in the data
+            per_device_train_batch_size=1,  # a part of a step with all its rows
+            gradient_accumulation_steps=self.rounds,
+            train_sampling_strategy="sequential",
+            learning_rate=o.learning_rate,
+            optim="adamw_torch",
+            weight_decay=o.weight_decay,
+            adam_beta1=o.betas[0],
+            adam_beta2=o.betas[1],
+            max_grad_norm=o.max_grad_norm,
+            bf16=o.dtype == "bfloat16",
+            fp16=o.dtype == "float16",
+            activation_checkpointing=o.gradient_checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
+            use_cpu=cpu,
+            ddp_backend=("gloo" if cpu else "nccl") if self.processes > 1 else None,
+            ddp_find_unused_parameters=False,
+            dataloader_pin_memory=not cpu,
+            remove_unused_columns=False,
+            logging_steps=1,
+            logging_nan_inf_filter=False,  # a loss that is no number is an error, not the mean of those before
+            save_strategy="no",  # the watch asks for checkpoints
+            save_total_limit=2,
+            eval_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            log_level="error",
+        )
+        made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001 - several GPUs by processes, not by PyTorch's DataParallel
+        return made
+
+    def _rows(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
+        if self.job.block is None:
+            return [[piece] for piece in pieces]
+        rows = pack([len(piece) for piece in pieces], self.job.block, range(len(pieces)))
+        return [[pieces[number] for number in row] for row in rows]
+
+    def _sample(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
+        """Rows of every n-th piece."""
+        every = -(-sum(map(len, pieces)) // SAMPLE)
+        chosen = [piece for piece in pieces[::every] if piece.trained]
+        return self._rows(chosen or [piece for piece in pieces if piece.trained][:1])
+
+    def _loss(self, rows: Sequence[Sequence[Piece]]) -> float:
+        return mean_loss(self.model, rows, 0, self.options.device_batch)
+
+    def _validate(self) -> float:
+        return self._loss(self._rows([piece for piece in self.validation if piece.trained]))
+
+    def _check(self, watch: Watch) -> None:
+        planned = planned_tokens(self.course, self.pieces, watch.step)
+        if watch.progress.tokens != planned:
+            raise StepError(f"{watch.progress.tokens} tokens were trained in {watch.step} steps, not {planned}")
+        whole = self.options.epochs * self.text_tokens
+        if watch.step == len(self.course.steps) and planned != whole:
+            raise StepError(
+                f"{planned} tokens were trained, but {self.options.epochs} passes over the text are {whole}"
+            )
+
+
+def _alone(items: Sequence[Any]) -> Any:
+    """A part of a step is a batch already."""
+    return items[0]

@@ -1,4 +1,4 @@
-"""A look at the model itself: does it keep the texts of a packed row apart, as `pack = "isolated"` promises?"""
+"""A look at the model itself: whether it keeps the texts of a packed row apart, as `pack = "isolated"` promises."""
 
 import inspect
 from array import array

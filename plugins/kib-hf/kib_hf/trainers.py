@@ -1,0 +1,68 @@
+"""The trainers `full` and `lora`: knowledge into the weights, by causal language modelling or by answers."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kib.errors import InputError
+from kib.interfaces import Options
+from kib.records import Text, Trained, Weights
+from kib_hf.training import FullOptions, LoraOptions, TrainingOptions
+
+__all__ = ["Full", "Lora"]
+
+
+class _Trainer:
+    """What `full` and `lora` share; the class of the options makes the difference."""
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: TrainingOptions) -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """The options point at nothing."""
+        return ""
+
+    def train(
+        self,
+        start: Weights,
+        text: Sequence[Text],
+        folder: Path,
+        seed: int,
+        log: Callable[[Mapping[str, Any]], None],
+        validation: Sequence[Text] = (),
+    ) -> Trained:
+        """Train the weights of `start` on `text`; new ones lie in `folder`, as does a checkpoint meanwhile.
+
+        InputError for weights with an adapter, a model or tokenizer that cannot be trained, and text that would lose
+        tokens; StepError where the loss is no number any more.
+        """
+        from kib_hf.checkpoints import last_checkpoint, read_trained
+        from kib_hf.fitting import Job, fit
+        from kib_hf.folder import check_folder
+
+        if start.adapter is not None:
+            raise InputError(f"{start.adapter}: weights with an adapter cannot be trained on; merge it into its model")
+        check_folder(start.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        job = Job(self.options, start.folder, text, validation, folder, seed, last_checkpoint(folder))
+        trained = read_trained(folder, job.weights)
+        if trained is None:
+            trained = fit(job, log)
+        for rest in (*folder.glob("checkpoint-*"), folder / "lowest.safetensors"):
+            shutil.rmtree(rest) if rest.is_dir() else rest.unlink(missing_ok=True)
+        return trained
+
+
+class Full(_Trainer):
+    """The trainer `full`: all weights are trained."""
+
+    Options: ClassVar[type[Options]] = FullOptions
+
+
+class Lora(_Trainer):
+    """The trainer `lora`: the weights stay as they are, and a low-rank adapter beside them is trained."""
+
+    Options: ClassVar[type[Options]] = LoraOptions
