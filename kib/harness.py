@@ -134,7 +134,7 @@ class Exam:
         note = self.notes[row] if self.notes else None
         options, right = self._options(row)
         fields = {"question": note.text, "options": list(note.options)} if note else dict(doc)
-        own_query = note.text if note else self._own_query(doc, ask)
+        own_query = note.text if note else self._own_query(doc)
         return Asked(
             question=self.id(row),
             head=head,
@@ -173,12 +173,13 @@ class Exam:
         finally:
             self.task.set_config("doc_to_text", self.plain)
 
-    def _own_query(self, doc: Any, ask: str) -> str:
-        """What the task itself calls its question, else the field `question`, else all that is asked."""
-        if self.task.config.should_decontaminate and self.task.config.doc_to_decontamination_query:
-            return str(self.task.doc_to_decontamination_query(doc))
+    def _own_query(self, doc: Any) -> str:
+        """The field `question`, else the question's text without examples and chat template.
+
+        What a task names for decontamination is none: it may hold the answer, and lm-eval fails to render most of them.
+        """
         question = doc.get("question")
-        return question if isinstance(question, str) and question.strip() else ask
+        return question if isinstance(question, str) and question.strip() else str(self.task.doc_to_text(doc))
 
     def _options(self, row: int) -> tuple[tuple[str, ...], int | None]:
         if self.task.OUTPUT_TYPE != "multiple_choice":
@@ -219,9 +220,9 @@ class Exam:
             ensemble.apply(instances)
         responses = [instance.filtered_resps[self.filter] for instance in instances]
         result = self.task.process_results(self.docs[self.rows[index]], responses)
-        return self._outcome(result, values)
+        return self._outcome(self.rows[index], result, values)
 
-    def _outcome(self, result: Mapping[str, Any], values: Sequence[Any]) -> Outcome:
+    def _outcome(self, row: int, result: Mapping[str, Any], values: Sequence[Any]) -> Outcome:
         score = result.get(self.metric)
         if isinstance(score, tuple | list) or score is None or score not in ZERO_ONE:
             raise InputError(
@@ -231,9 +232,21 @@ class Exam:
         if self.task.OUTPUT_TYPE == "generate_until":
             return Outcome(int(score), None, (), str(values[0]))
         count = len(values) // 2 if "acc_mutual_info" in result else len(values)
-        logprobs = tuple(float(value[0]) for value in values[:count])
-        prediction = max(range(count), key=logprobs.__getitem__) if count > 1 else None
-        return Outcome(int(score), prediction, logprobs, None)
+        every = [float(value[0]) for value in values]
+        weighed = _weighed(self.metric, every[:count], every[count:], self._options(row)[0]) if count > 1 else []
+        prediction = max(range(count), key=weighed.__getitem__) if count > 1 else None
+        return Outcome(int(score), prediction, tuple(every[:count]), None)
+
+
+def _weighed(metric: str, given: list[float], alone: list[float], options: Sequence[str]) -> list[float]:
+    """What a metric compares options by: log-probability, by character or byte, or beyond that without the question."""
+    if metric == "acc_norm":
+        return [value / len(option) for value, option in zip(given, options, strict=True)]
+    if metric == "acc_bytes":
+        return [value / len(option.encode()) for value, option in zip(given, options, strict=True)]
+    if metric == "acc_mutual_info":
+        return [value - other for value, other in zip(given, alone, strict=True)]
+    return given
 
 
 def _validation_docs(name: str, task: "ConfigurableTask") -> Any:
@@ -291,11 +304,16 @@ def _refuse(name: str, task: "ConfigurableTask") -> None:
         "it shows pictures or plays sound": getattr(task, "MULTIMODAL", False),
         "it runs code that a model wrote": getattr(task, "UNSAFE_CODE", False),
         "it asks each question several times": (task.config.repeats or 1) != 1,
-        "it draws its answers by chance": bool((task.config.generation_kwargs or {}).get("do_sample")),
+        "it draws its answers by chance": _draws(task.config.generation_kwargs or {}),
     }
     for reason, holds in reasons.items():
         if holds:
             raise InputError(f"tasks.{name}: this lm-eval task cannot be measured: {reason}")
+
+
+def _draws(settings: Mapping[str, Any]) -> bool:
+    """Whether text is sampled; backends differ where a temperature is given and `do_sample` is not."""
+    return bool(settings.get("do_sample", settings.get("temperature")))
 
 
 def from_questions(

@@ -1,0 +1,596 @@
+"""lm-eval's tasks as kib asks them: one place for passages, the same examples every time, and refusals with reasons."""
+
+import re
+from itertools import chain, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.errors import InputError, StepError
+from kib.harness import MARK, Exam, answer, batches, environment, from_questions, sample_rows
+from kib.records import Gold, Question, Request
+
+QUESTIONS = (
+    Question("q1", "Where does Ada live?", ("Tarn", "Norwick", "Ostend"), 1, (Gold("ada"),), "ada"),
+    Question("q2", "What is Ben's trade?", ("thatching", "dyeing"), 0),
+)
+EXAMPLES = (
+    Question("e1", "Where does Eva live?", ("Visby", "Wells"), 0),
+    Question("e2", "Who owns a hen?", ("Dov", "Fay"), 1),
+    Question("e3", "Who owns a goat?", ("Dov", "Fay"), 0),
+)
+
+
+def text_of(asked):
+    return asked.head + asked.ask
+
+
+def exam(scoring="text", questions=QUESTIONS, limit=None, examples=EXAMPLES):
+    return from_questions("people", questions, examples, scoring, limit)
+
+
+def configured(rows, *, shots=(), name="made", metric=None, limit=None, split="test", validation=(), **config):
+    """An exam over an lm-eval task made from a configuration and rows."""
+    from datasets import Dataset, DatasetDict
+    from lm_eval.api.task import ConfigurableTask
+
+    splits = {"test": Dataset.from_list(list(rows))}
+    for key, some in (("train", shots), ("validation", validation)):
+        if some:
+            splits[key] = Dataset.from_list(list(some))
+    task = ConfigurableTask(
+        config={
+            "task": name,
+            "custom_dataset": lambda **_: DatasetDict(splits),
+            "test_split": "test",
+            "training_split": "train" if shots else None,
+            "validation_split": "validation" if validation else None,
+            "fewshot_split": "train" if shots else None,
+            "doc_to_text": "{{question}}",
+            "doc_to_target": "answer",
+            "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+            **config,
+        }
+    )
+    return Exam(name, task, metric=metric, limit=limit, split=split)
+
+
+CHOICES = {"output_type": "multiple_choice", "doc_to_choice": "choices"}
+ROWS = [{"question": f"Which is {n}?", "choices": ["one", "two", "three"], "answer": n % 3} for n in range(9)]
+POOL = [{"question": f"Example {n}?", "choices": ["yes", "no"], "answer": n % 2} for n in range(12)]
+EXACT = [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}]
+WRITTEN = {"output_type": "generate_until", "metric_list": EXACT, "generation_kwargs": {"until": ["\n"]}}
+
+
+# Questions of the user's own
+
+
+def test_a_question_of_ones_own_is_asked_in_kibs_words():
+    """Without examples the whole prompt is the asked question, and the options' texts follow a space."""
+    first = exam().ask(0)[0]
+    assert (first.head, first.ask) == ("", "Question: Where does Ada live?\nAnswer:")
+    assert [request.arguments for request in exam().requests(0, text_of(first))] == [
+        (first.ask, " Tarn"),
+        (first.ask, " Norwick"),
+        (first.ask, " Ostend"),
+    ]
+
+
+def test_letters_are_asked_with_the_options_above():
+    """Where letters are scored the options stand in the question, and each question has as many letters as options."""
+    made = exam("letter")
+    first, second = made.ask(0)
+    assert first.ask == "Question: Where does Ada live?\nA. Tarn\nB. Norwick\nC. Ostend\nAnswer:"
+    assert [request.arguments[1] for request in made.requests(1, second.ask)] == [" A", " B"]
+    assert first.options == ("Tarn", "Norwick", "Ostend")
+
+
+def test_examples_stand_before_the_question_in_their_order():
+    """Shots are the first examples, each with its answer, a blank line after each, all of it in the head."""
+    first = exam().ask(2)[0]
+    assert first.head == ("Question: Where does Eva live?\nAnswer: Visby\n\nQuestion: Who owns a hen?\nAnswer: Fay\n\n")
+    assert first.ask == "Question: Where does Ada live?\nAnswer:"
+
+
+def test_examples_of_letters_are_answered_by_letters():
+    """An example's answer is a letter where letters are scored."""
+    assert exam("letter").ask(1)[0].head == "Question: Where does Eva live?\nA. Visby\nB. Wells\nAnswer: A\n\n"
+
+
+def test_what_a_question_carries_goes_with_it():
+    """Id, options, answer, gold and group come out as they went in; the query is the question."""
+    first, second = exam().ask(0)
+    assert (first.question, first.answer, first.gold, first.group) == ("q1", 1, (Gold("ada"),), "ada")
+    assert (second.gold, second.group) == ((), None)
+    assert [question.query for question in (first, second)] == ["Where does Ada live?", "What is Ben's trade?"]
+
+
+SIGNS = st.characters(codec="utf-8") | st.sampled_from("{}%#[]7'\"\\ \n\u2028桥🚧")
+WORDS = st.text(SIGNS, min_size=1, max_size=25).filter(lambda text: text.strip() and MARK not in text)
+
+
+@given(WORDS, st.lists(WORDS, min_size=2, max_size=4, unique=True), st.sampled_from(["text", "letter"]))
+def test_no_question_is_read_as_code(text, options, scoring):
+    """Braces, digits, brackets and signs of all scripts in questions and options are asked letter for letter."""
+    question = Question("q", text, tuple(options), len(options) - 1)
+    made = exam(scoring, [question], examples=[question])
+    zero, one = made.ask(0)[0], made.ask(1)[0]
+    listed = "".join(f"\n{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
+    shown = listed if scoring == "letter" else ""
+    assert (zero.head, zero.ask) == ("", f"Question: {text}{shown}\nAnswer:")
+    right = "ABCD"[len(options) - 1] if scoring == "letter" else options[-1]
+    assert (one.head, one.ask) == (f"{zero.ask} {right}\n\n", zero.ask)
+    wanted = list("ABCD"[: len(options)]) if scoring == "letter" else options
+    assert [request.arguments for request in made.requests(0, "P")] == [("P", f" {option}") for option in wanted]
+
+
+def test_the_right_option_scores_one():
+    """The score is 1 where the right option is the most probable, else 0, and the evidence is kept."""
+    made = exam()
+    requests = made.requests(0, "P")
+    right = made.score(0, requests, [(-3.0, False), (-1.0, True), (-2.0, False)])
+    assert (right.score, right.prediction, right.logprobs, right.output) == (1, 1, (-3.0, -1.0, -2.0), None)
+    wrong = made.score(0, requests, [[-1.0, False], [-2.0, True], [-3.0, False]])
+    assert (wrong.score, wrong.prediction) == (0, 0)
+
+
+def test_text_by_its_length_divides_by_it():
+    """With text-norm the chosen option is the one that scores: the most probable per character."""
+    question = Question("q", "Which?", ("a", "a much longer answer"), 1)
+    made = exam("text-norm", [question])
+    outcome = made.score(0, made.requests(0, "P"), [(-2.0, False), (-4.0, False)])
+    assert (outcome.score, outcome.prediction) == (1, 1)
+    assert exam("text", [question]).score(0, made.requests(0, "P"), [(-2.0, False), (-4.0, False)]).score == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "chosen"),
+    [("acc", 0), ("acc_norm", 1), ("acc_bytes", 2), ("acc_mutual_info", 3)],
+)
+def test_the_chosen_option_is_the_one_that_the_metric_compares(metric, chosen):
+    """What is shown as chosen is what the metric scores, by whatever length or prior it weighs."""
+    choices = ["x" * 2, "y" * 20, "ü" * 30, "z"]
+    given, alone = [-1.0, -4.0, -7.0, -9.0], [-1.0, -4.0, -7.0, -99.0]
+    for right in range(4):
+        row = {"question": "Q?", "choices": choices, "answer": right}
+        made = configured([row], metric=metric, metric_list=[{"metric": metric}], **CHOICES)
+        requests = made.requests(0, "P")
+        values = [(value, False) for value in [*given, *alone][: len(requests)]]
+        outcome = made.score(0, requests, values)
+        assert (outcome.score, outcome.prediction, outcome.logprobs) == (right == chosen, chosen, tuple(given))
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (Question("q", "Who?", ("a", "b"), 2), "question q: the right answer is none of its options"),
+        (Question("q", "Who?", ("a", "b"), -1), "question q: the right answer is none of its options"),
+        (Question("q", "Who?", ("a",), 0), "question q: the right answer is none of its options"),
+        (Question("q", f"Who{MARK}?", ("a", "b"), 0), "question q: holds kib's own mark"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_named(question, words):
+    """A right answer outside the options, and kib's own mark, are errors."""
+    with pytest.raises(InputError, match=re.escape(f"tasks.people: {words}")):
+        exam(questions=[question])
+
+
+def test_a_task_without_questions_is_an_error():
+    """Nothing can be measured on no question."""
+    with pytest.raises(InputError, match=r"tasks\.people: the task has no question"):
+        exam(questions=[])
+
+
+# A fixed sample
+
+
+@given(st.integers(0, 2000), st.none() | st.integers(1, 2500))
+def test_a_sample_is_spread_evenly(count, limit):
+    """A limit takes that many rows, in order, from the first on, no two gaps differing by more than one."""
+    rows = sample_rows(count, limit)
+    assert len(rows) == (count if limit is None else min(count, limit))
+    assert rows == sorted(set(rows))
+    assert rows[:1] == ([0] if count else [])
+    gaps = {later - earlier for earlier, later in pairwise([*rows, count])}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_a_sampled_question_is_asked_as_in_the_whole():
+    """With a limit the remaining questions keep their ids and see the same examples."""
+    whole = {asked.question: asked for asked in configured(ROWS, shots=POOL, **CHOICES).ask(3)}
+    sample = configured(ROWS, shots=POOL, limit=4, **CHOICES).ask(3)
+    assert [asked.question for asked in sample] == ["made-0", "made-2", "made-4", "made-6"]
+    assert all(whole[asked.question] == asked for asked in sample)
+
+
+# lm-eval's own tasks
+
+
+def test_examples_are_the_same_every_time():
+    """Asking again, or for other numbers of shots in between, gives the same examples: base and retrieval compare."""
+    made = configured(ROWS, shots=POOL, **CHOICES)
+    first = made.ask(3)
+    made.ask(0)
+    made.ask(5)
+    assert made.ask(3) == first == configured(ROWS, shots=POOL, **CHOICES).ask(3)
+    assert len({asked.head for asked in first}) > 1
+
+
+def test_examples_are_those_of_lm_eval():
+    """The examples are drawn as lm-eval alone draws them with its default seed."""
+    made = configured(ROWS, shots=POOL, **CHOICES)
+    made.task.set_fewshot_seed(1234)
+    alone = [made.task.fewshot_context(doc, num_fewshot=3) for doc in made.task.eval_docs]
+    assert [text_of(asked) for asked in made.ask(3)] == alone
+
+
+def test_the_mark_stands_in_no_prompt():
+    """What was put in to find the question's place is gone."""
+    for shots in (0, 2):
+        assert all(MARK not in text_of(asked) for asked in configured(ROWS, shots=POOL, **CHOICES).ask(shots))
+
+
+def test_an_instruction_stays_in_the_head():
+    """A task's description comes before the examples, and passages after both."""
+    made = configured(ROWS, shots=POOL, description="Answer these.\n\n", **CHOICES)
+    for asked in made.ask(2):
+        assert asked.head.startswith("Answer these.\n\n")
+        assert asked.head.count("Example") == 2
+        assert asked.ask.startswith("Which is ")
+
+
+def test_what_follows_the_question_stays_behind_it():
+    """A prefix of the answer belongs to what is asked, after the question."""
+    made = configured(ROWS, gen_prefix="It is", **CHOICES)
+    assert made.ask(0)[0].ask == "Which is 0? It is"
+
+
+@pytest.mark.parametrize(
+    ("target", "rows", "right"),
+    [
+        ("answer", [{"question": "Q?", "choices": ["a", "b"], "answer": 1}], 1),
+        ("answer", [{"question": "Q?", "choices": ["a", "b"], "answer": "b"}], 1),
+        ("{{answer + 1}}", [{"question": "Q?", "choices": ["a", "b"], "answer": 0}], 1),
+        ("answer", [{"question": "Q?", "choices": ["a", "b", "c"], "answer": [1, 2]}], None),
+    ],
+)
+def test_the_right_option_is_found_as_lm_eval_finds_it(target, rows, right):
+    """A right answer may be a number, an option's text or a template; of several right ones none is singled out."""
+    assert configured(rows, doc_to_target=target, **CHOICES).ask(0)[0].answer == right
+
+
+def test_several_right_options_score():
+    """Where several options are right, each of them scores."""
+    rows = [{"question": "Q?", "choices": ["a", "b", "c"], "answer": [1, 2]}]
+    made = configured(rows, **CHOICES)
+    scores = [
+        made.score(0, made.requests(0, "P"), [(-1.0 if n == best else -2.0, False) for n in range(3)]).score
+        for best in range(3)
+    ]
+    assert scores == [0, 1, 1]
+
+
+@pytest.mark.parametrize("answer", [3, -1, "d"])
+def test_a_label_out_of_range_is_an_error(answer):
+    """A right answer that is none of the options is an error that names the question, not a 0 with a warning."""
+    rows = [ROWS[0], {**ROWS[0], "answer": answer}] if isinstance(answer, int) else [{**ROWS[0], "answer": answer}]
+    with pytest.raises(InputError, match=rf"tasks\.made: question made-{len(rows) - 1}: the right answer is none of"):
+        configured(rows, **CHOICES).ask(0)
+
+
+def test_generated_text_goes_through_the_filters():
+    """Text that a model writes is filtered and matched as the task says, and kept as written."""
+    rows = [{"question": "2 + 2?", "answer": "4"}]
+    filters = [
+        {
+            "name": "strict",
+            "filter": [{"function": "regex", "regex_pattern": r"#### (\d+)"}, {"function": "take_first"}],
+        },
+        {"name": "loose", "filter": [{"function": "regex", "regex_pattern": r"(\d+)"}, {"function": "take_first"}]},
+    ]
+    scores = {}
+    for metric in (None, "exact_match", "exact_match,strict", "exact_match,loose"):
+        made = configured(rows, metric=metric, filter_list=filters, **WRITTEN)
+        requests = made.requests(0, "P")
+        assert requests[0].kind == "generate_until"
+        outcomes = [made.score(0, requests, [said]) for said in ("it is 4", "so #### 4", "#### 5")]
+        assert [outcome.output for outcome in outcomes] == ["it is 4", "so #### 4", "#### 5"]
+        assert all((outcome.prediction, outcome.logprobs) == (None, ()) for outcome in outcomes)
+        scores[metric] = [outcome.score for outcome in outcomes]
+    assert scores[None] == scores["exact_match"] == scores["exact_match,strict"] == [0, 1, 0]
+    assert scores["exact_match,loose"] == [1, 1, 0]
+
+
+def test_a_continuation_scores_where_it_is_greedy():
+    """A task that asks for one continuation scores 1 where the model would have written it."""
+    made = configured([{"question": "The sky is", "answer": " blue"}], output_type="loglikelihood")
+    requests = made.requests(0, "The sky is")
+    assert [request.arguments for request in requests] == [("The sky is", " blue")]
+    assert [made.score(0, requests, [(-0.1, greedy)]).score for greedy in (True, False)] == [1, 0]
+    assert made.ask(0)[0].options == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "metric", "words"),
+    [
+        ({**CHOICES, "repeats": 4}, None, "it asks each question several times"),
+        (
+            {**WRITTEN, "generation_kwargs": {"until": ["\n"], "do_sample": True}},
+            None,
+            "it draws its answers by chance",
+        ),
+        ({**WRITTEN, "generation_kwargs": {"until": ["\n"], "temperature": 0.7}}, None, "draws its answers by chance"),
+        ({**CHOICES}, "f1", "tasks.made.metric: the task has no metric f1; it has acc"),
+        ({**CHOICES}, "acc,best", "tasks.made.metric: the task has no filter best; it has none"),
+        ({**WRITTEN}, "acc", "tasks.made.metric: the task has no metric acc; it has exact_match"),
+        (
+            {**CHOICES, "metric_list": [{"metric": "brier_score"}]},
+            None,
+            "tasks.made.metric: the task has no metric acc; it has brier_score",
+        ),
+        (
+            {**CHOICES, "metric_list": [{"metric": "brier_score"}]},
+            "brier_score",
+            "the metric brier_score gives (1, array",
+        ),
+        ({**CHOICES, "process_results": lambda *_: {"acc": 0.5}}, None, "the metric acc gives 0.5 for a question"),
+        ({**CHOICES, "process_results": lambda *_: {"f1": 1}}, None, "the metric acc gives None for a question"),
+    ],
+)
+def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
+    """A task that is not measured by 0 or 1 for each question is refused with the reason, before anything is asked."""
+    rows = [{"question": "Q?", "choices": ["a", "b"], "answer": 1 if "doc_to_choice" in config else "x"}]
+    with pytest.raises(InputError) as caught:
+        configured(rows, metric=metric, **config)
+    assert words in str(caught.value)
+
+
+def test_a_task_whose_contexts_are_the_options_is_refused():
+    """Where each option makes a prompt of its own there is no one place for passages."""
+    rows = [{"question": "The _ ran.", "choices": ["The cat", "The dog"], "answer": 1}]
+    with pytest.raises(InputError, match="its contexts are the options, so that there is no one place for passages"):
+        configured(rows, doc_to_text=lambda doc: doc["answer"], doc_to_target="question", **CHOICES)
+
+
+def test_perplexity_is_refused():
+    """A task that measures the probability of whole texts has no right or wrong."""
+    with pytest.raises(InputError, match="it is of the kind loglikelihood_rolling, which has no right or wrong"):
+        configured(
+            [{"question": "", "answer": "text"}],
+            output_type="loglikelihood_rolling",
+            metric="word_perplexity",
+            metric_list=[{"metric": "word_perplexity"}],
+        )
+
+
+def test_more_shots_than_examples_are_an_error():
+    """A task that has too few examples says so with their number asked for."""
+    with pytest.raises(InputError, match=r"tasks\.made: cannot be asked with 13 shots"):
+        configured(ROWS, shots=POOL, **CHOICES).ask(13)
+
+
+def test_validation_questions_are_another_split():
+    """The questions to choose on are those of the task's validation split, or an error where it has none."""
+    other = [{**ROWS[0], "question": "To choose on?"}]
+    made = configured(ROWS, shots=POOL, validation=other, split="validation", **CHOICES)
+    assert [asked.ask for asked in made.ask(0)] == ["To choose on?"]
+    with pytest.raises(InputError, match="has no validation questions besides those it is tested on"):
+        configured(ROWS, shots=POOL, split="validation", **CHOICES)
+    with pytest.raises(InputError, match="takes its examples from its validation questions"):
+        configured(ROWS, validation=other, split="validation", fewshot_split="validation", **CHOICES)
+
+
+# What is searched for
+
+
+def test_the_query_is_the_question():
+    """Without a template the field `question` is searched for, whatever else the prompt says."""
+    made = configured(ROWS, doc_to_text="Pick one. {{question}} Say it:", **CHOICES)
+    assert made.ask(0)[1].query == "Which is 1?"
+
+
+def test_without_a_field_question_what_is_asked_is_searched_for():
+    """A task that calls its question otherwise is searched by its text, the same with any shots and chat template."""
+    rows = [{"stem": f"Stem {n}", "choices": ["a", "b"], "answer": 0} for n in range(3)]
+    made = configured(rows, shots=rows, doc_to_text="{{stem}} is", **CHOICES)
+    queries = [[asked.query for asked in made.ask(shots, chat=chat)] for shots in (0, 2) for chat in (None, angles)]
+    assert queries == [["Stem 0 is", "Stem 1 is", "Stem 2 is"]] * 4
+
+
+def test_a_query_never_holds_the_answer():
+    """What lm-eval compares with training data may hold the answer, so that it is no query."""
+    rows = [{"text": "The sky is blue", "choices": ["a"], "answer": 0}]
+    made = configured(
+        rows,
+        output_type="loglikelihood",
+        doc_to_text="{{text.split(' ')[:-1]|join(' ')}}",
+        doc_to_target="{{' '+text.split(' ')[-1]}}",
+        should_decontaminate=True,
+        doc_to_decontamination_query="{{text}}",
+    )
+    assert made.ask(0)[0].query == "The sky is"
+
+
+def test_a_template_says_what_is_searched_for():
+    """A query template sees the question's fields."""
+    assert configured(ROWS, **CHOICES).ask(0, "{{ question }} {{ choices | join(' ') }}")[2].query == (
+        "Which is 2? one two three"
+    )
+    assert exam().ask(0, "{{ question }} {{ options[0] }}")[0].query == "Where does Ada live? Tarn"
+
+
+def test_a_template_with_an_unknown_field_names_the_known():
+    """A field that questions do not have is an error with those they have."""
+    with pytest.raises(InputError, match=r"tasks\.people\.query: 'title' is undefined; known fields are options, que"):
+        exam().ask(0, "{{ title }}")
+
+
+def test_a_query_cannot_reach_out():
+    """A template of the benchmark file reaches nothing but the fields."""
+    with pytest.raises(InputError, match=r"tasks\.people\.query: "):
+        exam().ask(0, "{{ question.__class__.__mro__ }}")
+
+
+# Chat templates
+
+
+def angles(messages, add_generation_prompt):
+    said = "".join(f"<{message['role']}>{message['content']}</>" for message in messages)
+    return said + ("<assistant>" if add_generation_prompt else "")
+
+
+def test_a_chat_template_wraps_question_and_examples():
+    """Examples are turns of their own; passages go into the user's last turn, before the question."""
+    first = exam().ask(1, chat=angles)[0]
+    assert first.head == "<user>Question: Where does Eva live?\nAnswer:</><assistant>Visby</><user>"
+    assert first.ask == "Question: Where does Ada live?\nAnswer:</><assistant>"
+
+
+def test_a_chat_template_drops_the_space_before_an_answer():
+    """After the assistant's mark an option follows without a space, as lm-eval asks it."""
+    assert [request.arguments[1] for request in exam().requests(0, "P", chat=True)] == ["Tarn", "Norwick", "Ostend"]
+
+
+def test_an_instruction_is_the_systems():
+    """A task's description becomes the system's turn, in the head."""
+    made = configured(ROWS, description="Answer.\n\n", **CHOICES)
+    assert made.ask(0, chat=angles)[0].head.startswith("<system>Answer.")
+
+
+def test_a_template_that_changes_the_text_is_refused():
+    """Where a chat template rewrites what it is given, no place for passages can be found, and that is said."""
+
+    def shouting(messages, add_generation_prompt):
+        return angles(messages, add_generation_prompt).upper().replace(MARK.upper(), "")
+
+    with pytest.raises(InputError, match="question q1: the place before the question cannot be found in the prompt"):
+        exam().ask(0, chat=shouting)
+
+
+# Batches
+
+REQUESTS = st.lists(
+    st.one_of(
+        st.builds(
+            lambda context, continuation: Request("loglikelihood", (context, continuation)),
+            st.text("ab\ud800", max_size=4),
+            st.text("xy", min_size=1, max_size=3),
+        ),
+        st.builds(
+            lambda context, until: Request("generate_until", (context, {"until": until})),
+            st.text("ab", max_size=4),
+            st.lists(st.sampled_from(["\n", "."]), max_size=2),
+        ),
+        st.builds(lambda text: Request("loglikelihood_rolling", (text,)), st.text("ab", max_size=4)),
+    ),
+    max_size=300,
+)
+
+
+def named(requests):
+    return [repr(request) for request in requests]
+
+
+@given(REQUESTS)
+def test_each_request_is_asked_once(requests):
+    """The batches hold every request exactly once, however often it stands in the list."""
+    asked = named(chain.from_iterable(batches(requests)))
+    assert sorted(asked) == sorted(set(named(requests)))
+
+
+@given(REQUESTS, st.randoms(use_true_random=False))
+def test_batches_follow_from_the_set_of_requests(requests, random):
+    """The same requests make the same batches in any order and number: a resumed run computes what the first would."""
+    other = [*requests, *requests[:3]]
+    random.shuffle(other)
+    assert list(map(named, batches(other))) == list(map(named, batches(requests)))
+
+
+@given(REQUESTS)
+def test_a_batch_is_of_one_kind_and_whole_contexts(requests):
+    """Requests that share a context stand together in one batch, which is of one kind and, but for these, not large."""
+    made = batches(requests)
+    place = {}
+    for number, batch in enumerate(made):
+        assert len({request.kind for request in batch}) == 1
+        contexts = [(request.kind, request.arguments[0]) for request in batch]
+        assert len(batch) <= 64 or len(set(contexts)) == 1
+        for context in contexts:
+            assert place.setdefault(context, number) == number
+    assert all(batch for batch in made)
+
+
+@given(REQUESTS)
+def test_long_contexts_come_first(requests):
+    """Within a kind contexts get shorter, so that what does not fit into memory shows at once."""
+    lengths = {}
+    for request in chain.from_iterable(batches(requests)):
+        lengths.setdefault(request.kind, []).append(len(request.arguments[0]))
+    assert all(some == sorted(some, reverse=True) for some in lengths.values())
+
+
+def test_many_options_of_one_context_stay_together():
+    """A context with more options than a batch holds is a batch of its own."""
+    requests = [Request("loglikelihood", ("c", str(number))) for number in range(100)]
+    assert [len(batch) for batch in batches([*requests, Request("loglikelihood", ("dd", "x"))])] == [1, 100]
+
+
+# Asking
+
+
+def lm(**replies):
+    """An LM that gives the same replies to whatever it is asked."""
+    from lm_eval.api.model import LM
+
+    def reply(kind):
+        def give(self, requests):
+            if kind not in replies:
+                raise NotImplementedError
+            return replies[kind](requests)
+
+        return give
+
+    kinds = ("loglikelihood", "loglikelihood_rolling", "generate_until")
+    return type("Parrot", (LM,), {kind: reply(kind) for kind in kinds})()
+
+
+def test_answers_are_plain_values():
+    """Log-probabilities come as a number and a yes or no, whatever types a backend uses."""
+    import numpy as np
+
+    parrot = lm(loglikelihood=lambda requests: [(np.float32(-1.5), np.bool_(True)) for _ in requests])
+    values = answer(parrot, [Request("loglikelihood", ("a", "b"))])
+    assert values == [[-1.5, True]]
+    assert (type(values[0][0]), type(values[0][1])) == (float, bool)
+
+
+def test_a_backend_is_asked_with_lm_evals_instances():
+    """What a backend sees are lm-eval's own requests, in the order of the batch."""
+    seen = []
+    batch = [Request("generate_until", (text, {"until": ["\n"]})) for text in "abc"]
+    parrot = lm(generate_until=lambda requests: [seen.append(r.args) or r.args[0].upper() for r in requests])
+    assert answer(parrot, batch) == ["A", "B", "C"]
+    assert seen == [request.arguments for request in batch]
+
+
+def test_a_backend_without_logprobs_is_told_apart():
+    """A backend that gives no log-probabilities is named with what it can be asked instead."""
+    with pytest.raises(InputError, match="the backend Parrot gives no log-probabilities; ask it tasks that generate"):
+        answer(lm(), [Request("loglikelihood", ("a", "b"))])
+    with pytest.raises(InputError, match="the backend Parrot cannot do this"):
+        answer(lm(), [Request("generate_until", ("a", {}))])
+
+
+def test_lost_answers_are_an_error():
+    """A backend that answers fewer requests than it was asked has failed."""
+    with pytest.raises(StepError, match="the backend Parrot gave 1 answers to 2 requests"):
+        answer(lm(generate_until=lambda requests: ["a"]), [Request("generate_until", (text, {})) for text in "ab"])
+
+
+def test_an_environment_names_what_decides_the_last_digit():
+    """Versions of lm-eval and of the model's plugin and the device are recorded; what is not installed is left out."""
+    found = environment(lm(), "kib")
+    assert found.device == "unknown"
+    assert {"kib", "lm-eval"} <= set(found.packages)
+    assert "no-such-distribution" not in environment(lm(), "no-such-distribution").packages
