@@ -207,6 +207,10 @@ class GoldRetriever(Plugin, Protocol):
 class Reranker(Plugin, Protocol):
     """Reorders or fuses the frozen hits of other retrievers, those named by the option `of`."""
 
+    def sources(self) -> Mapping[str, int]:
+        """The retrievers it stands on, by their names in the spec, and how many hits of each it reads."""
+        ...
+
     def rerank(
         self, query: Query, hits: Mapping[str, Sequence[Hit]], passages: Mapping[str, Passage], k: int
     ) -> list[Hit]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kib.errors import SpecError
 from kib.identity import digest
-from kib.interfaces import GROUPS, GoldRetriever, HarnessTask
+from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker
 from kib.lock import Lock, Locked
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
@@ -69,7 +69,7 @@ class AskedStep:
 
 @dataclass(frozen=True, slots=True)
 class HitsStep:
-    """The first `depth` hits of a task's questions; `index` is None where the retriever is shown the gold instead."""
+    """The first `depth` hits of a task's questions: from an index, from others' hits, or (neither) from the gold."""
 
     identity: str
     retriever: str
@@ -77,6 +77,13 @@ class HitsStep:
     index: IndexStep | None
     asked: AskedStep
     depth: int
+    of: tuple["HitsStep", ...] = ()
+
+    def with_sources(self) -> Iterator["HitsStep"]:
+        """This step after all that it stands on."""
+        for source in self.of:
+            yield from source.with_sources()
+        yield self
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +151,9 @@ class Plan:
 
     @property
     def hits(self) -> tuple[HitsStep, ...]:
-        """Each hits file once."""
-        return tuple(dict.fromkeys(cell.hits for cell in self.cells if cell.hits))
+        """Each hits file once, those that others are made of before them."""
+        asked_for = dict.fromkeys(cell.hits for cell in self.cells if cell.hits)
+        return tuple(dict.fromkeys(step for hits in asked_for for step in hits.with_sources()))
 
     def on(self, weights: WeightsStep) -> tuple[CellPlan, ...]:
         """The cells measured on a set of weights."""
@@ -363,8 +371,7 @@ class _Planner:
     ) -> CellPlan:
         retrieval = None
         if hits:
-            retriever = self.lock.get("retrievers", hits.retriever)
-            retrieval = {"retriever": retriever.identity, "passages": hits.passages.identity, "k": k}
+            retrieval = {"retriever": self._retriever(hits.retriever), "passages": hits.passages.identity, "k": k}
         prompt = _prompt_parts(self.spec)
         identity = _identity("cell", weights.identity, asked.identity, retrieval, prompt if hits else None)
         trained_on = weights.text.passages.corpus if weights.text else None
@@ -405,16 +412,26 @@ class _Planner:
         identity = _identity("passages", self.lock.get("corpora", corpus).identity, size, language, tokenizer)
         return PassagesStep(identity, corpus)
 
+    def _retriever(self, name: str) -> dict[str, Any]:
+        """What decides a retriever's hits, those that it stands on included."""
+        locked = self.lock.get("retrievers", name)
+        if not isinstance(locked.plugin, Reranker):
+            return locked.identity
+        sources = {source: [self._retriever(source), depth] for source, depth in locked.plugin.sources().items()}
+        return {**locked.identity, "of": sources}
+
     def _hits(self, retriever: str, table: TaskTable, depth: int, asked: AskedStep) -> HitsStep:
         locked = self.lock.get("retrievers", retriever)
         passages = self._passages(str(table.corpus))
-        index = None
-        if not isinstance(locked.plugin, GoldRetriever):
+        index, of = None, ()
+        if isinstance(locked.plugin, Reranker):
+            of = tuple(self._hits(name, table, read, asked) for name, read in locked.plugin.sources().items())
+        elif not isinstance(locked.plugin, GoldRetriever):
             index = IndexStep(_identity("index", locked.identity, passages.identity), retriever, passages)
         first = self._asked(table.name, table.shots[0], asked.chat_of, asked.split)  # all shots ask the same queries
         questions = self._questions(table.name, asked.split)
-        identity = _identity("hits", locked.identity, passages.identity, questions, depth, table.role)
-        return HitsStep(identity, retriever, passages, index, first, depth)
+        identity = _identity("hits", self._retriever(retriever), passages.identity, questions, depth, table.role)
+        return HitsStep(identity, retriever, passages, index, first, depth, of)
 
 
 def _prompt_parts(spec: Spec) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class Materials:
                 self.asked(step.asked),
                 gold,
                 self.passages(step.passages),
+                {source.retriever: self.hits(source) for source in step.of},
                 self.plan.lock,
                 self.work,
                 self.progress,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.interfaces import GoldRetriever
+from kib.interfaces import GoldRetriever, Reranker
 from kib.lock import Lock
 from kib.plan import HitsStep, IndexStep
 from kib.progress import Progress
@@ -28,16 +28,22 @@ def make(
     asked: Sequence[Asked],
     gold: Mapping[str, Sequence[str]],
     passages: Passages,
+    sources: Mapping[str, Found],
     lock: Lock,
     work: Work,
     progress: Progress,
 ) -> dict[str, list[Hit]]:
-    """The hits of every question, made once; `gold` gives the ids of a question's gold passages."""
+    """The hits of every question, made once.
+
+    `gold` gives the ids of a question's gold passages, `sources` the hits of the retrievers that this one stands on.
+    """
     retriever = lock.get("retrievers", step.retriever).plugin
 
     def build(folder: Path) -> dict[str, Any]:
         if isinstance(retriever, GoldRetriever):
             found = [retriever.choose(a.question, gold.get(a.question, ()), passages.ids, step.depth) for a in asked]
+        elif isinstance(retriever, Reranker):
+            found = _rerank(step, asked, passages, sources, lock, progress)
         else:
             found = _search(step, asked, passages, lock, work, progress)
         _check(step, asked, found, passages)
@@ -50,6 +56,26 @@ def make(
     folder = work.make("hits", step.identity, build)
     values = read_lines(folder / FILE)
     return {value["question"]: [Hit(passage, score) for passage, score in value["hits"]] for value in values}
+
+
+def _rerank(
+    step: HitsStep,
+    asked: Sequence[Asked],
+    passages: Passages,
+    sources: Mapping[str, Found],
+    lock: Lock,
+    progress: Progress,
+) -> list[list[Hit]]:
+    reranker = lock.get("retrievers", step.retriever).plugin
+    found: list[list[Hit]] = []
+    with progress.step(f"reranking with {step.retriever} for task {step.asked.task}", len(asked)) as advance:
+        for question in asked:
+            hits = {name: hits[question.question] for name, hits in sources.items()}
+            ids = list(dict.fromkeys(hit.passage for some in hits.values() for hit in some))
+            texts = dict(zip(ids, passages.get(ids), strict=True))
+            found.append(reranker.rerank(Query(question.question, question.query), hits, texts, step.depth))
+            advance(1)
+    return found
 
 
 def _search(
