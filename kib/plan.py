@@ -80,7 +80,7 @@ class HitsStep:
     of: tuple["HitsStep", ...] = ()
 
     def with_sources(self) -> Iterator["HitsStep"]:
-        """This step after all that it stands on."""
+        """The step itself after all that it stands on."""
         for source in self.of:
             yield from source.with_sources()
         yield self
