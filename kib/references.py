@@ -106,8 +106,8 @@ def _check_vary(table: TrainerTable) -> Iterator[tuple[Key, str]]:
             yield from _check_counts(table, values)
         elif key in own_keys("trainers") or key.startswith("text."):
             yield (*place, "vary", key), 'cannot be varied; expected an option of the plugin or "text.count"'
-    if table.choose is not None and not table.vary and table.validation is None:
-        yield (*place, "choose"), "nothing to choose from; expected `vary` or `validation` as well"
+    if table.choose is not None and not table.vary:
+        yield (*place, "choose"), "nothing to choose from; expected `vary` as well"
 
 
 def _check_counts(table: TrainerTable, values: Collection[object]) -> Iterator[tuple[Key, str]]:

@@ -37,9 +37,8 @@ def schema(core_only: bool) -> Schema:
         }
         if kind in ("models", "tasks", "methods"):
             properties[kind]["minProperties"] = 1
-    return {
+    whole = {
         "$schema": DIALECT,
-        "title": "kib benchmark",
         "description": "A benchmark of knowledge injection: models x methods x tasks",
         "type": "object",
         "properties": properties,
@@ -47,6 +46,30 @@ def schema(core_only: bool) -> Schema:
         "additionalProperties": False,
         "$defs": dict(sorted(definitions.items())),
     }
+    return _tidy(whole)
+
+
+def _tidy(node: Schema) -> Schema:
+    """A schema without what TOML does not have (null) and nobody reads (titles made of the keys' names)."""
+    node = {key: value for key, value in node.items() if key != "title" and not _says_nothing(key, value)}
+    members = [member for member in node.get("anyOf", ()) if member != {"type": "null"}]
+    if len(members) == 1:
+        node = {**members[0], **{key: value for key, value in node.items() if key != "anyOf"}}
+        return _tidy(node)
+    if members:
+        node["anyOf"] = members
+    for key, value in node.items():
+        if key in ("properties", "$defs"):
+            node[key] = {name: _tidy(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
+        elif key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            node[key] = [_tidy(inner) for inner in value]
+        elif key in ("items", "additionalProperties", "propertyNames", "if", "then") and isinstance(value, dict):
+            node[key] = _tidy(value)
+    return node
+
+
+def _says_nothing(key: str, value: Any) -> bool:
+    return key == "default" and (value is None or isinstance(value, dict))
 
 
 def _take(found: Schema, definitions: Schema, prefix: str) -> Schema:

@@ -146,11 +146,11 @@ class Replay(_Strict):
     """Text mixed in against forgetting."""
 
     corpus: str = Field(description="the corpus that the text comes from")
-    share: Share = Field(description="its part of all that is trained on, above 0 and below 1")
+    share: Share = Field(description="its part of all that is trained on")
 
 
 class Validation(_Strict):
-    """What the loss is watched on while training."""
+    """Text that the loss is watched on while training."""
 
     corpus: str = Field(description="the corpus that is held out")
 
@@ -197,8 +197,10 @@ class TrainerTable(PluginTable):
     )
     replay: Replay | None = Field(None, description="text mixed in against forgetting")
     tokens: AsName | None = Field(None, description="`as:NAME`: train on as many tokens as that trainer does")
-    validation: Validation | None = Field(None, description="what the loss is watched on")
-    choose: Literal["validation"] | None = Field(None, description="pick one of the varied arms on validation")
+    validation: Validation | None = Field(None, description="text that the loss is watched on and not trained on")
+    choose: Literal["validation"] | None = Field(
+        None, description="also pick one arm of `vary` on the tasks' validation questions"
+    )
 
 
 class TaskTable(PluginTable):
@@ -210,7 +212,9 @@ class TaskTable(PluginTable):
     )
     shots: Naturals = Field((0,), description="how many examples stand before the question; one cell each")
     query: str | None = Field(
-        None, min_length=1, description="template of what is searched for; left out: the question"
+        None,
+        min_length=1,
+        description="jinja template of what is searched for, from the fields of a question; left out: the question",
     )
     scoring: Literal["letter", "text", "text-norm"] | None = Field(
         None, description="what is scored: an option's letter, its text, or its text per byte; not on lm-eval tasks"
@@ -224,7 +228,9 @@ class MethodTable(Table):
     train: str | None = Field(None, description="the trainer")
     retrieve: str | None = Field(None, description="the retriever")
     top_k: Positives = Field((), description="how many passages are shown; each is reported")
-    choose: Literal["validation"] | None = Field(None, description="also pick one `top_k` on validation questions")
+    choose: Literal["validation"] | None = Field(
+        None, description="also pick one `top_k` on the tasks' validation questions"
+    )
     tasks: Names | None = Field(None, description="only these tasks; left out: all")
     models: Names | None = Field(None, description="only these models; left out: all")
 

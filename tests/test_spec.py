@@ -1,5 +1,6 @@
 """A benchmark file as it is read, and every mistake in it as it is told."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -195,6 +196,32 @@ def test_a_bad_spec_is_answered(file, monkeypatch):
     said = str(caught.value)
     assert said.startswith(f"{file.name}:{expected}")
     assert "\n" not in said
+
+
+def run_check(file, site):
+    """`kib check` on a bad spec, as a user runs it."""
+    command = [sys.executable, "-c", "from kib.cli import main; main()", "check", file.name]
+    environment = {**os.environ, "PYTHONPATH": site}
+    return subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, check=False)
+
+
+def says_what_is_wrong(file, ran):
+    expected = file.read_text().split("\n", 1)[0].removeprefix("# ")
+    return ran.returncode == 2 and f"{file.name}:{expected}" in ran.stderr and "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["option-range", "path-not-there", "syntax-open-text"])
+def test_the_command_line_answers_a_bad_spec(site, name):
+    """On the command line a bad spec ends with exit code 2 and its message, without a traceback."""
+    file = HERE / "bad_specs" / f"{name}.toml"
+    ran = run_check(file, site)
+    assert says_what_is_wrong(file, ran), ran.stderr
+
+
+@pytest.mark.slow
+def test_the_command_line_answers_every_bad_spec(site):
+    """On the command line every bad spec ends with exit code 2 and its message, without a traceback."""
+    assert [file.name for file in BAD if not says_what_is_wrong(file, run_check(file, site))] == []
 
 
 def test_there_are_enough_bad_specs():
@@ -393,13 +420,17 @@ def folder(tmp_path_factory):
 
 
 def opens_or_complains(file):
+    """Open a file; each mistake in it stands on one of its lines and is said in words, not pydantic's."""
+    length = file.read_bytes().count(b"\n") + 1
     try:
         spec, lock = open_spec(file)
+    except SpecError as error:
+        assert error.mistakes
+        assert all(1 <= mistake.line <= length and mistake.message for mistake in error.mistakes if mistake.key)
+        assert "Input should" not in str(error)
+        assert "pydantic" not in str(error)
     except KibError as error:
-        said = str(error)
-        assert said
-        assert "Input should" not in said
-        assert "pydantic" not in said
+        assert "published" in str(error)
     else:
         assert [lock.get("models", name) for name in spec.models]
 

@@ -1,0 +1,185 @@
+"""The JSON Schema and the documentation of benchmark files say what kib does."""
+
+import json
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import tomli
+from jsonschema import Draft202012Validator
+
+from kib import tables
+from kib.errors import SpecError
+from kib.lock import open_spec
+from kib.registry import installed, load
+from kib.schema import schema
+from kib.spec import load_spec
+from kib.tables import TABLES, Head, own_keys
+from kib.wording import describe, show
+
+ROOT = Path(__file__).parent.parent
+BAD = ROOT / "tests" / "bad_specs"
+WRITE = os.environ.get("KIB_WRITE_DOCS")  # KIB_WRITE_DOCS=1 pytest tests/test_schema.py writes what it else compares
+install = runpy.run_path(str(ROOT / "tests" / "bad_plugins" / "install.py"))["install"]
+
+
+@pytest.fixture(scope="module")
+def schemas(tmp_path_factory):
+    """The schema of the core alone, by True, and by False that of all that is installed, the good plugins among it."""
+    folder = str(install(tmp_path_factory.mktemp("plugins") / "site", "good"))
+    sys.path.insert(0, folder)
+    yield {core_only: schema(core_only) for core_only in (True, False)}
+    sys.path.remove(folder)
+    for name in [name for name in sys.modules if name.startswith("kib_test_")]:
+        del sys.modules[name]
+
+
+def errors(made, text):
+    return [error.message for error in Draft202012Validator(made).iter_errors(tomli.loads(text))]
+
+
+BENCHMARKS = sorted([*(ROOT / "benchmarks").glob("*.toml"), *(ROOT / "bench").glob("*.toml")])
+EXAMPLE = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+GOOD = (BAD / "path-not-there.toml").read_text()  # as JSON Schema sees it: it looks at no file
+
+
+@pytest.mark.parametrize("core_only", [True, False])
+def test_the_schema_is_one(schemas, core_only):
+    """The schema is a JSON Schema of draft 2020-12, and every reference in it leads somewhere."""
+    made = schemas[core_only]
+    Draft202012Validator.check_schema(made)
+    references = set(re.findall(r'"\$ref": "#/\$defs/([^"]*)"', json.dumps(made)))
+    assert references <= set(made["$defs"])
+
+
+@pytest.mark.parametrize("text", [*(path.read_text() for path in BENCHMARKS), EXAMPLE, GOOD])
+@pytest.mark.parametrize("core_only", [True, False])
+def test_good_files_are_valid(schemas, core_only, text):
+    """Every benchmark that comes with kib, and every example, is valid by the schema."""
+    distributions = {plugin.name for plugin in installed()}
+    named = {table["plugin"] for kind in tomli.loads(text).values() if isinstance(kind, dict) for table in kind.values()
+             if isinstance(table, dict) and "plugin" in table}  # fmt: skip
+    if not core_only and not named <= distributions:
+        pytest.skip(f"not installed: {', '.join(sorted(named - distributions))}")
+    assert errors(schemas[core_only], text) == []
+
+
+SEEN = [
+    "chat-template-text",
+    "chunk-unknown-key",
+    "date",
+    "key-unknown",
+    "kind-unknown",
+    "limit-zero",
+    "method-key",
+    "name-climbs",
+    "no-methods",
+    "no-models",
+    "option-choice",
+    "option-missing",
+    "option-nested",
+    "option-number",
+    "option-range",
+    "option-union",
+    "option-unknown",
+    "plugin-missing",
+    "plugin-other-kind",
+    "plugin-unknown",
+    "prices-negative",
+    "replay-share",
+    "role-unknown",
+    "schema-later",
+    "seeds-number",
+    "table-name-capital",
+    "table-name-climbs",
+    "table-name-dots",
+    "tables-are-text",
+    "text-without-writer",
+    "tokens-form",
+    "top-k-empty",
+    "top-k-number",
+    "top-k-twice",
+    "vary-no-list",
+]
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_bad_files_are_not_valid(schemas, name):
+    """What an editor can see of a mistake it sees: the schema refuses the file."""
+    data = tomli.loads((BAD / f"{name}.toml").read_text())
+    assert not Draft202012Validator(schemas[False]).is_valid(data)
+
+
+@pytest.mark.parametrize("name", ["plugin-unknown", "option-unknown"])
+def test_the_core_schema_lets_other_plugins_pass(schemas, name):
+    """The schema of the core alone refuses neither plugins that it does not know nor their options."""
+    assert errors(schemas[True], (BAD / f"{name}.toml").read_text()) == []
+
+
+@pytest.mark.parametrize("name", ["path-variable", "remote-code", "remote-code-nested"])
+def test_what_kib_opens_is_valid(schemas, name, monkeypatch):
+    """A file that kib opens once its flag or variable is there is not refused by the schema."""
+    monkeypatch.chdir(BAD)
+    monkeypatch.setenv("KIB_TEST_NOT_SET", str(BAD / "data"))
+    assert open_spec(Path(f"{name}.toml"), trust_remote_code=True)
+    assert errors(schemas[False], (BAD / f"{name}.toml").read_text()) == []
+
+
+def test_documented_mistakes_are_real(tmp_path, monkeypatch):
+    """The messages that docs/spec.md shows are those that its example gives with three slips in it."""
+    monkeypatch.chdir(tmp_path)
+    text = EXAMPLE.replace("sentences = 5", "sentence = 5").replace('retrieve = "bm25"', 'retrieve = "bm52"')
+    Path("manuals.toml").write_text(text.replace("[1, 3, 5]", "3"))
+    with pytest.raises(SpecError) as caught:
+        load_spec(Path("manuals.toml"))
+    assert f"```text\n{caught.value}\n```" in (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+
+
+def test_the_shipped_schema_is_current():
+    """docs/schema.json is what `kib schema --core` prints."""
+    made = json.dumps(schema(core_only=True), indent=2, ensure_ascii=False) + "\n"
+    file = ROOT / "docs" / "schema.json"
+    if WRITE:
+        file.write_text(made, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == made, "run: kib schema --core > docs/schema.json"
+
+
+def key_table(name):
+    """The table of keys that stands in docs/spec.md under a marker."""
+    model = Head if name == "head" else TABLES.get(name) or getattr(tables, name)
+    made = model.model_json_schema()
+    lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
+    for key, node in made["properties"].items():
+        default = node.get("default")
+        said = (
+            "needed" if key in made.get("required", ()) else f"`{show(default)}`" if default not in (None, []) else ""
+        )
+        said = "" if isinstance(default, dict) else said
+        value = re.sub(r" in quotes| that is not empty| with .*", "", describe(node, made))
+        lines.append(f"| `{key}` | {value} | {said} | {node['description']} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_every_key_is_documented():
+    """The tables of keys in docs/spec.md are those of the code."""
+    file = ROOT / "docs" / "spec.md"
+    text = file.read_text(encoding="utf-8")
+    marker = r"(<!-- keys: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
+    made = re.sub(marker, lambda match: f"{match[1]}\n{key_table(match[2])}", text)
+    if WRITE:
+        file.write_text(made, encoding="utf-8")
+        text = made
+    assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_schema.py"
+    shown = {match[2] for match in re.finditer(marker, text)}
+    assert shown == {"head", *TABLES, "Chunk", "TextKey", "Replay", "Validation", "PromptTable", "PriceTable"}
+
+
+@pytest.mark.parametrize("kind", sorted(TABLES))
+def test_no_plugin_of_the_core_takes_an_own_key(kind):
+    """The schema's two halves, kib's own keys and a plugin's options, share no key."""
+    for plugin in installed():
+        if plugin.kind == kind and plugin.distribution == "kib":
+            assert not set(load(kind, plugin.name).Options.model_fields) & set(own_keys(kind))
