@@ -93,8 +93,8 @@ class Exam:
         self.notes = notes
         self.docs: list[Any] = list(task.eval_docs if notes or split == "test" else _validation_docs(name, task))
         self.rows = sample_rows(len(self.docs), limit)
-        self.filter, self.metric = _metric(name, task, metric)
         _refuse(name, task)
+        self.filter, self.metric = _metric(name, task, metric)
         self._ask_marked()
         if not self.docs:
             raise InputError(f"tasks.{name}: the task has no question")
@@ -226,7 +226,7 @@ class Exam:
         score = result.get(self.metric)
         if isinstance(score, tuple | list) or score is None or score not in ZERO_ONE:
             raise InputError(
-                f"tasks.{self.name}: the metric {self.metric} gives {score!r} for a question; kib compares 0/1 scores "
+                f"tasks.{self.name}: the metric {self.metric} gives {score} for a question; kib compares 0/1 scores "
                 f"(of {', '.join(result)})"
             )
         if self.task.OUTPUT_TYPE == "generate_until":

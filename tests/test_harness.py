@@ -359,7 +359,6 @@ def test_perplexity_is_refused():
         configured(
             [{"question": "", "answer": "text"}],
             output_type="loglikelihood_rolling",
-            metric="word_perplexity",
             metric_list=[{"metric": "word_perplexity"}],
         )
 

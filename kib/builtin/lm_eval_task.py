@@ -106,6 +106,8 @@ class LmEvalTask:
         try:
             # As a member of a group the registered task is inherited; alone it would be a task of its own.
             loaded = manager.load([{"group": "kib", "task": [spec]}])
+        except InputError:
+            raise
         except KeyError as error:
             raise InputError(f"lm-eval task {name}: its data have no split or field {error}") from error
         except Exception as error:
@@ -132,18 +134,15 @@ def _first_line(error: Exception) -> str:
 
 
 def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
-    """The rows of a local file; InputError names file and row."""
-    readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
-        ".csv": _csv,
-        ".json": _json,
-        ".jsonl": _jsonl,
-        ".parquet": _parquet,
-    }
-    if data.layout == "mmlu":
-        return _mmlu(path)
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: expected one of {', '.join(readers)}")
-    rows = readers[path.suffix.lower()](path)
+    """The rows of a local file, its fields renamed; InputError names file and row."""
+    try:
+        rows = _read(path, data.layout)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: not CSV: {error}") from error
+    if not rows:
+        raise InputError(f"{path}: holds no row")
     for number, row in enumerate(rows, 1):
         for field in data.fields.values():
             if field not in row:
@@ -152,27 +151,46 @@ def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
     return [{renamed.get(key, key): value for key, value in row.items()} for row in rows]
 
 
+def _read(path: Path, layout: str) -> list[dict[str, Any]]:
+    readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+        ".csv": _csv,
+        ".json": _json,
+        ".jsonl": _jsonl,
+        ".parquet": _parquet,
+    }
+    if layout == "mmlu":
+        return _mmlu(path)
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: expected one of {', '.join(readers)}")
+    return readers[path.suffix.lower()](path)
+
+
 def _mmlu(path: Path) -> list[dict[str, Any]]:
     """Official MMLU: no header; question, A, B, C, D, letter."""
+    letters = list(LETTERS[:4])
     rows = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.reader(file, strict=True), 1):
-            if len(row) != MMLU_COLUMNS or row[-1] not in LETTERS[:4] or not row[-1]:
+            if len(row) != MMLU_COLUMNS or row[-1] not in letters:
                 raise InputError(
                     f"{path}: row {number}: expected question, four options and a letter A to D, got {row!r}"
                 )
-            rows.append({"question": row[0], "choices": row[1:5], "answer": LETTERS.index(row[5])})
+            rows.append({"question": row[0], "choices": row[1:5], "answer": letters.index(row[5])})
     return rows
 
 
 def _csv(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file, strict=True))
+        rows = list(csv.DictReader(file, strict=True))
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: row {number}: the row has not as many fields as the header")
+    return rows
 
 
 def _json(path: Path) -> list[dict[str, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -182,11 +200,17 @@ def _json(path: Path) -> list[dict[str, Any]]:
 
 def _jsonl(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: not JSON: {error.msg}") from error
+    with path.open(encoding="utf-8-sig", newline="\n") as file:  # signs that Python takes for line ends may be text
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number}: not JSON: {error.msg}") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{path}:{number}: expected a JSON object")
+            rows.append(row)
     return rows
 
 

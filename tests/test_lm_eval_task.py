@@ -1,0 +1,310 @@
+"""lm-eval's tasks by their names, their data from local files."""
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.builtin.lm_eval_task import LmEvalTask, _rows
+from kib.errors import InputError
+from kib.harness import Exam
+from kib.interfaces import HarnessTask
+from kib.testing import check_fingerprint, check_options, make_plugin
+
+
+def task(name, metric=None, **data):
+    options = {"task": name, "metric": metric, "data": {key: str(value) for key, value in data.items()} or None}
+    return make_plugin(LmEvalTask, {key: value for key, value in options.items() if value is not None})
+
+
+def rows(path, **data):
+    return _rows(path, task("any", test=path).options.data.model_copy(update=data))
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8", newline="")
+    return path
+
+
+MMLU = [
+    ["Which bone?", "femur", "tibia", "ulna", "rib", "A"],
+    ['Which\nline, or "quote"?', "a,b", 'say "c"', "d\ne", "ü 桥", "D"],
+]
+
+
+def mmlu_csv(path, some=MMLU):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(some)
+    return path
+
+
+# Files
+
+
+def test_mmlus_csv_is_read_as_published(tmp_path):
+    """Without a header: question, four options, letter; quotes and line breaks in fields are text."""
+    found = rows(mmlu_csv(tmp_path / "t.csv"), layout="mmlu")
+    assert found == [{"question": row[0], "choices": row[1:5], "answer": "ABCD".index(row[5])} for row in MMLU]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["Q", "a", "b", "c", "d"],
+        ["Q", "a", "b", "c", "d", "A", "A"],
+        ["Q", "a", "b", "c", "d", ""],
+        ["Q", "a", "b", "c", "d", "E"],
+        ["Q", "a", "b", "c", "d", "a"],
+        ["Q", "a", "b", "c", "d", "AB"],
+        ["Q", "a", "b", "c", "d", "BCD"],
+        ["Q", "a", "b", "c", "d", "0"],
+        ["question", "A", "B", "C", "D", "answer"],
+    ],
+)
+def test_a_row_that_is_not_mmlus_is_named(tmp_path, row):
+    """A row of another width or without a single letter A to D is an error with its number, a header too."""
+    with pytest.raises(InputError) as caught:
+        rows(mmlu_csv(tmp_path / "t.csv", [MMLU[0], row]), layout="mmlu")
+    words = "row 2: expected question, four options and a letter A to D, got "
+    assert str(caught.value).startswith(f"{tmp_path / 't.csv'}: {words}")
+
+
+TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\u2028\u2029\x85\x0b\x0c\n\r",桥🚧'), max_size=20)
+TABLE = st.lists(st.fixed_dictionaries({"question": TEXT, "answer": TEXT}), min_size=1, max_size=4)
+
+
+def as_csv(table):
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, ["question", "answer"])
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue()
+
+
+FORMS = {
+    ".csv": as_csv,
+    ".json": lambda table: json.dumps(table, ensure_ascii=False, indent=1),
+    ".jsonl": lambda table: "\n".join(json.dumps(row, ensure_ascii=False) for row in table) + "\n\n",
+}
+
+
+@given(TABLE, st.sampled_from(sorted(FORMS)))
+def test_rows_come_back(tmp_path, table, ending):
+    """Rows written as CSV, JSON or JSON lines are read as they were, whatever signs they hold."""
+    assert rows(write(tmp_path / f"t{ending}", FORMS[ending](table))) == table
+
+
+def test_parquet_is_read(tmp_path):
+    """Rows of a Parquet file, lists included."""
+    from datasets import Dataset
+
+    table = [{"question": "Q?", "choices": ["a", "ü"], "answer": 1}]
+    Dataset.from_list(table).to_parquet(str(tmp_path / "t.parquet"))
+    assert rows(tmp_path / "t.parquet") == table
+
+
+def test_fields_are_renamed(tmp_path):
+    """A file may call its fields otherwise; the others keep their names."""
+    path = write(tmp_path / "t.json", [{"stem": "Q?", "key": 1, "more": 2}])
+    assert rows(path, fields={"question": "stem", "answer": "key"}) == [{"question": "Q?", "answer": 1, "more": 2}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "data", "words"),
+    [
+        ("t.json", "[1]", {}, "expected a JSON list of objects"),
+        ("t.json", "{}", {}, "expected a JSON list of objects"),
+        ("t.json", "[{]", {}, ":1: not JSON: "),
+        ("t.jsonl", '{"a": 1}\n{"a"\n', {}, ":2: not JSON: "),
+        ("t.jsonl", '{"a": 1}\n[]\n', {}, ":2: expected a JSON object"),
+        ("t.jsonl", "", {}, ": holds no row"),
+        ("t.json", "[]", {}, ": holds no row"),
+        ("t.csv", "a,b\n", {}, ": holds no row"),
+        ("t.csv", "a,b\n1,2,3\n", {}, ": row 1: the row has not as many fields as the header"),
+        ("t.csv", "a,b\n1,2\n1\n", {}, ": row 2: the row has not as many fields as the header"),
+        ("t.csv", 'a,b\n"1,2\n', {}, ": not CSV: "),
+        ("t.csv", '"a\n', {"layout": "mmlu"}, ": not CSV: "),
+        ("t.csv", "", {"layout": "mmlu"}, ": holds no row"),
+        ("t.txt", "a", {}, ": expected one of .csv, .json, .jsonl, .parquet"),
+        ("t.json", '[{"a": 1}, {"b": 2}]', {"fields": {"question": "a"}}, ": row 2: no field a; it has b"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, data, words):
+    """What is wrong with a file is said with its path, and its line or row where there is one."""
+    path = write(tmp_path / name, content)
+    with pytest.raises(InputError) as caught:
+        rows(path, **data)
+    assert str(caught.value).startswith(str(path))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.jsonl", "mmlu.csv"])
+def test_bytes_that_are_no_text_are_named(tmp_path, name):
+    """A file that is not UTF-8 is an error with its path."""
+    (tmp_path / name).write_bytes(b'"\xff"')
+    with pytest.raises(InputError, match=f"{name}: not UTF-8 at byte 1"):
+        rows(tmp_path / name, **({"layout": "mmlu"} if name == "mmlu.csv" else {}))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    """A fingerprint of files that are not there is an error with the path."""
+    with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
+        task("mmlu_anatomy", test=tmp_path / "nowhere.csv").fingerprint()
+
+
+def test_the_fingerprint_is_that_of_the_files(tmp_path):
+    """The digest changes with the content of the files and which split they are, and with nothing else."""
+    path = mmlu_csv(tmp_path / "t.csv")
+    check_fingerprint(lambda: task("mmlu_anatomy", test=path), change=lambda: mmlu_csv(path, MMLU[:1]), same=path.touch)
+    assert task("mmlu_anatomy", test=path).fingerprint() != task("mmlu_anatomy", dev=path).fingerprint()
+
+
+def test_options():
+    """Splits are paths by any name; layouts are two."""
+    check_options(
+        LmEvalTask,
+        accepts=[{"task": "mmlu_anatomy"}, {"task": "t", "metric": "acc,none", "data": {"test": "t.csv"}}],
+        refuses=[{}, {"task": ""}, {"task": "t", "data": {"layout": "squad"}}, {"task": "t", "data": {"test": 3}}],
+    )
+    assert isinstance(task("mmlu_anatomy"), HarnessTask)
+
+
+# lm-eval's own index: seconds, once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mmlu_anatomi", "lm-eval has no task mmlu_anatomi; did you mean mmlu_anatomy"),
+        ("zzzzqqqq", "lm-eval has no task zzzzqqqq; `lm-eval ls tasks` lists them"),
+        ("mmlu", "mmlu is a group of lm-eval tasks; name single ones, a table each"),
+        ("mmlu_stem_tasks", "mmlu_stem_tasks is a group of lm-eval tasks; name single ones, a table each"),
+    ],
+)
+def test_a_wrong_name_is_answered(name, words):
+    """A name that lm-eval does not have is answered with the nearest one, a group with the way out."""
+    with pytest.raises(InputError) as caught:
+        task(name).harness_task()
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.slow
+def test_a_task_takes_local_data(tmp_path):
+    """A registered task keeps its prompt and takes its rows from local files: dev for examples, test for questions."""
+    path = mmlu_csv(tmp_path / "t.csv")
+    made = Exam("anatomy", task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task())
+    first = made.ask(1)[0]
+    assert first.head == (
+        "The following are multiple choice questions (with answers) about anatomy.\n\n"
+        "Which bone?\nA. femur\nB. tibia\nC. ulna\nD. rib\nAnswer: A\n\n"
+    )
+    assert first.ask == "Which bone?\nA. femur\nB. tibia\nC. ulna\nD. rib\nAnswer:"
+    assert [asked.query for asked in made.ask(0)] == [row[0] for row in MMLU]
+    assert [asked.answer for asked in made.ask(0)] == [0, 3]
+    assert made.metric == "acc"
+
+
+@pytest.mark.slow
+def test_a_task_is_built_anew_every_time(tmp_path):
+    """Two loads of one task share nothing: what one is told does not reach the other."""
+    path = mmlu_csv(tmp_path / "t.csv")
+    plugin = task("mmlu_anatomy", dev=path, test=path, layout="mmlu")
+    one, other = plugin.harness_task(), plugin.harness_task()
+    one.set_config("doc_to_text", "changed")
+    assert other.config.doc_to_text != "changed"
+    mmlu_csv(path, MMLU[1:])
+    assert len(plugin.harness_task().eval_docs) == 1
+
+
+ARC = [
+    {"question": "Which floats?", "choices": {"text": ["a stone", "a cork"], "label": ["A", "B"]}, "answerKey": "B"},
+    {"question": "Which sinks?", "choices": {"text": ["a stone", "a cork"], "label": ["1", "2"]}, "answerKey": "1"},
+]
+
+
+@pytest.mark.slow
+def test_templates_of_tasks_work_on_local_rows(tmp_path):
+    """A task with templates for options and answer is asked from rows in its hub's form."""
+    path = write(tmp_path / "t.json", ARC)
+    made = Exam("arc", task("arc_easy", "acc_norm", test=path, train=path, validation=path).harness_task())
+    assert [(asked.ask, asked.options, asked.answer, asked.query) for asked in made.ask(0)] == [
+        ("Question: Which floats?\nAnswer:", ("a stone", "a cork"), 1, "Which floats?"),
+        ("Question: Which sinks?\nAnswer:", ("a stone", "a cork"), 0, "Which sinks?"),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "row", "words"),
+    [
+        (
+            "winogrande",
+            {"sentence": "The _ ran.", "option1": "cat", "option2": "dog", "answer": "1"},
+            "its contexts are the options, so that there is no one place for passages",
+        ),
+        (
+            "wikitext",
+            {"page": "A page of text."},
+            "it is of the kind loglikelihood_rolling, which has no right or wrong",
+        ),
+        (
+            "gsm8k_cot_self_consistency",
+            {"question": "2 + 2?", "answer": "#### 4"},
+            "it asks each question several times",
+        ),
+        (
+            "truthfulqa_mc2",
+            {
+                "question": "Who?",
+                "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]},
+                "mc2_targets": {"choices": ["a", "b"], "labels": [1, 0]},
+            },
+            "the metric acc gives 0.5 for a question; kib compares 0/1 scores",
+        ),
+    ],
+)
+def test_tasks_that_cannot_be_measured_are_refused(tmp_path, name, row, words):
+    """Real tasks of lm-eval whose form or metric does not fit are refused with the reason."""
+    path = write(tmp_path / "t.json", [row])
+    splits = dict.fromkeys(("train", "validation", "test"), path)
+    with pytest.raises(InputError) as caught:
+        Exam("t", task(name, **splits).harness_task())
+    assert str(caught.value).startswith("tasks.t")
+    assert words in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
+    """Data under names that the task does not use are an error that names the split."""
+    path = mmlu_csv(tmp_path / "t.csv")
+    with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: its data have no split or field 'dev'"):
+        task("mmlu_anatomy", test=path, layout="mmlu").harness_task()
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_local_data_is_said_plainly(tmp_path):
+    """The file and row at fault reach the user without lm-eval's own words around them."""
+    path = mmlu_csv(tmp_path / "t.csv", [["too", "short"]])
+    with pytest.raises(InputError) as caught:
+        task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task()
+    assert str(caught.value).startswith(f"{path}: row 1: expected question, four options")
+
+
+@pytest.mark.slow
+def test_without_data_and_network_the_way_out_is_named(monkeypatch, tmp_path):
+    """A task whose data lie on a hub that cannot be reached says how to give local files."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(InputError, match=r"lm-eval task mmlu_anatomy: its data cannot be loaded from the hub \("):
+        task("mmlu_anatomy").harness_task()
+
+
+@pytest.mark.slow
+def test_a_tasks_page_is_cited():
+    """The BibTeX of a task is on lm-eval's own page of it."""
+    assert "@article{hendryckstest2021" in task("mmlu_anatomy").bibtex()
+    assert task("no_such_task").bibtex() == ""
