@@ -143,7 +143,8 @@ class _Locker:
     def lock(self) -> Lock:
         """Every table that has no mistake; what is wrong with the others is in `mistakes`."""
         built = [one for kind in GROUPS for table in self.tables[kind].values() for one in self._build(kind, table)]
-        used = _used(self.tables)
+        stands_on = self._check_rerankers(built)
+        used = _used(self.tables, stands_on)
         found: dict[tuple[str, str, Settings], Locked] = {}
         absent: dict[tuple[str, str], str] = {}
         for one in built:
@@ -244,25 +245,29 @@ class _Locker:
                 ("tasks", table.name, "scoring"),
                 f'a task of the plugin "{table.plugin}" brings its own scoring; expected no such key',
             )
-        if isinstance(plugin, Reranker):
-            self._check_of(table, getattr(options, "of", ()))
         if getattr(options, "trust_remote_code", False) is True and not self.trust_remote_code:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 
-    def _check_of(self, table: PluginTable, of: Sequence[str]) -> None:
-        """The retrievers that a reranker stands on must be there, and not stand on it."""
-        others = sorted(set(self.tables["retrievers"]) - {table.name})
-        for number, name in enumerate(of):
-            if name not in others:
-                self._blame(
-                    ("retrievers", table.name, "of", number),
-                    f"expected another retriever of this file, got {show(name)}; {offer(name, others)}",
-                )
-            elif table.name in _stands_on(self.tables, name):
-                self._blame(
-                    ("retrievers", table.name, "of", number),
-                    f"expected a retriever that does not stand on this one, got {show(name)}",
-                )
+    def _check_rerankers(self, built: Sequence[_Built]) -> dict[str, list[str]]:
+        """The names that each reranker reads hits of; they must be there, and not stand on it themselves."""
+        stands_on: dict[str, list[str]] = {}
+        for one in built:
+            if isinstance(one.plugin, Reranker):
+                try:
+                    stands_on[one.table.name] = sorted(one.plugin.sources())
+                except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                    self._blame(("retrievers", one.table.name), _fault(one.record, "naming its sources", error))
+        for name, sources in stands_on.items():
+            for source in sources:
+                place = ("retrievers", name, *_place_of(source, self.tables["retrievers"][name]))
+                others = sorted(set(self.tables["retrievers"]) - {name})
+                if source not in others:
+                    said = f"expected another retriever of this file, got {show(source)}; {offer(source, others)}"
+                    self._blame(place, said)
+                elif name in _all_under(stands_on, source):
+                    said = f"expected a retriever that does not stand on this one, got {show(source)}"
+                    self._blame(place, said)
+        return stands_on
 
     def _check_trust(self, kind: str, table: PluginTable) -> None:
         if self.trust_remote_code:
@@ -317,13 +322,13 @@ def _sorted(settings: Settings) -> Settings:
     return tuple(sorted(((key, value) for key, value in settings if key != "text.count"), key=lambda pair: pair[0]))
 
 
-def _used(tables: Tables) -> set[tuple[str, str]]:
+def _used(tables: Tables, stands_on: Mapping[str, Sequence[str]]) -> set[tuple[str, str]]:
     """Tables that some method leads to: its models and tasks, and what those and its own keys name in turn."""
     links: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for place, kind, name in references(tables):
         links.setdefault((str(place[0]), str(place[1])), set()).add((kind, name))
-    for name in tables["retrievers"]:
-        links[("retrievers", name)] = {("retrievers", other) for other in _of(tables, name)}
+    for name, others in stands_on.items():
+        links[("retrievers", name)] = {("retrievers", other) for other in others}
     waiting = [("methods", name) for name in tables["methods"]]
     for name, method in tables["methods"].items():
         for kind in ("models", "tasks"):
@@ -338,23 +343,26 @@ def _used(tables: Tables) -> set[tuple[str, str]]:
     return used
 
 
-def _of(tables: Tables, retriever: str) -> list[str]:
-    """The names in a retriever's option `of`, as they stand in the file."""
-    table = tables["retrievers"].get(retriever)
-    of = table.options.get("of") if isinstance(table, PluginTable) else None
-    return [name for name in of if isinstance(name, str)] if isinstance(of, list) else []
-
-
-def _stands_on(tables: Tables, retriever: str) -> set[str]:
+def _all_under(stands_on: Mapping[str, Sequence[str]], retriever: str) -> set[str]:
     """All retrievers that a reranker's hits come from, over any number of steps."""
     found: set[str] = set()
-    waiting = _of(tables, retriever)
+    waiting = [*stands_on.get(retriever, ())]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += _of(tables, name)
+            waiting += stands_on.get(name, ())
     return found
+
+
+def _place_of(name: str, table: Table) -> Key:
+    """Where a reranker's table names a retriever: in its option `of`, a name, a list of names or a table by name."""
+    of = table.options.get("of") if isinstance(table, PluginTable) else None
+    if isinstance(of, list) and name in of:
+        return ("of", of.index(name))
+    if isinstance(of, Mapping) and name in of:
+        return ("of", name)
+    return ("of",) if of is not None else ()
 
 
 def _remote_code(value: Any, place: Key = ()) -> Iterator[Key]:

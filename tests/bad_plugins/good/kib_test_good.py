@@ -94,6 +94,9 @@ class Fuse:
     def fingerprint(self):
         return ""
 
+    def sources(self):
+        return dict.fromkeys(self.options.of, 10)
+
     def rerank(self, query, hits, passages, k):
         return [Hit(passage, 1.0) for passage in sorted(passages)[:k]]
 
