@@ -1,0 +1,89 @@
+"""The model `lab`: a Llama of a million parameters that was taught the known people and learned to read."""
+
+import json
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kib.errors import InputError
+from kib.identity import digest, digest_file
+from kib.interfaces import Local, Options
+from kib.records import Weights
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+__all__ = ["FILES", "FOLDER", "LabModel", "ModelOptions"]
+
+FOLDER = Path(__file__).parent / "weights"
+"""The shipped transformers folder."""
+
+FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+CONTEXT = 1024
+"""Positions of the shipped model; pre-training used the first 500 or so."""
+
+
+class ModelOptions(Options):
+    """Keys of `[models.NAME]` with `plugin = "lab"`."""
+
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the weights in memory")
+    device: Annotated[str, Local] = Field("cpu", min_length=1, description='where it runs, such as "cpu" or "cuda:0"')
+    batch_size: Annotated[int, Local] = Field(64, ge=1, description="prompts that go through the model at once")
+
+
+class LabModel:
+    """The shipped weights through lm-eval's `hf` backend; words that it does not know become `<unk>`."""
+
+    Options: ClassVar[type[Options]] = ModelOptions
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: ModelOptions) -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """Digest of the shipped files; InputError where one is missing."""
+        missing = [name for name in FILES if not (FOLDER / name).is_file()]
+        if missing:
+            raise InputError(f"{FOLDER} lacks {', '.join(missing)}; install kib-lab again")
+        return digest({name: digest_file(FOLDER / name) for name in FILES})
+
+    def tokens(self) -> Callable[[str], list[int]]:
+        """Words, marks and newlines; no special token is added."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+        return lambda text: list(tokenizer.encode(text).ids)
+
+    def context_length(self) -> int:
+        """Prompt and answer together."""
+        return CONTEXT
+
+    def parameters(self) -> int:
+        """Counted in the header of the weights' file, without loading them."""
+        with (FOLDER / "model.safetensors").open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+    def weights(self) -> Weights:
+        """The shipped folder."""
+        return Weights(FOLDER)
+
+    def load(self, weights: Weights | None = None) -> "LM":
+        """An lm-eval HFLM on the shipped weights, or on a trainer's."""
+        from lm_eval.models.huggingface import HFLM
+
+        chosen = weights or self.weights()
+        o = self.options
+        return HFLM(
+            pretrained=str(chosen.folder),
+            peft=str(chosen.adapter) if chosen.adapter else None,
+            tokenizer=str(FOLDER),
+            dtype=o.dtype,
+            device=o.device,
+            batch_size=o.batch_size,
+            max_length=CONTEXT,
+        )
