@@ -87,8 +87,7 @@ class LmEvalModel:
             raise InputError(f"the backend {self.options.backend} needs a package: {error}") from error
         try:
             made: LM = backend.create_from_arg_obj({**self.options.args, **self.options.local_args})
-        except (TypeError, ValueError, OSError, ImportError) as error:
-            raise InputError(
-                f"the backend {self.options.backend} cannot start: {str(error).splitlines()[0]}"
-            ) from error
+        except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
         return made

@@ -1,0 +1,132 @@
+"""Any backend of lm-eval as a model."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from kib.builtin.lm_eval_model import LmEvalModel
+from kib.errors import InputError
+from kib.harness import answer
+from kib.interfaces import Model
+from kib.options import counting
+from kib.records import Request, Weights
+from kib.testing import check_fingerprint, check_options, make_plugin
+
+
+def model(**options):
+    return make_plugin(LmEvalModel, {"backend": "dummy", **options})
+
+
+def test_a_backend_is_loaded_by_its_name():
+    """What lm-eval registers under a name is what answers."""
+    lm = model().load()
+    values = answer(lm, [Request("loglikelihood", ("a", letter)) for letter in "bcd"])
+    assert [len(value) for value in values] == [2, 2, 2]
+    assert all(number <= 0 and greedy is False for number, greedy in values)
+    assert answer(lm, [Request("generate_until", ("a", {"until": ["."]}))]) == ["lol"]
+
+
+def test_its_arguments_reach_the_backend(capsys):
+    """Arguments that count and those that do not are both passed on as they are."""
+    lm = model(args={"write_out": True}, local_args={"batch_size": 3}).load()
+    answer(lm, [Request("loglikelihood", ("here is", " text"))])
+    assert "context: here is" in capsys.readouterr().out
+
+
+def test_what_changes_no_result_stays_out_of_the_identity():
+    """Of `local_args` no value counts; `args` and the backend's name do."""
+    one = model(args={"pretrained": "x"}, local_args={"device": "cpu"})
+    other = model(args={"pretrained": "x"}, local_args={"device": "cuda", "batch_size": 2})
+    assert counting(one.options)["args"] == counting(other.options)["args"] == {"pretrained": "x"}
+    assert not {"cpu", "cuda"} & set(str(counting(other.options)).replace("'", " ").split())
+    assert counting(model(args={"pretrained": "x"}).options) != counting(model(args={"pretrained": "y"}).options)
+
+
+@pytest.mark.parametrize("key", ["api_key", "OPENAI_API_KEY", "auth_token", "hf_token", "secret", "password"])
+@pytest.mark.parametrize("table", ["args", "local_args"])
+def test_secrets_are_refused(key, table):
+    """A key or password has no place in a benchmark file; arguments that only sound like one pass."""
+    check_options(
+        LmEvalModel,
+        accepts=[{"backend": "b", table: {"max_gen_toks": 5, "tokenizer": "t", "tokenized_requests": False}}],
+        refuses=[{"backend": "b", table: {key: "s3cret"}}],
+    )
+
+
+def test_options():
+    """A backend has a name; arguments are plain values."""
+    check_options(
+        LmEvalModel,
+        accepts=[{"backend": "vllm"}, {"backend": "hf", "args": {"pretrained": "x", "n": 1, "f": 0.5, "b": True}}],
+        refuses=[{}, {"backend": ""}, {"backend": "hf", "args": {"a": [1]}}, {"backend": "hf", "args": "a=1"}],
+    )
+    assert isinstance(model(), Model)
+
+
+def test_a_wrong_name_is_answered_with_the_nearest():
+    """A backend that lm-eval does not have is answered with those that are spelled alike."""
+    with pytest.raises(InputError, match=r"lm-eval has no backend dumy; did you mean dummy"):
+        model(backend="dumy").load()
+    with pytest.raises(InputError, match=r"^lm-eval has no backend qqqqqqqq$"):
+        model(backend="qqqqqqqq").load()
+
+
+def test_a_backend_whose_package_is_missing_says_so():
+    """A backend that needs a package which is not installed names it."""
+    if find_spec("vllm"):
+        pytest.skip("vllm is installed here")
+    with pytest.raises(InputError, match="the backend vllm needs a package: No module named 'vllm'"):
+        model(backend="vllm", args={"pretrained": "x"}).load()
+
+
+@pytest.mark.parametrize(
+    ("backend", "args", "words"),
+    [
+        ("hf", {"pretrained": "/nowhere/at/all", "dtype": "float32"}, "the backend hf cannot start: "),
+        ("gguf", {}, "the backend gguf cannot start: must pass `base_url` to use GGUF LM!"),
+    ],
+)
+def test_arguments_that_a_backend_refuses_are_told(backend, args, words):
+    """A backend that cannot start says why in one line."""
+    with pytest.raises(InputError) as caught:
+        model(backend=backend, args=args).load()
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+
+
+def test_it_cannot_be_trained(tmp_path):
+    """A backend is scored as it is: it gives no weights and takes none."""
+    assert model().weights() is None
+    with pytest.raises(InputError, match="the backend dummy cannot load trained weights"):
+        model().load(Weights(tmp_path))
+
+
+def test_it_keeps_its_tokenizer():
+    """Without a tokenizer prompts are neither counted nor fitted."""
+    assert model().tokens() is None
+
+
+@pytest.mark.parametrize(
+    ("args", "length"),
+    [({}, None), ({"max_length": 512}, 512), ({"max_model_len": 99}, 99), ({"max_length": "512"}, None)],
+)
+def test_the_context_length_is_the_argument(args, length):
+    """How much it reads at once is known where an argument says so."""
+    assert model(args=args).context_length() == length
+
+
+def test_local_weights_count_by_their_content(tmp_path):
+    """A folder that `pretrained` names is known by its files; a hub name by itself."""
+    assert model().fingerprint() == model(args={"pretrained": "some/model"}).fingerprint() == ""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "inner" / "model.safetensors"
+    weights.write_bytes(b"one")
+    check_fingerprint(
+        lambda: model(args={"pretrained": str(tmp_path)}),
+        change=lambda: weights.write_bytes(b"two"),
+        same=weights.touch,
+    )
+    before = model(args={"pretrained": str(tmp_path)}).fingerprint()
+    weights.rename(tmp_path / "model.safetensors")
+    assert model(args={"pretrained": str(tmp_path)}).fingerprint() != before
