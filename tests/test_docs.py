@@ -1,0 +1,193 @@
+"""What the documentation shows works as it stands."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from kib.cli import main
+from kib.interfaces import GROUPS
+from kib.lock import open_spec
+from kib.plan import make_plan
+from kib.registry import load
+from kib.tables import own_keys
+
+ROOT = Path(__file__).parent.parent
+BASH = shutil.which("bash") or "bash"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)")
+CALL = re.compile(r"(?:^|[\s/`(])kib ([a-z]+)((?: [^\s`;&|]+)*)")
+
+
+def blocks(path, language=None):
+    """The fenced code blocks of a page, of one language or all."""
+    found = BLOCK.findall(path.read_text(encoding="utf-8"))
+    return [text for kind, text in found if language in (None, kind)]
+
+
+def snippets():
+    """Each TOML block of each page, by page and number."""
+    return [
+        pytest.param(text, id=f"{path.relative_to(ROOT).as_posix()}-{number}")
+        for path in PAGES
+        for number, text in enumerate(blocks(path, "toml"), 1)
+    ]
+
+
+def calls(path):
+    """Every call of the command line in a page's code: command and arguments."""
+    text = path.read_text(encoding="utf-8")
+    shown = [*blocks(path, "sh"), *re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))]
+    lines = [line.partition(" #")[0] for part in shown for line in part.splitlines()]
+    return [(command, rest.split()) for line in lines for command, rest in CALL.findall(line)]
+
+
+def test_first_blocks_are_one_line_each():
+    """The README's first code block runs the main job in a fresh clone, its second the tests, a line each."""
+    first, second = (block.strip() for block in blocks(ROOT / "README.md")[:2])
+    for line in (first, second):
+        assert "\n" not in line
+        assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
+    assert first.endswith(" && .venv/bin/kib run benchmarks/lab.toml")
+    assert second.endswith(" && .venv/bin/tox")
+
+
+def test_ci_runs_the_second_block(tmp_path):
+    """`.ci/run` runs the README's second code block, fails where it fails, and repeats the tests' closing line."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    closing = "======== 3 passed in 0.10s ========"
+    for status in (0, 3):
+        page = f"```sh\nexit 9\n```\n\n```sh\necho '{closing}'; echo done; (exit {status})\n```\n"
+        (tmp_path / "README.md").write_text(page, encoding="utf-8")
+        run = subprocess.run([BASH, str(tmp_path / ".ci" / "run")], capture_output=True, text=True, check=False)
+        assert run.returncode == status
+        assert run.stdout.splitlines()[-3:] == [closing, "done", closing]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_exist(path):
+    """Every command and flag that a page shows is there."""
+    for command, arguments in calls(path):
+        assert command in main.commands, f"kib {command}"
+        known = {option for parameter in main.commands[command].params for option in parameter.opts}
+        unknown = [one for one in arguments if one.startswith("-") and one.partition("=")[0] not in {*known, "--help"}]
+        assert not unknown, f"kib {command}: {unknown}"
+
+
+def test_readme_lists_every_command():
+    """The README's table of commands is complete."""
+    shown = {command for command, _ in calls(ROOT / "README.md")}
+    assert {name for name, command in main.commands.items() if not command.hidden} == shown
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path):
+    """Every link to a file of the repository finds it."""
+    links = LINK.findall(BLOCK.sub("", path.read_text(encoding="utf-8")))
+    lost = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    assert not lost
+
+
+@pytest.mark.parametrize("text", snippets())
+def test_snippets_fit_their_plugins(text, monkeypatch):
+    """Every table that a page shows has options that its plugin takes."""
+    for name in re.findall(r"\$\{(\w+)\}", text):
+        monkeypatch.setenv(name, "/data")
+    document = tomllib.loads(text)
+    for kind in GROUPS:
+        for name, table in document.get(kind, {}).items():
+            if table["plugin"] != "notes":  # the plugin that CONTRIBUTING.md makes
+                check_options(kind, name, table)
+
+
+def check_options(kind, name, table):
+    """The plugin of a table takes its options."""
+    varied = table.get("vary", {})
+    rest = {key: value for key, value in table.items() if key not in own_keys(kind)}
+    first = {key: values[0] for key, values in varied.items() if "." not in key}
+    load(kind, table["plugin"]).Options.model_validate_json(json.dumps({**first, **rest}), context={"folder": Path()})
+
+
+@pytest.fixture
+def handbook(tmp_path, tiny_model):
+    """The README's own benchmark in a folder, with its documents, questions and a tiny model."""
+    page = ROOT / "README.md"
+    documents, questions = blocks(page, "json")
+    spec = next(block for block in blocks(page, "toml") if block.startswith("schema = 1"))
+    (tmp_path / "handbook.jsonl").write_text(documents, encoding="utf-8")
+    (tmp_path / "questions.jsonl").write_text(questions, encoding="utf-8")
+    (tmp_path / "handbook.toml").write_text(spec, encoding="utf-8")
+    shutil.copytree(tiny_model, tmp_path / "models" / "small")
+    return tmp_path
+
+
+def test_readme_spec_can_be_planned(handbook):
+    """The README's benchmark of one's own documents is right as it stands, in at most 30 lines."""
+    plan = make_plan(*open_spec(handbook / "handbook.toml"))
+    assert {cell.cell.arm for cell in plan.cells} == {"base", "rag,k=1", "rag,k=3", "oracle"}
+    assert len([line for line in (handbook / "handbook.toml").read_text().splitlines() if line.strip()]) <= 30
+
+
+@pytest.mark.slow
+def test_readme_commands_run(handbook):
+    """The README's commands on one's own documents run as they stand, the check in CI included."""
+    lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines() if "handbook" in line]
+    assert len(lines) == 4
+    lines.sort(key=lambda line: "leaderboard" in line)  # a baseline is stored from a table that is there
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}  # threads wait for each other where it is busy
+    for line in lines:
+        run = subprocess.run(
+            [BASH, "-c", line], cwd=handbook, env=environment, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, f"{line}\n{run.stdout}{run.stderr}"
+    assert (handbook / "baseline.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_plugin_of_contributing_works(tmp_path):
+    """The plugin that CONTRIBUTING.md shows whole passes the test that it shows."""
+    page = ROOT / "CONTRIBUTING.md"
+    module, contract = blocks(page, "python")
+    project = tomllib.loads(blocks(page, "toml")[0])
+    (tmp_path / "kib_notes.py").write_text(module, encoding="utf-8")
+    (tmp_path / "test_contract.py").write_text(contract, encoding="utf-8")
+    install(project, tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_contract.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "4 passed" in run.stdout
+
+
+def install(project, site):
+    """Write a distribution's metadata as pip would."""
+    name, version = project["project"]["name"], project["project"]["version"]
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    groups = project["project"]["entry-points"].items()
+    lines = [f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in some.items()) for group, some in groups]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+
+
+def test_help_pages_say_what_they_do():
+    """Every command and every option of the command line has a sentence of help."""
+    for name, command in main.commands.items():
+        assert command.help, name
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        assert not [one.name for one in options if not one.help], name

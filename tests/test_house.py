@@ -1,0 +1,210 @@
+"""How the house is built: who may import whom, what starting costs, what every file keeps to."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import kib
+
+ROOT = Path(__file__).parent.parent
+
+ROWS = (
+    ("errors", "records", "identity", "wording", "positions"),
+    ("interfaces", "progress", "store", "prompts", "gains"),
+    ("tables", "options"),
+    ("references", "registry"),
+    ("spec",),
+    ("lock", "schema"),
+    ("plan", "passages", "cite"),
+    ("harness",),
+    ("builtin",),
+    ("steps",),
+    ("run",),
+    ("check", "show", "leaderboard"),
+    ("cli",),
+)
+"""Modules and packages of kib; each imports from earlier rows only. `docs/architecture.md` says what they are for."""
+
+BESIDE = "testing"
+"""Shipped for authors of plugins: it may import all but the command line, and nothing imports it."""
+
+ASK_LM_EVAL = {"kib.harness", "kib.builtin.lm_eval_model"}
+"""The modules that import lm_eval: kib's own use of it, and the plugin that hands its backends through."""
+
+HEAVY = ("torch", "transformers", "datasets", "lm_eval", "numpy", "scipy", "statsmodels", "pydantic", "rich", "jinja2")
+
+FORBIDDEN = re.compile(r"(?<![\w.$}])/(?:root|work|farm|home|opt)/|pypi\.org|pythonhosted\.org|find-links|index-url")
+"""Paths of one machine and hosts of package indexes."""
+
+
+def name_of(path):
+    """The dotted name of a module file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted((ROOT / "kib").rglob("*.py"))}
+PLUGINS = sorted(path for path in ROOT.glob("plugins/*/kib_*/**/*.py")) + sorted(ROOT.glob("plugins/*/kib_*.py"))
+TESTS = sorted([*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/test_*.py")])
+
+
+def relative(path):
+    """A file's name as a test's id."""
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def imports(name):
+    """What a module imports, function bodies included, imports for type checking left out."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name}: line {node.lineno}: a relative import; write the whole name"
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {member if member in MODULES else node.module for member in members}
+    return frozenset(found)
+
+
+def own_imports(name):
+    """The modules of kib among them."""
+    return {other for other in imports(name) if other in MODULES} - {"kib"}
+
+
+def part(name):
+    """The module or package right under `kib` that a module belongs to."""
+    return name.split(".")[1]
+
+
+def test_rows_are_complete():
+    """Every module of kib stands in exactly one row, and every row names modules that exist."""
+    listed = [*(name for row in ROWS for name in row), BESIDE]
+    assert sorted(listed) == sorted({part(name) for name in MODULES if name != "kib"})
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "kib"])
+def test_imports_point_to_earlier_rows(name):
+    """A module imports from earlier rows and from its own package only, function bodies included."""
+    rows = {part: number for number, row in enumerate(ROWS) for part in row}
+    rows[BESIDE] = rows["cli"]
+    wrong = {
+        other for other in own_imports(name) if rows[part(other)] >= rows[part(name)] and part(other) != part(name)
+    }
+    assert not wrong, f"{name} imports {', '.join(sorted(wrong))}"
+
+
+def test_imports_make_no_circle():
+    """No module of kib leads back to itself, inside a package neither."""
+    try:
+        TopologicalSorter({name: own_imports(name) for name in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_modules_are_imported_by_statements_only():
+    """No module is imported by its name as text, past the test of the rows; plugins come by their entry points."""
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        called = {ast.unparse(node) for node in names}
+        assert not called & {"__import__", "import_module", "importlib.import_module"}, name
+
+
+def test_lm_eval_is_imported_in_one_place():
+    """Only the harness, and the plugin that hands lm-eval's backends through, import lm_eval."""
+    found = {name for name in MODULES if any(other.split(".")[0] == "lm_eval" for other in imports(name))}
+    assert found == ASK_LM_EVAL
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import kib", *(f"call({arguments!r})" for arguments in ([], ["--help"], ["--version"], ["run", "--help"]))],
+)
+def test_starting_imports_nothing_heavy(code):
+    """`import kib` and the help pages load neither models nor numbers nor checks of options."""
+    call = """
+def call(arguments):
+    from kib.cli import main
+    try:
+        main(arguments, prog_name="kib")
+    except SystemExit as stop:
+        assert stop.code in (0, 2), stop.code
+"""
+    end = f"\nimport sys; print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", call + code + end], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=relative)
+def test_tests_say_their_rule(path):
+    """Every test function has a docstring of one sentence."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for function in functions:
+        if function.name.startswith("test_"):
+            where, said = f"{relative(path)}:{function.lineno}: {function.name}", ast.get_docstring(function) or ""
+            assert said.endswith("."), f"{where}: a test's docstring is one sentence with a full stop: {said!r}"
+            assert not re.search(r"[.!?]\s+[A-Z]", said), f"{where}: a test's docstring is one sentence: {said!r}"
+
+
+@pytest.mark.parametrize("path", [*MODULES.values(), *PLUGINS], ids=relative)
+def test_public_names_exist_and_are_explained(path):
+    """What `__all__` lists is there, and its functions and classes have docstrings."""
+    name = ".".join(path.relative_to(plugin_of(path)).with_suffix("").parts)
+    module = importlib.import_module(name.removesuffix(".__init__"))
+    listed = getattr(module, "__all__", None)
+    assert listed is not None or path.name == "__init__.py", f"{name}: no __all__"
+    things = {public: getattr(module, public) for public in listed or ()}
+    silent = [public for public, thing in things.items() if explains_itself(thing) and not thing.__doc__]
+    assert not silent, f"{name}: no docstring: {', '.join(silent)}"
+
+
+def explains_itself(thing):
+    """Whether a public thing is a function or a class; aliases and constants have no docstring of their own."""
+    return inspect.isfunction(thing) or inspect.isclass(thing)
+
+
+def plugin_of(path):
+    """The folder of the distribution that a plugin's module belongs to."""
+    return next(folder for folder in path.parents if (folder / "pyproject.toml").is_file())
+
+
+@cache
+def tracked():
+    """The files of the repository; a skip where it is no git checkout."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        run = subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"not a git checkout: {error}")
+    return [path for name in run.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_names_a_machine():
+    """No file mentions a path of one machine or the host of a package index."""
+    for path in tracked():
+        if path == Path(__file__):
+            continue
+        text = path.read_bytes().decode("utf-8", "replace")
+        lines = [f"{relative(path)}:{number}: {line.strip()}" for number, line in enumerate(text.splitlines(), 1)]
+        found = [line for line in lines if FORBIDDEN.search(line.partition(": ")[2])]
+        assert not found, "\n".join(found)
+
+
+def test_versions_agree():
+    """The package, its metadata and its citation speak of one version."""
+    assert f'\nversion = "{kib.__version__}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"\nversion: {kib.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
