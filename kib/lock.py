@@ -3,6 +3,7 @@
 Nothing is run, and no data are read beyond what a fingerprint needs. All mistakes are told in one go.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kib.errors import InputError, KibError, PluginError, SpecError
-from kib.identity import digest, digest_file
+from kib.identity import canonical, digest, digest_file
 from kib.interfaces import GROUPS, HarnessTask, Reranker
 from kib.options import counting, paths, read
 from kib.references import Key, references
@@ -71,7 +72,8 @@ class Locked:
 class Lock:
     """Every table of a spec with its plugin; a trainer once for each combination of its `vary`."""
 
-    tables: Mapping[tuple[str, str, Settings], Locked]
+    tables: Mapping[tuple[str, str, str], Locked]
+    """By kind, name and arm: the values of `vary` as canonical JSON, "{}" where there is but one."""
     absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Unused tables whose data are not there, with the reason."""
 
@@ -80,7 +82,7 @@ class Lock:
 
         InputError where the table is not in the spec or its data are not there.
         """
-        found = self.tables.get((kind, name, _sorted(settings)))
+        found = self.tables.get((kind, name, _arm(settings)))
         if found is None:
             reason = self.absent.get((kind, name), "there is no such table, or no such arm of it")
             raise InputError(f"[{kind}.{name}]: {reason}")
@@ -92,8 +94,8 @@ class Lock:
         Of a trainer's options those that `vary` changes are left out; unused tables whose data are not there as well.
         """
         found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in GROUPS}
-        for (kind, name, settings), locked in self.tables.items():
-            varied = dict(settings)
+        for (kind, name, arm), locked in self.tables.items():
+            varied = json.loads(arm)
             options = {key: value for key, value in locked.options.items() if key not in varied}
             origin = {"distribution": locked.distribution, "version": locked.version}
             found[kind][name] = {**origin, **locked.identity, "options": options}
@@ -145,18 +147,28 @@ class _Locker:
         built = [one for kind in GROUPS for table in self.tables[kind].values() for one in self._build(kind, table)]
         stands_on = self._check_rerankers(built)
         used = _used(self.tables, stands_on)
-        found: dict[tuple[str, str, Settings], Locked] = {}
+        found: dict[tuple[str, str, str], Locked] = {}
         absent: dict[tuple[str, str], str] = {}
         for one in built:
             kind, name = one.record.kind, one.table.name
             fingerprint, trouble = self._fingerprint(one)
             if trouble is None:
-                found[kind, name, one.settings] = _locked(one, fingerprint)
+                found[kind, name, _arm(one.settings)] = _locked(one, fingerprint)
             elif (kind, name) in used:
                 self._blame(*trouble)
             else:
                 absent[kind, name] = trouble[1]
+        self._check_arms(found)
         return Lock(found, absent)
+
+    def _check_arms(self, found: Mapping[tuple[str, str, str], Locked]) -> None:
+        """No two arms of a trainer may do the same: their cells would differ by name alone."""
+        seen: dict[tuple[str, str], str] = {}
+        for (kind, name, arm), locked in found.items():
+            other = seen.setdefault((name, digest(locked.identity)), arm) if kind == "trainers" else arm
+            if other != arm:
+                two = f"{_say(json.loads(other))} does the same as {_say(json.loads(arm))}"
+                self._blame((kind, name, "vary"), f"expected arms that differ in what they do, but {two}")
 
     def _blame(self, place: Key, message: str) -> None:
         if place not in {other for other, _ in self.mistakes}:
@@ -185,15 +197,14 @@ class _Locker:
             settings = tuple(zip(vary, values, strict=True))
             raw = {**table.options, **dict(settings)}
             for _, message in self._read_faults(kind, record, cls, raw):  # each value is right by itself
-                arm = ", ".join(f"{key} = {show(value)}" for key, value in settings)
-                self._blame((kind, table.name, "vary"), f"{message} (with {arm})")
+                self._blame((kind, table.name, "vary"), f"{message} (with {_say(dict(settings))})")
                 return
             options = read(cls.Options, raw, self.folder)
             plugin = self._make(record, table, cls, options)
             if plugin is None:
                 return
             self._check_plugin(kind, table, plugin, options)
-            yield _Built(table, record, _sorted(settings), options, plugin)
+            yield _Built(table, record, settings, options, plugin)
 
     def _option_faults(
         self, kind: str, table: PluginTable, record: Installed, cls: type[Any]
@@ -292,6 +303,10 @@ class _Locker:
         return "", ((*place, *(longest[0] if longest else ())), message)
 
 
+def _say(settings: Mapping[str, Setting]) -> str:
+    return ", ".join(f"{key} = {show(value)}" for key, value in settings.items())
+
+
 def _locked(one: _Built, fingerprint: str) -> Locked:
     return Locked(
         kind=one.record.kind,
@@ -318,8 +333,9 @@ def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:
     return {key: values for key, values in vary.items() if key not in own and not key.startswith("text.")}
 
 
-def _sorted(settings: Settings) -> Settings:
-    return tuple(sorted(((key, value) for key, value in settings if key != "text.count"), key=lambda pair: pair[0]))
+def _arm(settings: Settings) -> str:
+    """An arm's name among the locked ones, whatever the order; it tells 1, 1.0 and true apart, as Python does not."""
+    return canonical({key: value for key, value in settings if key != "text.count"})
 
 
 def _used(tables: Tables, stands_on: Mapping[str, Sequence[str]]) -> set[tuple[str, str]]:

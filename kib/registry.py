@@ -35,7 +35,7 @@ from kib.interfaces import (
 from kib.tables import SINGULAR, own_keys
 from kib.wording import join, nearest
 
-__all__ = ["Installed", "installed", "load", "names", "problem"]
+__all__ = ["Installed", "find", "installed", "load", "names", "problem"]
 
 PROTOCOLS: dict[str, tuple[type, ...]] = {
     "models": (Model,),

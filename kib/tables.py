@@ -94,9 +94,11 @@ AsName = Annotated[str, AfterValidator(_as_name), Field(json_schema_extra={"patt
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Natural = Annotated[int, Field(ge=0)]
 Different = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Naturals = Annotated[tuple[Natural, ...], Different, AfterValidator(_unlike)]
+Seeds = Annotated[tuple[Seed, ...], Different, AfterValidator(_unlike)]
 Positives = Annotated[tuple[Positive, ...], Different, AfterValidator(_unlike)]
 Names = Annotated[tuple[str, ...], Different, AfterValidator(_unlike)]
 Values = Annotated[tuple[Setting, ...], Different, AfterValidator(_unlike), AfterValidator(_folders)]
@@ -260,7 +262,7 @@ class Head(_Strict):
     kind: Literal["benchmark", "published"] = Field("benchmark", description="the kind of file")
     name: Name = Field(description="the benchmark's name and the name of its results folder")
     title: str = Field("", description="one line that says what is asked")
-    seeds: Naturals = Field((0,), description="seeds of training; one arm each")
+    seeds: Seeds = Field((0,), description="seeds of training; one arm each")
     prompt: PromptTable = Field(PromptTable.model_validate({}), description="how passages are shown")
     prices: PriceTable | None = Field(None, description="what things cost")
 

@@ -125,6 +125,7 @@ class TurnOptions(Options):
     rank: int = Field(ge=1, description="how much may change")
     rate: float = Field(1e-4, gt=0, description="how fast it changes")
     target: str = Field("all", description="what changes")
+    device: Annotated[str, Local] = Field("cpu", description="where it runs")
 
     @model_validator(mode="after")
     def _together(self):
