@@ -7,6 +7,7 @@ its place and renamed. A work folder holds one folder a step, `work/<kind>/<iden
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 SCHEMA = 1
+
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}")
+"""Files and folders beside their place, which a killed process never renamed."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,6 +76,26 @@ def read_lines(path: Path) -> Iterator[Any]:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}:{number}: not readable as JSON ({error.msg})") from error
+
+
+@contextmanager
+def _intact(path: Path, made_of: Path) -> Iterator[None]:
+    """Errors that a damaged or lost file makes where it is read, as one that says what to delete: `made_of`."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: damaged or lost ({what}); delete {made_of} and run the benchmark again") from error
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left half-written in a folder that no process writes to now."""
+    for path in sorted(folder.rglob(".*")):
+        if LEFTOVER.fullmatch(path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> int:
@@ -198,6 +222,19 @@ def _score(value: Mapping[str, Any]) -> Score:
     )
 
 
+def _plan(value: Mapping[str, Any]) -> BenchmarkPlan:
+    methods = value["methods"].items()
+    return BenchmarkPlan(
+        name=value["name"],
+        title=value["title"],
+        tasks={name: TaskEntry(**entry) for name, entry in value["tasks"].items()},
+        methods={name: MethodEntry(**{**entry, "chosen": tuple(entry["chosen"])}) for name, entry in methods},
+        cells=tuple(_cell(cell) for cell in value["cells"]),
+        sources=value["sources"],
+        prompt=value["prompt"],
+    )
+
+
 class Results:
     """The results folder of one benchmark."""
 
@@ -213,21 +250,11 @@ class Results:
         path = self.folder / "plan.json"
         if not path.is_file():
             raise InputError(f"{self.folder}: no results here (no plan.json); `kib run SPEC` makes them")
-        value = read_json(path)
-        if value.get("schema") != SCHEMA:
-            raise InputError(f"{path}: schema {value.get('schema')!r}, but this kib reads schema {SCHEMA}")
-        return BenchmarkPlan(
-            name=value["name"],
-            title=value["title"],
-            tasks={name: TaskEntry(**entry) for name, entry in value["tasks"].items()},
-            methods={
-                name: MethodEntry(**{**entry, "chosen": tuple(entry["chosen"])})
-                for name, entry in value["methods"].items()
-            },
-            cells=tuple(_cell(cell) for cell in value["cells"]),
-            sources=value["sources"],
-            prompt=value["prompt"],
-        )
+        with _intact(path, path):
+            value = read_json(path)
+            if value.get("schema") != SCHEMA:
+                raise InputError(f"{path}: schema {value.get('schema')!r}, but this kib reads schema {SCHEMA}")
+            return _plan(value)
 
     def save_plan(self, plan: BenchmarkPlan) -> None:
         """Replace the plan; unchanged bytes are not written again."""
@@ -245,9 +272,10 @@ class Results:
         path = self.place(cell) / "cell.json"
         if not path.is_file():
             return None
-        value = read_json(path)
-        environments = tuple(Environment(**entry) for entry in value["environments"])
-        return CellResult(**{**value, "cell": _cell(value["cell"]), "environments": environments})
+        with _intact(path, path.parent):
+            value = read_json(path)
+            environments = tuple(Environment(**entry) for entry in value["environments"])
+            return CellResult(**{**value, "cell": _cell(value["cell"]), "environments": environments})
 
     def has(self, cell: Cell) -> bool:
         """Whether a cell was measured."""
@@ -255,7 +283,9 @@ class Results:
 
     def scores(self, cell: Cell) -> list[Score]:
         """A cell's questions, in the task's order."""
-        return [_score(value) for value in read_lines(self.place(cell) / "questions.jsonl")]
+        path = self.place(cell) / "questions.jsonl"
+        with _intact(path, path.parent):
+            return [_score(value) for value in read_lines(path)]
 
     def times(self, cell: Cell) -> Times | None:
         """What a cell cost on the machine that measured it; None where nobody noted it."""
@@ -312,6 +342,7 @@ class Results:
         except Timeout as error:
             raise BusyError(f"{self.folder}: {_who(owner)} is running on this folder; wait for it to end") from error
         try:
+            sweep(self.folder)
             started = datetime.now(UTC).isoformat(timespec="seconds")
             write_text(owner, canonical({"pid": os.getpid(), "host": socket.gethostname(), "started": started}))
             yield

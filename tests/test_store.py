@@ -1,0 +1,484 @@
+"""Files appear whole or not at all, and give back what was put into them."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.errors import BusyError, InputError
+from kib.identity import digest_file
+from kib.records import Cell, Environment, Score
+from kib.store import (
+    BenchmarkPlan,
+    CellResult,
+    Failure,
+    MethodEntry,
+    Results,
+    TaskEntry,
+    Times,
+    Work,
+    new_folder,
+    read_lines,
+    write_lines,
+    write_text,
+)
+
+TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\u2028\u2029\x85\x0b\x0c\x00\n\r"\\桥🚧'), max_size=20)
+NAME = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,10}", fullmatch=True).filter(lambda name: ".." not in name)
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+COUNT = st.integers(0, 10**9)
+SETTING = st.one_of(NAME, st.integers(0, 99), st.booleans(), st.sampled_from([0.5, 1e-05]))
+
+
+def maybe(strategy):
+    return st.none() | strategy
+
+
+CELLS = st.builds(
+    Cell,
+    model=NAME,
+    method=NAME,
+    settings=st.lists(st.tuples(NAME, SETTING), max_size=3).map(tuple),
+    task=NAME,
+    corpus=maybe(NAME),
+    shots=st.integers(0, 9),
+    seed=st.integers(0, 9),
+    identity=st.text("0123456789abcdef", min_size=64, max_size=64),
+    names_corpus=st.booleans(),
+    split=st.sampled_from(["test", "validation", "probe"]),
+)
+
+SCORES = st.builds(
+    Score,
+    question=TEXT,
+    group=maybe(TEXT),
+    score=st.integers(0, 1),
+    prediction=maybe(COUNT),
+    answer=maybe(COUNT),
+    logprobs=st.lists(FLOAT, max_size=4).map(tuple),
+    output=maybe(TEXT),
+    passages=st.lists(TEXT, max_size=3).map(tuple),
+    gold=maybe(st.lists(st.booleans(), max_size=3).map(tuple)),
+    dropped=COUNT,
+    tokens=maybe(COUNT),
+    prompt=TEXT,
+)
+
+ENVIRONMENTS = st.builds(Environment, TEXT, st.dictionaries(TEXT, TEXT, max_size=3))
+
+RESULTS = st.builds(
+    CellResult,
+    cell=CELLS,
+    n=COUNT,
+    correct=COUNT,
+    metric=TEXT,
+    environments=st.lists(ENVIRONMENTS, max_size=2).map(tuple),
+    prompt_tokens=maybe(COUNT),
+    flops=maybe(FLOAT),
+    dropped_passages=COUNT,
+    dropped_questions=COUNT,
+    steps=st.dictionaries(TEXT, TEXT, max_size=3),
+    training=st.dictionaries(TEXT, FLOAT, max_size=3),
+)
+
+PLANS = st.builds(
+    BenchmarkPlan,
+    name=NAME,
+    title=TEXT,
+    tasks=st.dictionaries(NAME, st.builds(TaskEntry, TEXT, maybe(NAME), maybe(COUNT), TEXT), max_size=3),
+    methods=st.dictionaries(
+        NAME, st.builds(MethodEntry, maybe(NAME), maybe(NAME), TEXT, st.lists(TEXT, max_size=2).map(tuple)), max_size=3
+    ),
+    cells=st.lists(CELLS, max_size=3).map(tuple),
+    sources=st.dictionaries(NAME, st.dictionaries(TEXT, TEXT, max_size=2), max_size=2),
+    prompt=st.dictionaries(TEXT, maybe(TEXT), max_size=3),
+)
+
+
+def a_cell(identity="0" * 64, **changes):
+    fields = {"model": "m", "method": "base", "settings": (), "task": "t", "corpus": None, "shots": 0, "seed": 0}
+    return Cell(**{**fields, **changes}, identity=identity)
+
+
+def a_result(cell=None, **changes):
+    return CellResult(
+        **{"cell": cell or a_cell(), "n": 2, "correct": 1, "metric": "acc", "environments": (), **changes}
+    )
+
+
+LINES = [Score("q1", None, 1, 0, 0), Score("q2", None, 0, 1, 0)]
+
+
+def everything(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+# What goes in comes out
+
+
+@given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, FLOAT, FLOAT, FLOAT, FLOAT, COUNT, COUNT)))
+def test_a_cell_comes_back(tmp_path_factory, result, scores, times):
+    """A cell's number, questions and times are read as they were written, whatever signs they hold."""
+    store = Results(tmp_path_factory.mktemp("results"))
+    store.save_cell(result, scores, times)
+    read = store.cell(result.cell)
+    questions = store.place(result.cell) / "questions.jsonl"
+    assert read.questions == digest_file(questions)
+    assert read == CellResult(**{**{f: getattr(result, f) for f in result.__slots__}, "questions": read.questions})
+    assert store.scores(result.cell) == scores
+    assert store.times(result.cell) == times
+    shutil.rmtree(store.folder)
+
+
+@given(PLANS)
+def test_a_plan_comes_back(tmp_path_factory, plan):
+    """A plan is read as it was written."""
+    store = Results(tmp_path_factory.mktemp("results"))
+    store.save_plan(plan)
+    assert store.plan() == plan
+    shutil.rmtree(store.folder)
+
+
+@given(st.dictionaries(TEXT, st.builds(Failure, TEXT, TEXT), max_size=3))
+def test_failures_come_back(tmp_path, failures):
+    """Failures are read as they were written, and leave no file where there are none."""
+    Results(tmp_path).save_failures(failures)
+    assert Results(tmp_path).failures() == failures
+    assert (tmp_path / "failures.json").is_file() == bool(failures)
+
+
+@given(st.lists(st.dictionaries(TEXT, TEXT | FLOAT, max_size=3), max_size=5))
+def test_lines_come_back(tmp_path, values):
+    """JSON lines are as many as the values, whatever line breaks these hold."""
+    path = tmp_path / "lines.jsonl"
+    assert write_lines(path, values) == len(values)
+    assert list(read_lines(path)) == values
+    assert path.read_bytes().count(b"\n") == len(values)
+
+
+def test_a_cell_without_times_has_none(tmp_path):
+    """Times that nobody noted are none, and a cell that is not there has no result."""
+    store = Results(tmp_path)
+    assert (store.has(a_cell()), store.cell(a_cell())) == (False, None)
+    store.save_cell(a_result(), LINES)
+    assert store.has(a_cell())
+    assert store.times(a_cell()) is None
+
+
+def test_a_cells_folder_is_its_id(tmp_path):
+    """What is typed, printed and stored is one name."""
+    cell = a_cell("ab" * 32, method="rag", settings=(("rank", 4), ("k", 3)), shots=5, seed=2)
+    Results(tmp_path).save_cell(a_result(cell), LINES)
+    assert cell.id == "m/rag,rank=4,k=3/t,5-shot/s2-abababab"
+    assert everything(tmp_path / cell.id) == {"cell.json", "questions.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({}, "m/base/t,0-shot"),
+        ({"corpus": "docs"}, "m/base/t,0-shot"),
+        ({"corpus": "docs", "names_corpus": True}, "m/base/t,0-shot,corpus=docs"),
+        ({"split": "validation"}, "m/base/t,0-shot,validation"),
+        ({"corpus": "docs", "names_corpus": True, "split": "probe"}, "m/base/t,0-shot,corpus=docs,probe"),
+        ({"settings": (("text.count", 10), ("rate", 1e-05))}, "m/base,text.count=10,rate=1e-05/t,0-shot"),
+    ],
+)
+def test_a_place_names_what_tells_cells_apart(changes, place):
+    """A control of trained weights names their corpus, a split that is not the test its name; others neither."""
+    assert a_cell(**changes).place == place
+
+
+def test_results_are_read_without_kib(tmp_path):
+    """A cell's files are JSON and JSON lines with the names of the fields, in UTF-8 as it is."""
+    store = Results(tmp_path)
+    store.save_cell(a_result(metric="Straße"), [Score("über", None, 1, 0, 0, (-1.5,))])
+    text = (store.place(a_cell()) / "cell.json").read_text(encoding="utf-8")
+    assert '"metric": "Straße"' in text
+    assert list(json.loads(text)) == sorted(json.loads(text))
+    line = (store.place(a_cell()) / "questions.jsonl").read_text(encoding="utf-8")
+    assert '"question":"über"' in line
+    assert json.loads(line)["logprobs"] == [-1.5]
+
+
+# Whole or not at all
+
+
+class Stopped(Exception):  # noqa: N818 - what a test raises to stop a write
+    pass
+
+
+def test_a_folder_appears_at_once(tmp_path):
+    """While a folder is filled its place is empty; when the block ends it is there, and nothing else is."""
+    with new_folder(tmp_path / "a" / "b") as folder:
+        (folder / "file").write_text("x")
+        assert not (tmp_path / "a" / "b").exists()
+    assert everything(tmp_path) == {"a", "a/b", "a/b/file"}
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+    """An error while a folder is filled leaves neither the folder nor a trace of it."""
+    with pytest.raises(UnicodeEncodeError), new_folder(tmp_path / "a") as folder:
+        write_lines(folder / "file", ["x", "\ud800"])
+    assert everything(tmp_path) == set()
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    """A new folder takes the place of an old one without any of its files."""
+    for name in ("old", "new"):
+        with new_folder(tmp_path / "a") as folder:
+            (folder / name).write_text("x")
+    assert everything(tmp_path) == {"a", "a/new"}
+
+
+def test_a_cell_whose_questions_fail_is_not_there(tmp_path):
+    """A cell is stored with all of its questions or not at all."""
+
+    def broken():
+        yield LINES[0]
+        raise Stopped
+
+    store = Results(tmp_path)
+    with pytest.raises(Stopped):
+        store.save_cell(a_result(), broken())
+    assert not store.has(a_cell())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    """A write that fails leaves the file as it was, and nothing beside it."""
+    path = tmp_path / "a" / "file"
+    write_text(path, "old\n")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \ud800")
+    assert path.read_bytes() == b"old\n"
+    assert everything(tmp_path) == {"a", "a/file"}
+
+
+def test_an_unchanged_plan_is_not_written(tmp_path):
+    """Saving the same plan again touches no file."""
+    store, plan = Results(tmp_path), BenchmarkPlan("b", "", {}, {}, (a_cell(),))
+    store.save_plan(plan)
+    before = (tmp_path / "plan.json").stat()
+    store.save_plan(plan)
+    after = (tmp_path / "plan.json").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from kib.records import Cell, Score
+from kib.store import CellResult, Results
+
+def lines():
+    yield Score("q1", None, 1, 0, 0)
+    os.kill(os.getpid(), 9)
+
+cell = Cell("m", "base", (), "t", None, 0, 0, "0" * 64)
+store = Results(Path(sys.argv[1]))
+with store.lock():
+    store.save_cell(CellResult(cell, 2, 1, "acc", ()), lines())
+"""
+
+
+def test_what_a_killed_run_left_half_done_is_swept_away(tmp_path):
+    """A run killed in the middle of a write leaves no cell, and the next run nothing of the attempt."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    assert not Results(tmp_path).has(a_cell())
+    assert list(tmp_path.rglob("questions.jsonl"))
+    with Results(tmp_path).lock():
+        assert not list(tmp_path.rglob("questions.jsonl"))
+
+
+def test_sweeping_spares_what_is_not_kibs(tmp_path):
+    """Hidden files of other makers stay."""
+    for name in (".gitignore", ".DS_Store", ".x.12345678.txt", "a/.keep"):
+        write_text(tmp_path / name, "x")
+    with Results(tmp_path).lock():
+        pass
+    assert everything(tmp_path) >= {".gitignore", ".DS_Store", ".x.12345678.txt", "a/.keep"}
+
+
+# Damaged files
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff", b"[]", b"null", b'{"schema": 1}', b'{"schema": 1, "name": "b", "title": "", "tasks": 3}'],
+)
+def test_a_damaged_plan_is_named(tmp_path, content):
+    """A plan that cannot be read is an error with its path and what to do, not a traceback."""
+    (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        Results(tmp_path).plan()
+    assert str(caught.value).startswith(f"{tmp_path / 'plan.json'}: ")
+
+
+def test_a_plan_of_another_kib_is_named(tmp_path):
+    """A plan of another schema says which, and which this kib reads."""
+    (tmp_path / "plan.json").write_text('{"schema": 7}')
+    with pytest.raises(InputError, match=r"plan\.json: schema 7, but this kib reads schema 1"):
+        Results(tmp_path).plan()
+
+
+def test_no_plan_is_no_results(tmp_path):
+    """A folder without a plan holds no results, and how to make them is said."""
+    assert not Results(tmp_path).has_plan()
+    with pytest.raises(InputError, match="no results here"):
+        Results(tmp_path).plan()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"n": 3}', b'{"cell": {}, "environments": []}'])
+def test_a_damaged_cell_is_named(tmp_path, content):
+    """A cell that cannot be read is an error with its path."""
+    store = Results(tmp_path)
+    store.save_cell(a_result(), LINES)
+    path = store.place(a_cell()) / "cell.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        store.cell(a_cell())
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("content", [b"{\n", b"\xff\n", b"[]\n", b'{"question": "q"}\n'])
+def test_damaged_questions_are_named(tmp_path, content):
+    """Questions that cannot be read are an error with their path."""
+    store = Results(tmp_path)
+    store.save_cell(a_result(), LINES)
+    path = store.place(a_cell()) / "questions.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        store.scores(a_cell())
+    assert str(caught.value).startswith(str(path))
+
+
+def test_lost_questions_are_named(tmp_path):
+    """A cell whose questions were deleted is an error with their path."""
+    store = Results(tmp_path)
+    store.save_cell(a_result(), LINES)
+    path = store.place(a_cell()) / "questions.jsonl"
+    path.unlink()
+    with pytest.raises(InputError) as caught:
+        store.scores(a_cell())
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"7"])
+def test_damaged_statistics_are_none(tmp_path, content):
+    """Statistics can be computed again, so that a damaged file of them is an empty one."""
+    (tmp_path / "statistics.json").write_bytes(content)
+    assert Results(tmp_path).statistics() == {}
+    Results(tmp_path).save_statistics({"a": 1})
+    assert Results(tmp_path).statistics() == {"a": 1}
+
+
+# One run at a time
+
+
+def test_a_second_run_is_refused_by_name(tmp_path):
+    """Who holds a results folder is told with process and host, and the folder is free afterwards."""
+    with Results(tmp_path).lock():
+        with pytest.raises(BusyError) as caught, Results(tmp_path).lock():
+            pytest.fail("two runs at once")
+        words = f"{tmp_path}: process {os.getpid()} on host {socket.gethostname()} (since "
+        assert str(caught.value).startswith(words)
+    with Results(tmp_path).lock():
+        pass
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    """A killed run does not keep the folder."""
+    code = (
+        "import sys, time; from pathlib import Path; from kib.store import Results\n"
+        "with Results(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match=f"process {other.pid} on host"), Results(tmp_path).lock():
+            pytest.fail("two runs at once")
+        other.kill()
+        other.wait()
+    with Results(tmp_path).lock():
+        pass
+
+
+def test_a_lock_is_freed_by_an_error(tmp_path):
+    """A run that fails frees the folder and leaves no owner behind."""
+    with pytest.raises(Stopped), Results(tmp_path).lock():
+        raise Stopped
+    assert not (tmp_path / ".owner.json").exists()
+    with Results(tmp_path).lock():
+        pass
+
+
+# Work
+
+
+def test_a_step_is_made_once(tmp_path):
+    """What was built under an identity is not built again; its note says how long it took."""
+    built = []
+
+    def build(folder):
+        built.append(folder)
+        (folder / "file").write_text("x")
+        return {"n": 3}
+
+    work = Work(tmp_path)
+    assert not work.has("index", "a" * 64)
+    places = {work.make("index", "a" * 64, build) for _ in range(3)}
+    assert built == [work.place("index", "a" * 64)] == list(places)
+    assert work.has("index", "a" * 64)
+    note = work.note("index", "a" * 64)
+    assert note["n"] == 3
+    assert note["seconds"] >= 0
+
+
+def test_a_step_that_failed_finds_what_it_left(tmp_path):
+    """An interrupted build stays in its folder, unfinished, and the next one goes on from it."""
+    work, seen = Work(tmp_path), []
+
+    def build(folder):
+        seen.append((folder / "half").exists())
+        (folder / "half").write_text("x")
+        if len(seen) < 2:
+            raise Stopped
+        return {}
+
+    with pytest.raises(Stopped):
+        work.make("index", "a", build)
+    assert not work.has("index", "a")
+    assert work.note("index", "a") == {}
+    work.make("index", "a", build)
+    assert seen == [False, True]
+
+
+def test_two_processes_build_a_step_once(tmp_path):
+    """While one process builds a step another waits for it and takes what it made."""
+    code = """
+import sys, time
+from pathlib import Path
+from kib.store import Work
+
+def build(folder):
+    time.sleep(0.5)
+    with (folder / "built").open("a") as file:
+        file.write("x")
+    return {}
+
+Work(Path(sys.argv[1])).make("index", "a", build)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    begun = time.monotonic()
+    running = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert time.monotonic() - begun < 60
+    assert (tmp_path / "index" / "a" / "built").read_text() == "x"
