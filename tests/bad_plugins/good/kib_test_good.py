@@ -61,10 +61,14 @@ class Toy:
         self.options = options
         if options.fault == "built":
             raise LookupError("not built")
+        if options.fault == "refused":
+            raise InputError("expected another fault")
 
     def fingerprint(self):
         if self.options.fault == "print":
             raise ZeroDivisionError("division by zero")
+        if self.options.fault == "read":
+            raise PermissionError(13, "Permission denied", "weights.bin")
         return digest_file(self.options.path) if self.options.path else ""
 
     def tokens(self):
@@ -95,6 +99,8 @@ class Fuse:
         return ""
 
     def sources(self):
+        if "nothing" in self.options.of:
+            raise LookupError("nothing")
         return dict.fromkeys(self.options.of, 10)
 
     def rerank(self, query, hits, passages, k):
