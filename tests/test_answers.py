@@ -1,0 +1,224 @@
+"""Answers are stored as they come and never asked for twice."""
+
+import sqlite3
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kib.errors import InputError
+from kib.progress import SilentProgress
+from kib.records import Answer, Environment, Request
+from kib.steps.answers import Answers, ask, key
+from kib.store import Work
+
+HERE = Environment("cpu", {"torch": "2"})
+THERE = Environment("cuda", {"torch": "3"})
+
+
+def requests(count, context="c"):
+    """Requests with a context each, so that a batch is 64 of them."""
+    return [Request("loglikelihood", (f"{context}{number:04}", " x")) for number in range(count)]
+
+
+class Counting:
+    """An LM that counts what it is asked and may stop in the middle."""
+
+    def __init__(self, stop_at=None):
+        self.asked = []
+        self.loads = 0
+        self.stop_at = stop_at
+
+    def loglikelihood(self, instances):
+        if self.stop_at is not None and len(self.asked) == self.stop_at:
+            raise KeyboardInterrupt
+        self.asked.append([instance.args for instance in instances])
+        return [(-float(len(self.asked)), False) for _ in instances]
+
+    def generate_until(self, instances):
+        self.asked.append([instance.args for instance in instances])
+        return [f"said {instance.args[0]}" for instance in instances]
+
+    def scorer(self):
+        self.loads += 1
+        return self, HERE
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Work(tmp_path)
+
+
+def run(work, some, lm):
+    with Answers.open(work, "w" * 64) as answers:
+        ask(some, answers, lm.scorer, SilentProgress(), "asking")
+        return answers.get(some)
+
+
+def test_answers_come_back_in_order(work):
+    """Answers are given in the order of the requests, twice where a request stands twice."""
+    some = [*requests(3), Request("generate_until", ("c", {"until": ["\n"]})), requests(1)[0]]
+    values = [answer.value for answer in run(work, some, Counting())]
+    assert values == [values[0], values[1], values[2], "said c", values[0]]
+
+
+def test_what_is_answered_is_not_asked_again(work):
+    """A second run asks nothing, and does not even load the model."""
+    run(work, requests(100), Counting())
+    again = Counting()
+    run(work, requests(100), again)
+    assert (again.asked, again.loads) == ([], 0)
+
+
+def test_each_request_is_asked_once(work):
+    """A request that several cells share is asked once."""
+    lm = Counting()
+    run(work, requests(10) * 5, lm)
+    assert sum(map(len, lm.asked)) == 10
+
+
+@settings(max_examples=25)  # each opens stores on the disk
+@given(st.integers(1, 400), st.lists(st.integers(0, 3), max_size=6))
+def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(tmp_path_factory, count, stops):
+    """Stopped between any batches and called again, each batch is asked once, as in one run from end to end."""
+    some, asked = requests(count), []
+    work, whole = Work(tmp_path_factory.mktemp("stopped")), Work(tmp_path_factory.mktemp("whole"))
+    for stop in [*stops, None]:
+        lm = Counting(stop)
+        with suppress(KeyboardInterrupt):
+            run(work, some, lm)
+        asked += lm.asked
+    once = Counting()
+    run(whole, some, once)
+    assert asked == once.asked
+
+
+def test_a_batch_that_misses_an_answer_is_asked_whole(work):
+    """Where some of a batch were answered before, the batch is computed as it would have been, and these stay."""
+    first, second = Counting(), Counting()
+    some = requests(64)
+    with Answers.open(work, "w" * 64) as answers:
+        answers.put(some[:10], [[-7.0, True]] * 10, THERE)
+    given = run(work, some, first)
+    assert [len(batch) for batch in first.asked] == [64]
+    assert [answer.value for answer in given] == [[-7.0, True]] * 10 + [[-1.0, False]] * 54
+    run(work, some, second)
+    assert second.asked == []
+
+
+def test_a_stored_answer_stays(work):
+    """An answer that is there is never replaced."""
+    some = requests(1)
+    with Answers.open(work, "w" * 64) as answers:
+        answers.put(some, [[-1.0, True]], HERE)
+        answers.put(some, [[-2.0, False]], THERE)
+        assert answers.get(some) == [Answer([-1.0, True], answers.get(some)[0].environment)]
+        assert answers.environments([answers.get(some)[0].environment]) == (HERE,)
+
+
+def test_weights_share_no_answers(work):
+    """Each set of weights has answers of its own."""
+    with Answers.open(work, "a" * 64) as answers:
+        answers.put(requests(1), [[-1.0, True]], HERE)
+    with Answers.open(work, "b" * 64) as answers:
+        assert answers.missing(requests(1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("loglikelihood", ("a", "b c")), ("loglikelihood", ("a b", "c"))),
+        (("loglikelihood", ("a", " b")), ("loglikelihood", ("a ", "b"))),
+        (("generate_until", ("a", {"until": ["."]})), ("generate_until", ("a", {"until": ["\n"]}))),
+        (("generate_until", ("a", {"max_gen_toks": 1})), ("generate_until", ("a", {"max_gen_toks": 1.5}))),
+        (("loglikelihood_rolling", ("a",)), ("loglikelihood", ("a", ""))),
+        (("loglikelihood", ("e\u0301", "x")), ("loglikelihood", ("\u00e9", "x"))),
+    ],
+)
+def test_requests_that_differ_have_two_answers(one, other):
+    """Kind, text to the letter and settings all tell requests apart."""
+    assert key(Request(*one)) != key(Request(*other))
+
+
+def test_the_key_of_an_answer_never_changes():
+    """Answers of today are found tomorrow."""
+    assert key(Request("loglikelihood", ("Straße \u2028", " x")))[:16] == "34b8e92f1bfa1b3c"
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 3000), max_size=20))
+def test_missing_counts_each_request_once(tmp_path_factory, numbers):
+    """What is missing is counted without those that stand twice."""
+    some = [requests(3001)[number] for number in numbers]
+    with Answers.open(Work(tmp_path_factory.mktemp("work")), "w") as answers:
+        assert answers.missing(some) == len(set(numbers))
+        if some:
+            answers.put(some[:1], [[-1.0, True]], HERE)
+            assert answers.missing(some) == len(set(numbers)) - 1
+
+
+def test_more_requests_than_a_statement_takes(work):
+    """Thousands of requests are looked up in one go."""
+    run(work, requests(2500), Counting())
+    with Answers.open(work, "w" * 64) as answers:
+        assert answers.missing(requests(2600)) == 100
+        assert len(answers.get(requests(2500))) == 2500
+
+
+def test_a_missing_answer_is_an_error(work):
+    """An answer that nobody gave is not made up."""
+    with Answers.open(work, "w") as answers, pytest.raises(KeyError):
+        answers.get(requests(1))
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(work):
+    """A batch whose last answer cannot be stored leaves none of it."""
+    with Answers.open(work, "w") as answers:
+        with pytest.raises(ValueError, match="JSON"):
+            answers.put(requests(3), [[-1.0, True], [-1.0, True], [float("nan"), True]], HERE)
+        assert answers.missing(requests(3)) == 3
+
+
+def test_time_is_shared_among_a_batch(work):
+    """Each answer of a batch carries an equal share of its time."""
+    with Answers.open(work, "w") as answers:
+        answers.put(requests(4), [[-1.0, True]] * 4, HERE, seconds=2.0)
+        assert [answer.seconds for answer in answers.get(requests(4))] == [0.5] * 4
+
+
+def test_environments_are_each_named_once(work):
+    """Answers computed here and there name both environments, in a fixed order."""
+    with Answers.open(work, "w") as answers:
+        answers.put(requests(2), [[-1.0, True]] * 2, HERE)
+        answers.put(requests(4), [[-1.0, True]] * 4, THERE)
+        names = [answer.environment for answer in answers.get(requests(4))]
+        found = answers.environments(names)
+        assert found == answers.environments(names[::-1])
+    assert sorted(found, key=lambda environment: environment.device) == [HERE, THERE]
+
+
+def test_a_damaged_store_is_named(work):
+    """A file that is no store of answers is an error with its path and what to do."""
+    folder = work.place("answers", "w")
+    folder.mkdir(parents=True)
+    (folder / "answers.sqlite").write_bytes(b"not a database, but long enough to be taken for a header of one" * 20)
+    with pytest.raises(InputError, match=r"answers\.sqlite: not a readable store of answers"), Answers.open(work, "w"):
+        pytest.fail("a damaged store was opened")
+
+
+def test_the_store_survives_a_process_that_does_not_close_it(work):
+    """What was put is there for a reader while the writer still holds the file."""
+    with Answers.open(work, "w") as one:
+        one.put(requests(1), [[-1.0, True]], HERE)
+        with Answers.open(work, "w") as other:
+            assert other.missing(requests(1)) == 0
+
+
+def test_answers_can_be_read_without_kib(work):
+    """The store is a table of keys and JSON."""
+    run(work, requests(1), Counting())
+    path = work.place("answers", "w" * 64) / "answers.sqlite"
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT value FROM answers").fetchall() == [("[-1.0,false]",)]
+    connection.close()
