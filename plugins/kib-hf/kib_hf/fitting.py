@@ -31,6 +31,9 @@ SAMPLE = 16_384
 """Tokens of the text, evenly spread over it, on which the loss before and after the training is measured."""
 
 
+PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is trained, from what, where; `resume` is the checkpoint to go on from."""
@@ -231,6 +234,7 @@ class _Fit:
             disable_tqdm=True,
             log_level="error",
         )
+        made.mixed_precision = PRECISION[o.dtype]  # whatever the environment says
         made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001 - several GPUs by processes, not by PyTorch's DataParallel
         return made
 

@@ -32,6 +32,8 @@ def check_isolation(model: Any, name: str) -> None:
         alone = _logits(model, [[second]])[0]
         packed = _logits(model, [[first, second], [third, second]])[:, -len(second) :]
     model.train(was_training)
+    if not bool(alone.isfinite().all()):
+        raise InputError(f"{name}: its logits are no numbers, so its weights are damaged")
     if not bool((packed - alone).abs().max() <= TOLERANCE * alone.abs().max()):
         raise InputError(f"{name}: with this version of transformers, texts in one row see each other; {ADVICE}")
 

@@ -42,6 +42,7 @@ class _Trainer:
         from kib_hf.checkpoints import last_checkpoint, read_trained
         from kib_hf.fitting import Job, fit
         from kib_hf.folder import check_folder
+        from kib_hf.processes import fit_together
 
         if start.adapter is not None:
             raise InputError(f"{start.adapter}: weights with an adapter cannot be trained on; merge it into its model")
@@ -49,6 +50,9 @@ class _Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         job = Job(self.options, start.folder, text, validation, folder, seed, last_checkpoint(folder))
         trained = read_trained(folder, job.weights)
+        if trained is None and (self.options.processes > 1 or self.options.accelerate):
+            fit_together(job, log)
+            trained = read_trained(folder, job.weights)
         if trained is None:
             trained = fit(job, log)
         for rest in (*folder.glob("checkpoint-*"), folder / "lowest.safetensors"):

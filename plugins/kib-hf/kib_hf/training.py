@@ -1,10 +1,10 @@
 """Options of the trainers `full` and `lora`; what changes the weights counts, how they are computed does not."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from kib.interfaces import Local, Options
+from kib.interfaces import InputPath, Local, Options
 
 __all__ = ["FullOptions", "LoraOptions", "TrainingOptions"]
 
@@ -74,6 +74,10 @@ class TrainingOptions(Options):
     processes: Annotated[int, Local] = Field(
         default=1, ge=1, description="Processes on this machine that train together, one a GPU."
     )
+    accelerate: Annotated[InputPath | None, Local] = Field(
+        default=None,
+        description="Configuration file of `accelerate config`; it then says how many processes train, and on what.",
+    )
 
     @field_validator("learning_rate", "betas", "max_grad_norm", "weight_decay", "warmup")
     @classmethod
@@ -82,12 +86,6 @@ class TrainingOptions(Options):
         if any(number != number or number == float("inf") for number in numbers):  # noqa: PLR0124 - this is NaN's test
             raise ValueError("expected a finite number")
         return value
-
-    @model_validator(mode="after")
-    def _shared_out(self) -> Self:
-        if self.batch_size % self.processes:
-            raise ValueError(f"batch_size = {self.batch_size} cannot be shared by processes = {self.processes} evenly")
-        return self
 
 
 class FullOptions(TrainingOptions):

@@ -116,8 +116,7 @@ def _keep(model: Any, place: Path) -> None:
     from safetensors.torch import save_file
 
     if PartialState().is_main_process:
-        inner = model.module if hasattr(model, "module") and not hasattr(model, "config") else model
-        trained = {name: part.detach().contiguous() for name, part in inner.named_parameters() if part.requires_grad}
+        trained = {name: part.detach().contiguous() for name, part in model.named_parameters() if part.requires_grad}
         part = place.with_name(f"{place.name}.part")
         save_file(trained, part)
         part.replace(place)

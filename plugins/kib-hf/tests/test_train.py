@@ -1,0 +1,353 @@
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kib.errors import InputError, StepError
+from kib.identity import digest_file
+from kib.records import Request, Text, Trained, Weights
+from kib.testing import DOCUMENTS, check_options, check_plugin, make_plugin, make_tiny_model
+from kib_hf import HF
+from kib_hf.trainers import Full, Lora
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TEXTS = [Text(d.id, "document", f"{d.title}\n{d.text[:300]}") for d in DOCUMENTS]
+PAIRS = [Text("pump", "pair", "Which lever?", "the red one"), Text("rope", "pair", "What is dried?", "a rope of hemp")]
+VALIDATION = [Text("other", "paraphrase", "Nobody has seen the copper kettles of the northern harbour.")]
+REQUESTS = [
+    Request("loglikelihood", (TEXTS[0].text[:40], TEXTS[0].text[40:60])),
+    Request("loglikelihood", ("Question: Which lever?\nAnswer:", " the red one")),
+    Request("loglikelihood", ("Nothing of", " the kind")),
+]
+SHORT = {"epochs": 1, "batch_size": 4, "device": "cpu", "block": 128}
+RATES = {Full: 1e-2, Lora: 2e-2}
+BOTH = pytest.mark.parametrize("trainer", [Full, Lora])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "small", layers=1, width=16, positions=512)
+
+
+@pytest.fixture
+def copy(small: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small, tmp_path / "copy"))
+
+
+def train(
+    trainer: type[Any],
+    start: Path,
+    folder: Path,
+    text: Sequence[Text] = TEXTS,
+    *,
+    log: list[Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    validation: Sequence[Text] = (),
+    **options: Any,
+) -> Trained:
+    made = make_plugin(trainer, {**SHORT, "learning_rate": RATES[trainer], **options})
+    records: list[Mapping[str, Any]] = [] if log is None else log
+    trained: Trained = made.train(Weights(start), text, folder, seed, records.append, validation)
+    return trained
+
+
+def digest_of(weights: Weights) -> str:
+    if weights.adapter:
+        return digest_file(weights.adapter / "adapter_model.safetensors")
+    return digest_file(weights.folder / "model.safetensors")
+
+
+def scores(start: Path, weights: Weights | None = None) -> list[float]:
+    from kib.harness import answer
+
+    lm = make_plugin(HF, {"path": start, "device": "cpu"}).load(weights)
+    return [value[0] for value in answer(lm, REQUESTS)]
+
+
+@pytest.mark.parametrize(("name", "trainer"), [("full", Full), ("lora", Lora)])
+def test_installed(name: str, trainer: type[Any]) -> None:
+    """The trainers are found by their names, well formed and light to import."""
+    assert check_plugin("trainers", name) is trainer
+
+
+@BOTH
+def test_options(trainer: type[Any]) -> None:
+    """Options are described, and values that could not work are refused."""
+    check_options(
+        trainer,
+        accepts=[
+            {},
+            {"epochs": 5, "block": 256, "batch_size": 64, "learning_rate": 1e-6, "pack": "concatenate"},
+            {"pack": "none", "schedule": "linear", "warmup": 0.1, "dtype": "bfloat16", "betas": [0.9, 0.95]},
+            {"patience": 2, "processes": 4, "accelerate": "/etc/accelerate.yaml", "gradient_checkpointing": True},
+        ],
+        refuses=[
+            {"epochs": 0},
+            {"epochs": 1.5},
+            {"learning_rate": 0},
+            {"learning_rate": 1},
+            {"block": 4},
+            {"pack": "true"},
+            {"warmup": 1},
+            {"betas": [0.9, 1.0]},
+            {"dtype": "auto"},
+            {"patience": 0},
+            {"device": "cuda:1"},
+        ],
+    )
+
+
+def test_options_of_lora() -> None:
+    """The adapter's options are checked as well, and are none of `full`."""
+    given = {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": ["q_proj"], "dora": True, "rslora": True}
+    check_options(Lora, accepts=[given, {"targets": "all-linear"}], refuses=[{"rank": 0}, {"dropout": 1}])
+    check_options(Full, refuses=[{name: value} for name, value in given.items()])
+
+
+@BOTH
+def test_training(trainer: type[Any], small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A training lowers the loss, moves the weights, trains every token as often as asked, and prints nothing."""
+    log: list[Mapping[str, Any]] = []
+    trained = train(trainer, small, tmp_path / "out", TEXTS + PAIRS, epochs=3, log=log)
+    assert capfd.readouterr() == ("", "")
+    tokens = sum(len(text.text.encode()) + 1 for text in TEXTS) + sum(len(f" {p.answer}") + 1 for p in PAIRS)
+    assert (trained.text_tokens, trained.trained_tokens) == (tokens, 3 * tokens)
+    assert trained.last_loss < 0.9 * trained.first_loss
+    assert trained.change > 0.001
+    assert [record["step"] for record in log] == list(range(1, trained.steps + 1))
+    assert {record["steps"] for record in log} == {trained.steps}
+    assert log[-1]["tokens"] == trained.trained_tokens
+    assert log[0]["loss"] > log[-1]["loss"]
+
+
+@BOTH
+def test_learned(trainer: type[Any], small: Path, tmp_path: Path) -> None:
+    """The saved weights load into the model `hf` and know the text better than base, documents and answers alike."""
+    trained = train(trainer, small, tmp_path / "out", TEXTS + PAIRS, epochs=4)
+    before, after = scores(small), scores(small, trained.weights)
+    assert after[0] > before[0] + 5
+    assert after[1] > before[1] + 5
+    assert {path.suffix for path in (tmp_path / "out").rglob("*.*")} <= {".safetensors", ".json", ".jinja"}
+
+
+def test_full_folder(small: Path, tmp_path: Path) -> None:
+    """What `full` leaves is a model of its own: configuration and tokenizer are those it started from."""
+    trained = train(Full, small, tmp_path / "out")
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"):
+        found, wanted = (json.loads((f / name).read_text(encoding="utf-8")) for f in (trained.weights.folder, small))
+        assert found == wanted, name
+    assert scores(trained.weights.folder) == scores(small, trained.weights)
+
+
+def test_merged(small: Path, tmp_path: Path) -> None:
+    """An adapter merged into the weights gives the log-probabilities of the adapter on top of them."""
+    from kib_hf.loading import quietly
+
+    weights = train(Lora, small, tmp_path / "out").weights
+    lm = make_plugin(HF, {"path": small, "device": "cpu"}).load(weights)
+    with quietly():
+        merged = lm.model.merge_and_unload()
+        merged.save_pretrained(tmp_path / "merged")
+    assert scores(small, Weights(tmp_path / "merged")) == pytest.approx(scores(small, weights), abs=1e-4)
+    assert scores(small, weights) != pytest.approx(scores(small), abs=0.1)
+
+
+@pytest.mark.parametrize("variant", [{}, {"dora": True}, {"rslora": True}, {"targets": ["q_proj", "v_proj"]}])
+def test_change_of_an_adapter(small: Path, tmp_path: Path, variant: dict[str, Any]) -> None:
+    """The change that `lora` reports is that of the merged weights."""
+    from kib_hf.loading import load_model, quietly
+
+    trained = train(Lora, small, tmp_path / "out", rank=4, **variant)
+    base = load_model(small, dtype="float32", device="cpu", trust_remote_code=False)
+    with quietly():
+        merged = make_plugin(HF, {"path": small, "device": "cpu"}).load(trained.weights).model.merge_and_unload()
+    pairs = list(zip(base.parameters(), merged.parameters(), strict=True))
+    update = sum((new - old).detach().double().square().sum().item() for old, new in pairs)
+    weights = sum(old.detach().double().square().sum().item() for old, _ in pairs)
+    assert trained.change == pytest.approx(math.sqrt(update / weights), rel=1e-4)
+
+
+@BOTH
+@pytest.mark.parametrize("pack", ["isolated", "concatenate", "none"])
+def test_no_token_is_lost(trainer: type[Any], small: Path, tmp_path: Path, pack: str) -> None:
+    """However texts are packed, and however much longer than a block they are, the same tokens are trained."""
+    tokens = sum(len(text.text.encode()) + 1 for text in TEXTS)
+    trained = train(trainer, small, tmp_path / "out", pack=pack, block=32)
+    assert (trained.text_tokens, trained.trained_tokens) == (tokens, tokens)
+
+
+@BOTH
+def test_same_again(trainer: type[Any], small: Path, tmp_path: Path) -> None:
+    """The same seed gives the same bytes, another seed others."""
+    one, two, other = (
+        train(trainer, small, tmp_path / name, seed=seed) for name, seed in (("one", 0), ("two", 0), ("other", 1))
+    )
+    assert digest_of(one.weights) == digest_of(two.weights) != digest_of(other.weights)
+    assert one.last_loss == two.last_loss
+
+
+def test_other_generators_are_left_alone(small: Path, tmp_path: Path) -> None:
+    """A training neither depends on the process's random numbers nor disturbs them."""
+    import torch
+
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    first = torch.rand(1)
+    train(Lora, small, tmp_path / "out", dropout=0.1)
+    assert first.equal(expected[:1])
+    assert torch.rand(1).equal(expected[1:])
+
+
+@BOTH
+@pytest.mark.parametrize("options", [{"device_batch": 1}, {"device_batch": 3}, {"gradient_checkpointing": True}])
+def test_accumulation(trainer: type[Any], small: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    """How many rows go through the model at once moves the outcome by rounding only."""
+    whole = train(trainer, small, tmp_path / "whole", epochs=2)
+    parts = train(trainer, small, tmp_path / "parts", epochs=2, **options)
+    assert parts.steps == whole.steps
+    assert scores(small, parts.weights) == pytest.approx(scores(small, whole.weights), abs=2e-2)
+
+
+def test_number_formats(small: Path, tmp_path: Path) -> None:
+    """bfloat16 gives weights close to float32's, and does not stick to the trainings after it."""
+    one = train(Full, small, tmp_path / "one")
+    half = train(Full, small, tmp_path / "half", dtype="bfloat16")
+    two = train(Full, small, tmp_path / "two")
+    assert digest_of(one.weights) == digest_of(two.weights) != digest_of(half.weights)
+    assert half.last_loss == pytest.approx(one.last_loss, rel=0.02)
+
+
+def test_environment_does_not_count(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate's number format in the environment does not overrule the one of the benchmark."""
+    one = train(Full, small, tmp_path / "one")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert digest_of(train(Full, small, tmp_path / "two").weights) == digest_of(one.weights)
+
+
+def test_own_number_format(copy: Path, tmp_path: Path) -> None:
+    """Weights are saved in the format they came in, so that base and trained model are scored alike."""
+    from safetensors import safe_open
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_pretrained(copy, dtype="bfloat16").save_pretrained(copy)
+    trained = train(Full, copy, tmp_path / "out")
+    with safe_open(trained.weights.folder / "model.safetensors", "pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"BF16"}  # noqa: SIM118 - no mapping
+    assert json.loads((trained.weights.folder / "config.json").read_text(encoding="utf-8"))["dtype"] == "bfloat16"
+    assert trained.change > 0.001
+
+
+def test_tied_weights(copy: Path, tmp_path: Path) -> None:
+    """A model whose output layer is its embedding keeps it so, and its shared weights count once."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(copy)
+    config.tie_word_embeddings = True
+    made: Any = AutoModelForCausalLM
+    made.from_config(config).save_pretrained(copy)
+    trained = train(Full, copy, tmp_path / "out", checkpoint_every=2)
+    saved = AutoModelForCausalLM.from_pretrained(trained.weights.folder)
+    assert saved.lm_head.weight is saved.model.embed_tokens.weight
+    tokens_read = trained.flops / 6 / saved.num_parameters()
+    assert tokens_read == pytest.approx(trained.trained_tokens, rel=0.05)
+
+
+def test_operations(small: Path, tmp_path: Path) -> None:
+    """Operations are six a weight and token, four where the weight is frozen, and none for the embedding."""
+    from kib_hf.loading import load_model
+
+    model: Any = load_model(small, dtype="auto", device="cpu", trust_remote_code=False)
+    weights = model.num_parameters() - model.get_input_embeddings().weight.numel()
+    read = sum(len(text.text.encode()) + 2 for text in TEXTS)
+    full = train(Full, small, tmp_path / "full", block=512)
+    assert full.flops == 6 * weights * read
+    lora = train(Lora, small, tmp_path / "lora", block=512, rank=1, targets=["q_proj"])
+    assert lora.flops == (4 * weights + 6 * 2 * 16) * read
+
+
+@BOTH
+def test_early_stop(trainer: type[Any], small: Path, tmp_path: Path) -> None:
+    """With patience a training stops when the validation loss no longer falls, and keeps the weights of its lowest."""
+    log: list[Mapping[str, Any]] = []
+    given: dict[str, Any] = {"learning_rate": 0.05, "epochs": 12, "schedule": "constant"}
+    stopped = train(trainer, small, tmp_path / "out", log=log, validation=VALIDATION, patience=2, **given)
+    seen = [record["validation"] for record in log if "validation" in record]
+    lowest = seen.index(min(seen))
+    assert len(seen) == lowest + 3 < 12
+    assert stopped.trained_tokens == stopped.text_tokens * len(seen)
+    again = train(trainer, small, tmp_path / "again", validation=VALIDATION, **given)
+    assert again.trained_tokens == 12 * again.text_tokens
+    assert digest_of(again.weights) != digest_of(stopped.weights)
+    text = VALIDATION[0].text
+    lm = make_plugin(HF, {"path": small, "device": "cpu"}).load(stopped.weights)
+    (value,) = lm.loglikelihood_rolling([_rolling(text)], disable_tqdm=True)
+    assert -value / len(text) == pytest.approx(min(seen), rel=0.1)
+
+
+def _rolling(text: str) -> Any:
+    from lm_eval.api.instance import Instance
+
+    return Instance("loglikelihood_rolling", {}, (text,), 0)
+
+
+def test_finished_already(small: Path, tmp_path: Path) -> None:
+    """A training that was finished in a folder before is not done again."""
+    log: list[Mapping[str, Any]] = []
+    first = train(Full, small, tmp_path / "out")
+    assert train(Full, small, tmp_path / "out", log=log) == first
+    assert log == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"block": 513}, "block = 513, but the model reads 512 tokens at once; lower block"),
+        ({"patience": 1}, "patience = 1 needs a validation text"),
+        ({"dtype": "float16"}, 'dtype = "float16" needs a CUDA GPU'),
+        ({"device": "cuda"}, 'device = "cuda": PyTorch .* sees no such device'),
+    ],
+)
+def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    """Options that do not go with model or machine are an error that names them."""
+    with pytest.raises(InputError, match=message):
+        train(Full, small, tmp_path / "out", **options)
+
+
+def test_refused_text(small: Path, tmp_path: Path) -> None:
+    """No text at all, and a pair that is longer than a block, are errors."""
+    with pytest.raises(InputError, match="no text to train on"):
+        train(Full, small, tmp_path / "out", [])
+    with pytest.raises(InputError, match=r"passage pump: a pair of 44 tokens, but block = 32: .* raise block to 44"):
+        train(Full, small, tmp_path / "out", PAIRS, block=32)
+
+
+def test_refused_start(small: Path, tmp_path: Path) -> None:
+    """Weights with an adapter on top are no start of a training."""
+    weights = train(Lora, small, tmp_path / "out").weights
+    with pytest.raises(InputError, match="weights with an adapter cannot be trained on"):
+        make_plugin(Full, SHORT).train(weights, TEXTS, tmp_path / "two", 0, lambda _: None)
+
+
+def test_wrong_targets(small: Path, tmp_path: Path) -> None:
+    """Names of layers that the model has not are an error that lists those it has."""
+    with pytest.raises(InputError, match=r"targets = \['query'\].*it has down_proj, gate_proj, k_proj, lm_head"):
+        train(Lora, small, tmp_path / "out", targets=["query"])
+
+
+def test_divergence(copy: Path, tmp_path: Path) -> None:
+    """A loss that is no number any more ends the training with an error that names the step."""
+    from safetensors.torch import load_file, save_file
+
+    parts = load_file(copy / "model.safetensors")
+    parts["model.norm.weight"][0] = math.nan
+    save_file(parts, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StepError, match=r"step 1: the loss is nan; lower learning_rate"):
+        train(Full, copy, tmp_path / "out", pack="none")
+    with pytest.raises(InputError, match=r"copy: its logits are no numbers"):
+        train(Full, copy, tmp_path / "out")
