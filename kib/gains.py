@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.random import RandomState
 
-__all__ = ["LEVEL", "REVISION", "Accuracy", "Average", "Gain", "Interval", "accuracy", "average", "gain", "holm"]
+__all__ = [
+    "LEVEL",
+    "REVISION",
+    "Accuracy",
+    "Average",
+    "Gain",
+    "Interval",
+    "accuracy",
+    "average",
+    "gain",
+    "holm",
+    "p_value",
+]
 
 REVISION = 1
 """Raised when the same scores give other statistics: stored ones are then computed again."""
@@ -88,7 +100,7 @@ def accuracy(scores: Sequence[float], groups: Groups) -> Accuracy:
     clusters = _clusters(groups, scores)
     mean = _steady(fsum(scores) / len(scores))
     independent = len(clusters) == len(scores) and all(score in (0, 1) for score in scores)
-    if independent or len({_steady(total / size) for total, size in clusters}) == 1:
+    if independent or _unanimous(clusters):
         interval = _wilson(mean, len(clusters))
     else:
         draws = _resample(clusters, _state())
@@ -100,7 +112,8 @@ def gain(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Gain
     """Compare two sides question by question (scores in 0..1, equal lengths): paired bootstrap and exact p, by group.
 
     p is two-sided, from all sign flips of the groups' differences; where each question is its own group and scores are
-    0/1 this is the exact McNemar test. With one group alone nothing is known: interval -1..1, p = 1.
+    0/1 this is the exact McNemar test. Where all groups differ by the same there is nothing to resample: the interval
+    allows for groups not asked, as many as Wilson's for none of so many, that differ by anything from -1 to 1.
     """
     differences = [score - other for score, other in zip(scores, base, strict=True)]
     clusters = _clusters(groups, differences)
@@ -115,6 +128,12 @@ def gain(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Gain
         ties=len(differences) - wins - losses,
         losses=losses,
     )
+
+
+def p_value(base: Sequence[float], scores: Sequence[float], groups: Groups) -> float:
+    """The p of `gain` alone."""
+    differences = [score - other for score, other in zip(scores, base, strict=True)]
+    return _sign_flip([total for total, _ in _clusters(groups, differences)])
 
 
 def average(tasks: Sequence[Pair]) -> Average:
@@ -209,6 +228,11 @@ def _wilson(mean: float, trials: int) -> Interval:
     return Interval(_steady(max(0.0, low)), _steady(min(1.0, high)))
 
 
+def _unanimous(clusters: Sequence[tuple[float, ...]]) -> bool:
+    """Whether every group has the same mean: resampling them shows no spread."""
+    return len({round(total / size, 9) for total, size in clusters}) == 1
+
+
 def _change(base: Sequence[float], scores: Sequence[float]) -> tuple[float, float | None]:
     """Absolute and relative gain; no relative one over a base of 0."""
     start, end = fsum(base) / len(base), fsum(scores) / len(scores)
@@ -216,11 +240,19 @@ def _change(base: Sequence[float], scores: Sequence[float]) -> tuple[float, floa
 
 
 def _average_intervals(clustered: Sequence[Sequence[tuple[float, ...]]]) -> tuple[Interval, Interval | None]:
-    """Intervals of the mean absolute and the mean relative gain; columns are base, arm, size."""
+    """Intervals of the mean absolute and the mean relative gain; columns are base, arm, size.
+
+    Where the groups of each task differ by the same there is nothing to resample: the mean of the tasks' intervals.
+    """
     import numpy as np
 
     if any(len(clusters) == 1 for clusters in clustered):
         return Interval(-1.0, 1.0), None
+    differences = [[(arm - base, size) for base, arm, size in clusters] for clusters in clustered]
+    if all(_unanimous(clusters) for clusters in differences):
+        parts = [_paired_interval(clusters) for clusters in differences]
+        low, high = (fsum(ends) / len(parts) for ends in zip(*((part.low, part.high) for part in parts), strict=True))
+        return Interval(_steady(low), _steady(high)), None
     state = _state()
     draws = [_resample(clusters, state).T for clusters in clustered]
     absolute = _interval(np.mean([(arm - base) / size for base, arm, size in draws], axis=0))
@@ -231,8 +263,10 @@ def _average_intervals(clustered: Sequence[Sequence[tuple[float, ...]]]) -> tupl
 
 def _paired_interval(clusters: Sequence[tuple[float, ...]]) -> Interval:
     """Percentile interval of the mean difference; swapping the two sides mirrors it exactly."""
-    if len(clusters) == 1:
-        return Interval(-1.0, 1.0)
+    if _unanimous(clusters):
+        value = fsum(total for total, _ in clusters) / fsum(size for _, size in clusters)
+        unseen = _wilson(0.0, len(clusters)).high
+        return Interval(_steady(value - unseen * (1 + value)), _steady(value + unseen * (1 - value)))
     mirrored: list[tuple[float, ...]] = sorted((-total + 0.0, size) for total, size in clusters)
     swap = mirrored < list(clusters)
     draws = _resample(mirrored if swap else clusters, _state())
@@ -254,7 +288,7 @@ def _sign_flip(totals: Sequence[float]) -> float:
 def _grid(magnitudes: Mapping[float, int]) -> int | None:
     """The least number (a number of seeds, as a rule) that makes whole numbers of all; None where it is above 100."""
     for grid in range(1, 101):
-        if all(abs(value * grid - round(value * grid)) < 1e-6 for value in magnitudes):
+        if all(round(value * grid) > 0 and abs(value * grid - round(value * grid)) < 1e-6 for value in magnitudes):
             return grid
     return None
 

@@ -17,6 +17,8 @@ class Arm:
     """Cells that differ only by seed; `results` holds those that were measured, in the order of `cells`."""
 
     benchmark: str
+    name: str  # the method with its settings
+    place: str
     cells: tuple[Cell, ...]
     results: tuple[CellResult, ...]
     missing: tuple[Missing, ...]
@@ -78,11 +80,13 @@ def collect_arms(results: Results, plan: BenchmarkPlan) -> list[Arm]:
     places: dict[str, list[Cell]] = {}
     for cell in plan.cells:
         places.setdefault(cell.place, []).append(cell)
-    return [_arm(results, plan, sorted(cells, key=lambda cell: cell.seed), failures) for cells in places.values()]
+    return [_arm(results, plan, place, failures, cells) for place, cells in places.items()]
 
 
-def _arm(results: Results, plan: BenchmarkPlan, cells: Iterable[Cell], failures: Mapping[str, Failure]) -> Arm:
-    cells = tuple(cells)
+def _arm(
+    results: Results, plan: BenchmarkPlan, place: str, failures: Mapping[str, Failure], planned: Iterable[Cell]
+) -> Arm:
+    cells = tuple(sorted(planned, key=lambda cell: cell.seed))
     found: list[CellResult] = []
     missing: list[Missing] = []
     for cell in cells:
@@ -96,4 +100,4 @@ def _arm(results: Results, plan: BenchmarkPlan, cells: Iterable[Cell], failures:
         else:
             missing.append(Missing(plan.name, cell.id, "missing", "not measured"))
     method, task = plan.methods[cells[0].method], plan.tasks[cells[0].task]
-    return Arm(plan.name, cells, tuple(found), tuple(missing), method, task)
+    return Arm(plan.name, cells[0].arm, place, cells, tuple(found), tuple(missing), method, task)

@@ -26,7 +26,7 @@ def own_trouble(arm: Arm) -> str:
 
 def difference(arm: Arm, reference: Arm) -> str:
     """Why a measured arm and its reference are not comparable, as far as that is known without the questions."""
-    name = reference.cell.arm
+    name = reference.name
     if reference.status != "measured":
         return f"{name} has no number: {reference.reason}"
     trouble = own_trouble(arm)

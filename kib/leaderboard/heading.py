@@ -68,10 +68,8 @@ def _sentence(block: Sequence[Row], rows: Sequence[Row], several: bool) -> str:
 
 def _speaker(rows: Sequence[Row]) -> Row:
     """The arm chosen on validation, else the last one with the largest K."""
-    chosen = [row for row in rows if any(key == "choose" for key, _ in row.settings)]
-    if chosen:
-        return chosen[0]
-    return max(reversed(rows), key=lambda row: dict(row.settings).get("k", 0))
+    chosen = [row for row in rows if row.chosen]
+    return max(reversed(chosen or rows), key=lambda row: dict(row.settings).get("k", 0))
 
 
 def _way(row: Row, several: bool) -> str:

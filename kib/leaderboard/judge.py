@@ -1,12 +1,13 @@
 """Statistics of arms: taken from the store where they are stored, else computed from the questions."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
+from itertools import compress
 
-from kib.gains import Average, Gain, Pair, accuracy, average, gain
+from kib.gains import Average, Gain, Pair, accuracy, average, gain, p_value
 from kib.leaderboard.arm import Arm
 from kib.leaderboard.comparability import align, difference
 from kib.leaderboard.evidence import Evidence, Sheet
-from kib.leaderboard.stored import Measure, Stored
+from kib.leaderboard.stored import Measure, Split, Stored
 from kib.store import Results
 
 __all__ = ["Judge"]
@@ -18,6 +19,10 @@ class Judge:
     def __init__(self, results: Results, view: str) -> None:
         self._stored = Stored(results, view)
         self._evidence = Evidence(results)
+
+    def count_fresh(self, arms: Iterable[Arm]) -> int:
+        """How many of these arms' statistics must be computed from their questions."""
+        return sum(1 for arm in arms if arm.status == "measured" and not self._stored.has(arm.stamp))
 
     def measure(self, arm: Arm) -> Measure:
         """Accuracy and recall of a measured arm."""
@@ -36,6 +41,27 @@ class Judge:
             return pair if isinstance(pair, str) else gain(*pair)
 
         return difference(arm, reference) or self._stored.gain(_key(arm, reference), compute)
+
+    def p_value(self, arm: Arm, other: Arm) -> float:
+        """The p of two arms that were both found comparable with a third."""
+
+        def compute() -> float:
+            pair = self._pair(arm, other)
+            return 1.0 if isinstance(pair, str) else p_value(*pair)
+
+        return self._stored.p_value(_key(arm, other), compute)
+
+    def split(self, arm: Arm, reference: Arm, probe: Arm) -> Split:
+        """Gains on the questions that `probe`, another measurement of the base, got right, and on the others."""
+
+        def compute() -> Split:
+            pair, probed = self._pair(arm, reference), align(self._evidence.sheet(arm), self._evidence.sheet(probe))
+            if isinstance(pair, str) or isinstance(probed, str):
+                return None, None
+            known = [score >= 0.5 for score in probed.scores]
+            return _part(pair, known), _part(pair, [not one for one in known])
+
+        return self._stored.split(f"{_key(arm, reference)} {probe.stamp}", compute)
 
     def average(self, pairs: Sequence[tuple[Arm, Arm]]) -> Average:
         """The mean gain of (arm, reference) pairs that `compare` found comparable, one a task."""
@@ -58,6 +84,14 @@ class Judge:
         sheet = self._evidence.sheet(arm)
         other: Sheet | str = align(sheet, self._evidence.sheet(reference))
         return other if isinstance(other, str) else (other.scores, sheet.scores, sheet.groups)
+
+
+def _part(pair: Pair, wanted: Sequence[bool]) -> Gain | None:
+    """The gain on some of the questions; None where there are none of them."""
+    base, scores, groups = pair
+    if not any(wanted):
+        return None
+    return gain(list(compress(base, wanted)), list(compress(scores, wanted)), list(compress(groups, wanted)))
 
 
 def _key(arm: Arm, reference: Arm) -> str:

@@ -9,7 +9,7 @@ from kib.gains import LEVEL
 from kib.leaderboard.number import NONE, interval, p_value, percent, points, whole
 from kib.leaderboard.row import AverageRow, Row, Table
 
-__all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "counts", "legend", "used_columns"]
+__all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "used_columns"]
 
 Tone = Literal["base", "better", "worse", "same", "ceiling", "absent"]
 
@@ -40,6 +40,8 @@ COLUMNS = (
     Column("share", "gold %", "share of the gold passage's gain"),
     Column("p", "p", "p"),
     Column("questions", "won/tied/lost", "questions won, tied and lost"),
+    Column("known", "known", "gain on what the base knew before"),
+    Column("unknown", "unknown", "gain on what the base did not know before"),
     Column("recall", "recall", "recall of the gold passage"),
     Column("dropped", "dropped", "dropped passages"),
     Column("tokens", "tokens", "tokens a prompt"),
@@ -83,51 +85,6 @@ def used_columns(shown: Sequence[Block]) -> list[Column]:
     return [column for column in COLUMNS if column.name in names]
 
 
-def counts(table: Table) -> str:
-    """How many cells have no number, in one sentence; "" where all have one."""
-    if not table.missing:
-        return ""
-    failed = sum(1 for one in table.missing if one.state == "failed")
-    parts = [
-        f"{count} {what}" for count, what in ((len(table.missing) - failed, "missing"), (failed, "failed")) if count
-    ]
-    return f"Of {table.cells} cells {' and '.join(parts)}: a row without all its seeds has no number."
-
-
-def legend(table: Table, names: Sequence[str]) -> list[str]:
-    """What the columns `names` mean and what all rows have in common; sentences."""
-    texts = []
-    if "points" in names:
-        over = "base" if table.against is None else table.against
-        texts.append(
-            f"Accuracy in %; gain over {over} on the same questions, in points and in % of its accuracy. Intervals "
-            "hold 95 %, resampled by group where questions share one."
-        )
-    if "p" in names:
-        family = " + ".join(str(one.family) for one in table.benchmarks)
-        alone = any(row.gain and row.p_adjusted is None for row in table.rows)
-        texts.append(
-            f"p: exact paired test, adjusted by Holm over {family} gains"
-            + ("; in brackets: of a control or the ceiling, not adjusted." if alone else ".")
-        )
-    if any(row.tied for row in table.rows):
-        texts.append("#: rank; = is shared by neighbours that do not differ by more than chance.")
-    if "share" in names:
-        texts.append("gold %: the gain as % of what the gold passage gives (the ceiling, not ranked).")
-    if "recall" in names:
-        texts.append("recall: % of questions with a gold passage among those retrieved.")
-    return [*texts, *_surroundings(table)]
-
-
-def _surroundings(table: Table) -> list[str]:
-    """The environment, where all rows share one."""
-    if len(table.environments) == 1:
-        one = table.environments[0]
-        packages = [f"{name} {version}" for name, version in sorted(one.packages.items())]
-        return [f"Measured on {', '.join([one.device, *packages])}."]
-    return [f"Measured in {len(table.environments)} environments; JSON lists them."] if table.environments else []
-
-
 def _task_block(rows: Sequence[Row], several: bool) -> Block:
     first = rows[0]
     counted = {row.n for row in rows if row.n is not None}
@@ -167,11 +124,19 @@ def _texts(row: Row) -> dict[str, str]:
         "share": NONE if row.gold_share is None else whole(row.gold_share),
         "p": f"({p})" if gain and row.p_adjusted is None else p,
         "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain else NONE,
+        "known": points(row.known.absolute if row.known else None),
+        "unknown": points(row.unknown.absolute if row.unknown else None),
         "recall": percent(row.recall),
         "dropped": str(row.dropped_passages) if row.dropped_passages else "",
         "tokens": NONE if row.prompt_tokens is None else f"{row.prompt_tokens:.0f}",
-        "note": row.mark or ("reference" if row.arm == row.reference and row.kind != "base" else ""),
+        "note": _note(row),
     }
+
+
+def _note(row: Row) -> str:
+    reference = row.arm == row.reference and row.kind != "base"
+    words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark]
+    return ", ".join(word for word in words if word)
 
 
 def _absence(row: Row) -> str:

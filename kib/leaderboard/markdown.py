@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from kib.leaderboard.layout import Block, Column, Line, blocks, counts, legend, used_columns
+from kib.leaderboard.layout import Block, Column, Line, blocks, used_columns
+from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
 
 __all__ = ["markdown"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kib.gains import Interval
+from kib.gains import Gain, Interval
 from kib.leaderboard.row import AverageRow, Row
 
 __all__ = ["AVERAGE", "ROW", "plain_average", "plain_row"]
@@ -15,6 +15,10 @@ def _low(interval: Interval | None) -> float | None:
 
 def _high(interval: Interval | None) -> float | None:
     return interval.high if interval else None
+
+
+def _questions(gain: Gain | None) -> int | None:
+    return gain.wins + gain.ties + gain.losses if gain else None
 
 
 ROW: Mapping[str, Callable[[Row], Any]] = {
@@ -54,6 +58,16 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
     "share_of_gold": lambda row: row.gold_share,
     "rank": lambda row: row.rank,
     "tied": lambda row: row.tied,
+    "gain_known": lambda row: row.known.absolute if row.known else None,
+    "gain_known_low": lambda row: _low(row.known.interval if row.known else None),
+    "gain_known_high": lambda row: _high(row.known.interval if row.known else None),
+    "n_known": lambda row: _questions(row.known),
+    "gain_unknown": lambda row: row.unknown.absolute if row.unknown else None,
+    "gain_unknown_low": lambda row: _low(row.unknown.interval if row.unknown else None),
+    "gain_unknown_high": lambda row: _high(row.unknown.interval if row.unknown else None),
+    "n_unknown": lambda row: _questions(row.unknown),
+    "chosen": lambda row: row.chosen,
+    "validation_accuracy": lambda row: row.validation,
     "mark": lambda row: row.mark,
     "recall": lambda row: row.recall,
     "dropped_passages": lambda row: row.dropped_passages,

@@ -15,7 +15,7 @@ class References:
         self._against = against
         self._candidates: dict[Key, list[Arm]] = {}
         for arm in arms:
-            if arm.method.is_base if against is None else against in (arm.cell.method, arm.cell.arm):
+            if arm.method.is_base if against is None else against in (arm.cell.method, arm.name):
                 self._candidates.setdefault(arm.key, []).append(arm)
 
     def find(self, arm: Arm) -> Arm | str:
@@ -31,7 +31,7 @@ class References:
             candidates = _fitting(arm, candidates)
         if len(candidates) == 1 or self._against is None:
             return candidates[0]
-        some = ", ".join(one.cell.arm for one in candidates)
+        some = ", ".join(one.name for one in candidates)
         return f"{self._against} has several arms ({some}) and no single one fits this arm's settings; name one"
 
 
@@ -44,7 +44,7 @@ def _fitting(arm: Arm, candidates: Sequence[Arm]) -> list[Arm]:
 def check_name(name: str, arms: Sequence[Arm]) -> None:
     """InputError, with what exists, where no arm has this name."""
     methods = list(dict.fromkeys(arm.cell.method for arm in arms))
-    names = list(dict.fromkeys(arm.cell.arm for arm in arms))
+    names = list(dict.fromkeys(arm.name for arm in arms))
     if name in methods or name in names:
         return
     from difflib import get_close_matches

@@ -13,11 +13,15 @@ Status = Literal["measured", "incomplete", "missing", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkLine:
-    """A benchmark in a table; `family` is the number of gains that Holm's correction counts."""
+    """A benchmark in a table; `family` is the number of gains that Holm's correction counts.
+
+    `no_probe` says, target by target, why gains are not split into known and unknown before.
+    """
 
     name: str
     title: str
     family: int
+    no_probe: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,10 @@ class Row:
     gold_share: float | None = None  # absolute gain over the ceiling's absolute gain
     rank: int | None = None
     tied: bool = False  # shares its rank: adjacent arms do not differ by more than chance
+    known: Gain | None = None  # on questions that another measurement of the base got right
+    unknown: Gain | None = None  # on those that it got wrong
+    chosen: bool = False  # its settings were picked on validation questions
+    validation: float | None = None  # accuracy on those, the mean over seeds
     mark: str = ""  # "forgets" or "harmed": a control task's drop by more than chance
     recall: float | None = None  # share of questions with a gold passage among those retrieved
     dropped_passages: int = 0  # did not fit the token budget; of one seed

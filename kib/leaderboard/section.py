@@ -1,40 +1,21 @@
 """One benchmark's part of a table: who is measured against whom, which gains hold, who shares a rank."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import fsum, sqrt
 
 from kib.gains import LEVEL, Accuracy, Gain, holm
 from kib.leaderboard.arm import Arm, Key, collect_arms
-from kib.leaderboard.comparability import own_trouble
+from kib.leaderboard.choice import choose, group_of, validation_accuracies
+from kib.leaderboard.comparability import difference, own_trouble
+from kib.leaderboard.environments import Environments
 from kib.leaderboard.judge import Judge
 from kib.leaderboard.rank import rank
 from kib.leaderboard.reference import References
 from kib.leaderboard.row import AverageRow, Row
-from kib.leaderboard.stored import Measure
-from kib.records import Environment
+from kib.leaderboard.stored import Measure, Split
 from kib.store import BenchmarkPlan, Results
 
-__all__ = ["Environments", "Section"]
-
-
-class Environments:
-    """Numbers the distinct environments of a table in the order in which they are met."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
-        self._all: list[Environment] = []
-
-    def number(self, environment: Environment) -> int:
-        """The position of an environment in `all()`."""
-        key = (environment.device, tuple(sorted(environment.packages.items())))
-        if key not in self._numbers:
-            self._numbers[key] = len(self._all)
-            self._all.append(environment)
-        return self._numbers[key]
-
-    def all(self) -> tuple[Environment, ...]:
-        """The distinct environments, by number."""
-        return tuple(self._all)
+__all__ = ["Section"]
 
 
 class Section:
@@ -42,11 +23,14 @@ class Section:
 
     def __init__(self, results: Results, plan: BenchmarkPlan) -> None:
         self.plan = plan
-        self.arms = collect_arms(results, plan)
+        self.all_arms = collect_arms(results, plan)
+        self.arms = [arm for arm in self.all_arms if arm.cell.split == "test"]
         self.averages: list[AverageRow] = []
         self.family = 0
-        self._results = results
         self._blocks: dict[Key, list[Arm]] = {}
+        self._probes = {arm.key: arm for arm in self.all_arms if arm.cell.split == "probe" and arm.status == "measured"}
+        self._chosen = choose(self.all_arms)
+        self._validation = validation_accuracies(self.all_arms)
         models = list(dict.fromkeys(arm.cell.model for arm in self.arms))
         for arm in sorted(self.arms, key=lambda arm: models.index(arm.cell.model)):
             self._blocks.setdefault(arm.key, []).append(arm)
@@ -56,6 +40,7 @@ class Section:
         self._reasons: dict[Arm, str] = {}
         self._adjusted: dict[Arm, float] = {}
         self._shares: dict[Arm, float] = {}
+        self._splits: dict[Arm, Split] = {}
         self._ranks: dict[Arm, tuple[int, int, bool]] = {}  # position, rank, whether it is shared
 
     @property
@@ -63,22 +48,32 @@ class Section:
         """The target tasks in the plan's order."""
         return tuple(dict.fromkeys(arm.cell.task for arm in self.arms if arm.task.role == "target"))
 
-    def compute(self, against: str | None) -> None:
-        """Everything that rows need; questions are read model by model, and only where a statistic is not stored."""
-        judge = Judge(self._results, against or "")
+    @property
+    def no_probe(self) -> tuple[tuple[str, str], ...]:
+        """Target tasks whose gains are not split into known and unknown before, and why."""
+        return tuple((task, self.plan.tasks[task].no_probe) for task in self.targets if self.plan.tasks[task].no_probe)
+
+    def compute(self, judge: Judge, against: str | None, advance: Callable[[int], None]) -> None:
+        """Everything that rows need; questions are read model by model, and only where a statistic is not stored.
+
+        `advance` is told of each arm that was not stored.
+        """
         references, bases = References(self.arms, against), References(self.arms, None)
         for model in dict.fromkeys(arm.cell.model for arm in self.arms):
             blocks = {key: arms for key, arms in self._blocks.items() if key[0] == model}
             for arms in blocks.values():
                 for arm in arms:
+                    fresh = judge.count_fresh([arm])
                     self._compare(judge, arm, references.find(arm))
+                    advance(fresh)
                 self._rank(judge, arms, bases.find(arms[0]))
                 if against is None:
                     self._share(arms)
+                    self._split(judge, arms)
             self._average(judge, model, blocks)
             judge.forget()
         self._adjust()
-        judge.save({name for arm in self.arms for name in (arm.cell.method, arm.cell.arm)})
+        judge.save({name for arm in self.arms for name in (arm.cell.method, arm.name)})
 
     def rows(self, environments: Environments) -> Iterator[Row]:
         """Block after block: base, contenders by accuracy, the ceiling, then what has no number."""
@@ -113,11 +108,7 @@ class Section:
             if arm is anchor or isinstance(judge.compare(arm, anchor), Gain)
         ]
 
-        def p(worse: Arm, better: Arm) -> float:
-            found = judge.compare(better, worse)
-            return found.p if isinstance(found, Gain) else 1.0
-
-        for position, (arm, place, tied) in enumerate(rank(accuracies, p)):
+        for position, (arm, place, tied) in enumerate(rank(accuracies, judge.p_value)):
             self._ranks[arm] = (position, place, tied)
 
     def _share(self, arms: Sequence[Arm]) -> None:
@@ -127,6 +118,15 @@ class Section:
         if whole > 0:
             self._shares |= {arm: self._gains[arm].absolute / whole for arm in arms if arm in self._gains}
 
+    def _split(self, judge: Judge, arms: Sequence[Arm]) -> None:
+        """Gains on what the base knew before and what not, where it was measured a second time in the same way."""
+        probe = self._probes.get(arms[0].key)
+        for arm in arms:
+            reference = self._references[arm]
+            if probe is None or arm not in self._gains or isinstance(reference, str) or difference(probe, reference):
+                continue
+            self._splits[arm] = judge.split(arm, reference, probe)
+
     def _average(self, judge: Judge, model: str, blocks: Mapping[Key, Sequence[Arm]]) -> None:
         """Averages of one model over its target tasks, for the arms that the plan has on all of them."""
         for shots in dict.fromkeys(key[2] for key in blocks):
@@ -134,7 +134,7 @@ class Section:
             by_arm: dict[str, list[Arm]] = {}
             for task in tasks:
                 for arm in blocks[model, task, shots]:
-                    by_arm.setdefault(arm.cell.arm, []).append(arm)
+                    by_arm.setdefault(arm.name, []).append(arm)
             full = [arms for arms in by_arm.values() if len(arms) == len(tasks) > 1]
             self.averages += sorted((self._average_row(judge, arms) for arms in full), key=_average_place)
 
@@ -151,7 +151,7 @@ class Section:
             benchmark=self.plan.name,
             model=cell.model,
             method=cell.method,
-            arm=cell.arm,
+            arm=arms[0].name,
             shots=cell.shots,
             kind=arms[0].kind,
             tasks=tuple(arm.cell.task for arm in arms),
@@ -187,13 +187,14 @@ class Section:
         cell, reference, gain = arm.cell, self._references[arm], self._gains.get(arm)
         measure, recall = self._measures.get(arm, (None, None))
         rank = self._ranks.get(arm)
+        known, unknown = self._splits.get(arm, (None, None))
         seeds = tuple(result.correct / result.n for result in arm.results) if measure else ()
         return Row(
             benchmark=arm.benchmark,
-            place=cell.place,
+            place=arm.place,
             model=cell.model,
             method=cell.method,
-            arm=cell.arm,
+            arm=arm.name,
             settings=cell.settings,
             task=cell.task,
             role=arm.task.role,
@@ -212,10 +213,14 @@ class Section:
             accuracy=measure,
             seed_accuracies=seeds,
             spread=_spread(seeds),
-            reference=None if isinstance(reference, str) else reference.cell.arm,
+            reference=None if isinstance(reference, str) else reference.name,
             gain=gain,
             p_adjusted=self._adjusted.get(arm),
             gold_share=self._shares.get(arm),
+            known=known,
+            unknown=unknown,
+            chosen=group_of(arm) in self._chosen,
+            validation=self._validation.get((cell.model, arm.name, cell.task, cell.shots)),
             rank=rank[1] if rank else None,
             tied=rank[2] if rank else False,
             mark=_mark(arm, gain),

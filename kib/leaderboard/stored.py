@@ -15,6 +15,8 @@ __all__ = ["Stored"]
 T = TypeVar("T")
 Measure = tuple[Accuracy, float | None]
 """Accuracy and recall of an arm."""
+Split = tuple[Gain | None, Gain | None]
+"""Gains on what the base knew before and on what it did not."""
 
 
 class Stored:
@@ -33,6 +35,10 @@ class Stored:
         self._used_arms: dict[str, Any] = {}
         self._used: dict[str, Any] = {}
 
+    def has(self, key: str) -> bool:
+        """Whether an arm was measured in this or an earlier table."""
+        return key in self._arms or key in self._used_arms
+
     def measure(self, key: str, compute: Callable[[], Measure]) -> Measure:
         """Accuracy and recall of an arm, stored or computed."""
         return _get(self._arms, self._used_arms, key, _unpack_measure, _pack_measure, compute)
@@ -40,6 +46,14 @@ class Stored:
     def gain(self, key: str, compute: Callable[[], Gain | str]) -> Gain | str:
         """A gain, or the reason why two arms are not comparable."""
         return _get(self._known, self._used, f"gain {key}", _unpack_gain, _pack_gain, compute)
+
+    def p_value(self, key: str, compute: Callable[[], float]) -> float:
+        """The p of two neighbours in rank."""
+        return _get(self._known, self._used, f"p {key}", _unpack_p, _pack_p, compute)
+
+    def split(self, key: str, compute: Callable[[], Split]) -> Split:
+        """Gains on what was known before and on what was not."""
+        return _get(self._known, self._used, f"split {key}", _unpack_split, _pack_split, compute)
 
     def average(self, key: str, compute: Callable[[], Average]) -> Average:
         """An average over tasks."""
@@ -107,6 +121,25 @@ def _unpack_gain(value: Any) -> Gain | str:
         return value
     absolute, relative, low, high, p, wins, ties, losses = _numbers(value, 8, (1,))
     return Gain(absolute, relative, Interval(low, high), p, wins, ties, losses)
+
+
+def _pack_p(p: float) -> Any:
+    return [p]
+
+
+def _unpack_p(value: Any) -> float:
+    return float(_numbers(value, 1, ())[0])
+
+
+def _pack_split(split: Split) -> Any:
+    return [None if part is None else _pack_gain(part) for part in split]
+
+
+def _unpack_split(value: Any) -> Split:
+    known, unknown = (None if part is None else _unpack_gain(part) for part in value)
+    if isinstance(known, str) or isinstance(unknown, str):
+        raise TypeError("not a stored statistic")
+    return known, unknown
 
 
 def _pack_average(one: Average) -> Any:

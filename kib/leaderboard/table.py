@@ -5,28 +5,39 @@ from collections.abc import Sequence
 
 from kib.errors import InputError
 from kib.leaderboard.arm import one_line
+from kib.leaderboard.environments import Environments
 from kib.leaderboard.heading import heading_sentences
+from kib.leaderboard.judge import Judge
 from kib.leaderboard.reference import check_name
 from kib.leaderboard.row import BenchmarkLine, Table
-from kib.leaderboard.section import Environments, Section
+from kib.leaderboard.section import Section
+from kib.progress import Progress, SilentProgress
 from kib.store import BenchmarkPlan, Results
 
 __all__ = ["make_table"]
 
+MANY = 100
+"""So many arms without statistics take about a second."""
 
-def make_table(results: Sequence[Results], *, against: str | None = None) -> Table:
+
+def make_table(results: Sequence[Results], *, against: str | None = None, progress: Progress | None = None) -> Table:
     """The leaderboard of results folders, from these alone; gains are over base, or over the method or arm `against`.
 
-    Rows of different folders are never compared. Statistics that are not stored yet are computed and stored. InputError
-    for a folder without results, two folders of one benchmark, a wrong name, files changed since they were measured.
+    Rows of different folders are never compared. Statistics that are not stored yet are computed and stored; `progress`
+    shows them where there are many. InputError for a folder without results, two folders of one benchmark, a wrong
+    name, files changed since they were measured.
     """
     plans = [one.plan() for one in results]
     _check_names(results, plans)
     sections = [Section(one, plan) for one, plan in zip(results, plans, strict=True)]
     if against is not None:
         check_name(against, [arm for section in sections for arm in section.arms])
-    for section in sections:
-        section.compute(against)
+    judges = [Judge(one, against or "") for one in results]
+    fresh = sum(judge.count_fresh(section.arms) for judge, section in zip(judges, sections, strict=True))
+    shown = progress if progress and fresh >= MANY else SilentProgress()
+    with shown.step("statistics", fresh) as advance:
+        for judge, section in zip(judges, sections, strict=True):
+            section.compute(judge, against, advance)
     environments = Environments()
     rows = [tuple(section.rows(environments)) for section in sections]
     headings = [
@@ -35,14 +46,15 @@ def make_table(results: Sequence[Results], *, against: str | None = None) -> Tab
     ]
     return Table(
         benchmarks=tuple(
-            BenchmarkLine(section.plan.name, one_line(section.plan.title), section.family) for section in sections
+            BenchmarkLine(section.plan.name, one_line(section.plan.title), section.family, section.no_probe)
+            for section in sections
         ),
         against=against,
         headings=tuple(sentence for some in headings for sentence in some),
         rows=tuple(row for some in rows for row in some),
         averages=tuple(row for section in sections for row in section.averages),
         cells=sum(len(plan.cells) for plan in plans),
-        missing=tuple(one for section in sections for arm in section.arms for one in arm.missing),
+        missing=tuple(one for section in sections for arm in section.all_arms for one in arm.missing),
         environments=environments.all(),
     )
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from kib.leaderboard.layout import Block, Column, Line, blocks, counts, legend, used_columns
+from kib.leaderboard.layout import Block, Column, Line, blocks, used_columns
+from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ DROP = (
     "relative interval",
     "dropped",
     "accuracy interval",
+    "known",
+    "unknown",
     "corpus",
     "recall",
     "seeds",
@@ -40,7 +43,8 @@ def terminal(table: Table, *, width: int, colour: bool) -> str:
     shown = list(blocks(table, ROWS))
     widths = _widths(shown)
     columns, left_out = _fit(used_columns(shown), widths, width)
-    console = _console(width, colour)
+    # Numbers are never cut: a table that is wider than the terminal stays so.
+    console = _console(max(width, sum(widths[column.name] + _gap(column) for column in columns)), colour)
     _above(console, table)
     for block in shown:
         _print_block(console, block, columns, widths)

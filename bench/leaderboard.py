@@ -1,0 +1,128 @@
+"""Time `kib leaderboard` as CSV and JSON on 100, 1,000 and 10,000 synthetic cells: first table and stored statistics.
+
+Each time is the wall time of a fresh Python process that reads the results folder, makes the table and writes the text
+to a file, as the command does. Usage: python bench/leaderboard.py [--json FILE] [--questions N] [CELLS …]
+"""
+
+import argparse
+import json
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kib.identity import digest
+from kib.records import Cell, Environment, Score
+from kib.store import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
+
+METHODS = {
+    "base": MethodEntry(None, None),
+    "rag": MethodEntry(None, "bm25"),
+    "random": MethodEntry(None, "random", "control"),
+    "gold": MethodEntry(None, "gold", "ceiling"),
+    "ft": MethodEntry("lora", None),
+    "ft+rag": MethodEntry("lora", "bm25"),
+}
+ARMS = [("base", ()), ("random", (("k", 3),)), ("gold", (("k", 3),))]
+ARMS += [("rag", (("k", k),)) for k in range(1, 6)]
+SEEDED = [("ft", (("rank", rank),)) for rank in (4, 16)] + [("ft+rag", (("rank", rank), ("k", 3))) for rank in (4, 16)]
+LEVELS = {"base": 0.3, "rag": 0.7, "gold": 0.9, "ft": 0.5, "ft+rag": 0.75, "random": 0.3}
+ENVIRONMENT = Environment("cpu", {"kib": "0.1.0", "lm-eval": "0.4.13", "torch": "2.13.0"})
+SHOWN = """
+import sys
+from pathlib import Path
+from kib.leaderboard import make_table, render
+from kib.store import Results
+folder, format, output = sys.argv[1:]
+Path(output).write_text(render(make_table([Results(Path(folder))]), format), encoding="utf-8")
+"""
+
+
+def cells(count: int) -> Iterator[Cell]:
+    """The first `count` cells of ever more models, each with eight single arms and four arms of three seeds."""
+    made = 0
+    for model in range(count):
+        for task in ("new", "worded", "known"):
+            places = [(arm, 0) for arm in ARMS] + [(arm, seed) for arm in SEEDED for seed in range(3)]
+            for (method, settings), seed in places:
+                if made == count:
+                    return
+                identity = digest([model, method, settings, task, seed])
+                yield Cell(f"model{model}", method, settings, task, None, 0, seed, identity)
+                made += 1
+
+
+def fill(folder: Path, count: int, questions: int) -> None:
+    """A results folder with `count` measured cells of so many questions."""
+    results = Results(folder)
+    planned = tuple(cells(count))
+    tasks = {
+        name: TaskEntry("control" if name == "known" else "target", None, questions)
+        for name in ("new", "worded", "known")
+    }
+    results.save_plan(BenchmarkPlan("bench", "Synthetic", tasks, METHODS, planned))
+    rng = random.Random(7)  # noqa: S311 - not for secrets
+    for cell in planned:
+        scores = [_score(number, int(rng.random() < LEVELS[cell.method])) for number in range(questions)]
+        result = CellResult(
+            cell=cell,
+            n=questions,
+            correct=sum(score.score for score in scores),
+            metric="acc",
+            environments=(ENVIRONMENT,),
+            prompt_tokens=100 * questions,
+        )
+        results.save_cell(result, scores)
+
+
+def _score(number: int, score: int) -> Score:
+    return Score(f"q{number}", None, score, score, 1, (-1.0, -2.0), passages=("d#0",), gold=(True,), prompt="0" * 64)
+
+
+def seconds(folder: Path, form: str, output: Path) -> float:
+    """Wall time of a fresh process that writes the table."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", SHOWN, str(folder), form, str(output)], check=True)
+    return time.perf_counter() - start
+
+
+def measure(count: int, questions: int) -> dict[str, float]:
+    """Times in seconds for one number of cells; the best of three where statistics are stored."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, output = Path(place) / "results", Path(place) / "table"
+        fill(folder, count, questions)
+        first = seconds(folder, "csv", output)
+        row: dict[str, float] = {"cells": count, "first csv": first}
+        for form in ("csv", "json", "terminal"):
+            row[form] = min(seconds(folder, form, output) for _ in range(3))
+            row[f"{form} bytes"] = output.stat().st_size
+        row["peak MiB"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        return row
+
+
+def main() -> None:
+    """Print one table and, where asked for, write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cells", nargs="*", type=int, default=[100, 1_000, 10_000])
+    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = [measure(count, options.questions) for count in options.cells]
+    print(f"{options.questions} questions a cell, Python {platform.python_version()}, {platform.machine()}; seconds")
+    print(f"{'cells':>8} {'first csv':>10} {'csv':>8} {'json':>8} {'terminal':>9} {'peak MiB':>9}")
+    for row in rows:
+        print(
+            f"{row['cells']:>8.0f} {row['first csv']:>10.2f} {row['csv']:>8.2f} {row['json']:>8.2f} "
+            f"{row['terminal']:>9.2f} {row['peak MiB']:>9.0f}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,345 @@
+"""Accuracy, gain, interval, p: against textbooks, under permutation and exchange, and under the null."""
+
+import random
+import subprocess
+import sys
+from itertools import product
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from kib.gains import Interval, accuracy, average, gain, holm, p_value
+
+ZERO_ONE = st.integers(0, 1)
+SEEDS = st.sampled_from([0.0, 1 / 3, 2 / 3, 1.0])
+ANY = st.floats(0, 1, allow_subnormal=False)
+
+
+@st.composite
+def pairs(draw, score=ZERO_ONE, grouped=True, smallest=1):
+    """Two sides' scores of some questions, and their groups."""
+    group = st.sampled_from([None, "a", "b", "c", "d"]) if grouped else st.none()
+    rows = draw(st.lists(st.tuples(score, score, group), min_size=smallest, max_size=40))
+    base, scores, groups = (list(column) for column in zip(*rows, strict=True))
+    return base, scores, groups
+
+
+def dice(seed):
+    """A source of chance that is the same every time."""
+    return random.Random(seed)  # noqa: S311 - no secrets here
+
+
+def table(base, scores):
+    """The 2 x 2 table of a McNemar test."""
+    return [[sum(a == x and b == y for a, b in zip(base, scores, strict=True)) for y in (0, 1)] for x in (0, 1)]
+
+
+@given(st.lists(ZERO_ONE, min_size=1, max_size=60))
+def test_accuracy_of_independent_questions_is_wilsons(scores):
+    """Where questions are independent, the interval is the one of statsmodels' Wilson method."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(sum(scores), len(scores), alpha=0.05, method="wilson")
+    found = accuracy(scores, [None] * len(scores))
+    assert found.mean == pytest.approx(sum(scores) / len(scores))
+    assert (found.interval.low, found.interval.high) == pytest.approx((low, high), abs=1e-9)
+    assert (found.n, found.groups) == (len(scores), len(scores))
+
+
+def test_accuracy_of_groups_is_a_bootstrap_of_groups():
+    """Where questions share groups, the interval is that of scipy's bootstrap over groups, and wider than Wilson's."""
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(1)
+    levels = np.repeat(rng.random(40), 5)
+    scores = (rng.random(200) < levels).astype(int)
+    groups = [f"g{number // 5}" for number in range(200)]
+    sums = scores.reshape(40, 5).sum(axis=1)
+    other = bootstrap((sums / 5,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2))
+    found = accuracy(scores.tolist(), groups).interval
+    ends = other.confidence_interval
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.01)
+    alone = accuracy(scores.tolist(), [None] * 200).interval
+    assert found.high - found.low > 1.2 * (alone.high - alone.low)
+
+
+def test_groups_of_unequal_size_count_by_their_questions():
+    """A resampled mean is over questions, so that a large group weighs more than a small one."""
+    import numpy as np
+
+    sizes, right = [1, 2, 3, 10, 4, 6], [1, 0, 3, 2, 4, 1]
+    scores = [int(number < k) for size, k in zip(sizes, right, strict=True) for number in range(size)]
+    groups = [f"g{which}" for which, size in enumerate(sizes) for _ in range(size)]
+    rng = np.random.default_rng(3)
+    drawn = rng.integers(0, 6, size=(40_000, 6))
+    means = np.array(right)[drawn].sum(axis=1) / np.array(sizes)[drawn].sum(axis=1)
+    found = accuracy(scores, groups).interval
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.02)
+
+
+@given(st.lists(SEEDS, min_size=2, max_size=30))
+def test_accuracy_lies_in_its_interval(scores):
+    """An accuracy is inside its interval, and the interval inside 0..1, also of means over seeds."""
+    found = accuracy(scores, [None] * len(scores))
+    assert 0 <= found.interval.low <= found.mean + 1e-9
+    assert found.mean - 1e-9 <= found.interval.high <= 1
+
+
+@given(pairs(score=SEEDS))
+def test_gain_against_itself_is_nothing(pair):
+    """A cell against itself gains 0 with p = 1, all questions tied."""
+    _, scores, groups = pair
+    found = gain(scores, scores, groups)
+    assert (found.absolute, found.p, found.wins, found.ties, found.losses) == (0.0, 1.0, 0, len(scores), 0)
+    assert found.interval.low < 0 < found.interval.high
+
+
+@given(st.one_of(pairs(), pairs(score=SEEDS), pairs(score=ANY)), st.randoms(use_true_random=False))
+def test_order_of_questions_does_not_matter(pair, rng):
+    """Questions in another order and groups of other names give the very same statistics."""
+    base, scores, groups = pair
+    order = list(range(len(base)))
+    rng.shuffle(order)
+    renamed = {name: name and f"{name}-{rng.random()}" for name in groups}
+    there = [[column[number] for number in order] for column in (base, scores)]
+    others = [renamed[groups[number]] for number in order]
+    assert gain(*there, others) == gain(base, scores, groups)
+    assert accuracy(there[1], others) == accuracy(scores, groups)
+    assert average([(*there, others)]) == average([(base, scores, groups)])
+
+
+@given(st.one_of(pairs(), pairs(score=SEEDS), pairs(score=ANY)))
+def test_swapping_sides_flips_the_sign(pair):
+    """Exchanging base and arm mirrors gain, interval, wins and losses, and leaves p as it is."""
+    base, scores, groups = pair
+    there, back = gain(base, scores, groups), gain(scores, base, groups)
+    assert back.absolute == -there.absolute
+    assert back.interval == Interval(-there.interval.high, -there.interval.low)
+    assert (back.wins, back.ties, back.losses, back.p) == (there.losses, there.ties, there.wins, there.p)
+
+
+@given(pairs(grouped=False))
+def test_p_of_independent_questions_is_mcnemars(pair):
+    """Where each question is its own group and scores are 0/1, p is that of statsmodels' exact McNemar test."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    base, scores, groups = pair
+    assert gain(base, scores, groups).p == pytest.approx(mcnemar(table(base, scores), exact=True).pvalue, rel=1e-9)
+
+
+def test_p_of_many_questions_is_mcnemars():
+    """Exactness holds for thousands of questions too, far in the tail."""
+    from scipy.stats import binomtest
+
+    base, scores = [0] * 700 + [1] * 500 + [1] * 3000, [1] * 700 + [0] * 500 + [1] * 3000
+    expected = binomtest(500, 1200).pvalue
+    assert p_value(base, scores, [None] * 4200) == pytest.approx(expected, rel=1e-9)
+    assert expected < 1e-7
+
+
+@given(st.one_of(pairs(), pairs(score=SEEDS)))
+def test_p_of_groups_counts_all_sign_flips(pair):
+    """Where groups are few, p is the share of all sign flips whose sum is as far from 0 as the observed one."""
+    base, scores, groups = pair
+    names = [group or f"alone {number}" for number, group in enumerate(groups)]
+    sums = dict.fromkeys(names, 0.0)
+    for name, score, other in zip(names, scores, base, strict=True):
+        sums[name] += score - other
+    sums = [abs(value) for value in sums.values() if abs(value) > 1e-9][:12]
+    observed = sum(sum(s - b for s, b, n in zip(scores, base, names, strict=True) if n == name) for name in set(names))
+    assume(len(sums) < 12)
+    flips = [
+        abs(sum(sign * value for sign, value in zip(signs, sums, strict=True)))
+        for signs in product((1, -1), repeat=len(sums))
+    ]
+    expected = sum(flip >= abs(observed) - 1e-9 for flip in flips) / len(flips)
+    assert gain(base, scores, groups).p == pytest.approx(expected, rel=1e-9)
+
+
+def test_p_of_arbitrary_scores_is_scipys():
+    """Where differences share no grid, p comes close to scipy's sign-flip test and is never 0."""
+    import numpy as np
+    from scipy.stats import permutation_test
+
+    rng = np.random.default_rng(4)
+    base, scores = rng.random(60), rng.random(60) + 0.08
+    other = permutation_test(
+        (scores, base), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=20_000, rng=5, axis=0
+    )
+    assert gain(base.tolist(), scores.tolist(), [None] * 60).p == pytest.approx(other.pvalue, abs=0.015)
+    assert gain([0.0] * 60, (0.5 + base / 3).tolist(), [None] * 60).p > 0
+
+
+def test_interval_of_a_gain_is_the_paired_bootstrap():
+    """The interval of a gain is scipy's bootstrap of the mean difference over groups."""
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(6)
+    base, scores = (rng.random(300) < 0.3).astype(int), (rng.random(300) < 0.45).astype(int)
+    differences = (scores - base).reshape(100, 3).mean(axis=1)
+    other = bootstrap((differences,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(7))
+    found = gain(base.tolist(), scores.tolist(), [str(number // 3) for number in range(300)])
+    ends = other.confidence_interval
+    assert (found.interval.low, found.interval.high) == pytest.approx((ends.low, ends.high), abs=0.006)
+
+
+def test_relative_gain_is_equation_five():
+    """The relative gain is (arm - base) / base, and there is none over a base of 0."""
+    found = gain([1, 0, 0, 0], [1, 1, 1, 0], [None] * 4)
+    assert (found.absolute, found.relative) == (0.5, 2.0)
+    assert gain([0, 0], [1, 0], [None] * 2).relative is None
+
+
+def test_one_group_tells_nearly_nothing():
+    """Where all questions are of one group, p is 1 and the interval wide however large the gain."""
+    found = gain([0] * 50, [1] * 50, ["a"] * 50)
+    assert (found.absolute, found.p) == (1.0, 1.0)
+    assert found.interval.low < 0
+    assert accuracy([1] * 50, ["a"] * 50).interval.low < 0.25
+
+
+def test_unanimous_groups_leave_room_for_others():
+    """Where no two groups differ, the interval allows for groups not asked, the less the more groups there are."""
+    few, many = (gain([0] * n, [0] * n, [None] * n).interval for n in (3, 300))
+    assert few.high == -few.low > 0.5
+    assert 0 < many.high == -many.low < 0.013
+    assert gain([0] * 300, [1] * 300, [None] * 300).interval.high == 1.0
+
+
+def test_seeds_are_not_more_questions():
+    """An arm's mean over seeds that agree is tested like one seed, not like three times as many questions."""
+    base = [0, 0, 0, 1, 0, 1, 0, 0]
+    scores = [1, 1, 0, 1, 1, 1, 0, 1]
+    agreed = [sum([score] * 3) / 3 for score in scores]
+    assert gain(base, agreed, [None] * 8).p == gain(base, scores, [None] * 8).p
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_holm_is_statsmodels(values):
+    """Adjusted p values are those of statsmodels' Holm method."""
+    from statsmodels.stats.multitest import multipletests
+
+    expected = multipletests(values, method="holm")[1] if values else []
+    assert holm(values) == pytest.approx(list(expected), abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_keeps_order_and_never_lowers(values):
+    """Adjusting raises p values, keeps their order and stays within 1."""
+    adjusted = holm(values)
+    assert all(value - 1e-9 <= after <= 1 for value, after in zip(values, adjusted, strict=True))
+    ordered = sorted(zip(values, adjusted, strict=True))
+    assert [after for _, after in ordered] == sorted(adjusted)
+
+
+def test_average_is_the_mean_of_tasks():
+    """An average weighs tasks alike, whatever their numbers of questions, in relative and absolute gain."""
+    small = ([1, 0], [1, 1], [None] * 2)
+    large = ([1, 0, 0, 0] * 10, [1, 1, 0, 0] * 10, [None] * 40)
+    found = average([small, large])
+    assert found.tasks == 2
+    assert found.absolute == pytest.approx((0.5 + 0.25) / 2)
+    assert found.relative == pytest.approx((1.0 + 1.0) / 2)
+
+
+def test_average_without_a_base_has_no_relative_gain():
+    """Where one task's base is 0 there is no relative average; where a resampled base can be 0, no interval of it."""
+    never = ([0] * 20, [1, 0] * 10, [None] * 20)
+    seldom = ([1] + [0] * 19, [1, 0] * 10, [None] * 20)
+    often = ([1, 0] * 10, [1, 1] * 10, [None] * 20)
+    assert average([never, often]).relative is None
+    assert average([seldom, often]).relative is not None
+    assert average([seldom, often]).relative_interval is None
+    assert average([often, often]).relative_interval is not None
+
+
+def test_average_is_resampled_within_tasks():
+    """The interval of an average of equal tasks is narrower than a single task's by the root of their number."""
+    rng = dice(8)
+    tasks = [
+        ([int(rng.random() < 0.3) for _ in range(100)], [int(rng.random() < 0.5) for _ in range(100)], [None] * 100)
+        for _ in range(4)
+    ]
+    widths = [found.high - found.low for found in (gain(*task).interval for task in tasks)]
+    found = average(tasks)
+    assert found.interval.high - found.interval.low == pytest.approx(sum(widths) / 4 / 2, rel=0.1)
+    assert found.interval.low < found.absolute < found.interval.high
+    assert found.relative_interval.low < found.relative < found.relative_interval.high
+
+
+@pytest.mark.parametrize("call", [lambda: accuracy([], []), lambda: gain([], [], [])])
+def test_no_questions_are_no_number(call):
+    """Without questions there is an error, not a nan."""
+    with pytest.raises(ValueError, match="no questions"):
+        call()
+
+
+def test_sides_of_unequal_length_are_refused():
+    """Sides with different numbers of questions are not paired in silence."""
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        gain([0, 1], [1], [None])
+
+
+def test_bytes_do_not_depend_on_the_process():
+    """Two processes with other hash seeds give the same numbers to the last digit."""
+    code = (
+        "import random; from kib.gains import *; r = random.Random(1)\n"
+        "b, s = ([r.randint(0, 1) for _ in range(90)] for _ in 'bs'); g = [f'g{i // 4}' for i in range(90)]\n"
+        "print(repr((gain(b, s, g), accuracy(s, g), average([(b, s, g)] * 3))))"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        )
+        for seed in ("1", "2")
+    ]
+    assert runs[0].stdout == runs[1].stdout != ""
+
+
+def rejections(rounds, groups, size, shared):
+    """Share of rounds with p < .05 (ours, and exact McNemar's) where base and arm are equally good.
+
+    With the chance `shared` a group's questions are all answered as its first one, by either side for itself.
+    """
+    rng = dice(9)
+    names = [f"g{number // size}" for number in range(groups * size)]
+    ours = theirs = 0
+    for _ in range(rounds):
+        sides = []
+        for _ in range(2):
+            side = []
+            for _ in range(groups):
+                first = rng.random() < 0.4
+                side += [int(first if rng.random() < shared else rng.random() < 0.4) for _ in range(size)]
+            sides.append(side)
+        ours += p_value(*sides, names) < 0.05
+        theirs += p_value(*sides, [None] * len(names)) < 0.05
+    return ours / rounds, theirs / rounds
+
+
+@pytest.mark.slow
+def test_grouped_questions_do_not_fool_the_test():
+    """Under the null, p < .05 comes about at most 5 % of the time on grouped questions, where McNemar's test fails."""
+    ours, theirs = rejections(rounds=1500, groups=40, size=5, shared=0.8)
+    assert ours <= 0.05 + 3 * (0.05 * 0.95 / 1500) ** 0.5
+    assert theirs > 0.1
+
+
+@pytest.mark.slow
+def test_intervals_cover():
+    """Intervals of gains on grouped questions hold the true gain about 95 % of the time."""
+    rng = dice(10)
+    names = [f"g{number // 4}" for number in range(240)]
+    held = 0
+    for _ in range(600):
+        base, scores = [], []
+        for _ in range(60):
+            level = rng.random()
+            base += [int(rng.random() < 0.6 * level) for _ in range(4)]
+            scores += [int(rng.random() < 0.4 + 0.6 * level) for _ in range(4)]
+        interval = gain(base, scores, names).interval
+        held += interval.low <= 0.4 <= interval.high
+    assert 0.92 <= held / 600 <= 0.98
