@@ -138,6 +138,7 @@ class Bench:
 
     folder: Path
     environment: dict
+    people = TOY_PEOPLE
 
     @property
     def spec(self):

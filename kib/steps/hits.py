@@ -127,3 +127,6 @@ def _check(step: HitsStep, asked: Sequence[Asked], found: Sequence[Sequence[Hit]
             raise InputError(f"{where}: question {question.question}: found {unknown[0]!r}, which is no passage")
         if len(set(ids)) < len(ids):
             raise InputError(f"{where}: question {question.question}: found a passage twice")
+        if step.index is not None and len(ids) > step.depth:
+            said = f"found {len(ids)} passages, asked for at most {step.depth}"
+            raise InputError(f"{where}: question {question.question}: {said}")
