@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kib import __version__
-from kib.errors import KibError, TableError
+from kib.errors import KibError, SpecError, TableError
 
 if TYPE_CHECKING:
     from kib.plan import Plan
@@ -48,7 +48,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KibError as error:
-            click.echo(f"Error: {error}" if str(error) else "Error", err=True)
+            # A spec's mistakes are lines that editors and CI read as file:line: key: message.
+            click.echo(str(error) if isinstance(error, SpecError) else f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Interrupted. The same command goes on where it stopped.", err=True)
@@ -254,6 +255,48 @@ def show(cell: str, question: str | None, results: Path, work: Path) -> None:
         click.echo(show_cell(results, cell))
     else:
         click.echo(show_question(results, Work(work), cell, question))
+
+
+@main.command()
+@spec_argument
+@click.option("--corpus", metavar="NAME", required=True, help="The documents that are asked about.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where the questions go (.jsonl)."
+)
+@click.option(
+    "--validation", type=click.Path(dir_okay=False, path_type=Path), help="Where a fifth of them goes instead."
+)
+@click.option("--writer", metavar="NAME", help="The writer; needed where there are several.")
+@click.option("--count", type=click.IntRange(1, 20), default=4, show_default=True, help="Questions written a passage.")
+@click.option(
+    "--keep", type=click.IntRange(1, 20), default=2, show_default=True, help="Of them kept, the most specific."
+)
+@click.option(
+    "--group", type=click.Choice(("document", "passage")), default="document", show_default=True,
+    help="What makes questions depend on each other; passage where documents are few and long.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what it would cost; nothing is sent or written.")
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@work_option
+@quiet_option
+def questions(
+    spec: Path, out: Path, validation: Path | None, work: Path, dry_run: bool, force: bool, quiet: bool, **wanted: Any
+) -> None:
+    """Write questions on your own documents, with options and gold, for you to review and for the task `file`."""
+    from kib import questions as desk
+    from kib.store import Work
+
+    paths = [path for path in (out, validation) if path]
+    desk.check_free(paths, force=force or dry_run)
+    job = desk.open_job(spec, desk.Wanted(**wanted), Work(work), _progress(quiet))
+    if dry_run:
+        click.echo(desk.forecast(job))
+        return
+    made = desk.make(job, _progress(quiet))
+    for path, rows in zip(paths, desk.split(made.rows) if validation else [made.rows], strict=True):
+        desk.write(rows, path)
+        click.echo(f"{path}: {len(rows):,} questions")
+    click.echo("\n".join(desk.summary(made, job.passages)))
 
 
 @main.command()

@@ -12,8 +12,8 @@ from typing import Any
 
 from kib.errors import SpecError
 from kib.identity import digest
-from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker
-from kib.lock import Lock, Locked
+from kib.interfaces import GoldRetriever, HarnessTask, Reranker
+from kib.lock import Lock
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
 from kib.spec import MethodTable, Spec, TaskTable
@@ -161,27 +161,20 @@ class Plan:
 
     def entry(self) -> BenchmarkPlan:
         """The plan as the results folder keeps it, before the questions are counted."""
+        used = {cell.cell.task for cell in self.cells}
         return BenchmarkPlan(
             name=self.spec.name,
             title=self.spec.title,
-            tasks={name: self._task_entry(table) for name, table in self.spec.tasks.items()},
+            tasks={name: self._task_entry(table) for name, table in self.spec.tasks.items() if name in used},
             methods={name: _method_entry(self.spec, self.lock, table) for name, table in self.spec.methods.items()},
             cells=tuple(cell.cell for cell in self.cells),
-            sources={kind: self._sources(kind) for kind in GROUPS},
+            sources=self.lock.sources(),
             prompt=_prompt_parts(self.spec),
         )
 
     def _task_entry(self, table: TaskTable) -> TaskEntry:
         why = why_no_probe(table, self.lock.get("tasks", table.name).plugin)
         return TaskEntry(table.role, table.corpus, no_probe=why)
-
-    def _sources(self, kind: str) -> dict[str, Any]:
-        """Where each table of a kind comes from: plugin, distribution, version, options that count, fingerprint."""
-        return {name: _source(self.lock.get(kind, name)) for name in self.spec.tables(kind)}
-
-
-def _source(locked: Locked) -> dict[str, Any]:
-    return {"distribution": locked.distribution, "version": locked.version, **locked.identity}
 
 
 def make_plan(spec: Spec, lock: Lock) -> Plan:
