@@ -91,7 +91,7 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
         ("unknown", "retrievers.words: question ada-0: found 'nowhere#0', which is no passage"),
         ("twice", "retrievers.words: question ada-0: found a passage twice"),
         ("short", "retrievers.words: gave 17 lists of hits for 18 queries"),
-        ("long", "retrievers.words: question ada-0: found 4 passages, asked for at most 3"),
+        ("long", "retrievers.words: question ada-6: found 4 passages, asked for at most 3"),
         ("crash", "IndexError: the toy retriever broke down (traceback in errors/"),
     ],
 )
