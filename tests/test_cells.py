@@ -1,0 +1,248 @@
+"""A cell's prompts fit, its joins hold, and its scores carry their evidence."""
+
+import json
+import re
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.errors import InputError
+from kib.records import Request
+from kib.steps.cells import Ruler
+
+
+def letters(text):
+    """A tokenizer of one token a byte, after one that begins every text."""
+    return [256, *text.encode()]
+
+
+def joining(*pieces):
+    """A tokenizer that takes each of some pieces for one token, wherever it stands."""
+
+    def tokens(text):
+        found = []
+        while text:
+            piece = next((piece for piece in pieces if text.startswith(piece)), text[0])
+            found.append(piece)
+            text = text[len(piece) :]
+        return found
+
+    return tokens
+
+
+def pair(context, continuation):
+    return Request("loglikelihood", (context, continuation))
+
+
+# Lengths
+
+
+@pytest.mark.parametrize(
+    ("length", "budget", "limit"), [(None, None, None), (10, None, 10), (None, 7, 7), (10, 7, 7), (7, 10, 7)]
+)
+def test_the_smaller_limit_holds(length, budget, limit):
+    """A prompt fits what the model reads at once and what the benchmark allows."""
+    assert Ruler(letters, length, budget).limit == limit
+
+
+def test_without_a_tokenizer_nothing_is_counted():
+    """A model that keeps its tokenizer to itself has no limit that kib could hold."""
+    ruler = Ruler(None, 10, 7)
+    assert ruler.limit is None
+    assert ruler.counter([pair("a", " b")]) is None
+    ruler.check_joins("q", [pair("a:", "b")])
+
+
+@given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=10), min_size=1, max_size=4))
+def test_a_prompt_is_counted_with_its_longest_answer(prompt, options):
+    """Tokens are those of the prompt, special ones included, and of the longest option."""
+    count = Ruler(letters, None, None).counter([pair("", option) for option in options])
+    assert count(prompt) == 1 + len(prompt.encode()) + max(len(option.encode()) for option in options)
+
+
+@pytest.mark.parametrize(("settings", "tokens"), [({"max_gen_toks": 30}, 30), ({"until": ["\n"]}, 256)])
+def test_room_is_kept_for_what_is_written(settings, tokens):
+    """A generated answer needs the room that the task gives it, else lm-eval's default."""
+    count = Ruler(letters, None, None).counter([Request("generate_until", ("", settings))])
+    assert count("abc") == 4 + tokens
+
+
+# Joins
+
+
+@pytest.mark.parametrize(
+    ("piece", "context", "continuation"),
+    [(": A", "Answer: ", "A"), (": A", "Answer:", " A"), ("Answer: A", "Answer:", " A"), ("r: A\n", "Answer:", " A\n")],
+)
+def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
+    """Where prompt and answer share a token, the answer has none of its own, and that is said before the run."""
+    with pytest.raises(InputError) as caught:
+        Ruler(joining(piece), None, None).check_joins("q7", [pair(context, " B"), pair(context, continuation)])
+    words = f"question q7: the answer {continuation!r} has no token of its own after {context[-16:]!r}"
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize("continuation", ["A", " A", " AB", " A\n"])
+def test_a_token_within_the_answer_is_none_that_spans(continuation):
+    """A token of space and letter belongs to the answer, as lm-eval moves the space there."""
+    Ruler(joining(" A", "Answer:"), None, None).check_joins("q", [pair("Answer: ", "A"), pair("Answer:", continuation)])
+
+
+def test_only_the_end_of_a_prompt_is_looked_at():
+    """Checking joins takes no longer for a long prompt, and finds the same."""
+    seen = []
+
+    def tokens(text):
+        seen.append(len(text))
+        return joining(": A")(text)
+
+    ruler = Ruler(tokens, None, None)
+    with pytest.raises(InputError):
+        ruler.check_joins("q", [pair("x" * 10_000 + "Answer:", " A")])
+    assert max(seen) < 100
+
+
+def test_an_empty_prompt_has_no_join():
+    """What is asked without any context joins nothing."""
+    Ruler(joining(" A"), None, None).check_joins("q", [pair("", " A")])
+
+
+def test_generated_text_has_no_join():
+    """A prompt that a model writes on from is joined to nothing."""
+    Ruler(joining(": A"), None, None).check_joins("q", [Request("generate_until", ("Answer: A", {}))])
+
+
+# Through a run
+
+
+def short(bench, tokens, **more):
+    """The toy benchmark with a budget of tokens (bytes) for each prompt."""
+    return bench.write_toy(more=f"\n[prompt]\ntokens = {tokens}\n", **more)
+
+
+def test_dropped_passages_are_counted(bench):
+    """Passages that do not fit are left out from the last, counted for each question and for the cell."""
+    short(bench, 220)
+    assert bench.run() == {}
+    cell = bench.cells()["m/rag,k=3/people,0-shot"]
+    result, scores = bench.results.cell(cell), bench.results.scores(cell)
+    assert result.dropped_passages == sum(score.dropped for score in scores) > 0
+    assert result.dropped_questions == sum(score.dropped > 0 for score in scores) < len(scores)
+    assert all(score.tokens <= 220 for score in scores)
+    assert result.prompt_tokens == sum(score.tokens for score in scores)
+    assert all(len(score.gold) == len(score.passages) for score in scores)
+    assert "passages dropped" in bench.call("check", bench.spec, "-q").output
+
+
+def test_a_prompt_is_the_largest_that_fits(bench):
+    """A budget drops no more than it must, and the same passages come first with and without it."""
+    bench.write_toy()
+    bench.run()
+    whole = {score.question: score for score in bench.scores("m/rag,k=3/people,0-shot")}
+    short(bench, 220)
+    bench.run()
+    for score in bench.scores("m/rag,k=3/people,0-shot"):
+        assert score.passages == whole[score.question].passages
+        assert (score.dropped == 0) == (whole[score.question].tokens <= 220)
+
+
+def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
+    """A question is never cut: a cell with questions too long fails with how many, and which is the first."""
+    short(bench, 60)
+    failures = bench.run()
+    assert len(failures) == 5
+    scores = {failure.error for failure in failures.values()}
+    assert len(scores) == 1
+    words = (
+        r"^\d+ of 18 questions do not fit into the prompt; question [a-z]+-\d+: \d+ tokens without any passage, but "
+    )
+    assert re.match(words, scores.pop())
+
+
+def test_the_models_own_length_is_a_budget_too(bench):
+    """What a model cannot read at once is dropped like what the benchmark does not allow."""
+    bench.write_toy(model="length = 220\n")
+    assert bench.run() == {}
+    assert bench.results.cell(bench.cells()["m/rag,k=3/people,0-shot"]).dropped_passages > 0
+
+
+def test_without_a_tokenizer_cells_have_no_tokens(bench):
+    """Where tokens are not known none are made up."""
+    bench.write_toy(model="counts = false\n", more="\n[prompt]\ntokens = 60\n")
+    assert bench.run() == {}
+    for cell in bench.cells().values():
+        assert bench.results.cell(cell).prompt_tokens is None
+        assert {score.tokens for score in bench.results.scores(cell)} == {None}
+
+
+def test_chunks_of_tokens_need_a_model_that_shows_its_tokenizer(bench):
+    """A corpus cut by tokens of a model that keeps them to itself says what would do."""
+    chunk = '[corpora.people]\nplugin = "toy"\nchunk = { tokens = 30 }'
+    text = bench.write_toy(model="counts = false\n").spec.read_text(encoding="utf-8")
+    bench.write(text.replace('[corpora.people]\nplugin = "toy"', chunk))
+    failures = bench.run()
+    assert len(failures) == 4
+    words = "corpora.people.chunk: the model m keeps its tokenizer to itself; name another model by `tokenizer`, or cut"
+    assert all(failure.error.startswith(words) for failure in failures.values())
+
+
+def test_scores_carry_their_evidence(bench):
+    """Each question's line holds what it was asked with and what came back, and the cell their sum."""
+    bench.write_toy()
+    bench.run()
+    rows = {row["id"]: row for row in map(json.loads, (bench.folder / "people.jsonl").read_text().splitlines())}
+    for cell in bench.cells().values():
+        result, scores = bench.results.cell(cell), bench.results.scores(cell)
+        assert result.n == len(scores) == 18
+        assert result.correct == sum(score.score for score in scores)
+        assert [score.question for score in scores] == list(rows)
+        for score in scores:
+            assert score.group == rows[score.question]["group"]
+            assert "ABCD"[score.answer] == rows[score.question]["answer"]
+            assert score.score == (score.prediction == score.answer)
+            assert score.prediction == score.logprobs.index(max(score.logprobs))
+            assert len(score.prompt) == 64
+
+
+def test_a_prompts_digest_is_that_of_its_text(bench):
+    """The digest of a prompt can be checked by anyone who has its text."""
+    bench.write_toy()
+    bench.run()
+    first = bench.scores("m/base/people,0-shot")[0]
+    assert first.prompt == sha256(b"Question: Where does Ada Quill live?\nAnswer:").hexdigest()
+
+
+def test_gold_is_told_for_each_passage(bench):
+    """Each retrieved passage is marked as gold or not; a base question has none to mark."""
+    bench.write_toy()
+    bench.run()
+    for score in bench.scores("m/rag,k=3/people,0-shot"):
+        assert score.gold == tuple(passage == f"{score.question.partition('-')[0]}#0" for passage in score.passages)
+    assert {score.gold for score in bench.scores("m/base/people,0-shot")} == {None}
+
+
+def test_unicode_goes_all_the_way(bench):
+    """Signs of all scripts in questions, options, passages and names come through prompt, answer and table."""
+    bench.write_toy()
+    bench.run()
+    shown = bench.call("show", "m/oracle/people,0-shot", "ben-1").output
+    assert "Where does Ben Straße live?" in shown
+    assert "Überlingen" in shown
+    assert "Cho 桥" in bench.call("show", "m/oracle/people,0-shot", "cho-2").output
+
+
+def test_a_template_and_order_of_ones_own(bench):
+    """The benchmark file says how passages are shown; base is asked as before."""
+    template = "{% for p in passages %}* {{ p.text }}\\n{% endfor %}"
+    bench.write_toy()
+    bench.run()
+    base = bench.scores("m/base/people,0-shot")
+    bench.write_toy(more=f'\n[prompt]\ntemplate = "{template}"\norder = "best-last"\n')
+    assert bench.run() == {}
+    assert bench.scores("m/base/people,0-shot") == base
+    shown = bench.call("show", "m/rag,k=3/people,0-shot", "eva-10").output
+    prompt = shown.split("─" * 60)[1]
+    assert prompt.strip().startswith("* ")
+    assert prompt.strip().splitlines()[-3].startswith("* Eva Lind lives")
