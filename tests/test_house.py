@@ -27,7 +27,7 @@ ROWS = (
     ("harness",),
     ("builtin",),
     ("steps",),
-    ("run",),
+    ("run", "questions"),
     ("check", "show", "leaderboard"),
     ("cli",),
 )
@@ -202,6 +202,18 @@ def test_no_file_names_a_machine():
         lines = [f"{relative(path)}:{number}: {line.strip()}" for number, line in enumerate(text.splitlines(), 1)]
         found = [line for line in lines if FORBIDDEN.search(line.partition(": ")[2])]
         assert not found, "\n".join(found)
+
+
+def test_every_plugin_is_tested():
+    """Each plugin of the repository has a contract test, and is installed where the tests run."""
+    installed = (ROOT / "requirements.txt").read_text() + (ROOT / "tox.ini").read_text()
+    for project in ROOT.glob("plugins/*/pyproject.toml"):
+        folder = project.parent
+        assert f"-e ./plugins/{folder.name}\n" in installed, (
+            f"{folder.name}: neither in requirements.txt nor in tox.ini"
+        )
+        assert (folder / "tests" / "test_contract.py").is_file(), f"{folder.name}: no tests/test_contract.py"
+        assert (folder / "README.md").is_file(), f"{folder.name}: no README.md"
 
 
 def test_versions_agree():
