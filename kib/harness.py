@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from itertools import groupby
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError, StepError
@@ -35,6 +36,7 @@ __all__ = [
     "environment",
     "free",
     "from_questions",
+    "notes",
     "quiet",
     "task_manager",
 ]
@@ -377,14 +379,21 @@ def task_manager() -> Any:
     return TaskManager()
 
 
-def batches(requests: Sequence[Request]) -> list[list[Request]]:
+def batches(requests: Sequence[Request], lm: "LM | None" = None) -> list[list[Request]]:
     """The list, each request once, in the batches in which they are asked and stored: a pure function of the list.
 
-    Requests that share a context stay together (one forward pass gives all one-token options), long ones come first.
+    An LM may make its own: `plan(instances)` gives the numbers of those to be asked together, or None where any will
+    do. Else requests that share a context stay together (one forward pass gives all one-token options), long ones come
+    first.
     """
-    unique = dict.fromkeys(map(_hashable, requests))
     originals = dict(zip(map(_hashable, requests), requests, strict=True))
-    ordered = sorted(unique, key=lambda key: (key[0], -len(key[1]), key[1:]))
+    ordered = sorted(originals, key=lambda key: (key[0], -len(key[1]), key[1:]))
+    plan = getattr(lm, "plan", None)
+    planned = plan(_instances([originals[key] for key in ordered])) if plan else None
+    if planned is not None:
+        if sorted(number for batch in planned for number in batch) != list(range(len(ordered))):
+            raise StepError(f"the backend {type(lm).__name__} planned other requests than it was given")
+        return [[originals[ordered[number]] for number in batch] for batch in planned]
     made: list[list[Request]] = [[]]
     for _, group in groupby(ordered, key=lambda key: key[:2]):
         members = [originals[key] for key in group]
@@ -400,16 +409,10 @@ def _hashable(request: Request) -> tuple[str, str, str]:
 
 def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
     """A model's answers to a batch of one kind: [log-probability, greedy], a log-probability, or text."""
-    from lm_eval.api.instance import Instance
-
     kind = batch[0].kind
-    instances = [
-        Instance(request_type=kind, doc={}, arguments=request.arguments, idx=number, metadata=("kib", number, 1))
-        for number, request in enumerate(batch)
-    ]
     ask_lm = getattr(lm, kind)
     try:
-        values = ask_lm(instances, **_no_bars(ask_lm))
+        values = ask_lm(_instances(batch), **_no_bars(ask_lm))
     except NotImplementedError as error:
         reason = (
             "gives no log-probabilities; ask it tasks that generate" if kind == "loglikelihood" else "cannot do this"
@@ -417,7 +420,32 @@ def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
         raise InputError(f"the backend {type(lm).__name__} {reason}") from error
     if len(values) != len(batch):
         raise StepError(f"the backend {type(lm).__name__} gave {len(values)} answers to {len(batch)} requests")
-    return [[float(value[0]), bool(value[1])] if kind == "loglikelihood" else value for value in values]
+    if kind == "generate_until":
+        return list(values)
+    pairs = [(float(value[0]), bool(value[1])) if kind == "loglikelihood" else (float(value), True) for value in values]
+    for request, (number, _) in zip(batch, pairs, strict=True):
+        if not isfinite(number):
+            raise StepError(
+                f"the backend {type(lm).__name__} gave {number} as a log-probability after "
+                f"{str(request.arguments[0])[-40:]!r}; a dtype of more range, such as float32, may help"
+            )
+    return [[number, greedy] for number, greedy in pairs] if kind == "loglikelihood" else [one for one, _ in pairs]
+
+
+def _instances(requests: Sequence[Request]) -> "list[Instance]":
+    from lm_eval.api.instance import Instance
+
+    return [
+        Instance(
+            request_type=request.kind, doc={}, arguments=request.arguments, idx=number, metadata=("kib", number, 1)
+        )
+        for number, request in enumerate(requests)
+    ]
+
+
+def notes(lm: "LM") -> list[str]:
+    """What an LM has to say about how it computes, in sentences: a fall-back, a lack of memory."""
+    return list(getattr(lm, "notes", ()))
 
 
 def _no_bars(ask_lm: Callable[..., Any]) -> dict[str, bool]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kib.errors import InputError
-from kib.harness import answer, batches
+from kib.harness import answer, batches, notes
 from kib.identity import canonical, digest
 from kib.progress import Progress
 from kib.records import Answer, Environment, Request
@@ -44,6 +44,7 @@ class Answers:
                 " (key TEXT PRIMARY KEY, value TEXT, environment TEXT, seconds REAL) WITHOUT ROWID"
             )
             connection.execute("CREATE TABLE IF NOT EXISTS environments (key TEXT PRIMARY KEY, value TEXT)")
+            connection.execute("CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)")
             yield cls(connection)
 
     def missing(self, requests: Sequence[Request]) -> int:
@@ -80,6 +81,15 @@ class Answers:
             )
             self.connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
 
+    def note(self, text: str) -> None:
+        """Record what an LM said about how it computes, once."""
+        with self.connection:
+            self.connection.execute("INSERT OR IGNORE INTO notes VALUES (?)", (text,))
+
+    def notes(self) -> tuple[str, ...]:
+        """All that was recorded so, sorted."""
+        return tuple(text for (text,) in self.connection.execute("SELECT text FROM notes ORDER BY text"))
+
     def environments(self, names: Sequence[str]) -> tuple[Environment, ...]:
         """Environments by the names that answers carry, each once, sorted by name."""
         rows = dict(self.connection.execute("SELECT key, value FROM environments"))
@@ -110,15 +120,20 @@ def ask(
     """Ask what is not answered yet, batch by batch; `scorer` loads the model and is called only where needed.
 
     Batches are made of the full list, and one that misses an answer is asked again as a whole, so that an interrupted
-    run computes what an uninterrupted one would have.
+    run computes what an uninterrupted one would have. An LM may make them, so they are made once it is loaded.
     """
-    open_batches = [batch for batch in batches(requests) if answers.missing(batch)]
-    if not open_batches:
+    if not answers.missing(requests):
         return
     lm, environment = scorer()
+    open_batches = [batch for batch in batches(requests, lm) if answers.missing(batch)]
+    told = 0
     with progress.step(title, sum(map(len, open_batches))) as advance:
         for batch in open_batches:
             begun = time.perf_counter()
             values = answer(lm, batch)
             answers.put(batch, values, environment, time.perf_counter() - begun)
+            for note in notes(lm)[told:]:
+                answers.note(note)
+                progress.say(f"{title}: {note}")
+                told += 1
             advance(len(batch))
