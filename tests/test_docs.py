@@ -137,6 +137,14 @@ def test_readme_spec_can_be_planned(handbook):
     assert len([line for line in (handbook / "handbook.toml").read_text().splitlines() if line.strip()]) <= 30
 
 
+def test_readme_training_can_be_planned(handbook):
+    """The README's trainer and its methods fit its benchmark as they stand."""
+    spec, training = (block for block in blocks(ROOT / "README.md", "toml")[:2])
+    (handbook / "trained.toml").write_text(f"{spec}\n{training}", encoding="utf-8")
+    plan = make_plan(*open_spec(handbook / "trained.toml"))
+    assert {cell.cell.arm for cell in plan.cells} == {"base", "rag,k=1", "rag,k=3", "oracle", "ft", "ft+rag,k=3"}
+
+
 @pytest.mark.slow
 def test_readme_commands_run(handbook):
     """The README's commands on one's own documents run as they stand, the check in CI included."""
