@@ -6,10 +6,14 @@ from statistics import median
 
 from kib import harness
 from kib.errors import KibError
+from kib.identity import digest
+from kib.interfaces import PaidWriter
 from kib.plan import CellPlan, Plan
 from kib.progress import Progress
+from kib.questions import remembered, say_cost
 from kib.run import Materials
 from kib.steps.cells import Prepared
+from kib.steps.text import SEED
 from kib.store import Work
 
 __all__ = ["Report", "check"]
@@ -38,7 +42,7 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
                 problems[str(error)] = problems.get(str(error), 0) + 1
             advance(1)
     lines += [_row(prepared) for prepared in ready]
-    lines += ["", *_forecast(ready)]
+    lines += ["", *_forecast(ready), *_writing(materials, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
@@ -68,6 +72,29 @@ def _forecast(ready: Sequence[Prepared]) -> list[str]:
         )
         lines.append(f"forecast for {weights.model}: {asked:,} requests, {tokens}")
     return lines
+
+
+def _writing(materials: Materials, problems: dict[str, int]) -> list[str]:
+    """What each text that a writer is paid for would still cost, answers kept from earlier runs counted off."""
+    plan, lines = materials.plan, []
+    steps = [weights.text for weights in plan.weights if weights.text]
+    for step in dict.fromkeys([*steps, *(step.as_many_as for step in steps if step.as_many_as)]):
+        key = plan.spec.trainers[step.trainer].text
+        writer = plan.lock.get("writers", key.writer) if key else None
+        if key is None or writer is None or not isinstance(writer.plugin, PaidWriter):
+            continue
+        where = f"forecast for writer {key.writer} on {step.passages.corpus}, {step.count} texts a passage"
+        if materials.work.has("text", step.identity):
+            lines.append(f"{where}: written already")
+            continue
+        try:
+            with remembered(materials.work.folder / "written" / f"{digest(writer.identity)[:32]}.sqlite") as kept:
+                cost = writer.plugin.forecast(list(materials.passages(step.passages)), step.count, SEED, kept)
+        except KibError as error:
+            problems.setdefault(str(error), 1)
+            continue
+        lines.append(f"{where}: {say_cost(cost, plan.spec.prices)}")
+    return list(dict.fromkeys(lines))
 
 
 def _one_of_each_method(cells: Sequence[CellPlan]) -> list[CellPlan]:

@@ -7,6 +7,7 @@ Its module imports only the standard library, pydantic and kib at its top; heavy
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -22,13 +23,17 @@ __all__ = [
     "GROUPS",
     "ChatModel",
     "Corpus",
+    "DraftQuestion",
+    "Forecast",
     "GoldRetriever",
     "HarnessTask",
     "InputPath",
     "Local",
     "Model",
     "Options",
+    "PaidWriter",
     "Plugin",
+    "QuestionWriter",
     "Reranker",
     "Retriever",
     "SizedModel",
@@ -228,6 +233,56 @@ class Writer(Plugin, Protocol):
         """`count` texts a passage, each naming its passage and kind ("paraphrase" or "pair").
 
         `kept` outlives the call: what a writer pays for is put there under a key of its own before it is used.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What writing would cost: requests, and estimates of the tokens that they hold and that come back."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+
+
+@runtime_checkable
+class PaidWriter(Protocol):
+    """A writer that pays for what it writes; `kib check` and `--dry-run` say how much that would be."""
+
+    def forecast(
+        self,
+        passages: Sequence[Passage],
+        count: int,
+        seed: int = 0,
+        kept: Mapping[str, str] | None = None,
+        what: Literal["text", "questions"] = "text",
+    ) -> Forecast:
+        """What `write`, or `questions`, would still have to pay for with these arguments; nothing is sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DraftQuestion:
+    """A question as a writer gives it: the right option, the wrong ones, and a quote of the passage as its proof."""
+
+    passage: str
+    text: str
+    right: str
+    wrong: tuple[str, ...]
+    quote: str
+
+
+@runtime_checkable
+class QuestionWriter(Protocol):
+    """A writer that makes questions with options as well; `kib questions` checks what it gives."""
+
+    def questions(
+        self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
+    ) -> Iterator[DraftQuestion]:
+        """`count` questions a passage, each with three wrong options, a passage's most specific ones first.
+
+        `kept` as in `Writer.write`.
         """
         ...
 

@@ -1,0 +1,126 @@
+"""What is asked: default prompts, their rendering, and the form that an answer must have.
+
+A request is one user message (some models know no other role): the prompt, what was written before, the form.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from kib.records import Passage
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["FORMS", "PAIRS", "PARAPHRASES", "QUESTIONS", "SPECIFIC", "check_template", "render"]
+
+PASSAGE = """
+{% if passage.title %}
+Title: {{ passage.title }}
+{% endif %}
+Passage:
+{{ passage.text }}
+"""
+
+PARAPHRASES = (
+    """Write new versions of the passage below. Versions wanted: {{ count }}.
+- Each version tells everything that the passage tells, with every name, number, date, unit and condition, and adds nothing.
+- Use other words, other sentences and another order of the facts; let the versions differ from each other as well.
+- Each version must be understood by itself: call things by their names instead of pointing at them, and do not mention the passage.
+- Write in the language of the passage, without a heading.
+"""  # noqa: E501 - a prompt's line is a line of the prompt
+    + PASSAGE
+)
+
+PAIRS = (
+    """Write questions on the passage below, each with its answer. Pairs wanted: {{ count }}.
+- Each question asks for one fact that the passage tells, and names what it is about, so that it is understood without the passage.
+- The answer is short, complete and right by the passage alone.
+- No two questions ask for the same fact in the same way, and none mentions the passage.
+- Write in the language of the passage.
+"""  # noqa: E501
+    + PASSAGE
+)
+
+QUESTIONS = (
+    """Write examination questions on the passage below. Questions wanted: {{ count }}.
+- Each question asks for one specific fact that only somebody who knows this passage can know: a name, number, date, place, cause or condition. Nothing that can be guessed or is generally known.
+- A question names what it is about, so that it is understood without the passage, and does not mention the passage.
+- Give the right answer and three wrong ones. The wrong ones are of the same kind, length and form as the right one, plausible, and clearly wrong by the passage.
+- The answer does not stand in its question, and no two questions ask for the same fact.
+- Quote the sentence of the passage, or the part of it, that proves the answer, character for character.
+- Write in the language of the passage.
+"""  # noqa: E501
+    + PASSAGE
+)
+
+SPECIFIC = (
+    """Below are a passage and numbered questions on it. Put the questions in order: first the one that is most specific, whose answer is one definite fact of this passage and of nothing else; last the one that is most general, most easily guessed or least clear without the passage.
+"""  # noqa: E501
+    + PASSAGE
+    + """
+Questions:
+{% for question in questions %}
+{{ loop.index }}. {{ question }}
+{% endfor %}
+"""
+)
+
+FORMS: Mapping[str, str] = {
+    "paraphrases": '{"paraphrases": ["…"]}, a list of exactly {count} texts',
+    "pairs": '{"pairs": [{"question": "…", "answer": "…"}]}, a list of exactly {count} objects',
+    "questions": (
+        '{"questions": [{"question": "…", "right": "…", "wrong": ["…", "…", "…"], "quote": "…"}]}, '
+        "a list of exactly {count} objects"
+    ),
+    "specific": '{"order": [2, 1]}, a list of the numbers of all {count} questions',
+}
+"""What an answer of each kind looks like."""
+
+SHOWN = 120
+"""Characters of each earlier text that a later request shows."""
+
+EXAMPLE = Passage("kettle#0", "kettle", "Kettles", "A copper kettle weighs four pounds.", 0, 35)
+
+
+@cache
+def _template(source: str) -> "Template":
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source)
+
+
+def check_template(source: str) -> None:
+    """Render a prompt on a small passage; ValueError where jinja cannot, or where it leaves the passage out."""
+    from jinja2 import TemplateError
+
+    try:
+        text = _template(source).render(passage=EXAMPLE, count=3, questions=["Who?", "When?"])
+    except TemplateError as error:
+        raise ValueError(f"not a template that can be filled: {error}") from error
+    if EXAMPLE.text not in text:
+        raise ValueError("expected a template that shows the passage: {{ passage.text }}")
+
+
+def render(kind: str, template: str, passage: Passage, count: int, given: Sequence[str] = ()) -> str:
+    """The message that asks for `count` things; `given` are texts written before, or the questions to be ordered."""
+    from jinja2 import TemplateError
+
+    from kib.errors import InputError
+
+    values: dict[str, Any] = {"questions": list(given)} if kind == "specific" else {}
+    try:
+        prompt = _template(template).render(passage=passage, count=count, **values).strip()
+    except TemplateError as error:
+        raise InputError(f"prompts.{kind}: cannot be filled for passage {passage.id}: {error}") from error
+    parts = [prompt]
+    if given and kind != "specific":
+        shown = "\n".join(f"- {text[:SHOWN]}{'…' if len(text) > SHOWN else ''}" for text in given)
+        parts.append(f"These are written already; write others:\n{shown}")
+    form = FORMS[kind].replace("{count}", str(count))
+    parts.append(f"Answer with one JSON object and nothing else, in this form: {form}.")
+    return "\n\n".join(parts)

@@ -1,0 +1,69 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from kib.interfaces import PaidWriter, QuestionWriter, Writer
+from kib.options import counting
+from kib.testing import check_options, check_plugin, make_plugin
+from kib_openai.prompts import PARAPHRASES
+from kib_openai.writer import OpenAIWriter
+
+
+def test_installed() -> None:
+    """The plugin is found by its name, well formed and light to import."""
+    assert check_plugin("writers", "openai") is OpenAIWriter
+
+
+def test_promises() -> None:
+    """It writes text and questions, and says what either costs."""
+    made = make_plugin(OpenAIWriter, {"model": "m"})
+    assert isinstance(made, Writer)
+    assert isinstance(made, QuestionWriter)
+    assert isinstance(made, PaidWriter)
+
+
+def test_options() -> None:
+    """Options are described, and values that could not work are refused."""
+    check_options(
+        OpenAIWriter,
+        accepts=[
+            {"model": "m"},
+            {"model": "m", "base_url": "http://localhost:8000/v1/", "api_key_env": "", "extra": {"top_p": 0.9}},
+            {"model": "m", "prompts": {"pairs": "{{ passage.text }} {{ count }}"}, "token_budget": 1000},
+        ],
+        refuses=[
+            {},
+            {"model": ""},
+            {"model": "m", "base_url": "localhost:8000"},
+            {"model": "m", "base_url": "https://key@example.org/v1"},
+            {"model": "m", "base_url": "https://example.org/v1?key=1"},
+            {"model": "m", "api_key_env": "sk-0815"},
+            {"model": "m", "kind": "songs"},
+            {"model": "m", "per_call": 0},
+            {"model": "m", "temperature": "1"},
+            {"model": "m", "extra": {"messages": []}},
+            {"model": "m", "prompts": {"pairs": "{{ passage.text"}},
+            {"model": "m", "prompts": {"pairs": "{{ passage.text }} {{ number }}"}},
+            {"model": "m", "prompts": {"pairs": "write {{ count }} pairs"}},
+            {"model": "m", "token_budget": 0},
+        ],
+    )
+
+
+def test_bad_prompts_are_named() -> None:
+    """A prompt that does not show the passage is refused with what it should hold."""
+    with pytest.raises(ValidationError, match=r"\{\{ passage.text \}\}"):
+        make_plugin(OpenAIWriter, {"model": "m", "prompts": {"paraphrases": "Write!"}})
+
+
+def test_what_counts() -> None:
+    """Model, prompts and sampling are part of the identity; address, key, patience and money are not."""
+    options: dict[str, Any] = {"model": "m", "base_url": "http://here/v1", "api_key_env": "HERE", "timeout": 9.0}
+    counted = counting(make_plugin(OpenAIWriter, options).options)
+    local = {"base_url", "api_key_env", "timeout", "retries", "attempts", "concurrency", "token_budget"}
+    assert not (local | {"max_tokens_field"}) & set(counted)
+    assert counted["model"] == "m"
+    assert counted["prompts"]["paraphrases"] == PARAPHRASES
+    assert "HERE" not in str(counted)
+    assert "here" not in str(counted).replace("where", "")
