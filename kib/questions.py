@@ -117,8 +117,17 @@ def open_job(path: Path, wanted: Wanted, work: Work, progress: Progress) -> Job:
     spec = load_spec(path)
     spec.table("corpora", wanted.corpus)
     name = _writer(spec, wanted.writer)
-    bare = replace(spec, writers={name: spec.writers[name]}, corpora={wanted.corpus: spec.corpora[wanted.corpus]})
-    bare = replace(bare, retrievers={}, tasks={}, trainers={}, methods={})
+    tokenizer = _tokenizer(spec, wanted.corpus)
+    bare = replace(
+        spec,
+        models={tokenizer: spec.models[tokenizer]} if tokenizer else {},
+        corpora={wanted.corpus: spec.corpora[wanted.corpus]},
+        writers={name: spec.writers[name]},
+        retrievers={},
+        tasks={},
+        trainers={},
+        methods={},
+    )
     lock = resolve(bare)
     writer = lock.get("writers", name)
     if not isinstance(writer.plugin, QuestionWriter):
@@ -144,14 +153,17 @@ def _writer(spec: Spec, name: str | None) -> str:
     raise InputError(f"{spec.file}: there are {len(spec.writers)} writers; choose one by --writer: {names}")
 
 
-def _step(spec: Spec, lock: Lock, corpus: str) -> PassagesStep:
-    """The corpus cut as its table says; a step of its own, because there is no plan before there are tasks."""
+def _tokenizer(spec: Spec, corpus: str) -> str | None:
+    """The model whose tokens a corpus is cut by; None where it is not cut by tokens."""
     chunk = spec.corpora[corpus].chunk
-    name = (chunk.tokenizer or next(iter(spec.models), None)) if chunk and chunk.tokens else None
-    if chunk and chunk.tokens and name is None:
-        raise InputError(f"{spec.file}: corpora.{corpus}.chunk: tokens are those of a model, but there is no model")
-    tokenizer = lock.get("models", name).identity if name else None
+    return (chunk.tokenizer or next(iter(spec.models))) if chunk and chunk.tokens else None
+
+
+def _step(spec: Spec, lock: Lock, corpus: str) -> PassagesStep:
+    """The corpus cut as its table says; a step of its own, because there is no plan before there are questions."""
+    chunk, name = spec.corpora[corpus].chunk, _tokenizer(spec, corpus)
     size = chunk.model_dump(mode="json") if chunk else None
+    tokenizer = lock.get("models", name).identity if name else None
     return PassagesStep(digest(["questions", lock.get("corpora", corpus).identity, size, tokenizer]), corpus)
 
 

@@ -1,0 +1,166 @@
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kib.builtin.file_task import FileTask
+from kib.cli import main
+from kib.testing import make_plugin
+
+SPEC = """schema = 1
+name = "own"
+
+[models.lab]
+plugin = "lab"
+
+[corpora.pumps]
+plugin = "jsonl"
+path = "pumps.jsonl"
+chunk = { sentences = 2 }
+
+[writers.gpt]
+plugin = "openai"
+model = "m"
+base_url = "URL"
+
+[trainers.par]
+plugin = "lora"
+text = { writer = "gpt", count = 7 }
+
+[tasks.own]
+plugin = "file"
+path = "questions.jsonl"
+corpus = "pumps"
+
+[methods.ft]
+train = "par"
+
+[prices]
+input_tokens_million = 1000.0
+output_tokens_million = 2000.0
+"""
+
+
+@pytest.fixture
+def kib(server, tmp_path, monkeypatch):
+    """A function that calls the command line in a folder with a benchmark on ten pumps and no questions yet."""
+    texts = [f"Pump {n} stands in hall {n * 7} beside door {n}. Its lever is red and {n} feet long." for n in range(10)]
+    lines = [json.dumps({"id": f"pump-{n}", "title": f"Pump {n}", "text": text}) for n, text in enumerate(texts)]
+    (tmp_path / "pumps.jsonl").write_text("\n".join(lines))
+    (tmp_path / "own.toml").write_text(SPEC.replace("URL", server.url))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            result = CliRunner().invoke(main, list(arguments), prog_name="kib")
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return call
+
+
+ASK = ("questions", "own.toml", "--corpus", "pumps", "--out", "questions.jsonl", "--quiet")
+
+
+def test_dry_run(kib, server):
+    """A dry run says requests, tokens and money, sends nothing, writes nothing, and needs no questions to be there."""
+    run = kib(*ASK, "--dry-run")
+    assert run.exit_code == 0
+    assert run.output.startswith("forecast for writer gpt on 10 passages: 20 requests, about ")
+    assert run.output.endswith(" by [prices]\n")
+    assert not server.bodies
+    assert not Path("questions.jsonl").exists()
+
+
+def test_questions(kib, server):
+    """Questions are written for the task `file`, gold in the document, the two most specific ones of four kept."""
+    run = kib(*ASK)
+    assert run.exit_code == 0, run.output
+    assert "questions.jsonl: 20 questions" in run.output
+    assert "kept 20 of 40 questions, on 10 of 10 passages" in run.output
+    assert "left out 20: less specific than those kept" in run.output
+    asked = list(make_plugin(FileTask, {"path": "questions.jsonl"}).questions("test"))
+    assert [question.id for question in asked[:3]] == ["pump-0#0-1", "pump-0#0-2", "pump-1#0-1"]
+    assert [question.options[question.answer] for question in asked[:2]] == ["right 4", "right 3"]
+    text = json.loads(Path("pumps.jsonl").read_text().splitlines()[0])["text"]
+    gold = asked[0].gold[0]
+    assert text[gold.start : gold.end] == "hall 0 beside"
+    assert len(server.bodies) == 20
+
+
+def test_second_run(kib, server):
+    """The file is not overwritten; with --force it is made again, the same and without a request."""
+    kib(*ASK)
+    first = Path("questions.jsonl").read_bytes()
+    refused = kib(*ASK)
+    assert refused.exit_code == 2
+    assert "is there already, and perhaps reviewed" in refused.output
+    assert kib(*ASK, "--force").exit_code == 0
+    assert Path("questions.jsonl").read_bytes() == first
+    assert len(server.bodies) == 20
+    assert ": 0 requests" in kib(*ASK, "--dry-run").output
+
+
+def test_validation(kib):
+    """Validation questions are about other documents than those that are cited."""
+    run = kib(*ASK, "--validation", "validation.jsonl")
+    assert "validation.jsonl: 4 questions" in run.output
+    task = make_plugin(FileTask, {"path": "questions.jsonl", "validation": "validation.jsonl"})
+    test, validation = ({question.group for question in task.questions(split)} for split in ("test", "validation"))
+    assert len(test) == 8
+    assert len(validation) == 2
+    assert not test & validation
+
+
+def test_invented_quotes(kib, server):
+    """A question whose quote is not in the passage is rejected and counted; if all are, nothing is written."""
+    write = server.write
+
+    def lie(body):
+        made = write(body)
+        for question in made.get("questions", []):
+            question["quote"] = "what nobody wrote"
+        return made
+
+    server.write = lie
+    run = kib(*ASK)
+    assert run.exit_code == 2
+    assert "corpora.pumps: no question is left: 40 quote not in the passage" in run.output
+    assert not Path("questions.jsonl").exists()
+
+
+def test_a_wrong_key(kib, server):
+    """A refused key ends the command with one sentence, and leaves no file."""
+    server.faults = [401] * 9
+    run = kib(*ASK)
+    assert run.exit_code == 2
+    assert run.output.count("\n") == 1
+    assert "the server refuses the key in OPENAI_API_KEY (401)" in run.output
+    assert not Path("questions.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_check_says_what_text_costs(kib, server):
+    """`kib check` names requests, tokens and money of each text that is still to be written, and sends nothing."""
+    kib(*ASK)
+    before = len(server.bodies)
+    run = kib("check", "own.toml", "--quiet")
+    assert run.exit_code == 0, run.output
+    line = next(line for line in run.output.splitlines() if line.startswith("forecast for writer gpt"))
+    assert line.startswith("forecast for writer gpt on pumps, 7 texts a passage: 20 requests, about ")
+    assert line.endswith(" by [prices]")
+    assert len(server.bodies) == before
+
+
+def test_no_secret_anywhere(kib, server):
+    """The key is in no file that a run leaves, and in nothing that it says."""
+    said = kib(*ASK).output + kib(*ASK, "--dry-run").output
+    files = [path for path in Path().rglob("*") if path.is_file()]
+    assert any(path.suffix == ".sqlite" for path in files)
+    assert server.key not in said
+    assert not [path for path in files if server.key.encode() in path.read_bytes()]
