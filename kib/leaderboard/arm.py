@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kib.leaderboard.row import Missing, Status
+from kib.leaderboard.text import one_line
 from kib.records import Cell
 from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry
 
-__all__ = ["Arm", "Key", "collect_arms", "one_line"]
+__all__ = ["Arm", "Key", "collect_arms"]
 
 Key = tuple[str, str, int]
 
@@ -67,11 +68,6 @@ class Arm:
     def stamp(self) -> str:
         """Names the numbers: identity and digest of the questions of every cell."""
         return "+".join(f"{result.cell.identity[:16]}.{result.questions[:16]}" for result in self.results)
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks and control characters, so that it can neither break a table nor steer a terminal."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
 
 
 def collect_arms(results: Results, plan: BenchmarkPlan) -> list[Arm]:

@@ -42,14 +42,14 @@ class Judge:
 
         return difference(arm, reference) or self._stored.gain(_key(arm, reference), compute)
 
-    def p_value(self, arm: Arm, other: Arm) -> float:
-        """The p of two arms that were both found comparable with a third."""
+    def p_value(self, worse: Arm, better: Arm) -> float:
+        """The p of two arms that were both found comparable with a third one."""
 
         def compute() -> float:
-            pair = self._pair(arm, other)
+            pair = self._pair(better, worse)
             return 1.0 if isinstance(pair, str) else p_value(*pair)
 
-        return self._stored.p_value(_key(arm, other), compute)
+        return self._stored.p_value(_key(better, worse), compute)
 
     def split(self, arm: Arm, reference: Arm, probe: Arm) -> Split:
         """Gains on the questions that `probe`, another measurement of the base, got right, and on the others."""

@@ -8,6 +8,7 @@ from typing import Literal
 from kib.gains import LEVEL
 from kib.leaderboard.number import NONE, interval, p_value, percent, points, whole
 from kib.leaderboard.row import AverageRow, Row, Table
+from kib.leaderboard.text import one_line
 
 __all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "used_columns"]
 
@@ -101,13 +102,13 @@ def _task_block(rows: Sequence[Row], several: bool) -> Block:
         if len(counted) > 1:
             texts["n"] = NONE if row.n is None else str(row.n)
         if len(corpora) > 1:
-            texts["corpus"] = row.corpus or NONE
+            texts["corpus"] = one_line(row.corpus or NONE)
         if len(references) > 1:
-            texts["against"] = row.reference if row.gain and row.reference else NONE
+            texts["against"] = one_line(row.reference) if row.gain and row.reference else NONE
         if any(len(some) > 1 for some in seeds):
             texts["seeds"] = _seeds(row)
         lines.append(Line(texts, _tone(row)))
-    return Block(" · ".join(title), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
+    return Block(one_line(" · ".join(title)), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
 
 
 def _texts(row: Row) -> dict[str, str]:
@@ -115,7 +116,7 @@ def _texts(row: Row) -> dict[str, str]:
     p = p_value(row.p)
     return {
         "rank": NONE if row.rank is None else f"{row.rank}{'=' if row.tied else ' '}",
-        "method": row.arm,
+        "method": one_line(row.arm),
         "accuracy": percent(accuracy.mean if accuracy else None),
         "accuracy interval": interval(accuracy.interval if accuracy else None),
         "points": points(gain.absolute if gain else None),
@@ -170,7 +171,7 @@ def _average_block(rows: Sequence[AverageRow], several: bool) -> Block:
     for row in rows:
         average = row.average
         texts = {
-            "method": row.arm,
+            "method": one_line(row.arm),
             "accuracy": percent(row.accuracy),
             "points": points(average.absolute if average else None),
             "points interval": interval(average.interval) if average else "incomplete" if row.reason else "",
@@ -179,7 +180,7 @@ def _average_block(rows: Sequence[AverageRow], several: bool) -> Block:
         }
         tone: Tone = "absent" if row.reason else "ceiling" if row.kind == "ceiling" else "same" if average else "base"
         lines.append(Line(texts, tone))
-    return Block(title, tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
+    return Block(one_line(title), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
 
 
 def _notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -189,4 +190,4 @@ def _notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
         if reason:
             by_reason.setdefault(reason, []).append(arm)
     for reason, arms in by_reason.items():
-        yield f"{', '.join(arms)}: {reason}"
+        yield one_line(f"{', '.join(arms)}: {reason}")

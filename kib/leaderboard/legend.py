@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from kib.leaderboard.row import Table
+from kib.leaderboard.text import one_line
 
 __all__ = ["counts", "legend"]
 
@@ -29,7 +30,7 @@ def counts(table: Table) -> str:
     shown = {cell for row in table.rows for cell in row.cells}
     unseen = [f"{one.cell} ({one.reason})" for one in table.missing if one.cell not in shown]
     rest = f" and {len(unseen) - UNSEEN} more" if len(unseen) > UNSEEN else ""
-    return f"{sentence} Without a row: {', '.join(unseen[:UNSEEN])}{rest}." if unseen else sentence
+    return one_line(f"{sentence} Without a row: {', '.join(unseen[:UNSEEN])}{rest}.") if unseen else sentence
 
 
 def legend(table: Table, columns: Collection[str]) -> list[str]:
@@ -44,9 +45,9 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
     if "p" in columns:
         texts.append(_on_p(table))
     if any(row.tied for row in table.rows):
-        texts.append("#: rank; = is shared by neighbours that do not differ by more than chance.")
+        texts.append("#: rank; = is shared by arms that do not differ from its first by more than chance.")
     texts += [text for name, text in MEANINGS.items() if name in columns]
-    return [*texts, *_not_split(table), *_surroundings(table)]
+    return [one_line(text) for text in (*texts, *_not_split(table), *_surroundings(table))]
 
 
 def _on_p(table: Table) -> str:

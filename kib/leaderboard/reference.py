@@ -47,10 +47,8 @@ def check_name(name: str, arms: Sequence[Arm]) -> None:
     names = list(dict.fromkeys(arm.name for arm in arms))
     if name in methods or name in names:
         return
-    from difflib import get_close_matches
+    from kib.wording import offer
 
-    near = get_close_matches(name, [*methods, *names], n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
     method, _, _ = name.partition(",")
     arms_of = [one for one in names if one.startswith(f"{method},")]
-    raise InputError(f"no method {name!r} in these results{hint}; there are: {', '.join(arms_of or methods)}")
+    raise InputError(f"--against: no method or arm {name!r} in these results; {offer(name, [*methods, *arms_of])}")

@@ -71,7 +71,7 @@ class Row:
     p_adjusted: float | None = None
     gold_share: float | None = None  # absolute gain over the ceiling's absolute gain
     rank: int | None = None
-    tied: bool = False  # shares its rank: adjacent arms do not differ by more than chance
+    tied: bool = False  # shares its rank: the arms of a rank do not differ from its first by more than chance
     known: Gain | None = None  # on questions that another measurement of the base got right
     unknown: Gain | None = None  # on those that it got wrong
     chosen: bool = False  # its settings were picked on validation questions

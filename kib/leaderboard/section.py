@@ -13,6 +13,7 @@ from kib.leaderboard.rank import rank
 from kib.leaderboard.reference import References
 from kib.leaderboard.row import AverageRow, Row
 from kib.leaderboard.stored import Measure, Split
+from kib.leaderboard.text import one_line
 from kib.store import BenchmarkPlan, Results
 
 __all__ = ["Section"]
@@ -157,7 +158,7 @@ class Section:
             tasks=tuple(arm.cell.task for arm in arms),
             accuracy=fsum(means) / len(means) if len(means) == len(arms) else None,
             average=judge.average(known) if len(known) == len(arms) else None,
-            reason="; ".join(f"{', '.join(tasks)}: {reason}" for reason, tasks in absent.items()),
+            reason=one_line("; ".join(f"{', '.join(tasks)}: {reason}" for reason, tasks in absent.items())),
         )
 
     def _adjust(self) -> None:
@@ -206,7 +207,7 @@ class Section:
             seeds=tuple(cell.seed for cell in arm.cells),
             cells=tuple(cell.id for cell in arm.cells),
             status=arm.status,
-            reason=self._reasons.get(arm, ""),
+            reason=one_line(self._reasons.get(arm, "")),
             n=_n(arm, measure),
             metric=arm.results[0].metric if arm.results else None,
             environments=_environments(arm, environments),

@@ -48,7 +48,7 @@ class Stored:
         return _get(self._known, self._used, f"gain {key}", _unpack_gain, _pack_gain, compute)
 
     def p_value(self, key: str, compute: Callable[[], float]) -> float:
-        """The p of two neighbours in rank."""
+        """The p of an arm and the first one of its rank or of the rank above."""
         return _get(self._known, self._used, f"p {key}", _unpack_p, _pack_p, compute)
 
     def split(self, key: str, compute: Callable[[], Split]) -> Split:

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kib.errors import InputError
-from kib.leaderboard.arm import one_line
 from kib.leaderboard.environments import Environments
 from kib.leaderboard.heading import heading_sentences
 from kib.leaderboard.judge import Judge
 from kib.leaderboard.reference import check_name
 from kib.leaderboard.row import BenchmarkLine, Table
 from kib.leaderboard.section import Section
+from kib.leaderboard.text import one_line
 from kib.progress import Progress, SilentProgress
 from kib.store import BenchmarkPlan, Results
 
@@ -50,7 +50,7 @@ def make_table(results: Sequence[Results], *, against: str | None = None, progre
             for section in sections
         ),
         against=against,
-        headings=tuple(sentence for some in headings for sentence in some),
+        headings=tuple(one_line(sentence) for some in headings for sentence in some),
         rows=tuple(row for some in rows for row in some),
         averages=tuple(row for section in sections for row in section.averages),
         cells=sum(len(plan.cells) for plan in plans),

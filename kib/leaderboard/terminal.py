@@ -16,6 +16,7 @@ __all__ = ["ROWS", "terminal"]
 ROWS = 200
 """So many rows are shown; the other formats have all."""
 
+HEADINGS = 12
 NARROWEST = 14  # of the method's column; longer names are folded at their commas
 DROP = (
     "tokens",
@@ -78,8 +79,10 @@ def _text(console: "Console") -> str:
 def _above(console: "Console", table: Table) -> None:
     for benchmark in table.benchmarks:
         console.print(f"{benchmark.name} · {benchmark.title}" if benchmark.title else benchmark.name, style="bold")
-    for heading in table.headings:
+    for heading in table.headings[:HEADINGS]:
         _print_indented(console, heading, "")
+    if len(table.headings) > HEADINGS:
+        _print_indented(console, f"and {len(table.headings) - HEADINGS} more sentences; --format markdown has all", "")
     console.print()
 
 
@@ -150,7 +153,7 @@ def _fit(columns: Sequence[Column], widths: dict[str, int], width: int) -> tuple
     def rest() -> int:
         return width - sum(widths[column.name] + _gap(column) for column in kept if column.name != "method") - 2
 
-    wanted = min(widths.get("method", 0), max(NARROWEST, width // 4))
+    wanted = min(widths.get("method", 0), max(NARROWEST, width // 5))
     for name in DROP:
         if rest() >= wanted:
             break
