@@ -1,17 +1,17 @@
 """Rows as tensors, the loss of a batch, and the mean loss over text."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kib_hf.packing import Course, Row
+from kib_hf.packing import Row
 from kib_hf.pieces import IGNORED, Piece
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Batches", "collate", "mean_loss", "share_out", "summed_loss"]
+__all__ = ["Batches", "collate", "mean_loss", "summed_loss"]
 
 
 def collate(rows: Sequence[Sequence[Piece]], filler: int) -> "dict[str, Tensor]":
@@ -47,35 +47,22 @@ def summed_loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
     return cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), following, ignore_index=IGNORED, reduction="sum")
 
 
-def mean_loss(model: Any, rows: Sequence[Sequence[Piece]], filler: int, size: int) -> float:
-    """Nats a token over the rows, `size` of them at once, without dropout."""
+def mean_loss(model: Any, parts: Iterable[Sequence[Sequence[Piece]]], filler: int) -> float:
+    """Nats a token over parts of rows, a part at once, without dropout."""
     import torch
 
     was_training, total, count = model.training, 0.0, 0
     model.eval()
     try:
         with torch.inference_mode():
-            for start in range(0, len(rows), size):
-                batch = {
-                    name: part.to(model.device) for name, part in collate(rows[start : start + size], filler).items()
-                }
+            for rows in parts:
+                batch = {name: part.to(model.device) for name, part in collate(rows, filler).items()}
                 labels = batch.pop("labels")
                 total += float(summed_loss(model(**batch, use_cache=False).logits, labels))
                 count += int((labels != IGNORED).sum())
     finally:
         model.train(was_training)
     return total / count
-
-
-def share_out(rows: Sequence[Row], size: int, processes: int, rounds: int) -> Iterator[Sequence[Row]]:
-    """A step's rows in `rounds` x `processes` parts of at most `size` rows; what is left over is empty.
-
-    Part n goes to process n modulo `processes`: all have as many rows, or one more than another.
-    """
-    used = -(-len(rows) // size)
-    used = min(rounds, -(-used // processes)) * processes
-    for part in range(rounds * processes):
-        yield rows[part * len(rows) // used : (part + 1) * len(rows) // used] if part < used else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +73,13 @@ class Batches:
     pieces: Sequence[Piece]
     filler: int
 
-    @classmethod
-    def of(
-        cls, course: Course, pieces: Sequence[Piece], filler: int, *, size: int, processes: int, rounds: int
-    ) -> "Batches":
-        """Every step's rows, the longest first, so that those of a length stand together."""
-        parts: list[Sequence[Row]] = []
-        for step in course.steps:
-            sorted_rows = sorted(step, key=lambda row: -sum(len(pieces[number]) for number in row))
-            parts += share_out(sorted_rows, size, processes, rounds)
-        return cls(parts, pieces, filler)
-
     def __len__(self) -> int:
         return len(self.parts)
 
-    def __getitem__(self, place: int) -> "dict[str, Tensor]":
-        rows = [[self.pieces[number] for number in row] for row in self.parts[place]]
-        return collate(rows or [[self._nothing()]], self.filler)
+    def rows(self, place: int) -> list[list[Piece]]:
+        """The pieces of a part, row by row; a piece without a loss where the part is empty."""
+        found = [[self.pieces[number] for number in row] for row in self.parts[place]]
+        return found or [[Piece(array("i", [self.filler] * 2), array("i", [IGNORED] * 2))]]
 
-    def _nothing(self) -> Piece:
-        """A piece without a loss, so that every process has as many batches as the others."""
-        return Piece(array("i", [self.filler] * 2), array("i", [IGNORED] * 2))
+    def __getitem__(self, place: int) -> "dict[str, Tensor]":
+        return collate(self.rows(place), self.filler)

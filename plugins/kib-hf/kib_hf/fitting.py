@@ -15,9 +15,10 @@ from kib_hf.adapters import new_adapter
 from kib_hf.batches import Batches, mean_loss
 from kib_hf.checkpoints import read_progress, write_trained
 from kib_hf.isolation import check_isolation
+from kib_hf.layout import lay_out
 from kib_hf.loading import load_model, load_tokenizer, quietly, torch_device
 from kib_hf.outcome import operations, save
-from kib_hf.packing import make_course, pack
+from kib_hf.packing import Row, make_course, pack
 from kib_hf.pieces import Piece, cut, join, tokenize
 from kib_hf.schedule import factor
 from kib_hf.training import LoraOptions, TrainingOptions
@@ -118,7 +119,6 @@ class _Fit:
         if o.dtype == "float16" and self.device != "cuda":
             raise InputError('dtype = "float16" needs a CUDA GPU: on a CPU use "bfloat16" or "float32"')
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rounds = -(-o.batch_size // (o.device_batch * self.processes))
         self.pieces, self.text_tokens = prepare(job.text, job)
         self.validation = prepare(job.validation, job)[0] if job.validation else []
         if o.patience is not None and not self.validation:
@@ -126,6 +126,7 @@ class _Fit:
         lengths = [len(piece) for piece in self.pieces]
         self.course = make_course(lengths, epochs=o.epochs, batch_size=o.batch_size, block=job.block, seed=job.seed)
         self._load()
+        self.data, self.rounds = self._batches(self.course.steps, self.pieces, self.processes)
 
     def _load(self) -> None:
         """The model with what it was like before: number format and whether it keeps a cache."""
@@ -139,13 +140,36 @@ class _Fit:
         if length is not None and o.block > length:
             raise InputError(f"{start}: block = {o.block}, but the model reads {length} tokens at once; lower block")
         self.model = new_adapter(model, o, str(start)) if isinstance(o, LoraOptions) else model.float()
-        if self.job.block is not None:
-            check_isolation(self.model, str(start))
+        self.packed = self.job.block is not None and o.layout != "sorted" and self._packs(str(start))
+
+    def _packs(self, name: str) -> bool:
+        """Whether texts go through the model side by side; InputError where they shall and would see each other."""
+        if self.options.layout == "auto" and self.device == "cpu":
+            return False  # filler in rows of a length costs less than attention's work between texts
+        try:
+            check_isolation(self.model, name)
+        except InputError:
+            if self.options.layout == "packed":
+                raise
+            return False
+        return True
+
+    def _batches(self, steps: Sequence[Sequence[Row]], pieces: Sequence[Piece], processes: int) -> tuple[Batches, int]:
+        """What goes through the model at once, part by part, and the number of parts a step and process."""
+        parts, rounds = lay_out(
+            steps,
+            [len(piece) for piece in pieces],
+            packed=self.packed,
+            rows=self.options.device_batch,
+            block=self.options.block,
+            processes=processes,
+        )
+        return Batches(parts, pieces, 0), rounds
 
     def run(self) -> Trained:
         """The whole training."""
         trainer, watch = self._trainer()
-        sample = self._sample(self.pieces)
+        sample = self._sample()
         first = self._loss(sample)
         trainer.train(resume_from_checkpoint=str(self.job.resume) if self.job.resume else None)
         self._check(watch)
@@ -175,18 +199,15 @@ class _Fit:
             self.job.folder,
             every=o.checkpoint_every,
             log=self.log,
-            validate=self._validate if self.validation else None,
+            validate=(lambda: self._loss(self.validation)) if self.validation else None,
             patience=o.patience,
         )
         if self.job.resume:
             watch.progress = read_progress(self.job.resume)
-        data = Batches.of(
-            self.course, self.pieces, 0, size=o.device_batch, processes=self.processes, rounds=self.rounds
-        )
         trainer: Any = Trainer(
             model=self.model,
             args=self._arguments(),
-            train_dataset=data,
+            train_dataset=self.data,
             data_collator=_alone,
             compute_loss_func=watch.loss,
             callbacks=[as_callback(watch)],
@@ -238,23 +259,18 @@ class _Fit:
         made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001 - several GPUs by processes, not by PyTorch's DataParallel
         return made
 
-    def _rows(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
-        if self.job.block is None:
-            return [[piece] for piece in pieces]
-        rows = pack([len(piece) for piece in pieces], self.job.block, range(len(pieces)))
-        return [[pieces[number] for number in row] for row in rows]
+    def _sample(self) -> list[Piece]:
+        """Every n-th piece of the text."""
+        every = -(-sum(map(len, self.pieces)) // SAMPLE)
+        chosen = [piece for piece in self.pieces[::every] if piece.trained]
+        return chosen or [piece for piece in self.pieces if piece.trained][:1]
 
-    def _sample(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
-        """Rows of every n-th piece."""
-        every = -(-sum(map(len, pieces)) // SAMPLE)
-        chosen = [piece for piece in pieces[::every] if piece.trained]
-        return self._rows(chosen or [piece for piece in pieces if piece.trained][:1])
-
-    def _loss(self, rows: Sequence[Sequence[Piece]]) -> float:
-        return mean_loss(self.model, rows, 0, self.options.device_batch)
-
-    def _validate(self) -> float:
-        return self._loss(self._rows([piece for piece in self.validation if piece.trained]))
+    def _loss(self, pieces: Sequence[Piece]) -> float:
+        """Nats a token of the pieces that have a loss."""
+        chosen = [piece for piece in pieces if piece.trained]
+        rows = pack([len(piece) for piece in chosen], self.options.block, range(len(chosen)))
+        batches, _ = self._batches([rows], chosen, processes=1)
+        return mean_loss(self.model, map(batches.rows, range(len(batches))), 0)
 
     def _check(self, watch: Watch) -> None:
         planned = planned_tokens(self.course, self.pieces, watch.step)

@@ -63,7 +63,14 @@ class TrainingOptions(Options):
         default="auto", description='"cpu" or "cuda"; "auto" is the GPU where there is one.'
     )
     device_batch: Annotated[int, Local] = Field(
-        default=16, ge=1, description="Rows that go through the model at once; gradients are summed up to `batch_size`."
+        default=16, ge=1, description="Blocks that go through the model at once; gradients are summed up to a step's."
+    )
+    layout: Annotated[Literal["auto", "packed", "sorted"], Local] = Field(
+        default="auto",
+        description=(
+            'How the texts of isolated rows go through the model: "packed", side by side; "sorted", each beside others '
+            'of its length; the gradient is the same. "auto" packs on a GPU, where the model keeps packed texts apart.'
+        ),
     )
     gradient_checkpointing: Annotated[bool, Local] = Field(
         default=False, description="Compute activations twice instead of keeping them: less memory, a third more time."

@@ -93,6 +93,7 @@ def test_options(trainer: type[Any]) -> None:
             {"learning_rate": 1},
             {"block": 4},
             {"pack": "true"},
+            {"layout": "side by side"},
             {"warmup": 1},
             {"betas": [0.9, 1.0]},
             {"dtype": "auto"},
@@ -204,14 +205,44 @@ def test_other_generators_are_left_alone(small: Path, tmp_path: Path) -> None:
     assert torch.rand(1).equal(expected[1:])
 
 
+@pytest.mark.parametrize(
+    ("trainer", "options"),
+    [
+        (Full, {"layout": "packed"}),
+        (Full, {"layout": "packed", "device_batch": 1}),
+        (Full, {"device_batch": 1}),
+        (Lora, {"layout": "packed", "device_batch": 3}),
+    ],
+)
+def test_layout(trainer: type[Any], small: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    """How rows go through the model, side by side or apart, in few parts or many, moves the weights by rounding."""
+    one = train(trainer, small, tmp_path / "one", TEXTS + PAIRS, epochs=2, layout="sorted")
+    other = train(trainer, small, tmp_path / "other", TEXTS + PAIRS, epochs=2, **options)
+    assert other.steps == one.steps
+    assert digest_of(other.weights) != digest_of(one.weights)
+    assert scores(small, other.weights) == pytest.approx(scores(small, one.weights), abs=2e-2)
+    assert scores(small, one.weights) != pytest.approx(scores(small), abs=2)
+
+
 @BOTH
-@pytest.mark.parametrize("options", [{"device_batch": 1}, {"device_batch": 3}, {"gradient_checkpointing": True}])
-def test_accumulation(trainer: type[Any], small: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    """How many rows go through the model at once moves the outcome by rounding only."""
-    whole = train(trainer, small, tmp_path / "whole", epochs=2)
-    parts = train(trainer, small, tmp_path / "parts", epochs=2, **options)
-    assert parts.steps == whole.steps
-    assert scores(small, parts.weights) == pytest.approx(scores(small, whole.weights), abs=2e-2)
+def test_gradient_checkpointing(trainer: type[Any], small: Path, tmp_path: Path) -> None:
+    """Activations that are computed twice give the same weights, to the bit."""
+    one = train(trainer, small, tmp_path / "one")
+    two = train(trainer, small, tmp_path / "two", gradient_checkpointing=True)
+    assert digest_of(two.weights) == digest_of(one.weights)
+
+
+def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
+    """A model that joins packed texts is trained all the same, but not side by side."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    start = make_tiny_model(tmp_path / "opt", layers=1, width=16, positions=512)
+    sizes: dict[str, Any] = {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16, "num_attention_heads": 2}
+    OPTForCausalLM(OPTConfig(vocab_size=258, num_hidden_layers=1, **sizes)).save_pretrained(start)
+    trained = train(Full, start, tmp_path / "out")
+    assert trained.last_loss < trained.first_loss
+    with pytest.raises(InputError, match="texts in one row see each other"):
+        train(Full, start, tmp_path / "packed", layout="packed")
 
 
 def test_number_formats(small: Path, tmp_path: Path) -> None:
@@ -348,6 +379,6 @@ def test_divergence(copy: Path, tmp_path: Path) -> None:
     parts["model.norm.weight"][0] = math.nan
     save_file(parts, copy / "model.safetensors", {"format": "pt"})
     with pytest.raises(StepError, match=r"step 1: the loss is nan; lower learning_rate"):
-        train(Full, copy, tmp_path / "out", pack="none")
-    with pytest.raises(InputError, match=r"copy: its logits are no numbers"):
         train(Full, copy, tmp_path / "out")
+    with pytest.raises(InputError, match=r"copy: its logits are no numbers"):
+        train(Full, copy, tmp_path / "out", layout="packed")

@@ -9,6 +9,7 @@ import pytest
 from kib.errors import InputError
 from kib.prompts import ask_question
 from kib.records import Text
+from kib_hf.layout import apart, best_count, divide, lay_out
 from kib_hf.packing import make_course, pack
 from kib_hf.pieces import IGNORED, Piece, cut, join, tokenize
 from kib_hf.schedule import Schedule, factor
@@ -148,6 +149,41 @@ def test_course_of_a_seed() -> None:
     other = make_course([1] * 6, epochs=1, batch_size=6, block=None, seed=1).steps[0]
     assert [number for (number,) in first] == [0, 1, 4, 5, 3, 2]
     assert other != first
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_lay_out(packed: bool, processes: int, rows: int) -> None:
+    """Every step goes through the model whole, in as many parts for each process, none of them too large."""
+    lengths = lengths_of(100)
+    steps = make_course(lengths, epochs=2, batch_size=7, block=64, seed=0).steps
+    parts, rounds = lay_out(steps, lengths, packed=packed, rows=rows, block=64, processes=processes)
+    each = rounds * processes
+    assert len(parts) == len(steps) * each
+    for number, step in enumerate(steps):
+        mine = parts[number * each : (number + 1) * each]
+        assert Counter(piece for part in mine for row in part for piece in row) == Counter(
+            n for row in step for n in row
+        )
+        if packed:
+            assert Counter(row for part in mine for row in part) == Counter(step)
+    sizes = [len(part) * max(sum(lengths[number] for number in row) for row in part) for part in parts if part]
+    assert max(sizes) <= rows * 64 * (1 if packed else 1.5)
+
+
+def test_divide() -> None:
+    """Rows of one piece stand beside others of their length, so that little is filler."""
+    lengths = lengths_of(100)
+    rows = apart([tuple(range(100))], lengths)
+    count = best_count([rows], lengths, 4096)
+    parts = list(divide(rows, lengths, count))
+    assert [row for part in parts for row in part] == rows
+    assert count > 2
+    filled = sum(len(part) * lengths[part[0][0]] for part in parts)
+    assert sum(lengths) / filled > 0.85
+    assert sum(lengths) / (100 * max(lengths)) < 0.6
+    assert best_count([[(0,), (1,)]], [50, 50], 4096) == 1
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
