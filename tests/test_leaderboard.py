@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kib import gains
 from kib.errors import InputError
 from kib.identity import digest
-from kib.leaderboard import baseline, check, compare, make_table, render
+from kib.leaderboard import Changes, baseline, check, make_table, render
 from kib.leaderboard.plain import AVERAGE, ROW
 from kib.records import Cell, Environment, Score
 from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry
@@ -932,15 +932,14 @@ def test_a_table_passes_its_own_baseline(tmp_path):
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     table = lab.table()
-    assert check(table, baseline(table)) == []
-    assert compare(table, baseline(table)).noted == ()
+    assert check(table, baseline(table)) == Changes((), ())
 
 
 def changed(lab, change, **more):
-    """What `compare` says after a change to the results."""
+    """What `check` says after a change to the results."""
     stored = baseline(lab.table(**more))
     change(lab)
-    return compare(lab.table(**more), stored)
+    return check(lab.table(**more), stored)
 
 
 def measured(lab):

@@ -1,6 +1,6 @@
 """Results become a table of gains: for the terminal, Markdown, CSV and JSON, and the check that CI runs."""
 
-from kib.leaderboard.check import Changes, baseline, check, compare
+from kib.leaderboard.check import Changes, baseline, check
 from kib.leaderboard.render import FORMATS, render
 from kib.leaderboard.row import AverageRow, BenchmarkLine, Missing, Row, Table
 from kib.leaderboard.table import make_table
@@ -15,7 +15,6 @@ __all__ = [
     "Table",
     "baseline",
     "check",
-    "compare",
     "make_table",
     "render",
 ]

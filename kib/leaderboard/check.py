@@ -10,7 +10,7 @@ from kib.gains import Interval
 from kib.leaderboard.number import interval, points
 from kib.leaderboard.row import Row, Table
 
-__all__ = ["Changes", "baseline", "check", "compare"]
+__all__ = ["Changes", "baseline", "check"]
 
 KIND = "kib leaderboard baseline"
 SCHEMA = 1
@@ -44,12 +44,7 @@ def baseline(table: Table) -> str:
     return f'{{{head},\n"rows": {{\n{lines}\n}}}}\n'
 
 
-def check(table: Table, text: str) -> list[str]:
-    """What fails a table against the text of a baseline, as `compare` finds it; nothing where it passes."""
-    return list(compare(table, text).failed)
-
-
-def compare(table: Table, text: str) -> Changes:
+def check(table: Table, text: str) -> Changes:
     """Compare a table with the text of a baseline.
 
     Failed: a gain below the baseline's interval, an arm or seed that is gone, a gain that there is no more, every cell
