@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kib import gains
 from kib.errors import InputError
-from kib.identity import digest
+from kib.identity import digest, digest_file
 from kib.leaderboard import Changes, baseline, check, make_table, render
 from kib.leaderboard.plain import AVERAGE, ROW
 from kib.records import Cell, Environment, Score
@@ -133,7 +133,8 @@ def full_lab(folder, name="lab"):
     """A benchmark with all that a table can show."""
     lab = Lab(folder, name, n=60)
     lab.title = "A fictional world: what a small model can be taught"
-    lab.task("new").task("worded").task("known", "control")
+    lab.task("new").task("worded", no_probe="the task has its questions in one wording only").task("known", "control")
+    lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     levels = {"base": 0.3, "rag": 0.8, "ft": 0.5, "ft+rag": 0.78, "gold": 0.95, "random": 0.3}
     arms = [("base", {}), *(("rag", {"k": k}) for k in (1, 2, 3)), ("random", {"k": 2}), ("gold", {"k": 2})]
     arms += [("ft", {"settings": (("rank", 4), ("text.count", 10)), "seed": seed}) for seed in (0, 1, 2)]
@@ -162,6 +163,11 @@ def full_lab(folder, name="lab"):
             else:
                 where = NEW if (task, method, more.get("k")) == ("worded", "rag", 1) else OLD
                 lab.add(scores, method, task, where=where, dropped=4 * (more.get("k") == 3), **facts, **more)
+    probe = [int(0.5 * chance("new", number // 2) + 0.5 * chance("probe", number) < 0.25) for number in range(60)]
+    lab.add(probe, "base", "new", split="probe", groups=[f"p{number // 2}" for number in range(60)])
+    for task in ("new", "worded"):
+        for k in (1, 2, 3):
+            lab.add(35 + 4 * (k == 2) + k, "rag", task, k=k, corpus="new", split="validation")
     return lab
 
 
@@ -393,6 +399,61 @@ def test_files_changed_by_hand_are_refused(lab):
     path.write_text(path.read_text().replace('"score":0', '"score":1'))
     with pytest.raises(InputError, match=r"questions\.jsonl: not the file that was measured"):
         lab.table()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (lambda lines: lines[:-1], "does not hold the 4 of 20 of cell.json"),
+        (
+            lambda lines: [lines[0].replace('"score":1', '"score":0'), *lines[1:]],
+            "does not hold the 4 of 20 of cell.json",
+        ),
+        (lambda lines: [lines[0], lines[0], *lines[2:]], "a question stands in it twice"),
+    ],
+)
+def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
+    """Questions that contradict the number of their cell, or stand there twice, are an error that says what to do."""
+    cell = lab.add(4, "base")
+    folder = lab.save().place(cell)
+    path = folder / "questions.jsonl"
+    path.write_text("".join(lines(path.read_text().splitlines(keepends=True))))
+    value = json.loads((folder / "cell.json").read_text())
+    (folder / "cell.json").write_text(json.dumps({**value, "questions": digest_file(path)}))
+    with pytest.raises(InputError, match=f"{said}; delete .* and run the benchmark again"):
+        lab.table()
+
+
+def test_seeds_of_other_questions_are_refused(lab):
+    """Seeds of one arm that answered other questions are an error: there is nothing to average."""
+    lab.add(9, "ft", seed=0)
+    lab.add(9, "ft", seed=1, ids=[f"x{number}" for number in range(20)])
+    with pytest.raises(InputError, match="other questions than in the arm's first seed"):
+        lab.table()
+
+
+def test_seeds_of_other_metrics_are_not_mixed(lab):
+    """Seeds that were scored by other metrics make no common number."""
+    lab.add(4, "base")
+    lab.add(9, "ft", seed=0)
+    lab.add(9, "ft", seed=1, metric="exact_match")
+    assert row(lab.table(), "ft").reason == "mixes metrics: acc, exact_match"
+
+
+def test_sides_differ_where_the_plan_knows_no_number(lab):
+    """Where the plan does not say how many questions there are, two sides must agree."""
+    lab.add(4, "base")
+    lab.add(4, "rag", k=1, n=19)
+    lab.tasks["new"] = TaskEntry("target", None)
+    assert row(lab.table(), "rag,k=1").reason == "19 questions against 20"
+
+
+def test_a_plan_without_base_has_no_gains(lab):
+    """Where the plan has no base there is no gain and no family, and the reason says so."""
+    lab.add(12, "rag", k=1)
+    table = lab.table()
+    assert row(table, "rag,k=1").reason == "the plan has no base of the same model, task and shots"
+    assert (table.benchmarks[0].family, table.headings, row(table, "rag,k=1").rank) == (0, (), 1)
 
 
 def test_a_result_of_another_identity_is_not_this_cells(lab):
