@@ -99,7 +99,7 @@ def _list(reply: Reply, key: str, count: int) -> list[Any]:
 def _json(reply: Reply) -> dict[str, Any]:
     """The object in an answer; a code fence round it, or a model's thoughts before it, do no harm."""
     if reply.finish == "length":
-        raise Broken("it was cut at max_tokens")
+        raise Broken("it was cut: raise `max_tokens` or lower `per_call`")
     if reply.finish == "content_filter":
         raise Broken("the server's content filter withheld it")
     if reply.content is None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 from kib.errors import InputError
-from kib.identity import canonical, digest
+from kib.identity import digest
 from kib_openai.answers import Reply
 from kib_openai.endpoint import Endpoint
 from kib_openai.options import WriterOptions
@@ -47,7 +47,7 @@ class Ask:
         if options.send_seed:
             body["seed"] = self.seed + self.attempt
         if options.answer_format != "text":
-            body["response_format"] = {"type": options.answer_format}
+            body.setdefault("response_format", {"type": options.answer_format})
         return body
 
     def key(self, options: WriterOptions) -> str:
@@ -180,7 +180,7 @@ class Desk(Generic[Result]):
                 self._go_on(pool, waiter.number, waiter.job, reply)
 
     def _keep(self, key: str, reply: Reply) -> None:
-        self.kept[key] = canonical(asdict(reply))
+        self.kept[key] = json.dumps(asdict(reply), sort_keys=True)  # ASCII: an answer may hold half a character
         self.spent += reply.tokens or 0
 
     def _leave(self, pool: ThreadPoolExecutor) -> None:

@@ -56,6 +56,8 @@ class Endpoint:
             wait = None
             try:
                 response = self._client.post(self.url, json=body)
+            except httpx2.InvalidURL as error:
+                raise InputError(f"{self.url}: this is no address: {error}") from error
             except httpx2.TimeoutException:
                 reason = f"no answer within {self.options.timeout:g} seconds (`timeout`)"
             except httpx2.TransportError as error:

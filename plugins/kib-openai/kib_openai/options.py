@@ -53,7 +53,9 @@ class WriterOptions(Options):
     answer_format: Literal["json_object", "text"] = Field(
         "json_object", description="the `response_format` asked for; text: none, for servers that do not know it"
     )
-    extra: dict[str, Any] = Field({}, description="further fields of a request, such as top_p or reasoning_effort")
+    extra: dict[str, Any] = Field(
+        {}, description="further fields of a request, such as top_p or a response_format of your own"
+    )
     held_out: tuple[InputPath, ...] = Field(
         (), description="question files (as of `kib questions`) whose questions no pair may repeat"
     )
@@ -79,6 +81,8 @@ class WriterOptions(Options):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected an address that begins with http:// or https://")
+        if parts.port == 0:  # a port that is no port raises by itself
+            raise ValueError("expected a port from 1 to 65535")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("expected an address without a name, password or key in it; keys come by `api_key_env`")
         return url.rstrip("/").removesuffix("/chat/completions")

@@ -268,6 +268,27 @@ def test_answers_that_stay_broken(writer, server, passages):
     assert len(server.bodies) == 3
 
 
+def test_half_characters_are_kept(writer, server, passages, tmp_path):
+    """An answer with half a surrogate pair is broken and kept like others, though no file could hold it as it is."""
+    server.faults = ["\ud800", '{"paraphrases": ["\\ud800"]}']
+    with Kept.open(tmp_path / "kept.sqlite") as kept:
+        assert len(texts(writer(), passages(1), 1, kept)) == 1
+        assert len(kept) == 3
+
+
+def test_no_address(writer, server, passages):
+    """An address that cannot be one is said to be none."""
+    with pytest.raises(InputError, match="this is no address"):
+        texts(writer(base_url="http://a\x01b/v1"), passages(1), 1)
+
+
+def test_own_format(writer, server, passages):
+    """A format of the user's own goes out instead of kib's."""
+    form = {"type": "json_schema", "json_schema": {"name": "texts", "schema": {"type": "object"}}}
+    texts(writer(extra={"response_format": form}), passages(1), 1)
+    assert server.bodies[0]["response_format"] == form
+
+
 def test_some_passages_may_miss(writer, server, passages):
     """As many passages as `may_miss` says go without text, and all others have theirs."""
     server.faults = ["no"]
@@ -318,7 +339,7 @@ def test_broken_questions(check, said, reason):
     ("reply", "reason"),
     [
         (Reply(None), "no chat completion"),
-        (Reply('{"paraphrases": ["a"]}', "length"), "cut at max_tokens"),
+        (Reply('{"paraphrases": ["a"]}', "length"), "it was cut: raise `max_tokens`"),
         (Reply(None, "content_filter"), "content filter"),
     ],
 )
