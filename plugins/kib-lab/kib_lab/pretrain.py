@@ -247,6 +247,7 @@ def _log(path: Path, record: Mapping[str, float]) -> None:
 def _export(folder: Path, model: "LlamaForCausalLM") -> None:
     """Write the finished model as a transformers folder."""
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner alone
     write_tokenizer(folder)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from kib.identity import digest_file
 
-SMALL = ["--steps=50", "--width=32", "--layers=2", "--rows=0.1", "--threads=1", "--every=5"]
+SMALL = ["--steps=50", "--width=32", "--layers=2", "--rows=0.04", "--threads=1", "--every=5"]
 
 
 def _start(folder):
