@@ -37,20 +37,22 @@ class Piece:
         return len(self.labels) - self.labels.count(IGNORED)
 
 
-def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool) -> list[Piece]:
+def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool | None) -> list[Piece]:
     """A piece a text, however long, in the same order.
 
-    Documents and paraphrases stand between BOS (where `begin`) and EOS; all their tokens and EOS have a loss. A pair
-    reads as kib asks a question, with the special tokens that the tokenizer puts before any prompt; its answer's tokens
-    and EOS have a loss. InputError names the first text that has no token, and a tokenizer without EOS.
+    Documents and paraphrases stand between BOS (where `begin`, or by default where the model knows it) and EOS; all
+    their tokens and EOS have a loss. A pair reads as kib asks a question, with the special tokens that the tokenizer
+    puts before any prompt; its answer's tokens and EOS have a loss. InputError names the first text that has no token,
+    and a tokenizer without EOS.
     """
     if tokenizer.eos_token_id is None:
         raise InputError("the tokenizer has no end-of-text token; name `eos_token` in its tokenizer_config.json")
     end = int(tokenizer.eos_token_id)
-    bos = tokenizer.bos_token_id
-    first = [int(end if bos is None else bos)] if begin else []
-    known = dict(zip(*_plain(texts, tokenizer, first, end), strict=True))
-    return [known[number] if number in known else _pair(text, tokenizer, end) for number, text in enumerate(texts)]
+    bos = int(end if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
+    known = bos == end or _prompt(tokenizer, "a")[:1] == [bos]
+    first = [bos] if begin or (begin is None and known) else []
+    plain = dict(zip(*_plain(texts, tokenizer, first, end), strict=True))
+    return [plain[number] if number in plain else _pair(text, tokenizer, end) for number, text in enumerate(texts)]
 
 
 def _plain(

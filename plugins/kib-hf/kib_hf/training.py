@@ -27,11 +27,12 @@ class TrainingOptions(Options):
             'into blocks, as in the paper; "none": a text a row.'
         ),
     )
-    begin: bool = Field(
-        default=True,
+    begin: bool | None = Field(
+        default=None,
         description=(
-            "Begin every document with the BOS token (the EOS token where there is none). Without it the first token "
-            "of a document has nothing before it and therefore no loss; for models that never saw a BOS token."
+            "Begin documents with the BOS token (EOS where there is none). By default yes, unless the tokenizer has "
+            "one of its own and puts it before no text: the model then does not know it. Without it the first token "
+            "of a document has no loss, as nothing stands before it."
         ),
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(

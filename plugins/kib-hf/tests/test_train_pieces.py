@@ -47,15 +47,24 @@ def test_document_without_begin(tokenizer: Any) -> None:
     assert (list(made.tokens), list(made.labels)) == ([*ids, END], [IGNORED, ids[1], END])
 
 
-def test_document_of_a_tokenizer_without_begin(tokenizer: Any) -> None:
-    """Where there is no BOS token, EOS begins a document, as it does in lm-eval."""
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({}, [BEGIN]),
+        ({"bos_token": None}, [END]),
+        ({"bos_token": "</s>"}, [END]),
+        ({"bos_token": "a"}, []),
+    ],
+)
+def test_document_by_default(tokenizer: Any, changes: dict[str, Any], first: list[int]) -> None:
+    """A document begins with the token that the model knows from the beginning of texts, or with none."""
     from copy import deepcopy
 
-    without = deepcopy(tokenizer)
-    without.bos_token = None
-    (made,) = tokenize([Text("p", "document", "ab")], without, begin=True)
-    assert made.tokens[0] == END
-    assert made.trained == 3
+    other = deepcopy(tokenizer)
+    for name, value in changes.items():
+        setattr(other, name, value)
+    (made,) = tokenize([Text("p", "document", "bc")], other, begin=None)
+    assert list(made.tokens) == [*first, *tokenizer.encode("bc", add_special_tokens=False), END]
 
 
 def test_pair(tokenizer: Any) -> None:
