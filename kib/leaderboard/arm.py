@@ -25,6 +25,7 @@ class Arm:
     missing: tuple[Missing, ...]
     method: MethodEntry
     task: TaskEntry
+    stamp: str  # names the numbers: identity and digest of the questions of every measured cell
 
     @property
     def cell(self) -> Cell:
@@ -64,11 +65,6 @@ class Arm:
             for reason, which in by_reason.items()
         )
 
-    @property
-    def stamp(self) -> str:
-        """Names the numbers: identity and digest of the questions of every cell."""
-        return "+".join(f"{result.cell.identity[:16]}.{result.questions[:16]}" for result in self.results)
-
 
 def collect_arms(results: Results, plan: BenchmarkPlan) -> list[Arm]:
     """The arms of a plan in its order, read from its results folder (questions excepted)."""
@@ -96,4 +92,5 @@ def _arm(
         else:
             missing.append(Missing(plan.name, cell.id, "missing", "not measured"))
     method, task = plan.methods[cells[0].method], plan.tasks[cells[0].task]
-    return Arm(plan.name, cells[0].arm, place, cells, tuple(found), tuple(missing), method, task)
+    stamp = "+".join(f"{result.cell.identity[:16]}.{result.questions[:16]}" for result in found)
+    return Arm(plan.name, cells[0].arm, place, cells, tuple(found), tuple(missing), method, task, stamp)

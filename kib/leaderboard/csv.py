@@ -21,18 +21,19 @@ def to_csv(table: Table) -> str:
     entries = ({"entry": "arm", **plain_row(row)} for row in table.rows)
     averages = ({"entry": "average", **plain_average(row)} for row in table.averages)
     for some in (entries, averages):
-        writer.writerows([_text(entry.get(name)) for name in COLUMNS] for entry in some)
+        writer.writerows([_field(entry.get(name)) for name in COLUMNS] for entry in some)
     return file.getvalue()
 
 
-def _text(value: Any) -> Any:
+def _field(value: Any) -> Any:
     """Empty for None; a text that a spreadsheet would run as a formula begins with an apostrophe."""
-    if isinstance(value, bool):
+    kind = type(value)
+    if kind is str:
+        return f"'{value}" if value.startswith(RISKY) else value
+    if kind is bool:
         return "true" if value else "false"
-    if isinstance(value, dict):
-        return " ".join(f"{key}={_text(one)}" for key, one in value.items())
-    if isinstance(value, list):
-        return " ".join(str(one) for one in value)
-    if isinstance(value, str) and value.startswith(RISKY):
-        return f"'{value}"
-    return "" if value is None else value
+    if kind is list:
+        return " ".join(map(str, value))
+    if kind is dict:
+        return " ".join(f"{key}={_field(one)}" for key, one in value.items())
+    return value  # numbers; the csv module leaves None empty

@@ -19,6 +19,7 @@ class Judge:
     def __init__(self, results: Results, view: str) -> None:
         self._stored = Stored(results, view)
         self._evidence = Evidence(results)
+        self._found: dict[tuple[Arm, Arm], Gain | str] = {}
 
     def count_fresh(self, arms: Iterable[Arm]) -> int:
         """How many of these arms' statistics must be computed from their questions."""
@@ -40,7 +41,10 @@ class Judge:
             pair = self._pair(arm, reference)
             return pair if isinstance(pair, str) else gain(*pair)
 
-        return difference(arm, reference) or self._stored.gain(_key(arm, reference), compute)
+        pair = (arm, reference)
+        if pair not in self._found:
+            self._found[pair] = difference(arm, reference) or self._stored.gain(_key(arm, reference), compute)
+        return self._found[pair]
 
     def p_value(self, worse: Arm, better: Arm) -> float:
         """The p of two arms that were both found comparable with a third one."""
@@ -73,8 +77,9 @@ class Judge:
         return self._stored.average("; ".join(_key(arm, reference) for arm, reference in pairs), compute)
 
     def forget(self) -> None:
-        """Free the memory that questions take."""
+        """Free the memory that questions and comparisons take."""
         self._evidence.forget()
+        self._found.clear()
 
     def save(self, views: Container[str]) -> None:
         """Store what was used; views of other names than these are dropped."""
