@@ -6,13 +6,13 @@ from statistics import median
 
 from kib import harness
 from kib.errors import KibError
-from kib.identity import digest
 from kib.interfaces import PaidWriter
 from kib.plan import CellPlan, Plan
 from kib.progress import Progress
 from kib.questions import remembered, say_cost
 from kib.run import Materials
 from kib.steps.cells import Prepared
+from kib.steps.kept import memory_of
 from kib.steps.text import SEED
 from kib.store import Work
 
@@ -88,7 +88,7 @@ def _writing(materials: Materials, problems: dict[str, int]) -> list[str]:
             lines.append(f"{where}: written already")
             continue
         try:
-            with remembered(materials.work.folder / "written" / f"{digest(writer.identity)[:32]}.sqlite") as kept:
+            with remembered(memory_of(materials.work.folder, writer.plugin_name)) as kept:
                 cost = writer.plugin.forecast(list(materials.passages(step.passages)), step.count, SEED, kept)
         except KibError as error:
             problems.setdefault(str(error), 1)

@@ -24,7 +24,7 @@ from kib.prompts import LETTERS
 from kib.records import Passage
 from kib.spec import PriceTable, Spec, load_spec
 from kib.steps import passages as passages_step
-from kib.steps.kept import Kept
+from kib.steps.kept import Kept, memory_of
 from kib.store import Work, write_text
 
 __all__ = [
@@ -136,8 +136,7 @@ def open_job(path: Path, wanted: Wanted, work: Work, progress: Progress) -> Job:
             "`openai` of the distribution kib-openai does"
         )
     passages = passages_step.make(_step(bare, lock, wanted.corpus), bare, lock, work, progress)
-    memory = work.folder / "written" / f"questions-{writer.plugin_name}.sqlite"
-    return Job(wanted, list(passages), writer, memory, spec.prices)
+    return Job(wanted, list(passages), writer, memory_of(work.folder, writer.plugin_name), spec.prices)
 
 
 def _writer(spec: Spec, name: str | None) -> str:

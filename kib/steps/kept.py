@@ -5,7 +5,12 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-__all__ = ["Kept"]
+__all__ = ["Kept", "memory_of"]
+
+
+def memory_of(work: Path, plugin: str) -> Path:
+    """The file of a writer plugin's memory: one for all its tables, as its keys hold all that decides an answer."""
+    return work / "written" / f"{plugin}.sqlite"
 
 
 class Kept(MutableMapping[str, str]):

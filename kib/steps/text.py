@@ -14,7 +14,7 @@ from kib.plan import TextStep
 from kib.progress import Progress
 from kib.records import Passage, Text
 from kib.spec import Spec
-from kib.steps.kept import Kept
+from kib.steps.kept import Kept, memory_of
 from kib.steps.passages import Passages
 from kib.store import Work, read_lines, write_lines
 
@@ -77,7 +77,7 @@ def _written(
         return
     locked = lock.get("writers", key.writer)
     every = list(passages)
-    memory = work.folder / "written" / f"{digest(locked.identity)[:32]}.sqlite"
+    memory = memory_of(work.folder, locked.plugin_name)
     title = f"writing text with {key.writer}"
     with Kept.open(memory) as kept, progress.step(title, len(every) * step.count) as advance:
         for text in locked.plugin.write(every, step.count, SEED, kept):
