@@ -32,6 +32,9 @@ SAMPLE = 16_384
 """Tokens of the text, evenly spread over it, on which the loss before and after the training is measured."""
 
 
+SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+"""What accelerate sets for models that are spread over processes."""
+
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -115,6 +118,7 @@ class _Fit:
     def __init__(self, job: Job, log: Log) -> None:
         self.job, self.options, self.log = job, job.options, log
         o = self.options
+        _check_environment()
         self.device = torch_device(o.device).partition(":")[0]
         if o.dtype == "float16" and self.device != "cuda":
             raise InputError('dtype = "float16" needs a CUDA GPU: on a CPU use "bfloat16" or "float32"')
@@ -281,6 +285,14 @@ class _Fit:
             raise StepError(
                 f"{planned} tokens were trained, but {self.options.epochs} passes over the text are {whole}"
             )
+
+
+def _check_environment() -> None:
+    sharding = [name for name in SHARDING if os.environ.get(name, "").lower() in ("1", "true")]
+    if sharding:
+        raise InputError(
+            f"{sharding[0]} is set: each process of a training holds the whole model; use MULTI_GPU instead"
+        )
 
 
 def _alone(items: Sequence[Any]) -> Any:

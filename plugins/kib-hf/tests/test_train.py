@@ -365,6 +365,15 @@ def test_refused_start(small: Path, tmp_path: Path) -> None:
         make_plugin(Full, SHORT).train(weights, TEXTS, tmp_path / "two", 0, lambda _: None)
 
 
+def test_sharding(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that accelerate would spread over processes is refused, not saved in parts."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(
+        InputError, match="ACCELERATE_USE_FSDP is set: each process of a training holds the whole model"
+    ):
+        train(Full, small, tmp_path / "out")
+
+
 def test_wrong_targets(small: Path, tmp_path: Path) -> None:
     """Names of layers that the model has not are an error that lists those it has."""
     with pytest.raises(InputError, match=r"targets = \['query'\].*it has down_proj, gate_proj, k_proj, lm_head"):
