@@ -477,8 +477,10 @@ def peak_bytes() -> int:
 
 def free(lm: "LM") -> None:
     """Give a model's memory back before the next one is loaded."""
-    model = getattr(lm, "_model", None)
-    if model is not None and hasattr(model, "to"):
-        lm._model = None  # noqa: SLF001 - HFLM offers no other way to let its weights go
-    del model
+    release = getattr(lm, "release", None)
+    if release:
+        release()
+    for name in ("_model", "pretrained"):  # HFLM keeps a model that it was given under both, and offers no other way
+        if hasattr(getattr(lm, name, None), "to"):
+            setattr(lm, name, None)
     gc.collect()

@@ -1,4 +1,4 @@
-"""The model `hf`: a folder of safetensors or a commit on the hub, scored by lm-eval's HFLM as it is."""
+"""The model `hf`: a folder of safetensors or a commit on the hub, scored by lm-eval's HFLM or one that shares more."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -46,7 +46,18 @@ class HFOptions(Options):
         description='"cpu", "cuda", "cuda:1", "mps"; "auto" is the first CUDA GPU, else the CPU.',
     )
     batch_size: Annotated[int, Local] = Field(
-        default=8, ge=1, description="Prompts scored at once; it moves log-probabilities by rounding only."
+        default=8,
+        ge=1,
+        description="Prompts that are answered at once where text is generated or lm-eval's scorer scores.",
+    )
+    scorer: Annotated[Literal["kib", "lm-eval"], Local] = Field(
+        default="kib",
+        description='"kib" computes what prompts share once; "lm-eval" is its HFLM as it is; they differ by rounding.',
+    )
+    row_tokens: Annotated[int | None, Local] = Field(
+        default=None,
+        ge=16,
+        description="Tokens that kib's scorer reads at once, by default 1,024 on a CPU and 8,192 on a GPU.",
     )
     max_length: int | None = Field(
         default=None, ge=2, description="Tokens read at once, prompt and answer together; by default the model's own."
@@ -138,26 +149,31 @@ class HF:
         return Weights(folder)
 
     def load(self, weights: Weights | None = None) -> "HFLM":
-        """lm-eval's HFLM on this model, or on a trainer's weights with this model's tokenizer."""
+        """An LM on this model, or on a trainer's weights with this model's tokenizer: lm-eval's HFLM or one like it."""
         o, own = self.options, self._folder(weights=weights is None)
         folder = weights.folder if weights else own
         check_folder(folder)
         device = torch_device(o.device)
         _ = self._tokenizer  # before the weights: its errors cost nothing
-        from lm_eval.models.huggingface import HFLM
-
         model: Any = load_model(folder, dtype=o.dtype, device=device, trust_remote_code=o.trust_remote_code)
         if weights and weights.adapter:
             model = add_adapter(model, weights.adapter, device)
+        options: dict[str, Any] = {
+            "pretrained": model,
+            "tokenizer": str(own),
+            "batch_size": o.batch_size,
+            "max_length": o.max_length,
+            "add_bos_token": o.add_bos_token,
+            "trust_remote_code": o.trust_remote_code,
+        }
         with quietly():
-            return HFLM(
-                pretrained=model,
-                tokenizer=str(own),
-                batch_size=o.batch_size,
-                max_length=o.max_length,
-                add_bos_token=o.add_bos_token,
-                trust_remote_code=o.trust_remote_code,
-            )
+            if o.scorer == "kib":
+                from kib_hf.scorer import Scorer
+
+                return Scorer(row_tokens=o.row_tokens, **options)
+            from lm_eval.models.huggingface import HFLM
+
+            return HFLM(**options)
 
     @property
     def _name(self) -> str:

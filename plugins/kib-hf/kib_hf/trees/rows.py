@@ -1,4 +1,4 @@
-"""Which tokens are computed together: prompts that share a prefix become trees, trees rows, long shared prefixes trunks.
+"""Which tokens are computed together: prompts with shared prefixes become trees, trees rows, long prefixes trunks.
 
 Prompts are kept sorted by their tokens, so that all that share a prefix stand side by side and a tree is a range of
 them. A row is what one forward pass reads: whole trees side by side, all on the same trunk, whose keys and values are
@@ -8,6 +8,7 @@ cached. All is a pure function of the prompts and the sizes.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Grove:
         inner = self.shared[start + 1 : stop]
         edges = [start, *(start + 1 + (inner == inner.min()).nonzero()[0]).tolist(), stop]
         run = start
-        for left, right in zip(edges, edges[1:], strict=False):
+        for left, right in pairwise(edges):
             if self._new(left, right, depth) > 2 * sizes.row:
                 if run < left:
                     yield run, left, True
@@ -180,7 +181,7 @@ class Grove:
         left = start
         while left < stop:
             right = self._end(left, stop, depth, sizes)
-            yield Tree(left, right, self._new(left, right, depth), self._scored(left, right))
+            yield self._tree(left, right, depth)
             left = right
 
     def _end(self, start: int, stop: int, depth: int, sizes: Sizes) -> int:
@@ -194,6 +195,26 @@ class Grove:
             if size > 2 * sizes.row:
                 return min(range(start + 1, right + 1), key=lambda cut: (self.shared[cut], -cut))
         return stop
+
+    def halves(self, row: Row) -> list[Row]:
+        """A row as smaller ones with the same prompts, the first to be read first; nothing where it cannot be cut."""
+        if len(row.trees) > 1:
+            middle = len(row.trees) // 2
+            return [Row(row.trunk, row.trees[:middle]), Row(row.trunk, row.trees[middle:])]
+        tree = row.trees[0]
+        middle = (tree.start + tree.stop) // 2
+        if middle > tree.start:
+            return [
+                Row(row.trunk, (self._tree(*part, row.depth),)) for part in ((tree.start, middle), (middle, tree.stop))
+            ]
+        depth = row.depth + tree.new // 2
+        if row.depth < depth <= self.first[tree.start]:
+            trunk = Trunk(row.trunk, self.tokens(tree.start)[row.depth : depth], depth)
+            return [Row(trunk, (self._tree(tree.start, tree.stop, depth),))]
+        return []
+
+    def _tree(self, start: int, stop: int, depth: int) -> Tree:
+        return Tree(start, stop, self._new(start, stop, depth), self._scored(start, stop))
 
     def _scored(self, start: int, stop: int) -> int:
         import numpy as np

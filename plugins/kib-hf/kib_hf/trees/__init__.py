@@ -1,0 +1,1 @@
+"""Prompts that share prefixes, read as trees."""
