@@ -66,6 +66,7 @@ def test_a_branch_is_scored_as_if_asked_alone():
 
     model = _new_model(Settings(width=32, layers=2, bf16=False)).eval()
     row = make_row("read", 0, 5, 3, 0.9)
+    row.weights = [w if branch else 0.0 for w, branch in zip(row.weights, row.branches, strict=True)]  # asked, not told
     alone = 0.0
     for branch in sorted(set(row.branches) - {0}):
         kept = [i for i, other in enumerate(row.branches) if other in (0, branch)]
