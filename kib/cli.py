@@ -106,7 +106,7 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: b
     plan = _open(spec, trust_remote_code)
     store, workshop = _stores(plan, results, work)
     failures = measure(plan, store, workshop, _progress(quiet))
-    _print_table([store.folder], "terminal", None)
+    _print_table([store.folder], "terminal", progress=_progress(quiet))
     if failures:
         raise StepError(_said_of(failures))
 
@@ -162,6 +162,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     "--check", "baseline", type=click.Path(path_type=Path), help="Compare with a stored table; exit 1 if worse."
 )
 @click.option("--update-baseline", type=click.Path(path_type=Path), help="Store this table for later --check.")
+@quiet_option
 def leaderboard(
     places: tuple[str, ...],
     results: Path,
@@ -169,10 +170,11 @@ def leaderboard(
     against: str | None,
     baseline: Path | None,
     update_baseline: Path | None,
+    quiet: bool,
 ) -> None:
     """Print the table of gains. RESULTS: folders, names of benchmarks or spec files; default all."""
     folders = _folders(places, results)
-    table = _print_table(folders, form, against)
+    table = _print_table(folders, form, against=against, progress=_progress(quiet))
     if update_baseline:
         _update(table, update_baseline)
     if baseline:
@@ -201,13 +203,14 @@ def _folder(place: str, results: Path) -> Path:
     return Path(place) if (Path(place) / "plan.json").is_file() or "/" in place else results / place
 
 
-def _print_table(folders: list[Path], form: str, against: str | None) -> Any:
+def _print_table(folders: list[Path], form: str, **more: Any) -> Any:
+    """Print the table of results folders; `more` is what `make_table` takes."""
     from shutil import get_terminal_size
 
     from kib.leaderboard import make_table, render
     from kib.store import Results
 
-    table = make_table([Results(folder) for folder in folders], against=against)
+    table = make_table([Results(folder) for folder in folders], **more)
     colour = form == "terminal" and sys.stdout.isatty()
     click.echo(render(table, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
     return table

@@ -187,10 +187,10 @@ def make_plan(spec: Spec, lock: Lock) -> Plan:
 def why_no_probe(table: TaskTable, plugin: Any) -> str:
     """Why the base cannot be measured a second time in another way, so as to tell what it knew; "" where it can."""
     if isinstance(plugin, HarnessTask):
-        return "an lm-eval task brings its own prompt"
+        return "lm-eval brings its own prompt"
     if (table.scoring or DEFAULT_SCORING) == "letter" or "reworded" in plugin.splits():
         return ""
-    return "the task has its questions in one wording only"
+    return 'the questions have one wording only; give the task `reworded` ones, or scoring = "letter"'
 
 
 def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:

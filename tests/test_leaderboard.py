@@ -133,7 +133,7 @@ def full_lab(folder, name="lab"):
     """A benchmark with all that a table can show."""
     lab = Lab(folder, name, n=60)
     lab.title = "A fictional world: what a small model can be taught"
-    lab.task("new").task("worded", no_probe="the task has its questions in one wording only").task("known", "control")
+    lab.task("new").task("worded", no_probe="the questions have one wording only").task("known", "control")
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     levels = {"base": 0.3, "rag": 0.8, "ft": 0.5, "ft+rag": 0.78, "gold": 0.95, "random": 0.3}
     arms = [("base", {}), *(("rag", {"k": k}) for k in (1, 2, 3)), ("random", {"k": 2}), ("gold", {"k": 2})]
@@ -453,7 +453,8 @@ def test_a_plan_without_base_has_no_gains(lab):
     lab.add(12, "rag", k=1)
     table = lab.table()
     assert row(table, "rag,k=1").reason == "the plan has no base of the same model, task and shots"
-    assert (table.benchmarks[0].family, table.headings, row(table, "rag,k=1").rank) == (0, (), 1)
+    assert (table.benchmarks[0].family, row(table, "rag,k=1").rank) == (0, 1)
+    assert table.headings == ("tiny on new: no gain to report, the plan has no base of the same model, task and shots",)
 
 
 def test_a_result_of_another_identity_is_not_this_cells(lab):
@@ -574,6 +575,25 @@ def test_heading_takes_the_chosen_k(lab):
     assert table.headings[0].startswith("tiny on new: retrieval with 3 passages: 20 -> 70 %")
     assert [(one.arm, one.validation) for one in table.rows if one.chosen] == [("rag,k=3", 0.6)]
     assert len(table.rows) == 4
+    assert row(table, "rag,k=3").rival == ("rag,k=5", 0.8)
+    said = "rag,k=3, chosen on validation: 70.0 %; chosen on test: 80.0 % (rag,k=5)"
+    assert said in render(table, "terminal", width=120)
+
+
+def test_a_choice_that_is_best_on_test_says_so(lab):
+    """Where no setting is better on test than the chosen one, the line says that choosing on test claims the same."""
+    lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
+    lab.task("new").task("known", "control")
+    lab.add(4, "base")
+    for k, test, validation in ((1, 12, 9), (3, 16, 12), (5, 16, 11)):
+        lab.add(test, "rag", k=k)
+        lab.add(test, "rag", "known", k=k)
+        lab.add(validation, "rag", k=k, split="validation")
+    table = lab.table()
+    said = "rag,k=3, chosen on validation: 80.0 %; chosen on test: the same"
+    assert [one.rival for one in table.rows if one.rival] == [("rag,k=3", 0.8)]
+    assert said in render(table, "terminal", width=120)
+    assert said in render(table, "markdown")
 
 
 def test_nothing_is_chosen_before_all_are_measured(lab):
@@ -614,6 +634,30 @@ def test_headings_cover_each_way(lab):
     ]
 
 
+def test_heading_says_that_there_is_no_gain(lab):
+    """A plan of base and random passages alone has no gain to report, and no Holm, and both are said."""
+    lab.add(4, "base")
+    lab.add(5, "random", k=1)
+    table = lab.table()
+    assert table.headings == ("tiny on new: no gain to report, the plan has only base and random here",)
+    assert "p: exact paired test; in brackets" in render(table, "terminal")
+
+
+def test_heading_without_a_target_says_so(lab):
+    """Where a model has no target task, the heading says that there is no gain to report."""
+    lab.task("known", "control")
+    lab.add(4, "base", "known")
+    assert lab.table().headings == ("tiny: no gain to report, the plan has no target task for it",)
+
+
+def test_heading_names_no_share_of_a_chance_gain(lab):
+    """Where the gold passage gives no more than chance, the heading names no share of it."""
+    lab.add(4, "base")
+    lab.add(12, "rag", k=1)
+    lab.add(6, "gold", k=1)
+    assert "gold passage" not in lab.table().headings[0]
+
+
 def test_heading_without_a_gain_says_why(lab):
     """Where the heading's arm has no gain, the sentence gives the reason instead of a number."""
     lab.add(4, "base")
@@ -641,11 +685,12 @@ def test_gains_are_split_by_another_measurement(lab):
 
 def test_why_gains_are_not_split_is_said(lab):
     """A task without a second measurement says why below the table."""
-    lab.task("new", no_probe="an lm-eval task brings its own prompt")
+    lab.task("new", no_probe="lm-eval brings its own prompt")
     lab.add(4, "base")
     lab.add(5, "rag", k=1)
     text = render(lab.table(), "markdown")
-    assert "Not split into known and unknown before: new (an lm-eval task brings its own prompt)." in text
+    said = "Gains are not split into known and unknown before on the task \\`new\\`: lm-eval brings its own prompt."
+    assert said in text
 
 
 # Against another method

@@ -26,8 +26,30 @@ def heading_sentences(rows: Sequence[Row], tasks: Sequence[str], several: bool) 
         blocks = [(tasks.index(task), shots, task) for name, task, shots in by_block if name == model and task in tasks]
         if blocks:
             _, shots, task = min(blocks)
-            sentences += _sentences(by_block[model, task, shots], several)
+            block = by_block[model, task, shots]
+            sentences += list(_sentences(block, several)) or [_nothing(block, several)]
+        else:
+            sentences.append(
+                f"{_place(rows[0], several)}{model}: no gain to report, the plan has no target task for it"
+            )
     return tuple(sentences)
+
+
+def _nothing(block: Sequence[Row], several: bool) -> str:
+    """Why no sentence speaks of a gain: there is no reference, or nothing that is measured against it."""
+    orphan = next((row for row in block if row.kind == "" and row.reference is None), None)
+    methods = " and ".join(dict.fromkeys(row.method for row in block))
+    reason = orphan.reason if orphan else f"the plan has only {methods} here"
+    return f"{_start(block[0], several)}no gain to report, {reason}"
+
+
+def _place(row: Row, several: bool) -> str:
+    return f"{row.benchmark}: " if several else ""
+
+
+def _start(row: Row, several: bool) -> str:
+    shots = f", {row.shots}-shot" if row.shots else ""
+    return f"{_place(row, several)}{row.model} on {row.task}{shots}: "
 
 
 def _sentences(block: Sequence[Row], several: bool) -> Iterable[str]:
@@ -44,11 +66,9 @@ def _sentences(block: Sequence[Row], several: bool) -> Iterable[str]:
 def _sentence(block: Sequence[Row], rows: Sequence[Row], several: bool) -> str:
     methods = list(dict.fromkeys(row.method for row in rows))
     row = _speaker([row for row in rows if row.method == methods[0]])
-    shots = f", {row.shots}-shot" if row.shots else ""
-    place = f"{row.benchmark}: " if several else ""
     reference = next(one for one in block if one.arm == row.reference)
     over = "" if reference.kind == "base" else f" against {reference.arm}"
-    start = f"{place}{row.model} on {row.task}{shots}: {_way(row, len(methods) > 1)}{over}: "
+    start = f"{_start(row, several)}{_way(row, len(methods) > 1)}{over}: "
     if row.gain is None or row.accuracy is None or reference.accuracy is None:
         apart = f"not comparable with {reference.arm}, " if row.status == "measured" else ""
         return f"{start}{apart}{row.reason}"
@@ -61,9 +81,16 @@ def _sentence(block: Sequence[Row], rows: Sequence[Row], several: bool) -> str:
     ]
     if row.p is not None and row.p >= LEVEL:
         parts.append("no more than chance")
-    if row.gold_share is not None:
+    if row.gold_share is not None and _gold_gains(block):
         parts.append(f"{whole(row.gold_share)} % of what the gold passage gives")
     return start + ", ".join(parts)
+
+
+def _gold_gains(block: Sequence[Row]) -> bool:
+    """Whether the gold passage gives the untrained model more than chance; a share of less than that says nothing."""
+    return any(
+        row.kind == "ceiling" and not row.trained and row.gain is not None and row.gain.p < LEVEL for row in block
+    )
 
 
 def _speaker(rows: Sequence[Row]) -> Row:

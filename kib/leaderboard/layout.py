@@ -108,7 +108,18 @@ def _task_block(rows: Sequence[Row], several: bool) -> Block:
         if any(len(some) > 1 for some in seeds):
             texts["seeds"] = _seeds(row)
         lines.append(Line(texts, _tone(row)))
-    return Block(one_line(" · ".join(title)), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
+    notes = (*_notes([(row.arm, row.reason) for row in rows]), *_claims(rows))
+    return Block(one_line(" · ".join(title)), tuple(lines), notes)
+
+
+def _claims(rows: Sequence[Row]) -> Iterator[str]:
+    """Of each chosen arm, what choosing on the test questions would have claimed."""
+    for row in rows:
+        if row.rival and row.accuracy:
+            best, mean = row.rival
+            same = best == row.arm
+            claim = "the same" if same else f"{percent(mean)} % ({best})"
+            yield one_line(f"{row.arm}, chosen on validation: {percent(row.accuracy.mean)} %; chosen on test: {claim}")
 
 
 def _texts(row: Row) -> dict[str, str]:

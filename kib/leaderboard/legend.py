@@ -51,10 +51,11 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
 
 
 def _on_p(table: Table) -> str:
-    family = " + ".join(str(one.family) for one in table.benchmarks)
+    family = " + ".join(str(one.family) for one in table.benchmarks if one.family)
+    adjusted = f", adjusted by Holm over {family} gain{'s' * (family != '1')}" if family else ""
     alone = any(row.gain and row.p_adjusted is None for row in table.rows)
     aside = "; in brackets: of a control or the ceiling, not adjusted." if alone else "."
-    return f"p: exact paired test, adjusted by Holm over {family} gains{aside}"
+    return f"p: exact paired test{adjusted}{aside}"
 
 
 def _not_split(table: Table) -> Iterator[str]:
@@ -64,7 +65,8 @@ def _not_split(table: Table) -> Iterator[str]:
         for task, reason in one.no_probe:
             by_reason.setdefault(reason, []).append(task)
         for reason, tasks in by_reason.items():
-            yield f"Not split into known and unknown before: {', '.join(tasks)} ({reason})."
+            names = f"task{'s' * (len(tasks) > 1)} {', '.join(f'`{task}`' for task in tasks)}"
+            yield f"Gains are not split into known and unknown before on the {names}: {reason}."
 
 
 def _surroundings(table: Table) -> Iterator[str]:

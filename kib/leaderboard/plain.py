@@ -68,6 +68,8 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
     "n_unknown": lambda row: _questions(row.unknown),
     "chosen": lambda row: row.chosen,
     "validation_accuracy": lambda row: row.validation,
+    "best_on_test": lambda row: row.rival[0] if row.rival else None,
+    "best_on_test_accuracy": lambda row: row.rival[1] if row.rival else None,
     "mark": lambda row: row.mark,
     "recall": lambda row: row.recall,
     "dropped_passages": lambda row: row.dropped_passages,

@@ -76,6 +76,9 @@ class Row:
     unknown: Gain | None = None  # on those that it got wrong
     chosen: bool = False  # its settings were picked on validation questions
     validation: float | None = None  # accuracy on those, the mean over seeds
+    rival: tuple[str, float] | None = (
+        None  # of a chosen arm: what choosing on test would have claimed, and its accuracy
+    )
     mark: str = ""  # "forgets" or "harmed": a control task's drop by more than chance
     recall: float | None = None  # share of questions with a gold passage among those retrieved
     dropped_passages: int = 0  # did not fit the token budget; of one seed

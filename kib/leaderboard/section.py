@@ -42,6 +42,7 @@ class Section:
         self._adjusted: dict[Arm, float] = {}
         self._shares: dict[Arm, float] = {}
         self._splits: dict[Arm, Split] = {}
+        self._rivals: dict[Arm, tuple[str, float]] = {}
         self._ranks: dict[Arm, tuple[int, int, bool]] = {}  # position, rank, whether it is shared
 
     @property
@@ -68,6 +69,7 @@ class Section:
                     self._compare(judge, arm, references.find(arm))
                     advance(fresh)
                 self._rank(judge, arms, bases.find(arms[0]))
+                self._find_rivals(arms)
                 if against is None:
                     self._share(arms)
                     self._split(judge, arms)
@@ -111,6 +113,17 @@ class Section:
 
         for position, (arm, place, tied) in enumerate(rank(accuracies, judge.p_value)):
             self._ranks[arm] = (position, place, tied)
+
+    def _find_rivals(self, arms: Sequence[Arm]) -> None:
+        """Of each chosen arm on a target, what choosing on the test questions would have claimed; itself if equal."""
+        if arms[0].task.role != "target":
+            return
+        for arm in (arm for arm in arms if arm in self._measures and group_of(arm) in self._chosen):
+            group, _ = group_of(arm)
+            rivals = [one for one in arms if one in self._measures and group_of(one)[0] == group]
+            if len(rivals) > 1:
+                best = max([arm, *rivals], key=lambda one: self._measures[one][0].mean)
+                self._rivals[arm] = (best.name, self._measures[best][0].mean)
 
     def _share(self, arms: Sequence[Arm]) -> None:
         """Absolute gains as shares of what the gold passage gives the untrained model, where that is anything."""
@@ -222,6 +235,7 @@ class Section:
             unknown=unknown,
             chosen=group_of(arm) in self._chosen,
             validation=self._validation.get((cell.model, arm.name, cell.task, cell.shots)),
+            rival=self._rivals.get(arm),
             rank=rank[1] if rank else None,
             tied=rank[2] if rank else False,
             mark=_mark(arm, gain),
