@@ -1,0 +1,430 @@
+"""A base cell is what lm-eval gives alone on the same data, question for question; retrieval adds passages only."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kib.harness import quiet
+from kib.progress import SilentProgress
+from kib.prompts import render_passages
+from kib.run import Materials
+
+CLOSE = 1e-4  # nats
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """No hub, and no cache of data sets but the test's own."""
+    quiet()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+def write_json(path, rows):
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+class Alone:
+    """lm-eval without kib: the registered task's own file, included by one that names local data."""
+
+    def __init__(self, folder, lm, task, files, **more):
+        import lm_eval
+
+        self.name = f"alone_{task}"
+        self.folder = folder / self.name
+        self.folder.mkdir(exist_ok=True)
+        self.lm = lm
+        included = Path(lm_eval.__file__).parent / "tasks" / f"{FOLDERS[task.partition('_')[0]]}/{task}.yaml"
+        assert included.is_file()
+        config = {
+            "include": str(included),
+            "task": self.name,
+            "dataset_path": "json",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": {split: str(path) for split, path in files.items()}},
+            **more,
+        }
+        (self.folder / "task.yaml").write_text(json.dumps(config), encoding="utf-8")  # YAML holds JSON
+
+    def samples(self, shots, **options):
+        """lm-eval's own record of each question, and the task's accuracy."""
+        from lm_eval import simple_evaluate
+        from lm_eval.tasks import TaskManager
+
+        manager = TaskManager(include_path=str(self.folder), include_defaults=False)
+        found = simple_evaluate(
+            model=self.lm,
+            tasks=[self.name],
+            num_fewshot=shots,
+            log_samples=True,
+            task_manager=manager,
+            bootstrap_iters=0,
+            **options,
+        )
+        return found["samples"][self.name], found["results"][self.name]
+
+
+FOLDERS = {"mmlu": "mmlu/default", "arc": "arc", "gsm8k": "gsm8k"}
+"""Where lm-eval keeps its tasks' files."""
+
+
+def logprobs(sample):
+    """The options' log-probabilities in a sample of lm-eval's."""
+    return [float(given[0]) for given in sample["filtered_resps"]]
+
+
+def arguments(sample):
+    """What lm-eval asked for a question: [(context, continuation), …]."""
+    return [tuple(some) for some in sample["arguments"]]
+
+
+def prepared(bench, place):
+    """A cell's prompts and requests, made without asking a model."""
+    plan = bench.plan()
+    cell = next(cell for cell in plan.cells if cell.cell.place == place)
+    return Materials(plan, bench.work, SilentProgress()).prepared(cell)
+
+
+def asked(cell):
+    """What kib asks for each question: [[(context, continuation), …], …]."""
+    return [[request.arguments for request in some] for some in cell.requests]
+
+
+def assert_same_numbers(scores, samples, results):
+    """Each option's log-probability, each question's score, and the accuracy are lm-eval's."""
+    assert len(scores) == len(samples)
+    for score, sample in zip(scores, samples, strict=True):
+        assert score.logprobs == pytest.approx(logprobs(sample), rel=0, abs=CLOSE), score.question
+        assert score.score == sample["acc"], score.question
+    assert sum(score.score for score in scores) / len(scores) == pytest.approx(results["acc,none"])
+
+
+# On MMLU with a real model
+
+
+MMLU_SPEC = """schema = 1
+name = "mmlu"
+
+[models.stories]
+plugin = "hf"
+path = "{model}"
+max_length = 2048
+batch_size = 8
+device = "cpu"
+dtype = "float32"
+
+[tasks.{subject}]
+plugin = "lm-eval"
+task = "mmlu_{subject}"
+data = {{ dev = "{data}/mmlu/dev/{subject}_dev.csv", test = "{data}/mmlu/test/{subject}_test.csv", layout = "mmlu" }}
+shots = [0, 5]
+corpus = "facts"
+
+[corpora.facts]
+plugin = "toy"
+documents = [
+    ["sun", "The sun", "The sun is a star at the centre of the solar system."],
+    ["bone", "", "The femur is the longest bone of the human body."],
+    ["nerve", "Nerves", "Cranial nerves leave the brain, and the facial nerve moves the face."],
+    ["planet", "Planets", "A planet that is far from the sun takes long for one orbit."],
+]
+
+[retrievers.words]
+plugin = "toy"
+
+[methods.base]
+"""
+
+RAG = '\n[methods.rag]\nretrieve = "words"\ntop_k = [1, 2]\n'
+
+
+def mmlu_rows(path):
+    """MMLU's CSV as rows, read without kib."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{"question": r[0], "choices": r[1:5], "answer": "ABCD".index(r[5])} for r in csv.reader(file)]
+
+
+@pytest.fixture(scope="module")
+def stories(data):
+    """The real model of 260 thousand parameters, loaded by lm-eval without kib."""
+    folder = data / "models" / "stories260K"
+    if not folder.is_dir():
+        pytest.skip(f"no model in {folder}")
+    from lm_eval.models.huggingface import HFLM
+
+    quiet()
+    return HFLM(pretrained=str(folder), max_length=2048, batch_size=8, device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def mmlu(bench, data):
+    """A function that writes the benchmark of a subject."""
+
+    def write(subject, more=""):
+        model = data / "models" / "stories260K"
+        return bench.write(MMLU_SPEC.format(model=model, data=data, subject=subject) + more)
+
+    return write
+
+
+@pytest.fixture
+def mmlu_alone(tmp_path, data, stories):
+    """A function that gives lm-eval alone on a subject."""
+
+    def make(subject):
+        files = {
+            split: write_json(tmp_path / f"{split}.json", mmlu_rows(data / "mmlu" / split / f"{subject}_{split}.csv"))
+            for split in ("dev", "test")
+        }
+        return Alone(tmp_path, stories, f"mmlu_{subject}", files)
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["anatomy", "astronomy"])
+def test_base_cells_of_mmlu_equal_lm_eval(mmlu, mmlu_alone, subject):
+    """On every question of MMLU's subject, without and with five examples, kib asks and finds what lm-eval does."""
+    bench, alone = mmlu(subject), mmlu_alone(subject)
+    assert bench.run() == {}
+    for shots in (0, 5):
+        place = f"stories/base/{subject},{shots}-shot"
+        samples, results = alone.samples(shots)
+        assert asked(prepared(bench, place)) == [arguments(sample) for sample in samples]
+        assert_same_numbers(bench.scores(place), samples, results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["anatomy", "astronomy"])
+@pytest.mark.parametrize("shots", [0, 5])
+def test_retrieval_adds_passages_and_nothing_else(mmlu, data, subject, shots):
+    """A prompt with passages is base's, examples included, with the passages right before the asked question."""
+    bench = mmlu(subject, RAG)
+    rows = mmlu_rows(data / "mmlu" / "test" / f"{subject}_test.csv")
+    base = prepared(bench, f"stories/base/{subject},{shots}-shot")
+    texts = {
+        passage.id: passage
+        for passage in Materials(bench.plan(), bench.work, SilentProgress()).passages(
+            next(step.passages for step in bench.plan().hits)
+        )
+    }
+    met = 0
+    for k in (1, 2):
+        rag = prepared(bench, f"stories/rag,k={k}/{subject},{shots}-shot")
+        for row, one, other, some, base_some in zip(
+            rows, base.prompts, rag.prompts, asked(rag), asked(base), strict=True
+        ):
+            shown = render_passages([texts[passage] for passage in other.passages])
+            options = [f"{letter}. {option}" for letter, option in zip("ABCD", row["choices"], strict=True)]
+            question = "\n".join([row["question"].strip(), *options, "Answer:"])
+            assert one.text.endswith(question)
+            assert other.text == one.text[: -len(question)] + shown + question
+            assert [continuation for _, continuation in some] == [continuation for _, continuation in base_some]
+            assert other.dropped == 0
+            met += bool(other.passages)
+    assert met > len(rows)
+
+
+# Without data: a tiny model and a few questions
+
+
+ROWS = [
+    {
+        "question": f"Which number follows {number}? Straße 桥",
+        "choices": [str(number + step) for step in (2, 1, 3, 4)],
+        "answer": 1,
+    }
+    for number in range(7)
+]
+DEV = [{"question": f"What is {n} + {n}?", "choices": ["1", "2", str(2 * n), "9"], "answer": 2} for n in range(3, 9)]
+
+TINY_SPEC = """schema = 1
+name = "tiny"
+
+[models.tiny]
+plugin = "hf"
+path = "{model}"
+device = "cpu"
+batch_size = 4
+chat_template = {chat}
+
+[tasks.t]
+plugin = "lm-eval"
+task = "{task}"
+data = {{ {splits} }}
+shots = {shots}
+{more}
+[methods.base]
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model):
+    """The tiny model, loaded by lm-eval without kib."""
+    from lm_eval.models.huggingface import HFLM
+
+    quiet()
+    return HFLM(pretrained=str(tiny_model), batch_size=4, device="cpu")
+
+
+def write_tiny(bench, model, task, files, shots, *, chat=False, more=""):
+    """The benchmark of the tiny model on one lm-eval task with local files."""
+    splits = ", ".join(f'{split} = "{path}"' for split, path in files.items())
+    return bench.write(
+        TINY_SPEC.format(model=model, task=task, splits=splits, shots=shots, chat=str(chat).lower(), more=more)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("shots", [0, 3])
+def test_a_base_cell_equals_lm_eval(bench, tmp_path, tiny, tiny_model, chat, shots):
+    """With and without chat template, with and without examples, kib asks and finds what lm-eval does."""
+    files = {"dev": write_json(tmp_path / "dev.json", DEV), "test": write_json(tmp_path / "test.json", ROWS)}
+    write_tiny(bench, tiny_model, "mmlu_anatomy", files, [shots], chat=chat)
+    assert bench.run() == {}
+    place = f"tiny/base/t,{shots}-shot"
+    samples, results = Alone(tmp_path, tiny, "mmlu_anatomy", files).samples(
+        shots, apply_chat_template=chat, fewshot_as_multiturn=True
+    )
+    assert asked(prepared(bench, place)) == [arguments(sample) for sample in samples]
+    assert_same_numbers(bench.scores(place), samples, results)
+    contexts = [arguments(sample)[0][0] for sample in samples]
+    assert all(("<|assistant|>" in context) == chat for context in contexts)
+    assert all(context.count("Answer:") == shots + 1 for context in contexts)
+
+
+@pytest.mark.slow
+def test_sampled_examples_and_lengths_equal_lm_eval(bench, tmp_path, tiny, tiny_model):
+    """Where examples are drawn by chance they are lm-eval's own, and so is a score by the options' lengths."""
+    rows = [
+        {
+            "id": str(number),
+            "question": row["question"],
+            "choices": {
+                "text": [f"it is {choice}" * (1 + n % 3) for n, choice in enumerate(row["choices"])],
+                "label": list("ABCD"),
+            },
+            "answerKey": "ABCD"[number % 4],
+        }
+        for number, row in enumerate(ROWS)
+    ]
+    files = {split: write_json(tmp_path / f"{split}.json", rows) for split in ("train", "validation", "test")}
+    write_tiny(bench, tiny_model, "arc_easy", files, [0, 2], more='metric = "acc_norm"\n')
+    assert bench.run() == {}
+    for shots in (0, 2):
+        samples, _ = Alone(tmp_path, tiny, "arc_easy", files).samples(shots)
+        scores = bench.scores(f"tiny/base/t,{shots}-shot")
+        assert asked(prepared(bench, f"tiny/base/t,{shots}-shot")) == [arguments(sample) for sample in samples]
+        assert [score.score for score in scores] == [sample["acc_norm"] for sample in samples]
+        for score, sample in zip(scores, samples, strict=True):
+            assert score.logprobs == pytest.approx(logprobs(sample), rel=0, abs=CLOSE)
+
+
+SUMS = [{"question": f"How much is {n} and {n}?", "answer": f"It is so.\n#### {2 * n}"} for n in range(2, 10)]
+
+
+def writer():
+    """An LM that works out sums, in words that not every filter understands, and fails one in four."""
+    from lm_eval.api.model import LM
+
+    class Sums(LM):
+        def generate_until(self, requests, disable_tqdm=False):
+            return [self.said(int(re.findall(r"and (\d+)\?", request.args[0])[-1])) for request in requests]
+
+        def said(self, number):
+            right = 2 * number
+            return (f" {right}.", f"so\n#### {right}", f"#### {right + 1}", f"The answer is ${right}")[number % 4]
+
+        def loglikelihood(self, requests):
+            raise NotImplementedError
+
+        def loglikelihood_rolling(self, requests):
+            raise NotImplementedError
+
+    return Sums()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        (None, "strict-match"),
+        ("exact_match,strict-match", "strict-match"),
+        ("exact_match,flexible-extract", "flexible-extract"),
+    ],
+)
+def test_generated_answers_score_as_in_lm_eval(tmp_path, metric, name):
+    """A task that generates is asked, filtered and matched as lm-eval does, by the filter that was asked for."""
+    from kib.builtin.lm_eval_task import LmEvalTask
+    from kib.harness import Exam, answer
+    from kib.testing import make_plugin
+
+    files = {"train": write_json(tmp_path / "train.json", SUMS), "test": write_json(tmp_path / "test.json", SUMS)}
+    samples, _ = Alone(tmp_path, writer(), "gsm8k", files).samples(2)
+    samples = [sample for sample in samples if sample["filter"] == name]
+    plugin = make_plugin(LmEvalTask, {"task": "gsm8k", "data": {key: str(path) for key, path in files.items()}})
+    exam = Exam("sums", plugin.harness_task(), metric=metric)
+    lm = writer()
+    outcomes = []
+    for number, (question, sample) in enumerate(zip(exam.ask(2), samples, strict=True)):
+        requests = exam.requests(number, question.head + question.ask)
+        assert [request.arguments for request in requests] == arguments(sample)
+        outcomes.append(exam.score(number, requests, answer(lm, requests)))
+    assert [outcome.score for outcome in outcomes] == [sample["exact_match"] for sample in samples]
+    assert {outcome.score for outcome in outcomes} == {0, 1}
+    assert [outcome.output for outcome in outcomes] == [sample["resps"][0][0] for sample in samples]
+
+
+@pytest.mark.slow
+def test_text_that_a_model_generates_equals_lm_evals(bench, tmp_path, tiny, tiny_model):
+    """What a model writes in a run is what it writes for lm-eval."""
+    files = {split: write_json(tmp_path / f"{split}.json", SUMS[:2]) for split in ("train", "test")}
+    write_tiny(bench, tiny_model, "gsm8k", files, [0])
+    assert bench.run() == {}
+    samples, _ = Alone(tmp_path, tiny, "gsm8k", files).samples(0)
+    samples = [sample for sample in samples if sample["filter"] == "strict-match"]
+    assert [score.output for score in bench.scores("tiny/base/t,0-shot")] == [s["resps"][0][0] for s in samples]
+
+
+def test_questions_of_ones_own_equal_an_lm_eval_task(tmp_path):
+    """Questions of the user's own are asked as lm-eval asks a task of the same wording."""
+    from lm_eval.tasks import TaskManager
+
+    from kib.harness import from_questions
+    from kib.records import Question
+
+    questions = [Question(f"q{n}", row["question"], tuple(row["choices"]), row["answer"]) for n, row in enumerate(ROWS)]
+    examples = [Question(f"e{n}", row["question"], tuple(row["choices"]), row["answer"]) for n, row in enumerate(DEV)]
+    files = {"train": write_json(tmp_path / "train.json", DEV), "test": write_json(tmp_path / "test.json", ROWS)}
+    config = {
+        "task": "own",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {split: str(path) for split, path in files.items()}},
+        "output_type": "multiple_choice",
+        "test_split": "test",
+        "fewshot_split": "train",
+        "fewshot_config": {"sampler": "first_n"},
+        "doc_to_text": "Question: {{question}}\nAnswer:",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "{{answer}}",
+    }
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own.yaml").write_text(json.dumps(config), encoding="utf-8")
+    task = TaskManager(include_path=str(tmp_path / "own"), include_defaults=False).load(["own"])["tasks"]["own"]
+    exam = from_questions("own", questions, examples, "text")
+    for shots in (0, 2):
+        task.set_config("num_fewshot", shots)
+        task.build_all_requests()
+        theirs = [instance.args for instance in task.instances]
+        ours = [
+            request.arguments
+            for number, question in enumerate(exam.ask(shots))
+            for request in exam.requests(number, question.head + question.ask)
+        ]
+        assert ours == theirs
