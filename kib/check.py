@@ -10,11 +10,12 @@ from kib.interfaces import PaidWriter
 from kib.plan import CellPlan, Plan
 from kib.progress import Progress
 from kib.questions import remembered, say_cost
-from kib.run import Materials
+from kib.run import Materials, explain_crash
 from kib.steps.cells import Prepared
 from kib.steps.kept import memory_of
 from kib.steps.text import SEED
 from kib.store import Work
+from kib.wording import counted
 
 __all__ = ["Report", "check"]
 
@@ -31,23 +32,28 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
     """Prepare every cell as a run would: corpora cut and searched, questions rendered, joins and lengths checked."""
     harness.quiet()
     materials = Materials(plan, work, progress)
-    lines = [f"{plan.spec.name}: {len(plan.cells)} cells on {len(plan.weights)} sets of weights", ""]
+    lines = [
+        f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {counted(len(plan.weights), 'set')} of weights",
+        "",
+    ]
     problems: dict[str, int] = {}
     ready: list[Prepared] = []
     with progress.step("preparing cells", len(plan.cells)) as advance:
         for cell in plan.cells:
             try:
                 ready.append(materials.prepared(cell))
-            except KibError as error:
-                problems[str(error)] = problems.get(str(error), 0) + 1
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
+                known = isinstance(error, KibError)
+                said = str(error) if known else explain_crash(work, "preparing cells", error)
+                problems[said] = problems.get(said, 0) + 1
             advance(1)
     lines += [_row(prepared) for prepared in ready]
     lines += ["", *_forecast(ready), *_writing(materials, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
-    said = tuple(f"{problem} ({count} {'cell' if count == 1 else 'cells'})" for problem, count in problems.items())
-    return Report("\n".join(lines), said)
+    told = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
+    return Report("\n".join(lines), told)
 
 
 def _row(prepared: Prepared) -> str:

@@ -51,12 +51,15 @@ class _Commands(click.Group):
             # A spec's mistakes are lines that editors and CI read as file:line: key: message.
             click.echo(str(error) if isinstance(error, SpecError) else f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                sys.stderr.close()  # the reader has gone; Python would complain about it on exit
+                ctx.exit(0)
+            click.echo(f"Error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            ctx.exit(KibError.exit_code)
         except KeyboardInterrupt:
             click.echo("Interrupted. The same command goes on where it stopped.", err=True)
             ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader has gone; Python would complain about it on exit
-            ctx.exit(0)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,17 +111,20 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: b
     failures = measure(plan, store, workshop, _progress(quiet))
     _print_table([store.folder], "terminal", progress=_progress(quiet))
     if failures:
-        raise StepError(_said_of(failures))
+        raise StepError(_said_of(failures, len(plan.cells)))
 
 
-def _said_of(failures: Any) -> str:
+def _said_of(failures: Any, cells: int) -> str:
     """Each reason once, with the number of cells that it cost."""
+    from kib.wording import counted
+
     counts: dict[str, int] = {}
     for failure in failures.values():
         reason = f"{failure.step}: {failure.error}"
         counts[reason] = counts.get(reason, 0) + 1
-    lines = [f"{reason} ({count} {'cell' if count == 1 else 'cells'})" for reason, count in counts.items()]
-    return f"{len(failures)} cells failed, all others were measured:\n" + "\n".join(lines)
+    lines = [f"{reason} ({counted(count, 'cell')})" for reason, count in counts.items()]
+    rest = "none was measured" if len(failures) == cells else "all others were measured"
+    return f"{counted(len(failures), 'cell')} failed, {rest}:\n" + "\n".join(lines)
 
 
 @main.command()
@@ -175,6 +181,8 @@ def leaderboard(
     """Print the table of gains. RESULTS: folders, names of benchmarks or spec files; default all."""
     folders = _folders(places, results)
     table = _print_table(folders, form, against=against, progress=_progress(quiet))
+    if update_baseline or baseline:
+        _verify(folders)
     if update_baseline:
         _update(table, update_baseline)
     if baseline:
@@ -216,10 +224,21 @@ def _print_table(folders: list[Path], form: str, **more: Any) -> Any:
     return table
 
 
+def _verify(folders: list[Path]) -> None:
+    """A check that machines rely on trusts no stored statistics: the questions must be those that were measured."""
+    from kib.store import Results
+
+    for folder in folders:
+        Results(folder).verify()
+
+
 def _update(table: Any, path: Path) -> None:
+    from kib.errors import InputError
     from kib.leaderboard import baseline
     from kib.store import write_text
 
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder")
     write_text(path, baseline(table))
     click.echo(f"{path}: stored", err=True)
 
@@ -328,4 +347,4 @@ def cite(spec: Path) -> None:
     from kib.cite import bibtex
     from kib.lock import open_spec
 
-    click.echo(bibtex(*open_spec(spec)))
+    click.echo(bibtex(*open_spec(spec, look=False)))

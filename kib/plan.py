@@ -416,7 +416,8 @@ class _Planner:
     def _hits(self, retriever: str, table: TaskTable, depth: int, asked: AskedStep) -> HitsStep:
         locked = self.lock.get("retrievers", retriever)
         passages = self._passages(str(table.corpus))
-        index, of = None, ()
+        index: IndexStep | None = None
+        of: tuple[HitsStep, ...] = ()
         if isinstance(locked.plugin, Reranker):
             of = tuple(self._hits(name, table, read, asked) for name, read in locked.plugin.sources().items())
         elif not isinstance(locked.plugin, GoldRetriever):

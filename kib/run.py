@@ -24,7 +24,7 @@ from kib.steps.cells import Prepared, Ruler, cell_result, prepare, scores
 from kib.steps.passages import Passages
 from kib.store import BenchmarkPlan, Failure, Results, TaskEntry, Times, Work
 
-__all__ = ["Materials", "run"]
+__all__ = ["Materials", "explain_crash", "run"]
 
 
 @dataclass
@@ -151,6 +151,16 @@ class Materials:
         return prepare(cell, self.plan.spec, exam, asked, found, passages, ruler)
 
 
+def explain_crash(work: Work, step: str, error: Exception) -> str:
+    """An error nobody meant: one line for the user, the traceback in a file of the work folder."""
+    text = "".join(traceback.format_exception(error))
+    path = work.folder / "errors" / f"{digest_lines([step, text])[:12]}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first} (traceback in errors/{path.name} of the work folder)"
+
+
 class _Run:
     """One run of a plan; failures are kept by cell."""
 
@@ -199,20 +209,11 @@ class _Run:
         try:
             return make()
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails its cells and no others
-            message = str(error) if isinstance(error, KibError) else self._crash(step, error)
+            message = str(error) if isinstance(error, KibError) else explain_crash(self.work, step, error)
             for cell in cells:
                 if not self.results.has(cell.cell):
                     self.failures.setdefault(cell.cell.id, Failure(step, message))
             return None
-
-    def _crash(self, step: str, error: Exception) -> str:
-        """An error nobody meant: one line for the table, the traceback in a file of the work folder."""
-        text = "".join(traceback.format_exception(error))
-        path = self.work.folder / "errors" / f"{digest_lines([step, text])[:12]}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        first = (str(error).splitlines() or [""])[0]
-        return f"{type(error).__name__}: {first} (traceback in errors/{path.name} of the work folder)"
 
     def _measure(self, weights: WeightsStep) -> None:
         """Ask one list of requests for all cells on a set of weights, then write the cells that are missing."""
@@ -265,14 +266,14 @@ class _Run:
         self.results.save_cell(result, lines, self._times(plan, asking))
 
     def _times(self, plan: CellPlan, asking: float) -> Times:
-        index = self.work.note("index", plan.hits.index.identity) if plan.hits and plan.hits.index else {}
+        index = plan.hits.index.identity if plan.hits and plan.hits.index else ""
         return Times(
             asking=asking,
-            searching=self.work.note("hits", plan.hits.identity).get("seconds", 0.0) if plan.hits else 0.0,
-            indexing=index.get("seconds", 0.0),
-            training=self.work.note("weights", plan.weights.identity).get("seconds", 0.0),
+            searching=self.work.seconds("hits", plan.hits.identity) if plan.hits else 0.0,
+            indexing=self.work.seconds("index", index) if index else 0.0,
+            training=self.work.seconds("weights", plan.weights.identity),
             peak_bytes=harness.peak_bytes(),
-            index_bytes=index.get("bytes", 0),
+            index_bytes=self.work.note("index", index).get("bytes", 0) if index else 0,
         )
 
 

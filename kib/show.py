@@ -38,7 +38,8 @@ def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
     """Cells by full id or by place, the benchmark's name before it or not."""
     short = name.removeprefix(f"{plan.name}/")
     exact = [cell for cell in plan.cells if cell.id == short]
-    return exact or [cell for cell in plan.cells if cell.place == short or cell.id.startswith(f"{short}-")]
+    whole = [cell for cell in plan.cells if cell.place == short or cell.id.startswith(f"{short}-")]
+    return exact or whole or [cell for cell in plan.cells if cell.id.startswith(f"{short}/")]
 
 
 def _one(cells: Sequence[Cell], name: str) -> Cell:
@@ -146,7 +147,8 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
     asked = _read(work, "asked", steps["asked"], "question", [line.question]).get(line.question)
     texts = _read(work, "passages", steps["passages"], "id", line.passages) if line.passages else {}
     if asked is None or (line.passages and not texts):
-        return [f"(the work folder {work.folder} no longer holds the prompt; its digest is {line.prompt})"]
+        lost = f"(the work folder {work.folder} does not hold the prompt; `kib check SPEC` makes it anew."
+        return [f"{lost} Its digest is {line.prompt})"]
     kept = [Passage(**texts[passage]) for passage in line.passages[: len(line.passages) - line.dropped]]
     prompt = asked["head"] + render_passages(kept, plan.prompt["template"], plan.prompt["order"]) + asked["ask"]
     if sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest() != line.prompt:

@@ -278,8 +278,19 @@ class Results:
             return CellResult(**{**value, "cell": _cell(value["cell"]), "environments": environments})
 
     def has(self, cell: Cell) -> bool:
-        """Whether a cell was measured."""
-        return (self.place(cell) / "cell.json").is_file()
+        """Whether a cell was measured; a damaged one counts as missing, so that a run measures it again."""
+        try:
+            return self.cell(cell) is not None
+        except InputError:
+            return False
+
+    def verify(self) -> None:
+        """Hold every cell's questions against the digest in its result; InputError names the first that was changed."""
+        for cell in self.plan().cells:
+            result, path = self.cell(cell), self.place(cell) / "questions.jsonl"
+            with _intact(path, path.parent):
+                if result and digest_file(path) != result.questions:
+                    raise InputError(f"{path}: not the file that was measured; delete {path.parent} and run again")
 
     def scores(self, cell: Cell) -> list[Score]:
         """A cell's questions, in the task's order."""
@@ -290,7 +301,8 @@ class Results:
     def times(self, cell: Cell) -> Times | None:
         """What a cell cost on the machine that measured it; None where nobody noted it."""
         path = self.place(cell) / "times.json"
-        return Times(**read_json(path)) if path.is_file() else None
+        with _intact(path, path.parent):
+            return Times(**read_json(path)) if path.is_file() else None
 
     def save_cell(self, result: CellResult, scores: Iterable[Score], times: Times | None = None) -> None:
         """Write a cell's folder, complete or not at all; the digest of its questions is filled in."""
@@ -304,7 +316,8 @@ class Results:
     def failures(self) -> dict[str, Failure]:
         """Cells of the last run that failed, by id."""
         path = self.folder / "failures.json"
-        return {key: Failure(**value) for key, value in read_json(path).items()} if path.is_file() else {}
+        with _intact(path, path):
+            return {key: Failure(**value) for key, value in read_json(path).items()} if path.is_file() else {}
 
     def save_failures(self, failures: Mapping[str, Failure]) -> None:
         """Replace the list of failed cells; no file where there are none."""
@@ -370,8 +383,13 @@ class Work:
         return self.folder / kind / identity[:32]
 
     def has(self, kind: str, identity: str) -> bool:
-        """Whether a step was finished."""
-        return (self.place(kind, identity) / "done.json").is_file()
+        """Whether a step was finished and all its files are there; one that lost a file is made again."""
+        place = self.place(kind, identity)
+        try:
+            files: dict[str, int] = read_json(place / "done.json")["files"]
+            return all((place / name).stat().st_size == size for name, size in files.items())
+        except (OSError, KeyError, InputError, AttributeError, TypeError):
+            return False
 
     def make(self, kind: str, identity: str, build: Callable[[Path], Mapping[str, Any]]) -> Path:
         """The step's folder, built by `build(folder)` where it is not there yet.
@@ -383,18 +401,31 @@ class Work:
 
         place = self.place(kind, identity)
         marker = place / "done.json"
-        if marker.is_file():
+        if self.has(kind, identity):
             return place
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{place.name}.lock")):
-            if not marker.is_file():
+            if not self.has(kind, identity):
+                marker.unlink(missing_ok=True)
                 begun = time.perf_counter()
                 note = dict(build(place))
-                write_text(marker, pretty({**note, "seconds": time.perf_counter() - begun}))
+                seconds = time.perf_counter() - begun
+                write_text(marker, pretty({"note": note, "seconds": seconds, "files": _sizes(place)}))
         return place
 
     def note(self, kind: str, identity: str) -> dict[str, Any]:
-        """What a finished step said of itself, and the `seconds` it took; empty where it is not there."""
+        """What a finished step said of itself; empty where it is not there."""
         path = self.place(kind, identity) / "done.json"
-        value: dict[str, Any] = read_json(path) if path.is_file() else {}
+        value: dict[str, Any] = read_json(path)["note"] if path.is_file() else {}
         return value
+
+    def seconds(self, kind: str, identity: str) -> float:
+        """How long a step took on this machine; 0 where it is not there."""
+        path = self.place(kind, identity) / "done.json"
+        return float(read_json(path)["seconds"]) if path.is_file() else 0.0
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The size in bytes of each file of a step's folder, by its place in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-__all__ = ["Path", "describe", "explain", "join", "nearest", "offer", "print_key", "show"]
+__all__ = ["Path", "counted", "describe", "explain", "join", "nearest", "offer", "print_key", "show"]
 
 Path = tuple[str | int, ...]
 Schema = Mapping[str, Any]
@@ -344,3 +344,8 @@ def _fits(value: Any, kind: str | None) -> bool:
     if isinstance(value, int):
         return kind in ("integer", "number")
     return (isinstance(value, float) and kind == "number") or (isinstance(value, str) and kind == "string")
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 cell`, `2 cells`, `1,000 cells`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

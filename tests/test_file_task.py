@@ -28,7 +28,8 @@ def questions(draw, gold=GOLDS):
     options = tuple(draw(st.lists(FILLED, min_size=2, max_size=5, unique=True)))
     answer = draw(st.integers(0, len(options) - 1))
     group = draw(st.none() | FILLED)
-    return Question(draw(FILLED), draw(FILLED), options, answer, draw(gold), group)
+    name = draw(FILLED.filter(str.isprintable))
+    return Question(name, draw(FILLED), options, answer, draw(gold), group)
 
 
 def as_json(question):
@@ -297,3 +298,37 @@ def test_options():
         accepts=[{"path": "q.csv"}, {"path": "a", "examples": "b", "validation": "c", "reworded": "d"}],
         refuses=[{}, {"path": 3}, {"path": ["q.csv"]}, {"path": "q", "layout": "mmlu"}],
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("id;question;A;B;answer", "q.csv:1: the columns are separated by ';'; expected commas"),
+        ("id, question,A,B,answer", "q.csv:1: unknown column ' question'; did you mean question?"),
+        ("id,Question,A,B,answer", "q.csv:1: unknown column 'Question'; did you mean question?"),
+    ],
+)
+def test_a_header_that_cannot_be_meant_is_told_in_its_line(tmp_path, header, words):
+    """Another separator, blanks round a name and a name spelled otherwise are told before any row is read."""
+    path = tmp_path / "q.csv"
+    path.write_text(f"{header}\n1,Who?,x,y,A\n")
+    with pytest.raises(InputError) as error:
+        read(path)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"answer": ' + "1" * 5000 + "}"])
+def test_json_that_python_refuses_is_named_by_its_line(tmp_path, line):
+    """Lists too deep and numbers too long are errors of the file, not crashes."""
+    path = tmp_path / "q.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"q\.jsonl:1: "):
+        read(path)
+
+
+def test_an_id_that_cannot_be_printed_is_refused(tmp_path):
+    """Control characters in an id would steer the terminal that shows it."""
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({"id": "a\u001b[31m", "question": "Who?", "options": ["x", "y"], "answer": 0}) + "\n")
+    with pytest.raises(InputError, match="cannot be printed"):
+        read(path)

@@ -12,7 +12,7 @@ def hits_files(bench):
 def found(bench, retriever):
     """The frozen hits of a retriever: {question: [passage, …]}."""
     for path in hits_files(bench):
-        if json.loads((path.parent / "done.json").read_text())["retriever"] == retriever:
+        if json.loads((path.parent / "done.json").read_text())["note"]["retriever"] == retriever:
             lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
             return {line["question"]: [passage for passage, _ in line["hits"]] for line in lines}
     raise AssertionError(f"no hits of {retriever}")
@@ -26,7 +26,7 @@ def test_hits_are_frozen_once_for_all_that_use_them(bench):
     """All numbers of passages and all shots of a task share one file of a retriever's hits."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [2]\n')
     assert bench.run() == {}
-    assert sorted(json.loads((path.parent / "done.json").read_text())["retriever"] for path in hits_files(bench)) == [
+    assert sorted(json.loads((path.parent / "done.json").read_text())["note"]["retriever"] for path in hits_files(bench)) == [
         "any",
         "gold",
         "words",

@@ -82,7 +82,7 @@ def test_a_backend_whose_package_is_missing_says_so():
 @pytest.mark.parametrize(
     ("backend", "args", "words"),
     [
-        ("hf", {"pretrained": "/nowhere/at/all", "dtype": "float32"}, "the backend hf cannot start: "),
+        ("hf", {"pretrained": "nowhere/at/all", "dtype": "float32"}, "the backend hf cannot start: "),
         ("gguf", {}, "the backend gguf cannot start: must pass `base_url` to use GGUF LM!"),
     ],
 )
@@ -130,3 +130,26 @@ def test_local_weights_count_by_their_content(tmp_path):
     before = model(args={"pretrained": str(tmp_path)}).fingerprint()
     weights.rename(tmp_path / "model.safetensors")
     assert model(args={"pretrained": str(tmp_path)}).fingerprint() != before
+
+
+@pytest.mark.parametrize("value", ["Bearer abc", "Authorization: Basic abc", "sk-12345", "https://me:pw@host/v1"])
+def test_values_that_look_like_secrets_are_refused(value):
+    """A credential under an innocent name has no place in a benchmark file either."""
+    check_options(LmEvalModel, refuses=[{"backend": "b", "args": {"extra": value}}])
+
+
+def test_paths_are_read_from_the_spec_and_counted_by_their_content(tmp_path):
+    """Every argument written as a path is found from the spec's folder, and its files count; none may be absent."""
+    (tmp_path / "tok").mkdir()
+    (tmp_path / "tok" / "a").write_text("1")
+    raw = b'{"backend": "dummy", "args": {"tokenizer": "./tok"}}'
+
+    def fingerprint():
+        options = LmEvalModel.Options.model_validate_json(raw, context={"folder": tmp_path})
+        return LmEvalModel(options).fingerprint()
+
+    before = fingerprint()
+    (tmp_path / "tok" / "a").write_text("2")
+    assert fingerprint() != before
+    with pytest.raises(ValueError, match="nothing is there"):
+        LmEvalModel.Options.model_validate_json(raw.replace(b'tok"', b'nosuch"'), context={"folder": tmp_path})

@@ -437,9 +437,23 @@ def test_a_step_is_made_once(tmp_path):
     places = {work.make("index", "a" * 64, build) for _ in range(3)}
     assert built == [work.place("index", "a" * 64)] == list(places)
     assert work.has("index", "a" * 64)
-    note = work.note("index", "a" * 64)
-    assert note["n"] == 3
-    assert note["seconds"] >= 0
+    assert work.note("index", "a" * 64) == {"n": 3}
+    assert work.seconds("index", "a" * 64) >= 0
+
+
+def test_a_step_that_lost_a_file_is_made_again(tmp_path):
+    """A file of a step that is gone or was cut makes the step unfinished, and the next call builds it anew."""
+    work = Work(tmp_path)
+
+    def build(folder):
+        (folder / "file").write_text("whole")
+        return {}
+
+    file = work.make("passages", "a", build) / "file"
+    for damage in (file.unlink, lambda: file.write_text("cut")):
+        damage()
+        assert not work.has("passages", "a")
+        assert (work.make("passages", "a", build) / "file").read_text() == "whole"
 
 
 def test_a_step_that_failed_finds_what_it_left(tmp_path):

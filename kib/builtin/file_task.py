@@ -1,13 +1,14 @@
 """`file`: questions of the user's own, from JSON lines or CSV."""
 
 import csv
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
+from kib.builtin.parsing import parse_json
 from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath
@@ -66,6 +67,8 @@ class FileTask:
         seen: set[str] = set()
         for line, row in _rows(path):
             question = _Row(f"{path}:{line}", row).question(str(len(seen) + 1))
+            if not question.id.isprintable():
+                raise InputError(f"{path}:{line}: id {question.id!r} holds signs that cannot be printed")
             if question.id in seen:
                 raise InputError(f"{path}:{line}: id {question.id!r} stands twice; ids must be unique")
             seen.add(question.id)
@@ -90,10 +93,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}") from error
+            row = parse_json(line, f"{path}:{number}")
             if not isinstance(row, dict):
                 raise InputError(f"{path}:{number}: expected an object with the keys question, options, answer")
             yield number, row
@@ -103,11 +103,25 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Options stand in the columns A, B, C, … or, as a JSON list, in the column options."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
+        _check_header(path, reader.fieldnames or ())
         try:
             for row in reader:
                 yield reader.line_num, _from_columns(f"{path}:{reader.line_num}", row)
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    """InputError for a header that cannot be meant: another separator, blanks round names, names that nobody knows."""
+    known = [*FIELDS, *LETTERS]
+    if len(names) == 1 and (found := next((sign for sign in ";\t|" if sign in names[0]), None)):
+        raise InputError(f"{path}:1: the columns are separated by {found!r}; expected commas")
+    for name in names:
+        if name in known:
+            continue
+        near = [field for field in known if field.lower() == name.strip().lower()] or get_close_matches(name, FIELDS)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{path}:1: unknown column {name!r}{hint} Known: {', '.join(FIELDS)}, and A, B, C, …")
 
 
 def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
@@ -116,10 +130,8 @@ def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {str(key): value for key, value in row.items() if value != ""}
     letters = [letter for letter in LETTERS if letter in row]
     if "options" in fields:
-        try:
-            fields["options"] = json.loads(fields["options"])
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: options: expected a JSON list of texts, or columns A, B, C, …") from error
+        wanted = "expected a JSON list of texts, or columns A, B, C, …"
+        fields["options"] = parse_json(fields["options"], f"{where}: options: {wanted}")
     elif letters:
         given = [fields.pop(letter, None) for letter in letters]
         while given and given[-1] is None:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LmEvalModel"]
 
-SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
+SECRET = re.compile(r"key|token$|secret|password|header|auth", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"\bbearer\s|\bbasic\s|^(sk|hf|gsk|xai)[-_]\w{4}|://[^/@\s]+@", re.IGNORECASE)
+PATH = re.compile(r"^(\.{1,2}|~)?/|^(\.{1,2}|~)$")
 LENGTHS = ("max_length", "max_model_len")
+
+
+Value = str | int | float | bool
+Arguments = Mapping[str, Value]
 
 
 class LmEvalModel:
@@ -30,20 +36,36 @@ class LmEvalModel:
         """Keys of `[models.NAME]` with `plugin = "lm-eval"`."""
 
         backend: str = Field(min_length=1, description="lm-eval's name of the backend, for example vllm")
-        args: Mapping[str, str | int | float | bool] = Field(
+        args: Arguments = Field(
             default_factory=dict, description="the backend's own arguments, for example `{ pretrained = … }`"
         )
-        local_args: Annotated[Mapping[str, str | int | float | bool], Local] = Field(
+        local_args: Annotated[Arguments, Local] = Field(
             default_factory=dict, description="arguments that change no result: device, batch_size, base_url"
         )
 
         @field_validator("args", "local_args")
         @classmethod
-        def _no_secret(cls, args: Mapping[str, str | int | float | bool]) -> Mapping[str, str | int | float | bool]:
-            for key in args:
-                if SECRET.search(key):
+        def _no_secret(cls, args: Arguments) -> Arguments:
+            for key, value in args.items():
+                if SECRET.search(key) or SECRET_VALUE.search(str(value)):
                     raise ValueError(f"{key} looks like a secret; backends read theirs from the environment")
             return args
+
+        _folder: Path = PrivateAttr(default=Path())
+
+        @model_validator(mode="after")
+        def _find_paths(self, info: ValidationInfo) -> Self:
+            """What is written as a path (./x, ../x, /x, ~/x) is read from the spec's folder and must be there."""
+            self._folder = (info.context or {}).get("folder", Path())
+            for key, path in self.paths().items():
+                if not path.exists():
+                    raise ValueError(f"{key}: {self.args[key]} is written as a path, and nothing is there")
+            return self
+
+        def paths(self) -> dict[str, Path]:
+            """The arguments that are paths, found from the spec's folder."""
+            written = {key: value for key, value in self.args.items() if isinstance(value, str) and PATH.search(value)}
+            return {key: (self._folder / Path(value).expanduser()).resolve() for key, value in written.items()}
 
     revision: ClassVar[int] = 1
 
@@ -51,12 +73,12 @@ class LmEvalModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Digest of local weights that `pretrained` names; "" where it names none."""
-        folder = Path(str(self.options.args.get("pretrained", "")))
-        if not self.options.args.get("pretrained") or not folder.is_dir():
-            return ""
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        return digest({path.relative_to(folder).as_posix(): digest_file(path) for path in files})
+        """Digest of all local files that arguments name; "" where they name none.
+
+        A hub's name has no digest here: pin its `revision` in `args`, or a change there goes unseen.
+        """
+        digests = {key: _digest(path) for key, path in self.options.paths().items()}
+        return digest(digests) if digests else ""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
         """None: the backend keeps its tokenizer to itself."""
@@ -85,9 +107,18 @@ class LmEvalModel:
             raise InputError(f"lm-eval has no backend {self.options.backend}{hint}") from error
         except ImportError as error:
             raise InputError(f"the backend {self.options.backend} needs a package: {error}") from error
+        found = {key: str(path) for key, path in self.options.paths().items()}
+        arguments = {**self.options.args, **found, **self.options.local_args}
         try:
-            made: LM = backend.create_from_arg_obj({**self.options.args, **self.options.local_args})
+            made: LM = backend.create_from_arg_obj(arguments)
         except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
         return made
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return digest_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest({file.relative_to(path).as_posix(): digest_file(file) for file in files})

@@ -1,7 +1,6 @@
 """`lm-eval`: any multiple-choice or generation task of lm-eval, from the hub or from local files."""
 
 import csv
-import json
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from kib.builtin.parsing import parse_json
 from kib.errors import InputError
 from kib.harness import task_manager
 from kib.identity import digest, digest_file
@@ -189,10 +189,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
 
 
 def _json(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    rows = parse_json(path.read_text(encoding="utf-8-sig"), f"{path}:1")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a JSON list of objects")
     return rows
@@ -204,10 +201,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: not JSON: {error.msg}") from error
+            row = parse_json(line, f"{path}:{number}")
             if not isinstance(row, dict):
                 raise InputError(f"{path}:{number}: expected a JSON object")
             rows.append(row)

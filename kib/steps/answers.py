@@ -45,7 +45,10 @@ class Answers:
             )
             connection.execute("CREATE TABLE IF NOT EXISTS environments (key TEXT PRIMARY KEY, value TEXT)")
             connection.execute("CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)")
-            yield cls(connection)
+            try:
+                yield cls(connection)
+            except sqlite3.DatabaseError as error:
+                raise InputError(f"{folder}: the stored answers are damaged ({error}); delete it, run again") from error
 
     def missing(self, requests: Sequence[Request]) -> int:
         """How many of the requests have no answer yet."""

@@ -41,7 +41,6 @@ def make(
     places = note["weights"]
     adapter = folder / places["adapter"] if places["adapter"] else None
     whole = start.folder if places["folder"] == "start" else folder / places["folder"]
-    del note["seconds"]
     return Trained(**{**note, "weights": Weights(whole, adapter)})
 
 
