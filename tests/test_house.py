@@ -95,6 +95,13 @@ def test_rows_are_complete():
     assert sorted(listed) == sorted({part(name) for name in MODULES if name != "kib"})
 
 
+def test_rows_are_documented():
+    """The table of modules in docs/architecture.md is that of this test."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| ([^|]+) \|", page, re.MULTILINE)
+    assert tuple(tuple(re.findall(r"`(\w+)/?`", row)) for row in rows) == ROWS
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "kib"])
 def test_imports_point_to_earlier_rows(name):
     """A module imports from earlier rows and from its own package only, function bodies included."""
