@@ -35,6 +35,7 @@ METHODS = {
     "gold": MethodEntry(None, "gold", "ceiling"),
     "random": MethodEntry(None, "any", "control"),
 }
+FACTS = ("ids", "groups", "gold", "n", "metric", "where", "tokens", "passages", "prompts", "logprobs", "flops")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -64,14 +65,13 @@ class Lab:
 
     def add(self, right, method, task="new", **more):
         """Plan and measure a cell; `right` is a number of right answers (the first ones), or the scores."""
-        facts = {
-            key: more.pop(key) for key in ("ids", "groups", "gold", "n", "metric", "where", "tokens") if key in more
-        }
-        dropped = more.pop("dropped", 0)
+        facts = {key: more.pop(key) for key in FACTS if key in more}
+        dropped, training = more.pop("dropped", 0), more.pop("training", {})
+        times = more.pop("times", None)
         cell = self.plan(method, task, **more)
         n = facts.get("n", self.n)
         scores = [int(number < right) for number in range(n)] if isinstance(right, int) else right
-        lines = self._lines(scores, facts)
+        lines = self._lines(scores, facts, cell)
         where = facts.get("where", OLD)
         result = CellResult(
             cell=cell,
@@ -82,16 +82,26 @@ class Lab:
             prompt_tokens=facts.get("tokens"),
             dropped_passages=dropped,
             dropped_questions=min(dropped, n),
+            flops=facts.get("flops"),
+            training=training,
         )
-        self.results.save_cell(result, lines)
+        self.results.save_cell(result, lines, times)
         return cell
 
-    def _lines(self, scores, facts):
+    def _lines(self, scores, facts, cell):
         ids = facts.get("ids") or [f"q{number}" for number in range(len(scores))]
         groups = facts.get("groups") or [None] * len(scores)
         gold = facts.get("gold") or [None] * len(scores)
-        rows = zip(ids, groups, scores, gold, strict=True)
-        return [Score(name, group, score, score, 1, (-1.0, -2.0), gold=some) for name, group, score, some in rows]
+        passages = facts.get("passages") or [
+            tuple(f"{name}#{rank}" for rank in range(dict(cell.settings).get("k", 0))) for name in ids
+        ]
+        prompts = facts.get("prompts") or [digest([name, cell.identity]) for name in ids]
+        logprobs = facts.get("logprobs") or [(-chance(name, cell.identity), -2.0, -2.0, -2.0) for name in ids]
+        rows = zip(ids, groups, scores, logprobs, passages, gold, prompts, strict=True)
+        return [
+            Score(name, group, score, score, 1, values, None, found, some, 0, None, prompt)
+            for name, group, score, values, found, some, prompt in rows
+        ]
 
     def fail(self, method, task="new", error="out of memory", **more):
         """Plan a cell whose run failed."""
@@ -300,6 +310,100 @@ def test_a_controls_drop_is_marked(lab):
     table = lab.table()
     marks = {arm: row(table, arm, "known").mark for arm in ("ft", "rag,k=1", "rag,k=2", "base")}
     assert marks == {"ft": "forgets", "rag,k=1": "harmed", "rag,k=2": "", "base": ""}
+
+
+# Alarms
+
+
+def test_a_table_without_doubts_has_no_alarm(full_table):
+    """Where nothing is amiss no row bears an alarm."""
+    assert not [one.alarms for one in full_table.rows if one.alarms]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(1.9, ()), (2.0, ("loss not falling",)), (2.1, ("loss not falling",))])
+def test_a_loss_that_does_not_fall_is_an_alarm(lab, last, expected):
+    """A trained arm is marked where the loss of one of its seeds was no lower after the training than before."""
+    lab.add(4, "base")
+    lab.add(14, "ft", seed=0, training={"first_loss": 2.0, "last_loss": 1.0})
+    lab.add(14, "ft", seed=1, training={"first_loss": 2.0, "last_loss": last})
+    assert row(lab.table(), "ft").alarms == expected
+
+
+def test_answers_of_the_untrained_model_are_an_alarm(lab):
+    """A trained arm is marked where a seed's log-probabilities all equal an untrained arm's, in any order."""
+    same = [(-float(number), -1.0) for number in range(20)]
+    ids = [f"q{number}" for number in range(20)]
+    lab.add(4, "base", logprobs=same)
+    lab.add([0] * 16 + [1] * 4, "ft", seed=0, logprobs=same[::-1], ids=ids[::-1])
+    lab.add(4, "ft", seed=1, ids=ids[::-1])
+    lab.add(14, "ft+rag", k=1, logprobs=[*same[:-1], (-19.5, -1.0)])
+    lab.add(14, "rag", k=1)
+    alarms = {one.arm: one.alarms for one in lab.table().rows}
+    assert "as untrained" in alarms["ft"]
+    assert "as untrained" not in alarms["ft+rag,k=1"] + alarms["base"]
+
+
+def test_a_base_prompt_after_retrieval_is_an_alarm(lab):
+    """A retrieving arm is marked where all its prompts are base's, and not where one differs."""
+    prompts = [digest(number) for number in range(20)]
+    lab.add(4, "base", prompts=prompts)
+    lab.add(14, "rag", k=1, prompts=prompts)
+    lab.add(14, "rag", k=2, prompts=[*prompts[:-1], digest("other")])
+    table = lab.table()
+    assert row(table, "rag,k=1").alarms == ("prompts as base",)
+    assert row(table, "rag,k=2").alarms == ()
+
+
+def test_one_passage_for_most_questions_is_an_alarm(lab):
+    """An arm is marked where more than half of its questions got the same first passage, the ceiling never."""
+    lab.add(4, "base")
+    for k, same in ((1, 10), (2, 11)):
+        passages = [tuple(f"{'a' if number < same else number}#{rank}" for rank in range(k)) for number in range(20)]
+        lab.add(14, "rag", k=k, passages=passages)
+    lab.add(19, "gold", k=1, passages=[("a#0",)] * 20)
+    table = lab.table()
+    assert [row(table, f"{arm}").alarms for arm in ("rag,k=1", "rag,k=2", "gold,k=1")] == [(), ("one passage",), ()]
+
+
+def test_one_passage_for_few_questions_is_none(tmp_path):
+    """Of nine questions it says nothing that all got the same first passage."""
+    lab = Lab(tmp_path, n=9)
+    lab.add(1, "base")
+    lab.add(9, "rag", k=1, passages=[("a#0",)] * 9)
+    assert row(lab.table(), "rag,k=1").alarms == ()
+
+
+def test_fewer_passages_than_asked_for_are_counted(lab):
+    """An arm is marked with the number of questions for which fewer than K passages were found."""
+    lab.add(4, "base")
+    lab.add(14, "rag", k=2, passages=[("a#0",), (), *((f"b{number}", "c") for number in range(18))])
+    assert row(lab.table(), "rag,k=2").alarms == ("few passages (2)",)
+
+
+def test_accuracy_at_chance_is_an_alarm(lab):
+    """A target's arm without a gain is marked where its interval holds what guessing gives; base and random are not."""
+    lab.task("new").task("known", "control")
+    for task in ("new", "known"):
+        lab.add(4, "base", task)
+        lab.add(5, "rag", task, k=1)
+        lab.add(5, "random", task, k=1)
+    lab.add(14, "rag", k=2)
+    table = lab.table()
+    assert [(one.arm, one.task) for one in table.rows if one.alarms] == [("rag,k=1", "new")]
+    assert row(table, "rag,k=1").alarms == ("at chance",)
+
+
+def test_alarms_are_explained(lab):
+    """Alarms stand in the note, in lines of their own where they are many, and below the table each once."""
+    lab.add(4, "base", prompts=["a" * 64] * 20)
+    lab.add(4, "rag", k=1, prompts=["a" * 64] * 20, passages=[()] + [("a#0",)] * 19)
+    table = lab.table()
+    assert row(table, "rag,k=1").alarms == ("prompts as base", "one passage", "few passages (1)", "at chance")
+    text = render(table, "terminal", width=100)
+    assert all(text.count(name) == 2 for name in ("prompts as base", "one passage", "few passages", "at chance"))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "prompts as base, one passage, few passages (1), at chance |" in render(table, "markdown")
+    assert json.loads(render(table, "json"))["rows"][1]["alarms"][2] == "few passages (1)"
 
 
 # What is not comparable, what is missing

@@ -58,6 +58,7 @@ def align(arm: Sheet, reference: Sheet) -> Sheet | str:
             tuple(reference.scores[position] for position in order),
             tuple(reference.groups[position] for position in order),
             reference.recall,
+            reference.traits,
         )
     if aligned.groups != arm.groups:
         return "the questions are grouped in another way"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kib.errors import InputError
 from kib.identity import digest_file
+from kib.leaderboard.alarms import Traits, traits
 from kib.leaderboard.arm import Arm
 from kib.records import Score
 from kib.store import CellResult, Results
@@ -19,6 +20,7 @@ class Sheet:
     scores: tuple[float, ...]
     groups: tuple[str | None, ...]
     recall: float | None
+    traits: Traits
 
 
 class Evidence:
@@ -48,7 +50,8 @@ class Evidence:
         columns = zip(*([score.score for score in scores] for scores in seeds), strict=True)
         means = tuple(sum(column) / len(column) for column in columns)
         groups = tuple(score.group for score in first)
-        return Sheet(ids, means, groups, _recall([score for scores in seeds for score in scores], arm))
+        recall = _recall([score for scores in seeds for score in scores], arm)
+        return Sheet(ids, means, groups, recall, traits(seeds, int(dict(arm.cell.settings).get("k", 0))))
 
     def _scores(self, result: CellResult) -> list[Score]:
         path = self._results.place(result.cell) / "questions.jsonl"

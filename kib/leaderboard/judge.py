@@ -26,11 +26,11 @@ class Judge:
         return sum(1 for arm in arms if arm.status == "measured" and not self._stored.has(arm.stamp))
 
     def measure(self, arm: Arm) -> Measure:
-        """Accuracy and recall of a measured arm."""
+        """What a measured arm's own questions say."""
 
         def compute() -> Measure:
             sheet = self._evidence.sheet(arm)
-            return accuracy(sheet.scores, sheet.groups), sheet.recall
+            return Measure(accuracy(sheet.scores, sheet.groups), sheet.recall, sheet.traits)
 
         return self._stored.measure(arm.stamp, compute)
 

@@ -147,7 +147,7 @@ def _texts(row: Row) -> dict[str, str]:
 
 def _note(row: Row) -> str:
     reference = row.arm == row.reference and row.kind != "base"
-    words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark]
+    words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.alarms]
     return ", ".join(word for word in words if word)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
+from kib.leaderboard.alarms import MEANINGS as ALARMS
 from kib.leaderboard.row import Table
 from kib.leaderboard.text import one_line
 
@@ -47,6 +48,8 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
     if any(row.tied for row in table.rows):
         texts.append("#: rank; = is shared by arms that do not differ from its first by more than chance.")
     texts += [text for name, text in MEANINGS.items() if name in columns]
+    raised = {one.partition(" (")[0] for row in table.rows for one in row.alarms}
+    texts += [f"{name}: {meaning}" for name, meaning in ALARMS.items() if name in raised]
     return [one_line(text) for text in (*texts, *_not_split(table), *_surroundings(table))]
 
 

@@ -71,6 +71,7 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
     "best_on_test": lambda row: row.rival[0] if row.rival else None,
     "best_on_test_accuracy": lambda row: row.rival[1] if row.rival else None,
     "mark": lambda row: row.mark,
+    "alarms": lambda row: list(row.alarms),
     "recall": lambda row: row.recall,
     "dropped_passages": lambda row: row.dropped_passages,
     "dropped_questions": lambda row: row.dropped_questions,

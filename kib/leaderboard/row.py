@@ -80,6 +80,7 @@ class Row:
         None  # of a chosen arm: what choosing on test would have claimed, and its accuracy
     )
     mark: str = ""  # "forgets" or "harmed": a control task's drop by more than chance
+    alarms: tuple[str, ...] = ()  # reasons to doubt the row; `kib.leaderboard.alarms` says what they mean
     recall: float | None = None  # share of questions with a gold passage among those retrieved
     dropped_passages: int = 0  # did not fit the token budget; of one seed
     dropped_questions: int = 0

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import fsum, sqrt
 
-from kib.gains import LEVEL, Accuracy, Gain, holm
+from kib.gains import LEVEL, Gain, holm
+from kib.leaderboard.alarms import Doubts
 from kib.leaderboard.arm import Arm, Key, collect_arms
 from kib.leaderboard.choice import choose, group_of, validation_accuracies
 from kib.leaderboard.comparability import difference, own_trouble
@@ -42,6 +43,7 @@ class Section:
         self._adjusted: dict[Arm, float] = {}
         self._shares: dict[Arm, float] = {}
         self._splits: dict[Arm, Split] = {}
+        self._alarms: dict[Arm, tuple[str, ...]] = {}
         self._rivals: dict[Arm, tuple[str, float]] = {}
         self._ranks: dict[Arm, tuple[int, int, bool]] = {}  # position, rank, whether it is shared
 
@@ -76,6 +78,8 @@ class Section:
             self._average(judge, model, blocks)
             judge.forget()
         self._adjust()
+        for arms in self._blocks.values():
+            self._look_for_alarms([arm for arm in arms if arm in self._measures])
         judge.save({name for arm in self.arms for name in (arm.cell.method, arm.name)})
 
     def rows(self, environments: Environments) -> Iterator[Row]:
@@ -106,7 +110,7 @@ class Section:
             return
         anchor = base if not isinstance(base, str) and base in contenders else contenders[0]
         accuracies = [
-            (arm, self._measures[arm][0].mean)
+            (arm, self._measures[arm].accuracy.mean)
             for arm in contenders
             if arm is anchor or isinstance(judge.compare(arm, anchor), Gain)
         ]
@@ -122,8 +126,8 @@ class Section:
             group, _ = group_of(arm)
             rivals = [one for one in arms if one in self._measures and group_of(one)[0] == group]
             if len(rivals) > 1:
-                best = max([arm, *rivals], key=lambda one: self._measures[one][0].mean)
-                self._rivals[arm] = (best.name, self._measures[best][0].mean)
+                best = max([arm, *rivals], key=lambda one: self._measures[one].accuracy.mean)
+                self._rivals[arm] = (best.name, self._measures[best].accuracy.mean)
 
     def _share(self, arms: Sequence[Arm]) -> None:
         """Absolute gains as shares of what the gold passage gives the untrained model, where that is anything."""
@@ -160,7 +164,7 @@ class Section:
         for arm in arms:
             if self._reasons.get(arm):
                 absent.setdefault(self._reasons[arm], []).append(arm.cell.task)
-        means = [self._measures[arm][0].mean for arm in arms if arm in self._measures]
+        means = [self._measures[arm].accuracy.mean for arm in arms if arm in self._measures]
         return AverageRow(
             benchmark=self.plan.name,
             model=cell.model,
@@ -188,6 +192,14 @@ class Section:
         self._adjusted = {arm: p for arm, p in zip(family, adjusted, strict=True) if arm in self._gains}
         self.family = len(family)
 
+    def _look_for_alarms(self, arms: Sequence[Arm]) -> None:
+        """What should make a reader doubt one of a block's measured arms."""
+        doubts = Doubts((arm, self._measures[arm].traits) for arm in arms)
+        for arm in arms:
+            gain, measure = self._gains.get(arm), self._measures[arm]
+            p = self._adjusted.get(arm, gain.p if gain else None)
+            self._alarms[arm] = doubts.of(arm, measure.traits, measure.accuracy, gain, p)
+
     def _place(self, arm: Arm) -> tuple[int, int]:
         if arm.kind == "base":
             return (0, 0)
@@ -199,7 +211,7 @@ class Section:
 
     def _row(self, arm: Arm, environments: Environments) -> Row:
         cell, reference, gain = arm.cell, self._references[arm], self._gains.get(arm)
-        measure, recall = self._measures.get(arm, (None, None))
+        measure = self._measures.get(arm)
         rank = self._ranks.get(arm)
         known, unknown = self._splits.get(arm, (None, None))
         seeds = tuple(result.correct / result.n for result in arm.results) if measure else ()
@@ -221,10 +233,10 @@ class Section:
             cells=tuple(cell.id for cell in arm.cells),
             status=arm.status,
             reason=one_line(self._reasons.get(arm, "")),
-            n=_n(arm, measure),
+            n=measure.accuracy.n if measure else arm.task.n,
             metric=arm.results[0].metric if arm.results else None,
             environments=_environments(arm, environments),
-            accuracy=measure,
+            accuracy=measure.accuracy if measure else None,
             seed_accuracies=seeds,
             spread=_spread(seeds),
             reference=None if isinstance(reference, str) else reference.name,
@@ -239,7 +251,8 @@ class Section:
             rank=rank[1] if rank else None,
             tied=rank[2] if rank else False,
             mark=_mark(arm, gain),
-            recall=recall,
+            alarms=self._alarms.get(arm, ()),
+            recall=measure.recall if measure else None,
             dropped_passages=max((result.dropped_passages for result in arm.results), default=0),
             dropped_questions=max((result.dropped_questions for result in arm.results), default=0),
             prompt_tokens=_prompt_tokens(arm),
@@ -251,10 +264,6 @@ def _average_place(row: AverageRow) -> tuple[int, float]:
     if row.kind == "base" or row.average is None:
         return (0 if row.kind == "base" else 3, 0.0)
     return (2 if row.kind == "ceiling" else 1, -row.average.absolute)
-
-
-def _n(arm: Arm, measure: Accuracy | None) -> int | None:
-    return measure.n if measure else arm.task.n
 
 
 def _environments(arm: Arm, environments: Environments) -> tuple[int, ...]:

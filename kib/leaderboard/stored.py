@@ -5,18 +5,27 @@ are measured against: "" for base, else the method or arm named.
 """
 
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kib.gains import REVISION, Accuracy, Average, Gain, Interval
+from kib.leaderboard.alarms import Traits
 from kib.store import Results
 
-__all__ = ["Stored"]
+__all__ = ["Measure", "Split", "Stored"]
 
 T = TypeVar("T")
-Measure = tuple[Accuracy, float | None]
-"""Accuracy and recall of an arm."""
 Split = tuple[Gain | None, Gain | None]
 """Gains on what the base knew before and on what it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What an arm's own questions say; `recall` is None without gold or retrieval."""
+
+    accuracy: Accuracy
+    recall: float | None
+    traits: Traits
 
 
 class Stored:
@@ -40,7 +49,7 @@ class Stored:
         return key in self._arms or key in self._used_arms
 
     def measure(self, key: str, compute: Callable[[], Measure]) -> Measure:
-        """Accuracy and recall of an arm, stored or computed."""
+        """What an arm's own questions say, stored or computed."""
         return _get(self._arms, self._used_arms, key, _unpack_measure, _pack_measure, compute)
 
     def gain(self, key: str, compute: Callable[[], Gain | str]) -> Gain | str:
@@ -100,13 +109,19 @@ def _numbers(value: Any, length: int, nullable: Container[int]) -> list[Any]:
 
 
 def _pack_measure(measure: Measure) -> Any:
-    one, recall = measure
-    return [one.mean, one.interval.low, one.interval.high, one.n, one.groups, recall]
+    one, its = measure.accuracy, measure.traits
+    numbers = [one.mean, one.interval.low, one.interval.high, one.n, one.groups, measure.recall]
+    return [[*numbers, its.chance, its.repeated, its.short], [its.prompts, *its.answers]]
 
 
 def _unpack_measure(value: Any) -> Measure:
-    mean, low, high, n, groups, recall = _numbers(value, 6, (5,))
-    return Accuracy(mean, Interval(low, high), n, groups), recall
+    numbers, digests = value
+    mean, low, high, n, groups, recall, chance, repeated, short = _numbers(numbers, 9, (5, 6))
+    if not isinstance(digests, list) or len(digests) < 2 or not all(isinstance(one, str) for one in digests):
+        raise ValueError("not a stored statistic")
+    prompts, *answers = digests
+    accuracy = Accuracy(mean, Interval(low, high), n, groups)
+    return Measure(accuracy, recall, Traits(chance, repeated, short, prompts, tuple(answers)))
 
 
 def _pack_gain(gain: Gain | str) -> Any:

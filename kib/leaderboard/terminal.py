@@ -17,6 +17,7 @@ ROWS = 200
 """So many rows are shown; the other formats have all."""
 
 HEADINGS = 12
+NOTE = 20
 NARROWEST = 14  # of the method's column; longer names are folded at their commas
 DROP = (
     ("tokens",),
@@ -141,7 +142,7 @@ def _widths(shown: Sequence[Block]) -> dict[str, int]:
         for line in block.lines:
             for name, text in line.texts.items():
                 if name in widths:
-                    widths[name] = max(widths[name], len(text))
+                    widths[name] = max(widths[name], *map(len, _words(text) if name == "note" else [text]))
     return widths
 
 
@@ -166,6 +167,8 @@ def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
     """A text behind its column's gap; a method's name in lines of its column's width, broken after commas."""
     text, width = line.texts.get(column.name, ""), widths[column.name]
     gap = " " * _gap(column) if column.left else ""
+    if column.name == "note":
+        return "\n".join(gap + line for line in _words(text))
     if column.name != "method" or len(text) <= width:
         return gap + text
     lines = [""]
@@ -178,3 +181,15 @@ def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
             rest = "  " + rest[width:]
         lines.append(rest)
     return "\n".join(gap + line for line in lines)
+
+
+def _words(note: str) -> list[str]:
+    """A note in lines of about 20 characters, broken after commas."""
+    lines = [""]
+    for part in note.split(", "):
+        if lines[-1] and len(lines[-1]) + len(part) > NOTE:
+            lines[-1] += ","
+            lines.append(part)
+        else:
+            lines[-1] += f", {part}" if lines[-1] else part
+    return lines
