@@ -1,0 +1,337 @@
+"""Time kib's training against transformers' Trainer with padding and TRL's SFTTrainer, padded and packed, in one run.
+
+All train the same model on the same documents (tokens with BOS and EOS) with AdamW in float32 on the CPU, about as many
+tokens a step, and take turns. Counted are tokens with a loss, timed are the steps after the first, without loading and
+saving; kib's loss before and after is timed apart. TRL's packing counts only where its texts do not see each other,
+which is tried out on the very model. Peers that lose tokens are shown with what they lost. On a machine that others use
+as well, processor time with one thread is the better clock. Usage:
+
+    pip install trl
+    python bench/training.py [--data FOLDER] [--rounds N] [--threads N] [--json FILE]
+
+Texts: the lab's documents with the lab's model, and with `--data` the paragraphs of FOLDER/xquad/xquad.en.json, of very
+different lengths, with a random Llama of about four million parameters and a BPE vocabulary of 4,000.
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from kib.records import Text, Weights
+from kib.registry import load
+from kib.testing import make_plugin
+from kib_hf.loading import load_model, load_tokenizer, quietly
+from kib_hf.pieces import Piece, tokenize
+
+BLOCK = 256
+ROWS = 16
+"""Of kib's step: 4,096 tokens."""
+RATE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A model in a folder and the texts that it is trained on, once."""
+
+    name: str
+    model: Path
+    texts: Sequence[Text]
+    pieces: Sequence[Piece]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens with a loss in the text."""
+        return sum(piece.trained for piece in self.pieces)
+
+    @property
+    def batch(self) -> int:
+        """Texts that have about as many tokens as kib's step."""
+        return max(1, round(BLOCK * ROWS * len(self.pieces) / sum(map(len, self.pieces))))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Tokens with a loss in all steps, and tokens, seconds and processor seconds of the steps after the first."""
+
+    trained: int
+    timed: int
+    seconds: float
+    processor: float
+
+    @classmethod
+    def between(cls, trained: int, timed: int, start: tuple[float, float], end: tuple[float, float]) -> "Run":
+        """From two readings of the clocks."""
+        return cls(trained, timed, end[0] - start[0], end[1] - start[1])
+
+
+def clocks() -> tuple[float, float]:
+    """Wall and processor seconds."""
+    return time.perf_counter(), time.process_time()
+
+
+def lab(count: int) -> Work:
+    """The lab's model, and its documents on new people."""
+    from kib_lab.model import FOLDER
+
+    corpus = make_plugin(load("corpora", "lab"), {"people": "new"})
+    texts = [Text(one.id, "document", f"{one.title}\n{one.text}") for one in corpus.documents()]
+    return _work("lab", FOLDER, texts[:count], begin=False)
+
+
+def paragraphs(data: Path, folder: Path, count: int) -> Work:
+    """Wikipedia's paragraphs, and a random Llama with a vocabulary learned from them."""
+    articles = json.loads((data / "xquad" / "xquad.en.json").read_text(encoding="utf-8"))["data"]
+    found = [(article["title"], one["context"]) for article in articles for one in article["paragraphs"]]
+    texts = [Text(f"paragraph-{n}", "document", f"{title}\n{text}") for n, (title, text) in enumerate(found)]
+    _make_llama(folder, [text.text for text in texts])
+    return _work("paragraphs", folder, texts[:count], begin=True)
+
+
+def _work(name: str, model: Path, texts: Sequence[Text], *, begin: bool) -> Work:
+    tokenizer = load_tokenizer(model, trust_remote_code=False, add_bos_token=None)
+    return Work(name, model, texts, tokenize(texts, tokenizer, begin=begin))
+
+
+def _make_llama(folder: Path, texts: Sequence[str]) -> None:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=4000, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    ends = {"bos_token": "<s>", "eos_token": "</s>"}
+    fast: Any = PreTrainedTokenizerFast
+    fast(tokenizer_object=made, **ends).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6}
+    sizes |= {"num_attention_heads": 6, "max_position_embeddings": 1024, "bos_token_id": 0, "eos_token_id": 1}
+    config = LlamaConfig(vocab_size=4000, **sizes)
+    with quietly():
+        LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def train_kib(work: Work, folder: Path, **options: Any) -> Run:
+    """The trainer `full` with its defaults."""
+    records: list[tuple[tuple[float, float], int]] = []
+    given = {"epochs": 1, "block": BLOCK, "batch_size": ROWS, "learning_rate": RATE, "device": "cpu", **options}
+    trainer = make_plugin(load("trainers", "full"), given)
+    trained = trainer.train(
+        Weights(work.model), work.texts, folder, 0, lambda r: records.append((clocks(), r["tokens"]))
+    )
+    (start, first), (end, last) = records[0], records[-1]
+    return Run.between(trained.trained_tokens, last - first, start, end)
+
+
+def train_peer(work: Work, folder: Path, make: Callable[..., Any]) -> Run:
+    """A trainer of transformers' kind, made by `make(model, work, arguments)`."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    model = load_model(work.model, dtype="float32", device="cpu", trust_remote_code=False)
+    times: list[tuple[float, float]] = []
+    counts: list[int] = []
+
+    class Clock(TrainerCallback):
+        """Notes when steps end."""
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(clocks())
+
+    with quietly():
+        trainer = make(model, work, {**ARGUMENTS, "output_dir": str(folder)})
+        trainer.add_callback(Clock())
+        trainer.remove_callback(PrinterCallback)
+        collate = trainer.data_collator
+
+        def counted(items: Any) -> Any:
+            batch = collate(items)
+            counts.append(int((batch["labels"][:, 1:] != -100).sum()))
+            return batch
+
+        trainer.data_collator = counted
+        trainer.train()
+    return Run.between(sum(counts), sum(counts[1:]), times[0], times[-1])
+
+
+ARGUMENTS: dict[str, Any] = {
+    "num_train_epochs": 1,
+    "learning_rate": RATE,
+    "use_cpu": True,
+    "bf16": False,
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "seed": 0,
+}
+
+
+def transformers_padded(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
+    """Trainer of transformers; batches are padded to their longest text."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    def collate(items: Sequence[Piece]) -> dict[str, Any]:
+        longest = max(map(len, items))
+        shape = (len(items), longest)
+        batch = {
+            "input_ids": torch.zeros(shape, dtype=torch.long),
+            "attention_mask": torch.zeros(shape, dtype=torch.long),
+        }
+        batch["labels"] = torch.full(shape, -100)
+        for row, piece in enumerate(items):
+            batch["input_ids"][row, : len(piece)] = torch.tensor(piece.tokens)
+            batch["attention_mask"][row, : len(piece)] = 1
+            batch["labels"][row, : len(piece)] = torch.tensor(piece.labels)
+        return batch
+
+    made = TrainingArguments(per_device_train_batch_size=work.batch, remove_unused_columns=False, **arguments)
+    return Trainer(model=model, args=made, train_dataset=list(work.pieces), data_collator=collate)
+
+
+def trl_padded(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
+    """TRL's SFTTrainer as it is, with nothing cut off."""
+    return _trl(model, work, arguments, per_device_train_batch_size=work.batch, max_length=None)
+
+
+def trl_packed(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
+    """TRL's packing that splits long texts, in rows of kib's length, as many as kib's."""
+    return _trl(
+        model,
+        work,
+        arguments,
+        per_device_train_batch_size=ROWS,
+        max_length=BLOCK,
+        packing=True,
+        packing_strategy="bfd_split",
+    )
+
+
+def _trl(model: Any, work: Work, arguments: dict[str, Any], **more: Any) -> Any:
+    from datasets import Dataset, disable_progress_bars
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found] # installed for this script alone
+
+    disable_progress_bars()
+    tokenizer = load_tokenizer(work.model, trust_remote_code=False, add_bos_token=None)
+    tokenizer.pad_token = tokenizer.eos_token
+    config = SFTConfig(gradient_checkpointing=False, **arguments, **more)
+    data = Dataset.from_dict({"input_ids": [list(piece.tokens) for piece in work.pieces]})
+    return SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
+
+
+def texts_see_each_other(work: Work, folder: Path) -> bool:
+    """Whether, in a batch of TRL's packing on this model, a change of one text changes the logits of another."""
+    import torch
+
+    model: Any = load_model(work.model, dtype="float32", device="cpu", trust_remote_code=False)
+    with quietly():
+        trainer = trl_packed(model, work, {**ARGUMENTS, "output_dir": str(folder)})
+    batch = trainer.data_collator([trainer.train_dataset[0], trainer.train_dataset[1]])
+    batch.pop("labels")
+    second = int((batch["position_ids"][0] == 0).nonzero()[1])
+    changed = {**batch, "input_ids": batch["input_ids"].clone()}
+    changed["input_ids"][0, :second] = batch["input_ids"][0, :second].flip(0)
+    model.eval()
+    with torch.inference_mode():
+        before, after = (model(**one, use_cache=False).logits[0, second:] for one in (batch, changed))
+    return not torch.allclose(before, after, atol=1e-5)
+
+
+def measure(work: Work, rounds: int, place: Path) -> dict[str, Any]:
+    """All trainers in turn, `rounds` times."""
+    sides: dict[str, Callable[[Path], Run]] = {
+        "kib": lambda folder: train_kib(work, folder),
+        "kib, packed": lambda folder: train_kib(work, folder, layout="packed"),
+        "transformers, padded": lambda folder: train_peer(work, folder, transformers_padded),
+        "TRL, padded": lambda folder: train_peer(work, folder, trl_padded),
+        "TRL, packed": lambda folder: train_peer(work, folder, trl_packed),
+    }
+    runs: dict[str, list[Run]] = {side: [] for side in sides}
+    for number in range(rounds):
+        for side, run in sides.items():
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                runs[side].append(run(Path(folder)))
+            print(
+                f"  round {number + 1}, {side}: {runs[side][-1].timed / runs[side][-1].seconds:,.0f} tokens/s",
+                flush=True,
+            )
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        joined = texts_see_each_other(work, Path(folder))
+    others = [side for side in sides if side[0] != "k" and not (joined and side == "TRL, packed")]
+    result: dict[str, Any] = {
+        "texts": len(work.pieces),
+        "text_tokens": work.tokens,
+        "runs": {side: [asdict(run) for run in some] for side, some in runs.items()},
+        "lost_tokens": {side: work.tokens - some[0].trained for side, some in runs.items()},
+        "trl_packed_texts_see_each_other": joined,
+    }
+    for clock in ("seconds", "processor"):
+        rates = {side: median(run.timed / getattr(run, clock) for run in some) for side, some in runs.items()}
+        best = max(rates[side] for side in others)
+        result[clock] = {"tokens_per_second": rates, "ratio_to_best": rates["kib"] / best}
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "threads": arguments.threads,
+        "python": platform.python_version(),
+    }
+    found |= {name: version(name) for name in ("torch", "transformers", "trl", "accelerate")}
+    with tempfile.TemporaryDirectory() as folder:
+        works = [lab(arguments.texts)]
+        if arguments.data:
+            works.append(paragraphs(arguments.data, Path(folder) / "llama", arguments.texts))
+        for work in works:
+            print(f"{work.name}: {len(work.pieces)} texts, {work.tokens:,} tokens")
+            found[work.name] = measure(work, arguments.rounds, Path(folder))
+            show(found[work.name])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def show(result: dict[str, Any]) -> None:
+    """One table of a workload."""
+    rates, own = result["seconds"]["tokens_per_second"], result["processor"]["tokens_per_second"]
+    print(f"{'':24}{'tokens/s':>10}{'kib is':>8}{'/cpu s':>10}{'kib is':>8}{'lost':>8}")
+    for side, rate in rates.items():
+        ratios = rates["kib"] / rate, own["kib"] / own[side]
+        print(
+            f"{side:24}{rate:10,.0f}{ratios[0]:8.2f}{own[side]:10,.0f}{ratios[1]:8.2f}{result['lost_tokens'][side]:8,}"
+        )
+    joined = result["trl_packed_texts_see_each_other"]
+    print(f"TRL's packed texts {'see each other: not compared' if joined else 'do not see each other'}")
+    wall, processor = (result[clock]["ratio_to_best"] for clock in ("seconds", "processor"))
+    print(f"kib against the better of the others: {wall:.2f} by the wall clock, {processor:.2f} by processor time\n")
+
+
+if __name__ == "__main__":
+    main()
