@@ -101,6 +101,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             made += [[numbers[place] for place in batch] for batch in batches]
         return made
 
+    def planned(self, kind: str) -> Plan:
+        """The plan of the requests of a kind that were planned last; KeyError where none were."""
+        return self._plans[kind][0]
+
     def release(self) -> None:
         """Let the model and all that was computed with it go; nothing can be asked afterwards."""
         self._plans.clear()

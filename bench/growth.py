@@ -1,0 +1,94 @@
+"""Count the tokens that a model must read as questions, shots and passages grow, and print one table.
+
+Cost follows these counts: lm-eval's `hf` reads each prompt with each option (options of one token share it), kib each
+distinct prefix once. No model is run. Usage: python bench/growth.py --data FOLDER [--json FILE]
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import material
+
+from kib.harness import batches, quiet
+from kib.records import Request
+
+SIZES = (25, 50, 135)
+SHOTS = range(6)
+K = range(6)
+
+
+def counts(lm: Any, requests: Sequence[Request]) -> tuple[int, int]:
+    """Tokens that lm-eval's hf reads at batch size 1, and that kib reads, trunks included."""
+    batches(requests, lm)
+    plan = lm.planned("loglikelihood")
+    trunks = {id(trunk): len(trunk.tokens) for row in plan.rows if row.trunk for trunk in row.trunk.chain}
+    return int(plan.grove.length.sum()), sum(row.new for row in plan.rows) + sum(trunks.values())
+
+
+def anatomy(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
+    """Letters of MMLU anatomy by shots, and by questions at 5 shots."""
+    exam = material.anatomy(data)
+    found = {}
+    for shots in SHOTS:
+        asked = exam.ask(shots)
+        found[f"anatomy, letters, {shots}-shot, 135 questions"] = counts(lm, _requests(exam, asked, len(asked)))
+    for size in SIZES:
+        found[f"anatomy, letters, 5-shot, {size} questions"] = counts(lm, _requests(exam, asked, size))
+    return found
+
+
+def _requests(exam: Any, asked: Sequence[Any], count: int) -> list[Request]:
+    return material.requests(exam, asked[:count], [[]] * count)
+
+
+def openbook(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
+    """Option texts of OpenBookQA with ever more passages, all numbers of passages up to the largest together."""
+    exam = material.openbook(data)
+    asked = exam.ask(0)
+    passages = {passage.id: passage for passage in material.facts(data)}
+    hits = material.search(asked, list(passages.values()), max(K))
+    requests: list[Request] = []
+    found = {}
+    for k in K:
+        requests += material.requests(exam, asked, [[passages[hit.passage] for hit in some[:k]] for some in hits])
+        found[f"OpenBookQA, texts, K = 0..{k}, 500 questions"] = counts(lm, requests)
+    return found
+
+
+def scorer(data: Path, folder: Path) -> Any:
+    """A scorer around a model of no size: only its tokenizer and plan are used."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from kib_hf.scorer import Scorer
+
+    config = LlamaConfig(
+        vocab_size=material.WORDS, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    return Scorer(LlamaForCausalLM(config).eval(), tokenizer=str(material.tokenizer(data, folder)))
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with mmlu, openbookqa and wikipedia")
+    parser.add_argument("--work", type=Path, help="where the trained tokenizer is kept; by default a temporary folder")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    quiet()
+    with tempfile.TemporaryDirectory() as folder:
+        lm = scorer(arguments.data, arguments.work or Path(folder))
+    found = anatomy(lm, arguments.data) | openbook(lm, arguments.data)
+    print(f"{'tokens read':<46}{'lm-eval hf':>12}{'kib':>12}{'less':>8}")
+    for name, (plain, mine) in found.items():
+        print(f"{name:<46}{plain:>12,}{mine:>12,}{plain / mine:>8.2f}")
+    if arguments.json:
+        figures = {name: {"lm-eval": plain, "kib": mine} for name, (plain, mine) in found.items()}
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

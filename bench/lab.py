@@ -1,0 +1,78 @@
+"""Time a whole benchmark from an empty folder to its leaderboard, and print one table: the run, going on, the table.
+
+Each line is a fresh process of the command line. "Asking" and the like are the seconds that the results themselves
+note, each answer counted once a cell. Usage: python bench/lab.py [SPEC] [--json FILE], by default benchmarks/lab.toml.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LAB = Path(__file__).parent.parent / "benchmarks" / "lab.toml"
+KIB = str(Path(sys.executable).with_name("kib"))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a process took: seconds of wall time and of all processors together, and its largest memory in bytes."""
+
+    wall: float
+    processors: float
+    memory: int
+
+
+def taken(command: list[str]) -> Taken:
+    """Run a command to its end; what it prints is shown where it fails."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in {0, 1}:  # 1: a cell is missing or failed, and the table says which
+        sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Taken(time.perf_counter() - start, busy, after.ru_maxrss * 1024)
+
+
+def noted(results: Path) -> dict[str, float]:
+    """The seconds that the cells note, added up by what they were spent on."""
+    found: dict[str, float] = {}
+    for path in sorted(results.rglob("times.json")):
+        for name, seconds in json.loads(path.read_text(encoding="utf-8")).items():
+            if not name.endswith("_bytes"):
+                found[name] = found.get(name, 0.0) + float(seconds)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("spec", type=Path, nargs="?", default=LAB, help="a benchmark file (benchmarks/lab.toml)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results, work = Path(folder) / "results", Path(folder) / "work"
+        run = [KIB, "run", str(arguments.spec), "--results", str(results), "--work", str(work), "--quiet"]
+        lines = {"run, from nothing": taken(run), "run again, nothing to do": taken(run)}
+        lines["leaderboard"] = taken([KIB, "leaderboard", "--results", str(results)])
+        cells = len(list(results.rglob("cell.json")))
+        seconds = noted(results)
+    print(f"{arguments.spec.name}: {cells} cells, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{'':<28}{'wall s':>10}{'cores s':>10}{'GB':>8}")
+    for name, line in lines.items():
+        print(f"{name:<28}{line.wall:>10.1f}{line.processors:>10.1f}{line.memory / 2**30:>8.2f}")
+    for name, value in seconds.items():
+        print(f"{'  noted by cells: ' + name:<28}{value:>10.1f}")
+    if arguments.json:
+        figures = {"cells": cells, "processes": {name: asdict(line) for name, line in lines.items()}, "noted": seconds}
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

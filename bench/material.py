@@ -1,0 +1,107 @@
+"""Real questions, passages and text for the other scripts, from a folder with MMLU, OpenBookQA and a Wikipedia dump."""
+
+import bz2
+import csv
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kib.harness import Exam, from_questions
+from kib.prompts import build_prompt
+from kib.records import Asked, Hit, Passage, Query, Question, Request
+
+__all__ = ["anatomy", "anatomy_texts", "facts", "openbook", "requests", "search", "tokenizer"]
+
+OPENBOOK = "OpenBookQA-V1-Sep2018/Data/Main"
+WORDS = 32_000
+
+
+def anatomy(data: Path, limit: int | None = None) -> Exam:
+    """MMLU anatomy as lm-eval asks it: letters."""
+    from kib.builtin.lm_eval_task import LmEvalTask
+
+    files = {split: str(data / "mmlu" / split / f"anatomy_{split}.csv") for split in ("dev", "test")}
+    options = {"task": "mmlu_anatomy", "data": {**files, "layout": "mmlu"}}
+    task = LmEvalTask(LmEvalTask.Options.model_validate_json(json.dumps(options)))
+    return Exam("anatomy", task.harness_task(), limit=limit)
+
+
+def anatomy_texts(data: Path, limit: int | None = None) -> Exam:
+    """MMLU anatomy, each option's text scored."""
+    with (data / "mmlu" / "test" / "anatomy_test.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    questions = [
+        Question(f"anatomy-{number}", row[0], tuple(row[1:5]), "ABCD".index(row[5])) for number, row in enumerate(rows)
+    ]
+    return from_questions("anatomy-texts", questions, [], "text", limit)
+
+
+def openbook(data: Path, limit: int | None = None) -> Exam:
+    """The test questions of OpenBookQA, each option's text scored."""
+    lines = _openbook(data, "test.jsonl").splitlines()
+    questions = [_question(json.loads(line)) for line in lines if line.strip()]
+    return from_questions("openbook", questions, [], "text", limit)
+
+
+def _question(row: dict[str, Any]) -> Question:
+    choices = row["question"]["choices"]
+    labels = [choice["label"] for choice in choices]
+    texts = tuple(choice["text"] for choice in choices)
+    return Question(row["id"], row["question"]["stem"], texts, labels.index(row["answerKey"]))
+
+
+def facts(data: Path) -> list[Passage]:
+    """OpenBookQA's science facts, a passage each."""
+    texts = [line.strip().strip('"') for line in _openbook(data, "openbook.txt").splitlines() if line.strip()]
+    return [Passage(f"fact-{number}#0", f"fact-{number}", "", text, 0, len(text)) for number, text in enumerate(texts)]
+
+
+def _openbook(data: Path, name: str) -> str:
+    with zipfile.ZipFile(data / "openbookqa" / "OpenBookQA-V1-Sep2018.zip") as archive:
+        return archive.read(f"{OPENBOOK}/{name}").decode("utf-8")
+
+
+def search(asked: Sequence[Asked], passages: Sequence[Passage], k: int) -> list[list[Hit]]:
+    """The best `k` passages for each question by BM25."""
+    from kib_bm25 import BM25, BM25Options
+
+    retriever = BM25(BM25Options())
+    with tempfile.TemporaryDirectory() as folder:
+        retriever.build(passages, Path(folder))
+        return retriever.search(Path(folder), [Query(one.question, one.query) for one in asked], k)
+
+
+def requests(exam: Exam, asked: Sequence[Asked], passages: Sequence[Sequence[Passage]]) -> list[Request]:
+    """What is asked of a model, question by question, with the passages given for each."""
+    made: list[Request] = []
+    for number, (one, some) in enumerate(zip(asked, passages, strict=True)):
+        made += exam.requests(number, build_prompt(one, some).text)
+    return made
+
+
+def tokenizer(data: Path, folder: Path) -> Path:
+    """A byte-level BPE tokenizer of 32,000 tokens trained on the Wikipedia fragment; kept in `folder`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if (folder / "tokenizer.json").is_file():
+        return folder
+    text = bz2.decompress((data / "wikipedia" / "enwiki-fragment.xml.bz2").read_bytes()).decode("utf-8")
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=WORDS,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(io.StringIO(text), trainer)
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    marks = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=made, **marks).save_pretrained(folder)
+    return folder

@@ -1,0 +1,98 @@
+"""Time what happens before a model is asked, and print one table: rendering, index, search, prompts for K = 0..5.
+
+Questions and facts of OpenBookQA; medians of interleaved rounds for a quarter, half and all of the 500 test questions,
+so that the growth shows. Usage: python bench/prompts.py --data FOLDER [--rounds N] [--json FILE]
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import material
+
+from kib.harness import Exam, quiet
+from kib.prompts import build_prompt
+from kib.records import Asked, Hit, Passage, Query
+
+K = range(6)
+BUDGET = 2048
+"""Tokens that a prompt with its longest answer may have where tokens are counted."""
+
+
+def steps(data: Path, tokens: Callable[[str], list[int]], count: int) -> dict[str, float]:
+    """Seconds of each step for `count` questions, one after the other."""
+    from kib_bm25 import BM25, BM25Options
+
+    found: dict[str, float] = {}
+
+    def timed(name: str, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        given = call()
+        found[name] = time.perf_counter() - start
+        return given
+
+    retriever = BM25(BM25Options())
+    exam = timed("read the questions", lambda: material.openbook(data, count))
+    asked = timed("render, 0-shot", lambda: exam.ask(0))
+    passages = material.facts(data)
+    with tempfile.TemporaryDirectory() as folder:
+        timed("index, 1,326 facts", lambda: retriever.build(passages, Path(folder)))
+        queries = [Query(one.question, one.query) for one in asked]
+        hits = timed("search, 5 each", lambda: retriever.search(Path(folder), queries, max(K)))
+    by_id = {passage.id: passage for passage in passages}
+    timed("prompts, K = 0..5", lambda: prompts(exam, asked, by_id, hits, None))
+    timed("the same, tokens counted", lambda: prompts(exam, asked, by_id, hits, lambda text: len(tokens(text))))
+    return found
+
+
+def prompts(
+    exam: Exam,
+    asked: list[Asked],
+    passages: dict[str, Passage],
+    hits: list[list[Hit]],
+    count: Callable[[str], int] | None,
+) -> int:
+    """Prompts and requests for every K; gives how many requests."""
+    made = 0
+    for k in K:
+        for number, (one, some) in enumerate(zip(asked, hits, strict=True)):
+            chosen = [passages[hit.passage] for hit in some[:k]]
+            prompt = build_prompt(one, chosen, count=count, budget=BUDGET if count else None)
+            made += len(exam.requests(number, prompt.text))
+    return made
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with openbookqa and wikipedia")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each size (3)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    quiet()
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = AutoTokenizer.from_pretrained(material.tokenizer(arguments.data, Path(folder)))
+    sizes = (125, 250, 500)
+    times: dict[str, dict[int, list[float]]] = {}
+    for _ in range(arguments.rounds):
+        for size in sizes:
+            for name, seconds in steps(arguments.data, tokenizer.encode, size).items():
+                times.setdefault(name, {}).setdefault(size, []).append(seconds)
+    print(f"{'milliseconds for':<28}" + "".join(f"{size:>10}" for size in sizes) + "   questions")
+    for name, some in times.items():
+        print(f"{name:<28}" + "".join(f"{median(some[size]) * 1000:>10.1f}" for size in sizes))
+    if arguments.json:
+        figures = {"python": platform.python_version(), "rounds": arguments.rounds, "seconds": times}
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
