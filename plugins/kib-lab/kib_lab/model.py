@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -15,6 +16,8 @@ from kib.records import Weights
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
+
+    from kib_hf.model import HF
 
 __all__ = ["FILES", "FOLDER", "LabModel", "ModelOptions"]
 
@@ -31,12 +34,17 @@ class ModelOptions(Options):
     """Keys of `[models.NAME]` with `plugin = "lab"`."""
 
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the weights in memory")
-    device: Annotated[str, Local] = Field("cpu", min_length=1, description='where it runs, such as "cpu" or "cuda:0"')
+    device: Annotated[str, Local] = Field(
+        "cpu", min_length=1, description='where it runs: "cpu", "cuda", "cuda:1", "auto"'
+    )
     batch_size: Annotated[int, Local] = Field(64, ge=1, description="prompts that go through the model at once")
+    scorer: Annotated[Literal["kib", "lm-eval"], Local] = Field(
+        "kib", description='"kib" computes what prompts share once; "lm-eval" is its HFLM as it is'
+    )
 
 
 class LabModel:
-    """The shipped weights through lm-eval's `hf` backend; words that it does not know become `<unk>`."""
+    """The shipped weights through the plugin kib-hf; words that it does not know become `<unk>`."""
 
     Options: ClassVar[type[Options]] = ModelOptions
     revision: ClassVar[int] = 1
@@ -51,12 +59,25 @@ class LabModel:
             raise InputError(f"{FOLDER} lacks {', '.join(missing)}; install kib-lab again")
         return digest({name: digest_file(FOLDER / name) for name in FILES})
 
+    @cached_property
+    def _hf(self) -> "HF":
+        from kib_hf.model import HF, HFOptions
+
+        o = self.options
+        return HF(
+            HFOptions(
+                path=FOLDER,
+                dtype=o.dtype,
+                device=o.device,
+                batch_size=o.batch_size,
+                scorer=o.scorer,
+                max_length=CONTEXT,
+            )
+        )
+
     def tokens(self) -> Callable[[str], list[int]]:
         """Words, marks and newlines; no special token is added."""
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-        return lambda text: list(tokenizer.encode(text).ids)
+        return self._hf.tokens()
 
     def context_length(self) -> int:
         """Prompt and answer together."""
@@ -73,17 +94,5 @@ class LabModel:
         return Weights(FOLDER)
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """An lm-eval HFLM on the shipped weights, or on a trainer's."""
-        from lm_eval.models.huggingface import HFLM
-
-        chosen = weights or self.weights()
-        o = self.options
-        return HFLM(
-            pretrained=str(chosen.folder),
-            peft=str(chosen.adapter) if chosen.adapter else None,
-            tokenizer=str(FOLDER),
-            dtype=o.dtype,
-            device=o.device,
-            batch_size=o.batch_size,
-            max_length=CONTEXT,
-        )
+        """An LM on the shipped weights, or on a trainer's, as the plugin kib-hf makes it."""
+        return self._hf.load(weights)
