@@ -4,6 +4,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import compress
+from operator import not_
 from typing import Any
 
 from kib import harness
@@ -13,13 +15,13 @@ from kib.identity import digest_lines
 from kib.interfaces import SizedModel
 from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
-from kib.records import Asked, Environment, Hit, Split, Text, Trained
+from kib.records import Asked, Environment, Hit, Request, Split, Text, Trained
 from kib.steps import asked as asked_step
 from kib.steps import hits as hits_step
 from kib.steps import passages as passages_step
 from kib.steps import text as text_step
 from kib.steps import weights as weights_step
-from kib.steps.answers import Answers, ask
+from kib.steps.answers import Answers, ask, key
 from kib.steps.cells import Prepared, Ruler, cell_result, prepare, scores
 from kib.steps.passages import Passages
 from kib.store import BenchmarkPlan, Failure, Results, TaskEntry, Times, Work
@@ -229,21 +231,36 @@ class _Run:
         waiting = [cell.plan for cell in ready]
         self._try(f"asking {weights.title}", waiting, lambda: self._ask(weights, ready))
 
+    def _wanted(self, ready: Sequence[Prepared]) -> tuple[list[Request], list[Request]]:
+        """What missing cells ask: that which measured cells asked too, and that which is new.
+
+        Both are batched by themselves, so that a benchmark that grew asks nothing again. No cell is written while a
+        model is asked, so that an interrupted run goes on with the same lists.
+        """
+        has = {cell.plan: self.results.has(cell.plan.cell) for cell in ready}
+        known = {key(request) for cell in ready if has[cell.plan] for some in cell.requests for request in some}
+        wanted = [request for cell in ready if not has[cell.plan] for some in cell.requests for request in some]
+        if not known:
+            return [], wanted
+        shared = [key(request) in known for request in wanted]
+        return list(compress(wanted, shared)), list(compress(wanted, map(not_, shared)))
+
     def _ask(self, weights: WeightsStep, ready: Sequence[Prepared]) -> None:
-        requests = [request for cell in ready for some in cell.requests for request in some]
         locked = self.plan.lock.get("models", weights.model)
         loaded: list[Any] = []
 
         trained = self.materials.trained(weights)
 
         def scorer() -> tuple[Any, Environment]:
-            with self.progress.step(f"loading model {weights.title}"):
-                loaded.append(locked.plugin.load(trained.weights if trained else None))
+            if not loaded:
+                with self.progress.step(f"loading model {weights.title}"):
+                    loaded.append(locked.plugin.load(trained.weights if trained else None))
             return loaded[0], harness.environment(loaded[0], locked.distribution)
 
         try:
             with Answers.open(self.work, weights.identity) as answers:
-                ask(requests, answers, scorer, self.progress, f"asking {weights.title}")
+                for requests in self._wanted(ready):
+                    ask(requests, answers, scorer, self.progress, f"asking {weights.title}")
                 for prepared in ready:
                     if not self.results.has(prepared.plan.cell):
                         self._try("scoring", [prepared.plan], partial(self._write, prepared, answers))
