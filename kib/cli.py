@@ -164,6 +164,8 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output form."
 )
 @click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
+@click.option("--cost", is_flag=True, help="Also what each arm costs, and from where on one is cheaper than another.")
+@click.option("--times", is_flag=True, help="With the costs, seconds and memory as measured on this machine.")
 @click.option(
     "--check", "baseline", type=click.Path(path_type=Path), help="Compare with a stored table; exit 1 if worse."
 )
@@ -173,14 +175,14 @@ def leaderboard(
     places: tuple[str, ...],
     results: Path,
     form: str,
-    against: str | None,
     baseline: Path | None,
     update_baseline: Path | None,
     quiet: bool,
+    **view: Any,
 ) -> None:
     """Print the table of gains. RESULTS: folders, names of benchmarks or spec files; default all."""
     folders = _folders(places, results)
-    table = _print_table(folders, form, against=against, progress=_progress(quiet))
+    table = _print_table(folders, form, progress=_progress(quiet), **view)
     if update_baseline or baseline:
         _verify(folders)
     if update_baseline:

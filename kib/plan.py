@@ -170,6 +170,7 @@ class Plan:
             cells=tuple(cell.cell for cell in self.cells),
             sources=self.lock.sources(),
             prompt=_prompt_parts(self.spec),
+            prices=self.spec.prices.model_dump(exclude_none=True) if self.spec.prices else {},
         )
 
     def _task_entry(self, table: TaskTable) -> TaskEntry:

@@ -161,6 +161,7 @@ class BenchmarkPlan:
     cells: tuple[Cell, ...]
     sources: Mapping[str, Any] = field(default_factory=dict)  # plugin, version and fingerprint of every table
     prompt: Mapping[str, Any] = field(default_factory=dict)  # template, order and token budget of passages
+    prices: Mapping[str, float] = field(default_factory=dict)  # of the spec's [prices], those that were given
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,7 @@ def _plan(value: Mapping[str, Any]) -> BenchmarkPlan:
         cells=tuple(_cell(cell) for cell in value["cells"]),
         sources=value["sources"],
         prompt=value["prompt"],
+        prices=value.get("prices", {}),
     )
 
 

@@ -19,9 +19,9 @@ from kib import gains
 from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.leaderboard import Changes, baseline, check, make_table, render
-from kib.leaderboard.plain import AVERAGE, ROW
+from kib.leaderboard.plain import AVERAGE, COST, ROW, TIMES
 from kib.records import Cell, Environment, Score
-from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry
+from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry, Times
 
 GOLDENS = Path(__file__).parent / "leaderboard"
 DOCS = Path(__file__).parent.parent / "docs" / "leaderboard.md"
@@ -46,7 +46,7 @@ class Lab:
         self.results = Results(folder / name)
         self.name, self.n, self.methods = name, n, methods
         self.title = "A small world"
-        self.tasks, self.cells, self.failures = {}, [], {}
+        self.tasks, self.cells, self.failures, self.prices = {}, [], {}, {}
 
     def task(self, name="new", role="target", **more):
         """Announce a task."""
@@ -113,7 +113,9 @@ class Lab:
         """Write plan and failures."""
         used = {cell.method for cell in self.cells}
         methods = {name: entry for name, entry in self.methods.items() if name in used}
-        self.results.save_plan(BenchmarkPlan(self.name, self.title, self.tasks, methods, tuple(self.cells)))
+        self.results.save_plan(
+            BenchmarkPlan(self.name, self.title, self.tasks, methods, tuple(self.cells), prices=self.prices)
+        )
         self.results.save_failures(self.failures)
         return self.results
 
@@ -404,6 +406,116 @@ def test_alarms_are_explained(lab):
     assert max(map(len, text.splitlines())) <= 100
     assert "prompts as base, one passage, few passages (1), at chance |" in render(table, "markdown")
     assert json.loads(render(table, "json"))["rows"][1]["alarms"][2] == "few passages (1)"
+
+
+# Costs
+
+
+def costly(lab):
+    """A lab whose arms cost something: retrieval each time, training once."""
+    lab.prices = {"device_hour": 3.6}
+    lab.add(4, "base", tokens=20 * 100, flops=20 * 1e6, times=Times(asking=2.0, peak_bytes=3_000_000))
+    spent = Times(asking=8.0, searching=2.0, indexing=5.0, index_bytes=12_345)
+    lab.add(14, "rag", k=1, tokens=20 * 400, flops=20 * 4e6, times=spent)
+    for seed, tokens in ((0, 900), (1, 1100)):
+        training = {"trained_tokens": tokens, "flops": 3e9, "first_loss": 2.0, "last_loss": 1.0}
+        spent = Times(asking=2.0, training=100.0, peak_bytes=9_000_000)
+        lab.add(14 + seed, "ft", seed=seed, tokens=20 * 100, flops=20 * 1e6, training=training, times=spent)
+    lab.add(19, "gold", k=1, tokens=20 * 200, flops=20 * 2e6)
+    return lab
+
+
+def test_costs_are_counted(lab):
+    """Tokens and operations are of a question or once, of seeds the mean; what an arm does not spend is 0 or none."""
+    table = costly(lab).table(cost=True)
+    base, rag, ft = (row(table, arm).cost for arm in ("base", "rag,k=1", "ft"))
+    assert (base.prompt_tokens, base.operations, base.operations_once, base.trained_tokens) == (100, 1e6, 0, None)
+    assert (rag.prompt_tokens, rag.operations, rag.index_bytes) == (400, 4e6, 12_345)
+    assert (ft.operations, ft.operations_once, ft.trained_tokens) == (1e6, 3e9, 1000)
+    assert (ft.asking, ft.training, ft.peak_bytes) == (None, None, None)
+
+
+def test_times_are_shown_on_request(lab):
+    """Seconds and memory are those measured: asking and searching a question, training and indexing once."""
+    table = costly(lab).table(times=True)
+    rag, ft, gold = (row(table, arm).cost for arm in ("rag,k=1", "ft", "gold,k=1"))
+    assert (rag.asking, rag.searching, rag.indexing, rag.training) == (0.4, 0.1, 5.0, 0.0)
+    assert (ft.asking, ft.training, ft.peak_bytes) == (0.1, 100.0, 9_000_000)
+    assert (gold.asking, gold.index_bytes) == (None, None)
+    text = render(table, "terminal", width=200)
+    assert "12.3 kB" in text
+    assert "9.0 MB" in text
+
+
+def test_break_even_is_the_first_question_that_pays(lab):
+    """A trained arm costs less than a longer prompt from the first number of questions whose sum is smaller."""
+    table = costly(lab).table(cost=True)
+    cost = row(table, "ft").cost
+    assert cost.fewer_operations_from == {"rag,k=1": 1001}
+    assert 3e9 + 1000 * 1e6 == 1000 * 4e6
+    assert cost.less_money_from == {"rag,k=1": 238}
+    assert 100 + 237 * 0.1 > 5 + 237 * 0.5
+    assert 100 + 238 * 0.1 < 5 + 238 * 0.5
+    assert row(table, "rag,k=1").cost.fewer_operations_from == {}
+    assert "ft: fewer operations than rag,k=1 from 1,001 questions on" in render(table, "terminal", width=120)
+
+
+def test_an_arm_that_asks_for_more_never_pays(lab):
+    """Where the trained arm's prompts are no shorter there is no number of questions."""
+    lab.add(4, "base", tokens=2000, flops=2e7)
+    lab.add(14, "rag", k=1, tokens=8000, flops=8e7)
+    lab.add(16, "ft+rag", k=1, tokens=8000, flops=8e7, training={"trained_tokens": 9, "flops": 1.0})
+    assert row(lab.table(cost=True), "ft+rag,k=1").cost.fewer_operations_from == {}
+
+
+@pytest.mark.parametrize(
+    ("prices", "device", "expected"),
+    [
+        ({}, "cpu", (None, None)),
+        ({"device_hour": 3.6}, "cpu", (0.0005, 0.005)),
+        ({"device_hour": 3.6, "input_tokens_million": 5.0}, "cpu", (0.0005, 0.005)),
+        ({"input_tokens_million": 5.0}, "cpu", (0.002, 0.0)),
+        ({"device_hour": 3.6, "input_tokens_million": 5.0}, "unknown", (0.002, 0.005)),
+        ({"device_hour": 3.6}, "unknown", (None, 0.005)),
+    ],
+)
+def test_money_is_by_hours_or_by_tokens(lab, prices, device, expected):
+    """Money is by the device's hours where these have a price, by tokens where the model has no device of ours."""
+    lab.prices = prices
+    spent = Times(asking=8.0, searching=2.0, indexing=5.0)
+    lab.add(14, "rag", k=1, tokens=8000, where=replace(OLD, device=device), times=spent)
+    cost = row(lab.table(cost=True), "rag,k=1").cost
+    assert (cost.money, cost.money_once) == tuple(pytest.approx(one) if one else one for one in expected)
+
+
+def test_costs_that_nobody_noted_are_none(lab):
+    """Cells without tokens, operations and times have costs of – and no break-even."""
+    lab.add(4, "base")
+    lab.add(14, "ft", training={"trained_tokens": 9})
+    lab.add(14, "rag", k=1)
+    table = lab.table(cost=True)
+    assert (row(table, "ft").cost.operations_once, row(table, "ft").cost.fewer_operations_from) == (None, {})
+    assert render(table, "terminal").count("cost · tiny") == 1
+
+
+def test_costs_are_added_below(full_results, full_table, lab):
+    """With costs the table itself stays as it is, in every format; rows only gain fields."""
+    table = make_table([full_results], cost=True, times=True)
+    blocks = render(full_table, "terminal", width=120).split("\n\n")
+    with_costs = render(table, "terminal", width=120).split("\n\n")
+    assert with_costs[: len(blocks) - 1] == blocks[:-1]
+    plain, more = (json.loads(render(one, "json"))["rows"] for one in (full_table, table))
+    assert [{key: one[key] for key in ROW} for one in more] == plain
+    assert set(more[0]) == {*ROW, *COST, *TIMES}
+    lines = list(csv.DictReader(io.StringIO(render(costly(lab).table(cost=True), "csv"))))
+    assert {line["fewer_operations_from"] for line in lines if line["arm"] == "ft"} == {"rag,k=1=1001"}
+
+
+@pytest.mark.parametrize("width", [64, 80, 100, 120])
+def test_costs_keep_to_the_width(lab, width):
+    """The table of costs leaves columns out, and says which, where the terminal is narrow."""
+    text = render(costly(lab).table(times=True), "terminal", width=width)
+    assert max(map(len, text.splitlines())) <= width
 
 
 # What is not comparable, what is missing
@@ -980,6 +1092,24 @@ def test_many_statistics_show_progress(tmp_path):
 # Texts
 
 
+COSTS = {
+    "cost-100.txt": ("terminal", {"width": 100}),
+    "cost-160.txt": ("terminal", {"width": 160}),
+    "cost.md": ("markdown", {}),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_costs_are_as_agreed(lab, name):
+    """The texts of an example with costs are as stored in tests/leaderboard; KIB_UPDATE_GOLDENS=1 stores them anew."""
+    form, more = COSTS[name]
+    text = render(costly(lab).table(times=True), form, **more)
+    path = GOLDENS / name
+    if os.environ.get("KIB_UPDATE_GOLDENS"):
+        path.write_text(text, encoding="utf-8", newline="\n")
+    assert text == path.read_bytes().decode("utf-8")
+
+
 FORMS = {
     "terminal-80.txt": ("terminal", {"width": 80}),
     "terminal-120.txt": ("terminal", {"width": 120}),
@@ -1053,9 +1183,9 @@ def test_csv_holds_everything(full_table):
         assert line["seeds"] == " ".join(map(str, found.seeds))
 
 
-def test_json_is_what_the_documentation_says(full_table):
+def test_json_is_what_the_documentation_says(full_results):
     """Every key of the JSON table is documented, and the documentation names no other."""
-    value = json.loads(render(full_table, "json"))
+    value = json.loads(render(make_table([full_results], cost=True, times=True), "json"))
     assert value["schema"] == 1
     lists = ("rows", "averages", "missing", "benchmarks", "environments")
     keys = {*value, *(key for name in lists for one in value[name] for key in one)}

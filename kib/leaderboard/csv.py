@@ -4,12 +4,11 @@ import csv
 from io import StringIO
 from typing import Any
 
-from kib.leaderboard.plain import AVERAGE, ROW, plain_average, plain_row
+from kib.leaderboard.plain import AVERAGE, ROW, cost_keys, plain_average, plain_row
 from kib.leaderboard.row import Table
 
 __all__ = ["to_csv"]
 
-COLUMNS = tuple(dict.fromkeys(("entry", *ROW, *AVERAGE)))
 RISKY = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -17,11 +16,12 @@ def to_csv(table: Table) -> str:
     """All rows and averages; the column `entry` tells them apart ("arm", "average"), lists are joined by spaces."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    entries = ({"entry": "arm", **plain_row(row)} for row in table.rows)
+    columns = tuple(dict.fromkeys(("entry", *ROW, *cost_keys(table), *AVERAGE)))
+    writer.writerow(columns)
+    entries = ({"entry": "arm", **plain_row(row, table)} for row in table.rows)
     averages = ({"entry": "average", **plain_average(row)} for row in table.averages)
     for some in (entries, averages):
-        writer.writerows([_field(entry.get(name)) for name in COLUMNS] for entry in some)
+        writer.writerows([_field(entry.get(name)) for name in columns] for entry in some)
     return file.getvalue()
 
 

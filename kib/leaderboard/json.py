@@ -23,7 +23,7 @@ def to_json(table: Table) -> str:
         "cells": _value(table.cells),
         "headings": _lines(table.headings),
         "environments": _lines(asdict(one) for one in table.environments),
-        "rows": _lines(plain_row(row) for row in table.rows),
+        "rows": _lines(plain_row(row, table) for row in table.rows),
         "averages": _lines(plain_average(row) for row in table.averages),
         "missing": _lines(asdict(one) for one in table.missing),
     }

@@ -78,12 +78,12 @@ def blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
         yield _average_block(list(some), several)
 
 
-def used_columns(shown: Sequence[Block]) -> list[Column]:
-    """Columns that hold something in some line; what is the same everywhere stands in titles instead."""
+def used_columns(shown: Sequence[Block], columns: Sequence[Column] = COLUMNS) -> list[Column]:
+    """Of these columns those that hold something in some line; what is the same everywhere stands in titles instead."""
     names = {
         name for block in shown for line in block.lines for name, text in line.texts.items() if text not in ("", NONE)
     }
-    return [column for column in COLUMNS if column.name in names]
+    return [column for column in columns if column.name in names]
 
 
 def _task_block(rows: Sequence[Row], several: bool) -> Block:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from kib.leaderboard.bill import BILL, bill, bill_legend
 from kib.leaderboard.layout import Block, Column, Line, blocks, used_columns
 from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
@@ -22,7 +23,10 @@ def markdown(table: Table) -> str:
     parts += ["\n" if table.headings else ""]
     for block in shown:
         parts += _block(block, columns)
-    texts = [counts(table), *legend(table, [column.name for column in columns])]
+    costs = list(bill(table))
+    for block in costs:
+        parts += _block(block, used_columns(costs, BILL))
+    texts = [counts(table), *legend(table, [column.name for column in columns]), *bill_legend(table)]
     parts += [f"{_safe(text)}\n" for text in texts if text]
     return "".join(parts)
 

@@ -2,7 +2,7 @@
 
 from kib.gains import Interval
 
-__all__ = ["NONE", "interval", "p_value", "percent", "points", "whole"]
+__all__ = ["NONE", "amount", "interval", "p_value", "percent", "points", "power", "size", "whole"]
 
 NONE = "–"
 
@@ -38,3 +38,32 @@ def whole(fraction: float) -> str:
 def _plain(text: str) -> str:
     """No minus before what was rounded to zero."""
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+def amount(number: float | None) -> str:
+    """Three digits that count, none after the point from 100 on: `0.0123`, `12.3`, `1,235`."""
+    if number is None:
+        return NONE
+    if abs(number) >= 100:
+        return f"{number:,.0f}"
+    text = f"{float(f'{number:.3g}'):.12f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def power(number: float | None) -> str:
+    """`1.23e9`; 0 stays so."""
+    if not number:
+        return NONE if number is None else "0"
+    digits, _, exponent = f"{number:.2e}".partition("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def size(count: float | None) -> str:
+    """Bytes in the largest unit that leaves a whole one: `1.5 MB`."""
+    if count is None:
+        return NONE
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kib.gains import Gain, Interval
-from kib.leaderboard.row import AverageRow, Row
+from kib.leaderboard.row import AverageRow, Cost, Row, Table
 
-__all__ = ["AVERAGE", "ROW", "plain_average", "plain_row"]
+__all__ = ["AVERAGE", "COST", "ROW", "TIMES", "cost_keys", "plain_average", "plain_row"]
 
 
 def _low(interval: Interval | None) -> float | None:
@@ -81,6 +81,27 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
 }
 """The keys of a row and how their values are had."""
 
+COST: Mapping[str, Callable[[Cost], Any]] = {
+    "operations": lambda cost: cost.operations,
+    "trained_tokens": lambda cost: cost.trained_tokens,
+    "operations_once": lambda cost: cost.operations_once,
+    "index_bytes": lambda cost: cost.index_bytes,
+    "money": lambda cost: cost.money,
+    "money_once": lambda cost: cost.money_once,
+    "fewer_operations_from": lambda cost: dict(cost.fewer_operations_from),
+    "less_money_from": lambda cost: dict(cost.less_money_from),
+}
+"""The keys that a row has besides where costs are asked for."""
+
+TIMES: Mapping[str, Callable[[Cost], Any]] = {
+    "seconds_asking": lambda cost: cost.asking,
+    "seconds_searching": lambda cost: cost.searching,
+    "seconds_indexing": lambda cost: cost.indexing,
+    "seconds_training": lambda cost: cost.training,
+    "peak_bytes": lambda cost: cost.peak_bytes,
+}
+"""And where measured times are."""
+
 AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
     "benchmark": lambda row: row.benchmark,
     "model": lambda row: row.model,
@@ -101,9 +122,15 @@ AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
 """The keys of an average over tasks."""
 
 
-def plain_row(row: Row) -> dict[str, Any]:
+def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
+    """The keys of costs that a table's rows have."""
+    return {**(COST if table.cost else {}), **(TIMES if table.times else {})}
+
+
+def plain_row(row: Row, table: Table) -> dict[str, Any]:
     """A row's values by key."""
-    return {name: value(row) for name, value in ROW.items()}
+    cost = {name: value(row.cost) if row.cost else None for name, value in cost_keys(table).items()}
+    return {**{name: value(row) for name, value in ROW.items()}, **cost}
 
 
 def plain_average(row: AverageRow) -> dict[str, Any]:

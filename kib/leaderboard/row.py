@@ -1,12 +1,13 @@
 """The records of a leaderboard: a row an arm, an average a model and arm, and the cells that have no number."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kib.gains import Accuracy, Average, Gain
 from kib.records import Environment, Setting
 
-__all__ = ["AverageRow", "BenchmarkLine", "Missing", "Row", "Status", "Table"]
+__all__ = ["AverageRow", "BenchmarkLine", "Cost", "Missing", "Row", "Status", "Table"]
 
 Status = Literal["measured", "incomplete", "missing", "failed"]
 
@@ -32,6 +33,30 @@ class Missing:
     cell: str
     state: Literal["missing", "failed"]
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an arm costs, the mean over its seeds; None where it is not known.
+
+    Tokens and operations are counted; seconds and memory were measured, and are None unless they are asked for. Money
+    is in the currency of the spec's prices.
+    """
+
+    prompt_tokens: float | None = None  # a question
+    operations: float | None = None  # of reading a question: 2 x parameters x tokens
+    trained_tokens: float | None = None
+    operations_once: float | None = None  # of the training; 0 without one
+    index_bytes: float | None = None
+    asking: float | None = None  # seconds a question
+    searching: float | None = None  # seconds a question
+    indexing: float | None = None
+    training: float | None = None
+    peak_bytes: float | None = None
+    money: float | None = None  # a question
+    money_once: float | None = None
+    fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # number of questions by the other arm
+    less_money_from: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +110,7 @@ class Row:
     dropped_passages: int = 0  # did not fit the token budget; of one seed
     dropped_questions: int = 0
     prompt_tokens: float | None = None  # mean a question
+    cost: Cost | None = None  # where it is asked for and the arm was measured
 
     @property
     def p(self) -> float | None:
@@ -125,6 +151,8 @@ class Table:
     cells: int
     missing: tuple[Missing, ...]
     environments: tuple[Environment, ...]
+    cost: bool = False  # whether costs were asked for
+    times: bool = False  # whether measured seconds and memory were
 
     @property
     def complete(self) -> bool:

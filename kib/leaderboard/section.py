@@ -8,11 +8,12 @@ from kib.leaderboard.alarms import Doubts
 from kib.leaderboard.arm import Arm, Key, collect_arms
 from kib.leaderboard.choice import choose, group_of, validation_accuracies
 from kib.leaderboard.comparability import difference, own_trouble
+from kib.leaderboard.cost import costs
 from kib.leaderboard.environments import Environments
 from kib.leaderboard.judge import Judge
 from kib.leaderboard.rank import rank
 from kib.leaderboard.reference import References
-from kib.leaderboard.row import AverageRow, Row
+from kib.leaderboard.row import AverageRow, Cost, Row
 from kib.leaderboard.stored import Measure, Split
 from kib.leaderboard.text import one_line
 from kib.store import BenchmarkPlan, Results
@@ -25,6 +26,7 @@ class Section:
 
     def __init__(self, results: Results, plan: BenchmarkPlan) -> None:
         self.plan = plan
+        self._results = results
         self.all_arms = collect_arms(results, plan)
         self.arms = [arm for arm in self.all_arms if arm.cell.split == "test"]
         self.averages: list[AverageRow] = []
@@ -43,6 +45,7 @@ class Section:
         self._adjusted: dict[Arm, float] = {}
         self._shares: dict[Arm, float] = {}
         self._splits: dict[Arm, Split] = {}
+        self._costs: dict[Arm, Cost] = {}
         self._alarms: dict[Arm, tuple[str, ...]] = {}
         self._rivals: dict[Arm, tuple[str, float]] = {}
         self._ranks: dict[Arm, tuple[int, int, bool]] = {}  # position, rank, whether it is shared
@@ -81,6 +84,12 @@ class Section:
         for arms in self._blocks.values():
             self._look_for_alarms([arm for arm in arms if arm in self._measures])
         judge.save({name for arm in self.arms for name in (arm.cell.method, arm.name)})
+
+    def count_costs(self, *, times: bool) -> None:
+        """What the measured arms cost; `times` asks for what was measured on the machine too."""
+        for arms in self._blocks.values():
+            measured = [arm for arm in arms if arm in self._measures]
+            self._costs |= costs(self._results, measured, self.plan.prices, times=times)
 
     def rows(self, environments: Environments) -> Iterator[Row]:
         """Block after block: base, contenders by accuracy, the ceiling, then what has no number."""
@@ -256,6 +265,7 @@ class Section:
             dropped_passages=max((result.dropped_passages for result in arm.results), default=0),
             dropped_questions=max((result.dropped_questions for result in arm.results), default=0),
             prompt_tokens=_prompt_tokens(arm),
+            cost=self._costs.get(arm),
         )
 
 

@@ -20,12 +20,20 @@ MANY = 100
 """So many arms without statistics take about a second."""
 
 
-def make_table(results: Sequence[Results], *, against: str | None = None, progress: Progress | None = None) -> Table:
+def make_table(
+    results: Sequence[Results],
+    *,
+    against: str | None = None,
+    progress: Progress | None = None,
+    cost: bool = False,
+    times: bool = False,
+) -> Table:
     """The leaderboard of results folders, from these alone; gains are over base, or over the method or arm `against`.
 
     Rows of different folders are never compared. Statistics that are not stored yet are computed and stored; `progress`
-    shows them where there are many. InputError for a folder without results, two folders of one benchmark, a wrong
-    name, files changed since they were measured.
+    shows them where there are many. `cost` adds what each arm costs, `times` to this what was measured on the machine:
+    the only numbers that differ from run to run. InputError for a folder without results, two folders of one benchmark,
+    a wrong name, files changed since they were measured.
     """
     plans = [one.plan() for one in results]
     _check_names(results, plans)
@@ -38,6 +46,9 @@ def make_table(results: Sequence[Results], *, against: str | None = None, progre
     with shown.step("statistics", fresh) as advance:
         for judge, section in zip(judges, sections, strict=True):
             section.compute(judge, against, advance)
+    if cost or times:
+        for section in sections:
+            section.count_costs(times=times)
     environments = Environments()
     rows = [tuple(section.rows(environments)) for section in sections]
     headings = [
@@ -56,6 +67,8 @@ def make_table(results: Sequence[Results], *, against: str | None = None, progre
         cells=sum(len(plan.cells) for plan in plans),
         missing=tuple(one for section in sections for arm in section.all_arms for one in arm.missing),
         environments=environments.all(),
+        cost=cost or times,
+        times=times,
     )
 
 

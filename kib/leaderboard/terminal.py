@@ -1,10 +1,11 @@
 """The table for a terminal, by rich: as wide as it needs and as narrow as it must be."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from kib.leaderboard.layout import Block, Column, Line, blocks, used_columns
+from kib.leaderboard.bill import BILL, bill, bill_legend
+from kib.leaderboard.layout import COLUMNS, Block, Column, Line, blocks, used_columns
 from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
 
@@ -36,21 +37,50 @@ DROP = (
 )
 """Columns that a narrow terminal does without, in this order."""
 
+DROP_COST = (
+    ("peak",),
+    ("indexing",),
+    ("index",),
+    ("searching",),
+    ("trained",),
+    ("training",),
+    ("asking",),
+    ("prompt",),
+)
+"""The same of the table of costs."""
+
 TONES = {"base": "bold", "better": "green", "worse": "red", "same": "", "ceiling": "italic", "absent": "yellow"}
 
 
 def terminal(table: Table, *, width: int, colour: bool) -> str:
     """The first 200 rows in `width` columns, with headings above and what the numbers mean below."""
-    shown = list(blocks(table, ROWS))
-    widths = _widths(shown)
-    columns, left_out = _fit(used_columns(shown), widths, width)
+    gains = _Sheet(list(blocks(table, ROWS)), COLUMNS, DROP, width)
+    costs = _Sheet(list(bill(table, ROWS)), BILL, DROP_COST, width)
     # Numbers are never cut: a table that is wider than the terminal stays so.
-    console = _console(max(width, sum(widths[column.name] + _gap(column) for column in columns)), colour)
+    console = _console(max(width, gains.width, costs.width), colour)
     _above(console, table)
-    for block in shown:
-        _print_block(console, block, columns, widths)
-    _below(console, table, [column.name for column in columns], left_out)
+    for sheet in (gains, costs):
+        for block in sheet.blocks:
+            _print_block(console, block, sheet.columns, sheet.widths)
+    _below(console, table, [column.name for column in gains.columns], [*gains.left_out, *costs.left_out])
     return "\n".join(line.rstrip() for line in _text(console).splitlines()).strip("\n") + "\n"
+
+
+class _Sheet:
+    """Blocks that share their columns, and which of these fit into `width`."""
+
+    def __init__(
+        self, shown: Sequence[Block], columns: Sequence[Column], drop: Sequence[Collection[str]], width: int
+    ) -> None:
+        self.blocks = shown
+        used = used_columns(shown, columns)
+        self.widths = _widths(shown, used)
+        self.columns, self.left_out = _fit(used, self.widths, width, drop)
+
+    @property
+    def width(self) -> int:
+        """The width that the columns need."""
+        return sum(self.widths[column.name] + _gap(column) for column in self.columns)
 
 
 def _console(width: int, colour: bool) -> "Console":
@@ -92,7 +122,7 @@ def _below(console: "Console", table: Table, names: Sequence[str], left_out: Seq
         console.print(f"The first {ROWS} of {total} rows; --format markdown, csv or json gives all.", style="bold")
     if counts(table):
         console.print(counts(table), style="bold")
-    for text in legend(table, names):
+    for text in (*legend(table, names), *bill_legend(table)):
         console.print(text, style="dim")
     if left_out:
         titles = ", ".join(column.title for column in left_out)
@@ -135,9 +165,9 @@ def _style(line: Line, column: Column) -> str:
     return TONES[line.tone]
 
 
-def _widths(shown: Sequence[Block]) -> dict[str, int]:
+def _widths(shown: Sequence[Block], columns: Sequence[Column]) -> dict[str, int]:
     """The width that each column needs, over all blocks, so that they stand under each other."""
-    widths = {column.name: len(column.header) for column in used_columns(shown)}
+    widths = {column.name: len(column.header) for column in columns}
     for block in shown:
         for line in block.lines:
             for name, text in line.texts.items():
@@ -146,7 +176,9 @@ def _widths(shown: Sequence[Block]) -> dict[str, int]:
     return widths
 
 
-def _fit(columns: Sequence[Column], widths: dict[str, int], width: int) -> tuple[list[Column], list[Column]]:
+def _fit(
+    columns: Sequence[Column], widths: dict[str, int], width: int, drop: Sequence[Collection[str]]
+) -> tuple[list[Column], list[Column]]:
     """Columns that fit and those left out; narrows the method's column (in `widths`) to what remains for it."""
     kept = list(columns)
 
@@ -154,7 +186,7 @@ def _fit(columns: Sequence[Column], widths: dict[str, int], width: int) -> tuple
         return width - sum(widths[column.name] + _gap(column) for column in kept if column.name != "method") - 2
 
     wanted = min(widths.get("method", 0), max(NARROWEST, width // 5))
-    for names in DROP:
+    for names in drop:
         if rest() >= wanted:
             break
         kept = [column for column in kept if column.name not in names]
