@@ -4,7 +4,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -14,12 +14,12 @@ from pydantic import Field
 from kib.errors import InputError
 from kib.interfaces import Local
 from kib.interfaces import Options as BaseOptions
-from kib.records import Document, Gold, Hit, Passage, Query, Question, Weights
+from kib.records import Document, Gold, Hit, Passage, Query, Question, Text, Trained, Weights
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
-__all__ = ["ToyCorpus", "ToyModel", "ToyRetriever", "ToyTask"]
+__all__ = ["ToyCorpus", "ToyModel", "ToyRetriever", "ToyTask", "ToyTrainer", "ToyWriter"]
 
 
 class ToyModel:
@@ -39,6 +39,7 @@ class ToyModel:
         log: Annotated[str | None, Local] = Field(None, description="file that every batch asked is appended to")
         seconds: Annotated[float, Local] = Field(0.0, description="that a batch takes")
         fails_on: Annotated[str | None, Local] = Field(None, description="text in a prompt that it breaks down on")
+        trainable: bool = Field(False, description="whether it has weights to train from")
         generates_only: bool = Field(False, description="whether it gives no log-probabilities, as chat APIs do")
 
     revision: ClassVar[int] = 1
@@ -59,8 +60,8 @@ class ToyModel:
         return self.options.length
 
     def weights(self) -> Weights | None:
-        """None."""
-        return None
+        """A folder, of which no toy reads anything."""
+        return Weights(Path(__file__).parent) if self.options.trainable else None
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         """Each message behind its role."""
@@ -70,11 +71,14 @@ class ToyModel:
         return said + ("<assistant>" if add_generation_prompt else "")
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """The model, ready at once."""
-        return _lm(self.options)
+        """The model, ready at once; what it was trained on it knows."""
+        learned = ""
+        if weights and weights.adapter:
+            learned = "\n".join(json.loads((weights.adapter / "learned.json").read_text(encoding="utf-8")))
+        return _lm(self.options, learned)
 
 
-def _lm(options: Any) -> "LM":
+def _lm(options: Any, learned: str) -> "LM":
     from lm_eval.api.model import LM
 
     class ToyLM(LM):
@@ -84,7 +88,7 @@ def _lm(options: Any) -> "LM":
             if options.generates_only:
                 raise NotImplementedError
             together = _log(options, [request.args for request in requests])
-            return [(_logprob(options.seed, *request.args) - together, False) for request in requests]
+            return [(_logprob(options.seed, learned, *request.args) - together, False) for request in requests]
 
         def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
             raise NotImplementedError
@@ -114,8 +118,11 @@ def _number(*parts: object) -> float:
     return int(sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12], 16) / 16**12
 
 
-def _logprob(seed: int, context: str, continuation: str) -> float:
-    known = f" {continuation.strip()}" in context.rpartition("\nQuestion:")[0]
+def _logprob(seed: int, learned: str, context: str, continuation: str) -> float:
+    shown, _, asked = context.rpartition("\nQuestion:")
+    names = set(re.findall(r"[A-Z]\w+", asked)) - {"Answer"}
+    lines = [line for line in learned.splitlines() if names & set(re.findall(r"\w+", line))]
+    known = any(f" {continuation.strip()}" in text for text in [shown, *lines])
     return -1 - 9 * _number(seed, context, continuation) + 8 * known
 
 
@@ -213,9 +220,9 @@ class ToyTask:
         """It points at nothing."""
         return ""
 
-    def splits(self) -> list[str]:
-        """Test and examples."""
-        return ["test", "examples"]
+    def splits(self) -> Collection[str]:
+        """Those that are not empty."""
+        return ("test", "examples") if self.options.examples else ("test",)
 
     def questions(self, split: str) -> Iterator[Question]:
         """As they stand there, named by their number."""
@@ -225,3 +232,78 @@ class ToyTask:
         for number, (text, options, answer, document) in enumerate(rows, 1):
             gold = (Gold(document),) if document else ()
             yield Question("q" if self.options.twice else f"q{number}", text, options, answer, gold)
+
+
+class ToyWriter:
+    """Says each passage again, with a number."""
+
+    class Options(BaseOptions):
+        """Keys of `[writers.NAME]` with `plugin = "toy"`."""
+
+        fault: Literal["", "unknown", "empty", "crash"] = Field("", description="what it does wrong")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToyWriter.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """It points at nothing."""
+        return ""
+
+    def write(
+        self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
+    ) -> Iterator[Text]:
+        """`count` paraphrases and a pair of each passage; a paraphrase is kept as if it had been paid for."""
+        for passage in passages:
+            for number in range(count):
+                if self.options.fault == "crash" and passage is passages[-1]:
+                    raise OSError("the toy writer broke down")
+                key = f"{number} {passage.text}"
+                kept.setdefault(key, f"Version {number}: {passage.text}")
+                name = "nowhere#0" if self.options.fault == "unknown" else passage.id
+                yield Text(name, "paraphrase", "" if self.options.fault == "empty" else kept[key])
+            yield Text(passage.id, "pair", f"Question: What of {passage.title}?\nAnswer:", passage.text)
+
+
+class ToyTrainer:
+    """Learns its text by heart."""
+
+    class Options(BaseOptions):
+        """Keys of `[trainers.NAME]` with `plugin = "toy"`."""
+
+        rank: int = Field(1, ge=1, description="passes over the text")
+        fault: Literal["", "lost", "idle", "crash"] = Field("", description="what it does wrong")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToyTrainer.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """It points at nothing."""
+        return ""
+
+    def train(
+        self,
+        start: Weights,
+        text: Sequence[Text],
+        folder: Path,
+        seed: int,
+        log: Callable[[Mapping[str, Any]], None],
+        validation: Sequence[Text] = (),
+    ) -> Trained:
+        """The texts, one after the other, in a file."""
+        learned = []
+        for step, one in enumerate(text, 1):
+            learned.append(one.text if one.answer is None else f"{one.text} {one.answer}")
+            log({"step": step, "steps": len(text), "tokens": step, "loss": 1.0 / step})
+            if self.options.fault == "crash" and step == len(text) // 2:
+                raise MemoryError("the toy trainer broke down")
+        adapter = folder / "adapter"
+        adapter.mkdir(exist_ok=True)
+        (adapter / "learned.json").write_text(json.dumps(learned), encoding="utf-8")
+        size = sum(len(one) for one in learned)
+        passes = self.options.rank - (self.options.fault == "lost")
+        change = 0.0 if self.options.fault == "idle" else 0.1 + 0.01 * seed
+        return Trained(Weights(start.folder, adapter), size, size * passes, len(text), 2.0, 1.0, change, 6.0 * size)

@@ -1,0 +1,436 @@
+"""A spec becomes cells and steps whose identities hold what decides a number, and nothing else."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from kib.errors import SpecError
+from kib.plan import make_plan
+from kib.show import show_plan
+
+CONTROL = """
+[tasks.other]
+plugin = "file"
+path = "people.jsonl"
+role = "control"
+"""
+
+TRAINED = """
+[writers.reword]
+plugin = "toy"
+
+[trainers.by-heart]
+plugin = "toy"
+
+[trainers.in-other-words]
+plugin = "toy"
+text = { writer = "reword", count = 2 }
+vary = { rank = [1, 4], "text.count" = [1, 3] }
+
+[methods.ft]
+train = "by-heart"
+
+[methods.ft-par]
+train = "in-other-words"
+
+[methods."ft+rag"]
+train = "by-heart"
+retrieve = "words"
+top_k = [2]
+"""
+
+
+def cells(bench):
+    """The plan's cells by place; those of one place by seed."""
+    return {(cell.cell.place, cell.cell.seed): cell for cell in bench.plan().cells}
+
+
+def places(bench):
+    return [cell.cell.place for cell in bench.plan().cells]
+
+
+def identities(bench):
+    return {cell.cell.place: cell.cell.identity for cell in bench.plan().cells}
+
+
+def changed(bench, before, after, count=1):
+    """The places whose identity another spelling of the benchmark file changes."""
+    old = identities(bench)
+    text = bench.spec.read_text(encoding="utf-8")
+    assert text.count(before) >= 1, before
+    bench.write(text.replace(before, after, count))
+    new = identities(bench)
+    bench.write(text)
+    assert new.keys() == old.keys()
+    return {place.split("/")[1] for place in old if old[place] != new[place]}
+
+
+ALL = {"base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"}
+RETRIEVED = ALL - {"base"}
+
+
+# What makes a cell
+
+
+def test_methods_tasks_and_numbers_make_cells(bench):
+    """Each method is measured on each model and task, with each of its numbers of passages and of shots."""
+    bench.write_toy(task="shots = [0]\n")
+    assert places(bench) == [f"m/{arm}/people,0-shot" for arm in ("base", "rag,k=1", "rag,k=3", "oracle", "random,k=2")]
+
+
+def test_cells_of_a_model_stand_together(bench):
+    """Models come in the order of the file, and within them methods do, so that each is loaded once."""
+    bench.write_toy()
+    text = bench.spec.read_text(encoding="utf-8")
+    bench.write(text.replace("[models.m]", '[models.z]\nplugin = "toy"\nseed = 4\n\n[models.m]'))
+    models = [place.partition("/")[0] for place in places(bench)]
+    assert models == ["z"] * 5 + ["m"] * 5
+    assert len(bench.plan().weights) == 2
+
+
+def test_a_method_may_be_restricted(bench):
+    """A method that names tasks or models makes cells of these only."""
+    more = CONTROL + '\n[methods.some]\nretrieve = "words"\ntop_k = [1]\ntasks = ["people"]\nmodels = ["m"]\n'
+    bench.write_toy(more=more)
+    assert [place for place in places(bench) if "/some" in place] == ["m/some,k=1/people,0-shot"]
+
+
+def test_a_control_without_a_corpus_gets_no_passages(bench):
+    """What must not be forgotten is asked as it is; there is nothing to retrieve for it from."""
+    bench.write_toy(more=CONTROL)
+    assert [place for place in places(bench) if "/other" in place] == ["m/base/other,0-shot"]
+    assert cells(bench)["m/base/other,0-shot", 0].cell.corpus is None
+
+
+def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
+    """A control that names a corpus is asked with passages of it, but the oracle has no gold for it."""
+    bench.write_toy(more=CONTROL + 'corpus = "people"\n')
+    assert [place for place in places(bench) if "/other" in place] == [
+        "m/base/other,0-shot",
+        "m/rag,k=1/other,0-shot",
+        "m/rag,k=3/other,0-shot",
+        "m/random,k=2/other,0-shot",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('corpus = "people"\n', "", "methods.rag: makes no cell: none of its tasks names a corpus to retrieve from"),
+        ("top_k = [1, 3]\n", "", "methods.rag: top_k is missing: write `top_k = [1, 3, 5]`"),
+        (
+            'retrieve = "gold"\n',
+            'retrieve = "gold"\ntop_k = [2]\n',
+            "methods.oracle.top_k: the retriever gold gives its own number of passages (2); leave top_k out",
+        ),
+    ],
+)
+def test_a_method_that_makes_no_sense_is_named_by_its_line(bench, before, after, words):
+    """What a method lacks or has too much is said with file, line and key."""
+    bench.write_toy()
+    bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after))
+    with pytest.raises(SpecError) as caught:
+        bench.plan()
+    line = re.escape(str(bench.spec)) + r":(\d+): "
+    assert re.match(line + re.escape(words), str(caught.value)), str(caught.value)
+
+
+def test_a_plan_is_made_without_running_anything(bench):
+    """A plan reads no data and makes no folder."""
+    bench.write_toy()
+    bench.plan()
+    assert sorted(path.name for path in bench.folder.iterdir()) == ["bench.toml", "people.jsonl"]
+
+
+def test_a_plan_is_the_same_every_time(bench):
+    """The same file gives the same identities in every process, in another folder too."""
+    bench.write_toy()
+    first = json.loads(json.dumps(identities(bench)))
+    code = (
+        "import sys, json; from pathlib import Path; from kib.lock import open_spec; from kib.plan import make_plan\n"
+        "cells = make_plan(*open_spec(Path(sys.argv[1]))).cells\n"
+        "print(json.dumps({cell.cell.place: cell.cell.identity for cell in cells}))"
+    )
+    other = bench.folder / "other"
+    other.mkdir()
+    for name in ("bench.toml", "people.jsonl"):
+        (other / name).write_bytes((bench.folder / name).read_bytes())
+    for seed in ("0", "1"):
+        environment = {**bench.environment, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code, str(other / "bench.toml")]
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        assert json.loads(said) == first
+
+
+# What an identity holds
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('title = "Six people that nobody knows"', 'title = "Other words"'),
+        ('name = "toy"', 'name = "other"'),
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nseconds = 0.5'),
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nlog = "asked.log"'),
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nseed = 0'),
+        ('[retrievers.words]\nplugin = "toy"', '[retrievers.words]\nplugin = "toy"\nspeed = 3'),
+        ("top_k = [1, 3]", "top_k = [3, 1]"),
+        ('path = "people.jsonl"', 'path = "./people.jsonl"'),
+        ('corpus = "people"', 'corpus = "people"\nshots = [0]'),
+        ('corpus = "people"', 'corpus = "people"\nscoring = "text"'),
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nchat_template = false'),
+    ],
+)
+def test_what_changes_no_number_changes_no_identity(bench, before, after):
+    """Titles, local options, defaults that are written out, orders and spellings of paths do not count."""
+    bench.write_toy()
+    assert changed(bench, before, after) == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nseed = 1', ALL),
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nchat_template = true', ALL),
+        ('corpus = "people"', 'corpus = "people"\nlimit = 9', ALL),
+        ('corpus = "people"', 'corpus = "people"\nscoring = "text-norm"', ALL),
+        ('corpus = "people"', 'corpus = "people"\nquery = "{{ question }}!"', ALL),
+        ("Norwick", "Norwich", RETRIEVED),
+        ('[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\nchunk = { sentences = 2 }', RETRIEVED),
+        ('[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\nchunk = { tokens = 40 }', RETRIEVED),
+        ('name = "toy"', 'name = "toy"\n[prompt]\norder = "best-last"', RETRIEVED),
+        ('name = "toy"', 'name = "toy"\n[prompt]\ntokens = 500', RETRIEVED),
+        ('name = "toy"', 'name = "toy"\n[prompt]\ntemplate = "{{ passages }}"', RETRIEVED),
+        ('plugin = "oracle"\nothers = 1', 'plugin = "oracle"\nothers = 2', {"oracle"}),
+        ('plugin = "random"', 'plugin = "random"\nseed = 1', {"random,k=2"}),
+        (
+            '[retrievers.words]\nplugin = "toy"',
+            '[retrievers.words]\nplugin = "toy"\nfault = "long"',
+            {"rag,k=1", "rag,k=3"},
+        ),
+    ],
+)
+def test_what_decides_a_number_is_in_its_identity(bench, before, after, expected):
+    """Each option changes the identities of the cells that it touches, and of no others."""
+    bench.write_toy()
+    text = bench.spec.read_text(encoding="utf-8")
+    if "[prompt]" in after:
+        bench.write(text.replace("[models.m]", "[prompt]\n\n[models.m]"))
+        before, after = "[prompt]\n", after.partition("\n")[2] + "\n"
+    assert changed(bench, before, after) == expected
+
+
+def test_data_count_by_their_bytes(bench):
+    """Another question in the file is another benchmark, though the file has the same name."""
+    bench.write_toy()
+    before = identities(bench)
+    path = bench.folder / "people.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace("Where does Ada", "Where did Ada"), encoding="utf-8")
+    after = identities(bench)
+    assert all(before[place] != after[place] for place in before)
+
+
+def test_a_deeper_search_changes_no_other_cell(bench):
+    """Adding a number of passages makes new hits and a new cell, and leaves the others what they were."""
+    bench.write_toy()
+    before, old = identities(bench), bench.plan()
+    bench.write(bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 3, 9]"))
+    after, new = identities(bench), bench.plan()
+    assert after.items() >= before.items()
+    assert after.keys() - before.keys() == {"m/rag,k=9/people,0-shot"}
+    assert {step.depth for step in old.hits if step.retriever == "words"} == {3}
+    assert {step.depth for step in new.hits if step.retriever == "words"} == {9}
+
+
+def test_shots_share_hits_and_have_questions_of_their_own(bench):
+    """Cells of different shots are asked otherwise and search once."""
+    bench.write_toy(task='shots = [0, 2]\nexamples = "people.jsonl"\n')
+    plan = bench.plan()
+    assert len(plan.asked) == 2
+    assert len({step.identity for step in plan.hits if step.retriever == "words"}) == 1
+    assert len({cell.cell.identity for cell in plan.cells}) == len(plan.cells)
+
+
+def test_methods_of_the_same_kind_share_everything(bench):
+    """Two names for one thing are two cells of one identity, which is asked once."""
+    bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [3]\n')
+    found = identities(bench)
+    assert found["m/again,k=3/people,0-shot"] == found["m/rag,k=3/people,0-shot"]
+    assert len(bench.plan().hits) == 3
+
+
+def test_a_model_by_another_name_is_the_same(bench):
+    """A table's name is no part of an identity: two models with the same options share their answers."""
+    bench.write_toy()
+    bench.write(
+        bench.spec.read_text(encoding="utf-8").replace("[models.m]", '[models.n]\nplugin = "toy"\n\n[models.m]')
+    )
+    found = identities(bench)
+    assert found["n/base/people,0-shot"] == found["m/base/people,0-shot"]
+    assert len({weights.identity for weights in bench.plan().weights}) == 1
+
+
+def test_the_plan_of_record_says_where_everything_comes_from(bench):
+    """What is stored names each table's plugin, distribution, version, counting options and fingerprint."""
+    bench.write_toy(model="seconds = 0.5\n")
+    entry = bench.plan().entry()
+    model = entry.sources["models"]["m"]
+    assert (model["plugin"], model["distribution"], model["version"]) == ("toy", "kib-toys", "1.0")
+    assert "seconds" not in model["options"]
+    assert entry.sources["retrievers"]["gold"]["options"] == {"others": 1, "most": 5, "seed": 0}
+    assert re.fullmatch("[0-9a-f]{64}", entry.sources["tasks"]["people"]["fingerprint"])
+    assert entry.methods["oracle"].retriever_role == "ceiling"
+    assert entry.methods["random"].retriever_role == "control"
+    assert entry.methods["rag"].retriever_role == ""
+    assert [name for name, method in entry.methods.items() if method.is_base] == ["base"]
+    assert entry.tasks["people"].n is None
+
+
+# Validation and the second measurement of the base
+
+
+def test_choosing_measures_on_validation_too(bench):
+    """A method that chooses its number of passages is measured on validation questions as well."""
+    bench.write_toy(task='validation = "people.jsonl"\n')
+    bench.write(
+        bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"')
+    )
+    assert [place for place in places(bench) if "rag" in place] == [
+        "m/rag,k=1/people,0-shot",
+        "m/rag,k=3/people,0-shot",
+        "m/rag,k=1/people,0-shot,validation",
+        "m/rag,k=3/people,0-shot,validation",
+    ]
+    assert bench.plan().entry().methods["rag"].chosen == ("k",)
+
+
+def test_choosing_needs_validation_questions(bench):
+    """Where there is nothing to choose on, the benchmark file is wrong."""
+    bench.write_toy()
+    bench.write(
+        bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"')
+    )
+    with pytest.raises(SpecError, match="the task people has no validation questions to choose on"):
+        bench.plan()
+
+
+@pytest.mark.parametrize(
+    ("task", "probed"),
+    [
+        ("", False),
+        ('scoring = "letter"\n', True),
+        ('reworded = "people.jsonl"\n', True),
+        ('scoring = "text-norm"\n', False),
+    ],
+)
+def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
+    """What the base knew is told by a second measurement in another way, or the reason stands why there is none."""
+    bench.write_toy(task=task)
+    assert ("m/base/people,0-shot,probe" in places(bench)) == probed
+    assert (bench.plan().entry().tasks["people"].no_probe == "") == probed
+
+
+# Training
+
+
+def test_a_model_without_weights_cannot_be_trained(bench):
+    """A method that trains a model which cannot be trained is told so, with the way out."""
+    bench.write_toy(more=TRAINED)
+    with pytest.raises(SpecError, match="the model m cannot be trained; restrict the method by `models`"):
+        bench.plan()
+
+
+def test_trained_arms_are_told_apart(bench):
+    """Each combination of what varies, each seed and each task is a cell with weights of its own."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "toy"\nseeds = [0, 7]', 1))
+    arms = [(cell.cell.arm, cell.cell.seed) for cell in bench.plan().cells if cell.weights.trainer]
+    values = [f"ft-par,rank={rank},text.count={count}" for rank in (1, 4) for count in (1, 3)]
+    assert arms == [(arm, seed) for arm in ("ft", *values, "ft+rag,k=2") for seed in (0, 7)]
+    weights = [step for step in bench.plan().weights if step.trainer]
+    assert len(weights) == len({step.identity for step in weights}) == 10
+
+
+def test_retrieval_on_trained_weights_shares_them(bench):
+    """A method that trains and retrieves uses the weights that training alone made."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    found = cells(bench)
+    assert found["m/ft/people,0-shot", 0].weights == found["m/ft+rag,k=2/people,0-shot", 0].weights
+
+
+def test_a_control_names_the_corpus_that_was_trained_on(bench):
+    """A control's cell on trained weights says which knowledge may have pushed out what it asks for."""
+    bench.write_toy(model="trainable = true\n", more=CONTROL + TRAINED)
+    assert "m/ft/other,0-shot,corpus=people" in places(bench)
+    assert "m/base/other,0-shot" in places(bench)
+    assert cells(bench)["m/ft/other,0-shot,corpus=people", 0].cell.corpus == "people"
+
+
+def test_knowledge_is_asked_of_what_was_trained_on_it(bench):
+    """With two corpora each target is asked of the weights trained on its own, each control of both."""
+    more = """
+[corpora.more]
+plugin = "toy"
+documents = [["x", "", "Zed lives in Xanten."]]
+
+[tasks.more]
+plugin = "file"
+path = "people.jsonl"
+corpus = "more"
+"""
+    bench.write_toy(model="trainable = true\n", more=more + CONTROL + TRAINED)
+    assert [place for place in places(bench) if "/ft/" in place] == [
+        "m/ft/people,0-shot",
+        "m/ft/other,0-shot,corpus=people",
+        "m/ft/more,0-shot",
+        "m/ft/other,0-shot,corpus=more",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("rank = [1, 4]", "rank = [1, 5]", {"ft-par,rank=4"}),
+        ('[trainers.by-heart]\nplugin = "toy"', '[trainers.by-heart]\nplugin = "toy"\nrank = 2', {"ft", "ft+rag"}),
+        ('writer = "reword", count', 'writer = "reword", originals = false, count', {"ft-par"}),
+        ('writer = "reword", count', 'writer = "reword", kind = "both", count', {"ft-par"}),
+        ("Norwick", "Norwich", {"ft", "ft-par", "ft+rag", "rag", "oracle", "random"}),
+        ("[prompt]\n", '[prompt]\norder = "best-last"\n', {"ft+rag", "rag", "oracle", "random"}),
+    ],
+)
+def test_what_decides_trained_weights_is_in_their_identity(bench, before, after, expected):
+    """Trainer, text and corpus count for trained cells; how passages are shown counts where they are shown."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED + "\n[prompt]\n")
+    old = {cell.cell.arm: cell.cell.identity for cell in bench.plan().cells}
+    bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after, 1))
+    new = {cell.cell.arm: cell.cell.identity for cell in bench.plan().cells}
+    touched = {arm for arm in old if old[arm] != new.get(arm)}
+    assert {arm.partition(",")[0] for arm in touched} == {arm.partition(",")[0] for arm in expected}
+    for arm in expected:
+        assert any(other.startswith(arm) for other in touched)
+
+
+def test_the_plan_prints(bench):
+    """What a plan shows names each set of weights, step and cell with whether it is done."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    text = show_plan(bench.plan(), bench.results, bench.work)
+    assert text.startswith("toy: 11 cells, 0 done")
+    for words in (
+        "corpus people",
+        "words over people",
+        "words, 3 a question of people",
+        "m+by-heart on people, seed 0",
+    ):
+        assert words in text
+    assert text.count("to do") == len(text.split("steps\n")[1].splitlines()) - 2
+
+
+def test_make_plan_is_what_the_command_line_prints(bench):
+    """The plan of a spec and its lock is the one that is run."""
+    from kib.lock import open_spec
+
+    bench.write_toy()
+    assert make_plan(*open_spec(bench.spec)).cells == bench.plan().cells
