@@ -20,6 +20,8 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.leaderboard import Changes, baseline, check, make_table, render
 from kib.leaderboard.plain import AVERAGE, COST, ROW, TIMES
+from kib.lock import open_spec
+from kib.plan import make_plan
 from kib.records import Cell, Environment, Score
 from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry, Times
 
@@ -486,6 +488,15 @@ def test_money_is_by_hours_or_by_tokens(lab, prices, device, expected):
     lab.add(14, "rag", k=1, tokens=8000, where=replace(OLD, device=device), times=spent)
     cost = row(lab.table(cost=True), "rag,k=1").cost
     assert (cost.money, cost.money_once) == tuple(pytest.approx(one) if one else one for one in expected)
+
+
+def test_prices_come_from_the_spec(tmp_path):
+    """The plan that results keep holds the prices that the spec gives, and none where it gives none."""
+    spec = tmp_path / "lab.toml"
+    text = (DOCS.parent.parent / "benchmarks" / "lab.toml").read_text(encoding="utf-8")
+    for more, expected in (("", {}), ("\n[prices]\ndevice_hour = 2.5\n", {"device_hour": 2.5})):
+        spec.write_text(text + more, encoding="utf-8")
+        assert make_plan(*open_spec(spec)).entry().prices == expected
 
 
 def test_costs_that_nobody_noted_are_none(lab):
