@@ -105,8 +105,9 @@ def _log(options: Any, batch: list[Any]) -> float:
     texts = [json.dumps(arguments) for arguments in batch]
     if options.log:
         line = json.dumps({"process": os.getpid(), "asked": [sha256(text.encode()).hexdigest() for text in texts]})
-        with Path(options.log).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        file = os.open(options.log, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        os.write(file, f"{line}\n".encode())  # in one piece, so that no kill leaves half a line
+        os.close(file)
     time.sleep(options.seconds)
     if options.fails_on and any(options.fails_on in arguments[0] for arguments in batch):
         raise RuntimeError(f"the toy broke down\non {options.fails_on}")

@@ -1,0 +1,378 @@
+"""The loop: everything that can be measured is, and what cannot says why."""
+
+import io
+import json
+import re
+
+import pytest
+
+from kib.progress import LineProgress
+
+OTHER = """
+[tasks.other]
+plugin = "toy"
+corpus = "people"
+questions = [["Where does Eva Lind live?", ["Wells", "Visby"], 1, "eva"], ["What dyes?", ["Eva", "a hen"], 0, "eva"]]
+examples = [["Who owns a hen?", ["Fay", "Dov"], 0, ""], ["Who owns a goat?", ["Fay", "Dov"], 1, ""]]
+"""
+
+
+def edit(bench, before, after):
+    text = bench.spec.read_text(encoding="utf-8")
+    assert before in text
+    bench.write(text.replace(before, after))
+    return bench
+
+
+def measured(bench):
+    return {place for place, cell in bench.cells().items() if bench.results.has(cell)}
+
+
+def errors(failures):
+    return {failure.error for failure in failures.values()}
+
+
+def test_every_cell_of_a_plan_is_measured(bench):
+    """A run leaves a plan with the number of questions, and a result for each of its cells."""
+    bench.write_toy(more=OTHER)
+    assert bench.run() == {}
+    plan = bench.results.plan()
+    assert measured(bench) == set(bench.cells())
+    assert {name: entry.n for name, entry in plan.tasks.items()} == {"people": 18, "other": 2}
+    assert bench.results.failures() == {}
+
+
+def test_reading_helps_where_the_passage_holds_the_answer(bench):
+    """What a retriever finds reaches the model: with the right passage nearly all questions are answered."""
+    bench.write_toy()
+    bench.run()
+    right = {place: bench.results.cell(cell).correct for place, cell in bench.cells().items()}
+    assert right["m/rag,k=1/people,0-shot"] > 12 > right["m/base/people,0-shot"]
+    assert right["m/random,k=2/people,0-shot"] < right["m/base/people,0-shot"]
+
+
+def test_the_questions_are_counted_before_anything_is_scored(bench):
+    """The denominator comes from the plan: it is there although the model breaks down at once."""
+    bench.write_toy(model='fails_on = "Question"\n')
+    assert len(bench.run()) == 5
+    assert bench.results.plan().tasks["people"].n == 18
+    assert measured(bench) == set()
+
+
+def test_cells_of_two_models_are_both_measured(bench):
+    """Each model answers for itself, by its own seed."""
+    bench.write_toy()
+    edit(bench, "[models.m]", '[models.n]\nplugin = "toy"\nseed = 9\n\n[models.m]')
+    assert bench.run() == {}
+    one, other = bench.scores("m/base/people,0-shot"), bench.scores("n/base/people,0-shot")
+    assert [score.prompt for score in one] == [score.prompt for score in other]
+    assert [score.logprobs for score in one] != [score.logprobs for score in other]
+
+
+def test_models_that_are_the_same_share_answers(bench, tmp_path):
+    """Two tables of one model ask each request once."""
+    log = tmp_path / "asked.log"
+    bench.write_toy(model=f'log = "{log.as_posix()}"\n')
+    edit(bench, "[corpora.people]", f'[models.twin]\nplugin = "toy"\nlog = "{log.as_posix()}"\n\n[corpora.people]')
+    assert bench.run() == {}
+    asked = [one for line in log.read_text().splitlines() for one in json.loads(line)["asked"]]
+    assert len(set(asked)) == len(asked)
+    assert bench.scores("m/base/people,0-shot") == bench.scores("twin/base/people,0-shot")
+
+
+def test_shots_are_asked_with_examples(bench):
+    """Few-shot examples come from the task's own, before the passages and the question."""
+    bench.write_toy(more=OTHER + "shots = [0, 2]\n")
+    bench.run()
+    shown = bench.call("show", "m/rag,k=1/other,2-shot", "q1").output
+    prompt = shown.split("─" * 60)[1]
+    places = [
+        prompt.index(words) for words in ("Who owns a hen?", "Who owns a goat?", "Context:", "Eva Lind lives", "Where")
+    ]
+    assert places == sorted(places)
+    assert prompt.count("Answer:") == 3
+
+
+def test_a_chat_template_reaches_the_prompt(bench):
+    """With a chat template prompts are conversations, and answers follow the assistant's mark without a space."""
+    bench.write_toy(model="chat_template = true\n")
+    assert bench.run() == {}
+    shown = bench.call("show", "m/rag,k=1/people,0-shot", "ada-0").output
+    assert "<user>Context:\nAda Quill\n" in shown
+    assert shown.split("─" * 60)[1].strip().endswith("Answer:</><assistant>")
+    check = bench.call("check", bench.spec, "-q").output
+    assert "answers scored: 'Norwick'" in check
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("chat_template = true\ntemplate = false\n", "the toy has no chat template"),
+        ("generates_only = true\n", "the backend ToyLM gives no log-probabilities; ask it tasks that generate"),
+    ],
+)
+def test_what_a_model_cannot_do_is_said(bench, model, words):
+    """A model without a chat template or log-probabilities says so at each of its cells."""
+    bench.write_toy(model=model)
+    assert errors(bench.run()) == {words}
+
+
+def test_a_sample_is_measured_as_a_part_of_the_whole(bench):
+    """With a limit each question is asked and answered as without it."""
+    bench.write_toy()
+    bench.run()
+    whole = {score.question: score for score in bench.scores("m/rag,k=1/people,0-shot")}
+    bench.write_toy(task="limit = 6\n")
+    assert bench.run() == {}
+    some = bench.scores("m/rag,k=1/people,0-shot")
+    assert [score.question for score in some] == list(whole)[::3]
+    for score in some:
+        assert (score.prompt, score.passages) == (whole[score.question].prompt, whole[score.question].passages)
+        assert score.logprobs == pytest.approx(whole[score.question].logprobs, abs=1e-8)
+
+
+@pytest.mark.parametrize("scoring", ["letter", "text", "text-norm"])
+def test_each_scoring_is_measured(bench, scoring):
+    """Letters, texts and texts by their length are asked as they should be."""
+    bench.write_toy(task=f'scoring = "{scoring}"\n')
+    assert bench.run() == {}
+    check = bench.call("check", bench.spec, "-q").output
+    assert ("answers scored: ' A' ' B' ' C' ' D'" in check) == (scoring == "letter")
+    assert bench.results.cell(bench.cells()["m/base/people,0-shot"]).metric == (
+        "acc_norm" if scoring == "text-norm" else "acc"
+    )
+
+
+# What fails, and what goes on
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("crashes = true", "LookupError: the toy task broke down (traceback in errors/"),
+        ("twice = true", "tasks.other: 1 question ids stand twice; ids must be unique"),
+        ("shots = [3]", "tasks.other.shots: 3 asked for, but the task has 2 examples"),
+        ('query = "{{ nothing }}"', "tasks.other.query: 'nothing' is undefined; known fields are options, question"),
+    ],
+)
+def test_a_task_that_cannot_be_asked_fails_its_own_cells(bench, option, words):
+    """A task whose questions are wrong fails its cells with the reason, and the other task is measured."""
+    bench.write_toy(more=OTHER + option + "\n")
+    failures = bench.run()
+    assert {error[: len(words)] for error in errors(failures)} == {words}
+    assert all("/other," in cell for cell in failures)
+    assert measured(bench) == {place for place in bench.cells() if "/people," in place}
+    assert {failure.step for failure in failures.values()} == {"reading task other"}
+
+
+def test_failures_are_kept_with_the_results(bench):
+    """Why a cell has no number stands in the results folder until it has one."""
+    bench.write_toy(more=OTHER + "crashes = true\n")
+    failures = bench.run()
+    assert bench.results.failures() == failures
+    assert bench.run() == failures
+    edit(bench, "crashes = true\n", "")
+    assert bench.run() == {}
+    assert bench.results.failures() == {}
+
+
+def test_a_breakdown_leaves_its_traceback_in_a_file(bench):
+    """What nobody meant to happen is one line for the table and a traceback in the work folder."""
+    bench.write_toy(more=OTHER + "crashes = true\n")
+    [error] = errors(bench.run())
+    name = re.search(r"errors/([0-9a-f]{12}\.txt)", error)[1]
+    text = (bench.folder / "work" / "errors" / name).read_text(encoding="utf-8")
+    assert text.startswith("Traceback")
+    assert "in questions" in text
+    assert "\n" not in error
+
+
+def test_a_failure_is_said_once_and_counted(bench):
+    """The command line says each reason once with the number of cells that it cost, and ends with exit code 3."""
+    bench.write_toy(more=OTHER + "crashes = true\n")
+    result = bench.call("run", bench.spec, "-q")
+    assert result.exit_code == 3
+    assert "5 cells failed, all others were measured:" in result.output
+    assert result.output.count("the toy task broke down") <= 2 + result.output.count("failed at")
+    assert result.output.rstrip().endswith("of the work folder) (5 cells)")
+
+
+def test_a_benchmark_of_one_number(bench):
+    """The smallest benchmark is a model, a task and the base."""
+    text = """schema = 1
+name = "one"
+
+[models.m]
+plugin = "toy"
+
+[tasks.t]
+plugin = "toy"
+questions = [["Is it?", ["yes", "no"], 0, ""]]
+
+[methods.base]
+"""
+    bench.write(text)
+    assert bench.run() == {}
+    assert list(bench.cells()) == ["m/base/t,0-shot"]
+
+
+# Progress
+
+
+def test_a_run_says_what_it_does(bench):
+    """Each step has its line: reading, cutting, indexing, searching, loading, asking, with counts."""
+    said = io.StringIO()
+    bench.write_toy()
+    bench.run(LineProgress(said))
+    lines = said.getvalue().splitlines()
+    for words in (
+        "reading task people, 0-shot",
+        "cutting corpus people into passages",
+        "indexing corpus people with words: 6",
+        "searching with words for task people: 18",
+        "loading model m",
+        "asking m: 312",
+    ):
+        assert words in lines
+
+
+def test_a_finished_run_has_nothing_to_say(bench):
+    """Where nothing is missing no step begins."""
+    said = io.StringIO()
+    bench.write_toy()
+    bench.run()
+    bench.run(LineProgress(said))
+    assert said.getvalue() == ""
+
+
+# Training, by toys
+
+TRAINED = """
+[writers.reword]
+plugin = "toy"
+
+[trainers.by-heart]
+plugin = "toy"
+
+[trainers.in-other-words]
+plugin = "toy"
+text = { writer = "reword", count = 2, originals = false }
+
+[methods.ft]
+train = "by-heart"
+
+[methods.ft-par]
+train = "in-other-words"
+
+[methods."ft+rag"]
+train = "by-heart"
+retrieve = "words"
+top_k = [1]
+"""
+
+
+@pytest.fixture
+def trained(bench):
+    """The toy benchmark with methods that train."""
+    return bench.write_toy(model="trainable = true\n", more=TRAINED)
+
+
+def texts(bench):
+    """The training texts of each trainer, as they were frozen."""
+    found = {}
+    for path in (bench.folder / "work" / "text").glob("*/text.jsonl"):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found[min(line["kind"] for line in lines)] = lines
+    return found
+
+
+def test_what_was_trained_is_known_without_passages(trained):
+    """A trained arm is measured on its own weights, and knows what the documents say."""
+    assert trained.run() == {}
+    right = {place: trained.results.cell(cell).correct for place, cell in trained.cells().items()}
+    assert right["m/ft/people,0-shot"] > right["m/base/people,0-shot"]
+    assert right["m/ft-par/people,0-shot"] > right["m/base/people,0-shot"]
+    base, ft = trained.scores("m/base/people,0-shot"), trained.scores("m/ft/people,0-shot")
+    assert [score.prompt for score in base] == [score.prompt for score in ft]
+
+
+def test_a_training_is_recorded_with_its_cell(trained):
+    """Tokens, steps, losses and the size of the update stand beside the number of every cell on trained weights."""
+    trained.run()
+    result = trained.results.cell(trained.cells()["m/ft/people,0-shot"])
+    assert result.training["trained_tokens"] == result.training["text_tokens"] > 0
+    assert (result.training["first_loss"], result.training["last_loss"]) == (2.0, 1.0)
+    assert trained.results.cell(trained.cells()["m/base/people,0-shot"]).training == {}
+
+
+def test_text_is_frozen(trained):
+    """What a trainer reads is in a file: passages with their titles, or a writer's texts of the wanted kind."""
+    trained.run()
+    found = texts(trained)
+    assert [line["text"] for line in found["document"]] == [f"{title}\n{text}" for _, title, text in trained.people]
+    assert [line["text"] for line in found["paraphrase"]] == [
+        f"Version {number}: {text}" for _, _, text in trained.people for number in range(2)
+    ]
+
+
+def test_weights_are_trained_once(trained):
+    """Methods on the same weights train them once, and a second run does not train at all."""
+    trained.run()
+    logs = sorted((trained.folder / "work" / "weights").glob("*/log.jsonl"))
+    assert len(logs) == 2
+    before = [path.read_bytes() for path in logs]
+    assert trained.run() == {}
+    assert [path.read_bytes() for path in logs] == before
+
+
+@pytest.mark.parametrize(
+    ("table", "fault", "words"),
+    [
+        ("trainers.by-heart", "lost", r"trainers\.by-heart: 0 tokens were trained on, of a text of \d+: text was lost"),
+        ("trainers.by-heart", "idle", r"trainers\.by-heart: the training changed no weight"),
+        ("trainers.by-heart", "crash", r"MemoryError: the toy trainer broke down \(traceback in errors/"),
+        ("writers.reword", "unknown", r"writers\.reword: gave a text of 'nowhere#0', which is no passage"),
+        ("writers.reword", "empty", r"writers\.reword: gave an empty text of passage ada#0"),
+        ("writers.reword", "crash", r"OSError: the toy writer broke down"),
+    ],
+)
+def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words):
+    """A training or writing that breaks its promise is a failure of the arms on it, never a number."""
+    edit(trained, f'[{table}]\nplugin = "toy"', f'[{table}]\nplugin = "toy"\nfault = "{fault}"')
+    failures = trained.run()
+    assert all(re.match(words, error) for error in errors(failures)), errors(failures)
+    arms = {"ft", "ft+rag,k=1"} if table.startswith("trainers") else {"ft-par"}
+    assert {cell.split("/")[1] for cell in failures} == arms
+    assert {place.split("/")[1] for place in measured(trained)} == {
+        "base",
+        "rag,k=1",
+        "rag,k=3",
+        "oracle",
+        "random,k=2",
+        "ft",
+        "ft-par",
+        "ft+rag,k=1",
+    } - arms
+
+
+def test_seeds_are_cells_of_one_place(trained):
+    """Each seed of a training is a cell of its own with weights of its own."""
+    edit(trained, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
+    assert trained.run() == {}
+    cells = [cell for cell in trained.results.plan().cells if cell.place == "m/ft/people,0-shot"]
+    assert [cell.seed for cell in cells] == [0, 1]
+    assert [trained.results.cell(cell).training["change"] for cell in cells] == pytest.approx([0.1, 0.11])
+
+
+def test_as_many_tokens_as_another(trained):
+    """A trainer that is to read as much as another repeats its text until it does, to the nearest text."""
+    more = '\n[trainers.long]\nplugin = "toy"\ntokens = "as:in-other-words"\n\n[methods.long]\ntrain = "long"\n'
+    trained.write(trained.spec.read_text(encoding="utf-8") + more)
+    assert trained.run() == {}
+    tokens = {
+        place: trained.results.cell(trained.cells()[f"m/{place}/people,0-shot"]).training["text_tokens"]
+        for place in ("ft", "ft-par", "long")
+    }
+    assert tokens["ft"] < tokens["ft-par"]
+    longest = max(len(f"{title}\n{text}") for _, title, text in trained.people)
+    assert abs(tokens["long"] - tokens["ft-par"]) <= longest
