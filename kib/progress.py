@@ -53,16 +53,22 @@ class LineProgress:
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
         """A step; `title` stands before each count."""
         self.say(title if total is None else f"{title}: {total:,}")
-        done, last = 0, self.clock()
+        done, said, last = 0, 0, self.clock()
+
+        def tell() -> None:
+            nonlocal said, last
+            said, last = done, self.clock()
+            self.say(f"{title}: {done:,}" + (f" of {total:,}" if total is not None else ""))
 
         def advance(count: int) -> None:
-            nonlocal done, last
+            nonlocal done
             done += count
             if self.clock() - last >= SECONDS:
-                last = self.clock()
-                self.say(f"{title}: {done:,}" + (f" of {total:,}" if total is not None else ""))
+                tell()
 
         yield advance
+        if said and said < done:
+            tell()
 
 
 class TerminalProgress:
@@ -110,6 +116,7 @@ class TerminalProgress:
         return self._bars
 
 
-def progress_for(stream: TextIO = sys.stderr) -> Progress:
-    """Bars where `stream` is a terminal, lines elsewhere."""
+def progress_for(stream: TextIO | None = None) -> Progress:
+    """Bars where `stream`, standard error by default, is a terminal, lines elsewhere."""
+    stream = sys.stderr if stream is None else stream
     return TerminalProgress() if stream.isatty() else LineProgress(stream)

@@ -1,0 +1,150 @@
+"""What a user sees while kib works."""
+
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from kib.progress import LineProgress, SilentProgress, TerminalProgress, progress_for
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def lines(work):
+    """What is said by plain lines while `work` runs."""
+    stream, clock = io.StringIO(), Clock()
+    work(LineProgress(stream, clock), clock)
+    return stream.getvalue().splitlines()
+
+
+def test_a_step_says_its_title_and_number():
+    """A step begins with its title, and with how much there is to do where that is known."""
+
+    def work(progress, clock):
+        with progress.step("reading"):
+            pass
+        with progress.step("asking", 12345):
+            pass
+        progress.say("a word")
+
+    assert lines(work) == ["reading", "asking: 12,345", "a word"]
+
+
+def test_counts_come_every_few_seconds():
+    """Between two lines of a step some seconds pass, however many units are done, and the last one has them all."""
+
+    def work(progress, clock):
+        with progress.step("asking", 50) as advance:
+            for _ in range(50):
+                clock.now += 0.25
+                advance(1)
+
+    assert lines(work) == ["asking: 50", "asking: 20 of 50", "asking: 40 of 50", "asking: 50 of 50"]
+
+
+def test_without_a_total_only_what_is_done_is_said():
+    """A step of unknown length counts up."""
+
+    def work(progress, clock):
+        with progress.step("cutting") as advance:
+            clock.now += 6
+            advance(3)
+
+    assert lines(work) == ["cutting", "cutting: 3"]
+
+
+def test_a_quick_step_is_one_line():
+    """What takes no time says nothing after its title."""
+
+    def work(progress, clock):
+        with progress.step("cutting", 3) as advance:
+            advance(3)
+
+    assert lines(work) == ["cutting: 3"]
+
+
+@pytest.mark.parametrize("make", [lambda: LineProgress(io.StringIO()), SilentProgress, TerminalProgress])
+def test_an_error_gets_through(make, capsys):
+    """An error within a step reaches whoever called it, and the next step works."""
+    progress = make()
+    with pytest.raises(ZeroDivisionError), progress.step("outer", 2), progress.step("inner"):
+        raise ZeroDivisionError
+    with progress.step("next", 1) as advance:
+        advance(1)
+    progress.say("done")
+
+
+def test_silence_is_silent(capsys):
+    """Where nothing is asked for nothing is shown."""
+    progress = SilentProgress()
+    with progress.step("asking", 3) as advance:
+        advance(3)
+    progress.say("a word")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bars_go_to_standard_error(capsys):
+    """Bars and words stand on standard error, so that a table can be piped."""
+    progress = TerminalProgress()
+    with progress.step("outer [bold]", 2) as advance:
+        progress.say("a [word]")
+        with progress.step("inner") as more:
+            more(3)
+        advance(2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "outer [bold]" in err
+    assert "a [word]" in err
+
+
+def test_a_stream_that_is_no_terminal_gets_lines():
+    """Logs and pipes get plain lines."""
+    assert isinstance(progress_for(io.StringIO()), LineProgress)
+
+
+def test_a_terminal_gets_bars(bench):
+    """On a terminal a run draws bars with counts; plain lines do not appear there."""
+    bench.write_toy()
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        bench.command("run", bench.spec),
+        cwd=bench.folder,
+        env={**bench.environment, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # Linux says so at the end
+            break
+        if not part:
+            break
+        shown += part
+    os.close(main)
+    assert process.wait() == 0
+    text = shown.decode(errors="replace")
+    assert "asking m" in text
+    assert "312/312" in text
+    assert "\x1b[" in text
+    assert "asking m: 312" not in text
+
+
+def test_importing_it_is_light():
+    """Progress imports nothing heavy before a bar is drawn."""
+    code = "import sys, kib.progress; assert not {'rich', 'torch', 'numpy'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
