@@ -6,7 +6,7 @@ from kib_hf.packing import Row
 
 __all__ = ["apart", "best_count", "divide", "lay_out", "share_out"]
 
-PART = 32
+PART = 100
 """What a part costs beside its tokens, in tokens: calling every layer forth and back."""
 
 TRIED = 20

@@ -190,7 +190,7 @@ def test_divide() -> None:
     assert [row for part in parts for row in part] == rows
     assert count > 2
     filled = sum(len(part) * lengths[part[0][0]] for part in parts)
-    assert sum(lengths) / filled > 0.85
+    assert sum(lengths) / filled > 0.8
     assert sum(lengths) / (100 * max(lengths)) < 0.6
     assert best_count([[(0,), (1,)]], [50, 50], 4096) == 1
 
