@@ -1,0 +1,102 @@
+"""An LM may make its own batches and say how it computes."""
+
+import pytest
+
+from kib.errors import StepError
+from kib.harness import batches, free
+from kib.progress import SilentProgress
+from kib.records import Environment, Request
+from kib.steps.answers import Answers, ask
+from kib.store import Work
+
+REQUESTS = [Request("loglikelihood", (f"context {number % 3}", f" {number}")) for number in range(9)]
+
+
+class Planner:
+    """An LM that asks requests three at a time, sorted by what follows, and notes what it did."""
+
+    def __init__(self, planned=None):
+        self.planned = planned
+        self.notes = ["computes by threes"]
+        self.asked = []
+
+    def plan(self, instances):
+        if self.planned is not None:
+            return self.planned
+        order = sorted(range(len(instances)), key=lambda number: instances[number].args[1])
+        return [order[start : start + 3] for start in range(0, len(order), 3)]
+
+    def loglikelihood(self, instances):
+        self.asked.append([instance.args[1] for instance in instances])
+        if len(self.asked) == 2:
+            self.notes.append("ran out of memory")
+        return [(-1.0, False) for _ in instances]
+
+
+class Told(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def run(work, lm, progress):
+    with Answers.open(work, "w" * 64) as answers:
+        ask(REQUESTS, answers, lambda: (lm, Environment("cpu")), progress, "asking")
+        return answers.notes()
+
+
+def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
+    """The batches are those of the LM's plan, whatever the order of the list."""
+    lm = Planner()
+    run(Work(tmp_path), lm, SilentProgress())
+    assert lm.asked == [[" 0", " 1", " 2"], [" 3", " 4", " 5"], [" 6", " 7", " 8"]]
+    assert batches(REQUESTS, lm) == batches(REQUESTS[::-1], lm)
+
+
+def test_an_lm_may_leave_the_batches_to_kib():
+    """A plan of None is no plan."""
+
+    class Plain(Planner):
+        def plan(self, instances):
+            return None
+
+    assert batches(REQUESTS, Plain()) == batches(REQUESTS)
+
+
+@pytest.mark.parametrize("planned", [[[0, 1]], [[number] for number in range(10)], [[0] * 9], []])
+def test_a_plan_has_each_request_once(planned):
+    """A plan that loses, repeats or invents requests is refused."""
+    with pytest.raises(StepError, match="Planner planned other requests than it was given"):
+        batches(REQUESTS, Planner(planned))
+
+
+def test_what_an_lm_notes_is_said_and_kept(tmp_path):
+    """Each note is said once when it comes and stands with the answers afterwards."""
+    told = Told()
+    found = run(Work(tmp_path), Planner(), told)
+    assert told.lines == ["asking: computes by threes", "asking: ran out of memory"]
+    assert found == ("computes by threes", "ran out of memory")
+
+
+def test_a_finished_list_loads_nothing(tmp_path):
+    """Whether an answer is missing is known without the LM, plan or no plan."""
+    work = Work(tmp_path)
+    run(work, Planner(), SilentProgress())
+    with Answers.open(work, "w" * 64) as answers:
+        ask(REQUESTS, answers, lambda: pytest.fail("loaded"), SilentProgress(), "asking")
+
+
+def test_an_lm_lets_go_of_what_it_holds():
+    """An LM that holds more than its model is told to let it go."""
+
+    class Holding(Planner):
+        def release(self):
+            self.notes.append("released")
+
+    lm = Holding()
+    free(lm)
+    assert lm.notes[-1] == "released"
