@@ -41,7 +41,7 @@ PIECE = 6000
 class Settings:
     """Everything that decides the weights."""
 
-    steps: int = 3000
+    steps: int = 4400
     seed: int = 0
     width: int = 128
     layers: int = 4

@@ -36,7 +36,7 @@ def test_the_log_goes_to_the_end():
     """The shipped log of the pre-training has a line every ten steps from the first to the last."""
     steps = [int(step) for step in re.findall(r'"step": (\d+)', (FOLDER / "log.jsonl").read_text())]
     assert steps == list(range(10, steps[-1] + 1, 10))
-    assert steps[-1] == 3000
+    assert steps[-1] == 4400
 
 
 def test_the_tokenizer_alone_reads_as_pretraining_did():
