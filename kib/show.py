@@ -35,11 +35,17 @@ def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
 
 
 def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
-    """Cells by full id or by place, the benchmark's name before it or not."""
-    short = name.removeprefix(f"{plan.name}/")
-    exact = [cell for cell in plan.cells if cell.id == short]
-    whole = [cell for cell in plan.cells if cell.place == short or cell.id.startswith(f"{short}-")]
-    return exact or whole or [cell for cell in plan.cells if cell.id.startswith(f"{short}/")]
+    """Cells by id, by id without digest, by place or by its beginning, the benchmark's name before it or not.
+
+    A benchmark may bear the name of one of its models: the name is read as a cell's first.
+    """
+    for short in dict.fromkeys((name, name.removeprefix(f"{plan.name}/"))):
+        exact = [cell for cell in plan.cells if cell.id == short]
+        whole = [cell for cell in plan.cells if short in (cell.place, cell.id.rpartition("-")[0])]
+        part = [cell for cell in plan.cells if cell.id.startswith(f"{short}/")]
+        if found := exact or whole or part:
+            return found
+    return []
 
 
 def _one(cells: Sequence[Cell], name: str) -> Cell:

@@ -124,7 +124,7 @@ def _logprob(seed: int, learned: str, context: str, continuation: str) -> float:
     names = set(re.findall(r"[A-Z]\w+", asked)) - {"Answer"}
     lines = [line for line in learned.splitlines() if names & set(re.findall(r"\w+", line))]
     known = any(f" {continuation.strip()}" in text for text in [shown, *lines])
-    return -1 - 9 * _number(seed, context, continuation) + 8 * known
+    return -9 - 9 * _number(seed, context, continuation) + 8 * known
 
 
 def _said(seed: int, context: str) -> str:

@@ -1,0 +1,271 @@
+"""What a run did, shown: a cell, a question through all methods, a plan, the plugins."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+BASE = "m/base/people,0-shot"
+RAG = "m/rag,k=3/people,0-shot"
+
+
+@pytest.fixture(scope="module")
+def done(new_bench, toys, tmp_path_factory):
+    """The toy benchmark, measured."""
+    bench = new_bench(tmp_path_factory.mktemp("done")).write_toy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(toys)
+        assert bench.run() == {}
+    return bench
+
+
+def shown(bench, *arguments):
+    """What `kib show` prints; it ends well."""
+    result = bench.call("show", *arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(bench, *arguments):
+    """What `kib show` says of a wrong name; it ends with exit code 2."""
+    result = bench.call("show", *arguments)
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: ")
+    return result.output
+
+
+# Names
+
+
+@pytest.mark.parametrize("form", ["{id}", "{place}", "{place}/s0", "toy/{id}", "toy/{place}", "{id}/", "m/base"])
+def test_a_cell_is_named_as_it_is_printed(done, form):
+    """A cell's id, the id without digest or seed, and a beginning that is unique all name it."""
+    cell = done.cells()[BASE]
+    assert shown(done, form.format(id=cell.id, place=cell.place)).startswith(f"{cell.id}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("m/bse/people,0-shot", "no cell m/bse/people,0-shot; did you mean m/base/people,0-shot"),
+        ("m/rag,k=2/people,0-shot", "did you mean m/rag,k=3/people,0-shot or m/rag,k=1/people,0-shot"),
+        ("m/base/peop", "no cell m/base/peop; did you mean m/base/people,0-shot"),
+        ("m/base/people,0", "no cell m/base/people,0; did you mean m/base/people,0-shot"),
+        ("zzz", "no cell zzz"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest(done, name, words):
+    """A name that no cell has is answered with those that are spelled alike; half a name is no name."""
+    assert words in refused(done, name)
+
+
+def test_a_name_of_several_cells_lists_them(done):
+    """Where a name is not unique the ids are told."""
+    said = refused(done, "m")
+    assert "m is not unique; say which: " in said
+    assert all(cell.id in said for cell in done.cells().values())
+
+
+def test_a_name_in_two_benchmarks_asks_which(bench):
+    """Where two benchmarks have the cell, their names before it tell them apart."""
+    bench.write_toy()
+    bench.run()
+    bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
+    bench.run()
+    assert f"{BASE} stands in several benchmarks; say which: m/{BASE}, toy/{BASE}" in refused(bench, BASE)
+    assert shown(bench, f"toy/{BASE}").startswith(BASE)
+    assert shown(bench, f"m/{BASE}").startswith(BASE)
+
+
+def test_a_benchmark_may_be_called_like_its_model(bench):
+    """A benchmark with a model's name hides none of its cells."""
+    bench.write_toy()
+    bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
+    bench.run()
+    assert shown(bench, BASE).startswith(BASE)
+    assert shown(bench, f"m/{BASE}").startswith(BASE)
+
+
+def test_without_results_the_way_to_them_is_named(bench):
+    """An empty folder says what makes results."""
+    bench.write_toy()
+    assert "results: no results here; `kib run SPEC` makes them" in refused(bench, BASE)
+
+
+# A cell
+
+
+def test_a_cell_lists_its_questions(done):
+    """A cell shows its number, its environment and each question with answer and evidence."""
+    text = shown(done, RAG)
+    result = done.results.cell(done.cells()[RAG])
+    assert f"{result.correct} of 18 right (acc)" in text
+    assert "computed on unknown with kib-toys 1.0, lm-eval 0.4.13" in text
+    for score in done.scores(RAG):
+        letters = f"{'ABCD'[score.prediction]} -> {'ABCD'[score.answer]}"
+        numbers = " ".join(f"{value:.3f}" for value in score.logprobs)
+        assert f"{'+' if score.score else '-'}  {score.question}  {letters}  {numbers}" in text
+    assert f"one of them whole: kib show {RAG} ada-0" in text
+
+
+def test_a_long_cell_shows_its_first_questions(bench):
+    """Of many questions the first ones are listed, and where the rest are."""
+    bench.write_toy(questions=50)
+    bench.run()
+    text = shown(bench, BASE)
+    assert len(re.findall(r"^[+-]  ", text, re.MULTILINE)) == 40
+    assert re.search(r"… and 10 more in .*questions\.jsonl", text)
+
+
+def test_a_failed_cell_says_why(bench):
+    """A cell without a number says at which step it failed and how."""
+    bench.write_toy()
+    words = '[retrievers.words]\nplugin = "toy"'
+    bench.write(bench.spec.read_text(encoding="utf-8").replace(words, f'{words}\nfault = "twice"'))
+    bench.run()
+    said = refused(bench, RAG)
+    assert "failed at preparing prompts: retrievers.words: question ada-0: found a passage twice" in said
+    assert "!  m/rag,k=3/people,0-shot/s0-" in shown(bench, BASE, "ada-0")
+
+
+def test_a_cell_that_was_not_measured_says_so(bench):
+    """A cell of the plan that is not there yet says how to go on."""
+    bench.write_toy()
+    bench.run()
+    shutil.rmtree(bench.results.place(bench.cells()[BASE]))
+    assert "was not measured yet; `kib run` goes on" in refused(bench, BASE)
+
+
+# A question
+
+
+def test_a_question_is_shown_whole(done):
+    """A question shows what was searched for, its passages with the gold marked, the prompt, options and answer."""
+    text = shown(done, RAG, "eva-10")
+    score = next(score for score in done.scores(RAG) if score.question == "eva-10")
+    assert "searched for: What is the trade of Eva Lind?" in text
+    listed = re.findall(r"^  (\d)\. (\S+)( +\(gold\))?$", text, re.MULTILINE)
+    assert [passage for _, passage, _ in listed] == list(score.passages)
+    assert [passage for _, passage, gold in listed if gold] == ["eva#0"]
+    prompt = text.split("─" * 60)[1]
+    assert prompt.endswith("Question: What is the trade of Eva Lind?\nAnswer:\n")
+    assert f"prompt, {score.tokens} tokens with the longest answer:" in text
+    options = re.findall(r"^  ([A-D])\. +(-\d+\.\d{4})  ([\w ]+?)(?:  <- (.*))?$", text, re.MULTILINE)
+    assert [float(value) for _, value, _, _ in options] == pytest.approx(score.logprobs, abs=1e-4)
+    assert "right" in options[score.answer][3]
+    assert "chosen" in options[score.prediction][3]
+
+
+def test_a_question_is_shown_through_all_methods(done):
+    """Beside the one cell, every other method's answer to the question is told."""
+    text = shown(done, RAG, "eva-10")
+    beside = text.partition("all methods on this question:\n")[2].splitlines()
+    assert [line.split("  ")[1] for line in beside] == ["base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"]
+    assert "gold retrieved" in beside[2]
+    assert "gold not retrieved" in beside[4]
+    assert "gold" not in beside[0]
+
+
+def test_dropped_passages_are_marked(bench):
+    """A passage that found no room is listed and marked, and is not in the prompt."""
+    bench.write_toy(more="\n[prompt]\ntokens = 220\n")
+    bench.run()
+    score = next(score for score in bench.scores(RAG) if score.dropped)
+    text = shown(bench, RAG, score.question)
+    assert text.count("(dropped: no room)") == score.dropped
+    assert "tokens with the longest answer" in text
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [("eva-99", "has no question eva-99; it has 18, for example eva-"), ("???", "it has 18, for example ada-0")],
+)
+def test_a_wrong_question_is_answered_with_the_nearest(done, question, words):
+    """A question that the cell does not have is answered with the nearest ids."""
+    assert words in refused(done, BASE, question)
+
+
+def test_without_the_work_folder_the_prompts_digest_is_told(bench):
+    """Where the work folder was deleted the scores are shown, and how to get the prompt back."""
+    bench.write_toy()
+    bench.run()
+    shutil.rmtree(bench.folder / "work")
+    text = shown(bench, RAG, "eva-10")
+    score = next(score for score in bench.scores(RAG) if score.question == "eva-10")
+    assert "does not hold the prompt; `kib check SPEC` makes it anew. Its digest is " + score.prompt in text
+    assert "all methods on this question:" in text
+    bench.call("check", bench.spec, "-q")
+    assert "searched for:" in shown(bench, RAG, "eva-10")
+
+
+def test_a_prompt_that_is_not_the_one_asked_is_an_error(bench):
+    """A prompt put together from a work folder that was tampered with is never shown as the one that was asked."""
+    bench.write_toy()
+    bench.run()
+    [path] = (bench.folder / "work" / "passages").glob("*/passages.jsonl")
+    path.write_text(path.read_text(encoding="utf-8").replace("Visby", "Wisby"), encoding="utf-8")
+    assert "the prompt put together again is not the one that was asked" in refused(bench, RAG, "eva-10")
+
+
+def test_questions_of_any_name_are_found(bench):
+    """Ids with blanks, slashes and signs of other scripts are found as they are."""
+    ids = ["a b", "x/y", "桥 1", "--odd"]
+    rows = [
+        {"id": name, "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"}
+        for name in ids
+    ]
+    bench.write_toy(questions="".join(json.dumps(row) + "\n" for row in rows))
+    bench.run()
+    for name in ids:
+        assert f", question {name}\n" in shown(bench, "--", BASE, name)
+
+
+# Plugins
+
+
+def test_plugins_are_listed_with_their_distributions(bench):
+    """Each installed plugin stands with its kind, name, distribution and version."""
+    text = bench.call("plugins").output
+    assert re.search(r"^retrievers +oracle +kib \d", text, re.MULTILINE)
+    assert re.search(r"^models +toy +kib-toys 1\.0$", text, re.MULTILINE)
+    kinds = [line.split()[0] for line in text.splitlines() if not line.startswith(" ")]
+    order = ["models", "corpora", "retrievers", "tasks", "writers", "trainers"]
+    assert kinds == sorted(kinds, key=order.index)
+
+
+def test_a_broken_plugin_is_listed_with_its_error(bench, toys, tmp_path):
+    """A plugin that does not work stands in the list with the reason, and the others without one."""
+    info = tmp_path / "broken-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[kib.corpora]\nshards = no_such_module:Shards\n")
+    bench.environment["PYTHONPATH"] = f"{toys}:{tmp_path}"
+    done = bench.kib("plugins")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if "shards" in line)
+    assert "broken 0.1" in lines[at]
+    assert "does not work: " in lines[at + 1]
+    assert "No module named 'no_such_module'" in lines[at + 1]
+    assert sum("does not work" in line for line in lines) == 1
+
+
+# Plans
+
+
+def test_a_plan_shows_what_is_done(bench):
+    """Before a run all is to do, after it all is done, and in between each step and cell says which."""
+    bench.write_toy()
+    before = bench.call("plan", bench.spec).output
+    assert before.startswith("toy: 5 cells, 0 done")
+    assert "done   " not in before
+    bench.run()
+    after = bench.call("plan", bench.spec).output
+    assert after.startswith("toy: 5 cells, 5 done")
+    assert "to do" not in after
+    bench.write(bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 3, 6]"))
+    grown = bench.call("plan", bench.spec).output
+    assert grown.startswith("toy: 6 cells, 5 done")
+    assert re.search(r"to do  m/rag,k=6/people,0-shot/s0-[0-9a-f]{8}", grown)
+    assert re.search(r"to do  [0-9a-f]{8}  hits     words, 6 a question of people", grown)
