@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -221,6 +222,26 @@ def test_every_plugin_is_tested():
         )
         assert (folder / "tests" / "test_contract.py").is_file(), f"{folder.name}: no tests/test_contract.py"
         assert (folder / "README.md").is_file(), f"{folder.name}: no README.md"
+
+
+def test_every_requirement_has_a_version():
+    """What kib, its plugins and its tests require by name stands in constraints.txt with one version."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = {plain(name) for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
+    deps = (ROOT / "tox.ini").read_text(encoding="utf-8").partition("\ndeps =\n")[2].partition("\npass_env")[0]
+    wanted = set(re.findall(r"^    (\w[\w-]*)$", deps, re.MULTILINE))
+    own = {"kib"}
+    for file in [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]:
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        wanted |= {re.match(r"[\w.-]+", requirement)[0] for requirement in project["dependencies"]}
+        own.add(project["name"])
+    missing = {plain(name) for name in wanted} - pinned - own
+    assert not missing
+
+
+def plain(name):
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_versions_agree():
