@@ -219,7 +219,7 @@ class TaskTable(PluginTable):
         description="jinja template of what is searched for, from the fields of a question; left out: the question",
     )
     scoring: Literal["letter", "text", "text-norm"] | None = Field(
-        None, description="what is scored: an option's letter, its text, or its text per character; not on lm-eval tasks"
+        None, description="what is scored: an option's letter, its text, or its text a character; not on lm-eval tasks"
     )
     limit: Positive | None = Field(None, description="a fixed sample of that many questions; left out: all")
 
