@@ -35,6 +35,7 @@ class ToyModel:
         seed: int = Field(0, description="of the digests")
         length: int | None = Field(None, description="tokens (bytes) read at once")
         counts: bool = Field(True, description="whether it shows its tokenizer")
+        joins: bool = Field(False, description="whether its tokenizer takes `:` and all that follows it for one token")
         template: bool = Field(True, description="whether it has a chat template")
         log: Annotated[str | None, Local] = Field(None, description="file that every batch asked is appended to")
         seconds: Annotated[float, Local] = Field(0.0, description="that a batch takes")
@@ -53,6 +54,8 @@ class ToyModel:
 
     def tokens(self) -> Callable[[str], list[int]] | None:
         """Bytes, after a 256 that begins every text."""
+        if self.options.joins:
+            return lambda text: [256, *text.partition(":")[0].encode(), *([257] if ":" in text else [])]
         return (lambda text: [256, *text.encode()]) if self.options.counts else None
 
     def context_length(self) -> int | None:

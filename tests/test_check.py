@@ -1,0 +1,143 @@
+"""A spec is proved before money is spent."""
+
+import json
+import re
+
+import pytest
+
+
+def checked(bench, code=0):
+    """What `kib check` prints, on a run that ends with this code."""
+    result = bench.call("check", bench.spec, "-q")
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def edit(bench, before, after):
+    text = bench.spec.read_text(encoding="utf-8")
+    assert before in text
+    return bench.write(text.replace(before, after))
+
+
+def test_a_check_asks_no_model_and_makes_no_result(bench, tmp_path):
+    """A check reads, cuts, searches and renders; it loads no model and leaves the results folder alone."""
+    log = tmp_path / "asked.log"
+    bench.write_toy(model=f'log = "{log.as_posix()}"\n')
+    checked(bench)
+    assert not log.exists()
+    assert not (bench.folder / "results").exists()
+
+
+def test_each_cell_has_a_line_with_its_lengths(bench):
+    """Every cell is told with its number of questions and the tokens of its prompts."""
+    bench.write_toy()
+    text = checked(bench)
+    bench.run()
+    assert text.startswith("toy: 5 cells on 1 set of weights\n")
+    for place in bench.cells():
+        tokens = sorted(score.tokens for score in bench.scores(place))
+        middle = (tokens[8] + tokens[9]) / 2
+        line = f"{place}: 18 questions, tokens {tokens[0]} / {middle:.0f} / {tokens[-1]} (least / median / most)"
+        assert line in text
+
+
+def test_the_forecast_is_what_a_run_asks(bench, tmp_path):
+    """The number of requests forecast is the number that a run asks, and the tokens are those of all prompts."""
+    log = tmp_path / "asked.log"
+    bench.write_toy(model=f'log = "{log.as_posix()}"\n')
+    requests, tokens = re.search(r"forecast for m: ([\d,]+) requests, ([\d,]+) prompt tokens", checked(bench)).groups()
+    bench.run()
+    asked = [one for line in log.read_text().splitlines() for one in json.loads(line)["asked"]]
+    assert int(requests.replace(",", "")) == len(asked)
+    every = sum(score.tokens for place in bench.cells() for score in bench.scores(place))
+    assert int(tokens.replace(",", "")) == every
+
+
+def test_a_run_uses_what_a_check_made(bench):
+    """Passages, index and hits of a check are not made again by the run."""
+    bench.write_toy()
+    checked(bench)
+    plan = bench.call("plan", bench.spec).output
+    assert re.findall(r"to do .*", plan.partition("cells\n")[0].partition("steps\n")[2]) == []
+    before = {path: path.stat().st_mtime_ns for path in (bench.folder / "work").rglob("*.jsonl")}
+    bench.run()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_real_prompt_of_each_method_is_shown(bench):
+    """For each method the first question stands there as the model will read it, with the answers behind it."""
+    bench.write_toy()
+    text = checked(bench)
+    bench.run()
+    for place in ("m/base", "m/rag,k=1", "m/oracle", "m/random,k=2"):
+        example = text.partition(f"{place}/people,0-shot, question ada-0:\n")[2]
+        _, prompt, rest = example.split("─" * 60, 2)
+        shown = bench.call("show", f"{place}/people,0-shot", "ada-0").output.split("─" * 60)[1]
+        assert prompt == shown
+        assert rest.startswith("\nanswers scored: ' Norwick' ' Überlingen' ' Tarn' ' Ostend'")
+
+
+def test_what_cannot_be_counted_is_said(bench):
+    """Without a tokenizer lengths and forecast say that tokens are not counted."""
+    bench.write_toy(model="counts = false\n")
+    text = checked(bench)
+    assert "18 questions, tokens not counted" in text
+    assert "prompt tokens not counted" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words", "cells"),
+    [
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nlength = 60', "of 18 questions do not fit into", 5),
+        ('corpus = "people"', 'corpus = "people"\nshots = [2]', "tasks.people.shots: 2 asked for, but the task has", 5),
+        ('corpus = "people"', 'corpus = "people"\nquery = "{{ x }}"', "tasks.people.query: 'x' is undefined", 5),
+        ("[models.m]", '[prompt]\ntemplate = "{{ passages[99].text }}"\n\n[models.m]', "prompt.template: ", 4),
+    ],
+)
+def test_what_would_fail_is_told_with_its_cells(bench, before, after, words, cells):
+    """Each problem is said once with the number of cells that it costs, and the check ends with exit code 2."""
+    bench.write_toy()
+    edit(bench, before, after)
+    [problem] = [line for line in checked(bench, 2).splitlines() if line.startswith("Error: ")]
+    assert words in problem
+    assert problem.endswith(f"({cells} cells)")
+
+
+def test_problems_do_not_hide_what_works(bench):
+    """Where some cells would fail the others are still told and shown."""
+    bench.write_toy()
+    edit(bench, '[retrievers.words]\nplugin = "toy"', '[retrievers.words]\nplugin = "toy"\nfault = "crash"')
+    text = checked(bench, 2)
+    assert "m/oracle/people,0-shot: 18 questions" in text
+    assert "m/rag,k=1/people,0-shot: 18 questions" not in text
+    assert "IndexError: the toy retriever broke down (traceback in errors/" in text
+    assert "Traceback" not in text
+
+
+def test_a_plugin_that_breaks_down_is_told_like_in_a_run(bench):
+    """Whatever a task or corpus raises is one line with its cells, and the traceback lies in the work folder."""
+    bench.write_toy()
+    edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
+    text = checked(bench, 2)
+    assert re.search(
+        r"ZeroDivisionError: the toy corpus broke down \(traceback in errors/\w+\.txt .*\) \(4 cells\)", text
+    )
+    assert list((bench.folder / "work" / "errors").glob("*.txt"))
+
+
+def test_joins_are_checked(bench, toys):
+    """A tokenizer that joins prompt and answer is found before anything is scored."""
+    bench.write_toy()
+    edit(bench, '[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\njoins = true')
+    text = checked(bench, 2)
+    assert "question ada-0: the answer ' Norwick' has no token of its own after 'll live?\\nAnswer:'" in text
+
+
+def test_a_trained_arm_is_checked_without_training(bench):
+    """Prompts of arms that train are rendered like the others; no trainer is called."""
+    more = '\n[trainers.by-heart]\nplugin = "toy"\nfault = "crash"\n\n[methods.ft]\ntrain = "by-heart"\n'
+    bench.write_toy(model="trainable = true\n", more=more)
+    text = checked(bench)
+    assert "toy: 6 cells on 2 sets of weights" in text
+    assert "m/ft/people,0-shot: 18 questions" in text
+    assert not (bench.folder / "work" / "weights").exists()

@@ -1,0 +1,67 @@
+"""BibTeX of what a benchmark stands on."""
+
+import re
+
+import pytest
+
+from kib import __version__
+from kib.cite import entries_in
+
+
+def keys(text):
+    return re.findall(r"^@\w+\{([^,]+),", text, re.MULTILINE)
+
+
+def test_every_benchmark_stands_on_kib_the_study_and_lm_eval(bench):
+    """The entries of kib, of the study and of lm-eval are always there, with kib's own version."""
+    bench.write_toy()
+    result = bench.call("cite", bench.spec)
+    assert result.exit_code == 0
+    assert keys(result.output) == ["kib", "ovadia2024finetuning", "lmevalharness"]
+    assert f"version = {{{__version__}}}" in result.output
+    assert result.output.count("{") == result.output.count("}")
+
+
+def test_lm_evals_version_is_the_installed_one(bench):
+    """The cited version of lm-eval is the one that asks."""
+    from importlib.metadata import version
+
+    bench.write_toy()
+    assert f"version = {{{version('lm-eval')}}}" in bench.call("cite", bench.spec).output
+
+
+@pytest.mark.slow
+def test_a_tasks_data_are_cited(bench):
+    """A task of lm-eval brings the entries of its own page, each once."""
+    task = '\n[tasks.{0}]\nplugin = "lm-eval"\ntask = "mmlu_{0}"\n'
+    bench.write_toy(more=task.format("anatomy") + task.format("astronomy"))
+    text = bench.call("cite", bench.spec).output
+    assert "hendryckstest2021" in keys(text)
+    assert len(set(keys(text))) == len(keys(text))
+
+
+def test_data_need_not_be_there_to_be_cited(bench):
+    """What a benchmark stands on can be told without having its files."""
+    bench.write_toy()
+    (bench.folder / "people.jsonl").unlink()
+    assert bench.call("cite", bench.spec).exit_code == 0
+
+
+ENTRY = '@article{key,\n  title = {A {B} \\"{o}},\n  year = 2020\n}'
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", []),
+        ("no entry, but me@home.org and {braces}", []),
+        (ENTRY, [ENTRY]),
+        (f"Text\n```\n{ENTRY}\n```\nmore\n  @misc{{other, note = {{x}}}} tail", [ENTRY, "@misc{other, note = {x}}"]),
+        ("@article{open,\n title = {never closed", []),
+        (f"@article{{open, title = {{x\n{ENTRY}", [ENTRY]),
+        ("@Book{ spaced , title={T}}", ["@Book{ spaced , title={T}}"]),
+    ],
+)
+def test_entries_are_found_in_any_text(text, found):
+    """Each whole entry of a page is found by its braces, and what is none is left out."""
+    assert entries_in(text) == found
