@@ -47,10 +47,7 @@ def distance(one: Path, other: Path) -> float:
 
 
 def test_two_processes(small: Path, tmp_path: Path) -> None:
-    """Two processes of an accelerate configuration train the same tokens to the same weights as one, but for rounding.
-
-    Its number format does not count; the benchmark's does.
-    """
+    """Two processes of an accelerate configuration train the same weights as one, in the benchmark's number format."""
     (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")
     log: list[Mapping[str, Any]] = []
     alone_log: list[Mapping[str, Any]] = []
