@@ -253,7 +253,10 @@ def _compare(table: Any, path: Path) -> None:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); --update-baseline writes it") from error
-    found = changes(table, text)
+    try:
+        found = changes(table, text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     for change in found.noted:
         click.echo(f"noted: {change}", err=True)
     if found.failed:

@@ -1,0 +1,270 @@
+"""The command line: sensible output, errors as sentences, exit codes."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from kib import __version__
+
+COMMANDS = ("run", "plan", "check", "leaderboard", "show", "plugins", "schema", "cite", "questions")
+
+
+@pytest.fixture(scope="module")
+def done(new_bench, toys, tmp_path_factory):
+    """The toy benchmark, measured."""
+    bench = new_bench(tmp_path_factory.mktemp("done")).write_toy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(toys)
+        assert bench.run() == {}
+    return bench
+
+
+@pytest.fixture
+def copy(done, new_bench, tmp_path, toybox):
+    """A copy of the measured benchmark that a test may change."""
+    shutil.copytree(done.folder, tmp_path / "copy")
+    return new_bench(tmp_path / "copy")
+
+
+def refused(result, code=2):
+    """What a command says that ends with this code; it is a sentence and no traceback."""
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+# Help
+
+
+def test_help_lists_every_command(bench):
+    """The help page names each command with what it does, in the order of a user's work."""
+    text = bench.call("--help").output
+    places = [re.search(rf"^  {name} +\S", text, re.MULTILINE) for name in COMMANDS]
+    assert all(places)
+    assert [name for name in COMMANDS if name != "questions"] == sorted(
+        (name for name in COMMANDS if name != "questions"), key=lambda name: text.index(f"\n  {name} ")
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(bench, command):
+    """Each command has a page with a sentence and its options, by -h too."""
+    result = bench.call(command, "--help")
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: kib " + command)
+    assert result.output == bench.call(command, "-h").output
+    described = re.findall(r"^  (?:-\w, )?--[\w-]+.*", result.output, re.MULTILINE)
+    assert described
+
+
+def test_the_version_is_kibs(bench):
+    """The version is the package's."""
+    assert bench.call("--version").output == f"kib, version {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("rnu",), ("run",), ("run", "a.toml", "b.toml"), ("run", "--bogus", "a.toml")])
+def test_wrong_usage_is_answered(bench, arguments):
+    """A wrong command, a missing argument and an unknown option end with exit code 2 and the way to the help page."""
+    assert "--help" in refused(bench.call(*arguments))
+
+
+# Errors
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "check", "cite"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "bench.toml: there is no such file; expected a benchmark file (TOML)"),
+        ("schema = ", "bench.toml:1: "),
+        ("schema = 1\n", "name: missing: expected"),
+        (b"\xff", "bench.toml:1: expected UTF-8 text, got byte 0xff"),
+    ],
+)
+def test_a_wrong_spec_is_answered_by_every_command(bench, command, content, words):
+    """A benchmark file that cannot be read ends each command with exit code 2 and the file's name."""
+    if content is not None:
+        bench.spec.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert words in refused(bench.call(command, bench.spec))
+
+
+def test_a_folder_is_no_spec(bench):
+    """A folder in place of a file is told as such."""
+    assert "is a directory" in refused(bench.call("run", bench.folder))
+
+
+def test_a_place_that_cannot_be_written_is_named(bench):
+    """A folder that cannot be made is an error with its path, not a traceback."""
+    bench.write_toy()
+    (bench.folder / "file").write_text("x")
+    assert "file" in refused(bench.call("run", bench.spec, "-q", "--results", "file/results"))
+    assert "file" in refused(bench.call("run", bench.spec, "-q", "--work", "file/work"))
+
+
+def test_a_wrong_plugin_name_is_answered_with_the_nearest(bench):
+    """A plugin that is not installed is answered with file, line, key and the nearest name."""
+    bench.write_toy()
+    bench.write(bench.spec.read_text(encoding="utf-8").replace('plugin = "oracle"', 'plugin = "oracel"'))
+    said = refused(bench.call("plan", bench.spec))
+    assert re.search(r'bench\.toml:\d+: retrievers\.gold\.plugin: .*did you mean "oracle"\?', said)
+
+
+# Running
+
+
+def test_a_run_prints_its_table(bench):
+    """A run prints the leaderboard on standard output and what it does on standard error."""
+    bench.write_toy()
+    result = bench.kib("run", bench.spec)
+    assert result.returncode == 0
+    assert result.stdout == bench.kib("leaderboard").stdout
+    assert result.stdout.startswith("toy · Six people that nobody knows\n")
+    assert "asking m: 312" in result.stderr.splitlines()
+    assert "asking" not in result.stdout
+
+
+def test_a_quiet_run_is_quiet(bench):
+    """With --quiet nothing stands on standard error."""
+    bench.write_toy()
+    assert bench.kib("run", bench.spec, "--quiet").stderr == ""
+
+
+def test_results_and_work_go_where_they_are_told(bench):
+    """Both folders can be anywhere; a benchmark's own folder in the results bears its name."""
+    bench.write_toy()
+    assert bench.call("run", bench.spec, "-q", "--results", "r/s", "--work", "w").exit_code == 0
+    assert (bench.folder / "r" / "s" / "toy" / "plan.json").is_file()
+    assert (bench.folder / "w" / "hits").is_dir()
+    assert sorted(path.name for path in bench.folder.iterdir()) == ["bench.toml", "people.jsonl", "r", "w"]
+    assert bench.call("leaderboard", "--results", "r/s").exit_code == 0
+    assert bench.call("show", "m/base/people,0-shot", "--results", "r/s").exit_code == 0
+
+
+# The leaderboard
+
+
+@pytest.mark.parametrize(
+    "place", [(), ("toy",), ("results/toy",), ("bench.toml",), ("{folder}/results/toy",), ("results/toy/",)]
+)
+def test_results_are_named_in_any_way(done, place):
+    """All results, a benchmark's name, its folder or its file give the same table."""
+    named = [part.format(folder=done.folder) for part in place]
+    result = done.call("leaderboard", *named)
+    assert result.exit_code == 0
+    assert result.output == done.call("leaderboard").output
+
+
+@pytest.mark.parametrize("place", ["nobody", "results/nobody", "nobody.toml"])
+def test_results_that_are_not_there_are_named(done, place):
+    """A name without results is told."""
+    assert "nobody" in refused(done.call("leaderboard", place))
+
+
+def test_without_results_the_way_to_them_is_named(bench):
+    """An empty folder says what makes results."""
+    assert "results: no results here; `kib run SPEC` makes them" in refused(bench.call("leaderboard"))
+
+
+def test_each_form_is_what_it_says(done):
+    """CSV and JSON can be read, Markdown is a table, and each is the same every time."""
+    texts = {form: done.call("leaderboard", "--format", form).output for form in ("csv", "json", "markdown")}
+    rows = list(csv.DictReader(io.StringIO(texts["csv"])))
+    assert {row["method"] for row in rows} >= {"base", "rag,k=1", "oracle"} or len(rows) >= 5
+    assert json.loads(texts["json"])
+    assert re.search(r"^\|.*\|$", texts["markdown"], re.MULTILINE)
+    for form, text in texts.items():
+        assert done.call("leaderboard", "--format", form).output == text
+    assert "Invalid value for '--format'" in refused(done.call("leaderboard", "--format", "xml"))
+
+
+def test_another_reference_is_taken(done):
+    """Gains may be over another method than base; a wrong one is told."""
+    assert done.call("leaderboard", "--against", "rag,k=1").exit_code == 0
+    assert "rga" in refused(done.call("leaderboard", "--against", "rga"))
+
+
+def test_a_missing_cell_makes_exit_code_1(copy):
+    """A table with a hole is printed, and the command fails as a check would."""
+    shutil.rmtree(copy.results.place(copy.cells()["m/oracle/people,0-shot"]))
+    said = refused(copy.call("leaderboard"), 1)
+    assert "the table is not complete: cells are missing or failed" in said
+    assert "oracle" in said
+
+
+def test_a_baseline_is_stored_and_held_against(copy):
+    """A stored table passes against itself, and fails once a gain fell."""
+    assert copy.call("leaderboard", "--update-baseline", "base.json").exit_code == 0
+    kept = copy.call("leaderboard", "--check", "base.json")
+    assert kept.exit_code == 0
+    assert "base.json: nothing is worse" in kept.output
+    value = json.loads((copy.folder / "base.json").read_text(encoding="utf-8"))
+    assert "rag" in json.dumps(value)
+    cell = copy.cells()["m/rag,k=1/people,0-shot"]
+    result, scores = copy.results.cell(cell), copy.results.scores(cell)
+    from dataclasses import replace
+
+    copy.results.save_cell(replace(result, correct=0), [replace(score, score=0) for score in scores])
+    said = refused(copy.call("leaderboard", "--check", "base.json"), 1)
+    assert "worse than base.json:" in said
+    assert "rag,k=1" in said.partition("worse than base.json:")[2]
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "--update-baseline writes it"), ("{", "base.json")])
+def test_a_baseline_that_cannot_be_read_is_named(copy, content, words):
+    """A baseline that is missing or damaged is wrong input, not a fall."""
+    if content is not None:
+        (copy.folder / "base.json").write_text(content)
+    assert words in refused(copy.call("leaderboard", "--check", "base.json"))
+
+
+def test_damaged_results_are_named(copy):
+    """Results that were damaged are named with what to delete, whatever reads them."""
+    place = copy.results.place(copy.cells()["m/base/people,0-shot"])
+    (place / "cell.json").write_text("{")
+    for arguments in (("leaderboard",), ("run", copy.spec, "-q"), ("show", "m/base/people,0-shot")):
+        assert "cell.json" in refused(copy.call(*arguments))
+    shutil.rmtree(place)
+    assert copy.call("run", copy.spec, "-q").exit_code == 0
+
+
+# Pipes
+
+
+def test_a_reader_that_goes_away_is_no_error(done):
+    """Piped into a reader that stops, a command ends without a complaint."""
+    with subprocess.Popen(
+        done.command("leaderboard", "--format", "json"),
+        cwd=done.folder,
+        env=done.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+    assert process.returncode in (0, 141)
+
+
+def test_output_in_a_pipe_has_no_colour(done):
+    """A table in a pipe or file is plain text."""
+    assert "\x1b" not in done.kib("leaderboard").stdout
+
+
+# The schema
+
+
+def test_the_schema_knows_the_installed_plugins(bench):
+    """The schema is JSON, with the options of what is installed; the core's own has only the core's."""
+    whole = bench.call("schema").output
+    core = bench.call("schema", "--core").output
+    assert json.loads(whole)["$schema"] == json.loads(core)["$schema"]
+    assert '"fails_on"' in whole
+    assert '"fails_on"' not in core
+    assert '"others"' in core
