@@ -587,6 +587,16 @@ def test_lost_answers_are_an_error():
         answer(lm(generate_until=lambda requests: ["a"]), [Request("generate_until", (text, {})) for text in "ab"])
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
+def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
+    """What overflowed in a small number format is an error that names the request, not a wrong answer."""
+    parrot = lm(loglikelihood=lambda requests: [(number, False)], loglikelihood_rolling=lambda requests: [number])
+    request = Request(kind, ("the context", " text")[: 2 if kind == "loglikelihood" else 1])
+    with pytest.raises(StepError, match=f"the backend Parrot gave {number} as a log-probability after 'the context'"):
+        answer(parrot, [request])
+
+
 def test_an_environment_names_what_decides_the_last_digit():
     """Versions of lm-eval and of the model's plugin and the device are recorded; what is not installed is left out."""
     found = environment(lm(), "kib")
