@@ -1,7 +1,6 @@
 """Real questions, passages and text for the other scripts, from a folder with MMLU, OpenBookQA and a Wikipedia dump."""
 
 import bz2
-import csv
 import io
 import json
 import tempfile
@@ -14,30 +13,20 @@ from kib.harness import Exam, from_questions
 from kib.prompts import build_prompt
 from kib.records import Asked, Hit, Passage, Query, Question, Request
 
-__all__ = ["anatomy", "anatomy_texts", "facts", "openbook", "requests", "search", "tokenizer"]
+__all__ = ["anatomy", "facts", "openbook", "requests", "search", "tokenizer"]
 
 OPENBOOK = "OpenBookQA-V1-Sep2018/Data/Main"
 WORDS = 32_000
 
 
-def anatomy(data: Path, limit: int | None = None) -> Exam:
-    """MMLU anatomy as lm-eval asks it: letters."""
+def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") -> Exam:
+    """MMLU anatomy as lm-eval asks it: letters, or option texts as `mmlu_anatomy_continuation`."""
     from kib.builtin.lm_eval_task import LmEvalTask
 
     files = {split: str(data / "mmlu" / split / f"anatomy_{split}.csv") for split in ("dev", "test")}
-    options = {"task": "mmlu_anatomy", "data": {**files, "layout": "mmlu"}}
-    task = LmEvalTask(LmEvalTask.Options.model_validate_json(json.dumps(options)))
-    return Exam("anatomy", task.harness_task(), limit=limit)
-
-
-def anatomy_texts(data: Path, limit: int | None = None) -> Exam:
-    """MMLU anatomy, each option's text scored."""
-    with (data / "mmlu" / "test" / "anatomy_test.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    questions = [
-        Question(f"anatomy-{number}", row[0], tuple(row[1:5]), "ABCD".index(row[5])) for number, row in enumerate(rows)
-    ]
-    return from_questions("anatomy-texts", questions, [], "text", limit)
+    options = {"task": task, "data": {**files, "layout": "mmlu"}}
+    made = LmEvalTask(LmEvalTask.Options.model_validate_json(json.dumps(options)))
+    return Exam("anatomy", made.harness_task(), limit=limit)
 
 
 def openbook(data: Path, limit: int | None = None) -> Exam:

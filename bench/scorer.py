@@ -106,7 +106,7 @@ def runs(work: str, data: Path, limit: int | None) -> list[list[Request]]:
         return [
             material.requests(exam, asked, [[passages[hit.passage] for hit in hits[:k]] for hits in found]) for k in K
         ]
-    exam = material.anatomy_texts(data, limit) if work == "mmlu-0-texts" else material.anatomy(data, limit)
+    exam = material.anatomy(data, limit, "mmlu_anatomy_continuation" if work == "mmlu-0-texts" else "mmlu_anatomy")
     asked = exam.ask(5 if work == "mmlu-5-letters" else 0)
     return [material.requests(exam, asked, [[]] * len(asked))]
 
@@ -411,7 +411,10 @@ def main() -> None:
             return
         peak = matmul_peak(setting)
         about = machine(setting, peak)
-        lines = [measure(setting, model, work, peak) for work in arguments.works]
+        lines = []
+        for work in arguments.works:
+            lines.append(measure(setting, model, work, peak))
+            print(f"{WORKS[work]}: {lines[-1].faster:.2f} times faster", file=sys.stderr, flush=True)
         show(lines, about)
         if arguments.json:
             figures = {"machine": about, "works": [{**asdict(line), "faster": line.faster} for line in lines]}
