@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,8 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            # Where these tests run in the background, Ctrl-C is ignored by every process they start.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads are held
         )
 
     @staticmethod
@@ -295,3 +298,9 @@ def tiny_model(tmp_path_factory):
     from kib.testing import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(autouse=True)
+def _same_width(monkeypatch):
+    """Tables are as wide in this process as in one that a test starts."""
+    monkeypatch.setenv("COLUMNS", "120")

@@ -2,6 +2,8 @@
 
 import sqlite3
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -80,17 +82,16 @@ def test_each_request_is_asked_once(work):
 
 @settings(max_examples=25)  # each opens stores on the disk
 @given(st.integers(1, 400), st.lists(st.integers(0, 3), max_size=6))
-def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(tmp_path_factory, count, stops):
+def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(count, stops):
     """Stopped between any batches and called again, each batch is asked once, as in one run from end to end."""
-    some, asked = requests(count), []
-    work, whole = Work(tmp_path_factory.mktemp("stopped")), Work(tmp_path_factory.mktemp("whole"))
-    for stop in [*stops, None]:
-        lm = Counting(stop)
-        with suppress(KeyboardInterrupt):
-            run(work, some, lm)
-        asked += lm.asked
-    once = Counting()
-    run(whole, some, once)
+    some, asked, once = requests(count), [], Counting()
+    with TemporaryDirectory() as stopped, TemporaryDirectory() as whole:
+        for stop in [*stops, None]:
+            lm = Counting(stop)
+            with suppress(KeyboardInterrupt):
+                run(Work(Path(stopped)), some, lm)
+            asked += lm.asked
+        run(Work(Path(whole)), some, once)
     assert asked == once.asked
 
 
@@ -148,10 +149,10 @@ def test_the_key_of_an_answer_never_changes():
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 3000), max_size=20))
-def test_missing_counts_each_request_once(tmp_path_factory, numbers):
+def test_missing_counts_each_request_once(numbers):
     """What is missing is counted without those that stand twice."""
     some = [requests(3001)[number] for number in numbers]
-    with Answers.open(Work(tmp_path_factory.mktemp("work")), "w") as answers:
+    with TemporaryDirectory() as folder, Answers.open(Work(Path(folder)), "w") as answers:
         assert answers.missing(some) == len(set(numbers))
         if some:
             answers.put(some[:1], [[-1.0, True]], HERE)

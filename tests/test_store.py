@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -124,9 +123,9 @@ def everything(folder):
 
 
 @given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, FLOAT, FLOAT, FLOAT, FLOAT, COUNT, COUNT)))
-def test_a_cell_comes_back(tmp_path_factory, result, scores, times):
+def test_a_cell_comes_back(tmp_path, result, scores, times):
     """A cell's number, questions and times are read as they were written, whatever signs they hold."""
-    store = Results(tmp_path_factory.mktemp("results"))
+    store = Results(tmp_path)
     store.save_cell(result, scores, times)
     read = store.cell(result.cell)
     questions = store.place(result.cell) / "questions.jsonl"
@@ -134,16 +133,14 @@ def test_a_cell_comes_back(tmp_path_factory, result, scores, times):
     assert read == CellResult(**{**{f: getattr(result, f) for f in result.__slots__}, "questions": read.questions})
     assert store.scores(result.cell) == scores
     assert store.times(result.cell) == times
-    shutil.rmtree(store.folder)
 
 
 @given(PLANS)
-def test_a_plan_comes_back(tmp_path_factory, plan):
+def test_a_plan_comes_back(tmp_path, plan):
     """A plan is read as it was written."""
-    store = Results(tmp_path_factory.mktemp("results"))
+    store = Results(tmp_path)
     store.save_plan(plan)
     assert store.plan() == plan
-    shutil.rmtree(store.folder)
 
 
 @given(st.dictionaries(TEXT, st.builds(Failure, TEXT, TEXT), max_size=3))

@@ -319,7 +319,6 @@ def test_model_tolerance() -> None:
         ("weights", lambda _: Weights(Path("nowhere")), "which is no folder"),
         ("value", lambda self, *_: -float(self.number), "loglikelihood: a fresh instance answers otherwise"),
         ("value", lambda *_: 0.5, "0.5 is no log-probability"),
-        ("value", lambda *_: -math.inf, "-inf is no log-probability"),
         ("value", lambda self, request, place, count: -float(place), "depends on the order"),
         ("value", lambda self, request, place, count: -float(count), "depends on the other requests"),
         ("text", lambda *_: "one\ntwo", "goes on after `until`"),
