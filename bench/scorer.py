@@ -237,6 +237,8 @@ def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> 
 
 def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> tuple[int, float]:
     """Distinct tokens of all prompts together, and the operations that they need: layers, attention, scored outputs."""
+    import numpy as np
+
     from kib_hf.trees.plan import Plan
     from kib_hf.trees.rows import Sizes
 
@@ -256,7 +258,7 @@ def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> 
         model.config, "head_dim", config.hidden_size // config.num_attention_heads
     )
     attention = 4 * config.num_hidden_layers * wide * pairs_seen
-    scored = sum(tree.scored for row in plan.rows for tree in row.trees)
+    scored = int((grove.length - np.maximum(grove.first, grove.shared)).clip(min=1).sum())
     return distinct, 2.0 * layers * distinct + attention + 2.0 * head * scored
 
 

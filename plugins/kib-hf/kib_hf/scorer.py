@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kib.errors import StepError
 from kib_hf.trees.layout import Layout, chain, lay_out
-from kib_hf.trees.plan import Plan, Wanted, places, summed
+from kib_hf.trees.plan import Plan, Tally, Wanted, places
 from kib_hf.trees.prefill import batch_cache
 from kib_hf.trees.reading import Reader, States
 from kib_hf.trees.rows import Row, Sizes, Trunk
@@ -37,9 +37,6 @@ LOGGER = logging.getLogger(__name__)
 
 ROW = {"cpu": 1024, "cuda": 8192}
 """New tokens of a forward pass by the kind of device."""
-
-LOGITS = {"cpu": 2**24, "cuda": 2**28}
-"""Values that the output layer gives at once."""
 
 TRUNK_BYTES = 2**30
 ENCODED = 2048
@@ -74,12 +71,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         kind = self.device.type if self.device.type in ROW else "cpu"
         row = row_tokens or ROW[kind]
         config = self._reader.config
-        words = int(self.model.get_input_embeddings().weight.shape[0])
         self._sizes = Sizes(
             row=row,
             tree=max(1, row // 8),
             trunk=trunk_bytes // _token_bytes(config, self.model.dtype),
-            scored=max(1, LOGITS[kind] // words),
         )
 
     def plan(self, requests: "Sequence[Instance]") -> list[list[int]] | None:
@@ -192,9 +187,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         trunk = self._trunks.get(row.trunk)
         layout = lay_out(plan.grove, row)
         where = places(plan, layout, requests)
+        tally = Tally(where, self.softmax_dtype)
         with self._passes(len(layout.tokens)):
-            logits = self._reader.score(layout, trunk, where.rows)
-        return dict(zip(requests, summed(logits, where, self.softmax_dtype), strict=True))
+            self._reader.score(layout, trunk, where.rows, tally.add)
+        return dict(zip(requests, tally.answers(), strict=True))
 
     def _keep(self, trunk: Trunk, before: Sequence[States]) -> States:
         """The states of a trunk, computed in pieces where memory is short."""
@@ -268,7 +264,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         prompts = [tokens[-room:] for tokens, (_, room) in zip(encoded, keys, strict=True)]
         planned = [place for place, tokens in enumerate(prompts) if len(tokens) > 1]
         batch = self.batch_size if isinstance(self.batch_size, int) else 1
-        sizes = replace(self._sizes, prompts=batch, scored=None)
+        sizes = replace(self._sizes, prompts=batch)
         plan = Plan((Wanted(prompts[place][:-1], prompts[place][-1:]) for place in planned), sizes)
         numbers = {keys[place]: number for number, place in enumerate(planned)}
         self._plans["generate_until"] = plan, {key: numbers.get(key, -1) for key in keys}

@@ -30,7 +30,6 @@ SIZES = st.builds(
     tree=st.integers(1, 40),
     trunk=st.integers(0, 80),
     prompts=st.none() | st.integers(1, 5),
-    scored=st.none() | st.integers(1, 30),
 )
 
 
@@ -84,7 +83,6 @@ def test_a_row_is_as_large_as_it_says(some: Prompts, sizes: Sizes) -> None:
         if len(row.trees) > 1:
             assert row.new <= sizes.row
             assert sizes.prompts is None or len(row.prompts) <= sizes.prompts
-            assert sizes.scored is None or sum(tree.scored for tree in row.trees) <= sizes.scored
 
 
 @given(prompts(), SIZES)

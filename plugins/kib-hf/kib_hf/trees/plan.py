@@ -14,10 +14,7 @@ from kib_hf.trees.rows import Grove, Row, Sizes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Places", "Plan", "Wanted", "places", "summed"]
-
-CHUNK = 256
-"""Positions whose log-probabilities over the vocabulary are held at once."""
+__all__ = ["Places", "Plan", "Tally", "Wanted", "places"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +64,33 @@ def places(plan: Plan, layout: Layout, requests: Sequence[int]) -> Places:
     return Places(rows, index, np.concatenate(targets).astype(np.int64), tuple(map(len, targets)))
 
 
-def summed(logits: Tensor, where: Places, dtype: torch.dtype | None) -> list[tuple[float, bool]]:
-    """Each request's log-probability and whether greedy decoding would give it, rounded as lm-eval's HFLM rounds.
+class Tally:
+    """Adds up log-probabilities while logits come, rounded as lm-eval's HFLM rounds them.
 
-    `logits` [positions, vocabulary]; `dtype` is that of the softmax, None the model's own.
+    `dtype` is that of the softmax; None: the model's own.
     """
-    index, targets = (torch.as_tensor(array, device=logits.device) for array in (where.index, where.targets))
-    values: Tensor | None = None
-    best = torch.empty(len(logits), dtype=torch.long, device=logits.device)
-    for start in range(0, len(logits), CHUNK):
-        some = torch.log_softmax(logits[start : start + CHUNK], dim=-1, dtype=dtype)
-        best[start : start + CHUNK] = some.argmax(dim=-1)
-        here = ((index >= start) & (index < start + CHUNK)).nonzero()[:, 0]
-        values = some.new_empty(len(index)) if values is None else values
-        values[here] = some[index[here] - start, targets[here]]
-    assert values is not None  # noqa: S101 - a row answers at least one request
-    ends = np.cumsum(where.lengths)
-    hits = (best[index] == targets).cpu()
-    values = values.cpu()
-    spans = [slice(int(end) - length, int(end)) for end, length in zip(ends, where.lengths, strict=True)]
-    return [(float(values[span].sum()), bool(hits[span].all())) for span in spans]
+
+    def __init__(self, where: Places, dtype: torch.dtype | None) -> None:
+        self._where = where
+        self._dtype = dtype
+        self._seen = 0
+        self._values: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, logits: Tensor) -> None:
+        """Take the logits [some, vocabulary] of the next scored positions."""
+        where = self._where
+        here = np.flatnonzero((where.index >= self._seen) & (where.index < self._seen + len(logits)))
+        index = torch.as_tensor(where.index[here] - self._seen, device=logits.device)
+        targets = torch.as_tensor(where.targets[here], device=logits.device)
+        self._seen += len(logits)
+        some = torch.log_softmax(logits, dim=-1, dtype=self._dtype)
+        hits = some.argmax(dim=-1)[index] == targets
+        self._values.append((torch.as_tensor(here), some[index, targets].cpu(), hits.cpu()))
+
+    def answers(self) -> list[tuple[float, bool]]:
+        """Each request's log-probability, and whether greedy decoding would give its tokens."""
+        places, values, hits = (torch.cat(parts) for parts in zip(*self._values, strict=True))
+        order = places.argsort()
+        lengths = list(self._where.lengths)
+        parts = zip(torch.split(values[order], lengths), torch.split(hits[order], lengths), strict=True)
+        return [(float(value.sum()), bool(hit.all())) for value, hit in parts]

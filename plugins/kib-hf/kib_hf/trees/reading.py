@@ -27,6 +27,8 @@ __all__ = ["FULL", "SLIDING", "Reader", "States"]
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 NAME = "kib_tree"
+CHUNK = 128
+"""Positions that the output layer is asked for at once."""
 PLAIN_LAYER = {"hidden_states", "attention_mask", "position_ids", "past_key_values", "use_cache", "position_embeddings"}
 """What a decoder layer of the usual form takes; only such a layer is asked for some positions alone."""
 
@@ -59,7 +61,6 @@ class Reader:
         self.implementation: str = self.config._attn_implementation  # noqa: SLF001 - transformers has no other way
         configs = [part.config for part in self.causal.modules() if hasattr(part, "config")]
         self._configs = list({id(config): config for config in configs}.values())
-        self._keeps = "logits_to_keep" in signature(self.causal.forward).parameters
         layers = getattr(self.decoder, "layers", None)
         self._last = layers[-1] if layers is not None and _is_plain(layers[-1]) else None
 
@@ -82,34 +83,33 @@ class Reader:
         found: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(self.implementation, eager)
         return found
 
-    def score(self, layout: Layout, trunk: Sequence[States], places: "NDArray[np.int64]") -> Tensor:
-        """What the model predicts after the tokens at sorted `places` of a row: logits [places, vocabulary]."""
+    def score(
+        self, layout: Layout, trunk: Sequence[States], places: "NDArray[np.int64]", use: Callable[[Tensor], None]
+    ) -> None:
+        """Hand over what the model predicts after the tokens at sorted `places` of a row: logits [some, vocabulary].
+
+        They come in order, `CHUNK` places at a time, since each needs a value for every word of the vocabulary.
+        """
         reading = _Reading(self, layout, trunk, places)
         rows = torch.as_tensor(places, device=self.model.device)
-        with self._reads(reading):
-            if self._last is not None:
-                with _narrowed(self._last, reading, rows):
-                    logits = self._call(layout)
-            elif self._keeps:
-                logits = self._call(layout, logits_to_keep=rows)
-            else:
-                logits = self._call(layout)[:, rows]
-        return logits[0]
+        with self._reads(reading), _narrowed(self._last, reading, rows), _in_chunks(self.decoder, rows) as chunks:
+            use(self._call(layout)[0])
+            while chunks:
+                use(self._call(layout)[0])
 
     def keep(self, layout: Layout, trunk: Sequence[States]) -> States:
         """The keys and values of all tokens of a row."""
         reading = _Reading(self, layout, trunk, None)
         with self._reads(reading), suppress(_NotedError):
-            self._call(layout, **({"logits_to_keep": 1} if self._keeps else {}))
+            self._call(layout)
         return reading.noted
 
-    def _call(self, layout: Layout, **options: Any) -> Tensor:
+    def _call(self, layout: Layout) -> Tensor:
         device = self.model.device
         logits: Tensor = self.model(
             input_ids=torch.as_tensor(layout.tokens, device=device)[None],
             position_ids=torch.as_tensor(layout.depths, device=device)[None],
             use_cache=False,
-            **options,
         ).logits
         return logits
 
@@ -234,8 +234,24 @@ def _is_plain(layer: Any) -> bool:
 
 
 @contextmanager
+def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module compute something else for a while."""
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
+
+
+@contextmanager
 def _narrowed(layer: Any, reading: _Reading, rows: Tensor) -> Iterator[None]:
     """Let a layer take keys and values from all positions, and compute the rest of itself at `rows` alone."""
+    if layer is None:
+        yield
+        return
     own = layer.forward
     length = len(reading.layout.tokens)
 
@@ -253,8 +269,26 @@ def _narrowed(layer: Any, reading: _Reading, rows: Tensor) -> Iterator[None]:
         reading.places, reading.narrow = places, True
         return own(some(hidden_states), **{name: some(value) for name, value in options.items()})
 
-    layer.forward = forward
-    try:
+    with _replaced(layer, forward):
         yield
-    finally:
-        del layer.forward
+
+
+@contextmanager
+def _in_chunks(decoder: Any, rows: Tensor) -> Iterator[list[Tensor]]:
+    """Let a decoder give what it computed at `rows` piece by piece, call after call; the list holds what is left."""
+    own = decoder.forward
+    outputs: list[Any] = []
+    left: list[Tensor] = []
+
+    def forward(*args: Any, **options: Any) -> Any:
+        if not outputs:
+            outputs.append(own(*args, **options))
+            hidden = outputs[0].last_hidden_state
+            if hidden.shape[1] != len(rows):
+                hidden = hidden.index_select(1, rows.to(hidden.device))
+            left.extend(hidden.split(CHUNK, dim=1))
+        outputs[0].last_hidden_state = left.pop(0)
+        return outputs[0]
+
+    with _replaced(decoder, forward):
+        yield left

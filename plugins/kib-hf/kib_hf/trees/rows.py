@@ -36,8 +36,6 @@ class Sizes:
     """Tokens of all trunks on the way to a row together."""
     prompts: int | None = None
     """Prompts of a row."""
-    scored: int | None = None
-    """Scored positions of a row: each needs a value for every word of the vocabulary."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,12 +54,11 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The prompts `start` to `stop` of a grove; `new` tokens are computed for them, `scored` of them scored."""
+    """The prompts `start` to `stop` of a grove; `new` tokens are computed for them."""
 
     start: int
     stop: int
     new: int
-    scored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +211,7 @@ class Grove:
         return []
 
     def _tree(self, start: int, stop: int, depth: int) -> Tree:
-        return Tree(start, stop, self._new(start, stop, depth), self._scored(start, stop))
-
-    def _scored(self, start: int, stop: int) -> int:
-        import numpy as np
-
-        known = np.maximum(self.first[start:stop], self.shared[start:stop])
-        known[0] = self.first[start]
-        return int((self.length[start:stop] - known).clip(min=1).sum())
+        return Tree(start, stop, self._new(start, stop, depth))
 
 
 def _fill(trunk: Trunk | None, trees: Iterable[Tree], sizes: Sizes) -> Iterator[Row]:
@@ -237,8 +227,6 @@ def _fill(trunk: Trunk | None, trees: Iterable[Tree], sizes: Sizes) -> Iterator[
 
 
 def _fits(trees: Sequence[Tree], sizes: Sizes) -> bool:
-    return (
-        sum(tree.new for tree in trees) <= sizes.row
-        and (sizes.prompts is None or sum(tree.stop - tree.start for tree in trees) <= sizes.prompts)
-        and (sizes.scored is None or sum(tree.scored for tree in trees) <= sizes.scored)
+    return sum(tree.new for tree in trees) <= sizes.row and (
+        sizes.prompts is None or sum(tree.stop - tree.start for tree in trees) <= sizes.prompts
     )

@@ -36,7 +36,7 @@ def why_plain(model: Any) -> str | None:
     for reason, holds in reasons.items():
         if holds:
             return reason
-    return None if _agrees(model) else "a small tree read both ways gave different numbers"
+    return _why_other(model)
 
 
 def _values(rope: Any) -> list[Any]:
@@ -48,7 +48,7 @@ def _learns_prompts(model: Any) -> bool:
     return any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters.values())
 
 
-def _agrees(model: Any) -> bool:
+def _why_other(model: Any) -> str | None:
     """Read two prompts with a common trunk as a tree and one by one; a wrong mask shifts logits by a large part."""
     import numpy as np
 
@@ -58,16 +58,19 @@ def _agrees(model: Any) -> bool:
     grove = Grove((np.array(stem + tail, dtype=np.int32), 6) for tail in tails)
     trunk = Trunk(None, grove.tokens(0)[:5], 5)
     new = int(grove.length.sum()) - int(grove.shared.sum()) - trunk.depth
-    layout = lay_out(grove, Row(trunk, (Tree(0, len(grove), new, new),)))
+    layout = lay_out(grove, Row(trunk, (Tree(0, len(grove), new),)))
     try:
         reader = Reader(model)
         states = reader.keep(chain(trunk.tokens, 0), [])
         ends = np.array([layout.paths[number][-1] for number in range(len(grove))])
-        mine = reader.score(layout, [states], np.sort(ends))[np.argsort(np.argsort(ends))].float()
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return False
+        found: list[torch.Tensor] = []
+        reader.score(layout, [states], np.sort(ends), found.append)
+        mine = torch.cat(found)[np.argsort(np.argsort(ends))].float()
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        return f"it cannot read a tree ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
     with torch.no_grad():
         prompts = [torch.as_tensor(grove.tokens(n), device=model.device).long() for n in range(len(grove))]
         plain = torch.stack([model(prompt[None]).logits[0, -1] for prompt in prompts]).float()
     close = 1e-3 if plain.dtype == model.dtype else 5e-2
-    return bool((mine - plain).norm() <= close * (plain - plain.mean()).norm())
+    same = bool((mine - plain).norm() <= close * (plain - plain.mean()).norm())
+    return None if same else "a small tree read both ways gave different numbers"
