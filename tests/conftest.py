@@ -300,7 +300,6 @@ def tiny_model(tmp_path_factory):
     return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
-@pytest.fixture(autouse=True)
-def _same_width(monkeypatch):
-    """Tables are as wide in this process as in one that a test starts."""
-    monkeypatch.setenv("COLUMNS", "120")
+def pytest_configure():
+    """Tables are as wide in this process as in one that a test starts, whatever runs the tests and when."""
+    os.environ["COLUMNS"] = "120"
