@@ -1,5 +1,6 @@
 """The command line: each command a few lines, heavy imports inside them, so that `kib --help` is quick."""
 
+import atexit
 import signal
 import sys
 from pathlib import Path
@@ -70,6 +71,8 @@ def main() -> None:
     One TOML file declares models, documents, questions and methods; `kib run` measures them and prints the gains.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    # Once all is done, Ctrl-C has nothing left to stop: Python, while it shuts down, would die of it without a word.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _interrupt(*_: object) -> NoReturn:
