@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, r
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-from kib.records import Document, Hit, Passage, Query, Question, Text, Trained, Weights
+from kib.records import Document, Hit, JudgedQuery, Passage, Query, Question, Text, Trained, Weights
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -28,6 +28,7 @@ __all__ = [
     "GoldRetriever",
     "HarnessTask",
     "InputPath",
+    "JudgedCorpus",
     "Local",
     "Model",
     "Options",
@@ -145,6 +146,15 @@ class Corpus(Plugin, Protocol):
 
     def documents(self) -> Iterator[Document]:
         """Each document once, in a fixed order, ids unique."""
+        ...
+
+
+@runtime_checkable
+class JudgedCorpus(Protocol):
+    """A corpus that is a test collection: it brings queries and says which documents answer them."""
+
+    def judged_queries(self) -> Iterator[JudgedQuery]:
+        """Each query that has a judgment once, in a fixed order; InputError where a judged id is not there."""
         ...
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "Environment",
     "Gold",
     "Hit",
+    "JudgedQuery",
     "Passage",
     "Prompt",
     "Query",
@@ -92,6 +93,15 @@ class Query:
 
     id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedQuery:
+    """A query of a test collection with its judgments: grades of relevance by document id, 0 is not relevant."""
+
+    id: str
+    text: str
+    relevance: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
