@@ -282,7 +282,7 @@ def show(cell: str, question: str | None, results: Path, work: Path) -> None:
     from kib.store import Work
 
     if question is None:
-        click.echo(show_cell(results, cell))
+        click.echo(show_cell(results, Work(work), cell))
     else:
         click.echo(show_question(results, Work(work), cell, question))
 

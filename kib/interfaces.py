@@ -309,10 +309,12 @@ class Trainer(Plugin, Protocol):
         seed: int,
         log: Callable[[Mapping[str, Any]], None],
         validation: Sequence[Text] = (),
+        held_out: Sequence[Text] = (),
     ) -> Trained:
         """Safetensors in `folder`, which may hold a checkpoint of the same identity.
 
         `log` takes one record a step: `step` and `steps`, `tokens` trained so far, `loss` in nats a token. On
-        `validation` the loss is watched, and training may stop early. InputError where tokens would be lost.
+        `validation` the loss is watched, and training may stop early; on `held_out` it is measured before and after.
+        InputError where tokens would be lost.
         """
         ...

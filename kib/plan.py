@@ -109,6 +109,7 @@ class WeightsStep:
     settings: Settings = ()
     text: TextStep | None = None
     validation: PassagesStep | None = None
+    held_out: PassagesStep | None = None
     seed: int = 0
 
     @property
@@ -279,10 +280,12 @@ class _Planner:
         table, start = self.spec.trainers[trainer], self._plain_weights(model)
         text = self._text(model, trainer, dict(settings).get("text.count"), corpus)
         validation = self._passages(table.validation.corpus) if table.validation else None
+        held_out = self._passages(table.held_out.corpus) if table.held_out else None
         locked = self.lock.get("trainers", trainer, settings).identity
-        held = validation.identity if validation else None
-        identity = _identity("training", start.identity, locked, text.identity, held, seed)
-        return WeightsStep(identity, model, trainer, settings, text, validation, seed)
+        others = {"validation": validation, "held_out": held_out}
+        unseen = {name: step.identity for name, step in others.items() if step}
+        identity = _identity("training", start.identity, locked, text.identity, unseen, seed)
+        return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)
 
     def _text(self, model: str, trainer: str, varied: Setting | None, corpus: str) -> TextStep:
         """The text of a trainer on a corpus; tokens are the model's own where amounts of text are compared."""

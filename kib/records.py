@@ -134,8 +134,9 @@ class Weights:
 class Trained:
     """What a training gave. Tokens are those with a loss, in one pass over the text and in all steps together.
 
-    `first_loss` and `last_loss` are means over the text before and after, in nats a token; `change` is the norm of the
-    update over that of the weights; `flops` are floating-point operations.
+    `first_loss` and `last_loss` are means over the text before and after, in nats a token, and so are those of text
+    that was held out; `change` is the norm of the update over that of the weights; `flops` are floating-point
+    operations.
     """
 
     weights: Weights
@@ -146,6 +147,8 @@ class Trained:
     last_loss: float
     change: float
     flops: float
+    held_out_first_loss: float | None = None
+    held_out_last_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ def _trainer_references(table: TrainerTable) -> Iterator[tuple[Key, str, str]]:
         yield (*place, "replay", "corpus"), "corpora", table.replay.corpus
     if table.validation:
         yield (*place, "validation", "corpus"), "corpora", table.validation.corpus
+    if table.held_out:
+        yield (*place, "held_out", "corpus"), "corpora", table.held_out.corpus
     if table.tokens is not None:
         yield (*place, "tokens"), "trainers", table.tokens.removeprefix("as:")
 

@@ -121,10 +121,13 @@ class Materials:
         """What a trainer made of a model; None for a model as it is."""
         if step.text is None:
             return None
-        text, held = step.text, step.validation
+        text = step.text
 
-        def texts() -> tuple[list[Text], list[Text]]:
-            return self.text(text), list(map(text_step.as_document, self.passages(held))) if held else []
+        def unseen(passages: PassagesStep | None) -> list[Text]:
+            return list(map(text_step.as_document, self.passages(passages))) if passages else []
+
+        def texts() -> weights_step.Texts:
+            return weights_step.Texts(self.text(text), unseen(step.validation), unseen(step.held_out))
 
         made: Trained = self.once(
             step, lambda: weights_step.make(step, texts, self.plan.lock, self.work, self.progress)

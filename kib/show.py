@@ -1,5 +1,6 @@
 """What a run did and what a plan would do, as text: a question through all methods, cells and steps, plugins."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 from kib.errors import InputError
 from kib.plan import Plan
 from kib.prompts import LETTERS, render_passages
-from kib.records import Cell, Score
-from kib.store import BenchmarkPlan, Failure, Results, Work, read_lines
+from kib.records import Cell, Score, Text
+from kib.store import BenchmarkPlan, CellResult, Failure, Results, Work, read_lines
 
 __all__ = ["find_cells", "show_cell", "show_plan", "show_plugins", "show_question"]
 
 SHOWN = 40
 """Questions that `kib show CELL` lists."""
+
+TEXTS = 3
+"""Training texts that it shows of them all."""
 
 
 def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
@@ -54,8 +58,8 @@ def _one(cells: Sequence[Cell], name: str) -> Cell:
     return cells[0]
 
 
-def show_cell(results: Path, name: str) -> str:
-    """A cell's number and its questions, the first ones of them."""
+def show_cell(results: Path, work: Work, name: str) -> str:
+    """A cell's number, what its weights were trained on, and its questions, the first ones of them."""
     store, cells = find_cells(results, name)
     cell = _one(cells, name)
     result = store.cell(cell)
@@ -68,11 +72,47 @@ def show_cell(results: Path, name: str) -> str:
         f"passages dropped for want of room: {result.dropped_passages}, of {result.dropped_questions} questions",
         *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
         "",
+        *_training(result, work),
         "   question  answer given -> right  log-probabilities",
     ]
     body = [f"{'+' if line.score else '-'}  {_said(line)}" for line in lines[:SHOWN]]
     more = [f"… and {len(lines) - SHOWN} more in {store.place(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
     return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question}"])
+
+
+def _training(result: CellResult, work: Work) -> Iterator[str]:
+    """What was trained, with the first texts where the work folder still has them; nothing of a model as it is."""
+    told = result.training
+    if not told:
+        return
+    yield (
+        f"trained on {told['trained_tokens']:,} tokens in {told['steps']:,} steps ({told['text_tokens']:,} in one pass): "
+        f"loss {told['first_loss']:.3f} -> {told['last_loss']:.3f} nats a token, "
+        f"weights changed by {told['change']:.2%}"
+    )
+    if (before := told.get("held_out_first_loss")) is not None:
+        yield f"held-out text: loss {before:.3f} -> {told['held_out_last_loss']:.3f} nats a token"
+    texts = list(_texts(work, result))
+    if texts:
+        kinds = Counter(text.kind for text in texts)
+        yield f"{len(texts):,} training texts ({', '.join(f'{count:,} {kind}s' for kind, count in kinds.items())}):"
+        yield from map(_quoted, texts[:TEXTS])
+        if texts[TEXTS:]:
+            yield f"… and {len(texts) - TEXTS:,} more in {work.place('text', result.steps['text']) / 'text.jsonl'}"
+    yield ""
+
+
+def _texts(work: Work, result: CellResult) -> Iterator[Text]:
+    """The texts that a cell's weights were trained on, where the work folder still has them."""
+    path = work.place("text", result.steps.get("text", "")) / "text.jsonl"
+    if result.steps.get("text") and path.is_file():
+        yield from (Text(**value) for value in read_lines(path))
+
+
+def _quoted(text: Text) -> str:
+    """A training text with the passage that it comes from; of a pair the answer stands apart."""
+    answer = "" if text.answer is None else f"\n    -> {text.answer}"
+    return f"  [{text.kind} of {text.passage}]\n    " + text.text.replace("\n", "\n    ") + answer
 
 
 def _absent(cell: Cell, failures: Mapping[str, Failure]) -> str:
@@ -111,6 +151,7 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
     beside = [
         other for other in plan.cells if (other.model, other.task, other.shots) == (cell.model, cell.task, cell.shots)
     ]
+    parts += _read_before(store, work, cell, question)
     parts += ["", "all methods on this question:"]
     for other in beside:
         if store.has(other):
@@ -120,6 +161,17 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
         else:
             parts.append(f"!  {_absent(other, store.failures())}")
     return "\n".join(parts)
+
+
+def _read_before(store: Results, work: Work, cell: Cell, question: str) -> list[str]:
+    """Of trained weights, the training texts that were made of the question's gold documents."""
+    result = store.cell(cell)
+    if result is None or "text" not in result.steps:
+        return []
+    asked = _read(work, "asked", result.steps["asked"], "question", [question]).get(question, {})
+    documents = {gold["document"] for gold in asked.get("gold") or ()}
+    texts = [text for text in _texts(work, result) if text.passage.rpartition("#")[0] in documents]
+    return ["", "trained on, of the gold documents:", *map(_quoted, texts)] if texts else []
 
 
 def _line(store: Results, cell: Cell, question: str) -> Score:

@@ -35,7 +35,7 @@ from kib.tables import (
     TaskTable,
     TextKey,
     TrainerTable,
-    Validation,
+    Unseen,
     WriterTable,
     check_name,
     own_keys,
@@ -59,11 +59,12 @@ __all__ = [
     "TaskTable",
     "TextKey",
     "TrainerTable",
-    "Validation",
+    "Unseen",
     "WriterTable",
     "load_spec",
     "own_keys",
     "read_draft",
+    "read_file",
 ]
 
 Key = tuple[str | int, ...]
@@ -163,16 +164,12 @@ def load_spec(path: Path) -> Spec:
 
 def read_draft(path: Path) -> Draft:
     """Read as much of a benchmark file as can be read; SpecError where its syntax is wrong."""
-    text = _read(path)
-    data = _parse(path, text)
-    if data.get("kind") == "published":
-        raise InputError(f'{path}: this file holds published numbers (kind = "published"); expected a benchmark')
-    try:
-        lines = find_lines(text)
-    except RecursionError:
-        lines = Lines()
-    draft = Draft(path, lines, data)
-    draft.data = {key: _clean(draft, value, (key,)) for key, value in data.items()}
+    draft = read_file(path)
+    if draft.data.get("kind") == "published":
+        raise InputError(
+            f'{path}: this file holds published numbers (kind = "published"), which `kib leaderboard` shows; expected '
+            "a benchmark"
+        )
     _read_head(draft)
     for kind in KINDS:
         _read_kind(draft, kind)
@@ -185,6 +182,19 @@ def read_draft(path: Path) -> Draft:
         wrong_templates(draft.readable(), template if isinstance(template, str) else None),
     ):
         draft.blame(message, *place)
+    return draft
+
+
+def read_file(path: Path) -> Draft:
+    """The data of a file of either kind, with the lines of its keys; SpecError where its syntax is wrong."""
+    text = _read(path)
+    data = _parse(path, text)
+    try:
+        lines = find_lines(text)
+    except RecursionError:
+        lines = Lines()
+    draft = Draft(path, lines, data)
+    draft.data = {key: _clean(draft, value, (key,)) for key, value in data.items()}
     return draft
 
 

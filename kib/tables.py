@@ -28,7 +28,7 @@ __all__ = [
     "TaskTable",
     "TextKey",
     "TrainerTable",
-    "Validation",
+    "Unseen",
     "WriterTable",
     "own_keys",
 ]
@@ -151,10 +151,10 @@ class Replay(_Strict):
     share: Share = Field(description="its part of all that is trained on")
 
 
-class Validation(_Strict):
-    """Text that the loss is watched on while training."""
+class Unseen(_Strict):
+    """Text that is not trained on."""
 
-    corpus: str = Field(description="the corpus that is held out")
+    corpus: str = Field(description="the corpus that the text comes from")
 
 
 class Table(_Strict):
@@ -199,7 +199,10 @@ class TrainerTable(PluginTable):
     )
     replay: Replay | None = Field(None, description="text mixed in against forgetting")
     tokens: AsName | None = Field(None, description="`as:NAME`: train on as many tokens as that trainer does")
-    validation: Validation | None = Field(None, description="text that the loss is watched on and not trained on")
+    validation: Unseen | None = Field(None, description="text that the loss is watched on, to stop early")
+    held_out: Unseen | None = Field(
+        None, description="other text whose perplexity is measured before and after: what the training does to it"
+    )
     choose: Literal["validation"] | None = Field(
         None, description="also pick one arm of `vary` on the tasks' validation questions"
     )

@@ -333,6 +333,17 @@ def test_a_loss_that_does_not_fall_is_an_alarm(lab, last, expected):
     assert row(lab.table(), "ft").alarms == expected
 
 
+def test_held_out_perplexity(lab):
+    """Beside a trained arm stands the perplexity of held-out text, e to the seeds' mean loss, before and after."""
+    lab.add(4, "base")
+    for seed, last in enumerate((1.0, 2.0)):
+        lab.add(14, "ft", seed=seed, training={"held_out_first_loss": 0.0, "held_out_last_loss": last})
+    table = lab.table()
+    assert row(table, "base").perplexity is None
+    assert row(table, "ft").perplexity == pytest.approx((1.0, 4.4817), rel=1e-4)
+    assert "1.00>4.48" in render(table, "markdown")
+
+
 def test_answers_of_the_untrained_model_are_an_alarm(lab):
     """A trained arm is marked where a seed's log-probabilities all equal an untrained arm's, in any order."""
     same = [(-float(number), -1.0) for number in range(20)]

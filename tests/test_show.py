@@ -8,6 +8,19 @@ import pytest
 
 BASE = "m/base/people,0-shot"
 RAG = "m/rag,k=3/people,0-shot"
+FT = "m/ft-par/people,0-shot"
+
+TRAINED = """
+[writers.reword]
+plugin = "toy"
+
+[trainers.in-other-words]
+plugin = "toy"
+text = { writer = "reword", count = 2 }
+
+[methods.ft-par]
+train = "in-other-words"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +107,24 @@ def test_without_results_the_way_to_them_is_named(bench):
 
 
 # A cell
+
+
+def test_a_trained_cell_shows_its_text(bench):
+    """A cell on trained weights says what was trained, and a question which texts told of its gold document."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    assert bench.run() == {}
+    result = bench.results.cell(bench.cells()[FT])
+    text = shown(bench, FT)
+    assert f"trained on {result.training['trained_tokens']:,} tokens" in text
+    assert "loss 2.000 -> 1.000 nats a token" in text
+    assert "18 training texts (6 documents, 12 paraphrases):\n  [document of " in text
+    assert "… and 15 more in " in text
+    one = shown(bench, FT, "ada-0")
+    told = one.partition("trained on, of the gold documents:\n")[2].partition("\n\n")[0]
+    assert told.count("[document of ") == 1
+    assert told.count("[paraphrase of ") == 2
+    assert told.count("Ada") >= 3
+    assert "trained on" not in shown(bench, BASE)
 
 
 def test_a_cell_lists_its_questions(done):

@@ -46,6 +46,7 @@ COLUMNS = (
     Column("recall", "recall", "recall of the gold passage"),
     Column("dropped", "dropped", "dropped passages"),
     Column("tokens", "tokens", "tokens a prompt"),
+    Column("perplexity", "held out", "perplexity of held-out text"),
     Column("note", "note", "note", left=True),
 )
 
@@ -141,6 +142,7 @@ def _texts(row: Row) -> dict[str, str]:
         "recall": percent(row.recall),
         "dropped": str(row.dropped_passages) if row.dropped_passages else "",
         "tokens": NONE if row.prompt_tokens is None else f"{row.prompt_tokens:.0f}",
+        "perplexity": f"{row.perplexity[0]:.2f}>{row.perplexity[1]:.2f}" if row.perplexity else NONE,
         "note": _note(row),
     }
 

@@ -15,6 +15,7 @@ MEANINGS = {
     "share": "gold %: the gain as % of what the gold passage gives (the ceiling, not ranked).",
     "known": "known, unknown: points gained where a second measurement of base was right, and where it was wrong.",
     "recall": "recall: % of questions with a gold passage among those retrieved.",
+    "perplexity": "held out: perplexity of text that was not trained on, before and after the training.",
     "dropped": "dropped: passages that did not fit the token budget.",
 }
 """Sentences on columns that need no numbers of the table."""

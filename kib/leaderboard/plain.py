@@ -76,6 +76,8 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
     "dropped_passages": lambda row: row.dropped_passages,
     "dropped_questions": lambda row: row.dropped_questions,
     "prompt_tokens": lambda row: row.prompt_tokens,
+    "held_out_perplexity_before": lambda row: row.perplexity[0] if row.perplexity else None,
+    "held_out_perplexity": lambda row: row.perplexity[1] if row.perplexity else None,
     "environments": lambda row: list(row.environments),
     "cells": lambda row: list(row.cells),
 }

@@ -110,6 +110,7 @@ class Row:
     dropped_passages: int = 0  # did not fit the token budget; of one seed
     dropped_questions: int = 0
     prompt_tokens: float | None = None  # mean a question
+    perplexity: tuple[float, float] | None = None  # of held-out text before and after training
     cost: Cost | None = None  # where it is asked for and the arm was measured
 
     @property

@@ -1,7 +1,7 @@
 """One benchmark's part of a table: who is measured against whom, which gains hold, who shares a rank."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import fsum, sqrt
+from math import exp, fsum, sqrt
 
 from kib.gains import LEVEL, Gain, holm
 from kib.leaderboard.alarms import Doubts
@@ -265,6 +265,7 @@ class Section:
             dropped_passages=max((result.dropped_passages for result in arm.results), default=0),
             dropped_questions=max((result.dropped_questions for result in arm.results), default=0),
             prompt_tokens=_prompt_tokens(arm),
+            perplexity=_perplexity(arm),
             cost=self._costs.get(arm),
         )
 
@@ -301,3 +302,15 @@ def _prompt_tokens(arm: Arm) -> float | None:
     if not tokens or len(tokens) < len(arm.results):
         return None
     return sum(tokens) / sum(result.n for result in arm.results)
+
+
+def _perplexity(arm: Arm) -> tuple[float, float] | None:
+    """Perplexity of held-out text, e to the mean loss over seeds, before and after training; None without such text."""
+    found = []
+    for when in ("first", "last"):
+        losses = [result.training.get(f"held_out_{when}_loss") for result in arm.results]
+        known = [loss for loss in losses if loss is not None]
+        if not known or len(known) < len(losses):
+            return None
+        found.append(exp(fsum(known) / len(known)))
+    return found[0], found[1]

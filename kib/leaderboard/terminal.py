@@ -26,6 +26,7 @@ DROP = (
     ("relative interval",),
     ("dropped",),
     ("accuracy interval",),
+    ("perplexity",),
     ("known", "unknown"),
     ("corpus",),
     ("recall",),

@@ -1,7 +1,7 @@
 """Trained weights: made once by a trainer, with its log; an interrupted training goes on from its checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,35 @@ from kib.progress import Progress
 from kib.records import Text, Trained, Weights
 from kib.store import Work
 
-__all__ = ["make"]
+__all__ = ["Texts", "make"]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What a trainer gets: text to train on, text to watch the loss on, and text to measure the perplexity of."""
+
+    training: Sequence[Text]
+    validation: Sequence[Text]
+    held_out: Sequence[Text]
 
 
 def make(
     step: WeightsStep,
-    text: Callable[[], tuple[Sequence[Text], Sequence[Text]]],
+    texts: Callable[[], Texts],
     lock: Lock,
     work: Work,
     progress: Progress,
 ) -> Trained:
-    """What a trainer made of a model; `text` gives training and validation text and is called only where needed."""
+    """What a trainer made of a model; `texts` gives its texts and is called only where needed."""
     start = lock.get("models", step.model).plugin.weights()
     if start is None or step.trainer is None:
         raise InputError(f"models.{step.model}: this model cannot be trained")
     trainer = lock.get("trainers", step.trainer, step.settings).plugin
 
     def build(folder: Path) -> dict[str, Any]:
-        training, validation = text()
+        given = texts()
         with progress.step(f"training {step.title}") as advance, _Log(folder / "log.jsonl", advance) as log:
-            trained = trainer.train(start, training, folder, step.seed, log, validation)
+            trained = trainer.train(start, given.training, folder, step.seed, log, given.validation, given.held_out)
         _check(step, trained)
         return {**asdict(trained), "weights": _inside(trained.weights, start, folder)}
 

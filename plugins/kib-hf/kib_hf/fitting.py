@@ -29,7 +29,7 @@ __all__ = ["Job", "fit", "prepare"]
 Log = Callable[[Mapping[str, Any]], None]
 
 SAMPLE = 16_384
-"""Tokens of the text, evenly spread over it, on which the loss before and after the training is measured."""
+"""Tokens of a text, evenly spread over it, on which the loss before and after the training is measured."""
 
 
 SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
@@ -46,6 +46,7 @@ class Job:
     start: Path
     text: Sequence[Text]
     validation: Sequence[Text]
+    held_out: Sequence[Text]
     folder: Path
     seed: int
     resume: Path | None = None
@@ -125,6 +126,7 @@ class _Fit:
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.pieces, self.text_tokens = prepare(job.text, job)
         self.validation = prepare(job.validation, job)[0] if job.validation else []
+        self.held_out = _sample(prepare(job.held_out, job)[0]) if job.held_out else []
         if o.patience is not None and not self.validation:
             raise InputError(f"patience = {o.patience} needs a validation text; name one, or leave patience out")
         lengths = [len(piece) for piece in self.pieces]
@@ -173,12 +175,12 @@ class _Fit:
     def run(self) -> Trained:
         """The whole training."""
         trainer, watch = self._trainer()
-        sample = self._sample()
-        first = self._loss(sample)
+        sample = _sample(self.pieces)
+        first, held_out_first = self._loss(sample), self._held_out_loss()
         trainer.train(resume_from_checkpoint=str(self.job.resume) if self.job.resume else None)
         self._check(watch)
         watch.take_lowest(self.model)
-        last = self._loss(sample)
+        last, held_out_last = self._loss(sample), self._held_out_loss()
         read = sum(len(self.pieces[n]) for step in self.course.steps[: watch.step] for row in step for n in row)
         flops = float(operations(self.model) * read)
         change = 0.0
@@ -186,7 +188,16 @@ class _Fit:
             self.model.config.use_cache = self.cache
             change = save(self.model, self.dtype, self.job.start, self.job.weights, self.options.trust_remote_code)
         trained = Trained(
-            self.job.weights, self.text_tokens, watch.progress.tokens, watch.step, first, last, change, flops
+            weights=self.job.weights,
+            text_tokens=self.text_tokens,
+            trained_tokens=watch.progress.tokens,
+            steps=watch.step,
+            first_loss=first,
+            last_loss=last,
+            change=change,
+            flops=flops,
+            held_out_first_loss=held_out_first,
+            held_out_last_loss=held_out_last,
         )
         if trainer.is_world_process_zero():
             write_trained(self.job.folder, trained)
@@ -263,11 +274,8 @@ class _Fit:
         made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001 - several GPUs by processes, not by PyTorch's DataParallel
         return made
 
-    def _sample(self) -> list[Piece]:
-        """Every n-th piece of the text."""
-        every = -(-sum(map(len, self.pieces)) // SAMPLE)
-        chosen = [piece for piece in self.pieces[::every] if piece.trained]
-        return chosen or [piece for piece in self.pieces if piece.trained][:1]
+    def _held_out_loss(self) -> float | None:
+        return self._loss(self.held_out) if self.held_out else None
 
     def _loss(self, pieces: Sequence[Piece]) -> float:
         """Nats a token of the pieces that have a loss."""
@@ -285,6 +293,13 @@ class _Fit:
             raise StepError(
                 f"{planned} tokens were trained, but {self.options.epochs} passes over the text are {whole}"
             )
+
+
+def _sample(pieces: Sequence[Piece]) -> list[Piece]:
+    """Every n-th piece of a text, `SAMPLE` tokens or a little more."""
+    every = -(-sum(map(len, pieces)) // SAMPLE)
+    chosen = [piece for piece in pieces[::every] if piece.trained]
+    return chosen or [piece for piece in pieces if piece.trained][:1]
 
 
 def _check_environment() -> None:

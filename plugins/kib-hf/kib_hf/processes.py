@@ -93,6 +93,7 @@ def _write_job(job: Job) -> None:
         "start": str(job.start.absolute()),
         "text": [asdict(text) for text in job.text],
         "validation": [asdict(text) for text in job.validation],
+        "held_out": [asdict(text) for text in job.held_out],
         "seed": job.seed,
         "resume": str(job.resume) if job.resume else None,
     }
@@ -108,6 +109,7 @@ def read_job(folder: Path) -> Job:
         start=Path(value["start"]),
         text=[Text(**text) for text in value["text"]],
         validation=[Text(**text) for text in value["validation"]],
+        held_out=[Text(**text) for text in value["held_out"]],
         folder=folder,
         seed=value["seed"],
         resume=Path(value["resume"]) if value["resume"] else None,

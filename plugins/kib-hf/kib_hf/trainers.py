@@ -33,6 +33,7 @@ class _Trainer:
         seed: int,
         log: Callable[[Mapping[str, Any]], None],
         validation: Sequence[Text] = (),
+        held_out: Sequence[Text] = (),
     ) -> Trained:
         """Train the weights of `start` on `text`; new ones lie in `folder`, as does a checkpoint meanwhile.
 
@@ -48,7 +49,7 @@ class _Trainer:
             raise InputError(f"{start.adapter}: weights with an adapter cannot be trained on; merge it into its model")
         check_folder(start.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        job = Job(self.options, start.folder, text, validation, folder, seed, last_checkpoint(folder))
+        job = Job(self.options, start.folder, text, validation, held_out, folder, seed, last_checkpoint(folder))
         trained = read_trained(folder, job.weights)
         if trained is None and (self.options.processes > 1 or self.options.accelerate):
             fit_together(job, log)

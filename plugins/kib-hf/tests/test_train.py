@@ -48,11 +48,12 @@ def train(
     log: list[Mapping[str, Any]] | None = None,
     seed: int = 0,
     validation: Sequence[Text] = (),
+    held_out: Sequence[Text] = (),
     **options: Any,
 ) -> Trained:
     made = make_plugin(trainer, {**SHORT, "learning_rate": RATES[trainer], **options})
     records: list[Mapping[str, Any]] = [] if log is None else log
-    trained: Trained = made.train(Weights(start), text, folder, seed, records.append, validation)
+    trained: Trained = made.train(Weights(start), text, folder, seed, records.append, validation, held_out)
     return trained
 
 
@@ -319,6 +320,21 @@ def test_early_stop(trainer: type[Any], small: Path, tmp_path: Path) -> None:
     lm = make_plugin(HF, {"path": small, "device": "cpu"}).load(stopped.weights)
     (value,) = lm.loglikelihood_rolling([_rolling(text)], disable_tqdm=True)
     assert -value / len(text) == pytest.approx(min(seen), rel=0.1)
+
+
+@BOTH
+def test_held_out_text(trainer: type[Any], small: Path, tmp_path: Path) -> None:
+    """Held-out text is measured before and after as the model itself scores it, and changes no weight."""
+    trained = train(trainer, small, tmp_path / "out", held_out=VALIDATION)
+    text = VALIDATION[0].text
+    for weights, loss in ((None, trained.held_out_first_loss), (trained.weights, trained.held_out_last_loss)):
+        lm = make_plugin(HF, {"path": small, "device": "cpu"}).load(weights)
+        (value,) = lm.loglikelihood_rolling([_rolling(text)], disable_tqdm=True)
+        assert -value / len(text) == pytest.approx(loss, rel=0.1)
+    assert trained.held_out_first_loss != trained.held_out_last_loss
+    plain = train(trainer, small, tmp_path / "plain")
+    assert (plain.held_out_first_loss, plain.held_out_last_loss) == (None, None)
+    assert digest_of(plain.weights) == digest_of(trained.weights)
 
 
 def _rolling(text: str) -> Any:

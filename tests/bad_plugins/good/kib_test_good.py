@@ -150,5 +150,5 @@ class Turn:
     def fingerprint(self):
         return ""
 
-    def train(self, start, text, folder, seed, log, validation=()):
+    def train(self, start, text, folder, seed, log, validation=(), held_out=()):
         return start

@@ -296,6 +296,7 @@ class ToyTrainer:
         seed: int,
         log: Callable[[Mapping[str, Any]], None],
         validation: Sequence[Text] = (),
+        held_out: Sequence[Text] = (),
     ) -> Trained:
         """The texts, one after the other, in a file."""
         learned = []
@@ -310,4 +311,7 @@ class ToyTrainer:
         size = sum(len(one) for one in learned)
         passes = self.options.rank - (self.options.fault == "lost")
         change = 0.0 if self.options.fault == "idle" else 0.1 + 0.01 * seed
-        return Trained(Weights(start.folder, adapter), size, size * passes, len(text), 2.0, 1.0, change, 6.0 * size)
+        unseen = (1.0, 1.5 + 0.5 * seed) if held_out else (None, None)
+        return Trained(
+            Weights(start.folder, adapter), size, size * passes, len(text), 2.0, 1.0, change, 6.0 * size, *unseen
+        )
