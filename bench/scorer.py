@@ -161,10 +161,10 @@ def counted(model: Any) -> Iterator[list[int]]:
     """Tokens of each forward pass in here, padding included."""
     sizes: list[int] = []
 
-    def note(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        sizes.append((named["input_ids"] if "input_ids" in named else given[0]).numel())
+    def note(_: Any, given: tuple[Any, ...]) -> None:
+        sizes.append(given[0].numel())
 
-    hook = model.register_forward_pre_hook(note, with_kwargs=True)
+    hook = model.get_input_embeddings().register_forward_pre_hook(note)
     try:
         yield sizes
     finally:
