@@ -8,7 +8,7 @@ import pytest
 from kib.errors import InputError
 from kib.records import Document
 from kib.testing import make_plugin
-from kib_jsonl import Jsonl
+from kib_tables.jsonl import Jsonl
 
 GOOD = b'{"id": "a", "text": "one"}\n'
 
