@@ -3,6 +3,8 @@
 import atexit
 import signal
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -169,6 +171,58 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
 @click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
 @click.option("--cost", is_flag=True, help="Also what each arm costs, and from where on one is cheaper than another.")
 @click.option("--times", is_flag=True, help="With the costs, seconds and memory as measured on this machine.")
+@main.command()
+@spec_argument
+@click.option("--corpus", metavar="NAME", help="The documents that are searched; needed where there are several.")
+@click.option(
+    "--retriever", "retrievers", metavar="NAME", multiple=True, help="One to measure, again for more; default all."
+)
+@click.option("--task", metavar="NAME", help="Only this task's questions.")
+@click.option(
+    "--queries", type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of queries instead: .jsonl (id, text, relevance or gold), .tsv, or questions of the task `file`.",
+)  # fmt: skip
+@click.option(
+    "--depth", "--k", type=click.IntRange(min=1), default=100, show_default=True, help="Passages found a query."
+)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output form."
+)
+@click.option(
+    "--run", "run_file", metavar="FILE",
+    help="Write what was found in TREC's format; {retriever} in the name where there are several.",
+)  # fmt: skip
+@work_option
+@trust_option
+@quiet_option
+def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: bool, **wanted: Any) -> None:
+    """Index and search, and print how well each retriever finds what answers the queries; no model is loaded."""
+    from kib import retrieve as desk
+    from kib.errors import StepError
+    from kib.store import Work
+
+    report = desk.retrieve(spec, desk.Wanted(**wanted), Work(work), _progress(quiet))
+    if run_file is not None:
+        _write_runs(desk.trec_runs(report), run_file)
+    click.echo(desk.render(report, form), nl=False)
+    if report.failures:
+        raise StepError("\n".join(f"retrievers.{name}: {why}" for name, why in report.failures.items()))
+
+
+def _write_runs(runs: Mapping[str, str], name: str) -> None:
+    from kib.errors import InputError
+    from kib.store import write_text
+
+    if len(runs) > 1 and "{retriever}" not in name:
+        raise InputError(f"--run: {len(runs)} retrievers; write {{retriever}} in the file's name, or choose one")
+    for retriever, text in runs.items():
+        path = Path(name.replace("{retriever}", retriever))
+        if not path.parent.is_dir():
+            raise InputError(f"{path.parent}: no such folder")
+        write_text(path, text)
+        click.echo(f"{path}: written", err=True)
+
+
 @click.option(
     "--check", "baseline", type=click.Path(path_type=Path), help="Compare with a stored table; exit 1 if worse."
 )

@@ -37,7 +37,9 @@ __all__ = [
     "free",
     "from_questions",
     "notes",
+    "query_template",
     "quiet",
+    "sample_rows",
     "task_manager",
 ]
 
@@ -128,7 +130,7 @@ class Exam:
                     f"tasks.{self.name}: question {self.id(index)}: the place before the question cannot be found in "
                     "the prompt, so that no passage can stand there (does the chat template change the text?)"
                 )
-        search = _query(self.name, query)
+        search = query_template(self.name, query)
         return [self._asked(row, parts[row][0], parts[row][1], search) for row in self.rows]
 
     def _asked(self, row: int, head: str, ask: str, search: Callable[[Mapping[str, Any]], str | None]) -> Asked:
@@ -260,7 +262,7 @@ def _validation_docs(name: str, task: "ConfigurableTask") -> Any:
     return task.validation_docs()
 
 
-def _query(name: str, template: str | None) -> Callable[[Mapping[str, Any]], str | None]:
+def query_template(name: str, template: str | None) -> Callable[[Mapping[str, Any]], str | None]:
     """A function from a question's fields to the text searched for; None where the task's own is taken."""
     if template is None:
         return lambda _: None

@@ -35,6 +35,8 @@ __all__ = [
     "PaidWriter",
     "Plugin",
     "QuestionWriter",
+    "RemarkingRetriever",
+    "RememberingRetriever",
     "Reranker",
     "Retriever",
     "SizedModel",
@@ -198,6 +200,34 @@ class Retriever(Plugin, Protocol):
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
         """At most `k` hits a query, best first, ties by passage id; a query's hits do not depend on the others."""
+        ...
+
+
+@runtime_checkable
+class RememberingRetriever(Protocol):
+    """A retriever whose passages are dear to index: what it computes of each one outlives the index.
+
+    A changed corpus makes another index; with a memory, only the passages that changed are computed again.
+    """
+
+    def memory(self) -> str:
+        """A name for all that decides what is remembered, `[a-z0-9-]+`; retrievers of one name share one folder."""
+        ...
+
+    def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
+        """As in `Retriever`: what is in `memory` is not computed again, what is computed is put there at once.
+
+        The folder may hold what a killed build left, and another process may use it at the same time.
+        """
+        ...
+
+
+@runtime_checkable
+class RemarkingRetriever(Protocol):
+    """A retriever that has something to say of an index that it built: passages that it could not read whole, say."""
+
+    def remarks(self, folder: Path) -> Sequence[str]:
+        """A sentence for each thing that a reader of its numbers should know; kib shows and keeps them."""
         ...
 
 

@@ -5,7 +5,7 @@ the identities of its inputs. How many hits are kept (`depth`) decides the hits 
 hits are the same at every depth.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -28,6 +28,8 @@ __all__ = [
     "Plan",
     "TextStep",
     "WeightsStep",
+    "hits_of_queries",
+    "hits_of_task",
     "make_plan",
 ]
 
@@ -37,6 +39,9 @@ REVISION = 1
 """Raised when kib itself makes other prompts, chunks or scores of the same spec."""
 
 DEFAULT_SCORING = "text"
+
+QUERIES = "(queries)"
+"""Stands for the task where queries are of none; no task can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class HitsStep:
     asked: AskedStep
     depth: int
     of: tuple["HitsStep", ...] = ()
+    family: str = ""  # the same at every depth
 
     def with_sources(self) -> Iterator["HitsStep"]:
         """The step itself after all that it stands on."""
@@ -184,6 +190,20 @@ def make_plan(spec: Spec, lock: Lock) -> Plan:
     cells = tuple(cell for name in spec.methods for cell in _Planner(spec, lock).cells(name))
     order = {name: number for number, name in enumerate(spec.models)}
     return Plan(spec, lock, tuple(sorted(cells, key=lambda cell: order[cell.cell.model])))
+
+
+def hits_of_task(spec: Spec, lock: Lock, task: str, retriever: str, depth: int) -> HitsStep:
+    """What a retriever finds for a task's test questions in its corpus, as a step of any plan with that depth."""
+    return _Planner(spec, lock).task(task, retriever, depth)
+
+
+def hits_of_queries(
+    spec: Spec, lock: Lock, corpus: str, retriever: str, queries: Sequence[tuple[str, str]], depth: int
+) -> HitsStep:
+    """What a retriever finds in a corpus for queries of no task, given as ids and texts."""
+    what = {"queries": digest([list(pair) for pair in queries])}
+    asked = AskedStep(_identity("queries", what), QUERIES, 0, None)
+    return _Planner(spec, lock).search(retriever, corpus, asked, (what, "target"), depth)
 
 
 def why_no_probe(table: TaskTable, plugin: Any) -> str:
@@ -418,18 +438,30 @@ class _Planner:
         return {**locked.identity, "of": sources}
 
     def _hits(self, retriever: str, table: TaskTable, depth: int, asked: AskedStep) -> HitsStep:
+        first = self._asked(table.name, table.shots[0], asked.chat_of, asked.split)  # all shots ask the same queries
+        questions = self._questions(table.name, asked.split)
+        return self.search(retriever, str(table.corpus), first, (questions, table.role), depth)
+
+    def search(self, retriever: str, corpus: str, asked: AskedStep, what: tuple[Any, str], depth: int) -> HitsStep:
+        """A retriever's hits in a corpus; `what` is what decides the queries, and the role of their task."""
         locked = self.lock.get("retrievers", retriever)
-        passages = self._passages(str(table.corpus))
+        passages = self._passages(corpus)
         index: IndexStep | None = None
         of: tuple[HitsStep, ...] = ()
         if isinstance(locked.plugin, Reranker):
-            of = tuple(self._hits(name, table, read, asked) for name, read in locked.plugin.sources().items())
+            sources = locked.plugin.sources().items()
+            of = tuple(self.search(name, corpus, asked, what, read) for name, read in sources)
         elif not isinstance(locked.plugin, GoldRetriever):
             index = IndexStep(_identity("index", locked.identity, passages.identity), retriever, passages)
-        first = self._asked(table.name, table.shots[0], asked.chat_of, asked.split)  # all shots ask the same queries
-        questions = self._questions(table.name, asked.split)
-        identity = _identity("hits", self._retriever(retriever), passages.identity, questions, depth, table.role)
-        return HitsStep(identity, retriever, passages, index, first, depth, of)
+        (questions, role), made_by = what, self._retriever(retriever)
+        identity = _identity("hits", made_by, passages.identity, questions, depth, role)
+        family = _identity("hits", made_by, passages.identity, questions, None, role)
+        return HitsStep(identity, retriever, passages, index, asked, depth, of, family)
+
+    def task(self, name: str, retriever: str, depth: int) -> HitsStep:
+        """A retriever's hits for a task's test questions."""
+        table = self.spec.tasks[name]
+        return self._hits(retriever, table, depth, self._asked(name, table.shots[0], None, "test"))
 
 
 def _prompt_parts(spec: Spec) -> dict[str, Any]:

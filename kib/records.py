@@ -259,6 +259,7 @@ class Score:
     dropped: int = 0
     tokens: int | None = None
     prompt: str = ""  # sha256 of the prompt's text
+    relevant: int | None = None  # gold passages in the corpus; None: no gold, or nothing is retrieved
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,14 +286,14 @@ class _Run:
         self.results.save_cell(result, lines, self._times(plan, asking))
 
     def _times(self, plan: CellPlan, asking: float) -> Times:
-        index = plan.hits.index.identity if plan.hits and plan.hits.index else ""
+        hits = plan.hits
         return Times(
             asking=asking,
-            searching=self.work.seconds("hits", plan.hits.identity) if plan.hits else 0.0,
-            indexing=self.work.seconds("index", index) if index else 0.0,
+            searching=hits_step.searching(hits, self.work) if hits else 0.0,
+            indexing=hits_step.indexing(hits, self.work) if hits else 0.0,
             training=self.work.seconds("weights", plan.weights.identity),
             peak_bytes=harness.peak_bytes(),
-            index_bytes=self.work.note("index", index).get("bytes", 0) if index else 0,
+            index_bytes=hits_step.index_size(hits, self.work) if hits else 0,
         )
 
 

@@ -421,6 +421,12 @@ class Work:
         value: dict[str, Any] = read_json(path)["note"] if path.is_file() else {}
         return value
 
+    def notes(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each finished step of a kind whose files are all there: identity (as far as its folder names it) and note."""
+        for path in sorted((self.folder / kind).glob("*/done.json")):
+            if self.has(kind, path.parent.name):
+                yield path.parent.name, self.note(kind, path.parent.name)
+
     def seconds(self, kind: str, identity: str) -> float:
         """How long a step took on this machine; 0 where it is not there."""
         path = self.place(kind, identity) / "done.json"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from kib.interfaces import Corpus, Model, Plugin, Retriever, Task
+from kib.identity import digest
+from kib.interfaces import Corpus, Model, Plugin, Reranker, Retriever, Task
 from kib.records import Document, Hit, Passage, Query, Question, Request
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "check_model",
     "check_options",
     "check_plugin",
+    "check_reranker",
     "check_retriever",
     "check_task",
     "make_plugin",
@@ -236,6 +238,37 @@ def _check_builds(make: Callable[[], Retriever], place: Path, whole: Sequence[Se
         make().build(iter(PASSAGES), folder)
         found = make().search(folder, QUERIES, len(PASSAGES))
         _expect(found == whole, f"building over {what} gives another index than building anew")
+
+
+def check_reranker(make: Callable[[], Reranker]) -> None:
+    """Hits come from those of its sources alone, best first, and are a matter of the query alone, not of K."""
+    sources = make().sources()
+    _expect(bool(sources), "sources() names no retriever")
+    for name, depth in sources.items():
+        _expect(type(depth) is int and depth > 0, f"sources() reads {depth!r} hits of {name}")
+    texts = {passage.id: passage for passage in PASSAGES}
+    nothing: dict[str, list[Hit]] = {name: [] for name in sources}
+    reranker, whole = make(), []
+    for query in QUERIES:
+        hits = {name: _frozen(name, query, depth) for name, depth in sources.items()}
+        found = reranker.rerank(query, hits, texts, len(PASSAGES))
+        known = {hit.passage for some in hits.values() for hit in some}
+        strange = [hit.passage for hit in found if hit.passage not in known]
+        _expect(not strange, f"query {query.id!r}: the hit {strange[:1]} is none of its sources'")
+        for k in (1, 3):
+            fewer = reranker.rerank(query, hits, texts, k)
+            _expect(fewer == found[:k], f"query {query.id!r}: the best {k} hits are not the first {k} of all")
+        _expect(make().rerank(query, hits, texts, len(PASSAGES)) == found, "a fresh instance finds other hits")
+        _expect(reranker.rerank(query, nothing, {}, 3) == [], f"query {query.id!r}: hits where its sources have none")
+        whole.append(found)
+    _check_hits(whole, len(PASSAGES))
+    _expect(any(whole), "rerank() finds nothing for any query")
+
+
+def _frozen(source: str, query: Query, depth: int) -> list[Hit]:
+    """Hits as a retriever could have found them: some of the passages, in an order of each query's own."""
+    order = sorted(PASSAGES, key=lambda passage: digest([source, query.id, passage.id]))
+    return [Hit(passage.id, 9.0 - place) for place, passage in enumerate(order[: min(depth, len(order) - 4)])]
 
 
 def check_task(make: Callable[[], Task], corpus: Callable[[], Corpus] | None = None) -> None:

@@ -18,18 +18,19 @@ import kib
 ROOT = Path(__file__).parent.parent
 
 ROWS = (
-    ("errors", "records", "identity", "wording", "positions"),
-    ("interfaces", "progress", "store", "prompts", "gains"),
+    ("errors", "records", "identity", "wording", "positions", "bibtex"),
+    ("interfaces", "progress", "store", "prompts", "gains", "measures"),
     ("tables", "options"),
     ("references", "registry"),
     ("spec",),
-    ("lock", "schema"),
-    ("plan", "passages", "cite"),
+    ("lock", "published"),
+    ("plan", "passages", "cite", "schema"),
     ("harness",),
     ("builtin",),
     ("steps",),
     ("run", "questions"),
     ("check", "show", "leaderboard"),
+    ("retrieve",),
     ("cli",),
 )
 """Modules and packages of kib; each imports from earlier rows only. `docs/architecture.md` says what they are for."""

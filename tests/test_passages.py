@@ -8,11 +8,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kib.errors import InputError
+from kib.identity import canonical, digest_lines
 from kib.passages import make_passages
 from kib.records import Document, Gold, Passage
 from kib.spec import Chunk
-from kib.steps.passages import Passages
-from kib.store import write_lines
+from kib.steps.passages import IDS, OFFSETS, Passages, write
 
 SIGNS = "ab Z.!?,;:()\n\t\r\u2028\u2029\x85\u200b\xa0üß桥🚧e\u0301\u0300'\"-—0"
 TEXT = st.text(st.sampled_from(SIGNS) | st.characters(codec="utf-8"), max_size=300)
@@ -184,7 +184,7 @@ def test_chunks_of_tokens_need_a_tokenizer():
 def stored(folder, *documents, chunk=None):
     """Passages as a run stores and reads them."""
     made = make_passages([Document(name, name.title(), text) for name, text in documents], chunk, tokens_of_bytes)
-    write_lines(folder / "passages.jsonl", map(asdict, made))
+    write(made, folder)
     return Passages(folder)
 
 
@@ -206,6 +206,20 @@ def test_passages_are_read_by_id(tmp_path, texts, chunk):
     whole = list(passages)
     assert passages.get(passages.ids[::-1]) == whole[::-1]
     assert [p.id for p in whole] == passages.ids
+
+
+def test_places_are_written_beside_the_passages(tmp_path):
+    """Ids and places read from beside are those that reading every passage gives, and so is the digest."""
+    made = list(make_passages([Document(f"d{n}\u2028", "T", AWKWARD * n) for n in range(1, 9)], None))
+    count, digest = write(made, tmp_path)
+    quick = Passages(tmp_path)
+    for name in (IDS, OFFSETS):
+        (tmp_path / name).unlink()
+    slow = Passages(tmp_path)
+    assert (quick.ids, quick.offsets) == (slow.ids, slow.offsets)
+    assert count == len(quick.ids) == 8
+    assert list(quick) == list(slow) == slow.get(slow.ids) == made
+    assert digest == digest_lines(canonical(asdict(passage)) for passage in made)
 
 
 GOLDEN = "One two. Three four. Five six."

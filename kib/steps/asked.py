@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.harness import Exam, from_questions
+from kib.harness import Exam, from_questions, query_template, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
 from kib.lock import Lock
 from kib.plan import DEFAULT_SCORING, AskedStep
@@ -15,7 +15,7 @@ from kib.records import Asked, Gold, Question, Split
 from kib.spec import Spec
 from kib.store import Work, read_lines, write_lines
 
-__all__ = ["chat_of", "load_exam", "make"]
+__all__ = ["chat_of", "load_exam", "make", "queries"]
 
 FILE = "asked.jsonl"
 
@@ -74,6 +74,26 @@ def make(step: AskedStep, exam: "Exam | None", spec: Spec, lock: Lock, work: Wor
 
     folder = work.make("asked", step.identity, build)
     return [_asked(value) for value in read_lines(folder / FILE)]
+
+
+def queries(task: str, spec: Spec, lock: Lock) -> list[Asked]:
+    """What is searched for on behalf of a task's test questions, with their gold; `head` and `ask` are left empty.
+
+    Questions of the user's own are not rendered for this, so that lm-eval is not needed.
+    """
+    table, plugin = spec.tasks[task], lock.get("tasks", task).plugin
+    if isinstance(plugin, HarnessTask):
+        return load_exam(task, "test", spec, lock).ask(table.shots[0], table.query)
+    questions = list(plugin.questions("test"))
+    if not questions:
+        raise InputError(f"tasks.{task}: the task has no question")
+    search = query_template(task, table.query)
+    made = []
+    for question in (questions[row] for row in sample_rows(len(questions), table.limit)):
+        query = search({"question": question.text, "options": list(question.options)}) or question.text
+        made.append(Asked(question.id, "", "", query, gold=question.gold, group=question.group))
+    _check(task, made)
+    return made
 
 
 def _check(task: str, asked: list[Asked]) -> None:

@@ -141,6 +141,7 @@ def scores(
                 dropped=prompt.dropped,
                 tokens=prompt.tokens,
                 prompt=sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest(),
+                relevant=None if gold is None else len(gold[question.question]),
             )
         )
     return made

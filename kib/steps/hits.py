@@ -1,19 +1,21 @@
 """What a retriever finds for a task's questions: frozen to a file and shared by all methods that use it."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.interfaces import GoldRetriever, Reranker
+from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, Retriever
 from kib.lock import Lock
-from kib.plan import HitsStep, IndexStep
+from kib.plan import QUERIES, HitsStep, IndexStep
 from kib.progress import Progress
-from kib.records import Asked, Hit, Query
+from kib.records import Asked, Hit, Passage, Query
+from kib.steps.kept import retriever_memory
 from kib.steps.passages import Passages
 from kib.store import Work, read_lines, write_lines
 
-__all__ = ["Found", "make"]
+__all__ = ["Found", "index_size", "indexing", "make", "make_index", "search_all", "searching"]
 
 FILE = "hits.jsonl"
 BATCH = 256
@@ -40,22 +42,60 @@ def make(
     retriever = lock.get("retrievers", step.retriever).plugin
 
     def build(folder: Path) -> dict[str, Any]:
+        index = make_index(step.index, passages, lock, work, progress) if step.index else None
+        begun = time.perf_counter()
         if isinstance(retriever, GoldRetriever):
             found = [retriever.choose(a.question, gold.get(a.question, ()), passages.ids, step.depth) for a in asked]
         elif isinstance(retriever, Reranker):
             found = _rerank(step, asked, passages, sources, lock, progress)
         else:
-            found = _search(step, asked, passages, lock, work, progress)
+            found = _search(step, asked, index, lock, progress)
+        seconds = time.perf_counter() - begun
         _check(step, asked, found, passages)
         lines = (
             {"question": question.question, "hits": [[hit.passage, hit.score] for hit in hits]}
             for question, hits in zip(asked, found, strict=True)
         )
-        return {"retriever": step.retriever, "queries": write_lines(folder / FILE, lines), "depth": step.depth}
+        count = write_lines(folder / FILE, lines)
+        told = {"retriever": step.retriever, "queries": count, "depth": step.depth, "family": step.family}
+        return {**told, "seconds": seconds}
 
-    folder = work.make("hits", step.identity, build)
+    folder = work.make("hits", _stored(step, work), build)
     values = read_lines(folder / FILE)
-    return {value["question"]: [Hit(passage, score) for passage, score in value["hits"]] for value in values}
+    kept = None if isinstance(retriever, GoldRetriever) else step.depth
+    return {value["question"]: [Hit(passage, score) for passage, score in value["hits"][:kept]] for value in values}
+
+
+def _stored(step: HitsStep, work: Work) -> str:
+    """The identity of the hits that serve a step: its own or, where only deeper ones of the same search lie, theirs."""
+    if work.has("hits", step.identity) or not (step.index or step.of):
+        return step.identity
+    deeper = [
+        (note["depth"], identity)
+        for identity, note in work.notes("hits")
+        if note.get("family") == step.family and note["depth"] > step.depth
+    ]
+    return min(deeper, default=(0, step.identity))[1]
+
+
+def searching(step: HitsStep, work: Work) -> float:
+    """Seconds of wall time that a step's search took, those that it stands on included, and no indexing."""
+    parts = dict.fromkeys(_stored(one, work) for one in step.with_sources())
+    return sum(float(work.note("hits", one).get("seconds", work.seconds("hits", one))) for one in parts)
+
+
+def _indexes(step: HitsStep) -> dict[str, None]:
+    return dict.fromkeys(one.index.identity for one in step.with_sources() if one.index)
+
+
+def indexing(step: HitsStep, work: Work) -> float:
+    """Seconds of wall time that making the indexes of a step took."""
+    return sum(work.seconds("index", index) for index in _indexes(step))
+
+
+def index_size(step: HitsStep, work: Work) -> int:
+    """Bytes of the indexes of a step."""
+    return sum(int(work.note("index", index).get("bytes", 0)) for index in _indexes(step))
 
 
 def _rerank(
@@ -68,43 +108,83 @@ def _rerank(
 ) -> list[list[Hit]]:
     reranker = lock.get("retrievers", step.retriever).plugin
     found: list[list[Hit]] = []
-    with progress.step(f"reranking with {step.retriever} for task {step.asked.task}", len(asked)) as advance:
+    with progress.step(f"reranking with {step.retriever} for {_whose(step)}", len(asked)) as advance:
         for question in asked:
             hits = {name: hits[question.question] for name, hits in sources.items()}
-            ids = list(dict.fromkeys(hit.passage for some in hits.values() for hit in some))
-            texts = dict(zip(ids, passages.get(ids), strict=True))
+            texts = _Texts(passages, (hit.passage for some in hits.values() for hit in some))
             found.append(reranker.rerank(Query(question.question, question.query), hits, texts, step.depth))
             advance(1)
     return found
 
 
+class _Texts(Mapping[str, Passage]):
+    """Passages by id, each read when it is asked for: a fusion needs none."""
+
+    def __init__(self, passages: Passages, ids: Iterable[str]) -> None:
+        self._passages = passages
+        self._known: dict[str, Passage | None] = dict.fromkeys(ids)
+
+    def __getitem__(self, passage: str) -> Passage:
+        known = self._known[passage]
+        if known is None:
+            [known] = self._passages.get([passage])
+            self._known[passage] = known
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def _whose(step: HitsStep) -> str:
+    return "the queries" if step.asked.task == QUERIES else f"task {step.asked.task}"
+
+
 def _search(
-    step: HitsStep, asked: Sequence[Asked], passages: Passages, lock: Lock, work: Work, progress: Progress
+    step: HitsStep, asked: Sequence[Asked], index: Path | None, lock: Lock, progress: Progress
 ) -> list[list[Hit]]:
-    if step.index is None:
+    if index is None:
         raise InputError(f"retrievers.{step.retriever}: cannot search without an index")
-    index = _index(step.index, passages, lock, work, progress)
     retriever = lock.get("retrievers", step.retriever).plugin
     queries = [Query(question.question, question.query) for question in asked]
+    with progress.step(f"searching with {step.retriever} for {_whose(step)}", len(queries)) as advance:
+        return search_all(retriever, index, queries, step.depth, advance)
+
+
+def search_all(
+    retriever: Retriever, index: Path, queries: Sequence[Query], k: int, advance: Callable[[int], None] = lambda _: None
+) -> list[list[Hit]]:
+    """The hits of all queries, searched for in batches; `advance` is told of each."""
     found: list[list[Hit]] = []
-    with progress.step(f"searching with {step.retriever} for task {step.asked.task}", len(queries)) as advance:
-        for first in range(0, len(queries), BATCH):
-            batch = queries[first : first + BATCH]
-            found += retriever.search(index, batch, step.depth)
-            advance(len(batch))
+    for first in range(0, len(queries), BATCH):
+        batch = queries[first : first + BATCH]
+        found += retriever.search(index, batch, k)
+        advance(len(batch))
     return found
 
 
-def _index(step: IndexStep, passages: Passages, lock: Lock, work: Work, progress: Progress) -> Path:
+def make_index(step: IndexStep, passages: Passages, lock: Lock, work: Work, progress: Progress) -> Path:
+    """The folder of a retriever's index over a corpus, made once."""
+
     def build(folder: Path) -> dict[str, Any]:
         with progress.step(
             f"indexing corpus {step.passages.corpus} with {step.retriever}", len(passages.ids)
         ) as advance:
             inside = folder / "index"
             inside.mkdir(exist_ok=True)
-            lock.get("retrievers", step.retriever).plugin.build(_advancing(passages, advance), inside)
+            retriever = lock.get("retrievers", step.retriever).plugin
+            if isinstance(retriever, RememberingRetriever):
+                memory = retriever_memory(work.folder, retriever.memory())
+                retriever.build(_advancing(passages, advance), inside, memory)
+            else:
+                retriever.build(_advancing(passages, advance), inside)
         size = sum(path.stat().st_size for path in inside.rglob("*") if path.is_file())
-        return {"retriever": step.retriever, "passages": len(passages.ids), "bytes": size}
+        remarks = list(retriever.remarks(inside)) if isinstance(retriever, RemarkingRetriever) else []
+        for remark in remarks:
+            progress.say(f"retrievers.{step.retriever}: {remark}")
+        return {"retriever": step.retriever, "passages": len(passages.ids), "bytes": size, "remarks": remarks}
 
     return work.make("index", step.identity, build) / "index"
 

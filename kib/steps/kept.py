@@ -1,16 +1,31 @@
-"""A writer's memory: what it got from elsewhere, by what it asked, so that nothing is paid for twice."""
+"""What plugins remember beyond one step: a writer's answers, by what it asked, so that nothing is paid for twice.
 
+A retriever that remembers has a folder of its own making.
+"""
+
+import re
 import sqlite3
 from collections.abc import Iterator, MutableMapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-__all__ = ["Kept", "memory_of"]
+from kib.errors import InputError
+
+__all__ = ["Kept", "memory_of", "retriever_memory"]
+
+NAME = re.compile(r"[a-z0-9-]{1,100}")
 
 
 def memory_of(work: Path, plugin: str) -> Path:
     """The file of a writer plugin's memory: one for all its tables, as its keys hold all that decides an answer."""
     return work / "written" / f"{plugin}.sqlite"
+
+
+def retriever_memory(work: Path, name: str) -> Path:
+    """The folder that retrievers of one memory share; InputError where its name is none."""
+    if not NAME.fullmatch(name):
+        raise InputError(f"memory() gives the name {name!r}; expected small letters, digits and hyphens")
+    return work / "remembered" / name
 
 
 class Kept(MutableMapping[str, str]):

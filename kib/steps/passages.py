@@ -1,23 +1,34 @@
-"""The passages of a corpus, in a file that is read by id: a corpus may be larger than the memory."""
+"""The passages of a corpus, in a file that is read by id: a corpus may be larger than the memory.
 
+Ids and places in the file lie beside it, so that opening a million passages does not mean to read them.
+"""
+
+import json
+import os
+import sys
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.identity import canonical, digest_lines
+from kib.identity import canonical
 from kib.lock import Lock
 from kib.passages import make_passages
 from kib.plan import PassagesStep
 from kib.progress import Progress
 from kib.records import Gold, Passage
 from kib.spec import Spec
-from kib.store import Work, read_lines, write_lines
+from kib.store import Work, read_lines
 
-__all__ = ["Passages", "make"]
+__all__ = ["Passages", "make", "write"]
 
 FILE = "passages.jsonl"
+IDS = "ids.json"
+OFFSETS = "offsets.bin"
+"""Where each line of the file begins: whole numbers of eight bytes, the lowest first."""
 
 
 class Passages:
@@ -25,13 +36,9 @@ class Passages:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        self.offsets: dict[str, int] = {}
-        offset = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                self.offsets[_parse(line).id] = offset
-                offset += len(line)
-        self.ids = list(self.offsets)
+        kept = (folder / OFFSETS).is_file() and (folder / IDS).is_file()
+        self.ids, offsets = _read_places(folder) if kept else _find_places(self.path)
+        self.offsets: dict[str, int] = dict(zip(self.ids, offsets, strict=True))
 
     def __iter__(self) -> Iterator[Passage]:
         for value in read_lines(self.path):
@@ -49,9 +56,8 @@ class Passages:
     def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
         """The ids of the gold passages of each question; InputError where a gold document is not in the corpus."""
         by_document: dict[str, list[Passage]] = {gold.document: [] for golds in wanted.values() for gold in golds}
-        for passage in self:
-            if passage.document in by_document:
-                by_document[passage.document].append(passage)
+        for passage in self.get(one for one in self.ids if one.rpartition("#")[0] in by_document):
+            by_document[passage.document].append(passage)
         lost = [document for document, passages in by_document.items() if not passages]
         if lost:
             shown = ", ".join(map(repr, lost[:3]))
@@ -72,9 +78,48 @@ def _covered(question: str, golds: Collection[Gold], by_document: Mapping[str, l
     return tuple(found)
 
 
-def _parse(line: bytes) -> Passage:
-    import json
+def _read_places(folder: Path) -> tuple[list[str], Iterable[int]]:
+    """Ids and offsets as they were written with the passages."""
+    import numpy as np
 
+    ids: list[str] = json.loads((folder / IDS).read_bytes())
+    return ids, np.fromfile(folder / OFFSETS, dtype="<u8").tolist()
+
+
+def _find_places(path: Path) -> tuple[list[str], Iterable[int]]:
+    """The same from the passages themselves, of a folder that was made before they were written beside."""
+    ids, offsets, offset = [], [], 0
+    with path.open("rb") as file:
+        for line in file:
+            ids.append(_parse(line).id)
+            offsets.append(offset)
+            offset += len(line)
+    return ids, offsets
+
+
+def write(passages: Iterable[Passage], folder: Path) -> tuple[int, str]:
+    """Write passages, their ids and places; gives their number and the digest of their lines."""
+    ids: list[str] = []
+    offsets, offset = array("Q"), 0
+    total = sha256()
+    with (folder / FILE).open("wb") as file:
+        for passage in passages:
+            data = canonical(asdict(passage)).encode()
+            total.update(data)
+            total.update(len(data).to_bytes(8, "big"))
+            ids.append(passage.id)
+            offsets.append(offset)
+            offset += file.write(data + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / IDS).write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
+    if sys.byteorder == "big":
+        offsets.byteswap()
+    (folder / OFFSETS).write_bytes(offsets.tobytes())
+    return len(ids), total.hexdigest()
+
+
+def _parse(line: bytes) -> Passage:
     return Passage(**json.loads(line))
 
 
@@ -87,10 +132,9 @@ def make(step: PassagesStep, spec: Spec, lock: Lock, work: Work, progress: Progr
         corpus = lock.get("corpora", step.corpus).plugin
         with progress.step(f"cutting corpus {step.corpus} into passages") as advance:
             made = _counted(make_passages(corpus.documents(), chunk, tokens), advance)
-            count = write_lines(folder / FILE, map(asdict, made))
+            count, digest = write(made, folder)
         if not count:
             raise InputError(f"corpora.{step.corpus}: the corpus has no document")
-        digest = digest_lines(canonical(value) for value in read_lines(folder / FILE))
         return {"corpus": step.corpus, "passages": count, "digest": digest}
 
     return Passages(work.make("passages", step.identity, build))

@@ -1,0 +1,91 @@
+"""Measures of rankings are those of the literature, worked out by hand."""
+
+from math import log2
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.measures import is_judged, measure, of_lines
+from kib.records import Score
+
+IDS = [f"d{number}" for number in range(12)]
+
+
+def one(name, grades, ranked):
+    """The value of one measure for one query."""
+    return measure([name], {"q": grades}, {"q": ranked})[name]["q"]
+
+
+@pytest.mark.parametrize(
+    ("name", "grades", "ranked", "expected"),
+    [
+        ("R@2", {"a": 1, "b": 1, "c": 0}, ["a", "c", "b"], 1 / 2),
+        ("R@3", {"a": 1, "b": 1, "c": 0}, ["a", "c", "b"], 1),
+        ("Success@1", {"a": 1, "b": 1}, ["c", "a", "b"], 0),
+        ("Success@2", {"a": 1, "b": 1}, ["c", "a", "b"], 1),
+        ("RR@10", {"a": 1, "b": 2}, ["c", "x", "b", "a"], 1 / 3),
+        ("RR@10", {"a": 1}, [f"x{n}" for n in range(10)] + ["a"], 0),
+        ("AP", {"a": 1, "b": 1, "c": 1}, ["a", "x", "b"], (1 + 2 / 3) / 3),
+        ("nDCG@10", {"a": 1, "b": 2}, ["a", "b"], (1 + 2 / log2(3)) / (2 + 1 / log2(3))),
+        ("nDCG@1", {"a": 1, "b": 2}, ["a", "b"], 1 / 2),
+        ("nDCG@10", {"a": 1}, [], 0),
+    ],
+)
+def test_values_worked_out_by_hand(name, grades, ranked, expected):
+    """Each measure has the value that its formula gives, with the grades as gains."""
+    assert one(name, grades, ranked) == pytest.approx(expected)
+
+
+def test_order_is_that_of_the_list():
+    """What counts is the order given, not the names by which an evaluator would order ties."""
+    assert one("RR@10", {"z": 1}, ["z", "a"]) == 1
+    assert one("RR@10", {"a": 1}, ["z", "a"]) == 1 / 2
+
+
+def test_every_judged_query_has_a_value():
+    """A judged query for which nothing was found has 0, and a query without judgments none."""
+    values = measure(["R@5", "AP"], {"q1": {"a": 1}, "q2": {"b": 1}}, {"q1": ["a"], "q3": ["a"]})
+    assert values == {"R@5": {"q1": 1.0, "q2": 0.0}, "AP": {"q1": 1.0, "q2": 0.0}}
+
+
+@given(st.permutations(IDS), st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 12))
+def test_measures_of_any_ranking(ranked, relevant, k):
+    """For any ranking recall is the share found, and the first relevant place decides the reciprocal rank."""
+    grades = dict.fromkeys(relevant, 1)
+    places = [place for place, name in enumerate(ranked, 1) if name in relevant]
+    assert one(f"R@{k}", grades, ranked) == pytest.approx(sum(p <= k for p in places) / len(relevant))
+    assert one(f"Success@{k}", grades, ranked) == (places[0] <= k)
+    assert one("RR", grades, ranked) == pytest.approx(1 / places[0])
+    ideal = sum(1 / log2(place + 1) for place in range(1, min(k, len(relevant)) + 1))
+    gained = sum(1 / log2(place + 1) for place in places if place <= k)
+    assert one(f"nDCG@{k}", grades, ranked) == pytest.approx(gained / ideal)
+
+
+def line(question, gold, relevant, passages=None):
+    """A line of a cell."""
+    found = tuple(f"{question}-{n}" for n in range(len(gold or ()))) if passages is None else passages
+    return Score(question, None, 1, 0, 0, passages=found, gold=gold, relevant=relevant)
+
+
+def test_lines_of_a_cell():
+    """Recall, reciprocal rank and nDCG of a cell's questions are over all gold passages of the corpus."""
+    lines = [line("a", (False, True), 1), line("b", (True, True), 4), line("c", None, 2, ()), line("d", (False,), 1)]
+    values = of_lines(lines)
+    assert values["recall"] == [1, 1, 0, 0]
+    assert values["mrr"] == [1 / 2, 1, 0, 0]
+    assert values["ndcg"] == pytest.approx([1 / log2(3), 1, 0, 0])
+
+
+def test_lines_from_before_gold_was_counted():
+    """Where the number of gold passages is not known there is recall alone."""
+    assert of_lines([line("a", (False, True), None), line("b", (True,), 1)]) == {"recall": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("gold", "relevant", "expected"),
+    [((True,), None, True), ((False,), None, True), (None, None, False), ((False,), 0, False), (None, 1, True)],
+)
+def test_a_judged_question_has_gold_in_the_corpus(gold, relevant, expected):
+    """A question is judged where the corpus holds a gold passage of it, whether it was retrieved or not."""
+    assert is_judged(line("a", gold, relevant, ())) == expected

@@ -1,0 +1,353 @@
+"""The retrieval part alone: which queries, what is measured, what is shared with a run, what is told when it fails."""
+
+import csv
+import io
+import json
+import sys
+
+import pytest
+
+RETRIEVERS = """schema = 1
+name = "search"
+
+[corpora.people]
+plugin = "toy"
+documents = {documents}
+
+[retrievers.words]
+plugin = "toy"
+
+[retrievers.again]
+plugin = "toy"
+speed = 2
+"""
+
+
+@pytest.fixture
+def toy(bench):
+    """The toy benchmark, written."""
+    return bench.write_toy()
+
+
+@pytest.fixture
+def bare(bench):
+    """A file with a corpus and retrievers, and nothing that needs a model."""
+    return bench.write_toy(spec=RETRIEVERS)
+
+
+def found(bench, *arguments):
+    """The report of `kib retrieve` as JSON; it ends well."""
+    result = bench.call("retrieve", bench.spec, "--format", "json", "-q", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def refused(bench, *arguments):
+    """What `kib retrieve` says of wrong input."""
+    result = bench.call("retrieve", bench.spec, "-q", *arguments)
+    assert result.exit_code == 2
+    return result.output
+
+
+def queries(bench, name, *rows):
+    """A file of queries, one JSON object a line."""
+    (bench.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return name
+
+
+def means(report, retriever="words", block=0):
+    """The measures of a retriever, by name."""
+    [line] = [one for one in report["blocks"][block]["retrievers"] if one["retriever"] == retriever]
+    return {name: one["mean"] for name, one in line["measures"].items()}
+
+
+def folders(bench, kind):
+    """The finished steps of a kind in the work folder."""
+    return sorted(path.parent.name for path in (bench.folder / "work" / kind).glob("*/done.json"))
+
+
+# Queries
+
+
+def test_questions_of_tasks(toy):
+    """Without a file of queries the questions of tasks with gold are searched for, and passages are judged."""
+    report = found(toy)
+    [block] = report["blocks"]
+    assert (block["queries"], block["n"], block["judged"], block["by"]) == ("task people", 18, 18, "passages")
+    assert [line["retriever"] for line in block["retrievers"]] == ["words"]
+    assert means(report)["recall@100"] == 1
+
+
+def test_recall_is_that_of_the_leaderboard(toy):
+    """The share of questions with a gold passage among the first K is the one that a run's table shows."""
+    toy.run()
+    table = toy.call("leaderboard", "--format", "csv")
+    rows = {row["arm"]: row for row in csv.DictReader(io.StringIO(table.stdout))}
+    values = means(found(toy))
+    for k in (1, 3):
+        assert float(rows[f"rag,k={k}"]["recall"]) == values[f"recall@{k}"]
+
+
+def test_a_limited_task_with_a_template(toy):
+    """A task's sample and its own query are what is searched for, as in a run."""
+    text = toy.spec.read_text(encoding="utf-8")
+    keys = 'corpus = "people"\nlimit = 6\nquery = "{{ options | join(\' \') }}"\n'
+    toy.write(text.replace('corpus = "people"\n', keys))
+    toy.run()
+    hits = folders(toy, "hits")
+    assert found(toy, "--k", "3")["blocks"][0]["n"] == 6
+    assert folders(toy, "hits") == hits
+
+
+def test_queries_of_a_file(bare):
+    """Queries with judgments of documents are measured by documents, grades and all; those without are counted."""
+    name = queries(
+        bare,
+        "q.jsonl",
+        {"id": "q1", "text": "Ada Quill", "relevance": {"ada": 2, "ben": 0}},
+        {"_id": "q2", "text": "bell founding", "gold": "cho", "metadata": {}},
+        {"id": 3, "text": "thatching in Tarn", "gold": ["ben", "cho"]},
+        {"id": "q4", "text": "nobody", "relevance": {"ada": 0}},
+        {"id": "q5", "text": "nothing"},
+    )
+    report = found(bare, "--queries", name)
+    [block] = report["blocks"]
+    assert (block["queries"], block["n"], block["judged"], block["by"]) == ("queries of q.jsonl", 5, 3, "documents")
+    values = means(report)
+    assert values["recall@1"] == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert values["recall@3"] == values["MRR@10"] == 1
+    assert means(report, "again") == values
+
+
+def test_questions_of_a_file(toy):
+    """A file of the task `file` is searched for with its gold, as the task would be."""
+    report = found(toy, "--queries", "people.jsonl")
+    assert report["blocks"][0]["by"] == "passages"
+    assert means(report) == means(found(toy))
+
+
+def test_queries_without_judgments(bare):
+    """Lines of id, tab and text are searched for; without judgments there is nothing to measure but time."""
+    (bare.folder / "q.tsv").write_text("a\tAda Quill\nb\tropes\n", encoding="utf-8")
+    result = bare.call("retrieve", bare.spec, "-q", "--queries", "q.tsv")
+    assert "queries of q.tsv · 2 queries, 0 of them judged" in result.stdout
+    assert "there is nothing to measure but time" in result.stdout
+    assert "recall" not in result.stdout
+
+
+def test_tasks_without_gold_come_last(toy):
+    """A task that names no gold is searched for only where none of the corpus does."""
+    row = {"id": "x", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A"}
+    queries(toy, "plain.jsonl", row)
+    more = '\n[tasks.plain]\nplugin = "file"\npath = "plain.jsonl"\ncorpus = "people"\n'
+    text = toy.spec.read_text(encoding="utf-8")
+    toy.write(text + more)
+    assert [block["queries"] for block in found(toy)["blocks"]] == ["task people"]
+    toy.write(text.replace("people.jsonl", "plain.jsonl"))
+    assert found(toy)["blocks"][0]["judged"] == 0
+
+
+def test_one_task_of_several(toy):
+    """`--task` takes one task's questions alone."""
+    more = '\n[tasks.few]\nplugin = "file"\npath = "people.jsonl"\ncorpus = "people"\nlimit = 4\n'
+    toy.write(toy.spec.read_text(encoding="utf-8") + more)
+    assert [block["n"] for block in found(toy)["blocks"]] == [18, 4]
+    assert [block["n"] for block in found(toy, "--task", "few")["blocks"]] == [4]
+
+
+# What is measured
+
+
+def test_measures_stop_at_the_depth(toy):
+    """No measure looks further than passages were found."""
+    assert set(means(found(toy, "--depth", "4"))) == {"recall@1", "recall@3", "MAP@4"}
+    wanted = {*(f"recall@{k}" for k in (1, 3, 5, 10, 100)), "MRR@10", "nDCG@10", "MAP@100"}
+    assert set(means(found(toy))) == wanted
+
+
+def test_a_document_stands_at_its_best_passage(bench):
+    """Where documents are judged, a document's further passages take no place of another document's."""
+    text = RETRIEVERS.replace("documents = {documents}", "documents = {documents}\nchunk = {{ sentences = 1 }}")
+    long = ["long", "", "Red lever. Red lever again. Red lever. Red."]
+    bench.write_toy(spec=text.replace("{{", "{").replace("}}", "}"), documents=[long, ["short", "", "A red door."]])
+    name = queries(bench, "q.jsonl", {"id": "q", "text": "red lever", "gold": "short"})
+    values = means(found(bench, "--queries", name))
+    assert (values["recall@1"], values["recall@3"], values["MRR@10"]) == (0, 1, 1 / 2)
+
+
+def test_every_form_has_the_same_numbers(toy):
+    """Terminal, Markdown, CSV and JSON tell the same measures."""
+    values = means(found(toy))
+    table = toy.call("retrieve", toy.spec, "-q", "--format", "csv").stdout
+    [row] = csv.DictReader(io.StringIO(table))
+    assert {name: float(row[name]) for name in values} == values
+    assert float(row["nDCG@10 low"]) <= values["nDCG@10"] <= float(row["nDCG@10 high"])
+    for form in ("terminal", "markdown"):
+        text = toy.call("retrieve", toy.spec, "-q", "--format", form).stdout
+        assert all(f"{value:.4f}" in text for value in values.values())
+        assert "task people · 18 queries · the first 100 of 6 passages of corpus people" in text
+
+
+def test_the_same_bytes_again(toy):
+    """Asked again, nothing is computed and the same is printed, times included."""
+    first, second = (toy.call("retrieve", toy.spec, "-q", "--format", form).stdout for form in ("json", "json"))
+    assert first == second
+
+
+# What is shared with a run
+
+
+def test_a_run_takes_the_hits_that_are_there(toy):
+    """A run after a search finds its index and its hits, which are the first ones of the deeper list."""
+    found(toy)
+    steps = {kind: folders(toy, kind) for kind in ("passages", "index", "hits")}
+    assert toy.run() == {}
+    assert folders(toy, "index") == steps["index"]
+    assert folders(toy, "passages") == steps["passages"]
+    notes = [
+        json.loads((toy.folder / "work" / "hits" / name / "done.json").read_text()) for name in folders(toy, "hits")
+    ]
+    assert sorted(one["note"]["retriever"] for one in notes) == ["any", "gold", "words"]
+    fresh = type(toy)(toy.folder / "fresh", toy.environment)
+    fresh.folder.mkdir()
+    fresh.write_toy().run()
+    for place in ("m/rag,k=1/people,0-shot", "m/rag,k=3/people,0-shot"):
+        assert toy.scores(place) == fresh.scores(place)
+
+
+def test_a_search_takes_the_hits_of_a_run(toy):
+    """A search no deeper than a run's searches nothing anew."""
+    toy.run()
+    hits = folders(toy, "hits")
+    found(toy, "--depth", "3")
+    assert folders(toy, "hits") == hits
+
+
+def test_no_model_is_loaded(bare):
+    """A file without models will do, and neither torch nor lm-eval is imported."""
+    name = queries(bare, "q.jsonl", {"id": "q", "text": "Ada", "gold": "ada"})
+    code = (
+        "import sys\nfrom kib.cli import main\n"
+        f"try: main(['retrieve', 'bench.toml', '--queries', '{name}', '-q'])\n"
+        "except SystemExit as stop: assert stop.code == 0, stop.code\n"
+        "print(*sorted({'torch', 'lm_eval', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    import subprocess
+
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=bare.folder, env=bare.environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == ""
+
+
+# Runs in TREC's format
+
+
+def test_a_trec_run(bare):
+    """A run has a line a hit, best first: query, Q0, document, rank, score and the retriever's name."""
+    name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada Quill glass", "gold": "ada"})
+    found(bare, "--queries", name, "--retriever", "words", "--run", "words.trec")
+    lines = [line.split() for line in (bare.folder / "words.trec").read_text(encoding="utf-8").splitlines()]
+    assert lines[0][:4] == ["q1", "Q0", "ada", "1"]
+    assert {(line[1], line[5]) for line in lines} == {("Q0", "words")}
+    assert [int(line[3]) for line in lines] == list(range(1, len(lines) + 1))
+    assert [float(line[4]) for line in lines] == sorted((float(line[4]) for line in lines), reverse=True)
+
+
+def test_trec_runs_of_several(bare):
+    """Several retrievers need a name each; passages are named where these are judged."""
+    name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
+    assert "--run: 2 retrievers; write {retriever}" in refused(bare, "--queries", name, "--run", "x.trec")
+    found(bare, "--queries", name, "--run", "{retriever}.trec")
+    assert (bare.folder / "words.trec").read_text().replace("words", "again") == (
+        bare.folder / "again.trec"
+    ).read_text()
+
+
+def test_a_trec_run_has_no_blanks(bench):
+    """An id with a blank cannot stand in a run."""
+    bench.write_toy(spec=RETRIEVERS, documents=[["a b", "", "Ada"]])
+    name = queries(bench, "q.jsonl", {"id": "q1", "text": "Ada"})
+    assert "the id 'a b' holds a blank" in refused(bench, "--queries", name, "--run", "{retriever}.trec")
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--corpus", "peple"], "no table [corpora.peple]; did you mean"),
+        (["--retriever", "wrds"], "no table [retrievers.wrds]; did you mean"),
+        (["--retriever", "gold"], "retrievers.gold: it is told the gold, so that there is nothing to measure"),
+        (["--task", "pple"], "no table [tasks.pple]; did you mean"),
+        (["--queries", "none.jsonl"], "none.jsonl: no such file"),
+        (["--queries", "bench.toml"], "queries come as .jsonl, .csv or .tsv, not .toml"),
+        (["--depth", "0"], "0 is not in the range"),
+    ],
+)
+def test_a_wrong_name_is_told(toy, arguments, words):
+    """A wrong name, file or number is one sentence that says what would be right."""
+    assert words in refused(toy, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "queries of q.jsonl: there is no query"),
+        ("[1]\n", "q.jsonl:1: expected an object with the keys id and text"),
+        ("{\n", "q.jsonl:1: not JSON"),
+        ('{"id": "a"}\n', "q.jsonl:1: text: expected a text, got None"),
+        ('\n{"text": "a"}\n', "q.jsonl:2: id: expected a text, got None"),
+        ('{"id": "a", "text": "b", "golden": "c"}\n', "q.jsonl:1: golden: unknown field"),
+        ('{"id": "a", "text": "b", "gold": 1}\n', "q.jsonl:1: gold: expected document ids, got 1"),
+        ('{"id": "a", "text": "b", "relevance": ["ada"]}\n', "q.jsonl:1: relevance: expected grades by document id"),
+        ('{"id": "a", "text": "b", "relevance": {"ada": "1"}}\n', "expected a whole number for 'ada', got '1'"),
+        ('{"id": "a", "text": "b", "gold": "x", "relevance": {}}\n', "expected `relevance` or `gold`, not both"),
+        ('{"id": "a", "text": "b", "gold": "zoe"}\n', "1 judged documents are not in the corpus: 'zoe'"),
+        ('{"id": "a", "text": "b"}\n{"id": "a", "text": "c"}\n', "the id 'a' stands twice"),
+    ],
+)
+def test_a_wrong_file_of_queries_is_told(bare, text, words):
+    """What is wrong with a file of queries is told with its line."""
+    (bare.folder / "q.jsonl").write_text(text, encoding="utf-8")
+    assert words in refused(bare, "--queries", "q.jsonl")
+
+
+def test_a_wrong_tsv_is_told(bare):
+    """A line without a tab is told with its place."""
+    (bare.folder / "q.tsv").write_text("a\tAda\nb Ben\n", encoding="utf-8")
+    assert "q.tsv:2: expected an id, a tab and the text of a query" in refused(bare, "--queries", "q.tsv")
+
+
+def test_nothing_to_search_for(bare):
+    """Where no task asks for the corpus and it brings no queries, the way out is told."""
+    assert "no task asks for corpus people, and it brings no queries of its own; give some by --queries" in refused(
+        bare
+    )
+
+
+def test_several_corpora(bare):
+    """Of several corpora one must be chosen."""
+    more = '\n[corpora.others]\nplugin = "toy"\ndocuments = [["a", "", "b"]]\n'
+    bare.write(bare.spec.read_text(encoding="utf-8") + more)
+    assert "there are 2 corpora; choose one by --corpus: people or others" in refused(bare)
+
+
+def test_other_mistakes_of_the_file_are_told(bare):
+    """What is wrong in the file is told with its line, though models and tasks may be missing."""
+    bare.write(bare.spec.read_text(encoding="utf-8").replace('plugin = "toy"\nspeed', 'plugin = "toy"\nsped'))
+    assert "retrievers.again.sped: unknown key" in refused(bare)
+    bare.write(bare.spec.read_text(encoding="utf-8").replace('name = "search"', "name = 3"))
+    assert "bench.toml:2: name: expected" in refused(bare)
+
+
+def test_a_failing_retriever_is_named_and_the_others_measured(bare):
+    """A retriever that breaks down fails alone: the table has the others, and the exit code says so."""
+    bare.write(bare.spec.read_text(encoding="utf-8").replace("speed = 2", 'fault = "crash"'))
+    name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
+    result = bare.call("retrieve", bare.spec, "-q", "--queries", name)
+    assert result.exit_code == 3
+    assert "words" in result.stdout
+    assert "retrievers.again: IndexError: the toy retriever broke down (traceback in errors/" in result.stderr
