@@ -7,7 +7,9 @@ is this module's, because bm25s leaves it to chance.
 import json
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -100,6 +102,7 @@ class BM25:
 
     def __init__(self, options: BM25Options) -> None:
         self.options = options
+        self._opened: _Index | None = None
 
     def fingerprint(self) -> str:
         """The options point at nothing."""
@@ -112,12 +115,14 @@ class BM25:
         words = self._words()
         ids: list[str] = []
         vocabulary: dict[str, int] = {}  # in order of appearance: bm25s's own order changes from run to run
-        tokens: list[list[int]] = []
+        tokens: list[array[int]] = []  # four bytes a word: a million passages of 100 words are 0.5 GB
         for passage in passages:
             ids.append(passage.id)
             text = f"{passage.title}\n{passage.text}"
-            tokens.append([vocabulary.setdefault(word, len(vocabulary)) for word in words(text)])
+            tokens.append(array("i", (vocabulary.setdefault(word, len(vocabulary)) for word in words(text))))
         folder.mkdir(parents=True, exist_ok=True)
+        for path in (*folder.glob("*.npy"), folder / PASSAGES):
+            path.unlink(missing_ok=True)  # never written over: somebody may have the old file mapped
         if vocabulary:
             o = self.options
             index = bm25s.BM25(k1=o.k1, b=o.b, delta=o.delta, method=o.method)
@@ -131,19 +136,31 @@ class BM25:
 
         Each query is scored by itself against all passages.
         """
+        index = self._open(folder)
+        if index is None:
+            return [[] for _ in queries]
+        words = self._words()
+        found = (_best(index.words, words(query.text), index.rank, k) for query in queries)
+        return [[Hit(index.ids[place], score) for place, score in hits] for hits in found]
+
+    def _open(self, folder: Path) -> "_Index | None":
+        """The index in a folder, kept for the next batch of queries; None where no passage has a word."""
         import bm25s
         import numpy as np
 
+        status = (folder / PASSAGES).stat()
+        built = (str(folder), status.st_ino, status.st_mtime_ns)
+        if self._opened is not None and self._opened.built == built:
+            return self._opened
         document = json.loads((folder / PASSAGES).read_text(encoding="utf-8"))
         if not document["words"]:
-            return [[] for _ in queries]
+            return None
         ids: list[str] = document["passages"]
         rank = np.empty(len(ids), dtype=np.int64)
         rank[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-        index = bm25s.BM25.load(folder, allow_pickle=False, load_corpus=False, show_progress=False)
-        words = self._words()
-        found = (_best(index, words(query.text), rank, k) for query in queries)
-        return [[Hit(ids[place], score) for place, score in hits] for hits in found]
+        words = bm25s.BM25.load(folder, mmap=True, allow_pickle=False, load_corpus=False, show_progress=False)
+        self._opened = _Index(built, ids, rank, words)
+        return self._opened
 
     def _words(self) -> Callable[[str], list[str]]:
         """From a text to its words, stemmed and without stop words."""
@@ -156,6 +173,16 @@ class BM25:
             return stem([word for word in found if word and word not in stop])
 
         return words
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """An index as it lies on the disk, its arrays mapped and not read; `rank` is each passage's place by id."""
+
+    built: tuple[str, int, int]
+    ids: list[str]
+    rank: "npt.NDArray[np.int64]"
+    words: "bm25s.BM25"
 
 
 def _stop_words(choice: str | tuple[str, ...]) -> frozenset[str]:
@@ -186,7 +213,10 @@ def _best(index: "bm25s.BM25", words: Sequence[str], rank: "npt.NDArray[np.int64
         return []
     scores = index.get_scores_from_ids(known)
     starts, places = index.scores["indptr"], index.scores["indices"]
-    sharing = np.unique(np.concatenate([places[starts[word] : starts[word + 1]] for word in set(known)]))
+    shares = np.zeros(len(rank), dtype=bool)
+    for word in set(known):
+        shares[places[starts[word] : starts[word + 1]]] = True
+    sharing = np.flatnonzero(shares)
     values = scores[sharing]
     if len(sharing) > k:
         kept = values >= np.partition(values, -k)[-k]  # all that tie with the last one stay until they are ordered
