@@ -4,6 +4,52 @@ import json
 
 import pytest
 
+REMEMBERING = """
+from kib.interfaces import Options
+from kib.records import Hit
+from pydantic import Field
+
+
+class Remembering:
+    # Finds every passage; what it computes of each, an empty file, it computes once.
+
+    class Options(Options):
+        name: str = Field("numbers-1", description="of its memory")
+        breaks_at: int = Field(-1, description="the passage at which a build breaks down")
+
+    revision = 1
+
+    def __init__(self, options):
+        self.options = options
+
+    def fingerprint(self):
+        return ""
+
+    def memory(self):
+        return self.options.name
+
+    def build(self, passages, folder, memory=None):
+        memory.mkdir(parents=True, exist_ok=True)
+        computed, ids = [], []
+        for number, passage in enumerate(passages):
+            if number == self.options.breaks_at:
+                raise OSError("broke down")
+            kept = memory / f"{passage.id}-{len(passage.text)}"
+            if not kept.exists():
+                computed.append(passage.id)
+                kept.touch()
+            ids.append(passage.id)
+        (folder / "ids").write_text(" ".join(ids))
+        (folder / "computed").write_text(" ".join(computed))
+
+    def remarks(self, folder):
+        return [f"computed {(folder / 'computed').read_text() or 'nothing'}"]
+
+    def search(self, folder, queries, k):
+        ids = sorted((folder / "ids").read_text().split())
+        return [[Hit(passage, 1.0) for passage in ids[:k]] for _ in queries]
+"""
+
 
 def hits_files(bench):
     return sorted((bench.folder / "work" / "hits").glob("*/hits.jsonl"))
@@ -204,3 +250,73 @@ def test_a_corpus_that_breaks_down_fails_what_needs_it(bench):
     )
     assert not list((bench.folder / "work" / "passages").glob("*/done.json"))
     assert bench.results.has(bench.cells()["m/base/people,0-shot"])
+
+
+class Told:
+    """A progress that keeps what it is told."""
+
+    def __init__(self):
+        self.said = []
+
+    def step(self, title, total=None):
+        from kib.progress import SilentProgress
+
+        return SilentProgress().step(title, total)
+
+    def say(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture
+def remembering(tmp_path, monkeypatch, bench):
+    """A function that runs the toy benchmark with a retriever that remembers; gives failures, words and notes."""
+    site = tmp_path / "remembering"
+    info = site / "kib_remembering-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kib-remembering\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[kib.retrievers]\nremembering = kib_remembering:Remembering\n")
+    (site / "kib_remembering.py").write_text(REMEMBERING)
+    monkeypatch.syspath_prepend(site)
+
+    def run(options="", documents=bench.people):
+        text = bench.write_toy(documents=documents).spec.read_text(encoding="utf-8")
+        table = '[retrievers.words]\nplugin = "'
+        bench.write(text.replace(f'{table}toy"', f'{table}remembering"\n{options}'))
+        told = Told()
+        failures = {failure.error for failure in bench.run(told).values()}
+        done = bench.folder.glob("work/index/*/done.json")
+        return failures, told.said, {json.loads(path.read_text())["note"]["remarks"][0] for path in done}
+
+    return run
+
+
+def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
+    """A retriever that remembers has one folder for all its indexes, and what it says of them is shown and kept."""
+    everybody = " ".join(f"{person[0]}#0" for person in bench.people)
+    assert remembering() == (set(), [f"retrievers.words: computed {everybody}"], {f"computed {everybody}"})
+    changed = [*bench.people[:-1], (*bench.people[-1][:2], bench.people[-1][2] + " She sings.")]
+    failures, said, notes = remembering(documents=changed)
+    assert (failures, said) == (set(), ["retrievers.words: computed fay#0"])
+    assert notes == {f"computed {everybody}", "computed fay#0"}
+
+
+def test_what_a_broken_build_computed_is_remembered(remembering):
+    """A build that breaks down in the middle fails its cells; the next one computes only what is missing."""
+    failures, _, _ = remembering("breaks_at = 4")
+    assert {failure.partition(" (")[0] for failure in failures} == {"OSError: broke down"}
+    failures, said, _ = remembering()
+    assert (failures, said) == (set(), ["retrievers.words: computed eva#0 fay#0"])
+
+
+def test_another_memory_knows_nothing(remembering):
+    """Retrievers share what they remember by the name that they give to it."""
+    _, first, _ = remembering()
+    _, other, _ = remembering('name = "numbers-2"')
+    assert first == other
+    assert remembering("breaks_at = 99")[1] == ["retrievers.words: computed nothing"]
+
+
+def test_a_memory_needs_a_plain_name(remembering):
+    """A name that is no folder's name is refused."""
+    failures, _, _ = remembering('name = "../elsewhere"')
+    assert failures == {"memory() gives the name '../elsewhere'; expected small letters, digits and hyphens"}

@@ -96,12 +96,13 @@ class Encoder:
     def __init__(self, options: EncoderOptions) -> None:
         self.options = options
         preset = PRESETS[options.preset] if options.preset else None
-        path = options.path if options.path or options.hub or preset else None
-        self._bundled = not (path or options.hub or preset)
-        hub, revision = (preset.hub, preset.revision) if preset and not path else (options.hub, options.revision)
-        self._given = (path, hub, revision)
-        self._query_prompt = _either(options.query_prompt, preset.query_prompt if preset else None)
-        self._passage_prompt = _either(options.passage_prompt, preset.passage_prompt if preset else None)
+        self._path, self._hub, self._revision = options.path, options.hub, options.revision
+        if preset and not options.path:
+            self._hub, self._revision = preset.hub, preset.revision
+        self._query_prompt, self._passage_prompt = options.query_prompt, options.passage_prompt
+        if preset:
+            self._query_prompt = _either(options.query_prompt, preset.query_prompt)
+            self._passage_prompt = _either(options.passage_prompt, preset.passage_prompt)
 
     def fingerprint(self) -> str:
         """Digest of the model's files or its commit on the hub; InputError where it is not there."""
@@ -148,13 +149,13 @@ class Encoder:
         keys = [key_of(text) for text in texts]
         by_key = dict(zip(keys, texts, strict=True))
         with Embeddings.open(memory) if memory else nullcontext() as kept:
-            known: dict[bytes, Kept] = kept.get(list(by_key)) if kept else {}
+            known: dict[bytes, Kept] = kept.get(list(by_key)) if kept is not None else {}
             missing = {key: text for key, text in by_key.items() if key not in known}
             if advance:
                 advance(len(texts) - len(missing))
             for some in self._computed(missing):
                 known |= some
-                if kept:
+                if kept is not None:
                     kept.add(some)
                 if advance:
                     advance(len(some))
@@ -210,8 +211,8 @@ class Encoder:
     @cached_property
     def source(self) -> Source:
         """Where the model lies."""
-        path, hub, revision = self._given
-        return Source("SentenceTransformer", bundled_encoder() if self._bundled else path, hub, revision)
+        path = self._path or (None if self._hub else bundled_encoder())
+        return Source("SentenceTransformer", path, self._hub, self._revision)
 
     @cached_property
     def _model(self) -> "SentenceTransformer":
@@ -219,5 +220,5 @@ class Encoder:
         return model
 
 
-def _either(given: str | None, otherwise: str | None) -> str | None:
+def _either(given: str | None, otherwise: str) -> str:
     return otherwise if given is None else given

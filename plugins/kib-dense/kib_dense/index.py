@@ -4,7 +4,7 @@ Candidates come from FAISS, scores and order from float64 dot products of each v
 query and passage alone, whatever was searched for beside it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -160,7 +160,8 @@ class Approximate:
             raise InputError(f"{path}: lost; delete its folder and run again")
         self.vectors = vectors
         self.candidates = candidates
-        self.index = faiss.read_index(str(path))
+        read: Callable[[str], Any] = faiss.read_index  # its stubs know only what all indexes have
+        self.index = read(str(path))
         if probes is None:
             self.index.hnsw.efSearch = candidates
         else:
@@ -211,7 +212,7 @@ def _trained(vectors: "Vectors", options: IvfPqOptions) -> Any:
             f"ivf_pq: {count} passages are too few for {lists} lists and {CENTROIDS} centroids; "
             'leave `exact_below` as it is, or take index = "flat"'
         )
-    quantizer = faiss.IndexFlatIP(dimension)
+    quantizer: Any = faiss.IndexFlatIP(dimension)
     index = faiss.IndexIVFPQ(quantizer, dimension, lists, parts, 8, faiss.METRIC_INNER_PRODUCT)
     index.own_fields = True
     quantizer.this.disown()

@@ -83,6 +83,7 @@ def load(source: Source, options: ModelOptions) -> Any:
             reason = "it brings Python code of its own; set `trust_remote_code = true` if you trust where it comes from"
         raise InputError(f"{source}: sentence-transformers cannot load it: {reason}") from error
     _check_complete(source, said)
+    _check_tokenizer(source, model.tokenizer)
     _limit(model, source, options.max_tokens)
     return model.eval()
 
@@ -95,6 +96,13 @@ def _check_complete(source: Source, said: list[str]) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise InputError(f"{source}: the weights lack what config.json describes: {', '.join(names[:3])}{more}")
+
+
+def _check_tokenizer(source: Source, tokenizer: Any) -> None:
+    """Refuse a tokenizer without a word: transformers makes one where the files of a tokenizer are lost."""
+    special = set(getattr(tokenizer, "all_special_tokens", ()))
+    if not set(tokenizer.get_vocab()) - special:
+        raise InputError(f"{source}: its tokenizer knows no word; are tokenizer.json or the vocabulary lost?")
 
 
 def _limit(model: Any, source: Source, wanted: int | None) -> None:
