@@ -15,9 +15,13 @@ from kib.steps.cells import Prepared
 from kib.steps.kept import memory_of
 from kib.steps.text import SEED
 from kib.store import Work
-from kib.wording import counted
+from kib.wording import counted, join
 
-__all__ = ["Report", "check"]
+__all__ = ["Report", "check", "outline"]
+
+
+MANY = 12
+"""Names that an outline lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,22 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
         lines += ["", *_example(shown)] if shown else []
     told = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
     return Report("\n".join(lines), told)
+
+
+def outline(plan: Plan) -> str:
+    """What can be said of a plan whose data are not looked at: how many cells there are, of which tasks and methods."""
+    cells = [one.cell for one in plan.cells]
+    size = f"{counted(len(cells), 'cell')} on {counted(len(plan.weights), 'set')} of weights"
+    lines = [f"{plan.spec.name}: its keys, names and options are right; {size}"]
+    for what, names in (
+        ("models", {cell.model for cell in cells}),
+        ("tasks", {f"{cell.task} ({cell.shots}-shot)" for cell in cells}),
+        ("arms", {cell.arm for cell in cells}),
+    ):
+        some = sorted(names)
+        shown = join(some) if len(some) <= MANY else f"{', '.join(some[:MANY])} and {len(some) - MANY} more"
+        lines.append(f"{what}: {shown}")
+    return "\n".join([*lines, "prompts, lengths and costs: not known before what is named here is there"])
 
 
 def _row(prepared: Prepared) -> str:

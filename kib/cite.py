@@ -1,14 +1,16 @@
 """BibTeX of what a benchmark stands on: kib, the study, lm-eval, the tasks' data and the plugins' own."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from kib import __version__
+from kib.bibtex import entries_in, key_of
 from kib.interfaces import GROUPS
 from kib.lock import Lock
+from kib.published import Published
 from kib.spec import Spec
 
-__all__ = ["bibtex"]
+__all__ = ["bibtex", "bibtex_of_published"]
 
 KIB = f"""@software{{kib,
   title = {{kib: the knowledge injection benchmark}},
@@ -35,14 +37,73 @@ HARNESS = """@software{lmevalharness,
   license = {MIT}
 }"""
 
-ENTRY = re.compile(r"^\s*@(\w+)\s*\{\s*([^,\s]+)\s*,", re.MULTILINE)
+MODELS = {
+    "mistralai/mistral-7b": """@misc{jiang2023mistral,
+  title = {Mistral {7B}},
+  author = {Jiang, Albert Q. and Sablayrolles, Alexandre and Mensch, Arthur and others},
+  year = {2023},
+  eprint = {2310.06825},
+  archivePrefix = {arXiv}
+}""",
+    "meta-llama/llama-2-": """@misc{touvron2023llama2,
+  title = {Llama 2: Open Foundation and Fine-Tuned Chat Models},
+  author = {Touvron, Hugo and Martin, Louis and Stone, Kevin and others},
+  year = {2023},
+  eprint = {2307.09288},
+  archivePrefix = {arXiv}
+}""",
+    "microsoft/orca-2-": """@misc{mitra2023orca2,
+  title = {Orca 2: Teaching Small Language Models How to Reason},
+  author = {Mitra, Arindam and Del Corro, Luciano and Mahajan, Shweti and others},
+  year = {2023},
+  eprint = {2311.11045},
+  archivePrefix = {arXiv}
+}""",
+    "baai/bge-": """@misc{xiao2023cpack,
+  title = {{C-Pack}: Packaged Resources To Advance General {Chinese} Embedding},
+  author = {Xiao, Shitao and Liu, Zheng and Zhang, Peitian and Muennighoff, Niklas},
+  year = {2023},
+  eprint = {2309.07597},
+  archivePrefix = {arXiv}
+}""",
+}
+"""Models by the beginning of their ids on the hub, in small letters."""
 
 
 def bibtex(spec: Spec, lock: Lock) -> str:
     """The entries one after the other, each key once; plugins give theirs by a method `bibtex()`."""
-    entries = [KIB, STUDY, HARNESS, *_of_plugins(spec, lock)]
-    keyed = {match.group(2): entry for entry in entries if (match := ENTRY.search(entry))}
-    return "\n\n".join(entry.strip() for entry in keyed.values())
+    return _joined([KIB, STUDY, HARNESS, *_of_models(_texts(lock)), *_of_plugins(spec, lock)])
+
+
+def bibtex_of_published(published: Published) -> str:
+    """The entries of the paper whose numbers are shown, of its models and data, and of kib."""
+    data = published.data
+    hubs = [model.hub for model in data.models.values() if model.hub]
+    return _joined([KIB, data.paper.bibtex, *_of_models(hubs), *entries_in(data.paper.cites or "")])
+
+
+def _joined(entries: Iterable[str]) -> str:
+    return "\n\n".join({key_of(entry): entry.strip() for entry in entries}.values())
+
+
+def _of_models(texts: Iterable[str]) -> Iterator[str]:
+    """Entries of the models that a text names by their id."""
+    for text in texts:
+        yield from (entry for start, entry in MODELS.items() if text.lower().startswith(start))
+
+
+def _texts(lock: Lock) -> Iterator[str]:
+    """Every text among the options of all tables."""
+    for table in lock.tables.values():
+        yield from _texts_in(table.options)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(item)
 
 
 def _of_plugins(spec: Spec, lock: Lock) -> Iterator[str]:
@@ -51,16 +112,3 @@ def _of_plugins(spec: Spec, lock: Lock) -> Iterator[str]:
             own = getattr(lock.get(kind, name).plugin, "bibtex", None)
             if own is not None:
                 yield from entries_in(own())
-
-
-def entries_in(text: str) -> list[str]:
-    """Every BibTeX entry in a text, found by counting braces."""
-    found = []
-    for match in ENTRY.finditer(text):
-        depth = 0
-        for end in range(match.start(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if text[end] == "}" and depth == 0:
-                found.append(text[match.start() : end + 1].strip())
-                break
-    return found

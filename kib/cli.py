@@ -14,6 +14,7 @@ from kib import __version__
 from kib.errors import KibError, SpecError, TableError
 
 if TYPE_CHECKING:
+    from kib.leaderboard import PublishedResults
     from kib.plan import Plan
     from kib.progress import Progress
     from kib.store import Results, Work
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 INTERRUPTED = 130
-FORMATS = ("terminal", "markdown", "csv", "json")
+FORMATS = ("terminal", "markdown", "csv", "json", "latex")
+FIGURES = ("gains", "top-k")
 
 spec_argument = click.argument("spec", type=click.Path(dir_okay=False, path_type=Path))
 results_option = click.option(
@@ -87,11 +89,11 @@ def _progress(quiet: bool) -> "Progress":
     return SilentProgress() if quiet else progress_for()
 
 
-def _open(spec: Path, trust_remote_code: bool) -> "Plan":
+def _open(spec: Path, trust_remote_code: bool, look: bool = True) -> "Plan":
     from kib.lock import open_spec
     from kib.plan import make_plan
 
-    return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code))
+    return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code, look=look))
 
 
 def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
@@ -153,24 +155,22 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None
 def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Prove a spec before money is spent: data, real prompts, token lengths, cuts, answer tokens, forecast."""
     from kib.check import check as look
+    from kib.check import outline
     from kib.errors import InputError
     from kib.store import Work
 
-    report = look(_open(spec, trust_remote_code), Work(work), _progress(quiet))
+    try:
+        plan = _open(spec, trust_remote_code)
+    except SpecError:
+        with suppress(KibError):  # which the file's own mistakes raise again; else only data are not there
+            click.echo(outline(_open(spec, trust_remote_code, look=False)))
+        raise
+    report = look(plan, Work(work), _progress(quiet))
     click.echo(report.text)
     if report.problems:
         raise InputError("\n".join(report.problems))
 
 
-@main.command()
-@click.argument("places", metavar="[RESULTS]...", nargs=-1)
-@results_option
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output form."
-)
-@click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
-@click.option("--cost", is_flag=True, help="Also what each arm costs, and from where on one is cheaper than another.")
-@click.option("--times", is_flag=True, help="With the costs, seconds and memory as measured on this machine.")
 @main.command()
 @spec_argument
 @click.option("--corpus", metavar="NAME", help="The documents that are searched; needed where there are several.")
@@ -223,6 +223,17 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
         click.echo(f"{path}: written", err=True)
 
 
+@main.command()
+@click.argument("places", metavar="[RESULTS]...", nargs=-1)
+@results_option
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output form."
+)
+@click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
+@click.option("--averages", is_flag=True, help="Only averages over tasks; where there are none, the target rows.")
+@click.option("--cost", is_flag=True, help="Also what each arm costs, and from where on one is cheaper than another.")
+@click.option("--retrieval", is_flag=True, help="Also how well passages were found, and accuracy where they were.")
+@click.option("--times", is_flag=True, help="With costs and retrieval, seconds and memory as measured on this machine.")
 @click.option(
     "--check", "baseline", type=click.Path(path_type=Path), help="Compare with a stored table; exit 1 if worse."
 )
@@ -237,7 +248,7 @@ def leaderboard(
     quiet: bool,
     **view: Any,
 ) -> None:
-    """Print the table of gains. RESULTS: folders, names of benchmarks or spec files; default all."""
+    """Print the table of gains. RESULTS: folders, names of benchmarks, spec or published files; default all folders."""
     folders = _folders(places, results)
     table = _print_table(folders, form, progress=_progress(quiet), **view)
     if update_baseline or baseline:
@@ -264,31 +275,41 @@ def _folders(places: tuple[str, ...], results: Path) -> list[Path]:
 
 def _folder(place: str, results: Path) -> Path:
     if place.endswith(".toml"):
+        from kib.published import is_published
         from kib.spec import load_spec
 
+        if is_published(Path(place)):
+            return Path(place)
         return results / load_spec(Path(place)).name
     return Path(place) if (Path(place) / "plan.json").is_file() or "/" in place else results / place
 
 
-def _print_table(folders: list[Path], form: str, **more: Any) -> Any:
+def _print_table(folders: list[Path], form: str, averages: bool = False, **more: Any) -> Any:
     """Print the table of results folders; `more` is what `make_table` takes."""
     from shutil import get_terminal_size
 
-    from kib.leaderboard import make_table, render
+    from kib.leaderboard import brief, make_table, render
+
+    table = make_table([_source(folder) for folder in folders], **more)
+    shown = brief(table) if averages else table
+    colour = form == "terminal" and sys.stdout.isatty()
+    click.echo(render(shown, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
+    return table
+
+
+def _source(place: Path) -> "Results | PublishedResults":
+    """What a results folder or a published file holds."""
+    from kib.leaderboard import PublishedResults
+    from kib.published import load_published
     from kib.store import Results
 
-    table = make_table([Results(folder) for folder in folders], **more)
-    colour = form == "terminal" and sys.stdout.isatty()
-    click.echo(render(table, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
-    return table
+    return PublishedResults(load_published(place)) if place.suffix == ".toml" else Results(place)
 
 
 def _verify(folders: list[Path]) -> None:
     """A check that machines rely on trusts no stored statistics: the questions must be those that were measured."""
-    from kib.store import Results
-
     for folder in folders:
-        Results(folder).verify()
+        _source(folder).verify()
 
 
 def _update(table: Any, path: Path) -> None:
@@ -319,6 +340,27 @@ def _compare(table: Any, path: Path) -> None:
     if found.failed:
         raise TableError("\n".join([f"worse than {path}:", *found.failed]))
     click.echo(f"{path}: nothing is worse", err=True)
+
+
+@main.command()
+@click.argument("places", metavar="[RESULTS]...", nargs=-1)
+@results_option
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file: .png, .svg or .pdf."
+)
+@click.option(
+    "--show", "kind", type=click.Choice(FIGURES), default="gains", show_default=True,
+    help="Gains by model and method, or accuracy over the number of passages.",
+)  # fmt: skip
+@click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
+@quiet_option
+def figure(places: tuple[str, ...], results: Path, out: Path, kind: str, against: str | None, quiet: bool) -> None:
+    """Draw the table of gains. RESULTS: as of `kib leaderboard`. Needs matplotlib: pip install 'kib[figures]'."""
+    from kib.leaderboard import make_table, save_figure
+
+    sources = [_source(folder) for folder in _folders(places, results)]
+    save_figure(make_table(sources, against=against, progress=_progress(quiet)), kind, out)
+    click.echo(f"{out}: drawn", err=True)
 
 
 @main.command()
@@ -393,20 +435,27 @@ def plugins() -> None:
 
 @main.command()
 @click.option("--core", is_flag=True, help="Leave the installed plugins' options out.")
-def schema(core: bool) -> None:
+@click.option("--published", is_flag=True, help="Of a file with published numbers instead.")
+def schema(core: bool, published: bool) -> None:
     """Print the JSON Schema of a benchmark file, with the installed plugins' options."""
     import json
 
+    from kib.schema import published_schema
     from kib.schema import schema as make
 
-    click.echo(json.dumps(make(core_only=core), indent=2, ensure_ascii=False))
+    made = published_schema() if published else make(core_only=core)
+    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
 
 @main.command()
 @spec_argument
 def cite(spec: Path) -> None:
-    """Print BibTeX of what a benchmark stands on: kib, the study, lm-eval and the plugins' own."""
-    from kib.cite import bibtex
+    """Print BibTeX of what a benchmark or a published file stands on: the paper, data, models, plugins and kib."""
+    from kib.cite import bibtex, bibtex_of_published
     from kib.lock import open_spec
+    from kib.published import is_published, load_published
 
+    if is_published(spec):
+        click.echo(bibtex_of_published(load_published(spec)))
+        return
     click.echo(bibtex(*open_spec(spec, look=False)))

@@ -7,7 +7,7 @@ without a group is a group of its own. Statistics after Miller, arXiv 2411.00640
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, sqrt
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ __all__ = [
     "gain",
     "holm",
     "p_value",
+    "unpaired_accuracy",
+    "unpaired_average",
+    "unpaired_gain",
 ]
 
 REVISION = 1
@@ -66,16 +69,22 @@ class Gain:
     """What an arm scores above a base on the same questions.
 
     `absolute` and its interval are differences of fractions (.69 is 69 points); `relative` is Eq. 5, None over a base
-    of 0; wins, ties and losses count questions.
+    of 0; wins, ties and losses count questions, and are None where the answers are not known question by question:
+    interval and p then come from the numbers of questions alone.
     """
 
     absolute: float
     relative: float | None
     interval: Interval
     p: float
-    wins: int
-    ties: int
-    losses: int
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+
+    @property
+    def paired(self) -> bool:
+        """Whether the two sides were compared question by question."""
+        return self.wins is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +159,72 @@ def average(tasks: Sequence[Pair]) -> Average:
         relative=_steady(fsum(relatives) / len(relatives)) if known else None,
         relative_interval=relative_interval if known else None,
     )
+
+
+def unpaired_accuracy(mean: float, n: int) -> Accuracy:
+    """An accuracy of which no more is known than the number of questions: Wilson's interval."""
+    return Accuracy(mean, _wilson(mean, n), n, n)
+
+
+def unpaired_gain(base: tuple[float, int], arm: tuple[float, int]) -> Gain:
+    """Compare two accuracies, each with its number of questions, as if other questions had been asked of each side.
+
+    Newcombe's interval of a difference (his method 10) and the two-sided score test. On the same questions both are
+    wider than paired ones would be wherever the two sides tend to be right on the same questions.
+    """
+    from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
+
+    (start, base_n), (end, n) = base, arm
+    right, asked = (end * n, start * base_n), (n, base_n)
+    low, high = confint_proportions_2indep(
+        right[0], asked[0], right[1], asked[1], compare="diff", method="newcomb", alpha=LEVEL
+    )
+    p = 1.0 if start == end else float(proportions_ztest(right, asked)[1])
+    return Gain(
+        absolute=_steady(end - start),
+        relative=_steady((end - start) / start) if start > 0 else None,
+        interval=Interval(_steady(low), _steady(high)),
+        p=_steady(p),
+    )
+
+
+def unpaired_average(tasks: Sequence[Sequence[tuple[float, float, int]]]) -> Average:
+    """Mean gains over experiments given as (base, arm, number of questions), each with the same weight.
+
+    Experiments of one item of `tasks` share their questions, as two numbers of shots do: their errors are added up as
+    if they were one. Normal intervals; the relative gain's by the delta method.
+    """
+    pairs = [pair for some in tasks for pair in some]
+    absolute = [arm - base for base, arm, _ in pairs]
+    known = all(base > 0 for base, _, _ in pairs)
+    relative = [(arm - base) / base for base, arm, _ in pairs] if known else []
+    return Average(
+        tasks=len(pairs),
+        absolute=_steady(fsum(absolute) / len(pairs)),
+        interval=_normal(absolute, [[_error(*pair) for pair in some] for some in tasks]),
+        relative=_steady(fsum(relative) / len(pairs)) if known else None,
+        relative_interval=(
+            _normal(relative, [[_relative_error(*pair) for pair in some] for some in tasks]) if known else None
+        ),
+    )
+
+
+def _error(base: float, arm: float, n: int) -> float:
+    """Standard error of a difference of two proportions."""
+    return sqrt((arm * (1 - arm) + base * (1 - base)) / n)
+
+
+def _relative_error(base: float, arm: float, n: int) -> float:
+    """Standard error of their ratio."""
+    return sqrt((arm * (1 - arm) + arm**2 * (1 - base) / base) / n) / base
+
+
+def _normal(values: Sequence[float], errors: Sequence[Sequence[float]]) -> Interval:
+    from scipy.stats import norm
+
+    mean = fsum(values) / len(values)
+    reach = float(norm.ppf(1 - LEVEL / 2)) * sqrt(fsum(fsum(some) ** 2 for some in errors)) / len(values)
+    return Interval(_steady(mean - reach), _steady(mean + reach))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -1,14 +1,15 @@
-"""The JSON Schema of a benchmark file, for editors: kib's own keys, and each plugin's options by its name."""
+"""JSON Schemas for editors: of a benchmark file, with each plugin's options by its name, and of a published one."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from kib.errors import PluginError
 from kib.interfaces import GROUPS
+from kib.published import PublishedFile
 from kib.registry import find, load, names
 from kib.tables import NAME, SINGULAR, TABLES, Head, own_keys
 
-__all__ = ["schema"]
+__all__ = ["published_schema", "schema"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMES = rf"^(?!.*\.\.){NAME.pattern}$"
@@ -47,6 +48,15 @@ def schema(core_only: bool) -> Schema:
         "$defs": dict(sorted(definitions.items())),
     }
     return _tidy(whole)
+
+
+def published_schema() -> Schema:
+    """JSON Schema (draft 2020-12) of a file with published numbers."""
+    made = PublishedFile.model_json_schema()
+    made["properties"]["name"]["pattern"] = NAMES
+    for kind in ("models", "tasks", "methods"):
+        made["properties"][kind]["propertyNames"] = {"pattern": NAMES}
+    return _tidy({"$schema": DIALECT, **made, "description": "Numbers that a paper published, and where they stand"})
 
 
 def _tidy(node: Schema) -> Schema:

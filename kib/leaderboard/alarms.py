@@ -21,6 +21,8 @@ MEANINGS = {
     "prompts as base": "every prompt is base's: no passage came before a question.",
     "one passage": "more than half of the questions got the same first passage.",
     "few passages": "for so many questions, fewer passages than asked for were found.",
+    "best K on test": "the published number is the highest over all K of the same paper: K was chosen on the test "
+    "questions, or as if.",
     "at chance": "the accuracy's interval holds what guessing gives, and the gain is no more than chance.",
 }
 """What each alarm says; a number may stand behind its name, in brackets."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from kib.leaderboard.row import Missing, Status
 from kib.leaderboard.text import one_line
 from kib.records import Cell
-from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry
+from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
 
-__all__ = ["Arm", "Key", "collect_arms"]
+__all__ = ["Arm", "Key", "Source", "collect_arms"]
 
 Key = tuple[str, str, int]
 
@@ -66,7 +67,17 @@ class Arm:
         )
 
 
-def collect_arms(results: Results, plan: BenchmarkPlan) -> list[Arm]:
+class Source(Protocol):
+    """Where cells have their numbers: a results folder, or a published table."""
+
+    def cell(self, cell: Cell) -> CellResult | None:
+        """A cell's result; None where it is missing."""
+
+    def failures(self) -> dict[str, Failure]:
+        """Cells that failed, by id."""
+
+
+def collect_arms(results: Source, plan: BenchmarkPlan) -> list[Arm]:
     """The arms of a plan in its order, read from its results folder (questions excepted)."""
     failures = results.failures()
     places: dict[str, list[Cell]] = {}
@@ -76,7 +87,7 @@ def collect_arms(results: Results, plan: BenchmarkPlan) -> list[Arm]:
 
 
 def _arm(
-    results: Results, plan: BenchmarkPlan, place: str, failures: Mapping[str, Failure], planned: Iterable[Cell]
+    results: Source, plan: BenchmarkPlan, place: str, failures: Mapping[str, Failure], planned: Iterable[Cell]
 ) -> Arm:
     cells = tuple(sorted(planned, key=lambda cell: cell.seed))
     found: list[CellResult] = []

@@ -4,7 +4,7 @@ import csv
 from io import StringIO
 from typing import Any
 
-from kib.leaderboard.plain import AVERAGE, ROW, cost_keys, plain_average, plain_row
+from kib.leaderboard.plain import AVERAGE, ROW, cost_keys, plain_average, plain_row, retrieval_keys
 from kib.leaderboard.row import Table
 
 __all__ = ["to_csv"]
@@ -16,7 +16,7 @@ def to_csv(table: Table) -> str:
     """All rows and averages; the column `entry` tells them apart ("arm", "average"), lists are joined by spaces."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    columns = tuple(dict.fromkeys(("entry", *ROW, *cost_keys(table), *AVERAGE)))
+    columns = tuple(dict.fromkeys(("entry", *ROW, *retrieval_keys(table), *cost_keys(table), *AVERAGE)))
     writer.writerow(columns)
     entries = ({"entry": "arm", **plain_row(row, table)} for row in table.rows)
     averages = ({"entry": "average", **plain_average(row)} for row in table.averages)

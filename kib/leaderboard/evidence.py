@@ -6,6 +6,7 @@ from kib.errors import InputError
 from kib.identity import digest_file
 from kib.leaderboard.alarms import Traits, traits
 from kib.leaderboard.arm import Arm
+from kib.measures import is_judged
 from kib.records import Score
 from kib.store import CellResult, Results
 
@@ -40,13 +41,19 @@ class Evidence:
         """Free the memory."""
         self._sheets.clear()
 
-    def _read(self, arm: Arm) -> Sheet:
+    def seeds(self, arm: Arm) -> list[list[Score]]:
+        """The lines of a measured arm, seed by seed, of the same questions; InputError as for `sheet`."""
         seeds = [self._scores(result) for result in arm.results]
-        first = seeds[0]
-        ids = tuple(score.question for score in first)
+        ids = tuple(score.question for score in seeds[0])
         for result, scores in zip(arm.results, seeds, strict=True):
             if tuple(score.question for score in scores) != ids:
                 raise self._damaged(result, "other questions than in the arm's first seed")
+        return seeds
+
+    def _read(self, arm: Arm) -> Sheet:
+        seeds = self.seeds(arm)
+        first = seeds[0]
+        ids = tuple(score.question for score in first)
         columns = zip(*([score.score for score in scores] for scores in seeds), strict=True)
         means = tuple(sum(column) / len(column) for column in columns)
         groups = tuple(score.group for score in first)
@@ -71,7 +78,7 @@ class Evidence:
 
 def _recall(scores: list[Score], arm: Arm) -> float | None:
     """Share of the questions with judgments of which a gold passage was retrieved."""
-    judged = [score.gold for score in scores if score.gold is not None]
+    judged = [score.gold or () for score in scores if is_judged(score)]
     if arm.method.retrieve is None or not judged:
         return None
     return sum(any(gold) for gold in judged) / len(judged)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from kib.leaderboard.plain import plain_average, plain_row
+from kib.leaderboard.plain import plain_across, plain_average, plain_row
 from kib.leaderboard.row import Table
 
 __all__ = ["SCHEMA", "to_json"]
@@ -26,6 +26,9 @@ def to_json(table: Table) -> str:
         "rows": _lines(plain_row(row, table) for row in table.rows),
         "averages": _lines(plain_average(row) for row in table.averages),
         "missing": _lines(asdict(one) for one in table.missing),
+        "duels": _lines(asdict(one) for one in table.duels),
+        "across": _lines(plain_across(one) for one in table.across),
+        "apart": _lines(table.apart),
     }
     return "{\n" + ",\n".join(f'"{name}": {text}' for name, text in parts.items()) + "\n}\n"
 

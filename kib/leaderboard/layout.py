@@ -7,7 +7,7 @@ from typing import Literal
 
 from kib.gains import LEVEL
 from kib.leaderboard.number import NONE, interval, p_value, percent, points, whole
-from kib.leaderboard.row import AverageRow, Row, Table
+from kib.leaderboard.row import Across, AverageRow, Row, Table
 from kib.leaderboard.text import one_line
 
 __all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "used_columns"]
@@ -28,6 +28,7 @@ class Column:
 COLUMNS = (
     Column("rank", "#", "rank"),
     Column("method", "method", "method", left=True),
+    Column("origin", "origin", "origin", left=True),
     Column("corpus", "corpus", "corpus", left=True),
     Column("n", "n", "number of questions"),
     Column("accuracy", "acc. %", "accuracy"),
@@ -71,12 +72,15 @@ class Block:
 def blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
     """The first `limit` rows of a table, block by block, averages last."""
     several = len(table.benchmarks) > 1
+    mixed = len({one.origin for one in table.benchmarks}) > 1
     rows = islice(table.rows, limit)
     for _, group in groupby(rows, key=lambda row: (row.benchmark, row.model, row.task, row.shots)):
-        yield _task_block(list(group), several)
+        yield _task_block(list(group), several, mixed)
     averages = islice(table.averages, None if limit is None else max(0, limit - len(table.rows)))
     for _, some in groupby(averages, key=lambda row: (row.benchmark, row.model, row.shots)):
-        yield _average_block(list(some), several)
+        yield _average_block(list(some), several, mixed)
+    if limit is None or len(table.rows) + len(table.averages) <= limit:
+        yield from (_across_block(one) for one in table.across)
 
 
 def used_columns(shown: Sequence[Block], columns: Sequence[Column] = COLUMNS) -> list[Column]:
@@ -87,19 +91,20 @@ def used_columns(shown: Sequence[Block], columns: Sequence[Column] = COLUMNS) ->
     return [column for column in columns if column.name in names]
 
 
-def _task_block(rows: Sequence[Row], several: bool) -> Block:
+def _task_block(rows: Sequence[Row], several: bool, mixed: bool) -> Block:
     first = rows[0]
     counted = {row.n for row in rows if row.n is not None}
     corpora = {row.corpus for row in rows if row.corpus is not None}
     references = {row.reference for row in rows if row.gain}
     title = [f"{first.benchmark}: {first.model}" if several else first.model, first.task, f"{first.shots}-shot"]
     title += ["control"] if first.role == "control" else []
+    title += ["published, unpaired"] if first.origin == "published" else []
     title += [f"{number} questions" for number in counted] if len(counted) == 1 else []
     title += [f"corpus {name}" for name in corpora if name != first.task] if len(corpora) == 1 else []
     seeds = {row.seeds for row in rows}
     lines = []
     for row in rows:
-        texts = _texts(row)
+        texts = {**_texts(row), **({"origin": row.origin} if mixed else {})}
         if len(counted) > 1:
             texts["n"] = NONE if row.n is None else str(row.n)
         if len(corpora) > 1:
@@ -136,7 +141,7 @@ def _texts(row: Row) -> dict[str, str]:
         "relative": points(gain.relative if gain else None),
         "share": NONE if row.gold_share is None else whole(row.gold_share),
         "p": f"({p})" if gain and row.p_adjusted is None else p,
-        "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain else NONE,
+        "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain and gain.paired else NONE,
         "known": points(row.known.absolute if row.known else None),
         "unknown": points(row.unknown.absolute if row.unknown else None),
         "recall": percent(row.recall),
@@ -176,10 +181,12 @@ def _tone(row: Row) -> Tone:
     return "better" if row.gain.absolute > 0 else "worse"
 
 
-def _average_block(rows: Sequence[AverageRow], several: bool) -> Block:
+def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Block:
     first = rows[0]
     model = f"{first.benchmark}: {first.model}" if several else first.model
-    title = f"{model} · average of {len(first.tasks)} tasks · {first.shots}-shot"
+    shots = "all shots" if first.shots is None else f"{first.shots}-shot"
+    unpaired = " · published, unpaired" if first.origin == "published" else ""
+    title = f"{model} · average of {len(first.tasks)} tasks · {shots}{unpaired}"
     lines = []
     for row in rows:
         average = row.average
@@ -190,10 +197,27 @@ def _average_block(rows: Sequence[AverageRow], several: bool) -> Block:
             "points interval": interval(average.interval) if average else "incomplete" if row.reason else "",
             "relative": points(average.relative if average else None),
             "relative interval": interval(average.relative_interval if average else None),
+            **({"origin": row.origin} if mixed else {}),
         }
         tone: Tone = "absent" if row.reason else "ceiling" if row.kind == "ceiling" else "same" if average else "base"
         lines.append(Line(texts, tone))
     return Block(one_line(title), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
+
+
+def _across_block(across: Across) -> Block:
+    """Rows of both origins, by accuracy."""
+    lines = []
+    for place in across.places:
+        row = place.row
+        texts = {
+            "rank": f"{place.rank}{'=' if place.tied else ' '}",
+            "method": one_line(f"{row.benchmark}: {row.model}/{row.arm}"),
+            "origin": row.origin,
+            "accuracy": percent(row.accuracy.mean if row.accuracy else None),
+            "accuracy interval": interval(row.accuracy.interval if row.accuracy else None),
+        }
+        lines.append(Line(texts, "same"))
+    return Block(f"published and measured · {across.questions} · {across.shots}-shot · unpaired", tuple(lines))
 
 
 def _notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:

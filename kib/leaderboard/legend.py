@@ -21,6 +21,12 @@ MEANINGS = {
 """Sentences on columns that need no numbers of the table."""
 
 
+UNPAIRED = (
+    "published, unpaired: the paper gives no answers question by question; intervals and p come from the numbers of "
+    "questions alone (Wilson, Newcombe, score test), and paired ones would as a rule be narrower."
+)
+
+
 def counts(table: Table) -> str:
     """How many cells have no number; "" where all have one."""
     if not table.missing:
@@ -40,10 +46,12 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
     texts = []
     if "points" in columns:
         over = "base" if table.against is None else table.against
+        how = ", resampled by group where questions share one" if "measured" in _origins(table) else ""
         texts.append(
             f"Accuracy in %; gain over {over} on the same questions, in points and in % of its accuracy. Intervals "
-            "hold 95 %, resampled by group where questions share one."
+            f"hold 95 %{how}."
         )
+        texts += [UNPAIRED] if "published" in _origins(table) else []
     if "p" in columns:
         texts.append(_on_p(table))
     if any(row.tied for row in table.rows):
@@ -51,7 +59,11 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
     texts += [text for name, text in MEANINGS.items() if name in columns]
     raised = {one.partition(" (")[0] for row in table.rows for one in row.alarms}
     texts += [f"{name}: {meaning}" for name, meaning in ALARMS.items() if name in raised]
-    return [one_line(text) for text in (*texts, *_not_split(table), *_surroundings(table))]
+    return [one_line(text) for text in (*texts, *table.apart, *_not_split(table), *_surroundings(table))]
+
+
+def _origins(table: Table) -> set[str]:
+    return {one.origin for one in table.benchmarks}
 
 
 def _on_p(table: Table) -> str:
@@ -59,7 +71,10 @@ def _on_p(table: Table) -> str:
     adjusted = f", adjusted by Holm over {family} gain{'s' * (family != '1')}" if family else ""
     alone = any(row.gain and row.p_adjusted is None for row in table.rows)
     aside = "; in brackets: of a control or the ceiling, not adjusted." if alone else "."
-    return f"p: exact paired test{adjusted}{aside}"
+    tests = {"measured": "exact paired test", "published": "unpaired score test"}
+    test = " or ".join(text if len(_origins(table)) == 1 else f"{text} ({origin})" for origin, text in tests.items()
+                       if origin in _origins(table))  # fmt: skip
+    return f"p: {test}{adjusted}{aside}"
 
 
 def _not_split(table: Table) -> Iterator[str]:

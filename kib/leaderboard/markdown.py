@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from kib.leaderboard.bill import BILL, bill, bill_legend
+from kib.leaderboard.duels import DUELS, duels
+from kib.leaderboard.finds import FINDS, finds, finds_legend
 from kib.leaderboard.layout import Block, Column, Line, blocks, used_columns
 from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
@@ -23,10 +25,16 @@ def markdown(table: Table) -> str:
     parts += ["\n" if table.headings else ""]
     for block in shown:
         parts += _block(block, columns)
+    for block in duels(table):
+        parts += _block(block, DUELS)
     costs = list(bill(table))
     for block in costs:
         parts += _block(block, used_columns(costs, BILL))
-    texts = [counts(table), *legend(table, [column.name for column in columns]), *bill_legend(table)]
+    found = list(finds(table))
+    for block in found:
+        parts += _block(block, used_columns(found, FINDS))
+    names = [column.name for column in columns]
+    texts = [counts(table), *legend(table, names), *bill_legend(table), *finds_legend(table)]
     parts += [f"{_safe(text)}\n" for text in texts if text]
     return "".join(parts)
 

@@ -3,10 +3,22 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kib.gains import Gain, Interval
-from kib.leaderboard.row import AverageRow, Cost, Row, Table
+from kib.gains import Accuracy, Gain, Interval
+from kib.leaderboard.row import Across, AverageRow, Cost, Retrieval, Row, Table
 
-__all__ = ["AVERAGE", "COST", "ROW", "TIMES", "cost_keys", "plain_average", "plain_row"]
+__all__ = [
+    "AVERAGE",
+    "COST",
+    "RETRIEVAL",
+    "RETRIEVAL_TIMES",
+    "ROW",
+    "TIMES",
+    "cost_keys",
+    "plain_across",
+    "plain_average",
+    "plain_row",
+    "retrieval_keys",
+]
 
 
 def _low(interval: Interval | None) -> float | None:
@@ -18,11 +30,14 @@ def _high(interval: Interval | None) -> float | None:
 
 
 def _questions(gain: Gain | None) -> int | None:
-    return gain.wins + gain.ties + gain.losses if gain else None
+    if gain is None or gain.wins is None or gain.ties is None or gain.losses is None:
+        return None
+    return gain.wins + gain.ties + gain.losses
 
 
 ROW: Mapping[str, Callable[[Row], Any]] = {
     "benchmark": lambda row: row.benchmark,
+    "origin": lambda row: row.origin,
     "model": lambda row: row.model,
     "method": lambda row: row.method,
     "arm": lambda row: row.arm,
@@ -52,6 +67,7 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
     "relative_gain": lambda row: row.gain.relative if row.gain else None,
     "p": lambda row: row.gain.p if row.gain else None,
     "p_adjusted": lambda row: row.p_adjusted,
+    "paired": lambda row: row.gain.paired if row.gain else None,
     "wins": lambda row: row.gain.wins if row.gain else None,
     "ties": lambda row: row.gain.ties if row.gain else None,
     "losses": lambda row: row.gain.losses if row.gain else None,
@@ -104,8 +120,46 @@ TIMES: Mapping[str, Callable[[Cost], Any]] = {
 }
 """And where measured times are."""
 
+
+def _measure(name: str, of: Callable[[Retrieval], Accuracy | None]) -> dict[str, Callable[[Retrieval], Any]]:
+    """A measure and the ends of its interval."""
+
+    def part(value: Callable[[Accuracy], float]) -> Callable[[Retrieval], Any]:
+        def get(found: Retrieval) -> float | None:
+            one = of(found)
+            return None if one is None else value(one)
+
+        return get
+
+    return {
+        name: part(lambda one: one.mean),
+        f"{name}_low": part(lambda one: one.interval.low),
+        f"{name}_high": part(lambda one: one.interval.high),
+    }
+
+
+RETRIEVAL: Mapping[str, Callable[[Retrieval], Any]] = {
+    "n_judged": lambda found: found.judged,
+    **_measure("retrieval_recall", lambda found: found.recall),
+    **_measure("retrieval_mrr", lambda found: found.mrr),
+    **_measure("retrieval_ndcg", lambda found: found.ndcg),
+    **_measure("accuracy_found", lambda found: found.found),
+    "n_found": lambda found: found.found.n if found.found else 0,
+    **_measure("accuracy_missed", lambda found: found.missed),
+    "n_missed": lambda found: found.missed.n if found.missed else 0,
+    "index_bytes": lambda found: found.index_bytes,
+}
+"""The keys that a row has besides where the quality of retrieval is asked for."""
+
+RETRIEVAL_TIMES: Mapping[str, Callable[[Retrieval], Any]] = {
+    "seconds_searching": lambda found: found.searching,
+    "seconds_indexing": lambda found: found.indexing,
+}
+"""And where measured times are."""
+
 AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
     "benchmark": lambda row: row.benchmark,
+    "origin": lambda row: row.origin,
     "model": lambda row: row.model,
     "method": lambda row: row.method,
     "arm": lambda row: row.arm,
@@ -126,13 +180,34 @@ AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
 
 def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
     """The keys of costs that a table's rows have."""
-    return {**(COST if table.cost else {}), **(TIMES if table.times else {})}
+    return {**COST, **(TIMES if table.times else {})} if table.cost else {}
+
+
+def retrieval_keys(table: Table) -> Mapping[str, Callable[[Retrieval], Any]]:
+    """The keys of retrieval that a table's rows have."""
+    return {**RETRIEVAL, **(RETRIEVAL_TIMES if table.times else {})} if table.retrieval else {}
 
 
 def plain_row(row: Row, table: Table) -> dict[str, Any]:
     """A row's values by key."""
     cost = {name: value(row.cost) if row.cost else None for name, value in cost_keys(table).items()}
-    return {**{name: value(row) for name, value in ROW.items()}, **cost}
+    found = {name: value(row.retrieval) if row.retrieval else None for name, value in retrieval_keys(table).items()}
+    return {**{name: value(row) for name, value in ROW.items()}, **found, **cost}
+
+
+def plain_across(across: Across) -> dict[str, Any]:
+    """A ranking across origins: what is asked, and its rows by their benchmark, model and arm."""
+    places = [
+        {
+            "rank": place.rank,
+            "tied": place.tied,
+            "benchmark": place.row.benchmark,
+            "model": place.row.model,
+            "arm": place.row.arm,
+        }
+        for place in across.places
+    ]
+    return {"questions": across.questions, "shots": across.shots, "places": places}
 
 
 def plain_average(row: AverageRow) -> dict[str, Any]:

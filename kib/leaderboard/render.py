@@ -7,7 +7,7 @@ from kib.leaderboard.row import Table
 
 __all__ = ["FORMATS", "Format", "render"]
 
-Format = Literal["terminal", "markdown", "csv", "json"]
+Format = Literal["terminal", "markdown", "csv", "json", "latex"]
 
 FORMATS: tuple[str, ...] = get_args(Format)
 WIDTH = 80
@@ -34,4 +34,8 @@ def render(table: Table, format: str, *, width: int | None = None, colour: bool 
         from kib.leaderboard.json import to_json
 
         return to_json(table)
+    if format == "latex":
+        from kib.leaderboard.latex import latex
+
+        return latex(table)
     raise InputError(f"no format {format!r}; there are: {', '.join(FORMATS)}")

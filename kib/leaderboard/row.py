@@ -7,8 +7,22 @@ from typing import Literal
 from kib.gains import Accuracy, Average, Gain
 from kib.records import Environment, Setting
 
-__all__ = ["AverageRow", "BenchmarkLine", "Cost", "Missing", "Row", "Status", "Table"]
+__all__ = [
+    "Across",
+    "AverageRow",
+    "BenchmarkLine",
+    "Cost",
+    "Duel",
+    "Missing",
+    "Origin",
+    "Place",
+    "Retrieval",
+    "Row",
+    "Status",
+    "Table",
+]
 
+Origin = Literal["measured", "published"]
 Status = Literal["measured", "incomplete", "missing", "failed"]
 
 
@@ -23,6 +37,7 @@ class BenchmarkLine:
     title: str
     family: int
     no_probe: tuple[tuple[str, str], ...] = ()
+    origin: Origin = "measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,24 @@ class Cost:
     money_once: float | None = None
     fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # number of questions by the other arm
     less_money_from: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """How well an arm's passages hold what answers the questions; None where nothing is known of it.
+
+    All but the size and the seconds are over the `judged` questions, those with a gold passage in the corpus.
+    """
+
+    judged: int
+    recall: Accuracy | None  # share of questions with a gold passage among those retrieved
+    mrr: Accuracy | None  # 1 over the rank of the first gold passage, 0 without one
+    ndcg: Accuracy | None  # of all gold passages, cut at the number retrieved
+    found: Accuracy | None  # accuracy on questions of which a gold passage was retrieved
+    missed: Accuracy | None  # and on the others
+    index_bytes: float | None = None
+    indexing: float | None = None  # seconds
+    searching: float | None = None  # seconds a question
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +145,8 @@ class Row:
     prompt_tokens: float | None = None  # mean a question
     perplexity: tuple[float, float] | None = None  # of held-out text before and after training
     cost: Cost | None = None  # where it is asked for and the arm was measured
+    retrieval: Retrieval | None = None  # where it is asked for and the arm retrieves
+    origin: Origin = "measured"
 
     @property
     def p(self) -> float | None:
@@ -125,19 +160,51 @@ class Row:
 class AverageRow:
     """An arm over all target tasks of a model at one number of shots; `accuracy` is the mean of the tasks' accuracies.
 
-    `average` is None, with the reason, where a task has no gain.
+    `average` is None, with the reason, where a task has no gain. `shots` is None where the row is over all numbers of
+    shots.
     """
 
     benchmark: str
     model: str
     method: str
     arm: str
-    shots: int
+    shots: int | None
     kind: str
     tasks: tuple[str, ...]
     accuracy: float | None
     average: Average | None
     reason: str = ""
+    origin: Origin = "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Two arms of a benchmark over all blocks that have both: how many of these each wins, by accuracy as it stands."""
+
+    benchmark: str
+    arm: str
+    other: str
+    wins: int
+    ties: int
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row's place among measured and published ones of the same questions."""
+
+    row: Row
+    rank: int
+    tied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """Measured and published rows of the same questions, shots and scoring, ranked together by unpaired p."""
+
+    questions: str
+    shots: int
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +221,10 @@ class Table:
     environments: tuple[Environment, ...]
     cost: bool = False  # whether costs were asked for
     times: bool = False  # whether measured seconds and memory were
+    retrieval: bool = False  # whether the quality of retrieval was
+    duels: tuple[Duel, ...] = ()  # of published benchmarks
+    across: tuple[Across, ...] = ()  # what is ranked together although its origins differ
+    apart: tuple[str, ...] = ()  # why measured and published rows are not
 
     @property
     def complete(self) -> bool:

@@ -1,9 +1,11 @@
 """One benchmark's part of a table: who is measured against whom, which gains hold, who shares a rank."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from math import exp, fsum, sqrt
 
 from kib.gains import LEVEL, Gain, holm
+from kib.leaderboard.across import Statement
 from kib.leaderboard.alarms import Doubts
 from kib.leaderboard.arm import Arm, Key, collect_arms
 from kib.leaderboard.choice import choose, group_of, validation_accuracies
@@ -11,20 +13,24 @@ from kib.leaderboard.comparability import difference, own_trouble
 from kib.leaderboard.cost import costs
 from kib.leaderboard.environments import Environments
 from kib.leaderboard.judge import Judge
+from kib.leaderboard.published import PublishedResults, UnpairedJudge
 from kib.leaderboard.rank import rank
 from kib.leaderboard.reference import References
-from kib.leaderboard.row import AverageRow, Cost, Row
+from kib.leaderboard.retrieval import retrievals
+from kib.leaderboard.row import AverageRow, Cost, Duel, Origin, Retrieval, Row
 from kib.leaderboard.stored import Measure, Split
 from kib.leaderboard.text import one_line
 from kib.store import BenchmarkPlan, Results
 
 __all__ = ["Section"]
 
+Judges = Judge | UnpairedJudge
+
 
 class Section:
-    """The arms of one results folder and, after `compute`, what is known of them."""
+    """The arms of one results folder or published file and, after `compute`, what is known of them."""
 
-    def __init__(self, results: Results, plan: BenchmarkPlan) -> None:
+    def __init__(self, results: Results | PublishedResults, plan: BenchmarkPlan) -> None:
         self.plan = plan
         self._results = results
         self.all_arms = collect_arms(results, plan)
@@ -46,6 +52,7 @@ class Section:
         self._shares: dict[Arm, float] = {}
         self._splits: dict[Arm, Split] = {}
         self._costs: dict[Arm, Cost] = {}
+        self._retrievals: dict[Arm, Retrieval] = {}
         self._alarms: dict[Arm, tuple[str, ...]] = {}
         self._rivals: dict[Arm, tuple[str, float]] = {}
         self._ranks: dict[Arm, tuple[int, int, bool]] = {}  # position, rank, whether it is shared
@@ -56,11 +63,37 @@ class Section:
         return tuple(dict.fromkeys(arm.cell.task for arm in self.arms if arm.task.role == "target"))
 
     @property
+    def origin(self) -> Origin:
+        """Whether kib measured the numbers."""
+        return "published" if isinstance(self._results, PublishedResults) else "measured"
+
+    @property
+    def source(self) -> list[str]:
+        """Where published numbers come from."""
+        return [self._results.published.source()] if isinstance(self._results, PublishedResults) else []
+
+    @property
+    def findings(self) -> list[str]:
+        """What the tables of a paper tell of each other."""
+        return self._results.findings() if isinstance(self._results, PublishedResults) else []
+
+    def statement(self, task: str) -> Statement:
+        """What is said of a task's questions and scoring, by the paper or by what was measured."""
+        entry = self.plan.tasks[task]
+        if isinstance(self._results, PublishedResults):
+            said = self._results.published.data.tasks[task]
+            return Statement(said.task, said.metric, entry.n)
+        source = self.plan.sources.get("tasks", {}).get(task, {})
+        questions = source["options"]["task"] if source.get("plugin") == "lm-eval" else None
+        metrics = {result.metric for arm in self.arms if arm.cell.task == task for result in arm.results}
+        return Statement(questions, metrics.pop() if len(metrics) == 1 else None, entry.n)
+
+    @property
     def no_probe(self) -> tuple[tuple[str, str], ...]:
         """Target tasks whose gains are not split into known and unknown before, and why."""
         return tuple((task, self.plan.tasks[task].no_probe) for task in self.targets if self.plan.tasks[task].no_probe)
 
-    def compute(self, judge: Judge, against: str | None, advance: Callable[[int], None]) -> None:
+    def compute(self, judge: Judges, against: str | None, advance: Callable[[int], None]) -> None:
         """Everything that rows need; questions are read model by model, and only where a statistic is not stored.
 
         `advance` is told of each arm that was not stored.
@@ -79,6 +112,8 @@ class Section:
                     self._share(arms)
                     self._split(judge, arms)
             self._average(judge, model, blocks)
+            if self.origin == "published":
+                self._average_all(judge, list(blocks.values()))
             judge.forget()
         self._adjust()
         for arms in self._blocks.values():
@@ -87,9 +122,31 @@ class Section:
 
     def count_costs(self, *, times: bool) -> None:
         """What the measured arms cost; `times` asks for what was measured on the machine too."""
+        if isinstance(self._results, PublishedResults):
+            return
         for arms in self._blocks.values():
             measured = [arm for arm in arms if arm in self._measures]
             self._costs |= costs(self._results, measured, self.plan.prices, times=times)
+
+    def judge_retrieval(self, *, times: bool) -> None:
+        """How well the measured arms retrieve; `times` asks for seconds too."""
+        if isinstance(self._results, PublishedResults):
+            return
+        for arms in self._blocks.values():
+            measured = [arm for arm in arms if arm in self._measures]
+            self._retrievals |= retrievals(self._results, measured, times=times)
+
+    def duels(self) -> Iterator[Duel]:
+        """Each two arms of published numbers: in how many blocks one is better as printed. Of measured ones nothing."""
+        if self.origin == "measured":
+            return
+        names = list(dict.fromkeys(arm.name for arm in self.arms))
+        found = [{arm.name: self._measures[arm].accuracy.mean for arm in arms} for arms in self._blocks.values()]
+        for other, name in combinations(names, 2):
+            both = [(some[name], some[other]) for some in found if name in some and other in some]
+            wins, losses = sum(ours > theirs for ours, theirs in both), sum(ours < theirs for ours, theirs in both)
+            if both:
+                yield Duel(self.plan.name, name, other, wins, len(both) - wins - losses, losses)
 
     def rows(self, environments: Environments) -> Iterator[Row]:
         """Block after block: base, contenders by accuracy, the ceiling, then what has no number."""
@@ -97,7 +154,7 @@ class Section:
             for arm in sorted(arms, key=self._place):
                 yield self._row(arm, environments)
 
-    def _compare(self, judge: Judge, arm: Arm, reference: Arm | str) -> None:
+    def _compare(self, judge: Judges, arm: Arm, reference: Arm | str) -> None:
         self._references[arm] = reference
         if arm.status != "measured":
             self._reasons[arm] = arm.reason
@@ -112,7 +169,7 @@ class Section:
         else:
             self._reasons[arm] = found
 
-    def _rank(self, judge: Judge, arms: Sequence[Arm], base: Arm | str) -> None:
+    def _rank(self, judge: Judges, arms: Sequence[Arm], base: Arm | str) -> None:
         """Rank what can be compared with base or, where base has no number, with the first arm that has one."""
         contenders = [arm for arm in arms if arm.kind != "ceiling" and arm in self._measures and not own_trouble(arm)]
         if not contenders:
@@ -145,7 +202,7 @@ class Section:
         if whole > 0:
             self._shares |= {arm: self._gains[arm].absolute / whole for arm in arms if arm in self._gains}
 
-    def _split(self, judge: Judge, arms: Sequence[Arm]) -> None:
+    def _split(self, judge: Judges, arms: Sequence[Arm]) -> None:
         """Gains on what the base knew before and what not, where it was measured a second time in the same way."""
         probe = self._probes.get(arms[0].key)
         for arm in arms:
@@ -154,7 +211,7 @@ class Section:
                 continue
             self._splits[arm] = judge.split(arm, reference, probe)
 
-    def _average(self, judge: Judge, model: str, blocks: Mapping[Key, Sequence[Arm]]) -> None:
+    def _average(self, judge: Judges, model: str, blocks: Mapping[Key, Sequence[Arm]]) -> None:
         """Averages of one model over its target tasks, for the arms that the plan has on all of them."""
         for shots in dict.fromkeys(key[2] for key in blocks):
             tasks = [key[1] for key, arms in blocks.items() if key[2] == shots and arms[0].task.role == "target"]
@@ -165,7 +222,18 @@ class Section:
             full = [arms for arms in by_arm.values() if len(arms) == len(tasks) > 1]
             self.averages += sorted((self._average_row(judge, arms) for arms in full), key=_average_place)
 
-    def _average_row(self, judge: Judge, arms: Sequence[Arm]) -> AverageRow:
+    def _average_all(self, judge: Judges, blocks: Sequence[Sequence[Arm]]) -> None:
+        """Averages over all target tasks at all numbers of shots, where there are several."""
+        targets = [arms for arms in blocks if arms[0].task.role == "target"]
+        if len({arms[0].cell.shots for arms in targets}) < 2:
+            return
+        by_arm: dict[str, list[Arm]] = {}
+        for arm in (arm for arms in targets for arm in arms):
+            by_arm.setdefault(arm.name, []).append(arm)
+        full = [arms for arms in by_arm.values() if len(arms) == len(targets)]
+        self.averages += sorted((self._average_row(judge, arms) for arms in full), key=_average_place)
+
+    def _average_row(self, judge: Judges, arms: Sequence[Arm]) -> AverageRow:
         cell = arms[0].cell
         pairs = [(arm, self._references[arm]) for arm in arms]
         known = [(arm, other) for arm, other in pairs if arm in self._gains and not isinstance(other, str)]
@@ -179,12 +247,13 @@ class Section:
             model=cell.model,
             method=cell.method,
             arm=arms[0].name,
-            shots=cell.shots,
+            shots=cell.shots if len({arm.cell.shots for arm in arms}) == 1 else None,
             kind=arms[0].kind,
-            tasks=tuple(arm.cell.task for arm in arms),
+            tasks=tuple(dict.fromkeys(arm.cell.task for arm in arms)),
             accuracy=fsum(means) / len(means) if len(means) == len(arms) else None,
             average=judge.average(known) if len(known) == len(arms) else None,
             reason=one_line("; ".join(f"{', '.join(tasks)}: {reason}" for reason, tasks in absent.items())),
+            origin=self.origin,
         )
 
     def _adjust(self) -> None:
@@ -207,7 +276,9 @@ class Section:
         for arm in arms:
             gain, measure = self._gains.get(arm), self._measures[arm]
             p = self._adjusted.get(arm, gain.p if gain else None)
-            self._alarms[arm] = doubts.of(arm, measure.traits, measure.accuracy, gain, p)
+            best = self._results.best_of_sweep(arm.cell) if isinstance(self._results, PublishedResults) else ""
+            hints = doubts.of(arm, measure.traits, measure.accuracy, gain, p)
+            self._alarms[arm] = (*hints, *([f"best K on test ({best})"] if best else []))
 
     def _place(self, arm: Arm) -> tuple[int, int]:
         if arm.kind == "base":
@@ -223,8 +294,10 @@ class Section:
         measure = self._measures.get(arm)
         rank = self._ranks.get(arm)
         known, unknown = self._splits.get(arm, (None, None))
-        seeds = tuple(result.correct / result.n for result in arm.results) if measure else ()
+        measured = self.origin == "measured"
+        seeds = tuple(result.correct / result.n for result in arm.results) if measure and measured else ()
         return Row(
+            origin=self.origin,
             benchmark=arm.benchmark,
             place=arm.place,
             model=cell.model,
@@ -238,8 +311,8 @@ class Section:
             kind=arm.kind,
             trained=arm.method.train is not None,
             retrieving=arm.method.retrieve is not None,
-            seeds=tuple(cell.seed for cell in arm.cells),
-            cells=tuple(cell.id for cell in arm.cells),
+            seeds=tuple(cell.seed for cell in arm.cells) if measured else (),
+            cells=tuple(cell.id for cell in arm.cells) if measured else (),
             status=arm.status,
             reason=one_line(self._reasons.get(arm, "")),
             n=measure.accuracy.n if measure else arm.task.n,
@@ -267,6 +340,7 @@ class Section:
             prompt_tokens=_prompt_tokens(arm),
             perplexity=_perplexity(arm),
             cost=self._costs.get(arm),
+            retrieval=self._retrievals.get(arm),
         )
 
 

@@ -5,6 +5,8 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from kib.leaderboard.bill import BILL, bill, bill_legend
+from kib.leaderboard.duels import DUELS, duels
+from kib.leaderboard.finds import FINDS, finds, finds_legend
 from kib.leaderboard.layout import COLUMNS, Block, Column, Line, blocks, used_columns
 from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
@@ -50,20 +52,35 @@ DROP_COST = (
 )
 """The same of the table of costs."""
 
+DROP_FINDS = (
+    ("index",),
+    ("mrr interval",),
+    ("recall interval",),
+    ("indexing",),
+    ("ndcg interval",),
+    ("missed interval", "found interval"),
+    ("searching",),
+    ("mrr",),
+)
+"""The same of the table of retrieval."""
+
 TONES = {"base": "bold", "better": "green", "worse": "red", "same": "", "ceiling": "italic", "absent": "yellow"}
 
 
 def terminal(table: Table, *, width: int, colour: bool) -> str:
     """The first 200 rows in `width` columns, with headings above and what the numbers mean below."""
     gains = _Sheet(list(blocks(table, ROWS)), COLUMNS, DROP, width)
+    between = _Sheet(list(duels(table)), DUELS, (), width)
     costs = _Sheet(list(bill(table, ROWS)), BILL, DROP_COST, width)
+    found = _Sheet(list(finds(table, ROWS)), FINDS, DROP_FINDS, width)
     # Numbers are never cut: a table that is wider than the terminal stays so.
-    console = _console(max(width, gains.width, costs.width), colour)
+    console = _console(max(width, gains.width, between.width, costs.width, found.width), colour)
     _above(console, table)
-    for sheet in (gains, costs):
+    for sheet in (gains, between, costs, found):
         for block in sheet.blocks:
             _print_block(console, block, sheet.columns, sheet.widths)
-    _below(console, table, [column.name for column in gains.columns], [*gains.left_out, *costs.left_out])
+    left_out = [*gains.left_out, *costs.left_out, *found.left_out]
+    _below(console, table, [column.name for column in gains.columns], left_out)
     return "\n".join(line.rstrip() for line in _text(console).splitlines()).strip("\n") + "\n"
 
 
@@ -123,7 +140,7 @@ def _below(console: "Console", table: Table, names: Sequence[str], left_out: Seq
         console.print(f"The first {ROWS} of {total} rows; --format markdown, csv or json gives all.", style="bold")
     if counts(table):
         console.print(counts(table), style="bold")
-    for text in (*legend(table, names), *bill_legend(table)):
+    for text in (*legend(table, names), *bill_legend(table), *finds_legend(table)):
         console.print(text, style="dim")
     if left_out:
         titles = ", ".join(column.title for column in left_out)
@@ -157,7 +174,7 @@ def _print_indented(console: "Console", text: str, style: str) -> None:
 
 def _gap(column: Column) -> int:
     """Blanks before a column: an interval stands close to its number."""
-    return {"rank": 0, "accuracy interval": 1, "points interval": 1, "relative interval": 1}.get(column.name, 2)
+    return 0 if column.name == "rank" else 1 if column.header == "interval" else 2
 
 
 def _style(line: Line, column: Column) -> str:

@@ -1,0 +1,106 @@
+"""The table as LaTeX: safe in names, bold by evidence, and accepted by TeX itself."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kib.leaderboard import PublishedResults, brief, make_table, render
+from kib.leaderboard.latex import _safe
+from kib.published import load_published
+
+FILES = Path(__file__).parent.parent / "benchmarks" / "published"
+PAGE = r"""\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage[a4paper,margin=2cm]{geometry}
+\usepackage{array,booktabs,longtable,textcomp}
+\begin{document}
+%s
+\end{document}
+"""
+EVIL = r"""a_b & 50 % of $x$ #1 {y} ~z^2 \end{document} < > | "q" `r` 'it' -- ,, – · ± × … ü ß [x] \\ %"""
+
+
+def table_of(*names):
+    """The leaderboard of published files."""
+    return make_table([PublishedResults(load_published(FILES / f"{name}.toml")) for name in names])
+
+
+def compiled(text, folder):
+    """What TeX says of a page with a table on it; a skip where no TeX is installed."""
+    command = [["tectonic", "--keep-logs"], ["pdflatex", "-interaction=nonstopmode", "-halt-on-error"]]
+    found = next((call for call in command if shutil.which(call[0])), None)
+    if found is None:
+        pytest.skip("neither tectonic nor pdflatex is installed")
+    (folder / "page.tex").write_text(PAGE % text, encoding="utf-8")
+    run = subprocess.run([*found, "page.tex"], cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-2000:]
+    return (folder / "page.log").read_text(encoding="utf-8", errors="replace")
+
+
+def evil(folder, name):
+    """A published file whose title and paper hold every letter that LaTeX takes for its own."""
+    text = (FILES / f"{name}.toml").read_text(encoding="utf-8")
+    told = re.sub(r'^title = ".*"$', lambda _: f"title = '''{EVIL}'''", text, count=1, flags=re.MULTILINE)
+    told = told.replace('table = "Table 2"', f"table = '''{EVIL}'''")
+    (folder / "evil.toml").write_text(told, encoding="utf-8")
+    return make_table([PublishedResults(load_published(folder / "evil.toml"))])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ovadia2024-mmlu", "ovadia2024-current-events", "ovadia2024-topk"])
+def test_it_compiles(tmp_path, name):
+    """TeX takes the tables of the study without an error, and no line of a table sticks out of the page."""
+    log = compiled(render(table_of(name), "latex"), tmp_path)
+    assert "Overfull \\hbox" not in log
+    assert (tmp_path / "page.pdf").is_file()
+
+
+@pytest.mark.slow
+def test_names_cannot_steer_tex(tmp_path):
+    """A title with every letter that LaTeX takes for its own is printed, not obeyed."""
+    text = render(evil(tmp_path, "ovadia2024-current-events"), "latex")
+    compiled(text, tmp_path)
+    assert r"\end{document}" not in text
+    assert r"\textbackslash{}end\{document\}" in text
+
+
+@given(st.text())
+def test_no_letter_is_a_command(text):
+    """Whatever a name holds, no backslash of its own, no brace out of balance and no comment is left of it."""
+    safe = _safe(text)
+    left = re.sub(r"\\(text[a-z]+|dots)\{\}|\\[{}$&#_%]|\$\\(pm|times)\$|-\{\}|,\{\}", "", safe)
+    assert not set(left) & set('\\{}$&#_%~^"`')
+
+
+def test_bold_is_the_first_alone(tmp_path):
+    """The best accuracy of a block is bold where it has the first rank alone, and nowhere else."""
+    table = table_of("ovadia2024-current-events")
+    text = render(table, "latex")
+    bold = re.findall(r"\\textbf\{([^}]*)\}", text)
+    alone = [f"{100 * row.accuracy.mean:.1f}" for row in table.rows if row.rank == 1 and not row.tied]
+    assert bold == alone
+    shared = render(table_of("ovadia2024-mmlu"), "latex")
+    blocks = table_of("ovadia2024-mmlu").rows
+    assert shared.count(r"\textbf") == sum(row.rank == 1 and not row.tied for row in blocks)
+
+
+def test_intervals_and_rules_are_there():
+    """Every row has its intervals, a minus is a minus, and the rules are those of booktabs."""
+    text = render(table_of("ovadia2024-current-events"), "latex")
+    assert text.startswith("% needs \\usepackage{array,booktabs,longtable,textcomp}")
+    assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert "\\hline" not in text
+    assert "35.3 & [32.3, 38.5]" in text
+    assert "$-$13.4 & [$-$17." in text
+
+
+def test_the_same_table_gives_the_same_bytes():
+    """LaTeX is deterministic, and the averages alone are shorter."""
+    assert render(table_of("ovadia2024-mmlu"), "latex") == render(table_of("ovadia2024-mmlu"), "latex")
+    table = table_of("ovadia2024-mmlu")
+    assert len(render(brief(table), "latex")) < len(render(table, "latex")) / 2

@@ -1,0 +1,615 @@
+"""A paper's table as data: recomputed by hand, validated with lines, printed beside measured rows, never mixed."""
+
+import csv
+import json
+import os
+import re
+from fractions import Fraction
+from pathlib import Path
+from statistics import NormalDist
+
+import pytest
+import tomli
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from kib import published
+from kib.cli import main
+from kib.errors import SpecError
+from kib.gains import unpaired_average, unpaired_gain
+from kib.identity import digest
+from kib.leaderboard import PublishedResults, brief, make_table, render
+from kib.published import load_published
+from kib.records import Cell, Environment, Score
+from kib.schema import published_schema
+from kib.store import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
+from kib.wording import describe, show
+
+ROOT = Path(__file__).parent.parent
+FILES = ROOT / "benchmarks" / "published"
+NAMES = {"mmlu": "ovadia2024-mmlu", "current_events": "ovadia2024-current-events", "topk": "ovadia2024-topk"}
+DATA = Path(os.environ.get("KIB_TEST_DATA") or ROOT.parent / "shared" / "data")
+WRITE = os.environ.get("KIB_WRITE_DOCS")
+ARMS = {
+    "ft_rag": "ft+rag",
+    "ft_reg": "ft-reg",
+    "ft_par": "ft-par",
+    "ft_reg_rag": "ft-reg+rag",
+    "ft_par_rag": "ft-par+rag",
+    "base_k0": "base",
+    **{f"k{k}": f"rag,k={k}" for k in range(1, 6)},
+}
+"""How the columns of the CSV files are called in kib's."""
+
+
+def own_rows(name):
+    """The numbers of a TOML file by an own reading: (task, shots, model) -> (n, arm -> exact decimal)."""
+    data = tomli.loads((FILES / f"{NAMES[name]}.toml").read_text(encoding="utf-8"), parse_float=Fraction)
+    return {
+        (row["task"], row.get("shots", 0), row["model"]): (data["tasks"][row["task"]]["n"], row["accuracy"])
+        for row in data["table"]["rows"]
+    }
+
+
+def csv_rows(name):
+    """The same from the CSV file; a skip where it is not there."""
+    path = DATA.parent / "reference" / "published" / f"ovadia2024_{name}.csv"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    found = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            task = row.pop("task", "current-events").replace("_", "-")
+            n, shots = int(row.pop("n_test", 910)), int(row.pop("shots", 0))
+            model = row.pop("model").lower().replace(" ", "-")
+            found[task, shots, model] = (n, {ARMS.get(key, key): Fraction(value) for key, value in row.items()})
+    return found
+
+
+def table_of(*names, **more):
+    """The leaderboard of published files."""
+    return make_table([PublishedResults(load_published(FILES / f"{NAMES[name]}.toml")) for name in names], **more)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """The leaderboard of each of the study's files."""
+    return {name: table_of(name) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_are_those_of_the_paper(name):
+    """Every number, n and number of shots of a shipped file is that of the transcribed table, and none is missing."""
+    assert own_rows(name) == csv_rows(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gains_are_recomputed(tables, name):
+    """Accuracy, absolute and relative gain of every row follow from the printed numbers by exact arithmetic."""
+    rows, seen = own_rows(name), 0
+    for row in tables[name].rows:
+        n, numbers = rows[row.task, row.shots, row.model]
+        base, arm = numbers["base"], numbers[row.arm]
+        seen += 1
+        assert (row.n, row.accuracy.mean) == (n, pytest.approx(float(arm), abs=1e-12))
+        if row.arm == "base":
+            assert row.gain is None
+        else:
+            assert row.gain.absolute == pytest.approx(float(arm - base), abs=1e-12)
+            assert row.gain.relative == pytest.approx(float((arm - base) / base), abs=1e-11)
+    assert seen == sum(len(numbers) for _, numbers in rows.values())
+
+
+def mean(values):
+    """The mean of fractions."""
+    values = list(values)
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("name", ["mmlu", "topk"])
+def test_averages_are_recomputed(tables, name):
+    """The mean relative gain of each model and arm, at each number of shots and over all, weighs experiments alike."""
+    rows, seen = own_rows(name), 0
+    for row in tables[name].averages:
+        some = [
+            numbers
+            for (_, shots, model), (_, numbers) in rows.items()
+            if model == row.model and row.shots in (None, shots)
+        ]
+        assert len(some) == (10 if row.shots is None else 5)
+        assert row.accuracy == pytest.approx(float(mean(one[row.arm] for one in some)), abs=1e-12)
+        if row.arm == "base":
+            continue
+        seen += 1
+        gains = [(one[row.arm] - one["base"], one["base"]) for one in some]
+        assert row.average.absolute == pytest.approx(float(mean(gain for gain, _ in gains)), abs=1e-11)
+        assert row.average.relative == pytest.approx(float(mean(gain / base for gain, base in gains)), abs=1e-11)
+    assert seen == {"mmlu": 27, "topk": 45}[name]
+
+
+def test_figure_2_has_numbers(tables):
+    """Over all experiments RAG gains most with each model, and least is gained by fine-tuning alone."""
+    found = {
+        (row.model, row.arm): row.average.relative
+        for row in tables["mmlu"].averages
+        if row.shots is None and row.average
+    }
+    for model in ("mistral-7b", "llama2-7b", "orca2-7b"):
+        assert found[model, "rag"] > found[model, "ft"]
+        assert found[model, "ft+rag"] > found[model, "ft"]
+
+
+def count(rows, ours, theirs):
+    """In how many rows an arm is better than another, equal, worse."""
+    pairs = [(numbers[ours], numbers[theirs]) for _, numbers in rows.values()]
+    wins, losses = sum(one > other for one, other in pairs), sum(one < other for one, other in pairs)
+    return wins, len(pairs) - wins - losses, losses
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_duels_are_recomputed(tables, name):
+    """Wins, ties and losses between each two arms are those of the printed numbers."""
+    rows = own_rows(name)
+    arms = list(next(iter(rows.values()))[1])
+    duels = {(duel.arm, duel.other): (duel.wins, duel.ties, duel.losses) for duel in tables[name].duels}
+    assert len(duels) == len(arms) * (len(arms) - 1) // 2
+    assert duels == {(ours, theirs): count(rows, ours, theirs) for ours, theirs in duels}
+
+
+def test_the_studys_own_counts(tables):
+    """Fine-tuning beats base in 22 rows, ties in 2 and loses in 6; the other counts follow from the printed numbers."""
+    duels = {(duel.arm, duel.other): (duel.wins, duel.ties, duel.losses) for duel in tables["mmlu"].duels}
+    assert duels["ft", "base"] == (22, 2, 6)
+    wins, ties, losses = duels["ft", "rag"]
+    assert (losses, wins + ties) == (28, 2)
+    assert duels["ft+rag", "rag"] == (8, 5, 17)
+
+
+def test_k_was_chosen_on_the_test_questions(tables):
+    """In 30 of 30 rows the published RAG number is the maximum over K of the other table, and each row is flagged."""
+    single, swept = own_rows("mmlu"), own_rows("topk")
+    flags = {(row.task, row.shots, row.model): row.alarms for row in tables["mmlu"].rows if row.arm == "rag"}
+    assert len(flags) == 30
+    for place, (_, numbers) in single.items():
+        values = {k: swept[place][1][f"rag,k={k}"] for k in range(1, 6)}
+        assert numbers["rag"] == max(values.values())
+        best = " or ".join(str(k) for k, value in values.items() if value == max(values.values()))
+        assert f"best K on test (k={best})" in flags[place]
+    assert not any("best K" in alarm for row in tables["mmlu"].rows if row.arm != "rag" for alarm in row.alarms)
+    assert (
+        "In 30 of 30 rows the number of rag is the highest over all K in ovadia2024-topk (Table 3): K was chosen on "
+        "the test questions"
+    ) in tables["mmlu"].headings
+
+
+def test_a_fixed_k_is_not_flagged(tmp_path):
+    """A number that is not the highest of its sweep raises no flag, and the sentence says how many do."""
+    text = (FILES / "ovadia2024-topk.toml").read_text(encoding="utf-8")
+    (tmp_path / "ovadia2024-topk.toml").write_text(
+        text.replace('= 0.681, "rag,k=3" = 0.630', '= 0.689, "rag,k=3" = 0.630')
+    )
+    (tmp_path / "one.toml").write_text((FILES / "ovadia2024-mmlu.toml").read_text(encoding="utf-8"))
+    table = make_table([PublishedResults(load_published(tmp_path / "one.toml"))])
+    assert sum("best K on test" in alarm for row in table.rows for alarm in row.alarms) == 29
+    assert any(sentence.startswith("In 29 of 30 rows") and "chosen" not in sentence for sentence in table.headings)
+
+
+def wilson(share, n):
+    """Wilson's interval from its formula."""
+    z = NormalDist().inv_cdf(0.975)
+    middle, reach = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
+    return (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_intervals_are_recomputed(tables, name):
+    """Intervals of accuracies are Wilson's and those of gains Newcombe's, by their formulas, flagged unpaired."""
+    rows = own_rows(name)
+    for row in tables[name].rows:
+        n, numbers = rows[row.task, row.shots, row.model]
+        arm, base = float(numbers[row.arm]), float(numbers["base"])
+        low, high = wilson(arm, n)
+        assert (row.accuracy.interval.low, row.accuracy.interval.high) == pytest.approx((low, high), abs=1e-9)
+        if row.gain:
+            base_low, base_high = wilson(base, n)
+            down = ((arm - low) ** 2 + (base_high - base) ** 2) ** 0.5
+            up = ((high - arm) ** 2 + (base - base_low) ** 2) ** 0.5
+            ends = (row.gain.interval.low, row.gain.interval.high)
+            assert ends == pytest.approx((arm - base - down, arm - base + up), abs=1e-9)
+            assert not row.gain.paired
+            assert (row.gain.wins, row.gain.ties, row.gain.losses) == (None, None, None)
+
+
+def test_few_of_the_differences_are_more_than_chance(tables):
+    """Adjusted for their number hardly a difference of Table 1 is more than chance; all of RAG in Table 2 are."""
+    over = [row for row in tables["mmlu"].rows if row.p is not None and row.p < 0.05]
+    assert len(over) < 5
+    rag = [row for row in tables["current_events"].rows if row.arm == "rag"]
+    assert len(rag) == 3
+    assert all(row.p < 0.001 and row.rank == 1 for row in rag)
+
+
+shares = st.floats(0.05, 0.95)
+
+
+@given(shares, shares, st.integers(20, 2000))
+def test_unpaired_gains_are_antisymmetric(start, end, n):
+    """Swapping the sides of an unpaired comparison mirrors its interval and keeps its p."""
+    there, back = unpaired_gain((start, n), (end, n)), unpaired_gain((end, n), (start, n))
+    assert there.absolute == pytest.approx(-back.absolute, abs=1e-9)
+    ends = (there.interval.low, there.interval.high)
+    assert ends == pytest.approx((-back.interval.high, -back.interval.low), abs=1e-9)
+    assert there.p == pytest.approx(back.p, abs=1e-9)
+
+
+def test_unpaired_extremes():
+    """Sides that are equal, all wrong or all right have p = 1 or a small one, never no number."""
+    assert unpaired_gain((0.0, 10), (0.0, 10)).p == 1.0
+    assert unpaired_gain((1.0, 10), (1.0, 10)).p == 1.0
+    assert unpaired_gain((0.0, 50), (1.0, 50)).p < 1e-6
+    assert unpaired_gain((0.0, 50), (1.0, 50)).relative is None
+
+
+def test_shared_questions_widen_averages():
+    """Two experiments on the same questions tell less than two on different ones."""
+    pair = (0.5, 0.6, 100)
+    same, other = unpaired_average([[pair, pair]]), unpaired_average([[pair], [pair]])
+    assert same.absolute == other.absolute
+    assert same.interval.low < other.interval.low
+    assert same.interval.low == pytest.approx(unpaired_average([[pair]]).interval.low)
+
+
+GOOD = """schema = 1
+kind = "published"
+name = "doe"
+
+[paper]
+title = "A paper"
+table = "Table 4"
+arxiv = "3101.00001"
+transcribed = "2031-02-03"
+bibtex = "@misc{doe, title = {A paper}}"
+
+[models.m]
+
+[tasks.deeds]
+n = 40
+
+[methods.base]
+
+[methods.rag]
+retrieve = "BM25"
+
+[table]
+decimals = 3
+rows = [
+  { task = "deeds", model = "m", accuracy = { base = 0.250, rag = 0.500 } },
+  { task = "deeds", model = "m", shots = 5, accuracy = { base = 0.275, rag = 0.475 } },
+]
+"""
+
+WRONG = {
+    "out of range": (
+        "rag = 0.500",
+        "rag = 50.0",
+        25,
+        "table.rows[0].accuracy.rag",
+        "from 0 to 1, got 50.0; per cent are written as fractions: 0.5",
+    ),
+    "negative": ("base = 0.275", "base = -0.275", 26, "table.rows[1].accuracy.base", "from 0 to 1"),
+    "no number": ("rag = 0.475", 'rag = "0.475"', 26, "table.rows[1].accuracy.rag", "write 0.475 without quotes"),
+    "nan": ("rag = 0.475", "rag = nan", 26, "table.rows[1].accuracy.rag", "expected a finite number"),
+    "row twice": ("shots = 5, ", "", 26, "table.rows[1]", "a second row of m on deeds, 0-shot"),
+    "missing n": ("n = 40\n", "", 14, "tasks.deeds.n", "missing"),
+    "n of 0": ("n = 40", "n = 0", 15, "tasks.deeds.n", "from 1"),
+    "impossible": (
+        "base = 0.275",
+        "base = 0.276",
+        26,
+        "table.rows[1].accuracy.base",
+        "0.276 is no share of 40 questions: 11 are 0.275, 12 are 0.300",
+    ),
+    "unknown task": (
+        'task = "deeds", model = "m", shots',
+        'task = "deds", model = "m", shots',
+        26,
+        "table.rows[1].task",
+        'did you mean "deeds"?',
+    ),
+    "unknown model": ('model = "m", shots', 'model = "n", shots', 26, "table.rows[1].model", "no table [models.n]"),
+    "unknown arm": ("rag = 0.475", "rga = 0.475", 26, "table.rows[1].accuracy.rga", 'did you mean "rag"?'),
+    "unused": ("[methods.rag]", "[methods.ft]\n\n[methods.rag]", 19, "methods.ft", "no row holds a number of it"),
+    "no source": ('arxiv = "3101.00001"\n', "", 5, "paper", "at least one of `arxiv`, `acl`, `doi` and `url`"),
+    "no day": ("2031-02-03", "in spring", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
+    "no entry": ("@misc{doe, title = {A paper}}", "Doe (2031)", 10, "paper.bibtex", "expected one BibTeX entry, got 0"),
+    "no rows": (re.compile(r"rows = \[.*\]\n", re.DOTALL), "rows = []\n", 24, "table.rows", "list of 1 or more"),
+    "name": ("[models.m]", "[models.M]", 12, "models.M", "names become folders"),
+    "unknown key": ("n = 40", "n = 40\nm = 3", 16, "tasks.deeds.m", "unknown key"),
+    "no sweep": (
+        'retrieve = "BM25"',
+        'retrieve = "BM25"\nsweep = "other.toml"',
+        21,
+        "methods.rag.sweep",
+        "there is no such file",
+    ),
+    "own sweep": (
+        'retrieve = "BM25"',
+        'retrieve = "BM25"\nsweep = "doe.toml"',
+        21,
+        "methods.rag.sweep",
+        "has no method rag with several `top_k`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_mistakes_have_their_line(tmp_path, name):
+    """Each mistake in a published file is told with its line, its key and what would be right."""
+    old, new, line, key, message = WRONG[name]
+    path = tmp_path / "doe.toml"
+    text = old.sub(new, GOOD) if isinstance(old, re.Pattern) else GOOD.replace(old, new, 1)
+    assert text != GOOD
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        load_published(path)
+    found = [one for one in caught.value.mistakes if one.key == key]
+    assert [one.line for one in found] == [line], str(caught.value)
+    assert message in found[0].message
+
+
+def test_all_mistakes_are_told_at_once(tmp_path):
+    """Several mistakes of one file come together, in the order of their lines, and end with status 2."""
+    path = tmp_path / "doe.toml"
+    path.write_text(GOOD.replace("0.250", "25").replace("n = 40", "n = 0").replace("0.475", "1.5"), encoding="utf-8")
+    result = CliRunner().invoke(main, ["leaderboard", str(path)])
+    assert result.exit_code == 2
+    assert [int(line.split(":")[1]) for line in result.output.splitlines()] == [15, 25, 26]
+
+
+def test_means_are_not_held_against_n(tmp_path):
+    """Without `decimals` a number need not be a count of right answers, as the mean of several seeds."""
+    path = tmp_path / "doe.toml"
+    path.write_text(GOOD.replace("0.275", "0.2761").replace("decimals = 3\n", ""), encoding="utf-8")
+    assert load_published(path).data.table.rows[1].accuracy["base"] == 0.2761
+
+
+def test_schema_knows_good_and_bad(tmp_path):
+    """Editors see by the schema what kib says of the shipped files, and of slips in one."""
+    schema = published_schema()
+    Draft202012Validator.check_schema(schema)
+    check = Draft202012Validator(schema)
+    for path in FILES.glob("*.toml"):
+        assert not list(check.iter_errors(tomli.loads(path.read_text(encoding="utf-8"))))
+    for name in ("out of range", "missing n", "unknown key", "no rows", "name"):
+        old, new, *_ = WRONG[name]
+        text = old.sub(new, GOOD) if isinstance(old, re.Pattern) else GOOD.replace(old, new, 1)
+        assert not check.is_valid(tomli.loads(text)), name
+
+
+def test_the_shipped_schema_is_current():
+    """docs/schema-published.json is what `kib schema --published` prints."""
+    made = CliRunner().invoke(main, ["schema", "--published"]).output
+    file = ROOT / "docs" / "schema-published.json"
+    if WRITE:
+        file.write_text(made, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == made, "run: kib schema --published > docs/schema-published.json"
+
+
+def key_table(name):
+    """The table of keys that stands in docs/published.md under a marker."""
+    made = getattr(published, name).model_json_schema()
+    lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
+    for key, node in made["properties"].items():
+        default = node.get("default")
+        said = (
+            "needed" if key in made.get("required", ()) else f"`{show(default)}`" if default not in (None, []) else ""
+        )
+        value = re.sub(r" in quotes| that is not empty| that matches .*| with .*", "", describe(node, made))
+        inner = node.get("additionalProperties", {})
+        value = f"tables [{key}.NAME]" if "$ref" in inner else "fractions by arm" if inner else value
+        lines.append(f"| `{key}` | {value} | {said} | {node['description']} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_every_key_is_documented():
+    """The tables of keys in docs/published.md are those of the code."""
+    file = ROOT / "docs" / "published.md"
+    text = file.read_text(encoding="utf-8")
+    marker = r"(<!-- published keys: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
+    made = re.sub(marker, lambda match: f"{match[1]}\n{key_table(match[2])}", text)
+    if WRITE:
+        file.write_text(made, encoding="utf-8")
+        text = made
+    assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_published.py"
+
+
+def test_documented_files_are_right(tmp_path):
+    """The file that docs/published.md shows, and the row that CONTRIBUTING.md shows in it, are read as they stand."""
+    page = (ROOT / "docs" / "published.md").read_text(encoding="utf-8")
+    (tmp_path / "doe.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1], encoding="utf-8")
+    table = make_table([PublishedResults(load_published(tmp_path / "doe.toml"))])
+    assert [row.arm for row in table.rows] == ["base", "rag,k=5", "rag,k=1"]
+
+
+def measured(folder, *, task="mmlu_anatomy", metric="acc", shots=0, n=135, right=90):
+    """A results folder of one measured arm and its base on an lm-eval task."""
+    results, cells = Results(folder), []
+    for method, correct in (("base", 60), ("rag", right)):
+        cell = Cell("tiny", method, (), "anatomy", None, shots, 0, digest([method, n]))
+        cells.append(cell)
+        scores = [
+            Score(f"q{i}", None, int(i < correct), 0, 0, (-1.0, -2.0, -2.0, -2.0), prompt=digest([method, i]))
+            for i in range(n)
+        ]
+        where = (Environment("cpu", {"torch": "2"}),)
+        results.save_cell(CellResult(cell, n, correct, metric, where), scores)
+    source = {"tasks": {"anatomy": {"plugin": "lm-eval", "options": {"task": task}}}}
+    methods = {"base": MethodEntry(None, None), "rag": MethodEntry(None, "bm25")}
+    tasks = {"anatomy": TaskEntry("target", None, n)}
+    results.save_plan(BenchmarkPlan("mine", "", tasks, methods, tuple(cells), sources=source))
+    return results
+
+
+def with_statement(folder, *, metric='metric = "acc"\n'):
+    """Table 1 as if it stated how answers were scored."""
+    for path in FILES.glob("*.toml"):
+        text = path.read_text(encoding="utf-8")
+        (folder / path.name).write_text(text.replace("options = 4\n", f"options = 4\n{metric}"), encoding="utf-8")
+    return PublishedResults(load_published(folder / "ovadia2024-mmlu.toml"))
+
+
+def test_origins_stand_apart(tmp_path, tables):
+    """Published and measured rows share a table but no rank: the origin is a column and the reason is printed."""
+    plain = PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml"))
+    table = make_table([measured(tmp_path / "mine"), plain])
+    assert not table.across
+    ranks = {(row.task, row.shots, row.model, row.arm): row.rank for row in tables["mmlu"].rows}
+    assert ranks == {
+        (row.task, row.shots, row.model, row.arm): row.rank for row in table.rows if row.origin == "published"
+    }
+    assert len(table.apart) == 1
+    assert table.apart[0].startswith(
+        "ovadia2024-mmlu (published) and mine (measured) are not ranked against each other: "
+    )
+    assert "anatomy: ovadia2024-mmlu does not say how answers were scored" in table.apart[0]
+    assert "astronomy, college-biology, college-chemistry and prehistory: mine asks other questions" in table.apart[0]
+    text = render(table, "markdown")
+    assert table.apart[0] in text.replace("\\", "")
+    assert "| method | origin |" in text
+    assert "| rag | measured |" in text
+    assert "| rag | published |" in text
+    assert {row["origin"] for row in json.loads(render(table, "json"))["rows"]} == {"measured", "published"}
+
+
+def test_one_origin_has_no_column(tables):
+    """Where all rows are published the block says so, and no column repeats it."""
+    text = render(tables["current_events"], "markdown")
+    assert "origin" not in text
+    assert "current-events · 0-shot · published, unpaired · 910 questions" in text
+    assert "not measured by kib" in text
+
+
+def test_stated_and_equal_is_ranked(tmp_path):
+    """Rows of both origins are ranked together where question set, shots, scoring and n are stated and equal."""
+    table = make_table([measured(tmp_path / "mine", right=100), with_statement(tmp_path)])
+    [across] = table.across
+    assert (across.questions, across.shots) == ("mmlu_anatomy", 0)
+    assert {place.row.origin for place in across.places} == {"published", "measured"}
+    assert len(across.places) == 2 + 12
+    assert across.places[0].row.arm == "rag"
+    assert across.places[0].row.benchmark == "mine"
+    means = [place.row.accuracy.mean for place in across.places]
+    assert means == sorted(means, reverse=True)
+    assert "published and measured · mmlu_anatomy · 0-shot" in render(table, "terminal", width=160)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"task": "mmlu_continuation_anatomy"}, "mine asks other questions"),
+        ({"metric": "acc_norm"}, "scored by acc against acc_norm"),
+        ({"shots": 3}, "with 0 or 5 examples against 3"),
+        ({"n": 100}, "135 questions against 100"),
+    ],
+)
+def test_any_difference_keeps_apart(tmp_path, change, reason):
+    """Other questions, scoring, shots or n: one of these is enough, and it is named."""
+    table = make_table([measured(tmp_path / "mine", **change), with_statement(tmp_path)])
+    assert not table.across
+    assert reason in table.apart[0]
+
+
+def test_against_another_arm():
+    """Gains of a published table can be had over any of its arms."""
+    rows = own_rows("mmlu")
+    for row in table_of("mmlu", against="rag").rows:
+        _, numbers = rows[row.task, row.shots, row.model]
+        if row.arm != "rag":
+            assert row.gain.absolute == pytest.approx(float(numbers[row.arm] - numbers["rag"]), abs=1e-12)
+
+
+def test_the_command_prints_it():
+    """`kib leaderboard FILE` prints gains, averages and arms against each other, by the same bytes each time."""
+    call = ["leaderboard", str(FILES / "ovadia2024-mmlu.toml"), "--format", "markdown"]
+    first, second = CliRunner().invoke(main, call), CliRunner().invoke(main, call)
+    assert first.exit_code == 0, first.output
+    assert first.output == second.output
+    assert "average of 5 tasks · all shots" in first.output
+    assert "| ft | base | 22 | 2 | 6 |" in first.output
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "json", "latex"])
+def test_every_format_takes_it(tables, form):
+    """Published tables are printed in every format, averages alone as well."""
+    for table in tables.values():
+        assert render(table, form)
+        assert render(brief(table), form)
+
+
+def test_averages_alone(tables):
+    """`--averages` leaves the averages over all shots, or the rows of a benchmark with one task."""
+    cut = brief(tables["mmlu"])
+    assert not cut.rows
+    assert {row.shots for row in cut.averages} == {None}
+    assert len(cut.averages) == 12
+    assert brief(tables["current_events"]).rows == tables["current_events"].rows
+
+
+@pytest.mark.parametrize("command", ["run", "check", "plan"])
+def test_it_cannot_be_run(command):
+    """A published file is told apart from a benchmark by every command that would measure it."""
+    result = CliRunner().invoke(main, [command, str(FILES / "ovadia2024-mmlu.toml")])
+    assert result.exit_code == 2
+    assert "holds published numbers" in result.output
+
+
+def test_cite_names_paper_models_data_and_kib():
+    """`kib cite` of a published file gives the paper, its models, its data and kib, each once."""
+    result = CliRunner().invoke(main, ["cite", str(FILES / "ovadia2024-mmlu.toml")])
+    keys = re.findall(r"^@\w+\{([^,]+),", result.output, re.MULTILINE)
+    assert keys == [
+        "kib",
+        "ovadia2024finetuning",
+        "jiang2023mistral",
+        "touvron2023llama2",
+        "mitra2023orca2",
+        "hendryckstest2021",
+        "xiao2023cpack",
+    ]
+    assert result.output.count("{") == result.output.count("}")
+
+
+def test_baselines_know_published_rows(tmp_path):
+    """A stored table holds published rows too, and a check against it finds nothing worse."""
+    file, call = tmp_path / "baseline.json", ["leaderboard", str(FILES / "ovadia2024-current-events.toml")]
+    assert CliRunner().invoke(main, [*call, "--update-baseline", str(file)]).exit_code == 0
+    assert CliRunner().invoke(main, [*call, "--check", str(file)]).exit_code == 0
+
+
+BLOCK = re.compile(r"<!-- table: (kib leaderboard [^\n]*?) -->\n(.*?)<!-- table: end -->\n", re.DOTALL)
+
+
+def test_readme_shows_what_its_command_prints(monkeypatch):
+    """Each marked table of README.md is what the command in its marker prints, to the byte."""
+    file = ROOT / "README.md"
+    text = file.read_text(encoding="utf-8")
+    found = BLOCK.findall(text)
+    if not found:
+        pytest.skip("README.md has no marker `<!-- table: kib leaderboard … -->`")
+    monkeypatch.chdir(ROOT)
+    for command, shown in found:
+        result = CliRunner().invoke(main, command.split()[1:])
+        assert result.exit_code == 0, result.output
+        made = f"\n{lower(result.output)}\n"
+        if WRITE:
+            text = text.replace(shown, made)
+            file.write_text(text, encoding="utf-8")
+        else:
+            assert shown == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_published.py"
+
+
+def lower(text):
+    """Markdown with its headings one level deeper, to stand under one of the page's own."""
+    return re.sub(r"^(#+ )", r"##\1", text.strip(), flags=re.MULTILINE) + "\n"
