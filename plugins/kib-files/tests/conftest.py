@@ -1,0 +1,92 @@
+"""Small real files of each kind, written byte by byte, so that nothing but the plugin reads them."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from zipfile import ZipFile
+
+import pytest
+from pypdf import PdfReader, PdfWriter
+
+TYPES = """<?xml version="1.0" encoding="UTF-8"?>
+<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
+<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>
+<Default Extension="xml" ContentType="application/xml"/>
+<Override PartName="/word/document.xml"
+ ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/>
+</Types>"""
+
+RELATIONS = """<?xml version="1.0" encoding="UTF-8"?>
+<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">
+<Relationship Id="r1" Target="word/document.xml"
+ Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"/>
+</Relationships>"""
+
+CORE = """<?xml version="1.0" encoding="UTF-8"?>
+<cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties"
+ xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>{title}</dc:title></cp:coreProperties>"""
+
+BODY = """<?xml version="1.0" encoding="UTF-8"?>
+<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>{body}</w:body></w:document>"""
+
+
+def docx(path: Path, paragraphs: Sequence[str], title: str = "", table: Sequence[Sequence[str]] = ()) -> Path:
+    """A Word document of paragraphs, and a table behind them."""
+
+    def paragraph(text: str) -> str:
+        return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+    rows = "".join(f"<w:tr>{''.join(f'<w:tc>{paragraph(cell)}</w:tc>' for cell in row)}</w:tr>" for row in table)
+    body = "".join(map(paragraph, paragraphs)) + (f"<w:tbl>{rows}</w:tbl>" if rows else "")
+    with ZipFile(path, "w") as file:
+        file.writestr("[Content_Types].xml", TYPES)
+        file.writestr("_rels/.rels", RELATIONS)
+        file.writestr("word/document.xml", BODY.format(body=body))
+        if title:
+            file.writestr("docProps/core.xml", CORE.format(title=title))
+    return path
+
+
+def pdf(path: Path, pages: Sequence[str], title: str = "") -> Path:
+    """A PDF with a line of text on each page, "" for a page without text, as a scan has."""
+    count = len(pages)
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, text in enumerate(pages):
+        stream = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET" if text else "0 0 100 100 re f"
+        font = "/Resources << /Font << /F1 3 0 R >> >>"
+        box = "/MediaBox [0 0 612 792]"
+        objects.append(f"<< /Type /Page /Parent 2 0 R {box} {font} /Contents {5 + 2 * number} 0 R >>")
+        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
+    objects.append(f"<< /Title ({title}) >>")
+    out, places = BytesIO(b"%PDF-1.4\n"), []
+    out.seek(0, 2)
+    for number, content in enumerate(objects, 1):
+        places.append(out.tell())
+        out.write(f"{number} 0 obj\n{content}\nendobj\n".encode("latin-1"))
+    start = out.tell()
+    table = "".join(f"{place:010d} 00000 n \n" for place in places)
+    tail = f"<< /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R >>\nstartxref\n{start}\n%%EOF\n"
+    out.write(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n{tail}".encode())
+    path.write_bytes(out.getvalue())
+    return path
+
+
+def locked(source: Path, path: Path, user: str, owner: str = "owner") -> Path:
+    """A PDF with a password; with `user` empty everybody may read it, and only the owner may change it."""
+    writer = PdfWriter(clone_from=PdfReader(source))
+    writer.encrypt(user, owner, algorithm="AES-256")
+    with path.open("wb") as file:
+        writer.write(file)
+    return path
+
+
+@pytest.fixture
+def make() -> SimpleNamespace:
+    """Ways to make files: `make.pdf(path, pages)` and so on."""
+    return SimpleNamespace(docx=docx, pdf=pdf, locked=locked)

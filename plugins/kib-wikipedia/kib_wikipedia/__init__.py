@@ -1,0 +1,1 @@
+"""Articles of a MediaWiki, Wikipedia first of all, as a corpus."""

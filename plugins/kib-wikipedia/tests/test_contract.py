@@ -1,0 +1,90 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kib.testing import check_corpus, check_fingerprint, check_options, check_plugin, make_plugin
+from kib_wikipedia.corpus import Wikipedia
+
+PINS: dict[str, Any] = {"pins": "/x", "pages": ["Anatomy"], "contact": "me@example.org"}
+
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" xml:lang="en">
+<siteinfo><sitename>Testwiki</sitename><base>https://test.example/wiki/Main_Page</base></siteinfo>
+<page><title>Pump</title><ns>0</ns><id>1</id><revision><id>11</id><timestamp>2024-05-01T12:00:00Z</timestamp>
+<text>'''Pump 7''' has a [[lever|red lever]].</text></revision></page>
+<page><title>Brücke 桥</title><ns>0</ns><id>2</id><revision><id>12</id><timestamp>2023-05-01T12:00:00Z</timestamp>
+<text>Über die Brücke 🚧</text></revision></page>
+</mediawiki>
+"""
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    path = tmp_path / "dump.xml"
+    path.write_text(DUMP, encoding="utf-8")
+    return path
+
+
+def test_installed() -> None:
+    """The plugin is found by its name, well formed and light to import."""
+    assert check_plugin("corpora", "wikipedia") is Wikipedia
+
+
+def test_contract(dump: Path) -> None:
+    """With a dump it keeps what a corpus promises."""
+    check_corpus(lambda: make_plugin(Wikipedia, {"dump": dump}))
+
+
+def test_contract_of_pins(wiki: Any, pinned: Any) -> None:
+    """With pins it keeps what a corpus promises."""
+    wiki.add("Pump", "'''Pump 7''' has a [[lever|red lever]].")
+    wiki.add("Brücke 桥", "Über die Brücke 🚧")
+    pinned(pages=["Pump", "Brücke 桥"]).pin()
+    check_corpus(lambda: pinned(pages=["Pump", "Brücke 桥"]))
+
+
+def test_options() -> None:
+    """Options are described, and values that could not work are refused."""
+    check_options(
+        Wikipedia,
+        accepts=[
+            {"dump": "/x"},
+            {"dump": "/x", "namespaces": [0, 4], "drop_sections": [], "empty": "error", "date": "2016-05-01"},
+            PINS,
+            {**PINS, "link_depth": 1, "limit": 10, "api": "http://localhost/api.php", "pause": 0.5, "store": "/y"},
+            {"pins": "/x", "categories": ["Category:Anatomy"], "category_depth": 2, "contact": "https://example.org"},
+        ],
+        refuses=[
+            {},
+            {"dump": "/x", "pins": "/y"},
+            {"dump": "/x", "pages": ["Anatomy"]},
+            {"pins": "/x", "contact": "me@example.org"},
+            {"pins": "/x", "pages": ["Anatomy"]},
+            {**PINS, "category_depth": 1},
+            {**PINS, "api": "en.wikipedia.org"},
+            {**PINS, "pause": -1},
+            {"dump": "/x", "namespaces": []},
+        ],
+    )
+
+
+def test_fingerprint(dump: Path) -> None:
+    """The fingerprint of a dump follows its bytes, not its time stamp."""
+    check_fingerprint(
+        lambda: make_plugin(Wikipedia, {"dump": dump}),
+        same=lambda: os.utime(dump, (0, 0)),
+        change=lambda: dump.write_text(DUMP.replace("red", "tan"), encoding="utf-8"),
+    )
+
+
+def test_fingerprint_of_pins(wiki: Any, pinned: Any) -> None:
+    """The fingerprint of pins follows the revisions that are pinned, not what the wiki has since."""
+    wiki.add("Pump", "The red lever.")
+    plugin = pinned(pages=["Pump"])
+    plugin.pin()
+    check_fingerprint(
+        lambda: pinned(pages=["Pump"]),
+        same=lambda: wiki.edit("Pump", "The tan lever."),
+        change=lambda: plugin.pin(again=True),
+    )
