@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import fsum
 from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
+from kib.measures import is_judged, of_lines
 from kib.plan import Plan
 from kib.prompts import LETTERS, render_passages
 from kib.records import Cell, Score, Text
-from kib.store import BenchmarkPlan, CellResult, Failure, Results, Work, read_lines
+from kib.store import BenchmarkPlan, CellResult, Failure, Results, Times, Work, read_lines
 
 __all__ = ["find_cells", "show_cell", "show_plan", "show_plugins", "show_question"]
 
@@ -70,6 +72,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         f"{cell.id}",
         f"{result.correct} of {result.n} right ({result.metric})",
         f"passages dropped for want of room: {result.dropped_passages}, of {result.dropped_questions} questions",
+        *_retrieval(lines, store.times(cell)),
         *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
         "",
         *_training(result, work),
@@ -78,6 +81,22 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     body = [f"{'+' if line.score else '-'}  {_said(line)}" for line in lines[:SHOWN]]
     more = [f"… and {len(lines) - SHOWN} more in {store.place(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
     return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question}"])
+
+
+def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
+    """How well passages were found, how often the answer was right where they were, and what the search took."""
+    judged = [line for line in lines if is_judged(line)]
+    if judged and any(line.passages for line in lines):
+        means = {name: fsum(some) / len(some) for name, some in of_lines(judged).items()}
+        ranks = f"; MRR {means['mrr']:.3f}, nDCG {means['ndcg']:.3f}" if "mrr" in means else ""
+        found = [line.score for line in judged if any(line.gold or ())]
+        missed = [line.score for line in judged if not any(line.gold or ())]
+        yield f"gold passage retrieved for {len(found)} of {len(judged)} questions{ranks}"
+        parts = [(found, "where it was"), (missed, "where it was not")]
+        yield "right " + ", ".join(f"{sum(some)} of {len(some)} {where}" for some, where in parts if some)
+    if times and times.index_bytes:
+        search = f"{1000 * times.searching / len(lines):.3g} ms of searching a question"
+        yield f"index of {times.index_bytes:,} bytes, made in {times.indexing:.3g} s; {search}"
 
 
 def _training(result: CellResult, work: Work) -> Iterator[str]:

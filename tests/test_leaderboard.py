@@ -1207,7 +1207,7 @@ def test_csv_holds_everything(full_table):
 
 def test_json_is_what_the_documentation_says(full_results):
     """Every key of the JSON table is documented, and the documentation names no other."""
-    value = json.loads(render(make_table([full_results], cost=True, times=True), "json"))
+    value = json.loads(render(make_table([full_results], cost=True, times=True, retrieval=True), "json"))
     assert value["schema"] == 1
     lists = ("rows", "averages", "missing", "benchmarks", "environments")
     keys = {*value, *(key for name in lists for one in value[name] for key in one)}
