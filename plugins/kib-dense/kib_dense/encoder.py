@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Embedded", "Encoder", "EncoderOptions", "Preset"]
 
 
+UNLIMITED = 1 << 30
+"""From here on a limit of tokens is a way of saying that there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """A model of the hub with the prompts that belong to it."""
@@ -121,8 +125,9 @@ class Encoder:
 
     def max_tokens(self) -> int | None:
         """How many tokens of a text are read, prompt included; what follows is cut off. None: all."""
-        limit: int | None = self._model.max_seq_length
-        return limit
+        cut = getattr(self._model.tokenizer, "truncation", None)  # of a model without a transformer
+        limit = cut["max_length"] if cut else self._model.max_seq_length
+        return int(limit) if limit and limit < UNLIMITED else None
 
     def queries(self, texts: Sequence[str]) -> "Vectors":
         """Vectors of queries, float32 of shape (texts, dimension), each computed by itself."""
@@ -198,8 +203,11 @@ class Encoder:
     def _lengths(self, texts: list[str]) -> list[int]:
         """Tokens of each text, special ones included, nothing cut."""
         tokenizer = self._model.tokenizer
-        if hasattr(tokenizer, "encode_batch"):  # of a model without a transformer
-            return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        if hasattr(tokenizer, "encode_batch"):
+            whole = type(tokenizer).from_str(tokenizer.to_str())
+            whole.no_truncation()
+            whole.no_padding()
+            return [len(encoding.ids) for encoding in whole.encode_batch(texts, add_special_tokens=False)]
         return [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
 
     def _own_prompt(self, *names: str) -> str:

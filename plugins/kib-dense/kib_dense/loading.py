@@ -108,7 +108,11 @@ def _check_tokenizer(source: Source, tokenizer: Any) -> None:
 def _limit(model: Any, source: Source, wanted: int | None) -> None:
     if wanted is None:
         return
-    most = getattr(model.config, "max_position_embeddings", None) if model.transformers_model is not None else None
+    if model.transformers_model is None:
+        raise InputError(
+            f"{source}: max_tokens = {wanted}, but a model without a transformer reads as much as it is saved to"
+        )
+    most = getattr(model.config, "max_position_embeddings", None)
     if most is not None and wanted > most:
         raise InputError(f"{source}: max_tokens = {wanted}, but the model has {most} positions")
     model.max_seq_length = wanted

@@ -24,6 +24,26 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder with random weights and the small one's tokenizer, as sentence-transformers saves it."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny") / "encoder"
+    tokenizer = AutoTokenizer.from_pretrained(bundled_encoder())
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **small)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    read = Transformer(str(folder))
+    modules = [read, Pooling(32), Dense(32, 16)]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder))
+    return folder
+
+
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """A folder with the small encoder, to be spoilt."""

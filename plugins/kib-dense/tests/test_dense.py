@@ -113,6 +113,7 @@ print(count)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on(tmp_path: Path) -> None:
     """A build that is killed in the middle is finished by the next one, which encodes the rest alone, to the bit."""
 
@@ -195,6 +196,7 @@ torch.randn(500, 500) @ torch.randn(500, 500)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imports", ["import torch, faiss", "import faiss, torch"])
 def test_torch_and_faiss_in_one_process(tmp_path: Path, imports: str) -> None:
     """Both libraries work in one process with several threads, whichever is loaded first."""

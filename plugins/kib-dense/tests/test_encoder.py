@@ -115,6 +115,35 @@ def test_length() -> None:
     assert not np.array_equal(embedded.vectors[3], embedded.vectors[0])
 
 
+def test_layers_on_top(tiny_encoder: Path) -> None:
+    """A model with a layer after pooling is loaded whole, that layer's weights from its own folder."""
+    from sentence_transformers import SentenceTransformer
+
+    expected = SentenceTransformer(str(tiny_encoder), device="cpu", local_files_only=True).encode(TEXTS)
+    found = encoder(path=tiny_encoder)
+    assert (found.dimension(), found.max_tokens()) == (16, 64)
+    assert np.allclose(found.passages(TEXTS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [None, 128])
+def test_without_a_transformer(tmp_path: Path, limit: int | None) -> None:
+    """A model that looks vectors up reads as much of a text as its tokenizer says, and no option changes that."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    words = Tokenizer.from_file(str(bundled_encoder() / "tokenizer.json"))
+    words.no_truncation()
+    if limit:
+        words.enable_truncation(limit)
+    SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=8)], device="cpu").save_pretrained(str(tmp_path))
+    embedded = encoder(path=tmp_path).embed(["red lever", "lever " * 500])
+    assert (embedded.vectors.shape, embedded.tokens) == ((2, 8), (2, 500))
+    assert encoder(path=tmp_path).max_tokens() == limit
+    with pytest.raises(InputError, match="max_tokens = 8, but a model without a transformer reads as much as"):
+        encoder(path=tmp_path, max_tokens=8).passages(["red lever"])
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_dtype(dtype: str) -> None:
     """Another number format gives nearly the same vectors, as float32."""
