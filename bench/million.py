@@ -1,0 +1,192 @@
+"""What a corpus of a million passages takes: time, memory and size of the index, and how they grow.
+
+    python bench/million.py [--sizes 10000 100000 1000000] [--elasticsearch URL] [--work FOLDER] [--json FILE]
+
+Passages are of 100 words, drawn from 200,000 made-up ones by Zipf's law with a fixed seed; 1,000 queries are of 6 words
+of a passage each. Passages, index and search go the way of a run, each in a process of its own, so that its peak of
+memory is its own. What a server takes is not in these peaks: its own process holds it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+SIZES = (10_000, 100_000, 1_000_000)
+QUERIES = 1000
+WORDS = 100
+ASKED = 6
+VOCABULARY = 200_000
+TOP = 100
+SEED = 7
+BATCH = 256
+CHUNK = 10_000
+
+TABLES = {"bm25": {"plugin": "bm25"}, "elasticsearch": {"plugin": "elasticsearch"}}
+HEADER = ("passages", "what", "seconds", "CPU s", "per second", "peak MB", "on disk MB")
+Clocks = tuple[float, float]
+
+
+def vocabulary() -> list[str]:
+    """Made-up words, each different, of four to ten letters: consonants and vowels by turns."""
+    consonants, vowels = "bcdfghklmnprstvz", "aeiou"
+    made = []
+    for number in range(VOCABULARY):
+        letters, rest = [], number * 7919 + 12_345  # a prime, so that neighbours do not look alike
+        while rest:
+            rest, which = divmod(rest, len(consonants) * len(vowels))
+            letters.append(consonants[which % len(consonants)] + vowels[which // len(consonants)])
+        made.append("".join(letters))
+    return made
+
+
+def texts(count: int) -> Iterator[str]:
+    """`count` texts; the first ones are the same for every `count`."""
+    import numpy as np
+
+    words = np.array(vocabulary())
+    ends = np.array(list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1))))
+    state = np.random.RandomState(SEED)  # its numbers never change (NEP 19)
+    for first in range(0, count, CHUNK):
+        drawn = np.searchsorted(ends / ends[-1], state.random_sample((CHUNK, WORDS)))
+        for row in words[drawn][: count - first]:
+            yield " ".join(row)
+
+
+def queries(count: int) -> list[tuple[str, str]]:
+    """Of passages spread over the corpus, words that stand at its 7th, 17th, … place."""
+    step = count // QUERIES
+    chosen = (text.split()[6 : 6 + 10 * ASKED : 10] for n, text in enumerate(texts(count)) if n % step == 0)
+    return [(f"q{number}", " ".join(words)) for number, words in zip(range(QUERIES), chosen, strict=False)]
+
+
+def spec(folder: Path, url: str | None) -> Path:
+    """A benchmark file with the corpus, as JSON lines, and the retrievers."""
+    server = f"url = {json.dumps(url)}\n" if url else ""
+    tables = "".join(
+        f'\n[retrievers.{name}]\nplugin = "{name}"\n{server if name == "elasticsearch" else ""}'
+        for name in TABLES
+        if url or name != "elasticsearch"
+    )
+    path = folder / "bench.toml"
+    path.write_text(
+        f'schema = 1\nname = "million"\n\n[corpora.c]\nplugin = "jsonl"\npath = "documents.jsonl"\n{tables}',
+        encoding="utf-8",
+    )
+    return path
+
+
+def work(job: str, folder: Path, count: int) -> dict[str, Any]:
+    """One job in this process: `passages`, `open`, `index:NAME` or `search:NAME`; seconds, peak and size."""
+    from kib.lock import resolve
+    from kib.plan import hits_of_queries
+    from kib.progress import SilentProgress
+    from kib.records import Query
+    from kib.retrieve.search import Wanted, read_spec
+    from kib.steps import hits, passages
+    from kib.store import Work
+
+    what, _, name = job.partition(":")
+    given = queries(count) if what == "search" else []
+    bare = read_spec(folder / "bench.toml", Wanted())
+    lock, place = resolve(bare), Work(folder / "work")
+    step = hits_of_queries(bare, lock, "c", name or "bm25", given, TOP)
+    begun = clocks()
+    made = passages.make(step.passages, bare, lock, place, SilentProgress())
+    if what in ("passages", "open"):
+        return told(begun, [place.place("passages", step.passages.identity)])
+    if step.index is None:
+        raise ValueError(f"{name} has no index")
+    begun = clocks()
+    index = hits.make_index(step.index, made, lock, place, SilentProgress())
+    if what == "index":
+        return told(begun, [index])
+    plugin = lock.get("retrievers", name).plugin
+    begun = clocks()
+    found = hits.search_all(plugin, index, [Query(*pair) for pair in given], TOP)
+    return told(begun, [], hits=sum(map(len, found)))
+
+
+def clocks() -> Clocks:
+    """Wall time, and the processor time of this process, in seconds: the second one tells of a busy machine."""
+    return time.perf_counter(), time.process_time()
+
+
+def told(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
+    """What a job took since then."""
+    from kib.harness import peak_bytes
+
+    seconds, cpu = (now - then for now, then in zip(clocks(), begun, strict=True))
+    size = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak_bytes(), "bytes": size, **more}
+
+
+def run(job: str, folder: Path, count: int) -> dict[str, Any]:
+    """A job in a process of its own."""
+    command = [sys.executable, __file__, "--job", job, "--work", str(folder), "--sizes", str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{job} with {count:,} passages failed:\n{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure(folder: Path, count: int, url: str | None) -> dict[str, Any]:
+    """All jobs at one size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec(folder, url)
+    with (folder / "documents.jsonl").open("w", encoding="utf-8") as file:
+        for number, text in enumerate(texts(count)):
+            file.write(json.dumps({"id": f"d{number}", "text": text}) + "\n")
+    found = {"passages": run("passages", folder, count), "opening them": run("open", folder, count)}
+    for name in TABLES if url else ["bm25"]:
+        found[f"{name}: index"] = run(f"index:{name}", folder, count)
+        found[f"{name}: {QUERIES:,} queries"] = run(f"search:{name}", folder, count)
+    return found
+
+
+def lines(count: int, found: dict[str, Any]) -> Iterator[str]:
+    """The rows of one size."""
+    for name, row in found.items():
+        units = QUERIES if "queries" in name else count
+        peak, size = row["peak_bytes"] / 1e6, row["bytes"] / 1e6
+        rate = units / row["seconds"]
+        on_disk = f"{size:>12,.1f}" if row["bytes"] else f"{'':>12}"
+        times = f"{row['seconds']:>10,.2f}{row['cpu_seconds']:>10,.2f}"
+        yield f"{count:>10,}  {name:<28}{times}{rate:>12,.0f}{peak:>10,.0f}{on_disk}"
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of passages")
+    parser.add_argument("--elasticsearch", metavar="URL", help="a server to measure as well")
+    parser.add_argument("--work", type=Path, help="where everything is made; by default a temporary folder")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        print(json.dumps(work(arguments.job, arguments.work, arguments.sizes[0])))
+        return
+    figures: dict[str, Any] = {}
+    print("{:>10}  {:<28}{:>10}{:>10}{:>12}{:>10}{:>12}".format(*HEADER))
+    with tempfile.TemporaryDirectory() as temporary:
+        for count in arguments.sizes:
+            if count < QUERIES:
+                parser.error(f"--sizes: at least {QUERIES:,} passages, got {count:,}")
+            figures[str(count)] = measure(
+                (arguments.work or Path(temporary)) / str(count), count, arguments.elasticsearch
+            )
+            print("\n".join(lines(count, figures[str(count)])), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
