@@ -41,6 +41,7 @@ __all__ = [
     "Retriever",
     "SizedModel",
     "Task",
+    "ServedRetriever",
     "Trainer",
     "Writer",
 ]
@@ -251,6 +252,19 @@ class GoldRetriever(Plugin, Protocol):
 @runtime_checkable
 class Reranker(Plugin, Protocol):
     """Reorders or fuses the frozen hits of other retrievers, those named by the option `of`."""
+@runtime_checkable
+class ServedRetriever(Protocol):
+    """A retriever whose index lies on a server: the folder holds no more than a note of it."""
+
+    def holds(self, folder: Path) -> bool:
+        """Whether the server still has the index that was built for the folder, whole; if not, it is built again."""
+        ...
+
+    def index_bytes(self, folder: Path) -> int:
+        """The size of that index."""
+        ...
+
+
 
     def sources(self) -> Mapping[str, int]:
         """The retrievers it stands on, by their names in the spec, and how many hits of each it reads."""

@@ -416,6 +416,10 @@ class Work:
         return place
 
     def note(self, kind: str, identity: str) -> dict[str, Any]:
+    def forget(self, kind: str, identity: str) -> None:
+        """Let a step count as not made; what lies in its folder stays, as if its making had been interrupted."""
+        (self.place(kind, identity) / "done.json").unlink(missing_ok=True)
+
         """What a finished step said of itself; empty where it is not there."""
         path = self.place(kind, identity) / "done.json"
         value: dict[str, Any] = read_json(path)["note"] if path.is_file() else {}

@@ -252,6 +252,60 @@ def test_a_corpus_that_breaks_down_fails_what_needs_it(bench):
     assert bench.results.has(bench.cells()["m/base/people,0-shot"])
 
 
+SERVED = """
+import json
+import shutil
+from pathlib import Path
+
+from kib_toys import ToyRetriever
+from pydantic import Field
+
+
+class Served(ToyRetriever):
+    # Keeps its index in a folder that stands for a server.
+
+    class Options(ToyRetriever.Options):
+        server: str = Field(description="the folder")
+
+    def build(self, passages, folder):
+        place = Path(self.options.server) / "index"
+        place.mkdir(parents=True, exist_ok=True)
+        super().build(passages, place)
+        (folder / "note").write_text(str(place))
+
+    def holds(self, folder):
+        return (Path((folder / "note").read_text()) / "words.json").is_file()
+
+    def index_bytes(self, folder):
+        return (Path((folder / "note").read_text()) / "words.json").stat().st_size
+
+    def search(self, folder, queries, k):
+        return super().search(Path((folder / "note").read_text()), queries, k)
+"""
+
+
+def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatch):
+    """Where an index lies on a server, its size is that there, and one that is gone there is built anew."""
+    site, server = tmp_path / "served", tmp_path / "server"
+    info = site / "kib_served-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kib-served\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[kib.retrievers]\nserved = kib_served:Served\n")
+    (site / "kib_served.py").write_text(SERVED)
+    monkeypatch.syspath_prepend(site)
+    text = bench.write_toy().spec.read_text(encoding="utf-8")
+    toy, served = '[retrievers.words]\nplugin = "toy"', f'[retrievers.words]\nplugin = "served"\nserver = "{server}"'
+    bench.write(text.replace(toy, served))
+    assert bench.run() == {}
+    size = (server / "index" / "words.json").stat().st_size
+    [done] = bench.folder.glob("work/index/*/done.json")
+    assert json.loads(done.read_text())["note"]["bytes"] == size
+    (server / "index" / "words.json").unlink()
+    bench.write(bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 3, 5]"))
+    assert bench.run() == {}
+    assert bench.scores("m/rag,k=5/people,0-shot")
+
+
 class Told:
     """A progress that keeps what it is told."""
 

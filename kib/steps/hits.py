@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, Retriever
+from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, Retriever, ServedRetriever
 from kib.lock import Lock
 from kib.plan import QUERIES, HitsStep, IndexStep
 from kib.progress import Progress
@@ -166,7 +166,8 @@ def search_all(
 
 
 def make_index(step: IndexStep, passages: Passages, lock: Lock, work: Work, progress: Progress) -> Path:
-    """The folder of a retriever's index over a corpus, made once."""
+    """The folder of a retriever's index over a corpus, made once, or again where its server has lost it."""
+    retriever = lock.get("retrievers", step.retriever).plugin
 
     def build(folder: Path) -> dict[str, Any]:
         with progress.step(
@@ -174,18 +175,23 @@ def make_index(step: IndexStep, passages: Passages, lock: Lock, work: Work, prog
         ) as advance:
             inside = folder / "index"
             inside.mkdir(exist_ok=True)
-            retriever = lock.get("retrievers", step.retriever).plugin
             if isinstance(retriever, RememberingRetriever):
                 memory = retriever_memory(work.folder, retriever.memory())
                 retriever.build(_advancing(passages, advance), inside, memory)
             else:
                 retriever.build(_advancing(passages, advance), inside)
         size = sum(path.stat().st_size for path in inside.rglob("*") if path.is_file())
+        if isinstance(retriever, ServedRetriever):
+            size = retriever.index_bytes(inside)
         remarks = list(retriever.remarks(inside)) if isinstance(retriever, RemarkingRetriever) else []
         for remark in remarks:
             progress.say(f"retrievers.{step.retriever}: {remark}")
         return {"retriever": step.retriever, "passages": len(passages.ids), "bytes": size, "remarks": remarks}
 
+    place = work.place("index", step.identity) / "index"
+    made = work.has("index", step.identity)
+    if made and isinstance(retriever, ServedRetriever) and not retriever.holds(place):
+        work.forget("index", step.identity)
     return work.make("index", step.identity, build) / "index"
 
 
