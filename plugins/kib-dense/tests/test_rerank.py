@@ -43,6 +43,16 @@ def test_the_same_as_sentence_transformers(cross_encoder: Path) -> None:
     assert [hit.passage for hit in hits] != [hit.passage for hit in FOUND]
 
 
+def test_saved_by_sentence_transformers(cross_encoder: Path, tmp_path: Path) -> None:
+    """A folder that sentence-transformers saved, with modules.json, gives the scores of the transformers folder."""
+    from sentence_transformers import CrossEncoder
+
+    CrossEncoder(str(cross_encoder), device="cpu", local_files_only=True).save_pretrained(str(tmp_path))
+    assert (tmp_path / "modules.json").is_file()
+    hits = reranker(cross_encoder).rerank(QUERY, {"bm25": FOUND}, TEXTS, 9)
+    assert reranker(tmp_path).rerank(QUERY, {"bm25": FOUND}, TEXTS, 9) == hits
+
+
 def test_twins_by_id(cross_encoder: Path) -> None:
     """Passages of one text have one score and come by their ids."""
     hits = reranker(cross_encoder).rerank(QUERY, {"bm25": FOUND}, TEXTS, 99)
