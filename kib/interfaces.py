@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUPS",
+    "AliasedCorpus",
     "ChatModel",
     "Corpus",
     "DraftQuestion",
@@ -31,6 +32,7 @@ __all__ = [
     "JudgedCorpus",
     "Local",
     "Model",
+    "NotedCorpus",
     "Options",
     "PaidWriter",
     "Plugin",
@@ -39,9 +41,9 @@ __all__ = [
     "RememberingRetriever",
     "Reranker",
     "Retriever",
+    "ServedRetriever",
     "SizedModel",
     "Task",
-    "ServedRetriever",
     "Trainer",
     "Writer",
 ]
@@ -162,6 +164,24 @@ class JudgedCorpus(Protocol):
 
 
 @runtime_checkable
+class AliasedCorpus(Protocol):
+    """A corpus whose documents have further names, such as titles that redirect; gold may name them by those."""
+
+    def aliases(self) -> Mapping[str, str]:
+        """The id of the document behind each further name; known once `documents` came to its end."""
+        ...
+
+
+@runtime_checkable
+class NotedCorpus(Protocol):
+    """A corpus that says more of itself than its documents do."""
+
+    def notes(self) -> Mapping[str, Any]:
+        """What is recorded with it: its `source` and `date`, and counts, known once `documents` came to its end."""
+        ...
+
+
+@runtime_checkable
 class Task(Plugin, Protocol):
     """Questions with options."""
 
@@ -233,6 +253,19 @@ class RemarkingRetriever(Protocol):
 
 
 @runtime_checkable
+class ServedRetriever(Protocol):
+    """A retriever whose index lies on a server: the folder holds no more than a note of it."""
+
+    def holds(self, folder: Path) -> bool:
+        """Whether the server still has the index that was built for the folder, whole; if not, it is built again."""
+        ...
+
+    def index_bytes(self, folder: Path) -> int:
+        """The size of that index."""
+        ...
+
+
+@runtime_checkable
 class GoldRetriever(Plugin, Protocol):
     """The core's `oracle` and `random`: they see which passages are gold, and need no index."""
 
@@ -252,19 +285,6 @@ class GoldRetriever(Plugin, Protocol):
 @runtime_checkable
 class Reranker(Plugin, Protocol):
     """Reorders or fuses the frozen hits of other retrievers, those named by the option `of`."""
-@runtime_checkable
-class ServedRetriever(Protocol):
-    """A retriever whose index lies on a server: the folder holds no more than a note of it."""
-
-    def holds(self, folder: Path) -> bool:
-        """Whether the server still has the index that was built for the folder, whole; if not, it is built again."""
-        ...
-
-    def index_bytes(self, folder: Path) -> int:
-        """The size of that index."""
-        ...
-
-
 
     def sources(self) -> Mapping[str, int]:
         """The retrievers it stands on, by their names in the spec, and how many hits of each it reads."""

@@ -282,8 +282,14 @@ class _Run:
         model = self.plan.lock.get("models", plan.weights.model).plugin
         parameters = model.parameters() if isinstance(model, SizedModel) else None
         result = cell_result(plan, exam, lines, answers.environments(names), trained, parameters)
+        result = replace(result, corpus=self._corpus(plan))
         asking = sum(answer.seconds for some in given for answer in some)
         self.results.save_cell(result, lines, self._times(plan, asking))
+
+    def _corpus(self, plan: CellPlan) -> dict[str, Any]:
+        """What is recorded of the documents that were searched, or else trained on."""
+        step = plan.hits.passages if plan.hits else plan.weights.text.passages if plan.weights.text else None
+        return self.work.note("passages", step.identity) if step else {}
 
     def _times(self, plan: CellPlan, asking: float) -> Times:
         hits = plan.hits

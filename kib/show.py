@@ -72,6 +72,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         f"{cell.id}",
         f"{result.correct} of {result.n} right ({result.metric})",
         f"passages dropped for want of room: {result.dropped_passages}, of {result.dropped_questions} questions",
+        *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
         *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
         "",
@@ -83,29 +84,13 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question}"])
 
 
-def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
-    """How well passages were found, how often the answer was right where they were, and what the search took."""
-    judged = [line for line in lines if is_judged(line)]
-    if judged and any(line.passages for line in lines):
-        means = {name: fsum(some) / len(some) for name, some in of_lines(judged).items()}
-        ranks = f"; MRR {means['mrr']:.3f}, nDCG {means['ndcg']:.3f}" if "mrr" in means else ""
-        found = [line.score for line in judged if any(line.gold or ())]
-        missed = [line.score for line in judged if not any(line.gold or ())]
-        yield f"gold passage retrieved for {len(found)} of {len(judged)} questions{ranks}"
-        parts = [(found, "where it was"), (missed, "where it was not")]
-        yield "right " + ", ".join(f"{sum(some)} of {len(some)} {where}" for some, where in parts if some)
-    if times and times.index_bytes:
-        search = f"{1000 * times.searching / len(lines):.3g} ms of searching a question"
-        yield f"index of {times.index_bytes:,} bytes, made in {times.indexing:.3g} s; {search}"
-
-
 def _training(result: CellResult, work: Work) -> Iterator[str]:
     """What was trained, with the first texts where the work folder still has them; nothing of a model as it is."""
     told = result.training
     if not told:
         return
     yield (
-        f"trained on {told['trained_tokens']:,} tokens in {told['steps']:,} steps ({told['text_tokens']:,} in one pass): "
+        f"trained on {told['trained_tokens']:,} tokens in {told['steps']:,} steps ({told['text_tokens']:,} a pass); "
         f"loss {told['first_loss']:.3f} -> {told['last_loss']:.3f} nats a token, "
         f"weights changed by {told['change']:.2%}"
     )
@@ -132,6 +117,39 @@ def _quoted(text: Text) -> str:
     """A training text with the passage that it comes from; of a pair the answer stands apart."""
     answer = "" if text.answer is None else f"\n    -> {text.answer}"
     return f"  [{text.kind} of {text.passage}]\n    " + text.text.replace("\n", "\n    ") + answer
+
+
+def _corpus(record: Mapping[str, Any]) -> Iterator[str]:
+    """The documents behind a cell: how many, where from, as of when, and what was left out of them."""
+    if "documents" not in record:
+        return
+    notes = dict(record["notes"])
+    tokens = (
+        f", {record['tokens']:,} tokens" if record["tokens"] is not None else f", {record['characters']:,} characters"
+    )
+    counts = f"{record['documents']:,} documents, {record['passages']:,} passages{tokens}"
+    source, date = notes.pop("source", ""), notes.pop("date", "")
+    said = [("from", [source] if source else record["sources"]), ("licence", record["licences"]), ("as of", [date])]
+    origin = "".join(f"; {what} {', '.join(values)}" for what, values in said if any(values))
+    yield f"corpus {record['corpus']}: {counts}{origin}; digest {record['digest'][:12]}"
+    if told := [f"{name.replace('_', ' ')} {value:,}" for name, value in notes.items() if value]:
+        yield f"of its making: {', '.join(told)}"
+
+
+def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
+    """How well passages were found, how often the answer was right where they were, and what the search took."""
+    judged = [line for line in lines if is_judged(line)]
+    if judged and any(line.passages for line in lines):
+        means = {name: fsum(some) / len(some) for name, some in of_lines(judged).items()}
+        ranks = f"; MRR {means['mrr']:.3f}, nDCG {means['ndcg']:.3f}" if "mrr" in means else ""
+        found = [line.score for line in judged if any(line.gold or ())]
+        missed = [line.score for line in judged if not any(line.gold or ())]
+        yield f"gold passage retrieved for {len(found)} of {len(judged)} questions{ranks}"
+        parts = [(found, "where it was"), (missed, "where it was not")]
+        yield "right " + ", ".join(f"{sum(some)} of {len(some)} {where}" for some, where in parts if some)
+    if times and times.index_bytes:
+        search = f"{1000 * times.searching / len(lines):.3g} ms of searching a question"
+        yield f"index of {times.index_bytes:,} bytes, made in {times.indexing:.3g} s; {search}"
 
 
 def _absent(cell: Cell, failures: Mapping[str, Failure]) -> str:

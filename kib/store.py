@@ -179,6 +179,7 @@ class CellResult:
     dropped_passages: int = 0
     dropped_questions: int = 0  # questions of which at least one passage was dropped
     steps: Mapping[str, str] = field(default_factory=dict)  # identities of what it was made of, in the work folder
+    corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, source, licence, date of its documents
     training: Mapping[str, float] = field(
         default_factory=dict
     )  # of trained weights: tokens, steps, losses, change, flops
@@ -415,11 +416,11 @@ class Work:
                 write_text(marker, pretty({"note": note, "seconds": seconds, "files": _sizes(place)}))
         return place
 
-    def note(self, kind: str, identity: str) -> dict[str, Any]:
     def forget(self, kind: str, identity: str) -> None:
         """Let a step count as not made; what lies in its folder stays, as if its making had been interrupted."""
         (self.place(kind, identity) / "done.json").unlink(missing_ok=True)
 
+    def note(self, kind: str, identity: str) -> dict[str, Any]:
         """What a finished step said of itself; empty where it is not there."""
         path = self.place(kind, identity) / "done.json"
         value: dict[str, Any] = read_json(path)["note"] if path.is_file() else {}

@@ -8,18 +8,19 @@ import os
 import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
 from kib.identity import canonical
+from kib.interfaces import AliasedCorpus, NotedCorpus
 from kib.lock import Lock
 from kib.passages import make_passages
 from kib.plan import PassagesStep
 from kib.progress import Progress
-from kib.records import Gold, Passage
+from kib.records import Document, Gold, Passage
 from kib.spec import Spec
 from kib.store import Work, read_lines
 
@@ -27,8 +28,12 @@ __all__ = ["Passages", "make", "write"]
 
 FILE = "passages.jsonl"
 IDS = "ids.json"
+ALIASES = "aliases.json"
 OFFSETS = "offsets.bin"
 """Where each line of the file begins: whole numbers of eight bytes, the lowest first."""
+
+NAMED = 3
+"""Sources and licences that are recorded by name."""
 
 
 class Passages:
@@ -55,6 +60,8 @@ class Passages:
 
     def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
         """The ids of the gold passages of each question; InputError where a gold document is not in the corpus."""
+        named = _read_aliases(self.path.parent)
+        wanted = {question: [_named(gold, named) for gold in golds] for question, golds in wanted.items()}
         by_document: dict[str, list[Passage]] = {gold.document: [] for golds in wanted.values() for gold in golds}
         for passage in self.get(one for one in self.ids if one.rpartition("#")[0] in by_document):
             by_document[passage.document].append(passage)
@@ -76,6 +83,18 @@ def _covered(question: str, golds: Collection[Gold], by_document: Mapping[str, l
             )
         found |= dict.fromkeys(covered)
     return tuple(found)
+
+
+def _named(gold: Gold, aliases: Mapping[str, str]) -> Gold:
+    """Gold by the id of its document, which may have been given by another name of it."""
+    return replace(gold, document=aliases.get(gold.document, gold.document))
+
+
+def _read_aliases(folder: Path) -> dict[str, str]:
+    """Further names of documents; none where the corpus has none."""
+    path = folder / ALIASES
+    aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return aliases
 
 
 def _read_places(folder: Path) -> tuple[list[str], Iterable[int]]:
@@ -131,19 +150,58 @@ def make(step: PassagesStep, spec: Spec, lock: Lock, work: Work, progress: Progr
         tokens = _tokens(spec, lock, step.corpus)
         corpus = lock.get("corpora", step.corpus).plugin
         with progress.step(f"cutting corpus {step.corpus} into passages") as advance:
-            made = _counted(make_passages(corpus.documents(), chunk, tokens), advance)
+            tally = _Tally(tokens)
+            made = tally.passages(make_passages(tally.documents(corpus.documents()), chunk, tokens), advance)
             count, digest = write(made, folder)
         if not count:
             raise InputError(f"corpora.{step.corpus}: the corpus has no document")
-        return {"corpus": step.corpus, "passages": count, "digest": digest}
+        if isinstance(corpus, AliasedCorpus) and (aliases := dict(corpus.aliases())):
+            (folder / ALIASES).write_text(canonical(aliases), encoding="utf-8")
+        notes = dict(corpus.notes()) if isinstance(corpus, NotedCorpus) else {}
+        return {"corpus": step.corpus, "passages": count, "digest": digest, **tally.record(), "notes": notes}
 
     return Passages(work.make("passages", step.identity, build))
 
 
-def _counted(passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
-    for passage in passages:
-        advance(1)
-        yield passage
+class _Tally:
+    """What is recorded of a corpus while its documents and passages go by."""
+
+    def __init__(self, tokens: Callable[[str], list[int]] | None) -> None:
+        self.encode = tokens
+        self.count = 0
+        self.tokens = 0
+        self.characters = 0
+        self.sources: set[str] = set()
+        self.licences: set[str] = set()
+
+    def documents(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Count documents, their characters, and where they come from."""
+        for document in documents:
+            self.count += 1
+            self.characters += len(document.text)
+            if len(self.sources) <= NAMED:
+                self.sources |= {document.source} - {""}
+            if len(self.licences) <= NAMED:
+                self.licences |= {document.licence} - {""}
+            yield document
+
+    def passages(self, passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
+        """Count passages, and their tokens where they are cut by tokens."""
+        for passage in passages:
+            advance(1)
+            if self.encode:
+                self.tokens += len(self.encode(passage.text))
+            yield passage
+
+    def record(self) -> dict[str, Any]:
+        """Counts, and sources and licences; of more than a few the list is empty: each document says its own."""
+        return {
+            "documents": self.count,
+            "characters": self.characters,
+            "tokens": self.tokens if self.encode else None,
+            "sources": sorted(self.sources) if len(self.sources) <= NAMED else [],
+            "licences": sorted(self.licences) if len(self.licences) <= NAMED else [],
+        }
 
 
 def _tokens(spec: Spec, lock: Lock, corpus: str) -> Callable[[str], list[int]] | None:

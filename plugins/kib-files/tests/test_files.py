@@ -1,6 +1,9 @@
+import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -315,6 +318,63 @@ def test_none_is_left(tmp_path: Path) -> None:
     write(tmp_path / "b.txt", b"\xff")
     with pytest.raises(InputError, match=r"no document in it \(1 without text, 1 that cannot be read\)"):
         read(tmp_path, empty="skip", broken="skip")
+
+
+SPEC = """
+schema = 1
+name = "notes"
+
+[models.none]
+plugin = "lm-eval"
+backend = "dummy"
+
+[corpora.notes]
+plugin = "files"
+path = "notes"
+others = "skip"
+empty = "skip"
+licence = "CC0-1.0"
+date = "2024-05-01"
+chunk = { sentences = 1 }
+
+[retrievers.gold]
+plugin = "oracle"
+
+[tasks.quiz]
+plugin = "file"
+path = "quiz.jsonl"
+corpus = "notes"
+
+[methods.base]
+
+[methods.gold]
+retrieve = "gold"
+"""
+
+
+@pytest.mark.slow
+def test_benchmark(tmp_path: Path) -> None:
+    """A run says what it left out, and records with its cells what the corpus was."""
+    write(tmp_path / "notes" / "deep" / "pump.md", "# Pump\n\nThe red lever. The green lever.")
+    write(tmp_path / "notes" / "empty.txt", "")
+    write(tmp_path / "notes" / "picture.png", b"\x89PNG")
+    write(tmp_path / "notes.toml", SPEC)
+    question = {"id": "q", "question": "Which?", "options": ["red", "green"], "answer": "A", "document": "deep/pump.md"}
+    write(tmp_path / "quiz.jsonl", json.dumps(question))
+    kib = [str(Path(sys.executable).with_name("kib"))]
+
+    def call(*arguments: str) -> str:
+        run = subprocess.run([*kib, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout + run.stderr
+
+    said = call("run", "notes.toml")
+    assert "1 files of other kinds left out: picture.png" in said
+    assert "1 without text left out: empty.txt" in said
+    said = call("show", "none/gold/quiz,0-shot")
+    counts = "corpus notes: 1 documents, 3 passages, 39 characters"
+    assert f"{counts}; licence CC0-1.0; as of 2024-05-01; digest " in said
+    assert "of its making: empty 1, files 1, others 1" in said
 
 
 @pytest.mark.slow

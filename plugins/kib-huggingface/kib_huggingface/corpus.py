@@ -117,6 +117,7 @@ class HuggingFace:
     def _records(self, rows: "Rows") -> Iterator[tuple[int, Mapping[str, Any]]]:
         numbered = self.options.numbered
         wanted = [name for part, name in dict(rows.fields).items() if part != "id" or not numbered]
+        number = 0
         try:
             for number, row in enumerate(_chosen(self._split(), wanted), 1):
                 yield number, {**row, rows.fields.id: number} if numbered else row
@@ -124,7 +125,9 @@ class HuggingFace:
             raise
         except Exception as error:  # the library raises anything, by way of every format that it reads
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"{self.place}: cannot be read as a data set: {said}") from error
+            what = "text that is not UTF-8: " if isinstance(error, UnicodeDecodeError) else ""
+            where = f", after row {number}" if number else ""
+            raise InputError(f"{self.place}: cannot be read as a data set{where}: {what}{said}") from error
 
     def _split(self) -> Any:
         """The rows of the split, one after the other."""

@@ -112,13 +112,18 @@ def test_no_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [("train.jsonl", b'{"id": "a", "text": "tw\xff"}\n'), ("train.jsonl", b"no\n"), ("train.parquet", b"no")],
+    ("name", "content", "message"),
+    [
+        ("train.jsonl", b'{"id": "a", "text": "tw\xff"}\n', "text that is not UTF-8: "),
+        ("train.jsonl", b"no\n", "JSON parse error"),
+        ("train.parquet", b"no", "Parquet file size is 2 bytes"),
+        ("data.xyz", b"no", r"No \(supported\) data files found"),
+    ],
 )
-def test_damaged(tmp_path: Path, name: str, content: bytes) -> None:
+def test_damaged(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     """A file that is not UTF-8, or not of its kind, is one sentence and no traceback."""
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot be read as a data set: \S"):
+    with pytest.raises(InputError, match=f"cannot be read as a data set: {message}"):
         read(tmp_path)
 
 

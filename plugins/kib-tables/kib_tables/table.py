@@ -1,10 +1,10 @@
 """What the corpora of tables share: a file, its rows, its digest."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kib.errors import InputError
 from kib.identity import digest_file
 from kib.interfaces import Options
 from kib.records import Document
@@ -13,7 +13,7 @@ from kib_tables.fields import Rows, TableOptions, unreadable
 __all__ = ["Table"]
 
 
-class Table:
+class Table(ABC):
     """A corpus of one file, a document a row; what a kind of file adds is how its rows are read."""
 
     Options: ClassVar[type[Options]] = TableOptions
@@ -44,6 +44,6 @@ class Table:
         """What is recorded with the corpus: its date, and how many were left out when it was read last."""
         return {"date": self.options.date, "left_out": len(self.rows.left_out)}
 
+    @abstractmethod
     def records(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Number of a row from 1, and its fields by name."""
-        raise InputError(f"{path}: this kind of table has no reader")

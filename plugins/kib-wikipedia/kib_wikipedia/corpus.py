@@ -94,7 +94,7 @@ class Wikipedia:
         self.options = options
         self._aliases: dict[str, str] = {}
         self._counts: dict[str, int] = {}
-        self._date = ""
+        self._date = self._site = ""
 
     def fingerprint(self) -> str:
         """Digest of the dump or of the pins; InputError where they are not there, or pin another selection."""
@@ -115,8 +115,8 @@ class Wikipedia:
         return dict(self._aliases)
 
     def notes(self) -> dict[str, Any]:
-        """What is recorded with the corpus: its date, redirects, and what was left out when it was read last."""
-        return {"date": self.options.date or self._date, **self._counts}
+        """What is recorded with the corpus: site, date, redirects, and what was left out when it was read last."""
+        return {"source": self._site, "date": self.options.date or self._date, **self._counts}
 
     def pin(self, again: bool = False) -> Pins:
         """Ask the wiki for the pages and their newest revisions, and write the pins; nothing else does."""
@@ -139,6 +139,7 @@ class Wikipedia:
         for entry in read_dump(self.options.dump):
             if isinstance(entry, Site):
                 site = entry
+                self._site = f"{site.name}, {site.address}"
             elif entry.redirect is not None:
                 gathered.redirects[entry.title] = entry.redirect
             elif entry.namespace in self.options.namespaces:
@@ -151,6 +152,7 @@ class Wikipedia:
         path, pins = self._pins()
         store = self.options.store or path.with_name(f"{path.name}.pages")
         gathered = _Gathered(redirects=dict(pins.redirects))
+        self._site = f"{pins.site}, {pins.address}"
         for pin, text in fetched(pins.pages, store, self._connect):
             page = Page(pin.title, 0, str(pin.page), str(pin.revision), pin.timestamp, "wikitext", None, text)
             document = self._document(page, pins.address, Names(frozenset(pins.hidden)), gathered)

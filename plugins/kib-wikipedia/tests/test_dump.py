@@ -76,6 +76,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert [document.id for document in corpus.documents()] == ["A", "A b"]
     assert corpus.aliases() == {"Two": "A", "One": "A", "Low": "A b"}
     assert corpus.notes() == {
+        "source": "Testwiki, https://test.example/wiki/",
         "date": "2024-05-01",
         "redirects": 6,
         "redirects_resolved": 3,

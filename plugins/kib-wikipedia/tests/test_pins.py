@@ -269,8 +269,8 @@ api = "{address}"
 contact = "me@example.org"
 pause = 0
 
-[retrievers.random]
-plugin = "random"
+[retrievers.gold]
+plugin = "oracle"
 
 [tasks.quiz]
 plugin = "file"
@@ -279,9 +279,8 @@ corpus = "anatomy"
 
 [methods.base]
 
-[methods.rag]
-retrieve = "random"
-top_k = [1]
+[methods.gold]
+retrieve = "gold"
 """
 
 
@@ -289,8 +288,8 @@ top_k = [1]
 def spec(anatomy: Any, tmp_path: Path) -> Path:
     path = tmp_path / "wiki.toml"
     path.write_text(SPEC.replace("{address}", anatomy.address), encoding="utf-8")
-    question = {"id": "q", "question": "What is soft?", "options": ["muscle", "bone"], "answer": 0}
-    gold = {"gold": [{"document": "Muscles"}]}
+    question = {"id": "q", "question": "What is soft?", "options": ["muscle", "bone"], "answer": "A"}
+    gold = {"document": "Muscles"}
     (tmp_path / "quiz.jsonl").write_text(json.dumps({**question, **gold}) + "\n", encoding="utf-8")
     return path
 
@@ -321,3 +320,30 @@ def test_warnings_of_pins(anatomy: Any, pinned: Any, caplog: pytest.LogCaptureFi
         assert ids(plugin) == ["Bone", "Marrow", "Muscle"]
     assert "1 pages without text left out: Empty" in caplog.text
     assert plugin.notes()["empty"] == 1
+
+
+def test_benchmark(anatomy: Any, spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A benchmark fetches the pinned pages when it is checked or run; gold may name a page by what redirects to it."""
+    from kib.cli import main as kib
+
+    def call(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stop:
+            kib([*arguments], prog_name="kib")
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out + said.err
+
+    work = ("--work", str(spec.with_name("work")))
+    code, said = call("check", str(spec), *work)
+    assert (code, "anatomy.pins: no such file; `kib-wikipedia pin SPEC`" in said) == (2, True)
+    assert anatomy.asked == []
+    assert CliRunner().invoke(main, ["pin", str(spec)]).exit_code == 0
+    results = ("--results", str(spec.with_name("results")))
+    code, said = call("run", str(spec), *work, *results)
+    assert code == 0, said
+    code, said = call("show", "none/gold/quiz,0-shot", *work, *results)
+    assert code == 0, said
+    assert "1 of 1" in said or "0 of 1" in said
+    counts = "corpus anatomy: 4 documents, 4 passages, 67 characters"
+    origin = "from Testwiki, https://test.example/wiki/; licence CC BY-SA; as of 2024-05-01; digest "
+    assert f"{counts}; {origin}" in said
+    assert "of its making: redirects 1, redirects resolved 1" in said
