@@ -11,17 +11,14 @@ from kib.plan import CellPlan, Plan
 from kib.progress import Progress
 from kib.questions import remembered, say_cost
 from kib.run import Materials, explain_crash
+from kib.spec import Spec
 from kib.steps.cells import Prepared
 from kib.steps.kept import memory_of
 from kib.steps.text import SEED
 from kib.store import Work
-from kib.wording import counted, join
+from kib.wording import counted, join, show
 
 __all__ = ["Report", "check", "outline"]
-
-
-MANY = 12
-"""Names that an outline lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +57,22 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
     return Report("\n".join(lines), told)
 
 
-def outline(plan: Plan) -> str:
-    """What can be said of a plan whose data are not looked at: how many cells there are, of which tasks and methods."""
-    cells = [one.cell for one in plan.cells]
-    size = f"{counted(len(cells), 'cell')} on {counted(len(plan.weights), 'set')} of weights"
-    lines = [f"{plan.spec.name}: its keys, names and options are right; {size}"]
-    for what, names in (
-        ("models", {cell.model for cell in cells}),
-        ("tasks", {f"{cell.task} ({cell.shots}-shot)" for cell in cells}),
-        ("arms", {cell.arm for cell in cells}),
-    ):
-        some = sorted(names)
-        shown = join(some) if len(some) <= MANY else f"{', '.join(some[:MANY])} and {len(some) - MANY} more"
-        lines.append(f"{what}: {shown}")
-    return "\n".join([*lines, "prompts, lengths and costs: not known before what is named here is there"])
+def outline(spec: Spec) -> str:
+    """What can be said of a file whose data are not there: its models, tasks and arms, of which each would be asked."""
+    tasks = [f"{name} ({join([str(count) for count in task.shots], 'or')} shots)" for name, task in spec.tasks.items()]
+    arms = []
+    for name, method in spec.methods.items():
+        vary = spec.trainers[method.train].vary if method.train else {}
+        settings = [f"{key} {join([show(value) for value in values], 'or')}" for key, values in vary.items()]
+        settings += [f"k {join([str(k) for k in method.top_k], 'or')}"] if method.top_k else []
+        arms.append(f"{name} ({', '.join(settings)})" if settings else name)
+    lines = [
+        f"{spec.name}: keys, names and options are right; prompts and costs are known once all is there",
+        f"models: {join(list(spec.models))}",
+        f"tasks: {join(tasks)}",
+        f"arms: {'; '.join(arms)}",
+    ]
+    return "\n".join(lines)
 
 
 def _row(prepared: Prepared) -> str:

@@ -8,7 +8,6 @@ from kib.bibtex import entries_in, key_of
 from kib.interfaces import GROUPS
 from kib.lock import Lock
 from kib.published import Published
-from kib.spec import Spec
 
 __all__ = ["bibtex", "bibtex_of_published"]
 
@@ -70,9 +69,9 @@ MODELS = {
 """Models by the beginning of their ids on the hub, in small letters."""
 
 
-def bibtex(spec: Spec, lock: Lock) -> str:
+def bibtex(lock: Lock) -> str:
     """The entries one after the other, each key once; plugins give theirs by a method `bibtex()`."""
-    return _joined([KIB, STUDY, HARNESS, *_of_models(_texts(lock)), *_of_plugins(spec, lock)])
+    return _joined([KIB, STUDY, HARNESS, *_of_models(_texts(lock)), *_of_plugins(lock)])
 
 
 def bibtex_of_published(published: Published) -> str:
@@ -106,9 +105,9 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(item)
 
 
-def _of_plugins(spec: Spec, lock: Lock) -> Iterator[str]:
+def _of_plugins(lock: Lock) -> Iterator[str]:
     for kind in GROUPS:
-        for name in spec.tables(kind):
-            own = getattr(lock.get(kind, name).plugin, "bibtex", None)
+        plugins = [table.plugin for (group, _, _), table in lock.tables.items() if group == kind]
+        for own in (getattr(plugin, "bibtex", None) for plugin in plugins):
             if own is not None:
                 yield from entries_in(own())

@@ -89,11 +89,11 @@ def _progress(quiet: bool) -> "Progress":
     return SilentProgress() if quiet else progress_for()
 
 
-def _open(spec: Path, trust_remote_code: bool, look: bool = True) -> "Plan":
+def _open(spec: Path, trust_remote_code: bool) -> "Plan":
     from kib.lock import open_spec
     from kib.plan import make_plan
 
-    return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code, look=look))
+    return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code))
 
 
 def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
@@ -157,13 +157,14 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     from kib.check import check as look
     from kib.check import outline
     from kib.errors import InputError
+    from kib.lock import open_spec
     from kib.store import Work
 
     try:
         plan = _open(spec, trust_remote_code)
     except SpecError:
         with suppress(KibError):  # which the file's own mistakes raise again; else only data are not there
-            click.echo(outline(_open(spec, trust_remote_code, look=False)))
+            click.echo(outline(open_spec(spec, look=False)[0]))
         raise
     report = look(plan, Work(work), _progress(quiet))
     click.echo(report.text)
@@ -458,4 +459,4 @@ def cite(spec: Path) -> None:
     if is_published(spec):
         click.echo(bibtex_of_published(load_published(spec)))
         return
-    click.echo(bibtex(*open_spec(spec, look=False)))
+    click.echo(bibtex(open_spec(spec, look=False)[1]))

@@ -1,0 +1,163 @@
+"""The study as benchmarks that can be run: planned, checked without a network, cited, and run in small."""
+
+import bz2
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kib.cli import main
+from kib.lock import open_spec
+from kib.plan import make_plan
+from kib.registry import installed
+from kib.spec import load_spec
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+STUDY = ("ovadia2024-mmlu", "ovadia2024-current-events")
+
+
+def call(*arguments):
+    """Call the command line."""
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No hub, and nothing downloaded before; a skip where a plugin of the study is not installed."""
+    missing = {"dense", "wikipedia", "openai", "hf"} - {plugin.name for plugin in installed()}
+    if missing:
+        pytest.skip(f"not installed: {', '.join(sorted(missing))}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_the_set_up_is_the_papers(name):
+    """Models, retriever, K, learning rates, block, batch and epochs are those that the paper states."""
+    spec = load_spec(BENCHMARKS / f"{name}.toml")
+    assert [model.options["hub"].split("/")[1] for model in spec.models.values()] == [
+        "Mistral-7B-v0.1",
+        "Llama-2-7b-hf",
+        "Orca-2-7b",
+    ]
+    assert [retriever.options for retriever in spec.retrievers.values()] == [{"preset": "paper"}]
+    assert {method.top_k for method in spec.methods.values() if method.retrieve} == {(1, 2, 3, 4, 5)}
+    for trainer in spec.trainers.values():
+        rates = trainer.vary["learning_rate"]
+        assert (trainer.plugin, min(rates), max(rates)) == ("full", 1e-6, 5e-5)
+        assert {key: trainer.options[key] for key in ("pack", "block", "batch_size", "epochs")} == {
+            "pack": "concatenate",
+            "block": 256,
+            "batch_size": 64,
+            "epochs": 5,
+        }
+
+
+def test_the_subjects_are_asked_with_and_without_examples():
+    """Each subject of Table 1 is asked with 0 and with 5 examples, on a corpus of its own."""
+    spec = load_spec(BENCHMARKS / "ovadia2024-mmlu.toml")
+    assert {(task.options["task"], task.shots) for task in spec.tasks.values()} == {
+        (f"mmlu_{subject}", (0, 5))
+        for subject in ("anatomy", "astronomy", "college_biology", "college_chemistry", "prehistory")
+    }
+    assert {task.corpus for task in spec.tasks.values()} == set(spec.corpora)
+
+
+def test_paraphrases_come_from_an_endpoint():
+    """Ten paraphrases a chunk are written by a chat model behind an OpenAI-compatible endpoint."""
+    spec = load_spec(BENCHMARKS / "ovadia2024-current-events.toml")
+    assert (spec.trainers["par"].text.writer, spec.trainers["par"].text.count) == ("gpt", 10)
+    assert spec.writers["gpt"].plugin == "openai"
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_check_says_what_it_can_without_a_network(offline, name):
+    """Without a network `kib check` says what is right in the file, and by line each thing that it cannot know."""
+    result = call("check", "-q", BENCHMARKS / f"{name}.toml")
+    assert result.exit_code == 2
+    assert "keys, names and options are right" in result.output
+    assert "models: mistral-7b, llama2-7b and orca2-7b" in result.output
+    for model in ("mistral-7b", "llama2-7b", "orca2-7b"):
+        assert re.search(rf"^\S+:\d+: models\.{model}: .*the hub is out of reach", result.output, re.MULTILINE)
+    assert re.search(r"^\S+:\d+: corpora\.\S+\.pins: .*`kib-wikipedia pin SPEC`", result.output, re.MULTILINE)
+
+
+def test_check_names_the_questions_that_were_never_released(offline):
+    """The missing questions on current events are named, and the file shows the call that makes such a set."""
+    path = BENCHMARKS / "ovadia2024-current-events.toml"
+    output = call("check", "-q", path).output
+    assert re.search(r"tasks\.current-events\.path: .*questions\.jsonl: no such file", output)
+    text = path.read_text(encoding="utf-8")
+    shown = re.search(r"^#\s+(kib questions .*)$", text, re.MULTILINE)[1].split()
+    assert {"--corpus", "--writer", "--count", "--keep", "--out", "--validation"} <= set(shown)
+    spec = load_spec(path)
+    assert {shown[shown.index("--out") + 1], shown[shown.index("--validation") + 1]} == {
+        f"benchmarks/{spec.tasks['current-events'].options[key]}" for key in ("path", "validation")
+    }
+
+
+def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
+    """What is wrong in the file itself is told alone: nothing in it is called right."""
+    text = (BENCHMARKS / "ovadia2024-mmlu.toml").read_text(encoding="utf-8")
+    (tmp_path / "wrong.toml").write_text(text.replace('retrieve = "bge"', 'retrieve = "bgd"', 1), encoding="utf-8")
+    result = call("check", "-q", tmp_path / "wrong.toml")
+    assert result.exit_code == 2
+    assert 'did you mean "bge"?' in result.output
+    assert "are right" not in result.output
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_cite_knows_the_models(offline, name):
+    """`kib cite` of the study names the paper and its three models by their ids on the hub, trained or not."""
+    result = call("cite", BENCHMARKS / f"{name}.toml")
+    assert result.exit_code == 0, result.output
+    keys = re.findall(r"^@\w+\{([^,]+),", result.output, re.MULTILINE)
+    assert {"kib", "ovadia2024finetuning", "jiang2023mistral", "touvron2023llama2", "mitra2023orca2"} <= set(keys)
+    assert len(keys) == len(set(keys))
+
+
+@pytest.fixture
+def small(data, offline, monkeypatch):
+    """The stand-in's file, with its data; a skip where these are not there."""
+    for part in ("models/stories260K", "wikipedia/enwiki-fragment.xml.bz2", "mmlu/val/anatomy_val.csv"):
+        if not (data / part).exists():
+            pytest.skip(f"no {data / part}")
+    monkeypatch.setenv("KIB_DATA", str(data))
+    return BENCHMARKS / "ovadia2024-small.toml"
+
+
+def test_the_stand_in_has_the_studys_shape(small):
+    """The small benchmark has the arms of the large one: base, every K, fine-tuning, and both."""
+    plan = make_plan(*open_spec(small))
+    arms = {cell.cell.arm for cell in plan.cells if cell.cell.split == "test"}
+    both = {f"ft+rag,k={k}" for k in range(1, 6)}
+    assert arms == {"base", "ft", *(f"rag,k={k}" for k in range(1, 6)), *both}
+    assert {(cell.cell.task, cell.cell.shots) for cell in plan.cells} == {
+        ("anatomy", 0),
+        ("astronomy", 0),
+    }
+
+
+@pytest.mark.slow
+def test_the_stand_in_runs(small, data, tmp_path):
+    """Cut down to some questions the stand-in runs to its end and stands beside the published table, unranked."""
+    whole = bz2.decompress((data / "wikipedia" / "enwiki-fragment.xml.bz2").read_bytes()).decode()
+    some = [page for page in re.findall(r"  <page>.*?</page>\n", whole, re.DOTALL) if "<redirect" not in page][:4]
+    (tmp_path / "four.xml").write_text(
+        f"{whole.partition('  <page>')[0]}{''.join(some)}</mediawiki>\n", encoding="utf-8"
+    )
+    text = small.read_text(encoding="utf-8").replace('corpus = "wikipedia"\n', 'corpus = "wikipedia"\nlimit = 12\n')
+    text = text.replace("top_k = [1, 2, 3, 4, 5]", "top_k = [1, 2]")
+    text = text.replace("${KIB_DATA}/wikipedia/enwiki-fragment.xml.bz2", "four.xml")
+    (tmp_path / "ovadia2024-small.toml").write_text(text, encoding="utf-8")
+    folders = ["--results", tmp_path / "results"]
+    run = call("run", "-q", tmp_path / "ovadia2024-small.toml", *folders, "--work", tmp_path / "work")
+    assert run.exit_code == 0, run.output
+    published = BENCHMARKS / "published" / "ovadia2024-mmlu.toml"
+    shown = call("leaderboard", "ovadia2024-small", published, *folders, "--format", "json")
+    table = json.loads(shown.output)
+    assert {row["origin"] for row in table["rows"]} == {"measured", "published"}
+    assert table["across"] == []
+    assert "does not say how answers were scored" in table["apart"][0]
