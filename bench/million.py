@@ -50,20 +50,19 @@ def texts(count: int) -> Iterator[str]:
     """`count` texts; the first ones are the same for every `count`."""
     import numpy as np
 
-    words = np.array(vocabulary())
+    words = vocabulary()
     ends = np.array(list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1))))
     state = np.random.RandomState(SEED)  # its numbers never change (NEP 19)
     for first in range(0, count, CHUNK):
         drawn = np.searchsorted(ends / ends[-1], state.random_sample((CHUNK, WORDS)))
-        for row in words[drawn][: count - first]:
-            yield " ".join(row)
+        for row in drawn[: count - first].tolist():
+            yield " ".join([words[number] for number in row])
 
 
-def queries(count: int) -> list[tuple[str, str]]:
-    """Of passages spread over the corpus, words that stand at its 7th, 17th, … place."""
-    step = count // QUERIES
-    chosen = (text.split()[6 : 6 + 10 * ASKED : 10] for n, text in enumerate(texts(count)) if n % step == 0)
-    return [(f"q{number}", " ".join(words)) for number, words in zip(range(QUERIES), chosen, strict=False)]
+def queries() -> list[tuple[str, str]]:
+    """Of each tenth passage of the first ones, the words at the 7th, 17th, … place: the same at every size."""
+    chosen = (text.split()[6 : 6 + 10 * ASKED : 10] for n, text in enumerate(texts(min(SIZES))) if n % 10 == 0)
+    return [(f"q{number}", " ".join(words)) for number, words in enumerate(chosen)]
 
 
 def spec(folder: Path, url: str | None) -> Path:
@@ -82,7 +81,7 @@ def spec(folder: Path, url: str | None) -> Path:
     return path
 
 
-def work(job: str, folder: Path, count: int) -> dict[str, Any]:
+def work(job: str, folder: Path) -> dict[str, Any]:
     """One job in this process: `passages`, `open`, `index:NAME` or `search:NAME`; seconds, peak and size."""
     from kib.lock import resolve
     from kib.plan import hits_of_queries
@@ -93,7 +92,7 @@ def work(job: str, folder: Path, count: int) -> dict[str, Any]:
     from kib.store import Work
 
     what, _, name = job.partition(":")
-    given = queries(count) if what == "search" else []
+    given = queries() if what == "search" else []
     bare = read_spec(folder / "bench.toml", Wanted())
     lock, place = resolve(bare), Work(folder / "work")
     step = hits_of_queries(bare, lock, "c", name or "bm25", given, TOP)
@@ -127,12 +126,12 @@ def told(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
     return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak_bytes(), "bytes": size, **more}
 
 
-def run(job: str, folder: Path, count: int) -> dict[str, Any]:
+def run(job: str, folder: Path) -> dict[str, Any]:
     """A job in a process of its own."""
-    command = [sys.executable, __file__, "--job", job, "--work", str(folder), "--sizes", str(count)]
+    command = [sys.executable, __file__, "--job", job, "--work", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{job} with {count:,} passages failed:\n{done.stderr}")
+        sys.exit(f"{job} in {folder} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -144,10 +143,10 @@ def measure(folder: Path, count: int, url: str | None) -> dict[str, Any]:
     with (folder / "documents.jsonl").open("w", encoding="utf-8") as file:
         for number, text in enumerate(texts(count)):
             file.write(json.dumps({"id": f"d{number}", "text": text}) + "\n")
-    found = {"passages": run("passages", folder, count), "opening them": run("open", folder, count)}
+    found = {"passages": run("passages", folder), "opening them": run("open", folder)}
     for name in TABLES if url else ["bm25"]:
-        found[f"{name}: index"] = run(f"index:{name}", folder, count)
-        found[f"{name}: {QUERIES:,} queries"] = run(f"search:{name}", folder, count)
+        found[f"{name}: index"] = run(f"index:{name}", folder)
+        found[f"{name}: {QUERIES:,} queries"] = run(f"search:{name}", folder)
     return found
 
 
@@ -172,14 +171,14 @@ def main() -> None:
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
-        print(json.dumps(work(arguments.job, arguments.work, arguments.sizes[0])))
+        print(json.dumps(work(arguments.job, arguments.work)))
         return
     figures: dict[str, Any] = {}
     print("{:>10}  {:<28}{:>10}{:>10}{:>12}{:>10}{:>12}".format(*HEADER))
     with tempfile.TemporaryDirectory() as temporary:
         for count in arguments.sizes:
-            if count < QUERIES:
-                parser.error(f"--sizes: at least {QUERIES:,} passages, got {count:,}")
+            if count < min(SIZES):
+                parser.error(f"--sizes: at least {min(SIZES):,} passages, got {count:,}")
             figures[str(count)] = measure(
                 (arguments.work or Path(temporary)) / str(count), count, arguments.elasticsearch
             )

@@ -194,6 +194,29 @@ def test_the_same_bytes_again(toy):
     assert first == second
 
 
+@pytest.mark.slow
+def test_quality_on_real_collections(bench, data):
+    """BM25 with one setting finds on SciFact and Vaswani what published runs of BM25 find."""
+    for name in ("scifact", "vaswani"):
+        if not (data / name).is_dir():
+            pytest.skip(f"no {name} in {data}")
+    tables = "".join(
+        f'[corpora.{name}]\nplugin = "beir"\npath = "{data / name}"\n\n' for name in ("scifact", "vaswani")
+    )
+    bench.write(f'schema = 1\nname = "real"\n\n{tables}[retrievers.bm25]\nplugin = "bm25"\n')
+    scifact = found(bench, "--corpus", "scifact")
+    assert (scifact["blocks"][0]["n"], scifact["blocks"][0]["judged"], scifact["blocks"][0]["passages"]) == (
+        300,
+        300,
+        5183,
+    )
+    assert means(scifact, "bm25")["nDCG@10"] >= 0.678
+    assert means(scifact, "bm25")["recall@100"] >= 0.920
+    vaswani = found(bench, "--corpus", "vaswani", "--depth", "1000")
+    assert vaswani["blocks"][0]["n"] == 93
+    assert means(vaswani, "bm25")["MAP@1000"] >= 0.290
+
+
 # What is shared with a run
 
 

@@ -112,14 +112,18 @@ class BM25:
         """Write bm25s's arrays and the passages' ids; whatever an interrupted build left is overwritten."""
         import bm25s
 
-        words = self._words()
+        cut, reduce = self._cut(), self._reduce()
         ids: list[str] = []
         vocabulary: dict[str, int] = {}  # in order of appearance: bm25s's own order changes from run to run
+        numbers: dict[str, list[int]] = {}  # of each word as it stands, so that it is stemmed once; of a stop word none
         tokens: list[array[int]] = []  # four bytes a word: a million passages of 100 words are 0.5 GB
         for passage in passages:
             ids.append(passage.id)
-            text = f"{passage.title}\n{passage.text}"
-            tokens.append(array("i", (vocabulary.setdefault(word, len(vocabulary)) for word in words(text))))
+            found = cut(f"{passage.title}\n{passage.text}")
+            for word in found:
+                if word not in numbers:
+                    numbers[word] = [vocabulary.setdefault(stem, len(vocabulary)) for stem in reduce([word])]
+            tokens.append(array("i", [number for word in found for number in numbers[word]]))
         folder.mkdir(parents=True, exist_ok=True)
         for path in (*folder.glob("*.npy"), folder / PASSAGES):
             path.unlink(missing_ok=True)  # never written over: somebody may have the old file mapped
@@ -139,8 +143,8 @@ class BM25:
         index = self._open(folder)
         if index is None:
             return [[] for _ in queries]
-        words = self._words()
-        found = (_best(index.words, words(query.text), index.rank, k) for query in queries)
+        cut, reduce = self._cut(), self._reduce()
+        found = (_best(index.words, reduce(cut(query.text)), index.rank, k) for query in queries)
         return [[Hit(index.ids[place], score) for place, score in hits] for hits in found]
 
     def _open(self, folder: Path) -> "_Index | None":
@@ -162,17 +166,16 @@ class BM25:
         self._opened = _Index(built, ids, rank, words)
         return self._opened
 
-    def _words(self) -> Callable[[str], list[str]]:
-        """From a text to its words, stemmed and without stop words."""
+    def _cut(self) -> Callable[[str], list[str]]:
+        """From a text to its words as they stand, in lower case."""
         find = re.compile(self.options.token_pattern).findall
+        return lambda text: find(unicodedata.normalize("NFKC", text).lower())
+
+    def _reduce(self) -> Callable[[list[str]], list[str]]:
+        """From words to those that count, stemmed."""
         stop = _stop_words(self.options.stop_words)
         stem = _stemmer(self.options.stemmer)
-
-        def words(text: str) -> list[str]:
-            found = find(unicodedata.normalize("NFKC", text).lower())
-            return stem([word for word in found if word and word not in stop])
-
-        return words
+        return lambda words: stem([word for word in words if word and word not in stop])
 
 
 @dataclass(frozen=True, slots=True)
