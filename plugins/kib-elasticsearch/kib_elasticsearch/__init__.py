@@ -13,9 +13,9 @@ from kib.options import counting
 from kib.records import Hit, Passage, Query
 from kib_elasticsearch.bulk import Vectors, bulks, send_all
 from kib_elasticsearch.index import Content, Index, Tally
-from kib_elasticsearch.note import Note, read_note, write_note
+from kib_elasticsearch.note import Note, drop_note, read_note, write_note
 from kib_elasticsearch.options import ElasticsearchOptions
-from kib_elasticsearch.search import search_all, vector_query, word_query
+from kib_elasticsearch.search import LostIndexError, search_all, vector_query, word_query
 from kib_elasticsearch.server import Server
 
 if TYPE_CHECKING:
@@ -88,7 +88,11 @@ class Elasticsearch:
             bodies = [word_query(text) for text in texts]
         else:
             bodies = [vector_query(row, self.options) for row in self._encoder().queries(texts)]
-        return search_all(self._server(), name, bodies, k)
+        try:
+            return search_all(self._server(), name, bodies, k)
+        except LostIndexError:
+            drop_note(folder)
+            raise
 
     def holds(self, folder: Path) -> bool:
         """Whether the server still has the index that was built for `folder`, whole and unchanged."""
@@ -125,14 +129,12 @@ class Elasticsearch:
         """The note of a whole index, held against the server once; InputError where there is none."""
         note = read_note(folder)
         if note is None or not note.whole:
-            raise InputError(f"{folder}: no index was finished here; delete {folder.parent} and run again")
+            raise InputError(f"{folder}: no index was finished here; run the same command again, it makes one")
         if note not in self._proved:
             server = self._server()
             if not Index(server, note.index).holds(note.sent):
-                raise InputError(
-                    f"{server.place}: the index {note.index} is gone, or is no more the one that was built; delete "
-                    f"{folder.parent} and run the same command again, it makes a new one"
-                )
+                drop_note(folder)
+                raise LostIndexError(server.place, note.index)
             self._proved.add(note)
         return note
 

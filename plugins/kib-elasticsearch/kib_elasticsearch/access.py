@@ -1,6 +1,9 @@
 """Where the server is and how to log in: from the options, else from the environment; secrets from there alone."""
 
 import os
+import re
+import ssl
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +14,7 @@ from kib_elasticsearch.options import ElasticsearchOptions, check_url
 __all__ = ["Access", "find_access"]
 
 URL, CA_CERTS, USER = "KIB_ELASTICSEARCH_URL", "KIB_ELASTICSEARCH_CA_CERTS", "KIB_ELASTICSEARCH_USER"
+KEY = re.compile(r"[!-~]+")
 LOCAL = "http://127.0.0.1:9200"
 
 
@@ -26,6 +30,11 @@ class Access:
     """The environment variable that the secret stands in."""
 
     @property
+    def basic(self) -> str:
+        """User and password as a request's header holds them; "" where there is no user."""
+        return b64encode(f"{self.user}:{self.secret}".encode()).decode() if self.user else ""
+
+    @property
     def who(self) -> str:
         """Who asks, as messages say it."""
         if self.user:
@@ -36,15 +45,26 @@ class Access:
 def find_access(options: ElasticsearchOptions, environment: Mapping[str, str] = os.environ) -> Access:
     """What the options name, else the environment; InputError where a variable is needed and not set."""
     path = options.ca_certs or (Path(environment[CA_CERTS]).expanduser() if environment.get(CA_CERTS) else None)
-    if path and not path.is_file():
-        raise InputError(f"{path}: no such file of certificates (`ca_certs`, or {CA_CERTS} in the environment)")
+    if path:
+        _check_certificates(path)
     user, variable = _who(options, environment)
     secret = environment.get(variable) or None if variable else None
     if variable and not secret:
         raise InputError(
             f"the environment variable {variable} is not set; it holds the {'password' if user else 'API key'}"
         )
+    if secret and not user and not KEY.fullmatch(secret):
+        raise InputError(f"the environment variable {variable} holds no API key; expected the text called `encoded`")
     return Access(_urls(options, environment), path, user, secret, variable)
+
+
+def _check_certificates(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of certificates (`ca_certs`, or {CA_CERTS} in the environment)")
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise InputError(f"{path}: holds no certificates that can be read ({error.strerror or error})") from None
 
 
 def _urls(options: ElasticsearchOptions, environment: Mapping[str, str]) -> tuple[str, ...]:

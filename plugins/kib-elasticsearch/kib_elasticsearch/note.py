@@ -9,7 +9,7 @@ from kib.identity import canonical
 from kib.store import write_text
 from kib_elasticsearch.index import Content
 
-__all__ = ["Note", "read_note", "write_note"]
+__all__ = ["Note", "drop_note", "read_note", "write_note"]
 
 FILE = "index.json"
 
@@ -37,3 +37,8 @@ def read_note(folder: Path) -> Note | None:
 def write_note(folder: Path, note: Note) -> None:
     """Replace the folder's note."""
     write_text(folder / FILE, canonical(asdict(note)) + "\n")
+
+
+def drop_note(folder: Path) -> None:
+    """Forget an index that is no more: a step that lost a file is made again."""
+    (folder / FILE).unlink(missing_ok=True)

@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from elastic_transport import ObjectApiResponse
     from elasticsearch import Elasticsearch
 
-__all__ = ["WINDOW", "search_all", "vector_query", "word_query"]
+__all__ = ["WINDOW", "LostIndexError", "search_all", "vector_query", "word_query"]
 
 WINDOW = 10_000
 """Hits that Elasticsearch gives for one query at most."""
 
 SCRIPT = "double dot = dotProduct(params.query, 'vector'); return dot < 0 ? 1 / (1 - dot) : dot + 1;"
 """Scores may not be negative: the server's own way of making them so, for its graphs as well."""
+
+
+class LostIndexError(InputError):
+    """An index that was built is not on the server any more, or not as it was built."""
+
+    def __init__(self, place: str, name: str) -> None:
+        super().__init__(
+            f"{place}: the index {name} is gone, or is no more the one that was built; run the same command again, it "
+            "makes a new one"
+        )
 
 
 def word_query(text: str) -> str:
@@ -97,9 +107,7 @@ def _trouble(server: Server, name: str, response: Mapping[str, Any]) -> str:
     if "error" in response:
         status, error = int(response["status"]), response["error"]
         if status == 404:
-            raise InputError(
-                f"{server.place}: the index {name} is gone; run the same command again, it makes a new one"
-            )
+            raise LostIndexError(server.place, name)
         if status not in AGAIN:
             raise server.refuse(status, error)
         return f"the server does not search now ({status}: {server.clean(says(error))})"

@@ -39,7 +39,8 @@ def says(error: Mapping[str, Any] | str) -> str:
     if isinstance(error, str):
         return error
     causes = [error, *(error.get("root_cause") or ()), error.get("caused_by") or {}]
-    reasons = [str(cause["reason"]) for cause in causes if cause.get("reason")]
+    keys = ("reason", "additional_unsuccessful_credentials")
+    reasons = [str(cause[key]) for cause in causes for key in keys if cause.get(key)]
     return "; ".join(dict.fromkeys(reasons)) or str(error.get("type", error))
 
 
@@ -125,8 +126,8 @@ class Server:
 
     def clean(self, text: str) -> str:
         """What a server said, shortened and without the secret."""
-        if self.access.secret:
-            text = text.replace(self.access.secret, "…")
+        for secret in filter(None, (self.access.secret, self.access.basic)):
+            text = text.replace(secret, "…")
         text = " ".join(text.split())
         return text[:SHOWN] + "…" * (len(text) > SHOWN)
 
@@ -135,10 +136,10 @@ class Server:
 
         login: dict[str, Any] = {}
         if self.access.user:
-            login["basic_auth"] = (self.access.user, self.access.secret)
+            login["basic_auth"] = self.access.basic
         elif self.access.secret:
             login["api_key"] = self.access.secret
-        if self.access.ca_certs:
+        if self.access.ca_certs and self.place.startswith("https"):
             login["ca_certs"] = str(self.access.ca_certs)
         try:
             return Elasticsearch(
@@ -148,10 +149,8 @@ class Server:
                 max_retries=0,  # repeating is the matter of `call`
                 **login,
             )
-        except (OSError, ValueError) as error:  # certificates that are none
-            raise InputError(
-                f"{self.access.ca_certs or self.place}: cannot be used: {self.clean(str(error))}"
-            ) from None
+        except ValueError as error:  # http beside https, say
+            raise InputError(f"{self.place}: {self.clean(str(error))}") from None
 
     def _version(self) -> str:
         """The server's version; "" where the login may not ask for it."""

@@ -192,8 +192,9 @@ def test_an_index_that_was_changed_is_not_searched(node, make, tmp_path, change)
         node.ask("DELETE", f"/{name}/_doc/p1?refresh=true")
         node.ask("PUT", f"/{name}/_settings", {"index.blocks.write": True})
     assert not make(node).holds(tmp_path)
-    with pytest.raises(InputError, match=f"the index {name} is gone, or is no more the one that was built; delete "):
+    with pytest.raises(InputError, match=f"the index {name} is gone, or is no more the one that was built"):
         make(node).search(tmp_path, [Query("q", "lever")], 5)
+    assert read_note(tmp_path) is None
     assert find(make(node), tmp_path, "lever", given) == before
     assert make(node).holds(tmp_path)
 
@@ -203,7 +204,7 @@ def test_an_index_deleted_between_two_searches(node, make, tmp_path):
     retriever = make(node)
     find(retriever, tmp_path, "lever", passages("red lever"))
     node.ask("DELETE", f"/{index_name(tmp_path)}")
-    with pytest.raises(InputError, match=f"the index {index_name(tmp_path)} is gone; run the same command again"):
+    with pytest.raises(InputError, match=f"the index {index_name(tmp_path)} is gone, .*; run the same command again"):
         retriever.search(tmp_path, [Query("q", "lever")], 5)
 
 

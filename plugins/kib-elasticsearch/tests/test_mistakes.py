@@ -123,6 +123,7 @@ def test_a_key_with_too_few_rights(secured, guarded, tmp_path):
     ("secrets", "options", "words"),
     [
         ({}, {"api_key_env": "MY_KEY"}, "the environment variable MY_KEY is not set; it holds the API key"),
+        ({"MY_KEY": "x9x9\n"}, {"api_key_env": "MY_KEY"}, "the environment variable MY_KEY holds no API key; expected"),
         ({}, {"user": "me"}, "the environment variable KIB_ELASTICSEARCH_PASSWORD is not set; it holds the password"),
         (
             {"KIB_ELASTICSEARCH_PASSWORD": "x9x9"},
@@ -166,7 +167,7 @@ def test_certificate_of_another_host(secured, guarded, tmp_path):
 def test_a_ca_file_that_is_none(secured, tmp_path):
     """A file without certificates is told by its name."""
     (tmp_path / "ca.pem").write_text("no certificate")
-    assert f"{tmp_path / 'ca.pem'}: cannot be used" in told(secured({}, ca_certs=tmp_path / "ca.pem"), tmp_path)
+    assert f"{tmp_path / 'ca.pem'}: holds no certificates" in told(secured({}, ca_certs=tmp_path / "ca.pem"), tmp_path)
 
 
 def test_https_or_not(secured, guarded, node, tmp_path):
@@ -220,7 +221,7 @@ def test_full_disk(node, make, tmp_path):
     assert "free some of it, then run the same command again" in said
     node.ask("PUT", index, {"index.blocks.read_only_allow_delete": None})
     retriever.build([*GIVEN, Passage("p2", "d2", "", "a blue pump", 0, 11)], tmp_path)
-    assert [hit.passage for hit in retriever.search(tmp_path, [Query("q", "pump")], 5)[0]] == ["p0", "p2"]
+    assert [hit.passage for hit in retriever.search(tmp_path, [Query("q", "pump")], 5)[0]] == ["p2", "p0"]
 
 
 BUILD = """
