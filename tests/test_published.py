@@ -181,7 +181,7 @@ def test_k_was_chosen_on_the_test_questions(tables):
     assert (
         "In 30 of 30 rows the number of rag is the highest over all K in ovadia2024-topk (Table 3): K was chosen on "
         "the test questions"
-    ) in tables["mmlu"].headings
+    ) in tables["mmlu"].remarks
 
 
 def test_a_fixed_k_is_not_flagged(tmp_path):
@@ -193,7 +193,7 @@ def test_a_fixed_k_is_not_flagged(tmp_path):
     (tmp_path / "one.toml").write_text((FILES / "ovadia2024-mmlu.toml").read_text(encoding="utf-8"))
     table = make_table([PublishedResults(load_published(tmp_path / "one.toml"))])
     assert sum("best K on test" in alarm for row in table.rows for alarm in row.alarms) == 29
-    assert any(sentence.startswith("In 29 of 30 rows") and "chosen" not in sentence for sentence in table.headings)
+    assert any(sentence.startswith("In 29 of 30 rows") and "chosen" not in sentence for sentence in table.remarks)
 
 
 def wilson(share, n):
@@ -611,5 +611,5 @@ def test_readme_shows_what_its_command_prints(monkeypatch):
 
 
 def lower(text):
-    """Markdown with its headings one level deeper, to stand under one of the page's own."""
+    """Markdown with its headings two levels deeper, to stand under one of the page's own."""
     return re.sub(r"^(#+ )", r"##\1", text.strip(), flags=re.MULTILINE) + "\n"

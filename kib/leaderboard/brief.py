@@ -15,4 +15,4 @@ def brief(table: Table) -> Table:
         averages += [row for row in some if row.shots is None] or some
     with_average = {row.benchmark for row in averages}
     rows = [row for row in table.rows if row.benchmark not in with_average and row.role == "target"]
-    return replace(table, rows=tuple(rows), averages=tuple(averages))
+    return replace(table, headings=(), rows=tuple(rows), averages=tuple(averages))

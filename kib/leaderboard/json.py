@@ -22,6 +22,7 @@ def to_json(table: Table) -> str:
         "complete": _value(table.complete),
         "cells": _value(table.cells),
         "headings": _lines(table.headings),
+        "remarks": _lines(table.remarks),
         "environments": _lines(asdict(one) for one in table.environments),
         "rows": _lines(plain_row(row, table) for row in table.rows),
         "averages": _lines(plain_average(row) for row in table.averages),

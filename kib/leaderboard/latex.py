@@ -71,7 +71,7 @@ def latex(table: Table) -> str:
     parts += [_grid([block], DUELS, table) for block in duels(table)]
     columns = {column.name for column in used_columns(shown)} - set(LEFT_OUT)
     names = [f"{one.name}: {one.title}" if one.title else one.name for one in table.benchmarks]
-    texts = [*names, *table.headings, counts(table), *legend(table, columns)]
+    texts = [*names, *table.headings, *table.remarks, counts(table), *legend(table, columns)]
     parts += [rf"{{\footnotesize\noindent {_safe(text)}\par}}" for text in texts if text]
     body = "\n\n".join(parts)
     return f"{_preamble(body)}\n{body}\n"

@@ -21,8 +21,9 @@ def markdown(table: Table) -> str:
     shown = list(blocks(table))
     columns = used_columns(shown)
     parts = [f"## {_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}\n" for one in table.benchmarks]
-    parts += [f"- {_safe(heading)}\n" for heading in table.headings]
-    parts += ["\n" if table.headings else ""]
+    sentences = [*table.headings, *table.remarks]
+    parts += [f"- {_safe(sentence)}\n" for sentence in sentences]
+    parts += ["\n" if sentences else ""]
     for block in shown:
         parts += _block(block, columns)
     for block in duels(table):

@@ -222,6 +222,7 @@ class Table:
     cost: bool = False  # whether costs were asked for
     times: bool = False  # whether measured seconds and memory were
     retrieval: bool = False  # whether the quality of retrieval was
+    remarks: tuple[str, ...] = ()  # where published numbers come from, and what a paper's tables tell of each other
     duels: tuple[Duel, ...] = ()  # of published benchmarks
     across: tuple[Across, ...] = ()  # what is ranked together although its origins differ
     apart: tuple[str, ...] = ()  # why measured and published rows are not

@@ -68,14 +68,11 @@ class Section:
         return "published" if isinstance(self._results, PublishedResults) else "measured"
 
     @property
-    def source(self) -> list[str]:
-        """Where published numbers come from."""
-        return [self._results.published.source()] if isinstance(self._results, PublishedResults) else []
-
-    @property
-    def findings(self) -> list[str]:
-        """What the tables of a paper tell of each other."""
-        return self._results.findings() if isinstance(self._results, PublishedResults) else []
+    def remarks(self) -> list[str]:
+        """Of published numbers where they come from, and what the tables of their paper tell of each other."""
+        if not isinstance(self._results, PublishedResults):
+            return []
+        return [self._results.published.source(), *self._results.findings()]
 
     def statement(self, task: str) -> Statement:
         """What is said of a task's questions and scoring, by the paper or by what was measured."""

@@ -59,7 +59,7 @@ def make_table(
     environments = Environments()
     rows = [tuple(section.rows(environments)) for section in sections]
     headings = [
-        (*section.source, *heading_sentences(some, section.targets, len(sections) > 1), *section.findings)
+        heading_sentences(some, section.targets, len(sections) > 1)
         for some, section in zip(rows, sections, strict=True)
     ]
     every = tuple(row for some in rows for row in some)
@@ -82,6 +82,7 @@ def make_table(
         cost=cost or (times and not retrieval),
         times=times,
         retrieval=retrieval,
+        remarks=tuple(one_line(sentence) for section in sections for sentence in section.remarks),
         duels=tuple(duel for section in sections for duel in section.duels()),
         across=across,
         apart=tuple(map(one_line, apart)),

@@ -131,6 +131,8 @@ def _above(console: "Console", table: Table) -> None:
         _print_indented(console, heading, "")
     if len(table.headings) > HEADINGS:
         _print_indented(console, f"and {len(table.headings) - HEADINGS} more sentences; --format markdown has all", "")
+    for remark in table.remarks:
+        _print_indented(console, remark, "")
     console.print()
 
 
