@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -59,8 +59,10 @@ class Handler(BaseHTTPRequestHandler):
             status, code = self.server.refusal
             self.answer(status, b"", {"X-Error-Code": code})
         elif path.startswith(f"/api/datasets/{HUB}/tree/"):
-            tree = [{"type": "file", "path": f, "size": len(d), "oid": etag(d)} for f, d in self.server.files.items()]
-            self.answer(200, json.dumps(tree).encode())
+            folder = path.partition("/tree/")[2].partition("/")[2]
+            inside = sorted(name for name in self.server.files if name.startswith(f"{folder}/" if folder else ""))
+            parents = sorted({name.rpartition("/")[0] for name in inside} - {"", folder})
+            self.answer(200, json.dumps([self.entry(name) for name in [*parents, *inside]]).encode())
         elif path.startswith(f"/api/datasets/{HUB}"):
             info = {"id": HUB, "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.server.files]}
             self.answer(200, json.dumps(info).encode())
@@ -69,6 +71,21 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, data, {"ETag": f'"{etag(data)}"', "X-Repo-Commit": COMMIT})
         else:
             self.answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+
+    def do_POST(self) -> None:
+        """What files of these names there are."""
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length).decode()
+        self.server.asked.append(self.path)
+        asked = json.loads(sent)["paths"] if sent.startswith("{") else parse_qs(sent)["paths"]
+        there = [name for name in asked if any(f"{file}/".startswith(f"{name}/") for file in self.server.files)]
+        self.answer(200, json.dumps(list(map(self.entry, there))).encode())
+
+    def entry(self, name: str) -> dict[str, Any]:
+        data = self.server.files.get(name)
+        if data is None:
+            return {"type": "directory", "path": name, "oid": etag(name.encode())}
+        return {"type": "file", "path": name, "size": len(data), "oid": etag(data)}
 
     def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -146,3 +163,10 @@ def test_refused(hub: Hub, tmp_path: Path, status: int, code: str, message: str)
     """A refusal of the hub is one sentence that says what would help."""
     hub.refusal = (status, code)
     assert ask(tmp_path, hub.address, revision="v2")["error"].startswith(f"{HUB}: {message}")
+
+
+@pytest.mark.slow
+def test_streamed(hub: Hub, tmp_path: Path) -> None:
+    """A data set may be read from the hub as needed, and nothing of it is kept."""
+    assert ask(tmp_path, hub.address, streaming=True) == {"fingerprint": COMMIT, "ids": ["a"]}
+    assert not list(tmp_path.rglob("*.jsonl"))
