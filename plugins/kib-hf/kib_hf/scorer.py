@@ -7,6 +7,7 @@ loaded, and nowhere else.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ from kib_hf.trees.plan import Plan, Tally, Wanted, places
 from kib_hf.trees.prefill import batch_cache
 from kib_hf.trees.reading import Reader, States
 from kib_hf.trees.rows import Row, Sizes, Trunk
-from kib_hf.trees.support import why_plain
-from kib_hf.trees.trunks import Trunks
+from kib_hf.trees.support import why_plain, why_read_anew
+from kib_hf.trees.trunks import Trunks, byte_size
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -70,12 +71,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._trunks = Trunks(self._keep, trunk_bytes)
         kind = self.device.type if self.device.type in ROW else "cpu"
         row = row_tokens or ROW[kind]
-        config = self._reader.config
-        self._sizes = Sizes(
-            row=row,
-            tree=max(1, row // 8),
-            trunk=trunk_bytes // _token_bytes(config, self.model.dtype),
-        )
+        self._sizes = Sizes(row=row, tree=max(1, row // 8), trunk=trunk_bytes // _token_bytes(self._reader))
 
     def plan(self, requests: "Sequence[Instance]") -> list[list[int]] | None:
         """The requests' numbers in the batches that are best asked together, in this order; None: any will do.
@@ -193,7 +189,14 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return dict(zip(requests, tally.answers(), strict=True))
 
     def _keep(self, trunk: Trunk, before: Sequence[States]) -> States:
-        """The states of a trunk, computed in pieces where memory is short."""
+        """The states of a trunk, computed in ever smaller pieces where memory is short."""
+        while True:
+            try:
+                return self._kept(trunk, before)
+            except RuntimeError as error:
+                self._shrink(error, can=True)
+
+    def _kept(self, trunk: Trunk, before: Sequence[States]) -> States:
         pieces: list[States] = []
         step = self._limit or len(trunk.tokens)
         for start in range(0, len(trunk.tokens), step):
@@ -218,20 +221,24 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def _shrink(self, error: RuntimeError, can: bool) -> None:
         """Halve what is read at once after running out of memory; any other error goes on its way."""
-        if not should_reduce_batch_size(error):
-            raise error
-        self._trunks.clear()
-        clear_torch_cache()
+        self._make_room(error)
         if not can or self._passing < 2:
             raise StepError(f"out of memory with {self._passing} tokens at once, which cannot be cut") from error
         self._limit = self._passing // 2
         self._note(f"out of memory with {self._passing} tokens at once; went on with {self._limit}")
 
+    def _make_room(self, error: RuntimeError) -> None:
+        """Let go of all that can be computed again; any error but a lack of memory goes on its way."""
+        if not should_reduce_batch_size(error):
+            raise error
+        self._trunks.clear()
+        clear_torch_cache()
+
     # Generation
 
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
         """As HFLM, batch by batch; the prompts of a batch are read as a tree, then transformers goes on from there."""
-        if self.plain:
+        if self.plain or not all(self._takes_cache(request.args[1]) for request in requests) or self._read_anew:
             answers: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
             return answers
         keys = [self._prompt_key(request.args) for request in requests]
@@ -245,6 +252,22 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             some = {number: requests[number] for number in numbers}
             found |= self._generated(plan, row, some, disable_tqdm)
         return [found[number] for number in range(len(requests))]
+
+    def _takes_cache(self, settings: Mapping[str, Any]) -> bool:
+        """Whether transformers goes on from a cache that it is given: not with beams, nor where it is told its own."""
+        own = self.model.generation_config
+        several = [settings.get(name) or getattr(own, name, None) for name in ("num_beams", "num_return_sequences")]
+        # Gemma models are published with "hybrid", of which transformers takes no notice
+        told = getattr(own, "cache_implementation", None) not in {None, "hybrid"}
+        return not told and not settings.get("cache_implementation") and all(number in {None, 1} for number in several)
+
+    @cached_property
+    def _read_anew(self) -> bool:
+        """Whether transformers must read prompts by itself."""
+        reason = why_read_anew(self.model)
+        if reason is not None:
+            self._note(f"generated without reading ahead what prompts share: {reason}")
+        return reason is not None
 
     def _prompt_key(self, args: tuple[str, dict[str, Any]]) -> tuple[str, int]:
         """A prompt and how many of its tokens leave room for the answer."""
@@ -277,20 +300,36 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """What follows the prompts of a row, in halves where memory is short."""
         try:
             self._prefilled = None if row is None else self._prefill(plan, row)
-            texts = super().generate_until(list(requests.values()), disable_tqdm=disable_tqdm)
-            return dict(zip(requests, texts, strict=True))
         except RuntimeError as error:
             halves = [] if row is None else plan.grove.halves(row)
             self._shrink(error, len(halves) > 0)
+            return self._generated_apart(plan, halves, requests, disable_tqdm)
+        try:
+            texts = super().generate_until(list(requests.values()), disable_tqdm=disable_tqdm)
+            return dict(zip(requests, texts, strict=True))
+        except RuntimeError as error:
+            self._make_room(error)
+            if len(requests) < 2:
+                raise StepError("out of memory while text was generated after one prompt") from error
+            self._note(f"out of memory with {len(requests)} prompts at once; went on with half as many")
         finally:
             self._prefilled = None
+        numbers = list(requests)
+        middle = len(numbers) // 2
+        parts = [{number: requests[number] for number in part} for part in (numbers[:middle], numbers[middle:])]
+        return self._generated(plan, row, parts[0], disable_tqdm) | self._generated(plan, row, parts[1], disable_tqdm)
+
+    def _generated_apart(
+        self, plan: Plan, rows: Sequence[Row], requests: "Mapping[int, Instance]", disable_tqdm: bool
+    ) -> dict[int, str]:
+        """What follows the prompts of some rows, row by row."""
         found: dict[int, str] = {}
         places_of = self._plans["generate_until"][1]
-        for half in halves:
-            prompts = set(half.prompts)
-            numbers = {n: plan.numbers[places_of[self._prompt_key(request.args)]] for n, request in requests.items()}
+        numbers = {n: plan.numbers[places_of[self._prompt_key(request.args)]] for n, request in requests.items()}
+        for row in rows:
+            prompts = set(row.prompts)
             some = {number: requests[number] for number, prompt in numbers.items() if prompt in prompts}
-            found |= self._generated(plan, half, some, disable_tqdm)
+            found |= self._generated(plan, row, some, disable_tqdm)
         return found
 
     def _prefill(self, plan: Plan, row: Row) -> "_Prefilled":
@@ -368,8 +407,9 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [made[place] for place in range(len(texts))]
 
     def _note(self, text: str) -> None:
-        self.notes.append(text)
-        LOGGER.warning(text)
+        if text not in self.notes:
+            self.notes.append(text)
+            LOGGER.warning(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,8 +428,6 @@ def _moved_spaces(context: str, continuation: str) -> tuple[str, str]:
     return (context[:-spaces], context[-spaces:] + continuation) if spaces else (context, continuation)
 
 
-def _token_bytes(config: Any, dtype: torch.dtype) -> int:
-    """Bytes of a token's keys and values in all layers."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
+def _token_bytes(reader: Reader) -> int:
+    """Bytes of a token's keys and values in all layers; no two configurations say so in the same way."""
+    return max(1, byte_size(reader.keep(chain(np.zeros(2, dtype=np.int32), 0), [])) // 2)

@@ -34,6 +34,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "phi3": {},
     "gemma2": {"head_dim": 8, "sliding_window": 11, "final_logit_softcapping": 3.0},
     "gemma3_text": {"head_dim": 8, "sliding_window": 11, "sliding_window_pattern": 2},
+    "gemma4_text": {"head_dim": 8, "global_head_dim": 16, "sliding_window": 11, "hidden_size_per_layer_input": 0},
     "gpt2": GPT2,
     "gpt_neox": {},
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
@@ -190,6 +191,58 @@ def test_generated_text_is_that_of_lm_eval(make: Callable[..., Any], kind: str) 
     assert answer(lm, requests[:3]) == all_answers(lm, requests)[:3]
 
 
+def fresh(kind: str, **shape: Any) -> Any:
+    """A model of its own, whose configuration a test may change."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(7)
+    with quietly():
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **(SHAPE | shape))).eval()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
+def test_a_window_counts_where_the_model_looks_at_it(make: Callable[..., Any], kind: str) -> None:
+    """A window that only the configuration names hides nothing, whether options are scored or text is generated."""
+    some, requests = fresh(kind, **ARCHITECTURES[kind]), tree(3)
+    some.config.sliding_window = 20
+    lm, plain = make("kib", some, row_tokens=64), make("plain", some)
+    assert not lm.plain
+    assert_same(requests, all_answers(lm, requests), answer(plain, requests))
+    generated = [Request("generate_until", ("the cat sat " * 4, {"until": ["a"], "max_gen_toks": 9}))]
+    assert all_answers(lm, generated) == answer(plain, generated)
+
+
+LATENT = {
+    "num_key_value_heads": 4, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4,
+    "v_head_dim": 6, "first_k_dense_replace": 3,
+}  # fmt: skip
+
+
+def test_a_cache_of_another_kind_is_left_to_transformers(make: Callable[..., Any]) -> None:
+    """A model that caches other keys than its attention gets is scored as a tree, generates as HFLM does, says so."""
+    some, requests = fresh("deepseek_v3", **LATENT), tree(3)
+    lm, plain = make("kib", some, row_tokens=64), make("plain", some)
+    assert_same(requests, all_answers(lm, requests), answer(plain, requests))
+    assert not notes(lm)
+    generated = [
+        Request("generate_until", (word, {"until": ["a"], "max_gen_toks": 5})) for word in ("the cat", "on it")
+    ]
+    assert all_answers(lm, generated) == answer(plain, generated)
+    assert "generated without reading ahead what prompts share" in notes(lm)[0]
+
+
+@pytest.mark.parametrize("setting", [{"num_beams": 2}, {"cache_implementation": "static"}])
+@pytest.mark.parametrize("place", ["request", "folder"])
+def test_other_ways_to_generate_are_lm_evals(make: Callable[..., Any], setting: dict[str, Any], place: str) -> None:
+    """Beams and caches that a task or the model's own folder asks for are those of transformers."""
+    some = fresh("llama")
+    given = {"until": ["a"], "max_gen_toks": 5} | (setting if place == "request" else {})
+    if place == "folder":
+        some.generation_config.update(**setting)
+    requests = [Request("generate_until", (text, given)) for text in ("the cat", "the dog sat")]
+    assert all_answers(make("kib", some), requests) == [answer(make("plain", some), [one])[0] for one in requests]
+
+
 def test_a_list_of_lm_eval_is_answered_without_a_plan(make: Callable[..., Any]) -> None:
     """Asked as lm-eval's own evaluator asks, the scorer plans by itself and answers in order."""
     requests = tree(5)
@@ -275,6 +328,36 @@ def test_generation_goes_on_with_less_memory(make: Callable[..., Any], monkeypat
     assert notes(lm)
 
 
+def test_a_long_trunk_is_read_in_pieces(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory in what prompts share, that is cut, also where none of the prompts could be."""
+    head = "word " * 40
+    requests = [Request("loglikelihood", (head, letter * 30)) for letter in "abcdefgh"]
+    expected = answer(make("plain", model("llama")), requests)
+    lm = make("kib", model("llama"), row_tokens=20)
+    Short(model("llama"), 60, monkeypatch)
+    assert_same(requests, all_answers(lm, requests), expected)
+    assert notes(lm)
+
+
+def test_fewer_prompts_go_on_together(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory while text is generated, fewer prompts go on at once, however few tokens they have of their own."""
+    from lm_eval.models.huggingface import HFLM
+
+    requests = [Request("generate_until", ("word " + end, {"until": ["a"], "max_gen_toks": 4})) for end in "bcde"]
+    expected = [answer(make("plain", model("llama")), [one])[0] for one in requests]
+    own = HFLM._model_generate
+
+    def generate(lm: Any, context: Any, *args: Any, **options: Any) -> Any:
+        if len(context) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return own(lm, context, *args, **options)
+
+    monkeypatch.setattr(HFLM, "_model_generate", generate)
+    lm = make("kib", model("llama"))
+    assert all_answers(lm, requests) == expected
+    assert notes(lm)[0] == "out of memory with 4 prompts at once; went on with half as many"
+
+
 def test_memory_for_not_even_one_prompt_is_an_error(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be cut any more, the step fails in a sentence."""
     lm = make("kib", model("llama"))
@@ -336,6 +419,17 @@ def test_prompts_that_an_adapter_learned_are_scored_as_lm_eval_does(make: Callab
     """An adapter that puts tokens of its own before each prompt leaves nothing to share."""
     lm = make("kib", adapted("llama", virtual=True))
     assert "tokens of its own" in notes(lm)[0]
+
+
+def test_an_adapter_that_waits_for_tokens_is_scored_as_lm_eval_does(make: Callable[..., Any]) -> None:
+    """An adapter that works from a sequence of tokens on would find it in another prompt of the row."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, alora_invocation_tokens=[3, 4], target_modules=["q_proj"])
+    with quietly():
+        some = get_peft_model(fresh("llama"), config).eval()
+    lm = make("kib", some)
+    assert "waits for a sequence of tokens" in notes(lm)[0]
 
 
 def test_a_model_that_gives_other_numbers_on_a_tree_is_found(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FULL", "SLIDING", "Reader", "States"]
+__all__ = ["FULL", "SLIDING", "Reader", "States", "windowed"]
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 NAME = "kib_tree"
@@ -43,7 +43,11 @@ class _NotedError(Exception):
 _reading: "list[_Reading]" = []
 
 
-def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, **options: Any) -> tuple[Tensor, None]:
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None, **options: Any
+) -> tuple[Tensor, None]:
+    if attention_mask is not None:  # transformers makes none for an attention of this name
+        raise NotImplementedError("the model makes a mask of its own")
     return _reading[-1].attend(module, query, key, value, options), None
 
 
@@ -63,12 +67,25 @@ class Reader:
         self._configs = list({id(config): config for config in configs}.values())
         layers = getattr(self.decoder, "layers", None)
         self._last = layers[-1] if layers is not None and _is_plain(layers[-1]) else None
+        self._slides = self._is_slid()
 
     @property
     def window(self) -> int | None:
         """Tokens that a sliding layer sees, itself included; None where all layers see everything."""
         found: int | None = getattr(self.config, "sliding_window", None)
-        return found
+        return found if self._slides else None
+
+    def _is_slid(self) -> bool:
+        """Whether the model's code looks at the window that its configuration names; a Llama's, say, does not."""
+        if not getattr(self.config, "sliding_window", None):
+            return False
+        words = int(self.model.get_input_embeddings().weight.shape[0])
+        tokens = (torch.arange(8, device=self.model.device) % words)[None]
+        with torch.no_grad():
+            with windowed(self.config, 2):
+                some = self.model(tokens).logits
+            with windowed(self.config, 8):
+                return not torch.equal(some, self.model(tokens).logits)
 
     def kind(self, layer: int) -> str:
         """Whether a layer sees everything before a token or a window of it."""
@@ -125,6 +142,19 @@ class Reader:
             _reading.pop()
             for config in self._configs:
                 config._attn_implementation = self.implementation  # noqa: SLF001 - as above
+
+
+@contextmanager
+def windowed(config: Any, window: int) -> Iterator[None]:
+    """Let a model whose configuration names a window have one of so many tokens for a while."""
+    own = getattr(config, "sliding_window", None)
+    if own:
+        config.sliding_window = window
+    try:
+        yield
+    finally:
+        if own:
+            config.sliding_window = own
 
 
 class _Reading:

@@ -2,13 +2,21 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from kib_hf.trees.layout import chain, lay_out
-from kib_hf.trees.reading import FULL, SLIDING, Reader
+from kib_hf.trees.prefill import batch_cache
+from kib_hf.trees.reading import FULL, SLIDING, Reader, windowed
 from kib_hf.trees.rows import Grove, Row, Tree, Trunk
 
-__all__ = ["why_plain"]
+__all__ = ["why_plain", "why_read_anew"]
+
+WINDOW = 4
+"""A window that the small texts read here are longer than."""
+
+UNFIT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a model raises that cannot be read so."""
 
 LENGTHENED = {"dynamic", "longrope"}
 """Rotary embeddings whose angles depend on the longest text of a batch."""
@@ -26,7 +34,8 @@ def why_plain(model: Any) -> str | None:
     attention = config._attn_implementation  # noqa: SLF001 - transformers has no other way
     reasons = {
         "it is an encoder-decoder model": causal.config.is_encoder_decoder,
-        "its adapter puts tokens of its own before each prompt": _learns_prompts(model),
+        "its adapter puts tokens of its own before each prompt": _any_adapter(model, "is_prompt_learning"),
+        "its adapter waits for a sequence of tokens": _any_adapter(model, "alora_invocation_tokens"),
         "its state is recurrent": getattr(causal, "_is_stateful", False),
         f"it has layers of other kinds ({', '.join(sorted(layers - {FULL, SLIDING}))})": layers - {FULL, SLIDING},
         "its positions change with the length of the text": LENGTHENED & set(map(str, _values(rope))),
@@ -43,34 +52,65 @@ def _values(rope: Any) -> list[Any]:
     return [part for value in rope.values() for part in (_values(value) if isinstance(value, dict) else [value])]
 
 
-def _learns_prompts(model: Any) -> bool:
+def _any_adapter(model: Any, trait: str) -> bool:
     adapters = getattr(model, "peft_config", None) or {}
-    return any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters.values())
+    return any(getattr(adapter, trait, None) for adapter in adapters.values())
+
+
+def why_read_anew(model: Any) -> str | None:
+    """The reason to let transformers read prompts by itself before it generates; None where it goes on from a cache.
+
+    Some models cache other keys and values than those that their attention gets, so a small prompt is tried.
+    """
+    reader = Reader(model)
+    *tokens, last = _stem(model)
+    layout = chain(np.array(tokens, dtype=np.int32), 0)
+    with windowed(reader.config, WINDOW), torch.no_grad():
+        try:
+            cache = batch_cache(reader.config, layout, [0], reader.keep(layout, []), [])
+            mine = model(torch.tensor([[last]], device=model.device), past_key_values=cache).logits[0, -1]
+        except UNFIT as error:
+            return f"it cannot go on from cached keys and values ({_first_line(error)})"
+        plain = model(torch.tensor([[*tokens, last]], device=model.device)).logits[0, -1]
+    return None if _same(mine, plain) else "going on from cached keys and values gave different numbers"
 
 
 def _why_other(model: Any) -> str | None:
     """Read two prompts with a common trunk as a tree and one by one; a wrong mask shifts logits by a large part."""
-    import numpy as np
-
+    stem = _stem(model)
     words = int(model.get_input_embeddings().weight.shape[0])
-    stem = [(37 * number + 11) % words for number in range(9)]
     tails = ([1 % words, 2 % words, 3 % words], [1 % words, 5 % words, 8 % words, 4 % words])
     grove = Grove((np.array(stem + tail, dtype=np.int32), 6) for tail in tails)
     trunk = Trunk(None, grove.tokens(0)[:5], 5)
     new = int(grove.length.sum()) - int(grove.shared.sum()) - trunk.depth
     layout = lay_out(grove, Row(trunk, (Tree(0, len(grove), new),)))
+    ends = np.array([layout.paths[number][-1] for number in range(len(grove))])
+    found: list[torch.Tensor] = []
     try:
         reader = Reader(model)
-        states = reader.keep(chain(trunk.tokens, 0), [])
-        ends = np.array([layout.paths[number][-1] for number in range(len(grove))])
-        found: list[torch.Tensor] = []
-        reader.score(layout, [states], np.sort(ends), found.append)
-        mine = torch.cat(found)[np.argsort(np.argsort(ends))].float()
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        return f"it cannot read a tree ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
-    with torch.no_grad():
+        with windowed(reader.config, WINDOW):
+            states = reader.keep(chain(trunk.tokens, 0), [])
+            reader.score(layout, [states], np.sort(ends), found.append)
+    except UNFIT as error:
+        return f"it cannot read a tree ({_first_line(error)})"
+    with windowed(reader.config, WINDOW), torch.no_grad():
         prompts = [torch.as_tensor(grove.tokens(n), device=model.device).long() for n in range(len(grove))]
-        plain = torch.stack([model(prompt[None]).logits[0, -1] for prompt in prompts]).float()
-    close = 1e-3 if plain.dtype == model.dtype else 5e-2
-    same = bool((mine - plain).norm() <= close * (plain - plain.mean()).norm())
+        plain = torch.stack([model(prompt[None]).logits[0, -1] for prompt in prompts])
+    same = _same(torch.cat(found)[np.argsort(np.argsort(ends))], plain)
     return None if same else "a small tree read both ways gave different numbers"
+
+
+def _stem(model: Any) -> list[int]:
+    words = int(model.get_input_embeddings().weight.shape[0])
+    return [(37 * number + 11) % words for number in range(9)]
+
+
+def _same(mine: torch.Tensor, plain: torch.Tensor) -> bool:
+    """Within rounding of the plain numbers' spread."""
+    close = 1e-3 if plain.dtype == torch.float32 else 5e-2
+    one, other = mine.float(), plain.float()
+    return bool((one - other).norm() <= close * (other - other.mean()).norm())
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -8,7 +8,7 @@ from kib_hf.trees.rows import Trunk
 if TYPE_CHECKING:
     from kib_hf.trees.reading import States
 
-__all__ = ["Trunks"]
+__all__ = ["Trunks", "byte_size"]
 
 
 class Trunks:
@@ -35,7 +35,7 @@ class Trunks:
 
     def _evict(self, needed: set[tuple[bytes, ...]]) -> None:
         """Let go of what is not needed now, the fewest tokens first, until the rest is within the budget."""
-        sizes = {key: _bytes(states) for key, (_, states) in self._held.items()}
+        sizes = {key: byte_size(states) for key, (_, states) in self._held.items()}
         others = sorted(self._held.keys() - needed, key=lambda key: (self._held[key][0], key))
         while others and sum(sizes.values()) > self._budget:
             key = others.pop(0)
@@ -43,12 +43,13 @@ class Trunks:
 
     def bytes(self) -> int:
         """What is held now."""
-        return sum(_bytes(states) for _, states in self._held.values())
+        return sum(byte_size(states) for _, states in self._held.values())
 
     def clear(self) -> None:
         """Let go of everything."""
         self._held.clear()
 
 
-def _bytes(states: "States") -> int:
+def byte_size(states: "States") -> int:
+    """What keys and values take."""
     return sum(tensor.nbytes for pair in states.values() for tensor in pair)
