@@ -33,6 +33,13 @@ subprocess.run([sys.argv[1], "kill", sys.argv[2]], check=True)
 USER, PASSWORD = "librarian", "s3cret-pässword-4711"
 
 
+def pytest_collection_modifyitems(items):
+    """A test that needs a node is a slow one: the first of them starts it."""
+    for item in items:
+        if "new_node" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def free_ports(count):
     """Ports that nobody listens on now."""
     sockets = [socket.socket() for _ in range(count)]
@@ -167,7 +174,7 @@ def make():
     """A retriever on a node, with options as a file would give them."""
 
     def retriever(node, **options):
-        return make_plugin(Elasticsearch, {"url": node.url, "patience": 60, **options})
+        return make_plugin(Elasticsearch, {"url": node.url, "patience": 600, **options})
 
     return retriever
 

@@ -74,7 +74,6 @@ def test_several_shards(node, make) -> None:
     check_retriever(lambda: make(node, shards=3, queries=5))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("index", ["exact", "hnsw", "int8_hnsw"])
 def test_vectors(node, make, index) -> None:
     """Vectors keep what a retriever promises, all of them looked at or a graph."""
@@ -83,13 +82,11 @@ def test_vectors(node, make, index) -> None:
     check_retriever(lambda: make(node, mode="knn", encoder={}, index=index, **options))
 
 
-@pytest.mark.slow
 def test_version_8(old, make) -> None:
     """A server of the major before keeps what a retriever promises."""
     check_retriever(lambda: make(old))
 
 
-@pytest.mark.slow
 def test_vectors_on_version_8(old, make) -> None:
     """Vectors work on a server of the major before."""
     pytest.importorskip("kib_dense")

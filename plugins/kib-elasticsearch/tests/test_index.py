@@ -7,8 +7,22 @@ from urllib.error import HTTPError
 import pytest
 
 from kib.errors import InputError
+from kib.progress import SilentProgress
 from kib.records import Passage, Query
+from kib.retrieve import Wanted, retrieve
+from kib.store import Work
 from kib_elasticsearch.note import read_note
+
+SPEC = """
+schema = 1
+name = "lost"
+[corpora.c]
+plugin = "jsonl"
+path = "corpus.jsonl"
+[retrievers.words]
+plugin = "elasticsearch"
+url = "{url}"
+"""
 
 
 def passages(*texts, title=""):
@@ -222,6 +236,27 @@ def test_another_corpus_in_the_same_folder(node, make, tmp_path):
     with pytest.raises(InputError, match="held other passages than the corpus has; it was deleted"):
         make(node).build(other, tmp_path)
     assert ids(find(make(node), tmp_path, "pump lever", other)) == ["p0"]
+
+
+def test_a_run_makes_a_lost_index_anew(node, tmp_path):
+    """What kib searches is built again where the server lost it, without a word of the user."""
+    (tmp_path / "bench.toml").write_text(SPEC.format(url=node.url), encoding="utf-8")
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"id": "pump", "text": "a red lever"}\n{"id": "door", "text": "a green door"}\n', encoding="utf-8"
+    )
+    work, found = Work(tmp_path / "work"), []
+    for query in ("lever", "levers"):
+        queries = tmp_path / f"{query}.jsonl"
+        queries.write_text(f'{{"id": "q", "text": "{query}"}}\n', encoding="utf-8")
+        report = retrieve(tmp_path / "bench.toml", Wanted(queries=queries), work, SilentProgress())
+        assert report.failures == {}
+        [line] = report.blocks[0].lines
+        found.append([hit.passage for hits in line.hits.values() for hit in hits])
+        assert line.index_bytes > 1000
+        [folder] = (tmp_path / "work" / "index").glob("[0-9a-f]*/index")
+        assert index_name(folder) == f"kib-bm25-{folder.parent.name}"
+        node.ask("DELETE", f"/{index_name(folder)}")
+    assert found[0] == found[1] != []
 
 
 def test_index_size(node, make, tmp_path, synthetic):

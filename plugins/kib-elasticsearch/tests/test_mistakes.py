@@ -249,7 +249,6 @@ def client_9(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_majors_that_do_not_fit(old, node, client_9, tmp_path):
     """A client of major 9 tells a server of major 8 that they do not fit, and works with one of its own."""
     for server, words in ((old, "does not fit this server's major; `pip install"), (node, "")):

@@ -11,8 +11,6 @@ import pytest
 from kib.errors import InputError
 from kib_elasticsearch.note import read_note
 
-pytestmark = pytest.mark.slow
-
 COUNT = 6000
 
 

@@ -6,8 +6,6 @@ import pytest
 
 from kib.records import Passage, Query
 
-pytestmark = pytest.mark.slow
-
 SETTING = {"analyzer": "english", "k1": 0.9, "b": 0.4}
 
 
