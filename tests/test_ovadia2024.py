@@ -121,7 +121,7 @@ def test_cite_knows_the_models(offline, name):
 @pytest.fixture
 def small(data, offline, monkeypatch):
     """The stand-in's file, with its data; a skip where these are not there."""
-    for part in ("models/stories260K", "wikipedia/enwiki-fragment.xml.bz2", "mmlu/val/anatomy_val.csv"):
+    for part in ("models/stories260K", "wikipedia/enwiki-fragment.xml.bz2", "mmlu/test/anatomy_test.csv"):
         if not (data / part).exists():
             pytest.skip(f"no {data / part}")
     monkeypatch.setenv("KIB_DATA", str(data))
