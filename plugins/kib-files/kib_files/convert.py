@@ -22,6 +22,9 @@ HEAD = 4096
 OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 """How files of old Office programs begin, and documents of new ones that have a password."""
 
+LETTERS = {0: "", 0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
+"""What stands for the ligatures that typesetting leaves in a PDF."""
+
 TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
@@ -87,6 +90,7 @@ def _html(data: bytes, encoding: str) -> Converted:
 
 def _layout(html: str) -> Converted:
     """HTML as text: what a browser shows, blocks and tables on lines of their own."""
+    from inscriptis.css_profiles import CSS_PROFILES
     from inscriptis.html_engine import Inscriptis
     from inscriptis.model.config import ParserConfig
     from lxml.etree import ParserError
@@ -98,7 +102,7 @@ def _layout(html: str) -> Converted:
     except ParserError:  # nothing in it
         return Converted("")
     title = tree.findtext(".//title") or tree.findtext(".//h1") or ""
-    text = Inscriptis(tree, ParserConfig()).get_text()
+    text = Inscriptis(tree, ParserConfig(css=CSS_PROFILES["strict"])).get_text()
     return Converted("\n".join(line.rstrip() for line in text.splitlines()).strip("\n"), " ".join(title.split()))
 
 
@@ -148,8 +152,9 @@ def _pdf(data: bytes, _: str) -> Converted:
 
 
 def _whole(text: str) -> str:
-    """Text with pairs of surrogates joined; halves, and zeros, are no characters."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "")
+    """Text with pairs of surrogates joined and ligatures as letters; halves of pairs, and zeros, are no characters."""
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return joined.translate(LETTERS)
 
 
 KINDS: Mapping[str, Callable[[bytes, str], Converted]] = {

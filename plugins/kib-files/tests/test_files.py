@@ -16,6 +16,7 @@ import pytest
 from kib.errors import InputError
 from kib.records import Document
 from kib.testing import make_plugin
+from kib_files.convert import _whole
 from kib_files.corpus import Files
 
 
@@ -99,6 +100,11 @@ def test_pdf(tmp_path: Path, make: SimpleNamespace) -> None:
     """Of a PDF stay its pages' texts, a blank line between them, and its own title."""
     make.pdf(tmp_path / "a.pdf", ["The relief valve", "opens at eleven bar."], "Valves")
     assert only(tmp_path) == Document("a.pdf", "Valves", "The relief valve\n\nopens at eleven bar.")
+
+
+def test_ligatures() -> None:
+    """Ligatures of typesetting become letters, and pairs of surrogates the character that they stand for."""
+    assert _whole("di\ufb00erent, e\ufb03cient \ud83d\udea7\0\ud83d.") == "different, efficient 🚧\ufffd."
 
 
 def test_titles_by_name(tmp_path: Path, make: SimpleNamespace) -> None:
