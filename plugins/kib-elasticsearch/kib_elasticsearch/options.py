@@ -53,7 +53,6 @@ def _read_encoder(value: Any, info: ValidationInfo) -> Any:
         raise ValueError("; ".join(faults)) from error
 
 
-Url = Annotated[str, Local]
 Encoder = Annotated[
     SerializeAsAny[Options],
     BeforeValidator(_read_encoder),
@@ -97,12 +96,12 @@ class ElasticsearchOptions(Options):
         default=1, ge=1, le=1024, description="Parts of the index; scores are computed over all of them."
     )
     replicas: Annotated[int, Local] = Field(default=0, ge=0, le=100, description="Further copies of the index.")
-    url: Url | tuple[Url, ...] | None = Field(
+    url: Annotated[str | tuple[str, ...] | None, Local] = Field(
         default=None,
         description="The server, or several nodes of a cluster; else KIB_ELASTICSEARCH_URL (commas between several), "
         "else http://127.0.0.1:9200.",
     )
-    ca_certs: InputPath | None = Field(
+    ca_certs: Annotated[InputPath | None, Local] = Field(
         default=None, description="A file with the certificates to trust; else KIB_ELASTICSEARCH_CA_CERTS."
     )
     user: Annotated[str | None, Local] = Field(

@@ -1,5 +1,6 @@
 import pytest
 
+from kib.options import counting
 from kib.testing import check_options, check_plugin, check_retriever, make_plugin
 from kib_elasticsearch import Elasticsearch
 
@@ -46,6 +47,16 @@ def test_options() -> None:
             {"queries": True},
         ],
     )
+
+
+def test_where_the_server_is_does_not_count() -> None:
+    """Address, login and pace are no part of an identity, and what decides hits is."""
+    plain = counting(make_plugin(Elasticsearch, {}).options)
+    local = {"url": ["http://a:1", "http://b:2"], "ca_certs": "ca.pem", "replicas": 2, "user": "me", "prefix": "my-"}
+    assert counting(make_plugin(Elasticsearch, local).options) == plain
+    assert set(plain) == {
+        "mode", "analyzer", "analysis", "k1", "b", "encoder", "index", "candidates", "m", "ef_construction", "shards"
+    }  # fmt: skip
 
 
 def test_vectors_have_options_of_their_own() -> None:
