@@ -32,7 +32,16 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
         yield from _check_chunk(corpus, names["models"])
     for trainer in _of(tables, "trainers", TrainerTable):
         yield from _check_vary(trainer)
+        yield from _check_unseen(trainer)
         yield from _check_circle(trainer, tables["trainers"])
+
+
+def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[Key, str]]:
+    """Text that is not trained on cannot be what is mixed in."""
+    for key, unseen in (("validation", trainer.validation), ("held_out", trainer.held_out)):
+        if unseen and trainer.replay and unseen.corpus == trainer.replay.corpus:
+            message = f"expected text that is not trained on, but {show(unseen.corpus)} is what replay mixes in"
+            yield ("trainers", trainer.name, key, "corpus"), message
 
 
 def wrong_templates(tables: Tables, template: str | None) -> Iterator[tuple[Key, str]]:

@@ -1,6 +1,8 @@
 """The shipped benchmarks, and the script that makes OpenBookQA's files."""
 
 import json
+import os
+import re
 import runpy
 import subprocess
 import sys
@@ -48,10 +50,40 @@ def test_shipped_specs_are_right(path):
     assert load_spec(path).name == path.stem
 
 
-@pytest.mark.parametrize("name", ["lab", "lab-model"])
+@pytest.mark.parametrize("name", ["lab", "lab-model", "lab-rates", "lab-study"])
 def test_lab_specs_can_be_planned(name):
     """The lab's benchmarks find their plugins and data in a fresh installation."""
     assert make_plan(*open_spec(ROOT / "benchmarks" / f"{name}.toml")).cells
+
+
+def test_the_study_takes_the_rates_that_were_tried():
+    """Each kind of training in the study has one of the learning rates that lab-rates.toml chooses from."""
+    tried = load_spec(ROOT / "benchmarks" / "lab-rates.toml").trainers
+    study = load_spec(ROOT / "benchmarks" / "lab-study.toml").trainers
+    for name, table in study.items():
+        assert table.options["learning_rate"] in tried.get(name, tried["par"]).vary["learning_rate"]
+    assert set(study) == {*tried, "replay"}
+
+
+@pytest.mark.slow
+def test_findings_come_from_results(tmp_path):
+    """The study's findings are written from its results, above the marker; what stands below it is kept."""
+    spec = (ROOT / "benchmarks" / "lab-study.toml").read_text(encoding="utf-8")
+    small = spec.replace("count = 120", "count = 40").replace("epochs = 5", "epochs = 1").replace("[0, 1, 2]", "[0, 1]")
+    (tmp_path / "lab-study.toml").write_text(re.sub("limit = [0-9]+", "limit = 12", small), encoding="utf-8")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = [str(Path(sys.executable).with_name("kib")), "run", "lab-study.toml", "--quiet"]
+    subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    page = tmp_path / "findings.md"
+    page.write_text("old\n<!-- below this line: written by hand -->\nkept\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "findings.py"), "results/lab-study", "findings.md"]
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# What the lab's study says")
+    assert text.endswith("written by hand -->\nkept\n")
+    assert "old" not in text
+    assert text.count("\n## ") == 7
+    assert "`ft-par,text.count=10`" in text
 
 
 def test_mmlu_can_be_planned(data, tiny_model, monkeypatch):
