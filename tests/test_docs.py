@@ -103,7 +103,7 @@ def test_snippets_fit_their_plugins(text, monkeypatch):
     for name in re.findall(r"\$\{(\w+)\}", text):
         monkeypatch.setenv(name, "/data")
     document = tomllib.loads(text)
-    for kind in GROUPS:
+    for kind in GROUPS if document.get("kind") != "published" else ():  # whose tables have no plugins
         for name, table in document.get(kind, {}).items():
             if table["plugin"] != "notes":  # the plugin that CONTRIBUTING.md makes
                 check_options(kind, name, table)
