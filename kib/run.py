@@ -282,7 +282,7 @@ class _Run:
         model = self.plan.lock.get("models", plan.weights.model).plugin
         parameters = model.parameters() if isinstance(model, SizedModel) else None
         result = cell_result(plan, exam, lines, answers.environments(names), trained, parameters)
-        result = replace(result, corpus=self._corpus(plan))
+        result = replace(result, corpus=self._corpus(plan), notes=answers.notes())
         asking = sum(answer.seconds for some in given for answer in some)
         self.results.save_cell(result, lines, self._times(plan, asking))
 

@@ -75,6 +75,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
         *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
+        *result.notes,
         "",
         *_training(result, work),
         "   question  answer given -> right  log-probabilities",

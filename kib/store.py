@@ -179,6 +179,7 @@ class CellResult:
     dropped_passages: int = 0
     dropped_questions: int = 0  # questions of which at least one passage was dropped
     steps: Mapping[str, str] = field(default_factory=dict)  # identities of what it was made of, in the work folder
+    notes: tuple[str, ...] = ()  # what the scorer said of how it computed: another way than usual, memory that ran out
     corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, source, licence, date of its documents
     training: Mapping[str, float] = field(
         default_factory=dict
@@ -278,7 +279,8 @@ class Results:
         with _intact(path, path.parent):
             value = read_json(path)
             environments = tuple(Environment(**entry) for entry in value["environments"])
-            return CellResult(**{**value, "cell": _cell(value["cell"]), "environments": environments})
+            notes = tuple(value.get("notes", ()))
+            return CellResult(**{**value, "cell": _cell(value["cell"]), "environments": environments, "notes": notes})
 
     def has(self, cell: Cell) -> bool:
         """Whether a cell was measured; a damaged one counts as missing, so that a run measures it again."""

@@ -109,6 +109,14 @@ def test_without_results_the_way_to_them_is_named(bench):
 # A cell
 
 
+def test_a_cell_shows_what_its_scorer_noted(bench):
+    """What a scorer says of how it computed, as a fall-back or a lack of memory, is kept with the cell and shown."""
+    bench.write_toy(model='says = "memory ran out; 512 tokens at a time from here on"\n')
+    bench.run()
+    assert bench.results.cell(bench.cells()[BASE]).notes == ("memory ran out; 512 tokens at a time from here on",)
+    assert "\nmemory ran out; 512 tokens at a time from here on\n" in shown(bench, BASE)
+
+
 def test_a_trained_cell_shows_its_text(bench):
     """A cell on trained weights says what was trained, and a question which texts told of its gold document."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)

@@ -40,6 +40,7 @@ class ToyModel:
         log: Annotated[str | None, Local] = Field(None, description="file that every batch asked is appended to")
         seconds: Annotated[float, Local] = Field(0.0, description="that a batch takes")
         fails_on: Annotated[str | None, Local] = Field(None, description="text in a prompt that it breaks down on")
+        says: Annotated[str, Local] = Field("", description="what it notes of how it computes")
         trainable: bool = Field(False, description="whether it has weights to train from")
         generates_only: bool = Field(False, description="whether it gives no log-probabilities, as chat APIs do")
 
@@ -86,6 +87,8 @@ def _lm(options: Any, learned: str) -> "LM":
 
     class ToyLM(LM):
         """What `ToyModel` loads."""
+
+        notes = (options.says,) if options.says else ()
 
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
             if options.generates_only:
