@@ -20,7 +20,8 @@ from kib.cli import main
 from kib.errors import SpecError
 from kib.gains import unpaired_average, unpaired_gain
 from kib.identity import digest
-from kib.leaderboard import PublishedResults, brief, make_table, render
+from kib.leaderboard import PublishedResults, brief, make_table, render, save_figure
+from kib.leaderboard.figure import _panels
 from kib.published import load_published
 from kib.records import Cell, Environment, Score
 from kib.schema import published_schema
@@ -519,6 +520,18 @@ def test_any_difference_keeps_apart(tmp_path, change, reason):
     table = make_table([measured(tmp_path / "mine", **change), with_statement(tmp_path)])
     assert not table.across
     assert reason in table.apart[0]
+
+
+@pytest.mark.parametrize("kind", ["gains", "top-k"])
+def test_figures_take_both_origins(tmp_path, kind):
+    """A figure is drawn of measured and published rows together, each benchmark in panels of its own."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'kib[figures]'")
+    other = PublishedResults(load_published(FILES / "ovadia2024-topk.toml"))
+    table = make_table([measured(tmp_path / "mine"), other])
+    save_figure(table, kind, tmp_path / "both.svg")
+    assert "<svg" in (tmp_path / "both.svg").read_text(encoding="utf-8")
+    titles = [panel.title for name in ("mine", "ovadia2024-topk") for panel in _panels(table, name)]
+    assert titles == ["mine (measured): anatomy, 0-shot", "ovadia2024-topk (published): average of 5 tasks, all shots"]
 
 
 def test_against_another_arm():
