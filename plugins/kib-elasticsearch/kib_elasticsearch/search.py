@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
 from kib.identity import canonical
@@ -76,14 +76,13 @@ def _dot(score: float) -> float:
 def _ask(server: Server, name: str, lines: Sequence[str]) -> list[list[Hit]]:
     """The hits of each line; those that the server could not answer are asked again, after a while."""
     head = canonical({"index": name, "allow_partial_search_results": False, "preference": "kib"}).encode()
-    kind: Literal["dfs_query_then_fetch", "query_then_fetch"]
-    kind = "dfs_query_then_fetch" if server.options.shards > 1 else "query_then_fetch"
+    words_of_all = server.options.mode == "bm25" and server.options.shards > 1
     found: dict[int, list[Hit]] = {}
     patience = Patience(server)
     while len(found) < len(lines):
         left = [number for number in range(len(lines)) if number not in found]
         searches: list[Any] = [part for number in left for part in (head, lines[number].encode())]
-        answer = server.call(partial(_msearch, searches, kind))
+        answer = server.call(partial(_msearch, searches, words_of_all))
         reason = ""
         for number, response in zip(left, answer["responses"], strict=True):
             reason = _trouble(server, name, response) or reason
@@ -94,12 +93,9 @@ def _ask(server: Server, name: str, lines: Sequence[str]) -> list[list[Hit]]:
     return [found[number] for number in range(len(lines))]
 
 
-def _msearch(
-    searches: Sequence[Any],
-    kind: Literal["dfs_query_then_fetch", "query_then_fetch"],
-    client: "Elasticsearch",
-) -> "ObjectApiResponse[Any]":
-    return client.msearch(searches=searches, search_type=kind)
+def _msearch(searches: Sequence[Any], words_of_all: bool, client: "Elasticsearch") -> "ObjectApiResponse[Any]":
+    """Ask; with `words_of_all` a word is as rare as it is in all shards together, not in each."""
+    return client.msearch(searches=searches, search_type="dfs_query_then_fetch" if words_of_all else None)
 
 
 def _trouble(server: Server, name: str, response: Mapping[str, Any]) -> str:
