@@ -39,10 +39,20 @@ SPECIAL = {
     "\ufffd": "?",
 }
 SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+GAP = r"\setlength{\belowcaptionskip}{4pt}"
 PAGE = 45
 """Lines that a page has room for."""
 NOTE = r">{\raggedright\arraybackslash}p{3.2cm}"
-NUMBERS = ("accuracy interval", "points", "points interval", "relative", "share", "known", "unknown")
+NUMBERS = (
+    "accuracy interval",
+    "points",
+    "points interval",
+    "relative",
+    "relative interval",
+    "share",
+    "known",
+    "unknown",
+)
 """Columns whose texts are numbers: a hyphen in them is a minus."""
 
 LEFT_OUT = (
@@ -52,7 +62,6 @@ LEFT_OUT = (
     "perplexity",
     "questions",
     "recall",
-    "relative interval",
     "seeds",
     "tokens",
     "unknown",
@@ -96,7 +105,7 @@ def _grid(shown: Sequence[Block], columns: Sequence[Column], table: Table) -> st
     caption = rf"\caption{{{_safe(', '.join(one.name for one in table.benchmarks))}}}"
     body = [line for block in shown for line in _block(block, columns)]
     if sum(1 + len(block.lines) + len(block.notes) for block in shown) <= PAGE:
-        start = [r"\begin{table}[htbp]", r"\centering", SMALL, caption, rf"\begin{{tabular}}{{@{{}}{align}@{{}}}}"]
+        start = [r"\begin{table}[htbp]", r"\centering", SMALL, GAP, caption, rf"\begin{{tabular}}{{@{{}}{align}@{{}}}}"]
         body = [r"\toprule", head, *body, r"\bottomrule"]
         return "\n".join([*start, *body, r"\end{tabular}", r"\end{table}"])
     start = [r"\begingroup", SMALL, rf"\begin{{longtable}}{{@{{}}{align}@{{}}}}", rf"{caption}\\"]
