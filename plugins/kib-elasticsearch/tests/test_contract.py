@@ -1,7 +1,8 @@
 import pytest
 
+from kib.errors import InputError
 from kib.options import counting
-from kib.testing import check_options, check_plugin, check_retriever, make_plugin
+from kib.testing import PASSAGES, QUERIES, check_options, check_plugin, check_retriever, make_plugin
 from kib_elasticsearch import Elasticsearch
 
 
@@ -85,12 +86,11 @@ def test_several_shards(node, make) -> None:
     check_retriever(lambda: make(node, shards=3, queries=5))
 
 
-@pytest.mark.parametrize("index", ["exact", "hnsw", "int8_hnsw"])
-def test_vectors(node, make, index) -> None:
+@pytest.mark.parametrize("options", [{}, {"index": "hnsw", "candidates": 200}], ids=["exact", "hnsw"])
+def test_vectors(node, make, options) -> None:
     """Vectors keep what a retriever promises, all of them looked at or a graph."""
     pytest.importorskip("kib_dense")
-    options = {"candidates": 200} if index != "exact" else {}
-    check_retriever(lambda: make(node, mode="knn", encoder={}, index=index, **options))
+    check_retriever(lambda: make(node, mode="knn", encoder={}, **options))
 
 
 def test_version_8(old, make) -> None:
@@ -98,11 +98,23 @@ def test_version_8(old, make) -> None:
     check_retriever(lambda: make(old))
 
 
-def test_vectors_on_version_8(old, make) -> None:
-    """Vectors work on a server of the major before."""
+def test_vectors_on_version_8(old, make, tmp_path) -> None:
+    """A server of the major before finds the same passages by vectors, in each kind of index."""
     pytest.importorskip("kib_dense")
-    check_retriever(lambda: make(old, mode="knn", encoder={}))
-    check_retriever(lambda: make(old, mode="knn", encoder={}, index="hnsw"))
+    found = []
+    for index in ("exact", "hnsw", "int8_hnsw"):
+        retriever = make(old, mode="knn", encoder={}, index=index)
+        retriever.build(PASSAGES, tmp_path / index)
+        found.append([hits[0].passage for hits in retriever.search(tmp_path / index, QUERIES[:4], 3)])
+    assert found == [["pump#0", "valve#0", "cook#0", "twin-a#0"]] * 3
+
+
+def test_more_hits_than_candidates(node, make, tmp_path) -> None:
+    """More hits than a graph looks at are refused, with the option that raises their number."""
+    pytest.importorskip("kib_dense")
+    retriever = make(node, mode="knn", encoder={}, index="hnsw", candidates=5)
+    with pytest.raises(InputError, match="6 hits a query, but a graph looks at 5; raise `candidates`"):
+        retriever.search(tmp_path, QUERIES, 6)
 
 
 def test_fingerprint_asks_no_server() -> None:
