@@ -363,6 +363,23 @@ def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words)
     } - arms
 
 
+@pytest.mark.parametrize(
+    ("kind", "fault", "words"),
+    [
+        ("pairs", "no-pairs", 'kind = "pairs", but the writer reword wrote no pairs;'),
+        ("both", "no-pairs", 'kind = "both", but the writer reword wrote no pairs;'),
+        ("documents", "no-paraphrases", 'kind = "documents", but the writer reword wrote no running text;'),
+    ],
+)
+def test_a_writer_that_writes_another_kind_is_told_of(trained, kind, fault, words):
+    """A training never goes on silently without a kind of text that its trainer asks the writer for."""
+    edit(trained, '[writers.reword]\nplugin = "toy"', f'[writers.reword]\nplugin = "toy"\nfault = "{fault}"')
+    edit(trained, "count = 2, originals = false", f'count = 2, kind = "{kind}"')
+    failures = trained.run()
+    assert {cell.split("/")[1] for cell in failures} == {"ft-par"}
+    assert all(words in error for error in errors(failures)), errors(failures)
+
+
 def test_seeds_are_cells_of_one_place(trained):
     """Each seed of a training is a cell of its own with weights of its own."""
     edit(trained, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')

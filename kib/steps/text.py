@@ -24,11 +24,11 @@ FILE = "text.jsonl"
 SEED = 0
 """Of writers: text is frozen once, training seeds differ over the same text."""
 
-KINDS = {
-    "documents": {"document", "paraphrase"},
-    "pairs": {"pair"},
-    "both": {"document", "paraphrase", "pair"},
-}
+RUNNING, PAIRS = frozenset({"document", "paraphrase"}), frozenset({"pair"})
+
+KINDS = {"documents": {"running text": RUNNING}, "pairs": {"pairs": PAIRS}}
+KINDS["both"] = {**KINDS["documents"], **KINDS["pairs"]}
+"""What a trainer asks a writer for: names of kinds that must be there, each with the kinds of text that are one."""
 
 
 def as_document(passage: Passage) -> Text:
@@ -78,13 +78,20 @@ def _written(
     locked = lock.get("writers", key.writer)
     every = list(passages)
     memory = memory_of(work.folder, locked.plugin_name)
-    title = f"writing text with {key.writer}"
+    title, came = f"writing text with {key.writer}", Counter[str]()
     with Kept.open(memory) as kept, progress.step(title, len(every) * step.count) as advance:
         for text in locked.plugin.write(every, step.count, SEED, kept):
             advance(1)
             _check(key.writer, text, passages)
-            if text.kind in KINDS[key.kind]:
+            came[text.kind] += 1
+            if any(text.kind in kinds for kinds in KINDS[key.kind].values()):
                 yield text
+    lacking = [name for name, kinds in KINDS[key.kind].items() if not kinds & came.keys()]
+    if lacking:
+        raise InputError(
+            f'trainers.{step.trainer}.text: kind = "{key.kind}", but the writer {key.writer} wrote no '
+            f"{' and no '.join(lacking)}; change its options, or ask for another kind"
+        )
 
 
 def _check(writer: str, text: Text, passages: Passages) -> None:

@@ -247,7 +247,9 @@ class ToyWriter:
     class Options(BaseOptions):
         """Keys of `[writers.NAME]` with `plugin = "toy"`."""
 
-        fault: Literal["", "unknown", "empty", "crash"] = Field("", description="what it does wrong")
+        fault: Literal["", "unknown", "empty", "crash", "no-pairs", "no-paraphrases"] = Field(
+            "", description="what it does wrong"
+        )
 
     revision: ClassVar[int] = 1
 
@@ -263,14 +265,15 @@ class ToyWriter:
     ) -> Iterator[Text]:
         """`count` paraphrases and a pair of each passage; a paraphrase is kept as if it had been paid for."""
         for passage in passages:
-            for number in range(count):
+            for number in range(0 if self.options.fault == "no-paraphrases" else count):
                 if self.options.fault == "crash" and passage is passages[-1]:
                     raise OSError("the toy writer broke down")
                 key = f"{number} {passage.text}"
                 kept.setdefault(key, f"Version {number}: {passage.text}")
                 name = "nowhere#0" if self.options.fault == "unknown" else passage.id
                 yield Text(name, "paraphrase", "" if self.options.fault == "empty" else kept[key])
-            yield Text(passage.id, "pair", f"Question: What of {passage.title}?\nAnswer:", passage.text)
+            if self.options.fault != "no-pairs":
+                yield Text(passage.id, "pair", f"Question: What of {passage.title}?\nAnswer:", passage.text)
 
 
 class ToyTrainer:
