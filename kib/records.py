@@ -232,7 +232,7 @@ class Request:
 class Answer:
     """What an LM gave: [log-probability in nats, is_greedy], a log-probability, or generated text.
 
-    `seconds` is an equal share of its batch's wall time.
+    `seconds` is its share of its batch's wall time, by the length of the request.
     """
 
     value: Any

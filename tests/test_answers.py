@@ -188,6 +188,14 @@ def test_time_is_shared_among_a_batch(work):
         assert [answer.seconds for answer in answers.get(requests(4))] == [0.5] * 4
 
 
+def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
+    """The seconds of a batch are shared by the length of its requests, so that longer prompts cost more."""
+    short, long = (Request("loglikelihood", ("a" * size, " b")) for size in (17, 57))
+    with Answers.open(work, "w") as answers:
+        answers.put([short, long], [[-1.0, True]] * 2, HERE, seconds=8.0)
+        assert [answer.seconds for answer in answers.get([short, long])] == [2.0, 6.0]
+
+
 def test_environments_are_each_named_once(work):
     """Answers computed here and there name both environments, in a fixed order."""
     with Answers.open(work, "w") as answers:

@@ -74,10 +74,10 @@ class Answers:
     def put(
         self, requests: Sequence[Request], values: Sequence[object], environment: Environment, seconds: float = 0.0
     ) -> None:
-        """Store a batch that took `seconds`, an equal share each; an answer that is there already stays."""
-        name, share = digest(environment), seconds / len(requests)
-        given = zip(requests, values, strict=True)
-        rows = [(key(request), canonical(value), name, share) for request, value in given]
+        """Store a batch that took `seconds`, shared by length of text; an answer that is there already stays."""
+        name, sizes = digest(environment), [_size(request) for request in requests]
+        given = zip(requests, values, sizes, strict=True)
+        rows = [(key(request), canonical(value), name, seconds * size / sum(sizes)) for request, value, size in given]
         with self.connection:
             self.connection.execute(
                 "INSERT OR IGNORE INTO environments VALUES (?, ?)", (name, canonical(asdict(environment)))
@@ -106,6 +106,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path}: not a readable store of answers ({error}); delete it and run again") from error
     return connection
+
+
+def _size(request: Request) -> int:
+    """Characters of a request: in a batch of short and long prompts, a long one takes more of the time."""
+    return 1 + sum(len(part) for part in request.arguments if isinstance(part, str))
 
 
 def key(request: Request) -> str:
