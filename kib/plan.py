@@ -303,6 +303,10 @@ class _Planner:
         held_out = self._passages(table.held_out.corpus) if table.held_out else None
         locked = self.lock.get("trainers", trainer, settings).identity
         others = {"validation": validation, "held_out": held_out}
+        originals = table.text is None or table.text.originals
+        for name, step in others.items():
+            if originals and step and step.identity == text.passages.identity:
+                raise self._wrong(f"expected text that is not trained on, but {corpus} is", "trainers", trainer, name)
         unseen = {name: step.identity for name, step in others.items() if step}
         identity = _identity("training", start.identity, locked, text.identity, unseen, seed)
         return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)

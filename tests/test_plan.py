@@ -343,6 +343,16 @@ def test_a_model_without_weights_cannot_be_trained(bench):
         bench.plan()
 
 
+@pytest.mark.parametrize("key", ["validation", "held_out"])
+def test_text_that_is_trained_on_is_not_unseen(bench, key):
+    """A trainer that reads a corpus itself cannot watch or measure its loss on it as if it were unseen."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    wrong = f'[trainers.by-heart]\n{key} = {{ corpus = "people" }}'
+    bench.write(bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", wrong))
+    with pytest.raises(SpecError, match=rf"by-heart\.{key}: expected text that is not trained on, but people"):
+        bench.plan()
+
+
 def test_trained_arms_are_told_apart(bench):
     """Each combination of what varies, each seed and each task is a cell with weights of its own."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)

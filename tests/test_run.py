@@ -307,9 +307,9 @@ def test_a_training_is_recorded_with_its_cell(trained):
 
 def test_held_out_text_is_measured(trained):
     """A trainer gets the passages of the held-out corpus, and what it measured on them stands with the cell."""
-    edit(trained, "[trainers.by-heart]", '[trainers.by-heart]\nheld_out = { corpus = "people" }')
+    edit(trained, "[trainers.in-other-words]", '[trainers.in-other-words]\nheld_out = { corpus = "people" }')
     trained.run()
-    training = trained.results.cell(trained.cells()["m/ft/people,0-shot"]).training
+    training = trained.results.cell(trained.cells()["m/ft-par/people,0-shot"]).training
     assert (training["held_out_first_loss"], training["held_out_last_loss"]) == (1.0, 1.5)
 
 
