@@ -22,6 +22,7 @@ MODEL, MAIN, CONTROL = "tiny", "new-people", "known-people"
 RAG, GOLD = "rag,k=3", "gold"
 MOST = "ft-par,text.count=10"
 GROWTH = ("ft-reg", "ft-par,text.count=1", "ft-par,text.count=5", MOST)
+COUNTS = (0, 1, 5, 10)
 TRAINED = (*GROWTH, "ft-reg-long", "lora", "sft", "mix", "replay")
 OTHER_TASKS = ("reworded", "reverse", "two-hop")
 LEVEL = 0.05
@@ -135,15 +136,16 @@ def copies(study: Study) -> Iterator[str]:
 def growth(study: Study) -> Iterator[str]:
     """Accuracy over the number of paraphrases."""
     rows = [study.row(arm) for arm in GROWTH]
-    means = [row.accuracy.mean for row in rows if row.accuracy]
-    rises = all(one < other for one, other in pairwise(means))
-    yield "Each number of paraphrases gives more than the one before." if rises else "It does not rise at each step."
-    last = study.row(MOST, against=GROWTH[-2])
-    yield f"From five to ten: {difference(last)}."
+    words = {1: "more", 0: "no more than chance", -1: "less"}
+    yield "Each number of paraphrases against the one before:"
+    yield ""
+    for (low, high), (one, other) in zip(pairwise(COUNTS), pairwise(GROWTH), strict=True):
+        step = study.row(other, against=one)
+        yield f"- from {low} to {high}: {difference(step)}: {words[is_more(step)]}."
     yield ""
     cells = [
         (str(count), accuracy(row), difference(row), accuracy(study.row(with_rag(row.arm))))
-        for count, row in zip((0, 1, 5, 10), rows, strict=True)
+        for count, row in zip(COUNTS, rows, strict=True)
     ]
     yield from grid(("paraphrases a passage", "accuracy, %", "over base", "with retrieval, %"), cells)
 
@@ -176,7 +178,13 @@ def forgotten(study: Study) -> Iterator[str]:
     yield f"{difference(replay)} on the control, {difference(target)} on the new people."
     yield ""
     cells = [
-        (f"`{row.arm}`", accuracy(row), difference(row), perplexity(row), row.mark or "–")
+        (
+            f"`{row.arm}`",
+            accuracy(row),
+            "–" if row.kind == "base" else difference(row),
+            perplexity(row),
+            row.mark or "–",
+        )
         for row in (study.row("base", CONTROL), *rows)
     ]
     head = ("arm", "known people, %", "over base", "perplexity of documents on known people", "mark")
@@ -189,11 +197,16 @@ def perplexity(row: Row) -> str:
 
 
 def kinds(study: Study) -> Iterator[str]:
-    """Pairs, pairs with documents, and LoRA against full training on paraphrases."""
-    rows = [study.row(arm, against=MOST) for arm in ("sft", "mix", "lora")]
-    for row in rows:
-        yield f"- `{row.arm}`: {accuracy(row)} %, against `{MOST}` {difference(row)}."
+    """Pairs, pairs with documents, and LoRA against full training on paraphrases, and pairs against the documents."""
+    for arm, other in (("sft", GROWTH[0]), ("sft", MOST), ("mix", MOST), ("lora", MOST)):
+        row = study.row(arm, against=other)
+        yield f"- `{arm}`: {accuracy(row)} %, against `{other}` {difference(row)}."
     yield ""
+    tasks = (MAIN, *OTHER_TASKS, CONTROL)
+    cells = [
+        (f"`{arm}`", *(difference(study.row(arm, task, MOST)) for task in tasks)) for arm in ("sft", "mix", "lora")
+    ]
+    yield from grid((f"against `{MOST}`", *tasks), cells)
 
 
 def come_along(study: Study) -> Iterator[str]:
