@@ -481,6 +481,16 @@ def test_an_arm_that_asks_for_more_never_pays(lab):
     assert row(lab.table(cost=True), "ft+rag,k=1").cost.fewer_operations_from == {}
 
 
+def test_a_trained_arm_with_the_gold_passage_never_pays(lab):
+    """A break-even is told of methods that can be used, and not of a trained arm that is shown the gold passage."""
+    lab.methods = {**METHODS, "ft+gold": MethodEntry("lora", "gold", "ceiling")}
+    lab.add(4, "base", tokens=2000, flops=2e7)
+    lab.add(14, "rag", k=1, tokens=8000, flops=8e7)
+    lab.add(16, "ft+gold", k=1, tokens=4000, flops=4e7, training={"trained_tokens": 9, "flops": 1.0})
+    cost = row(lab.table(cost=True), "ft+gold,k=1").cost
+    assert (cost.operations_once, cost.fewer_operations_from) == (1.0, {})
+
+
 @pytest.mark.parametrize(
     ("prices", "device", "expected"),
     [

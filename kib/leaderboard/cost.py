@@ -23,7 +23,7 @@ def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *,
     """The costs of a block's measured arms; what was measured on the machine is in them where `times` asks for it."""
     found = {arm: _mean([_cost(one, results.times(one.cell), prices) for one in arm.results]) for arm in arms}
     rivals = [arm for arm in arms if arm.method.train is None and arm.method.retrieve is not None and arm.kind == ""]
-    for arm in (arm for arm in arms if arm.method.train is not None):
+    for arm in (arm for arm in arms if arm.method.train is not None and arm.kind == ""):  # nobody has the gold passage
         found[arm] = replace(
             found[arm],
             fewer_operations_from=_from(
