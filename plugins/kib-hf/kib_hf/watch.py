@@ -60,7 +60,8 @@ class Watch:
             self.validation = self._agreed(self.validate())
             self._judge(step, self.validation, model)
         control.should_training_stop |= self.patience is not None and self.progress.without >= self.patience
-        control.should_save = step % self.every == 0 and step < len(self.course.steps)
+        last = control.should_training_stop or step == len(self.course.steps)  # going on from it would train too long
+        control.should_save = step % self.every == 0 and not last
 
     def _agreed(self, loss: float) -> float:
         """The first process's number, so that all of them stop together."""

@@ -46,6 +46,12 @@ def distance(one: Path, other: Path) -> float:
     return max(float((part - others[name]).abs().max()) for name, part in parts.items())
 
 
+def test_a_configuration_that_is_not_there(small: Path, tmp_path: Path) -> None:
+    """An accelerate configuration that is no file is named in one sentence, before anything is started."""
+    with pytest.raises(InputError, match=r"accelerate: .*none\.yaml: no such file; expected what"):
+        train(Full, small, tmp_path / "out", [], accelerate=tmp_path / "none.yaml")
+
+
 def test_two_processes(small: Path, tmp_path: Path) -> None:
     """Two processes of an accelerate configuration train the same weights as one, in the benchmark's number format."""
     (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from kib.identity import digest_file
 from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
+from kib_hf.packing import Course
 from kib_hf.trainers import Full, Lora
+from kib_hf.watch import Watch
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
@@ -26,6 +29,7 @@ KILLED_AT = 11
 SCRIPT = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
@@ -104,6 +108,20 @@ def test_half_a_checkpoint(small: Path, tmp_path: Path) -> None:
     resumed = train(Full, small, place, lambda record: steps.append(record["step"]))
     assert steps[0] == 4
     assert digest_of(resumed.weights) == digest_of(whole.weights)
+
+
+def test_no_checkpoint_where_an_early_stop_ends_it(tmp_path: Path) -> None:
+    """The step that stops a training early leaves no checkpoint, from which a killed one would go on too long."""
+    from torch.nn import Linear
+
+    course = Course(((), (), (), ()), epoch_ends=(1, 2, 3, 4))
+    watch = Watch(course, tmp_path, every=1, log=lambda _: None, validate=lambda: 1.0, patience=1)
+    control = SimpleNamespace(should_training_stop=False, should_save=False)
+    said = []
+    for step in (1, 2):
+        watch.after_step(step, control, Linear(1, 1))
+        said.append((control.should_save, control.should_training_stop))
+    assert said == [(True, False), (False, True)]
 
 
 def test_checkpoints_hold_no_code(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
