@@ -81,7 +81,7 @@ def test_findings_come_from_results(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# What the lab's study says")
     assert text.endswith("written by hand -->\nkept\n")
-    assert "old" not in text
+    assert "old\n" not in text
     assert text.count("\n## ") == 7
     assert "`ft-par,text.count=10`" in text
 

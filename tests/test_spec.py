@@ -57,7 +57,7 @@ epochs = 5
 text = { writer = "reword", count = 10 }
 vary = { rank = [4, 16], "text.count" = [1, 10] }
 replay = { corpus = "new-people", share = 0.25 }
-validation = { corpus = "new-people" }
+validation = { corpus = "old-people" }
 choose = "validation"
 
 [tasks.new-people]
@@ -94,6 +94,10 @@ tokens = 1024
 [prices]
 device_hour = 2
 input_tokens_million = 0.5
+
+[corpora.old-people]
+plugin = "lab"
+people = "known"
 """
 
 
@@ -131,7 +135,7 @@ def test_tables_keep_the_order_of_the_file(write):
     spec = load_spec(write(WHOLE))
     assert [list(spec.tables(kind)) for kind in KINDS] == [
         ["tiny"],
-        ["new-people"],
+        ["new-people", "old-people"],
         ["bm25", "gold"],
         ["new-people", "known-people"],
         ["reword"],
