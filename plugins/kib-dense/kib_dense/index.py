@@ -168,17 +168,28 @@ class Approximate:
             self.index.nprobe = probes
 
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
-        """The best `k` of the candidates; InputError where more are wanted than are looked at."""
+        """The best `k` of the candidates; InputError where more are wanted than are looked at, or than are found."""
+        import numpy as np
+
         count = len(self.vectors)
-        if min(k, count) > self.candidates:
+        wanted = min(k, count)
+        if wanted > self.candidates:
             raise InputError(
                 f"{k} hits are asked for, but the index looks at {self.candidates} candidates; raise `ef_search` of "
                 "`hnsw` or `candidates` of `ivf_pq`"
             )
         found = []
         for query in queries:  # FAISS rounds otherwise where it computes many at once
-            _, places = self.index.search(query[None], min(self.candidates, count))
-            known = places[0][places[0] >= 0]
+            if count <= self.candidates:  # then all are: a graph does not reach every vector
+                known = np.arange(count)
+            else:
+                _, places = self.index.search(query[None], self.candidates)
+                known = places[0][places[0] >= 0]
+            if len(known) < wanted:
+                raise InputError(
+                    f"{k} hits are asked for, but the index found {len(known)}; raise `links` of `hnsw` or `probes` of "
+                    "`ivf_pq`"
+                )
             found.append(_ordered(known, _exactly(query, self.vectors, known), rank, k))
         return found
 

@@ -134,6 +134,21 @@ def test_more_hits_than_candidates(tmp_path: Path) -> None:
         searcher.best(drawn(1, seed=1), 21, np.arange(500))
 
 
+def test_all_are_candidates(tmp_path: Path) -> None:
+    """Where as many candidates are looked at as there are vectors, each is found, whether a link leads to it or not."""
+    lengths = np.exp(3 * np.random.default_rng(0).normal(size=(200, 1))).astype(np.float32)
+    searcher = approximate(drawn(200) * lengths, tmp_path / "index", HnswOptions(links=4))
+    for found in searcher.best(drawn(20, seed=1), 200, np.arange(200)):
+        assert sorted(places(found)) == list(range(200))
+
+
+def test_too_few_found(tmp_path: Path) -> None:
+    """Lists that hold fewer vectors than the hits asked for are an error that names the option, not a shorter list."""
+    searcher = approximate(drawn(4000), tmp_path / "index", IvfPqOptions(lists=100, probes=1, code_bytes=16))
+    with pytest.raises(InputError, match=r"200 hits are asked for, but the index found \d+; raise .*`probes`"):
+        searcher.best(drawn(20, seed=1), 200, np.arange(4000))
+
+
 @pytest.mark.parametrize(
     ("count", "options", "message"),
     [
