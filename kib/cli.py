@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 INTERRUPTED = 130
-FORMATS = ("terminal", "markdown", "csv", "json", "latex")
+TABLES = ("terminal", "markdown", "csv", "json")
+FORMATS = (*TABLES, "latex")
 FIGURES = ("gains", "top-k")
 
 spec_argument = click.argument("spec", type=click.Path(dir_okay=False, path_type=Path))
@@ -186,9 +187,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
 @click.option(
     "--depth", "--k", type=click.IntRange(min=1), default=100, show_default=True, help="Passages found a query."
 )
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output form."
-)
+@click.option("--format", "form", type=click.Choice(TABLES), default="terminal", show_default=True, help="Output form.")
 @click.option(
     "--run", "run_file", metavar="FILE",
     help="Write what was found in TREC's format; {retriever} in the name where there are several.",
@@ -220,6 +219,8 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
         path = Path(name.replace("{retriever}", retriever))
         if not path.parent.is_dir():
             raise InputError(f"{path.parent}: no such folder")
+        if path.is_dir():
+            raise InputError(f"--run: {path}: a folder, expected a file")
         write_text(path, text)
         click.echo(f"{path}: written", err=True)
 

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from kib import cli
+from kib.retrieve import FORMATS
+
 RETRIEVERS = """schema = 1
 name = "search"
 
@@ -185,7 +188,12 @@ def test_every_form_has_the_same_numbers(toy):
     for form in ("terminal", "markdown"):
         text = toy.call("retrieve", toy.spec, "-q", "--format", form).stdout
         assert all(f"{value:.4f}" in text for value in values.values())
-        assert "task people · 18 queries · the first 100 of 6 passages of corpus people" in text
+        assert "task people · 18 queries · the first 6 of 6 passages of corpus people" in text
+
+
+def test_every_form_that_is_offered():
+    """The command line offers the forms that a report can have, and no other."""
+    assert cli.TABLES == FORMATS
 
 
 def test_the_same_bytes_again(toy):
@@ -288,6 +296,12 @@ def test_trec_runs_of_several(bare):
     ).read_text()
 
 
+def test_a_trec_run_is_a_file(bare):
+    """A folder is refused as the place of a run."""
+    name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada"})
+    assert "--run: .: a folder" in refused(bare, "--queries", name, "--retriever", "words", "--run", ".")
+
+
 def test_a_trec_run_has_no_blanks(bench):
     """An id with a blank cannot stand in a run."""
     bench.write_toy(spec=RETRIEVERS, documents=[["a b", "", "Ada"]])
@@ -330,6 +344,7 @@ def test_a_wrong_name_is_told(toy, arguments, words):
         ('{"id": "a", "text": "b", "gold": "x", "relevance": {}}\n', "expected `relevance` or `gold`, not both"),
         ('{"id": "a", "text": "b", "gold": "zoe"}\n', "1 judged documents are not in the corpus: 'zoe'"),
         ('{"id": "a", "text": "b"}\n{"id": "a", "text": "c"}\n', "the id 'a' stands twice"),
+        ('{"id": "a", "text": "\\ud800"}\n', "q.jsonl:1: text: holds half a surrogate pair"),
     ],
 )
 def test_a_wrong_file_of_queries_is_told(bare, text, words):
@@ -374,3 +389,5 @@ def test_a_failing_retriever_is_named_and_the_others_measured(bare):
     assert result.exit_code == 3
     assert "words" in result.stdout
     assert "retrievers.again: IndexError: the toy retriever broke down (traceback in errors/" in result.stderr
+    result = bare.call("retrieve", bare.spec, "-q", "--queries", name, "--retriever", "again")
+    assert (result.exit_code, result.stdout) == (3, "")

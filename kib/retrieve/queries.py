@@ -143,6 +143,8 @@ def _query(where: str, row: Mapping[str, Any]) -> JudgedQuery:
     for key, value in (("id", name), ("text", text)):
         if not isinstance(value, str) or not value.strip() or (key == "id" and not value.isprintable()):
             raise InputError(f"{where}: {key}: expected a text, got {value!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise InputError(f"{where}: {key}: holds half a surrogate pair, which is no character: {value!r}")
     return JudgedQuery(str(name), str(text), tuple(_grades(where, row)))
 
 

@@ -41,13 +41,14 @@ def render(report: Report, form: str) -> str:
 
 def _title(report: Report, block: Block) -> str:
     judged = "" if block.judged == block.queries else f", {block.judged:,} of them judged"
-    found = f"the first {report.depth:,} of {report.passages:,} passages of corpus {report.corpus}"
-    return one_line(f"{block.title} · {block.queries:,} queries{judged} · {found}")
+    depth = min(report.depth, report.passages)
+    found = f"the first {depth:,} of {report.passages:,} passages of corpus {report.corpus}"
+    asked = "1 query" if block.queries == 1 else f"{block.queries:,} queries"
+    return one_line(f"{block.title} · {asked}{judged} · {found}")
 
 
 def _header(block: Block) -> list[str]:
-    names = list(block.lines[0].measures) if block.lines else []
-    shown = [part for name in names for part in ([name, "interval"] if name == INTERVAL else [name])]
+    shown = [part for name in block.lines[0].measures for part in ([name, "interval"] if name == INTERVAL else [name])]
     return ["retriever", *shown, "index", "indexing s", "ms/query"]
 
 
@@ -66,9 +67,14 @@ def _legend(block: Block) -> str:
     return LEGENDS[block.by] if block.judged else UNJUDGED
 
 
+def _measured(report: Report) -> list[Block]:
+    """The blocks that a table can be made of; where every retriever failed there is none."""
+    return [block for block in report.blocks if block.lines]
+
+
 def _terminal(report: Report) -> str:
     parts = []
-    for block in report.blocks:
+    for block in _measured(report):
         rows = [_header(block), *map(_texts, block.lines)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         parts += [_title(report, block), *(_row(row, widths) for row in rows), _legend(block), ""]
@@ -85,7 +91,7 @@ def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
 
 def _markdown(report: Report) -> str:
     parts = []
-    for block in report.blocks:
+    for block in _measured(report):
         header = _header(block)
         rows = [header, [":--", *["--:"] * (len(header) - 1)], *map(_texts, block.lines)]
         parts += [f"### {_title(report, block)}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -145,7 +145,7 @@ class Rows:
     def _none(self) -> str:
         if self.left_out:
             return f" that has text ({len(self.left_out)} without)"
-        return "; a document is a JSON object on a line" if self.unit == "line" else "; a document is a row"
+        return f"; a document is a {self.unit}"
 
     def _warn(self) -> None:
         if self.left_out:

@@ -58,7 +58,7 @@ def test_csv_delimiter(tmp_path: Path) -> None:
         (b"id,text\na,one\na,two\n", 'd.csv:3: the id "a" stands in line 2 already'),
         (b"id,text\na, \n", 'd.csv:2: "text" is empty; a document has text'),
         (b"id,body\na,one\n", 'd.csv:2: no "text"; the line has "body", "id". Name another field in `fields`'),
-        (b"id,text\n", "d.csv: no document in it"),
+        (b"id,text\n", "d.csv: no document in it; a document is a line"),
         (b"", "d.csv: no document in it"),
     ],
 )
