@@ -7,6 +7,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from base64 import b64encode
 from pathlib import Path
@@ -22,6 +24,9 @@ SCRIPT = Path(os.environ.get("KIB_TEST_ELASTICSEARCH") or SHARED / "elasticsearc
 DATA = Path(os.environ.get("KIB_TEST_DATA") or SHARED / "data")
 
 HEAP = "384m"
+
+PATIENCE = 240
+"""Seconds that a node gets after the script has given it up."""
 
 UNTIL_THE_END = """
 import subprocess, sys
@@ -75,8 +80,26 @@ class Node:
 
     def start(self):
         """Run, or run again on the same data."""
-        assert self.start_soon().wait() == 0, (self.folder / "start.log").read_text()
+        return self.await_start(self.start_soon())
+
+    def await_start(self, started):
+        """Wait until it answers: on a busy machine it takes longer than the script waits, and its process lives on."""
+        if started.wait():
+            give_up = time.monotonic() + PATIENCE
+            while not self.answers():
+                assert time.monotonic() < give_up, (self.folder / "start.log").read_text()
+                time.sleep(1)
         return self
+
+    def answers(self):
+        """Whether it says anything at all, and be it that a password is wanted."""
+        try:
+            self.ask("GET", "/")
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def start_soon(self):
         """The same, without waiting for it."""

@@ -140,8 +140,8 @@ def test_a_cluster_loses_a_node(new_node, ports, make, synthetic, queries, undis
     transports = ports(3)
     seeds = ",".join(f"127.0.0.1:{port}" for port in transports)
     nodes = [new_node(ports=(*ports(1), transport), seeds=seeds) for transport in transports]
-    starts = [node.start_soon() for node in nodes]
-    assert [start.wait() for start in starts] == [0, 0, 0]
+    for node, started in [(node, node.start_soon()) for node in nodes]:  # side by side: each waits for the others
+        node.await_start(started)
     urls = [node.url for node in nodes]
     nodes[0].ask("GET", "/_cluster/health?wait_for_nodes=3&timeout=60s")
     retriever = make(nodes[0], url=urls, replicas=1, shards=1, bulk_passages=100)
