@@ -25,16 +25,19 @@ PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def check_url(url: str) -> str:
-    """An address without what could be a secret; ValueError says what is wrong and repeats nothing of it."""
+    """An address without what could be a secret; ValueError says what is wrong and repeats nothing of it.
+
+    kib adds the value to what a validator says, but not where that says by itself what it got.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError("expected an address such as http://127.0.0.1:9200") from error
+        raise ValueError("expected an address such as http://127.0.0.1:9200, got one that is none") from error
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("expected an address without a name, password or key in it; they come by `password_env`")
+        raise ValueError("expected an address alone, got one with a name, password or key; they come by `password_env`")
     if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-        raise ValueError("expected an address with scheme and port, such as http://127.0.0.1:9200")
+        raise ValueError("expected an address with scheme and port, such as http://127.0.0.1:9200, got one without")
     return url.rstrip("/")
 
 
@@ -149,7 +152,9 @@ class ElasticsearchOptions(Options):
     @classmethod
     def _is_variable(cls, name: str) -> str:
         if not VARIABLE.fullmatch(name):
-            raise ValueError("expected the name of an environment variable, not the secret itself")
+            raise ValueError(
+                "expected the name of an environment variable, got what is none; no secret stands here"
+            )
         return name
 
     @field_validator("prefix")

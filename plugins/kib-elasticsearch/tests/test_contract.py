@@ -1,5 +1,9 @@
-import pytest
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from kib.cli import main
 from kib.errors import InputError
 from kib.options import counting
 from kib.testing import PASSAGES, QUERIES, check_options, check_plugin, check_retriever, make_plugin
@@ -9,6 +13,27 @@ from kib_elasticsearch import Elasticsearch
 def test_installed() -> None:
     """The plugin is found by its name, well formed and light to import."""
     assert check_plugin("retrievers", "elasticsearch") is Elasticsearch
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'url = "http://me:hunter2@127.0.0.1:9200"',
+        'url = "http://me:hunter2/x@127.0.0.1:9200"',
+        'url = "me:hunter2@127.0.0.1:9200"',
+        'url = ["http://me:hunter2@127.0.0.1:9200"]',
+        'password_env = "hunter2!"',
+        'api_key_env = "hunter2=="',
+    ],
+)
+def test_a_secret_in_a_file_is_not_repeated(tmp_path: Path, line: str) -> None:
+    """A secret that somebody wrote into a benchmark file is refused without being shown."""
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "text": "b"}\n', encoding="utf-8")
+    head = 'schema = 1\nname = "x"\n[corpora.c]\nplugin = "jsonl"\npath = "c.jsonl"\n[retrievers.r]\n'
+    (tmp_path / "x.toml").write_text(f'{head}plugin = "elasticsearch"\n{line}\n', encoding="utf-8")
+    result = CliRunner().invoke(main, ["retrieve", str(tmp_path / "x.toml"), "--work", str(tmp_path / "work")])
+    assert (result.exit_code, "hunter2" in result.output) == (2, False), result.output
+    assert "x.toml:8: retrievers.r." in result.output
 
 
 def test_options() -> None:
