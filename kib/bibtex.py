@@ -4,18 +4,22 @@ import re
 
 __all__ = ["entries_in", "key_of"]
 
-ENTRY = re.compile(r"^\s*@(\w+)\s*\{\s*([^,\s]+)\s*,", re.MULTILINE)
+ENTRY = re.compile(r"@(\w+)\s*\{\s*([^,\s{}]+)\s*,")
 
 
 def entries_in(text: str) -> list[str]:
     """Every BibTeX entry in a text, found by counting braces."""
-    found = []
+    found: list[str] = []
+    last = 0
     for match in ENTRY.finditer(text):
+        if match.start() < last:
+            continue  # within the entry before
         depth = 0
         for end in range(match.start(), len(text)):
             depth += {"{": 1, "}": -1}.get(text[end], 0)
             if text[end] == "}" and depth == 0:
-                found.append(text[match.start() : end + 1].strip())
+                last = end + 1
+                found.append(text[match.start() : last])
                 break
     return found
 

@@ -26,15 +26,23 @@ Mistakes = Iterator[tuple[Key, str]]
 
 def _day(value: str) -> str:
     try:
-        date.fromisoformat(value)
+        day = date.fromisoformat(value).isoformat()
     except ValueError:
-        raise ValueError(f'expected a day as "2026-01-31", got {show(value)}') from None
+        day = ""
+    if day != value:  # Python reads "20260131" and "2026-W05-6" too
+        raise ValueError(f'expected a day as "2026-01-31", got {show(value)}')
     return value
 
 
 def _one_entry(value: str) -> str:
     if len(entries_in(value)) != 1:
         raise ValueError(f"expected one BibTeX entry, got {len(entries_in(value))}")
+    return value
+
+
+def _arms_of_row(value: Mapping[str, float]) -> Mapping[str, float]:
+    if not value:
+        raise ValueError("expected the accuracy of one arm or more, got none")
     return value
 
 
@@ -128,7 +136,9 @@ class PublishedRow(_Strict):
     task: str = Field(description="the task")
     model: str = Field(description="the model")
     shots: int = Field(0, ge=0, description="how many examples stand before the question")
-    accuracy: Mapping[str, Fraction] = Field(min_length=1, description="accuracy by arm, as printed: fractions")
+    accuracy: Annotated[Mapping[str, Fraction], AfterValidator(_arms_of_row)] = Field(
+        description="accuracy by arm, as printed: fractions", json_schema_extra={"minProperties": 1}
+    )
 
 
 class PublishedTable(_Strict):
@@ -196,7 +206,7 @@ def _read(path: Path, *, follow: bool = True) -> PublishedFile:
         for place, message in explain(error, draft.data, PublishedFile):
             draft.blame(message + _hint(draft.data, place), *place)
         raise SpecError(draft.mistakes) from None
-    checks = (_wrong_names(data), _wrong_rows(data), _impossible(data), _unused(data))
+    checks = (_wrong_names(data), _wrong_rows(data), _impossible(data), _unused(data), _wrong_methods(data))
     for place, message in chain(*checks, _wrong_sweeps(data, path.parent) if follow else ()):
         draft.blame(message, *place)
     if draft.mistakes:
@@ -223,6 +233,22 @@ def _wrong_names(data: PublishedFile) -> Mistakes:
                 check_name(name)
             except ValueError as error:
                 yield (kind, name), str(error)
+
+
+def _wrong_methods(data: PublishedFile) -> Mistakes:
+    """A second base, which no gain could be told over, numbers of passages without a retriever, metrics of nothing."""
+    base = None
+    for name, method in data.methods.items():
+        for key in ("top_k", "sweep") if method.retrieve is None else ():
+            if getattr(method, key):
+                yield ("methods", name, key), "of passages, but the method has no `retrieve`"
+        if method.train is None and method.retrieve is None:
+            if base is not None:
+                yield ("methods", name), f"a second base beside {base}: say what it trains on or retrieves with"
+            base = base or name
+    for name, task in data.tasks.items():
+        if task.metric is not None and task.task is None:
+            yield ("tasks", name, "metric"), "says nothing without `task`, lm-eval's name of the questions"
 
 
 def _wrong_rows(data: PublishedFile) -> Mistakes:
@@ -256,7 +282,9 @@ def _impossible(data: PublishedFile) -> Mistakes:
         for arm, value in row.accuracy.items():
             below, above = floor(value * n), ceil(value * n)
             reach = 0.5 * 10**-decimals + 1e-9
-            if min(value - below / n, above / n - value) > reach:
+            if round(value, decimals) != value:
+                yield ("table", "rows", number, "accuracy", arm), f"{value} has more than {decimals} decimals"
+            elif min(value - below / n, above / n - value) > reach:
                 near = f"{below} are {below / n:.{decimals}f}, {above} are {above / n:.{decimals}f}"
                 yield ("table", "rows", number, "accuracy", arm), f"{value} is no share of {n} questions: {near}"
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kib.cli import main
 from kib.errors import InputError
 from kib.leaderboard import FIGURES, PublishedResults, make_table, save_figure
-from kib.leaderboard.figure import COLOURS, _lines, _panels
+from kib.leaderboard.figure import COLOURS, _lines, _panels, _sweeps
 from kib.published import load_published
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +96,20 @@ def test_sweeps_begin_at_base():
         assert [k for k, _ in points] == [0, 1, 2, 3, 4, 5]
         assert {(row.model, row.task, row.shots) for _, row in points} == {(model, task, shots)}
         assert points[0][1].kind == "base"
+
+
+def test_sweeps_say_whether_they_were_measured(tmp_path):
+    """Each row of the figure over K names the origin of its numbers, and a panel without a line is not shown."""
+    first = _sweeps(table_of("ovadia2024-topk")).axes[0]
+    assert first.get_ylabel() == "mistral-7b (published)\naccuracy, %"
+    text = (FILES / "ovadia2024-topk.toml").read_text(encoding="utf-8").replace('-topk"', '-again"')
+    (tmp_path / "again.toml").write_text(text.replace("anatomy", "deeds"), encoding="utf-8")
+    both = [
+        PublishedResults(load_published(path)) for path in (FILES / "ovadia2024-topk.toml", tmp_path / "again.toml")
+    ]
+    axes = _sweeps(make_table(both)).axes
+    assert all(one.get_visible() == bool(one.lines) for one in axes)
+    assert sum(not one.get_visible() for one in axes) == 6
 
 
 @pytest.mark.parametrize("kind", FIGURES)

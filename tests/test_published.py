@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from kib import published
 from kib.cli import main
-from kib.errors import SpecError
+from kib.errors import InputError, SpecError
 from kib.gains import unpaired_average, unpaired_gain
 from kib.identity import digest
 from kib.leaderboard import PublishedResults, brief, make_table, render, save_figure
@@ -335,6 +335,31 @@ WRONG = {
         "methods.rag.sweep",
         "there is no such file",
     ),
+    "more decimals": (
+        "base = 0.275",
+        "base = 0.2754",
+        26,
+        "table.rows[1].accuracy.base",
+        "0.2754 has more than 3 decimals",
+    ),
+    "no accuracy": (
+        "{ base = 0.275, rag = 0.475 }",
+        "{}",
+        26,
+        "table.rows[1].accuracy",
+        "of one arm or more, got none",
+    ),
+    "day of another form": ("2031-02-03", "20310203", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
+    "entries on a line": (
+        'paper}}"',
+        'paper}} @misc{roe, title = {B}}"',
+        10,
+        "paper.bibtex",
+        "one BibTeX entry, got 2",
+    ),
+    "second base": ('retrieve = "BM25"\n', "", 19, "methods.rag", "a second base beside base"),
+    "passages of nothing": ("[methods.base]", "[methods.base]\ntop_k = [1]", 18, "methods.base.top_k", "no `retrieve`"),
+    "metric of nothing": ("n = 40", 'n = 40\nmetric = "acc"', 16, "tasks.deeds.metric", "says nothing without `task`"),
     "own sweep": (
         'retrieve = "BM25"',
         'retrieve = "BM25"\nsweep = "doe.toml"',
@@ -532,6 +557,32 @@ def test_figures_take_both_origins(tmp_path, kind):
     assert "<svg" in (tmp_path / "both.svg").read_text(encoding="utf-8")
     titles = [panel.title for name in ("mine", "ovadia2024-topk") for panel in _panels(table, name)]
     assert titles == ["mine (measured): anatomy, 0-shot", "ovadia2024-topk (published): average of 5 tasks, all shots"]
+
+
+def test_a_run_of_the_study_stands_beside_its_table(tmp_path):
+    """No benchmark that ships bears the name of a published table, and where one does the error says what to change."""
+    names = [tomli.loads(path.read_text(encoding="utf-8"))["name"] for path in (ROOT / "benchmarks").rglob("*.toml")]
+    assert len(names) == len(set(names))
+    text = GOOD.replace('name = "doe"', 'name = "mine"')
+    (tmp_path / "doe.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"'mine' is both published and measured: .*change `name`"):
+        make_table([measured(tmp_path / "mine"), PublishedResults(load_published(tmp_path / "doe.toml"))])
+
+
+def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
+    """Where only some numbers of shots are ranked across origins, the sentence below the table names the others."""
+    table = make_table([measured(tmp_path / "mine"), with_statement(tmp_path)])
+    assert table.across
+    assert "anatomy: with 5 examples against 0" in table.apart[0]
+
+
+def test_duels_are_of_target_tasks(tmp_path):
+    """Wins and losses between arms leave control tasks out, as averages do."""
+    text = GOOD.replace("[methods.base]", '[tasks.other]\nn = 40\nrole = "control"\n\n[methods.base]')
+    row = '  { task = "other", model = "m", accuracy = { base = 0.5, rag = 0.25 } },\n]\n'
+    (tmp_path / "doe.toml").write_text(text.removesuffix("]\n") + row, encoding="utf-8")
+    [duel] = make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]).duels
+    assert (duel.wins, duel.ties, duel.losses) == (2, 0, 0)
 
 
 def test_against_another_arm():

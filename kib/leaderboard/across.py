@@ -77,14 +77,20 @@ def _reason(one: str, other: str, said: Statement, shots: set[int], theirs: set[
     same = {(statement, count) for statement, count in theirs if statement.questions == said.questions}
     if not same:
         return f"{other} asks other questions"
-    if not shots & {count for _, count in same}:
-        return f"with {_shots(shots)} examples against {_shots({count for _, count in same})}"
+    equal = {count for statement, count in same if said.metric and statement == said} & shots
+    if equal == shots:
+        return ""
+    if equal or not shots & {count for _, count in same}:
+        return f"with {_shots(shots - equal)} examples against {_shots(equal or {count for _, count in same})}"
     if said.metric is None:
         return f"{one} does not say how answers were scored"
-    [statement, *_] = sorted((statement for statement, _ in same), key=repr)
-    if said.metric != statement.metric:
-        return f"scored by {said.metric} against {statement.metric}"
-    return "" if said.n == statement.n else f"{said.n} questions against {statement.n}"
+    [statement, *_] = sorted((statement for statement, count in same if count in shots), key=repr)
+    differs = said.metric != statement.metric
+    return (
+        f"scored by {said.metric} against {statement.metric}"
+        if differs
+        else f"{said.n} questions against {statement.n}"
+    )
 
 
 def _shots(counts: set[int]) -> str:

@@ -37,5 +37,5 @@ def duels(table: Table) -> Iterator[Block]:
             )
             for one in some
         ]
-        title = f"arms against each other · {f'{name} · ' if several else ''}{rows} rows, as printed"
+        title = f"arms against each other · {f'{name} · ' if several else ''}{rows} row{'s' * (rows != 1)}, as printed"
         yield Block(one_line(title), tuple(lines))

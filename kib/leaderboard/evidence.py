@@ -62,7 +62,10 @@ class Evidence:
 
     def _scores(self, result: CellResult) -> list[Score]:
         path = self._results.place(result.cell) / "questions.jsonl"
-        if not path.is_file() or digest_file(path) != result.questions:
+        if not path.is_file():
+            again = f"bring it back, or delete {path.parent} and run the benchmark again"
+            raise InputError(f"{path}: no such file, and this number needs the answers in it; {again}")
+        if digest_file(path) != result.questions:
             raise self._damaged(result, "not the file that was measured (its digest differs from cell.json's)")
         scores = self._results.scores(result.cell)
         if len(scores) != result.n or sum(score.score for score in scores) != result.correct:

@@ -165,6 +165,7 @@ def _sweeps(table: Table) -> "Figure":
     if not lines:
         raise InputError("there is no method with several numbers of passages to draw")
     several = len({key[0] for key in lines}) > 1
+    origins = {row.benchmark: row.origin for row in table.rows}
     models = list(dict.fromkeys((key[0], key[1]) for key in lines))
     tasks = list(dict.fromkeys(key[2] for key in lines))
     names = list(dict.fromkeys(f"{key[3]}, {key[4]}-shot" for key in lines))
@@ -175,14 +176,19 @@ def _sweeps(table: Table) -> "Figure":
         axes = grid[models.index((benchmark, model))][tasks.index(task)]
         _draw_line(axes, rows, names.index(f"{method}, {shots}-shot"), len(names))
     for across, (benchmark, model) in enumerate(models):
-        grid[across][0].set_ylabel(f"{benchmark}\n{model}, %" if several else f"{model}\naccuracy, %")
+        first = next(axes for axes in grid[across] if axes.lines)
+        origin = f"({origins[benchmark]})"
+        first.set_ylabel(f"{benchmark}\n{origin}\n{model}, %" if several else f"{model} {origin}\naccuracy, %")
     for down, task in enumerate(tasks):
-        grid[0][down].set_title(task)
-        grid[-1][down].set_xlabel("passages")
+        used = [axes for axes in grid[:, down] if axes.lines]
+        used[0].set_title(task)
+        used[-1].set_xlabel("passages")
+        used[-1].tick_params(labelbottom=True)
     ticks = sorted({k for rows in lines.values() for k, _ in rows})
     for axes in grid.flat:
         axes.grid(linewidth=0.4, alpha=0.5)
         axes.set_xticks(ticks)
+        axes.set_visible(bool(axes.lines))
     handles = [_stroke(number, name) for number, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(names)), frameon=False)
     return figure

@@ -186,7 +186,7 @@ def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Bl
     model = f"{first.benchmark}: {first.model}" if several else first.model
     shots = "all shots" if first.shots is None else f"{first.shots}-shot"
     unpaired = " · published, unpaired" if first.origin == "published" else ""
-    title = f"{model} · average of {len(first.tasks)} tasks · {shots}{unpaired}"
+    title = f"{model} · average of {len(first.tasks)} task{'s' * (len(first.tasks) != 1)} · {shots}{unpaired}"
     lines = []
     for row in rows:
         average = row.average

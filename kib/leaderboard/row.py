@@ -179,7 +179,7 @@ class AverageRow:
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """Two arms of a benchmark over all blocks that have both: how many of these each wins, by accuracy as it stands."""
+    """Two arms of a benchmark over all target blocks that have both: how many each wins, by accuracy as it stands."""
 
     benchmark: str
     arm: str

@@ -134,11 +134,12 @@ class Section:
             self._retrievals |= retrievals(self._results, measured, times=times)
 
     def duels(self) -> Iterator[Duel]:
-        """Each two arms of published numbers: in how many blocks one is better as printed. Of measured ones nothing."""
+        """Each two arms of published numbers: in how many target blocks one is better as printed; none of measured."""
         if self.origin == "measured":
             return
         names = list(dict.fromkeys(arm.name for arm in self.arms))
-        found = [{arm.name: self._measures[arm].accuracy.mean for arm in arms} for arms in self._blocks.values()]
+        targets = [arms for arms in self._blocks.values() if arms[0].task.role == "target"]
+        found = [{arm.name: self._measures[arm].accuracy.mean for arm in arms} for arms in targets]
         for other, name in combinations(names, 2):
             both = [(some[name], some[other]) for some in found if name in some and other in some]
             wins, losses = sum(ours > theirs for ours, theirs in both), sum(ours < theirs for ours, theirs in both)

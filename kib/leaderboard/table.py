@@ -94,5 +94,9 @@ def _check_names(results: Sequence[Results | PublishedResults], plans: Sequence[
         raise InputError("no results folder given; `kib run SPEC` makes one")
     twice = [name for name, count in Counter(plan.name for plan in plans).items() if count > 1]
     if twice:
-        folders = [str(one.folder) for one, plan in zip(results, plans, strict=True) if plan.name == twice[0]]
-        raise InputError(f"benchmark {twice[0]!r} stands in several folders: {', '.join(folders)}; give one of them")
+        same = [one for one, plan in zip(results, plans, strict=True) if plan.name == twice[0]]
+        where = ", ".join(str(one.folder) for one in same)
+        if len({isinstance(one, PublishedResults) for one in same}) > 1:
+            hint = "a published and a measured one need other names: change `name` in one file"
+            raise InputError(f"benchmark {twice[0]!r} is both published and measured: {where}; {hint}")
+        raise InputError(f"benchmark {twice[0]!r} stands in several folders: {where}; give one of them")
