@@ -152,9 +152,7 @@ class ElasticsearchOptions(Options):
     @classmethod
     def _is_variable(cls, name: str) -> str:
         if not VARIABLE.fullmatch(name):
-            raise ValueError(
-                "expected the name of an environment variable, got what is none; no secret stands here"
-            )
+            raise ValueError("expected the name of an environment variable, got what is none; no secret stands here")
         return name
 
     @field_validator("prefix")
