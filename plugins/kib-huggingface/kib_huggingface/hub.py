@@ -73,6 +73,10 @@ def _plainly(hub: str, revision: str) -> Iterator[None]:
         raise InputError(f"{hub}: the hub knows no revision `{revision}` of it") from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
         raise InputError(f"{hub}: `{revision}` is not on this machine and the hub is out of reach; {pin}") from error
-    except (errors.HfHubHTTPError, OSError) as error:
+    except Exception as error:
+        # A hub that cannot be reached raises what its HTTP client does, which is httpx or httpx2 by the version.
+        client = type(error).__module__.partition(".")[0]
+        if not isinstance(error, errors.HfHubHTTPError | OSError) and client not in ("httpx", "httpx2"):
+            raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{hub}: the hub cannot be asked for `{revision}`: {said}; {pin}") from error

@@ -166,6 +166,12 @@ def test_refused(hub: Hub, tmp_path: Path, status: int, code: str, message: str)
 
 
 @pytest.mark.slow
+def test_nothing_listens(tmp_path: Path) -> None:
+    """Without a network a data set of the hub is out of reach, which is no fault of the plugin."""
+    assert "the hub cannot be asked for `v2`: " in ask(tmp_path, "http://127.0.0.1:9", revision="v2")["error"]
+
+
+@pytest.mark.slow
 def test_streamed(hub: Hub, tmp_path: Path) -> None:
     """A data set may be read from the hub as needed, and nothing of it is kept."""
     assert ask(tmp_path, hub.address, streaming=True) == {"fingerprint": COMMIT, "ids": ["a"]}
