@@ -85,6 +85,12 @@ def _plainly(hub: str, revision: str) -> Iterator[None]:
         raise InputError(f"{hub}: `{revision}` is not on this machine and the hub is out of reach; {pin}") from error
     except (errors.HfHubHTTPError, OSError) as error:
         raise InputError(f"{hub}: the hub cannot be asked for `{revision}`: {_first_line(error)}; {pin}") from error
+    except Exception as error:
+        # Where nobody answers, what its HTTP client raises comes through: httpx or httpx2, by the hub's version.
+        if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2"):
+            raise
+        said = f"`{revision}` is not on this machine and the hub is out of reach ({_first_line(error)})"
+        raise InputError(f"{hub}: {said}; {pin}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -171,6 +171,14 @@ def test_out_of_reach(tiny: Path, tmp_path: Path) -> None:
     assert found["load"].endswith("with its parts; if its download was cut off, go online and run again")
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://hub.invalid"])
+def test_a_hub_that_nobody_answers_for(tmp_path: Path, address: str) -> None:
+    """A hub that refuses the connection, or has no address, is out of reach as well, and said to be so."""
+    found = ask(tmp_path, "fingerprint", address=address)["fingerprint"]
+    assert found.startswith(f"InputError: {HUB}: `main` is not on this machine and the hub is out of reach (")
+    assert "go online, or give a folder" in found
+
+
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
