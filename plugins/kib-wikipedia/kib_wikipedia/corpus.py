@@ -39,6 +39,11 @@ class WikipediaOptions(Options):
     )
     categories: list[str] = Field(default=[], description="With `pins`: categories, such as `Category:Anatomy`.")
     category_depth: int = Field(default=0, ge=0, le=20, description="With `pins`: levels of subcategories.")
+    as_of: str = Field(
+        default="",
+        pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$",
+        description="With `pins`: the day, as 2023-11-30, whose last revisions are pinned; left out: the newest.",
+    )
     limit: Annotated[int, Local] = Field(
         default=1000, ge=1, description="With `pins`: the most pages that may be chosen; more are an error."
     )
@@ -71,7 +76,7 @@ class WikipediaOptions(Options):
         if (self.dump is None) == (self.pins is None):
             raise ValueError("expected `dump` or `pins`, one of the two")
         chosen = bool(self.pages or self.categories)
-        of_pins = ("pages", "categories", "link_depth", "category_depth", "contact", "store")
+        of_pins = ("pages", "categories", "link_depth", "category_depth", "as_of", "contact", "store")
         given = [name for name in of_pins if getattr(self, name)]
         if self.dump is not None and given:
             raise ValueError(f"`{given[0]}` belongs to `pins`; a dump is read whole")
@@ -219,6 +224,7 @@ class Wikipedia:
             categories=tuple(options.categories),
             category_depth=options.category_depth,
             namespaces=tuple(options.namespaces),
+            as_of=options.as_of,
         )
 
     def _connect(self) -> Any:

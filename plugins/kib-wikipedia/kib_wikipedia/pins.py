@@ -34,6 +34,7 @@ class Selection:
     categories: tuple[str, ...] = ()
     category_depth: int = 0
     namespaces: tuple[int, ...] = (0,)
+    as_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ def _pins(values: Sequence[Mapping[str, Any]]) -> Pins:
 
 
 def choose(api: Api, selection: Selection, limit: int, made: str) -> Pins:
-    """Ask a wiki for the pages of a selection and their newest revisions; `made` is the day.
+    """Ask a wiki for the pages of a selection and their newest revisions, or the last ones of a day; `made` is today.
 
-    InputError where a page or category is not there, or where there are more than `limit` pages.
+    InputError where a page or category is not there, or was not then, or where there are more than `limit` pages.
     """
     general = _general(api)
     named = list(selection.pages)
@@ -114,9 +115,12 @@ def choose(api: Api, selection: Selection, limit: int, made: str) -> Pins:
     wanted = [*wanted, *_linked(api, selection, wanted if selection.link_depth else (), limit)]
     found = _Found(api, selection, limit)
     found.look(list(dict.fromkeys(wanted)))
+    if selection.as_of:
+        found.go_back(selection.as_of)
     lost = [title for title in named if found.resolve(title) not in found.pages]
     if lost:
-        raise InputError(f"{selection.api}: no such page: {', '.join(map(repr, lost[:5]))}; {len(lost)} in all")
+        when = f" on {selection.as_of}" if selection.as_of else ""
+        raise InputError(f"{selection.api}: no such page{when}: {', '.join(map(repr, lost[:5]))}; {len(lost)} in all")
     pages = tuple(found.pages[title] for title in sorted(found.pages))
     if not pages:
         raise InputError(f"{selection.api}: the selection has no page")
@@ -231,6 +235,25 @@ class _Found:
                     self._add(page, gone)
             self.missing += len(gone)
             _check_limit(self.api, len(self.pages), self.limit)
+
+    def go_back(self, day: str) -> None:
+        """Take of each page its last revision of a day; one that was not there yet counts as missing.
+
+        A wiki gives the history of one page a request.
+        """
+        for title in list(self.pages):
+            del self.pages[title]
+            question = {
+                "prop": "revisions",
+                "titles": title,
+                "rvprop": "ids|timestamp|sha1|contentmodel",
+                "rvslots": "main",
+                "rvlimit": "1",
+                "rvstart": f"{day}T23:59:59Z",
+            }
+            for page in next(self.api.query(question)).get("pages", ()):
+                self._add(page, set())
+            self.missing += title not in self.pages
 
     def _add(self, page: Mapping[str, Any], gone: set[str]) -> None:
         if page.get("missing") or page.get("invalid"):

@@ -30,6 +30,7 @@ class Article:
     ns: int = 0
     revision: int = 0
     model: str = "wikitext"
+    since: str = "2024-05-01T12:00:00Z"
 
 
 @dataclass
@@ -41,17 +42,18 @@ class Wiki:
     agents: list[str] = field(default_factory=list)
     faults: list[Any] = field(default_factory=list)
     old: dict[int, tuple[str, str]] = field(default_factory=dict)  # revisions that are no longer the newest
+    times: dict[int, str] = field(default_factory=dict)  # of these
     address: str = ""
 
     def add(self, title: str, text: str = "", **more: Any) -> None:
         """A page with its first revision."""
         self.pages[title] = Article(text, revision=1000 + len(self.pages), **more)
 
-    def edit(self, title: str, text: str) -> None:
+    def edit(self, title: str, text: str, since: str = "2024-06-01T12:00:00Z") -> None:
         """A newer revision of a page; the older one stays."""
         page = self.pages[title]
-        self.old[page.revision] = (title, page.text)
-        page.text, page.revision = text, page.revision + 500
+        self.old[page.revision], self.times[page.revision] = (title, page.text), page.since
+        page.text, page.revision, page.since = text, page.revision + 500, since
 
     def answer(self, asked: dict[str, str]) -> dict[str, Any]:
         """What api.php would say, format version 2."""
@@ -67,6 +69,8 @@ class Wiki:
             titles = [self._redirected(title, query) for title in titles]
         if asked["prop"] == "links":
             return self._links(dict.fromkeys(titles), int(asked.get("plcontinue", "0")), query)
+        if "rvstart" in asked:
+            return self._history(titles[0], asked["rvstart"])
         query["pages"] = [self._page(title) for title in dict.fromkeys(titles)]
         return {"batchcomplete": True, "query": query}
 
@@ -118,13 +122,25 @@ class Wiki:
         page = self.pages.get(title)
         if page is None:
             return {"ns": 0, "title": title, "missing": True}
-        revision = {
-            "revid": page.revision,
-            "timestamp": "2024-05-01T12:00:00Z",
-            "sha1": sha1(page.text.encode(), usedforsecurity=False).hexdigest(),
-            "slots": {"main": {"contentmodel": page.model}},
-        }
+        revision = self._revision(page.revision, page.since, page.text, page.model)
         return {"ns": page.ns, "title": title, "pageid": page.revision - 900, "revisions": [revision]}
+
+    def _revision(self, number: int, since: str, text: str, model: str = "wikitext") -> dict[str, Any]:
+        digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        slots = {"main": {"contentmodel": model}}
+        return {"revid": number, "timestamp": since, "sha1": digest, "slots": slots}
+
+    def _history(self, title: str, before: str) -> dict[str, Any]:
+        """The last revision before a time, and that there are older ones."""
+        page = self.pages[title]
+        every = [(page.revision, page.since, page.text)]
+        every += [(number, self.times[number], text) for number, (of, text) in self.old.items() if of == title]
+        found = sorted((one for one in every if one[1] <= before), key=lambda one: one[1], reverse=True)
+        said = {"ns": page.ns, "title": title, "pageid": page.revision - 900}
+        if found:
+            said["revisions"] = [self._revision(*found[0])]
+        more = {"continue": {"rvcontinue": "older", "continue": "||"}} if found[1:] else {}
+        return {"query": {"pages": [said]}, **more}
 
     def _revisions(self, numbers: list[int]) -> dict[str, Any]:
         texts = {page.revision: (title, page.text) for title, page in self.pages.items()} | self.old

@@ -77,6 +77,20 @@ def test_rebuilt(anatomy: Any, pinned: Any, tmp_path: Path) -> None:
     assert len(anatomy.asked) == asked + 1
 
 
+def test_as_of(anatomy: Any, pinned: Any) -> None:
+    """`as_of` pins the last revision of that day; pages that were not there yet are left out, or an error if named."""
+    anatomy.edit("Bone", "A bone is old.")
+    anatomy.edit("Bone", "A bone is new.", since="2024-07-01T00:00:00Z")
+    plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")
+    assert plugin.pin().missing == 0
+    assert next(plugin.documents()).text == "A bone is old."
+    plugin = pinned(categories=["Category:Body"], as_of="2024-05-01")
+    plugin.pin(again=True)
+    assert next(plugin.documents()).text == "A bone is hard."
+    with pytest.raises(InputError, match="no such page on 2024-04-30: 'Bone'"):
+        pinned(pages=["Bone"], as_of="2024-04-30").pin(again=True)
+
+
 def test_loading_asks_nothing(anatomy: Any, pinned: Any) -> None:
     """Building the plugin and its fingerprint send nothing; pins that are not there are an error with the command."""
     plugin = pinned(pages=["Bone"])
