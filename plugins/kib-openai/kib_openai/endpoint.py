@@ -3,12 +3,11 @@
 import json
 import os
 import threading
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
+from kib.retries import asked_wait
 from kib_openai.answers import Reply
 from kib_openai.options import WriterOptions
 
@@ -68,7 +67,7 @@ class Endpoint:
                 if response.is_success:
                     return _reply(response.text)
                 reason = self._refused(response)
-                wait = _asked_wait(response)
+                wait = asked_wait(response.headers.get("retry-after", ""))
             if turn == self.options.retries or self._wait(turn, wait):
                 break
         tries = f" after {turn + 1} tries" if turn else ""
@@ -126,19 +125,6 @@ def _key(variable: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(f"the environment variable {variable} holds a space, a line end or another sign no key has")
     return key
-
-
-def _asked_wait(response: "httpx2.Response") -> float | None:
-    """Seconds that the header Retry-After asks for: a number, or a date."""
-    value = response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _reply(text: str) -> Reply:

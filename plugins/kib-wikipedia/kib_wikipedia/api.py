@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
+from kib.retries import asked_wait
 
 if TYPE_CHECKING:
     import httpx2
@@ -93,7 +93,7 @@ class Api:
             return None, f"no answer within {self.timeout:g} seconds", None
         except httpx2.HTTPError as error:
             return None, f"the connection failed ({type(error).__name__})", None
-        status, wait = response.status_code, _asked_wait(response)
+        status, wait = response.status_code, asked_wait(response.headers.get("retry-after", ""))
         if status in AGAIN or status >= 500:
             return None, f"the wiki answers {status}", wait
         if not response.is_success:
@@ -115,16 +115,3 @@ class Api:
         if code in BUSY:
             return None, f"the wiki is busy ({code}: {info})", wait
         raise InputError(f"{self.url}: the wiki refuses the request ({code}: {info})")
-
-
-def _asked_wait(response: "httpx2.Response") -> float | None:
-    """Seconds that the header Retry-After asks for: a number, or a date."""
-    value = response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
