@@ -30,7 +30,7 @@ __all__ = [
     "unpaired_gain",
 ]
 
-REVISION = 1
+REVISION = 2
 """Raised when the same scores give other statistics: stored ones are then computed again."""
 
 LEVEL = 0.05
@@ -346,6 +346,9 @@ def _paired_interval(clusters: Sequence[tuple[float, ...]]) -> Interval:
     swap = mirrored < list(clusters)
     draws = _resample(mirrored if swap else clusters, _state())
     interval = _interval(draws[:, 0] / draws[:, 1])
+    if mirrored == list(clusters):  # its own mirror image: so is what it is drawn from, if not the draws
+        reach = _steady((interval.high - interval.low) / 2)
+        return Interval(-reach, reach)
     return Interval(-interval.high + 0.0, -interval.low + 0.0) if swap else interval
 
 

@@ -6,7 +6,7 @@ import sys
 from itertools import product
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kib.gains import Interval, accuracy, average, gain, holm, p_value
@@ -111,6 +111,7 @@ def test_order_of_questions_does_not_matter(pair, rng):
 
 
 @given(st.one_of(pairs(), pairs(score=SEEDS), pairs(score=ANY)))
+@example(([0, 0, 0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 1, 1, 0, 0], [None, *"abbb", None, "a", None, "a"]))
 def test_swapping_sides_flips_the_sign(pair):
     """Exchanging base and arm mirrors gain, interval, wins and losses, and leaves p as it is."""
     base, scores, groups = pair
