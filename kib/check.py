@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from kib import harness
-from kib.errors import KibError
-from kib.interfaces import PaidWriter
+from kib.errors import KibError, SpecError
+from kib.interfaces import OnlinePlugin, PaidWriter
+from kib.lock import Lock
 from kib.plan import CellPlan, Plan
 from kib.progress import Progress
 from kib.questions import remembered, say_cost
@@ -57,8 +58,11 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
     return Report("\n".join(lines), told)
 
 
-def outline(spec: Spec) -> str:
-    """What can be said of a file whose data are not there: its models, tasks and arms, of which each would be asked."""
+def outline(spec: Spec, lock: Lock) -> str:
+    """What can be said of a file whose data are not there: models, tasks and arms, and what a network must give.
+
+    SpecError for what is wrong all the same, such as a task that lm-eval does not have.
+    """
     tasks = [f"{name} ({join([str(count) for count in task.shots], 'or')} shots)" for name, task in spec.tasks.items()]
     arms = []
     for name, method in spec.methods.items():
@@ -71,8 +75,24 @@ def outline(spec: Spec) -> str:
         f"models: {join(list(spec.models))}",
         f"tasks: {join(tasks)}",
         f"arms: {'; '.join(arms)}",
+        *_online(spec, lock),
     ]
     return "\n".join(lines)
+
+
+def _online(spec: Spec, lock: Lock) -> list[str]:
+    """What each table takes from a network, whether or not it was taken already: nobody is asked."""
+    lines: dict[str, None] = {}
+    mistakes = []
+    for (kind, name, _), locked in lock.tables.items():
+        if isinstance(locked.plugin, OnlinePlugin):
+            try:
+                lines |= {f"  {kind}.{name}: {one}": None for one in locked.plugin.online()}
+            except KibError as error:
+                mistakes.append(spec.mistake(str(error), kind, name))
+    if mistakes:
+        raise SpecError(mistakes)
+    return ["taken from a network, where it is not on this machine already:", *lines] if lines else []
 
 
 def _row(prepared: Prepared) -> str:

@@ -4,7 +4,6 @@ import atexit
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -156,21 +155,29 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None
 def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Prove a spec before money is spent: data, real prompts, token lengths, cuts, answer tokens, forecast."""
     from kib.check import check as look
-    from kib.check import outline
     from kib.errors import InputError
-    from kib.lock import open_spec
     from kib.store import Work
 
     try:
         plan = _open(spec, trust_remote_code)
-    except SpecError:
-        with suppress(KibError):  # which the file's own mistakes raise again; else only data are not there
-            click.echo(outline(open_spec(spec, look=False)[0]))
-        raise
+    except SpecError as error:
+        raise _outlined(spec, error) from error
     report = look(plan, Work(work), _progress(quiet))
     click.echo(report.text)
     if report.problems:
         raise InputError("\n".join(report.problems))
+
+
+def _outlined(spec: Path, error: SpecError) -> SpecError:
+    """Say what is right in a file of which only data are not there; the error with all mistakes that can be known."""
+    from kib.check import outline
+    from kib.lock import open_spec
+
+    try:
+        click.echo(outline(*open_spec(spec, look=False)))
+    except SpecError as more:
+        return SpecError([*{*error.mistakes, *more.mistakes}])
+    return error
 
 
 @main.command()

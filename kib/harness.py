@@ -33,6 +33,7 @@ __all__ = [
     "Outcome",
     "answer",
     "batches",
+    "data_set",
     "environment",
     "free",
     "from_questions",
@@ -379,6 +380,16 @@ def task_manager() -> Any:
 
     quiet()
     return TaskManager()
+
+
+def data_set(task: str) -> str:
+    """The data set on the hub that a task of lm-eval reads, with its configuration; "" where lm-eval names none."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    path = task_manager().task_index[task].yaml_path
+    config = load_yaml(path, resolve_func=False) if path else {}
+    parts = [config.get("dataset_path"), config.get("dataset_name")]
+    return " ".join(part for part in parts if isinstance(part, str))
 
 
 def batches(requests: Sequence[Request], lm: "LM | None" = None) -> list[list[Request]]:

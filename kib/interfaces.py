@@ -33,6 +33,7 @@ __all__ = [
     "Local",
     "Model",
     "NotedCorpus",
+    "OnlinePlugin",
     "Options",
     "PaidWriter",
     "Plugin",
@@ -100,6 +101,15 @@ class Plugin(Protocol):
 
         Raises InputError if it is not there.
         """
+        ...
+
+
+@runtime_checkable
+class OnlinePlugin(Protocol):
+    """A plugin of any kind that takes something from a network; `kib check` names it where not all is there."""
+
+    def online(self) -> Sequence[str]:
+        """What that is, in words, whether or not it is on this machine already; known without a network."""
         ...
 
 

@@ -84,6 +84,33 @@ def test_check_says_what_it_can_without_a_network(offline, name):
     assert re.search(r"^\S+:\d+: corpora\.\S+\.pins: .*`kib-wikipedia pin SPEC`", result.output, re.MULTILINE)
 
 
+def test_check_names_what_a_network_gives(offline):
+    """Without a network `kib check` names each model, wiki and data set that a run would take from one."""
+    output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
+    _, _, taken = output.partition("taken from a network, where it is not on this machine already:\n")
+    assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf of the hub at `main`\n" in taken
+    assert "  retrievers.bge: model BAAI/bge-large-en of the hub at `abe7d9d8" in taken
+    assert "  corpora.prehistory: pages pinned in prehistory.pins, by https://en.wikipedia.org/w/api.php\n" in taken
+    for subject in ("anatomy", "astronomy", "college_biology", "college_chemistry", "prehistory"):
+        name = subject.replace("_", "-")
+        assert f"  tasks.{name}: data set cais/mmlu {subject} of lm-eval's task mmlu_{subject}\n" in taken
+    output = call("check", "-q", BENCHMARKS / "ovadia2024-current-events.toml").output
+    assert "  writers.gpt: model gpt-4 at https://api.openai.com/v1\n" in output
+
+
+def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
+    """A task that lm-eval does not have is told beside what is out of reach, and the file is not called right."""
+    text = (BENCHMARKS / "ovadia2024-mmlu.toml").read_text(encoding="utf-8")
+    (tmp_path / "wrong.toml").write_text(text.replace('"mmlu_anatomy"', '"mmlu_anatmy"'), encoding="utf-8")
+    result = call("check", "-q", tmp_path / "wrong.toml")
+    assert result.exit_code == 2
+    assert re.search(
+        r"^\S+:\d+: tasks\.anatomy: .*no task mmlu_anatmy; did you mean mmlu_anatomy", result.output, re.MULTILINE
+    )
+    assert "models.orca2-7b: " in result.output
+    assert "are right" not in result.output
+
+
 def test_check_names_the_questions_that_were_never_released(offline):
     """The missing questions on current events are named, and the file shows the call that makes such a set."""
     path = BENCHMARKS / "ovadia2024-current-events.toml"

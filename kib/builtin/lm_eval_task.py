@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from kib.builtin.parsing import parse_json
 from kib.errors import InputError
-from kib.harness import task_manager
+from kib.harness import data_set, task_manager
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath
 from kib.interfaces import Options as BaseOptions
@@ -86,26 +86,36 @@ class LmEvalTask:
         """The metric the spec names."""
         return self.options.metric
 
+    def online(self) -> list[str]:
+        """The data set on the hub, where no local files are given; InputError for an unknown name or a group."""
+        name = self._single()
+        data = "" if self.options.data else data_set(name)
+        return [f"data set {data} of lm-eval's task {name}"] if data else []
+
     @cached_property
     def _known(self) -> list[str]:
         return list(task_manager().all_tasks)
 
-    def harness_task(self) -> "ConfigurableTask":
-        """The task with its data loaded; InputError for an unknown name, a group, or data that cannot be had."""
+    def _single(self) -> str:
+        """The name, if it is that of a single task of lm-eval."""
         name = self.options.task
-        manager = task_manager()
         if name not in self._known:
             near = get_close_matches(name, self._known, 3)
             hint = f"; did you mean {' or '.join(near)}?" if near else "; `lm-eval ls tasks` lists them"
             raise InputError(f"lm-eval has no task {name}{hint}")
-        if name not in manager.all_subtasks:
+        if name not in task_manager().all_subtasks:
             raise InputError(f"{name} is a group of lm-eval tasks; name single ones, a table each")
+        return name
+
+    def harness_task(self) -> "ConfigurableTask":
+        """The task with its data loaded; InputError for an unknown name, a group, or data that cannot be had."""
+        name = self._single()
         spec: dict[str, Any] = {"task": name}
         if self.options.data:
             spec["custom_dataset"] = self._loader(self.options.data)
         try:
             # As a member of a group the registered task is inherited; alone it would be a task of its own.
-            loaded = manager.load([{"group": "kib", "task": [spec]}])
+            loaded = task_manager().load([{"group": "kib", "task": [spec]}])
         except InputError:
             raise
         except KeyError as error:

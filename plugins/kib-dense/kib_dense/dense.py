@@ -68,6 +68,10 @@ class Dense:
         """Digest of the encoder's files, or its commit on the hub; InputError where it is not there."""
         return self.encoder.fingerprint()
 
+    def online(self) -> list[str]:
+        """The encoder on the hub, where it is no folder."""
+        return self.encoder.source.online()
+
     def memory(self) -> str:
         """The name of the memory: what decides a passage's vector."""
         return self.encoder.memory()

@@ -58,6 +58,10 @@ class Rerank:
         """Digest of the model's files, or its commit on the hub; InputError where it is not there."""
         return self._source.fingerprint()
 
+    def online(self) -> list[str]:
+        """The cross-encoder on the hub, where it is no folder."""
+        return self._source.online()
+
     def sources(self) -> Mapping[str, int]:
         """The retrievers in `of`, and how many hits of each are read."""
         return dict.fromkeys(self.options.of, self.options.depth)

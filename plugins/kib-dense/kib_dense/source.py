@@ -83,6 +83,10 @@ class Source:
         """Digest of the folder's files, or the hub's commit; InputError where it is not there or not such a model."""
         return fingerprint_folder(self.path, self.kind) if self.path else self._commit
 
+    def online(self) -> list[str]:
+        """The model on the hub, where it is no folder."""
+        return [] if self.path else [f"model {self.hub} of the hub at `{self._revision}`"]
+
     def folder(self) -> Path:
         """The folder to load from; a commit of the hub is downloaded where it is not here."""
         if self.path:
@@ -94,7 +98,11 @@ class Source:
     def _commit(self) -> str:
         from kib_hf.hub import commit_of
 
-        return commit_of(str(self.hub), self.revision or "main")
+        return commit_of(str(self.hub), self._revision)
+
+    @property
+    def _revision(self) -> str:
+        return self.revision or "main"
 
 
 def bundled_encoder() -> Path:

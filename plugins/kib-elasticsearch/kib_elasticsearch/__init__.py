@@ -42,6 +42,10 @@ class Elasticsearch:
         """The encoder's, where there is one; no server is asked."""
         return self._encoder().fingerprint() if self.options.encoder else ""
 
+    def online(self) -> list[str]:
+        """The encoder on the hub, where there is one and it is no folder; the server is asked, not taken from."""
+        return self._encoder().source.online() if self.options.encoder else []
+
     def memory(self) -> str:
         """The name of what is remembered of passages: their vectors, if any, shared with kib-dense."""
         return self._encoder().memory() if self.options.encoder else "nothing"

@@ -91,6 +91,10 @@ class HF:
         """Digest of the folder's weights, configuration and tokenizer, or the hub's commit; InputError if not there."""
         return fingerprint_folder(self.options.path) if self.options.path else self._commit
 
+    def online(self) -> list[str]:
+        """The model on the hub, where it is no folder."""
+        return [f"model {self.options.hub} of the hub at `{self._revision}`"] if self.options.hub else []
+
     def tokens(self) -> Callable[[str], list[int]]:
         """The tokenizer alone; the same ids as HFLM's `tok_encode`, special tokens included."""
         tokenizer, add = self._tokenizer, self.options.add_bos_token
@@ -181,7 +185,11 @@ class HF:
 
     @cached_property
     def _commit(self) -> str:
-        return commit_of(str(self.options.hub), self.options.revision or "main")
+        return commit_of(str(self.options.hub), self._revision)
+
+    @property
+    def _revision(self) -> str:
+        return self.options.revision or "main"
 
     @cached_property
     def _tokenizer(self) -> "PreTrainedTokenizerBase":

@@ -81,12 +81,16 @@ class HuggingFace:
     def fingerprint(self) -> str:
         """The hub's commit, or the digest of the folder's files; InputError if they are not there."""
         if self.options.hub is not None:
-            return commit_of(self.options.hub, self.options.revision or "main")
+            return commit_of(self.options.hub, self._revision)
         folder = self._folder()
         try:
             return digest({path.relative_to(folder).as_posix(): digest_file(path) for path in _files(folder)})
         except OSError as error:
             raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
+
+    def online(self) -> list[str]:
+        """The data set on the hub, where it is no folder."""
+        return [f"data set {self.options.hub} of the hub at `{self._revision}`"] if self.options.hub else []
 
     def documents(self) -> Iterator[Document]:
         """The rows of the split in their order; InputError at the first that is no document."""
@@ -97,6 +101,10 @@ class HuggingFace:
     def notes(self) -> dict[str, Any]:
         """What is recorded with the corpus: its date, and how many were left out when it was read last."""
         return {"date": self.options.date, "left_out": self.left_out}
+
+    @property
+    def _revision(self) -> str:
+        return self.options.revision or "main"
 
     def _rows(self) -> "Rows":
         from kib_tables.fields import Fields, Origin, Rows
@@ -141,7 +149,7 @@ class HuggingFace:
         if options.hub is None:
             folder = self._folder()
         else:
-            commit = commit_of(options.hub, options.revision or "main")
+            commit = commit_of(options.hub, self._revision)
             if options.streaming:
                 return datasets.load_dataset(options.hub, revision=commit, **settings)
             folder = snapshot(options.hub, commit, options.files)

@@ -45,6 +45,10 @@ class OpenAIWriter:
                 raise InputError(f"{path}: no such file; expected questions, as `kib questions` writes them")
         return digest(sorted(map(digest_file, paths))) if paths else ""
 
+    def online(self) -> list[str]:
+        """The model behind the endpoint."""
+        return [f"model {self.options.model} at {self.options.base_url}"]
+
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:

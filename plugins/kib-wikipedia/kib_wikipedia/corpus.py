@@ -111,6 +111,10 @@ class Wikipedia:
             what = "no such file" if missing else f"cannot be read: {error.strerror or error}"
             raise InputError(f"{path}: {what}") from error
 
+    def online(self) -> list[str]:
+        """The wiki, where pages are not those of a dump."""
+        return [f"pages pinned in {self.options.pins.name}, by {self.options.api}"] if self.options.pins else []
+
     def documents(self) -> Iterator[Document]:
         """The articles: of a dump in its order, of pins by title, those not yet in the store fetched."""
         return self._of_dump() if self.options.dump else self._of_pins()
