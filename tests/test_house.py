@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 ROWS = (
     ("errors", "records", "identity", "wording", "positions", "bibtex", "retries"),
-    ("interfaces", "progress", "store", "prompts", "gains", "measures"),
+    ("interfaces", "hub", "progress", "store", "prompts", "gains", "measures"),
     ("tables", "options"),
     ("references", "registry"),
     ("spec",),

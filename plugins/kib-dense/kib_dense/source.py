@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kib.errors import InputError
+from kib.hub import commit_of, plainly
 from kib.identity import digest
 from kib.interfaces import InputPath, Local, Options
 
@@ -96,9 +97,7 @@ class Source:
 
     @cached_property
     def _commit(self) -> str:
-        from kib_hf.hub import commit_of
-
-        return commit_of(str(self.hub), self._revision)
+        return commit_of(str(self.hub), self._revision, "model")
 
     @property
     def _revision(self) -> str:
@@ -220,20 +219,8 @@ def _snapshot(hub: str, commit: str, kind: Kind) -> Path:
     here = _on_this_machine(hub, wanted, kind)
     if here is not None:
         return here
-    from huggingface_hub import errors
-
-    try:
+    with plainly(hub, commit, "model"):
         folder = Path(snapshot_download(hub, **wanted))
-    except errors.GatedRepoError as error:
-        raise InputError(f"{hub}: the hub wants its conditions accepted and a token (`hf auth login`)") from error
-    except errors.RepositoryNotFoundError as error:
-        raise InputError(f"{hub}: no such model on the hub, or it is private and needs `hf auth login`") from error
-    except (errors.HfHubHTTPError, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{hub}: commit {commit} is not on this machine and the hub does not give it: {first}; go online, or give "
-            "a folder as `path`"
-        ) from error
     try:
         check_folder(folder, kind)
     except InputError as error:

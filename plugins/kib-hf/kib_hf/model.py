@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from kib.errors import InputError
+from kib.hub import commit_of
 from kib.interfaces import InputPath, Local, Options
 from kib.records import Weights
 from kib_hf.folder import check_folder, fingerprint_folder
-from kib_hf.hub import commit_of, snapshot
+from kib_hf.hub import snapshot
 from kib_hf.loading import add_adapter, load_config, load_model, load_tokenizer, quietly, torch_device
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class HF:
 
     @cached_property
     def _commit(self) -> str:
-        return commit_of(str(self.options.hub), self._revision)
+        return commit_of(str(self.options.hub), self._revision, "model")
 
     @property
     def _revision(self) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from kib.errors import InputError
+from kib.hub import commit_of
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, Local, Options
 from kib.records import Document
-from kib_huggingface.hub import commit_of, snapshot
+from kib_huggingface.hub import snapshot
 
 if TYPE_CHECKING:
     from kib_tables.fields import Rows
@@ -81,7 +82,7 @@ class HuggingFace:
     def fingerprint(self) -> str:
         """The hub's commit, or the digest of the folder's files; InputError if they are not there."""
         if self.options.hub is not None:
-            return commit_of(self.options.hub, self._revision)
+            return commit_of(self.options.hub, self._revision, "dataset")
         folder = self._folder()
         try:
             return digest({path.relative_to(folder).as_posix(): digest_file(path) for path in _files(folder)})
@@ -149,7 +150,7 @@ class HuggingFace:
         if options.hub is None:
             folder = self._folder()
         else:
-            commit = commit_of(options.hub, self._revision)
+            commit = commit_of(options.hub, self._revision, "dataset")
             if options.streaming:
                 return datasets.load_dataset(options.hub, revision=commit, **settings)
             folder = snapshot(options.hub, commit, options.files)

@@ -1,0 +1,77 @@
+"""The Hugging Face Hub: which commit a name means today, and why it does not answer; for plugins that read from it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from kib.errors import InputError
+
+__all__ = ["Kind", "cache_of", "commit_of", "plainly"]
+
+Kind = Literal["model", "dataset"]
+CALLED: dict[Kind, str] = {"model": "model", "dataset": "data set"}
+COMMIT = re.compile(r"[0-9a-f]{40}")
+CLIENTS = ("httpx", "httpx2")
+"""Packages whose errors come through where nobody answers: the hub's HTTP client, by its version."""
+
+
+def commit_of(name: str, revision: str, kind: Kind) -> str:
+    """The 40 hexadecimal digits of a revision: as given, as downloaded before, or as the hub says now.
+
+    InputError where they are not known here and the hub does not tell them.
+    """
+    if COMMIT.fullmatch(revision):
+        return revision
+    known = cache_of(name, kind) / "refs" / revision
+    if known.is_file():
+        return known.read_text(encoding="utf-8").strip()
+    from huggingface_hub import HfApi
+
+    with plainly(name, revision, kind):
+        commit = HfApi().repo_info(name, revision=revision, repo_type=kind).sha
+    if not commit:
+        raise InputError(f"{name}: the hub gave no commit for `{revision}`; pin `revision` to 40 hexadecimal digits")
+    return commit
+
+
+def cache_of(name: str, kind: Kind) -> Path:
+    """Its place in the hub's cache, whose layout is documented."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
+
+
+@contextmanager
+def plainly(name: str, revision: str, kind: Kind) -> Iterator[None]:
+    """InputError that says in a sentence why the hub did not give what was asked for in the block."""
+    from huggingface_hub import errors
+
+    pin = "go online, or give a folder as `path`, or pin `revision` to a commit that is downloaded already"
+    away = f"{name}: `{revision}` is not on this machine and the hub is out of reach"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise InputError(f"{name}: the hub wants its conditions accepted and a token (`hf auth login`)") from error
+    except errors.RepositoryNotFoundError as error:
+        what = CALLED[kind]
+        raise InputError(f"{name}: no such {what} on the hub, or it is private and needs `hf auth login`") from error
+    except errors.RevisionNotFoundError as error:
+        raise InputError(f"{name}: the hub knows no revision `{revision}` of it") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise InputError(f"{away}; {pin}") from error
+    except errors.LocalEntryNotFoundError as error:  # of a download; why the hub gave nothing is its cause
+        cause = error.__cause__
+        reason = "" if cause is None or isinstance(cause, errors.OfflineModeIsEnabled) else f" ({_first_line(cause)})"
+        raise InputError(f"{away}{reason}; {pin}") from error
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise InputError(f"{name}: the hub cannot be asked for `{revision}`: {_first_line(error)}; {pin}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in CLIENTS:
+            raise
+        raise InputError(f"{away} ({_first_line(error)}); {pin}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
