@@ -135,10 +135,11 @@ def _writing(materials: Materials, problems: dict[str, int]) -> list[str]:
         try:
             with remembered(memory_of(materials.work.folder, writer.plugin_name)) as kept:
                 cost = writer.plugin.forecast(list(materials.passages(step.passages)), step.count, SEED, kept)
+            lines.append(f"{where}: {say_cost(cost, plan.spec.prices)}")
+            if cost.calls:
+                writer.plugin.ready()
         except KibError as error:
-            problems.setdefault(str(error), 1)
-            continue
-        lines.append(f"{where}: {say_cost(cost, plan.spec.prices)}")
+            problems.setdefault(str(error), sum(1 for cell in plan.cells if cell.weights.text == step))
     return list(dict.fromkeys(lines))
 
 

@@ -345,6 +345,10 @@ class PaidWriter(Protocol):
         """What `write`, or `questions`, would still have to pay for with these arguments; nothing is sent."""
         ...
 
+    def ready(self) -> None:
+        """InputError where nothing could be paid for from here, without a key say; nothing is sent."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DraftQuestion:

@@ -84,8 +84,9 @@ def test_check_says_what_it_can_without_a_network(offline, name):
     assert re.search(r"^\S+:\d+: corpora\.\S+\.pins: .*`kib-wikipedia pin SPEC`", result.output, re.MULTILINE)
 
 
-def test_check_names_what_a_network_gives(offline):
-    """Without a network `kib check` names each model, wiki and data set that a run would take from one."""
+def test_check_names_what_a_network_gives(offline, monkeypatch):
+    """Without a network `kib check` names each model, wiki, data set and key that a run would need for one."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
     _, _, taken = output.partition("taken from a network, where it is not on this machine already:\n")
     assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf of the hub at `main`\n" in taken
@@ -95,7 +96,8 @@ def test_check_names_what_a_network_gives(offline):
         name = subject.replace("_", "-")
         assert f"  tasks.{name}: data set cais/mmlu {subject} of lm-eval's task mmlu_{subject}\n" in taken
     output = call("check", "-q", BENCHMARKS / "ovadia2024-current-events.toml").output
-    assert "  writers.gpt: model gpt-4 at https://api.openai.com/v1\n" in output
+    missing = "the environment variable OPENAI_API_KEY is not set"
+    assert f"  writers.gpt: model gpt-4 at https://api.openai.com/v1; {missing}" in output
 
 
 def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):

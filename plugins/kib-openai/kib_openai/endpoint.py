@@ -14,7 +14,7 @@ from kib_openai.options import WriterOptions
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "key_in"]
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the first repetition, doubled each time up to the longest."""
@@ -38,7 +38,7 @@ class Endpoint:
         self.options = options
         self.url = f"{options.base_url}/chat/completions"
         self.stopped = threading.Event()
-        self._key = _key(options.api_key_env)
+        self._key = key_in(options.api_key_env)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx2.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency)
         self._client = httpx2.Client(headers=headers, timeout=options.timeout, limits=limits)
@@ -113,7 +113,8 @@ class Endpoint:
         return f": {text[:SHOWN]}{'…' if len(text) > SHOWN else ''}" if text else ""
 
 
-def _key(variable: str) -> str:
+def key_in(variable: str) -> str:
+    """The key that an environment variable holds, "" where none is named; InputError where there is none in it."""
     if not variable:
         return ""
     key = os.environ.get(variable, "")

@@ -12,7 +12,7 @@ from kib.questions import normalised
 from kib.records import Passage, Text
 from kib_openai import jobs
 from kib_openai.desk import Ask, Desk, Failed, Job, remember
-from kib_openai.endpoint import Endpoint
+from kib_openai.endpoint import Endpoint, key_in
 from kib_openai.options import WriterOptions
 from kib_openai.prompts import render
 
@@ -46,8 +46,17 @@ class OpenAIWriter:
         return digest(sorted(map(digest_file, paths))) if paths else ""
 
     def online(self) -> list[str]:
-        """The model behind the endpoint."""
-        return [f"model {self.options.model} at {self.options.base_url}"]
+        """The model behind the endpoint, and what is missing to ask it."""
+        model = f"model {self.options.model} at {self.options.base_url}"
+        try:
+            self.ready()
+        except InputError as error:
+            return [f"{model}; {error}"]
+        return [model]
+
+    def ready(self) -> None:
+        """InputError where the key is not in the environment; the server is not asked."""
+        key_in(self.options.api_key_env)
 
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]

@@ -157,6 +157,18 @@ def test_check_says_what_text_costs(kib, server):
     assert len(server.bodies) == before
 
 
+@pytest.mark.slow
+def test_check_misses_the_key(kib, monkeypatch):
+    """`kib check` says what writing costs and fails where no key could pay for it, by the variable's name."""
+    kib(*ASK)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    run = kib("check", "own.toml", "--quiet")
+    assert run.exit_code == 2
+    assert "forecast for writer gpt on pumps, 7 texts a passage: 20 requests" in run.output
+    assert "the environment variable OPENAI_API_KEY is not set" in run.output.splitlines()[-1]
+    assert run.output.endswith("(1 cell)\n")
+
+
 def test_no_secret_anywhere(kib, server):
     """The key is in no file that a run leaves, and in nothing that it says."""
     said = kib(*ASK).output + kib(*ASK, "--dry-run").output
