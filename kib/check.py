@@ -8,14 +8,14 @@ from kib import harness
 from kib.errors import KibError, SpecError
 from kib.interfaces import OnlinePlugin, PaidWriter
 from kib.lock import Lock
-from kib.plan import CellPlan, Plan
+from kib.plan import CellPlan, HeldBackStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
 from kib.questions import remembered, say_cost
 from kib.run import Materials, explain_crash
 from kib.spec import Spec
 from kib.steps.cells import Prepared
 from kib.steps.kept import memory_of
-from kib.steps.text import SEED
+from kib.steps.text import ordered
 from kib.store import Work
 from kib.wording import counted, join, show
 
@@ -122,25 +122,39 @@ def _forecast(ready: Sequence[Prepared]) -> list[str]:
 def _writing(materials: Materials, problems: dict[str, int]) -> list[str]:
     """What each text that a writer is paid for would still cost, answers kept from earlier runs counted off."""
     plan, lines = materials.plan, []
-    steps = [weights.text for weights in plan.weights if weights.text]
-    for step in dict.fromkeys([*steps, *(step.as_many_as for step in steps if step.as_many_as)]):
-        key = plan.spec.trainers[step.trainer].text
-        writer = plan.lock.get("writers", key.writer) if key else None
-        if key is None or writer is None or not isinstance(writer.plugin, PaidWriter):
+    for step in _texts(plan):
+        order = ordered(step, plan.spec)
+        writer = plan.lock.get("writers", order.writer) if order else None
+        if order is None or writer is None or not isinstance(writer.plugin, PaidWriter):
             continue
-        where = f"forecast for writer {key.writer} on {step.passages.corpus}, {step.count} texts a passage"
+        what = "texts a passage to validate on" if isinstance(step, HeldBackStep) else "texts a passage"
+        where = f"forecast for writer {order.writer} on {step.passages.corpus}, {order.count} {what}"
         if materials.work.has("text", step.identity):
             lines.append(f"{where}: written already")
             continue
         try:
             with remembered(memory_of(materials.work.folder, writer.plugin_name)) as kept:
-                cost = writer.plugin.forecast(list(materials.passages(step.passages)), step.count, SEED, kept)
+                passages = order.sampled(materials.passages(step.passages))
+                cost = writer.plugin.forecast(passages, order.count, order.seed, kept)
             lines.append(f"{where}: {say_cost(cost, plan.spec.prices)}")
             if cost.calls:
                 writer.plugin.ready()
         except KibError as error:
-            problems.setdefault(str(error), sum(1 for cell in plan.cells if cell.weights.text == step))
+            problems.setdefault(str(error), sum(1 for cell in plan.cells if step in _read_by(cell.weights)))
     return list(dict.fromkeys(lines))
+
+
+def _texts(plan: Plan) -> list[TextStep | HeldBackStep]:
+    """Each text that some training reads or is measured by, once."""
+    steps = [step for weights in plan.weights for step in _read_by(weights)]
+    return list(dict.fromkeys(steps))
+
+
+def _read_by(weights: WeightsStep) -> list[TextStep | HeldBackStep]:
+    text, validation = weights.text, weights.validation
+    steps: list[TextStep | HeldBackStep | None] = [text, text.as_many_as if text else None]
+    steps.append(validation if isinstance(validation, HeldBackStep) else None)
+    return [step for step in steps if step]
 
 
 def _one_of_each_method(cells: Sequence[CellPlan]) -> list[CellPlan]:

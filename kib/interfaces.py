@@ -392,7 +392,8 @@ class Trainer(Plugin, Protocol):
         """Safetensors in `folder`, which may hold a checkpoint of the same identity.
 
         `log` takes one record a step: `step` and `steps`, `tokens` trained so far, `loss` in nats a token. On
-        `validation` the loss is watched, and training may stop early; on `held_out` it is measured before and after.
+        `validation` the loss is watched, training may stop early, and the last loss is told, since arms may be chosen
+        by it; on `held_out` it is measured before and after.
         InputError where tokens would be lost.
         """
         ...

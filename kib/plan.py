@@ -22,6 +22,7 @@ from kib.store import BenchmarkPlan, MethodEntry, TaskEntry
 __all__ = [
     "AskedStep",
     "CellPlan",
+    "HeldBackStep",
     "HitsStep",
     "IndexStep",
     "PassagesStep",
@@ -106,6 +107,28 @@ class TextStep:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBackStep:
+    """`count` texts by a writer of `sample` passages that are trained on (None: of all), without those in `text`."""
+
+    identity: str
+    trainer: str
+    text: TextStep
+    writer: str
+    count: int
+    sample: int | None
+
+    @property
+    def passages(self) -> PassagesStep:
+        """The passages that are trained on."""
+        return self.text.passages
+
+    @property
+    def place(self) -> str:
+        """Where the file asks for it."""
+        return f"trainers.{self.trainer}.validation"
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsStep:
     """A set of weights that cells are measured on: a model as it is, or what a trainer made of it."""
 
@@ -114,7 +137,7 @@ class WeightsStep:
     trainer: str | None = None
     settings: Settings = ()
     text: TextStep | None = None
-    validation: PassagesStep | None = None
+    validation: PassagesStep | HeldBackStep | None = None
     held_out: PassagesStep | None = None
     seed: int = 0
 
@@ -219,8 +242,9 @@ def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
     plugin = lock.get("retrievers", method.retrieve).plugin if method.retrieve else None
     role = plugin.role if isinstance(plugin, GoldRetriever) else ""
     trainer = spec.trainers[method.train] if method.train else None
-    chosen = [*(trainer.vary if trainer and trainer.choose else ()), *(["k"] if method.choose else ())]
-    return MethodEntry(method.train, method.retrieve, role, tuple(chosen))
+    settings = tuple(trainer.vary) if trainer and trainer.choose else ()
+    by_loss = settings if trainer and trainer.choose == "loss" else ()
+    return MethodEntry(method.train, method.retrieve, role, (*settings, *(["k"] if method.choose else ())), by_loss)
 
 
 class _Planner:
@@ -253,7 +277,7 @@ class _Planner:
         """The splits a method is measured on: the one that counts, one to choose on, one that probes the base."""
         yield "test"
         method, table, plugin = self.spec.methods[name], self.spec.tasks[task], self.lock.get("tasks", task).plugin
-        chooses = method.choose or (method.train and self.spec.trainers[method.train].choose)
+        chooses = method.choose or (method.train and self.spec.trainers[method.train].choose == "validation")
         own = not isinstance(plugin, HarnessTask)
         if chooses and table.role == "target":
             if own and "validation" not in plugin.splits():
@@ -299,7 +323,7 @@ class _Planner:
     def _trained_weights(self, model: str, trainer: str, settings: Settings, corpus: str, seed: int) -> WeightsStep:
         table, start = self.spec.trainers[trainer], self._plain_weights(model)
         text = self._text(model, trainer, dict(settings).get("text.count"), corpus)
-        validation = self._passages(table.validation.corpus) if table.validation else None
+        validation = self._validation(model, trainer, corpus)
         held_out = self._passages(table.held_out.corpus) if table.held_out else None
         locked = self.lock.get("trainers", trainer, settings).identity
         others = {"validation": validation, "held_out": held_out}
@@ -311,6 +335,16 @@ class _Planner:
         identity = _identity("training", start.identity, locked, text.identity, unseen, seed)
         return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)
 
+    def _validation(self, model: str, trainer: str, corpus: str) -> PassagesStep | HeldBackStep | None:
+        """What a trainer watches its loss on: the same text for all of its arms, so that losses can be compared."""
+        key = self.spec.trainers[trainer].validation
+        if key is None or key.writer is None:
+            return self._passages(key.corpus) if key and key.corpus else None
+        text = self._text(model, trainer, self._most_texts(trainer), corpus)
+        writer = self.lock.get("writers", key.writer).identity
+        identity = _identity("held back", text.identity, writer, key.count, key.passages)
+        return HeldBackStep(identity, trainer, text, key.writer, key.count, key.passages)
+
     def _text(self, model: str, trainer: str, varied: Setting | None, corpus: str) -> TextStep:
         """The text of a trainer on a corpus; tokens are the model's own where amounts of text are compared."""
         table = self.spec.trainers[trainer]
@@ -320,7 +354,8 @@ class _Planner:
         replay = self._passages(table.replay.corpus) if table.replay else None
         other = None
         if table.tokens:
-            other = self._text(model, table.tokens.removeprefix("as:"), self._most_texts(table.tokens), corpus)
+            name = table.tokens.removeprefix("as:")
+            other = self._text(model, name, self._most_texts(name), corpus)
         counted = self.lock.get("models", model).identity if replay or other else None
         parts = {
             "writer": self.lock.get("writers", key.writer).identity if key else None,
@@ -334,9 +369,9 @@ class _Planner:
         identity = _identity("text", passages.identity, parts)
         return TextStep(identity, trainer, passages, count, model, replay, other)
 
-    def _most_texts(self, tokens: str) -> Setting | None:
-        """Of another trainer that varies its number of texts, the arm with the most."""
-        values = self.spec.trainers[tokens.removeprefix("as:")].vary.get("text.count")
+    def _most_texts(self, trainer: str) -> Setting | None:
+        """Of a trainer that varies its number of texts, the most."""
+        values = self.spec.trainers[trainer].vary.get("text.count")
         return max(values, key=int) if values else None
 
     def _cells_of(

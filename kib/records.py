@@ -135,8 +135,8 @@ class Trained:
     """What a training gave. Tokens are those with a loss, in one pass over the text and in all steps together.
 
     `first_loss` and `last_loss` are means over the text before and after, in nats a token, and so are those of text
-    that was held out; `change` is the norm of the update over that of the weights; `flops` are floating-point
-    operations.
+    that was held out; `validation_loss` is that of the validation text after, where there was one; `change` is the norm
+    of the update over that of the weights; `flops` are floating-point operations.
     """
 
     weights: Weights
@@ -149,6 +149,7 @@ class Trained:
     flops: float
     held_out_first_loss: float | None = None
     held_out_last_loss: float | None = None
+    validation_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,10 @@ def _trainer_references(table: TrainerTable) -> Iterator[tuple[Key, str, str]]:
         yield (*place, "text", "writer"), "writers", table.text.writer
     if table.replay:
         yield (*place, "replay", "corpus"), "corpora", table.replay.corpus
-    if table.validation:
+    if table.validation and table.validation.corpus is not None:
         yield (*place, "validation", "corpus"), "corpora", table.validation.corpus
+    if table.validation and table.validation.writer is not None:
+        yield (*place, "validation", "writer"), "writers", table.validation.writer
     if table.held_out:
         yield (*place, "held_out", "corpus"), "corpora", table.held_out.corpus
     if table.tokens is not None:
@@ -119,6 +121,8 @@ def _check_vary(table: TrainerTable) -> Iterator[tuple[Key, str]]:
             yield (*place, "vary", key), 'cannot be varied; expected an option of the plugin or "text.count"'
     if table.choose is not None and not table.vary:
         yield (*place, "choose"), "nothing to choose from; expected `vary` as well"
+    if table.choose == "loss" and table.validation is None:
+        yield (*place, "choose"), "there is no loss to choose by; expected `validation` as well"
 
 
 def _check_counts(table: TrainerTable, values: Collection[object]) -> Iterator[tuple[Key, str]]:

@@ -13,7 +13,7 @@ from kib.errors import InputError, KibError
 from kib.harness import Exam
 from kib.identity import digest_lines
 from kib.interfaces import SizedModel
-from kib.plan import AskedStep, CellPlan, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
+from kib.plan import AskedStep, CellPlan, HeldBackStep, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
 from kib.records import Asked, Environment, Hit, Request, Split, Text, Trained
 from kib.steps import asked as asked_step
@@ -117,14 +117,27 @@ class Materials:
         made: list[Text] = self.once(step, make)
         return made
 
+    def held_back(self, step: HeldBackStep) -> list[Text]:
+        """What a trainer watches its loss on, of a writer."""
+
+        def make() -> list[Text]:
+            passages, training = self.passages(step.passages), self.text(step.text)
+            plan = self.plan
+            return text_step.hold_back(step, passages, training, plan.spec, plan.lock, self.work, self.progress)
+
+        made: list[Text] = self.once(step, make)
+        return made
+
     def trained(self, step: WeightsStep) -> Trained | None:
         """What a trainer made of a model; None for a model as it is."""
         if step.text is None:
             return None
         text = step.text
 
-        def unseen(passages: PassagesStep | None) -> list[Text]:
-            return list(map(text_step.as_document, self.passages(passages))) if passages else []
+        def unseen(other: PassagesStep | HeldBackStep | None) -> list[Text]:
+            if isinstance(other, HeldBackStep):
+                return self.held_back(other)
+            return list(map(text_step.as_document, self.passages(other))) if other else []
 
         def texts() -> weights_step.Texts:
             return weights_step.Texts(self.text(text), unseen(step.validation), unseen(step.held_out))

@@ -95,6 +95,8 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
         f"loss {told['first_loss']:.3f} -> {told['last_loss']:.3f} nats a token, "
         f"weights changed by {told['change']:.2%}"
     )
+    if (loss := told.get("validation_loss")) is not None:
+        yield f"validation text: loss {loss:.3f} nats a token after it"
     if (before := told.get("held_out_first_loss")) is not None:
         yield f"held-out text: loss {before:.3f} -> {told['held_out_last_loss']:.3f} nats a token"
     texts = list(_texts(work, result))

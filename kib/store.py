@@ -142,7 +142,8 @@ class MethodEntry:
     train: str | None
     retrieve: str | None
     retriever_role: str = ""
-    chosen: tuple[str, ...] = ()  # settings that are picked on validation questions
+    chosen: tuple[str, ...] = ()  # settings that are picked, on validation questions where not by loss
+    by_loss: tuple[str, ...] = ()  # those of them that are picked by the loss on validation text
 
     @property
     def is_base(self) -> bool:
@@ -225,13 +226,18 @@ def _score(value: Mapping[str, Any]) -> Score:
     )
 
 
+def _method(value: Mapping[str, Any]) -> MethodEntry:
+    lists = {key: tuple(value.get(key, ())) for key in ("chosen", "by_loss")}
+    return MethodEntry(**{**value, **lists})
+
+
 def _plan(value: Mapping[str, Any]) -> BenchmarkPlan:
     methods = value["methods"].items()
     return BenchmarkPlan(
         name=value["name"],
         title=value["title"],
         tasks={name: TaskEntry(**entry) for name, entry in value["tasks"].items()},
-        methods={name: MethodEntry(**{**entry, "chosen": tuple(entry["chosen"])}) for name, entry in methods},
+        methods={name: _method(entry) for name, entry in methods},
         cells=tuple(_cell(cell) for cell in value["cells"]),
         sources=value["sources"],
         prompt=value["prompt"],

@@ -157,6 +157,29 @@ class Unseen(_Strict):
     corpus: str = Field(description="the corpus that the text comes from")
 
 
+class Validation(_Strict):
+    """Text to watch the loss on: another corpus's, or a writer's further texts of the passages that are trained on."""
+
+    corpus: str | None = Field(None, description="the corpus that the text comes from")
+    writer: str | None = Field(
+        None,
+        description="or the writer that makes it, of the passages trained on; what is trained on is left out",
+    )
+    count: Positive = Field(1, description="with `writer`: how many texts it writes from a passage")
+    passages: Positive | None = Field(
+        None, description="with `writer`: of so many passages, drawn by chance; left out: of all"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Validation":
+        if (self.corpus is None) == (self.writer is None):
+            raise ValueError("expected exactly one of `corpus` and `writer`")
+        for key in ("count", "passages"):
+            if self.writer is None and key in self.model_fields_set:
+                raise ValueError(f"`{key}` belongs to `writer`; a corpus is read whole")
+        return self
+
+
 class Table(_Strict):
     """A named table; `name` is what stands behind the dot in `[kind.name]`."""
 
@@ -199,12 +222,15 @@ class TrainerTable(PluginTable):
     )
     replay: Replay | None = Field(None, description="text mixed in against forgetting")
     tokens: AsName | None = Field(None, description="`as:NAME`: train on as many tokens as that trainer does")
-    validation: Unseen | None = Field(None, description="text that the loss is watched on, to stop early")
+    validation: Validation | None = Field(
+        None, description="text that the loss is watched on, to stop early or to choose by"
+    )
     held_out: Unseen | None = Field(
         None, description="other text whose perplexity is measured before and after: what the training does to it"
     )
-    choose: Literal["validation"] | None = Field(
-        None, description="also pick one arm of `vary` on the tasks' validation questions"
+    choose: Literal["validation", "loss"] | None = Field(
+        None,
+        description="also pick one arm of `vary`: on validation questions, or by the `loss` on validation text",
     )
 
 

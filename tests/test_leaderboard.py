@@ -844,6 +844,20 @@ def test_a_choice_that_is_best_on_test_says_so(lab):
     assert said in render(table, "markdown")
 
 
+def test_rates_are_chosen_by_loss_and_then_k_on_questions(lab):
+    """Where rates are chosen by loss and K on questions, K is chosen among the arms with the rate of the least loss."""
+    by_loss = MethodEntry("adapter", "bm25", chosen=("rate", "k"), by_loss=("rate",))
+    lab.methods = {**METHODS, "ft+rag": by_loss}
+    lab.add(4, "base")
+    for rate, losses in ((1e-5, (2.0, 2.2)), (5e-5, (1.9, 2.1))):
+        for k, right in ((1, 9), (3, 11)):
+            for seed, loss in enumerate(losses):
+                arm = {"settings": (("rate", rate),), "k": k, "seed": seed, "training": {"validation_loss": loss}}
+                lab.add(10, "ft+rag", **arm)
+                lab.add(right + 5 * (rate == 1e-5), "ft+rag", split="validation", **arm)
+    assert [one.arm for one in lab.table().rows if one.chosen] == ["ft+rag,rate=5e-05,k=3"]
+
+
 def test_nothing_is_chosen_before_all_are_measured(lab):
     """Without all validation cells there is no choice, and the missing ones are named below the table."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}

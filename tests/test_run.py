@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from kib.leaderboard import make_table
 from kib.progress import LineProgress
 
 OTHER = """
@@ -277,13 +278,15 @@ def trained(bench):
     return bench.write_toy(model="trainable = true\n", more=TRAINED)
 
 
+def all_texts(bench):
+    """The lines of every text that was frozen."""
+    paths = sorted((bench.folder / "work" / "text").glob("*/text.jsonl"))
+    return [[json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in paths]
+
+
 def texts(bench):
     """The training texts of each trainer, as they were frozen."""
-    found = {}
-    for path in (bench.folder / "work" / "text").glob("*/text.jsonl"):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found[min(line["kind"] for line in lines)] = lines
-    return found
+    return {min(line["kind"] for line in lines): lines for lines in all_texts(bench)}
 
 
 def test_what_was_trained_is_known_without_passages(trained):
@@ -311,6 +314,56 @@ def test_held_out_text_is_measured(trained):
     trained.run()
     training = trained.results.cell(trained.cells()["m/ft-par/people,0-shot"]).training
     assert (training["held_out_first_loss"], training["held_out_last_loss"]) == (1.0, 1.5)
+
+
+BY_LOSS = """[trainers.in-other-words]
+vary = { rank = [1, 2, 3] }
+validation = { writer = "reword", count = 4, passages = 5 }
+choose = "loss"
+"""
+
+
+def test_validation_text_is_not_trained_on(trained):
+    """What a writer gives to validate on is of so many passages, and without any text that is trained on."""
+    edit(trained, "[trainers.in-other-words]", BY_LOSS)
+    assert trained.run() == {}
+    every = [line for lines in all_texts(trained) for line in lines]
+    unseen = [line for line in every if line["text"].startswith(("Version 2", "Version 3"))]
+    assert len(unseen) == 10
+    assert len({line["passage"] for line in unseen}) == 5
+    assert all(every.count(line) == 1 for line in unseen)
+
+
+def test_the_least_loss_is_chosen(trained):
+    """By loss that arm is chosen whose weights have the least on the validation text, and no question decides."""
+    edit(trained, "[trainers.in-other-words]", BY_LOSS)
+    trained.run()
+    entry = trained.results.plan().methods["ft-par"]
+    assert (entry.chosen, entry.by_loss) == (("rank",), ("rank",))
+    losses = {
+        rank: trained.results.cell(trained.cells()[f"m/ft-par,rank={rank}/people,0-shot"]).training["validation_loss"]
+        for rank in (1, 2, 3)
+    }
+    assert losses == {1: 2.5, 2: 1.5, 3: 0.5}
+    assert not [place for place in trained.cells() if "validation" in place]
+    table = make_table([trained.results])
+    assert [row.arm for row in table.rows if row.chosen] == ["ft-par,rank=3"]
+
+
+def test_nothing_is_left_to_validate_on(trained):
+    """Where a writer gives no other text than what is trained on, that is said, and nothing is measured by it."""
+    edit(trained, "[trainers.in-other-words]", BY_LOSS.replace("count = 4", "count = 2"))
+    failures = trained.run()
+    assert {cell.split("/")[1].partition(",")[0] for cell in failures} == {"ft-par"}
+    words = "trainers.in-other-words.validation: every text that the writer reword gave is trained on as well"
+    assert set(errors(failures)) == {words}
+
+
+def test_a_trainer_tells_the_validation_loss(trained):
+    """A trainer that was given validation text and does not tell the loss on it breaks its promise."""
+    edit(trained, "[trainers.in-other-words]", BY_LOSS + 'fault = "mute"\n')
+    words = "trainers.in-other-words: was given a validation text and does not tell the loss on it"
+    assert set(errors(trained.run())) == {words}
 
 
 def test_text_is_frozen(trained):

@@ -174,7 +174,7 @@ def test_every_key_is_documented():
         text = made
     assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_schema.py"
     shown = {match[2] for match in re.finditer(marker, text)}
-    assert shown == {"head", *TABLES, "Chunk", "TextKey", "Replay", "Unseen", "PromptTable", "PriceTable"}
+    assert shown == {"head", *TABLES, "Chunk", "TextKey", "Replay", "Unseen", "Validation", "PromptTable", "PriceTable"}
 
 
 @pytest.mark.parametrize("kind", sorted(TABLES))

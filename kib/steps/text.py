@@ -1,8 +1,8 @@
 """What a trainer reads: frozen to a file like hits, so that the same text is never written or paid for twice."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from kib.errors import InputError
 from kib.identity import canonical, digest, digest_lines
 from kib.lock import Lock
-from kib.plan import TextStep
+from kib.plan import HeldBackStep, TextStep
 from kib.progress import Progress
 from kib.records import Passage, Text
 from kib.spec import Spec
@@ -18,11 +18,11 @@ from kib.steps.kept import Kept, memory_of
 from kib.steps.passages import Passages
 from kib.store import Work, read_lines, write_lines
 
-__all__ = ["as_document", "make"]
+__all__ = ["as_document", "hold_back", "make", "ordered"]
 
 FILE = "text.jsonl"
-SEED = 0
-"""Of writers: text is frozen once, training seeds differ over the same text."""
+SEED, OTHER_SEED = 0, 1
+"""Of writers: text is frozen once, training seeds differ over the same text; what is held back is other text."""
 
 RUNNING, PAIRS = frozenset({"document", "paraphrase"}), frozenset({"pair"})
 
@@ -66,36 +66,85 @@ def make(
     return [Text(**value) for value in read_lines(folder / FILE)]
 
 
+def hold_back(
+    step: HeldBackStep, passages: Passages, training: Sequence[Text], spec: Spec, lock: Lock, work: Work, bar: Progress
+) -> list[Text]:
+    """A writer's texts that are not trained on, made once; InputError where all that it writes is trained on."""
+    order = ordered(step, spec)
+
+    def build(folder: Path) -> dict[str, Any]:
+        written, twice = _without_twins(_delivered(order, passages, lock, work, bar) if order else ())
+        known = set(training)
+        texts = [text for text in written if text not in known]
+        if not texts:
+            raise InputError(f"{step.place}: every text that the writer {step.writer} gave is trained on as well")
+        count = write_lines(folder / FILE, map(asdict, texts))
+        return {"texts": count, "duplicates": twice, "trained on": len(written) - count}
+
+    folder = work.make("text", step.identity, build)
+    return [Text(**value) for value in read_lines(folder / FILE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a step asks of a writer: `count` texts of each passage, or of `sample` passages, those of a `kind` kept."""
+
+    place: str
+    writer: str
+    count: int
+    sample: int | None
+    kind: str
+    seed: int
+
+    def sampled(self, passages: Iterable[Passage]) -> list[Passage]:
+        """The passages to write of, drawn by chance and the same ones every time, in the order of the corpus."""
+        every = list(passages)
+        drawn = sorted(every, key=lambda passage: digest([passage.id, self.seed]))[: self.sample]
+        kept = {passage.id for passage in drawn}
+        return [passage for passage in every if passage.id in kept]
+
+
+def ordered(step: TextStep | HeldBackStep, spec: Spec) -> Order | None:
+    """What a step asks of a writer; None where it needs none."""
+    key = spec.trainers[step.trainer].text
+    if isinstance(step, HeldBackStep):
+        return Order(step.place, step.writer, step.count, step.sample, key.kind if key else "documents", OTHER_SEED)
+    return Order(f"trainers.{step.trainer}.text", key.writer, step.count, None, key.kind, SEED) if key else None
+
+
 def _written(
     step: TextStep, passages: Passages, spec: Spec, lock: Lock, work: Work, progress: Progress
 ) -> Iterator[Text]:
     """Originals, where wanted, then a writer's texts of the wanted kinds, each held to its promise."""
-    key = spec.trainers[step.trainer].text
+    key, order = spec.trainers[step.trainer].text, ordered(step, spec)
     if key is None or key.originals:
         yield from map(as_document, passages)
-    if key is None:
-        return
-    locked = lock.get("writers", key.writer)
-    every = list(passages)
-    memory = memory_of(work.folder, locked.plugin_name)
-    title, came = f"writing text with {key.writer}", Counter[str]()
-    with Kept.open(memory) as kept, progress.step(title, len(every) * step.count) as advance:
-        for text in locked.plugin.write(every, step.count, SEED, kept):
+    if order:
+        yield from _delivered(order, passages, lock, work, progress)
+
+
+def _delivered(order: Order, passages: Iterable[Passage], lock: Lock, work: Work, progress: Progress) -> Iterator[Text]:
+    """A writer's texts of the wanted kind; InputError where it breaks its promise or gives none of them."""
+    locked, some = lock.get("writers", order.writer), order.sampled(passages)
+    memory, ids = memory_of(work.folder, locked.plugin_name), {passage.id for passage in some}
+    title, came = f"writing text with {order.writer}", Counter[str]()
+    with Kept.open(memory) as kept, progress.step(title, len(some) * order.count) as advance:
+        for text in locked.plugin.write(some, order.count, order.seed, kept):
             advance(1)
-            _check(key.writer, text, passages)
+            _check(order.writer, text, ids)
             came[text.kind] += 1
-            if any(text.kind in kinds for kinds in KINDS[key.kind].values()):
+            if any(text.kind in kinds for kinds in KINDS[order.kind].values()):
                 yield text
-    lacking = [name for name, kinds in KINDS[key.kind].items() if not kinds & came.keys()]
+    lacking = [name for name, kinds in KINDS[order.kind].items() if not kinds & came.keys()]
     if lacking:
         raise InputError(
-            f'trainers.{step.trainer}.text: kind = "{key.kind}", but the writer {key.writer} wrote no '
+            f'{order.place}: kind = "{order.kind}", but the writer {order.writer} wrote no '
             f"{' and no '.join(lacking)}; change its options, or ask for another kind"
         )
 
 
-def _check(writer: str, text: Text, passages: Passages) -> None:
-    if text.passage not in passages.offsets:
+def _check(writer: str, text: Text, passages: Collection[str]) -> None:
+    if text.passage not in passages:
         raise InputError(f"writers.{writer}: gave a text of {text.passage!r}, which is no passage")
     if not text.text.strip() or (text.kind == "pair" and not (text.answer or "").strip()):
         raise InputError(f"writers.{writer}: gave an empty text of passage {text.passage}")

@@ -43,6 +43,8 @@ def make(
         with progress.step(f"training {step.title}") as advance, _Log(folder / "log.jsonl", advance) as log:
             trained = trainer.train(start, given.training, folder, step.seed, log, given.validation, given.held_out)
         _check(step, trained)
+        if given.validation and trained.validation_loss is None:
+            raise InputError(f"trainers.{step.trainer}: was given a validation text and does not tell the loss on it")
         return {**asdict(trained), "weights": _inside(trained.weights, start, folder)}
 
     folder = work.make("weights", step.identity, build)

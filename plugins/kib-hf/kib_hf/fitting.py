@@ -196,6 +196,7 @@ class _Fit:
             last_loss=last,
             change=change,
             flops=flops,
+            validation_loss=self._loss(self.validation) if self.validation else None,
             held_out_first_loss=held_out_first,
             held_out_last_loss=held_out_last,
         )

@@ -313,6 +313,7 @@ def test_early_stop(trainer: type[Any], small: Path, tmp_path: Path) -> None:
     lowest = seen.index(min(seen))
     assert len(seen) == lowest + 3 < 12
     assert stopped.trained_tokens == stopped.text_tokens * len(seen)
+    assert stopped.validation_loss == pytest.approx(min(seen), rel=1e-6)
     again = train(trainer, small, tmp_path / "again", validation=VALIDATION, **given)
     assert again.trained_tokens == 12 * again.text_tokens
     assert digest_of(again.weights) != digest_of(stopped.weights)

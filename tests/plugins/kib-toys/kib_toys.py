@@ -283,7 +283,7 @@ class ToyTrainer:
         """Keys of `[trainers.NAME]` with `plugin = "toy"`."""
 
         rank: int = Field(1, ge=1, description="passes over the text")
-        fault: Literal["", "lost", "idle", "crash"] = Field("", description="what it does wrong")
+        fault: Literal["", "lost", "idle", "crash", "mute"] = Field("", description="what it does wrong")
 
     revision: ClassVar[int] = 1
 
@@ -318,6 +318,6 @@ class ToyTrainer:
         passes = self.options.rank - (self.options.fault == "lost")
         change = 0.0 if self.options.fault == "idle" else 0.1 + 0.01 * seed
         unseen = (1.0, 1.5 + 0.5 * seed) if held_out else (None, None)
-        return Trained(
-            Weights(start.folder, adapter), size, size * passes, len(text), 2.0, 1.0, change, 6.0 * size, *unseen
-        )
+        watched = abs(self.options.rank - 3) + 0.5 if validation else None  # three passes are best
+        told = (2.0, 1.0, change, 6.0 * size, *unseen, None if self.options.fault == "mute" else watched)
+        return Trained(Weights(start.folder, adapter), size, size * passes, len(text), *told)
