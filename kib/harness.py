@@ -7,7 +7,6 @@ model answers is scored by the task's own filters and metric. How lm-eval 0.4.13
 import gc
 import logging
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -477,15 +476,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def peak_bytes() -> int:
-    """The most memory this process held so far: on a CUDA device where there is one, else resident."""
-    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    import resource  # Unix only
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def free(lm: "LM") -> None:

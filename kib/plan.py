@@ -16,7 +16,7 @@ from kib.interfaces import GoldRetriever, HarnessTask, Reranker
 from kib.lock import Lock
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
-from kib.spec import MethodTable, Spec, TaskTable
+from kib.spec import MethodTable, Spec, TaskTable, TrainerTable
 from kib.store import BenchmarkPlan, MethodEntry, TaskEntry
 
 __all__ = [
@@ -326,14 +326,31 @@ class _Planner:
         validation = self._validation(model, trainer, corpus)
         held_out = self._passages(table.held_out.corpus) if table.held_out else None
         locked = self.lock.get("trainers", trainer, settings).identity
+        self._check_sources(table, corpus)
         others = {"validation": validation, "held_out": held_out}
-        originals = table.text is None or table.text.originals
-        for name, step in others.items():
-            if originals and step and step.identity == text.passages.identity:
-                raise self._wrong(f"expected text that is not trained on, but {corpus} is", "trainers", trainer, name)
         unseen = {name: step.identity for name, step in others.items() if step}
         identity = _identity("training", start.identity, locked, text.identity, unseen, seed)
         return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)
+
+    def _check_sources(self, table: TrainerTable, corpus: str) -> None:
+        """What is replayed must be other documents than those trained on, what is not trained on neither of both.
+
+        Documents are compared, not passages: cut in another way they say the same.
+        """
+        originals = table.text is None or table.text.originals
+        replayed = table.replay.corpus if table.replay else None
+        if replayed and self._is_same(replayed, corpus):
+            said = f"expected other text than what is trained on, {corpus}"
+            raise self._wrong(said, "trainers", table.name, "replay")
+        for key, unseen in (("validation", table.validation), ("held_out", table.held_out)):
+            name = unseen.corpus if unseen else None
+            for other in (corpus if originals else None, replayed):
+                if name and other and self._is_same(name, other):
+                    said = f"expected text that is not trained on, but {other} is"
+                    raise self._wrong(said, "trainers", table.name, key)
+
+    def _is_same(self, corpus: str, other: str) -> bool:
+        return self.lock.get("corpora", corpus).identity == self.lock.get("corpora", other).identity
 
     def _validation(self, model: str, trainer: str, corpus: str) -> PassagesStep | HeldBackStep | None:
         """What a trainer watches its loss on: the same text for all of its arms, so that losses can be compared."""

@@ -13,6 +13,7 @@ from kib.errors import InputError, KibError
 from kib.harness import Exam
 from kib.identity import digest_lines
 from kib.interfaces import SizedModel
+from kib.memory import peak
 from kib.plan import AskedStep, CellPlan, HeldBackStep, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
 from kib.records import Asked, Environment, Hit, Request, Split, Text, Trained
@@ -275,16 +276,17 @@ class _Run:
 
         try:
             with Answers.open(self.work, weights.identity) as answers:
-                for requests in self._wanted(ready):
-                    ask(requests, answers, scorer, self.progress, f"asking {weights.title}")
+                with peak() as most:
+                    for requests in self._wanted(ready):
+                        ask(requests, answers, scorer, self.progress, f"asking {weights.title}")
                 for prepared in ready:
                     if not self.results.has(prepared.plan.cell):
-                        self._try("scoring", [prepared.plan], partial(self._write, prepared, answers))
+                        self._try("scoring", [prepared.plan], partial(self._write, prepared, answers, most.bytes))
         finally:
             for lm in loaded:
                 harness.free(lm)
 
-    def _write(self, prepared: Prepared, answers: Answers) -> None:
+    def _write(self, prepared: Prepared, answers: Answers, peak_bytes: int) -> None:
         plan = prepared.plan
         exam = self.materials.exam(plan.cell.task, plan.cell.split)
         given = [answers.get(some) for some in prepared.requests]
@@ -295,23 +297,28 @@ class _Run:
         model = self.plan.lock.get("models", plan.weights.model).plugin
         parameters = model.parameters() if isinstance(model, SizedModel) else None
         result = cell_result(plan, exam, lines, answers.environments(names), trained, parameters)
-        result = replace(result, corpus=self._corpus(plan), notes=answers.notes())
+        result = replace(result, corpus=self._corpus(plan), text=self._text(plan), notes=answers.notes())
         asking = sum(answer.seconds for some in given for answer in some)
-        self.results.save_cell(result, lines, self._times(plan, asking))
+        self.results.save_cell(result, lines, self._times(plan, asking, trained, peak_bytes))
 
     def _corpus(self, plan: CellPlan) -> dict[str, Any]:
         """What is recorded of the documents that were searched, or else trained on."""
         step = plan.hits.passages if plan.hits else plan.weights.text.passages if plan.weights.text else None
         return self.work.note("passages", step.identity) if step else {}
 
-    def _times(self, plan: CellPlan, asking: float) -> Times:
+    def _text(self, plan: CellPlan) -> dict[str, Any]:
+        """What is recorded of the texts that were trained on."""
+        return self.work.note("text", plan.weights.text.identity) if plan.weights.text else {}
+
+    def _times(self, plan: CellPlan, asking: float, trained: Trained | None, peak_bytes: int) -> Times:
         hits = plan.hits
+        before = hits_step.indexing_peak(hits, self.work) if hits else 0
         return Times(
             asking=asking,
             searching=hits_step.searching(hits, self.work) if hits else 0.0,
             indexing=hits_step.indexing(hits, self.work) if hits else 0.0,
-            training=self.work.seconds("weights", plan.weights.identity),
-            peak_bytes=harness.peak_bytes(),
+            training=trained.seconds or 0.0 if trained else 0.0,
+            peak_bytes=max(peak_bytes, before, self.work.peak_bytes("weights", plan.weights.identity)),
             index_bytes=hits_step.index_size(hits, self.work) if hits else 0,
         )
 

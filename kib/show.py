@@ -1,6 +1,5 @@
 """What a run did and what a plan would do, as text: a question through all methods, cells and steps, plugins."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import fsum
 from pathlib import Path
@@ -71,7 +70,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     head = [
         f"{cell.id}",
         f"{result.correct} of {result.n} right ({result.metric})",
-        f"passages dropped for want of room: {result.dropped_passages}, of {result.dropped_questions} questions",
+        *_dropped(result),
         *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
         *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
@@ -83,6 +82,12 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     body = [f"{'+' if line.score else '-'}  {_said(line)}" for line in lines[:SHOWN]]
     more = [f"… and {len(lines) - SHOWN} more in {store.place(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
     return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question}"])
+
+
+def _dropped(result: CellResult) -> Iterator[str]:
+    """How many passages found no room, where any were retrieved."""
+    if result.steps.get("hits"):
+        yield f"passages dropped for want of room: {result.dropped_passages}, of {result.dropped_questions} questions"
 
 
 def _training(result: CellResult, work: Work) -> Iterator[str]:
@@ -100,9 +105,10 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
     if (before := told.get("held_out_first_loss")) is not None:
         yield f"held-out text: loss {before:.3f} -> {told['held_out_last_loss']:.3f} nats a token"
     texts = list(_texts(work, result))
-    if texts:
-        kinds = Counter(text.kind for text in texts)
-        yield f"{len(texts):,} training texts ({', '.join(f'{count:,} {kind}s' for kind, count in kinds.items())}):"
+    if result.text:
+        kinds = ", ".join(f"{count:,} {kind}s" for kind, count in result.text["kinds"].items())
+        end = ":" if texts else ", no longer in the work folder"
+        yield f"{result.text['texts']:,} training texts ({kinds}), digest {result.text['digest'][:12]}{end}"
         yield from map(_quoted, texts[:TEXTS])
         if texts[TEXTS:]:
             yield f"… and {len(texts) - TEXTS:,} more in {work.place('text', result.steps['text']) / 'text.jsonl'}"

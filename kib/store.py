@@ -21,6 +21,7 @@ from typing import Any
 
 from kib.errors import BusyError, InputError
 from kib.identity import canonical, digest_file
+from kib.memory import peak
 from kib.records import Cell, Environment, Score
 
 __all__ = [
@@ -182,6 +183,7 @@ class CellResult:
     steps: Mapping[str, str] = field(default_factory=dict)  # identities of what it was made of, in the work folder
     notes: tuple[str, ...] = ()  # what the scorer said of how it computed: another way than usual, memory that ran out
     corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, source, licence, date of its documents
+    text: Mapping[str, Any] = field(default_factory=dict)  # what was trained on: number, kinds, digest of the texts
     training: Mapping[str, float] = field(
         default_factory=dict
     )  # of trained weights: tokens, steps, losses, change, flops
@@ -419,9 +421,10 @@ class Work:
             if not self.has(kind, identity):
                 marker.unlink(missing_ok=True)
                 begun = time.perf_counter()
-                note = dict(build(place))
-                seconds = time.perf_counter() - begun
-                write_text(marker, pretty({"note": note, "seconds": seconds, "files": _sizes(place)}))
+                with peak() as most:
+                    note = dict(build(place))
+                spent = {"seconds": time.perf_counter() - begun, "peak_bytes": most.bytes}
+                write_text(marker, pretty({"note": note, **spent, "files": _sizes(place)}))
         return place
 
     def forget(self, kind: str, identity: str) -> None:
@@ -430,9 +433,8 @@ class Work:
 
     def note(self, kind: str, identity: str) -> dict[str, Any]:
         """What a finished step said of itself; empty where it is not there."""
-        path = self.place(kind, identity) / "done.json"
-        value: dict[str, Any] = read_json(path)["note"] if path.is_file() else {}
-        return value
+        note: dict[str, Any] = self._marker(kind, identity).get("note", {})
+        return note
 
     def notes(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each finished step of a kind whose files are all there: identity (as far as its folder names it) and note."""
@@ -442,8 +444,16 @@ class Work:
 
     def seconds(self, kind: str, identity: str) -> float:
         """How long a step took on this machine; 0 where it is not there."""
+        return float(self._marker(kind, identity).get("seconds", 0.0))
+
+    def peak_bytes(self, kind: str, identity: str) -> int:
+        """The most memory that was held while a step was made on this machine; 0 where it is not there."""
+        return int(self._marker(kind, identity).get("peak_bytes", 0))
+
+    def _marker(self, kind: str, identity: str) -> dict[str, Any]:
         path = self.place(kind, identity) / "done.json"
-        return float(read_json(path)["seconds"]) if path.is_file() else 0.0
+        value: dict[str, Any] = read_json(path) if path.is_file() else {}
+        return value
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -474,11 +474,14 @@ def test_break_even_is_the_first_question_that_pays(lab):
 
 
 def test_an_arm_that_asks_for_more_never_pays(lab):
-    """Where the trained arm's prompts are no shorter there is no number of questions."""
+    """Where the trained arm's prompts are no shorter there is no number of questions, whatever a clock said."""
+    lab.prices = {"device_hour": 3.6}
     lab.add(4, "base", tokens=2000, flops=2e7)
-    lab.add(14, "rag", k=1, tokens=8000, flops=8e7)
-    lab.add(16, "ft+rag", k=1, tokens=8000, flops=8e7, training={"trained_tokens": 9, "flops": 1.0})
-    assert row(lab.table(cost=True), "ft+rag,k=1").cost.fewer_operations_from == {}
+    lab.add(14, "rag", k=1, tokens=8000, flops=8e7, times=Times(asking=2.0))
+    training, spent = {"trained_tokens": 9, "flops": 1.0}, Times(asking=1.9, training=1.0)
+    lab.add(16, "ft+rag", k=1, tokens=8000, flops=8e7, training=training, times=spent)
+    cost = row(lab.table(cost=True), "ft+rag,k=1").cost
+    assert (cost.fewer_operations_from, cost.less_money_from) == ({}, {})
 
 
 def test_a_trained_arm_with_the_gold_passage_never_pays(lab):

@@ -353,6 +353,25 @@ def test_text_that_is_trained_on_is_not_unseen(bench, key):
         bench.plan()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('held_out = { corpus = "copy" }', "held_out: expected text that is not trained on, but people is"),
+        ('validation = { corpus = "copy" }', "validation: expected text that is not trained on, but people is"),
+        ('replay = { corpus = "copy", share = 0.3 }', "replay: expected other text than what is trained on, people"),
+        ('replay = { corpus = "people", share = 0.3 }', "replay: expected other text than what is trained on, people"),
+    ],
+)
+def test_the_same_documents_are_the_same_text(bench, more, said):
+    """Documents that are trained on are neither unseen nor other text because a table cuts them in another way."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    text = bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", f"[trainers.by-heart]\n{more}")
+    documents = re.search(r"\[corpora\.people\]\n.*?^(documents = .*?)$", text, re.DOTALL | re.MULTILINE)[1]
+    bench.write(f'{text}\n[corpora.copy]\nplugin = "toy"\n{documents}\nchunk = {{ sentences = 1 }}\n')
+    with pytest.raises(SpecError, match=rf"trainers\.by-heart\.{said}"):
+        bench.plan()
+
+
 def test_trained_arms_are_told_apart(bench):
     """Each combination of what varies, each seed and each task is a cell with weights of its own."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)

@@ -442,6 +442,31 @@ def test_seeds_are_cells_of_one_place(trained):
     assert [trained.results.cell(cell).training["change"] for cell in cells] == pytest.approx([0.1, 0.11])
 
 
+def test_no_text_is_cut_to_be_as_long_as_another(trained):
+    """A trainer whose own text is longer than the one it shall be as long as is told so, and trains nothing less."""
+    edit(trained, "originals = false }", 'originals = false }\ntokens = "as:by-heart"')
+    words = r"trainers.in-other-words.tokens: by-heart leaves room for \d+ tokens of this text, which has \d+:"
+    assert all(re.match(words, error) for error in errors(trained.run())) is True
+    assert errors(trained.run())
+
+
+def test_replay_has_its_share_of_as_many_tokens(trained):
+    """Where text is repeated up to another's length and other text is replayed, both together have that length."""
+    more = (
+        '\n[corpora.others]\nplugin = "toy"\ndocuments = [["zoe", "Zoe", "Zoe keeps two snails."]]\n'
+        '\n[trainers.long]\nplugin = "toy"\ntokens = "as:in-other-words"\n'
+        'replay = { corpus = "others", share = 0.25 }\n\n[methods.long]\ntrain = "long"\n'
+    )
+    trained.write(trained.spec.read_text(encoding="utf-8").replace("count = 2", "count = 4") + more)
+    assert trained.run() == {}
+    long = trained.results.cell(trained.cells()["m/long/people,0-shot"]).training["text_tokens"]
+    whole = trained.results.cell(trained.cells()["m/ft-par/people,0-shot"]).training["text_tokens"]
+    assert long == pytest.approx(whole, rel=0.05)
+    (mixed,) = [lines for lines in all_texts(trained) if any("snails" in line["text"] for line in lines)]
+    snails = sum(len(line["text"]) for line in mixed if "snails" in line["text"])
+    assert snails / sum(len(line["text"]) for line in mixed) == pytest.approx(0.25, abs=0.02)
+
+
 def test_as_many_tokens_as_another(trained):
     """A trainer that is to read as much as another repeats its text until it does, to the nearest text."""
     more = '\n[trainers.long]\nplugin = "toy"\ntokens = "as:in-other-words"\n\n[methods.long]\ntrain = "long"\n'

@@ -122,10 +122,10 @@ def test_a_trained_cell_shows_its_text(bench):
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     assert bench.run() == {}
     result = bench.results.cell(bench.cells()[FT])
-    text = shown(bench, FT)
+    text, digest = shown(bench, FT), result.text["digest"][:12]
     assert f"trained on {result.training['trained_tokens']:,} tokens" in text
     assert "loss 2.000 -> 1.000 nats a token" in text
-    assert "18 training texts (6 documents, 12 paraphrases):\n  [document of " in text
+    assert f"18 training texts (6 documents, 12 paraphrases), digest {digest}:\n  [document of " in text
     assert "… and 15 more in " in text
     one = shown(bench, FT, "ada-0")
     told = one.partition("trained on, of the gold documents:\n")[2].partition("\n\n")[0]
@@ -133,6 +133,9 @@ def test_a_trained_cell_shows_its_text(bench):
     assert told.count("[paraphrase of ") == 2
     assert told.count("Ada") >= 3
     assert "trained on" not in shown(bench, BASE)
+    assert "passages dropped" not in shown(bench, BASE)
+    shutil.rmtree(bench.folder / "work")
+    assert f"12 paraphrases), digest {digest}, no longer in the work folder" in shown(bench, FT)
 
 
 def test_a_cell_lists_its_questions(done):

@@ -92,8 +92,15 @@ def _from(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once: Pick
         theirs_once, theirs = once(found[rival]), each(found[rival])
         if ours_once is None or ours is None or theirs_once is None or theirs is None or ours >= theirs:
             continue
+        if not _is_shorter(found[arm], found[rival]):
+            continue  # it costs less by the noise of a clock
         least[rival.name] = max(1, floor((ours_once - theirs_once) / (theirs - ours)) + 1)
     return least
+
+
+def _is_shorter(ours: Cost, theirs: Cost) -> bool:
+    """Whether prompts are shorter, as far as anybody counted them: only that saves anything at every question."""
+    return ours.prompt_tokens is None or theirs.prompt_tokens is None or ours.prompt_tokens < theirs.prompt_tokens
 
 
 def _without_times(cost: Cost) -> Cost:

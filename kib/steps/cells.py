@@ -17,6 +17,9 @@ from kib.store import CellResult
 
 __all__ = ["Prepared", "Ruler", "cell_result", "prepare", "scores"]
 
+UNTOLD = ("weights", "seconds")
+"""What a training gave and no result holds: places and times differ from run to run."""
+
 DEFAULT_ANSWER_TOKENS = 256
 """lm-eval's own default for what a generating task may write."""
 
@@ -169,7 +172,7 @@ def cell_result(
         dropped_passages=sum(line.dropped for line in lines),
         dropped_questions=sum(line.dropped > 0 for line in lines),
         steps=_steps(plan),
-        training={key: value for key, value in asdict(trained).items() if key != "weights"} if trained else {},
+        training={key: value for key, value in asdict(trained).items() if key not in UNTOLD} if trained else {},
     )
 
 

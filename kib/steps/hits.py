@@ -93,6 +93,11 @@ def indexing(step: HitsStep, work: Work) -> float:
     return sum(work.seconds("index", index) for index in _indexes(step))
 
 
+def indexing_peak(step: HitsStep, work: Work) -> int:
+    """The most memory that making one of the indexes of a step took."""
+    return max((work.peak_bytes("index", index) for index in _indexes(step)), default=0)
+
+
 def index_size(step: HitsStep, work: Work) -> int:
     """Bytes of the indexes of a step."""
     return sum(int(work.note("index", index).get("bytes", 0)) for index in _indexes(step))

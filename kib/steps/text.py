@@ -53,11 +53,11 @@ def make(
         texts, twice = _without_twins(_written(step, passages, spec, lock, work, progress))
         if not texts:
             raise InputError(f"trainers.{step.trainer}.text: there is nothing to train on")
-        measure = _measure(step, lock) if replay or other is not None else None
-        if replay and measure:
-            texts += _replayed(texts, replay, spec.trainers[step.trainer].replay, measure)
+        measure, share = _measure(step, lock) if replay or other is not None else None, _share(step, spec)
         if other is not None and measure:
-            texts = _up_to(texts, sum(map(measure, other)), measure)
+            texts = _repeated(step, texts, sum(map(measure, other)) * (1 - share), measure)
+        if replay and measure:
+            texts += _replayed(texts, replay, share, measure)
         count = write_lines(folder / FILE, map(asdict, texts))
         whole = digest_lines(canonical(value) for value in read_lines(folder / FILE))
         return {"texts": count, "kinds": Counter(text.kind for text in texts), "duplicates": twice, "digest": whole}
@@ -164,9 +164,28 @@ def _measure(step: TextStep, lock: Lock) -> Callable[[Text], int]:
     return lambda text: len(tokens(text.text if text.answer is None else f"{text.text} {text.answer}"))
 
 
-def _replayed(texts: Sequence[Text], replay: Passages, key: Any, measure: Callable[[Text], int]) -> list[Text]:
+def _share(step: TextStep, spec: Spec) -> float:
+    """The part of all that is trained on which is replayed."""
+    key = spec.trainers[step.trainer].replay
+    return key.share if key else 0.0
+
+
+def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, measure: Callable[[Text], int]) -> list[Text]:
+    """Texts again and again, up to `wanted` tokens; InputError where that is less than all of them once."""
+    sizes = [measure(text) for text in texts]
+    if wanted < sum(sizes) - sizes[-1] / 2:
+        name = f"trainers.{step.trainer}.tokens"
+        other = step.as_many_as.trainer if step.as_many_as else ""
+        raise InputError(
+            f"{name}: {other} leaves room for {wanted:,.0f} tokens of this text, which has {sum(sizes):,}: some of it "
+            "would not be trained on; name a trainer with more text, or ask for less here"
+        )
+    return _up_to(texts, wanted, measure)
+
+
+def _replayed(texts: Sequence[Text], replay: Passages, share: float, measure: Callable[[Text], int]) -> list[Text]:
     """Passages of another corpus, as many tokens of them as make `share` of all, repeated where they are too few."""
-    wanted = sum(map(measure, texts)) * key.share / (1 - key.share)
+    wanted = sum(map(measure, texts)) * share / (1 - share)
     order = sorted(map(as_document, replay), key=lambda text: digest([text.passage, SEED]))
     return _up_to(order, wanted, measure)
 

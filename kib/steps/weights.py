@@ -1,5 +1,6 @@
 """Trained weights: made once by a trainer, with its log; an interrupted training goes on from its checkpoint."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,11 +42,13 @@ def make(
     def build(folder: Path) -> dict[str, Any]:
         given = texts()
         with progress.step(f"training {step.title}") as advance, _Log(folder / "log.jsonl", advance) as log:
+            begun = time.perf_counter()  # the text may have been waited for
             trained = trainer.train(start, given.training, folder, step.seed, log, given.validation, given.held_out)
+            seconds = time.perf_counter() - begun if trained.seconds is None else trained.seconds
         _check(step, trained)
         if given.validation and trained.validation_loss is None:
             raise InputError(f"trainers.{step.trainer}: was given a validation text and does not tell the loss on it")
-        return {**asdict(trained), "weights": _inside(trained.weights, start, folder)}
+        return {**asdict(trained), "weights": _inside(trained.weights, start, folder), "seconds": seconds}
 
     folder = work.make("weights", step.identity, build)
     note = work.note("weights", step.identity)
