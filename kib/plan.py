@@ -201,11 +201,12 @@ class Plan:
             sources=self.lock.sources(),
             prompt=_prompt_parts(self.spec),
             prices=self.spec.prices.model_dump(exclude_none=True) if self.spec.prices else {},
+            chats=tuple(name for name, model in self.spec.models.items() if model.chat_template),
         )
 
     def _task_entry(self, table: TaskTable) -> TaskEntry:
         why = why_no_probe(table, self.lock.get("tasks", table.name).plugin)
-        return TaskEntry(table.role, table.corpus, no_probe=why)
+        return TaskEntry(table.role, table.corpus, no_probe=why, limit=table.limit or 0)
 
 
 def make_plan(spec: Spec, lock: Lock) -> Plan:

@@ -134,6 +134,7 @@ class TaskEntry:
     corpus: str | None
     n: int | None = None
     no_probe: str = ""  # why the base is not measured a second time to tell what it knew before
+    limit: int | None = None  # the most questions asked, 0 for all; None: an earlier kib did not record it
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class BenchmarkPlan:
     sources: Mapping[str, Any] = field(default_factory=dict)  # plugin, version and fingerprint of every table
     prompt: Mapping[str, Any] = field(default_factory=dict)  # template, order and token budget of passages
     prices: Mapping[str, float] = field(default_factory=dict)  # of the spec's [prices], those that were given
+    chats: tuple[str, ...] | None = None  # models asked in their chat template; None: an earlier kib did not record it
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,7 @@ def _method(value: Mapping[str, Any]) -> MethodEntry:
 
 def _plan(value: Mapping[str, Any]) -> BenchmarkPlan:
     methods = value["methods"].items()
+    chats = value.get("chats")
     return BenchmarkPlan(
         name=value["name"],
         title=value["title"],
@@ -244,6 +247,7 @@ def _plan(value: Mapping[str, Any]) -> BenchmarkPlan:
         sources=value["sources"],
         prompt=value["prompt"],
         prices=value.get("prices", {}),
+        chats=None if chats is None else tuple(chats),
     )
 
 

@@ -72,6 +72,19 @@ ALL = {"base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"}
 RETRIEVED = ALL - {"base"}
 
 
+# What the results folder keeps
+
+
+def test_the_entry_says_how_questions_are_asked(bench):
+    """A plan records of each task how many questions it asks at most, and which models have their chat template."""
+    bench.write_toy()
+    plan = bench.plan().entry()
+    assert ({task.limit for task in plan.tasks.values()}, plan.chats) == ({0}, ())
+    bench.write_toy(task="limit = 2\n", model="chat_template = true\n")
+    plan = bench.plan().entry()
+    assert ({task.limit for task in plan.tasks.values()}, plan.chats) == ({2}, ("m",))
+
+
 # What makes a cell
 
 

@@ -459,7 +459,7 @@ def test_documented_files_are_right(tmp_path):
     assert [row.arm for row in table.rows] == ["base", "rag,k=5", "rag,k=1"]
 
 
-def measured(folder, *, task="mmlu_anatomy", metric="acc", shots=0, n=135, right=90):
+def measured(folder, *, task="mmlu_anatomy", metric="acc", shots=0, n=135, right=90, data=None, limit=0, chats=()):
     """A results folder of one measured arm and its base on an lm-eval task."""
     results, cells = Results(folder), []
     for method, correct in (("base", 60), ("rag", right)):
@@ -471,10 +471,10 @@ def measured(folder, *, task="mmlu_anatomy", metric="acc", shots=0, n=135, right
         ]
         where = (Environment("cpu", {"torch": "2"}),)
         results.save_cell(CellResult(cell, n, correct, metric, where), scores)
-    source = {"tasks": {"anatomy": {"plugin": "lm-eval", "options": {"task": task}}}}
+    source = {"tasks": {"anatomy": {"plugin": "lm-eval", "options": {"task": task, "data": data}}}}
     methods = {"base": MethodEntry(None, None), "rag": MethodEntry(None, "bm25")}
-    tasks = {"anatomy": TaskEntry("target", None, n)}
-    results.save_plan(BenchmarkPlan("mine", "", tasks, methods, tuple(cells), sources=source))
+    tasks = {"anatomy": TaskEntry("target", None, n, limit=limit)}
+    results.save_plan(BenchmarkPlan("mine", "", tasks, methods, tuple(cells), sources=source, chats=chats))
     return results
 
 
@@ -536,12 +536,12 @@ def test_stated_and_equal_is_ranked(tmp_path):
     [
         ({"task": "mmlu_continuation_anatomy"}, "mine asks other questions"),
         ({"metric": "acc_norm"}, "scored by acc against acc_norm"),
-        ({"shots": 3}, "with 0 or 5 examples against 3"),
+        ({"shots": 3}, "anatomy: mine asked with 3 examples"),
         ({"n": 100}, "135 questions against 100"),
     ],
 )
 def test_any_difference_keeps_apart(tmp_path, change, reason):
-    """Other questions, scoring, shots or n: one of these is enough, and it is named."""
+    """Other questions or a part of them, other scoring, shots, n or form: one of these is enough, and it is named."""
     table = make_table([measured(tmp_path / "mine", **change), with_statement(tmp_path)])
     assert not table.across
     assert reason in table.apart[0]
@@ -570,10 +570,14 @@ def test_a_run_of_the_study_stands_beside_its_table(tmp_path):
 
 
 def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
-    """Where only some numbers of shots are ranked across origins, the sentence below the table names the others."""
+    """Where only some numbers of shots are ranked, the sentence says so, and names the others with the reason."""
     table = make_table([measured(tmp_path / "mine"), with_statement(tmp_path)])
     assert table.across
-    assert "anatomy: with 5 examples against 0" in table.apart[0]
+    assert table.apart[0] == (
+        "ovadia2024-mmlu (published) and mine (measured) are ranked against each other only in part: anatomy "
+        "(5-shot): mine asked with 0 examples; astronomy, college-biology, college-chemistry and prehistory: mine asks "
+        "other questions."
+    )
 
 
 def test_duels_are_of_target_tasks(tmp_path):
@@ -616,15 +620,38 @@ def test_averages_alone(tables):
     """`--averages` leaves the averages over all shots, or the rows of a benchmark with one task."""
     cut = brief(tables["mmlu"])
     assert not cut.rows
+        ({"limit": 135}, "mine asked only 135 questions of it"),
+        ({"data": {"layout": "mmlu"}}, "mine takes its questions from local files"),
+        ({"chats": ("tiny",)}, "mine asked tiny in its chat template"),
+        ({"limit": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
+        ({"chats": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
     assert {row.shots for row in cut.averages} == {None}
     assert len(cut.averages) == 12
     assert brief(tables["current_events"]).rows == tables["current_events"].rows
 
 
 @pytest.mark.parametrize("command", ["run", "check", "plan"])
+    assert "are not ranked against each other: " in table.apart[0]
 def test_it_cannot_be_run(command):
     """A published file is told apart from a benchmark by every command that would measure it."""
     result = CliRunner().invoke(main, [command, str(FILES / "ovadia2024-mmlu.toml")])
+def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
+    """A limit that cut nothing off keeps nothing apart."""
+    assert make_table([measured(tmp_path / "mine", limit=200), with_statement(tmp_path)]).across
+
+
+def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
+    """A plan without limits and chat templates is shown as before; it is ranked with no published row."""
+    results = measured(tmp_path / "mine")
+    path = tmp_path / "mine" / "plan.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    del value["chats"], value["tasks"]["anatomy"]["limit"]
+    path.write_text(json.dumps(value), encoding="utf-8")
+    table = make_table([results, with_statement(tmp_path)])
+    assert [row.status for row in table.rows if row.origin == "measured"] == ["measured", "measured"]
+    assert not table.across
+
+
     assert result.exit_code == 2
     assert "holds published numbers" in result.output
 

@@ -5,7 +5,6 @@ from itertools import combinations
 from math import exp, fsum, sqrt
 
 from kib.gains import LEVEL, Gain, holm
-from kib.leaderboard.across import Statement
 from kib.leaderboard.alarms import Doubts
 from kib.leaderboard.arm import Arm, Key, collect_arms
 from kib.leaderboard.choice import choose, group_of, validation_accuracies
@@ -18,6 +17,7 @@ from kib.leaderboard.rank import rank
 from kib.leaderboard.reference import References
 from kib.leaderboard.retrieval import retrievals
 from kib.leaderboard.row import AverageRow, Cost, Duel, Origin, Retrieval, Row
+from kib.leaderboard.statement import Statement, statement_of_plan
 from kib.leaderboard.stored import Measure, Split
 from kib.leaderboard.text import one_line
 from kib.store import BenchmarkPlan, Results
@@ -74,16 +74,13 @@ class Section:
             return []
         return [self._results.published.source(), *self._results.findings()]
 
-    def statement(self, task: str) -> Statement:
-        """What is said of a task's questions and scoring, by the paper or by what was measured."""
-        entry = self.plan.tasks[task]
+    def statement(self, model: str, task: str) -> Statement:
+        """What is said of the questions that a model was asked and of their scoring, by the paper or by the run."""
         if isinstance(self._results, PublishedResults):
             said = self._results.published.data.tasks[task]
-            return Statement(said.task, said.metric, entry.n)
-        source = self.plan.sources.get("tasks", {}).get(task, {})
-        questions = source["options"]["task"] if source.get("plugin") == "lm-eval" else None
-        metrics = {result.metric for arm in self.arms if arm.cell.task == task for result in arm.results}
-        return Statement(questions, metrics.pop() if len(metrics) == 1 else None, entry.n)
+            return Statement(said.task, said.metric, said.n)
+        arms = [arm for arm in self.arms if (arm.cell.model, arm.cell.task) == (model, task)]
+        return statement_of_plan(self.plan, model, task, arms)
 
     @property
     def no_probe(self) -> tuple[tuple[str, str], ...]:

@@ -63,7 +63,11 @@ def make_table(
         for some, section in zip(rows, sections, strict=True)
     ]
     every = tuple(row for some in rows for row in some)
-    said = {(one.plan.name, task): one.statement(task) for one in sections for task in one.plan.tasks}
+    said = {
+        (one.plan.name, model, task): one.statement(model, task)
+        for one in sections
+        for model, task in dict.fromkeys((arm.cell.model, arm.cell.task) for arm in one.arms)
+    }
     across, apart = compare_origins(every, said)
     return Table(
         benchmarks=tuple(
