@@ -207,7 +207,7 @@ def _read(path: Path, *, follow: bool = True) -> PublishedFile:
             draft.blame(message + _hint(draft.data, place), *place)
         raise SpecError(draft.mistakes) from None
     checks = (_wrong_names(data), _wrong_rows(data), _impossible(data), _unused(data), _wrong_methods(data))
-    for place, message in chain(*checks, _wrong_sweeps(data, path.parent) if follow else ()):
+    for place, message in chain(*checks, _wrong_sweeps(data, path) if follow else ()):
         draft.blame(message, *place)
     if draft.mistakes:
         raise SpecError(draft.mistakes)
@@ -302,18 +302,68 @@ def _unused(data: PublishedFile) -> Mistakes:
                 yield (kind, name), "no row holds a number of it"
 
 
-def _wrong_sweeps(data: PublishedFile, folder: Path) -> Mistakes:
-    """Sweeps that are no published file, or lack the method at several K."""
+def _wrong_sweeps(data: PublishedFile, path: Path) -> Mistakes:
+    """Sweeps that say nothing of a method: the file itself, no published file, or one of other numbers."""
     for name, method in data.methods.items():
         if method.sweep is None:
             continue
-        try:
-            other = _read(folder / method.sweep, follow=False)
-        except KibError as error:
-            yield ("methods", name, "sweep"), f"cannot be read: {str(error).splitlines()[0]}"
+        place = ("methods", name, "sweep")
+        if (path.parent / method.sweep).resolve() == path.resolve():
+            yield place, "names this file itself; expected one that holds the method for every K"
             continue
-        if name not in other.methods or len(other.methods[name].top_k) < 2:
-            yield ("methods", name, "sweep"), f"{method.sweep} has no method {name} with several `top_k`"
+        try:
+            other = _read(path.parent / method.sweep, follow=False)
+        except KibError as error:
+            yield place, f"cannot be read: {str(error).splitlines()[0]}"
+            continue
+        if method.top_k:
+            yield place, "the method names its numbers of passages in `top_k`; a sweep is for numbers of no stated K"
+        elif name not in other.methods or len(other.methods[name].top_k) < 2:
+            yield place, f"{method.sweep} has no method {name} with several `top_k`"
+        elif trouble := next(_disagreements(data, other, name), ""):
+            yield place, f"{method.sweep} is no sweep of these numbers: {trouble}"
+
+
+def _disagreements(data: PublishedFile, other: PublishedFile, method: str) -> Iterator[str]:
+    """In what a file and a sweep of one of its methods contradict each other, so that they cannot be compared."""
+    for key in ("arxiv", "acl", "doi", "url"):
+        yield from _unlike(f"the paper's {key}", getattr(data.paper, key), getattr(other.paper, key))
+    if not {*data.paper.ids} & {*other.paper.ids}:
+        yield f"another paper, {', '.join(other.paper.ids)} and not {', '.join(data.paper.ids)}"
+    for key in ("train", "retrieve"):
+        ours, theirs = getattr(data.methods[method], key), getattr(other.methods[method], key)
+        if ours != theirs:
+            yield f"{method}'s {key} is {show(theirs)} there and {show(ours)} here"
+    for task in (name for name in data.tasks if name in other.tasks):
+        for key in ("n", "task", "metric", "options"):
+            yield from _unlike(f"{task}'s {key}", getattr(data.tasks[task], key), getattr(other.tasks[task], key))
+    for model in (name for name in data.models if name in other.models):
+        yield from _unlike(f"{model}'s hub", data.models[model].hub, other.models[model].hub)
+    yield from _other_bases(data, other)
+
+
+def _unlike(what: str, ours: object, theirs: object) -> Iterator[str]:
+    """That two statements differ; what one side leaves open contradicts nothing."""
+    if ours is not None and theirs is not None and ours != theirs:
+        yield f"{what} is {show(theirs)} there and {show(ours)} here"
+
+
+def _other_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:
+    """Rows of both files whose models start from other numbers, further apart than rounding puts them."""
+    arms = [_base_of(one) for one in (data, other)]
+    places = [one.table.decimals for one in (data, other)]
+    coarse = min((count for count in places if count is not None), default=None)
+    reach = 1e-9 if coarse is None or places[0] == places[1] else 0.5 * 10**-coarse + 1e-9
+    theirs = {(row.task, row.model, row.shots): row.accuracy.get(arms[1]) for row in other.table.rows}
+    for row in data.table.rows:
+        start, end = row.accuracy.get(arms[0]), theirs.get((row.task, row.model, row.shots))
+        if start is not None and end is not None and abs(start - end) > reach:
+            yield f"base of {row.model} on {row.task}, {row.shots}-shot, is {end} there and {start} here"
+
+
+def _base_of(data: PublishedFile) -> str:
+    """The method that is the model as it is; "" where there is none."""
+    return next((name for name, one in data.methods.items() if one.train is None and one.retrieve is None), "")
 
 
 def _arms(methods: Mapping[str, PublishedMethod]) -> dict[str, tuple[str, Settings]]:

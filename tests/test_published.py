@@ -291,6 +291,18 @@ rows = [
 ]
 """
 
+SWEEP = f"""{GOOD.partition("[methods.rag]")[0].replace('"doe"', '"roe"')}[methods.rag]
+retrieve = "BM25"
+top_k = [1, 2]
+
+[table]
+decimals = 3
+rows = [
+  {{ task = "deeds", model = "m", accuracy = {{ base = 0.250, "rag,k=1" = 0.500, "rag,k=2" = 0.400 }} }},
+  {{ task = "deeds", model = "m", shots = 5, accuracy = {{ base = 0.275, "rag,k=1" = 0.300, "rag,k=2" = 0.475 }} }},
+]
+"""
+
 WRONG = {
     "out of range": (
         "rag = 0.500",
@@ -365,9 +377,74 @@ WRONG = {
         'retrieve = "BM25"\nsweep = "doe.toml"',
         21,
         "methods.rag.sweep",
-        "has no method rag with several `top_k`",
+        "names this file itself",
+    ),
+    "sweep of stated passages": (
+        'retrieve = "BM25"',
+        'retrieve = "BM25"\ntop_k = [1]\nsweep = "roe.toml"',
+        22,
+        "methods.rag.sweep",
+        "names its numbers of passages in `top_k`",
     ),
 }
+
+
+def swept(folder, **changes):
+    """The leaderboard of a file with a sweep, in which texts are replaced by others."""
+    text = SWEEP
+    for old, new in changes.get("sweep", ()):
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "roe.toml").write_text(text, encoding="utf-8")
+    text = GOOD.replace('retrieve = "BM25"\n', 'retrieve = "BM25"\nsweep = "roe.toml"\n')
+    for old, new in changes.get("file", ()):
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "doe.toml").write_text(text, encoding="utf-8")
+    return make_table([PublishedResults(load_published(folder / "doe.toml"))])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "trouble"),
+    [
+        ("3101.00001", "2901.00001", 'the paper\'s arxiv is "2901.00001" there and "3101.00001" here'),
+        ('arxiv = "3101.00001"', 'url = "https://roe.org"', "another paper, https://roe.org and not arXiv 3101.00001"),
+        ("n = 40", "n = 80", "deeds's n is 80 there and 40 here"),
+        ("base = 0.275", "base = 0.250", "base of m on deeds, 5-shot, is 0.25 there and 0.275 here"),
+        ('retrieve = "BM25"', 'retrieve = "dense"', 'rag\'s retrieve is "dense" there and "BM25" here'),
+        ('retrieve = "BM25"', 'retrieve = "BM25"\ntrain = "x"', 'rag\'s train is "x" there and'),
+    ],
+)
+def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):
+    """A sweep of another paper, other questions, another base or method is refused with its line."""
+    with pytest.raises(SpecError) as caught:
+        swept(tmp_path, sweep=[(old, new)])
+    [mistake] = caught.value.mistakes
+    assert (mistake.line, mistake.key) == (21, "methods.rag.sweep")
+    assert f"roe.toml is no sweep of these numbers: {trouble}" in mistake.message
+
+
+def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
+    """Bases that differ by no more than rounding are the same."""
+    two = [("decimals = 3\n", "decimals = 2\n"), ("base = 0.275", "base = 0.28"), ("0.475", "0.48")]
+    assert swept(tmp_path, sweep=two)
+
+
+def test_only_several_k_show_a_choice(tmp_path):
+    """That K was chosen on the test questions is said where no single K gives every number, else that one may have."""
+    start = "the number of rag is the highest over all K in roe (Table 4)"
+    assert f"In 2 of 2 rows {start}: K was chosen on the test questions" in swept(tmp_path).remarks
+    fixed = swept(tmp_path, sweep=[('"rag,k=1" = 0.300', '"rag,k=1" = 0.475')])
+    assert f"In 2 of 2 rows {start}, and K = 1 gives all of them: it may have been fixed before" in fixed.remarks
+    row = GOOD.partition("accuracy = { base = 0.250")[2].partition("\n")[2].partition("\n")[0]
+    assert f"In 1 of 1 row {start}, and K = 1 gives all of them" in swept(tmp_path, file=[(row, "")]).remarks[1]
+
+
+def test_a_sweep_of_one_number_says_nothing(tmp_path):
+    """A row of which the sweep holds a single K is neither flagged nor counted."""
+    table = swept(tmp_path, sweep=[(', "rag,k=2" = 0.400', ""), ('"rag,k=1" = 0.300, ', "")])
+    assert len(table.remarks) == 1
+    assert not any(row.alarms for row in table.rows)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -375,6 +452,7 @@ def test_mistakes_have_their_line(tmp_path, name):
     """Each mistake in a published file is told with its line, its key and what would be right."""
     old, new, line, key, message = WRONG[name]
     path = tmp_path / "doe.toml"
+    (tmp_path / "roe.toml").write_text(SWEEP, encoding="utf-8")
     text = old.sub(new, GOOD) if isinstance(old, re.Pattern) else GOOD.replace(old, new, 1)
     assert text != GOOD
     path.write_text(text, encoding="utf-8")
@@ -538,13 +616,36 @@ def test_stated_and_equal_is_ranked(tmp_path):
         ({"metric": "acc_norm"}, "scored by acc against acc_norm"),
         ({"shots": 3}, "anatomy: mine asked with 3 examples"),
         ({"n": 100}, "135 questions against 100"),
+        ({"limit": 135}, "mine asked only 135 questions of it"),
+        ({"data": {"layout": "mmlu"}}, "mine takes its questions from local files"),
+        ({"chats": ("tiny",)}, "mine asked tiny in its chat template"),
+        ({"limit": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
+        ({"chats": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
     ],
 )
 def test_any_difference_keeps_apart(tmp_path, change, reason):
     """Other questions or a part of them, other scoring, shots, n or form: one of these is enough, and it is named."""
     table = make_table([measured(tmp_path / "mine", **change), with_statement(tmp_path)])
     assert not table.across
+    assert "are not ranked against each other: " in table.apart[0]
     assert reason in table.apart[0]
+
+
+def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
+    """A limit that cut nothing off keeps nothing apart."""
+    assert make_table([measured(tmp_path / "mine", limit=200), with_statement(tmp_path)]).across
+
+
+def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
+    """A plan without limits and chat templates is shown as before; it is ranked with no published row."""
+    results = measured(tmp_path / "mine")
+    path = tmp_path / "mine" / "plan.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    del value["chats"], value["tasks"]["anatomy"]["limit"]
+    path.write_text(json.dumps(value), encoding="utf-8")
+    table = make_table([results, with_statement(tmp_path)])
+    assert [row.status for row in table.rows if row.origin == "measured"] == ["measured", "measured"]
+    assert not table.across
 
 
 @pytest.mark.parametrize("kind", ["gains", "top-k"])
@@ -620,38 +721,15 @@ def test_averages_alone(tables):
     """`--averages` leaves the averages over all shots, or the rows of a benchmark with one task."""
     cut = brief(tables["mmlu"])
     assert not cut.rows
-        ({"limit": 135}, "mine asked only 135 questions of it"),
-        ({"data": {"layout": "mmlu"}}, "mine takes its questions from local files"),
-        ({"chats": ("tiny",)}, "mine asked tiny in its chat template"),
-        ({"limit": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
-        ({"chats": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
     assert {row.shots for row in cut.averages} == {None}
     assert len(cut.averages) == 12
     assert brief(tables["current_events"]).rows == tables["current_events"].rows
 
 
 @pytest.mark.parametrize("command", ["run", "check", "plan"])
-    assert "are not ranked against each other: " in table.apart[0]
 def test_it_cannot_be_run(command):
     """A published file is told apart from a benchmark by every command that would measure it."""
     result = CliRunner().invoke(main, [command, str(FILES / "ovadia2024-mmlu.toml")])
-def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
-    """A limit that cut nothing off keeps nothing apart."""
-    assert make_table([measured(tmp_path / "mine", limit=200), with_statement(tmp_path)]).across
-
-
-def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
-    """A plan without limits and chat templates is shown as before; it is ranked with no published row."""
-    results = measured(tmp_path / "mine")
-    path = tmp_path / "mine" / "plan.json"
-    value = json.loads(path.read_text(encoding="utf-8"))
-    del value["chats"], value["tasks"]["anatomy"]["limit"]
-    path.write_text(json.dumps(value), encoding="utf-8")
-    table = make_table([results, with_statement(tmp_path)])
-    assert [row.status for row in table.rows if row.origin == "measured"] == ["measured", "measured"]
-    assert not table.across
-
-
     assert result.exit_code == 2
     assert "holds published numbers" in result.output
 

@@ -75,28 +75,34 @@ class PublishedResults:
 
     def best_of_sweep(self, cell: Cell) -> str:
         """The number of passages, as `k=2 or 5`, if the cell's number is the highest over all of them; "" if not."""
-        numbers = self._sweep(cell)
-        best = max(numbers.values(), default=None)
-        if best is None or best != self.accuracy(cell):
-            return ""
-        return "k=" + " or ".join(str(k) for k, value in numbers.items() if value == best)
+        best = self._best(cell)
+        return "k=" + " or ".join(str(k) for k in best) if best else ""
 
     def findings(self) -> list[str]:
-        """Sentences on methods whose numbers are the highest of a sweep: K was then chosen on the test questions."""
+        """Sentences on methods whose numbers are the highest of a sweep.
+
+        Where no single K gives all of them, K was chosen row by row on the test questions; a single one may have been
+        fixed before.
+        """
         found = []
         for method, other in self.published.sweeps.items():
             cells = [cell for cell in self._cells.values() if cell.method == method and self._sweep(cell)]
-            best = sum(bool(self.best_of_sweep(cell)) for cell in cells)
-            if cells:
-                end = ": K was chosen on the test questions" if best == len(cells) else ""
-                where = f"{other.data.name} ({other.data.paper.table})"
-                found.append(
-                    f"In {best} of {len(cells)} rows the number of {method} is the highest over all K in {where}{end}"
-                )
+            best = [set(self._best(cell)) for cell in cells]
+            if not cells:
+                continue
+            where = f"{other.data.name} ({other.data.paper.table})"
+            count = f"{sum(map(bool, best))} of {len(cells)} row{'s' * (len(cells) != 1)}"
+            found.append(f"In {count} the number of {method} is the highest over all K in {where}{_conclusion(best)}")
         return found
 
+    def _best(self, cell: Cell) -> list[int]:
+        """The numbers of passages that give a cell's number, if it is the highest of its sweep."""
+        numbers = self._sweep(cell)
+        highest = max(numbers.values(), default=None)
+        return [k for k, value in numbers.items() if value == highest] if highest == self.accuracy(cell) else []
+
     def _sweep(self, cell: Cell) -> dict[int, float]:
-        """The sweep's numbers by K for the model, task and shots of a cell."""
+        """The sweep's numbers by K for the model, task and shots of a cell, where it has several."""
         other = self.published.sweeps.get(cell.method)
         if other is None:
             return {}
@@ -104,12 +110,23 @@ class PublishedResults:
         row = next((row for row in other.data.table.rows if (row.task, row.model, row.shots) == place), None)
         arms = other.data.methods[cell.method].top_k
         names = {k: f"{cell.method},k={k}" for k in arms}
-        return {k: row.accuracy[name] for k, name in names.items() if name in row.accuracy} if row else {}
+        numbers = {k: row.accuracy[name] for k, name in names.items() if name in row.accuracy} if row else {}
+        return numbers if len(numbers) > 1 else {}
 
     def _make(self, row: "PublishedRow", method: str, settings: tuple[tuple[str, int], ...]) -> Cell:
         data = self.published.data
         identity = digest([data.paper.ids, data.paper.table, row.model, row.task, row.shots, method, settings])
         return Cell(row.model, method, settings, row.task, None, row.shots, 0, identity)
+
+
+def _conclusion(best: Sequence[set[int]]) -> str:
+    """What follows from the best numbers of passages of each row."""
+    if not all(best):
+        return ""
+    same = set.intersection(*best)
+    if same:
+        return f", and K = {' or '.join(map(str, sorted(same)))} gives all of them: it may have been fixed before"
+    return ": K was chosen on the test questions"
 
 
 class UnpairedJudge:
