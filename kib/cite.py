@@ -5,7 +5,8 @@ from typing import Any
 
 from kib import __version__
 from kib.bibtex import entries_in, key_of
-from kib.interfaces import GROUPS
+from kib.interfaces import GROUPS, CitingPlugin
+from kib.literature import of_model
 from kib.lock import Lock
 from kib.published import Published
 
@@ -36,41 +37,9 @@ HARNESS = """@software{lmevalharness,
   license = {MIT}
 }"""
 
-MODELS = {
-    "mistralai/mistral-7b": """@misc{jiang2023mistral,
-  title = {Mistral {7B}},
-  author = {Jiang, Albert Q. and Sablayrolles, Alexandre and Mensch, Arthur and others},
-  year = {2023},
-  eprint = {2310.06825},
-  archivePrefix = {arXiv}
-}""",
-    "meta-llama/llama-2-": """@misc{touvron2023llama2,
-  title = {Llama 2: Open Foundation and Fine-Tuned Chat Models},
-  author = {Touvron, Hugo and Martin, Louis and Stone, Kevin and others},
-  year = {2023},
-  eprint = {2307.09288},
-  archivePrefix = {arXiv}
-}""",
-    "microsoft/orca-2-": """@misc{mitra2023orca2,
-  title = {Orca 2: Teaching Small Language Models How to Reason},
-  author = {Mitra, Arindam and Del Corro, Luciano and Mahajan, Shweti and others},
-  year = {2023},
-  eprint = {2311.11045},
-  archivePrefix = {arXiv}
-}""",
-    "baai/bge-": """@misc{xiao2023cpack,
-  title = {{C-Pack}: Packaged Resources To Advance General {Chinese} Embedding},
-  author = {Xiao, Shitao and Liu, Zheng and Zhang, Peitian and Muennighoff, Niklas},
-  year = {2023},
-  eprint = {2309.07597},
-  archivePrefix = {arXiv}
-}""",
-}
-"""Models by the beginning of their ids on the hub, in small letters."""
-
 
 def bibtex(lock: Lock) -> str:
-    """The entries one after the other, each key once; plugins give theirs by a method `bibtex()`."""
+    """The entries one after the other, each key once; plugins say what they stand on (`CitingPlugin`)."""
     return _joined([KIB, STUDY, HARNESS, *_of_models(_texts(lock)), *_of_plugins(lock)])
 
 
@@ -88,7 +57,7 @@ def _joined(entries: Iterable[str]) -> str:
 def _of_models(texts: Iterable[str]) -> Iterator[str]:
     """Entries of the models that a text names by their id."""
     for text in texts:
-        yield from (entry for start, entry in MODELS.items() if text.lower().startswith(start))
+        yield from of_model(text)
 
 
 def _texts(lock: Lock) -> Iterator[str]:
@@ -108,6 +77,6 @@ def _texts_in(value: Any) -> Iterator[str]:
 def _of_plugins(lock: Lock) -> Iterator[str]:
     for kind in GROUPS:
         plugins = [table.plugin for (group, _, _), table in lock.tables.items() if group == kind]
-        for own in (getattr(plugin, "bibtex", None) for plugin in plugins):
-            if own is not None:
-                yield from entries_in(own())
+        for plugin in plugins:
+            if isinstance(plugin, CitingPlugin):
+                yield from entries_in(plugin.bibtex())

@@ -23,6 +23,7 @@ __all__ = [
     "GROUPS",
     "AliasedCorpus",
     "ChatModel",
+    "CitingPlugin",
     "Corpus",
     "DraftQuestion",
     "Forecast",
@@ -110,6 +111,15 @@ class OnlinePlugin(Protocol):
 
     def online(self) -> Sequence[str]:
         """What that is, in words, whether or not it is on this machine already; known without a network."""
+        ...
+
+
+@runtime_checkable
+class CitingPlugin(Protocol):
+    """A plugin of any kind that stands on the work of others; `kib cite` names it."""
+
+    def bibtex(self) -> str:
+        """BibTeX entries of that work, by the options; what stands round them is left out, a key counts once."""
         ...
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from kib import __version__
 from kib.cite import entries_in
+from kib.registry import installed
 
 
 def keys(text):
@@ -45,6 +46,55 @@ def test_data_need_not_be_there_to_be_cited(bench):
     bench.write_toy()
     (bench.folder / "people.jsonl").unlink()
     assert bench.call("cite", bench.spec).exit_code == 0
+
+
+BM25 = {"robertson2009bm25", "lu2024bm25s"}
+DENSE = {"reimers2019sentencebert"}
+PAPER = {*DENSE, "xiao2023cpack"}
+LORA = {"hu2021lora"}
+STANDS_ON = [
+    ("retrievers", "bm25", "", BM25),
+    ("retrievers", "dense", "", DENSE),
+    ("retrievers", "dense", 'preset = "paper"', PAPER),
+    ("retrievers", "dense", 'preset = "paper"\npath = "elsewhere"', PAPER),
+    ("retrievers", "dense", 'hub = "BAAI/bge-large-en"\nindex = "hnsw"', {*PAPER, "douze2024faiss"}),
+    ("retrievers", "rerank", 'hub = "BAAI/bge-reranker-base"\nof = ["words"]', PAPER),
+    ("retrievers", "hybrid", 'of = ["words", "more-words"]', {"cormack2009rrf"}),
+    ("retrievers", "elasticsearch", "", {"robertson2009bm25"}),
+    ("retrievers", "elasticsearch", 'mode = "knn"\nencoder = { preset = "paper" }', PAPER),
+    ("trainers", "full", "", set()),
+    ("trainers", "lora", "", LORA),
+    ("trainers", "lora", "dora = true", {*LORA, "liu2024dora"}),
+    ("trainers", "lora", "vary = { rslora = [false, true] }", {*LORA, "kalajdzievski2023rslora"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "options", "works"), STANDS_ON)
+def test_plugins_name_what_they_stand_on(bench, kind, name, options, works):
+    """A retriever or trainer brings the entries of what its options make use of, each once and whole."""
+    if (kind, name) not in {(plugin.kind, plugin.name) for plugin in installed()}:
+        pytest.skip(f"not installed: {name}")
+    uses = "train" if kind == "trainers" else "retrieve"
+    k = "" if kind == "trainers" else "top_k = [1]\n"
+    more = f'\n[retrievers.more-words]\nplugin = "toy"\n\n[{kind}.one]\nplugin = "{name}"\n{options}\n'
+    bench.write_toy(more=f'{more}\n[methods.of-one]\n{uses} = "one"\n{k}')
+    result = bench.call("cite", bench.spec)
+    assert result.exit_code == 0, result.output
+    found = keys(result.output)
+    assert sorted(found) == sorted({"kib", "ovadia2024finetuning", "lmevalharness", *works})
+    assert len(entries_in(result.output)) == len(found)
+    assert result.output.count("{") == result.output.count("}")
+
+
+def test_a_work_of_several_plugins_stands_once(bench):
+    """Retrievers that stand on the same works name them once between them."""
+    if "bm25" not in {plugin.name for plugin in installed()}:
+        pytest.skip("not installed: bm25")
+    more = "".join(f'\n[retrievers.{name}]\nplugin = "bm25"\n' for name in ("one", "two"))
+    bench.write_toy(more=more)
+    assert sorted(keys(bench.call("cite", bench.spec).output)) == sorted(
+        {"kib", "ovadia2024finetuning", "lmevalharness", *BM25}
+    )
 
 
 ENTRY = '@article{key,\n  title = {A {B} \\"{o}},\n  year = 2020\n}'

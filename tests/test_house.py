@@ -18,7 +18,7 @@ import kib
 ROOT = Path(__file__).parent.parent
 
 ROWS = (
-    ("errors", "records", "identity", "wording", "positions", "bibtex", "retries", "memory"),
+    ("errors", "records", "identity", "wording", "positions", "bibtex", "literature", "retries", "memory"),
     ("interfaces", "hub", "progress", "store", "prompts", "gains", "measures"),
     ("tables", "options"),
     ("references", "registry"),

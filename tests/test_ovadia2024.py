@@ -139,11 +139,12 @@ def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
 
 @pytest.mark.parametrize("name", STUDY)
 def test_cite_knows_the_models(offline, name):
-    """`kib cite` of the study names the paper and its three models by their ids on the hub, trained or not."""
+    """`kib cite` of the study names the paper, its encoder and its three models, trained or not."""
     result = call("cite", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 0, result.output
     keys = re.findall(r"^@\w+\{([^,]+),", result.output, re.MULTILINE)
     assert {"kib", "ovadia2024finetuning", "jiang2023mistral", "touvron2023llama2", "mitra2023orca2"} <= set(keys)
+    assert {"xiao2023cpack", "reimers2019sentencebert"} <= set(keys)
     assert len(keys) == len(set(keys))
 
 

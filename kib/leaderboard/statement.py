@@ -40,7 +40,7 @@ def _unlike(plan: BenchmarkPlan, model: str, task: str, options: Mapping[str, An
     n, limit = plan.tasks[task].n, plan.tasks[task].limit
     if options.get("data") is not None:
         yield "takes its questions from local files"
-    if limit is None or plan.chats is None:
+    elif limit is None or plan.chats is None:
         yield "was run by an earlier kib, whose plan does not say how it asked (`kib run` writes it anew)"
     if limit and (n is None or n >= limit):
         yield f"asked only {limit} questions of it"

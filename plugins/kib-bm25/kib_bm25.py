@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from kib.interfaces import Options
+from kib.literature import BM25 as ROBERTSON
 from kib.records import Hit, Passage, Query
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ STOP_WORDS = {
 }
 
 PASSAGES = "passages.json"
+
+BM25S = """@misc{lu2024bm25s,
+  title = {{BM25S}: Orders of magnitude faster lexical search via eager sparse scoring},
+  author = {L{\\`u}, Xing Han},
+  year = {2024},
+  eprint = {2407.03618},
+  archivePrefix = {arXiv}
+}"""
 
 
 class BM25Options(Options):
@@ -107,6 +116,10 @@ class BM25:
     def fingerprint(self) -> str:
         """The options point at nothing."""
         return ""
+
+    def bibtex(self) -> str:
+        """BM25, and the library that scores by it."""
+        return f"{ROBERTSON}\n{BM25S}"
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
         """Write bm25s's arrays and the passages' ids; whatever an interrupted build left is overwritten."""

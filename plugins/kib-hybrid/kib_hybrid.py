@@ -17,6 +17,16 @@ __all__ = ["Hybrid", "HybridOptions"]
 
 DEPTH = 100
 
+FUSION = """@inproceedings{cormack2009rrf,
+  title = {Reciprocal Rank Fusion outperforms {Condorcet} and individual Rank Learning Methods},
+  author = {Cormack, Gordon V. and Clarke, Charles L. A. and B{\\"u}ttcher, Stefan},
+  booktitle = {Proceedings of the 32nd International {ACM} {SIGIR} Conference on Research and Development in
+    Information Retrieval},
+  pages = {758--759},
+  year = {2009},
+  doi = {10.1145/1571941.1572114}
+}"""
+
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Depth = Annotated[int, Field(ge=1)]
 
@@ -67,6 +77,10 @@ class Hybrid:
     def fingerprint(self) -> str:
         """The options point at nothing."""
         return ""
+
+    def bibtex(self) -> str:
+        """Reciprocal rank fusion."""
+        return FUSION
 
     def sources(self) -> Mapping[str, int]:
         """The retrievers in `of`, and how many hits of each are read."""

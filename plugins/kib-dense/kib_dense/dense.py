@@ -24,6 +24,14 @@ __all__ = ["Dense", "DenseOptions", "passage_text"]
 VECTORS, ABOUT = "vectors.f32", "index.json"
 WINDOW = 512
 """Passages that are read before those of them that are new are encoded."""
+FAISS = """@misc{douze2024faiss,
+  title = {The {Faiss} library},
+  author = {Douze, Matthijs and Guzhva, Alexandr and Deng, Chengqi and Johnson, Jeff and Szilvasy, Gergely and
+    Mazar{\\'e}, Pierre-Emmanuel and Lomeli, Maria and Hosseini, Lucas and J{\\'e}gou, Herv{\\'e}},
+  year = {2024},
+  eprint = {2401.08281},
+  archivePrefix = {arXiv}
+}"""
 NAMED = 5
 """Long passages that a remark names."""
 
@@ -71,6 +79,10 @@ class Dense:
     def online(self) -> list[str]:
         """The encoder on the hub, where it is no folder."""
         return self.encoder.source.online()
+
+    def bibtex(self) -> str:
+        """The encoder's works, and FAISS where it approximates."""
+        return "\n".join([self.encoder.bibtex(), *([] if self.options.index == "flat" else [FAISS])])
 
     def memory(self) -> str:
         """The name of the memory: what decides a passage's vector."""

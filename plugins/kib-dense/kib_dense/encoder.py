@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest
+from kib.literature import of_model
 from kib_dense.loading import batch_tokens, batches, by_itself, load
 from kib_dense.memory import Embeddings, key_of
 from kib_dense.source import ModelOptions, Source, bundled_encoder
@@ -24,8 +25,18 @@ if TYPE_CHECKING:
 
     Vectors = npt.NDArray[np.float32]
 
-__all__ = ["Embedded", "Encoder", "EncoderOptions", "Preset"]
+__all__ = ["SENTENCE_TRANSFORMERS", "Embedded", "Encoder", "EncoderOptions", "Preset"]
 
+
+SENTENCE_TRANSFORMERS = """@inproceedings{reimers2019sentencebert,
+  title = {Sentence-{BERT}: Sentence Embeddings using {Siamese} {BERT}-Networks},
+  author = {Reimers, Nils and Gurevych, Iryna},
+  booktitle = {Proceedings of the 2019 Conference on Empirical Methods in Natural Language Processing and the 9th
+    International Joint Conference on Natural Language Processing (EMNLP-IJCNLP)},
+  pages = {3982--3992},
+  year = {2019},
+  doi = {10.18653/v1/D19-1410}
+}"""
 
 UNLIMITED = 1 << 30
 """From here on a limit of tokens is a way of saying that there is none."""
@@ -111,6 +122,11 @@ class Encoder:
     def fingerprint(self) -> str:
         """Digest of the model's files or its commit on the hub; InputError where it is not there."""
         return self.source.fingerprint()
+
+    def bibtex(self) -> str:
+        """The model, where kib knows its id on the hub, and the library that runs it."""
+        preset = PRESETS[self.options.preset] if self.options.preset else None
+        return "\n".join([*of_model(preset.hub if preset else self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def memory(self) -> str:
         """A name for what decides a passage's vector: encoders of one name may share a memory."""

@@ -9,8 +9,10 @@ from pydantic import Field, field_validator, model_validator
 
 from kib.errors import InputError
 from kib.interfaces import Options
+from kib.literature import of_model
 from kib.records import Hit, Passage, Query
 from kib_dense.dense import passage_text
+from kib_dense.encoder import SENTENCE_TRANSFORMERS
 from kib_dense.loading import batch_tokens, batches, by_itself, load
 from kib_dense.source import ModelOptions, Source
 
@@ -61,6 +63,10 @@ class Rerank:
     def online(self) -> list[str]:
         """The cross-encoder on the hub, where it is no folder."""
         return self._source.online()
+
+    def bibtex(self) -> str:
+        """The model, where kib knows its id on the hub, and the library that runs it."""
+        return "\n".join([*of_model(self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def sources(self) -> Mapping[str, int]:
         """The retrievers in `of`, and how many hits of each are read."""

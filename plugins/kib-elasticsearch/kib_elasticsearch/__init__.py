@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Options
+from kib.literature import BM25
 from kib.options import counting
 from kib.records import Hit, Passage, Query
 from kib_elasticsearch.bulk import Vectors, bulks, send_all
@@ -45,6 +46,10 @@ class Elasticsearch:
     def online(self) -> list[str]:
         """The encoder on the hub, where there is one and it is no folder; the server is asked, not taken from."""
         return self._encoder().source.online() if self.options.encoder else []
+
+    def bibtex(self) -> str:
+        """The encoder's works, or BM25."""
+        return self._encoder().bibtex() if self.options.encoder else BM25
 
     def memory(self) -> str:
         """The name of what is remembered of passages: their vectors, if any, shared with kib-dense."""

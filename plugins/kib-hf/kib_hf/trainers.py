@@ -13,6 +13,33 @@ from kib_hf.training import FullOptions, LoraOptions, TrainingOptions
 __all__ = ["Full", "Lora"]
 
 
+LORA = """@misc{hu2021lora,
+  title = {{LoRA}: Low-Rank Adaptation of Large Language Models},
+  author = {Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi and Wang, Shean and
+    Wang, Lu and Chen, Weizhu},
+  year = {2021},
+  eprint = {2106.09685},
+  archivePrefix = {arXiv}
+}"""
+
+DORA = """@misc{liu2024dora,
+  title = {{DoRA}: Weight-Decomposed Low-Rank Adaptation},
+  author = {Liu, Shih-Yang and Wang, Chien-Yi and Yin, Hongxu and Molchanov, Pavlo and Wang, Yu-Chiang Frank and
+    Cheng, Kwang-Ting and Chen, Min-Hung},
+  year = {2024},
+  eprint = {2402.09353},
+  archivePrefix = {arXiv}
+}"""
+
+RSLORA = """@misc{kalajdzievski2023rslora,
+  title = {A Rank Stabilization Scaling Factor for Fine-Tuning with {LoRA}},
+  author = {Kalajdzievski, Damjan},
+  year = {2023},
+  eprint = {2312.03732},
+  archivePrefix = {arXiv}
+}"""
+
+
 class _Trainer:
     """What `full` and `lora` share; the class of the options makes the difference."""
 
@@ -71,3 +98,11 @@ class Lora(_Trainer):
     """The trainer `lora`: the weights stay as they are, and a low-rank adapter beside them is trained."""
 
     Options: ClassVar[type[Options]] = LoraOptions
+
+    def __init__(self, options: LoraOptions) -> None:
+        super().__init__(options)
+        self._works = [LORA, *([DORA] if options.dora else []), *([RSLORA] if options.rslora else [])]
+
+    def bibtex(self) -> str:
+        """LoRA, and the variants of it that the options take."""
+        return "\n".join(self._works)
