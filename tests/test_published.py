@@ -1,6 +1,7 @@
 """A paper's table as data: recomputed by hand, validated with lines, printed beside measured rows, never mixed."""
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -595,6 +596,28 @@ def test_one_origin_has_no_column(tables):
     assert "not measured by kib" in text
 
 
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "json"])
+def test_remarks_name_their_benchmark(tmp_path, tables, form):
+    """Among several benchmarks each remark says of which it speaks, in every format; one by itself needs no name."""
+    table = make_table([PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml")), measured(tmp_path / "mine")])
+    assert len(table.remarks) == 2
+    assert all(remark.startswith("ovadia2024-mmlu: ") for remark in table.remarks)
+    text = " ".join(render(table, form).replace("{}", "").split())
+    assert all(f"ovadia2024-mmlu: {start}" in text for start in ("Published in", "In 30 of 30 rows"))
+    assert tables["mmlu"].remarks[0].startswith("Published in")
+
+
+def test_headings_go_down_level_by_level(tmp_path):
+    """In Markdown several benchmarks share one heading, so that no block stands below that of another benchmark."""
+    table = make_table([PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml")), measured(tmp_path / "mine")])
+    for text in (render(table, "markdown"), (ROOT / "README.md").read_text(encoding="utf-8")):
+        levels = [
+            len(found) for found in re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+        ]
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert re.findall(r"^## .*$", render(table, "markdown"), re.MULTILINE) == ["## ovadia2024-mmlu, mine"]
+
+
 def test_stated_and_equal_is_ranked(tmp_path):
     """Rows of both origins are ranked together where question set, shots, scoring and n are stated and equal."""
     table = make_table([measured(tmp_path / "mine", right=100), with_statement(tmp_path)])
@@ -775,7 +798,7 @@ def test_readme_shows_what_its_command_prints(monkeypatch):
 
 
 def printed(command):
-    """What a command prints, its headings two levels deeper, to stand under one of the page's own."""
+    """What a command prints, its headings one level deeper, to stand under one of the page's own."""
     result = CliRunner().invoke(main, command.split()[1:])
     assert result.exit_code == 0, result.output
-    return re.sub(r"^(#+ )", r"##\1", result.output.strip(), flags=re.MULTILINE) + "\n"
+    return re.sub(r"^(#+ )", r"#\1", result.output.strip(), flags=re.MULTILINE) + "\n"

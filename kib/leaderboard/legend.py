@@ -85,7 +85,8 @@ def _not_split(table: Table) -> Iterator[str]:
             by_reason.setdefault(reason, []).append(task)
         for reason, tasks in by_reason.items():
             names = f"task{'s' * (len(tasks) > 1)} {', '.join(f'`{task}`' for task in tasks)}"
-            yield f"Gains are not split into known and unknown before on the {names}: {reason}."
+            benchmark = f"{one.name}: " if len(table.benchmarks) > 1 else ""
+            yield f"{benchmark}Gains are not split into known and unknown before on the {names}: {reason}."
 
 
 def _surroundings(table: Table) -> Iterator[str]:

@@ -20,9 +20,8 @@ def markdown(table: Table) -> str:
     """Headings, a table a block, and what the numbers mean."""
     shown = list(blocks(table))
     columns = used_columns(shown)
-    parts = [f"## {_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}\n" for one in table.benchmarks]
-    sentences = [*table.headings, *table.remarks]
-    parts += [f"- {_safe(sentence)}\n" for sentence in sentences]
+    heading, *sentences = _above(table)
+    parts = [f"## {heading}\n", *(f"- {sentence}\n" for sentence in sentences)]
     parts += ["\n" if sentences else ""]
     for block in shown:
         parts += _block(block, columns)
@@ -38,6 +37,17 @@ def markdown(table: Table) -> str:
     texts = [counts(table), *legend(table, names), *bill_legend(table), *finds_legend(table)]
     parts += [f"{_safe(text)}\n" for text in texts if text]
     return "".join(parts)
+
+
+def _above(table: Table) -> Iterator[str]:
+    """One heading for all blocks, of several benchmarks their names, and the sentences below it."""
+    titles = [f"{_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}" for one in table.benchmarks]
+    if len(titles) == 1:
+        yield titles[0]
+    else:
+        yield ", ".join(_safe(one.name) for one in table.benchmarks)
+        yield from titles
+    yield from (_safe(sentence) for sentence in (*table.headings, *table.remarks))
 
 
 def _block(block: Block, columns: Sequence[Column]) -> Iterator[str]:

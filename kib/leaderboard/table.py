@@ -86,7 +86,11 @@ def make_table(
         cost=cost or (times and not retrieval),
         times=times,
         retrieval=retrieval,
-        remarks=tuple(one_line(sentence) for section in sections for sentence in section.remarks),
+        remarks=tuple(
+            one_line(f"{f'{section.plan.name}: ' * (len(sections) > 1)}{sentence}")
+            for section in sections
+            for sentence in section.remarks
+        ),
         duels=tuple(duel for section in sections for duel in section.duels()),
         across=across,
         apart=tuple(map(one_line, apart)),
