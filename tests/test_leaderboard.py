@@ -1189,6 +1189,21 @@ def test_terminal_keeps_to_its_width(full_table, width):
     assert ("Left out at this width" in text) == (width < 200)
 
 
+@pytest.mark.parametrize("width", [40, 60, 72])
+def test_sentences_keep_to_the_terminal(full_table, width):
+    """Sentences are as wide as the terminal, not as a table that does not fit into it."""
+    text = render(full_table, "terminal", width=width)
+    below = text[text.index("Accuracy in %") :]
+    assert max(map(len, below.splitlines())) <= width
+
+
+def test_a_note_is_folded_before_the_table_is_too_wide(full_table):
+    """In 60 columns the table fits: what is noted of a row stands in several lines."""
+    text = render(full_table, "terminal", width=60)
+    assert "forgets" in text
+    assert max(map(len, text.splitlines())) <= 60
+
+
 def test_numbers_are_never_cut(full_table):
     """In a terminal that is too narrow for the numbers they stand complete all the same."""
     narrow = " ".join(render(full_table, "terminal", width=20).split())

@@ -632,6 +632,30 @@ def test_stated_and_equal_is_ranked(tmp_path):
     assert "published and measured · mmlu_anatomy · 0-shot" in render(table, "terminal", width=160)
 
 
+def test_a_ranking_across_origins_has_columns_of_its_own(tmp_path):
+    """It names benchmark, model and arm in a column each, keeps the flag on K, and leaves no column empty."""
+    table = make_table([measured(tmp_path / "mine", right=100), with_statement(tmp_path)])
+    text = render(table, "markdown").partition("### published and measured")[2]
+    assert "| # | benchmark | model | arm | origin | acc. % | interval | note |" in text
+    assert (
+        "| 1= | ovadia2024-mmlu | mistral-7b | rag | published | 68.1 | [59.8, 75.4] | best K on test (k=2) |" in text
+    )
+    assert "& mine & tiny & rag & measured" in render(table, "latex")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
+    """At each usual width no line is longer, no name is broken but at its seams, and the flag on K stays."""
+    table = make_table([measured(tmp_path / "mine", right=100), with_statement(tmp_path)])
+    shown = render(table, "terminal", width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    block = shown.partition("published and measured")[2].partition("\n\n")[0]
+    assert "best K on" in block
+    words = {word for line in block.splitlines()[2:] for word in line.split()}
+    assert {"mine", "tiny", "mistral-7b", "llama2-7b", "orca2-7b", "ft+rag"} <= words
+    assert "ovadia2024-mmlu" in words or {"ovadia2024-", "mmlu"} <= words
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

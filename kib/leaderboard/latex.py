@@ -9,6 +9,7 @@ from kib.leaderboard.layout import Block, Column, Line, blocks, used_columns
 from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.number import NONE
 from kib.leaderboard.row import Table
+from kib.leaderboard.standings import STANDINGS, standings
 
 __all__ = ["latex"]
 
@@ -77,6 +78,7 @@ def latex(table: Table) -> str:
     shown = list(blocks(table))
     groups = [list(some) for _, some in groupby(shown, key=_kind)]
     parts = [_grid(some, [one for one in used_columns(some) if one.name not in LEFT_OUT], table) for some in groups]
+    parts += [_grid([block], used_columns([block], STANDINGS), table) for block in standings(table)]
     parts += [_grid([block], DUELS, table) for block in duels(table)]
     columns = {column.name for column in used_columns(shown)} - set(LEFT_OUT)
     names = [f"{one.name}: {one.title}" if one.title else one.name for one in table.benchmarks]

@@ -7,10 +7,10 @@ from typing import Literal
 
 from kib.gains import LEVEL
 from kib.leaderboard.number import NONE, interval, p_value, percent, points, whole
-from kib.leaderboard.row import Across, AverageRow, Row, Table
+from kib.leaderboard.row import AverageRow, Row, Table
 from kib.leaderboard.text import one_line
 
-__all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "used_columns"]
+__all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "note_of", "used_columns"]
 
 Tone = Literal["base", "better", "worse", "same", "ceiling", "absent"]
 
@@ -79,8 +79,6 @@ def blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
     averages = islice(table.averages, None if limit is None else max(0, limit - len(table.rows)))
     for _, some in groupby(averages, key=lambda row: (row.benchmark, row.model, row.shots)):
         yield _average_block(list(some), several, mixed)
-    if limit is None or len(table.rows) + len(table.averages) <= limit:
-        yield from (_across_block(one) for one in table.across)
 
 
 def used_columns(shown: Sequence[Block], columns: Sequence[Column] = COLUMNS) -> list[Column]:
@@ -148,11 +146,12 @@ def _texts(row: Row) -> dict[str, str]:
         "dropped": str(row.dropped_passages) if row.dropped_passages else "",
         "tokens": NONE if row.prompt_tokens is None else f"{row.prompt_tokens:.0f}",
         "perplexity": f"{row.perplexity[0]:.2f}>{row.perplexity[1]:.2f}" if row.perplexity else NONE,
-        "note": _note(row),
+        "note": note_of(row),
     }
 
 
-def _note(row: Row) -> str:
+def note_of(row: Row) -> str:
+    """What is to be said of a row in a few words: alarms, marks, that its settings were chosen."""
     reference = row.arm == row.reference and row.kind != "base"
     words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.alarms]
     return ", ".join(word for word in words if word)
@@ -202,22 +201,6 @@ def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Bl
         tone: Tone = "absent" if row.reason else "ceiling" if row.kind == "ceiling" else "same" if average else "base"
         lines.append(Line(texts, tone))
     return Block(one_line(title), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
-
-
-def _across_block(across: Across) -> Block:
-    """Rows of both origins, by accuracy."""
-    lines = []
-    for place in across.places:
-        row = place.row
-        texts = {
-            "rank": f"{place.rank}{'=' if place.tied else ' '}",
-            "method": one_line(f"{row.benchmark}: {row.model}/{row.arm}"),
-            "origin": row.origin,
-            "accuracy": percent(row.accuracy.mean if row.accuracy else None),
-            "accuracy interval": interval(row.accuracy.interval if row.accuracy else None),
-        }
-        lines.append(Line(texts, "same"))
-    return Block(f"published and measured · {across.questions} · {across.shots}-shot · unpaired", tuple(lines))
 
 
 def _notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:

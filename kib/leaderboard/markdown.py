@@ -8,11 +8,12 @@ from kib.leaderboard.finds import FINDS, finds, finds_legend
 from kib.leaderboard.layout import Block, Column, Line, blocks, used_columns
 from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
+from kib.leaderboard.standings import STANDINGS, standings
 
 __all__ = ["markdown"]
 
 SPECIAL = str.maketrans({**{letter: f"\\{letter}" for letter in "\\`*_|~$"}, "&": "&amp;", "<": "&lt;"})
-NAMES = ("method", "corpus", "against")
+NAMES = ("benchmark", "model", "method", "corpus", "against")
 """Columns whose texts come from a spec; the others hold numbers and words of ours."""
 
 
@@ -25,6 +26,9 @@ def markdown(table: Table) -> str:
     parts += ["\n" if sentences else ""]
     for block in shown:
         parts += _block(block, columns)
+    ranked = list(standings(table))
+    for block in ranked:
+        parts += _block(block, used_columns(ranked, STANDINGS))
     for block in duels(table):
         parts += _block(block, DUELS)
     costs = list(bill(table))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from io import StringIO
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from kib.leaderboard.bill import BILL, bill, bill_legend
@@ -10,6 +11,7 @@ from kib.leaderboard.finds import FINDS, finds, finds_legend
 from kib.leaderboard.layout import COLUMNS, Block, Column, Line, blocks, used_columns
 from kib.leaderboard.legend import counts, legend
 from kib.leaderboard.row import Table
+from kib.leaderboard.standings import STANDINGS, standings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +23,12 @@ ROWS = 200
 
 HEADINGS = 12
 NOTE = 20
-NARROWEST = 14  # of the method's column; longer names are folded at their commas
+SHORTEST = 10  # of the note's column
+NARROWEST = 14  # of a column of names; longer ones are folded, at commas where they have some
+NAMES = ("benchmark", "model", "method")
+"""Columns that are folded where they are too wide."""
+SEAMS = "-_+./"
+"""Signs after which a name without commas is broken, if it must be."""
 DROP = (
     ("tokens",),
     ("questions",),
@@ -34,6 +41,7 @@ DROP = (
     ("recall",),
     ("seeds",),
     ("n",),
+    ("origin",),
     ("share",),
     ("relative",),
     ("points interval",),
@@ -64,24 +72,31 @@ DROP_FINDS = (
 )
 """The same of the table of retrieval."""
 
+DROP_STANDINGS = (("origin",), ("accuracy interval",))
+"""The same of rankings across origins."""
+
 TONES = {"base": "bold", "better": "green", "worse": "red", "same": "", "ceiling": "italic", "absent": "yellow"}
 
 
 def terminal(table: Table, *, width: int, colour: bool) -> str:
     """The first 200 rows in `width` columns, with headings above and what the numbers mean below."""
     gains = _Sheet(list(blocks(table, ROWS)), COLUMNS, DROP, width)
+    ranked = _Sheet(list(standings(table, ROWS)), STANDINGS, DROP_STANDINGS, width)
     between = _Sheet(list(duels(table)), DUELS, (), width)
     costs = _Sheet(list(bill(table, ROWS)), BILL, DROP_COST, width)
     found = _Sheet(list(finds(table, ROWS)), FINDS, DROP_FINDS, width)
-    # Numbers are never cut: a table that is wider than the terminal stays so.
-    console = _console(max(width, gains.width, between.width, costs.width, found.width), colour)
+    sheets = (gains, ranked, between, costs, found)
+    file = StringIO()
+    console = _console(file, width, colour)
+    # Numbers are never cut: a table that is wider than the terminal stays so, while sentences keep to its width.
+    wide = _console(file, max(width, *(sheet.width for sheet in sheets)), colour)
     _above(console, table)
-    for sheet in (gains, between, costs, found):
+    for sheet in sheets:
         for block in sheet.blocks:
-            _print_block(console, block, sheet.columns, sheet.widths)
-    left_out = [*gains.left_out, *costs.left_out, *found.left_out]
+            _print_block(console, wide, block, sheet)
+    left_out = list(dict.fromkeys(column.title for sheet in sheets for column in sheet.left_out))
     _below(console, table, [column.name for column in gains.columns], left_out)
-    return "\n".join(line.rstrip() for line in _text(console).splitlines()).strip("\n") + "\n"
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n") + "\n"
 
 
 class _Sheet:
@@ -101,12 +116,12 @@ class _Sheet:
         return sum(self.widths[column.name] + _gap(column) for column in self.columns)
 
 
-def _console(width: int, colour: bool) -> "Console":
+def _console(file: StringIO, width: int, colour: bool) -> "Console":
     from rich.console import Console
 
     # An empty environment: COLUMNS, NO_COLOR and the like are the command line's business, and bytes may not vary.
     return Console(
-        file=StringIO(),
+        file=file,
         width=width,
         force_terminal=colour,
         color_system="standard" if colour else None,
@@ -117,11 +132,6 @@ def _console(width: int, colour: bool) -> "Console":
         legacy_windows=False,
         _environ={},
     )
-
-
-def _text(console: "Console") -> str:
-    file = console.file
-    return file.getvalue() if isinstance(file, StringIO) else ""
 
 
 def _above(console: "Console", table: Table) -> None:
@@ -136,7 +146,7 @@ def _above(console: "Console", table: Table) -> None:
     console.print()
 
 
-def _below(console: "Console", table: Table, names: Sequence[str], left_out: Sequence[Column]) -> None:
+def _below(console: "Console", table: Table, names: Sequence[str], left_out: Sequence[str]) -> None:
     total = len(table.rows) + len(table.averages)
     if total > ROWS:
         console.print(f"The first {ROWS} of {total} rows; --format markdown, csv or json gives all.", style="bold")
@@ -145,14 +155,14 @@ def _below(console: "Console", table: Table, names: Sequence[str], left_out: Seq
     for text in (*legend(table, names), *bill_legend(table), *finds_legend(table)):
         console.print(text, style="dim")
     if left_out:
-        titles = ", ".join(column.title for column in left_out)
-        console.print(f"Left out at this width: {titles}.", style="dim")
+        console.print(f"Left out at this width: {', '.join(left_out)}.", style="dim")
 
 
-def _print_block(console: "Console", block: Block, columns: Sequence[Column], widths: dict[str, int]) -> None:
+def _print_block(console: "Console", wide: "Console", block: Block, sheet: _Sheet) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    columns, widths = sheet.columns, sheet.widths
     grid = Grid(box=None, pad_edge=False, padding=0, header_style="dim")
     for column in columns:
         width = widths[column.name] + _gap(column)
@@ -161,7 +171,7 @@ def _print_block(console: "Console", block: Block, columns: Sequence[Column], wi
     for line in block.lines:
         grid.add_row(*(Text(_fold(line, column, widths), style=_style(line, column)) for column in columns))
     console.print(block.title, style="bold")
-    console.print(grid)
+    wide.print(grid)
     for note in block.notes:
         _print_indented(console, note, "yellow")
     console.print()
@@ -199,29 +209,38 @@ def _widths(shown: Sequence[Block], columns: Sequence[Column]) -> dict[str, int]
 def _fit(
     columns: Sequence[Column], widths: dict[str, int], width: int, drop: Sequence[Collection[str]]
 ) -> tuple[list[Column], list[Column]]:
-    """Columns that fit and those left out; narrows the method's column (in `widths`) to what remains for it."""
+    """Columns that fit and those left out; narrows the columns of names and the note (in `widths`) to what remains."""
     kept = list(columns)
+    names = [column.name for column in columns if column.name in NAMES]
 
     def rest() -> int:
-        return width - sum(widths[column.name] + _gap(column) for column in kept if column.name != "method") - 2
+        """What is left for names."""
+        return width - sum(_gap(column) + (0 if column.name in NAMES else widths[column.name]) for column in kept)
 
-    wanted = min(widths.get("method", 0), max(NARROWEST, width // 5))
-    for names in drop:
+    wanted = sum(min(widths[name], max(NARROWEST, width // 5)) for name in names)
+    for some in drop:
         if rest() >= wanted:
             break
-        kept = [column for column in kept if column.name not in names]
-    if "method" in widths:
-        widths["method"] = max(min(NARROWEST, widths["method"]), min(widths["method"], rest()))
+        kept = [column for column in kept if column.name not in some]
+    if "note" in widths:
+        widths["note"] = max(min(SHORTEST, widths["note"]), widths["note"] - max(0, wanted - rest()))
+        if rest() < sum(min(widths[name], NARROWEST) for name in names):
+            kept = [column for column in kept if column.name != "note"]
+    while sum(widths[name] for name in names) > rest():
+        widest = max(names, key=lambda name: widths[name])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
     return kept, [column for column in columns if column not in kept]
 
 
 def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
-    """A text behind its column's gap; a method's name in lines of its column's width, broken after commas."""
+    """A text behind its column's gap; a name or note in lines of its column's width."""
     text, width = line.texts.get(column.name, ""), widths[column.name]
     gap = " " * _gap(column) if column.left else ""
     if column.name == "note":
-        return "\n".join(gap + line for line in _words(text))
-    if column.name != "method" or len(text) <= width:
+        return "\n".join(gap + line for part in _words(text) for line in wrap(part, width) or [""])
+    if column.name not in NAMES or len(text) <= width:
         return gap + text
     lines = [""]
     for part in text.replace(",", ",\0").split("\0"):
@@ -229,8 +248,10 @@ def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
             lines.append("  ")
         rest = lines.pop() + part
         while len(rest) > width:
-            lines.append(rest[:width])
-            rest = "  " + rest[width:]
+            end = max((rest.rfind(sign, 2, width) + 1 for sign in SEAMS), default=0)
+            end = end if end > NARROWEST // 2 else width
+            lines.append(rest[:end])
+            rest = "  " + rest[end:]
         lines.append(rest)
     return "\n".join(gap + line for line in lines)
 
