@@ -66,7 +66,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     result = store.cell(cell)
     if result is None:
         raise InputError(_absent(cell, store.failures()))
-    lines = store.scores(cell)
+    lines = store.scores(cell, "`kib show`")
     head = [
         f"{cell.id}",
         f"{result.correct} of {result.n} right ({result.metric})",
@@ -223,7 +223,7 @@ def _read_before(store: Results, work: Work, cell: Cell, question: str) -> list[
 def _line(store: Results, cell: Cell, question: str) -> Score:
     if not store.has(cell):
         raise InputError(_absent(cell, store.failures()))
-    lines = store.scores(cell)
+    lines = store.scores(cell, "`kib show`")
     for line in lines:
         if line.question == question:
             return line

@@ -304,14 +304,33 @@ class Results:
     def verify(self) -> None:
         """Hold every cell's questions against the digest in its result; InputError names the first that was changed."""
         for cell in self.plan().cells:
-            result, path = self.cell(cell), self.place(cell) / "questions.jsonl"
+            result = self.cell(cell)
+            if result is None:
+                continue
+            path = self.questions(cell, "a check, which trusts no stored statistics,")
             with _intact(path, path.parent):
-                if result and digest_file(path) != result.questions:
+                if digest_file(path) != result.questions:
                     raise InputError(f"{path}: not the file that was measured; delete {path.parent} and run again")
 
-    def scores(self, cell: Cell) -> list[Score]:
-        """A cell's questions, in the task's order."""
+    def questions(self, cell: Cell, user: str) -> Path:
+        """The file of a cell's questions; where it is not there InputError, which says that `user` needs it.
+
+        Results are passed on without their questions too: then the views whose statistics are stored can be had.
+        """
         path = self.place(cell) / "questions.jsonl"
+        if path.is_file():
+            return path
+        views = self.statistics().get("views")
+        known = [f"gains over {view or 'base'}" for view in views] if isinstance(views, dict) else []
+        shown = f"; what is stored can be shown without them: {', '.join(known)}" if known else ""
+        raise InputError(
+            f"{path}: no such file, and {user} needs the questions in it; they may have been left out on purpose"
+            f"{shown}. Bring them back, or measure them again: delete {path.parent} and run the benchmark"
+        )
+
+    def scores(self, cell: Cell, user: str = "what was asked for") -> list[Score]:
+        """A cell's questions, in the task's order; `user` is named where they are not there."""
+        path = self.questions(cell, user)
         with _intact(path, path.parent):
             return [_score(value) for value in read_lines(path)]
 

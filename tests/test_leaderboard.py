@@ -1059,6 +1059,27 @@ def test_stored_statistics_need_no_questions(full_copy):
 
 
 @pytest.mark.parametrize(
+    ("view", "user"),
+    [
+        ({"against": "rag"}, "a gain over rag needs the questions in it"),
+        ({"retrieval": True}, "the quality of retrieval needs the questions in it"),
+    ],
+)
+def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
+    """Of results without questions a view that is not stored says what needs them, and what can be shown without."""
+    make_table([full_copy])
+    for path in full_copy.folder.rglob("questions.jsonl"):
+        path.unlink()
+    with pytest.raises(InputError) as caught:
+        make_table([full_copy], **view)
+    assert user in str(caught.value)
+    assert "they may have been left out on purpose; what is stored can be shown without them: gains over base." in str(
+        caught.value
+    )
+    assert make_table([full_copy]).rows
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         lambda path: path.unlink(),

@@ -25,10 +25,11 @@ class Sheet:
 
 
 class Evidence:
-    """Reads sheets of one results folder and keeps them until told to forget."""
+    """Reads sheets of one results folder and keeps them until told to forget; `user` is what needs the questions."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: Results, user: str) -> None:
         self._results = results
+        self._user = user
         self._sheets: dict[Arm, Sheet] = {}
 
     def sheet(self, arm: Arm) -> Sheet:
@@ -61,11 +62,7 @@ class Evidence:
         return Sheet(ids, means, groups, recall, traits(seeds, int(dict(arm.cell.settings).get("k", 0))))
 
     def _scores(self, result: CellResult) -> list[Score]:
-        path = self._results.place(result.cell) / "questions.jsonl"
-        if not path.is_file():
-            again = f"bring it back, or delete {path.parent} and run the benchmark again"
-            raise InputError(f"{path}: no such file, and this number needs the answers in it; {again}")
-        if digest_file(path) != result.questions:
+        if digest_file(self._results.questions(result.cell, self._user)) != result.questions:
             raise self._damaged(result, "not the file that was measured (its digest differs from cell.json's)")
         scores = self._results.scores(result.cell)
         if len(scores) != result.n or sum(score.score for score in scores) != result.correct:

@@ -18,7 +18,7 @@ class Judge:
 
     def __init__(self, results: Results, view: str) -> None:
         self._stored = Stored(results, view)
-        self._evidence = Evidence(results)
+        self._evidence = Evidence(results, f"a gain over {view or 'base'}")
         self._found: dict[tuple[Arm, Arm], Gain | str] = {}
 
     def count_fresh(self, arms: Iterable[Arm]) -> int:

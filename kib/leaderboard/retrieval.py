@@ -17,7 +17,7 @@ __all__ = ["retrievals"]
 
 def retrievals(results: Results, arms: Sequence[Arm], *, times: bool) -> dict[Arm, Retrieval]:
     """Of the measured arms that retrieve; seconds are in them where `times` asks for them."""
-    evidence = Evidence(results)
+    evidence = Evidence(results, "the quality of retrieval")
     found = {}
     for arm in (arm for arm in arms if arm.method.retrieve is not None):
         known = [one for one in (results.times(result.cell) for result in arm.results) if one is not None]
