@@ -1,6 +1,7 @@
 """Figures of a table: deterministic, for all eyes, and of nothing that is not there."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -13,16 +14,24 @@ from click.testing import CliRunner
 from kib.cli import main
 from kib.errors import InputError
 from kib.leaderboard import FIGURES, PublishedResults, make_table, save_figure
-from kib.leaderboard.figure import COLOURS, _lines, _panels, _sweeps
+from kib.leaderboard.figure import COLOURS, _gains, _lines, _panels, _sweeps
 from kib.published import load_published
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "benchmarks" / "published"
 
 
-def table_of(*names):
+WRITE = os.environ.get("KIB_WRITE_DOCS")
+
+
+def table_of(*names, **more):
     """The leaderboard of published files."""
-    return make_table([PublishedResults(load_published(FILES / f"{name}.toml")) for name in names])
+    return make_table([PublishedResults(load_published(FILES / f"{name}.toml")) for name in names], **more)
+
+
+def small_print(figure):
+    """The lines below all panels, as one."""
+    return " ".join(figure.get_supxlabel().split())
 
 
 def draw(*arguments):
@@ -77,13 +86,13 @@ def test_gains_are_the_averages_over_all_shots():
     assert [(bar.group, bar.name, bar.value, bar.ends) for bar in panel.bars] == wanted
     assert len(wanted) == 9
     assert all(ends.low < value < ends.high for _, _, value, ends in wanted)
-    assert panel.unit == "relative gain, %"
+    assert panel.unit == "relative gain over base, %"
 
 
 def test_one_task_is_drawn_in_points():
     """Without an average the rows themselves are drawn, in points, for which there is an interval."""
     [panel] = _panels(table_of("ovadia2024-current-events"), "ovadia2024-current-events")
-    assert panel.unit == "gain, points"
+    assert panel.unit == "gain over base, points"
     assert len(panel.bars) == 15
 
 
@@ -99,17 +108,73 @@ def test_sweeps_begin_at_base():
 
 
 def test_sweeps_say_whether_they_were_measured(tmp_path):
-    """Each row of the figure over K names the origin of its numbers, and a panel without a line is not shown."""
+    """The columns of each benchmark stand together under its name and origin, and none is blank for another's sake."""
     first = _sweeps(table_of("ovadia2024-topk")).axes[0]
-    assert first.get_ylabel() == "mistral-7b (published)\naccuracy, %"
+    assert first.get_title(loc="left") == "ovadia2024-topk (published)\n"
+    assert first.get_ylabel() == "mistral-7b\naccuracy, %"
     text = (FILES / "ovadia2024-topk.toml").read_text(encoding="utf-8").replace('-topk"', '-again"')
     (tmp_path / "again.toml").write_text(text.replace("anatomy", "deeds"), encoding="utf-8")
     both = [
         PublishedResults(load_published(path)) for path in (FILES / "ovadia2024-topk.toml", tmp_path / "again.toml")
     ]
     axes = _sweeps(make_table(both)).axes
-    assert all(one.get_visible() == bool(one.lines) for one in axes)
-    assert sum(not one.get_visible() for one in axes) == 6
+    assert len(axes) == 3 * (5 + 5)
+    assert all(one.get_visible() and one.lines for one in axes)
+    starts = [place for place, one in enumerate(axes) if one.get_title(loc="left")]
+    assert starts == [0, 5]
+
+
+def test_losses_are_labelled_below_their_bars():
+    """The number of a loss stands below bar and whisker, that of a gain above, and neither at the axis."""
+    table = table_of("ovadia2024-mmlu", against="rag")
+    [axes] = _gains(table).axes
+    bars = {bar.value: bar for bar in _panels(table, "ovadia2024-mmlu")[0].bars}
+    labels = {text.get_text(): text for text in axes.texts}
+    assert len(labels) == len(bars)
+    assert any(value < 0 for value in bars)
+    low, high = axes.get_ylim()
+    for value, bar in bars.items():
+        text = labels[f"{100 * value:+.1f}"]
+        end = bar.ends.low if value < 0 else bar.ends.high
+        assert (text.xy[1], text.get_va()) == (pytest.approx(100 * end), "top" if value < 0 else "bottom")
+        assert low < text.xy[1] < high
+
+
+def test_the_axis_says_what_gains_are_over():
+    """A figure of gains over another method than base names it."""
+    [panel] = _panels(table_of("ovadia2024-mmlu", against="rag"), "ovadia2024-mmlu")
+    assert panel.unit == "relative gain over rag, %"
+
+
+def test_small_print_tells_whiskers_and_a_k_chosen_on_test():
+    """Below the bars stands what whiskers are, and which bars rest on a K that was chosen on the test questions."""
+    figure = _gains(table_of("ovadia2024-mmlu"))
+    assert small_print(figure).startswith(
+        "Whiskers: 95 % intervals of the gain, unpaired. * best K on test: in 30 of 30 rows, the published number is"
+    )
+    marked = [text.get_text() for text in figure.axes[0].texts if text.get_text().endswith("*")]
+    assert marked == ["+10.5*", "+14.3*", "+11.0*"]
+    over = small_print(_gains(table_of("ovadia2024-mmlu", against="rag")))
+    assert "rag, which gains are over: best K on test: in 30 of 30 rows" in over
+    assert "best K" not in small_print(_gains(table_of("ovadia2024-current-events")))
+    assert small_print(_sweeps(table_of("ovadia2024-topk"))) == "Whiskers: 95 % intervals of each accuracy by itself."
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+@pytest.mark.parametrize(
+    ("name", "file", "more"), [("ovadia2024-mmlu", "figure2", ()), ("ovadia2024-topk", "top-k", ("--show", "top-k"))]
+)
+def test_documented_figures_are_what_their_command_draws(tmp_path, name, file, more, suffix):
+    """The figures in docs are those that the commands beneath them draw, to the byte, with the pinned matplotlib."""
+    from matplotlib import __version__
+
+    if f"\nmatplotlib=={__version__}\n" not in (ROOT / "constraints.txt").read_text(encoding="utf-8"):
+        pytest.skip(f"matplotlib {__version__} is not the pinned one")
+    made, kept = tmp_path / f"{file}{suffix}", ROOT / "docs" / f"{file}{suffix}"
+    assert draw(FILES / f"{name}.toml", *more, "--out", made).exit_code == 0
+    if WRITE:
+        kept.write_bytes(made.read_bytes())
+    assert kept.read_bytes() == made.read_bytes(), "run: KIB_WRITE_DOCS=1 pytest tests/test_figure.py"
 
 
 @pytest.mark.parametrize("kind", FIGURES)

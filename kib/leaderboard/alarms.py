@@ -15,13 +15,15 @@ __all__ = ["MEANINGS", "Doubts", "Traits", "traits"]
 FEWEST = 10
 """Of fewer questions than these it says nothing that most got the same first passage."""
 
+BEST_K = "best K on test"
+
 MEANINGS = {
     "loss not falling": "the training's loss was no lower after it than before.",
     "as untrained": "every log-probability is that of an untrained arm: the training had no part in the answers.",
     "prompts as base": "every prompt is base's: no passage came before a question.",
     "one passage": "more than half of the questions got the same first passage.",
     "few passages": "for so many questions, fewer passages than asked for were found.",
-    "best K on test": "the published number is the highest over all K of the same paper: K was chosen on the test "
+    BEST_K: "the published number is the highest over all K of the same paper: K was chosen on the test "
     "questions, or as if.",
     "at chance": "the accuracy's interval holds what guessing gives, and the gain is no more than chance.",
 }

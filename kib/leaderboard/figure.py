@@ -1,12 +1,15 @@
 """Figures of a table: gains by model and method (Figure 2 of the study), and accuracy over the number of passages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kib.errors import InputError
 from kib.gains import Interval
+from kib.leaderboard.alarms import BEST_K
+from kib.leaderboard.alarms import MEANINGS as ALARMS
 from kib.leaderboard.number import points
 from kib.leaderboard.row import AverageRow, Row, Table
 
@@ -24,6 +27,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 """Okabe and Ito's, which people with any kind of colour vision tell apart; grey for their black."""
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "oo")
+NOTE_LETTERS = 18
+"""Letters of the small print that fit into an inch."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE: Any = {
     "svg.hashsalt": "kib",
@@ -45,12 +50,17 @@ DATELESS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A gain with its interval, in the unit of its panel; a bar that has none is a gap."""
+    """A gain with its interval, in the unit of its panel; a bar that has none is a gap.
+
+    `flagged` counts the rows in it whose number of passages was chosen on the test questions, or as if.
+    """
 
     group: str
     name: str
     value: float
     ends: Interval | None
+    flagged: int = 0
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,23 @@ def _gains(table: Table) -> "Figure":
         _draw_bars(axes, panel, names)
     handles = [_patch(number, name) for number, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(names)), frameon=False)
+    _note(figure, _small_print(table, panels))
     return figure
+
+
+def _small_print(table: Table, panels: Sequence[Panel]) -> list[str]:
+    """What whiskers are, and which bars rest on a number of passages that was chosen on the test questions."""
+    origins = {one.origin for one in table.benchmarks}
+    how = {"measured": "paired", "published": "unpaired"}
+    kinds = [text if len(origins) == 1 else f"{text} ({origin})" for origin, text in how.items() if origin in origins]
+    sentences = [f"Whiskers: 95 % intervals of the gain, {' or '.join(kinds)}."]
+    bars = [(bar.flagged, bar.rows) for panel in panels for bar in panel.bars if bar.flagged]
+    over = [(int(_is_flagged(row)), 1) for row in table.rows if row.reference == row.arm and row.kind != "base"]
+    for start, some in (("*", bars), (f"{table.against}, which gains are over:", over)):
+        count, rows = sum(flagged for flagged, _ in some), sum(number for _, number in some)
+        if count:
+            sentences.append(f"{start} {BEST_K}: in {count} of {rows} row{'s' * (rows != 1)}, {ALARMS[BEST_K]}")
+    return sentences
 
 
 def _panels(table: Table, benchmark: str) -> list[Panel]:
@@ -104,33 +130,54 @@ def _panels(table: Table, benchmark: str) -> list[Panel]:
     averages = [row for row in averages if row.shots is None] or averages
     if averages:
         return [
-            _average_panel([row for row in averages if row.shots == shots])
+            _average_panel(table, [row for row in averages if row.shots == shots])
             for shots in dict.fromkeys(row.shots for row in averages)
         ]
     rows = [row for row in table.rows if row.benchmark == benchmark and row.role == "target" and row.gain]
     places = dict.fromkeys((row.task, row.shots) for row in rows)
-    return [_row_panel([row for row in rows if (row.task, row.shots) == place]) for place in places]
+    return [_row_panel(table, [row for row in rows if (row.task, row.shots) == place]) for place in places]
 
 
-def _average_panel(rows: Sequence[AverageRow]) -> Panel:
+def _average_panel(table: Table, rows: Sequence[AverageRow]) -> Panel:
     first = rows[0]
     shots = "all shots" if first.shots is None else f"{first.shots}-shot"
     relative = all(row.average and row.average.relative_interval for row in rows)
     bars = [
-        Bar(row.model, row.arm, row.average.relative, row.average.relative_interval)
+        Bar(row.model, row.arm, row.average.relative, row.average.relative_interval, *_flags(table, row))
         if relative and row.average.relative is not None
-        else Bar(row.model, row.arm, row.average.absolute, row.average.interval)
+        else Bar(row.model, row.arm, row.average.absolute, row.average.interval, *_flags(table, row))
         for row in rows
         if row.average
     ]
     title = f"{first.benchmark} ({first.origin}): average of {len(first.tasks)} tasks, {shots}"
-    return Panel(title, "relative gain, %" if relative else "gain, points", tuple(bars))
+    return Panel(title, _unit(table, relative), tuple(bars))
 
 
-def _row_panel(rows: Sequence[Row]) -> Panel:
+def _flags(table: Table, average: AverageRow) -> tuple[int, int]:
+    """How many of the rows in an average are flagged for their number of passages, and how many there are."""
+    arm = (average.benchmark, average.model, average.arm)
+    rows = [row for row in table.rows if (row.benchmark, row.model, row.arm) == arm and row.task in average.tasks]
+    rows = [row for row in rows if average.shots in (None, row.shots)]
+    return sum(map(_is_flagged, rows)), len(rows)
+
+
+def _is_flagged(row: Row) -> bool:
+    return any(alarm.startswith(BEST_K) for alarm in row.alarms)
+
+
+def _unit(table: Table, relative: bool) -> str:
+    """What the bars of a panel measure, and over what."""
+    over = table.against or "base"
+    return f"relative gain over {over}, %" if relative else f"gain over {over}, points"
+
+
+def _row_panel(table: Table, rows: Sequence[Row]) -> Panel:
     first = rows[0]
-    bars = [Bar(row.model, row.arm, row.gain.absolute, row.gain.interval) for row in rows if row.gain]
-    return Panel(f"{first.benchmark} ({first.origin}): {first.task}, {first.shots}-shot", "gain, points", tuple(bars))
+    bars = [
+        Bar(row.model, row.arm, row.gain.absolute, row.gain.interval, int(_is_flagged(row))) for row in rows if row.gain
+    ]
+    title = f"{first.benchmark} ({first.origin}): {first.task}, {first.shots}-shot"
+    return Panel(title, _unit(table, relative=False), tuple(bars))
 
 
 def _draw_bars(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
@@ -141,14 +188,12 @@ def _draw_bars(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
         number = names.index(bar.name)
         place = groups.index(bar.group) * step + used.index(bar.name)
         axes.bar(place, 100 * bar.value, 0.86, color=_colour(number), hatch=_hatch(number), edgecolor="white")
-        top = max(bar.value, bar.ends.high if bar.ends else 0.0, 0.0)
-        axes.annotate(
-            points(bar.value), (place, 100 * top), (0, 2), textcoords="offset points", ha="center", fontsize=7
-        )
+        _label_bar(axes, bar, place)
         if bar.ends:
             reach = [[100 * (bar.value - bar.ends.low)], [100 * (bar.ends.high - bar.value)]]
             axes.errorbar(place, 100 * bar.value, yerr=reach, color="black", capsize=2.5, linewidth=1)
     axes.axhline(0, color="black", linewidth=0.8)
+    axes.margins(y=0.1)  # room for the numbers beyond the whiskers
     axes.set_xticks([number * step + (len(used) - 1) / 2 for number in range(len(groups))], groups)
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(panel.unit)
@@ -157,41 +202,72 @@ def _draw_bars(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
     axes.set_axisbelow(True)
 
 
+def _label_bar(axes: "Axes", bar: Bar, place: float) -> None:
+    """The number of a bar beyond its end and its whisker: above a gain, below a loss."""
+    reach = [bar.value, *([bar.ends.low, bar.ends.high] if bar.ends else [])]
+    end, aside = (min(reach), -2) if bar.value < 0 else (max(reach), 2)
+    text = f"{points(bar.value)}{'*' * bool(bar.flagged)}"
+    axes.annotate(
+        text,
+        (place, 100 * end),
+        (0, aside),
+        textcoords="offset points",
+        ha="center",
+        va="top" if bar.value < 0 else "bottom",
+        fontsize=7,
+    )
+
+
 def _sweeps(table: Table) -> "Figure":
-    """A row a model, a column a task; a line a method and number of shots, from base (K = 0) on."""
+    """Columns are tasks, those of a benchmark beside each other, rows its models; a line a method and shots."""
     from matplotlib.figure import Figure
 
     lines = _lines(table)
     if not lines:
         raise InputError("there is no method with several numbers of passages to draw")
-    several = len({key[0] for key in lines}) > 1
-    origins = {row.benchmark: row.origin for row in table.rows}
-    models = list(dict.fromkeys((key[0], key[1]) for key in lines))
-    tasks = list(dict.fromkeys(key[2] for key in lines))
+    columns = list(dict.fromkeys((benchmark, task) for benchmark, _, task, _, _ in lines))
+    models: dict[str, list[str]] = {}
+    for benchmark, model, *_ in lines:
+        models.setdefault(benchmark, [])
+        models[benchmark] += [model] if model not in models[benchmark] else []
     names = list(dict.fromkeys(f"{key[3]}, {key[4]}-shot" for key in lines))
-    size = (max(4.5, 2.1 * len(tasks) + 0.6), max(3.0, 1.75 * len(models) + 0.7))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(models), len(tasks), squeeze=False, sharex=True, sharey="col")
-    for (benchmark, model, task, method, shots), rows in lines.items():
-        axes = grid[models.index((benchmark, model))][tasks.index(task)]
-        _draw_line(axes, rows, names.index(f"{method}, {shots}-shot"), len(names))
-    for across, (benchmark, model) in enumerate(models):
-        first = next(axes for axes in grid[across] if axes.lines)
-        origin = f"({origins[benchmark]})"
-        first.set_ylabel(f"{benchmark}\n{origin}\n{model}, %" if several else f"{model} {origin}\naccuracy, %")
-    for down, task in enumerate(tasks):
-        used = [axes for axes in grid[:, down] if axes.lines]
-        used[0].set_title(task)
-        used[-1].set_xlabel("passages")
-        used[-1].tick_params(labelbottom=True)
-    ticks = sorted({k for rows in lines.values() for k, _ in rows})
-    for axes in grid.flat:
+    rows = max(map(len, models.values()))
+    figure = Figure(figsize=(max(4.5, 2.1 * len(columns) + 0.6), max(3.0, 1.75 * rows + 0.9)), layout="constrained")
+    grid = figure.subplots(rows, len(columns), squeeze=False, sharex=True, sharey="col")
+    for (benchmark, model, task, method, shots), some in lines.items():
+        axes = grid[models[benchmark].index(model)][columns.index((benchmark, task))]
+        _draw_line(axes, some, names.index(f"{method}, {shots}-shot"), len(names))
+    origins = {row.benchmark: row.origin for row in table.rows}
+    for benchmark, own in models.items():
+        first = [name for name, _ in columns].index(benchmark)
+        grid[0][first].set_title(f"{benchmark} ({origins[benchmark]})\n", loc="left")
+        for down, model in enumerate(own):
+            grid[down][first].set_ylabel(f"{model}\naccuracy, %")
+    ticks = sorted({k for some in lines.values() for k, _ in some})
+    for across, (_, task) in enumerate(columns):
+        _finish_column(grid[:, across], task, ticks)
+    handles = [_stroke(number, name) for number, name in enumerate(names)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(names)), frameon=False)
+    _note(figure, ["Whiskers: 95 % intervals of each accuracy by itself."])
+    return figure
+
+
+def _finish_column(column: "Iterable[Axes]", task: str, ticks: Sequence[int]) -> None:
+    """Name a column's task and its axis, and hide what no line stands in."""
+    used = [axes for axes in column if axes.lines]
+    used[0].set_title(task)
+    used[-1].set_xlabel("passages")
+    used[-1].tick_params(labelbottom=True)
+    for axes in column:
         axes.grid(linewidth=0.4, alpha=0.5)
         axes.set_xticks(ticks)
         axes.set_visible(bool(axes.lines))
-    handles = [_stroke(number, name) for number, name in enumerate(names)]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(names)), frameon=False)
-    return figure
+
+
+def _note(figure: "Figure", sentences: Sequence[str]) -> None:
+    """Small print below all panels."""
+    lines = [line for text in sentences for line in wrap(text, int(NOTE_LETTERS * figure.get_figwidth()))]
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
 
 
 def _lines(table: Table) -> dict[tuple[str, str, str, str, int], list[tuple[int, Row]]]:

@@ -5,7 +5,7 @@ from itertools import combinations
 from math import exp, fsum, sqrt
 
 from kib.gains import LEVEL, Gain, holm
-from kib.leaderboard.alarms import Doubts
+from kib.leaderboard.alarms import BEST_K, Doubts
 from kib.leaderboard.arm import Arm, Key, collect_arms
 from kib.leaderboard.choice import choose, group_of, validation_accuracies
 from kib.leaderboard.comparability import difference, own_trouble
@@ -273,7 +273,7 @@ class Section:
             p = self._adjusted.get(arm, gain.p if gain else None)
             best = self._results.best_of_sweep(arm.cell) if isinstance(self._results, PublishedResults) else ""
             hints = doubts.of(arm, measure.traits, measure.accuracy, gain, p)
-            self._alarms[arm] = (*hints, *([f"best K on test ({best})"] if best else []))
+            self._alarms[arm] = (*hints, *([f"{BEST_K} ({best})"] if best else []))
 
     def _place(self, arm: Arm) -> tuple[int, int]:
         if arm.kind == "base":
