@@ -155,13 +155,14 @@ class _Locker:
         absent: dict[tuple[str, str], str] = {}
         for one in built:
             kind, name = one.record.kind, one.table.name
-            fingerprint, trouble = self._fingerprint(one) if self.look else ("", None)
-            if trouble is None:
+            fingerprint, troubles = self._fingerprint(one) if self.look else ("", [])
+            if not troubles:
                 found[kind, name, _arm(one.settings)] = _locked(one, fingerprint)
             elif (kind, name) in used:
-                self._blame(*trouble)
+                for trouble in troubles:
+                    self._blame(*trouble)
             else:
-                absent[kind, name] = trouble[1]
+                absent[kind, name] = "; ".join(message for _, message in troubles)
         self._check_arms(found)
         return Lock(found, absent)
 
@@ -291,20 +292,25 @@ class _Locker:
         for place in _remote_code(raw):
             self._blame((kind, table.name, *place), REMOTE)
 
-    def _fingerprint(self, one: _Built) -> tuple[str, tuple[Key, str] | None]:
+    def _fingerprint(self, one: _Built) -> tuple[str, list[tuple[Key, str]]]:
         """The digest of what a plugin's options point at, or what is wrong with it."""
-        place: Key = (one.record.kind, one.table.name)
         try:
-            return str(one.plugin.fingerprint()), None
+            return str(one.plugin.fingerprint()), []
         except KibError as error:
             message = str(error)
         except OSError as error:
             message = f"{error.filename or ''}: {error.strerror or error}".removeprefix(": ")
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             message = _fault(one.record, "looking at what its options name", error)
-        named = [(key, path) for key, path in paths(one.options) if str(path) in message]
-        longest = max(named, key=lambda pair: len(str(pair[1])), default=None)
-        return "", ((*place, *(longest[0] if longest else ())), message)
+        lines = message.splitlines()
+        apart = lines if len(lines) > 1 and all(_path_in(line, one.options) for line in lines) else [message]
+        return "", [((one.record.kind, one.table.name, *_path_in(text, one.options)), text) for text in apart]
+
+
+def _path_in(message: str, options: BaseModel) -> Key:
+    """The option whose path a message names, the longest where several are in it; () for none."""
+    named = [(key, path) for key, path in paths(options) if str(path) in message]
+    return max(named, key=lambda pair: len(str(pair[1])), default=((), None))[0]
 
 
 def _say(settings: Mapping[str, Setting]) -> str:

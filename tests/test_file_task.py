@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import string
 
 import pytest
@@ -274,6 +275,16 @@ def test_a_missing_file_is_named(tmp_path):
         task(tmp_path / "nowhere.jsonl").fingerprint()
     with pytest.raises(InputError, match=r"examples\.jsonl: no such file"):
         task(write(tmp_path, GOOD), examples=tmp_path / "examples.jsonl").fingerprint()
+
+
+def test_all_missing_files_are_told_at_once(bench):
+    """Several files that are not there are told together, each with the line of its key."""
+    bench.write_toy(task='validation = "more.jsonl"\nreworded = "other.jsonl"\n')
+    (bench.folder / "people.jsonl").unlink()
+    output = bench.call("plan", bench.spec).output
+    for key, name in (("path", "people"), ("validation", "more"), ("reworded", "other")):
+        assert re.search(rf"^\S+:\d+: tasks\.people\.{key}: \S+{name}\.jsonl: no such file$", output, re.MULTILINE)
+    assert len({line.split(": ")[0] for line in output.splitlines()}) == 3
 
 
 def test_the_fingerprint_is_that_of_the_files(tmp_path):

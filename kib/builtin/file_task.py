@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from kib.builtin.files import check_files
 from kib.builtin.parsing import parse_json
 from kib.errors import InputError
 from kib.identity import digest, digest_file
@@ -53,10 +54,8 @@ class FileTask:
         return list(self._files())
 
     def fingerprint(self) -> str:
-        """Digest of the files' bytes."""
-        for path in self._files().values():
-            if not path.is_file():
-                raise InputError(f"{path}: no such file")
+        """Digest of the files' bytes; InputError with all that are not there."""
+        check_files(self._files().values())
         return digest({split: digest_file(path) for split, path in self._files().items()})
 
     def questions(self, split: str) -> Iterator[Question]:

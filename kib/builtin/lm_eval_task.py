@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from kib.builtin.files import check_files
 from kib.builtin.parsing import parse_json
 from kib.errors import InputError
 from kib.harness import data_set, task_manager
@@ -69,9 +70,7 @@ class LmEvalTask:
     def fingerprint(self) -> str:
         """Digest of the local files, and lm-eval's version: the task's prompt comes from there."""
         files = self.options.data.splits if self.options.data else {}
-        for path in files.values():
-            if not path.is_file():
-                raise InputError(f"{path}: no such file")
+        check_files(files.values())
         return digest([version("lm-eval"), {split: digest_file(path) for split, path in files.items()}])
 
     def bibtex(self) -> str:

@@ -1,0 +1,15 @@
+"""Files that a task is read from."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from kib.errors import InputError
+
+__all__ = ["check_files"]
+
+
+def check_files(paths: Iterable[Path]) -> None:
+    """InputError that names every file that is not there, a line each."""
+    missing = [path for path in dict.fromkeys(paths) if not path.is_file()]
+    if missing:
+        raise InputError("\n".join(f"{path}: no such file" for path in missing))
