@@ -51,7 +51,11 @@ def bibtex_of_published(published: Published) -> str:
 
 
 def _joined(entries: Iterable[str]) -> str:
-    return "\n\n".join({key_of(entry): entry.strip() for entry in entries}.values())
+    """The entries one after the other; of several with one key the first, so that none takes the place of kib's."""
+    by_key: dict[str, str] = {}
+    for entry in entries:
+        by_key.setdefault(key_of(entry).lower(), entry.strip())
+    return "\n\n".join(by_key.values())
 
 
 def _of_models(texts: Iterable[str]) -> Iterator[str]:

@@ -290,7 +290,20 @@ def _folder(place: str, results: Path) -> Path:
         if is_published(Path(place)):
             return Path(place)
         return results / load_spec(Path(place)).name
-    return Path(place) if (Path(place) / "plan.json").is_file() or "/" in place else results / place
+    found = Path(place) if (Path(place) / "plan.json").is_file() or "/" in place else results / place
+    if not (found / "plan.json").is_file() and Path(place).is_dir():
+        _refuse_published(Path(place))
+    return found
+
+
+def _refuse_published(folder: Path) -> None:
+    """InputError for a folder that holds published files, of which one must be named."""
+    from kib.errors import InputError
+    from kib.published import published_in
+
+    names = published_in(folder)
+    if names:
+        raise InputError(f"{folder}: a folder of published files and no results; name one of them: {', '.join(names)}")
 
 
 def _print_table(folders: list[Path], form: str, averages: bool = False, **more: Any) -> Any:

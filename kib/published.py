@@ -1,9 +1,10 @@
 """Published numbers: a paper's table as data, with where it comes from; checked like a benchmark, line by line."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from math import ceil, floor
 from pathlib import Path
@@ -11,17 +12,35 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kib.bibtex import entries_in
+from kib.bibtex import entries_in, key_of
 from kib.errors import KibError, SpecError
 from kib.spec import read_file
 from kib.tables import Positives, check_name
 from kib.wording import explain, offer, show
 
-__all__ = ["Paper", "Published", "PublishedFile", "PublishedMethod", "PublishedRow", "is_published", "load_published"]
+__all__ = [
+    "Paper",
+    "Published",
+    "PublishedFile",
+    "PublishedMethod",
+    "PublishedRow",
+    "is_published",
+    "load_published",
+    "published_in",
+]
 
 Settings = tuple[tuple[str, int], ...]
 Key = tuple[str | int, ...]
 Mistakes = Iterator[tuple[Key, str]]
+
+ARXIV = re.compile(r"[0-9]{2}(0[1-9]|1[0-2])\.[0-9]{4,5}(v[0-9]+)?|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}(v[0-9]+)?")
+"""Numbers of today, and those from before 2007."""
+DOI = re.compile(r"10\.[0-9]{4,9}/\S+")
+URL = re.compile(r"https?://[^\s/.]+(\.[^\s/.]+)+(/\S*)?")
+PARENTHESES = re.compile(r"@\w+\s*\(")
+OWN_KEY = "kib"
+AROUND = 40
+"""So many letters of a text that is too much are shown."""
 
 
 def _day(value: str) -> str:
@@ -31,13 +50,22 @@ def _day(value: str) -> str:
         day = ""
     if day != value:  # Python reads "20260131" and "2026-W05-6" too
         raise ValueError(f'expected a day as "2026-01-31", got {show(value)}')
+    if date.fromisoformat(value) > datetime.now(UTC).date() + timedelta(days=1):  # somewhere it is tomorrow
+        raise ValueError(f"expected a day that has been, got {show(value)}")
     return value
 
 
 def _one_entry(value: str) -> str:
-    if len(entries_in(value)) != 1:
-        raise ValueError(f"expected one BibTeX entry, got {len(entries_in(value))}")
-    return value
+    found = entries_in(value)
+    if not found and PARENTHESES.search(value):
+        raise ValueError("expected a BibTeX entry in braces, `@TYPE{KEY, …}`, got one in parentheses")
+    if len(found) != 1:
+        hint = "" if found else "; one begins with `@TYPE{KEY,` and its braces close"
+        raise ValueError(f"expected one BibTeX entry, got {len(found)}{hint}")
+    around = value.replace(found[0], "", 1).strip()
+    if around:
+        raise ValueError(f"expected nothing beside the BibTeX entry, got {show(around[:AROUND])}")
+    return _entries(value)
 
 
 def _arms_of_row(value: Mapping[str, float]) -> Mapping[str, float]:
@@ -49,9 +77,32 @@ def _arms_of_row(value: Mapping[str, float]) -> Mapping[str, float]:
 def _entries(value: str) -> str:
     if not entries_in(value):
         raise ValueError("expected BibTeX entries, got none")
+    if any(key_of(entry).lower() == OWN_KEY for entry in entries_in(value)):
+        raise ValueError(f"expected another key than {show(OWN_KEY)}, which is that of kib's own entry")
     return value
 
 
+def _arxiv(value: str) -> str:
+    if not ARXIV.fullmatch(value):
+        raise ValueError(f'expected a number on arXiv, as "2312.05934" or "cs/0112017", got {show(value)}')
+    return value
+
+
+def _doi(value: str) -> str:
+    if not DOI.fullmatch(value):
+        raise ValueError(f'expected a DOI, as "10.18653/v1/D19-1410", got {show(value)}')
+    return value
+
+
+def _url(value: str) -> str:
+    if not URL.fullmatch(value):
+        raise ValueError(f'expected an address, as "https://example.org/paper", got {show(value)}')
+    return value
+
+
+Arxiv = Annotated[str, AfterValidator(_arxiv), Field(json_schema_extra={"pattern": f"^({ARXIV.pattern})$"})]
+Doi = Annotated[str, AfterValidator(_doi), Field(json_schema_extra={"pattern": f"^({DOI.pattern})$"})]
+Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"pattern": f"^({URL.pattern})$"})]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[str, AfterValidator(_day)]
 Text = Annotated[str, Field(min_length=1)]
@@ -67,10 +118,10 @@ class Paper(_Strict):
     title: Text = Field(description="the paper's title")
     table: Text = Field(description='what the numbers are called there, such as "Table 1"')
     transcribed: Day = Field(description="the day on which they were copied from it, as 2026-01-31")
-    arxiv: str | None = Field(None, pattern=r"^\d{4}\.\d{4,5}(v\d+)?$", description="its number on arXiv")
+    arxiv: Arxiv | None = Field(None, description="its number on arXiv")
     acl: Text | None = Field(None, description="its id in the ACL Anthology")
-    doi: str | None = Field(None, pattern=r"^10\.", description="its DOI")
-    url: str | None = Field(None, pattern=r"^https?://", description="where it stands, if it has none of these")
+    doi: Doi | None = Field(None, description="its DOI")
+    url: Url | None = Field(None, description="where it stands, if it has none of these")
     bibtex: Annotated[str, AfterValidator(_one_entry)] = Field(description="its BibTeX entry")
     cites: Annotated[str, AfterValidator(_entries)] | None = Field(
         None, description="BibTeX entries of the data behind its numbers; models are cited by `hub`"
@@ -99,7 +150,7 @@ class PublishedModel(_Strict):
 class PublishedTask(_Strict):
     """`[tasks.NAME]`: a set of questions."""
 
-    n: int = Field(ge=1, description="the number of questions; without it a number has no interval")
+    n: int = Field(ge=1, le=10_000_000, description="the number of questions; without it a number has no interval")
     title: str = Field("", description="the questions in words")
     options: int | None = Field(None, ge=2, description="options of a question: what guessing gives")
     role: Literal["target", "control"] = Field(
@@ -188,6 +239,17 @@ class Published:
 def is_published(path: Path) -> bool:
     """Whether a file says that it holds published numbers; SpecError where its syntax is wrong."""
     return read_file(path).data.get("kind") == "published"
+
+
+def published_in(folder: Path) -> list[str]:
+    """The names of the files in a folder that say that they hold published numbers."""
+    found = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            found += [path.name] if is_published(path) else []
+        except KibError:
+            continue  # whoever names the file is told what is wrong with it
+    return found
 
 
 def load_published(path: Path) -> Published:

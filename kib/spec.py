@@ -40,7 +40,7 @@ from kib.tables import (
     check_name,
     own_keys,
 )
-from kib.wording import explain, offer, print_key, show
+from kib.wording import explain, join, offer, print_key, show
 
 __all__ = [
     "KINDS",
@@ -170,6 +170,7 @@ def read_draft(path: Path) -> Draft:
             f'{path}: this file holds published numbers (kind = "published"), which `kib leaderboard` shows; expected '
             "a benchmark"
         )
+    _check_kind(draft)
     _read_head(draft)
     for kind in KINDS:
         _read_kind(draft, kind)
@@ -183,6 +184,16 @@ def read_draft(path: Path) -> Draft:
     ):
         draft.blame(message, *place)
     return draft
+
+
+def _check_kind(draft: Draft) -> None:
+    """SpecError where a file holds the tables of published numbers and does not say so: nothing else in it is wrong."""
+    told = [f"[{name}]" for name in ("paper", "table") if isinstance(draft.data.get(name), Mapping)]
+    kind = draft.data.get("kind")
+    if told and kind != "benchmark":
+        got = "nothing" if kind is None else show(kind)
+        draft.blame(f'a file with {join(told)} holds published numbers: expected "published", got {got}', "kind")
+        raise SpecError(draft.mistakes)
 
 
 def read_file(path: Path) -> Draft:

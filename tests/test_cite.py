@@ -109,6 +109,7 @@ ENTRY = '@article{key,\n  title = {A {B} \\"{o}},\n  year = 2020\n}'
         (f"Text\n```\n{ENTRY}\n```\nmore\n  @misc{{other, note = {{x}}}} tail", [ENTRY, "@misc{other, note = {x}}"]),
         ("@article{open,\n title = {never closed", []),
         (f"@article{{open, title = {{x\n{ENTRY}", [ENTRY]),
+        (f"@comment{{note, {ENTRY}}} @string(a = {{b}}) @preamble{{x}} {ENTRY}", [ENTRY]),
         ("@Book{ spaced , title={T}}", ["@Book{ spaced , title={T}}"]),
     ],
 )

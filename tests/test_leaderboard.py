@@ -19,6 +19,7 @@ from kib import gains
 from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.leaderboard import Changes, baseline, check, make_table, render
+from kib.leaderboard.number import percent, whole
 from kib.leaderboard.plain import AVERAGE, COST, ROW, TIMES
 from kib.lock import open_spec
 from kib.plan import make_plan
@@ -998,6 +999,29 @@ def test_against_a_wrong_name_lists_what_exists(lab):
         lab.table(against="rga")
     with pytest.raises(InputError, match="rag,k=1"):
         lab.table(against="rag,k=9")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown", "cut"),
+    [
+        (0.225, "23", "22.5"),
+        (-0.225, "-23", "-22.5"),
+        (0.285, "29", "28.5"),
+        (0.0625, "6", "6.3"),
+        (-0.0001, "0", "0.0"),
+    ],
+)
+def test_halves_are_rounded_away_from_zero(fraction, shown, cut):
+    """Numbers are rounded as people do, halves away from zero, whatever their binary form is."""
+    assert (whole(fraction), percent(fraction)) == (shown, cut)
+
+
+def test_one_point_is_no_points(tmp_path):
+    """A sentence speaks of one point in the singular."""
+    lab = Lab(tmp_path, n=100)
+    lab.add(50, "base")
+    lab.add(51, "rag", k=1)
+    assert ", +1 point [" in lab.table().headings[0]
 
 
 # Several folders

@@ -271,7 +271,7 @@ name = "doe"
 title = "A paper"
 table = "Table 4"
 arxiv = "3101.00001"
-transcribed = "2031-02-03"
+transcribed = "2026-02-03"
 bibtex = "@misc{doe, title = {A paper}}"
 
 [models.m]
@@ -336,7 +336,7 @@ WRONG = {
     "unknown arm": ("rag = 0.475", "rga = 0.475", 26, "table.rows[1].accuracy.rga", 'did you mean "rag"?'),
     "unused": ("[methods.rag]", "[methods.ft]\n\n[methods.rag]", 19, "methods.ft", "no row holds a number of it"),
     "no source": ('arxiv = "3101.00001"\n', "", 5, "paper", "at least one of `arxiv`, `acl`, `doi` and `url`"),
-    "no day": ("2031-02-03", "in spring", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
+    "no day": ("2026-02-03", "in spring", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
     "no entry": ("@misc{doe, title = {A paper}}", "Doe (2031)", 10, "paper.bibtex", "expected one BibTeX entry, got 0"),
     "no rows": (re.compile(r"rows = \[.*\]\n", re.DOTALL), "rows = []\n", 24, "table.rows", "list of 1 or more"),
     "name": ("[models.m]", "[models.M]", 12, "models.M", "names become folders"),
@@ -362,7 +362,7 @@ WRONG = {
         "table.rows[1].accuracy",
         "of one arm or more, got none",
     ),
-    "day of another form": ("2031-02-03", "20310203", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
+    "day of another form": ("2026-02-03", "20260203", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
     "entries on a line": (
         'paper}}"',
         'paper}} @misc{roe, title = {B}}"',
@@ -380,6 +380,22 @@ WRONG = {
         "methods.rag.sweep",
         "names this file itself",
     ),
+    "day to come": ("2026-02-03", "2999-02-03", 9, "paper.transcribed", "expected a day that has been"),
+    "no number on arXiv": ("3101.00001", "3113.00001", 8, "paper.arxiv", 'as "2312.05934" or "cs/0112017"'),
+    "no DOI": ('arxiv = "3101.00001"', 'doi = "10."', 8, "paper.doi", "expected a DOI"),
+    "no address": ('arxiv = "3101.00001"', 'url = "http://"', 8, "paper.url", "expected an address"),
+    "a comment": ("@misc{doe,", "@comment{doe,", 10, "paper.bibtex", "one BibTeX entry, got 0"),
+    "text before": ('"@misc', '"hello @misc', 10, "paper.bibtex", 'nothing beside the BibTeX entry, got "hello"'),
+    "text behind": (
+        'paper}}"',
+        'paper}} }} junk"',
+        10,
+        "paper.bibtex",
+        'nothing beside the BibTeX entry, got "}} junk"',
+    ),
+    "parentheses": ("@misc{doe, title = {A paper}}", "@misc(doe, title = {A})", 10, "paper.bibtex", "in parentheses"),
+    "kib's own key": ("@misc{doe,", "@misc{Kib,", 10, "paper.bibtex", 'another key than "kib"'),
+    "n beyond reason": ("n = 40", "n = 10000001", 15, "tasks.deeds.n", "from 1 to 10000000"),
     "sweep of stated passages": (
         'retrieve = "BM25"',
         'retrieve = "BM25"\ntop_k = [1]\nsweep = "roe.toml"',
@@ -462,6 +478,52 @@ def test_mistakes_have_their_line(tmp_path, name):
     found = [one for one in caught.value.mistakes if one.key == key]
     assert [one.line for one in found] == [line], str(caught.value)
     assert message in found[0].message
+
+
+@pytest.mark.parametrize("number", ["2312.05934", "0704.0001v2", "cs/0112017", "math.GT/0309136v1"])
+def test_numbers_on_arxiv_of_all_times_are_taken(tmp_path, number):
+    """Numbers of today and those from before 2007 name a paper."""
+    path = tmp_path / "doe.toml"
+    path.write_text(GOOD.replace("3101.00001", number), encoding="utf-8")
+    assert load_published(path).data.paper.ids == [f"arXiv {number}"]
+
+
+@pytest.mark.parametrize(("kind", "got"), [("", "nothing"), ('kind = "publshed"\n', '"publshed"'), ("kind = 3\n", "3")])
+@pytest.mark.parametrize("command", ["leaderboard", "run", "cite"])
+def test_a_file_that_does_not_say_its_kind_gets_one_error(tmp_path, kind, got, command):
+    """A file with the tables of published numbers is told what its kind must be, and nothing else."""
+    path = tmp_path / "doe.toml"
+    path.write_text(GOOD.replace('kind = "published"\n', kind), encoding="utf-8")
+    result = CliRunner().invoke(main, [command, str(path)])
+    assert result.exit_code == 2
+    line = 2 if kind else 1
+    said = f'a file with [paper] and [table] holds published numbers: expected "published", got {got}'
+    assert result.output == f"{path}:{line}: kind: {said}\n"
+
+
+def test_a_folder_of_published_files_is_none_of_results(tmp_path):
+    """Where a folder of published files is given, the error says which files one may name."""
+    (tmp_path / "doe.toml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "broken.toml").write_text("[", encoding="utf-8")
+    result = CliRunner().invoke(main, ["leaderboard", f"{tmp_path}/"])
+    assert result.exit_code == 2
+    assert "a folder of published files and no results; name one of them: doe.toml" in result.output
+
+
+def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
+    """A file without a target task has no average and no row of one, and `--averages` says so."""
+    (tmp_path / "doe.toml").write_text(GOOD.replace("n = 40", 'n = 40\nrole = "control"'), encoding="utf-8")
+    cut = brief(make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]))
+    assert (cut.rows, cut.averages) == ((), ())
+    assert "No average to show: doe has no target task" in render(cut, "terminal")
+
+
+def test_legends_stand_where_their_tables_do(tables, tmp_path):
+    """Costs and retrieval of published numbers are not known: without their tables there is no legend of them."""
+    both = [PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml"))]
+    for more in ({"cost": True}, {"times": True}, {"retrieval": True}):
+        assert render(make_table(both, **more), "markdown") == render(tables["mmlu"], "markdown")
+    assert "Cost: " in render(make_table([*both, measured(tmp_path / "mine")], cost=True), "markdown")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):

@@ -48,7 +48,7 @@ def bill(table: Table, limit: int | None = None) -> Iterator[Block]:
 
 def bill_legend(table: Table) -> list[str]:
     """What the costs mean."""
-    if not table.cost:
+    if not table.cost or not any(row.cost for row in table.rows):
         return []
     counted = "Cost: /q is a question, once is before the first; tokens and operations are counted"
     texts = [f"{counted} (reading a question: 2 x parameters x tokens), of several seeds the mean."]

@@ -88,7 +88,7 @@ def _of(part: Accuracy | None) -> str:
 
 def finds_legend(table: Table) -> list[str]:
     """What the columns of retrieval mean."""
-    if not table.retrieval:
+    if not table.retrieval or not any(row.retrieval for row in table.rows):
         return []
     times = "Seconds of indexing and searching as measured; a fusion's are those of its retrievers together."
     return [*MEANINGS, *([times] if table.times else [])]

@@ -75,9 +75,10 @@ def _sentence(block: Sequence[Row], rows: Sequence[Row], several: bool) -> str:
     gain = row.gain
     change = whole(gain.absolute)
     sign = "" if change.startswith("-") or change == "0" else "+"
+    unit = "point" if change in ("1", "-1") else "points"
     parts = [
         f"{whole(reference.accuracy.mean)} -> {whole(row.accuracy.mean)} %",
-        f"{sign}{change} points [{whole(gain.interval.low)}, {whole(gain.interval.high)}]",
+        f"{sign}{change} {unit} [{whole(gain.interval.low)}, {whole(gain.interval.high)}]",
     ]
     if row.p is not None and row.p >= LEVEL:
         parts.append("no more than chance")

@@ -1,5 +1,7 @@
 """Numbers as people read them: per cent and points with one decimal, p as <.001 or .012, – where there is none."""
 
+from decimal import ROUND_HALF_UP, Decimal
+
 from kib.gains import Interval
 
 __all__ = ["NONE", "amount", "interval", "p_value", "percent", "points", "power", "size", "whole"]
@@ -9,7 +11,7 @@ NONE = "–"
 
 def percent(fraction: float | None) -> str:
     """`95.0` for .95."""
-    return NONE if fraction is None else _plain(f"{100 * fraction:.1f}")
+    return NONE if fraction is None else _plain(_rounded(fraction, "0.1"))
 
 
 def points(fraction: float | None) -> str:
@@ -32,7 +34,12 @@ def p_value(p: float | None) -> str:
 
 def whole(fraction: float) -> str:
     """`95` for .95, per cent without decimals."""
-    return _plain(f"{100 * fraction:.0f}")
+    return _plain(_rounded(fraction, "1"))
+
+
+def _rounded(fraction: float, unit: str) -> str:
+    """Per cent in whole units, halves away from zero, as people round; what binary fractions add is not seen."""
+    return str(Decimal(repr(round(100 * fraction, 9))).quantize(Decimal(unit), ROUND_HALF_UP))
 
 
 def _plain(text: str) -> str:
