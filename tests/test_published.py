@@ -601,10 +601,11 @@ def test_documented_files_are_right(tmp_path):
 
 
 def measured(folder, *, task="mmlu_anatomy", metric="acc", shots=0, n=135, right=90, data=None, limit=0, chats=()):
-    """A results folder of one measured arm and its base on an lm-eval task."""
+    """A results folder of one measured arm and its base on an lm-eval task, of `tiny` and of models with a template."""
     results, cells = Results(folder), []
-    for method, correct in (("base", 60), ("rag", right)):
-        cell = Cell("tiny", method, (), "anatomy", None, shots, 0, digest([method, n]))
+    models = dict.fromkeys(("tiny", *(chats or ())))
+    for model, (method, correct) in itertools.product(models, (("base", 60), ("rag", right))):
+        cell = Cell(model, method, (), "anatomy", None, shots, 0, digest([model, method, n]))
         cells.append(cell)
         scores = [
             Score(f"q{i}", None, int(i < correct), 0, 0, (-1.0, -2.0, -2.0, -2.0), prompt=digest([method, i]))
@@ -725,7 +726,7 @@ def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
         ({"metric": "acc_norm"}, "scored by acc against acc_norm"),
         ({"shots": 3}, "anatomy: mine asked with 3 examples"),
         ({"n": 100}, "135 questions against 100"),
-        ({"limit": 135}, "mine asked only 135 questions of it"),
+        ({"limit": 135}, "mine asked only 135 of the questions"),
         ({"data": {"layout": "mmlu"}}, "mine takes its questions from local files"),
         ({"chats": ("tiny",)}, "mine asked tiny in its chat template"),
         ({"limit": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
@@ -743,6 +744,24 @@ def test_any_difference_keeps_apart(tmp_path, change, reason):
 def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
     """A limit that cut nothing off keeps nothing apart."""
     assert make_table([measured(tmp_path / "mine", limit=200), with_statement(tmp_path)]).across
+
+
+def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
+    """A model in its chat template stands apart, with the reason, and another one of the same run is ranked."""
+    table = make_table([measured(tmp_path / "mine", chats=("chatty",)), with_statement(tmp_path)])
+    [across] = table.across
+    assert {place.row.model for place in across.places if place.row.origin == "measured"} == {"tiny"}
+    assert "only in part: anatomy (0-shot): mine asked chatty in its chat template; anatomy (5-shot):" in table.apart[0]
+
+
+def test_what_was_not_measured_is_not_ranked(tmp_path):
+    """Where a run has no number yet, the sentence says so."""
+    results = measured(tmp_path / "mine")
+    for path in (tmp_path / "mine").rglob("cell.json"):
+        path.unlink()
+    table = make_table([results, with_statement(tmp_path)])
+    assert not table.across
+    assert "anatomy (0-shot): mine has no number to rank" in table.apart[0]
 
 
 def test_a_plan_of_an_earlier_kib_is_read(tmp_path):

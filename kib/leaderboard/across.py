@@ -93,11 +93,11 @@ def _reasons(names: tuple[str, str], said: Statement, shots: int, theirs: Sequen
     elif not here:
         counts = sorted({row.shots for row, _ in same})
         yield f"{other} asked with {' or '.join(map(str, counts))} examples"
+    elif all(row.rank is None for row, _ in here):
+        yield f"{other} has no number to rank"
     else:
         for _, statement in here:
             yield from _differences(other, said, statement)
-        if all(row.rank is None for row, _ in here):
-            yield f"{other} has no number of it to rank"
 
 
 def _differences(other: str, said: Statement, statement: Statement) -> Iterator[str]:
@@ -105,7 +105,7 @@ def _differences(other: str, said: Statement, statement: Statement) -> Iterator[
     if statement.unlike:
         yield from (f"{other} {what}" for what in statement.unlike)
     elif statement.metric is None:
-        yield f"{other} has no number of it that is scored in one way"
+        yield f"{other} has no numbers that are scored in one way"
     elif said.metric != statement.metric:
         yield f"scored by {said.metric} against {statement.metric}"
     elif said.n != statement.n:

@@ -43,6 +43,6 @@ def _unlike(plan: BenchmarkPlan, model: str, task: str, options: Mapping[str, An
     elif limit is None or plan.chats is None:
         yield "was run by an earlier kib, whose plan does not say how it asked (`kib run` writes it anew)"
     if limit and (n is None or n >= limit):
-        yield f"asked only {limit} questions of it"
+        yield f"asked only {limit} of the questions"
     if model in (plan.chats or ()):
         yield f"asked {model} in its chat template"
