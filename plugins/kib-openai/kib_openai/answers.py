@@ -20,7 +20,7 @@ class Broken(Exception):  # noqa: N818 - it is no error before the last attempt 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server gave: the text (None: no chat completion at all), why it ended, and the tokens that it counted."""
+    """What a server gave: the text (None: a chat completion without), why it ended, and the tokens that it counted."""
 
     content: str | None
     finish: str = ""
@@ -103,7 +103,7 @@ def _json(reply: Reply) -> dict[str, Any]:
     if reply.finish == "content_filter":
         raise Broken("the server's content filter withheld it")
     if reply.content is None:
-        raise Broken("it is no chat completion with a text")
+        raise Broken("it is a chat completion without a text")
     text = re.sub(r"\A\s*<think>.*?</think>", "", reply.content, flags=re.DOTALL).strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, flags=re.DOTALL)
     try:

@@ -64,8 +64,9 @@ class Endpoint:
             except httpx2.HTTPError as error:
                 reason = f"the answer cannot be read ({type(error).__name__})"
             else:
-                if response.is_success:
-                    return _reply(response.text)
+                reply = _reply(response.text) if response.is_success else None
+                if reply is not None:
+                    return reply
                 reason = self._refused(response)
                 wait = asked_wait(response.headers.get("retry-after", ""))
             if turn == self.options.retries or self._wait(turn, wait):
@@ -90,9 +91,10 @@ class Endpoint:
             raise InputError(f"{self.url}: no such address, or no model {self.options.model!r} there (404){said}")
         if response.is_redirect:
             raise InputError(f"{self.url}: the server sends elsewhere ({status}); give `base_url` as it is")
-        if (status < 500 and status not in AGAIN) or "insufficient_quota" in said:
+        refuses = status < 500 and status not in AGAIN and not response.is_success
+        if refuses or "insufficient_quota" in said:
             raise InputError(f"{self.url}: the server refuses the request ({status}){said}")
-        return f"the server answers {status}{said}"
+        return f"the server answers {status}{', but with no chat completion' if response.is_success else ''}{said}"
 
     def _said(self, response: "httpx2.Response") -> str:
         """What the server said about it, shortened and without the key."""
@@ -128,16 +130,15 @@ def key_in(variable: str) -> str:
     return key
 
 
-def _reply(text: str) -> Reply:
-    """A chat completion's text and tokens; a body of another form is a broken answer like others."""
+def _reply(text: str) -> Reply | None:
+    """A chat completion's text and tokens; None where a body is none, such as a page of a proxy: nobody was paid."""
     try:
         value = json.loads(text)
-        choice = value["choices"][0]
-        content = choice["message"]["content"]
-        usage = value.get("usage") or {}
-        counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
+        choice, usage = value["choices"][0], value.get("usage")
+        message, finish = choice.get("message"), choice.get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        return Reply(None)
+        return None
+    content = message.get("content") if isinstance(message, dict) else None
+    counts = [usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")]
     known = [count if type(count) is int and count >= 0 else None for count in counts]
-    finish = choice.get("finish_reason")
     return Reply(content if isinstance(content, str) else None, finish if isinstance(finish, str) else "", *known)

@@ -338,7 +338,7 @@ def test_broken_questions(check, said, reason):
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (Reply(None), "no chat completion"),
+        (Reply(None), "without a text"),
         (Reply('{"paraphrases": ["a"]}', "length"), "it was cut: raise `max_tokens`"),
         (Reply(None, "content_filter"), "content filter"),
     ],
@@ -356,12 +356,45 @@ def test_dressed_answers(dressed):
     assert paraphrases(Reply(words), 2, set()) == ["a", "b"]
 
 
-@pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', '{"choices": [{"message": {"content": null}}]}'])
-def test_no_chat_completion(writer, server, passages, body):
-    """A page that is no chat completion is a broken answer."""
-    server.faults = [(200, {}, body)]
-    with pytest.raises(InputError, match="no chat completion"):
-        texts(writer(attempts=1), passages(1), 1)
+@pytest.mark.parametrize("choice", [{"message": {"content": None}}, {"message": None}, {}])
+def test_no_text(writer, server, passages, choice):
+    """A chat completion without a text is a broken answer, and is kept with its tokens: it was paid for."""
+    server.faults = [(200, {}, json.dumps({"choices": [choice], "usage": server.usage}))]
+    kept = {}
+    with pytest.raises(InputError, match="without a text"):
+        texts(writer(attempts=1), passages(1), 1, kept)
+    assert [json.loads(value)["prompt_tokens"] for value in kept.values()] == [100]
+
+
+NO_COMPLETIONS = [
+    ("<html>Down for maintenance</html>", "200, but with no chat completion: <html>Down for maintenance"),
+    ('{"error": {"message": "overloaded"}}', "200, but with no chat completion: overloaded"),
+    ('{"choices": []}', "no chat completion"),
+    ('{"choices": null}', "no chat completion"),
+    ("[]", "no chat completion"),
+    ("", "no chat completion after"),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), NO_COMPLETIONS)
+def test_no_chat_completion(writer, server, passages, body, said):
+    """A body that is no chat completion is no answer, whatever its status: it is asked again, and nothing is kept."""
+    server.faults = [(200, {}, body)] * 3
+    kept = {}
+    with pytest.raises(InputError, match=said) as error:
+        texts(writer(attempts=1, retries=2), passages(1), 1, kept)
+    assert "after 3 tries; what was answered is kept" in str(error.value)
+    assert not kept
+    server.faults = [(200, {}, body)] * 2
+    assert len(texts(writer(attempts=1, retries=2), passages(1), 1, kept)) == 1
+    assert len(kept) == 1
+
+
+def test_no_chat_completion_says_the_key(writer, server, passages):
+    """A page that repeats the key is shown without it."""
+    server.faults = [(200, {}, f"<html>{server.key}</html>")]
+    with pytest.raises(InputError, match="<html>…</html>"):
+        texts(writer(retries=0), passages(1), 1)
 
 
 def test_budget(writer, server, passages):
