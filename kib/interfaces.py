@@ -45,6 +45,7 @@ __all__ = [
     "Retriever",
     "ServedRetriever",
     "SizedModel",
+    "Spending",
     "Task",
     "Trainer",
     "Writer",
@@ -340,9 +341,24 @@ class Forecast:
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What writing has cost: requests that were answered, and the tokens that were counted of them, None where not all.
+
+    It adds up what is kept, so that it is the same whenever it is asked.
+    """
+
+    requests: int
+    input_tokens: int | None
+    output_tokens: int | None
+
+
 @runtime_checkable
 class PaidWriter(Protocol):
-    """A writer that pays for what it writes; `kib check` and `--dry-run` say how much that would be."""
+    """A writer that pays for what it writes; `kib check` and `--dry-run` say how much that would be.
+
+    What it was stands in the record of every cell that was trained on the text.
+    """
 
     def forecast(
         self,
@@ -353,6 +369,13 @@ class PaidWriter(Protocol):
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
         """What `write`, or `questions`, would still have to pay for with these arguments; nothing is sent."""
+        ...
+
+    def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
+        """What the answers in `kept` have cost that `write` used with these arguments, whenever they were paid for.
+
+        Those that it could not use are among them.
+        """
         ...
 
     def ready(self) -> None:

@@ -141,7 +141,10 @@ class Materials:
             return list(map(text_step.as_document, self.passages(other))) if other else []
 
         def texts() -> weights_step.Texts:
-            return weights_step.Texts(self.text(text), unseen(step.validation), unseen(step.held_out))
+            training, validation, held_out = self.text(text), unseen(step.validation), unseen(step.held_out)
+            steps: list[TextStep | HeldBackStep] = [text]
+            steps += [step.validation] if isinstance(step.validation, HeldBackStep) else []
+            return weights_step.Texts(training, validation, held_out, text_step.written(steps, self.work))
 
         made: Trained = self.once(
             step, lambda: weights_step.make(step, texts, self.plan.lock, self.work, self.progress)
@@ -297,7 +300,9 @@ class _Run:
         model = self.plan.lock.get("models", plan.weights.model).plugin
         parameters = model.parameters() if isinstance(model, SizedModel) else None
         result = cell_result(plan, exam, lines, answers.environments(names), trained, parameters)
-        result = replace(result, corpus=self._corpus(plan), text=self._text(plan), notes=answers.notes())
+        training = {**result.training, **weights_step.written(plan.weights, self.work)}
+        result = replace(result, corpus=self._corpus(plan), text=self._text(plan), training=training)
+        result = replace(result, notes=answers.notes())
         asking = sum(answer.seconds for some in given for answer in some)
         self.results.save_cell(result, lines, self._times(plan, asking, trained, peak_bytes))
 

@@ -104,6 +104,10 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
         yield f"validation text: loss {loss:.3f} nats a token after it"
     if (before := told.get("held_out_first_loss")) is not None:
         yield f"held-out text: loss {before:.3f} -> {told['held_out_last_loss']:.3f} nats a token"
+    if requests := told.get("written_requests"):
+        read, made = (told.get(f"written_{name}_tokens") for name in ("input", "output"))
+        tokens = "tokens not counted" if read is None or made is None else f"{read:,} tokens read and {made:,} written"
+        yield f"paid for its text: {requests:,} requests, {tokens}"
     texts = list(_texts(work, result))
     if result.text:
         kinds = ", ".join(f"{count:,} {kind}s" for kind, count in result.text["kinds"].items())

@@ -186,9 +186,9 @@ class CellResult:
     notes: tuple[str, ...] = ()  # what the scorer said of how it computed: another way than usual, memory that ran out
     corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, source, licence, date of its documents
     text: Mapping[str, Any] = field(default_factory=dict)  # what was trained on: number, kinds, digest of the texts
-    training: Mapping[str, float] = field(
+    training: Mapping[str, Any] = field(
         default_factory=dict
-    )  # of trained weights: tokens, steps, losses, change, flops
+    )  # of trained weights: tokens, steps, losses, change, flops, and what was paid to write their text
 
 
 @dataclass(frozen=True, slots=True)

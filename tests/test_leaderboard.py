@@ -515,6 +515,51 @@ def test_money_is_by_hours_or_by_tokens(lab, prices, device, expected):
     assert (cost.money, cost.money_once) == tuple(pytest.approx(one) if one else one for one in expected)
 
 
+WRITTEN = {"written_requests": 12, "written_input_tokens": 3_000_000, "written_output_tokens": 500_000}
+TOKENS = {"input_tokens_million": 2.0, "output_tokens_million": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("prices", "paid", "expected"),
+    [
+        ({"device_hour": 3.6} | TOKENS, WRITTEN, (10.0, 10.1)),
+        ({"device_hour": 3.6} | TOKENS, {}, (0.0, 0.1)),
+        ({"device_hour": 3.6}, {}, (0.0, 0.1)),
+        ({"device_hour": 3.6}, WRITTEN, (None, None)),
+        ({"device_hour": 3.6, "input_tokens_million": 2.0}, WRITTEN, (None, None)),
+        ({"device_hour": 3.6} | TOKENS, WRITTEN | {"written_input_tokens": None}, (None, None)),
+        (TOKENS, WRITTEN, (10.0, None)),
+    ],
+)
+def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
+    """What writers were paid for the text is money once, by both token prices; unknown where a price or count is."""
+    lab.prices = prices
+    training = {"trained_tokens": 9, "flops": 1.0, **paid}
+    lab.add(14, "ft", tokens=2000, training=training, times=Times(asking=2.0, training=100.0))
+    cost = row(lab.table(cost=True), "ft").cost
+    assert (cost.money_writing, cost.money_once) == tuple(pytest.approx(one) if one else one for one in expected)
+
+
+def test_money_of_writing_moves_the_break_even(lab):
+    """A trained arm whose text was paid for pays off later in money, and as soon in operations; the table says why."""
+    costly(lab).prices |= TOKENS
+    lab.methods = {**METHODS, "ft-par": MethodEntry("lora", None)}
+    spent = Times(asking=2.0, training=100.0)
+    training = {"trained_tokens": 1000, "flops": 3e9, **WRITTEN}
+    lab.add(14, "ft-par", tokens=20 * 100, flops=20 * 1e6, training=training, times=spent)
+    table = lab.table(cost=True)
+    ft, par = row(table, "ft").cost, row(table, "ft-par").cost
+    assert (par.fewer_operations_from, par.less_money_from) == (ft.fewer_operations_from, {"rag,k=1": 25238})
+    assert 10.1 + 25_237 * 0.0001 > 0.005 + 25_237 * 0.0005
+    assert 10.1 + 25_238 * 0.0001 < 0.005 + 25_238 * 0.0005
+    assert (ft.written_requests, par.written_requests) == (0, 12)
+    text = render(table, "terminal", width=200)
+    assert "3,000,000 + 500,000" in text
+    assert "Writing: the tokens that the text's writers read and wrote" in text
+    row_of_json = next(one for one in json.loads(render(table, "json"))["rows"] if one["arm"] == "ft-par")
+    assert {**row_of_json, **WRITTEN, "money_writing": 10.0} == row_of_json
+
+
 def test_prices_come_from_the_spec(tmp_path):
     """The plan that results keep holds the prices that the spec gives, and none where it gives none."""
     spec = tmp_path / "lab.toml"

@@ -16,6 +16,7 @@ BILL = (
     Column("operations", "operations/q", "operations a question"),
     Column("trained", "trained", "trained tokens"),
     Column("training operations", "operations once", "operations of the training"),
+    Column("written", "writing", "tokens read and written to write the text"),
     Column("index", "index", "size of the index"),
     Column("asking", "asking s/q", "seconds of asking a question"),
     Column("searching", "searching s/q", "seconds of searching for a question"),
@@ -24,6 +25,7 @@ BILL = (
     Column("peak", "peak", "most memory"),
     Column("money", "money/q", "money a question"),
     Column("money once", "money once", "money once"),
+    Column("money writing", "of writing", "money of writing the text"),
 )
 
 
@@ -58,6 +60,8 @@ def bill_legend(table: Table) -> list[str]:
         )
     if any(row.cost and (row.cost.money is not None or row.cost.money_once is not None) for row in table.rows):
         texts.append("Money: by the spec's [prices], hours of the device as measured, else tokens read.")
+    if any(row.cost and row.cost.written_requests for row in table.rows):
+        texts.append("Writing: the tokens that the text's writers read and wrote; its money is part of money once.")
     return texts
 
 
@@ -67,6 +71,7 @@ def _texts(cost: Cost) -> dict[str, str]:
         "prompt": amount(cost.prompt_tokens),
         "operations": power(cost.operations),
         "trained": NONE if cost.trained_tokens is None else f"{cost.trained_tokens:,.0f}",
+        "written": _written(cost),
         "training operations": power(cost.operations_once) if trained else NONE,
         "index": size(cost.index_bytes) if cost.index_bytes else NONE,
         "asking": amount(cost.asking),
@@ -76,7 +81,14 @@ def _texts(cost: Cost) -> dict[str, str]:
         "peak": size(cost.peak_bytes) if cost.peak_bytes else NONE,
         "money": amount(cost.money),
         "money once": amount(cost.money_once),
+        "money writing": amount(cost.money_writing) if cost.written_requests else NONE,
     }
+
+
+def _written(cost: Cost) -> str:
+    if not cost.written_requests or cost.written_input_tokens is None or cost.written_output_tokens is None:
+        return NONE
+    return f"{cost.written_input_tokens:,.0f} + {cost.written_output_tokens:,.0f}"
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:

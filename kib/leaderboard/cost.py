@@ -15,6 +15,8 @@ HOUR = 3600.0
 NOWHERE = "unknown"
 """The device of a model that runs elsewhere, behind an endpoint."""
 
+READ, WRITTEN = "written_input_tokens", "written_output_tokens"
+"""Of a training's record: what the writers of its text read and wrote, where they were paid for it."""
 
 Pick = Callable[[Cost], float | None]
 
@@ -38,14 +40,19 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) 
     """The cost of one cell."""
     n, training = result.n, result.training
     tokens = None if result.prompt_tokens is None else result.prompt_tokens / n
+    writing = _writing(training, prices)
     money, once = _money(result, tokens, times, prices)
     counted = Cost(
         prompt_tokens=tokens,
         operations=None if result.flops is None else result.flops / n,
         trained_tokens=training.get("trained_tokens"),
         operations_once=training.get("flops") if training else 0.0,
+        written_requests=training.get("written_requests", 0),
+        written_input_tokens=training.get(READ, 0),
+        written_output_tokens=training.get(WRITTEN, 0),
         money=money,
-        money_once=once,
+        money_once=None if once is None or writing is None else once + writing,
+        money_writing=writing,
     )
     if times is None:
         return counted
@@ -74,6 +81,17 @@ def _money(
         if not elsewhere:
             return by_hours * (times.asking + times.searching) / result.n, once
     return (by_tokens, once) if hour is None or elsewhere else (None, None)
+
+
+def _writing(training: Mapping[str, Any], prices: Mapping[str, float]) -> float | None:
+    """Money of the text that was trained on, paid in full by each arm; None where its tokens or a price is unknown."""
+    total = 0.0
+    for tokens, price in ((READ, "input_tokens_million"), (WRITTEN, "output_tokens_million")):
+        count, million = training.get(tokens, 0), prices.get(price)
+        if count is None or (count and million is None):
+            return None
+        total += count * (million or 0.0) / 1e6
+    return total
 
 
 def _mean(seeds: Sequence[Cost]) -> Cost:

@@ -103,9 +103,13 @@ COST: Mapping[str, Callable[[Cost], Any]] = {
     "operations": lambda cost: cost.operations,
     "trained_tokens": lambda cost: cost.trained_tokens,
     "operations_once": lambda cost: cost.operations_once,
+    "written_requests": lambda cost: cost.written_requests,
+    "written_input_tokens": lambda cost: cost.written_input_tokens,
+    "written_output_tokens": lambda cost: cost.written_output_tokens,
     "index_bytes": lambda cost: cost.index_bytes,
     "money": lambda cost: cost.money,
     "money_once": lambda cost: cost.money_once,
+    "money_writing": lambda cost: cost.money_writing,
     "fewer_operations_from": lambda cost: dict(cost.fewer_operations_from),
     "less_money_from": lambda cost: dict(cost.less_money_from),
 }

@@ -62,6 +62,9 @@ class Cost:
     operations: float | None = None  # of reading a question: 2 x parameters x tokens
     trained_tokens: float | None = None
     operations_once: float | None = None  # of the training; 0 without one
+    written_requests: float | None = None  # to the writers of the text trained on; 0 where none was paid for
+    written_input_tokens: float | None = None  # that these read
+    written_output_tokens: float | None = None  # and wrote
     index_bytes: float | None = None
     asking: float | None = None  # seconds a question
     searching: float | None = None  # seconds a question
@@ -69,7 +72,8 @@ class Cost:
     training: float | None = None
     peak_bytes: float | None = None
     money: float | None = None  # a question
-    money_once: float | None = None
+    money_once: float | None = None  # of index, training and text
+    money_writing: float | None = None  # of the text, in `money_once`
     fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # number of questions by the other arm
     less_money_from: Mapping[str, int] = field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """What a trainer reads: frozen to a file like hits, so that the same text is never written or paid for twice."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.identity import canonical, digest, digest_lines
+from kib.interfaces import PaidWriter
 from kib.lock import Lock
 from kib.plan import HeldBackStep, TextStep
 from kib.progress import Progress
@@ -18,7 +19,7 @@ from kib.steps.kept import Kept, memory_of
 from kib.steps.passages import Passages
 from kib.store import Work, read_lines, write_lines
 
-__all__ = ["as_document", "hold_back", "make", "ordered"]
+__all__ = ["as_document", "hold_back", "make", "ordered", "written"]
 
 FILE = "text.jsonl"
 SEED, OTHER_SEED = 0, 1
@@ -50,7 +51,7 @@ def make(
     """The texts of a training, made once; `other` is the text whose number of tokens is to be matched."""
 
     def build(folder: Path) -> dict[str, Any]:
-        texts, twice = _without_twins(_written(step, passages, spec, lock, work, progress))
+        texts, twice = _without_twins(_given(step, passages, spec, lock, work, progress))
         if not texts:
             raise InputError(f"trainers.{step.trainer}.text: there is nothing to train on")
         measure, share = _measure(step, lock) if replay or other is not None else None, _share(step, spec)
@@ -60,7 +61,9 @@ def make(
             texts += _replayed(texts, replay, share, measure)
         count = write_lines(folder / FILE, map(asdict, texts))
         whole = digest_lines(canonical(value) for value in read_lines(folder / FILE))
-        return {"texts": count, "kinds": Counter(text.kind for text in texts), "duplicates": twice, "digest": whole}
+        kinds = Counter(text.kind for text in texts)
+        paid = _paid(ordered(step, spec), passages, lock, work)
+        return {"texts": count, "kinds": kinds, "duplicates": twice, "digest": whole, **paid}
 
     folder = work.make("text", step.identity, build)
     return [Text(**value) for value in read_lines(folder / FILE)]
@@ -79,10 +82,18 @@ def hold_back(
         if not texts:
             raise InputError(f"{step.place}: every text that the writer {step.writer} gave is trained on as well")
         count = write_lines(folder / FILE, map(asdict, texts))
-        return {"texts": count, "duplicates": twice, "trained on": len(written) - count}
+        paid = _paid(order, passages, lock, work)
+        return {"texts": count, "duplicates": twice, "trained on": len(written) - count, **paid}
 
     folder = work.make("text", step.identity, build)
     return [Text(**value) for value in read_lines(folder / FILE)]
+
+
+def written(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[str, int | None]:
+    """What was paid to write the texts of some steps, all in all; empty where nothing was, None where not counted."""
+    paid = [note["written"] for step in steps if "written" in (note := work.note("text", step.identity))]
+    columns = {name: [one[name] for one in paid] for name in (paid[0] if paid else ())}
+    return {f"written_{name}": None if None in column else sum(column) for name, column in columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,7 @@ def ordered(step: TextStep | HeldBackStep, spec: Spec) -> Order | None:
     return Order(f"trainers.{step.trainer}.text", key.writer, step.count, None, key.kind, SEED) if key else None
 
 
-def _written(
+def _given(
     step: TextStep, passages: Passages, spec: Spec, lock: Lock, work: Work, progress: Progress
 ) -> Iterator[Text]:
     """Originals, where wanted, then a writer's texts of the wanted kinds, each held to its promise."""
@@ -141,6 +152,15 @@ def _delivered(order: Order, passages: Iterable[Passage], lock: Lock, work: Work
             f'{order.place}: kind = "{order.kind}", but the writer {order.writer} wrote no '
             f"{' and no '.join(lacking)}; change its options, or ask for another kind"
         )
+
+
+def _paid(order: Order | None, passages: Iterable[Passage], lock: Lock, work: Work) -> dict[str, Mapping[str, Any]]:
+    """What a text's record says of its price, from the answers that are kept; nothing where a writer pays nothing."""
+    locked = lock.get("writers", order.writer) if order else None
+    if order is None or locked is None or not isinstance(locked.plugin, PaidWriter):
+        return {}
+    with Kept.open(memory_of(work.folder, locked.plugin_name)) as kept:
+        return {"written": asdict(locked.plugin.spent(order.sampled(passages), order.count, order.seed, kept))}
 
 
 def _check(writer: str, text: Text, passages: Collection[str]) -> None:

@@ -14,16 +14,20 @@ from kib.progress import Progress
 from kib.records import Text, Trained, Weights
 from kib.store import Work
 
-__all__ = ["Texts", "make"]
+__all__ = ["Texts", "make", "written"]
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What a trainer gets: text to train on, text to watch the loss on, and text to measure the perplexity of."""
+    """What a trainer gets: text to train on, text to watch the loss on, and text to measure the perplexity of.
+
+    `written` is what was paid for these texts, by the names of a cell's record.
+    """
 
     training: Sequence[Text]
     validation: Sequence[Text]
     held_out: Sequence[Text]
+    written: Mapping[str, int | None]
 
 
 def make(
@@ -48,14 +52,22 @@ def make(
         _check(step, trained)
         if given.validation and trained.validation_loss is None:
             raise InputError(f"trainers.{step.trainer}: was given a validation text and does not tell the loss on it")
-        return {**asdict(trained), "weights": _inside(trained.weights, start, folder), "seconds": seconds}
+        told = {"weights": _inside(trained.weights, start, folder), "seconds": seconds, "written": given.written}
+        return {**asdict(trained), **told}
 
     folder = work.make("weights", step.identity, build)
     note = work.note("weights", step.identity)
+    note.pop("written", None)
     places = note["weights"]
     adapter = folder / places["adapter"] if places["adapter"] else None
     whole = start.folder if places["folder"] == "start" else folder / places["folder"]
     return Trained(**{**note, "weights": Weights(whole, adapter)})
+
+
+def written(step: WeightsStep, work: Work) -> Mapping[str, int | None]:
+    """What was paid for the texts of a training; it outlives the texts' own folders, as the weights do."""
+    told: Mapping[str, int | None] = work.note("weights", step.identity).get("written", {})
+    return told
 
 
 class _Log:

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import DraftQuestion, Forecast, Options
+from kib.interfaces import DraftQuestion, Forecast, Options, Spending
 from kib.questions import normalised
 from kib.records import Passage, Text
 from kib_openai import jobs
+from kib_openai.answers import Reply
 from kib_openai.desk import Ask, Desk, Failed, Job, remember
 from kib_openai.endpoint import Endpoint, key_in
 from kib_openai.options import WriterOptions
@@ -89,11 +90,20 @@ class OpenAIWriter:
         ahead: dict[str, list[Cost]] = {}
         for passage in passages:
             for job, costs in self._planned(passage, count, seed, what):
-                ask = self._missing(job, kept or {})
+                _, ask = self._answered(job, kept or {})
                 if ask:  # equal passages ask once
                     ahead[ask.key(self.options)] = costs[ask.step :]
         every = [call for calls in ahead.values() for call in calls]
         return Forecast(len(every), sum(call[0] for call in every), sum(call[1] for call in every))
+
+    def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
+        """The answers in `kept` that the texts were made of, broken ones included, by the server's own counts."""
+        found: dict[str, Reply] = {}  # equal passages ask once
+        for passage in passages:
+            found |= self._answered(self._texts(passage, count, seed), kept)[0]
+        read = [reply.prompt_tokens for reply in found.values()]
+        made = [reply.completion_tokens for reply in found.values()]
+        return Spending(len(found), _sum(read), _sum(made))
 
     def _texts(self, passage: Passage, count: int, seed: int) -> Job[list[Text]]:
         """The paraphrases with the title above, as the passage itself is trained on; then the pairs."""
@@ -142,16 +152,23 @@ class OpenAIWriter:
     def _prompt(self, kind: str, passage: Passage, count: int, given: Sequence[str] = ()) -> int:
         return _tokens(render(kind, getattr(self.options.prompts, kind), passage, count, given))
 
-    def _missing(self, job: Job[Any], kept: Mapping[str, str]) -> Ask | None:
-        """A job's first request that the memory does not answer; None where there is none, or it has failed."""
+    def _answered(self, job: Job[Any], kept: Mapping[str, str]) -> tuple[dict[str, Reply], Ask | None]:
+        """A job's answers in the memory, and its first request that has none there; None where it ends or fails."""
+        found: dict[str, Reply] = {}
         try:
             ask = next(job)
-            while (reply := remember(kept, ask.key(self.options))) is not None:
+            while (reply := remember(kept, key := ask.key(self.options))) is not None:
+                found[key] = reply
                 ask = job.send(reply)
         except (StopIteration, Failed):
-            return None
-        return ask
+            return found, None
+        return found, ask
 
 
 def _tokens(text: str) -> int:
     return ceil(len(text.encode()) / BYTES)
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

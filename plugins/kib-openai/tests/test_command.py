@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -167,6 +168,53 @@ def test_check_misses_the_key(kib, monkeypatch):
     assert "forecast for writer gpt on pumps, 7 texts a passage: 20 requests" in run.output
     assert "the environment variable OPENAI_API_KEY is not set" in run.output.splitlines()[-1]
     assert run.output.endswith("(1 cell)\n")
+
+
+TRAINING = {
+    'plugin = "lora"\ntext = { writer = "gpt", count = 7 }': """plugin = "full"
+epochs = 1
+text = { writer = "gpt", count = 7 }
+validation = { writer = "gpt", count = 2, passages = 3 }""",
+    '[methods.ft]\ntrain = "par"\n': '[methods.base]\n[methods.ft]\ntrain = "par"\n',
+    "[prices]\n": "[prices]\ndevice_hour = 0.0\n",
+}
+
+
+def trained_cell():
+    """What the record of the trained cell says of its training."""
+    (path,) = Path("results").rglob("ft/**/cell.json")
+    return path.read_bytes(), json.loads(path.read_text())["training"]
+
+
+@pytest.mark.slow
+def test_writing_is_part_of_the_cost(kib, server):
+    """What a text cost to write, to validate on too, stands with the trained cell and in money once, run after run."""
+    kib(*ASK)
+    spec = Path("own.toml").read_text()
+    for before, after in TRAINING.items():
+        assert before in spec
+        spec = spec.replace(before, after)
+    Path("own.toml").write_text(spec)
+    asked = len(server.bodies)
+    server.faults = ["no"]
+    assert kib("run", "own.toml", "--quiet").exit_code == 0
+    calls = len(server.bodies) - asked
+    first, training = trained_cell()
+    told = {key: value for key, value in training.items() if key.startswith("written")}
+    assert calls == 10 * 2 + 3 + 1
+    expected = {"requests": calls, "input_tokens": 100 * calls, "output_tokens": 50 * calls}
+    assert told == {f"written_{name}": value for name, value in expected.items()}
+    table = json.loads(kib("leaderboard", "results/own", "--cost", "--format", "json").output)
+    costs = {row["arm"]: (row["money_once"], row["money_writing"]) for row in table["rows"]}
+    assert costs == {"base": (0.0, 0.0), "ft": pytest.approx((4.8, 4.8))}
+    assert (
+        f"paid for its text: {calls} requests, 2,400 tokens read and 1,200 written"
+        in kib("show", "lab/ft/own,0-shot").output
+    )
+    for folder in ("results", "work/text", "work/weights"):
+        shutil.rmtree(folder)
+    assert kib("run", "own.toml", "--quiet").exit_code == 0
+    assert (trained_cell()[0], len(server.bodies)) == (first, asked + calls)
 
 
 def test_no_secret_anywhere(kib, server):

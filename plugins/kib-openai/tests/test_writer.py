@@ -10,6 +10,7 @@ from email.utils import formatdate
 import pytest
 
 from kib.errors import InputError
+from kib.interfaces import Spending
 from kib.records import Text
 from kib.steps.kept import Kept
 from kib_openai.answers import Broken, Reply, order, pairs, paraphrases, questions
@@ -539,6 +540,41 @@ def test_forecast_needs_no_key(writer, passages, monkeypatch):
     """What it would cost can be said without a key and without a server."""
     monkeypatch.delenv("OPENAI_API_KEY")
     assert writer(base_url="http://127.0.0.1:1/v1").forecast(passages(3), 5).calls == 3
+
+
+@pytest.mark.parametrize("kind", ["paraphrases", "pairs", "both"])
+def test_spent(writer, server, passages, kind):
+    """What was spent is what the server counted of the answers to these requests, broken ones too, each once."""
+    server.faults = ["no"]
+    kept, made = {}, writer(kind=kind, per_call=2, concurrency=1)
+    given = [*passages(3), *passages(1)]
+    texts(made, passages(1), 1, kept)  # is no part of five texts
+    before = len(server.bodies)
+    texts(made, given, 5, kept)
+    calls = len(server.bodies) - before
+    assert made.spent(given, 5, 0, kept) == Spending(calls, 100 * calls, 50 * calls)
+    assert made.spent(given, 5, 1, kept) == Spending(0, 0, 0)
+    assert made.spent(given[:1], 1, 0, kept).requests == before
+
+
+def test_spent_is_the_same_later(writer, server, passages):
+    """A second run that pays for nothing, with more attempts and another address, has spent the same."""
+    server.faults = ["no", None, None, "no"]
+    kept = {}
+    texts(writer(), passages(3), 2, kept)
+    later = writer(attempts=9, base_url="http://127.0.0.1:1/v1")
+    texts(later, passages(3), 2, kept)
+    assert later.spent(passages(3), 2, 0, kept) == writer().spent(passages(3), 2, 0, kept) == Spending(5, 500, 250)
+
+
+def test_spent_without_counts(writer, server, passages):
+    """Tokens that the server has not counted of every answer are not known."""
+    kept = {}
+    texts(writer(), passages(1), 1, kept)
+    server.usage = None
+    texts(writer(), passages(2), 1, kept)
+    assert writer().spent(passages(1), 1, 0, kept) == Spending(1, 100, 50)
+    assert writer().spent(passages(2), 1, 0, kept) == Spending(2, None, None)
 
 
 def test_questions(writer, server, passages):
