@@ -1,6 +1,6 @@
 """A spec proved before money is spent: its data read, its prompts rendered, their tokens counted, nothing scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -15,7 +15,7 @@ from kib.run import Materials, explain_crash
 from kib.spec import Spec
 from kib.steps.cells import Prepared
 from kib.steps.kept import memory_of
-from kib.steps.text import ordered
+from kib.steps.text import Order, ordered, writer_of
 from kib.store import Work
 from kib.wording import counted, join, show
 
@@ -121,27 +121,34 @@ def _forecast(ready: Sequence[Prepared]) -> list[str]:
 
 def _writing(materials: Materials, problems: dict[str, int]) -> list[str]:
     """What each text that a writer is paid for would still cost, answers kept from earlier runs counted off."""
-    plan, lines = materials.plan, []
+    plan = materials.plan
+    lines: dict[str, None] = {}
     for step in _texts(plan):
         order = ordered(step, plan.spec)
-        writer = plan.lock.get("writers", order.writer) if order else None
-        if order is None or writer is None or not isinstance(writer.plugin, PaidWriter):
-            continue
-        what = "texts a passage to validate on" if isinstance(step, HeldBackStep) else "texts a passage"
-        where = f"forecast for writer {order.writer} on {step.passages.corpus}, {order.count} {what}"
-        if materials.work.has("text", step.identity):
-            lines.append(f"{where}: written already")
-            continue
         try:
-            with remembered(memory_of(materials.work.folder, writer.plugin_name)) as kept:
-                passages = order.sampled(materials.passages(step.passages))
-                cost = writer.plugin.forecast(passages, order.count, order.seed, kept)
-            lines.append(f"{where}: {say_cost(cost, plan.spec.prices)}")
-            if cost.calls:
-                writer.plugin.ready()
+            for line in _price(step, order, materials) if order else ():
+                lines[line] = None
         except KibError as error:
             problems.setdefault(str(error), sum(1 for cell in plan.cells if step in _read_by(cell.weights)))
-    return list(dict.fromkeys(lines))
+    return list(lines)
+
+
+def _price(step: TextStep | HeldBackStep, order: Order, materials: Materials) -> Iterator[str]:
+    """A text's forecast, of the kinds of text that its step keeps; InputError where it could not be written or paid."""
+    spec, lock, work = materials.plan.spec, materials.plan.lock, materials.work
+    writer = writer_of(order, lock)
+    if not isinstance(writer, PaidWriter):
+        return
+    what = "texts a passage to validate on" if isinstance(step, HeldBackStep) else "texts a passage"
+    where = f"forecast for writer {order.writer} on {step.passages.corpus}, {order.count} {what}"
+    if work.has("text", step.identity):
+        yield f"{where}: written already"
+        return
+    with remembered(memory_of(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
+        cost = writer.forecast(order.sampled(materials.passages(step.passages)), order.count, order.seed, kept)
+    yield f"{where}: {say_cost(cost, spec.prices)}"
+    if cost.calls:
+        writer.ready()
 
 
 def _texts(plan: Plan) -> list[TextStep | HeldBackStep]:

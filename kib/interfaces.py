@@ -43,6 +43,7 @@ __all__ = [
     "RememberingRetriever",
     "Reranker",
     "Retriever",
+    "SelectiveWriter",
     "ServedRetriever",
     "SizedModel",
     "Spending",
@@ -329,6 +330,19 @@ class Writer(Plugin, Protocol):
 
         `kept` outlives the call: what a writer pays for is put there under a key of its own before it is used.
         """
+        ...
+
+
+@runtime_checkable
+class SelectiveWriter(Protocol):
+    """A writer of several kinds of text; it is only asked for those that a trainer keeps."""
+
+    def kinds(self) -> Collection[str]:
+        """The kinds of text that it writes, known from its options alone."""
+        ...
+
+    def only(self, kinds: Collection[str]) -> Writer:
+        """A writer of these kinds alone, at least one of its own: each text is as it is with the others beside it."""
         ...
 
 

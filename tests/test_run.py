@@ -419,9 +419,9 @@ def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words)
 @pytest.mark.parametrize(
     ("kind", "fault", "words"),
     [
-        ("pairs", "no-pairs", 'kind = "pairs", but the writer reword wrote no pairs;'),
-        ("both", "no-pairs", 'kind = "both", but the writer reword wrote no pairs;'),
-        ("documents", "no-paraphrases", 'kind = "documents", but the writer reword wrote no running text;'),
+        ("pairs", "no-pairs", 'kind = "pairs", but the writer reword writes no pairs;'),
+        ("both", "no-pairs", 'kind = "both", but the writer reword writes no pairs;'),
+        ("documents", "no-paraphrases", 'kind = "documents", but the writer reword writes no running text;'),
     ],
 )
 def test_a_writer_that_writes_another_kind_is_told_of(trained, kind, fault, words):

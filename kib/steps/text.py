@@ -9,7 +9,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.identity import canonical, digest, digest_lines
-from kib.interfaces import PaidWriter
+from kib.interfaces import PaidWriter, SelectiveWriter
 from kib.lock import Lock
 from kib.plan import HeldBackStep, TextStep
 from kib.progress import Progress
@@ -19,7 +19,7 @@ from kib.steps.kept import Kept, memory_of
 from kib.steps.passages import Passages
 from kib.store import Work, read_lines, write_lines
 
-__all__ = ["as_document", "hold_back", "make", "ordered", "written"]
+__all__ = ["Order", "as_document", "hold_back", "make", "ordered", "writer_of", "written"]
 
 FILE = "text.jsonl"
 SEED, OTHER_SEED = 0, 1
@@ -114,6 +114,10 @@ class Order:
         kept = {passage.id for passage in drawn}
         return [passage for passage in every if passage.id in kept]
 
+    def keeps(self, kind: str) -> bool:
+        """Whether texts of a kind are wanted."""
+        return any(kind in kinds for kinds in KINDS[self.kind].values())
+
 
 def ordered(step: TextStep | HeldBackStep, spec: Spec) -> Order | None:
     """What a step asks of a writer; None where it needs none."""
@@ -121,6 +125,16 @@ def ordered(step: TextStep | HeldBackStep, spec: Spec) -> Order | None:
     if isinstance(step, HeldBackStep):
         return Order(step.place, step.writer, step.count, step.sample, key.kind if key else "documents", OTHER_SEED)
     return Order(f"trainers.{step.trainer}.text", key.writer, step.count, None, key.kind, SEED) if key else None
+
+
+def writer_of(order: Order, lock: Lock) -> Any:
+    """The writer, of the kinds of text that the step keeps alone; InputError where it says that it writes none."""
+    plugin = lock.get("writers", order.writer).plugin
+    if not isinstance(plugin, SelectiveWriter):
+        return plugin
+    kinds = plugin.kinds()
+    _check_kinds(order, kinds)
+    return plugin.only([kind for kind in kinds if order.keeps(kind)])
 
 
 def _given(
@@ -136,31 +150,37 @@ def _given(
 
 def _delivered(order: Order, passages: Iterable[Passage], lock: Lock, work: Work, progress: Progress) -> Iterator[Text]:
     """A writer's texts of the wanted kind; InputError where it breaks its promise or gives none of them."""
-    locked, some = lock.get("writers", order.writer), order.sampled(passages)
-    memory, ids = memory_of(work.folder, locked.plugin_name), {passage.id for passage in some}
+    writer, some = writer_of(order, lock), order.sampled(passages)
+    memory = memory_of(work.folder, lock.get("writers", order.writer).plugin_name)
+    ids = {passage.id for passage in some}
     title, came = f"writing text with {order.writer}", Counter[str]()
     with Kept.open(memory) as kept, progress.step(title, len(some) * order.count) as advance:
-        for text in locked.plugin.write(some, order.count, order.seed, kept):
+        for text in writer.write(some, order.count, order.seed, kept):
             advance(1)
             _check(order.writer, text, ids)
             came[text.kind] += 1
-            if any(text.kind in kinds for kinds in KINDS[order.kind].values()):
+            if order.keeps(text.kind):
                 yield text
-    lacking = [name for name, kinds in KINDS[order.kind].items() if not kinds & came.keys()]
+    _check_kinds(order, came)
+
+
+def _check_kinds(order: Order, written: Collection[str]) -> None:
+    """InputError where a kind of text that must be there is not among those written."""
+    lacking = [name for name, kinds in KINDS[order.kind].items() if kinds.isdisjoint(written)]
     if lacking:
         raise InputError(
-            f'{order.place}: kind = "{order.kind}", but the writer {order.writer} wrote no '
+            f'{order.place}: kind = "{order.kind}", but the writer {order.writer} writes no '
             f"{' and no '.join(lacking)}; change its options, or ask for another kind"
         )
 
 
 def _paid(order: Order | None, passages: Iterable[Passage], lock: Lock, work: Work) -> dict[str, Mapping[str, Any]]:
     """What a text's record says of its price, from the answers that are kept; nothing where a writer pays nothing."""
-    locked = lock.get("writers", order.writer) if order else None
-    if order is None or locked is None or not isinstance(locked.plugin, PaidWriter):
+    writer = writer_of(order, lock) if order else None
+    if order is None or not isinstance(writer, PaidWriter):
         return {}
-    with Kept.open(memory_of(work.folder, locked.plugin_name)) as kept:
-        return {"written": asdict(locked.plugin.spent(order.sampled(passages), order.count, order.seed, kept))}
+    with Kept.open(memory_of(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
+        return {"written": asdict(writer.spent(order.sampled(passages), order.count, order.seed, kept))}
 
 
 def _check(writer: str, text: Text, passages: Collection[str]) -> None:

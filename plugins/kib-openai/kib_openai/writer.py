@@ -1,6 +1,6 @@
 """The writer `openai`: a chat model behind an OpenAI-compatible endpoint writes text to train on and questions."""
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
 from math import ceil
 from typing import Any, ClassVar, Literal
@@ -24,6 +24,9 @@ BYTES = 4
 
 PAIR, QUESTION, PLAIN, PLACE = 60, 160, 25, 4
 """Tokens of a pair, a question with options and quote, a question alone, and a number in an order, for forecasts."""
+
+KINDS = {"paraphrases": ("paraphrase",), "pairs": ("pair",), "both": ("paraphrase", "pair")}
+"""Kinds of text by the option `kind`."""
 
 Cost = tuple[int, int]
 """Tokens of a request and of its answer."""
@@ -77,6 +80,15 @@ class OpenAIWriter:
         desk: Desk[list[DraftQuestion]] = Desk(Endpoint(self.options), kept)
         for drafts in desk.run(self._drafts(passage, count, seed) for passage in passages):
             yield from drafts
+
+    def kinds(self) -> list[str]:
+        """The kinds of text that the option `kind` asks for."""
+        return list(KINDS[self.options.kind])
+
+    def only(self, kinds: Collection[str]) -> "OpenAIWriter":
+        """The same writer with the `kind` that brings these alone; a request for one does not depend on the other."""
+        (kind,) = (name for name, some in KINDS.items() if set(some) == set(kinds) & set(self.kinds()))
+        return OpenAIWriter(self.options.model_copy(update={"kind": kind}))
 
     def forecast(
         self,

@@ -170,6 +170,40 @@ def test_check_misses_the_key(kib, monkeypatch):
     assert run.output.endswith("(1 cell)\n")
 
 
+def of_kind(writer, trainer):
+    """The benchmark with a writer and a trainer of such kinds."""
+    spec = Path("own.toml").read_text()
+    spec = spec.replace('model = "m"\n', f'model = "m"\nkind = "{writer}"\n', 1)
+    Path("own.toml").write_text(spec.replace("count = 7", f'count = 7, kind = "{trainer}"'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", ["documents", "pairs"])
+def test_what_no_trainer_keeps_is_not_asked_for(kib, server, trainer):
+    """Of a writer of both kinds a trainer of one has that kind written alone, forecast and counted."""
+    kib(*ASK)
+    asked = len(server.bodies)
+    of_kind("both", trainer)
+    assert "7 texts a passage: 20 requests" in kib("check", "own.toml", "--quiet").output
+    Path("own.toml").write_text(Path("own.toml").read_text().replace('plugin = "lora"', 'plugin = "full"\nepochs = 1'))
+    assert kib("run", "own.toml", "--quiet").exit_code == 0
+    assert len(server.bodies) == asked + 20
+    assert trained_cell()[1]["written_requests"] == 20
+
+
+@pytest.mark.slow
+def test_a_kind_that_is_not_written(kib, server):
+    """A trainer of a kind that its writer does not write is told so by check and run, and nothing is paid."""
+    kib(*ASK)
+    asked = len(server.bodies)
+    of_kind("paraphrases", "pairs")
+    for command in ("check", "run"):
+        run = kib(command, "own.toml", "--quiet")
+        assert run.exit_code != 0
+        assert 'trainers.par.text: kind = "pairs", but the writer gpt writes no pairs; change' in run.output
+    assert len(server.bodies) == asked
+
+
 TRAINING = {
     'plugin = "lora"\ntext = { writer = "gpt", count = 7 }': """plugin = "full"
 epochs = 1

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kib.interfaces import PaidWriter, QuestionWriter, Writer
+from kib.interfaces import PaidWriter, QuestionWriter, SelectiveWriter, Writer
 from kib.options import counting
 from kib.testing import check_options, check_plugin, make_plugin
 from kib_openai.prompts import PARAPHRASES
@@ -21,6 +21,7 @@ def test_promises() -> None:
     assert isinstance(made, Writer)
     assert isinstance(made, QuestionWriter)
     assert isinstance(made, PaidWriter)
+    assert isinstance(made, SelectiveWriter)
 
 
 def test_options() -> None:

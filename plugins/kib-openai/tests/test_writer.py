@@ -84,6 +84,20 @@ def test_both(writer, server, passages):
     ]
 
 
+def test_only_some_kinds(writer, server, passages):
+    """A writer held to one kind asks for that alone, with the same requests and texts as beside the other."""
+    made = writer(kind="both")
+    assert list(made.kinds()) == ["paraphrase", "pair"]
+    every = texts(made, passages(2), 3)
+    asked = server.bodies[:]
+    for kind in made.kinds():
+        server.bodies.clear()
+        assert texts(made.only([kind]), passages(2), 3) == [text for text in every if text.kind == kind]
+        assert len(server.bodies) == 2
+        assert all(body in asked for body in server.bodies)
+    assert texts(made.only(made.kinds()), passages(2), 3) == every
+
+
 def test_parts(writer, server, passages):
     """More texts than `per_call` come by several requests, each of which shows what stands already."""
     made = texts(writer(per_call=2), passages(1), 5)
