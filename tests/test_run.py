@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 
 import pytest
 
@@ -306,6 +307,21 @@ def test_a_training_is_recorded_with_its_cell(trained):
     assert result.training["trained_tokens"] == result.training["text_tokens"] > 0
     assert (result.training["first_loss"], result.training["last_loss"]) == (2.0, 1.0)
     assert trained.results.cell(trained.cells()["m/base/people,0-shot"]).training == {}
+
+
+def test_waiting_for_a_writer_is_no_training(trained, monkeypatch):
+    """The seconds of a training do not hold those in which its text was written, whose price is another."""
+    from kib_toys import ToyWriter
+
+    write = ToyWriter.write
+
+    def slowly(*arguments):
+        time.sleep(2)
+        yield from write(*arguments)
+
+    monkeypatch.setattr(ToyWriter, "write", slowly)
+    assert trained.run() == {}
+    assert trained.results.times(trained.cells()["m/ft-par/people,0-shot"]).training < 1.5
 
 
 def test_held_out_text_is_measured(trained):
