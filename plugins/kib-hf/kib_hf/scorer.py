@@ -6,9 +6,11 @@ loaded, and nowhere else.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import has_bos_prefix, normalize_gen_kwargs
 from lm_eval.models.utils_hf import clear_torch_cache
 from torch import Tensor
+from transformers.generation.configuration_utils import GenerationMode
 
 from kib.errors import StepError
 from kib_hf.trees.layout import Layout, chain, lay_out
@@ -44,6 +47,8 @@ ENCODED = 2048
 """Requests that are tokenised together."""
 
 Answer = tuple[float, bool]
+Asked = tuple[Row | None, "Mapping[int, Instance]"]
+"""Some of a row's requests for text."""
 
 
 class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
@@ -59,7 +64,8 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self.notes: list[str] = []
         self.read_tokens = 0
         self._plans: dict[str, tuple[Plan, dict[Any, int]]] = {}
-        self._limit: int | None = None
+        self._limit: int | None = None  # tokens at once, and below prompts, once memory ran out
+        self._prompts: int | None = None
         self._passing = 0
         self._prefilled: _Prefilled | None = None
         reason = "it is an encoder-decoder model" if self.backend != "causal" else why_plain(self.model)
@@ -189,7 +195,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return dict(zip(requests, tally.answers(), strict=True))
 
     def _keep(self, trunk: Trunk, before: Sequence[States]) -> States:
-        """The states of a trunk, computed in ever smaller pieces where memory is short."""
+        """The states of a trunk, computed in pieces of a row, and in ever smaller ones where memory is short."""
         while True:
             try:
                 return self._kept(trunk, before)
@@ -198,7 +204,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def _kept(self, trunk: Trunk, before: Sequence[States]) -> States:
         pieces: list[States] = []
-        step = self._limit or len(trunk.tokens)
+        step = min(self._sizes.row, self._limit or self._sizes.row)
         for start in range(0, len(trunk.tokens), step):
             tokens = trunk.tokens[start : start + step]
             with self._passes(len(tokens)):
@@ -231,6 +237,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """Let go of all that can be computed again; any error but a lack of memory goes on its way."""
         if not should_reduce_batch_size(error):
             raise error
+        clear_frames(error.__traceback__)  # they hold what the failed pass computed
         self._trunks.clear()
         clear_torch_cache()
 
@@ -254,12 +261,15 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [found[number] for number in range(len(requests))]
 
     def _takes_cache(self, settings: Mapping[str, Any]) -> bool:
-        """Whether transformers goes on from a cache that it is given: not with beams, nor where it is told its own."""
-        own = self.model.generation_config
-        several = [settings.get(name) or getattr(own, name, None) for name in ("num_beams", "num_return_sequences")]
+        """Whether transformers goes on from a cache that it is given: in plain decoding, and not told of its own."""
+        config = deepcopy(self.model.generation_config)
+        for name, value in settings.items():
+            if hasattr(config, name):  # the others are lm-eval's own, as `until`
+                setattr(config, name, value)
+        plain = config.get_generation_mode() in {GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE}
         # Gemma models are published with "hybrid", of which transformers takes no notice
-        told = getattr(own, "cache_implementation", None) not in {None, "hybrid"}
-        return not told and not settings.get("cache_implementation") and all(number in {None, 1} for number in several)
+        own = config.cache_implementation in {None, "hybrid"}
+        return plain and own and config.num_return_sequences in {None, 1}
 
     @cached_property
     def _read_anew(self) -> bool:
@@ -298,39 +308,53 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self, plan: Plan, row: Row | None, requests: "Mapping[int, Instance]", disable_tqdm: bool
     ) -> dict[int, str]:
         """What follows the prompts of a row, in halves where memory is short."""
-        try:
-            self._prefilled = None if row is None else self._prefill(plan, row)
-        except RuntimeError as error:
-            halves = [] if row is None else plan.grove.halves(row)
-            self._shrink(error, len(halves) > 0)
-            return self._generated_apart(plan, halves, requests, disable_tqdm)
-        try:
-            texts = super().generate_until(list(requests.values()), disable_tqdm=disable_tqdm)
-            return dict(zip(requests, texts, strict=True))
-        except RuntimeError as error:
-            self._make_room(error)
-            if len(requests) < 2:
-                raise StepError("out of memory while text was generated after one prompt") from error
-            self._note(f"out of memory with {len(requests)} prompts at once; went on with half as many")
-        finally:
-            self._prefilled = None
-        numbers = list(requests)
-        middle = len(numbers) // 2
-        parts = [{number: requests[number] for number in part} for part in (numbers[:middle], numbers[middle:])]
-        return self._generated(plan, row, parts[0], disable_tqdm) | self._generated(plan, row, parts[1], disable_tqdm)
-
-    def _generated_apart(
-        self, plan: Plan, rows: Sequence[Row], requests: "Mapping[int, Instance]", disable_tqdm: bool
-    ) -> dict[int, str]:
-        """What follows the prompts of some rows, row by row."""
         found: dict[int, str] = {}
-        places_of = self._plans["generate_until"][1]
-        numbers = {n: plan.numbers[places_of[self._prompt_key(request.args)]] for n, request in requests.items()}
-        for row in rows:
-            prompts = set(row.prompts)
-            some = {number: requests[number] for number, prompt in numbers.items() if prompt in prompts}
-            found |= self._generated(plan, row, some, disable_tqdm)
+        waiting: list[Asked] = [(row, requests)]
+        while waiting:
+            part, some = waiting.pop()
+            cut = self._halved(plan, part, some)
+            if cut:
+                waiting += reversed(cut)
+                continue
+            try:
+                self._prefilled = None if part is None else self._prefill(plan, part)
+            except RuntimeError as error:
+                self._shrink(error, part is not None and len(plan.grove.halves(part)) > 0)
+                waiting.append((part, some))
+                continue
+            try:
+                texts = super().generate_until(list(some.values()), disable_tqdm=disable_tqdm)
+                found |= dict(zip(some, texts, strict=True))
+            except RuntimeError as error:
+                self._shrink_prompts(error, len(some))
+                waiting.append((part, some))
+            finally:
+                self._prefilled = None
         return found
+
+    def _halved(self, plan: Plan, row: Row | None, requests: "Mapping[int, Instance]") -> "list[Asked]":
+        """A row's prompts as two parts where they were too many before; nothing where they are to be tried."""
+        halves = plan.grove.halves(row) if row and self._limit is not None and row.new > self._limit else []
+        if halves:
+            return [(half, self._those_of(plan, half, requests)) for half in halves]
+        if self._prompts is None or len(requests) <= self._prompts:
+            return []
+        numbers, middle = list(requests), len(requests) // 2
+        return [(row, {number: requests[number] for number in part}) for part in (numbers[:middle], numbers[middle:])]
+
+    def _those_of(self, plan: Plan, row: Row, requests: "Mapping[int, Instance]") -> "dict[int, Instance]":
+        """The requests whose prompts a row has."""
+        places_of, prompts = self._plans["generate_until"][1], set(row.prompts)
+        keys = {number: self._prompt_key(request.args) for number, request in requests.items()}
+        return {number: requests[number] for number, key in keys.items() if plan.numbers[places_of[key]] in prompts}
+
+    def _shrink_prompts(self, error: RuntimeError, count: int) -> None:
+        """Halve how many texts are written at once after running out of memory; other errors go on their way."""
+        self._make_room(error)
+        if count < 2:
+            raise StepError("out of memory while text was generated after one prompt") from error
+        self._prompts = count // 2
+        self._note(f"out of memory with {count} prompts at once; went on with {self._prompts}")
 
     def _prefill(self, plan: Plan, row: Row) -> "_Prefilled":
         trunk = self._trunks.get(row.trunk)

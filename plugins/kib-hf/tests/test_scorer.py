@@ -1,4 +1,5 @@
 import random
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from pathlib import Path
@@ -243,6 +244,17 @@ def test_other_ways_to_generate_are_lm_evals(make: Callable[..., Any], setting: 
     assert all_answers(make("kib", some), requests) == [answer(make("plain", some), [one])[0] for one in requests]
 
 
+def test_guesses_ahead_are_lm_evals(make: Callable[..., Any]) -> None:
+    """Decoding that guesses ahead from the prompt reads it by itself, and gives what decoding without guesses does."""
+    plain = {"until": ["\n"], "max_gen_toks": 9}
+    lm, context = make("kib", model("llama")), "the cat sat on the cat sat on"
+    some = [Request("generate_until", (context, {**plain, **more})) for more in ({}, {"prompt_lookup_num_tokens": 3})]
+    one, two = (
+        [all_answers(lm, [request])[0], answer(make("plain", model("llama")), [request])[0]] for request in some
+    )
+    assert one[0] == one[1] == two[0] == two[1]
+
+
 def test_a_list_of_lm_eval_is_answered_without_a_plan(make: Callable[..., Any]) -> None:
     """Asked as lm-eval's own evaluator asks, the scorer plans by itself and answers in order."""
     requests = tree(5)
@@ -331,10 +343,10 @@ def test_generation_goes_on_with_less_memory(make: Callable[..., Any], monkeypat
 def test_a_long_trunk_is_read_in_pieces(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of memory in what prompts share, that is cut, also where none of the prompts could be."""
     head = "word " * 40
-    requests = [Request("loglikelihood", (head, letter * 30)) for letter in "abcdefgh"]
+    requests = [Request("loglikelihood", (head, letter * 10)) for letter in "abcdefgh"]
     expected = answer(make("plain", model("llama")), requests)
     lm = make("kib", model("llama"), row_tokens=20)
-    Short(model("llama"), 60, monkeypatch)
+    Short(model("llama"), 15, monkeypatch)
     assert_same(requests, all_answers(lm, requests), expected)
     assert notes(lm)
 
@@ -355,7 +367,59 @@ def test_fewer_prompts_go_on_together(make: Callable[..., Any], monkeypatch: pyt
     monkeypatch.setattr(HFLM, "_model_generate", generate)
     lm = make("kib", model("llama"))
     assert all_answers(lm, requests) == expected
-    assert notes(lm)[0] == "out of memory with 4 prompts at once; went on with half as many"
+    assert notes(lm)[0] == "out of memory with 4 prompts at once; went on with 2"
+
+
+def test_what_did_not_fit_is_not_tried_again(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once memory ran out, later batches of prompts are no larger than what fitted: few failures, few notes."""
+    draw = chance(2)
+    contexts = dict.fromkeys(f"{number} {text(draw, 12)}" for number in range(40))
+    requests = [Request("generate_until", (one, {"until": ["a"], "max_gen_toks": 2})) for one in contexts]
+    lm = make("kib", model("llama"), row_tokens=1000)
+    Short(model("llama"), 60, monkeypatch)
+    all_answers(lm, requests)
+    assert 1 <= len(notes(lm)) <= 4
+
+
+def test_a_failed_pass_is_let_go(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pass computed before memory ran out is gone while its halves are computed, in writing as in scoring."""
+    own, made, alive = model("llama").forward, [], []
+
+    @wraps(own)
+    def forward(input_ids: Any, *args: Any, **options: Any) -> Any:
+        alive.extend(kept() is not None for kept in made)
+        if input_ids.numel() > 60:
+            large = torch.empty(1000)
+            made.append(weakref.ref(large))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return own(input_ids, *args, **options)
+
+    lm = make("kib", model("llama"), row_tokens=1000)
+    monkeypatch.setattr(model("llama"), "forward", forward)
+    settings = {"until": ["a"], "max_gen_toks": 1}
+    all_answers(lm, [Request("generate_until", (f"{number} " + "word " * 8, settings)) for number in range(4)])
+    all_answers(lm, [Request("loglikelihood", (f"{number} " + "word " * 8, " x")) for number in range(9)])
+    assert made
+    assert not any(alive)
+
+
+def test_no_pass_reads_more_than_a_row(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the texts are that prompts share, a pass reads about a row of them, so that memory stays small."""
+    own, sizes = model("llama").forward, []
+
+    @wraps(own)
+    def forward(input_ids: Any, *args: Any, **options: Any) -> Any:
+        sizes.append(input_ids.numel())
+        return own(input_ids, *args, **options)
+
+    first, second = "word " * 60, "other " * 40
+    contexts = [first, first + second]
+    requests = [Request("loglikelihood", (one, letter * 3)) for one in contexts for letter in "abcd"]
+    expected = answer(make("plain", model("llama")), requests)
+    lm = make("kib", model("llama"), row_tokens=64)
+    monkeypatch.setattr(model("llama"), "forward", forward)
+    assert_same(requests, all_answers(lm, requests), expected)
+    assert max(sizes) <= 64
 
 
 def test_memory_for_not_even_one_prompt_is_an_error(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
