@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import command
 import material
 
 from kib.harness import batches, quiet
@@ -74,7 +75,7 @@ def scorer(data: Path, folder: Path) -> Any:
 def main() -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with mmlu, openbookqa and wikipedia")
+    parser.add_argument("--data", type=command.folder, required=True, help="folder with mmlu, openbookqa and wikipedia")
     parser.add_argument("--work", type=Path, help="where the trained tokenizer is kept; by default a temporary folder")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()

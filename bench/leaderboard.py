@@ -1,7 +1,7 @@
 """Time `kib leaderboard` as CSV and JSON on 100, 1,000 and 10,000 synthetic cells: first table and stored statistics.
 
-Each time is the wall time of a fresh Python process that reads the results folder, makes the table and writes the text
-to a file, as the command does. Usage: python bench/leaderboard.py [--json FILE] [--questions N] [CELLS …]
+Each time is the wall time of the command itself, whose output goes to a file.
+Usage: python bench/leaderboard.py [--json FILE] [--questions N] [CELLS …]
 """
 
 import argparse
@@ -15,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import command
 
 from kib.identity import digest
 from kib.records import Cell, Environment, Score
@@ -33,14 +35,7 @@ ARMS += [("rag", (("k", k),)) for k in range(1, 6)]
 SEEDED = [("ft", (("rank", rank),)) for rank in (4, 16)] + [("ft+rag", (("rank", rank), ("k", 3))) for rank in (4, 16)]
 LEVELS = {"base": 0.3, "rag": 0.7, "gold": 0.9, "ft": 0.5, "ft+rag": 0.75, "random": 0.3}
 ENVIRONMENT = Environment("cpu", {"kib": "0.1.0", "lm-eval": "0.4.13", "torch": "2.13.0"})
-SHOWN = """
-import sys
-from pathlib import Path
-from kib.leaderboard import make_table, render
-from kib.store import Results
-folder, format, output = sys.argv[1:]
-Path(output).write_text(render(make_table([Results(Path(folder))]), format), encoding="utf-8")
-"""
+KIB = str(Path(sys.executable).with_name("kib"))
 
 
 def cells(count: int) -> Iterator[Cell]:
@@ -85,10 +80,11 @@ def _score(number: int, score: int) -> Score:
 
 
 def seconds(folder: Path, form: str, output: Path) -> float:
-    """Wall time of a fresh process that writes the table."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", SHOWN, str(folder), form, str(output)], check=True)
-    return time.perf_counter() - start
+    """Wall time of the command that writes the table."""
+    with output.open("wb") as file:
+        start = time.perf_counter()
+        subprocess.run([KIB, "leaderboard", str(folder), "--format", form], check=True, stdout=file)
+        return time.perf_counter() - start
 
 
 def measure(count: int, questions: int) -> dict[str, float]:
@@ -108,8 +104,8 @@ def measure(count: int, questions: int) -> dict[str, float]:
 def main() -> None:
     """Print one table and, where asked for, write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cells", nargs="*", type=int, default=[100, 1_000, 10_000])
-    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("cells", nargs="*", type=command.count, default=[100, 1_000, 10_000])
+    parser.add_argument("--questions", type=command.count, default=100)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = [measure(count, options.questions) for count in options.cells]

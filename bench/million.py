@@ -18,6 +18,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import command
+
 SIZES = (10_000, 100_000, 1_000_000)
 QUERIES = 1000
 WORDS = 100
@@ -164,7 +166,7 @@ def lines(count: int, found: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of passages")
+    parser.add_argument("--sizes", type=command.count, nargs="+", default=SIZES, help="numbers of passages")
     parser.add_argument("--elasticsearch", metavar="URL", help="a server to measure as well")
     parser.add_argument("--work", type=Path, help="where everything is made; by default a temporary folder")
     parser.add_argument("--json", type=Path, help="write the figures here")

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import command
 import material
 
 from kib.harness import Exam, quiet
@@ -71,8 +72,8 @@ def prompts(
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with openbookqa and wikipedia")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each size (3)")
+    parser.add_argument("--data", type=command.folder, required=True, help="folder with openbookqa and wikipedia")
+    parser.add_argument("--rounds", type=command.count, default=3, help="runs of each size (3)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     quiet()

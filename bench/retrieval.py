@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import command
+
 from kib.errors import KibError
 from kib.progress import progress_for
 from kib.records import Hit
@@ -151,7 +153,7 @@ def shortfalls(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with scifact and vaswani")
+    parser.add_argument("--data", type=command.folder, required=True, help="folder with scifact and vaswani")
     parser.add_argument("--elasticsearch", metavar="URL", help="a server; without it that row is left out")
     parser.add_argument("--work", type=Path, help="where indexes and hits are kept; by default a temporary folder")
     parser.add_argument("--json", type=Path, help="write the figures here")

@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import command
 import material
 
 from kib.harness import answer, batches, quiet
@@ -83,6 +84,7 @@ class Line:
     lm_eval_tokens: int
     kib_tokens: int
     distinct_tokens: int
+    prompt_tokens: int
     difference: float
     other_answers: int
     peak_share: float
@@ -195,7 +197,7 @@ def measure(setting: Setting, model: Any, work: str, peak: float) -> Line:
                 wall, busy, given[side] = timed(partial(run, lm, lists))
             seconds.append((wall, busy))
             tokens[side] = sum(sizes)
-    distinct, flops = needed(model, lists, setting)
+    distinct, prompts, flops = needed(model, lists, setting)
     return Line(
         work=work,
         questions=len({request.arguments[0] for request in lists[0]}),
@@ -207,6 +209,7 @@ def measure(setting: Setting, model: Any, work: str, peak: float) -> Line:
         lm_eval_tokens=tokens["lm-eval"],
         kib_tokens=tokens["kib"],
         distinct_tokens=distinct,
+        prompt_tokens=prompts,
         difference=max(abs(a[0] - b[0]) for a, b in _pairs(given)),
         other_answers=other_answers(lists, given),
         peak_share=flops / median(wall for wall, _ in times["kib"]) / peak,
@@ -235,8 +238,11 @@ def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> 
     return other
 
 
-def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> tuple[int, float]:
-    """Distinct tokens of all prompts together, and the operations that they need: layers, attention, scored outputs."""
+def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> tuple[int, int, float]:
+    """Distinct tokens of all prompts together, all tokens of each list's distinct prompts, and the operations needed.
+
+    Operations are those of the distinct tokens: layers, attention, scored outputs.
+    """
     import numpy as np
 
     from kib_hf.trees.plan import Plan
@@ -259,7 +265,8 @@ def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> 
     )
     attention = 4 * config.num_hidden_layers * wide * pairs_seen
     scored = int((grove.length - np.maximum(grove.first, grove.shared)).clip(min=1).sum())
-    return distinct, 2.0 * layers * distinct + attention + 2.0 * head * scored
+    prompts = sum(len(lm.tok_encode(text)) for some in lists for text in {one.arguments[0] for one in some})
+    return distinct, prompts, 2.0 * layers * distinct + attention + 2.0 * head * scored
 
 
 def matmul_peak(setting: Setting) -> float:
@@ -273,22 +280,21 @@ def matmul_peak(setting: Setting) -> float:
 
 
 def memory(setting: Setting, side: str, work: str, batch_size: int) -> int | None:
-    """Largest memory of a fresh process of one side: resident on the CPU, the model's own share included."""
-    if setting.device.startswith("cuda"):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-        run(make(side, setting, load(setting), batch_size), runs(work, setting.data, SEARCHED))
-        return int(torch.cuda.max_memory_allocated())
+    """Largest memory of a fresh process of one side, the model's own share included: of the GPU, else resident."""
     arguments = [sys.executable, __file__, "--memory-of", side, work, str(batch_size), "--model", setting.model]
     arguments += ["--data", str(setting.data), "--work", str(setting.folder), "--dtype", setting.dtype]
     arguments += ["--threads", str(setting.threads), "--questions", str(min(SEARCHED, setting.questions or SEARCHED))]
+    arguments += ["--gpu"] if setting.device == "cuda" else []
     done = subprocess.run(arguments, check=True, capture_output=True, text=True)
     return int(done.stdout.split()[-1])
 
 
-def resident() -> int:
-    """The largest resident memory of this process in bytes; what getrusage says includes the parent's."""
+def held(setting: Setting) -> int:
+    """The largest memory of this process in bytes; what getrusage says includes the parent's."""
+    if setting.device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.is_file() else []
     peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
@@ -340,6 +346,7 @@ def show(lines: Sequence[Line], about: dict[str, Any]) -> None:
         "kib s",
         "faster",
         "tokens read",
+        "tokens/s",
         "max diff",
         "other",
         "peak",
@@ -356,24 +363,25 @@ def show(lines: Sequence[Line], about: dict[str, Any]) -> None:
             f"{median(line.kib):.2f}",
             f"{line.faster:.2f}",
             f"{line.lm_eval_tokens:,} / {line.kib_tokens:,}",
+            f"{line.prompt_tokens / median(line.lm_eval):,.0f} / {line.prompt_tokens / median(line.kib):,.0f}",
             f"{line.difference:.0e}",
             str(line.other_answers),
             f"{line.peak_share:.0%}",
             " / ".join("–" if size is None else f"{size / 2**30:.2f}" for size in sizes),
         )
-    Console(width=150).print(table)
+    Console(width=170).print(table)
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with mmlu, openbookqa and wikipedia")
+    parser.add_argument("--data", type=command.folder, required=True, help="folder with mmlu, openbookqa and wikipedia")
     parser.add_argument("--work", type=Path, help="where the trained tokenizer is kept; by default a temporary folder")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--questions", type=int, default=100, help="questions of each work, evenly spread (100)")
+    parser.add_argument("--questions", type=command.count, default=100, help="questions of each work, evenly spread")
     parser.add_argument("--full", action="store_true", help="all questions")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each side (3)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both sides")
+    parser.add_argument("--repeats", type=command.count, default=3, help="runs of each side (3)")
+    parser.add_argument("--threads", type=command.count, default=os.cpu_count(), help="threads of both sides")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--model", choices=SHAPES, default="llama-100m")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
@@ -409,7 +417,7 @@ def main() -> None:
         if arguments.memory_of:
             side, work, size = arguments.memory_of
             run(make(side, setting, model, int(size)), runs(work, setting.data, setting.questions))
-            print(resident())
+            print(held(setting))
             return
         peak = matmul_peak(setting)
         about = machine(setting, peak)

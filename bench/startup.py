@@ -1,10 +1,11 @@
 """How long `kib --help` takes, beside a Python that does nothing: medians of interleaved runs.
 
-    python bench/startup.py [JSON]
+    python bench/startup.py [--json FILE]
 
-Prints a table; with a file name, writes the figures as JSON as well. Exit code 1 where `kib --help` takes 0.2 s.
+Prints a table; exit code 1 where `kib --help` takes 0.2 s.
 """
 
+import argparse
 import json
 import platform
 import subprocess
@@ -49,14 +50,17 @@ def measure() -> dict[str, dict[str, float]]:
 
 def main() -> int:
     """Measure, print, and say whether the limit holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
     figures = measure()
     print(f"{'command':<28}{'median ms':>10}{'quartiles':>16}   ({ROUNDS} runs, Python {platform.python_version()})")
     for name, row in figures.items():
         spread = f"{row['low'] * 1000:.0f} to {row['high'] * 1000:.0f}"
         print(f"{name:<28}{row['median'] * 1000:>10.0f}{spread:>16}")
-    if len(sys.argv) > 1:
+    if arguments.json:
         text = json.dumps({"rounds": ROUNDS, "python": platform.python_version(), "seconds": figures}, indent=2)
-        Path(sys.argv[1]).write_text(f"{text}\n", encoding="utf-8")
+        arguments.json.write_text(f"{text}\n", encoding="utf-8")
     return int(figures["kib --help"]["median"] >= LIMIT)
 
 

@@ -25,6 +25,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import command
+
 from kib.records import Text, Weights
 from kib.registry import load
 from kib.testing import make_plugin
@@ -297,10 +299,10 @@ def measure(work: Work, rounds: int, place: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--data", type=command.folder)
+    parser.add_argument("--rounds", type=command.count, default=3)
+    parser.add_argument("--threads", type=command.count, default=2)
+    parser.add_argument("--texts", type=command.count, default=10_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     import torch
