@@ -74,13 +74,18 @@ class Section:
             return []
         return [self._results.published.source(), *self._results.findings()]
 
-    def statement(self, model: str, task: str) -> Statement:
-        """What is said of the questions that a model was asked and of their scoring, by the paper or by the run."""
-        if isinstance(self._results, PublishedResults):
-            said = self._results.published.data.tasks[task]
-            return Statement(said.task, said.metric, said.n)
-        arms = [arm for arm in self.arms if (arm.cell.model, arm.cell.task) == (model, task)]
-        return statement_of_plan(self.plan, model, task, arms)
+    def statements(self) -> Iterator[tuple[tuple[str, str, str], Statement]]:
+        """By benchmark, model and task what the paper or the run says of questions and scoring."""
+        arms: dict[tuple[str, str], list[Arm]] = {}
+        for arm in self.arms:
+            arms.setdefault((arm.cell.model, arm.cell.task), []).append(arm)
+        for (model, task), some in arms.items():
+            if isinstance(self._results, PublishedResults):
+                said = self._results.published.data.tasks[task]
+                statement = Statement(said.task, said.metric, said.n)
+            else:
+                statement = statement_of_plan(self.plan, model, task, some)
+            yield (self.plan.name, model, task), statement
 
     @property
     def no_probe(self) -> tuple[tuple[str, str], ...]:

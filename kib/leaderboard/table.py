@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 from kib.errors import InputError
 from kib.leaderboard.across import compare_origins
@@ -63,11 +64,7 @@ def make_table(
         for some, section in zip(rows, sections, strict=True)
     ]
     every = tuple(row for some in rows for row in some)
-    said = {
-        (one.plan.name, model, task): one.statement(model, task)
-        for one in sections
-        for model, task in dict.fromkeys((arm.cell.model, arm.cell.task) for arm in one.arms)
-    }
+    said = dict(chain.from_iterable(section.statements() for section in sections))
     across, apart = compare_origins(every, said)
     return Table(
         benchmarks=tuple(
