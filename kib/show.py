@@ -100,6 +100,8 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
         f"loss {told['first_loss']:.3f} -> {told['last_loss']:.3f} nats a token, "
         f"weights changed by {told['change']:.2%}"
     )
+    if (loss := told.get("unrounded_loss")) is not None:
+        yield f"before the weights were rounded to the model's number format: loss {loss:.3f} nats a token"
     if (loss := told.get("validation_loss")) is not None:
         yield f"validation text: loss {loss:.3f} nats a token after it"
     if (before := told.get("held_out_first_loss")) is not None:

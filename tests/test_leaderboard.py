@@ -334,6 +334,17 @@ def test_a_loss_that_does_not_fall_is_an_alarm(lab, last, expected):
     assert row(lab.table(), "ft").alarms == expected
 
 
+@pytest.mark.parametrize(
+    ("last", "expected"), [(1.5, ()), (1.6, ("rounded away",)), (2.1, ("loss not falling", "rounded away"))]
+)
+def test_a_training_that_rounding_undid_is_an_alarm(lab, last, expected):
+    """A trained arm is marked where rounding a seed's weights lost more than half of what its loss had gained."""
+    lab.add(4, "base")
+    lab.add(14, "ft", seed=0, training={"first_loss": 2.0, "unrounded_loss": None, "last_loss": 1.0})
+    lab.add(14, "ft", seed=1, training={"first_loss": 2.0, "unrounded_loss": 1.0, "last_loss": last})
+    assert row(lab.table(), "ft").alarms == expected
+
+
 def test_held_out_perplexity(lab):
     """Beside a trained arm stands the perplexity of held-out text, e to the seeds' mean loss, before and after."""
     lab.add(4, "base")

@@ -19,6 +19,7 @@ BEST_K = "best K on test"
 
 MEANINGS = {
     "loss not falling": "the training's loss was no lower after it than before.",
+    "rounded away": "saving the weights in the model's number format lost more than half of what the loss had gained.",
     "as untrained": "every log-probability is that of an untrained arm: the training had no part in the answers.",
     "prompts as base": "every prompt is base's: no passage came before a question.",
     "one passage": "more than half of the questions got the same first passage.",
@@ -67,6 +68,7 @@ class Doubts:
         """The alarms of a measured arm; `p` is its gain's, adjusted or not."""
         hints = {
             "loss not falling": arm.method.train is not None and _loss_stays(arm),
+            "rounded away": arm.method.train is not None and _rounded_away(arm),
             "as untrained": arm.method.train is not None and _shared(found.answers, self._answers),
             "prompts as base": arm.method.retrieve is not None and _shared([found.prompts], self._prompts),
             "one passage": _is_contender(arm) and accuracy.n >= FEWEST and 2 * found.repeated > accuracy.n,
@@ -84,6 +86,13 @@ def _is_contender(arm: Arm) -> bool:
 def _loss_stays(arm: Arm) -> bool:
     losses = [(result.training.get("first_loss"), result.training.get("last_loss")) for result in arm.results]
     return any(first is not None and last is not None and not last < first for first, last in losses)
+
+
+def _rounded_away(arm: Arm) -> bool:
+    """Whether a seed's loss had fallen, and rose again by more than half of that when the weights were rounded."""
+    told = [one.training for one in arm.results if one.training.get("unrounded_loss") is not None]
+    losses = [(one["first_loss"], one["unrounded_loss"], one["last_loss"]) for one in told]
+    return any(last - unrounded > (first - unrounded) / 2 > 0 for first, unrounded, last in losses)
 
 
 def _shared(ours: Iterable[str], theirs: Collection[str]) -> bool:

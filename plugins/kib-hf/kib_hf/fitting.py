@@ -17,7 +17,7 @@ from kib_hf.checkpoints import read_progress, write_trained
 from kib_hf.isolation import check_isolation
 from kib_hf.layout import lay_out
 from kib_hf.loading import load_model, load_tokenizer, quietly, torch_device
-from kib_hf.outcome import operations, save
+from kib_hf.outcome import operations, round_weights, save
 from kib_hf.packing import Row, make_course, pack
 from kib_hf.pieces import Piece, cut, join, tokenize
 from kib_hf.schedule import factor
@@ -180,7 +180,9 @@ class _Fit:
         trainer.train(resume_from_checkpoint=str(self.job.resume) if self.job.resume else None)
         self._check(watch)
         watch.take_lowest(self.model)
+        unrounded = self._rounded_from(sample)
         last, held_out_last = self._loss(sample), self._held_out_loss()
+        validated = self._loss(self.validation) if self.validation else None
         read = sum(len(self.pieces[n]) for step in self.course.steps[: watch.step] for row in step for n in row)
         flops = float(operations(self.model) * read)
         change = 0.0
@@ -196,9 +198,10 @@ class _Fit:
             last_loss=last,
             change=change,
             flops=flops,
-            validation_loss=self._loss(self.validation) if self.validation else None,
+            validation_loss=validated,
             held_out_first_loss=held_out_first,
             held_out_last_loss=held_out_last,
+            unrounded_loss=unrounded,
         )
         if trainer.is_world_process_zero():
             write_trained(self.job.folder, trained)
@@ -274,6 +277,16 @@ class _Fit:
         made.mixed_precision = PRECISION[o.dtype]  # whatever the environment says
         made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001 - several GPUs by processes, not by PyTorch's DataParallel
         return made
+
+    def _rounded_from(self, sample: Sequence[Piece]) -> float | None:
+        """Round full weights to the format that they are saved in; the loss before, None where nothing is rounded."""
+        import torch
+
+        if isinstance(self.options, LoraOptions) or self.dtype == torch.float32:
+            return None
+        loss = self._loss(sample)
+        round_weights(self.model, self.dtype)
+        return loss
 
     def _held_out_loss(self) -> float | None:
         return self._loss(self.held_out) if self.held_out else None

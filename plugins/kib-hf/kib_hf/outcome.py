@@ -11,7 +11,7 @@ from kib_hf.checkpoints import new_folder
 from kib_hf.folder import PATTERNS
 from kib_hf.loading import load_model
 
-__all__ = ["operations", "save"]
+__all__ = ["operations", "round_weights", "save"]
 
 
 def operations(model: Any) -> int:
@@ -28,6 +28,13 @@ def operations(model: Any) -> int:
     }
     counted = [part for part in model.parameters() if id(part) not in looked_up]
     return sum((6 if part.requires_grad else 4) * part.numel() for part in counted)
+
+
+def round_weights(model: Any, dtype: Any) -> None:
+    """Give each weight the nearest value that `dtype` has; the model goes on computing in its own format."""
+    for part in model.state_dict().values():
+        if part.is_floating_point():
+            part.copy_(part.to(dtype))
 
 
 def save(model: Any, dtype: Any, start: Path, place: Weights, trust_remote_code: bool) -> float:

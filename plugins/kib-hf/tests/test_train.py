@@ -275,6 +275,28 @@ def test_own_number_format(copy: Path, tmp_path: Path) -> None:
     assert trained.change > 0.001
 
 
+def test_losses_are_those_of_the_saved_weights(copy: Path, tmp_path: Path) -> None:
+    """Where weights are rounded on saving, all losses told are those after it, and the one before is kept apart."""
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_pretrained(copy, dtype="bfloat16").save_pretrained(copy)
+    given: dict[str, Any] = {"validation": VALIDATION, "held_out": VALIDATION, "learning_rate": 1e-5}
+    trained = train(Full, copy, tmp_path / "out", **given)
+    saved = Path(shutil.copytree(copy, tmp_path / "saved"))
+    shutil.copyfile(trained.weights.folder / "model.safetensors", saved / "model.safetensors")
+    again = train(Full, saved, tmp_path / "again", **given)
+    assert trained.last_loss == again.first_loss
+    assert trained.held_out_last_loss == trained.validation_loss == again.held_out_first_loss
+    assert trained.unrounded_loss is not None
+    assert trained.unrounded_loss < trained.last_loss
+
+
+@BOTH
+def test_nothing_is_rounded_where_nothing_is_lost(trainer: type[Any], small: Path, tmp_path: Path) -> None:
+    """Weights that are saved in the format that they are trained in have no other loss before saving."""
+    assert train(trainer, small, tmp_path / "out").unrounded_loss is None
+
+
 def test_tied_weights(copy: Path, tmp_path: Path) -> None:
     """A model whose output layer is its embedding keeps it so, and its shared weights count once."""
     from transformers import AutoConfig, AutoModelForCausalLM
