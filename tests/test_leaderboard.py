@@ -325,12 +325,23 @@ def test_a_table_without_doubts_has_no_alarm(full_table):
     assert not [one.alarms for one in full_table.rows if one.alarms]
 
 
-@pytest.mark.parametrize(("last", "expected"), [(1.9, ()), (2.0, ("loss not falling",)), (2.1, ("loss not falling",))])
+@pytest.mark.parametrize(
+    ("last", "expected"), [(1.998, ()), (1.9995, ("loss not falling",)), (2.1, ("loss not falling",))]
+)
 def test_a_loss_that_does_not_fall_is_an_alarm(lab, last, expected):
-    """A trained arm is marked where the loss of one of its seeds was no lower after the training than before."""
+    """A trained arm is marked where the loss of one of its seeds fell by less than 0.001 nats a token, if at all."""
     lab.add(4, "base")
     lab.add(14, "ft", seed=0, training={"first_loss": 2.0, "last_loss": 1.0})
     lab.add(14, "ft", seed=1, training={"first_loss": 2.0, "last_loss": last})
+    assert row(lab.table(), "ft").alarms == expected
+
+
+@pytest.mark.parametrize(("change", "expected"), [(1e-5, ()), (5e-7, ("hardly trained",))])
+def test_weights_that_hardly_moved_are_an_alarm(lab, change, expected):
+    """A trained arm is marked where one of its seeds moved the weights by less than a millionth of their norm."""
+    lab.add(4, "base")
+    lab.add(14, "ft", seed=0, training={"change": 0.1})
+    lab.add(14, "ft", seed=1, training={"change": change})
     assert row(lab.table(), "ft").alarms == expected
 
 

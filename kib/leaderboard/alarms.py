@@ -17,8 +17,15 @@ FEWEST = 10
 
 BEST_K = "best K on test"
 
+LEAST_DROP = 0.001
+"""Nats a token: a loss that fell by less may as well have fallen by rounding."""
+
+LEAST_CHANGE = 1e-6
+"""Norm of the update over that of the weights: below it an answer moves by no more than rounding moves it."""
+
 MEANINGS = {
-    "loss not falling": "the training's loss was no lower after it than before.",
+    "loss not falling": "the training's loss was lower by less than 0.001 nats a token after it than before.",
+    "hardly trained": "the training moved the weights by less than a millionth of their norm.",
     "rounded away": "saving the weights in the model's number format lost more than half of what the loss had gained.",
     "as untrained": "every log-probability is that of an untrained arm: the training had no part in the answers.",
     "prompts as base": "every prompt is base's: no passage came before a question.",
@@ -68,6 +75,7 @@ class Doubts:
         """The alarms of a measured arm; `p` is its gain's, adjusted or not."""
         hints = {
             "loss not falling": arm.method.train is not None and _loss_stays(arm),
+            "hardly trained": arm.method.train is not None and _hardly_moved(arm),
             "rounded away": arm.method.train is not None and _rounded_away(arm),
             "as untrained": arm.method.train is not None and _shared(found.answers, self._answers),
             "prompts as base": arm.method.retrieve is not None and _shared([found.prompts], self._prompts),
@@ -85,14 +93,18 @@ def _is_contender(arm: Arm) -> bool:
 
 def _loss_stays(arm: Arm) -> bool:
     losses = [(result.training.get("first_loss"), result.training.get("last_loss")) for result in arm.results]
-    return any(first is not None and last is not None and not last < first for first, last in losses)
+    return any(first is not None and last is not None and not first - last >= LEAST_DROP for first, last in losses)
+
+
+def _hardly_moved(arm: Arm) -> bool:
+    return any(result.training.get("change", 1) < LEAST_CHANGE for result in arm.results)
 
 
 def _rounded_away(arm: Arm) -> bool:
     """Whether a seed's loss had fallen, and rose again by more than half of that when the weights were rounded."""
     told = [one.training for one in arm.results if one.training.get("unrounded_loss") is not None]
     losses = [(one["first_loss"], one["unrounded_loss"], one["last_loss"]) for one in told]
-    return any(last - unrounded > (first - unrounded) / 2 > 0 for first, unrounded, last in losses)
+    return any(last - unrounded > (first - unrounded) / 2 >= LEAST_DROP / 2 for first, unrounded, last in losses)
 
 
 def _shared(ours: Iterable[str], theirs: Collection[str]) -> bool:
