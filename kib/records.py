@@ -136,10 +136,10 @@ class Trained:
 
     `first_loss` and `last_loss` are means over the text before and after, in nats a token, and so are those of text
     that was held out; `validation_loss` is that of the validation text after, where there was one; `change` is the norm
-    of the update over that of the weights; `flops` are floating-point operations. All are of the weights as they are
-    saved; `unrounded_loss` is the last loss before they were rounded to the files' number format, where they were.
-    `seconds` of wall time, those of an interrupted training's earlier sessions included, are the step's own where a
-    trainer does not tell.
+    of the update over that of the weights; `flops` are floating-point operations. What is told of the time after is of
+    the weights as they are saved; `unrounded_loss` is the last loss before they were rounded for that, where they were.
+    `seconds` are those of the training alone, in all sessions that it took, where a trainer tells; they are no part of a
+    result.
     """
 
     weights: Weights

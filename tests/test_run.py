@@ -306,6 +306,7 @@ def test_a_training_is_recorded_with_its_cell(trained):
     result = trained.results.cell(trained.cells()["m/ft/people,0-shot"])
     assert result.training["trained_tokens"] == result.training["text_tokens"] > 0
     assert (result.training["first_loss"], result.training["last_loss"]) == (2.0, 1.0)
+    assert not {"weights", "seconds"} & result.training.keys()
     assert trained.results.cell(trained.cells()["m/base/people,0-shot"]).training == {}
 
 

@@ -25,12 +25,13 @@ RECORD, PROGRESS = "trained.json", "progress.json"
 
 @dataclass(slots=True)
 class Progress:
-    """What transformers' own checkpoint does not hold: tokens trained, and the validation losses' history."""
+    """What transformers' own checkpoint does not hold: tokens trained, validation losses' history, time spent."""
 
     tokens: int = 0
     lowest: float | None = None
     lowest_step: int = 0
     without: int = 0
+    seconds: float = 0.0
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -177,7 +177,9 @@ class _Fit:
         trainer, watch = self._trainer()
         sample = _sample(self.pieces)
         first, held_out_first = self._loss(sample), self._held_out_loss()
+        watch.start(read_progress(self.job.resume) if self.job.resume else None)
         trainer.train(resume_from_checkpoint=str(self.job.resume) if self.job.resume else None)
+        watch.count_seconds()
         self._check(watch)
         watch.take_lowest(self.model)
         unrounded = self._rounded_from(sample)
@@ -202,6 +204,7 @@ class _Fit:
             held_out_first_loss=held_out_first,
             held_out_last_loss=held_out_last,
             unrounded_loss=unrounded,
+            seconds=watch.progress.seconds,
         )
         if trainer.is_world_process_zero():
             write_trained(self.job.folder, trained)
@@ -221,8 +224,6 @@ class _Fit:
             validate=(lambda: self._loss(self.validation)) if self.validation else None,
             patience=o.patience,
         )
-        if self.job.resume:
-            watch.progress = read_progress(self.job.resume)
         trainer: Any = Trainer(
             model=self.model,
             args=self._arguments(),

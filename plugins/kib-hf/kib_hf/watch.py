@@ -1,6 +1,7 @@
 """What happens beside a training's steps: counting, logging, checkpoints, validation and the early stop."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,17 @@ class Watch:
         self.counted: Tensor | int = 0
         self.validation: float | None = None
         self.ends = frozenset(course.epoch_ends)
+        self.since = time.monotonic()
+
+    def start(self, earlier: Progress | None) -> None:
+        """Begin to count, from what an earlier session had counted when it left its last checkpoint."""
+        self.progress = earlier or self.progress
+        self.since = time.monotonic()
+
+    def count_seconds(self) -> None:
+        """Add the time since this was last called to the progress."""
+        before, self.since = self.since, time.monotonic()
+        self.progress.seconds += self.since - before
 
     def loss(self, outputs: Any, labels: "Tensor", num_items_in_batch: "Tensor") -> "Tensor":
         """A batch's part of its step's mean loss; `num_items_in_batch` are the step's tokens with a loss."""
@@ -107,6 +119,7 @@ class Watch:
 
         if distributed.is_available() and distributed.is_initialized():
             distributed.barrier()
+        self.count_seconds()
         if first:
             write_progress(self.folder / f"checkpoint-{self.step}", self.progress)
 

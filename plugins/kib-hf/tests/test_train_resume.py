@@ -1,6 +1,8 @@
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from kib.identity import digest_file
 from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
+from kib_hf.checkpoints import read_progress, write_progress
 from kib_hf.packing import Course
 from kib_hf.trainers import Full, Lora
 from kib_hf.watch import Watch
@@ -86,6 +89,29 @@ def test_killed(trainer: type[Any], small: Path, tmp_path: Path) -> None:
     assert digest_of(resumed.weights) == digest_of(whole.weights)
     assert numbers(resumed) == numbers(whole)
     assert not list(place.glob("checkpoint-*"))
+
+
+def test_seconds_of_all_sessions(small: Path, tmp_path: Path) -> None:
+    """The seconds of a training that was stopped are those of all its sessions up to their last checkpoints."""
+
+    class StopError(Exception):
+        pass
+
+    def dawdle(record: Mapping[str, Any]) -> None:
+        time.sleep(0.2)
+        if record["step"] == 8:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(Full, small, tmp_path / "out", dawdle)
+    progress = read_progress(tmp_path / "out" / "checkpoint-6")
+    assert progress.seconds > 6 * 0.2
+    write_progress(tmp_path / "out" / "checkpoint-6", replace(progress, seconds=1000.0))
+    begun = time.monotonic()
+    resumed = train(Full, small, tmp_path / "out", lambda _: None)
+    assert resumed.seconds is not None
+    assert 1000 < resumed.seconds < 1000 + time.monotonic() - begun
+    assert train(Full, small, tmp_path / "out", lambda _: None).seconds == resumed.seconds
 
 
 def test_half_a_checkpoint(small: Path, tmp_path: Path) -> None:
