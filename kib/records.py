@@ -138,8 +138,7 @@ class Trained:
     that was held out; `validation_loss` is that of the validation text after, where there was one; `change` is the norm
     of the update over that of the weights; `flops` are floating-point operations. What is told of the time after is of
     the weights as they are saved; `unrounded_loss` is the last loss before they were rounded for that, where they were.
-    `seconds` are those of the training alone, in all sessions that it took, where a trainer tells; they are no part of a
-    result.
+    `seconds` are those of the training alone in all its sessions, where a trainer tells; they are no part of a result.
     """
 
     weights: Weights

@@ -28,9 +28,6 @@ def fit_together(job: Job, log: Callable[[Mapping[str, Any]], None]) -> None:
 
     InputError and StepError as in one process; StepError with the last lines of a process that broke.
     """
-    config = job.options.accelerate
-    if config is not None and not config.is_file():
-        raise InputError(f"accelerate: {config}: no such file; expected what `accelerate config` wrote")
     _write_job(job)
     noise = job.folder / "processes.log"
     with (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kib.errors import InputError
+from kib.identity import digest
 from kib.interfaces import Options
 from kib.records import Text, Trained, Weights
 from kib_hf.training import FullOptions, LoraOptions, TrainingOptions
@@ -49,7 +50,11 @@ class _Trainer:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The options point at nothing."""
+        """The options point at nothing that counts; InputError where accelerate's file is not there."""
+        from kib_hf.crew import check_file
+
+        if self.options.accelerate is not None:
+            check_file(self.options.accelerate)
         return ""
 
     def train(
@@ -102,6 +107,16 @@ class Lora(_Trainer):
     def __init__(self, options: LoraOptions) -> None:
         super().__init__(options)
         self._works = [LORA, *([DORA] if options.dora else []), *([RSLORA] if options.rslora else [])]
+        self.dropout = options.dropout
+
+    def fingerprint(self) -> str:
+        """How rows go through the model, where that decides which of their places the adapter's dropout hits."""
+        from kib_hf.crew import crew_size
+
+        o, nothing = self.options, super().fingerprint()
+        if not self.dropout:
+            return nothing
+        return digest({"device_batch": o.device_batch, "layout": o.layout, "processes": crew_size(o)})
 
     def bibtex(self) -> str:
         """LoRA, and the variants of it that the options take."""

@@ -233,6 +233,16 @@ def test_gradient_checkpointing(trainer: type[Any], small: Path, tmp_path: Path)
     assert digest_of(two.weights) == digest_of(one.weights)
 
 
+@pytest.mark.parametrize("other", [{"device_batch": 2}, {"layout": "packed"}, {"processes": 2}])
+def test_dropout_makes_the_layout_count(other: dict[str, Any]) -> None:
+    """How rows go through the model is part of the identity where dropout draws by it, and else is not."""
+    plain, changed = (make_plugin(Lora, {"dropout": 0.1, **more}).fingerprint() for more in ({}, other))
+    assert plain != changed
+    assert make_plugin(Lora, {"dropout": 0.1, "checkpoint_every": 7}).fingerprint() == plain
+    for trainer, options in ((Lora, {"dropout": 0.0}), (Full, {})):
+        assert make_plugin(trainer, options).fingerprint() == make_plugin(trainer, {**options, **other}).fingerprint()
+
+
 def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
     """A model that joins packed texts is trained all the same, but not side by side."""
     from transformers import OPTConfig, OPTForCausalLM

@@ -46,10 +46,18 @@ def distance(one: Path, other: Path) -> float:
     return max(float((part - others[name]).abs().max()) for name, part in parts.items())
 
 
-def test_a_configuration_that_is_not_there(small: Path, tmp_path: Path) -> None:
-    """An accelerate configuration that is no file is named in one sentence, before anything is started."""
+@pytest.mark.parametrize("trainer", [Full, Lora])
+def test_a_configuration_that_is_not_there(trainer: type[Any], tmp_path: Path) -> None:
+    """An accelerate configuration that is no file is named in one sentence as soon as the benchmark is read."""
     with pytest.raises(InputError, match=r"accelerate: .*none\.yaml: no such file; expected what"):
-        train(Full, small, tmp_path / "out", [], accelerate=tmp_path / "none.yaml")
+        make_plugin(trainer, {"accelerate": tmp_path / "none.yaml"}).fingerprint()
+
+
+def test_dropout_counts_the_processes_of_a_configuration(tmp_path: Path) -> None:
+    """Where dropout makes the number of processes count, it is the number that accelerate's file tells."""
+    (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")
+    by_file = make_plugin(Lora, {"dropout": 0.1, "accelerate": tmp_path / "accelerate.yaml"})
+    assert by_file.fingerprint() == make_plugin(Lora, {"dropout": 0.1, "processes": 2}).fingerprint()
 
 
 def test_two_processes(small: Path, tmp_path: Path) -> None:
