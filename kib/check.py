@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 from kib import harness
-from kib.errors import KibError, SpecError
-from kib.interfaces import OnlinePlugin, PaidWriter
+from kib.errors import InputError, KibError, SpecError
+from kib.interfaces import CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
 from kib.lock import Lock
 from kib.plan import CellPlan, HeldBackStep, Plan, TextStep, WeightsStep
 from kib.progress import Progress
@@ -20,6 +21,9 @@ from kib.store import Work
 from kib.wording import counted, join, show
 
 __all__ = ["Report", "check", "outline"]
+
+COUNTED = 1000
+"""Texts of a training, evenly spread over them, whose tokens are counted at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +49,21 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
             try:
                 ready.append(materials.prepared(cell))
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
-                known = isinstance(error, KibError)
-                said = str(error) if known else explain_crash(work, "preparing cells", error)
-                problems[said] = problems.get(said, 0) + 1
+                _note(problems, work, "preparing cells", error, 1)
             advance(1)
     lines += [_row(prepared) for prepared in ready]
-    lines += ["", *_forecast(ready), *_writing(materials, problems)]
+    lines += ["", *_forecast(ready), *_writing(materials, problems), *_training(materials, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
     told = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
     return Report("\n".join(lines), told)
+
+
+def _note(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
+    """Put an error among the problems, with the number of cells that it costs."""
+    said = str(error) if isinstance(error, KibError) else explain_crash(work, doing, error)
+    problems[said] = problems.get(said, 0) + cells
 
 
 def outline(spec: Spec, lock: Lock) -> str:
@@ -149,6 +157,54 @@ def _price(step: TextStep | HeldBackStep, order: Order, materials: Materials) ->
     yield f"{where}: {say_cost(cost, spec.prices)}"
     if cost.calls:
         writer.ready()
+
+
+def _training(materials: Materials, problems: dict[str, int]) -> list[str]:
+    """What each training would read in a pass, where that is made without paying; what a trainer would refuse."""
+    plan, lines = materials.plan, []
+    for weights in plan.weights:
+        text = weights.text
+        if text is None:
+            continue
+        try:
+            materials.once(("trainer", *_trained_by(weights)), partial(_ask_trainer, plan, weights))
+            lines += [_pass(materials, text)] if _is_free(materials, text) else []
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
+            _note(problems, materials.work, "checking trainings", error, len(plan.on(weights)))
+    return list(dict.fromkeys(lines))
+
+
+def _trained_by(weights: WeightsStep) -> tuple[object, ...]:
+    """What a trainer's check depends on: seeds and texts do not count."""
+    return (weights.model, weights.trainer, weights.settings, weights.validation is None)
+
+
+def _ask_trainer(plan: Plan, weights: WeightsStep) -> None:
+    trainer = plan.lock.get("trainers", str(weights.trainer), weights.settings).plugin
+    model = plan.lock.get("models", weights.model).plugin
+    start = model.described() if isinstance(model, DescribedModel) else model.weights()
+    if start is None:
+        raise InputError(f"models.{weights.model}: this model cannot be trained")
+    if isinstance(trainer, CheckedTrainer):
+        trainer.check(start, weights.validation is not None)
+
+
+def _is_free(materials: Materials, text: TextStep) -> bool:
+    """Whether nobody is paid for a training's text, or was already."""
+    plan = materials.plan
+    orders = [ordered(step, plan.spec) for step in (text, text.as_many_as) if step]
+    writers = [plan.lock.get("writers", order.writer).plugin for order in orders if order]
+    return materials.work.has("text", text.identity) or not any(isinstance(one, PaidWriter) for one in writers)
+
+
+def _pass(materials: Materials, step: TextStep) -> str:
+    """A training's texts and their tokens, of large texts estimated from some."""
+    texts, tokens = materials.text(step), materials.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
+    some = texts[:: -(-len(texts) // COUNTED)]
+    read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]
+    whole = sum(len(tokens(one)) for one in read) * len(texts) // len(some) if tokens else 0
+    size = f"about {whole:,} tokens a pass" if tokens else "tokens not counted"
+    return f"forecast for trainer {step.trainer} on {step.passages.corpus}: {counted(len(texts), 'text')}, {size}"
 
 
 def _texts(plan: Plan) -> list[TextStep | HeldBackStep]:

@@ -23,8 +23,10 @@ __all__ = [
     "GROUPS",
     "AliasedCorpus",
     "ChatModel",
+    "CheckedTrainer",
     "CitingPlugin",
     "Corpus",
+    "DescribedModel",
     "DraftQuestion",
     "Forecast",
     "GoldRetriever",
@@ -146,6 +148,15 @@ class Model(Plugin, Protocol):
 
     def load(self, weights: Weights | None = None) -> "LM":
         """The model ready to score, on a trainer's weights where given."""
+        ...
+
+
+@runtime_checkable
+class DescribedModel(Protocol):
+    """A model whose weights may have to be downloaded first; a `CheckedTrainer` is asked without them."""
+
+    def described(self) -> Weights:
+        """The folder of `weights`, with configuration and tokenizer, the weights themselves there or not."""
         ...
 
 
@@ -442,5 +453,17 @@ class Trainer(Plugin, Protocol):
         `validation` the loss is watched, training may stop early, and the last loss is told, since arms may be chosen
         by it; on `held_out` it is measured before and after.
         InputError where tokens would be lost.
+        """
+        ...
+
+
+@runtime_checkable
+class CheckedTrainer(Protocol):
+    """A trainer that knows before a training what it would stumble over; `kib check` asks it."""
+
+    def check(self, start: Weights, validation: bool) -> None:
+        """InputError for options that do not go with the model, the machine or each other; no weights are read.
+
+        `start` is as of `DescribedModel` where the model is one; `validation` says whether there will be such a text.
         """
         ...

@@ -141,3 +141,55 @@ def test_a_trained_arm_is_checked_without_training(bench):
     assert "toy: 6 cells on 2 sets of weights" in text
     assert "m/ft/people,0-shot: 18 questions" in text
     assert not (bench.folder / "work" / "weights").exists()
+
+
+TRAINED = """
+[trainers.by-heart]
+plugin = "toy"
+{fault}
+[trainers.in-other-words]
+plugin = "toy"
+text = {{ writer = "again", count = 2 }}
+
+[writers.again]
+plugin = "toy"
+
+[methods.ft]
+train = "by-heart"
+
+[methods."ft+rag"]
+train = "by-heart"
+retrieve = "words"
+top_k = [1]
+
+[methods.ft-par]
+train = "in-other-words"
+"""
+
+
+def test_a_trainer_is_asked_before_anything_is_scored(bench):
+    """What a trainer would refuse is told once with the cells of all seeds, and the other trainings are shown."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault='fault = "unfit"\n'))
+    edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
+    text = checked(bench, 2)
+    assert re.findall("^Error: .*", text, re.MULTILINE) == ["Error: the toy trainer does not like this model (4 cells)"]
+    assert "forecast for trainer in-other-words on people" in text
+
+
+def test_what_a_training_reads_is_forecast(bench):
+    """For each text that is trained on stand its number of texts and about how many tokens a pass has."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
+    found = re.findall(r"forecast for trainer (\S+) on people: ([\d,]+) texts, about ([\d,]+) tokens", checked(bench))
+    bench.run()
+    for trainer, method in (("by-heart", "ft"), ("in-other-words", "ft-par")):
+        read = bench.results.cell(bench.cells()[f"m/{method}/people,0-shot"]).training
+        [(texts, tokens)] = [one[1:] for one in found if one[0] == trainer]
+        assert int(texts) == read["steps"]
+        assert int(tokens.replace(",", "")) == pytest.approx(read["text_tokens"], rel=0.1)
+    assert len(found) == 2
+
+
+def test_a_text_without_tokenizer_is_not_counted(bench):
+    """Where the model keeps its tokenizer to itself the forecast says so."""
+    bench.write_toy(model="trainable = true\ncounts = false\n", more=TRAINED.format(fault=""))
+    assert re.search(r"forecast for trainer by-heart on people: \d+ texts, tokens not counted", checked(bench))

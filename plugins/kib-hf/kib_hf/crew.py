@@ -13,7 +13,7 @@ EXPECTED = "expected what `accelerate config` wrote"
 def check_file(path: Path) -> None:
     """InputError where the configuration of accelerate is no file."""
     if not path.is_file():
-        raise InputError(f"accelerate: {path}: no such file; {EXPECTED}")
+        raise InputError(f"{path}: no such file; {EXPECTED}")
 
 
 def crew_size(options: TrainingOptions) -> int:
@@ -28,7 +28,7 @@ def crew_size(options: TrainingOptions) -> int:
         found = load_config_from_file(str(path)).num_processes
     except Exception as error:  # whatever YAML, JSON and accelerate's own classes raise
         said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"accelerate: {path}: cannot be read: {said}; {EXPECTED}") from error
+        raise InputError(f"{path}: cannot be read: {said}; {EXPECTED}") from error
     if not isinstance(found, int) or found < 1:
-        raise InputError(f"accelerate: {path}: num_processes = {found!r}; expected the number of processes, 1 or more")
+        raise InputError(f"{path}: num_processes = {found!r}; expected the number of processes, 1 or more")
     return found

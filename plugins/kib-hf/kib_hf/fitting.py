@@ -21,6 +21,7 @@ from kib_hf.outcome import operations, round_weights, save
 from kib_hf.packing import Row, make_course, pack
 from kib_hf.pieces import Piece, cut, join, tokenize
 from kib_hf.schedule import factor
+from kib_hf.suitability import check_sharding
 from kib_hf.training import LoraOptions, TrainingOptions
 from kib_hf.watch import Watch, as_callback, planned_tokens
 
@@ -30,10 +31,6 @@ Log = Callable[[Mapping[str, Any]], None]
 
 SAMPLE = 16_384
 """Tokens of a text, evenly spread over it, on which the loss before and after the training is measured."""
-
-
-SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""What accelerate sets for models that are spread over processes."""
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -119,16 +116,12 @@ class _Fit:
     def __init__(self, job: Job, log: Log) -> None:
         self.job, self.options, self.log = job, job.options, log
         o = self.options
-        _check_environment()
+        check_sharding()  # in each process: accelerate's file speaks through their environment
         self.device = torch_device(o.device).partition(":")[0]
-        if o.dtype == "float16" and self.device != "cuda":
-            raise InputError('dtype = "float16" needs a CUDA GPU: on a CPU use "bfloat16" or "float32"')
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.pieces, self.text_tokens = prepare(job.text, job)
         self.validation = prepare(job.validation, job)[0] if job.validation else []
         self.held_out = _sample(prepare(job.held_out, job)[0]) if job.held_out else []
-        if o.patience is not None and not self.validation:
-            raise InputError(f"patience = {o.patience} needs a validation text; name one, or leave patience out")
         lengths = [len(piece) for piece in self.pieces]
         self.course = make_course(lengths, epochs=o.epochs, batch_size=o.batch_size, block=job.block, seed=job.seed)
         self._load()
@@ -142,9 +135,6 @@ class _Fit:
             start, dtype=o.dtype if lora else "auto", device="cpu", trust_remote_code=o.trust_remote_code
         )
         self.dtype, self.cache = model.dtype, model.config.use_cache
-        length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if length is not None and o.block > length:
-            raise InputError(f"{start}: block = {o.block}, but the model reads {length} tokens at once; lower block")
         self.model = new_adapter(model, o, str(start)) if isinstance(o, LoraOptions) else model.float()
         self.packed = self.job.block is not None and o.layout != "sorted" and self._packs(str(start))
 
@@ -315,14 +305,6 @@ def _sample(pieces: Sequence[Piece]) -> list[Piece]:
     every = -(-sum(map(len, pieces)) // SAMPLE)
     chosen = [piece for piece in pieces[::every] if piece.trained]
     return chosen or [piece for piece in pieces if piece.trained][:1]
-
-
-def _check_environment() -> None:
-    sharding = [name for name in SHARDING if os.environ.get(name, "").lower() in ("1", "true")]
-    if sharding:
-        raise InputError(
-            f"{sharding[0]} is set: each process of a training holds the whole model; use MULTI_GPU instead"
-        )
 
 
 def _alone(items: Sequence[Any]) -> Any:

@@ -153,6 +153,10 @@ class HF:
         check_folder(folder)
         return Weights(folder)
 
+    def described(self) -> Weights:
+        """The same folder, of a model of the hub without the weights themselves."""
+        return Weights(self._folder(weights=False))
+
     def load(self, weights: Weights | None = None) -> "HFLM":
         """An LM on this model, or on a trainer's weights with this model's tokenizer: lm-eval's HFLM or one like it."""
         o, own = self.options, self._folder(weights=weights is None)

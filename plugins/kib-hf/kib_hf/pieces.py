@@ -12,7 +12,7 @@ from kib.records import Text
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["IGNORED", "Piece", "cut", "join", "tokenize"]
+__all__ = ["IGNORED", "Piece", "cut", "ending", "join", "tokenize"]
 
 IGNORED = -100
 """The label of a token without a loss, as PyTorch and transformers have it."""
@@ -45,14 +45,19 @@ def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, beg
     puts before any prompt; its answer's tokens and EOS have a loss. InputError names the first text that has no token,
     and a tokenizer without EOS.
     """
-    if tokenizer.eos_token_id is None:
-        raise InputError("the tokenizer has no end-of-text token; name `eos_token` in its tokenizer_config.json")
-    end = int(tokenizer.eos_token_id)
+    end = ending(tokenizer)
     bos = int(end if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
     known = bos == end or _prompt(tokenizer, "a")[:1] == [bos]
     first = [bos] if begin or (begin is None and known) else []
     plain = dict(zip(*_plain(texts, tokenizer, first, end), strict=True))
     return [plain[number] if number in plain else _pair(text, tokenizer, end) for number, text in enumerate(texts)]
+
+
+def ending(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """The token that ends a text; InputError where the tokenizer has none."""
+    if tokenizer.eos_token_id is None:
+        raise InputError("the tokenizer has no end-of-text token; name `eos_token` in its tokenizer_config.json")
+    return int(tokenizer.eos_token_id)
 
 
 def _plain(

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Options
 from kib.records import Text, Trained, Weights
@@ -57,6 +56,12 @@ class _Trainer:
             check_file(self.options.accelerate)
         return ""
 
+    def check(self, start: Weights, validation: bool) -> None:
+        """InputError where options, model and machine do not go together, known without the weights."""
+        from kib_hf.suitability import check_suitability
+
+        check_suitability(self.options, start, validation)
+
     def train(
         self,
         start: Weights,
@@ -69,20 +74,20 @@ class _Trainer:
     ) -> Trained:
         """Train the weights of `start` on `text`; new ones lie in `folder`, as does a checkpoint meanwhile.
 
-        InputError for weights with an adapter, a model or tokenizer that cannot be trained, and text that would lose
-        tokens; StepError where the loss is no number any more.
+        InputError for what `check` finds, weights that are not whole, and text that would lose tokens; StepError where
+        the loss is no number any more.
         """
         from kib_hf.checkpoints import last_checkpoint, read_trained
         from kib_hf.fitting import Job, fit
         from kib_hf.folder import check_folder
         from kib_hf.processes import fit_together
 
-        if start.adapter is not None:
-            raise InputError(f"{start.adapter}: weights with an adapter cannot be trained on; merge it into its model")
         check_folder(start.folder)
         folder.mkdir(parents=True, exist_ok=True)
         job = Job(self.options, start.folder, text, validation, held_out, folder, seed, last_checkpoint(folder))
         trained = read_trained(folder, job.weights)
+        if trained is None:
+            self.check(start, bool(validation))
         if trained is None and (self.options.processes > 1 or self.options.accelerate):
             fit_together(job, log)
             trained = read_trained(folder, job.weights)

@@ -397,6 +397,32 @@ def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: 
     """Options that do not go with model or machine are an error that names them."""
     with pytest.raises(InputError, match=message):
         train(Full, small, tmp_path / "out", **options)
+    assert not list((tmp_path / "out").iterdir())
+    with pytest.raises(InputError, match=message):
+        make_plugin(Full, {**SHORT, **options}).check(Weights(small), validation=False)
+
+
+@BOTH
+def test_check_needs_no_weights(trainer: type[Any], copy: Path) -> None:
+    """What goes with model and machine is known from configuration and tokenizer, and disturbs no random numbers."""
+    import torch
+
+    (copy / "model.safetensors").unlink()
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    make_plugin(trainer, {**SHORT, "patience": 1}).check(Weights(copy), validation=True)
+    assert torch.rand(1).equal(expected)
+
+
+def test_check_of_a_tokenizer(copy: Path) -> None:
+    """A tokenizer without an end of text is refused before a training."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (copy / name).is_file():
+            value = json.loads((copy / name).read_text(encoding="utf-8"))
+            (copy / name).write_text(json.dumps({**value, "eos_token": None}), encoding="utf-8")
+    with pytest.raises(InputError, match="the tokenizer has no end-of-text token"):
+        make_plugin(Full, SHORT).check(Weights(copy), validation=False)
 
 
 def test_refused_text(small: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def distance(one: Path, other: Path) -> float:
 @pytest.mark.parametrize("trainer", [Full, Lora])
 def test_a_configuration_that_is_not_there(trainer: type[Any], tmp_path: Path) -> None:
     """An accelerate configuration that is no file is named in one sentence as soon as the benchmark is read."""
-    with pytest.raises(InputError, match=r"accelerate: .*none\.yaml: no such file; expected what"):
+    with pytest.raises(InputError, match=r"none\.yaml: no such file; expected what"):
         make_plugin(trainer, {"accelerate": tmp_path / "none.yaml"}).fingerprint()
 
 

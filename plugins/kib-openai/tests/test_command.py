@@ -155,6 +155,7 @@ def test_check_says_what_text_costs(kib, server):
     line = next(line for line in run.output.splitlines() if line.startswith("forecast for writer gpt"))
     assert line.startswith("forecast for writer gpt on pumps, 7 texts a passage: 20 requests, about ")
     assert line.endswith(" by [prices]")
+    assert "forecast for trainer" not in run.output
     assert len(server.bodies) == before
 
 

@@ -283,7 +283,7 @@ class ToyTrainer:
         """Keys of `[trainers.NAME]` with `plugin = "toy"`."""
 
         rank: int = Field(1, ge=1, description="passes over the text")
-        fault: Literal["", "lost", "idle", "crash", "mute"] = Field("", description="what it does wrong")
+        fault: Literal["", "lost", "idle", "crash", "mute", "unfit"] = Field("", description="what it does wrong")
 
     revision: ClassVar[int] = 1
 
@@ -293,6 +293,11 @@ class ToyTrainer:
     def fingerprint(self) -> str:
         """It points at nothing."""
         return ""
+
+    def check(self, start: Weights, validation: bool) -> None:
+        """It gets on with every model, or with none."""
+        if self.options.fault == "unfit":
+            raise InputError("the toy trainer does not like this model")
 
     def train(
         self,
