@@ -1,5 +1,6 @@
 """Options of the trainers `full` and `lora`; what changes the weights counts, how they are computed does not."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -130,3 +131,14 @@ class LoraOptions(TrainingOptions):
     )
     dora: bool = Field(default=False, description="DoRA: direction and length of the weights are trained apart.")
     rslora: bool = Field(default=False, description="rsLoRA: scale by √rank, for high ranks.")
+
+    @field_validator("targets")
+    @classmethod
+    def _pattern(cls, value: str | list[str]) -> str | list[str]:
+        """A single text is a pattern to peft, which a layer's whole name must match."""
+        try:
+            re.compile(value if isinstance(value, str) else "")
+        except re.error as error:
+            said = f'expected "all-linear", a list of names such as ["q_proj"], or a regular expression: {error}'
+            raise ValueError(said) from error
+        return value

@@ -107,7 +107,9 @@ def test_options(trainer: type[Any]) -> None:
 def test_options_of_lora() -> None:
     """The adapter's options are checked as well, and are none of `full`."""
     given = {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": ["q_proj"], "dora": True, "rslora": True}
-    check_options(Lora, accepts=[given, {"targets": "all-linear"}], refuses=[{"rank": 0}, {"dropout": 1}])
+    check_options(
+        Lora, accepts=[given, {"targets": "all-linear"}], refuses=[{"rank": 0}, {"dropout": 1}, {"targets": "["}]
+    )
     check_options(Full, refuses=[{name: value} for name, value in given.items()])
 
 
@@ -453,6 +455,29 @@ def test_wrong_targets(small: Path, tmp_path: Path) -> None:
     """Names of layers that the model has not are an error that lists those it has."""
     with pytest.raises(InputError, match=r"targets = \['query'\].*it has down_proj, gate_proj, k_proj, lm_head"):
         train(Lora, small, tmp_path / "out", targets=["query"])
+
+
+def test_an_adapter_on_a_tied_output_layer(copy: Path, tmp_path: Path) -> None:
+    """An adapter on an output layer that is the embedding too could not be put back, so it is refused before."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(copy)
+    made: Any = AutoModelForCausalLM
+    made.from_config(config).save_pretrained(copy)
+    trained = train(Lora, copy, tmp_path / "untied", targets=["lm_head"])
+    assert scores(copy, trained.weights) != scores(copy)
+    config.tie_word_embeddings = True
+    made.from_config(config).save_pretrained(copy)
+    with pytest.raises(InputError, match=r"the weight of lm_head is that of the embedding too.*; leave lm_head out"):
+        train(Lora, copy, tmp_path / "out", targets=["q_proj", "lm_head"])
+    assert train(Lora, copy, tmp_path / "all").change > 0.001
+
+
+def test_a_rank_beyond_the_layers(small: Path, tmp_path: Path) -> None:
+    """An adapter of a higher rank than any of its layers can have is refused; one that some of them have is not."""
+    with pytest.raises(InputError, match="rank = 17, but the smaller side of the targeted layers is 16 at most"):
+        train(Lora, small, tmp_path / "out", rank=17)
+    assert train(Lora, small, tmp_path / "out", rank=16).change > 0.001
 
 
 def test_divergence(copy: Path, tmp_path: Path) -> None:

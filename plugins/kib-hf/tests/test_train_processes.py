@@ -60,6 +60,24 @@ def test_dropout_counts_the_processes_of_a_configuration(tmp_path: Path) -> None
     assert by_file.fingerprint() == make_plugin(Lora, {"dropout": 0.1, "processes": 2}).fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("garbage: [\n", "cannot be read: while parsing"),
+        ("nothing\n", "cannot be read: "),
+        ("distributed_type: MULTI_GPU\nnum_processes: 2\nsalt: 1\n", "cannot be read: .* unknown keys .*salt"),
+        ("distributed_type: MULTI_GPU\nnum_processes: many\n", "num_processes = 'many'; expected the number of"),
+    ],
+)
+def test_a_broken_configuration(small: Path, tmp_path: Path, text: str, message: str) -> None:
+    """An accelerate configuration that accelerate could not read is told in one sentence before any training."""
+    (tmp_path / "accelerate.yaml").write_text(text, encoding="utf-8")
+    made = make_plugin(Full, {"accelerate": tmp_path / "accelerate.yaml"})
+    with pytest.raises(InputError, match=rf"accelerate\.yaml: {message}") as caught:
+        made.check(Weights(small), validation=False)
+    assert "\n" not in str(caught.value)
+
+
 def test_two_processes(small: Path, tmp_path: Path) -> None:
     """Two processes of an accelerate configuration train the same weights as one, in the benchmark's number format."""
     (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")
@@ -87,7 +105,7 @@ def test_errors_of_processes(small: Path, tmp_path: Path) -> None:
 
 def test_broken_processes(small: Path, tmp_path: Path) -> None:
     """Processes that cannot even start are an error that shows their last lines."""
-    (tmp_path / "accelerate.yaml").write_text("num_processes: many\n", encoding="utf-8")
+    (tmp_path / "accelerate.yaml").write_text(CONFIGURATION.replace("MULTI_GPU", "XLA"), encoding="utf-8")
     with pytest.raises(StepError, match=r"a process of the training ended with code 1:\n(.|\n)*accelerate"):
         train(Lora, small, tmp_path / "out", [], accelerate=tmp_path / "accelerate.yaml")
 
