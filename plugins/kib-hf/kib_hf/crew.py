@@ -20,7 +20,7 @@ def crew_size(options: TrainingOptions) -> int:
     """How many processes train; InputError where accelerate's file says so and cannot be read."""
     path = options.accelerate
     if path is None:
-        return options.processes
+        return options.processes or 1
     from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
 
     check_file(path)

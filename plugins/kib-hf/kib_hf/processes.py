@@ -12,10 +12,11 @@ from typing import IO, Any
 from kib.errors import InputError, StepError
 from kib.identity import canonical
 from kib.records import Text
+from kib_hf.crew import crew_size
 from kib_hf.fitting import Job
 from kib_hf.training import FullOptions, LoraOptions, TrainingOptions
 
-__all__ = ["fit_together", "read_job"]
+__all__ = ["environment", "fit_together", "read_job"]
 
 JOB = "job.json"
 ERRORS = {error.__name__: error for error in (InputError, StepError)}
@@ -37,7 +38,7 @@ def fit_together(job: Job, log: Callable[[Mapping[str, Any]], None]) -> None:
             stdin=subprocess.PIPE,  # its end tells the processes that this one is gone
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=_environment(job.options),
+            env=environment(job.options),
             text=True,
             encoding="utf-8",
         ) as running,
@@ -59,18 +60,18 @@ def fit_together(job: Job, log: Callable[[Mapping[str, Any]], None]) -> None:
 def _command(job: Job) -> list[str]:
     o = job.options
     ways = ["--num_processes", str(o.processes), "--num_machines", "1", "--mixed_precision", "no"]
-    ways += ["--dynamo_backend", "no", "--main_process_port", "0", *(["--multi_gpu"] if o.processes > 1 else ["--cpu"])]
+    ways += ["--dynamo_backend", "no", "--main_process_port", "0", "--multi_gpu"]
     if o.accelerate is not None:
         ways = ["--config_file", str(o.accelerate)]
     launch = [sys.executable, "-m", "accelerate.commands.launch", *ways]
     return [*launch, "-m", "kib_hf.worker", str(job.folder)]
 
 
-def _environment(options: TrainingOptions) -> dict[str, str]:
+def environment(options: TrainingOptions) -> dict[str, str]:
     """That of kib itself, with its threads shared out."""
     import torch
 
-    threads = max(1, torch.get_num_threads() // options.processes)
+    threads = max(1, torch.get_num_threads() // crew_size(options))
     return {"OMP_NUM_THREADS": str(threads), **os.environ}
 
 

@@ -78,6 +78,7 @@ class _Trainer:
         the loss is no number any more.
         """
         from kib_hf.checkpoints import last_checkpoint, read_trained
+        from kib_hf.crew import crew_size
         from kib_hf.fitting import Job, fit
         from kib_hf.folder import check_folder
         from kib_hf.processes import fit_together
@@ -88,7 +89,7 @@ class _Trainer:
         trained = read_trained(folder, job.weights)
         if trained is None:
             self.check(start, bool(validation))
-        if trained is None and (self.options.processes > 1 or self.options.accelerate):
+        if trained is None and (self.options.accelerate or crew_size(self.options) > 1):
             fit_together(job, log)
             trained = read_trained(folder, job.weights)
         if trained is None:

@@ -1,9 +1,9 @@
 """Options of the trainers `full` and `lora`; what changes the weights counts, how they are computed does not."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from kib.interfaces import InputPath, Local, Options
 
@@ -80,12 +80,12 @@ class TrainingOptions(Options):
     checkpoint_every: Annotated[int, Local] = Field(
         default=200, ge=1, description="Steps between checkpoints; a killed training goes on from the last one."
     )
-    processes: Annotated[int, Local] = Field(
-        default=1, ge=1, description="Processes on this machine that train together, one a GPU."
+    processes: Annotated[int | None, Local] = Field(
+        default=None, ge=1, description="Processes on this machine that train together, one a GPU; by default one."
     )
     accelerate: Annotated[InputPath | None, Local] = Field(
         default=None,
-        description="Configuration file of `accelerate config`; it then says how many processes train, and on what.",
+        description="Instead of `processes`, a file of `accelerate config`: how many processes train, and on what.",
     )
 
     @field_validator("learning_rate", "betas", "max_grad_norm", "weight_decay", "warmup")
@@ -95,6 +95,12 @@ class TrainingOptions(Options):
         if any(number != number or number == float("inf") for number in numbers):  # noqa: PLR0124 - this is NaN's test
             raise ValueError("expected a finite number")
         return value
+
+    @model_validator(mode="after")
+    def _one_number(self) -> Self:
+        if self.accelerate is not None and self.processes is not None:
+            raise ValueError("expected either `processes` or `accelerate`, whose file says how many there are")
+        return self
 
 
 class FullOptions(TrainingOptions):

@@ -85,7 +85,8 @@ def test_options(trainer: type[Any]) -> None:
             {},
             {"epochs": 5, "block": 256, "batch_size": 64, "learning_rate": 1e-6, "pack": "concatenate"},
             {"pack": "none", "schedule": "linear", "warmup": 0.1, "dtype": "bfloat16", "betas": [0.9, 0.95]},
-            {"patience": 2, "processes": 4, "accelerate": "/etc/accelerate.yaml", "gradient_checkpointing": True},
+            {"patience": 2, "processes": 4, "gradient_checkpointing": True},
+            {"accelerate": "/etc/accelerate.yaml"},
         ],
         refuses=[
             {"epochs": 0},
@@ -100,6 +101,8 @@ def test_options(trainer: type[Any]) -> None:
             {"dtype": "auto"},
             {"patience": 0},
             {"device": "cuda:1"},
+            {"processes": 4, "accelerate": "/etc/accelerate.yaml"},
+            {"processes": 1, "accelerate": "/etc/accelerate.yaml"},
         ],
     )
 

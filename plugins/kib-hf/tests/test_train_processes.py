@@ -10,6 +10,7 @@ import pytest
 from kib.errors import InputError, StepError
 from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
+from kib_hf.processes import environment
 from kib_hf.trainers import Full, Lora
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
@@ -76,6 +77,17 @@ def test_a_broken_configuration(small: Path, tmp_path: Path, text: str, message:
     with pytest.raises(InputError, match=rf"accelerate\.yaml: {message}") as caught:
         made.check(Weights(small), validation=False)
     assert "\n" not in str(caught.value)
+
+
+def test_threads_are_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process gets its part of the threads, by the number of processes that options or accelerate's file tell."""
+    import torch
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")
+    for given, threads in (({"processes": 4}, "2"), ({"accelerate": tmp_path / "accelerate.yaml"}, "4"), ({}, "8")):
+        assert environment(make_plugin(Full, given).options)["OMP_NUM_THREADS"] == threads
 
 
 def test_two_processes(small: Path, tmp_path: Path) -> None:
