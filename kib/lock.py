@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from kib.errors import InputError, KibError, PluginError, SpecError
 from kib.identity import canonical, digest, digest_file
-from kib.interfaces import GROUPS, HarnessTask, Reranker
+from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker
 from kib.options import counting, paths, read
 from kib.references import Key, references
 from kib.registry import Installed, find, load
@@ -273,12 +273,16 @@ class _Locker:
                     stands_on[one.table.name] = sorted(one.plugin.sources())
                 except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                     self._blame(("retrievers", one.table.name), _fault(one.record, "naming its sources", error))
+        told = {one.table.name for one in built if isinstance(one.plugin, GoldRetriever)}
         for name, sources in stands_on.items():
             for source in sources:
                 place = ("retrievers", name, *_place_of(source, self.tables["retrievers"][name]))
                 others = sorted(set(self.tables["retrievers"]) - {name})
                 if source not in others:
                     said = f"expected another retriever of this file, got {show(source)}; {offer(source, others)}"
+                    self._blame(place, said)
+                elif source in told:
+                    said = f"expected a retriever that searches, but {show(source)} is told which passages are gold"
                     self._blame(place, said)
                 elif name in _all_under(stands_on, source):
                     said = f"expected a retriever that does not stand on this one, got {show(source)}"

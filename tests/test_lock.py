@@ -243,8 +243,18 @@ def test_rerankers_in_a_circle(opened):
 
 def test_a_reranker_uses_what_it_stands_on(opened):
     """A reranker leads to the retrievers that it names."""
-    rest = '[retrievers.a]\nplugin = "oracle"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
+    rest = '[retrievers.a]\nplugin = "bm25"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
     assert opened(rest=rest)[1].get("retrievers", "b").plugin.options.of == ("a",)
+
+
+@pytest.mark.parametrize("plugin", ["oracle", "random"])
+def test_a_reranker_stands_on_what_searches(opened, plugin):
+    """Hits that come of knowing the gold make no retriever, however they are fused or ordered anew."""
+    rest = (
+        f'[retrievers.a]\nplugin = "{plugin}"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
+    )
+    wrong = 'retrievers.b.of[0]: expected a retriever that searches, but "a" is told which passages are gold'
+    assert said(opened, rest=rest) == [wrong]
 
 
 REMOTE = [

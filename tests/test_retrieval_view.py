@@ -63,6 +63,8 @@ def test_recall_counts_questions_with_gold_alone(bench):
     bench.write_toy(questions="".join(json.dumps(one) + "\n" for one in rows))
     bench.run()
     found = row(bench, "rag,k=1")
+    lines = bench.scores("m/rag,k=1/people,0-shot")
+    assert found.retrieval.accuracy == (lines[0].score + lines[2].score) / 2
     assert (found.retrieval.judged, found.retrieval.recall.mean, found.recall) == (2, 1 / 2, 1 / 2)
     assert [score.relevant for score in bench.scores("m/rag,k=1/people,0-shot")] == [1, 0, 1]
 

@@ -8,7 +8,11 @@ import sys
 import pytest
 
 from kib import cli
+from kib.errors import InputError
+from kib.records import Passage
 from kib.retrieve import FORMATS
+from kib.retrieve.queries import of_file
+from kib.steps.passages import Passages, write
 
 RETRIEVERS = """schema = 1
 name = "search"
@@ -50,6 +54,19 @@ def refused(bench, *arguments):
     result = bench.call("retrieve", bench.spec, "-q", *arguments)
     assert result.exit_code == 2
     return result.output
+
+
+def test_judgments_may_name_a_document_otherwise(tmp_path):
+    """A document that is judged by a further name of it is that document; two names with other grades are an error."""
+    write([Passage("Analysis of variance#0", "Analysis of variance", "", "It compares means.", 0, 18)], tmp_path)
+    (tmp_path / "aliases.json").write_text('{"ANOVA": "Analysis of variance"}', encoding="utf-8")
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"id": "q", "text": "What compares means?", "gold": ["ANOVA"]}\n', encoding="utf-8")
+    assert of_file(path, Passages(tmp_path)).relevance == {"q": {"Analysis of variance": 1}}
+    grades = '{"ANOVA": 1, "Analysis of variance": 2}'
+    path.write_text(f'{{"id": "q", "text": "?", "relevance": {grades}}}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"q\.jsonl:1: relevance: .* which has another grade as well"):
+        of_file(path, Passages(tmp_path))
 
 
 def queries(bench, name, *rows):

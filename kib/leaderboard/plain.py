@@ -144,6 +144,7 @@ def _measure(name: str, of: Callable[[Retrieval], Accuracy | None]) -> dict[str,
 
 RETRIEVAL: Mapping[str, Callable[[Retrieval], Any]] = {
     "n_judged": lambda found: found.judged,
+    "accuracy_judged": lambda found: found.accuracy,
     **_measure("retrieval_recall", lambda found: found.recall),
     **_measure("retrieval_mrr", lambda found: found.mrr),
     **_measure("retrieval_ndcg", lambda found: found.ndcg),

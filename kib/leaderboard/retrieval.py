@@ -42,6 +42,7 @@ def _quality(seeds: Sequence[Sequence[Score]]) -> dict[str, Any]:
     hit = [any(line.gold or ()) for line in lines]
     return {
         "judged": len(lines),
+        "accuracy": fsum(mean for _, mean in pairs) / len(pairs) if pairs else None,
         **{name: accuracy(values[name], groups) if name in values else None for name in ("recall", "mrr", "ndcg")},
         "found": _part(pairs, hit),
         "missed": _part(pairs, [not one for one in hit]),

@@ -91,6 +91,7 @@ class Retrieval:
     ndcg: Accuracy | None  # of all gold passages, cut at the number retrieved
     found: Accuracy | None  # accuracy on questions of which a gold passage was retrieved
     missed: Accuracy | None  # and on the others
+    accuracy: float | None = None  # on all of them
     index_bytes: float | None = None
     indexing: float | None = None  # seconds
     searching: float | None = None  # seconds a question

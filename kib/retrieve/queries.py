@@ -1,6 +1,7 @@
 """The queries that retrievers are measured with: of tasks, of a corpus that is a test collection, or of a file."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,20 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
         return _by_gold(title, asked, passages, None)
     if ending != ".jsonl":
         raise InputError(f"{path}: queries come as .jsonl, .csv or .tsv, not {ending or 'a file without an ending'}")
-    found = _by_judgment(title, (_query(where, row) for where, row in _rows(path)))
+    aliases = passages.aliases()
+    found = _by_judgment(title, (_named(where, _query(where, row), aliases) for where, row in _rows(path)))
     _check_documents(title, found.relevance, passages)
     return found
+
+
+def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> JudgedQuery:
+    """Judgments by the ids of documents that may be given by other names; InputError where two names disagree."""
+    grades: dict[str, int] = {}
+    for name, grade in query.relevance:
+        document = aliases.get(name, name)
+        if grades.setdefault(document, grade) != grade:
+            raise InputError(f"{where}: relevance: {name!r} is document {document!r}, which has another grade as well")
+    return replace(query, relevance=tuple(grades.items()))
 
 
 def _holds_questions(path: Path) -> bool:

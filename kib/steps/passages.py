@@ -58,9 +58,13 @@ class Passages:
                 found.append(_parse(file.readline()))
         return found
 
+    def aliases(self) -> dict[str, str]:
+        """The ids of documents by further names of them; none where the corpus has none."""
+        return _read_aliases(self.path.parent)
+
     def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
         """The ids of the gold passages of each question; InputError where a gold document is not in the corpus."""
-        named = _read_aliases(self.path.parent)
+        named = self.aliases()
         wanted = {question: [_named(gold, named) for gold in golds] for question, golds in wanted.items()}
         by_document: dict[str, list[Passage]] = {gold.document: [] for golds in wanted.values() for gold in golds}
         for passage in self.get(one for one in self.ids if one.rpartition("#")[0] in by_document):
