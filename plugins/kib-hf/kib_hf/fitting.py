@@ -170,6 +170,7 @@ class _Fit:
         watch.start(read_progress(self.job.resume) if self.job.resume else None)
         trainer.train(resume_from_checkpoint=str(self.job.resume) if self.job.resume else None)
         watch.count_seconds()
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # losses are measured as before it
         self._check(watch)
         watch.take_lowest(self.model)
         unrounded = self._rounded_from(sample)

@@ -15,6 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from kib.records import Weights
+from kib.testing import make_plugin
+from kib_hf.trainers import Lora
+
 HUB = "kib-tests/tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ASK = """
@@ -130,6 +134,8 @@ def test_downloaded(hub: Hub, tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = ask(home, "fingerprint", "tokens", "context_length", address=hub.address)
     assert first == {"fingerprint": COMMIT, "tokens": [0, 66], "context_length": "512"}
+    described = Path(ask(home, "described", address=hub.address)["described"].split("'")[1])
+    make_plugin(Lora, {"device": "cpu"}).check(Weights(described), validation=False)
     assert not any(path.endswith(".safetensors") for path in hub.asked)
     second = ask(home, "weights", address=hub.address, revision=COMMIT)
     assert sorted(path.name for path in Path(second["weights"].split("'")[1]).iterdir()) == sorted(

@@ -306,6 +306,13 @@ def test_losses_are_those_of_the_saved_weights(copy: Path, tmp_path: Path) -> No
     assert trained.unrounded_loss < trained.last_loss
 
 
+def test_losses_are_measured_in_one_number_format(small: Path, tmp_path: Path) -> None:
+    """Passes in bfloat16 train the model; its losses are measured without them after the training as before it."""
+    trained = train(Full, small, tmp_path / "out", dtype="bfloat16")
+    again = train(Full, trained.weights.folder, tmp_path / "again", dtype="bfloat16")
+    assert trained.last_loss == again.first_loss
+
+
 @BOTH
 def test_nothing_is_rounded_where_nothing_is_lost(trainer: type[Any], small: Path, tmp_path: Path) -> None:
     """Weights that are saved in the format that they are trained in have no other loss before saving."""
