@@ -19,6 +19,8 @@ __all__ = ["Beir", "BeirOptions"]
 
 COLUMNS = 3
 GRADE = re.compile(r"[+-]?[0-9]{1,9}")
+HEADER = re.compile(r"(query|topic|q)[-_ ]?id|query|topic", re.IGNORECASE)
+"""What the first column of judgments is called where a header stands above them."""
 
 Judgments = dict[str, dict[str, tuple[int, int]]]
 """By query id and document id: the grade, and the line that gives it."""
@@ -196,8 +198,8 @@ def _add(judgments: Judgments, path: Path, number: int, parts: list[str]) -> Non
         raise InputError(f"{path}:{number}: {what}")
     query, document, grade = parts
     if not GRADE.fullmatch(grade.strip()):
-        if number == 1:
-            return  # the header
+        if number == 1 and HEADER.fullmatch(query.strip()):
+            return
         raise InputError(f"{path}:{number}: expected a whole number as the grade, got {grade!r}")
     judged = judgments.setdefault(query, {})
     before = judged.setdefault(document, (int(grade), number))

@@ -34,6 +34,13 @@ def judged(place: Path, **options: Any) -> list[JudgedQuery]:
     return list(make_plugin(Beir, {"path": place, **options}).judged_queries())
 
 
+@pytest.mark.parametrize("line", ["q1\td1\t1.0\n", "q1\td1\tone\n"])
+def test_a_first_judgment_is_no_header(tmp_path: Path, line: str) -> None:
+    """A first line whose grade is no whole number is a mistake like any other's, unless it names the columns."""
+    with pytest.raises(InputError, match=r":1: expected a whole number as the grade, got '(1\.0|one)'"):
+        judged(collection(tmp_path, line + QRELS))
+
+
 @pytest.mark.parametrize("header", ["", "query-id\tcorpus-id\tscore\n", "\ufeffquery-id\tcorpus-id\tscore\r\n"])
 @pytest.mark.parametrize("name", ["qrels.tsv", "qrels/test.tsv"])
 def test_judged_queries(tmp_path: Path, header: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +17,11 @@ __all__ = ["KINDS", "BrokenFileError", "Converted", "convert"]
 HEADING = re.compile(r"^#[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+DECLARED = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.:-]+)""")
+MARKS = {BOM_UTF8: "utf-8", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
+"""What HTML may begin with to say its encoding, whatever else it says."""
+WESTERN = {"ascii", "us-ascii", "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1"}
+"""Names by which pages of the web, and so browsers, mean windows-1252 (WHATWG Encoding Standard, 4.2)."""
 HEAD = 4096
 """Bytes in which HTML must say its encoding; the standard asks for 1,024."""
 
@@ -80,8 +86,10 @@ def _markdown(data: bytes, encoding: str) -> Converted:
 
 
 def _html(data: bytes, encoding: str) -> Converted:
-    declared = CHARSET.search(data[:HEAD])
+    declared = CHARSET.search(data[:HEAD]) or DECLARED.search(data[:HEAD])
     name = declared.group(1).decode("ascii") if declared else encoding
+    name = "cp1252" if declared and name.lower() in WESTERN else name
+    name = next((marked for mark, marked in MARKS.items() if data.startswith(mark)), name)
     try:
         return _layout(_decode(data, name))
     except LookupError as error:

@@ -75,6 +75,21 @@ def test_html(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'\xef\xbb\xbf<meta charset="iso-8859-1"><p>gr\xc3\xb6\xc3\x9fe', "größe"),
+        ('\ufeff<meta charset="utf-8"><p>größe'.encode("utf-16-le"), "größe"),
+        (b'<meta charset="iso-8859-1"><p>\x93quotes\x94 it\x92s', "“quotes” it’s"),
+        (b'<?xml version="1.0" encoding="iso-8859-1"?><html><body><p>gr\xf6\xdfe</p></body></html>', "größe"),
+    ],
+)
+def test_html_is_read_as_browsers_read_it(tmp_path: Path, data: bytes, text: str) -> None:
+    """A byte order mark decides, Latin-1 means windows-1252, and XHTML may say its encoding as XML does."""
+    write(tmp_path / "a.html", data)
+    assert [document.text for document in read(tmp_path)] == [text]
+
+
 def test_html_encoding(tmp_path: Path) -> None:
     """HTML is read in the encoding that it says; one that there is not is an error."""
     write(tmp_path / "a.htm", '<?xml version="1.0"?><meta charset="cp1252"><p>Br\u00fccke'.encode("cp1252"))
