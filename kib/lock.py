@@ -114,12 +114,15 @@ def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
     return lock
 
 
-def open_spec(path: Path, *, trust_remote_code: bool = False, look: bool = True) -> tuple[Spec, Lock]:
+def open_spec(
+    path: Path, *, trust_remote_code: bool = False, look: bool = True, whole: bool = True
+) -> tuple[Spec, Lock]:
     """Load and resolve a benchmark file; SpecError with the mistakes of both in one go.
 
-    With `look = False` nothing that options point at is looked at or need be there, and nothing can be run from it.
+    With `look = False` nothing that options point at is looked at or need be there, and nothing can be run from it;
+    with `whole = False` neither models, tasks nor methods need be there.
     """
-    draft = read_draft(path)
+    draft = read_draft(path, whole=whole)
     locker = _Locker(draft.file, draft.readable(), trust_remote_code or not look, look)
     lock = locker.lock()
     for place, message in locker.mistakes:

@@ -24,8 +24,6 @@ __all__ = ["DEPTH", "Wanted", "ids_of", "read_spec", "retrieve"]
 
 DEPTH = 100
 CUTS = (1, 3, 5, 10, 100)
-LATER = ("models", "tasks", "methods")
-"""Tables that a benchmark needs and a search does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +70,7 @@ def retrieve(path: Path, wanted: Wanted, work: Work, progress: Progress) -> Repo
 
 def read_spec(path: Path, wanted: Wanted) -> Spec:
     """Of a benchmark file what a search needs, with one corpus; models, tasks and methods may still be missing."""
-    draft = read_draft(path)
-    draft.mistakes = [one for one in draft.mistakes if one.key not in LATER or not one.message.startswith("missing:")]
-    spec = draft.spec()
+    spec = read_draft(path, whole=False).spec()
     corpus = _corpus(spec, wanted.corpus)
     chunk = spec.corpora[corpus].chunk
     models: list[str] = []

@@ -25,7 +25,7 @@ def pin(spec: Path, corpus: str | None, again: bool) -> None:
     from kib.lock import open_spec
 
     try:
-        opened, lock = open_spec(spec, look=False)
+        opened, lock = open_spec(spec, look=False, whole=False)
         plugins = {name: lock.get("corpora", name).plugin for name in opened.corpora}
         pinned = {name: one for name, one in plugins.items() if isinstance(one, Wikipedia) and one.options.pins}
         if corpus is not None:

@@ -361,3 +361,13 @@ def test_benchmark(anatomy: Any, spec: Path, capsys: pytest.CaptureFixture[str])
     origin = "from Testwiki, https://test.example/wiki/; licence CC BY-SA; as of 2024-05-01; digest "
     assert f"{counts}; {origin}" in said
     assert "of its making: redirects 1, redirects resolved 1" in said
+
+
+def test_pins_need_no_more_than_the_corpus(anatomy: Any, tmp_path: Path) -> None:
+    """A file that `kib retrieve` takes, without models, tasks and methods, has its pages pinned as well."""
+    corpus = SPEC[SPEC.index("[corpora.anatomy]") : SPEC.index("[tasks.quiz]")].replace("{address}", anatomy.address)
+    path = tmp_path / "part.toml"
+    path.write_text(f'schema = 1\nname = "part"\n\n{corpus}', encoding="utf-8")
+    run = CliRunner().invoke(main, ["pin", str(path)])
+    assert run.exit_code == 0, run.output
+    assert (tmp_path / "anatomy.pins").is_file()
