@@ -395,9 +395,11 @@ fields = { title = "t" }
 chunk = { tokens = 64, tokenizer = "toy" }
 [retrievers.gold]
 plugin = "oracle"
+[retrievers.words]
+plugin = "bm25"
 [retrievers.fuse]
 plugin = "fuse"
-of = ["gold"]
+of = ["words"]
 [writers.echo]
 plugin = "echo"
 [trainers.turn]
