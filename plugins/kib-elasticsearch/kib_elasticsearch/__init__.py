@@ -66,6 +66,7 @@ class Elasticsearch:
         server = self._server()
         index = Index(server, self._name(folder))
         uuid, there, sealed = self._begin(index, folder)
+        index.spread()
         tally, stream = Tally(), iter(passages)
         for passage in islice(stream, there.passages):
             tally.add(passage)
@@ -106,7 +107,13 @@ class Elasticsearch:
     def holds(self, folder: Path) -> bool:
         """Whether the server still has the index that was built for `folder`, whole and unchanged."""
         note = read_note(folder)
-        return note is not None and note.whole and Index(self._server(), note.index).holds(note.sent)
+        if note is None or not note.whole:
+            return False
+        index = Index(self._server(), note.index)
+        if not index.holds(note.sent):
+            return False
+        index.spread()
+        return True
 
     def index_bytes(self, folder: Path) -> int:
         """The size of the index on the server's disks, copies not counted."""
@@ -141,9 +148,11 @@ class Elasticsearch:
             raise InputError(f"{folder}: no index was finished here; run the same command again, it makes one")
         if note not in self._proved:
             server = self._server()
-            if not Index(server, note.index).holds(note.sent):
+            index = Index(server, note.index)
+            if not index.holds(note.sent):
                 drop_note(folder)
                 raise LostIndexError(server.place, note.index)
+            index.spread()
             self._proved.add(note)
         return note
 

@@ -53,11 +53,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An index as the server describes it: its uuid, what its mark says it holds, and whether it takes no writes."""
+    """An index on the server: `marked` is what its mark says it holds, `sealed` that it takes no writes."""
 
     uuid: str
     marked: Content | None
     sealed: bool
+    replicas: int
 
 
 class Index:
@@ -74,7 +75,8 @@ class Index:
             return None
         settings, mark = found[self.name]["settings"]["index"], found[self.name]["mappings"].get("_meta", {}).get("kib")
         sealed = settings.get("blocks", {}).get("write") == "true"
-        return State(settings["uuid"], Content(**mark) if mark else None, sealed)
+        replicas = int(settings["number_of_replicas"])
+        return State(settings["uuid"], Content(**mark) if mark else None, sealed, replicas)
 
     def holds(self, content: Content) -> bool:
         """Whether the index is there, says that it is whole with this content, and was not changed since."""
@@ -129,8 +131,16 @@ class Index:
     def reopen(self) -> None:
         """Take writes again: no longer whole."""
         self._mark(None)
-        settings = {"index.blocks.write": None}
-        self.server.call(lambda client: client.indices.put_settings(index=self.name, settings=settings))
+        self._set("index.blocks.write", None)
+
+    def spread(self) -> None:
+        """Further copies as many as the options name; what they do not name is left as it is."""
+        options = self.server.options
+        # Work folders share an index: one that asks for no number takes nobody's copies away.
+        if "replicas" in options.model_fields_set:
+            state = self.state()
+            if state is not None and state.replicas != options.replicas:
+                self._set("index.number_of_replicas", options.replicas)
 
     def found(self) -> tuple[int, int]:
         """How many documents the server finds, and the sum of their numbers."""
@@ -150,6 +160,9 @@ class Index:
         """Size on the server's disks, copies not counted."""
         found = self.server.call(lambda client: client.indices.stats(index=self.name, metric="store"))
         return int(found["indices"][self.name]["primaries"]["store"]["size_in_bytes"])
+
+    def _set(self, key: str, value: int | None) -> None:
+        self.server.call(lambda client: client.indices.put_settings(index=self.name, settings={key: value}))
 
     def _mark(self, content: Content | None) -> None:
         kept = {} if content is None else {"kib": asdict(content)}

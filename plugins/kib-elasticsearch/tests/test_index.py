@@ -263,3 +263,24 @@ def test_index_size(node, make, tmp_path, synthetic):
     """The size of an index is what it takes on the server."""
     make(node).build(synthetic(2000), tmp_path)
     assert 50_000 < make(node).index_bytes(tmp_path) < 5_000_000
+
+
+@pytest.mark.parametrize("use", ["build", "holds", "search"])
+def test_replicas_of_an_index_that_is_there(node, make, tmp_path, use):
+    """A finished index gets the number of copies that is asked for now, and keeps its own where none is named."""
+
+    def replicas(**options):
+        retriever = make(node, **options)
+        if use == "build":
+            retriever.build(passages("red lever"), tmp_path)
+        elif use == "holds":
+            assert retriever.holds(tmp_path)
+        assert ids(retriever.search(tmp_path, [Query("q", "lever")], 5)[0]) == ["p0"]
+        settings = node.ask("GET", f"/{index_name(tmp_path)}/_settings")[index_name(tmp_path)]["settings"]
+        return settings["index"]["number_of_replicas"]
+
+    make(node).build(passages("red lever"), tmp_path)
+    assert replicas(replicas=1) == "1"
+    assert replicas() == "1"
+    assert replicas(replicas=0) == "0"
+    assert make(node).holds(tmp_path)
