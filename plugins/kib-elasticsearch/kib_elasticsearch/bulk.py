@@ -1,5 +1,6 @@
 """Passages on their way to the server: several bulks at once, each repeated until it is in, in constant memory."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ from kib.identity import canonical, digest
 from kib.records import Passage
 from kib_elasticsearch.index import Content, Tally
 from kib_elasticsearch.options import ElasticsearchOptions
-from kib_elasticsearch.server import AGAIN, Patience, Server, says
+from kib_elasticsearch.server import AGAIN, Patience, Server, answered, says
 
 if TYPE_CHECKING:
     from elastic_transport import ObjectApiResponse
@@ -26,6 +27,11 @@ ID_BYTES = 512
 EXISTS = 409
 
 BLOCKED = "cluster_block_exception"
+
+BUSY, TOO_LARGE = 429, 413
+
+PRESSURE = re.compile(r"_operation_bytes=(\d+), max\w*=(\d+)")
+"""In what a server says that takes no more: the bytes it was sent, and the most it takes while it does nothing else."""
 
 Vectors = Callable[[Sequence[str]], Iterable[Iterable[float]]]
 """From texts to a row of numbers each."""
@@ -124,21 +130,48 @@ def _send(entries: Sequence[Entry], server: Server, name: str) -> None:
     most = f"{max(1, round(server.options.timeout / 2))}s"
     patience = None
     while entries:
-        lines: list[Any] = [line for entry in entries for line in (entry.action, entry.document)]
-        answer = server.call(partial(_bulk, name, lines, most))
+        answer = server.call(partial(_bulk, entries, server, name, most))
         items = [item["create"] for item in answer["items"]] if answer["errors"] else []
         pairs = zip(entries, items, strict=bool(items))
         again = [(entry, item) for entry, item in pairs if _must_repeat(entry, item, server)]
         if again:
             if patience is None or len(again) < len(entries):  # some went in: it is slow, not stuck
                 patience = Patience(server)
-            said = server.clean(says(again[0][1]["error"]))
-            patience.wait(f"the server takes no more documents ({again[0][1]['status']}: {said})")
+            status, said = int(again[0][1]["status"]), says(again[0][1]["error"])
+            _check_size(entries, server, status, said)
+            patience.wait(f"the server takes no more documents ({status}: {server.clean(said)})")
         entries = [entry for entry, _ in again]
 
 
-def _bulk(name: str, lines: Sequence[Any], most: str, client: "Elasticsearch") -> "ObjectApiResponse[Any]":
-    return client.bulk(index=name, operations=lines, timeout=most)
+def _bulk(
+    entries: Sequence[Entry], server: Server, name: str, most: str, client: "Elasticsearch"
+) -> "ObjectApiResponse[Any]":
+    from elasticsearch import ApiError
+
+    lines: list[Any] = [line for entry in entries for line in (entry.action, entry.document)]
+    try:
+        return client.bulk(index=name, operations=lines, timeout=most)
+    except ApiError as error:
+        _check_size(entries, server, error.meta.status, says(answered(error)))
+        raise
+
+
+def _check_size(entries: Sequence[Entry], server: Server, status: int, said: str) -> None:
+    """InputError where the server would not take as much even if it did nothing else: repeating cannot help."""
+    sizes = PRESSURE.search(said) if status == BUSY else None
+    if status != TOO_LARGE and not (sizes and int(sizes[1]) > int(sizes[2])):
+        return
+    setting = "http.max_content_length" if status == TOO_LARGE else "indexing_pressure.memory.limit"
+    answer = f"more than the server takes at once ({status}: {server.clean(said)})"
+    if len(entries) > 1:
+        raise InputError(
+            f"{server.place}: {len(entries):,} passages are {answer}; lower `bulk_bytes`, or raise `{setting}` on the "
+            "server"
+        ) from None
+    raise InputError(
+        f"passage {entries[0].passage!r}: {server.place}: {answer}; let `chunk` of the corpus cut it, or raise "
+        f"`{setting}` on the server"
+    ) from None
 
 
 def _must_repeat(entry: Entry, item: dict[str, Any], server: Server) -> bool:

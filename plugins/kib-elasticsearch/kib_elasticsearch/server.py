@@ -14,7 +14,7 @@ from kib_elasticsearch.options import ElasticsearchOptions
 if TYPE_CHECKING:
     from elasticsearch import ApiError, Elasticsearch, TransportError
 
-__all__ = ["AGAIN", "Patience", "Server", "says"]
+__all__ = ["AGAIN", "Patience", "Server", "answered", "says"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,6 +42,14 @@ def says(error: Mapping[str, Any] | str) -> str:
     keys = ("reason", "additional_unsuccessful_credentials")
     reasons = [str(cause[key]) for cause in causes for key in keys if cause.get(key)]
     return "; ".join(dict.fromkeys(reasons)) or str(error.get("type", error))
+
+
+def answered(error: "ApiError") -> Mapping[str, Any] | str:
+    """What a server answered instead of doing what it was asked for."""
+    body: Any = error.body
+    message = str(error.message or "nothing said")
+    given: Mapping[str, Any] | str = body.get("error", message) if isinstance(body, dict) else message
+    return given
 
 
 class Patience:
@@ -173,8 +181,7 @@ class Server:
 
         if isinstance(error, UnsupportedProductError):
             raise InputError(f"{self.place}: what answers here is no Elasticsearch") from None
-        status, body = error.meta.status, error.body
-        said = body.get("error", str(error.message)) if isinstance(body, dict) else str(error.message)
+        status, said = error.meta.status, answered(error)
         blocked = not isinstance(said, str) and said.get("type") == "cluster_block_exception"
         if status not in AGAIN or (blocked and status != 503):
             raise self.refuse(status, said) from None

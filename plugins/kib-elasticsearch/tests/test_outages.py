@@ -9,6 +9,8 @@ from itertools import islice
 import pytest
 
 from kib.errors import InputError
+from kib.records import Passage
+from kib_elasticsearch.bulk import TOO_LARGE
 from kib_elasticsearch.note import read_note
 
 COUNT = 6000
@@ -17,7 +19,7 @@ COUNT = 6000
 @pytest.fixture(scope="module")
 def frail(new_node):
     """A node of this module's own, to be killed; it takes little at a time."""
-    return new_node(set="indexing_pressure.memory.limit=100kb").start()
+    return new_node(set=("indexing_pressure.memory.limit=100kb", "--set", "http.max_content_length=1mb")).start()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,24 @@ def test_a_busy_server_is_given_time(frail, make, synthetic, queries, undisturbe
     assert retriever.search(tmp_path, queries, 20) == undisturbed
 
 
-def test_a_passage_too_large_for_a_busy_server(frail, make, synthetic, tmp_path):
+@pytest.mark.parametrize(("words", "status"), [(30_000, 429), (100_000, 429), (600_000, 413)])
+def test_a_passage_larger_than_the_server_takes(frail, make, tmp_path, words, status):
+    """A passage that the server never takes is named at once, with what cuts it and what the server would need."""
+    given = [Passage("small", "d", "", "lever", 0, 5), Passage("large", "d", "", "a " * words, 0, 2 * words)]
+    setting = "http.max_content_length" if status == TOO_LARGE else "indexing_pressure.memory.limit"
+    with pytest.raises(InputError) as caught:
+        make(frail, bulk_passages=1).build(given, tmp_path)
+    assert str(caught.value).startswith(f"passage 'large': {frail.url}: more than the server takes at once ({status}: ")
+    assert str(caught.value).endswith(f"; let `chunk` of the corpus cut it, or raise `{setting}` on the server")
+
+
+def test_bulks_larger_than_the_server_takes(frail, make, synthetic, tmp_path):
+    """Passages that are too many for one request are told at once, with the option to change."""
+    with pytest.raises(InputError, match=r"6,000 passages are more than .* \(413.*\); lower `bulk_bytes`, or raise"):
+        make(frail, bulk_passages=COUNT).build(synthetic(COUNT), tmp_path)
+
+
+def test_a_bulk_too_large_for_a_busy_server(frail, make, synthetic, tmp_path):
     """What a server turns away for longer than the patience is one sentence."""
     with pytest.raises(InputError, match=r"the server answers 429 \(.*\), for 1 seconds \(`patience`\)"):
         make(frail, bulk_passages=2000, patience=1).build(synthetic(COUNT), tmp_path)
