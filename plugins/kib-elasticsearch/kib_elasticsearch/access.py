@@ -53,9 +53,18 @@ def find_access(options: ElasticsearchOptions, environment: Mapping[str, str] = 
         raise InputError(
             f"the environment variable {variable} is not set; it holds the {'password' if user else 'API key'}"
         )
+    for name, value in ((USER, user), (variable, secret)):
+        _check_text(name, value or "")
     if secret and not user and not KEY.fullmatch(secret):
         raise InputError(f"the environment variable {variable} holds no API key; expected the text called `encoded`")
     return Access(_urls(options, environment), path, user, secret, variable)
+
+
+def _check_text(variable: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # its words would show what it holds
+        raise InputError(f"the environment variable {variable} holds bytes that are no text in UTF-8") from None
 
 
 def _check_certificates(path: Path) -> None:

@@ -40,7 +40,8 @@ def says(error: Mapping[str, Any] | str) -> str:
         return error
     causes = [error, *(error.get("root_cause") or ()), error.get("caused_by") or {}]
     keys = ("reason", "additional_unsuccessful_credentials")
-    reasons = [str(cause[key]) for cause in causes for key in keys if cause.get(key)]
+    # Some end as a list would go on.
+    reasons = [str(cause[key]).rstrip("; ") for cause in causes for key in keys if cause.get(key)]
     return "; ".join(dict.fromkeys(reasons)) or str(error.get("type", error))
 
 
@@ -65,10 +66,8 @@ class Patience:
         seconds = min(FIRST_WAIT * 2**self.turn, LONGEST_WAIT)
         most = self.server.options.patience
         if self.server.stopped.is_set() or time.monotonic() + seconds > self.begun + most:
-            raise InputError(
-                f"{self.server.place}: {reason}, for {most:g} seconds (`patience`); what was indexed is kept, the same "
-                "command goes on from there"
-            )
+            kept = "; what was indexed is kept, the same command goes on from there" if self.server.heard else ""
+            raise InputError(f"{self.server.place}: {reason}, for {most:g} seconds (`patience`){kept}")
         if self.turn == 0:
             LOGGER.warning("%s: %s; trying again for up to %g seconds", self.server.place, reason, most)
         self.turn += 1
@@ -76,13 +75,17 @@ class Patience:
 
 
 class Server:
-    """One server or cluster; safe for many threads. `stopped` set, nothing is repeated any more."""
+    """One server or cluster; safe for many threads. `stopped` set, nothing is repeated any more.
+
+    `heard` is whether it did once what it was asked for: then it speaks as its address says, and may hold an index.
+    """
 
     def __init__(self, options: ElasticsearchOptions) -> None:
         self.options = options
         self.access: Access = find_access(options)
         self.place = ", ".join(self.access.urls)
         self.stopped = threading.Event()
+        self.heard = False
         logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # `Patience` says what it would warn of
         self.client = self._client()
         self.version = self._version()
@@ -96,11 +99,14 @@ class Server:
             # What a server recommends is no matter of a benchmark.
             warnings.filterwarnings("ignore", category=ElasticsearchWarning)
             try:
-                return ask(self.client)
+                given = ask(self.client)
             except ApiError as error:
                 reason = self._answered(error)
             except TransportError as error:
                 reason = self._cut(error)
+            else:
+                self.heard = True
+                return given
             patience.wait(reason)
 
     def find(self, ask: Callable[["Elasticsearch"], Given]) -> Given | None:
@@ -198,9 +204,10 @@ class Server:
             for sign, sentence in TRUST.items():
                 if sign in said:
                     raise InputError(f"{self.place}: {sentence}") from None
-        https = " (does the server expect https?)" if "http://" in self.place and "aborted" in said else ""
-        refused = "nothing listens there" if "refused" in said else said
-        return f"no connection: {refused}{https}"
+        why = next((sentence for sign, sentence in CUT.items() if sign in said), said)
+        # A server that answered before was killed, say; one that wants https has never answered.
+        asked = "http://" in self.place and not self.heard and "Connection aborted" in said
+        return f"no connection: {why}{' (does the server expect https?)' if asked else ''}"
 
     def _client_name(self) -> str:
         from importlib.metadata import version
@@ -218,3 +225,15 @@ TRUST = {
     "RECORD_LAYER_FAILURE": "the server does not speak TLS there; use an address that begins with http://",
 }
 """What OpenSSL says, in the order of asking, and what a user reads."""
+
+CUT = {
+    "refused": "nothing listens there",
+    "Failed to resolve": "there is no host of this name",
+    "unreachable": "there is no way to the host",
+    "No route to host": "there is no way to the host",
+    "BadStatusLine": "what answers there does not speak HTTP",
+    "Connection aborted": "the connection was closed before an answer came",
+    "Connection broken": "the connection was closed in the middle of an answer",
+    "EOF occurred": "the connection was closed before an answer came",
+}
+"""What the ways to a server say of one that cannot be reached, in the order of asking, and what a user reads."""

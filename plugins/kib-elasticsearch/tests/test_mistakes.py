@@ -135,6 +135,21 @@ def test_a_key_with_too_few_rights(secured, guarded, tmp_path):
             {},
             "KIB_ELASTICSEARCH_API_KEY and KIB_ELASTICSEARCH_USER are both set; give one",
         ),
+        (
+            {"MY_PASSWORD": "x9x9\udcff"},
+            {"user": "me", "password_env": "MY_PASSWORD"},
+            "the environment variable MY_PASSWORD holds bytes that are no text in UTF-8",
+        ),
+        (
+            {"MY_KEY": "x9x9\udcff"},
+            {"api_key_env": "MY_KEY"},
+            "the environment variable MY_KEY holds bytes that are no",
+        ),
+        (
+            {"KIB_ELASTICSEARCH_PASSWORD": "x9x9", "KIB_ELASTICSEARCH_USER": "m\udcff"},
+            {},
+            "the environment variable KIB_ELASTICSEARCH_USER holds bytes that are no text in UTF-8",
+        ),
         ({"KIB_ELASTICSEARCH_URL": "http://me:x9x9@h:1"}, {"url": None}, "KIB_ELASTICSEARCH_URL: expected an address"),
         ({}, {"ca_certs": "nowhere.pem"}, "nowhere.pem: no such file of certificates"),
         ({"KIB_ELASTICSEARCH_CA_CERTS": "/nowhere.pem"}, {}, "/nowhere.pem: no such file of certificates"),
@@ -181,7 +196,42 @@ def test_nothing_listens(make, ports, node, tmp_path):
     """An address where nothing listens is named with it."""
     [port] = ports(1)
     said = told(make(node, url=f"http://127.0.0.1:{port}", patience=0), tmp_path)
-    assert said.startswith(f"http://127.0.0.1:{port}: no connection: nothing listens there, for 0 seconds (`patience`)")
+    assert said == f"http://127.0.0.1:{port}: no connection: nothing listens there, for 0 seconds (`patience`)"
+
+
+class Silent(BaseHTTPRequestHandler):
+    """Hangs up where an answer is expected, all along or once it has said what it is."""
+
+    told = b'{"version": {"number": "9.0.0"}}'
+
+    def do_GET(self):
+        if self.server.answers and self.path == "/":
+            self.send_response(200)
+            for name, value in (("X-elastic-product", "Elasticsearch"), ("Content-Type", "application/json")):
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(self.told)))
+            self.end_headers()
+            self.wfile.write(self.told)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_server_that_hangs_up(tmp_path, answers):
+    """A connection cut is told in plain words; https is asked for only of a server that never answered."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        server.answers = answers
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        said = told(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
+        server.shutdown()
+    cut = f"{url}: no connection: the connection was closed before an answer came"
+    if answers:
+        kept = "what was indexed is kept, the same command goes on from there"
+        assert said == f"{cut}, for 0 seconds (`patience`); {kept}"
+    else:
+        assert said == f"{cut} (does the server expect https?), for 0 seconds (`patience`)"
 
 
 def test_no_elasticsearch(make, node, tmp_path):
@@ -217,6 +267,7 @@ def test_full_disk(node, make, tmp_path):
 
     said = told(retriever, tmp_path, fill())
     assert "the index is blocked: " in said
+    assert ";;" not in said
     assert "disk usage exceeded flood-stage watermark" in said
     assert "free some of it, then run the same command again" in said
     node.ask("PUT", index, {"index.blocks.read_only_allow_delete": None})
