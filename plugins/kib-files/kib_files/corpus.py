@@ -13,7 +13,7 @@ from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, Options
 from kib.records import Document
 from kib_files.convert import KINDS, BrokenFileError, convert
-from kib_files.folder import Found, find_files, named
+from kib_files.folder import Found, find_files, id_of, named
 
 __all__ = ["Files", "FilesOptions"]
 
@@ -74,13 +74,14 @@ class Files:
 
     def fingerprint(self) -> str:
         """Digest of the documents' names and bytes; InputError where the folder or a file cannot be read."""
-        return digest({name: self._digest(name) for name in self._found().documents})
+        found = self._found()
+        return digest({name: self._digest(name) for name in found.documents} | dict.fromkeys(found.broken, ""))
 
     def documents(self) -> Iterator[Document]:
         """The files in the order of their names; InputError at the first that cannot be a document."""
         found = self._found()
         empty: list[str] = []
-        broken: list[str] = []
+        broken = [f"{name} ({why})" for name, why in found.broken.items()]
         blank: list[str] = []
         given = 0
         for name in found.documents:
@@ -112,7 +113,10 @@ class Files:
             what = f"{len(found.others)} of a kind that is not read: {named(found.others)}"
             read = ", ".join(sorted(KINDS))
             raise InputError(f'{options.path}: {what}. Read are {read}; `others = "skip"` or `exclude` leaves them out')
-        if not found.documents:
+        for name, why in found.broken.items():
+            if options.broken == "error":
+                raise _wrong(options.path / name, why)
+        if not found.documents and not found.broken:
             raise InputError(f"{options.path}: no document in it; expected files such as {', '.join(sorted(KINDS))}")
         return found
 
@@ -131,7 +135,7 @@ class Files:
         except BrokenFileError as error:
             if options.broken == "error":
                 raise _wrong(path, str(error)) from error
-            broken.append(f"{name} ({error})")
+            broken.append(f"{id_of(name)} ({error})")
             return None
         if not made.text.strip():
             if options.empty == "error":
@@ -141,7 +145,7 @@ class Files:
         if made.blank_pages:
             blank.append(f"{name} ({made.blank_pages} of {made.pages})")
         title = made.title if options.title == "document" else ""
-        return Document(name, title or path.stem, made.text, options.source, options.licence)
+        return Document(id_of(name), title or id_of(path.stem), made.text, options.source, options.licence)
 
 
 def _without(pages: int) -> str:

@@ -184,12 +184,24 @@ def test_link_to_outer_folder(tmp_path: Path) -> None:
         read(tmp_path / "in")
 
 
-def test_link_to_nothing(tmp_path: Path) -> None:
-    """A link to a file that is not there is an error that names it."""
+def test_link_to_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A link to nothing or to itself is an error that names it, or is left out, counted and named."""
     write(tmp_path / "a.txt")
     (tmp_path / "b.txt").symlink_to("gone.txt")
-    with pytest.raises(InputError, match=r"b\.txt: cannot be read: No such file"):
-        read(tmp_path)
+    (tmp_path / "c.txt").symlink_to("c.txt")
+    message = r"b\.txt: cannot be read: No such file or directory; `broken = \"skip\"` or `exclude` leaves it out"
+    plugin = make_plugin(Files, {"path": tmp_path})
+    for method in (plugin.fingerprint, lambda: list(plugin.documents())):
+        with pytest.raises(InputError, match=message):
+            method()
+    plugin = make_plugin(Files, {"path": tmp_path, "broken": "skip"})
+    before = plugin.fingerprint()
+    with caplog.at_level(logging.WARNING):
+        assert [document.id for document in plugin.documents()] == ["a.txt"]
+    assert "left out: b.txt (cannot be read: No such file or directory), c.txt (cannot be read: Too many" in caplog.text
+    assert plugin.notes()["broken"] == 2
+    write(tmp_path / "gone.txt")
+    assert plugin.fingerprint() != before
 
 
 def test_pipe(tmp_path: Path) -> None:
@@ -206,7 +218,22 @@ def test_name_that_is_no_text(tmp_path: Path) -> None:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.txt")).write_text("x", encoding="utf-8")
     except OSError:
         pytest.skip("this file system takes names in UTF-8 only")
-    with pytest.raises(InputError, match=r"the name 'b\\udcff\.txt' cannot be printed or is not UTF-8"):
+    write(tmp_path / "a.txt")
+    message = r"the name 'b\\udcff\.txt' cannot be printed or is not UTF-8; rename .* by `exclude`"
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, broken="skip")
+    assert only(tmp_path, exclude=["b?.txt"]).id == "a.txt"
+
+
+def test_spaces_in_names(tmp_path: Path) -> None:
+    """Every kind of space in a name is the one on keyboards in ids, titles and patterns; two equal ids are an error."""
+    write(tmp_path / "a" / "at\u00a09.41\u202fAM.txt")
+    found = only(tmp_path, include=["a/at 9.41 AM.txt"])
+    assert (found.id, found.title) == ("a/at 9.41 AM.txt", "at 9.41 AM")
+    assert only(tmp_path, include=["*\u202fAM.txt"]) == found
+    write(tmp_path / "a" / "at 9.41 AM.txt")
+    message = r"the names 'a/at 9\.41 AM\.txt' and 'a/at\\xa09\.41\\u202fAM\.txt' differ by the kind of their spaces"
+    with pytest.raises(InputError, match=message):
         read(tmp_path)
 
 
@@ -319,6 +346,20 @@ def test_cannot_be_read(forbidden: Path) -> None:
     assert plugin.fingerprint()
     assert [document.id for document in plugin.documents()] == ["a.txt"]
     assert plugin.notes()["broken"] == 1
+
+
+def test_folder_cannot_be_read(forbidden: Path) -> None:
+    """A folder inside that may not be read is an error that says why, or is left out, counted and named."""
+    user = os.geteuid()
+    os.seteuid(os.getuid())
+    write(forbidden / "sub" / "c.txt").parent.chmod(0)
+    os.seteuid(user)
+    with pytest.raises(InputError, match=r"sub: cannot be read: Permission denied; `broken = \"skip\"` or `exclude`"):
+        read(forbidden, exclude=["b.txt"])
+    assert only(forbidden, exclude=["b.txt", "sub/*"]).id == "a.txt"
+    plugin = make_plugin(Files, {"path": forbidden, "broken": "skip"})
+    assert [document.id for document in plugin.documents()] == ["a.txt"]
+    assert plugin.notes()["broken"] == 2
 
 
 @pytest.mark.parametrize(
