@@ -376,7 +376,7 @@ def test_the_hub_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=r"BAAI/bge-large-en: commit abe7d9d8.* is not on this machine"):
+    with pytest.raises(InputError, match=r"BAAI/bge-large-en: `abe7d9d8.*` is not on this machine"):
         encoder(preset="paper").passages(["rope"])
     with pytest.raises(InputError, match="go online, or give a folder as `path`"):
         encoder(hub="intfloat/e5-small-v2", revision="main").fingerprint()
