@@ -168,7 +168,8 @@ def _training(materials: Materials, problems: dict[str, int]) -> list[str]:
             continue
         try:
             materials.once(("trainer", *_trained_by(weights)), partial(_ask_trainer, plan, weights))
-            lines += [_pass(materials, text)] if _is_free(materials, text) else []
+            if _is_free(materials, text):
+                lines.append(materials.once(("pass", text), partial(_pass, materials, text)))
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
             _note(problems, materials.work, "checking trainings", error, len(plan.on(weights)))
     return list(dict.fromkeys(lines))

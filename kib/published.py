@@ -82,27 +82,30 @@ def _entries(value: str) -> str:
     return value
 
 
-def _arxiv(value: str) -> str:
-    if not ARXIV.fullmatch(value):
-        raise ValueError(f'expected a number on arXiv, as "2312.05934" or "cs/0112017", got {show(value)}')
-    return value
+def _like(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+    """A validator of texts that match a pattern whole."""
+
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"expected {expected}, got {show(value)}")
+        return value
+
+    return AfterValidator(check)
 
 
-def _doi(value: str) -> str:
-    if not DOI.fullmatch(value):
-        raise ValueError(f'expected a DOI, as "10.18653/v1/D19-1410", got {show(value)}')
-    return value
-
-
-def _url(value: str) -> str:
-    if not URL.fullmatch(value):
-        raise ValueError(f'expected an address, as "https://example.org/paper", got {show(value)}')
-    return value
-
-
-Arxiv = Annotated[str, AfterValidator(_arxiv), Field(json_schema_extra={"pattern": f"^({ARXIV.pattern})$"})]
-Doi = Annotated[str, AfterValidator(_doi), Field(json_schema_extra={"pattern": f"^({DOI.pattern})$"})]
-Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"pattern": f"^({URL.pattern})$"})]
+Arxiv = Annotated[
+    str,
+    _like(ARXIV, 'a number on arXiv, as "2312.05934" or "cs/0112017"'),
+    Field(json_schema_extra={"pattern": f"^({ARXIV.pattern})$"}),
+]
+Doi = Annotated[
+    str, _like(DOI, 'a DOI, as "10.18653/v1/D19-1410"'), Field(json_schema_extra={"pattern": f"^({DOI.pattern})$"})
+]
+Url = Annotated[
+    str,
+    _like(URL, 'an address, as "https://example.org/paper"'),
+    Field(json_schema_extra={"pattern": f"^({URL.pattern})$"}),
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[str, AfterValidator(_day)]
 Text = Annotated[str, Field(min_length=1)]
