@@ -64,7 +64,7 @@ def scorer(data: Path, folder: Path) -> Any:
     """A scorer around a model of no size: only its tokenizer and plan are used."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from kib_hf.scorer import Scorer
+    from kib_hf.scoring.scorer import Scorer
 
     config = LlamaConfig(
         vocab_size=material.WORDS, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1

@@ -131,7 +131,7 @@ def make(side: str, setting: Setting, model: Any, batch_size: int) -> Any:
     """A fresh LM of either side around the same model."""
     from lm_eval.models.huggingface import HFLM
 
-    from kib_hf.scorer import Scorer
+    from kib_hf.scoring.scorer import Scorer
 
     options = {"tokenizer": str(setting.folder), "batch_size": batch_size}
     return Scorer(model, **options) if side == "kib" else HFLM(model, **options)
@@ -245,8 +245,8 @@ def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> 
     """
     import numpy as np
 
-    from kib_hf.trees.plan import Plan
-    from kib_hf.trees.rows import Sizes
+    from kib_hf.scoring.prefix_trees import Sizes
+    from kib_hf.scoring.request_plan import Plan
 
     lm = make("kib", setting, model, 1)
     pairs = dict.fromkeys(request.arguments for some in lists for request in some)

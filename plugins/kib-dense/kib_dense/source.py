@@ -191,7 +191,7 @@ def _check_parts(place: Path) -> None:
 
 def fingerprint_folder(folder: Path, kind: Kind) -> str:
     """Digest of all files that decide a model's output, by their place in the folder; prose does not count."""
-    from kib_hf.digests import cached_digest
+    from kib_hf.digest_cache import cached_digest
 
     check_folder(folder, kind)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
-from kib_hf.folder import ADAPTER
+from kib_hf.model_folder import ADAPTER
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -11,9 +11,9 @@ from kib.errors import InputError
 from kib.hub import commit_of
 from kib.interfaces import InputPath, Local, Options
 from kib.records import Weights
-from kib_hf.folder import check_folder, fingerprint_folder
-from kib_hf.hub import snapshot
+from kib_hf.hub_download import snapshot
 from kib_hf.loading import add_adapter, load_config, load_model, load_tokenizer, quietly, torch_device
+from kib_hf.model_folder import check_folder, fingerprint_folder
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -177,7 +177,7 @@ class HF:
         }
         with quietly():
             if o.scorer == "kib":
-                from kib_hf.scorer import Scorer
+                from kib_hf.scoring.scorer import Scorer
 
                 return Scorer(row_tokens=o.row_tokens, **options)
             from lm_eval.models.huggingface import HFLM

@@ -80,7 +80,7 @@ class _Trainer:
         from kib_hf.checkpoints import last_checkpoint, read_trained
         from kib_hf.crew import crew_size
         from kib_hf.fitting import Job, fit
-        from kib_hf.folder import check_folder
+        from kib_hf.model_folder import check_folder
         from kib_hf.processes import fit_together
 
         check_folder(start.folder)

@@ -61,7 +61,7 @@ def make(tiny: Path) -> Callable[..., Any]:
     """Gives HFLM or a scorer around a model."""
     from lm_eval.models.huggingface import HFLM
 
-    from kib_hf.scorer import Scorer
+    from kib_hf.scoring.scorer import Scorer
 
     def make(side: str, model: Any, **options: Any) -> Any:
         with quietly():
@@ -500,7 +500,7 @@ def test_a_model_that_gives_other_numbers_on_a_tree_is_found(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small tree is read both ways before anything is scored; a model that disagrees is scored plainly."""
-    from kib_hf.trees import reading
+    from kib_hf.scoring import tree_reader as reading
 
     monkeypatch.setattr(reading._Reading, "_mask", lambda *_: None)
     lm = make("kib", model("llama"))

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from kib_hf.trees.layout import chain, lay_out
-from kib_hf.trees.prefill import batch_cache
-from kib_hf.trees.reading import FULL, SLIDING, Reader, windowed
-from kib_hf.trees.rows import Grove, Row, Tree, Trunk
+from kib_hf.scoring.generation_cache import batch_cache
+from kib_hf.scoring.prefix_trees import Grove, Row, Tree, Trunk
+from kib_hf.scoring.row_layout import chain, lay_out
+from kib_hf.scoring.tree_reader import FULL, SLIDING, Reader, windowed
 
 __all__ = ["why_plain", "why_read_anew"]
 

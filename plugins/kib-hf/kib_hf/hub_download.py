@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kib.errors import InputError
 from kib.hub import cache_of, plainly
-from kib_hf.folder import PATTERNS, check_folder
+from kib_hf.model_folder import PATTERNS, check_folder
 
 __all__ = ["snapshot"]
 

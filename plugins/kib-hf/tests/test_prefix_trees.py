@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib_hf.trees.layout import lay_out
-from kib_hf.trees.rows import Grove, Row, Sizes
+from kib_hf.scoring.prefix_trees import Grove, Row, Sizes
+from kib_hf.scoring.row_layout import lay_out
 
 Prompts = list[tuple[Any, int]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kib.identity import digest_file
-from kib_hf.digests import cached_digest
+from kib_hf.digest_cache import cached_digest
 
 OLD = time.time() - 3600
 

@@ -23,13 +23,13 @@ from torch import Tensor
 from transformers.generation.configuration_utils import GenerationMode
 
 from kib.errors import StepError
-from kib_hf.trees.layout import Layout, chain, lay_out
-from kib_hf.trees.plan import Plan, Tally, Wanted, places
-from kib_hf.trees.prefill import batch_cache
-from kib_hf.trees.reading import Reader, States
-from kib_hf.trees.rows import Row, Sizes, Trunk
-from kib_hf.trees.support import why_plain, why_read_anew
-from kib_hf.trees.trunks import Trunks, byte_size
+from kib_hf.scoring.generation_cache import batch_cache
+from kib_hf.scoring.model_support import why_plain, why_read_anew
+from kib_hf.scoring.prefix_cache import Trunks, byte_size
+from kib_hf.scoring.prefix_trees import Row, Sizes, Trunk
+from kib_hf.scoring.request_plan import Plan, Tally, Wanted, places
+from kib_hf.scoring.row_layout import Layout, chain, lay_out
+from kib_hf.scoring.tree_reader import Reader, States
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from kib_hf.trees.layout import Layout, Span
+from kib_hf.scoring.row_layout import Layout, Span
 
 if TYPE_CHECKING:
     import numpy as np

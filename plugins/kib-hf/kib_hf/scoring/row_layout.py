@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kib_hf.trees.rows import Grove, Row
+from kib_hf.scoring.prefix_trees import Grove, Row
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kib_hf.trees.rows import Trunk
+from kib_hf.scoring.prefix_trees import Trunk
 
 if TYPE_CHECKING:
-    from kib_hf.trees.reading import States
+    from kib_hf.scoring.tree_reader import States
 
 __all__ = ["Trunks", "byte_size"]
 

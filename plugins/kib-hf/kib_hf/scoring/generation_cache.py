@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import DynamicCache
 
-from kib_hf.trees.layout import Layout
-from kib_hf.trees.reading import States
+from kib_hf.scoring.row_layout import Layout
+from kib_hf.scoring.tree_reader import States
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kib_hf.trees.layout import Layout
-from kib_hf.trees.rows import Grove, Row, Sizes
+from kib_hf.scoring.prefix_trees import Grove, Row, Sizes
+from kib_hf.scoring.row_layout import Layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kib.errors import InputError
 from kib.identity import digest
-from kib_hf.digests import cached_digest
+from kib_hf.digest_cache import cached_digest
 
 __all__ = ["check_folder", "fingerprint_folder", "weight_files"]
 

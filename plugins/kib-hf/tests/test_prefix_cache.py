@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from kib_hf.trees.reading import States
-from kib_hf.trees.rows import Trunk
-from kib_hf.trees.trunks import Trunks
+from kib_hf.scoring.prefix_cache import Trunks
+from kib_hf.scoring.prefix_trees import Trunk
+from kib_hf.scoring.tree_reader import States
 
 TOKEN = 2 * 4 * 2
 """Bytes of a token in these tests: keys and values of two numbers."""
