@@ -21,7 +21,7 @@ ASK = """
 import json, sys
 from kib.errors import InputError
 from kib.testing import make_plugin
-from kib_huggingface.corpus import HuggingFace
+from kib_datasets.corpus import HuggingFace
 
 corpus = make_plugin(HuggingFace, json.loads(sys.argv[1]))
 try:

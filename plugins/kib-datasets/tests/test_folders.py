@@ -11,7 +11,7 @@ from pyarrow import parquet
 from kib.errors import InputError
 from kib.records import Document
 from kib.testing import make_plugin
-from kib_huggingface.corpus import HuggingFace
+from kib_datasets.corpus import HuggingFace
 
 ROWS = [{"id": "a", "title": "T", "text": "one", "more": 1}, {"id": "b", "title": None, "text": "two", "more": 2}]
 

@@ -11,7 +11,7 @@ from kib.hub import commit_of
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, Local, Options
 from kib.records import Document
-from kib_huggingface.hub import snapshot
+from kib_datasets.download import snapshot
 
 if TYPE_CHECKING:
     from kib_tables.fields import Rows

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kib.testing import check_corpus, check_fingerprint, check_options, check_plugin, make_plugin
-from kib_huggingface.corpus import HuggingFace
+from kib_datasets.corpus import HuggingFace
 
 LINES = '{"id": "a", "title": "Pump", "text": "The red lever."}\n{"id": "b", "text": "Straße 桥 🚧"}\n'
 
