@@ -31,7 +31,7 @@ from kib.records import Text, Weights
 from kib.registry import load
 from kib.testing import make_plugin
 from kib_hf.loading import load_model, load_tokenizer, quietly
-from kib_hf.pieces import Piece, tokenize
+from kib_hf.training.examples import Piece, tokenize
 
 BLOCK = 256
 ROWS = 16

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from kib.identity import digest
 from kib.interfaces import Options
 from kib.records import Text, Trained, Weights
-from kib_hf.training import FullOptions, LoraOptions, TrainingOptions
+from kib_hf.training.options import FullOptions, LoraOptions, TrainingOptions
 
 __all__ = ["Full", "Lora"]
 
@@ -50,7 +50,7 @@ class _Trainer:
 
     def fingerprint(self) -> str:
         """The options point at nothing that counts; InputError where accelerate's file is not there."""
-        from kib_hf.crew import check_file
+        from kib_hf.training.crew import check_file
 
         if self.options.accelerate is not None:
             check_file(self.options.accelerate)
@@ -58,7 +58,7 @@ class _Trainer:
 
     def check(self, start: Weights, validation: bool) -> None:
         """InputError where options, model and machine do not go together, known without the weights."""
-        from kib_hf.suitability import check_suitability
+        from kib_hf.training.preflight_checks import check_suitability
 
         check_suitability(self.options, start, validation)
 
@@ -77,11 +77,11 @@ class _Trainer:
         InputError for what `check` finds, weights that are not whole, and text that would lose tokens; StepError where
         the loss is no number any more.
         """
-        from kib_hf.checkpoints import last_checkpoint, read_trained
-        from kib_hf.crew import crew_size
-        from kib_hf.fitting import Job, fit
         from kib_hf.model_folder import check_folder
-        from kib_hf.processes import fit_together
+        from kib_hf.training.checkpoints import last_checkpoint, read_trained
+        from kib_hf.training.crew import crew_size
+        from kib_hf.training.processes import fit_together
+        from kib_hf.training.run import Job, fit
 
         check_folder(start.folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class Lora(_Trainer):
 
     def fingerprint(self) -> str:
         """How rows go through the model, where that decides which of their places the adapter's dropout hits."""
-        from kib_hf.crew import crew_size
+        from kib_hf.training.crew import crew_size
 
         o, nothing = self.options, super().fingerprint()
         if not self.dropout:

@@ -5,8 +5,8 @@ from array import array
 from typing import Any
 
 from kib.errors import InputError
-from kib_hf.batches import collate
-from kib_hf.pieces import IGNORED, Piece
+from kib_hf.training.examples import IGNORED, Piece
+from kib_hf.training.loss import collate
 
 __all__ = ["check_isolation"]
 

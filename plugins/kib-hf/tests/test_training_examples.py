@@ -9,10 +9,10 @@ import pytest
 from kib.errors import InputError
 from kib.prompts import ask_question
 from kib.records import Text
-from kib_hf.layout import apart, best_count, divide, lay_out
-from kib_hf.packing import make_course, pack
-from kib_hf.pieces import IGNORED, Piece, cut, join, tokenize
-from kib_hf.schedule import Schedule, factor
+from kib_hf.training.examples import IGNORED, Piece, cut, join, tokenize
+from kib_hf.training.learning_rate import Schedule, factor
+from kib_hf.training.micro_batches import apart, best_count, divide, lay_out
+from kib_hf.training.packing import make_course, pack
 
 BEGIN, END = 0, 1  # of the tiny model's tokenizer, whose other tokens are bytes
 

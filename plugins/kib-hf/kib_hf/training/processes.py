@@ -12,9 +12,9 @@ from typing import IO, Any
 from kib.errors import InputError, StepError
 from kib.identity import canonical
 from kib.records import Text
-from kib_hf.crew import crew_size
-from kib_hf.fitting import Job
-from kib_hf.training import FullOptions, LoraOptions, TrainingOptions
+from kib_hf.training.crew import crew_size
+from kib_hf.training.options import FullOptions, LoraOptions, TrainingOptions
+from kib_hf.training.run import Job
 
 __all__ = ["environment", "fit_together", "read_job"]
 
@@ -64,7 +64,7 @@ def _command(job: Job) -> list[str]:
     if o.accelerate is not None:
         ways = ["--config_file", str(o.accelerate)]
     launch = [sys.executable, "-m", "accelerate.commands.launch", *ways]
-    return [*launch, "-m", "kib_hf.worker", str(job.folder)]
+    return [*launch, "-m", "kib_hf.training.worker", str(job.folder)]
 
 
 def environment(options: TrainingOptions) -> dict[str, str]:

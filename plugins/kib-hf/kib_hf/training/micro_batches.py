@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from kib_hf.packing import Row
+from kib_hf.training.packing import Row
 
 __all__ = ["apart", "best_count", "divide", "lay_out", "share_out"]
 

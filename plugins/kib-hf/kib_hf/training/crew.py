@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kib.errors import InputError
-from kib_hf.training import TrainingOptions
+from kib_hf.training.options import TrainingOptions
 
 __all__ = ["check_file", "crew_size"]
 

@@ -12,10 +12,10 @@ import pytest
 from kib.identity import digest_file
 from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
-from kib_hf.checkpoints import read_progress, write_progress
-from kib_hf.packing import Course
 from kib_hf.trainers import Full, Lora
-from kib_hf.watch import Watch
+from kib_hf.training.checkpoints import read_progress, write_progress
+from kib_hf.training.monitor import Watch
+from kib_hf.training.packing import Course
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
@@ -36,7 +36,7 @@ from types import SimpleNamespace
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-from test_train_resume import KILLED_AT, Full, Lora, train
+from test_training_resume import KILLED_AT, Full, Lora, train
 
 def log(record):
     if record["step"] == KILLED_AT:

@@ -11,19 +11,19 @@ from typing import Any
 
 from kib.errors import InputError, StepError
 from kib.records import Text, Trained, Weights
-from kib_hf.adapters import new_adapter
-from kib_hf.batches import Batches, mean_loss
-from kib_hf.checkpoints import read_progress, write_trained
-from kib_hf.isolation import check_isolation
-from kib_hf.layout import lay_out
 from kib_hf.loading import load_model, load_tokenizer, quietly, torch_device
-from kib_hf.outcome import operations, round_weights, save
-from kib_hf.packing import Row, make_course, pack
-from kib_hf.pieces import Piece, cut, join, tokenize
-from kib_hf.schedule import factor
-from kib_hf.suitability import check_sharding
-from kib_hf.training import LoraOptions, TrainingOptions
-from kib_hf.watch import Watch, as_callback, planned_tokens
+from kib_hf.training.adapters import new_adapter
+from kib_hf.training.checkpoints import read_progress, write_trained
+from kib_hf.training.examples import Piece, cut, join, tokenize
+from kib_hf.training.isolation import check_isolation
+from kib_hf.training.learning_rate import factor
+from kib_hf.training.loss import Batches, mean_loss
+from kib_hf.training.micro_batches import lay_out
+from kib_hf.training.monitor import Watch, as_callback, planned_tokens
+from kib_hf.training.options import LoraOptions, TrainingOptions
+from kib_hf.training.packing import Row, make_course, pack
+from kib_hf.training.preflight_checks import check_sharding
+from kib_hf.training.saved_weights import operations, round_weights, save
 
 __all__ = ["Job", "fit", "prepare"]
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from kib.errors import InputError
-from kib_hf.batches import collate, mean_loss, summed_loss
-from kib_hf.isolation import check_isolation
 from kib_hf.loading import quietly
-from kib_hf.packing import pack
-from kib_hf.pieces import IGNORED, Piece
+from kib_hf.training.examples import IGNORED, Piece
+from kib_hf.training.isolation import check_isolation
+from kib_hf.training.loss import collate, mean_loss, summed_loss
+from kib_hf.training.packing import pack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,4 +1,4 @@
-"""One of the processes of a training: `python -m kib_hf.worker FOLDER`, started by `kib_hf.processes`.
+"""One of the processes of a training: `python -m kib_hf.training.worker FOLDER`, started by `kib_hf.training.processes`.
 
 It writes lines of JSON to standard output: `{"log": …}` a step, or `{"error": …, "message": …}`.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from kib.errors import InputError, StepError
-from kib_hf.fitting import fit
-from kib_hf.processes import read_job
+from kib_hf.training.processes import read_job
+from kib_hf.training.run import fit
 
 __all__ = ["main"]
 

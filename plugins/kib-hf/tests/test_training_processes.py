@@ -10,8 +10,8 @@ import pytest
 from kib.errors import InputError, StepError
 from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
-from kib_hf.processes import environment
 from kib_hf.trainers import Full, Lora
+from kib_hf.training.processes import environment
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
@@ -124,7 +124,7 @@ def test_broken_processes(small: Path, tmp_path: Path) -> None:
 
 def test_processes_leave_with_kib(tmp_path: Path) -> None:
     """The processes of a training end when kib is gone, so that no two trainings write to one folder."""
-    code = "import sys; from kib_hf.worker import _leave_with_parent; _leave_with_parent()"
+    code = "import sys; from kib_hf.training.worker import _leave_with_parent; _leave_with_parent()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as running:
         assert running.stdin is not None
         time.sleep(0.1)

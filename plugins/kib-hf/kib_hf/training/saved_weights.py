@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kib.records import Weights
-from kib_hf.adapters import save_adapter, squared_update
-from kib_hf.checkpoints import new_folder
 from kib_hf.loading import load_model
 from kib_hf.model_folder import PATTERNS
+from kib_hf.training.adapters import save_adapter, squared_update
+from kib_hf.training.checkpoints import new_folder
 
 __all__ = ["operations", "round_weights", "save"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib_hf.training import LoraOptions
+from kib_hf.training.options import LoraOptions
 
 __all__ = ["new_adapter", "save_adapter", "squared_update"]
 

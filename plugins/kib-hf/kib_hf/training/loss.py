@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kib_hf.packing import Row
-from kib_hf.pieces import IGNORED, Piece
+from kib_hf.training.examples import IGNORED, Piece
+from kib_hf.training.packing import Row
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import StepError
-from kib_hf.checkpoints import Progress, write_progress
-from kib_hf.packing import Course
-from kib_hf.pieces import Piece
+from kib_hf.training.checkpoints import Progress, write_progress
+from kib_hf.training.examples import Piece
+from kib_hf.training.packing import Course
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ class Watch:
 
     def loss(self, outputs: Any, labels: "Tensor", num_items_in_batch: "Tensor") -> "Tensor":
         """A batch's part of its step's mean loss; `num_items_in_batch` are the step's tokens with a loss."""
-        from kib_hf.batches import summed_loss
+        from kib_hf.training.loss import summed_loss
 
         self.counted = num_items_in_batch
         return summed_loss(outputs["logits"], labels) / num_items_in_batch.clamp(min=1)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
 from kib.records import Weights
-from kib_hf.adapters import new_adapter
-from kib_hf.crew import crew_size
 from kib_hf.loading import load_config, load_tokenizer, quietly, torch_device
-from kib_hf.pieces import ending
-from kib_hf.training import LoraOptions, TrainingOptions
+from kib_hf.training.adapters import new_adapter
+from kib_hf.training.crew import crew_size
+from kib_hf.training.examples import ending
+from kib_hf.training.options import LoraOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

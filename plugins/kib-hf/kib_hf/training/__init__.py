@@ -1,0 +1,1 @@
+"""The training code behind the trainers `full` and `lora`."""
