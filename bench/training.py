@@ -31,7 +31,7 @@ from kib.records import Text, Weights
 from kib.registry import load
 from kib.testing import make_plugin
 from kib_hf.loading import load_model, load_tokenizer, quietly
-from kib_hf.training.examples import Piece, tokenize
+from kib_hf.training.examples import Example, tokenize
 
 BLOCK = 256
 ROWS = 16
@@ -47,17 +47,17 @@ class Work:
     name: str
     model: Path
     texts: Sequence[Text]
-    pieces: Sequence[Piece]
+    examples: Sequence[Example]
 
     @property
     def tokens(self) -> int:
         """Tokens with a loss in the text."""
-        return sum(piece.trained for piece in self.pieces)
+        return sum(example.loss_tokens for example in self.examples)
 
     @property
     def batch(self) -> int:
         """Texts that have about as many tokens as kib's step."""
-        return max(1, round(BLOCK * ROWS * len(self.pieces) / sum(map(len, self.pieces))))
+        return max(1, round(BLOCK * ROWS * len(self.examples) / sum(map(len, self.examples))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def transformers_padded(model: Any, work: Work, arguments: dict[str, Any]) -> An
     import torch
     from transformers import Trainer, TrainingArguments
 
-    def collate(items: Sequence[Piece]) -> dict[str, Any]:
+    def collate(items: Sequence[Example]) -> dict[str, Any]:
         longest = max(map(len, items))
         shape = (len(items), longest)
         batch = {
@@ -199,14 +199,14 @@ def transformers_padded(model: Any, work: Work, arguments: dict[str, Any]) -> An
             "attention_mask": torch.zeros(shape, dtype=torch.long),
         }
         batch["labels"] = torch.full(shape, -100)
-        for row, piece in enumerate(items):
-            batch["input_ids"][row, : len(piece)] = torch.tensor(piece.tokens)
-            batch["attention_mask"][row, : len(piece)] = 1
-            batch["labels"][row, : len(piece)] = torch.tensor(piece.labels)
+        for row, example in enumerate(items):
+            batch["input_ids"][row, : len(example)] = torch.tensor(example.tokens)
+            batch["attention_mask"][row, : len(example)] = 1
+            batch["labels"][row, : len(example)] = torch.tensor(example.labels)
         return batch
 
     made = TrainingArguments(per_device_train_batch_size=work.batch, remove_unused_columns=False, **arguments)
-    return Trainer(model=model, args=made, train_dataset=list(work.pieces), data_collator=collate)
+    return Trainer(model=model, args=made, train_dataset=list(work.examples), data_collator=collate)
 
 
 def trl_padded(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
@@ -239,7 +239,7 @@ def _trl(model: Any, work: Work, arguments: dict[str, Any], **more: Any) -> Any:
     tokenizer = load_tokenizer(work.model, trust_remote_code=False, add_bos_token=None)
     tokenizer.pad_token = tokenizer.eos_token
     config = SFTConfig(gradient_checkpointing=False, **arguments, **more)
-    data = Dataset.from_dict({"input_ids": [list(piece.tokens) for piece in work.pieces]})
+    data = Dataset.from_dict({"input_ids": [list(example.tokens) for example in work.examples]})
     return SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
 
 
@@ -283,7 +283,7 @@ def measure(work: Work, rounds: int, place: Path) -> dict[str, Any]:
         joined = texts_see_each_other(work, Path(folder))
     others = [side for side in sides if side[0] != "k" and not (joined and side == "TRL, packed")]
     result: dict[str, Any] = {
-        "texts": len(work.pieces),
+        "texts": len(work.examples),
         "text_tokens": work.tokens,
         "runs": {side: [asdict(run) for run in some] for side, some in runs.items()},
         "lost_tokens": {side: EPOCHS * work.tokens - some[0].trained for side, some in runs.items()},
@@ -319,7 +319,7 @@ def main() -> None:
         if arguments.data:
             works.append(paragraphs(arguments.data, Path(folder) / "llama", arguments.texts))
         for work in works:
-            print(f"{work.name}: {len(work.pieces)} texts, {work.tokens:,} tokens")
+            print(f"{work.name}: {len(work.examples)} texts, {work.tokens:,} tokens")
             found[work.name] = measure(work, arguments.rounds, Path(folder))
             show(found[work.name])
     if arguments.json:

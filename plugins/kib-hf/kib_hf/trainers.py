@@ -1,6 +1,5 @@
-"""The trainers `full` and `lora`: knowledge into the weights, by causal language modelling or by answers."""
+"""The trainers `full` and `lora`, which train a model on documents, paraphrases, or questions with answers."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,7 +40,7 @@ RSLORA = """@misc{kalajdzievski2023rslora,
 
 
 class _Trainer:
-    """What `full` and `lora` share; the class of the options makes the difference."""
+    """The code shared by `full` and `lora`, which differ in their options."""
 
     revision: ClassVar[int] = 1
 
@@ -49,18 +48,18 @@ class _Trainer:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The options point at nothing that counts; InputError where accelerate's file is not there."""
-        from kib_hf.training.crew import check_file
+        """An empty string, because no option points at data; raise InputError if accelerate's file is missing."""
+        from kib_hf.training.processes import check_accelerate_file
 
         if self.options.accelerate is not None:
-            check_file(self.options.accelerate)
+            check_accelerate_file(self.options.accelerate)
         return ""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """InputError where options, model and machine do not go together, known without the weights."""
-        from kib_hf.training.preflight_checks import check_suitability
+        """Raise InputError if the options do not suit the model or the machine, without reading any weights."""
+        from kib_hf.training.preflight_checks import check_before_training
 
-        check_suitability(self.options, start, validation)
+        check_before_training(self.options, start, validation)
 
     def train(
         self,
@@ -72,41 +71,40 @@ class _Trainer:
         validation: Sequence[Text] = (),
         held_out: Sequence[Text] = (),
     ) -> Trained:
-        """Train the weights of `start` on `text`; new ones lie in `folder`, as does a checkpoint meanwhile.
+        """Train the weights of `start` on `text`, and save checkpoints and the trained weights in `folder`.
 
-        InputError for what `check` finds, weights that are not whole, and text that would lose tokens; StepError where
-        the loss is no number any more.
+        Raise InputError for everything that `check` rejects, for incomplete weights, and for text that would lose
+        tokens. Raise StepError if the loss is no longer finite.
         """
         from kib_hf.model_folder import check_folder
-        from kib_hf.training.checkpoints import last_checkpoint, read_trained
-        from kib_hf.training.crew import crew_size
-        from kib_hf.training.processes import fit_together
-        from kib_hf.training.run import Job, fit
+        from kib_hf.training.checkpoints import last_checkpoint, read_trained, remove_checkpoints
+        from kib_hf.training.job import TrainingJob
+        from kib_hf.training.processes import process_count, train_in_processes
+        from kib_hf.training.run import train_job
 
         check_folder(start.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        job = Job(self.options, start.folder, text, validation, held_out, folder, seed, last_checkpoint(folder))
+        job = TrainingJob(self.options, start.folder, text, validation, held_out, folder, seed, last_checkpoint(folder))
         trained = read_trained(folder, job.weights)
         if trained is None:
             self.check(start, bool(validation))
-        if trained is None and (self.options.accelerate or crew_size(self.options) > 1):
-            fit_together(job, log)
+        if trained is None and (self.options.accelerate or process_count(self.options) > 1):
+            train_in_processes(job, log)
             trained = read_trained(folder, job.weights)
         if trained is None:
-            trained = fit(job, log)
-        for rest in (*folder.glob("checkpoint-*"), folder / "lowest.safetensors"):
-            shutil.rmtree(rest) if rest.is_dir() else rest.unlink(missing_ok=True)
+            trained = train_job(job, log)
+        remove_checkpoints(folder)
         return trained
 
 
 class Full(_Trainer):
-    """The trainer `full`: all weights are trained."""
+    """The trainer `full`, which trains all weights."""
 
     Options: ClassVar[type[Options]] = FullOptions
 
 
 class Lora(_Trainer):
-    """The trainer `lora`: the weights stay as they are, and a low-rank adapter beside them is trained."""
+    """The trainer `lora`, which freezes the weights and trains a low-rank adapter next to them."""
 
     Options: ClassVar[type[Options]] = LoraOptions
 
@@ -116,14 +114,14 @@ class Lora(_Trainer):
         self.dropout = options.dropout
 
     def fingerprint(self) -> str:
-        """How rows go through the model, where that decides which of their places the adapter's dropout hits."""
-        from kib_hf.training.crew import crew_size
+        """A digest of the options that arrange rows for the model, if dropout makes them affect the weights."""
+        from kib_hf.training.processes import process_count
 
-        o, nothing = self.options, super().fingerprint()
+        o, without_dropout = self.options, super().fingerprint()
         if not self.dropout:
-            return nothing
-        return digest({"device_batch": o.device_batch, "layout": o.layout, "processes": crew_size(o)})
+            return without_dropout
+        return digest({"device_batch": o.device_batch, "layout": o.layout, "processes": process_count(o)})
 
     def bibtex(self) -> str:
-        """LoRA, and the variants of it that the options take."""
+        """The papers on LoRA and on the variants selected by the options."""
         return "\n".join(self._works)

@@ -9,10 +9,10 @@ import pytest
 from kib.errors import InputError
 from kib.prompts import ask_question
 from kib.records import Text
-from kib_hf.training.examples import IGNORED, Piece, cut, join, tokenize
-from kib_hf.training.learning_rate import Schedule, factor
-from kib_hf.training.micro_batches import apart, best_count, divide, lay_out
-from kib_hf.training.packing import make_course, pack
+from kib_hf.training.examples import IGNORED, Example, join, split, tokenize
+from kib_hf.training.learning_rate import Schedule, rate_factor
+from kib_hf.training.micro_batches import best_count, plan_micro_batches, single_rows, split_sorted
+from kib_hf.training.packing import pack, plan_steps
 
 BEGIN, END = 0, 1  # of the tiny model's tokenizer, whose other tokens are bytes
 
@@ -24,11 +24,11 @@ def tokenizer(tiny: Path) -> Any:
     return load_tokenizer(tiny, trust_remote_code=False, add_bos_token=None)
 
 
-def piece(length: int, first: int = 0) -> Piece:
+def piece(length: int, first: int = 0) -> Example:
     tokens = array("i", range(first, first + length))
     labels = tokens[:]
     labels[0] = IGNORED
-    return Piece(tokens, labels)
+    return Example(tokens, labels)
 
 
 def test_document(tokenizer: Any) -> None:
@@ -85,15 +85,15 @@ def test_pair_is_divided_like_lm_eval(tiny: Path, tokenizer: Any) -> None:
     (made,) = tokenize([Text("p", "pair", "Où ça?", "à l'hôtel")], tokenizer, begin=True)
     before, after = lm._encode_pair(ask_question("Où ça?", (), letters=False), " à l'hôtel")
     assert list(made.tokens) == [*before, *after, END]
-    assert made.trained == len(after) + 1
+    assert made.loss_tokens == len(after) + 1
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (Text("pump#0", "document", ""), "passage pump#0: its document has no token"),
-        (Text("pump#0", "pair", "Who?", None), r"passage pump#0: a pair without an answer: 'Who\?'"),
-        (Text("pump#0", "pair", "Who?", "  "), "passage pump#0: a pair without an answer"),
+        (Text("pump#0", "document", ""), "passage pump#0: the document has no tokens"),
+        (Text("pump#0", "pair", "Who?", None), r"passage pump#0: the pair 'Who\?' has no answer"),
+        (Text("pump#0", "pair", "Who?", "  "), "passage pump#0: the pair '.*' has no answer"),
     ],
 )
 def test_no_text(tokenizer: Any, text: Text, message: str) -> None:
@@ -106,7 +106,7 @@ def test_no_text(tokenizer: Any, text: Text, message: str) -> None:
 def test_cut(length: int) -> None:
     """A text that is longer than a block loses no token: each has its loss once, and stands before the next."""
     whole = piece(length)
-    parts = list(cut(whole, 8))
+    parts = list(split(whole, 8))
     assert [label for part in parts for label in part.labels if label != IGNORED] == list(range(1, length))
     assert max(map(len, parts)) <= 8
     for part in parts:
@@ -121,7 +121,7 @@ def test_join() -> None:
     texts = [piece(5), piece(9, 100), piece(2, 200), piece(12, 300)]
     blocks = join(texts, 8)
     assert [len(block) for block in blocks[:-1]] == [8] * (len(blocks) - 1)
-    assert sum(block.trained for block in blocks) == sum(text.trained for text in texts)
+    assert sum(block.loss_tokens for block in blocks) == sum(text.loss_tokens for text in texts)
     assert join([], 8) == []
 
 
@@ -143,7 +143,7 @@ def test_pack() -> None:
 def test_course(block: int | None) -> None:
     """Every epoch has every piece once, in an order of its own, in steps of at most the batch size."""
     lengths = lengths_of(100)
-    course = make_course(lengths, epochs=3, batch_size=8, block=block, seed=5)
+    course = plan_steps(lengths, epochs=3, batch_size=8, block=block, seed=5)
     assert max(map(len, course.steps)) == 8
     epochs = []
     for start, end in zip((0, *course.epoch_ends), course.epoch_ends, strict=False):
@@ -154,8 +154,8 @@ def test_course(block: int | None) -> None:
 
 def test_course_of_a_seed() -> None:
     """The order is the seed's, on every machine: these are the numbers that it gave when this was written."""
-    first = make_course([1] * 6, epochs=1, batch_size=6, block=None, seed=0).steps[0]
-    other = make_course([1] * 6, epochs=1, batch_size=6, block=None, seed=1).steps[0]
+    first = plan_steps([1] * 6, epochs=1, batch_size=6, block=None, seed=0).steps[0]
+    other = plan_steps([1] * 6, epochs=1, batch_size=6, block=None, seed=1).steps[0]
     assert [number for (number,) in first] == [0, 1, 4, 5, 3, 2]
     assert other != first
 
@@ -166,8 +166,8 @@ def test_course_of_a_seed() -> None:
 def test_lay_out(packed: bool, processes: int, rows: int) -> None:
     """Every step goes through the model whole, in as many parts for each process, none of them too large."""
     lengths = lengths_of(100)
-    steps = make_course(lengths, epochs=2, batch_size=7, block=64, seed=0).steps
-    parts, rounds = lay_out(steps, lengths, packed=packed, rows=rows, block=64, processes=processes)
+    steps = plan_steps(lengths, epochs=2, batch_size=7, block=64, seed=0).steps
+    parts, rounds = plan_micro_batches(steps, lengths, packed=packed, rows=rows, block=64, processes=processes)
     each = rounds * processes
     assert len(parts) == len(steps) * each
     for number, step in enumerate(steps):
@@ -184,9 +184,9 @@ def test_lay_out(packed: bool, processes: int, rows: int) -> None:
 def test_divide() -> None:
     """Rows of one piece stand beside others of their length, so that little is filler."""
     lengths = lengths_of(100)
-    rows = apart([tuple(range(100))], lengths)
+    rows = single_rows([tuple(range(100))], lengths)
     count = best_count([rows], lengths, 4096)
-    parts = list(divide(rows, lengths, count))
+    parts = list(split_sorted(rows, lengths, count))
     assert [row for part in parts for row in part] == rows
     assert count > 2
     filled = sum(len(part) * lengths[part[0][0]] for part in parts)
@@ -198,7 +198,7 @@ def test_divide() -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_schedule(schedule: Schedule) -> None:
     """The rate rises in the warm-up to its highest, and no step has a rate of 0."""
-    rates = [factor(step, 10, 3, schedule) for step in range(10)]
+    rates = [rate_factor(step, 10, 3, schedule) for step in range(10)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert min(rates) > 0
     assert rates[3:] == sorted(rates[3:], reverse=True)
@@ -207,5 +207,5 @@ def test_schedule(schedule: Schedule) -> None:
 
 def test_schedule_of_one_step() -> None:
     """A training of one step has a rate above 0."""
-    assert factor(0, 1, 1, "cosine") == 0.5
-    assert factor(0, 1, 0, "linear") == 1.0
+    assert rate_factor(0, 1, 1, "cosine") == 0.5
+    assert rate_factor(0, 1, 0, "linear") == 1.0

@@ -6,9 +6,10 @@ import pytest
 
 from kib.errors import InputError
 from kib_hf.loading import quietly
-from kib_hf.training.examples import IGNORED, Piece
+from kib_hf.training.examples import IGNORED, Example
 from kib_hf.training.isolation import check_isolation
-from kib_hf.training.loss import collate, mean_loss, summed_loss
+from kib_hf.training.loss import mean_loss, summed_loss
+from kib_hf.training.micro_batches import collate
 from kib_hf.training.packing import pack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,17 +42,17 @@ def make(kind: str, **changes: Any) -> Any:
     return model.eval()
 
 
-def text(length: int, seed: int) -> Piece:
+def text(length: int, seed: int) -> Example:
     tokens = array("i", [(seed * 31 + place * place * 7 + place) % 64 for place in range(length)])
     labels = tokens[:]
     labels[0] = IGNORED
-    return Piece(tokens, labels)
+    return Example(tokens, labels)
 
 
 TEXTS = [text(length, seed) for seed, length in enumerate([3, 17, 9, 30, 5, 12, 2, 25])]
 
 
-def losses(model: Any, rows: Sequence[Sequence[Piece]]) -> Any:
+def losses(model: Any, rows: Sequence[Sequence[Example]]) -> Any:
     """The loss of every place, of shape (rows, longest row)."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -62,7 +63,7 @@ def losses(model: Any, rows: Sequence[Sequence[Piece]]) -> Any:
     return cross_entropy(logits.transpose(1, 2), following, ignore_index=IGNORED, reduction="none").detach()
 
 
-def gradients(model: Any, batches: Sequence[Sequence[Sequence[Piece]]]) -> tuple[float, dict[str, Any]]:
+def gradients(model: Any, batches: Sequence[Sequence[Sequence[Example]]]) -> tuple[float, dict[str, Any]]:
     """Summed loss and gradients over batches of rows."""
     model.zero_grad()
     total = 0.0
@@ -117,7 +118,7 @@ def test_mean_loss() -> None:
     """The mean loss is over tokens, however many rows go through the model at once, and leaves the model as it was."""
     model = make("llama").train()
     total, _ = gradients(model, [[[piece] for piece in TEXTS]])
-    mean = total / sum(piece.trained for piece in TEXTS)
+    mean = total / sum(piece.loss_tokens for piece in TEXTS)
     rows = [[piece] for piece in TEXTS]
     for size in (1, 3, 8):
         assert mean_loss(model, [rows[start : start + size] for start in range(0, 8, size)], 0) == pytest.approx(
@@ -135,13 +136,13 @@ def test_check(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "config"), [("opt", OPT), ("jamba", JAMBA)])
 def test_check_refuses(kind: str, config: dict[str, Any]) -> None:
     """A model whose mask or state joins the texts of a row is refused, with what to do instead."""
-    with quietly(), pytest.raises(InputError, match=r'texts in one row see each other; use `pack = "concatenate"`'):
+    with quietly(), pytest.raises(InputError, match=r'texts in one row see each other; use `layout = "sorted"`'):
         check_isolation(make(kind, **config), kind)
 
 
 def test_check_without_positions() -> None:
     """A model that takes no position numbers is refused."""
-    with pytest.raises(InputError, match="bloom: takes no position_ids"):
+    with pytest.raises(InputError, match="bloom: the model takes no position_ids"):
         check_isolation(make("bloom", vocab_size=64, hidden_size=16, n_layer=1, n_head=2), "bloom")
 
 

@@ -50,7 +50,7 @@ def distance(one: Path, other: Path) -> float:
 @pytest.mark.parametrize("trainer", [Full, Lora])
 def test_a_configuration_that_is_not_there(trainer: type[Any], tmp_path: Path) -> None:
     """An accelerate configuration that is no file is named in one sentence as soon as the benchmark is read."""
-    with pytest.raises(InputError, match=r"none\.yaml: no such file; expected what"):
+    with pytest.raises(InputError, match=r"none\.yaml: no such file; expected a file written by"):
         make_plugin(trainer, {"accelerate": tmp_path / "none.yaml"}).fingerprint()
 
 
@@ -67,7 +67,7 @@ def test_dropout_counts_the_processes_of_a_configuration(tmp_path: Path) -> None
         ("garbage: [\n", "cannot be read: while parsing"),
         ("nothing\n", "cannot be read: "),
         ("distributed_type: MULTI_GPU\nnum_processes: 2\nsalt: 1\n", "cannot be read: .* unknown keys .*salt"),
-        ("distributed_type: MULTI_GPU\nnum_processes: many\n", "num_processes = 'many'; expected the number of"),
+        ("distributed_type: MULTI_GPU\nnum_processes: many\n", "num_processes = 'many'; expected a number of"),
     ],
 )
 def test_a_broken_configuration(small: Path, tmp_path: Path, text: str, message: str) -> None:
@@ -111,20 +111,20 @@ def test_two_processes(small: Path, tmp_path: Path) -> None:
 
 def test_errors_of_processes(small: Path, tmp_path: Path) -> None:
     """What is wrong with the options is said as one process says it."""
-    with pytest.raises(InputError, match="block = 1024, but the model reads 512 tokens at once"):
+    with pytest.raises(InputError, match="block = 1024 exceeds the model's 512 positions"):
         train(Lora, small, tmp_path / "out", [], processes=2, block=1024)
 
 
 def test_broken_processes(small: Path, tmp_path: Path) -> None:
     """Processes that cannot even start are an error that shows their last lines."""
     (tmp_path / "accelerate.yaml").write_text(CONFIGURATION.replace("MULTI_GPU", "XLA"), encoding="utf-8")
-    with pytest.raises(StepError, match=r"a process of the training ended with code 1:\n(.|\n)*accelerate"):
+    with pytest.raises(StepError, match=r"a training process exited with code 1:\n(.|\n)*accelerate"):
         train(Lora, small, tmp_path / "out", [], accelerate=tmp_path / "accelerate.yaml")
 
 
 def test_processes_leave_with_kib(tmp_path: Path) -> None:
     """The processes of a training end when kib is gone, so that no two trainings write to one folder."""
-    code = "import sys; from kib_hf.training.worker import _leave_with_parent; _leave_with_parent()"
+    code = "import sys; from kib_hf.training.worker import exit_with_parent; exit_with_parent()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as running:
         assert running.stdin is not None
         time.sleep(0.1)

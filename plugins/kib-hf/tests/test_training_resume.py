@@ -14,8 +14,8 @@ from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
 from kib_hf.trainers import Full, Lora
 from kib_hf.training.checkpoints import read_progress, write_progress
-from kib_hf.training.monitor import Watch
-from kib_hf.training.packing import Course
+from kib_hf.training.monitor import Monitor
+from kib_hf.training.packing import StepPlan
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
@@ -140,8 +140,8 @@ def test_no_checkpoint_where_an_early_stop_ends_it(tmp_path: Path) -> None:
     """The step that stops a training early leaves no checkpoint, from which a killed one would go on too long."""
     from torch.nn import Linear
 
-    course = Course(((), (), (), ()), epoch_ends=(1, 2, 3, 4))
-    watch = Watch(course, tmp_path, every=1, log=lambda _: None, validate=lambda: 1.0, patience=1)
+    course = StepPlan(((), (), (), ()), epoch_ends=(1, 2, 3, 4))
+    watch = Monitor(course, tmp_path, every=1, log=lambda _: None, validate=lambda: 1.0, patience=1)
     control = SimpleNamespace(should_training_stop=False, should_save=False)
     said = []
     for step in (1, 2):

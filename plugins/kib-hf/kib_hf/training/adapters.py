@@ -1,4 +1,4 @@
-"""peft's adapters: put beside a model, saved, and measured against the weights that they change."""
+"""LoRA adapters from peft: attached to a model, saved, and compared with the weights they change."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ __all__ = ["new_adapter", "save_adapter", "squared_update"]
 
 
 def new_adapter(model: Any, options: LoraOptions, name: str) -> Any:
-    """The model with a fresh adapter, which alone is trained; InputError where it has no layer of the names given."""
+    """Attach a new adapter to a model and freeze all other weights; raise InputError if the options do not fit it."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -24,18 +24,19 @@ def new_adapter(model: Any, options: LoraOptions, name: str) -> Any:
         use_rslora=options.rslora,
         task_type="CAUSAL_LM",
     )
-    tied = _tied_output(model)
+    tied = _tied_output_layer(model)
     try:
-        made = get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except ValueError as error:
-        said = str(error).partition(". ")[0].splitlines()[0].rstrip(".")
-        raise InputError(f"{name}: targets = {options.targets}: {said}; it has {', '.join(_linear(model))}") from error
-    _check_layers(list(_adapted(made)), tied, options, name)
-    return made
+        reason = str(error).partition(". ")[0].splitlines()[0].rstrip(".")
+        layers = ", ".join(_linear_layer_names(model))
+        raise InputError(f"{name}: targets = {options.targets}: {reason}; the model has {layers}") from error
+    _check_layers(list(_adapted_layers(adapted)), tied, options, name)
+    return adapted
 
 
-def _linear(model: Any) -> list[str]:
-    """Last parts of the names of a model's linear layers."""
+def _linear_layer_names(model: Any) -> list[str]:
+    """The last parts of the names of a model's linear layers, sorted."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D
 
@@ -43,14 +44,14 @@ def _linear(model: Any) -> list[str]:
     return sorted(found) or ["no linear layer"]
 
 
-def _tied_output(model: Any) -> Any:
-    """The output layer where its weight is the embedding's too, else None."""
+def _tied_output_layer(model: Any) -> Any:
+    """The output layer if it shares its weight with the embedding, otherwise None."""
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
     return last if first is not None and last is not None and last.weight is first.weight else None
 
 
-def _adapted(model: Any) -> Iterator[tuple[str, Any]]:
-    """The layers that got an adapter, without it, each behind the last part of its name."""
+def _adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """Every layer with an adapter, as (last part of its name, layer without the adapter)."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in model.named_modules():
@@ -59,36 +60,36 @@ def _adapted(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOptions, name: str) -> None:
-    """InputError where an adapter could not be saved, or is larger than any layer that it is to change."""
-    for last, layer in layers:
+    """Raise InputError if an adapter could not be saved, or has a higher rank than any targeted layer can have."""
+    for layer_name, layer in layers:
         if layer is tied:
             raise InputError(
-                f"{name}: targets = {options.targets}: the weight of {last} is that of the embedding too, and an "
-                f"adapter on it would change only one of the two; leave {last} out"
+                f"{name}: targets = {options.targets}: {layer_name} shares its weight with the embedding, and an "
+                f"adapter would change only one of the two; remove {layer_name} from targets"
             )
-    largest = max(min(layer.weight.shape[:2]) for _, layer in layers)
-    if options.rank > largest:
+    highest = max(min(layer.weight.shape[:2]) for _, layer in layers)
+    if options.rank > highest:
         raise InputError(
-            f"{name}: rank = {options.rank}, but the smaller side of the targeted layers is {largest} at most, and an "
-            "adapter of that rank changes them in any way there is; lower rank"
+            f"{name}: rank = {options.rank} exceeds {highest}, the highest rank that any targeted layer can have; "
+            "lower rank"
         )
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter's safetensors and its configuration, the sets in it sorted and without a machine's paths."""
+    """Write the adapter's safetensors and configuration reproducibly: lists sorted, no paths of this machine."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    place = folder / "adapter_config.json"
-    config = json.loads(place.read_text(encoding="utf-8"))
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None
     for key in ("target_modules", "exclude_modules"):
         if isinstance(config.get(key), list):
             config[key].sort()
-    place.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / "README.md").unlink(missing_ok=True)  # peft's model card names the machine's paths
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "README.md").unlink(missing_ok=True)  # peft's model card contains paths of this machine
 
 
 def squared_update(model: Any) -> float:
-    """Squared norm of what an adapter adds to the weights; merges it into the model layer by layer on the way."""
+    """The squared norm of the change an adapter makes to the weights; merges the adapter into the model."""
     import torch
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -1,7 +1,6 @@
-"""The work folder of a training: checkpoints while it runs, one record when it is done."""
+"""The output folder of a training run: checkpoints during the run, and a record of the result at its end."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +8,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kib.records import Trained, Weights
+from kib.store import write_text
 
 __all__ = [
+    "LOWEST_FILE",
     "Progress",
     "last_checkpoint",
-    "new_folder",
     "read_progress",
     "read_trained",
+    "remove_checkpoints",
+    "whole_folder",
     "write_progress",
     "write_trained",
 ]
 
-RECORD, PROGRESS = "trained.json", "progress.json"
+RECORD_FILE, PROGRESS_FILE, LOWEST_FILE = "trained.json", "progress.json", "lowest.safetensors"
 
 
 @dataclass(slots=True)
 class Progress:
-    """What transformers' own checkpoint does not hold: tokens trained, validation losses' history, time spent."""
+    """The part of a training run's state that transformers' own checkpoints lack.
+
+    `tokens` counts trained tokens, `lowest` is the lowest validation loss, `lowest_step` its step, `without` the
+    epochs since then, and `seconds` the training time.
+    """
 
     tokens: int = 0
     lowest: float | None = None
@@ -35,56 +41,54 @@ class Progress:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in `folder`; those that were interrupted are removed."""
-    whole = {}
-    for place in folder.glob("checkpoint-*"):
-        if (place / PROGRESS).is_file():
-            whole[int(place.name.rpartition("-")[2])] = place
+    """The newest complete checkpoint in `folder`, or None; incomplete checkpoints are removed."""
+    complete = {}
+    for path in folder.glob("checkpoint-*"):
+        if (path / PROGRESS_FILE).is_file():
+            complete[int(path.name.rpartition("-")[2])] = path
         else:
-            shutil.rmtree(place)
-    return whole[max(whole)] if whole else None
+            shutil.rmtree(path)
+    return complete[max(complete)] if complete else None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove all checkpoints and the weights saved for early stopping."""
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path)
+    (folder / LOWEST_FILE).unlink(missing_ok=True)
 
 
 def write_progress(checkpoint: Path, progress: Progress) -> None:
-    """Say that a checkpoint is whole; written after everything else in it."""
-    _write(checkpoint / PROGRESS, json.dumps(asdict(progress)))
+    """Write the progress, which marks the checkpoint as complete; all other files must be written before."""
+    write_text(checkpoint / PROGRESS_FILE, json.dumps(asdict(progress)))
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """What `write_progress` wrote."""
-    return Progress(**json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8")))
+    """Read the progress stored in a complete checkpoint."""
+    return Progress(**json.loads((checkpoint / PROGRESS_FILE).read_text(encoding="utf-8")))
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
-    """Write the record of a finished training, last of all; where its weights lie is not in it."""
+    """Write the record of a finished training run, without the path of the weights; call it after saving them."""
     value = asdict(trained)
     del value["weights"]
-    _write(folder / RECORD, json.dumps(value))
+    write_text(folder / RECORD_FILE, json.dumps(value))
 
 
 def read_trained(folder: Path, weights: Weights) -> Trained | None:
-    """The record of a training that was finished in `folder` before, with its weights; None where there is none."""
-    place = folder / RECORD
-    if not place.is_file():
+    """Read the record of a training run finished earlier in `folder`, or return None; `weights` is added to it."""
+    path = folder / RECORD_FILE
+    if not path.is_file():
         return None
-    return Trained(weights=weights, **json.loads(place.read_text(encoding="utf-8")))
+    return Trained(weights=weights, **json.loads(path.read_text(encoding="utf-8")))
 
 
 @contextmanager
-def new_folder(place: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `place`, replacing what was there, when all is written."""
-    part = place.with_name(f"{place.name}.part")
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to write into; after the block succeeds, it replaces the folder at `path`."""
+    part = path.with_name(f"{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     yield part
-    shutil.rmtree(place, ignore_errors=True)
-    part.replace(place)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    shutil.rmtree(path, ignore_errors=True)
     part.replace(path)

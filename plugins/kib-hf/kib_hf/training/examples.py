@@ -1,28 +1,34 @@
-"""Text as tokens and labels; nothing is cut off: every token of a text has its loss in exactly one piece."""
+"""Training examples: text as tokens and labels.
+
+No token is lost: every token of a text has a loss in exactly one example, however texts are split or joined.
+"""
 
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kib.errors import InputError
 from kib.prompts import ask_question
 from kib.records import Text
+from kib_hf.loading import load_tokenizer
+from kib_hf.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["IGNORED", "Piece", "cut", "ending", "join", "tokenize"]
+__all__ = ["IGNORED", "Example", "end_token", "join", "prepare_examples", "split", "tokenize"]
 
 IGNORED = -100
-"""The label of a token without a loss, as PyTorch and transformers have it."""
+"""The label of a token without a loss, as defined by PyTorch and transformers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Tokens that see each other, and as many labels: the token itself where it has a loss, else IGNORED.
+class Example:
+    """Tokens that see each other, with one label per token: the token itself if it has a loss, otherwise IGNORED.
 
-    The first label is IGNORED: nothing stands before it.
+    The first label is always IGNORED because no token precedes the first one.
     """
 
     tokens: "array[int]"
@@ -32,90 +38,114 @@ class Piece:
         return len(self.tokens)
 
     @property
-    def trained(self) -> int:
-        """How many tokens have a loss."""
+    def loss_tokens(self) -> int:
+        """The number of tokens with a loss."""
         return len(self.labels) - self.labels.count(IGNORED)
 
 
-def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool | None) -> list[Piece]:
-    """A piece a text, however long, in the same order.
+def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOptions) -> list[Example]:
+    """Tokenize texts with the tokenizer in the folder `start`, then split or join them into blocks.
 
-    Documents and paraphrases stand between BOS (where `begin`, or by default where the model knows it) and EOS; all
-    their tokens and EOS have a loss. A pair reads as kib asks a question, with the special tokens that the tokenizer
-    puts before any prompt; its answer's tokens and EOS have a loss. InputError names the first text that has no token,
-    and a tokenizer without EOS.
+    Raise InputError for a pair longer than a block, for texts without any loss, and if splitting would lose a token.
     """
-    end = ending(tokenizer)
+    tokenizer = load_tokenizer(start, trust_remote_code=options.trust_remote_code, add_bos_token=None)
+    whole = tokenize(texts, tokenizer, begin=options.begin)
+    for text, example in zip(texts, whole, strict=True):
+        if text.kind == "pair" and len(example) > options.block:
+            raise InputError(
+                f"passage {text.passage}: the pair has {len(example)} tokens, but block = {options.block} would split "
+                f"the answer from its question; raise block to {len(example)} or more"
+            )
+    if options.pack == "concatenate":
+        examples = join(whole, options.block)
+    else:
+        examples = [part for example in whole for part in split(example, options.block)]
+    wanted, kept = (sum(example.loss_tokens for example in group) for group in (whole, examples))
+    if wanted != kept:
+        raise InputError(f"blocks of {options.block} tokens would lose {wanted - kept} of {wanted} tokens")
+    if not wanted:
+        raise InputError("no text to train on: no token has a loss")
+    return examples
+
+
+def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool | None) -> list[Example]:
+    """One example per text, in the same order and of any length.
+
+    Documents and paraphrases are enclosed in BOS and EOS, and all their tokens and EOS have a loss. If `begin` is
+    None, BOS is used only if the model knows it. A pair is rendered like a kib question, with the special tokens that
+    the tokenizer puts before any prompt; only the answer's tokens and EOS have a loss.
+    Raise InputError for the first text without tokens, and for a tokenizer without EOS.
+    """
+    end = end_token(tokenizer)
     bos = int(end if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
-    known = bos == end or _prompt(tokenizer, "a")[:1] == [bos]
+    known = bos == end or _prompt_tokens(tokenizer, "a")[:1] == [bos]
     first = [bos] if begin or (begin is None and known) else []
-    plain = dict(zip(*_plain(texts, tokenizer, first, end), strict=True))
-    return [plain[number] if number in plain else _pair(text, tokenizer, end) for number, text in enumerate(texts)]
+    plain = _plain_examples(texts, tokenizer, first, end)
+    return [plain[index] if index in plain else _pair_example(text, tokenizer, end) for index, text in enumerate(texts)]
 
 
-def ending(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The token that ends a text; InputError where the tokenizer has none."""
+def end_token(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """The id of the token that ends a text; raise InputError if the tokenizer has no such token."""
     if tokenizer.eos_token_id is None:
-        raise InputError("the tokenizer has no end-of-text token; name `eos_token` in its tokenizer_config.json")
+        raise InputError("the tokenizer has no end-of-text token; set `eos_token` in its tokenizer_config.json")
     return int(tokenizer.eos_token_id)
 
 
-def _plain(
+def _plain_examples(
     texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", first: list[int], end: int
-) -> tuple[list[int], list[Piece]]:
-    """Documents and paraphrases: their places among the texts, and their pieces."""
-    places = [number for number, text in enumerate(texts) if text.kind != "pair"]
-    pieces = []
-    for place, ids in zip(places, _ids(tokenizer, [texts[place].text for place in places]), strict=True):
+) -> dict[int, Example]:
+    """The examples of documents and paraphrases, by index in `texts`."""
+    plain = {index: text for index, text in enumerate(texts) if text.kind != "pair"}
+    if not plain:
+        return {}
+    tokenized = tokenizer([text.text for text in plain.values()], add_special_tokens=False, verbose=False)
+    examples = {}
+    for (index, text), ids in zip(plain.items(), tokenized["input_ids"], strict=True):
         if not ids:
-            raise InputError(f"passage {texts[place].passage}: its {texts[place].kind} has no token; leave it out")
+            raise InputError(f"passage {text.passage}: the {text.kind} has no tokens; leave it out")
         tokens = array("i", [*first, *ids, end])
         labels = tokens[:]
         labels[0] = IGNORED
-        pieces.append(Piece(tokens, labels))
-    return places, pieces
+        examples[index] = Example(tokens, labels)
+    return examples
 
 
-def _ids(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    found: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    return found
-
-
-def _pair(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int) -> Piece:
-    """Question and answer, tokenized and divided as lm-eval does it, so that what is trained is what is scored."""
+def _pair_example(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int) -> Example:
+    """A question with its answer, tokenized and divided as lm-eval does, to train on exactly the scored tokens."""
     if not text.answer or not text.answer.strip():
-        raise InputError(f"passage {text.passage}: a pair without an answer: {text.text!r}")
-    asked = ask_question(text.text, (), letters=False)
-    before = _prompt(tokenizer, asked)
-    tokens = array("i", [*_prompt(tokenizer, f"{asked} {text.answer.strip()}"), end])
-    if len(tokens) <= len(before) + 1:
-        raise InputError(f"passage {text.passage}: the answer {text.answer!r} has no token of its own")
-    begun = max(1, len(before))
-    return Piece(tokens, array("i", [IGNORED] * begun) + tokens[begun:])
+        raise InputError(f"passage {text.passage}: the pair {text.text!r} has no answer")
+    prompt = ask_question(text.text, (), letters=False)
+    prompt_tokens = _prompt_tokens(tokenizer, prompt)
+    tokens = array("i", [*_prompt_tokens(tokenizer, f"{prompt} {text.answer.strip()}"), end])
+    if len(tokens) <= len(prompt_tokens) + 1:
+        raise InputError(f"passage {text.passage}: the answer {text.answer!r} adds no token to its question")
+    answer_start = max(1, len(prompt_tokens))
+    return Example(tokens, array("i", [IGNORED] * answer_start) + tokens[answer_start:])
 
 
-def _prompt(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """What the model reads for a prompt: special tokens before it as the tokenizer is set up, none after it."""
+def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """The tokens that the model reads for a prompt: the tokenizer's own special tokens before it, none after it."""
     ids: list[int] = list(tokenizer(text, verbose=False)["input_ids"])
     while ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
     return ids
 
 
-def cut(piece: Piece, block: int) -> Iterator[Piece]:
-    """Pieces of at most `block` tokens. Each begins with the last token of the one before, which has its loss there."""
-    for start in range(0, max(1, len(piece) - 1), block - 1):
-        tokens, labels = piece.tokens[start : start + block], piece.labels[start : start + block]
+def split(example: Example, block: int) -> Iterator[Example]:
+    """Split an example into parts of at most `block` tokens.
+
+    Each part begins with the last token of the previous part, where that token had its loss.
+    """
+    for start in range(0, max(1, len(example) - 1), block - 1):
+        tokens, labels = example.tokens[start : start + block], example.labels[start : start + block]
         labels[0] = IGNORED
-        yield Piece(tokens, labels)
+        yield Example(tokens, labels)
 
 
-def join(pieces: Sequence[Piece], block: int) -> list[Piece]:
-    """All pieces as one stream, cut into blocks of `block` tokens (the last may be shorter), none of them lost."""
+def join(examples: Sequence[Example], block: int) -> list[Example]:
+    """Join all examples into one stream and split the stream into blocks; only the last block may be shorter."""
     tokens, labels = array("i"), array("i")
-    for piece in pieces:
-        tokens += piece.tokens
-        labels += piece.labels
-    return list(cut(Piece(tokens, labels), block)) if tokens else []
+    for example in examples:
+        tokens += example.tokens
+        labels += example.labels
+    return list(split(Example(tokens, labels), block)) if tokens else []

@@ -3,16 +3,16 @@
 import math
 from typing import Literal
 
-__all__ = ["Schedule", "factor"]
+__all__ = ["Schedule", "rate_factor"]
 
 Schedule = Literal["cosine", "linear", "constant"]
 
 
-def factor(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
-    """What the highest rate is multiplied with in a step, counted from 0.
+def rate_factor(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
+    """The factor applied to the peak learning rate in a step, counting steps from 0.
 
-    In the warm-up it rises in even parts, and no step, the first included, has a rate of 0: its text would be lost.
-    Afterwards it stays, or falls towards 0, which it would reach one step after the last.
+    The factor rises linearly during the `warmup` steps, then stays at 1 or falls towards 0. The rate is never 0,
+    neither in the first step nor in the last: a step with a rate of 0 would learn nothing from its text.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)

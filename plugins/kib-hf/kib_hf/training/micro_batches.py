@@ -1,45 +1,53 @@
-"""How the rows of a step go through the model: in which parts, so that little of the work is filler."""
+"""Micro-batches: the parts of a step that go through the model one at a time, with as little padding as possible."""
 
+from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from kib_hf.training.examples import IGNORED, Example
 from kib_hf.training.packing import Row
 
-__all__ = ["apart", "best_count", "divide", "lay_out", "share_out"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-PART = 100
-"""What a part costs beside its tokens, in tokens: calling every layer forth and back."""
+__all__ = ["MicroBatches", "best_count", "collate", "plan_micro_batches", "share_packed", "single_rows", "split_sorted"]
 
-TRIED = 20
-"""Steps by which the number of parts is chosen."""
+OVERHEAD = 100
+"""The fixed cost of a micro-batch in tokens: calling every layer forward and backward."""
+
+SAMPLED_STEPS = 20
+"""The number of steps used to choose the number of micro-batches per step."""
 
 
-def lay_out(
+def plan_micro_batches(
     steps: Sequence[Sequence[Row]], lengths: Sequence[int], *, packed: bool, rows: int, block: int, processes: int
 ) -> tuple[list[Sequence[Row]], int]:
-    """The parts of all steps one after the other, and how many of them each process has in a step.
+    """Split all steps into micro-batches; return them in order, with the number per step and process.
 
-    A part is about as large as `rows` rows of `block` tokens at most; part n goes to process n modulo `processes`.
-    Packed rows stay as they are, else each piece gets a row among others of its length.
+    A micro-batch has at most about as many tokens as `rows` rows of `block` tokens. Micro-batch n goes to process
+    n modulo `processes`. If `packed`, rows stay as they are; otherwise each example gets a row of its own, next to
+    examples of similar length.
     """
-    parts: list[Sequence[Row]] = []
+    planned: list[Sequence[Row]] = []
     if packed:
-        rounds = -(-max(map(len, steps)) // (rows * processes))
+        per_process = -(-max(map(len, steps)) // (rows * processes))
         for step in steps:
-            parts += share_out(step, rows, processes, rounds)
+            planned += share_packed(step, rows, processes, per_process)
     else:
-        rounds = -(-best_count(steps, lengths, rows * block) // processes)
+        per_process = -(-best_count(steps, lengths, rows * block) // processes)
         for step in steps:
-            parts += divide(apart(step, lengths), lengths, rounds * processes)
-    return parts, rounds
+            planned += split_sorted(single_rows(step, lengths), lengths, per_process * processes)
+    return planned, per_process
 
 
-def apart(rows: Sequence[Row], lengths: Sequence[int]) -> list[Row]:
-    """The pieces of the rows, each in a row of its own, the longest first."""
-    return sorted(((number,) for row in rows for number in row), key=lambda row: -lengths[row[0]])
+def single_rows(rows: Sequence[Row], lengths: Sequence[int]) -> list[Row]:
+    """Give every example a row of its own, longest examples first."""
+    return sorted(((index,) for row in rows for index in row), key=lambda row: -lengths[row[0]])
 
 
-def divide(rows: Sequence[Row], lengths: Sequence[int], count: int) -> Iterator[Sequence[Row]]:
-    """Rows of one piece each, the longest first, in `count` parts of about as many tokens; parts may be empty."""
+def split_sorted(rows: Sequence[Row], lengths: Sequence[int], count: int) -> Iterator[Sequence[Row]]:
+    """Split rows of one example each into `count` parts with similar numbers of tokens; parts may be empty."""
     total, seen, start, part = sum(lengths[row[0]] for row in rows), 0, 0, 1
     for end, row in enumerate(rows, 1):
         seen += lengths[row[0]]
@@ -50,34 +58,82 @@ def divide(rows: Sequence[Row], lengths: Sequence[int], count: int) -> Iterator[
         yield ()
 
 
-def best_count(steps: Sequence[Sequence[Row]], lengths: Sequence[int], most: int) -> int:
-    """The number of parts a step with the least work in all, none of more than `most` tokens with its filler.
+def best_count(steps: Sequence[Sequence[Row]], lengths: Sequence[int], limit: int) -> int:
+    """The number of micro-batches per step with the least total work, none larger than `limit` tokens with padding.
 
-    Fewer parts have more filler, as short rows stand beside long ones; each part costs something of its own.
+    Fewer micro-batches need more padding, because short rows share them with long rows; every micro-batch adds a
+    fixed overhead.
     """
-    some = [apart(step, lengths) for step in steps[:TRIED]]
-    first = max(-(-sum(lengths[row[0]] for row in step) // most) for step in some)
-    best, least = 0, float("inf")
-    for count in range(first, max(map(len, some)) + 1):
-        sizes = [_size(part, lengths) for step in some for part in divide(step, lengths, count)]
-        work = sum(sizes) + PART * count * len(some)
-        if max(sizes) <= most and work < least:
-            best, least = count, work
+    sampled = [single_rows(step, lengths) for step in steps[:SAMPLED_STEPS]]
+    fewest = max(-(-sum(lengths[row[0]] for row in step) // limit) for step in sampled)
+    best, least_work = 0, float("inf")
+    for count in range(fewest, max(map(len, sampled)) + 1):
+        sizes = [_padded_size(part, lengths) for step in sampled for part in split_sorted(step, lengths, count)]
+        work = sum(sizes) + OVERHEAD * count * len(sampled)
+        if max(sizes) <= limit and work < least_work:
+            best, least_work = count, work
         if best and count >= best + 4:
             break
-    return best or max(map(len, some))
+    return best or max(map(len, sampled))
 
 
-def _size(part: Sequence[Row], lengths: Sequence[int]) -> int:
-    return len(part) * lengths[part[0][0]] if part else 0
+def _padded_size(rows: Sequence[Row], lengths: Sequence[int]) -> int:
+    """The tokens of a part with its padding, the first row being the longest."""
+    return len(rows) * lengths[rows[0][0]] if rows else 0
 
 
-def share_out(rows: Sequence[Row], size: int, processes: int, rounds: int) -> Iterator[Sequence[Row]]:
-    """A step's rows in `rounds` x `processes` parts of at most `size` rows; what is left over is empty.
+def share_packed(rows: Sequence[Row], size: int, processes: int, per_process: int) -> Iterator[Sequence[Row]]:
+    """Split a step's packed rows into `per_process` x `processes` parts of at most `size` rows; parts may be empty.
 
-    Part n goes to process n modulo `processes`: all have as many rows, or one more than another.
+    Part n goes to process n modulo `processes`. The parts that are not empty differ by at most one row.
     """
     used = -(-len(rows) // size)
-    used = min(rounds, -(-used // processes)) * processes
-    for part in range(rounds * processes):
+    used = min(per_process, -(-used // processes)) * processes
+    for part in range(per_process * processes):
         yield rows[part * len(rows) // used : (part + 1) * len(rows) // used] if part < used else ()
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatches:
+    """The micro-batches of all steps as tensors: a dataset for PyTorch's DataLoader, with an index and a length."""
+
+    planned: Sequence[Sequence[Row]]
+    examples: Sequence[Example]
+    padding: int
+
+    def __len__(self) -> int:
+        return len(self.planned)
+
+    def rows(self, index: int) -> list[list[Example]]:
+        """The examples of a micro-batch, row by row; an empty micro-batch gets one example without a loss."""
+        found = [[self.examples[number] for number in row] for row in self.planned[index]]
+        return found or [[Example(array("i", [self.padding] * 2), array("i", [IGNORED] * 2))]]
+
+    def __getitem__(self, index: int) -> "dict[str, Tensor]":
+        return collate(self.rows(index), self.padding)
+
+
+def collate(rows: Sequence[Sequence[Example]], padding: int) -> "dict[str, Tensor]":
+    """Turn rows into tensors of shape (rows, longest row): `input_ids` and `labels`, and `position_ids` if needed.
+
+    Positions are needed if a row holds several examples: they restart at 0 for each example, which is how
+    transformers keeps the examples apart. Rows are padded on the right, where a causal model never looks, so no other
+    mask is needed.
+    """
+    import torch
+
+    longest = max(sum(map(len, row)) for row in rows)
+    shape = (len(rows), longest)
+    tokens = torch.full(shape, padding)
+    labels = torch.full(shape, IGNORED)
+    positions = torch.arange(longest).repeat(len(rows), 1)
+    for index, row in enumerate(rows):
+        start = 0
+        for example in row:
+            end = start + len(example)
+            tokens[index, start:end] = torch.frombuffer(example.tokens, dtype=torch.int32)
+            labels[index, start:end] = torch.frombuffer(example.labels, dtype=torch.int32)
+            positions[index, start:] = torch.arange(longest - start)
+            start = end
+    batch = {"input_ids": tokens, "labels": labels}
+    return {**batch, "position_ids": positions} if any(len(row) > 1 for row in rows) else batch

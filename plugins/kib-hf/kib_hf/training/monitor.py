@@ -1,4 +1,4 @@
-"""What happens beside a training's steps: counting, logging, checkpoints, validation and the early stop."""
+"""Work done between training steps: counting tokens, logging, checkpoints, validation and early stopping."""
 
 import math
 import time
@@ -7,30 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import StepError
-from kib_hf.training.checkpoints import Progress, write_progress
-from kib_hf.training.examples import Piece
-from kib_hf.training.packing import Course
+from kib_hf.training.checkpoints import LOWEST_FILE, Progress, write_progress
+from kib_hf.training.examples import Example
+from kib_hf.training.packing import StepPlan
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import TrainerCallback
 
-__all__ = ["Watch", "as_callback", "planned_tokens"]
-
-LOWEST = "lowest.safetensors"
+__all__ = ["Monitor", "as_callback", "planned_tokens"]
 
 
-def planned_tokens(course: Course, pieces: Sequence[Piece], steps: int) -> int:
-    """Tokens with a loss in the first `steps` steps."""
-    return sum(pieces[number].trained for step in course.steps[:steps] for row in step for number in row)
+def planned_tokens(plan: StepPlan, examples: Sequence[Example], steps: int) -> int:
+    """The number of tokens with a loss in the first `steps` steps."""
+    return sum(examples[index].loss_tokens for step in plan.steps[:steps] for row in step for index in row)
 
 
-class Watch:
-    """Follows transformers' Trainer from step to step; each process of a training has one."""
+class Monitor:
+    """Follows transformers' Trainer from step to step; every training process has its own monitor."""
 
     def __init__(
         self,
-        course: Course,
+        plan: StepPlan,
         folder: Path,
         *,
         every: int,
@@ -38,119 +36,123 @@ class Watch:
         validate: Callable[[], float] | None,
         patience: int | None,
     ) -> None:
-        self.course, self.folder, self.every, self.log = course, folder, every, log
+        self.plan, self.folder, self.every, self.log = plan, folder, every, log
         self.validate, self.patience = validate, patience
         self.progress = Progress()
         self.step = 0
-        self.counted: Tensor | int = 0
+        self.step_tokens: Tensor | int = 0
         self.validation: float | None = None
-        self.ends = frozenset(course.epoch_ends)
-        self.since = time.monotonic()
+        self.epoch_ends = frozenset(plan.epoch_ends)
+        self.clock = time.monotonic()
 
     def start(self, earlier: Progress | None) -> None:
-        """Begin to count, from what an earlier session had counted when it left its last checkpoint."""
+        """Start the clock, continuing from the progress of the checkpoint to resume from, if any."""
         self.progress = earlier or self.progress
-        self.since = time.monotonic()
+        self.clock = time.monotonic()
 
     def count_seconds(self) -> None:
-        """Add the time since this was last called to the progress."""
-        before, self.since = self.since, time.monotonic()
-        self.progress.seconds += self.since - before
+        """Add the time since the last call to the progress."""
+        before, self.clock = self.clock, time.monotonic()
+        self.progress.seconds += self.clock - before
 
     def loss(self, outputs: Any, labels: "Tensor", num_items_in_batch: "Tensor") -> "Tensor":
-        """A batch's part of its step's mean loss; `num_items_in_batch` are the step's tokens with a loss."""
+        """A micro-batch's share of the step's mean loss; `num_items_in_batch` counts the step's tokens with a loss."""
         from kib_hf.training.loss import summed_loss
 
-        self.counted = num_items_in_batch
+        self.step_tokens = num_items_in_batch
         return summed_loss(outputs["logits"], labels) / num_items_in_batch.clamp(min=1)
 
     def after_step(self, step: int, control: Any, model: Any) -> None:
-        """Count, validate at the end of an epoch, and ask for what is due: a checkpoint, or the end."""
+        """Count the step's tokens, validate at the end of an epoch, and request a checkpoint or an early stop.
+
+        The last step requests no checkpoint, because resuming from it would train too long.
+        """
         self.step, self.validation = step, None
-        self.progress.tokens += int(self.counted)
-        if self.validate and step in self.ends:
-            self.validation = self._agreed(self.validate())
-            self._judge(step, self.validation, model)
+        self.progress.tokens += int(self.step_tokens)
+        if self.validate and step in self.epoch_ends:
+            self.validation = self._from_main_process(self.validate())
+            self._compare(step, self.validation, model)
         control.should_training_stop |= self.patience is not None and self.progress.without >= self.patience
-        last = control.should_training_stop or step == len(self.course.steps)  # going on from it would train too long
+        last = control.should_training_stop or step == len(self.plan.steps)
         control.should_save = step % self.every == 0 and not last
 
-    def _agreed(self, loss: float) -> float:
-        """The first process's number, so that all of them stop together."""
+    def _from_main_process(self, loss: float) -> float:
+        """The loss computed by the main process, which makes all processes stop at the same step."""
         from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
         return float(broadcast_object_list([loss])[0])
 
-    def _judge(self, step: int, loss: float, model: Any) -> None:
+    def _compare(self, step: int, loss: float, model: Any) -> None:
+        """Record whether a validation loss is the lowest so far, and keep its weights if training may stop early."""
         progress = self.progress
         if progress.lowest is not None and not loss < progress.lowest:
             progress.without += 1
             return
         progress.lowest, progress.lowest_step, progress.without = loss, step, 0
         if self.patience is not None:
-            _keep(model, self.folder / LOWEST)
+            _save_trained_weights(model, self.folder / LOWEST_FILE)
 
-    def take_lowest(self, model: Any) -> None:
-        """Put the weights of the lowest validation loss back, where that is what stops the training."""
+    def restore_lowest(self, model: Any) -> None:
+        """With `patience`, load the weights with the lowest validation loss, unless the last step produced them."""
         if self.patience is None or self.progress.lowest_step == self.step:
             return
         from safetensors.torch import load_file
 
-        model.load_state_dict(load_file(self.folder / LOWEST), strict=False)
+        model.load_state_dict(load_file(self.folder / LOWEST_FILE), strict=False)
 
     def after_log(self, logs: Mapping[str, Any]) -> None:
-        """Hand a step's loss on; StepError where it is no number any more."""
+        """Log the loss of a step; raise StepError if the loss is not finite."""
         if "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
             raise StepError(f"step {self.step}: the loss is {logs['loss']}; lower learning_rate or max_grad_norm")
         record = {
             "step": self.step,
-            "steps": len(self.course.steps),
+            "steps": len(self.plan.steps),
             "tokens": self.progress.tokens,
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
         }
         self.log(record if self.validation is None else {**record, "validation": self.validation})
 
-    def after_save(self, first: bool) -> None:
-        """Mark the checkpoint as whole, once every process has written its part."""
+    def after_save(self, *, main_process: bool) -> None:
+        """Mark the checkpoint as complete after every process has written its part."""
         from torch import distributed
 
         if distributed.is_available() and distributed.is_initialized():
             distributed.barrier()
         self.count_seconds()
-        if first:
+        if main_process:
             write_progress(self.folder / f"checkpoint-{self.step}", self.progress)
 
 
-def _keep(model: Any, place: Path) -> None:
-    """Write the trained weights, in float32, by one process alone."""
+def _save_trained_weights(model: Any, path: Path) -> None:
+    """Write the trained weights in float32, from the main process only."""
     from accelerate import PartialState  # type: ignore[import-untyped]
     from safetensors.torch import save_file
 
     if PartialState().is_main_process:
-        trained = {name: part.detach().contiguous() for name, part in model.named_parameters() if part.requires_grad}
-        part = place.with_name(f"{place.name}.part")
+        trained = {name: w.detach().contiguous() for name, w in model.named_parameters() if w.requires_grad}
+        part = path.with_name(f"{path.name}.part")
         save_file(trained, part)
-        part.replace(place)
+        part.replace(path)
 
 
-def as_callback(watch: Watch) -> "TrainerCallback":
-    """The watch as transformers calls it."""
+def as_callback(monitor: Monitor) -> "TrainerCallback":
+    """Wrap the monitor in a callback of transformers' Trainer."""
     from transformers import TrainerCallback
 
     class Callback(TrainerCallback):
-        """Passes the events on; what is given is (arguments, state, control)."""
+        """Passes events on to the monitor; transformers calls it with (arguments, state, control)."""
 
         def on_step_end(self, *given: Any, **named: Any) -> None:
-            watch.after_step(given[1].global_step, given[2], named["model"])
+            monitor.after_step(given[1].global_step, given[2], named["model"])
 
         def on_log(self, *given: Any, **named: Any) -> None:
             if given[1].is_world_process_zero:
-                watch.after_log(named["logs"])
+                monitor.after_log(named["logs"])
 
         def on_save(self, *given: Any, **_: Any) -> None:
-            watch.after_save(given[1].is_world_process_zero)
+            monitor.after_save(main_process=given[1].is_world_process_zero)
 
     return Callback()

@@ -1,5 +1,9 @@
-"""Options of the trainers `full` and `lora`; what changes the weights counts, how they are computed does not."""
+"""The options of the trainers `full` and `lora`.
 
+Options that change only speed and memory, not the trained weights, are left out of a result's identity.
+"""
+
+import math
 import re
 from typing import Annotated, Literal, Self
 
@@ -13,138 +17,166 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingOptions(Options):
-    """What both trainers share; the defaults that the paper states are the paper's."""
+    """The options common to both trainers; the defaults are the paper's values if the paper states them."""
 
-    epochs: int = Field(default=5, ge=1, description="Passes over the text.")
-    learning_rate: float = Field(gt=0, lt=1, description="Highest learning rate, reached after the warm-up.")
+    epochs: int = Field(default=5, ge=1, description="Number of passes over the text.")
+    learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate, reached after the warm-up.")
     batch_size: int = Field(
-        default=16, ge=1, description="Rows a step, over all processes; a row is a block, or a text with `pack = none`."
+        default=16,
+        ge=1,
+        description='Rows per step, counted over all processes. With `pack = "none"`, a row is a single text.',
     )
-    block: int = Field(default=256, ge=8, description="Longest row in tokens; longer texts are split, none is cut.")
+    block: int = Field(
+        default=256, ge=8, description="Maximum row length in tokens. Longer texts are split, never truncated."
+    )
     pack: Literal["isolated", "concatenate", "none"] = Field(
         default="isolated",
         description=(
-            '"isolated": several texts a row, none of which sees another; "concatenate": one stream of all texts cut '
-            'into blocks, as in the paper; "none": a text a row.'
+            '"isolated": several texts per row, hidden from each other; "concatenate": all texts joined into one '
+            'stream and split into blocks, as in the paper; "none": one text per row.'
         ),
     )
     begin: bool | None = Field(
         default=None,
         description=(
-            "Begin documents with the BOS token (EOS where there is none). By default yes, unless the tokenizer has "
-            "one of its own and puts it before no text: the model then does not know it. Without it the first token "
-            "of a document has no loss, as nothing stands before it."
+            "Whether documents begin with the BOS token, or with EOS if the tokenizer has no BOS. By default they do, "
+            "except if the tokenizer never puts its BOS before a prompt, because the model then does not know the "
+            "token. Without BOS, a document's first token has no loss because no token precedes it."
         ),
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="How the learning rate falls after the warm-up."
     )
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
-    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="AdamW's decay; none on biases and norms.")
-    betas: tuple[Share, Share] = Field(default=(0.9, 0.999), description="AdamW's two decay rates of its averages.")
-    max_grad_norm: float = Field(default=1.0, ge=0, description="Longest gradient of a step; 0 leaves it as it is.")
+    warmup: float = Field(
+        default=0.05, ge=0, lt=1, description="Share of the steps during which the learning rate rises from 0."
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="AdamW's weight decay, not applied to biases and norms."
+    )
+    betas: tuple[Share, Share] = Field(
+        default=(0.9, 0.999), description="AdamW's decay rates for its averages of the gradient and its square."
+    )
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="Maximum gradient norm; a longer gradient is scaled down. 0 turns clipping off."
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32",
         description=(
-            "Number format of forward and backward passes; trained weights are kept in float32 meanwhile and saved in "
-            "the model's own format. float16 needs a GPU."
+            "Number format of the forward and backward passes. Trained weights stay in float32 during training and "
+            "are saved in the model's own format. float16 needs a GPU."
         ),
     )
     patience: int | None = Field(
         default=None,
         ge=1,
         description=(
-            "Stop after so many epochs in a row without a new lowest loss on the validation text, and keep the weights "
-            "of the lowest. Without it all epochs are run and the last weights kept."
+            "Stop after this many consecutive epochs without a new lowest validation loss, and keep the weights with "
+            "the lowest loss. If unset, run all epochs and keep the last weights."
         ),
     )
     trust_remote_code: bool = Field(
-        default=False, description="Run the Python code that comes with the model; only for models you trust."
+        default=False, description="Run the Python code shipped with the model. Enable only for models you trust."
     )
     device: Annotated[Literal["auto", "cpu", "cuda"], Local] = Field(
-        default="auto", description='"cpu" or "cuda"; "auto" is the GPU where there is one.'
+        default="auto", description='"cpu", "cuda", or "auto": a GPU if available, otherwise the CPU.'
     )
     device_batch: Annotated[int, Local] = Field(
-        default=16, ge=1, description="Blocks that go through the model at once; gradients are summed up to a step's."
+        default=16,
+        ge=1,
+        description="Rows per forward pass; gradients accumulate over several passes until the step is complete.",
     )
     layout: Annotated[Literal["auto", "packed", "sorted"], Local] = Field(
         default="auto",
         description=(
-            'How the texts of isolated rows go through the model: "packed", side by side; "sorted", each beside others '
-            'of its length; the gradient is the same. "auto" packs on a GPU, where the model keeps packed texts apart.'
+            'How isolated texts are arranged for a forward pass: "packed" puts several texts in one row; "sorted" '
+            'gives each text a row of its own, next to texts of similar length. The gradient is the same. "auto" '
+            "packs on a GPU if the model keeps packed texts apart."
         ),
     )
     gradient_checkpointing: Annotated[bool, Local] = Field(
-        default=False, description="Compute activations twice instead of keeping them: less memory, a third more time."
+        default=False,
+        description="Recompute activations instead of storing them: less memory, about a third more time.",
     )
     checkpoint_every: Annotated[int, Local] = Field(
-        default=200, ge=1, description="Steps between checkpoints; a killed training goes on from the last one."
+        default=200,
+        ge=1,
+        description="Steps between checkpoints. A killed training run resumes from its last checkpoint.",
     )
     processes: Annotated[int | None, Local] = Field(
-        default=None, ge=1, description="Processes on this machine that train together, one a GPU; by default one."
+        default=None, ge=1, description="Number of processes on this machine, one per GPU; 1 by default."
     )
     accelerate: Annotated[InputPath | None, Local] = Field(
         default=None,
-        description="Instead of `processes`, a file of `accelerate config`: how many processes train, and on what.",
+        description=(
+            "A file written by `accelerate config`, which sets the number of processes and their devices. "
+            "Use it instead of `processes`."
+        ),
     )
 
     @field_validator("learning_rate", "betas", "max_grad_norm", "weight_decay", "warmup")
     @classmethod
     def _finite(cls, value: float | tuple[float, float]) -> float | tuple[float, float]:
         numbers = value if isinstance(value, tuple) else (value,)
-        if any(number != number or number == float("inf") for number in numbers):  # noqa: PLR0124 - this is NaN's test
+        if not all(math.isfinite(number) for number in numbers):
             raise ValueError("expected a finite number")
         return value
 
     @model_validator(mode="after")
-    def _one_number(self) -> Self:
+    def _one_process_count(self) -> Self:
         if self.accelerate is not None and self.processes is not None:
-            raise ValueError("expected either `processes` or `accelerate`, whose file says how many there are")
+            raise ValueError("`processes` and `accelerate` are both set; remove one, as both set the process count")
         return self
 
 
 class FullOptions(TrainingOptions):
-    """Options of `full`: all weights are trained."""
+    """The options of `full`, which trains all weights."""
 
     learning_rate: float = Field(
         default=2e-5,
         gt=0,
         lt=1,
-        description="Highest learning rate, reached after the warm-up; the paper: 1e-6 to 5e-5.",
+        description="Peak learning rate, reached after the warm-up. The paper uses 1e-6 to 5e-5.",
     )
 
 
 class LoraOptions(TrainingOptions):
-    """Options of `lora`: low-rank matrices beside the weights are trained, by peft."""
+    """The options of `lora`, which trains low-rank matrices next to the frozen weights, using peft."""
 
     learning_rate: float = Field(
         default=2e-4,
         gt=0,
         lt=1,
-        description="Highest learning rate, reached after the warm-up; about ten times full's.",
+        description="Peak learning rate, reached after the warm-up; about ten times the rate for `full`.",
     )
-    rank: int = Field(default=16, ge=1, description="Columns of the low-rank matrices.")
+    rank: int = Field(default=16, ge=1, description="Rank of the low-rank matrices.")
     alpha: float | None = Field(
         default=None,
         gt=0,
-        description="The update is scaled by alpha / rank (rsLoRA: alpha / √rank); by default twice the rank.",
+        description="The update is scaled by alpha / rank (with `rslora`, by alpha / √rank). Default: twice the rank.",
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of the adapter's inputs dropped in training.")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the adapter's inputs dropped during training."
+    )
     targets: str | list[str] = Field(
         default="all-linear",
         min_length=1,
-        description='Which layers get an adapter: "all-linear" (all but the output layer), or names such as "q_proj".',
+        description=(
+            'Layers with an adapter: "all-linear" (every linear layer except the output layer), a list of layer names '
+            'such as ["q_proj"], or a regular expression for full layer names.'
+        ),
     )
-    dora: bool = Field(default=False, description="DoRA: direction and length of the weights are trained apart.")
-    rslora: bool = Field(default=False, description="rsLoRA: scale by √rank, for high ranks.")
+    dora: bool = Field(default=False, description="DoRA: train the direction and length of each weight separately.")
+    rslora: bool = Field(default=False, description="rsLoRA: scale the update by alpha / √rank, for high ranks.")
 
     @field_validator("targets")
     @classmethod
-    def _pattern(cls, value: str | list[str]) -> str | list[str]:
-        """A single text is a pattern to peft, which a layer's whole name must match."""
+    def _valid_pattern(cls, value: str | list[str]) -> str | list[str]:
+        """Check a single string as a regular expression, because peft matches it against full layer names."""
         try:
             re.compile(value if isinstance(value, str) else "")
         except re.error as error:
-            said = f'expected "all-linear", a list of names such as ["q_proj"], or a regular expression: {error}'
-            raise ValueError(said) from error
+            raise ValueError(
+                f"invalid regular expression ({error}); "
+                'expected "all-linear", a list of layer names such as ["q_proj"], or a regular expression'
+            ) from error
         return value

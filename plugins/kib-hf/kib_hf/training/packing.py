@@ -1,64 +1,68 @@
-"""Which pieces stand together in a row, and which rows in a step: decided by the seed before the training begins."""
+"""The plan of a training run: the examples that share a row, and the rows that share a step.
+
+The seed decides the whole plan before training starts.
+"""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Course", "Row", "make_course", "pack"]
+__all__ = ["Row", "StepPlan", "pack", "plan_steps"]
 
 Row = tuple[int, ...]
-"""Numbers of the pieces in a row, in order."""
+"""The indices of the examples in a row, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """The rows of every step, and the step with which each epoch ends (counted from 1)."""
+class StepPlan:
+    """The rows of every step, and the number of each epoch's last step, counting steps from 1."""
 
     steps: tuple[tuple[Row, ...], ...]
     epoch_ends: tuple[int, ...]
 
 
-def make_course(lengths: Sequence[int], *, epochs: int, batch_size: int, block: int | None, seed: int) -> Course:
-    """Every piece once an epoch, in an order drawn for the epoch; the last step of an epoch may have fewer rows.
+def plan_steps(lengths: Sequence[int], *, epochs: int, batch_size: int, block: int | None, seed: int) -> StepPlan:
+    """Plan every example once per epoch, in a new random order for each epoch.
 
-    With a `block` (tokens), pieces are packed into rows that long; without one each is a row.
+    Rows are packed up to `block` tokens, or hold one example each if `block` is None. The last step of an epoch may
+    have fewer than `batch_size` rows.
     """
     steps: list[tuple[Row, ...]] = []
-    ends = []
+    epoch_ends = []
     for epoch in range(epochs):
         order = _shuffled(len(lengths), f"pieces {seed} {epoch}")
-        rows = [(number,) for number in order] if block is None else pack(lengths, block, order)
-        drawn = [rows[place] for place in _shuffled(len(rows), f"rows {seed} {epoch}")]
-        steps += [tuple(drawn[start : start + batch_size]) for start in range(0, len(drawn), batch_size)]
-        ends.append(len(steps))
-    return Course(tuple(steps), tuple(ends))
+        rows = [(index,) for index in order] if block is None else pack(lengths, block, order)
+        shuffled_rows = [rows[index] for index in _shuffled(len(rows), f"rows {seed} {epoch}")]
+        steps += [tuple(shuffled_rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+        epoch_ends.append(len(steps))
+    return StepPlan(tuple(steps), tuple(epoch_ends))
 
 
 def _shuffled(count: int, name: str) -> list[int]:
-    """0 to `count` - 1 in an order that depends on `name` alone, on every machine and in every version of Python."""
+    """The numbers below `count` in an order that depends only on `name`, on any machine and any Python version."""
     return sorted(range(count), key=lambda number: hashlib.sha256(f"{name} {number}".encode()).digest())
 
 
 def pack(lengths: Sequence[int], block: int, order: Sequence[int]) -> list[Row]:
-    """Rows of at most `block` tokens with every piece of `order` once: best fit, the longest first.
+    """Pack every example of `order` into rows of at most `block` tokens, by best fit, longest examples first.
 
-    Among pieces of one length the order given decides. A row's pieces come in the order they were put in.
+    Examples of equal length are packed in the given order. Within a row, examples keep the order of packing.
     """
     rows: list[list[int]] = []
-    free: dict[int, list[int]] = {}  # rows by the tokens that still fit
-    some = 0  # its bit n is set where a row has n tokens free
-    for number in sorted(order, key=lambda number: -lengths[number]):
-        fitting = some >> lengths[number]
+    rows_by_space: dict[int, list[int]] = {}
+    spaces = 0  # bit n is set if some row has room for exactly n more tokens
+    for index in sorted(order, key=lambda index: -lengths[index]):
+        fitting = spaces >> lengths[index]
         if fitting:
-            left = lengths[number] + (fitting & -fitting).bit_length() - 1
-            row = free[left].pop()
-            if not free[left]:
-                some &= ~(1 << left)
+            space = lengths[index] + (fitting & -fitting).bit_length() - 1
+            row = rows_by_space[space].pop()
+            if not rows_by_space[space]:
+                spaces &= ~(1 << space)
         else:
-            left, row = block, len(rows)
+            space, row = block, len(rows)
             rows.append([])
-        rows[row].append(number)
-        left -= lengths[number]
-        free.setdefault(left, []).append(row)
-        some |= 1 << left
+        rows[row].append(index)
+        space -= lengths[index]
+        rows_by_space.setdefault(space, []).append(row)
+        spaces |= 1 << space
     return [tuple(row) for row in rows]

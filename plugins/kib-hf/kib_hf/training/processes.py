@@ -1,41 +1,64 @@
-"""A training by several processes: started by accelerate, watched from here."""
+"""Training in several processes: accelerate starts them, and this module exchanges messages with them."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from kib.errors import InputError, StepError
-from kib.identity import canonical
-from kib.records import Text
-from kib_hf.training.crew import crew_size
-from kib_hf.training.options import FullOptions, LoraOptions, TrainingOptions
-from kib_hf.training.run import Job
+from kib_hf.training.job import JOB_FILE, TrainingJob, write_job
+from kib_hf.training.options import TrainingOptions
 
-__all__ = ["environment", "fit_together", "read_job"]
+__all__ = ["check_accelerate_file", "environment", "process_count", "train_in_processes"]
 
-JOB = "job.json"
 ERRORS = {error.__name__: error for error in (InputError, StepError)}
-TAIL = 4000
-"""Characters of what the processes printed that an error shows."""
+
+EXPECTED = "expected a file written by `accelerate config`"
+
+SHOWN_OUTPUT = 4000
+"""The number of characters of the processes' output that an error message shows."""
 
 
-def fit_together(job: Job, log: Callable[[Mapping[str, Any]], None]) -> None:
-    """Train in the processes that the options ask for; the record of the training is left in the job's folder.
+def check_accelerate_file(path: Path) -> None:
+    """Raise InputError if accelerate's configuration file does not exist."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {EXPECTED}")
 
-    InputError and StepError as in one process; StepError with the last lines of a process that broke.
+
+def process_count(options: TrainingOptions) -> int:
+    """The number of training processes; raise InputError if accelerate's configuration file cannot be read."""
+    path = options.accelerate
+    if path is None:
+        return options.processes or 1
+    from accelerate.commands.config.config_args import load_config_from_file  # type: ignore[import-untyped]
+
+    check_accelerate_file(path)
+    try:
+        found = load_config_from_file(str(path)).num_processes
+    except Exception as error:  # the errors of YAML, JSON and accelerate's own classes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be read: {reason}; {EXPECTED}") from error
+    if not isinstance(found, int) or found < 1:
+        raise InputError(f"{path}: num_processes = {found!r}; expected a number of processes, 1 or more")
+    return found
+
+
+def train_in_processes(job: TrainingJob, log: Callable[[Mapping[str, Any]], None]) -> None:
+    """Train in the processes requested by the options; the main process writes the result into the job's folder.
+
+    Raise the same InputError and StepError as training in one process. If a process crashes, raise StepError with the
+    end of its output.
     """
-    _write_job(job)
-    noise = job.folder / "processes.log"
+    write_job(job)
+    output = job.folder / "processes.log"
     with (
-        noise.open("w", encoding="utf-8") as errors,
+        output.open("w", encoding="utf-8") as errors,
         subprocess.Popen(  # noqa: S603 - this interpreter, with paths as arguments
             _command(job),
-            stdin=subprocess.PIPE,  # its end tells the processes that this one is gone
+            stdin=subprocess.PIPE,  # the workers exit when this pipe closes
             stdout=subprocess.PIPE,
             stderr=errors,
             env=environment(job.options),
@@ -44,74 +67,46 @@ def fit_together(job: Job, log: Callable[[Mapping[str, Any]], None]) -> None:
         ) as running,
     ):
         try:
-            failed = _follow(running.stdout, log)
+            error = _forward_logs(running.stdout, log)
         except BaseException:
             running.terminate()
             raise
-    if failed is not None:
-        raise failed
+    if error is not None:
+        raise error
     if running.returncode:
-        said = noise.read_text(encoding="utf-8", errors="replace")[-TAIL:]
-        raise StepError(f"a process of the training ended with code {running.returncode}:\n{said}")
-    noise.unlink()
-    (job.folder / JOB).unlink()
+        shown = output.read_text(encoding="utf-8", errors="replace")[-SHOWN_OUTPUT:]
+        raise StepError(f"a training process exited with code {running.returncode}:\n{shown}")
+    output.unlink()
+    (job.folder / JOB_FILE).unlink()
 
 
-def _command(job: Job) -> list[str]:
+def _command(job: TrainingJob) -> list[str]:
+    """The command line that starts the workers with `accelerate launch`."""
     o = job.options
-    ways = ["--num_processes", str(o.processes), "--num_machines", "1", "--mixed_precision", "no"]
-    ways += ["--dynamo_backend", "no", "--main_process_port", "0", "--multi_gpu"]
     if o.accelerate is not None:
-        ways = ["--config_file", str(o.accelerate)]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *ways]
+        settings = ["--config_file", str(o.accelerate)]
+    else:
+        settings = ["--num_processes", str(o.processes), "--num_machines", "1", "--mixed_precision", "no"]
+        settings += ["--dynamo_backend", "no", "--main_process_port", "0", "--multi_gpu"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *settings]
     return [*launch, "-m", "kib_hf.training.worker", str(job.folder)]
 
 
 def environment(options: TrainingOptions) -> dict[str, str]:
-    """That of kib itself, with its threads shared out."""
+    """The environment of the workers: the current one, with the CPU threads divided among the processes."""
     import torch
 
-    threads = max(1, torch.get_num_threads() // crew_size(options))
+    threads = max(1, torch.get_num_threads() // process_count(options))
     return {"OMP_NUM_THREADS": str(threads), **os.environ}
 
 
-def _follow(lines: IO[str] | None, log: Callable[[Mapping[str, Any]], None]) -> Exception | None:
-    """Hand the processes' records on until they end; the first error that one of them told."""
-    failed = None
+def _forward_logs(lines: IO[str] | None, log: Callable[[Mapping[str, Any]], None]) -> Exception | None:
+    """Forward the workers' log records until their output ends; return the first error that a worker reported."""
+    error = None
     for line in lines or ():
-        said = json.loads(line)
-        if "log" in said:
-            log(said["log"])
-        elif failed is None:
-            failed = ERRORS[said["error"]](said["message"])
-    return failed
-
-
-def _write_job(job: Job) -> None:
-    value = {
-        "kind": "lora" if isinstance(job.options, LoraOptions) else "full",
-        "options": job.options.model_dump(mode="json"),
-        "start": str(job.start.absolute()),
-        "text": [asdict(text) for text in job.text],
-        "validation": [asdict(text) for text in job.validation],
-        "held_out": [asdict(text) for text in job.held_out],
-        "seed": job.seed,
-        "resume": str(job.resume) if job.resume else None,
-    }
-    (job.folder / JOB).write_text(canonical(value), encoding="utf-8")
-
-
-def read_job(folder: Path) -> Job:
-    """The job that was written into `folder`."""
-    value = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    kind: type[TrainingOptions] = LoraOptions if value["kind"] == "lora" else FullOptions
-    return Job(
-        options=kind.model_validate_json(json.dumps(value["options"])),
-        start=Path(value["start"]),
-        text=[Text(**text) for text in value["text"]],
-        validation=[Text(**text) for text in value["validation"]],
-        held_out=[Text(**text) for text in value["held_out"]],
-        folder=folder,
-        seed=value["seed"],
-        resume=Path(value["resume"]) if value["resume"] else None,
-    )
+        message = json.loads(line)
+        if "log" in message:
+            log(message["log"])
+        elif error is None:
+            error = ERRORS[message["error"]](message["message"])
+    return error

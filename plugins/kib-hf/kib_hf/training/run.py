@@ -1,147 +1,105 @@
-"""One training from text to weights, on transformers' Trainer; every process of a training runs this."""
+"""One training run, from text to saved weights, on transformers' Trainer; every training process executes it."""
 
 import math
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError, StepError
-from kib.records import Text, Trained, Weights
-from kib_hf.loading import load_model, load_tokenizer, quietly, torch_device
+from kib.records import Trained
+from kib_hf.loading import load_model, quietly, torch_device
 from kib_hf.training.adapters import new_adapter
 from kib_hf.training.checkpoints import read_progress, write_trained
-from kib_hf.training.examples import Piece, cut, join, tokenize
+from kib_hf.training.examples import Example, prepare_examples
+from kib_hf.training.flops import flops_per_token
 from kib_hf.training.isolation import check_isolation
-from kib_hf.training.learning_rate import factor
-from kib_hf.training.loss import Batches, mean_loss
-from kib_hf.training.micro_batches import lay_out
-from kib_hf.training.monitor import Watch, as_callback, planned_tokens
-from kib_hf.training.options import LoraOptions, TrainingOptions
-from kib_hf.training.packing import Row, make_course, pack
-from kib_hf.training.preflight_checks import check_sharding
-from kib_hf.training.saved_weights import operations, round_weights, save
+from kib_hf.training.job import TrainingJob
+from kib_hf.training.learning_rate import rate_factor
+from kib_hf.training.loss import mean_loss
+from kib_hf.training.micro_batches import MicroBatches, plan_micro_batches
+from kib_hf.training.monitor import Monitor, as_callback, planned_tokens
+from kib_hf.training.options import LoraOptions
+from kib_hf.training.packing import Row, pack, plan_steps
+from kib_hf.training.preflight_checks import check_no_sharding
+from kib_hf.training.saved_weights import round_weights, save_weights
 
-__all__ = ["Job", "fit", "prepare"]
+__all__ = ["train_job"]
 
 Log = Callable[[Mapping[str, Any]], None]
 
-SAMPLE = 16_384
-"""Tokens of a text, evenly spread over it, on which the loss before and after the training is measured."""
+SAMPLE_TOKENS = 16_384
+"""The size of the evenly spaced sample on which the loss before and after training is measured."""
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+"""accelerate's names for the number formats."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is trained, from what, where; `resume` is the checkpoint to go on from."""
+def train_job(job: TrainingJob, log: Log) -> Trained:
+    """Train, measure and save; raise InputError if the text or the options do not suit the model.
 
-    options: TrainingOptions
-    start: Path
-    text: Sequence[Text]
-    validation: Sequence[Text]
-    held_out: Sequence[Text]
-    folder: Path
-    seed: int
-    resume: Path | None = None
-
-    @property
-    def weights(self) -> Weights:
-        """Where the outcome lies."""
-        if isinstance(self.options, LoraOptions):
-            return Weights(self.start, self.folder / "adapter")
-        return Weights(self.folder / "model")
-
-    @property
-    def block(self) -> int | None:
-        """The length of rows that hold several texts; None where each row is one piece."""
-        return self.options.block if self.options.pack == "isolated" else None
-
-
-def fit(job: Job, log: Log) -> Trained:
-    """Train, save and measure; InputError for text or options that do not go with the model.
-
-    The same job gives the same bytes on a CPU with the same number of threads, also when it was killed on the way.
+    On a CPU, the same job with the same number of threads produces the same bytes, even if it was killed and resumed.
     """
-    with quietly(), _own_seed(job.seed):
-        return _Fit(job, log).run()
+    with quietly(), _seeded(job.seed):
+        return _TrainingRun(job, log).run()
 
 
 @contextmanager
-def _own_seed(seed: int) -> Iterator[None]:
-    """All generators start from the seed, and are given back as they were."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed all random number generators, and restore their states afterwards."""
     import numpy as np
     import torch
     from transformers import set_seed
 
-    kept, numbers = random.getstate(), np.random.get_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         set_seed(seed % 2**32)
         try:
             yield
         finally:
-            random.setstate(kept)
-            np.random.set_state(numbers)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
-def prepare(texts: Sequence[Text], job: Job) -> tuple[list[Piece], int]:
-    """The pieces that texts are trained in, and how many of their tokens have a loss.
+class _TrainingRun:
+    """The state of a training run; its parts are created in the order in which they can fail."""
 
-    InputError for a pair that is longer than a block, and where cutting and joining would lose a token.
-    """
-    o = job.options
-    tokenizer = load_tokenizer(job.start, trust_remote_code=o.trust_remote_code, add_bos_token=None)
-    whole = tokenize(texts, tokenizer, begin=o.begin)
-    for text, piece in zip(texts, whole, strict=True):
-        if text.kind == "pair" and len(piece) > o.block:
-            raise InputError(
-                f"passage {text.passage}: a pair of {len(piece)} tokens, but block = {o.block}: an answer would be cut "
-                f"from its question; raise block to {len(piece)} or more"
-            )
-    pieces = join(whole, o.block) if o.pack == "concatenate" else [part for one in whole for part in cut(one, o.block)]
-    wanted, kept = (sum(piece.trained for piece in group) for group in (whole, pieces))
-    if wanted != kept:
-        raise InputError(f"{wanted - kept} of {wanted} tokens would be lost in blocks of {o.block}")
-    if not wanted:
-        raise InputError("no text to train on: not a single token has a loss")
-    return pieces, wanted
-
-
-class _Fit:
-    """A training's parts, made in the order in which they can fail."""
-
-    def __init__(self, job: Job, log: Log) -> None:
+    def __init__(self, job: TrainingJob, log: Log) -> None:
         self.job, self.options, self.log = job, job.options, log
         o = self.options
-        check_sharding()  # in each process: accelerate's file speaks through their environment
+        check_no_sharding()  # in every process, because accelerate's file only sets their environment
         self.device = torch_device(o.device).partition(":")[0]
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
-        self.pieces, self.text_tokens = prepare(job.text, job)
-        self.validation = prepare(job.validation, job)[0] if job.validation else []
-        self.held_out = _sample(prepare(job.held_out, job)[0]) if job.held_out else []
-        lengths = [len(piece) for piece in self.pieces]
-        self.course = make_course(lengths, epochs=o.epochs, batch_size=o.batch_size, block=job.block, seed=job.seed)
+        self.examples = prepare_examples(job.text, job.start, o)
+        self.text_tokens = sum(example.loss_tokens for example in self.examples)
+        self.validation = prepare_examples(job.validation, job.start, o) if job.validation else []
+        self.held_out = _sample(prepare_examples(job.held_out, job.start, o)) if job.held_out else []
+        self.plan = plan_steps(
+            [len(example) for example in self.examples],
+            epochs=o.epochs,
+            batch_size=o.batch_size,
+            block=job.packed_length,
+            seed=job.seed,
+        )
         self._load()
-        self.data, self.rounds = self._batches(self.course.steps, self.pieces, self.processes)
+        self.batches, self.batches_per_step = self._micro_batches(self.plan.steps, self.examples, self.processes)
 
     def _load(self) -> None:
-        """The model with what it was like before: number format and whether it keeps a cache."""
+        """Load the model, and note its number format and cache setting to save it with both unchanged."""
         o, start = self.options, self.job.start
         lora = isinstance(o, LoraOptions)
         model: Any = load_model(
             start, dtype=o.dtype if lora else "auto", device="cpu", trust_remote_code=o.trust_remote_code
         )
-        self.dtype, self.cache = model.dtype, model.config.use_cache
+        self.dtype, self.use_cache = model.dtype, model.config.use_cache
         self.model = new_adapter(model, o, str(start)) if isinstance(o, LoraOptions) else model.float()
-        self.packed = self.job.block is not None and o.layout != "sorted" and self._packs(str(start))
+        self.packed = self.job.packed_length is not None and o.layout != "sorted" and self._can_pack(str(start))
 
-    def _packs(self, name: str) -> bool:
-        """Whether texts go through the model side by side; InputError where they shall and would see each other."""
+    def _can_pack(self, name: str) -> bool:
+        """Whether texts share rows; raise InputError if the options require it but the model mixes the texts."""
         if self.options.layout == "auto" and self.device == "cpu":
-            return False  # filler in rows of a length costs less than attention's work between texts
+            return False  # padding sorted rows costs less than attention between texts
         try:
             check_isolation(self.model, name)
         except InputError:
@@ -150,65 +108,65 @@ class _Fit:
             return False
         return True
 
-    def _batches(self, steps: Sequence[Sequence[Row]], pieces: Sequence[Piece], processes: int) -> tuple[Batches, int]:
-        """What goes through the model at once, part by part, and the number of parts a step and process."""
-        parts, rounds = lay_out(
+    def _micro_batches(
+        self, steps: Sequence[Sequence[Row]], examples: Sequence[Example], processes: int
+    ) -> tuple[MicroBatches, int]:
+        """The micro-batches of all steps, and their number per step and process."""
+        planned, per_process = plan_micro_batches(
             steps,
-            [len(piece) for piece in pieces],
+            [len(example) for example in examples],
             packed=self.packed,
             rows=self.options.device_batch,
             block=self.options.block,
             processes=processes,
         )
-        return Batches(parts, pieces, 0), rounds
+        return MicroBatches(planned, examples, 0), per_process
 
     def run(self) -> Trained:
-        """The whole training."""
-        trainer, watch = self._trainer()
-        sample = _sample(self.pieces)
+        """Train, restore the best weights if training stopped early, then measure and save the result."""
+        trainer, monitor = self._trainer()
+        sample, resume = _sample(self.examples), self.job.resume
         first, held_out_first = self._loss(sample), self._held_out_loss()
-        watch.start(read_progress(self.job.resume) if self.job.resume else None)
-        trainer.train(resume_from_checkpoint=str(self.job.resume) if self.job.resume else None)
-        watch.count_seconds()
-        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # losses are measured as before it
-        self._check(watch)
-        watch.take_lowest(self.model)
-        unrounded = self._rounded_from(sample)
+        monitor.start(read_progress(resume) if resume else None)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        monitor.count_seconds()
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # measure losses in the same format
+        self._check_token_count(monitor)
+        monitor.restore_lowest(self.model)
+        unrounded = self._round_full_weights(sample)
         last, held_out_last = self._loss(sample), self._held_out_loss()
-        validated = self._loss(self.validation) if self.validation else None
-        read = sum(len(self.pieces[n]) for step in self.course.steps[: watch.step] for row in step for n in row)
-        flops = float(operations(self.model) * read)
-        change = 0.0
-        if trainer.is_world_process_zero():
-            self.model.config.use_cache = self.cache
-            change = save(self.model, self.dtype, self.job.start, self.job.weights, self.options.trust_remote_code)
+        validation = self._loss(self.validation) if self.validation else None
+        flops = self._flops(monitor.step)
+        main_process = trainer.is_world_process_zero()
+        change = self._save() if main_process else 0.0
         trained = Trained(
             weights=self.job.weights,
             text_tokens=self.text_tokens,
-            trained_tokens=watch.progress.tokens,
-            steps=watch.step,
+            trained_tokens=monitor.progress.tokens,
+            steps=monitor.step,
             first_loss=first,
             last_loss=last,
             change=change,
             flops=flops,
-            validation_loss=validated,
+            validation_loss=validation,
             held_out_first_loss=held_out_first,
             held_out_last_loss=held_out_last,
             unrounded_loss=unrounded,
-            seconds=watch.progress.seconds,
+            seconds=monitor.progress.seconds,
         )
-        if trainer.is_world_process_zero():
+        if main_process:
             write_trained(self.job.folder, trained)
         trainer.accelerator.wait_for_everyone()
         return trained
 
-    def _trainer(self) -> tuple[Any, Watch]:
+    def _trainer(self) -> tuple[Any, Monitor]:
+        """The Trainer of transformers with its optimizer and learning rate, and the monitor that follows it."""
         from torch.optim.lr_scheduler import LambdaLR
         from transformers import PrinterCallback, Trainer
 
         o = self.options
-        watch = Watch(
-            self.course,
+        monitor = Monitor(
+            self.plan,
             self.job.folder,
             every=o.checkpoint_every,
             log=self.log,
@@ -217,30 +175,31 @@ class _Fit:
         )
         trainer: Any = Trainer(
             model=self.model,
-            args=self._arguments(),
-            train_dataset=self.data,
-            data_collator=_alone,
-            compute_loss_func=watch.loss,
-            callbacks=[as_callback(watch)],
+            args=self._trainer_arguments(),
+            train_dataset=self.batches,
+            data_collator=_only_item,
+            compute_loss_func=monitor.loss,
+            callbacks=[as_callback(monitor)],
         )
         trainer.remove_callback(PrinterCallback)
-        steps = len(self.course.steps)
+        steps = len(self.plan.steps)
         trainer.create_optimizer()
         trainer.lr_scheduler = LambdaLR(
-            trainer.optimizer, lambda step: factor(step, steps, math.ceil(o.warmup * steps), o.schedule)
+            trainer.optimizer, lambda step: rate_factor(step, steps, math.ceil(o.warmup * steps), o.schedule)
         )
-        return trainer, watch
+        return trainer, monitor
 
-    def _arguments(self) -> Any:
+    def _trainer_arguments(self) -> Any:
+        """The settings of the Trainer of transformers."""
         from transformers import TrainingArguments
 
         o, cpu = self.options, self.device == "cpu"
-        made = TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=str(self.job.folder),
             seed=self.job.seed % 2**32,
-            num_train_epochs=1,  # all epochs stand one after the other in the data
-            per_device_train_batch_size=1,  # a part of a step with all its rows
-            gradient_accumulation_steps=self.rounds,
+            num_train_epochs=1,  # the dataset contains all epochs
+            per_device_train_batch_size=1,  # one micro-batch with all its rows
+            gradient_accumulation_steps=self.batches_per_step,
             train_sampling_strategy="sequential",
             learning_rate=o.learning_rate,
             optim="adamw_torch",
@@ -258,20 +217,29 @@ class _Fit:
             dataloader_pin_memory=not cpu,
             remove_unused_columns=False,
             logging_steps=1,
-            logging_nan_inf_filter=False,  # a loss that is no number is an error, not the mean of those before
-            save_strategy="no",  # the watch asks for checkpoints
+            logging_nan_inf_filter=False,  # the filter would replace NaN by an average instead of reporting it
+            save_strategy="no",  # the monitor requests checkpoints
             save_total_limit=2,
             eval_strategy="no",
             report_to="none",
             disable_tqdm=True,
             log_level="error",
         )
-        made.mixed_precision = PRECISION[o.dtype]  # whatever the environment says
-        made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001 - several GPUs by processes, not by PyTorch's DataParallel
-        return made
+        arguments.mixed_precision = PRECISION[o.dtype]  # overrides the environment
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - use one process per GPU, never DataParallel
+        return arguments
 
-    def _rounded_from(self, sample: Sequence[Piece]) -> float | None:
-        """Round full weights to the format that they are saved in; the loss before, None where nothing is rounded."""
+    def _check_token_count(self, monitor: Monitor) -> None:
+        """Raise StepError unless exactly the planned tokens were trained, and all tokens in every full epoch."""
+        planned = planned_tokens(self.plan, self.examples, monitor.step)
+        if monitor.progress.tokens != planned:
+            raise StepError(f"{monitor.step} steps trained {monitor.progress.tokens} tokens; expected {planned}")
+        all_epochs = self.options.epochs * self.text_tokens
+        if monitor.step == len(self.plan.steps) and planned != all_epochs:
+            raise StepError(f"{self.options.epochs} epochs trained {planned} tokens; expected {all_epochs}")
+
+    def _round_full_weights(self, sample: Sequence[Example]) -> float | None:
+        """Round full weights to their saved number format; return the loss before, or None if nothing is rounded."""
         import torch
 
         if isinstance(self.options, LoraOptions) or self.dtype == torch.float32:
@@ -281,33 +249,35 @@ class _Fit:
         return loss
 
     def _held_out_loss(self) -> float | None:
+        """The loss on held-out text, or None if there is no such text."""
         return self._loss(self.held_out) if self.held_out else None
 
-    def _loss(self, pieces: Sequence[Piece]) -> float:
-        """Nats a token of the pieces that have a loss."""
-        chosen = [piece for piece in pieces if piece.trained]
-        rows = pack([len(piece) for piece in chosen], self.options.block, range(len(chosen)))
-        batches, _ = self._batches([rows], chosen, processes=1)
+    def _loss(self, examples: Sequence[Example]) -> float:
+        """The loss in nats per token over all examples with a loss."""
+        chosen = [example for example in examples if example.loss_tokens]
+        rows = pack([len(example) for example in chosen], self.options.block, range(len(chosen)))
+        batches, _ = self._micro_batches([rows], chosen, processes=1)
         return mean_loss(self.model, map(batches.rows, range(len(batches))), 0)
 
-    def _check(self, watch: Watch) -> None:
-        planned = planned_tokens(self.course, self.pieces, watch.step)
-        if watch.progress.tokens != planned:
-            raise StepError(f"{watch.progress.tokens} tokens were trained in {watch.step} steps, not {planned}")
-        whole = self.options.epochs * self.text_tokens
-        if watch.step == len(self.course.steps) and planned != whole:
-            raise StepError(
-                f"{planned} tokens were trained, but {self.options.epochs} passes over the text are {whole}"
-            )
+    def _flops(self, steps: int) -> float:
+        """The floating-point operations of the first `steps` steps."""
+        tokens = sum(len(self.examples[index]) for step in self.plan.steps[:steps] for row in step for index in row)
+        return float(flops_per_token(self.model) * tokens)
+
+    def _save(self) -> float:
+        """Save the weights; return the norm of their change relative to the original weights."""
+        self.model.config.use_cache = self.use_cache
+        o = self.options
+        return save_weights(self.model, self.dtype, self.job.start, self.job.weights, o.trust_remote_code)
 
 
-def _sample(pieces: Sequence[Piece]) -> list[Piece]:
-    """Every n-th piece of a text, `SAMPLE` tokens or a little more."""
-    every = -(-sum(map(len, pieces)) // SAMPLE)
-    chosen = [piece for piece in pieces[::every] if piece.trained]
-    return chosen or [piece for piece in pieces if piece.trained][:1]
+def _sample(examples: Sequence[Example]) -> list[Example]:
+    """Every n-th example, chosen to give about SAMPLE_TOKENS tokens."""
+    every = -(-sum(map(len, examples)) // SAMPLE_TOKENS)
+    chosen = [example for example in examples[::every] if example.loss_tokens]
+    return chosen or [example for example in examples if example.loss_tokens][:1]
 
 
-def _alone(items: Sequence[Any]) -> Any:
-    """A part of a step is a batch already."""
+def _only_item(items: Sequence[Any]) -> Any:
+    """The only item of a DataLoader batch, which is a complete micro-batch."""
     return items[0]

@@ -1,6 +1,6 @@
-"""One of the processes of a training: `python -m kib_hf.training.worker FOLDER`, started by `kib_hf.training.processes`.
+"""A training process: `python -m kib_hf.training.worker FOLDER`, started by `kib_hf.training.processes`.
 
-It writes lines of JSON to standard output: `{"log": …}` a step, or `{"error": …, "message": …}`.
+The worker writes lines of JSON to standard output: `{"log": …}` for every step, `{"error": …, "message": …}` on error.
 """
 
 import json
@@ -12,37 +12,41 @@ from pathlib import Path
 from typing import IO, Any
 
 from kib.errors import InputError, StepError
-from kib_hf.training.processes import read_job
-from kib_hf.training.run import fit
+from kib_hf.training.job import read_job
+from kib_hf.training.run import train_job
 
 __all__ = ["main"]
 
 
 def main(folder: Path) -> int:
-    """Train with the others; 0 where it went well."""
-    speech = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is none of our lines
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    """Run this process's share of the job stored in `folder`; return the exit code."""
+    messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps libraries' prints out of the messages
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
     def log(record: Mapping[str, Any]) -> None:
-        _say(speech, {"log": dict(record)})
+        _send(messages, {"log": dict(record)})
 
     try:
-        fit(read_job(folder), log)
+        train_job(read_job(folder), log)
     except (InputError, StepError) as error:
-        _say(speech, {"error": type(error).__name__, "message": str(error)})
+        _send(messages, {"error": type(error).__name__, "message": str(error)})
         return 1
     return 0
 
 
-def _say(speech: IO[str], line: Mapping[str, Any]) -> None:
-    speech.write(json.dumps(line) + "\n")
-    speech.flush()
+def _send(messages: IO[str], message: Mapping[str, Any]) -> None:
+    """Write one message as a line of JSON."""
+    messages.write(json.dumps(message) + "\n")
+    messages.flush()
 
 
-def _leave_with_parent() -> None:
-    """A training whose kib was killed must not go on: the next one would write to the same folder."""
-    while os.read(0, 1):  # not through sys.stdin, whose lock would be held when this process ends
+def exit_with_parent() -> None:
+    """Exit when standard input closes, which happens when kib is killed.
+
+    A worker that outlived kib would write to the same folder as the next training run.
+    """
+    while os.read(0, 1):  # not sys.stdin: its lock would still be held when this process ends
         pass
     os._exit(1)
 
