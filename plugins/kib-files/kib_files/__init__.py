@@ -1,1 +1,1 @@
-"""A folder of documents as people have them."""
+"""The corpus plugin `files`: a folder of text, Markdown, HTML, PDF and Word files as documents."""

@@ -1,8 +1,9 @@
-"""Documents from a folder: each file is one, its id is its place in the folder."""
+"""The corpus `files`: each file of a folder is a document, and the file's path in the folder is the document's id."""
 
 import codecs
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,54 +13,77 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, Options
 from kib.records import Document
-from kib_files.convert import KINDS, BrokenFileError, convert
-from kib_files.folder import Found, find_files, id_of, named
+from kib.wording import counted
+from kib_files.converters import CONVERTERS, BrokenFileError, convert_file
+from kib_files.folder_listing import FolderListing, document_id, first_names, list_folder
 
 __all__ = ["Files", "FilesOptions"]
 
 LOGGER = logging.getLogger("kib_files")
 
-Choice = Literal["error", "skip"]
+EXTENSIONS = ", ".join(sorted(CONVERTERS))
+
+ErrorOrSkip = Literal["error", "skip"]
 
 
 class FilesOptions(Options):
-    """Which files of which folder."""
+    """The folder, the files to read, and the rules for files that cannot be read."""
 
-    path: InputPath = Field(description="The folder; its subfolders belong to it.")
+    path: InputPath = Field(description="The folder, including its subfolders.")
     include: list[str] = Field(
         default=[],
-        description="Patterns of which a file matches one, such as `*.pdf` or `manuals/*`; empty: all.",
+        description="Patterns such as `*.pdf` or `manuals/*`; a file must match at least one. Empty: all files.",
     )
-    exclude: list[str] = Field(default=[], description="Patterns of files that are left alone.")
-    others: Choice = Field(
-        default="error", description="What a file of a kind that is not read is: an `error`, or left out and counted."
+    exclude: list[str] = Field(default=[], description="Patterns of files to leave out.")
+    others: ErrorOrSkip = Field(
+        default="error", description="For a file of an unsupported type: report an `error`, or `skip` and count it."
     )
-    empty: Choice = Field(
-        default="error", description="What a file without text is, such as a scan: an `error`, or left out and counted."
-    )
-    broken: Choice = Field(
+    empty: ErrorOrSkip = Field(
         default="error",
-        description="What a file that cannot be read, decoded or opened is: an `error`, or left out and counted.",
+        description="For a file without text, such as a scanned PDF: report an `error`, or `skip` and count it.",
+    )
+    broken: ErrorOrSkip = Field(
+        default="error",
+        description="For a file that cannot be read, decoded or opened: report an `error`, or `skip` and count it.",
     )
     title: Literal["document", "name"] = Field(
         default="document",
-        description="Titles: the `document`'s own, its file's name where it has none; or the `name` for all.",
+        description="Titles: the title in the `document`, or the file name if it has none; or always the file `name`.",
     )
     encoding: str = Field(
-        default="utf-8", description="Encoding of plain text, Markdown, and HTML that does not say its own."
+        default="utf-8", description="Encoding of plain text, Markdown, and HTML without a declared encoding."
     )
-    source: str = Field(default="", description="Where the documents come from.")
+    source: str = Field(default="", description="Source of the documents.")
     licence: str = Field(default="", description="Licence of the documents.")
-    date: str = Field(default="", description="As of when the documents are: a day, a version; it is only recorded.")
+    date: str = Field(default="", description="Date or version of the documents; recorded, but not used otherwise.")
 
     @field_validator("encoding")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _check_encoding(cls, value: str) -> str:
         try:
             codecs.lookup(value)
         except LookupError as error:
-            raise ValueError(f"there is no encoding {value!r}; expected one such as utf-8 or cp1252") from error
+            raise ValueError(f"unknown encoding {value!r}; expected an encoding such as utf-8 or cp1252") from error
         return value
+
+
+@dataclass
+class _LeftOut:
+    """The files left out of one pass over the folder, and the PDF files with blank pages, for messages and counts."""
+
+    others: list[str]
+    broken: list[str]
+    empty: list[str] = field(default_factory=list)
+    blank_pages: list[str] = field(default_factory=list)
+
+    def by_reason(self) -> dict[str, list[str]]:
+        """Return the files left out by the reason, as messages state it."""
+        reasons = {
+            "of an unsupported type": self.others,
+            "without text": self.empty,
+            "that cannot be read": self.broken,
+        }
+        return {reason: names for reason, names in reasons.items() if names}
 
 
 class Files:
@@ -73,52 +97,49 @@ class Files:
         self.counts: dict[str, int] = {}
 
     def fingerprint(self) -> str:
-        """Digest of the documents' names and bytes; InputError where the folder or a file cannot be read."""
-        found = self._found()
-        return digest({name: self._digest(name) for name in found.documents} | dict.fromkeys(found.broken, ""))
+        """Return a digest of the files' names and bytes; raise InputError if the folder or a file cannot be read."""
+        listing = self._list_folder()
+        return digest({name: self._digest(name) for name in listing.documents} | dict.fromkeys(listing.broken, ""))
 
     def documents(self) -> Iterator[Document]:
-        """The files in the order of their names; InputError at the first that cannot be a document."""
-        found = self._found()
-        empty: list[str] = []
-        broken = [f"{name} ({why})" for name, why in found.broken.items()]
-        blank: list[str] = []
-        given = 0
-        for name in found.documents:
-            document = self._document(name, empty, broken, blank)
+        """Yield the documents in the order of the file names; raise InputError at the first unusable file."""
+        listing = self._list_folder()
+        broken = [f"{name} ({reason})" for name, reason in listing.broken.items()]
+        left_out = _LeftOut(list(listing.others), broken)
+        count = 0
+        for name in listing.documents:
+            document = self._document(name, left_out)
             if document:
-                given += 1
+                count += 1
                 yield document
-        left = {"files of other kinds": found.others, "without text": empty, "that cannot be read": broken}
-        if not given:
-            without = ", ".join(f"{len(names)} {what}" for what, names in left.items() if names)
-            raise InputError(f"{self.options.path}: no document in it{f' ({without})' if without else ''}")
-        for what, names in left.items():
-            if names:
-                LOGGER.warning("%s: %d %s left out: %s", self.options.path, len(names), what, named(names))
-        if blank:
-            LOGGER.warning("%s: %d with pages without text: %s", self.options.path, len(blank), named(blank))
-        self.counts = {"files": given, "hidden": len(found.hidden), "others": len(found.others)}
-        self.counts |= {"empty": len(empty), "broken": len(broken), "with_blank_pages": len(blank)}
+        if not count:
+            reasons = ", ".join(
+                f"{counted(len(names), 'file')} {reason}" for reason, names in left_out.by_reason().items()
+            )
+            raise InputError(f"{self.options.path}: contains no document{f'; left out: {reasons}' if reasons else ''}")
+        self._warn(left_out)
+        self.counts = {"files": count, "hidden": len(listing.hidden), "others": len(left_out.others)}
+        self.counts |= {"empty": len(left_out.empty), "broken": len(left_out.broken)}
+        self.counts["with_blank_pages"] = len(left_out.blank_pages)
 
     def notes(self) -> dict[str, Any]:
-        """What is recorded with the corpus: its date, and how many files were left out when it was read last."""
+        """Return the date and the counts of the last pass over the folder, to be recorded with the corpus."""
         return {"date": self.options.date, **self.counts}
 
-    def _found(self) -> Found:
-        """The folder's files; InputError where it has some of other kinds, or none that are documents."""
+    def _list_folder(self) -> FolderListing:
+        """List the folder; raise InputError if it has no document, or has files that `others` or `broken` forbid."""
         options = self.options
-        found = find_files(options.path, options.include, options.exclude, tuple(KINDS))
-        if found.others and options.others == "error":
-            what = f"{len(found.others)} of a kind that is not read: {named(found.others)}"
-            read = ", ".join(sorted(KINDS))
-            raise InputError(f'{options.path}: {what}. Read are {read}; `others = "skip"` or `exclude` leaves them out')
-        for name, why in found.broken.items():
+        listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
+        if listing.others and options.others == "error":
+            problem = f"{counted(len(listing.others), 'file')} of an unsupported type: {first_names(listing.others)}"
+            fix = 'to leave files out, set `others = "skip"` or add them to `exclude`'
+            raise InputError(f"{options.path}: {problem}; supported types are {EXTENSIONS}; {fix}")
+        for name, reason in listing.broken.items():
             if options.broken == "error":
-                raise _wrong(options.path / name, why)
-        if not found.documents and not found.broken:
-            raise InputError(f"{options.path}: no document in it; expected files such as {', '.join(sorted(KINDS))}")
-        return found
+                raise _unusable(options.path / name, reason, "broken")
+        if not listing.documents and not listing.broken:
+            raise InputError(f"{options.path}: contains no document; expected files of the types {EXTENSIONS}")
+        return listing
 
     def _digest(self, name: str) -> str:
         try:
@@ -126,31 +147,43 @@ class Files:
         except OSError as error:
             if self.options.broken == "skip":
                 return ""
-            raise _wrong(self.options.path / name, f"cannot be read: {error.strerror or error}") from error
+            reason = f"cannot be read: {error.strerror or error}"
+            raise _unusable(self.options.path / name, reason, "broken") from error
 
-    def _document(self, name: str, empty: list[str], broken: list[str], blank: list[str]) -> Document | None:
+    def _document(self, name: str, left_out: _LeftOut) -> Document | None:
+        """Convert one file; return None and add the file to `left_out` if the options allow leaving it out."""
         options, path = self.options, self.options.path / name
         try:
-            made = convert(path, options.encoding)
+            converted = convert_file(path, options.encoding)
         except BrokenFileError as error:
             if options.broken == "error":
-                raise _wrong(path, str(error)) from error
-            broken.append(f"{id_of(name)} ({error})")
+                raise _unusable(path, str(error), "broken") from error
+            left_out.broken.append(f"{document_id(name)} ({error})")
             return None
-        if not made.text.strip():
+        if not converted.text.strip():
             if options.empty == "error":
-                raise InputError(f'{path}: {_without(made.pages)}; `empty = "skip"` or `exclude` leaves it out')
-            empty.append(name)
+                pages = converted.pages
+                reason = f"no text on its {pages} pages; for a scan, run OCR first" if pages else "contains no text"
+                raise _unusable(path, reason, "empty")
+            left_out.empty.append(name)
             return None
-        if made.blank_pages:
-            blank.append(f"{name} ({made.blank_pages} of {made.pages})")
-        title = made.title if options.title == "document" else ""
-        return Document(id_of(name), title or id_of(path.stem), made.text, options.source, options.licence)
+        if converted.blank_pages:
+            left_out.blank_pages.append(f"{name} ({converted.blank_pages} of {converted.pages})")
+        title = converted.title if options.title == "document" else ""
+        return Document(
+            document_id(name), title or document_id(path.stem), converted.text, options.source, options.licence
+        )
+
+    def _warn(self, left_out: _LeftOut) -> None:
+        for reason, names in left_out.by_reason().items():
+            files = counted(len(names), "file")
+            LOGGER.warning("%s: left out %s %s: %s", self.options.path, files, reason, first_names(names))
+        if blank := left_out.blank_pages:
+            LOGGER.warning(
+                "%s: %s with blank pages: %s", self.options.path, counted(len(blank), "file"), first_names(blank)
+            )
 
 
-def _without(pages: int) -> str:
-    return f"no text on its {pages} pages; a scan becomes text by OCR" if pages else "no text in it"
-
-
-def _wrong(path: Path, what: str) -> InputError:
-    return InputError(f'{path}: {what}; `broken = "skip"` or `exclude` leaves it out')
+def _unusable(path: Path, reason: str, option: str) -> InputError:
+    """Build the error for an unusable file; `option` is the option that would leave the file out."""
+    return InputError(f'{path}: {reason}; to leave the file out, set `{option} = "skip"` or add it to `exclude`')

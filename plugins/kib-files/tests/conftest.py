@@ -1,4 +1,4 @@
-"""Small real files of each kind, written byte by byte, so that nothing but the plugin reads them."""
+"""Writers of small PDF and Word files, byte by byte, to keep the tests independent of the libraries under test."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 from pypdf import PdfReader, PdfWriter
 
-TYPES = """<?xml version="1.0" encoding="UTF-8"?>
+CONTENT_TYPES = """<?xml version="1.0" encoding="UTF-8"?>
 <Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
 <Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>
 <Default Extension="xml" ContentType="application/xml"/>
@@ -17,13 +17,13 @@ TYPES = """<?xml version="1.0" encoding="UTF-8"?>
  ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/>
 </Types>"""
 
-RELATIONS = """<?xml version="1.0" encoding="UTF-8"?>
+RELATIONSHIPS = """<?xml version="1.0" encoding="UTF-8"?>
 <Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">
 <Relationship Id="r1" Target="word/document.xml"
  Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"/>
 </Relationships>"""
 
-CORE = """<?xml version="1.0" encoding="UTF-8"?>
+CORE_PROPERTIES = """<?xml version="1.0" encoding="UTF-8"?>
 <cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties"
  xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>{title}</dc:title></cp:coreProperties>"""
 
@@ -31,8 +31,8 @@ BODY = """<?xml version="1.0" encoding="UTF-8"?>
 <w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>{body}</w:body></w:document>"""
 
 
-def docx(path: Path, paragraphs: Sequence[str], title: str = "", table: Sequence[Sequence[str]] = ()) -> Path:
-    """A Word document of paragraphs, and a table behind them."""
+def write_docx(path: Path, paragraphs: Sequence[str], title: str = "", table: Sequence[Sequence[str]] = ()) -> Path:
+    """Write a Word document with paragraphs, followed by a table."""
 
     def paragraph(text: str) -> str:
         return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
@@ -40,16 +40,16 @@ def docx(path: Path, paragraphs: Sequence[str], title: str = "", table: Sequence
     rows = "".join(f"<w:tr>{''.join(f'<w:tc>{paragraph(cell)}</w:tc>' for cell in row)}</w:tr>" for row in table)
     body = "".join(map(paragraph, paragraphs)) + (f"<w:tbl>{rows}</w:tbl>" if rows else "")
     with ZipFile(path, "w") as file:
-        file.writestr("[Content_Types].xml", TYPES)
-        file.writestr("_rels/.rels", RELATIONS)
+        file.writestr("[Content_Types].xml", CONTENT_TYPES)
+        file.writestr("_rels/.rels", RELATIONSHIPS)
         file.writestr("word/document.xml", BODY.format(body=body))
         if title:
-            file.writestr("docProps/core.xml", CORE.format(title=title))
+            file.writestr("docProps/core.xml", CORE_PROPERTIES.format(title=title))
     return path
 
 
-def pdf(path: Path, pages: Sequence[str], title: str = "") -> Path:
-    """A PDF with a line of text on each page, "" for a page without text, as a scan has."""
+def write_pdf(path: Path, pages: Sequence[str], title: str = "") -> Path:
+    """Write a PDF with one line of text per page; "" is a page without text, as in a scan."""
     count = len(pages)
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
     objects = [
@@ -64,21 +64,21 @@ def pdf(path: Path, pages: Sequence[str], title: str = "") -> Path:
         objects.append(f"<< /Type /Page /Parent 2 0 R {box} {font} /Contents {5 + 2 * number} 0 R >>")
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
     objects.append(f"<< /Title ({title}) >>")
-    out, places = BytesIO(b"%PDF-1.4\n"), []
+    out, offsets = BytesIO(b"%PDF-1.4\n"), []
     out.seek(0, 2)
     for number, content in enumerate(objects, 1):
-        places.append(out.tell())
+        offsets.append(out.tell())
         out.write(f"{number} 0 obj\n{content}\nendobj\n".encode("latin-1"))
     start = out.tell()
-    table = "".join(f"{place:010d} 00000 n \n" for place in places)
+    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
     tail = f"<< /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R >>\nstartxref\n{start}\n%%EOF\n"
     out.write(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n{tail}".encode())
     path.write_bytes(out.getvalue())
     return path
 
 
-def locked(source: Path, path: Path, user: str, owner: str = "owner") -> Path:
-    """A PDF with a password; with `user` empty everybody may read it, and only the owner may change it."""
+def encrypt_pdf(source: Path, path: Path, user: str, owner: str = "owner") -> Path:
+    """Encrypt a PDF; anybody can open the copy if the user password is empty."""
     writer = PdfWriter(clone_from=PdfReader(source))
     writer.encrypt(user, owner, algorithm="AES-256")
     with path.open("wb") as file:
@@ -87,6 +87,6 @@ def locked(source: Path, path: Path, user: str, owner: str = "owner") -> Path:
 
 
 @pytest.fixture
-def make() -> SimpleNamespace:
-    """Ways to make files: `make.pdf(path, pages)` and so on."""
-    return SimpleNamespace(docx=docx, pdf=pdf, locked=locked)
+def files() -> SimpleNamespace:
+    """Return the writers of PDF and Word files."""
+    return SimpleNamespace(write_docx=write_docx, write_pdf=write_pdf, encrypt_pdf=encrypt_pdf)

@@ -9,29 +9,30 @@ from kib_files.corpus import Files
 
 
 @pytest.fixture
-def folder(tmp_path: Path, make: SimpleNamespace) -> Path:
-    place = tmp_path / "documents"
-    (place / "deep" / "deeper").mkdir(parents=True)
-    (place / "pump.txt").write_text("Pump 7 is switched off by the red lever.", encoding="utf-8")
-    (place / "deep" / "bridge.md").write_text("# Brücke\n\nÜber die Brücke 桥 🚧", encoding="utf-8")
-    (place / "deep" / "page.html").write_text("<title>Ferry</title><p>At dawn.", encoding="utf-8")
-    make.docx(place / "deep" / "deeper" / "word.docx", ["The canteen."])
-    make.pdf(place / "deep" / "deeper" / "print.pdf", ["The relief valve."])
-    return place
+def folder(tmp_path: Path, files: SimpleNamespace) -> Path:
+    """Create a folder with one file of each type."""
+    root = tmp_path / "documents"
+    (root / "deep" / "deeper").mkdir(parents=True)
+    (root / "pump.txt").write_text("Pump 7 is switched off by the red lever.", encoding="utf-8")
+    (root / "deep" / "bridge.md").write_text("# Brücke\n\nÜber die Brücke 桥 🚧", encoding="utf-8")
+    (root / "deep" / "page.html").write_text("<title>Ferry</title><p>At dawn.", encoding="utf-8")
+    files.write_docx(root / "deep" / "deeper" / "word.docx", ["The canteen."])
+    files.write_pdf(root / "deep" / "deeper" / "print.pdf", ["The relief valve."])
+    return root
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The installed plugin is found under its name, is well formed and imports no heavy package."""
     assert check_plugin("corpora", "files") is Files
 
 
 def test_contract(folder: Path) -> None:
-    """It keeps what a corpus promises."""
+    """The plugin fulfils the contract of a corpus."""
     check_corpus(lambda: make_plugin(Files, {"path": folder}))
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         Files,
         accepts=[
@@ -50,21 +51,21 @@ def test_options() -> None:
 
 
 def test_fingerprint(folder: Path) -> None:
-    """The fingerprint follows the files' bytes, not their time stamps nor what is hidden."""
+    """The fingerprint depends on the bytes of the files, but not on timestamps or hidden files."""
 
-    def same() -> None:
+    def change_nothing() -> None:
         os.utime(folder / "pump.txt", (0, 0))
         (folder / ".DS_Store").write_bytes(b"\0")
 
     check_fingerprint(
         lambda: make_plugin(Files, {"path": folder}),
-        same=same,
+        same=change_nothing,
         change=lambda: (folder / "pump.txt").write_text("The green lever.", encoding="utf-8"),
     )
 
 
 def test_fingerprint_of_names(folder: Path, tmp_path: Path) -> None:
-    """A folder keeps its fingerprint when it is moved, and gets another when a file in it is renamed."""
+    """Moving the folder keeps the fingerprint, and renaming a file in the folder changes it."""
     before = make_plugin(Files, {"path": folder}).fingerprint()
     moved = folder.rename(tmp_path / "elsewhere")
     assert make_plugin(Files, {"path": moved}).fingerprint() == before

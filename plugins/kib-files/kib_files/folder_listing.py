@@ -1,0 +1,148 @@
+"""List the files of a folder, in the same order on every machine, and sort out the ones that can be documents.
+
+A name in this module is a path relative to the folder, with "/" as the separator.
+"""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from kib.errors import InputError
+
+__all__ = ["FolderListing", "document_id", "first_names", "list_folder"]
+
+SHOWN_NAMES = 5
+"""Maximum number of file names in one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderListing:
+    """The names of a folder's files, each tuple sorted."""
+
+    documents: tuple[str, ...]
+    """Files of a supported type."""
+    others: tuple[str, ...]
+    """Files of an unsupported type."""
+    hidden: tuple[str, ...]
+    """Hidden files, and hidden folders without their content."""
+    broken: Mapping[str, str]
+    """Dangling links, and files and folders (`NAME/`) without read permission, mapped to the reason."""
+
+
+def list_folder(
+    folder: Path, include: Sequence[str], exclude: Sequence[str], extensions: Sequence[str]
+) -> FolderListing:
+    """List a folder and its subfolders; `extensions` are the supported file extensions, in lowercase.
+
+    Raise InputError if the folder cannot be read, a name cannot be an id, two names result in the same id, a link
+    points outside the folder, or a pattern of `include` matches no file.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
+    hidden: list[str] = []
+    documents: list[str] = []
+    others: list[str] = []
+    broken: dict[str, str] = {}
+    for name in _select(folder, sorted(_walk(folder, folder, hidden)), include, exclude):
+        if reason := _why_unreadable(folder, name):
+            broken[name] = reason
+        elif Path(name).suffix.lower() in extensions:
+            documents.append(name)
+        else:
+            others.append(name)
+    _check_ids(folder, documents)
+    return FolderListing(tuple(documents), tuple(others), tuple(sorted(hidden)), broken)
+
+
+def document_id(name: str) -> str:
+    """Return a file's name with every Unicode space, such as macOS uses in screenshot names, as an ordinary space."""
+    return "".join(" " if unicodedata.category(character) == "Zs" else character for character in name)
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Join the first few names, and give the number of the others."""
+    more = f" and {len(names) - SHOWN_NAMES:,} more" if names[SHOWN_NAMES:] else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
+
+
+def _select(folder: Path, names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the names that match no pattern of `exclude` and, if `include` has patterns, at least one of them."""
+    unused = set(include)
+    selected = []
+    for name in names:
+        if any(fnmatchcase(document_id(name), document_id(pattern)) for pattern in exclude):
+            continue
+        matching = {pattern for pattern in include if fnmatchcase(document_id(name), document_id(pattern))}
+        unused -= matching
+        if matching or not include:
+            selected.append(name)
+    if unused:
+        raise InputError(f"{folder}: include: no file matches {', '.join(map(repr, sorted(unused)))}")
+    return selected
+
+
+def _check_ids(folder: Path, names: Sequence[str]) -> None:
+    """Raise InputError if two names result in the same document id."""
+    name_by_id: dict[str, str] = {}
+    for name in names:
+        other = name_by_id.setdefault(document_id(name), name)
+        if other != name:
+            problem = f"the names {other!a} and {name!a} differ only in the kind of their spaces"
+            raise InputError(f"{folder}: {problem}; rename one file, or add both files to `exclude`")
+
+
+def _walk(root: Path, folder: Path, hidden: list[str]) -> Iterator[str]:
+    """Yield every file below a folder, and `NAME/` for each unreadable folder; collect hidden names in `hidden`.
+
+    A link to a folder counts as a file, to avoid reading a folder twice or following a cycle.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        if folder == root:
+            raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
+        yield f"{folder.relative_to(root).as_posix()}/"
+        return
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.name.startswith((".", "~$")):  # Word creates `~$NAME` beside an open document
+            hidden.append(path.relative_to(root).as_posix())
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(root, path, hidden)
+        elif not _links_to_inner_folder(root, entry):
+            yield path.relative_to(root).as_posix()
+
+
+def _links_to_inner_folder(root: Path, entry: "os.DirEntry[str]") -> bool:
+    """Report whether an entry is a link to a folder below the root; the walk reads that folder at its own path."""
+    try:
+        return entry.is_symlink() and entry.is_dir() and Path(entry.path).resolve().is_relative_to(root.resolve())
+    except OSError:  # a cycle of links, which `_why_unreadable` reports later
+        return False
+
+
+def _why_unreadable(folder: Path, name: str) -> str:
+    """Return the reason for which a file cannot be read, or "" if the file looks readable.
+
+    Raise InputError if the file cannot belong to any corpus.
+    """
+    path = folder / name
+    if not document_id(name).isprintable():
+        problem = f"the name {name!a} has unprintable characters or is not UTF-8"
+        raise InputError(f"{folder}: {problem}; rename the file, or add a pattern to `exclude` with `?` for them")
+    try:
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder.resolve()):
+            fix = "copy the file into the folder, or add the link to `exclude`"
+            raise InputError(f"{path}: a link to a path outside the folder; {fix}")
+        mode = path.stat().st_mode
+        if name.endswith("/"):
+            os.scandir(path).close()
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: neither a file nor a folder; add it to `exclude`")
+    return ""
