@@ -14,7 +14,7 @@ from typing import Any
 import command
 import material
 
-from kib.harness import batches, quiet
+from kib.harness.tasks import batches, quiet
 from kib.records import Request
 
 SIZES = (25, 50, 135)

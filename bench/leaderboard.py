@@ -20,7 +20,7 @@ import command
 
 from kib.identity import digest
 from kib.records import Cell, Environment, Score
-from kib.store import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
+from kib.store.folders import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
 
 METHODS = {
     "base": MethodEntry(None, None),

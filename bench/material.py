@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kib.harness import Exam, from_questions
+from kib.harness.tasks import Exam, from_questions
 from kib.prompts import build_prompt
 from kib.records import Asked, Hit, Passage, Query, Question, Request
 
@@ -21,7 +21,7 @@ WORDS = 32_000
 
 def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") -> Exam:
     """MMLU anatomy as lm-eval asks it: letters, or option texts as `mmlu_anatomy_continuation`."""
-    from kib.builtin.lm_eval_task import LmEvalTask
+    from kib.plugins.builtin.lm_eval_task import LmEvalTask
 
     files = {split: str(data / "mmlu" / split / f"anatomy_{split}.csv") for split in ("dev", "test")}
     options = {"task": task, "data": {**files, "layout": "mmlu"}}

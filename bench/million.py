@@ -85,13 +85,13 @@ def spec(folder: Path, url: str | None) -> Path:
 
 def work(job: str, folder: Path) -> dict[str, Any]:
     """One job in this process: `passages`, `open`, `index:NAME` or `search:NAME`; seconds, peak and size."""
-    from kib.lock import resolve
-    from kib.plan import hits_of_queries
+    from kib.commands.retrieve.search import Wanted, read_spec
+    from kib.plan.planner import hits_of_queries
+    from kib.plugins.resolve import resolve
     from kib.progress import SilentProgress
     from kib.records import Query
-    from kib.retrieve.search import Wanted, read_spec
-    from kib.steps import hits, passages
-    from kib.store import Work
+    from kib.run.steps import hits, passages
+    from kib.store.folders import Work
 
     what, _, name = job.partition(":")
     given = queries() if what == "search" else []
@@ -121,7 +121,7 @@ def clocks() -> Clocks:
 
 def told(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
     """What a job took since then."""
-    from kib.harness import peak_bytes
+    from kib.harness.tasks import peak_bytes
 
     seconds, cpu = (now - then for now, then in zip(clocks(), begun, strict=True))
     size = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())

@@ -17,7 +17,7 @@ from typing import Any
 import command
 import material
 
-from kib.harness import Exam, quiet
+from kib.harness.tasks import Exam, quiet
 from kib.prompts import build_prompt
 from kib.records import Asked, Hit, Passage, Query
 

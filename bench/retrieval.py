@@ -17,12 +17,12 @@ from typing import Any
 
 import command
 
+from kib.commands.retrieve import Report, Wanted, retrieve
 from kib.errors import KibError
+from kib.plugins.registry import installed
 from kib.progress import progress_for
 from kib.records import Hit
-from kib.registry import installed
-from kib.retrieve import Report, Wanted, retrieve
-from kib.store import Work
+from kib.store.folders import Work
 
 DEPTH = 1000
 """Hits a query, as trec_eval is fed in the published runs."""

@@ -29,7 +29,7 @@ from typing import Any
 import command
 import material
 
-from kib.harness import answer, batches, quiet
+from kib.harness.tasks import answer, batches, quiet
 from kib.records import Request
 
 BATCH_SIZES = (1, 4, 8, 16, 32)

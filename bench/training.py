@@ -27,8 +27,8 @@ from typing import Any
 
 import command
 
+from kib.plugins.registry import load
 from kib.records import Text, Weights
-from kib.registry import load
 from kib.testing import make_plugin
 from kib_hf.loading import load_model, load_tokenizer, quietly
 from kib_hf.training.examples import Example, tokenize

@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from kib.leaderboard import make_table
-from kib.leaderboard.number import interval, p_value, percent, points
-from kib.leaderboard.row import Row, Table
-from kib.store import Results
+from kib.leaderboard.number_format import interval, p_value, percent, points
+from kib.leaderboard.table_records import Row, Table
+from kib.store.folders import Results
 
 MARKER = "<!-- below this line: written by hand -->"
 MODEL, MAIN, CONTROL = "tiny", "new-people", "known-people"

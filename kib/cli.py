@@ -14,9 +14,9 @@ from kib.errors import KibError, SpecError, TableError
 
 if TYPE_CHECKING:
     from kib.leaderboard import PublishedResults
-    from kib.plan import Plan
+    from kib.plan.planner import Plan
     from kib.progress import Progress
-    from kib.store import Results, Work
+    from kib.store.folders import Results, Work
 
 __all__ = ["main"]
 
@@ -90,14 +90,14 @@ def _progress(quiet: bool) -> "Progress":
 
 
 def _open(spec: Path, trust_remote_code: bool) -> "Plan":
-    from kib.lock import open_spec
-    from kib.plan import make_plan
+    from kib.plan.planner import make_plan
+    from kib.plugins.resolve import open_spec
 
     return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code))
 
 
 def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
-    from kib.store import Results, Work
+    from kib.store.folders import Results, Work
 
     return Results(results / plan.spec.name), Work(work)
 
@@ -111,7 +111,7 @@ def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
 def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Measure what is missing, then print the leaderboard."""
     from kib.errors import StepError
-    from kib.run import run as measure
+    from kib.run.loop import run as measure
 
     plan = _open(spec, trust_remote_code)
     store, workshop = _stores(plan, results, work)
@@ -123,7 +123,7 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: b
 
 def _said_of(failures: Any, cells: int) -> str:
     """Each reason once, with the number of cells that it cost."""
-    from kib.wording import counted
+    from kib.spec.messages import counted
 
     counts: dict[str, int] = {}
     for failure in failures.values():
@@ -141,7 +141,7 @@ def _said_of(failures: Any, cells: int) -> str:
 @trust_option
 def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None:
     """Show weights, cells and steps, and which of them are done."""
-    from kib.show import show_plan
+    from kib.commands.show import show_plan
 
     made = _open(spec, trust_remote_code)
     click.echo(show_plan(made, *_stores(made, results, work)))
@@ -154,9 +154,9 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None
 @quiet_option
 def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Prove a spec before money is spent: data, real prompts, token lengths, cuts, answer tokens, forecast."""
-    from kib.check import check as look
+    from kib.commands.check import check as look
     from kib.errors import InputError
-    from kib.store import Work
+    from kib.store.folders import Work
 
     try:
         plan = _open(spec, trust_remote_code)
@@ -170,8 +170,8 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
 
 def _outlined(spec: Path, error: SpecError) -> SpecError:
     """Say what is right in a file of which only data are not there; the error with all mistakes that can be known."""
-    from kib.check import outline
-    from kib.lock import open_spec
+    from kib.commands.check import outline
+    from kib.plugins.resolve import open_spec
 
     try:
         click.echo(outline(*open_spec(spec, look=False)))
@@ -204,9 +204,9 @@ def _outlined(spec: Path, error: SpecError) -> SpecError:
 @quiet_option
 def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: bool, **wanted: Any) -> None:
     """Index and search, and print how well each retriever finds what answers the queries; no model is loaded."""
-    from kib import retrieve as desk
+    from kib.commands import retrieve as desk
     from kib.errors import StepError
-    from kib.store import Work
+    from kib.store.folders import Work
 
     report = desk.retrieve(spec, desk.Wanted(**wanted), Work(work), _progress(quiet))
     if run_file is not None:
@@ -218,7 +218,7 @@ def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: boo
 
 def _write_runs(runs: Mapping[str, str], name: str) -> None:
     from kib.errors import InputError
-    from kib.store import write_text
+    from kib.store.folders import write_text
 
     if len(runs) > 1 and "{retriever}" not in name:
         raise InputError(f"--run: {len(runs)} retrievers; write {{retriever}} in the file's name, or choose one")
@@ -284,8 +284,8 @@ def _folders(places: tuple[str, ...], results: Path) -> list[Path]:
 
 def _folder(place: str, results: Path) -> Path:
     if place.endswith(".toml"):
-        from kib.published import is_published
-        from kib.spec import load_spec
+        from kib.published.load import is_published
+        from kib.spec.load import load_spec
 
         if is_published(Path(place)):
             return Path(place)
@@ -299,7 +299,7 @@ def _folder(place: str, results: Path) -> Path:
 def _refuse_published(folder: Path) -> None:
     """InputError for a folder that holds published files, of which one must be named."""
     from kib.errors import InputError
-    from kib.published import published_in
+    from kib.published.load import published_in
 
     names = published_in(folder)
     if names:
@@ -322,8 +322,8 @@ def _print_table(folders: list[Path], form: str, averages: bool = False, **more:
 def _source(place: Path) -> "Results | PublishedResults":
     """What a results folder or a published file holds."""
     from kib.leaderboard import PublishedResults
-    from kib.published import load_published
-    from kib.store import Results
+    from kib.published.load import load_published
+    from kib.store.folders import Results
 
     return PublishedResults(load_published(place)) if place.suffix == ".toml" else Results(place)
 
@@ -337,7 +337,7 @@ def _verify(folders: list[Path]) -> None:
 def _update(table: Any, path: Path) -> None:
     from kib.errors import InputError
     from kib.leaderboard import baseline
-    from kib.store import write_text
+    from kib.store.folders import write_text
 
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder")
@@ -396,8 +396,8 @@ def show(cell: str, question: str | None, results: Path, work: Path) -> None:
     CELL is an id as the leaderboard prints it, with the benchmark's name before it where there are several; its last
     part may be left out where it is unique.
     """
-    from kib.show import show_cell, show_question
-    from kib.store import Work
+    from kib.commands.show import show_cell, show_question
+    from kib.store.folders import Work
 
     if question is None:
         click.echo(show_cell(results, Work(work), cell))
@@ -431,8 +431,8 @@ def questions(
     spec: Path, out: Path, validation: Path | None, work: Path, dry_run: bool, force: bool, quiet: bool, **wanted: Any
 ) -> None:
     """Write questions on your own documents, with options and gold, for you to review and for the task `file`."""
-    from kib import questions as desk
-    from kib.store import Work
+    from kib.commands import questions as desk
+    from kib.store.folders import Work
 
     paths = [path for path in (out, validation) if path]
     desk.check_free(paths, force=force or dry_run)
@@ -450,7 +450,7 @@ def questions(
 @main.command()
 def plugins() -> None:
     """List what is installed, from which distribution, working or why not."""
-    from kib.show import show_plugins
+    from kib.commands.show import show_plugins
 
     click.echo(show_plugins())
 
@@ -462,8 +462,8 @@ def schema(core: bool, published: bool) -> None:
     """Print the JSON Schema of a benchmark file, with the installed plugins' options."""
     import json
 
-    from kib.schema import published_schema
-    from kib.schema import schema as make
+    from kib.commands.json_schema import published_schema
+    from kib.commands.json_schema import schema as make
 
     made = published_schema() if published else make(core_only=core)
     click.echo(json.dumps(made, indent=2, ensure_ascii=False))
@@ -473,9 +473,9 @@ def schema(core: bool, published: bool) -> None:
 @spec_argument
 def cite(spec: Path) -> None:
     """Print BibTeX of what a benchmark or a published file stands on: the paper, data, models, plugins and kib."""
-    from kib.cite import bibtex, bibtex_of_published
-    from kib.lock import open_spec
-    from kib.published import is_published, load_published
+    from kib.commands.cite import bibtex, bibtex_of_published
+    from kib.plugins.resolve import open_spec
+    from kib.published.load import is_published, load_published
 
     if is_published(spec):
         click.echo(bibtex_of_published(load_published(spec)))

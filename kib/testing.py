@@ -93,7 +93,7 @@ def check_plugin(kind: str, name: str) -> type[Any]:
 
     `kind` is one of `kib.interfaces.GROUPS`. PluginError says what is malformed.
     """
-    from kib.registry import load
+    from kib.plugins.registry import load
 
     cls = load(kind, name)
     check_light_import(cls.__module__)
@@ -326,7 +326,7 @@ def check_model(
 
     `kinds` are the requests that the backend takes. The long prompt is longer than the model's context.
     """
-    from kib.harness import quiet
+    from kib.harness.tasks import quiet
 
     quiet()
     model = make()
@@ -362,7 +362,7 @@ def _requests(kind: str, length: int | None) -> list[Request]:
 
 
 def _answers(lm: "LM", requests: Sequence[Request]) -> list[Any]:
-    from kib.harness import answer
+    from kib.harness.tasks import answer
 
     return answer(lm, requests)
 

@@ -147,15 +147,15 @@ class Bench:
 
     @property
     def work(self):
-        from kib.store import Work
+        from kib.store.folders import Work
 
         return Work(self.folder / "work")
 
     @property
     def results(self):
         """The results folder of the one benchmark in the file."""
-        from kib.spec import load_spec
-        from kib.store import Results
+        from kib.spec.load import load_spec
+        from kib.store.folders import Results
 
         return Results(self.folder / "results" / load_spec(self.spec).name)
 
@@ -176,15 +176,15 @@ class Bench:
 
     def plan(self):
         """The plan of the benchmark file."""
-        from kib.lock import open_spec
-        from kib.plan import make_plan
+        from kib.plan.planner import make_plan
+        from kib.plugins.resolve import open_spec
 
         return make_plan(*open_spec(self.spec))
 
     def run(self, progress=None):
         """Measure in this process; gives the failures."""
         from kib.progress import SilentProgress
-        from kib.run import run
+        from kib.run.loop import run
 
         return run(self.plan(), self.results, self.work, progress or SilentProgress())
 

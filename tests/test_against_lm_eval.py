@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kib.harness import quiet
+from kib.harness.tasks import quiet
 from kib.progress import SilentProgress
 from kib.prompts import render_passages
-from kib.run import Materials
+from kib.run.loop import Materials
 
 CLOSE = 1e-4  # nats
 
@@ -372,8 +372,8 @@ def writer():
 )
 def test_generated_answers_score_as_in_lm_eval(tmp_path, metric, name):
     """A task that generates is asked, filtered and matched as lm-eval does, by the filter that was asked for."""
-    from kib.builtin.lm_eval_task import LmEvalTask
-    from kib.harness import Exam, answer
+    from kib.harness.tasks import Exam, answer
+    from kib.plugins.builtin.lm_eval_task import LmEvalTask
     from kib.testing import make_plugin
 
     files = {"train": write_json(tmp_path / "train.json", SUMS), "test": write_json(tmp_path / "test.json", SUMS)}
@@ -407,7 +407,7 @@ def test_questions_of_ones_own_equal_an_lm_eval_task(tmp_path):
     """Questions of the user's own are asked as lm-eval asks a task of the same wording."""
     from lm_eval.tasks import TaskManager
 
-    from kib.harness import from_questions
+    from kib.harness.tasks import from_questions
     from kib.records import Question
 
     questions = [Question(f"q{n}", row["question"], tuple(row["choices"]), row["answer"]) for n, row in enumerate(ROWS)]

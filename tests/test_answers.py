@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kib.errors import InputError
 from kib.progress import SilentProgress
 from kib.records import Answer, Environment, Request
-from kib.steps.answers import Answers, ask, key
-from kib.store import Work
+from kib.run.steps.ask_model import Answers, ask, key
+from kib.store.folders import Work
 
 HERE = Environment("cpu", {"torch": "2"})
 THERE = Environment("cuda", {"torch": "3"})

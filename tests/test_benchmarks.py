@@ -11,9 +11,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from kib.lock import open_spec
-from kib.plan import make_plan
-from kib.spec import load_spec
+from kib.plan.planner import make_plan
+from kib.plugins.resolve import open_spec
+from kib.spec.load import load_spec
 
 ROOT = Path(__file__).parent.parent
 SPECS = sorted((ROOT / "benchmarks").glob("*.toml"))
@@ -127,8 +127,8 @@ def test_openbookqa_has_its_published_size(openbookqa):
 def test_openbookqa_recall(openbookqa, tiny_model, tmp_path, monkeypatch):
     """BM25 finds the fact behind most questions among the first five, more with each passage, and never every one."""
     from kib.progress import SilentProgress
-    from kib.run import Materials
-    from kib.store import Work
+    from kib.run.loop import Materials
+    from kib.store.folders import Work
 
     monkeypatch.setenv("KIB_DATA", str(openbookqa))
     monkeypatch.setenv("KIB_MODEL", str(tiny_model))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError
 from kib.records import Request
-from kib.steps.cells import Ruler
+from kib.run.steps.cells import Ruler
 
 
 def letters(text):

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from kib import __version__
-from kib.cite import entries_in
-from kib.registry import installed
+from kib.commands.cite import entries_in
+from kib.plugins.registry import installed
 
 
 def keys(text):

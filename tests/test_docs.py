@@ -14,10 +14,10 @@ import pytest
 
 from kib.cli import main
 from kib.interfaces import GROUPS
-from kib.lock import open_spec
-from kib.plan import make_plan
-from kib.registry import load
-from kib.tables import own_keys
+from kib.plan.planner import make_plan
+from kib.plugins.registry import load
+from kib.plugins.resolve import open_spec
+from kib.spec.tables import own_keys
 
 ROOT = Path(__file__).parent.parent
 BASH = shutil.which("bash") or "bash"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib.builtin.draw import draw, shuffled
+from kib.plugins.builtin.random_draws import draw, shuffled
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), unique=True, max_size=40)
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from kib.cli import main
 from kib.errors import InputError
 from kib.leaderboard import FIGURES, PublishedResults, make_table, save_figure
-from kib.leaderboard.figure import COLOURS, _gains, _lines, _panels, _sweeps
-from kib.published import load_published
+from kib.leaderboard.render.figure import COLOURS, _gains, _lines, _panels, _sweeps
+from kib.published.load import load_published
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "benchmarks" / "published"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from kib.builtin.file_task import FileTask
 from kib.errors import InputError
 from kib.interfaces import Task
+from kib.plugins.builtin.questions_file_task import FileTask
 from kib.records import Gold, Question
 from kib.testing import check_fingerprint, check_options, check_task, make_plugin
 

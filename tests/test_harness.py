@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kib.errors import InputError, StepError
-from kib.harness import MARK, Exam, answer, batches, environment, from_questions, sample_rows
+from kib.harness.tasks import MARK, Exam, answer, batches, environment, from_questions, sample_rows
 from kib.records import Gold, Question, Request
 
 QUESTIONS = (
@@ -599,7 +599,7 @@ def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
 
 def test_an_environment_names_what_decides_the_last_digit():
     """Versions of lm-eval and of the model's plugin and the device are recorded; what is not installed is left out."""
-    found = environment(lm(), "kib")
+    found = environment(lm(), "kib-bench")
     assert found.device == "unknown"
-    assert {"kib", "lm-eval"} <= set(found.packages)
+    assert {"kib-bench", "lm-eval"} <= set(found.packages)
     assert "no-such-distribution" not in environment(lm(), "no-such-distribution").packages

@@ -18,19 +18,16 @@ import kib
 ROOT = Path(__file__).parent.parent
 
 ROWS = (
-    ("errors", "records", "identity", "wording", "positions", "bibtex", "literature", "retries", "memory"),
-    ("interfaces", "hub", "progress", "store", "prompts", "gains", "measures"),
-    ("tables", "options"),
-    ("references", "registry"),
+    ("errors", "records", "identity", "moved_modules"),
+    ("interfaces", "progress", "prompts", "statistics", "support"),
+    ("store",),
     ("spec",),
-    ("lock", "published"),
-    ("plan", "passages", "cite", "schema"),
-    ("harness",),
-    ("builtin",),
-    ("steps",),
-    ("run", "questions"),
-    ("check", "show", "leaderboard"),
-    ("retrieve",),
+    ("published", "harness"),
+    ("plugins",),
+    ("plan",),
+    ("run",),
+    ("leaderboard",),
+    ("commands",),
     ("cli",),
 )
 """Modules and packages of kib; each imports from earlier rows only. `docs/architecture.md` says what they are for."""
@@ -38,7 +35,7 @@ ROWS = (
 BESIDE = "testing"
 """Shipped for authors of plugins: it may import all but the command line, and nothing imports it."""
 
-ASK_LM_EVAL = {"kib.harness", "kib.builtin.lm_eval_model"}
+ASK_LM_EVAL = {"kib.harness.tasks", "kib.plugins.builtin.lm_eval_model"}
 """The modules that import lm_eval: kib's own use of it, and the plugin that hands its backends through."""
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "numpy", "scipy", "statsmodels", "pydantic", "rich", "jinja2")
@@ -126,6 +123,8 @@ def test_imports_make_no_circle():
 def test_modules_are_imported_by_statements_only():
     """No module is imported by its name as text, past the test of the rows; plugins come by their entry points."""
     for name, path in MODULES.items():
+        if name == "kib.moved_modules":
+            continue  # it exists to map former names
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
         called = {ast.unparse(node) for node in names}
@@ -229,7 +228,7 @@ def test_every_requirement_has_a_version():
     pinned = {plain(name) for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
     deps = (ROOT / "tox.ini").read_text(encoding="utf-8").partition("\ndeps =\n")[2].partition("\npass_env")[0]
     wanted = set(re.findall(r"^    (\w[\w-]*)$", deps, re.MULTILINE))
-    own = {"kib"}
+    own = set()
     for file in [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]:
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         wanted |= {re.match(r"[\w.-]+", requirement)[0] for requirement in project["dependencies"]}

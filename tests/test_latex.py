@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kib.leaderboard import PublishedResults, brief, make_table, render
-from kib.leaderboard.latex import _safe
-from kib.published import load_published
+from kib.leaderboard.render.latex import _safe
+from kib.published.load import load_published
 
 FILES = Path(__file__).parent.parent / "benchmarks" / "published"
 PAGE = r"""\documentclass{article}

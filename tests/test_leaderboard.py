@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kib import gains
 from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.leaderboard import Changes, baseline, check, make_table, render
-from kib.leaderboard.number import percent, whole
-from kib.leaderboard.plain import AVERAGE, COST, ROW, TIMES
-from kib.lock import open_spec
-from kib.plan import make_plan
+from kib.leaderboard.number_format import percent, whole
+from kib.leaderboard.render.machine_values import AVERAGE, COST, ROW, TIMES
+from kib.plan.planner import make_plan
+from kib.plugins.resolve import open_spec
 from kib.records import Cell, Environment, Score
-from kib.store import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry, Times
+from kib.statistics import gains
+from kib.store.folders import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry, Times
 
 GOLDENS = Path(__file__).parent / "leaderboard"
 DOCS = Path(__file__).parent.parent / "docs" / "leaderboard.md"
@@ -1139,7 +1139,7 @@ def test_stored_statistics_need_no_questions(full_copy):
     for path in full_copy.folder.rglob("questions.jsonl"):
         path.unlink()
     code = (
-        "import sys; from pathlib import Path; from kib.store import Results\n"
+        "import sys; from pathlib import Path; from kib.store.folders import Results\n"
         "from kib.leaderboard import make_table, render\n"
         "sys.stdout.reconfigure(encoding='utf-8')\n"
         "print(render(make_table([Results(Path(sys.argv[1]))]), 'json'), end='')\n"

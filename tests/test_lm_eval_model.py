@@ -4,12 +4,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from kib.builtin.lm_eval_model import LmEvalModel
 from kib.errors import InputError
-from kib.harness import answer
+from kib.harness.tasks import answer
 from kib.interfaces import Model
-from kib.options import counting
+from kib.plugins.builtin.lm_eval_model import LmEvalModel
 from kib.records import Request, Weights
+from kib.spec.options import counting
 from kib.testing import check_fingerprint, check_options, make_plugin
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib.builtin.lm_eval_task import LmEvalTask, _rows
 from kib.errors import InputError
-from kib.harness import Exam
+from kib.harness.tasks import Exam
 from kib.interfaces import HarnessTask
+from kib.plugins.builtin.lm_eval_task import LmEvalTask, _rows
 from kib.testing import check_fingerprint, check_options, make_plugin
 
 

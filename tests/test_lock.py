@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kib.errors import InputError, SpecError
-from kib.lock import open_spec, resolve
-from kib.spec import load_spec
+from kib.plugins.resolve import open_spec, resolve
+from kib.spec.load import load_spec
 
 install = runpy.run_path(str(Path(__file__).parent / "bad_plugins" / "install.py"))["install"]
 

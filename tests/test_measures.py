@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib.measures import is_judged, measure, of_lines
 from kib.records import Score
+from kib.statistics.ranking_measures import is_judged, measure, of_lines
 
 IDS = [f"d{number}" for number in range(12)]
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from kib.memory import peak
+from kib.support.peak_memory import peak
 
 MB = 1_000_000
 

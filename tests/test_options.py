@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from kib.identity import canonical
 from kib.interfaces import InputPath, Local, Options
-from kib.options import counting, paths, read
+from kib.spec.options import counting, paths, read
 
 
 class Inner(Options):

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib.builtin.oracle import Oracle
 from kib.errors import InputError
 from kib.interfaces import GoldRetriever
+from kib.plugins.builtin.oracle_retriever import Oracle
 from kib.testing import check_options, make_plugin
 
 PASSAGES = [f"d{number}#0" for number in range(30)]

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from kib.cli import main
-from kib.lock import open_spec
-from kib.plan import make_plan
-from kib.registry import installed
-from kib.spec import load_spec
+from kib.plan.planner import make_plan
+from kib.plugins.registry import installed
+from kib.plugins.resolve import open_spec
+from kib.spec.load import load_spec
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"

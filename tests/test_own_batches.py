@@ -3,11 +3,11 @@
 import pytest
 
 from kib.errors import StepError
-from kib.harness import batches, free
+from kib.harness.tasks import batches, free
 from kib.progress import SilentProgress
 from kib.records import Environment, Request
-from kib.steps.answers import Answers, ask
-from kib.store import Work
+from kib.run.steps.ask_model import Answers, ask
+from kib.store.folders import Work
 
 REQUESTS = [Request("loglikelihood", (f"context {number % 3}", f" {number}")) for number in range(9)]
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError
 from kib.identity import canonical, digest_lines
-from kib.passages import make_passages
 from kib.records import Document, Gold, Passage
-from kib.spec import Chunk
-from kib.steps.passages import IDS, OFFSETS, Passages, write
+from kib.run.chunking import make_passages
+from kib.run.steps.passages import IDS, OFFSETS, Passages, write
+from kib.spec.load import Chunk
 
 SIGNS = "ab Z.!?,;:()\n\t\r\u2028\u2029\x85\u200b\xa0üß桥🚧e\u0301\u0300'\"-—0"
 TEXT = st.text(st.sampled_from(SIGNS) | st.characters(codec="utf-8"), max_size=300)

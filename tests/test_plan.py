@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from kib.commands.show import show_plan
 from kib.errors import SpecError
-from kib.plan import make_plan
-from kib.show import show_plan
+from kib.plan.planner import make_plan
 
 CONTROL = """
 [tasks.other]
@@ -163,7 +163,7 @@ def test_a_plan_is_the_same_every_time(bench):
     bench.write_toy()
     first = json.loads(json.dumps(identities(bench)))
     code = (
-        "import sys, json; from pathlib import Path; from kib.lock import open_spec; from kib.plan import make_plan\n"
+        "import sys, json; from pathlib import Path; from kib.plugins.resolve import open_spec; from kib.plan.planner import make_plan\n"
         "cells = make_plan(*open_spec(Path(sys.argv[1]))).cells\n"
         "print(json.dumps({cell.cell.place: cell.cell.identity for cell in cells}))"
     )
@@ -472,7 +472,7 @@ def test_the_plan_prints(bench):
 
 def test_make_plan_is_what_the_command_line_prints(bench):
     """The plan of a spec and its lock is the one that is run."""
-    from kib.lock import open_spec
+    from kib.plugins.resolve import open_spec
 
     bench.write_toy()
     assert make_plan(*open_spec(bench.spec)).cells == bench.plan().cells

@@ -7,7 +7,7 @@ import tomli
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kib.positions import find_lines
+from kib.spec.line_numbers import find_lines
 
 TEXT = """\
 name = "x"

@@ -16,18 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from kib import published
 from kib.cli import main
+from kib.commands.json_schema import published_schema
 from kib.errors import InputError, SpecError
-from kib.gains import unpaired_average, unpaired_gain
 from kib.identity import digest
 from kib.leaderboard import PublishedResults, brief, make_table, render, save_figure
-from kib.leaderboard.figure import _panels
-from kib.published import load_published
+from kib.leaderboard.render.figure import _panels
+from kib.published import load as published
+from kib.published.load import load_published
 from kib.records import Cell, Environment, Score
-from kib.schema import published_schema
-from kib.store import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
-from kib.wording import describe, show
+from kib.spec.messages import describe, show
+from kib.statistics.gains import unpaired_average, unpaired_gain
+from kib.store.folders import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "benchmarks" / "published"

@@ -5,10 +5,7 @@ from collections import Counter
 
 import pytest
 
-from kib.builtin.file_task import FileTask
-from kib.errors import InputError
-from kib.interfaces import DraftQuestion, Forecast
-from kib.questions import (
+from kib.commands.questions import (
     Sieve,
     Wanted,
     check_free,
@@ -19,8 +16,11 @@ from kib.questions import (
     summary,
     write,
 )
+from kib.errors import InputError
+from kib.interfaces import DraftQuestion, Forecast
+from kib.plugins.builtin.questions_file_task import FileTask
 from kib.records import Gold, Passage
-from kib.spec import PriceTable
+from kib.spec.load import PriceTable
 from kib.testing import make_plugin
 
 BRIDGE = "The bridge of Tarn was built in 1970.\nIt carries\n two roads, and a ferry runs below it."

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib.builtin.random import Random
 from kib.interfaces import GoldRetriever
+from kib.plugins.builtin.random_retriever import Random
 from kib.testing import check_options, make_plugin
 
 PASSAGES = [f"d{number}#0" for number in range(30)]

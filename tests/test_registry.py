@@ -11,8 +11,8 @@ import pytest
 
 from kib.errors import PluginError
 from kib.interfaces import GROUPS
-from kib.registry import installed, load, names, problem
-from kib.tables import own_keys
+from kib.plugins.registry import installed, load, names, problem
+from kib.spec.tables import own_keys
 
 FOLDER = Path(__file__).parent / "bad_plugins"
 ALL = ("good", "colliding", "broken", "malformed")
@@ -37,7 +37,7 @@ def said(kind, name):
 
 def test_core_plugins_are_installed():
     """The core's own plugins come through the same door as everybody's."""
-    mine = {(plugin.kind, plugin.name) for plugin in installed() if plugin.distribution == "kib"}
+    mine = {(plugin.kind, plugin.name) for plugin in installed() if plugin.distribution == "kib-bench"}
     assert mine == {
         ("models", "lm-eval"),
         ("tasks", "lm-eval"),
@@ -49,7 +49,7 @@ def test_core_plugins_are_installed():
 
 def test_core_plugins_work():
     """Every plugin of the core keeps the promises that it is held to."""
-    assert [problem(plugin) for plugin in installed() if plugin.distribution == "kib"] == [None] * 5
+    assert [problem(plugin) for plugin in installed() if plugin.distribution == "kib-bench"] == [None] * 5
 
 
 def test_a_good_plugin_loads(site):
@@ -197,7 +197,7 @@ def test_a_hidden_distribution_is_no_collision(site, tmp_path, monkeypatch):
 
 SCRIPT = """
 import json
-from kib.registry import installed, problem
+from kib.plugins.registry import installed, problem
 print(json.dumps({f"{p.kind}.{p.name}": [p.distribution, problem(p)] for p in installed()}))
 """
 
@@ -222,4 +222,4 @@ def test_really_installed(tmp_path):
     assert "kib-test-good 1.0" in found["corpora.shelf"][1]
     assert "kib-test-broken 0.3 cannot be imported" in found["corpora.torn"][1]
     assert "kib-test-malformed 0.1: class Clash: its option `chunk`" in found["corpora.clash"][1]
-    assert found["retrievers.oracle"] == ["kib", None]
+    assert found["retrievers.oracle"] == ["kib-bench", None]

@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from kib.retries import asked_wait
+from kib.support.retries import asked_wait
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("", None), ("soon", None)])

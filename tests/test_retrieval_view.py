@@ -8,7 +8,7 @@ import re
 import pytest
 
 from kib.leaderboard import make_table
-from kib.leaderboard.plain import RETRIEVAL, RETRIEVAL_TIMES, ROW
+from kib.leaderboard.render.machine_values import RETRIEVAL, RETRIEVAL_TIMES, ROW
 
 RAG = "m/rag,k=3/people,0-shot"
 

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from kib import cli
+from kib.commands.retrieve import FORMATS
+from kib.commands.retrieve.queries import of_file
 from kib.errors import InputError
 from kib.records import Passage
-from kib.retrieve import FORMATS
-from kib.retrieve.queries import of_file
-from kib.steps.passages import Passages, write
+from kib.run.steps.passages import Passages, write
 
 RETRIEVERS = """schema = 1
 name = "search"

@@ -11,14 +11,14 @@ import pytest
 import tomli
 from jsonschema import Draft202012Validator
 
-from kib import tables
+from kib.commands.json_schema import schema
 from kib.errors import SpecError
-from kib.lock import open_spec
-from kib.registry import installed, load
-from kib.schema import schema
-from kib.spec import load_spec
-from kib.tables import TABLES, Head, own_keys
-from kib.wording import describe, show
+from kib.plugins.registry import installed, load
+from kib.plugins.resolve import open_spec
+from kib.spec import tables
+from kib.spec.load import load_spec
+from kib.spec.messages import describe, show
+from kib.spec.tables import TABLES, Head, own_keys
 
 ROOT = Path(__file__).parent.parent
 BAD = ROOT / "tests" / "bad_specs"
@@ -181,5 +181,5 @@ def test_every_key_is_documented():
 def test_no_plugin_of_the_core_takes_an_own_key(kind):
     """The schema's two halves, kib's own keys and a plugin's options, share no key."""
     for plugin in installed():
-        if plugin.kind == kind and plugin.distribution == "kib":
+        if plugin.kind == kind and plugin.distribution == "kib-bench":
             assert not set(load(kind, plugin.name).Options.model_fields) & set(own_keys(kind))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kib.errors import BusyError, InputError
 from kib.identity import digest_file
 from kib.records import Cell, Environment, Score
-from kib.store import (
+from kib.store.folders import (
     BenchmarkPlan,
     CellResult,
     Failure,
@@ -273,7 +273,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from kib.records import Cell, Score
-from kib.store import CellResult, Results
+from kib.store.folders import CellResult, Results
 
 def lines():
     yield Score("q1", None, 1, 0, 0)
@@ -396,7 +396,7 @@ def test_a_second_run_is_refused_by_name(tmp_path):
 def test_a_lock_ends_with_its_process(tmp_path):
     """A killed run does not keep the folder."""
     code = (
-        "import sys, time; from pathlib import Path; from kib.store import Results\n"
+        "import sys, time; from pathlib import Path; from kib.store.folders import Results\n"
         "with Results(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
@@ -478,7 +478,7 @@ def test_two_processes_build_a_step_once(tmp_path):
     code = """
 import sys, time
 from pathlib import Path
-from kib.store import Work
+from kib.store.folders import Work
 
 def build(folder):
     time.sleep(0.5)

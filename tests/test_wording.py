@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, HttpUrl, ValidationError, model_validator
 
 from kib.interfaces import InputPath, Options
-from kib.wording import explain, join, nearest, offer, print_key, show
+from kib.spec.messages import explain, join, nearest, offer, print_key, show
 
 
 class Colour(enum.Enum):

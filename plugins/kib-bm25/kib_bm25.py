@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from kib.interfaces import Options
-from kib.literature import BM25 as ROBERTSON
 from kib.records import Hit, Passage, Query
+from kib.support.literature import BM25 as ROBERTSON
 
 if TYPE_CHECKING:
     import bm25s

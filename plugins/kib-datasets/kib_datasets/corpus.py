@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from kib.errors import InputError
-from kib.hub import commit_of
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, Local, Options
 from kib.records import Document
+from kib.support.hub import commit_of
 from kib_datasets.download import snapshot
 
 if TYPE_CHECKING:

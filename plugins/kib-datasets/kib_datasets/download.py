@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kib.hub import cache_of, plainly
 from kib.identity import digest
+from kib.support.hub import cache_of, plainly
 
 __all__ = ["snapshot"]
 

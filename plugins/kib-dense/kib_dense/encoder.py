@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest
-from kib.literature import of_model
+from kib.support.literature import of_model
 from kib_dense.loading import batch_tokens, batches, by_itself, load
 from kib_dense.memory import Embeddings, key_of
 from kib_dense.source import ModelOptions, Source, bundled_encoder

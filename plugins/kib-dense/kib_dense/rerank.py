@@ -9,8 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from kib.errors import InputError
 from kib.interfaces import Options
-from kib.literature import of_model
 from kib.records import Hit, Passage, Query
+from kib.support.literature import of_model
 from kib_dense.dense import passage_text
 from kib_dense.encoder import SENTENCE_TRANSFORMERS
 from kib_dense.loading import batch_tokens, batches, by_itself, load

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kib.errors import InputError
-from kib.hub import commit_of, plainly
 from kib.identity import digest
 from kib.interfaces import InputPath, Local, Options
+from kib.support.hub import commit_of, plainly
 
 __all__ = ["Kind", "ModelOptions", "Source", "bundled_encoder", "check_folder"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Options
-from kib.literature import BM25
-from kib.options import counting
 from kib.records import Hit, Passage, Query
+from kib.spec.options import counting
+from kib.support.literature import BM25
 from kib_elasticsearch.bulk import Vectors, bulks, send_all
 from kib_elasticsearch.index import Content, Index, Tally
 from kib_elasticsearch.note import Note, drop_note, read_note, write_note

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.identity import canonical
-from kib.store import write_text
+from kib.store.folders import write_text
 from kib_elasticsearch.index import Content
 
 __all__ = ["Note", "drop_note", "read_note", "write_note"]

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from kib.cli import main
 from kib.errors import InputError
-from kib.options import counting
+from kib.spec.options import counting
 from kib.testing import PASSAGES, QUERIES, check_options, check_plugin, check_retriever, make_plugin
 from kib_elasticsearch import Elasticsearch
 

@@ -6,11 +6,11 @@ from urllib.error import HTTPError
 
 import pytest
 
+from kib.commands.retrieve import Wanted, retrieve
 from kib.errors import InputError
 from kib.progress import SilentProgress
 from kib.records import Passage, Query
-from kib.retrieve import Wanted, retrieve
-from kib.store import Work
+from kib.store.folders import Work
 from kib_elasticsearch.note import read_note
 
 SPEC = """

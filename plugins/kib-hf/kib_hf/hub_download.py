@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kib.errors import InputError
-from kib.hub import cache_of, plainly
+from kib.support.hub import cache_of, plainly
 from kib_hf.model_folder import PATTERNS, check_folder
 
 __all__ = ["snapshot"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from kib.errors import InputError
-from kib.hub import commit_of
 from kib.interfaces import InputPath, Local, Options
 from kib.records import Weights
+from kib.support.hub import commit_of
 from kib_hf.hub_download import snapshot
 from kib_hf.loading import add_adapter, load_config, load_model, load_tokenizer, quietly, torch_device
 from kib_hf.model_folder import check_folder, fingerprint_folder

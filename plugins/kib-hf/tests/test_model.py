@@ -53,7 +53,7 @@ def hflm(folder: Path, **options: Any) -> Any:
 
 
 def scores(lm: Any) -> list[float]:
-    from kib.harness import answer
+    from kib.harness.tasks import answer
 
     return [value[0] for value in answer(lm, [Request("loglikelihood", pair) for pair in REQUESTS])]
 

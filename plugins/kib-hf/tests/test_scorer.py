@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kib.errors import StepError
-from kib.harness import answer, batches, free, notes
+from kib.harness.tasks import answer, batches, free, notes
 from kib.records import Request
 from kib_hf.loading import quietly
 

@@ -64,7 +64,7 @@ def digest_of(weights: Weights) -> str:
 
 
 def scores(start: Path, weights: Weights | None = None) -> list[float]:
-    from kib.harness import answer
+    from kib.harness.tasks import answer
 
     lm = make_plugin(HF, {"path": start, "device": "cpu"}).load(weights)
     return [value[0] for value in answer(lm, REQUESTS)]

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kib.errors import SpecError
-from kib.lock import open_spec
-from kib.plan import make_plan
+from kib.plan.planner import make_plan
+from kib.plugins.resolve import open_spec
 from kib.progress import SilentProgress
 from kib.records import Hit, Query
-from kib.run import run
-from kib.store import Results, Work
+from kib.run.loop import run
+from kib.store.folders import Results, Work
 from kib.testing import make_plugin
 from kib_hybrid import Hybrid
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kib.questions import normalised
+from kib.commands.questions import normalised
 
 __all__ = ["Broken", "Drafted", "Reply", "order", "pairs", "paraphrases", "questions"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
-from kib.retries import asked_wait
+from kib.support.retries import asked_wait
 from kib_openai.answers import Reply
 from kib_openai.options import WriterOptions
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
-from kib.questions import normalised
+from kib.commands.questions import normalised
 from kib.records import Passage
 from kib_openai import answers
 from kib_openai.answers import Broken, Drafted, Reply

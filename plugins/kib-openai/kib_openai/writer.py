@@ -5,10 +5,10 @@ from functools import cached_property
 from math import ceil
 from typing import Any, ClassVar, Literal
 
+from kib.commands.questions import normalised
 from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import DraftQuestion, Forecast, Options, Spending
-from kib.questions import normalised
 from kib.records import Passage, Text
 from kib_openai import jobs
 from kib_openai.answers import Reply
@@ -136,7 +136,7 @@ class OpenAIWriter:
     @cached_property
     def _held_out(self) -> frozenset[str]:
         """The held-out questions without case, space and punctuation."""
-        from kib.builtin.file_task import FileTask
+        from kib.plugins.builtin.questions_file_task import FileTask
 
         files = [
             FileTask(FileTask.Options(path=path, examples=None, validation=None, reworded=None))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kib.builtin.file_task import FileTask
 from kib.cli import main
+from kib.plugins.builtin.questions_file_task import FileTask
 from kib.testing import make_plugin
 
 SPEC = """schema = 1

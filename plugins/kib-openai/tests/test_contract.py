@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from kib.interfaces import PaidWriter, QuestionWriter, SelectiveWriter, Writer
-from kib.options import counting
+from kib.spec.options import counting
 from kib.testing import check_options, check_plugin, make_plugin
 from kib_openai.prompts import PARAPHRASES
 from kib_openai.writer import OpenAIWriter

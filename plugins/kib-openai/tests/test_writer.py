@@ -12,7 +12,7 @@ import pytest
 from kib.errors import InputError
 from kib.interfaces import Spending
 from kib.records import Text
-from kib.steps.kept import Kept
+from kib.store.paid_answers import Kept
 from kib_openai.answers import Broken, Reply, order, pairs, paraphrases, questions
 
 
@@ -487,7 +487,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from kib.records import Passage
-from kib.steps.kept import Kept
+from kib.store.paid_answers import Kept
 from kib.testing import make_plugin
 from kib_openai.writer import OpenAIWriter
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
-from kib.retries import asked_wait
+from kib.support.retries import asked_wait
 
 if TYPE_CHECKING:
     import httpx2

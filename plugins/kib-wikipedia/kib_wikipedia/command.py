@@ -22,7 +22,7 @@ def main() -> None:
 @click.option("--again", is_flag=True, help="Replace pins that are there by the newest revisions.")
 def pin(spec: Path, corpus: str | None, again: bool) -> None:
     """Ask the wiki for the pages of SPEC's corpora with `pins`, or of one CORPUS, and write the pins."""
-    from kib.lock import open_spec
+    from kib.plugins.resolve import open_spec
 
     try:
         opened, lock = open_spec(spec, look=False, whole=False)

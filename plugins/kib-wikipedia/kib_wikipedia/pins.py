@@ -14,7 +14,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.identity import canonical
-from kib.store import write_text
+from kib.store.folders import write_text
 from kib_wikipedia.api import Api
 
 __all__ = ["Pin", "Pins", "Selection", "choose", "fetched", "read_pins", "write_pins"]

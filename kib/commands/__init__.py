@@ -1,0 +1,1 @@
+"""What the commands of `kib` do, one file or folder per command."""

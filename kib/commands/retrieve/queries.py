@@ -1,0 +1,177 @@
+"""The queries that retrievers are measured with: of tasks, of a corpus that is a test collection, or of a file."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kib.commands.retrieve.records import QuerySet
+from kib.errors import InputError
+from kib.interfaces import HarnessTask, JudgedCorpus
+from kib.plugins.builtin.json_parsing import parse_json
+from kib.plugins.builtin.questions_file_task import FileTask
+from kib.plugins.resolve import Lock
+from kib.records import Asked, JudgedQuery
+from kib.run.steps import render_questions as asked_step
+from kib.run.steps.passages import Passages
+from kib.spec.load import Spec
+
+__all__ = ["of_corpus", "of_file", "of_tasks"]
+
+FIELDS = ("id", "_id", "text", "relevance", "gold", "metadata")
+
+
+def of_tasks(spec: Spec, lock: Lock, corpus: str, passages: Passages) -> list[QuerySet]:
+    """The test questions of the tasks that name gold in a corpus; of all that ask it where none names any."""
+    tables = [table for table in spec.tasks.values() if table.corpus == corpus and table.role == "target"]
+    # No lm-eval task names gold, and reading one takes seconds: they come only where there is nothing else.
+    own = [table.name for table in tables if not isinstance(lock.get("tasks", table.name).plugin, HarnessTask)]
+    found = [_of_task(name, spec, lock, passages) for name in own]
+    if judged := [one for one in found if one.relevance]:
+        return judged
+    rest = [table.name for table in tables if table.name not in own]
+    return found + [_of_task(name, spec, lock, passages) for name in rest]
+
+
+def _of_task(name: str, spec: Spec, lock: Lock, passages: Passages) -> QuerySet:
+    asked = asked_step.queries(name, spec, lock)
+    return _by_gold(f"task {name}", asked, passages, name)
+
+
+def _by_gold(title: str, asked: list[Asked], passages: Passages, task: str | None) -> QuerySet:
+    gold = passages.gold({one.question: one.gold for one in asked if one.gold})
+    return QuerySet(title, asked, "passages", {name: dict.fromkeys(ids, 1) for name, ids in gold.items()}, task)
+
+
+def of_corpus(name: str, lock: Lock) -> QuerySet | None:
+    """The queries that a corpus brings with their judgments, whose ids it checks itself; None where it brings none."""
+    plugin = lock.get("corpora", name).plugin
+    if not isinstance(plugin, JudgedCorpus):
+        return None
+    return _by_judgment(f"queries of corpus {name}", plugin.judged_queries())
+
+
+def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
+    """InputError where there is no query, or one stands twice."""
+    found = list(queries)
+    asked = [Asked(query.id, "", "", query.text) for query in found]
+    _check_ids(title, asked)
+    judged = [query for query in found if any(grade > 0 for _, grade in query.relevance)]
+    return QuerySet(title, asked, "documents", {query.id: dict(query.relevance) for query in judged})
+
+
+def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], passages: Passages) -> None:
+    """InputError where a query of a file is judged by documents that the corpus has not."""
+    documents = {one.rpartition("#")[0] for one in passages.ids}
+    lost = dict.fromkeys(one for grades in relevance.values() for one in grades if one not in documents)
+    if lost:
+        shown = ", ".join(map(repr, list(lost)[:3]))
+        raise InputError(f"{title}: {len(lost)} judged documents are not in the corpus: {shown}")
+
+
+def _check_ids(title: str, asked: list[Asked]) -> None:
+    seen: set[str] = set()
+    for one in asked:
+        if one.question in seen:
+            raise InputError(f"{title}: the id {one.question!r} stands twice; ids must be unique")
+        seen.add(one.question)
+    if not asked:
+        raise InputError(f"{title}: there is no query")
+
+
+def of_file(path: Path, passages: Passages) -> QuerySet:
+    """Queries from a file: questions of the task `file` (.jsonl, .csv), lines with id and text (.jsonl), or .tsv.
+
+    A line of JSON may hold judgments: `relevance`, grades by document id, or `gold`, document ids. Each line of .tsv is
+    an id, a tab and a text.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    title, ending = f"queries of {path.name}", path.suffix.lower()
+    if ending == ".tsv":
+        return _by_judgment(title, _tsv(path))
+    if ending == ".csv" or (ending == ".jsonl" and _holds_questions(path)):
+        options = FileTask.Options(path=path, examples=None, validation=None, reworded=None)
+        questions = list(FileTask(options).questions("test"))
+        asked = [Asked(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
+        return _by_gold(title, asked, passages, None)
+    if ending != ".jsonl":
+        raise InputError(f"{path}: queries come as .jsonl, .csv or .tsv, not {ending or 'a file without an ending'}")
+    aliases = passages.aliases()
+    found = _by_judgment(title, (_named(where, _query(where, row), aliases) for where, row in _rows(path)))
+    _check_documents(title, found.relevance, passages)
+    return found
+
+
+def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> JudgedQuery:
+    """Judgments by the ids of documents that may be given by other names; InputError where two names disagree."""
+    grades: dict[str, int] = {}
+    for name, grade in query.relevance:
+        document = aliases.get(name, name)
+        if grades.setdefault(document, grade) != grade:
+            raise InputError(f"{where}: relevance: {name!r} is document {document!r}, which has another grade as well")
+    return replace(query, relevance=tuple(grades.items()))
+
+
+def _holds_questions(path: Path) -> bool:
+    """Whether the first line is a question of the task `file`."""
+    first: tuple[str, Any] = next(_rows(path), ("", {}))
+    return "question" in first[1]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for where, line in _lines(path):
+        row = parse_json(line, where)
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected an object with the keys id and text")
+        yield where, row
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line that holds something, with its place."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}:{number}", line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+def _tsv(path: Path) -> Iterator[JudgedQuery]:
+    for where, line in _lines(path):
+        name, tab, text = line.partition("\t")
+        if not (name.strip() and tab and text.strip()):
+            raise InputError(f"{where}: expected an id, a tab and the text of a query")
+        yield JudgedQuery(name.strip(), text.strip(), ())
+
+
+def _query(where: str, row: Mapping[str, Any]) -> JudgedQuery:
+    if unknown := sorted(set(row) - set(FIELDS)):
+        raise InputError(f"{where}: {unknown[0]}: unknown field; known are id, text, relevance, gold (and BEIR's own)")
+    name, text = row.get("id", row.get("_id")), row.get("text")
+    if type(name) is int:
+        name = str(name)
+    for key, value in (("id", name), ("text", text)):
+        if not isinstance(value, str) or not value.strip() or (key == "id" and not value.isprintable()):
+            raise InputError(f"{where}: {key}: expected a text, got {value!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise InputError(f"{where}: {key}: holds half a surrogate pair, which is no character: {value!r}")
+    return JudgedQuery(str(name), str(text), tuple(_grades(where, row)))
+
+
+def _grades(where: str, row: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    relevance, gold = row.get("relevance"), row.get("gold")
+    if relevance is not None and gold is not None:
+        raise InputError(f"{where}: expected `relevance` or `gold`, not both")
+    if gold is not None:
+        named = [gold] if isinstance(gold, str) else gold
+        if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+            raise InputError(f"{where}: gold: expected document ids, got {gold!r}")
+        relevance = dict.fromkeys(named, 1)
+    if not isinstance(relevance or {}, dict):
+        raise InputError(f"{where}: relevance: expected grades by document id, got {relevance!r}")
+    for document, grade in (relevance or {}).items():
+        if type(grade) is not int:
+            raise InputError(f"{where}: relevance: expected a whole number for {document!r}, got {grade!r}")
+        yield document, grade

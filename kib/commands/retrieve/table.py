@@ -1,0 +1,152 @@
+"""The report as text: for the terminal, Markdown, CSV and JSON."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import Any
+
+from kib.commands.retrieve.records import Block, Line, Report
+from kib.errors import InputError
+from kib.leaderboard.number_format import NONE, amount, size
+from kib.leaderboard.safe_text import one_line
+
+__all__ = ["FORMATS", "render"]
+
+FORMATS = ("terminal", "markdown", "csv", "json")
+SCHEMA = 1
+INTERVAL = "nDCG@10"
+"""The measure whose interval people see; CSV and JSON have all."""
+
+LEGENDS = {
+    "passages": (
+        "recall@K: share of the questions with a gold passage among the first K. MRR, nDCG and MAP are of the gold "
+        "passages."
+    ),
+    "documents": (
+        "recall@K: share of a query's relevant documents among the first K, the mean over queries. A document stands "
+        "where its best passage does."
+    ),
+}
+UNJUDGED = "No query names what answers it: there is nothing to measure but time."
+
+
+def render(report: Report, form: str) -> str:
+    """The report in one of `FORMATS`, ended by a line break; InputError for another one."""
+    forms = {"terminal": _terminal, "markdown": _markdown, "csv": _csv, "json": _json}
+    if form not in forms:
+        raise InputError(f"no format {form!r}; there are: {', '.join(FORMATS)}")
+    return forms[form](report)
+
+
+def _title(report: Report, block: Block) -> str:
+    judged = "" if block.judged == block.queries else f", {block.judged:,} of them judged"
+    depth = min(report.depth, report.passages)
+    found = f"the first {depth:,} of {report.passages:,} passages of corpus {report.corpus}"
+    asked = "1 query" if block.queries == 1 else f"{block.queries:,} queries"
+    return one_line(f"{block.title} · {asked}{judged} · {found}")
+
+
+def _header(block: Block) -> list[str]:
+    shown = [part for name in block.lines[0].measures for part in ([name, "interval"] if name == INTERVAL else [name])]
+    return ["retriever", *shown, "index", "indexing s", "ms/query"]
+
+
+def _texts(line: Line) -> list[str]:
+    parts = [line.retriever]
+    for name, one in line.measures.items():
+        parts.append(f"{one.mean:.4f}")
+        if name == INTERVAL:
+            parts.append(f"[{one.interval.low:.3f}, {one.interval.high:.3f}]")
+    index = size(line.index_bytes) if line.index_bytes else NONE
+    indexing = amount(line.indexing) if line.index_bytes else NONE
+    return [*parts, index, indexing, amount(1000 * line.searching)]
+
+
+def _legend(block: Block) -> str:
+    return LEGENDS[block.by] if block.judged else UNJUDGED
+
+
+def _measured(report: Report) -> list[Block]:
+    """The blocks that a table can be made of; where every retriever failed there is none."""
+    return [block for block in report.blocks if block.lines]
+
+
+def _terminal(report: Report) -> str:
+    parts = []
+    for block in _measured(report):
+        rows = [_header(block), *map(_texts, block.lines)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        parts += [_title(report, block), *(_row(row, widths) for row in rows), _legend(block), ""]
+    return "\n".join(parts)
+
+
+def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        text.ljust(width) if place == 0 else text.rjust(width)
+        for place, (text, width) in enumerate(zip(texts, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
+
+
+def _markdown(report: Report) -> str:
+    parts = []
+    for block in _measured(report):
+        header = _header(block)
+        rows = [header, [":--", *["--:"] * (len(header) - 1)], *map(_texts, block.lines)]
+        parts += [f"### {_title(report, block)}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+        parts += [_legend(block), ""]
+    return "\n".join(parts)
+
+
+def _plain(report: Report, block: Block) -> dict[str, Any]:
+    """What all lines of a block have in common."""
+    return {
+        "corpus": report.corpus,
+        "passages": report.passages,
+        "queries": block.title,
+        "n": block.queries,
+        "judged": block.judged,
+        "by": block.by,
+        "depth": report.depth,
+    }
+
+
+def _took(line: Line) -> dict[str, Any]:
+    searching = {"seconds_query": line.searching}
+    return {"index_bytes": line.index_bytes, "seconds_indexing": line.indexing, **searching}
+
+
+def _csv(report: Report) -> str:
+    """A line a retriever and set of queries; a measure has three columns, its name and the ends of its interval."""
+    rows = list(_rows(report))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    file = StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _rows(report: Report) -> Iterator[dict[str, Any]]:
+    for block in report.blocks:
+        for line in block.lines:
+            row = {"retriever": line.retriever, **_plain(report, block)}
+            for name, one in line.measures.items():
+                row |= {name: one.mean, f"{name} low": one.interval.low, f"{name} high": one.interval.high}
+            yield {**row, **_took(line)}
+
+
+def _json(report: Report) -> str:
+    blocks = []
+    for block in report.blocks:
+        lines = []
+        for line in block.lines:
+            measures = {
+                name: {"mean": one.mean, "low": one.interval.low, "high": one.interval.high}
+                for name, one in line.measures.items()
+            }
+            lines.append({"retriever": line.retriever, "measures": measures, **_took(line)})
+        blocks.append({**_plain(report, block), "retrievers": lines})
+    value = {"schema": SCHEMA, "blocks": blocks, "failures": dict(report.failures)}
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

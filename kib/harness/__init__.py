@@ -1,0 +1,1 @@
+"""lm-eval as kib uses it: tasks, few-shot examples, metrics and requests."""

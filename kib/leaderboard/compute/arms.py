@@ -1,0 +1,107 @@
+"""What the results folder holds of one arm on one task: its cells, their results, and what became of the others."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from kib.leaderboard.safe_text import one_line
+from kib.leaderboard.table_records import Missing, Status
+from kib.records import Cell
+from kib.store.folders import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
+
+__all__ = ["Arm", "Key", "Source", "collect_arms"]
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Arm:
+    """Cells that differ only by seed; `results` holds those that were measured, in the order of `cells`."""
+
+    benchmark: str
+    name: str  # the method with its settings
+    place: str
+    cells: tuple[Cell, ...]
+    results: tuple[CellResult, ...]
+    missing: tuple[Missing, ...]
+    method: MethodEntry
+    task: TaskEntry
+    stamp: str  # names the numbers: identity and digest of the questions of every measured cell
+
+    @property
+    def cell(self) -> Cell:
+        """One of the cells, for what all have in common."""
+        return self.cells[0]
+
+    @property
+    def key(self) -> Key:
+        """Model, task and shots: arms are compared within these."""
+        return (self.cell.model, self.cell.task, self.cell.shots)
+
+    @property
+    def kind(self) -> str:
+        """What the method is there for: "base", the role of its retriever ("ceiling", "control"), or ""."""
+        return "base" if self.method.is_base else self.method.retriever_role
+
+    @property
+    def status(self) -> Status:
+        """Whether all cells have a number, some, or none and why."""
+        if not self.missing:
+            return "measured"
+        if self.results:
+            return "incomplete"
+        return "failed" if any(one.state == "failed" for one in self.missing) else "missing"
+
+    @property
+    def reason(self) -> str:
+        """What became of the cells that have no number; "" where all have one."""
+        if len(self.cells) == 1:
+            return "".join(one.reason for one in self.missing)
+        seeds = {cell.id: cell.seed for cell in self.cells}
+        by_reason: dict[str, list[str]] = {}
+        for one in self.missing:
+            by_reason.setdefault(one.reason, []).append(str(seeds[one.cell]))
+        return "; ".join(
+            f"{'seed' if len(which) == 1 else 'seeds'} {', '.join(which)} {reason}"
+            for reason, which in by_reason.items()
+        )
+
+
+class Source(Protocol):
+    """Where cells have their numbers: a results folder, or a published table."""
+
+    def cell(self, cell: Cell) -> CellResult | None:
+        """A cell's result; None where it is missing."""
+
+    def failures(self) -> dict[str, Failure]:
+        """Cells that failed, by id."""
+
+
+def collect_arms(results: Source, plan: BenchmarkPlan) -> list[Arm]:
+    """The arms of a plan in its order, read from its results folder (questions excepted)."""
+    failures = results.failures()
+    places: dict[str, list[Cell]] = {}
+    for cell in plan.cells:
+        places.setdefault(cell.place, []).append(cell)
+    return [_arm(results, plan, place, failures, cells) for place, cells in places.items()]
+
+
+def _arm(
+    results: Source, plan: BenchmarkPlan, place: str, failures: Mapping[str, Failure], planned: Iterable[Cell]
+) -> Arm:
+    cells = tuple(sorted(planned, key=lambda cell: cell.seed))
+    found: list[CellResult] = []
+    missing: list[Missing] = []
+    for cell in cells:
+        result = results.cell(cell)
+        if result is not None and result.cell.identity == cell.identity:
+            found.append(result)
+        elif cell.id in failures:
+            failure = failures[cell.id]
+            reason = one_line(f"failed at {failure.step}: {failure.error}")
+            missing.append(Missing(plan.name, cell.id, "failed", reason))
+        else:
+            missing.append(Missing(plan.name, cell.id, "missing", "not measured"))
+    method, task = plan.methods[cells[0].method], plan.tasks[cells[0].task]
+    stamp = "+".join(f"{result.cell.identity[:16]}.{result.questions[:16]}" for result in found)
+    return Arm(plan.name, cells[0].arm, place, cells, tuple(found), tuple(missing), method, task, stamp)

@@ -1,0 +1,125 @@
+"""What an arm costs: once, and a question; and from how many questions on one arm is cheaper than another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import floor, fsum
+from typing import Any
+
+from kib.leaderboard.compute.arms import Arm
+from kib.leaderboard.table_records import Cost
+from kib.store.folders import CellResult, Results, Times
+
+__all__ = ["costs"]
+
+HOUR = 3600.0
+NOWHERE = "unknown"
+"""The device of a model that runs elsewhere, behind an endpoint."""
+
+READ, WRITTEN = "written_input_tokens", "written_output_tokens"
+"""Of a training's record: what the writers of its text read and wrote, where they were paid for it."""
+
+Pick = Callable[[Cost], float | None]
+
+
+def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *, times: bool) -> dict[Arm, Cost]:
+    """The costs of a block's measured arms; what was measured on the machine is in them where `times` asks for it."""
+    found = {arm: _mean([_cost(one, results.times(one.cell), prices) for one in arm.results]) for arm in arms}
+    rivals = [arm for arm in arms if arm.method.train is None and arm.method.retrieve is not None and arm.kind == ""]
+    for arm in (arm for arm in arms if arm.method.train is not None and arm.kind == ""):  # nobody has the gold passage
+        found[arm] = replace(
+            found[arm],
+            fewer_operations_from=_from(
+                found, arm, rivals, lambda one: one.operations_once, lambda one: one.operations
+            ),
+            less_money_from=_from(found, arm, rivals, lambda one: one.money_once, lambda one: one.money),
+        )
+    return found if times else {arm: _without_times(cost) for arm, cost in found.items()}
+
+
+def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) -> Cost:
+    """The cost of one cell."""
+    n, training = result.n, result.training
+    tokens = None if result.prompt_tokens is None else result.prompt_tokens / n
+    writing = _writing(training, prices)
+    money, once = _money(result, tokens, times, prices)
+    counted = Cost(
+        prompt_tokens=tokens,
+        operations=None if result.flops is None else result.flops / n,
+        trained_tokens=training.get("trained_tokens"),
+        operations_once=training.get("flops") if training else 0.0,
+        written_requests=training.get("written_requests", 0),
+        written_input_tokens=training.get(READ, 0),
+        written_output_tokens=training.get(WRITTEN, 0),
+        money=money,
+        money_once=None if once is None or writing is None else once + writing,
+        money_writing=writing,
+    )
+    if times is None:
+        return counted
+    return replace(
+        counted,
+        index_bytes=times.index_bytes,
+        asking=times.asking / n,
+        searching=times.searching / n,
+        indexing=times.indexing,
+        training=times.training,
+        peak_bytes=times.peak_bytes,
+    )
+
+
+def _money(
+    result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float]
+) -> tuple[float | None, float | None]:
+    """Money a question and once: by the device's hours, or by tokens where the model has none or hours no price."""
+    hour, million = prices.get("device_hour"), prices.get("input_tokens_million")
+    elsewhere = all(environment.device == NOWHERE for environment in result.environments)
+    by_hours = None if hour is None or times is None else hour / HOUR
+    by_tokens = None if million is None or tokens is None else million * tokens / 1e6
+    once = 0.0 if by_tokens is not None and not result.training else None
+    if by_hours is not None and times is not None:
+        once = by_hours * (times.indexing + times.training)
+        if not elsewhere:
+            return by_hours * (times.asking + times.searching) / result.n, once
+    return (by_tokens, once) if hour is None or elsewhere else (None, None)
+
+
+def _writing(training: Mapping[str, Any], prices: Mapping[str, float]) -> float | None:
+    """Money of the text that was trained on, paid in full by each arm; None where its tokens or a price is unknown."""
+    total = 0.0
+    for tokens, price in ((READ, "input_tokens_million"), (WRITTEN, "output_tokens_million")):
+        count, million = training.get(tokens, 0), prices.get(price)
+        if count is None or (count and million is None):
+            return None
+        total += count * (million or 0.0) / 1e6
+    return total
+
+
+def _mean(seeds: Sequence[Cost]) -> Cost:
+    """The mean of every number that is known of all seeds."""
+    names = [name for name in Cost.__slots__ if not name.endswith("_from")]
+    columns = {name: [getattr(seed, name) for seed in seeds] for name in names}
+    means: dict[str, Any] = {name: fsum(some) / len(some) for name, some in columns.items() if None not in some}
+    return Cost(**means)
+
+
+def _from(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once: Pick, each: Pick) -> dict[str, int]:
+    """By the rivals that cost more a question: from how many questions on `arm` costs less, all in all."""
+    least = {}
+    ours_once, ours = once(found[arm]), each(found[arm])
+    for rival in rivals:
+        theirs_once, theirs = once(found[rival]), each(found[rival])
+        if ours_once is None or ours is None or theirs_once is None or theirs is None or ours >= theirs:
+            continue
+        if not _is_shorter(found[arm], found[rival]):
+            continue  # it costs less by the noise of a clock
+        least[rival.name] = max(1, floor((ours_once - theirs_once) / (theirs - ours)) + 1)
+    return least
+
+
+def _is_shorter(ours: Cost, theirs: Cost) -> bool:
+    """Whether prompts are shorter, as far as anybody counted them: only that saves anything at every question."""
+    return ours.prompt_tokens is None or theirs.prompt_tokens is None or ours.prompt_tokens < theirs.prompt_tokens
+
+
+def _without_times(cost: Cost) -> Cost:
+    return replace(cost, asking=None, searching=None, indexing=None, training=None, peak_bytes=None)

@@ -1,0 +1,213 @@
+"""A table as blocks of texts for people: what the terminal and Markdown have in common."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Literal
+
+from kib.leaderboard.number_format import NONE, interval, p_value, percent, points, whole
+from kib.leaderboard.safe_text import one_line
+from kib.leaderboard.table_records import AverageRow, Row, Table
+from kib.statistics.gains import LEVEL
+
+__all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "note_of", "used_columns"]
+
+Tone = Literal["base", "better", "worse", "same", "ceiling", "absent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column for people; `title` names it in a sentence, `left` says how it is aligned."""
+
+    name: str
+    header: str
+    title: str
+    left: bool = False
+
+
+COLUMNS = (
+    Column("rank", "#", "rank"),
+    Column("method", "method", "method", left=True),
+    Column("origin", "origin", "origin", left=True),
+    Column("corpus", "corpus", "corpus", left=True),
+    Column("n", "n", "number of questions"),
+    Column("accuracy", "acc. %", "accuracy"),
+    Column("accuracy interval", "interval", "interval of the accuracy", left=True),
+    Column("seeds", "seeds", "seeds and their spread", left=True),
+    Column("against", "against", "what the gain is over", left=True),
+    Column("points", "points", "gain in points"),
+    Column("points interval", "interval", "interval of the gain", left=True),
+    Column("relative", "gain %", "relative gain"),
+    Column("relative interval", "interval", "interval of the relative gain", left=True),
+    Column("share", "gold %", "share of the gold passage's gain"),
+    Column("p", "p", "p"),
+    Column("questions", "won/tied/lost", "questions won, tied and lost"),
+    Column("known", "known", "gain on what the base knew before"),
+    Column("unknown", "unknown", "gain on what the base did not know before"),
+    Column("recall", "recall", "recall of the gold passage"),
+    Column("dropped", "dropped", "dropped passages"),
+    Column("tokens", "tokens", "tokens a prompt"),
+    Column("perplexity", "held out", "perplexity of held-out text"),
+    Column("note", "note", "note", left=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An arm's texts by column; a column that does not apply has no key."""
+
+    texts: Mapping[str, str]
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines that belong together: a model on a task, or a model's averages; `notes` are whole sentences."""
+
+    title: str
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+
+
+def blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
+    """The first `limit` rows of a table, block by block, averages last."""
+    several = len(table.benchmarks) > 1
+    mixed = len({one.origin for one in table.benchmarks}) > 1
+    rows = islice(table.rows, limit)
+    for _, group in groupby(rows, key=lambda row: (row.benchmark, row.model, row.task, row.shots)):
+        yield _task_block(list(group), several, mixed)
+    averages = islice(table.averages, None if limit is None else max(0, limit - len(table.rows)))
+    for _, some in groupby(averages, key=lambda row: (row.benchmark, row.model, row.shots)):
+        yield _average_block(list(some), several, mixed)
+
+
+def used_columns(shown: Sequence[Block], columns: Sequence[Column] = COLUMNS) -> list[Column]:
+    """Of these columns those that hold something in some line; what is the same everywhere stands in titles instead."""
+    names = {
+        name for block in shown for line in block.lines for name, text in line.texts.items() if text not in ("", NONE)
+    }
+    return [column for column in columns if column.name in names]
+
+
+def _task_block(rows: Sequence[Row], several: bool, mixed: bool) -> Block:
+    first = rows[0]
+    counted = {row.n for row in rows if row.n is not None}
+    corpora = {row.corpus for row in rows if row.corpus is not None}
+    references = {row.reference for row in rows if row.gain}
+    title = [f"{first.benchmark}: {first.model}" if several else first.model, first.task, f"{first.shots}-shot"]
+    title += ["control"] if first.role == "control" else []
+    title += ["published, unpaired"] if first.origin == "published" else []
+    title += [f"{number} questions" for number in counted] if len(counted) == 1 else []
+    title += [f"corpus {name}" for name in corpora if name != first.task] if len(corpora) == 1 else []
+    seeds = {row.seeds for row in rows}
+    lines = []
+    for row in rows:
+        texts = {**_texts(row), **({"origin": row.origin} if mixed else {})}
+        if len(counted) > 1:
+            texts["n"] = NONE if row.n is None else str(row.n)
+        if len(corpora) > 1:
+            texts["corpus"] = one_line(row.corpus or NONE)
+        if len(references) > 1:
+            texts["against"] = one_line(row.reference) if row.gain and row.reference else NONE
+        if any(len(some) > 1 for some in seeds):
+            texts["seeds"] = _seeds(row)
+        lines.append(Line(texts, _tone(row)))
+    notes = (*_notes([(row.arm, row.reason) for row in rows]), *_claims(rows))
+    return Block(one_line(" · ".join(title)), tuple(lines), notes)
+
+
+def _claims(rows: Sequence[Row]) -> Iterator[str]:
+    """Of each chosen arm, what choosing on the test questions would have claimed."""
+    for row in rows:
+        if row.rival and row.accuracy:
+            best, mean = row.rival
+            same = best == row.arm
+            claim = "the same" if same else f"{percent(mean)} % ({best})"
+            yield one_line(f"{row.arm}, chosen on validation: {percent(row.accuracy.mean)} %; chosen on test: {claim}")
+
+
+def _texts(row: Row) -> dict[str, str]:
+    gain, accuracy = row.gain, row.accuracy
+    p = p_value(row.p)
+    return {
+        "rank": NONE if row.rank is None else f"{row.rank}{'=' if row.tied else ' '}",
+        "method": one_line(row.arm),
+        "accuracy": percent(accuracy.mean if accuracy else None),
+        "accuracy interval": interval(accuracy.interval if accuracy else None),
+        "points": points(gain.absolute if gain else None),
+        "points interval": interval(gain.interval) if gain else _absence(row),
+        "relative": points(gain.relative if gain else None),
+        "share": NONE if row.gold_share is None else whole(row.gold_share),
+        "p": f"({p})" if gain and row.p_adjusted is None else p,
+        "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain and gain.paired else NONE,
+        "known": points(row.known.absolute if row.known else None),
+        "unknown": points(row.unknown.absolute if row.unknown else None),
+        "recall": percent(row.recall),
+        "dropped": str(row.dropped_passages) if row.dropped_passages else "",
+        "tokens": NONE if row.prompt_tokens is None else f"{row.prompt_tokens:.0f}",
+        "perplexity": f"{row.perplexity[0]:.2f}>{row.perplexity[1]:.2f}" if row.perplexity else NONE,
+        "note": note_of(row),
+    }
+
+
+def note_of(row: Row) -> str:
+    """What is to be said of a row in a few words: alarms, marks, that its settings were chosen."""
+    reference = row.arm == row.reference and row.kind != "base"
+    words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.alarms]
+    return ", ".join(word for word in words if word)
+
+
+def _absence(row: Row) -> str:
+    """Why there is no gain, in a word; the block's notes have the sentence."""
+    if row.status != "measured":
+        return row.status
+    return "incomparable" if row.reason else ""
+
+
+def _seeds(row: Row) -> str:
+    return NONE if row.spread is None else f"{len(row.seeds)} ±{percent(row.spread)}"
+
+
+def _tone(row: Row) -> Tone:
+    if row.accuracy is None or row.reason:
+        return "absent"
+    if row.kind == "ceiling":
+        return "ceiling"
+    if row.gain is None:
+        return "base"
+    if row.p is None or row.p >= LEVEL:
+        return "same"
+    return "better" if row.gain.absolute > 0 else "worse"
+
+
+def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Block:
+    first = rows[0]
+    model = f"{first.benchmark}: {first.model}" if several else first.model
+    shots = "all shots" if first.shots is None else f"{first.shots}-shot"
+    unpaired = " · published, unpaired" if first.origin == "published" else ""
+    title = f"{model} · average of {len(first.tasks)} task{'s' * (len(first.tasks) != 1)} · {shots}{unpaired}"
+    lines = []
+    for row in rows:
+        average = row.average
+        texts = {
+            "method": one_line(row.arm),
+            "accuracy": percent(row.accuracy),
+            "points": points(average.absolute if average else None),
+            "points interval": interval(average.interval) if average else "incomplete" if row.reason else "",
+            "relative": points(average.relative if average else None),
+            "relative interval": interval(average.relative_interval if average else None),
+            **({"origin": row.origin} if mixed else {}),
+        }
+        tone: Tone = "absent" if row.reason else "ceiling" if row.kind == "ceiling" else "same" if average else "base"
+        lines.append(Line(texts, tone))
+    return Block(one_line(title), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
+
+
+def _notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """One sentence a reason, with the arms that share it."""
+    by_reason: dict[str, list[str]] = {}
+    for arm, reason in reasons:
+        if reason:
+            by_reason.setdefault(reason, []).append(arm)
+    for reason, arms in by_reason.items():
+        yield one_line(f"{', '.join(arms)}: {reason}")

@@ -1,0 +1,220 @@
+"""Rows as plain values, the same in CSV and JSON: fractions (not per cent) at full precision, None for nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kib.leaderboard.table_records import Across, AverageRow, Cost, Retrieval, Row, Table
+from kib.statistics.gains import Accuracy, Gain, Interval
+
+__all__ = [
+    "AVERAGE",
+    "COST",
+    "RETRIEVAL",
+    "RETRIEVAL_TIMES",
+    "ROW",
+    "TIMES",
+    "cost_keys",
+    "plain_across",
+    "plain_average",
+    "plain_row",
+    "retrieval_keys",
+]
+
+
+def _low(interval: Interval | None) -> float | None:
+    return interval.low if interval else None
+
+
+def _high(interval: Interval | None) -> float | None:
+    return interval.high if interval else None
+
+
+def _questions(gain: Gain | None) -> int | None:
+    if gain is None or gain.wins is None or gain.ties is None or gain.losses is None:
+        return None
+    return gain.wins + gain.ties + gain.losses
+
+
+ROW: Mapping[str, Callable[[Row], Any]] = {
+    "benchmark": lambda row: row.benchmark,
+    "origin": lambda row: row.origin,
+    "model": lambda row: row.model,
+    "method": lambda row: row.method,
+    "arm": lambda row: row.arm,
+    "settings": lambda row: dict(row.settings),
+    "task": lambda row: row.task,
+    "role": lambda row: row.role,
+    "corpus": lambda row: row.corpus,
+    "shots": lambda row: row.shots,
+    "kind": lambda row: row.kind,
+    "trained": lambda row: row.trained,
+    "retrieving": lambda row: row.retrieving,
+    "status": lambda row: row.status,
+    "reason": lambda row: row.reason,
+    "n": lambda row: row.n,
+    "groups": lambda row: row.accuracy.groups if row.accuracy else None,
+    "metric": lambda row: row.metric,
+    "seeds": lambda row: list(row.seeds),
+    "accuracy": lambda row: row.accuracy.mean if row.accuracy else None,
+    "accuracy_low": lambda row: _low(row.accuracy.interval if row.accuracy else None),
+    "accuracy_high": lambda row: _high(row.accuracy.interval if row.accuracy else None),
+    "seed_accuracies": lambda row: list(row.seed_accuracies),
+    "spread": lambda row: row.spread,
+    "reference": lambda row: row.reference,
+    "gain": lambda row: row.gain.absolute if row.gain else None,
+    "gain_low": lambda row: _low(row.gain.interval if row.gain else None),
+    "gain_high": lambda row: _high(row.gain.interval if row.gain else None),
+    "relative_gain": lambda row: row.gain.relative if row.gain else None,
+    "p": lambda row: row.gain.p if row.gain else None,
+    "p_adjusted": lambda row: row.p_adjusted,
+    "paired": lambda row: row.gain.paired if row.gain else None,
+    "wins": lambda row: row.gain.wins if row.gain else None,
+    "ties": lambda row: row.gain.ties if row.gain else None,
+    "losses": lambda row: row.gain.losses if row.gain else None,
+    "share_of_gold": lambda row: row.gold_share,
+    "rank": lambda row: row.rank,
+    "tied": lambda row: row.tied,
+    "gain_known": lambda row: row.known.absolute if row.known else None,
+    "gain_known_low": lambda row: _low(row.known.interval if row.known else None),
+    "gain_known_high": lambda row: _high(row.known.interval if row.known else None),
+    "n_known": lambda row: _questions(row.known),
+    "gain_unknown": lambda row: row.unknown.absolute if row.unknown else None,
+    "gain_unknown_low": lambda row: _low(row.unknown.interval if row.unknown else None),
+    "gain_unknown_high": lambda row: _high(row.unknown.interval if row.unknown else None),
+    "n_unknown": lambda row: _questions(row.unknown),
+    "chosen": lambda row: row.chosen,
+    "validation_accuracy": lambda row: row.validation,
+    "best_on_test": lambda row: row.rival[0] if row.rival else None,
+    "best_on_test_accuracy": lambda row: row.rival[1] if row.rival else None,
+    "mark": lambda row: row.mark,
+    "alarms": lambda row: list(row.alarms),
+    "recall": lambda row: row.recall,
+    "dropped_passages": lambda row: row.dropped_passages,
+    "dropped_questions": lambda row: row.dropped_questions,
+    "prompt_tokens": lambda row: row.prompt_tokens,
+    "held_out_perplexity_before": lambda row: row.perplexity[0] if row.perplexity else None,
+    "held_out_perplexity": lambda row: row.perplexity[1] if row.perplexity else None,
+    "environments": lambda row: list(row.environments),
+    "cells": lambda row: list(row.cells),
+}
+"""The keys of a row and how their values are had."""
+
+COST: Mapping[str, Callable[[Cost], Any]] = {
+    "operations": lambda cost: cost.operations,
+    "trained_tokens": lambda cost: cost.trained_tokens,
+    "operations_once": lambda cost: cost.operations_once,
+    "written_requests": lambda cost: cost.written_requests,
+    "written_input_tokens": lambda cost: cost.written_input_tokens,
+    "written_output_tokens": lambda cost: cost.written_output_tokens,
+    "index_bytes": lambda cost: cost.index_bytes,
+    "money": lambda cost: cost.money,
+    "money_once": lambda cost: cost.money_once,
+    "money_writing": lambda cost: cost.money_writing,
+    "fewer_operations_from": lambda cost: dict(cost.fewer_operations_from),
+    "less_money_from": lambda cost: dict(cost.less_money_from),
+}
+"""The keys that a row has besides where costs are asked for."""
+
+TIMES: Mapping[str, Callable[[Cost], Any]] = {
+    "seconds_asking": lambda cost: cost.asking,
+    "seconds_searching": lambda cost: cost.searching,
+    "seconds_indexing": lambda cost: cost.indexing,
+    "seconds_training": lambda cost: cost.training,
+    "peak_bytes": lambda cost: cost.peak_bytes,
+}
+"""And where measured times are."""
+
+
+def _measure(name: str, of: Callable[[Retrieval], Accuracy | None]) -> dict[str, Callable[[Retrieval], Any]]:
+    """A measure and the ends of its interval."""
+
+    def part(value: Callable[[Accuracy], float]) -> Callable[[Retrieval], Any]:
+        def get(found: Retrieval) -> float | None:
+            one = of(found)
+            return None if one is None else value(one)
+
+        return get
+
+    return {
+        name: part(lambda one: one.mean),
+        f"{name}_low": part(lambda one: one.interval.low),
+        f"{name}_high": part(lambda one: one.interval.high),
+    }
+
+
+RETRIEVAL: Mapping[str, Callable[[Retrieval], Any]] = {
+    "n_judged": lambda found: found.judged,
+    "accuracy_judged": lambda found: found.accuracy,
+    **_measure("retrieval_recall", lambda found: found.recall),
+    **_measure("retrieval_mrr", lambda found: found.mrr),
+    **_measure("retrieval_ndcg", lambda found: found.ndcg),
+    **_measure("accuracy_found", lambda found: found.found),
+    "n_found": lambda found: found.found.n if found.found else 0,
+    **_measure("accuracy_missed", lambda found: found.missed),
+    "n_missed": lambda found: found.missed.n if found.missed else 0,
+    "index_bytes": lambda found: found.index_bytes,
+}
+"""The keys that a row has besides where the quality of retrieval is asked for."""
+
+RETRIEVAL_TIMES: Mapping[str, Callable[[Retrieval], Any]] = {
+    "seconds_searching": lambda found: found.searching,
+    "seconds_indexing": lambda found: found.indexing,
+}
+"""And where measured times are."""
+
+AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
+    "benchmark": lambda row: row.benchmark,
+    "origin": lambda row: row.origin,
+    "model": lambda row: row.model,
+    "method": lambda row: row.method,
+    "arm": lambda row: row.arm,
+    "shots": lambda row: row.shots,
+    "kind": lambda row: row.kind,
+    "tasks": lambda row: list(row.tasks),
+    "reason": lambda row: row.reason,
+    "accuracy": lambda row: row.accuracy,
+    "gain": lambda row: row.average.absolute if row.average else None,
+    "gain_low": lambda row: _low(row.average.interval if row.average else None),
+    "gain_high": lambda row: _high(row.average.interval if row.average else None),
+    "relative_gain": lambda row: row.average.relative if row.average else None,
+    "relative_gain_low": lambda row: _low(row.average.relative_interval if row.average else None),
+    "relative_gain_high": lambda row: _high(row.average.relative_interval if row.average else None),
+}
+"""The keys of an average over tasks."""
+
+
+def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
+    """The keys of costs that a table's rows have."""
+    return {**COST, **(TIMES if table.times else {})} if table.cost else {}
+
+
+def retrieval_keys(table: Table) -> Mapping[str, Callable[[Retrieval], Any]]:
+    """The keys of retrieval that a table's rows have."""
+    return {**RETRIEVAL, **(RETRIEVAL_TIMES if table.times else {})} if table.retrieval else {}
+
+
+def plain_row(row: Row, table: Table) -> dict[str, Any]:
+    """A row's values by key."""
+    cost = {name: value(row.cost) if row.cost else None for name, value in cost_keys(table).items()}
+    found = {name: value(row.retrieval) if row.retrieval else None for name, value in retrieval_keys(table).items()}
+    return {**{name: value(row) for name, value in ROW.items()}, **found, **cost}
+
+
+def plain_across(across: Across) -> dict[str, Any]:
+    """A ranking across origins: what is asked, and its rows by their benchmark, model and arm."""
+    places = [
+        {
+            "rank": place.rank,
+            "tied": place.tied,
+            "benchmark": place.row.benchmark,
+            "model": place.row.model,
+            "arm": place.row.arm,
+        }
+        for place in across.places
+    ]
+    return {"questions": across.questions, "shots": across.shots, "places": places}
+
+
+def plain_average(row: AverageRow) -> dict[str, Any]:
+    """An average's values by key."""
+    return {name: value(row) for name, value in AVERAGE.items()}

@@ -1,0 +1,55 @@
+"""Former names of the modules that plugins import: they still work, with a DeprecationWarning."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+__all__ = ["MOVED", "install"]
+
+MOVED = {
+    "kib.bibtex": "kib.support.bibtex",
+    "kib.hub": "kib.support.hub",
+    "kib.literature": "kib.support.literature",
+    "kib.options": "kib.spec.options",
+    "kib.questions": "kib.commands.questions",
+    "kib.retries": "kib.support.retries",
+}
+"""Former name -> present name, until version 0.3."""
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the protocol
+        target: ModuleType | None = None,  # noqa: ARG002 - the protocol
+    ) -> ModuleSpec | None:
+        if fullname not in MOVED:
+            return None
+        return ModuleSpec(fullname, _Alias(MOVED[fullname]))
+
+
+class _Alias(Loader):
+    """Loads a moved module under its former name; both names then mean one module."""
+
+    def __init__(self, present: str) -> None:
+        self.present = present
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        warnings.warn(f"{spec.name} is now {self.present}", DeprecationWarning, stacklevel=2)
+        module = import_module(self.present)
+        self.own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.own_spec  # the import system has just replaced it
+
+
+def install() -> None:
+    """Let Python find moved modules by their former names."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

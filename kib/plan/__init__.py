@@ -1,0 +1,1 @@
+"""The plan: every step and cell of a benchmark, with its identity."""

@@ -1,0 +1,223 @@
+"""`lm-eval`: any multiple-choice or generation task of lm-eval, from the hub or from local files."""
+
+import csv
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from kib.errors import InputError
+from kib.harness.tasks import data_set, task_manager
+from kib.identity import digest, digest_file
+from kib.interfaces import InputPath
+from kib.interfaces import Options as BaseOptions
+from kib.plugins.builtin.input_files import check_files
+from kib.plugins.builtin.json_parsing import parse_json
+from kib.prompts import LETTERS
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+
+__all__ = ["LmEvalTask"]
+
+MMLU_COLUMNS = 6  # question, four options, letter
+
+
+class Data(BaseOptions):
+    """Local files in place of the hub: a file for each split that the task names, and how to read them."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, InputPath]
+
+    layout: Literal["rows", "mmlu"] = Field(
+        "rows", description='"rows": fields as the file names them; "mmlu": MMLU\'s official CSV without a header'
+    )
+    fields: Mapping[str, str] = Field(
+        default_factory=dict, description="the file's name for a field that the task calls otherwise"
+    )
+
+    @property
+    def splits(self) -> dict[str, Path]:
+        """The file of each split."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class LmEvalTask:
+    """A task of lm-eval by its name, with its own prompt, few-shot examples, filters and metrics."""
+
+    class Options(BaseOptions):
+        """Keys of `[tasks.NAME]` with `plugin = "lm-eval"`."""
+
+        task: str = Field(min_length=1, description="lm-eval's name of the task; a single one, no group")
+        data: Data | None = Field(
+            None,
+            description="local files: `{ dev = PATH, test = PATH, layout = …, fields = {…} }`, by lm-eval's splits",
+        )
+        metric: str | None = Field(
+            None,
+            description="a 0/1 metric of the task, or `metric,filter`; default acc, or exact_match if it generates",
+        )
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "LmEvalTask.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """Digest of the local files, and lm-eval's version: the task's prompt comes from there."""
+        files = self.options.data.splits if self.options.data else {}
+        check_files(files.values())
+        return digest([version("lm-eval"), {split: digest_file(path) for split, path in files.items()}])
+
+    def bibtex(self) -> str:
+        """What lm-eval's own page of the task says about citing its data."""
+        entry = task_manager()._index.get(self.options.task)  # noqa: SLF001 - lm-eval shows a task's file nowhere else
+        path = Path(entry.yaml_path) if entry and entry.yaml_path else None
+        pages = [folder / "README.md" for folder in path.parents[:2]] if path else []
+        page = next((page for page in pages if page.is_file()), None)
+        return page.read_text(encoding="utf-8") if page else ""
+
+    def metric(self) -> str | None:
+        """The metric the spec names."""
+        return self.options.metric
+
+    def online(self) -> list[str]:
+        """The data set on the hub, where no local files are given; InputError for an unknown name or a group."""
+        name = self._single()
+        data = "" if self.options.data else data_set(name)
+        return [f"data set {data} of lm-eval's task {name}"] if data else []
+
+    @cached_property
+    def _known(self) -> list[str]:
+        return list(task_manager().all_tasks)
+
+    def _single(self) -> str:
+        """The name, if it is that of a single task of lm-eval."""
+        name = self.options.task
+        if name not in self._known:
+            near = get_close_matches(name, self._known, 3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; `lm-eval ls tasks` lists them"
+            raise InputError(f"lm-eval has no task {name}{hint}")
+        if name not in task_manager().all_subtasks:
+            raise InputError(f"{name} is a group of lm-eval tasks; name single ones, a table each")
+        return name
+
+    def harness_task(self) -> "ConfigurableTask":
+        """The task with its data loaded; InputError for an unknown name, a group, or data that cannot be had."""
+        name = self._single()
+        spec: dict[str, Any] = {"task": name}
+        if self.options.data:
+            spec["custom_dataset"] = self._loader(self.options.data)
+        try:
+            # As a member of a group the registered task is inherited; alone it would be a task of its own.
+            loaded = task_manager().load([{"group": "kib", "task": [spec]}])
+        except InputError:
+            raise
+        except KeyError as error:
+            raise InputError(f"lm-eval task {name}: its data have no split or field {error}") from error
+        except Exception as error:
+            if self.options.data is None and "hub" in f"{type(error)}{error}".lower():
+                raise InputError(
+                    f"lm-eval task {name}: its data cannot be loaded from the hub ({_first_line(error)}); give local "
+                    "files by `data = {…}` or go online"
+                ) from error
+            raise InputError(f"lm-eval task {name}: {_first_line(error)}") from error
+        task: ConfigurableTask = loaded["tasks"][name]
+        return task
+
+    def _loader(self, data: Data) -> Callable[..., Any]:
+        def load(**_: Any) -> Any:
+            from datasets import Dataset, DatasetDict
+
+            return DatasetDict({split: Dataset.from_list(_rows(path, data)) for split, path in data.splits.items()})
+
+        return load
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
+    """The rows of a local file, its fields renamed; InputError names file and row."""
+    try:
+        rows = _read(path, data.layout)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: not CSV: {error}") from error
+    if not rows:
+        raise InputError(f"{path}: holds no row")
+    for number, row in enumerate(rows, 1):
+        for field in data.fields.values():
+            if field not in row:
+                raise InputError(f"{path}: row {number}: no field {field}; it has {', '.join(map(str, row))}")
+    renamed = {theirs: ours for ours, theirs in data.fields.items()}
+    return [{renamed.get(key, key): value for key, value in row.items()} for row in rows]
+
+
+def _read(path: Path, layout: str) -> list[dict[str, Any]]:
+    readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+        ".csv": _csv,
+        ".json": _json,
+        ".jsonl": _jsonl,
+        ".parquet": _parquet,
+    }
+    if layout == "mmlu":
+        return _mmlu(path)
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: expected one of {', '.join(readers)}")
+    return readers[path.suffix.lower()](path)
+
+
+def _mmlu(path: Path) -> list[dict[str, Any]]:
+    """Official MMLU: no header; question, A, B, C, D, letter."""
+    letters = list(LETTERS[:4])
+    rows = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.reader(file, strict=True), 1):
+            if len(row) != MMLU_COLUMNS or row[-1] not in letters:
+                raise InputError(
+                    f"{path}: row {number}: expected question, four options and a letter A to D, got {row!r}"
+                )
+            rows.append({"question": row[0], "choices": row[1:5], "answer": letters.index(row[5])})
+    return rows
+
+
+def _csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: row {number}: the row has not as many fields as the header")
+    return rows
+
+
+def _json(path: Path) -> list[dict[str, Any]]:
+    rows = parse_json(path.read_text(encoding="utf-8-sig"), f"{path}:1")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: expected a JSON list of objects")
+    return rows
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with path.open(encoding="utf-8-sig", newline="\n") as file:  # signs that Python takes for line ends may be text
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            row = parse_json(line, f"{path}:{number}")
+            if not isinstance(row, dict):
+                raise InputError(f"{path}:{number}: expected a JSON object")
+            rows.append(row)
+    return rows
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    from datasets import Dataset
+
+    return list(Dataset.from_parquet(str(path)).to_list())

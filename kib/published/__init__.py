@@ -1,0 +1,1 @@
+"""Papers' numbers: tables as data."""

@@ -1,0 +1,1 @@
+"""Running a plan: the loop, prompts, and one file per step."""

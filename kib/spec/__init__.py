@@ -1,0 +1,1 @@
+"""A benchmark file becomes a checked `Spec`: tables, references between them, options, line numbers and messages."""

@@ -1,0 +1,333 @@
+"""A benchmark file becomes a Spec: syntax, structure and references are checked, no plugin is imported, nothing runs.
+
+The only reader of TOML. All mistakes of a file are told in one go, each with its line and key.
+"""
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from kib.errors import InputError, Mistake, SpecError
+from kib.spec.line_numbers import Lines, find_lines
+from kib.spec.messages import explain, join, offer, print_key, show
+from kib.spec.references import contradictions, wrong_references, wrong_templates
+from kib.spec.tables import (
+    KINDS,
+    TABLES,
+    Chunk,
+    CorpusTable,
+    Head,
+    MethodTable,
+    ModelTable,
+    PluginTable,
+    PriceTable,
+    PromptTable,
+    Replay,
+    RetrieverTable,
+    Table,
+    TaskTable,
+    TextKey,
+    TrainerTable,
+    Unseen,
+    WriterTable,
+    check_name,
+    own_keys,
+)
+
+__all__ = [
+    "KINDS",
+    "Chunk",
+    "CorpusTable",
+    "Draft",
+    "MethodTable",
+    "ModelTable",
+    "PluginTable",
+    "PriceTable",
+    "PromptTable",
+    "Replay",
+    "RetrieverTable",
+    "Spec",
+    "Table",
+    "TaskTable",
+    "TextKey",
+    "TrainerTable",
+    "Unseen",
+    "WriterTable",
+    "load_spec",
+    "own_keys",
+    "read_draft",
+    "read_file",
+]
+
+Key = tuple[str | int, ...]
+
+LATER = ("models", "tasks", "methods")
+"""Tables that a benchmark needs and a corpus does not."""
+
+DEEPEST = 16
+"""Levels of tables and lists within each other; no benchmark needs more, and parsers have limits of their own."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A benchmark file that has no mistake in itself; its tables stand in the order of the file."""
+
+    file: Path
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    models: Mapping[str, ModelTable]
+    corpora: Mapping[str, CorpusTable]
+    retrievers: Mapping[str, RetrieverTable]
+    tasks: Mapping[str, TaskTable]
+    writers: Mapping[str, WriterTable]
+    trainers: Mapping[str, TrainerTable]
+    methods: Mapping[str, MethodTable]
+    prompt: PromptTable
+    prices: PriceTable | None
+    lines: Lines = field(default_factory=Lines, repr=False, compare=False)
+
+    def line(self, *keys: str | int) -> int | None:
+        """The line of a key path, or of its nearest parent; None where it has none."""
+        return self.lines.find(*keys)
+
+    def mistake(self, message: str, *keys: str | int) -> Mistake:
+        """A mistake at a key path of this file."""
+        return Mistake(self.file, self.line(*keys) or 1, print_key(keys), message)
+
+    def tables(self, kind: str) -> Mapping[str, Table]:
+        """All tables of a kind, such as "models"."""
+        return cast("Mapping[str, Table]", getattr(self, kind))
+
+    def table(self, kind: str, name: str) -> Table:
+        """One table; InputError with the nearest name where there is none."""
+        tables = self.tables(kind)
+        if name not in tables:
+            raise InputError(f"{self.file}: no table [{kind}.{name}]; {offer(name, tables)}")
+        return tables[name]
+
+
+@dataclass
+class Draft:
+    """What could be read of a benchmark file, and all that is wrong with it."""
+
+    file: Path
+    lines: Lines
+    data: Mapping[str, Any]
+    head: Head | None = None
+    tables: dict[str, dict[str, Table]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    salvaged: dict[str, dict[str, Table]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def blame(self, message: str, *keys: str | int) -> None:
+        """Note a mistake at a key path; the first one there says enough."""
+        mistake = Mistake(self.file, self.lines.find(*keys) or 1, print_key(keys), message)
+        if mistake.key not in {other.key for other in self.mistakes}:
+            self.mistakes.append(mistake)
+
+    def names(self, kind: str) -> Collection[str]:
+        """The names of all tables of a kind, those with mistakes included."""
+        raw = self.data.get(kind)
+        return list(raw) if isinstance(raw, Mapping) else []
+
+    def readable(self) -> Mapping[str, Mapping[str, Table]]:
+        """All tables, those with mistakes as if the wrong keys were not there."""
+        return {kind: {**self.tables[kind], **self.salvaged[kind]} for kind in KINDS}
+
+    def spec(self) -> Spec:
+        """The spec; SpecError with every mistake where there is one."""
+        if self.mistakes or self.head is None:
+            raise SpecError(self.mistakes)
+        tables = cast("dict[str, Any]", {kind: MappingProxyType(self.tables[kind]) for kind in KINDS})
+        head = self.head
+        return Spec(
+            file=self.file,
+            name=head.name,
+            title=head.title,
+            seeds=head.seeds,
+            prompt=head.prompt,
+            prices=head.prices,
+            lines=self.lines,
+            **tables,
+        )
+
+
+def load_spec(path: Path) -> Spec:
+    """Read a benchmark file. SpecError with all its mistakes; InputError where the file cannot be read at all."""
+    return read_draft(path).spec()
+
+
+def read_draft(path: Path, *, whole: bool = True) -> Draft:
+    """Read as much of a benchmark file as can be read; SpecError where its syntax is wrong.
+
+    With `whole = False` models, tasks and methods may be missing: what only looks at corpora needs none.
+    """
+    draft = read_file(path)
+    if draft.data.get("kind") == "published":
+        raise InputError(
+            f'{path}: this file holds published numbers (kind = "published"), which `kib leaderboard` shows; expected '
+            "a benchmark"
+        )
+    _check_kind(draft)
+    _read_head(draft)
+    for kind in KINDS:
+        _read_kind(draft, kind)
+    names = {kind: draft.names(kind) for kind in KINDS}
+    prompt = draft.data.get("prompt")
+    template = prompt.get("template") if isinstance(prompt, Mapping) else None
+    for place, message in chain(
+        wrong_references(draft.readable(), names),
+        contradictions(draft.tables, names),
+        wrong_templates(draft.readable(), template if isinstance(template, str) else None),
+    ):
+        draft.blame(message, *place)
+    if not whole:
+        draft.mistakes = [one for one in draft.mistakes if one.key not in LATER or "missing:" not in one.message]
+    return draft
+
+
+def _check_kind(draft: Draft) -> None:
+    """SpecError where a file holds the tables of published numbers and does not say so: nothing else in it is wrong."""
+    told = [f"[{name}]" for name in ("paper", "table") if isinstance(draft.data.get(name), Mapping)]
+    kind = draft.data.get("kind")
+    if told and kind != "benchmark":
+        got = "nothing" if kind is None else show(kind)
+        draft.blame(f'a file with {join(told)} holds published numbers: expected "published", got {got}', "kind")
+        raise SpecError(draft.mistakes)
+
+
+def read_file(path: Path) -> Draft:
+    """The data of a file of either kind, with the lines of its keys; SpecError where its syntax is wrong."""
+    text = _read(path)
+    data = _parse(path, text)
+    try:
+        lines = find_lines(text)
+    except RecursionError:
+        lines = Lines()
+    draft = Draft(path, lines, data)
+    draft.data = {key: _clean(draft, value, (key,)) for key, value in data.items()}
+    return draft
+
+
+def _read(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; expected a benchmark file (TOML)") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise SpecError([Mistake(path, line, "", f"expected UTF-8 text, got byte 0x{raw[error.start]:02x}")]) from None
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    import tomli
+
+    if text.startswith("\ufeff"):
+        raise SpecError([Mistake(path, 1, "", "expected UTF-8 without a byte order mark (BOM)")])
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise SpecError([Mistake(path, error.lineno, "", _say_syntax(error.msg, error.colno))]) from None
+    except (ValueError, RecursionError) as error:
+        raise SpecError([Mistake(path, None, "", f"not TOML that kib can read: {error}")]) from None
+
+
+SYNTAX = {
+    "Invalid value": "text stands in quotes, numbers and true or false without them",
+    "Cannot overwrite a value": "each key stands once",
+    "Cannot declare": "each table stands once",
+    "Expected '=' after a key": "a key is followed by = and its value",
+    "Invalid initial character for a key part": "a key consists of letters, digits, - and _, or stands in quotes",
+    "Illegal character": "text in quotes ends on its line; several lines stand between three quotes each",
+    "Unterminated string": "text ends with the quotes that it began with",
+    "Expected newline": "a key and its value have a line of their own",
+    "Expected ']' at the end of a table": (
+        'a name with signs other than letters, digits, - and _ stands in quotes: [methods."ft+rag"]'
+    ),
+    "Unclosed array": "a list ends with ]",
+    "Invalid statement": "expected `key = value`, `[table]` or a comment; a key with other signs stands in quotes",
+    "Unescaped '\\'": "a backslash in text is written twice, or the text stands in single quotes",
+}
+
+
+def _say_syntax(message: str, column: int) -> str:
+    hint = next((hint for start, hint in SYNTAX.items() if message.startswith(start)), "")
+    return f"{message} (column {column}){': ' if hint else ''}{hint}"
+
+
+def _clean(draft: Draft, value: Any, path: Key) -> Any:
+    """The value with what kib cannot use taken out, each taken note of: dates, nan and infinity, bottomless nests."""
+    if len(path) > DEEPEST and isinstance(value, dict | list):
+        draft.blame(f"expected at most {DEEPEST} levels of tables and lists within each other", *path[:4])
+        return None
+    if isinstance(value, dict):
+        return {key: _clean(draft, item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(draft, item, (*path, number)) for number, item in enumerate(value)]
+    if isinstance(value, date | datetime | time):
+        draft.blame(f'expected text, a number, true or false, got a date or time; write "{value}"', *path)
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        draft.blame(f"expected a finite number, got {value}", *path)
+        return 0.0
+    return value
+
+
+def _read_head(draft: Draft) -> None:
+    raw = {key: value for key, value in draft.data.items() if key not in KINDS}
+    try:
+        draft.head = Head.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        for path, message in explain(error, raw, Head, KINDS):
+            draft.blame(message, *path)
+
+
+def _read_kind(draft: Draft, kind: str) -> None:
+    tables = draft.data.get(kind, {})
+    if not isinstance(tables, Mapping):
+        draft.blame(f"expected tables, each under a header [{kind}.NAME], got {show(tables)}", kind)
+        return
+    for name, content in tables.items():
+        try:
+            check_name(name)
+        except ValueError as error:
+            draft.blame(str(error), kind, name)
+        if not isinstance(content, Mapping):
+            draft.blame(f"expected a table under a header [{kind}.NAME], got {show(content)}", kind, name)
+            continue
+        _read_table(draft, kind, name, content)
+
+
+def _read_table(draft: Draft, kind: str, name: str, content: Mapping[str, Any]) -> None:
+    model, keys = TABLES[kind], own_keys(kind)
+    data = {key: value for key, value in content.items() if key in keys}
+    rest = {key: value for key, value in content.items() if key not in keys}
+    if issubclass(model, PluginTable):
+        data["options"] = rest
+    else:
+        for key in rest:
+            draft.blame(f"unknown key; {offer(key, keys)}", kind, name, key)
+    data["name"] = name
+    try:
+        draft.tables[kind][name] = model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        mistakes = list(explain(error, data, model))
+        for path, message in mistakes:
+            hint = '; write "text.count" in quotes' if path == ("vary", "text") else ""
+            draft.blame(message + hint, kind, name, *path)
+        wrong = {path[0] for path, _ in mistakes}
+        left = {key: value for key, value in data.items() if key not in wrong}
+        if "plugin" not in wrong:
+            draft.salvaged[kind][name] = model.model_validate_json(json.dumps(left))

@@ -1,0 +1,18 @@
+"""Modules that moved keep their former names for a while."""
+
+import importlib
+import sys
+
+import pytest
+
+from kib.moved_modules import MOVED
+
+
+@pytest.mark.parametrize("former", MOVED)
+def test_former_name_is_the_same_module(former):
+    """A former module name still imports the moved module, with a warning that names the present one."""
+    sys.modules.pop(former, None)
+    with pytest.warns(DeprecationWarning, match=f"{former} is now {MOVED[former]}"):
+        module = importlib.import_module(former)
+    assert module is importlib.import_module(MOVED[former])
+    assert module.__spec__.name == MOVED[former]
