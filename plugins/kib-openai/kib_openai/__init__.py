@@ -1,5 +1,11 @@
-"""Text and questions by any OpenAI-compatible chat endpoint, as a plugin of kib.
+"""A kib writer that obtains training text and test questions from an OpenAI-compatible chat endpoint.
 
-`options` are the keys of the table, `prompts` what is asked, `answers` what counts as an answer, `endpoint` the way
-there and back, `desk` many questions at once with a memory, `writer` the plugin.
+- `options`: the keys of a `[writers.NAME]` table
+- `prompts`: default prompts, and the message built from a prompt and a passage
+- `completion`: a chat completion, read from a response or from the paid answers
+- `parsing`: texts, pairs and questions parsed from a completion and validated
+- `endpoint`: HTTP requests to the server, with retries
+- `passage_jobs`: the requests needed for one passage
+- `request_pool`: many passage jobs at once, within the token budget
+- `writer`: the plugin
 """

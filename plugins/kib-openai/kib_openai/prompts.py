@@ -1,6 +1,7 @@
-"""What is asked: default prompts, their rendering, and the form that an answer must have.
+"""The default prompts for paraphrases, pairs and questions, and the message built from a prompt and a passage.
 
-A request is one user message (some models know no other role): the prompt, what was written before, the form.
+A message has the role `user`, the only role that every model supports. It consists of the prompt, the texts written so
+far, and the form of the answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,10 +76,10 @@ FORMS: Mapping[str, str] = {
     ),
     "specific": '{"order": [2, 1]}, a list of the numbers of all {count} questions',
 }
-"""What an answer of each kind looks like."""
+"""The form of the answer to each kind of prompt, as the message describes it to the model."""
 
-SHOWN = 120
-"""Characters of each earlier text that a later request shows."""
+SHOWN_CHARACTERS = 120
+"""Characters of each earlier text that a later request lists."""
 
 EXAMPLE = Passage("kettle#0", "kettle", "Kettles", "A copper kettle weighs four pounds.", 0, 35)
 
@@ -95,32 +96,36 @@ def _template(source: str) -> "Template":
 
 
 def check_template(source: str) -> None:
-    """Render a prompt on a small passage; ValueError where jinja cannot, or where it leaves the passage out."""
+    """Render a prompt for a short passage; ValueError if jinja cannot render it or if it omits the passage."""
     from jinja2 import TemplateError
 
     try:
         text = _template(source).render(passage=EXAMPLE, count=3, questions=["Who?", "When?"])
     except TemplateError as error:
-        raise ValueError(f"not a template that can be filled: {error}") from error
+        raise ValueError(f"the template cannot be rendered: {error}") from error
     if EXAMPLE.text not in text:
-        raise ValueError("expected a template that shows the passage: {{ passage.text }}")
+        raise ValueError("the template omits the passage; include {{ passage.text }}")
 
 
-def render(kind: str, template: str, passage: Passage, count: int, given: Sequence[str] = ()) -> str:
-    """The message that asks for `count` things; `given` are texts written before, or the questions to be ordered."""
+def render(kind: str, template: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> str:
+    """The message that requests `count` answers; `texts` are the texts written so far, or the questions to order."""
     from jinja2 import TemplateError
 
     from kib.errors import InputError
 
-    values: dict[str, Any] = {"questions": list(given)} if kind == "specific" else {}
+    values: dict[str, Any] = {"questions": list(texts)} if kind == "specific" else {}
     try:
         prompt = _template(template).render(passage=passage, count=count, **values).strip()
     except TemplateError as error:
-        raise InputError(f"prompts.{kind}: cannot be filled for passage {passage.id}: {error}") from error
+        raise InputError(f"prompts.{kind}: cannot be rendered for passage {passage.id}: {error}") from error
     parts = [prompt]
-    if given and kind != "specific":
-        shown = "\n".join(f"- {text[:SHOWN]}{'…' if len(text) > SHOWN else ''}" for text in given)
-        parts.append(f"These are written already; write others:\n{shown}")
+    if texts and kind != "specific":
+        listed = "\n".join(f"- {_shortened(text)}" for text in texts)
+        parts.append(f"These are written already; write others:\n{listed}")
     form = FORMS[kind].replace("{count}", str(count))
     parts.append(f"Answer with one JSON object and nothing else, in this form: {form}.")
     return "\n\n".join(parts)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

@@ -1,4 +1,4 @@
-"""The writer `openai`: a chat model behind an OpenAI-compatible endpoint writes text to train on and questions."""
+"""The writer `openai`: a chat model behind an OpenAI-compatible endpoint writes training text and test questions."""
 
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
@@ -10,30 +10,37 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import DraftQuestion, Forecast, Options, Spending
 from kib.records import Passage, Text
-from kib_openai import jobs
-from kib_openai.answers import Reply
-from kib_openai.desk import Ask, Desk, Failed, Job, remember
-from kib_openai.endpoint import Endpoint, key_in
+from kib_openai.completion import Completion, stored_completion
+from kib_openai.endpoint import Endpoint, api_key
 from kib_openai.options import WriterOptions
+from kib_openai.passage_jobs import (
+    AttemptsExhaustedError,
+    ChatRequest,
+    Job,
+    write_pairs,
+    write_paraphrases,
+    write_questions,
+)
 from kib_openai.prompts import render
+from kib_openai.request_pool import RequestPool
 
 __all__ = ["OpenAIWriter"]
 
-BYTES = 4
-"""UTF-8 bytes a token, for forecasts: about right for English and for Chinese alike."""
+BYTES_PER_TOKEN = 4
+"""UTF-8 bytes per token, for forecasts: about right for both English and Chinese."""
 
-PAIR, QUESTION, PLAIN, PLACE = 60, 160, 25, 4
-"""Tokens of a pair, a question with options and quote, a question alone, and a number in an order, for forecasts."""
+PAIR_TOKENS, QUESTION_TOKENS, QUESTION_TEXT_TOKENS, NUMBER_TOKENS = 60, 160, 25, 4
+"""Tokens of a pair, of a question with options and quote, of a question's text, and of a number, for forecasts."""
 
 KINDS = {"paraphrases": ("paraphrase",), "pairs": ("pair",), "both": ("paraphrase", "pair")}
-"""Kinds of text by the option `kind`."""
+"""The kinds of text for each value of the option `kind`."""
 
-Cost = tuple[int, int]
-"""Tokens of a request and of its answer."""
+RequestTokens = tuple[int, int]
+"""Estimated tokens of a request and of its answer."""
 
 
 class OpenAIWriter:
-    """Writes paraphrases, pairs and questions; each answer is in the memory before it is used."""
+    """Writes paraphrases, pairs and questions; every answer is stored before it is used."""
 
     Options: ClassVar[type[Options]] = WriterOptions
     revision: ClassVar[int] = 1
@@ -42,15 +49,15 @@ class OpenAIWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Digest of the questions that are held out; "" where there are none."""
+        """The digest of the held-out question files; "" if there are none."""
         paths = self.options.held_out
         for path in paths:
             if not path.is_file():
-                raise InputError(f"{path}: no such file; expected questions, as `kib questions` writes them")
+                raise InputError(f"{path}: no such file; expected a question file as written by `kib questions`")
         return digest(sorted(map(digest_file, paths))) if paths else ""
 
     def online(self) -> list[str]:
-        """The model behind the endpoint, and what is missing to ask it."""
+        """The model and the URL of the endpoint, with the reason if no request could be sent now."""
         model = f"model {self.options.model} at {self.options.base_url}"
         try:
             self.ready()
@@ -59,35 +66,39 @@ class OpenAIWriter:
         return [model]
 
     def ready(self) -> None:
-        """InputError where the key is not in the environment; the server is not asked."""
-        key_in(self.options.api_key_env)
+        """Raise InputError if the environment holds no valid API key; nothing is sent to the server."""
+        api_key(self.options.api_key_env)
 
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
-        """`count` paraphrases a passage, or pairs, or first one then the other, in the order of the passages.
+        """`count` paraphrases per passage, `count` pairs, or both in this order; passages keep their order.
 
-        InputError where the server refuses, does not answer, or answers what is broken in every attempt.
+        InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
         """
-        desk: Desk[list[Text]] = Desk(Endpoint(self.options), kept)
-        for texts in desk.run(self._texts(passage, count, seed) for passage in passages):
+        pool: RequestPool[list[Text]] = RequestPool(Endpoint(self.options), kept)
+        for texts in pool.run(self._text_job(passage, count, seed) for passage in passages):
             yield from texts
 
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[DraftQuestion]:
-        """`count` questions with four options a passage, its most specific ones first; errors as `write`."""
-        desk: Desk[list[DraftQuestion]] = Desk(Endpoint(self.options), kept)
-        for drafts in desk.run(self._drafts(passage, count, seed) for passage in passages):
+        """`count` questions with four options per passage, the most specific first.
+
+        InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
+        """
+        pool: RequestPool[list[DraftQuestion]] = RequestPool(Endpoint(self.options), kept)
+        for drafts in pool.run(self._question_job(passage, count, seed) for passage in passages):
             yield from drafts
 
     def kinds(self) -> list[str]:
-        """The kinds of text that the option `kind` asks for."""
+        """The kinds of text selected by the option `kind`."""
         return list(KINDS[self.options.kind])
 
     def only(self, kinds: Collection[str]) -> "OpenAIWriter":
-        """The same writer with the `kind` that brings these alone; a request for one does not depend on the other."""
-        (kind,) = (name for name, some in KINDS.items() if set(some) == set(kinds) & set(self.kinds()))
+        """The same writer restricted to these kinds; the requests for one kind do not depend on the other kind."""
+        wanted = set(kinds) & set(self.kinds())
+        (kind,) = (name for name, written in KINDS.items() if set(written) == wanted)
         return OpenAIWriter(self.options.model_copy(update={"kind": kind}))
 
     def forecast(
@@ -98,44 +109,44 @@ class OpenAIWriter:
         kept: Mapping[str, str] | None = None,
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
-        """Requests that are not answered in `kept` yet, if each answer comes and is whole; a token is 4 bytes."""
-        ahead: dict[str, list[Cost]] = {}
+        """The requests without a paid answer in `kept`, if every first answer is valid; a token is four bytes."""
+        missing: dict[str, list[RequestTokens]] = {}
         for passage in passages:
-            for job, costs in self._planned(passage, count, seed, what):
-                _, ask = self._answered(job, kept or {})
-                if ask:  # equal passages ask once
-                    ahead[ask.key(self.options)] = costs[ask.step :]
-        every = [call for calls in ahead.values() for call in calls]
-        return Forecast(len(every), sum(call[0] for call in every), sum(call[1] for call in every))
+            for job, estimates in self._estimated_jobs(passage, count, seed, what):
+                _, request = self._replay(job, kept or {})
+                if request:  # equal passages share their requests
+                    missing[request.key(self.options)] = estimates[request.step :]
+        requests = [request for remaining in missing.values() for request in remaining]
+        return Forecast(len(requests), sum(read for read, _ in requests), sum(written for _, written in requests))
 
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
-        """The answers in `kept` that the texts were made of, broken ones included, by the server's own counts."""
-        found: dict[str, Reply] = {}  # equal passages ask once
+        """The cost of the answers that the texts were made of, invalid ones included, as counted by the server."""
+        used: dict[str, Completion] = {}  # equal passages share their requests
         for passage in passages:
-            found |= self._answered(self._texts(passage, count, seed), kept)[0]
-        read = [reply.prompt_tokens for reply in found.values()]
-        made = [reply.completion_tokens for reply in found.values()]
-        return Spending(len(found), _sum(read), _sum(made))
+            used |= self._replay(self._text_job(passage, count, seed), kept)[0]
+        prompts = [completion.prompt_tokens for completion in used.values()]
+        completions = [completion.completion_tokens for completion in used.values()]
+        return Spending(len(used), _sum(prompts), _sum(completions))
 
-    def _texts(self, passage: Passage, count: int, seed: int) -> Job[list[Text]]:
-        """The paraphrases with the title above, as the passage itself is trained on; then the pairs."""
+    def _text_job(self, passage: Passage, count: int, seed: int) -> Job[list[Text]]:
+        """The paraphrases, below the title as in training text made of the passage itself; then the pairs."""
         texts: list[Text] = []
         if self.options.kind != "pairs":
-            head = f"{passage.title}\n" if passage.title else ""
-            written = yield from jobs.paraphrases(self.options, passage, count, seed)
-            texts += [Text(passage.id, "paraphrase", head + text) for text in written]
+            title = f"{passage.title}\n" if passage.title else ""
+            paraphrases = yield from write_paraphrases(self.options, passage, count, seed)
+            texts += [Text(passage.id, "paraphrase", title + text) for text in paraphrases]
         if self.options.kind != "paraphrases":
-            pairs = yield from jobs.pairs(self.options, self._held_out, passage, count, seed)
+            pairs = yield from write_pairs(self.options, self._held_out, passage, count, seed)
             texts += [Text(passage.id, "pair", question, answer) for question, answer in pairs]
         return texts
 
-    def _drafts(self, passage: Passage, count: int, seed: int) -> Job[list[DraftQuestion]]:
-        drafts = yield from jobs.questions(self.options, passage, count, seed)
-        return [DraftQuestion(passage.id, one.question, one.right, one.wrong, one.quote) for one in drafts]
+    def _question_job(self, passage: Passage, count: int, seed: int) -> Job[list[DraftQuestion]]:
+        questions = yield from write_questions(self.options, passage, count, seed)
+        return [DraftQuestion(passage.id, one.question, one.right, one.wrong, one.quote) for one in questions]
 
     @cached_property
     def _held_out(self) -> frozenset[str]:
-        """The held-out questions without case, space and punctuation."""
+        """The held-out questions, normalised."""
         from kib.plugins.builtin.questions_file_task import FileTask
 
         files = [
@@ -144,41 +155,46 @@ class OpenAIWriter:
         ]
         return frozenset(normalised(question.text) for file in files for question in file.questions("test"))
 
-    def _planned(self, passage: Passage, count: int, seed: int, what: str) -> Iterator[tuple[Job[Any], list[Cost]]]:
-        """The jobs of a passage, each with what its requests would cost one after the other."""
+    def _estimated_jobs(
+        self, passage: Passage, count: int, seed: int, what: str
+    ) -> Iterator[tuple[Job[Any], list[RequestTokens]]]:
+        """The jobs of a passage, each with the estimated tokens of its requests in order."""
         o = self.options
         if what == "questions":
-            written = self._prompt("questions", passage, count), count * QUESTION
-            ordered = self._prompt("specific", passage, count, ["?"] * count) + count * PLAIN, count * PLACE
-            yield jobs.questions(o, passage, count, seed), [written, ordered][: 1 if count == 1 else 2]
+            writing = self._prompt_tokens("questions", passage, count), count * QUESTION_TOKENS
+            order_prompt = self._prompt_tokens("specific", passage, count, ["?"] * count)
+            ordering = order_prompt + count * QUESTION_TEXT_TOKENS, count * NUMBER_TOKENS
+            yield write_questions(o, passage, count, seed), [writing, ordering][: 1 if count == 1 else 2]
             return
-        parts = [min(o.per_call, count - done) for done in range(0, count, o.per_call)]
+        sizes = [min(o.per_call, count - done) for done in range(0, count, o.per_call)]
         if o.kind != "pairs":
-            size = _tokens(passage.text) + PLACE
-            costs = [(self._prompt("paraphrases", passage, part), part * size) for part in parts]
-            yield jobs.paraphrases(o, passage, count, seed), costs
+            tokens = _tokens(passage.text) + NUMBER_TOKENS
+            estimates = [(self._prompt_tokens("paraphrases", passage, size), size * tokens) for size in sizes]
+            yield write_paraphrases(o, passage, count, seed), estimates
         if o.kind != "paraphrases":
-            costs = [(self._prompt("pairs", passage, part), part * PAIR) for part in parts]
-            yield jobs.pairs(o, self._held_out, passage, count, seed), costs
+            estimates = [(self._prompt_tokens("pairs", passage, size), size * PAIR_TOKENS) for size in sizes]
+            yield write_pairs(o, self._held_out, passage, count, seed), estimates
 
-    def _prompt(self, kind: str, passage: Passage, count: int, given: Sequence[str] = ()) -> int:
-        return _tokens(render(kind, getattr(self.options.prompts, kind), passage, count, given))
+    def _prompt_tokens(self, kind: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> int:
+        return _tokens(render(kind, getattr(self.options.prompts, kind), passage, count, texts))
 
-    def _answered(self, job: Job[Any], kept: Mapping[str, str]) -> tuple[dict[str, Reply], Ask | None]:
-        """A job's answers in the memory, and its first request that has none there; None where it ends or fails."""
-        found: dict[str, Reply] = {}
+    def _replay(
+        self, job: Job[Any], paid_answers: Mapping[str, str]
+    ) -> tuple[dict[str, Completion], ChatRequest | None]:
+        """The paid answers of a job, and its first request without one; None if the job ends or fails before that."""
+        used: dict[str, Completion] = {}
         try:
-            ask = next(job)
-            while (reply := remember(kept, key := ask.key(self.options))) is not None:
-                found[key] = reply
-                ask = job.send(reply)
-        except (StopIteration, Failed):
-            return found, None
-        return found, ask
+            request = next(job)
+            while (completion := stored_completion(paid_answers, key := request.key(self.options))) is not None:
+                used[key] = completion
+                request = job.send(completion)
+        except (StopIteration, AttemptsExhaustedError):
+            return used, None
+        return used, request
 
 
 def _tokens(text: str) -> int:
-    return ceil(len(text.encode()) / BYTES)
+    return ceil(len(text.encode()) / BYTES_PER_TOKEN)
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

@@ -1,4 +1,4 @@
-"""A chat endpoint on this machine that answers what it is asked, counts it, and fails as told."""
+"""A local chat endpoint that answers every kind of request, records the requests and fails on demand."""
 
 import json
 import re
@@ -16,32 +16,32 @@ from kib_openai.writer import OpenAIWriter
 KEY = "sk-secret-0815"
 
 
-def wanted(text):
-    """Kind and count of what a message asks for."""
-    form = text[text.rindex("in this form:") :]
+def requested(message):
+    """The kind and the number of texts that a message requests."""
+    form = message[message.rindex("in this form:") :]
     kind = re.search(r'\{"(\w+)"', form)[1]
     return kind, int(re.search(r"(?:exactly|all) (\d+)", form)[1])
 
 
-def passage(text):
-    """The passage in a message."""
-    return re.search(r"Passage:\n(.*?)\n\n", text + "\n\n", re.DOTALL)[1]
+def passage_text(message):
+    """The text of the passage in a message."""
+    return re.search(r"Passage:\n(.*?)\n\n", message + "\n\n", re.DOTALL)[1]
 
 
-def answer(body):
-    """What a diligent model would write: numbered texts, the first word of the passage as proof."""
-    text = body["messages"][0]["content"]
-    kind, count = wanted(text)
-    told, seed = passage(text), body.get("seed", "-")
-    before = len(re.findall(r"^- (?:Version|Question) \d", text, re.MULTILINE))
+def valid_answer(body):
+    """A valid answer to a request: numbered texts, with words of the passage as quotes."""
+    message = body["messages"][0]["content"]
+    kind, count = requested(message)
+    passage, seed = passage_text(message), body.get("seed", "-")
+    before = len(re.findall(r"^- (?:Version|Question) \d", message, re.MULTILINE))
     numbers = range(before + 1, before + count + 1)
     if kind == "paraphrases":
-        return {kind: [f"Version {n} (seed {seed}): {told}" for n in numbers]}
+        return {kind: [f"Version {n} (seed {seed}): {passage}" for n in numbers]}
     if kind == "pairs":
-        return {kind: [{"question": f"Question {n} on {told[:30]}?", "answer": f"answer {n}"} for n in numbers]}
+        return {kind: [{"question": f"Question {n} on {passage[:30]}?", "answer": f"answer {n}"} for n in numbers]}
     if kind == "order":
         return {kind: list(range(count, 0, -1))}
-    words = told.split()
+    words = passage.split()
     return {
         kind: [
             {"question": f"What stands at {n} in {words[0]} {words[1]}?", "right": f"right {n}"}
@@ -52,7 +52,7 @@ def answer(body):
 
 
 class Server(ThreadingHTTPServer):
-    """Faults are taken in turn, one a request, None for none; `bodies` are all requests, `answered` those paid for."""
+    """Records all requests in `bodies`, and applies the next entry of `faults` to each request (None: no fault)."""
 
     key = KEY
     daemon_threads = True
@@ -60,18 +60,18 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.bodies, self.answered, self.headers, self.faults = [], [], [], []
-        self.write, self.usage, self.turn = answer, {"prompt_tokens": 100, "completion_tokens": 50}, threading.Lock()
-        self.busy = self.most_busy = 0
-        self.hold = lambda text: None
+        self.bodies, self.headers, self.faults = [], [], []
+        self.write, self.usage = valid_answer, {"prompt_tokens": 100, "completion_tokens": 50}
+        self.lock, self.active, self.most_active = threading.Lock(), 0, 0
+        self.hold = lambda message: None
 
     @property
     def url(self):
-        """What `base_url` is set to."""
+        """The value of `base_url`."""
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request, client_address):
-        """A client that has gone away is what these tests are about."""
+        """Ignore clients that disconnect: some tests kill the client."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,26 +80,26 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments):
-        """Say nothing."""
+        """Print nothing."""
 
     def do_POST(self):
-        """A chat completion, or the next fault."""
+        """Send a chat completion or the next fault."""
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with server.turn:
+        with server.lock:
             fault = server.faults.pop(0) if server.faults else None
             server.bodies.append(body)
             server.headers.append(dict(self.headers))
-            server.busy += 1
-            server.most_busy = max(server.busy, server.most_busy)
+            server.active += 1
+            server.most_active = max(server.active, server.most_active)
         try:
             self.answer(server, body, fault)
         finally:
-            with server.turn:
-                server.busy -= 1
+            with server.lock:
+                server.active -= 1
 
     def answer(self, server, body, fault):
-        """Faults: a status, (status, headers, text), "cut", the model's words, or a function to call first."""
+        """A fault is a status, (status, headers, text), "cut", the text of an answer, or a function to call first."""
         if self.path != "/v1/chat/completions":
             return self.send(404, {}, '{"error": {"message": "no such path"}}')
         if fault == "cut":
@@ -115,14 +115,12 @@ class Handler(BaseHTTPRequestHandler):
         if callable(fault):
             fault()
         server.hold(body["messages"][0]["content"])
-        words = fault if isinstance(fault, str) else json.dumps(server.write(body))
-        with server.turn:
-            server.answered.append(body)
-        choice = {"index": 0, "message": {"role": "assistant", "content": words}, "finish_reason": "stop"}
+        text = fault if isinstance(fault, str) else json.dumps(server.write(body))
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return self.send(200, {}, json.dumps({"choices": [choice], "usage": server.usage}))
 
     def send(self, status, headers, text):
-        """A whole response."""
+        """Send a complete response."""
         data = text.encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **headers}.items():
@@ -133,10 +131,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A running endpoint; the key to it is in the environment, and waiting is short."""
+    """A running endpoint with its key in the environment; retries follow almost immediately."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.001)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
@@ -147,16 +145,24 @@ def server(monkeypatch):
 
 @pytest.fixture
 def writer(server):
-    """A function that makes a writer of the endpoint with options."""
+    """A function that returns a writer for the endpoint with the given options."""
     return lambda **options: make_plugin(OpenAIWriter, {"model": "m", "base_url": server.url, **options})
 
 
 @pytest.fixture
 def passages():
-    """A function that makes passages of eight words, each with a title."""
+    """A function that returns passages of ten words, each with a title."""
 
     def make(number):
         texts = [f"Pump {n} stands in hall {n * 7} beside door {n}." for n in range(number)]
         return [Passage(f"d{n}#0", f"d{n}", f"Pump {n}", text, 0, len(text)) for n, text in enumerate(texts)]
 
     return make
+
+
+@pytest.fixture
+def write():
+    """A function that returns the texts of a writer as a list, by default without earlier paid answers."""
+    return lambda writer, passages, count=1, paid_answers=None, seed=0: list(
+        writer.write(passages, count, seed, {} if paid_answers is None else paid_answers)
+    )

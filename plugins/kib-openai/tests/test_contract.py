@@ -11,21 +11,21 @@ from kib_openai.writer import OpenAIWriter
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The entry point leads to the plugin, which is well formed and light to import."""
     assert check_plugin("writers", "openai") is OpenAIWriter
 
 
-def test_promises() -> None:
-    """It writes text and questions, and says what either costs."""
-    made = make_plugin(OpenAIWriter, {"model": "m"})
-    assert isinstance(made, Writer)
-    assert isinstance(made, QuestionWriter)
-    assert isinstance(made, PaidWriter)
-    assert isinstance(made, SelectiveWriter)
+def test_protocols() -> None:
+    """The writer writes text and questions, forecasts and reports their cost, and can be restricted to some kinds."""
+    writer = make_plugin(OpenAIWriter, {"model": "m"})
+    assert isinstance(writer, Writer)
+    assert isinstance(writer, QuestionWriter)
+    assert isinstance(writer, PaidWriter)
+    assert isinstance(writer, SelectiveWriter)
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused."""
+    """Options are described, and invalid values are refused."""
     check_options(
         OpenAIWriter,
         accepts=[
@@ -54,19 +54,19 @@ def test_options() -> None:
     )
 
 
-def test_bad_prompts_are_named() -> None:
-    """A prompt that does not show the passage is refused with what it should hold."""
+def test_a_prompt_without_the_passage() -> None:
+    """A prompt that omits the passage is refused with the missing expression."""
     with pytest.raises(ValidationError, match=r"\{\{ passage.text \}\}"):
         make_plugin(OpenAIWriter, {"model": "m", "prompts": {"paraphrases": "Write!"}})
 
 
-def test_what_counts() -> None:
-    """Model, prompts and sampling are part of the identity; address, key, patience and money are not."""
+def test_identity() -> None:
+    """Model, prompts and sampling options are part of the identity; URL, key, retries and budget are not."""
     options: dict[str, Any] = {"model": "m", "base_url": "http://here/v1", "api_key_env": "HERE", "timeout": 9.0}
-    counted = counting(make_plugin(OpenAIWriter, options).options)
+    identity = counting(make_plugin(OpenAIWriter, options).options)
     local = {"base_url", "api_key_env", "timeout", "retries", "attempts", "concurrency", "token_budget"}
-    assert not (local | {"max_tokens_field"}) & set(counted)
-    assert counted["model"] == "m"
-    assert counted["prompts"]["paraphrases"] == PARAPHRASES
-    assert "HERE" not in str(counted)
-    assert "here" not in str(counted).replace("where", "")
+    assert not (local | {"max_tokens_field"}) & set(identity)
+    assert identity["model"] == "m"
+    assert identity["prompts"]["paraphrases"] == PARAPHRASES
+    assert "HERE" not in str(identity)
+    assert "here" not in str(identity).replace("where", "")

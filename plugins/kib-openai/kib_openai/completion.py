@@ -1,0 +1,60 @@
+"""A chat completion, read from the body of a response and converted to and from the JSON text of a paid answer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+__all__ = ["Completion", "parse_completion", "stored_completion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The text of a completion (None if it has no text), its finish reason and its token counts (None if not reported).
+
+    The field names are the keys of a paid answer on disk.
+    """
+
+    content: str | None
+    finish: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens of prompt and completion together; None if the server did not report both counts."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
+
+    def to_json(self) -> str:
+        """The completion as ASCII JSON: an answer may contain an unpaired surrogate, which UTF-8 cannot encode."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Completion":
+        """The completion that `to_json` converted to text."""
+        return cls(**json.loads(text))
+
+
+def stored_completion(paid_answers: Mapping[str, str], key: str) -> Completion | None:
+    """The completion stored under a key; None if there is none."""
+    text = paid_answers.get(key)
+    return None if text is None else Completion.from_json(text)
+
+
+def parse_completion(body: str) -> Completion | None:
+    """Read a chat completion from the body of a response.
+
+    None if the body is not a chat completion, such as the error page of a proxy: the server charges nothing for it.
+    """
+    try:
+        value = json.loads(body)
+        choice, usage = value["choices"][0], value.get("usage")
+        message, finish = choice.get("message"), choice.get("finish_reason")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return None
+    content = message.get("content") if isinstance(message, dict) else None
+    counts = [usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")]
+    reported = [count if type(count) is int and count >= 0 else None for count in counts]
+    text = content if isinstance(content, str) else None
+    return Completion(text, finish if isinstance(finish, str) else "", *reported)

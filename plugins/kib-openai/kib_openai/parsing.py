@@ -1,0 +1,131 @@
+"""Texts parsed from a completion: valid JSON of the requested form, with as many distinct texts as requested."""
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kib.commands.questions import normalised
+from kib_openai.completion import Completion
+
+__all__ = [
+    "InvalidAnswerError",
+    "ParsedQuestion",
+    "parse_order",
+    "parse_pairs",
+    "parse_paraphrases",
+    "parse_questions",
+]
+
+WRONG_OPTIONS = 3
+"""The number of wrong options of a question."""
+
+
+class InvalidAnswerError(Exception):
+    """An answer that cannot be used; the message gives the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedQuestion:
+    """A question with its right option, three wrong options, and the quote that proves the right option."""
+
+    question: str
+    right: str
+    wrong: tuple[str, ...]
+    quote: str
+
+
+def parse_paraphrases(completion: Completion, count: int, existing: Collection[str]) -> list[str]:
+    """The first `count` paraphrases; the normalised texts in `existing` must not be repeated."""
+    texts = [_text(value, "a paraphrase") for value in _list(completion, "paraphrases", count)]
+    return _distinct(texts, count, existing)
+
+
+def parse_pairs(completion: Completion, count: int, existing: Collection[str]) -> list[tuple[str, str]]:
+    """The first `count` questions with answers; the normalised questions in `existing` must not be repeated."""
+    answers: dict[str, str] = {}
+    for value in _list(completion, "pairs", count):
+        pair = _object(value, "a pair")
+        answers.setdefault(_text(pair.get("question"), "a question"), _text(pair.get("answer"), "an answer"))
+    return [(question, answers[question]) for question in _distinct(list(answers), count, existing)]
+
+
+def parse_questions(completion: Completion, count: int) -> list[ParsedQuestion]:
+    """The first `count` questions, each with a right option, three wrong options and a quote."""
+    return [_question(value) for value in _list(completion, "questions", count)][:count]
+
+
+def parse_order(completion: Completion, count: int) -> list[int]:
+    """A permutation of the indices 0 to `count` - 1."""
+    numbers = _list(completion, "order", count)
+    if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(1, count + 1)):
+        raise InvalidAnswerError(f"expected each number from 1 to {count} exactly once")
+    return [number - 1 for number in numbers]
+
+
+def _question(value: Any) -> ParsedQuestion:
+    fields = _object(value, "a question")
+    wrong = fields.get("wrong")
+    if not isinstance(wrong, list) or len(wrong) != WRONG_OPTIONS:
+        raise InvalidAnswerError(f'expected {WRONG_OPTIONS} options under "wrong"')
+    return ParsedQuestion(
+        _text(fields.get("question"), "a question"),
+        _text(fields.get("right"), "a right option"),
+        tuple(_text(option, "a wrong option") for option in wrong),
+        _text(fields.get("quote"), "a quote"),
+    )
+
+
+def _list(completion: Completion, key: str, count: int) -> list[Any]:
+    """The list under a key, with at least `count` entries."""
+    value = _json(completion).get(key)
+    if not isinstance(value, list):
+        raise InvalidAnswerError(f'expected a list under "{key}"')
+    if len(value) < count:
+        raise InvalidAnswerError(f'expected {count} entries under "{key}", got {len(value)}')
+    return value
+
+
+def _json(completion: Completion) -> dict[str, Any]:
+    """The JSON object in an answer, without the code fence and the reasoning that some models add."""
+    if completion.finish == "length":
+        raise InvalidAnswerError("the answer was truncated: raise `max_tokens` or lower `per_call`")
+    if completion.finish == "content_filter":
+        raise InvalidAnswerError("the server's content filter withheld the answer")
+    if completion.content is None:
+        raise InvalidAnswerError("the chat completion has no text")
+    text = re.sub(r"\A\s*<think>.*?</think>", "", completion.content, flags=re.DOTALL).strip()
+    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, flags=re.DOTALL)
+    try:
+        value = json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        raise InvalidAnswerError("the answer is not JSON") from None
+    return _object(value, "the answer")
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidAnswerError(f"expected a JSON object for {what}")
+    return value
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidAnswerError(f"{what} is empty or not a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidAnswerError(f"{what} contains an unpaired surrogate, which is not a valid character") from None
+    return value.strip()
+
+
+def _distinct(texts: Sequence[str], count: int, existing: Collection[str]) -> list[str]:
+    """The first `count` texts that differ from each other and from `existing`."""
+    new: dict[str, str] = {}
+    for text in texts:
+        if normalised(text) not in existing:
+            new.setdefault(normalised(text), text)
+    if len(new) < count:
+        raise InvalidAnswerError(f"expected {count} new texts, got {len(new)}")
+    return list(new.values())[:count]

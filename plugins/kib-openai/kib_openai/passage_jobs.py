@@ -1,0 +1,124 @@
+"""The requests needed for one passage, one after the other: paraphrases, pairs, or questions and their order.
+
+A job is a generator that yields requests, receives a completion for each, and returns what it parsed from them.
+"""
+
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from kib.commands.questions import normalised
+from kib.identity import digest
+from kib.records import Passage
+from kib_openai.completion import Completion
+from kib_openai.options import WriterOptions
+from kib_openai.parsing import (
+    InvalidAnswerError,
+    ParsedQuestion,
+    parse_order,
+    parse_pairs,
+    parse_paraphrases,
+    parse_questions,
+)
+from kib_openai.prompts import render
+
+__all__ = ["AttemptsExhaustedError", "ChatRequest", "Job", "write_pairs", "write_paraphrases", "write_questions"]
+
+Parsed = TypeVar("Parsed")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A request to the chat model: the message, the seed, the attempt from 0, and the step of its job from 0."""
+
+    message: str
+    seed: int
+    attempt: int
+    step: int
+
+    def body(self, options: WriterOptions) -> dict[str, Any]:
+        """The JSON body of the request; each attempt has its own seed, otherwise the answer would not change."""
+        body: dict[str, Any] = {
+            "model": options.model,
+            "messages": [{"role": "user", "content": self.message}],
+            "temperature": options.temperature,
+            options.max_tokens_field: options.max_tokens,
+            **options.extra,
+        }
+        if options.send_seed:
+            body["seed"] = self.seed + self.attempt
+        if options.answer_format != "text":
+            body.setdefault("response_format", {"type": options.answer_format})
+        return body
+
+    def key(self, options: WriterOptions) -> str:
+        """The digest of everything that determines the answer; the URL and the API key are not part of it."""
+        body = {**self.body(options), "max_tokens": options.max_tokens}
+        body.pop("max_completion_tokens", None)
+        return digest({"body": body, "seed": self.seed, "attempt": self.attempt})
+
+
+Job = Generator[ChatRequest, Completion, Result]
+
+
+class AttemptsExhaustedError(Exception):
+    """Every attempt at a request returned an invalid answer."""
+
+
+def write_paraphrases(options: WriterOptions, passage: Passage, count: int, seed: int) -> Job[list[str]]:
+    """`count` paraphrases, at most `per_call` per request; each later request lists the earlier paraphrases."""
+    written: list[str] = []
+    existing = {normalised(passage.text)}
+    while len(written) < count:
+        wanted = min(options.per_call, count - len(written))
+        message = render("paraphrases", options.prompts.paraphrases, passage, wanted, written)
+        parse = partial(parse_paraphrases, count=wanted, existing=existing)
+        new = yield from _request(options, passage, message, seed, len(written) // options.per_call, parse)
+        written += new
+        existing |= set(map(normalised, new))
+    return written
+
+
+def write_pairs(
+    options: WriterOptions, held_out: Collection[str], passage: Passage, count: int, seed: int
+) -> Job[list[tuple[str, str]]]:
+    """`count` questions with answers, none among `held_out`, at most `per_call` per request."""
+    written: list[tuple[str, str]] = []
+    existing = set(held_out)
+    while len(written) < count:
+        wanted = min(options.per_call, count - len(written))
+        message = render("pairs", options.prompts.pairs, passage, wanted, [question for question, _ in written])
+        parse = partial(parse_pairs, count=wanted, existing=existing)
+        new = yield from _request(options, passage, message, seed, len(written) // options.per_call, parse)
+        written += new
+        existing |= {normalised(question) for question, _ in new}
+    return written
+
+
+def write_questions(options: WriterOptions, passage: Passage, count: int, seed: int) -> Job[list[ParsedQuestion]]:
+    """`count` questions from one request, ordered by a second request with the most specific first."""
+    message = render("questions", options.prompts.questions, passage, count)
+    written = yield from _request(options, passage, message, seed, 0, partial(parse_questions, count=count))
+    if count == 1:
+        return written
+    message = render("specific", options.prompts.specific, passage, count, [one.question for one in written])
+    order = yield from _request(options, passage, message, seed, 1, partial(parse_order, count=count))
+    return [written[index] for index in order]
+
+
+def _request(
+    options: WriterOptions, passage: Passage, message: str, seed: int, step: int, parse: Callable[[Completion], Parsed]
+) -> Job[Parsed]:
+    """The first valid answer, parsed; AttemptsExhaustedError if the answers to all attempts are invalid."""
+    reason = ""
+    for attempt in range(options.attempts):
+        completion = yield ChatRequest(message, seed, attempt, step)
+        try:
+            return parse(completion)
+        except InvalidAnswerError as error:
+            reason = str(error)
+    count = options.attempts
+    answers = "the answer is invalid" if count == 1 else f"all {count} answers are invalid; reason for the last"
+    raise AttemptsExhaustedError(f"passage {passage.id}: {answers}: {reason}")

@@ -1,0 +1,153 @@
+"""A pool of concurrent requests: runs many passage jobs at once and stores every answer before it is used.
+
+Only the thread that reads the results accesses the paid answers; the worker threads do nothing but wait for the server.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, MutableMapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from kib.errors import InputError
+from kib_openai.completion import Completion, stored_completion
+from kib_openai.endpoint import Endpoint
+from kib_openai.passage_jobs import AttemptsExhaustedError, ChatRequest, Job
+
+__all__ = ["RequestPool"]
+
+Result = TypeVar("Result")
+
+MAX_UNREAD = 256
+"""The number of finished jobs that may wait for an earlier job to finish."""
+
+
+@dataclass(slots=True)
+class _WaitingJob(Generic[Result]):
+    """A job that waits for the answer to a request."""
+
+    number: int
+    job: Job[Result]
+    request: ChatRequest
+
+
+class RequestPool(Generic[Result]):
+    """Runs jobs; a pool is used once, by one thread."""
+
+    def __init__(self, endpoint: Endpoint, paid_answers: MutableMapping[str, str]) -> None:
+        self.endpoint = endpoint
+        self.options = endpoint.options
+        self.paid_answers = paid_answers
+        self.tokens_spent = self._stored_tokens() if self._has_budget() else 0
+        self.failed_jobs = 0
+        self.all_started = False
+        self.finished: dict[int, list[Result]] = {}
+        self.in_flight: dict[str, Future[Completion]] = {}
+        self.waiting: dict[Future[Completion], list[_WaitingJob[Result]]] = {}
+
+    def run(self, jobs: Iterable[Job[Result]]) -> Iterator[Result]:
+        """The results in the order of the jobs; a failed job has no result.
+
+        InputError if the server rejects a request, the token budget is used up, or too many jobs fail. Requests in
+        flight at that moment are completed and their answers stored.
+        """
+        numbered, next_number = enumerate(jobs), 0
+        threads = ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="kib-openai")
+        try:
+            while True:
+                self._start_jobs(threads, numbered)
+                while next_number in self.finished:
+                    yield from self.finished.pop(next_number)
+                    next_number += 1
+                if self.in_flight:
+                    self._collect_answers(threads)
+                elif self.all_started:
+                    return
+        finally:
+            self._shut_down(threads)
+
+    def _has_budget(self) -> bool:
+        return self.options.token_budget is not None
+
+    def _stored_tokens(self) -> int:
+        return sum(Completion.from_json(text).tokens or 0 for text in self.paid_answers.values())
+
+    def _start_jobs(self, threads: ThreadPoolExecutor, numbered: Iterator[tuple[int, Job[Result]]]) -> None:
+        """Start jobs until `concurrency` requests are in flight."""
+        concurrency = self.options.concurrency
+        while not self.all_started and len(self.in_flight) < concurrency and len(self.finished) < MAX_UNREAD:
+            started = next(numbered, None)
+            if started is None:
+                self.all_started = True
+            else:
+                self._advance(threads, *started)
+
+    def _advance(
+        self, threads: ThreadPoolExecutor, number: int, job: Job[Result], completion: Completion | None = None
+    ) -> None:
+        """Run a job up to its next request without a paid answer, and send that request."""
+        try:
+            request = next(job) if completion is None else job.send(completion)
+            while (stored := stored_completion(self.paid_answers, request.key(self.options))) is not None:
+                request = job.send(stored)
+        except StopIteration as end:
+            self.finished[number] = [end.value]
+        except AttemptsExhaustedError as error:
+            self._count_failure(number, error)
+        else:
+            self._send(threads, _WaitingJob(number, job, request))
+
+    def _count_failure(self, number: int, error: AttemptsExhaustedError) -> None:
+        self.failed_jobs += 1
+        self.finished[number] = []
+        if self.failed_jobs > self.options.may_miss:
+            raise InputError(
+                f"{error}; all answers are stored: raise `attempts` to send the request again, or raise `may_miss` "
+                f"(now {self.options.may_miss}) to continue without text for more passages"
+            )
+
+    def _send(self, threads: ThreadPoolExecutor, waiting: _WaitingJob[Result]) -> None:
+        """Send a request unless the same request is in flight for another job."""
+        key = waiting.request.key(self.options)
+        if key not in self.in_flight:
+            self._check_budget()
+            self.in_flight[key] = threads.submit(self.endpoint.send, waiting.request.body(self.options))
+        self.waiting.setdefault(self.in_flight[key], []).append(waiting)
+
+    def _check_budget(self) -> None:
+        budget = self.options.token_budget
+        if budget is not None and self.tokens_spent >= budget:
+            raise InputError(
+                f"the token budget of {budget:,} is used up: the {len(self.paid_answers):,} stored answers cost "
+                f"{self.tokens_spent:,} tokens; raise `token_budget` and run the same command again to resume"
+            )
+
+    def _collect_answers(self, threads: ThreadPoolExecutor) -> None:
+        """Wait for answers, store all that have arrived, then resume the jobs that waited for them."""
+        wait(self.in_flight.values(), return_when=FIRST_COMPLETED)
+        arrived = {key: future for key, future in self.in_flight.items() if future.done()}
+        for key, future in arrived.items():
+            if future.exception() is None:
+                self._store(key, future.result())
+        for key, future in arrived.items():
+            completion = future.result()
+            del self.in_flight[key]
+            if self._has_budget() and completion.tokens is None and completion.content is not None:
+                raise InputError(f"{self.endpoint.url}: the server does not report token counts; remove `token_budget`")
+            for waiting in self.waiting.pop(future):
+                self._advance(threads, waiting.number, waiting.job, completion)
+
+    def _store(self, key: str, completion: Completion) -> None:
+        self.paid_answers[key] = completion.to_json()
+        self.tokens_spent += completion.tokens or 0
+
+    def _shut_down(self, threads: ThreadPoolExecutor) -> None:
+        """Send no further request; requests in flight cost money, so their answers are awaited and stored."""
+        self.endpoint.stopped.set()
+        threads.shutdown(wait=True, cancel_futures=True)
+        with suppress(sqlite3.ProgrammingError):  # the caller has closed the paid answers before this generator
+            for key, future in self.in_flight.items():
+                if not future.cancelled() and future.exception() is None:
+                    self._store(key, future.result())
+        self.endpoint.close()

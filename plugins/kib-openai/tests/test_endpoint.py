@@ -1,0 +1,185 @@
+import json
+import threading
+import time
+from email.utils import formatdate
+
+import pytest
+
+from kib.errors import InputError
+from kib_openai.endpoint import FIRST_WAIT, LONGEST_WAIT, Endpoint
+
+BODY = {"messages": [{"content": 'Passage:\na b c\n\nin this form: {"paraphrases": []}, exactly 1'}]}
+
+
+class RecordedWaits:
+    """Takes the place of `Endpoint.stopped`: records each wait instead of waiting."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def wait(self, seconds):
+        """Record a wait."""
+        self.seconds.append(seconds)
+        return False
+
+
+@pytest.fixture
+def waits(writer, monkeypatch):
+    """A function that sends one request and returns the waits between its tries."""
+
+    def send():
+        endpoint = Endpoint(writer(retries=9).options)
+        endpoint.stopped = RecordedWaits()
+        endpoint.send(BODY)
+        endpoint.close()
+        return endpoint.stopped.seconds
+
+    monkeypatch.setattr("kib_openai.endpoint.FIRST_WAIT", FIRST_WAIT)
+    return send
+
+
+@pytest.mark.parametrize("fault", [429, 500, 503, "cut", 408])
+def test_temporary_faults(writer, server, passages, write, fault):
+    """A request is retried if the server is busy, fails or disconnects, and the texts are the same as without fault."""
+    server.faults = [fault, fault]
+    texts = write(writer(concurrency=1), passages(2))
+    assert len(server.bodies) == 2 + 2
+    assert texts == write(writer(), passages(2))
+
+
+def test_the_wait_doubles(waits, server):
+    """The wait before a retry doubles up to the longest wait."""
+    server.faults = [500] * 9
+    assert waits() == [FIRST_WAIT * 2**n for n in range(6)] + [LONGEST_WAIT] * 3
+
+
+def test_retry_after(waits, server):
+    """A server can request a wait in seconds or until a date."""
+    server.faults = [(429, {"Retry-After": "7"}, "{}"), None]
+    assert waits() == [7.0]
+    server.faults = [(429, {"Retry-After": formatdate(time.time() + 500, usegmt=True)}, "{}")]
+    (seconds,) = waits()
+    assert LONGEST_WAIT < seconds <= 500
+
+
+def test_too_long_a_wait(writer, server, passages, write):
+    """A server that requests a wait of an hour ends the run at once with the server's message."""
+    server.faults = [(429, {"Retry-After": "3600"}, '{"error": {"message": "come back later"}}')]
+    with pytest.raises(InputError, match="429: come back later; all answers so far are stored"):
+        write(writer(), passages(1))
+    assert len(server.bodies) == 1
+
+
+def test_permanent_faults(writer, server, passages, write):
+    """After the last retry one sentence gives the URL, the status and the number of tries."""
+    server.faults = [500] * 9
+    with pytest.raises(InputError, match=r"/v1/chat/completions: the server returned status 500: .* after 3 tries; "):
+        write(writer(retries=2), passages(1))
+    assert len(server.bodies) == 3
+
+
+def test_timeout(writer, server, passages, write):
+    """A request without an answer in time is retried, and the error names the option `timeout`."""
+    gate = threading.Event()
+    server.hold = lambda message: gate.wait()
+    with pytest.raises(InputError, match=r"no answer within 0.01 seconds \(`timeout`\) after 2 tries"):
+        write(writer(timeout=0.01, retries=1), passages(1))
+    gate.set()
+
+
+def test_nobody_listens(writer, passages, write):
+    """A refused connection is an error with the URL."""
+    with pytest.raises(InputError, match=r"http://127.0.0.1:1/v1/chat/completions: the connection failed"):
+        write(writer(base_url="http://127.0.0.1:1/v1", retries=1), passages(1))
+
+
+def test_invalid_url(writer, passages, write):
+    """A URL that httpx2 rejects is an error with the URL."""
+    with pytest.raises(InputError, match="invalid URL"):
+        write(writer(base_url="http://a\x01b/v1"), passages(1))
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "the server rejected the key in OPENAI_API_KEY (401)"),
+        (404, "this URL or the model 'm' does not exist (404): bad "),
+        (302, "the server redirects elsewhere (302)"),
+        (400, "the server rejected the request (400): bad "),
+        (403, "the server rejected the request (403): bad "),
+    ],
+)
+def test_rejections(writer, server, passages, write, status, message):
+    """A rejected request is one sentence at once, without the key even if the server repeats it."""
+    server.faults = [(status, {}, json.dumps({"error": {"message": f"bad {server.key}"}}))]
+    with pytest.raises(InputError) as error:
+        write(writer(concurrency=1), passages(3))
+    assert message in str(error.value)
+    assert server.key not in str(error.value)
+    assert len(server.bodies) == 1
+
+
+def test_a_server_that_needs_a_key(writer, server, passages, write):
+    """A server that rejects a request without a key leads to the option that names the variable of the key."""
+    server.faults = [401]
+    with pytest.raises(InputError, match=r"requires a key \(401\); name its variable in `api_key_env`"):
+        write(writer(api_key_env=""), passages(1))
+
+
+def test_no_credit(writer, server, passages, write):
+    """An account without credit is reported at once, although its status is that of a busy server."""
+    server.faults = [(429, {}, '{"error": {"code": "insufficient_quota", "message": "You have no money."}}')]
+    with pytest.raises(InputError, match="You have no money"):
+        write(writer(), passages(1))
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(("key", "message"), [("", "is not set"), ("sk-1\n", "contains a space, a line break")])
+def test_invalid_keys(writer, server, passages, write, monkeypatch, key, message):
+    """A missing or invalid key is reported with the name of its variable before any request is sent."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(InputError, match=f"OPENAI_API_KEY {message}") as error:
+        write(writer(), passages(1))
+    assert "sk-1" not in str(error.value)
+    assert not server.bodies
+
+
+@pytest.mark.parametrize("choice", [{"message": {"content": None}}, {"message": None}, {}])
+def test_a_completion_without_text(writer, server, passages, write, choice):
+    """A chat completion without text is an invalid answer, and is stored with its tokens because it was paid for."""
+    server.faults = [(200, {}, json.dumps({"choices": [choice], "usage": server.usage}))]
+    paid_answers = {}
+    with pytest.raises(InputError, match="passage d0#0: the answer is invalid: the chat completion has no text"):
+        write(writer(attempts=1), passages(1), paid_answers=paid_answers)
+    assert [json.loads(value)["prompt_tokens"] for value in paid_answers.values()] == [100]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("<html>Down for maintenance</html>", ": <html>Down for maintenance"),
+        ('{"error": {"message": "overloaded"}}', ": overloaded"),
+        ('{"choices": []}', ""),
+        ('{"choices": null}', ""),
+        ("[]", ""),
+        ("", " after"),
+    ],
+)
+def test_not_a_chat_completion(writer, server, passages, write, body, message):
+    """A response that is not a chat completion is retried whatever its status, and nothing is stored."""
+    server.faults = [(200, {}, body)] * 3
+    paid_answers = {}
+    with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:
+        write(writer(attempts=1, retries=2), passages(1), paid_answers=paid_answers)
+    assert "after 3 tries; all answers so far are stored" in str(error.value)
+    assert not paid_answers
+    server.faults = [(200, {}, body)] * 2
+    assert len(write(writer(attempts=1, retries=2), passages(1), paid_answers=paid_answers)) == 1
+    assert len(paid_answers) == 1
+
+
+def test_an_error_page_with_the_key(writer, server, passages, write):
+    """An error page that repeats the key is quoted without the key."""
+    server.faults = [(200, {}, f"<html>{server.key}</html>")]
+    with pytest.raises(InputError, match="<html>…</html>"):
+        write(writer(retries=0), passages(1))

@@ -1,0 +1,68 @@
+import pytest
+
+from kib_openai.completion import Completion
+from kib_openai.parsing import InvalidAnswerError, parse_order, parse_pairs, parse_paraphrases, parse_questions
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "reason"),
+    [
+        (parse_paraphrases, "{", "not JSON"),
+        (parse_paraphrases, "[]", "expected a JSON object"),
+        (parse_paraphrases, '{"texts": ["a", "b"]}', 'expected a list under "paraphrases"'),
+        (parse_paraphrases, '{"paraphrases": ["a"]}', "expected 2 entries"),
+        (parse_paraphrases, '{"paraphrases": ["a", " "]}', "empty"),
+        (parse_paraphrases, '{"paraphrases": ["a", 1]}', "not a string"),
+        (parse_paraphrases, '{"paraphrases": ["A b.", "a  B"]}', "expected 2 new texts, got 1"),
+        (parse_paraphrases, '{"paraphrases": ["a", "Old!"]}', "expected 2 new texts, got 1"),
+        (parse_paraphrases, '{"paraphrases": ["a", "\\ud800"]}', "surrogate"),
+        (parse_pairs, '{"pairs": [{"question": "a?"}, {"question": "b?", "answer": "b"}]}', "an answer is empty"),
+        (
+            parse_pairs,
+            '{"pairs": [{"question": "a?", "answer": "a"}, {"question": "Old?", "answer": "b"}]}',
+            "expected 2 new texts, got 1",
+        ),
+        (parse_pairs, '{"pairs": ["a", "b"]}', "expected a JSON object for a pair"),
+    ],
+)
+def test_invalid_texts(parse, text, reason):
+    """An invalid list of paraphrases or pairs is refused with the reason."""
+    with pytest.raises(InvalidAnswerError, match=reason):
+        parse(Completion(text), 2, {"old"})
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "reason"),
+    [
+        (parse_questions, '{"questions": [{"question": "a?", "right": "a", "wrong": ["b"], "quote": "c"}]}', "3 opt"),
+        (parse_questions, '{"questions": [{"question": "a?", "right": "a", "wrong": ["b", "c", "d"]}]}', "a quote is"),
+        (parse_order, '{"order": [0]}', "each number from 1 to 1"),
+        (parse_order, '{"order": [true]}', "each number"),
+        (parse_order, '{"order": [1, 1]}', "each number"),
+    ],
+)
+def test_invalid_questions(parse, text, reason):
+    """A question without all its parts, or an order that repeats a number, is refused with the reason."""
+    with pytest.raises(InvalidAnswerError, match=reason):
+        parse(Completion(text), 1)
+
+
+@pytest.mark.parametrize(
+    ("completion", "reason"),
+    [
+        (Completion(None), "has no text"),
+        (Completion('{"paraphrases": ["a"]}', "length"), "truncated: raise `max_tokens`"),
+        (Completion(None, "content_filter"), "content filter"),
+    ],
+)
+def test_incomplete_answers(completion, reason):
+    """A missing, truncated or withheld answer is invalid, regardless of its text."""
+    with pytest.raises(InvalidAnswerError, match=reason):
+        parse_paraphrases(completion, 1, set())
+
+
+@pytest.mark.parametrize("wrapped", ["```json\n{}\n```", "```\n{}```", " {} \n", "<think>Well…\n</think>\n{}"])
+def test_wrapped_answers(wrapped):
+    """A code fence and the model's reasoning are ignored, and so are surplus texts."""
+    text = wrapped.replace("{}", '{"paraphrases": ["a", "b", "c"]}')
+    assert parse_paraphrases(Completion(text), 2, set()) == ["a", "b"]

@@ -1,0 +1,180 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from kib.errors import InputError
+from kib.store.paid_answers import Kept
+from kib_openai.request_pool import RequestPool
+
+
+def test_order_at_any_concurrency(writer, server, passages, write):
+    """Texts follow the order of the passages even if the first answer arrives last."""
+    gate = threading.Event()
+    server.faults = [gate.wait, None, None, None, None, None, gate.set]
+    texts = write(writer(concurrency=2), passages(7))
+    assert [text.passage for text in texts] == [f"d{n}#0" for n in range(7)]
+    assert server.most_active == 2
+    assert texts == write(writer(concurrency=1), passages(7))
+
+
+def test_nothing_is_paid_for_twice(writer, server, passages, write, tmp_path):
+    """A stored answer is not requested again, neither by the next process nor by a writer with a different URL."""
+    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+        first = write(writer(concurrency=8), passages(10), paid_answers=paid_answers)
+    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+        elsewhere = writer(base_url="http://127.0.0.1:1/v1", retries=0)
+        assert write(elsewhere, passages(10), paid_answers=paid_answers) == first
+    assert len(server.bodies) == 10
+
+
+def test_more_texts_begin_with_the_fewer(writer, server, passages, write):
+    """A larger count only pays for texts that a smaller count has not paid for."""
+    paid_answers, two_per_call = {}, writer(per_call=2)
+    few = write(two_per_call, passages(3), 2, paid_answers)
+    many = write(two_per_call, passages(3), 4, paid_answers)
+    assert len(server.bodies) == 6
+    assert [text for text in many if text in few] == few
+
+
+def test_equal_passages_share_a_request(writer, server, passages, write):
+    """Passages with the same title and text share one request, even while that request is in flight."""
+    one = passages(1)[0]
+    equal = [one, *(type(one)(f"t{n}#0", f"t{n}", one.title, one.text, 0, one.end) for n in range(5))]
+    texts = write(writer(concurrency=4), equal)
+    assert len(server.bodies) == 1
+    assert [text.passage for text in texts] == [passage.id for passage in equal]
+
+
+def test_paid_answers_hold_no_secret(writer, server, passages, write):
+    """Neither the key nor the URL is stored."""
+    paid_answers = {}
+    write(writer(), passages(2), paid_answers=paid_answers)
+    assert server.key not in str(paid_answers)
+    assert "127.0.0.1" not in str(paid_answers)
+
+
+def test_invalid_answers_are_requested_again(writer, server, passages, write):
+    """An invalid answer costs one more request with a different seed, and the next run does not pay for it again."""
+    server.faults = ["Sure! Here you are.", '{"paraphrases": []}']
+    paid_answers = {}
+    texts = write(writer(), passages(1), paid_answers=paid_answers)
+    assert [body["seed"] for body in server.bodies] == [0, 1, 2]
+    assert texts[0].text.startswith("Pump 0\nVersion 1 (seed 2)")
+    assert write(writer(), passages(1), paid_answers=paid_answers) == texts
+    assert len(server.bodies) == 3
+
+
+def test_only_invalid_answers(writer, server, passages, write):
+    """After the last attempt the error gives passage and reason, and more attempts continue after the stored ones."""
+    server.faults = ["no", "no"]
+    paid_answers = {}
+    reason = "passage d0#0: all 2 answers are invalid; reason for the last: the answer is not JSON"
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"{reason}; all answers are stored: raise `attempts`"):
+            write(writer(attempts=2), passages(1), paid_answers=paid_answers)
+    assert len(server.bodies) == 2
+    assert len(write(writer(attempts=3), passages(1), paid_answers=paid_answers)) == 1
+    assert len(server.bodies) == 3
+
+
+def test_unpaired_surrogates_are_stored(writer, server, passages, write, tmp_path):
+    """An answer with an unpaired surrogate is invalid and stored, although no UTF-8 file could contain it."""
+    server.faults = ["\ud800", '{"paraphrases": ["\\ud800"]}']
+    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+        assert len(write(writer(), passages(1), paid_answers=paid_answers)) == 1
+        assert len(paid_answers) == 3
+
+
+def test_some_passages_may_miss(writer, server, passages, write):
+    """At most `may_miss` passages remain without text, and all other passages have theirs."""
+    server.faults = ["no"]
+    texts = write(writer(attempts=1, may_miss=1, concurrency=1), passages(3))
+    assert [text.passage for text in texts] == ["d1#0", "d2#0"]
+
+
+def test_budget(writer, server, passages, write):
+    """A run stops when its token budget is used up, and resumes with a larger budget."""
+    paid_answers = {}
+    budget = {"concurrency": 1, "token_budget": 400}
+    for _ in range(2):
+        with pytest.raises(InputError, match="budget of 400 is used up: the 3 stored answers cost 450 tokens; raise"):
+            write(writer(**budget), passages(5), paid_answers=paid_answers)
+    assert len(server.bodies) == len(paid_answers) == 3
+    assert len(write(writer(**budget | {"token_budget": 9999}), passages(5), paid_answers=paid_answers)) == 5
+    assert len(server.bodies) == 5
+
+
+def test_budget_without_token_counts(writer, server, passages, write):
+    """A budget is refused after the first answer if the server does not report token counts."""
+    server.usage = None
+    with pytest.raises(InputError, match="does not report token counts; remove `token_budget`"):
+        write(writer(token_budget=400, concurrency=1), passages(5))
+    assert len(server.bodies) == 1
+    assert len(write(writer(), passages(2))) == 2
+
+
+def test_a_reader_may_leave_early(writer, server, passages, write, tmp_path, monkeypatch):
+    """If the reader stops early, the answers to all requests in flight are stored."""
+    gate = threading.Event()
+    server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
+    shut_down = RequestPool._shut_down
+    monkeypatch.setattr(RequestPool, "_shut_down", lambda pool, threads: (gate.set(), shut_down(pool, threads)))
+    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+        reading = writer(concurrency=4).write(passages(9), 1, 0, paid_answers)
+        next(reading)
+        reading.close()
+        assert 1 < len(paid_answers) == len(server.bodies) < 9
+        assert len(write(writer(), passages(9), paid_answers=paid_answers)) == 9
+    assert len(server.bodies) == 9
+
+
+def test_paid_answers_closed_first(writer, server, passages, tmp_path):
+    """A reader may close the paid answers before the writer."""
+    gate = threading.Event()
+    server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
+    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+        reading = writer(concurrency=2).write(passages(5), 1, 0, paid_answers)
+        next(reading)
+    gate.set()
+    reading.close()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from kib.records import Passage
+from kib.store.paid_answers import Kept
+from kib.testing import make_plugin
+from kib_openai.writer import OpenAIWriter
+
+texts = [f"Pump {n} stands in hall {n * 7} beside door {n}." for n in range(8)]
+passages = [Passage(f"d{n}#0", f"d{n}", f"Pump {n}", text, 0, len(text)) for n, text in enumerate(texts)]
+with Kept.open(Path(sys.argv[2])) as paid_answers:
+    writer = make_plugin(OpenAIWriter, {"model": "m", "base_url": sys.argv[1], "concurrency": 2})
+    list(writer.write(passages, 1, 0, paid_answers))
+"""
+
+
+def test_a_killed_run_resumes(server, writer, passages, write, tmp_path):
+    """After kill -9, a second run only repeats the requests that were in flight."""
+    arrived, gate = threading.Semaphore(0), threading.Event()
+
+    def hang():
+        arrived.release()
+        gate.wait()
+
+    server.faults = [*[None] * 5, hang, hang]
+    killed = subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, str(tmp_path / "kept.sqlite")])
+    for _ in range(2):  # with two requests in flight, the five answers before them are stored
+        assert arrived.acquire(timeout=120)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    gate.set()
+    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+        assert len(paid_answers) == 5
+        assert len(write(writer(concurrency=2), passages(8), paid_answers=paid_answers)) == 8
+    assert len(server.bodies) == 8 + 2
