@@ -1,4 +1,7 @@
-"""Documents from a data set: one of the Hugging Face Hub at a commit, or one in a folder."""
+"""The corpus `huggingface`: each row of a data set is a document.
+
+The data set is either a commit on the Hugging Face Hub or a local folder. The library `datasets` reads both.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,60 +14,64 @@ from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, Local, Options
 from kib.records import Document
 from kib.support.hub import commit_of
-from kib_datasets.download import snapshot
+from kib_datasets.download import download_commit
 
 if TYPE_CHECKING:
     from kib_tables.fields import Rows
 
 __all__ = ["HuggingFace", "HuggingFaceOptions"]
 
-SAVED = ("dataset_dict.json", "state.json")
-"""What `save_to_disk` leaves in a folder."""
+SAVED_MARKERS = ("dataset_dict.json", "state.json")
+"""Files in every folder that `save_to_disk` of the library `datasets` wrote."""
 
 
 class HuggingFaceOptions(Options):
-    """Which data set, which part of it, and what its columns are called."""
+    """The data set, the part of it to read, and the names of its columns."""
 
     hub: str | None = Field(
         default=None,
         pattern=r"^[\w.-]+(/[\w.-]+)?$",
-        description="The data set's name on the hub; or else `path`.",
+        description="Name of a data set on the Hugging Face Hub. Set either `hub` or `path`.",
     )
     path: InputPath | None = Field(
-        default=None, description="A folder: files that `datasets` reads, or what `save_to_disk` wrote."
+        default=None, description="A folder with files that `datasets` can read, or written by `save_to_disk`."
     )
     revision: Annotated[str | None, Local] = Field(
-        default=None, min_length=1, description="With `hub`: commit, tag or branch; the commit is what counts."
+        default=None, min_length=1, description="With `hub`: a commit, tag or branch. The identity is the commit."
     )
-    config: str | None = Field(default=None, min_length=1, description="The configuration; left out: the default one.")
-    split: str = Field(default="train", min_length=1, description="The split whose rows are the documents.")
+    config: str | None = Field(
+        default=None, min_length=1, description="Configuration of the data set; default: its default configuration."
+    )
+    split: str = Field(default="train", min_length=1, description="The split to read.")
     files: list[str] = Field(
-        default=[], description="Patterns of the files to read, such as `data/train-*.parquet`; empty: as the set says."
+        default=[],
+        description="Patterns of the files to read, such as `data/train-*.parquet`; empty: as the data set declares.",
     )
     streaming: Annotated[bool, Local] = Field(
-        default=False, description="With `hub`: read from the hub as needed, and keep nothing."
+        default=False, description="With `hub`: read rows from the hub as needed, without storing the files."
     )
     numbered: bool = Field(
-        default=False, description="The row's number, from 1, is the id: for data sets that have no column of ids."
+        default=False, description="Use row numbers, from 1, as ids; for data sets without a column of ids."
     )
     fields: dict[Literal["id", "title", "text", "source", "licence"], Annotated[str, Field(min_length=1)]] = Field(
-        default={}, description="What the columns of id, title, text, source and licence are called, where otherwise."
+        default={},
+        description="Column names for `id`, `title`, `text`, `source` and `licence`, if they differ from these words.",
     )
     empty: Literal["error", "skip"] = Field(
-        default="error", description="What a document without text is: an `error`, or left out (`skip`) and counted."
+        default="error", description="For a document without text: report an `error`, or `skip` and count it."
     )
-    source: str = Field(default="", description="Where the documents come from, for those that do not say.")
-    licence: str = Field(default="", description="Licence of the documents, for those that do not say.")
-    date: str = Field(default="", description="As of when the documents are: a day, a version; it is only recorded.")
+    source: str = Field(default="", description="Source of the documents without a source of their own.")
+    licence: str = Field(default="", description="Licence of the documents without a licence of their own.")
+    date: str = Field(default="", description="Date or version of the documents; recorded, but not used otherwise.")
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _check_combination(self) -> Self:
         if (self.hub is None) == (self.path is None):
-            raise ValueError("expected `hub` or `path`, one of the two")
+            raise ValueError("expected either `hub` or `path`")
         if self.hub is None and (self.revision is not None or self.streaming):
-            raise ValueError("`revision` and `streaming` belong to `hub`; a folder's files are known by their bytes")
+            raise ValueError("`revision` and `streaming` require `hub`; a folder is identified by its files")
         if self.numbered and "id" in self.fields:
-            raise ValueError("expected `numbered` or `fields.id`, one of the two")
+            raise ValueError("expected either `numbered` or `fields.id`")
         return self
 
 
@@ -76,31 +83,33 @@ class HuggingFace:
 
     def __init__(self, options: HuggingFaceOptions) -> None:
         self.options = options
-        self.place = options.hub or str(options.path)
+        self.name = options.hub or str(options.path)
         self.left_out = 0
 
     def fingerprint(self) -> str:
-        """The hub's commit, or the digest of the folder's files; InputError if they are not there."""
+        """Return the commit on the hub, or the digest of the folder's files; raise InputError if there is none."""
         if self.options.hub is not None:
             return commit_of(self.options.hub, self._revision, "dataset")
         folder = self._folder()
         try:
-            return digest({path.relative_to(folder).as_posix(): digest_file(path) for path in _files(folder)})
+            return digest({path.relative_to(folder).as_posix(): digest_file(path) for path in _visible_files(folder)})
         except OSError as error:
             raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
 
     def online(self) -> list[str]:
-        """The data set on the hub, where it is no folder."""
-        return [f"data set {self.options.hub} of the hub at `{self._revision}`"] if self.options.hub else []
+        """Name the data set on the hub; a folder needs no network."""
+        if self.options.hub is None:
+            return []
+        return [f"data set {self.options.hub} of the Hugging Face Hub, revision `{self._revision}`"]
 
     def documents(self) -> Iterator[Document]:
-        """The rows of the split in their order; InputError at the first that is no document."""
+        """Yield one document per row of the split, in order; raise InputError at the first invalid row."""
         rows = self._rows()
-        yield from rows.documents(self._records(rows))
+        yield from rows.documents(self._numbered_rows(rows))
         self.left_out = len(rows.left_out)
 
     def notes(self) -> dict[str, Any]:
-        """What is recorded with the corpus: its date, and how many were left out when it was read last."""
+        """Return the date, and the number of rows left out of the last pass, to be recorded with the corpus."""
         return {"date": self.options.date, "left_out": self.left_out}
 
     @property
@@ -112,76 +121,82 @@ class HuggingFace:
 
         options = self.options
         origin = Origin(source=options.source, licence=options.licence)
-        return Rows(self.place, Fields(**dict(options.fields)), origin, options.empty, "row")
+        return Rows(self.name, Fields(**dict(options.fields)), origin, options.empty, "row")
 
     def _folder(self) -> Path:
+        """Return the folder; raise InputError if it does not exist or contains no file."""
         folder = self.options.path
         if folder is None or not folder.is_dir():
-            what = "a file, expected a folder" if folder is not None and folder.exists() else "no such folder"
-            raise InputError(f"{folder}: {what}")
-        if not _files(folder):
-            raise InputError(f"{folder}: holds no file")
+            problem = "a file, expected a folder" if folder is not None and folder.exists() else "no such folder"
+            raise InputError(f"{folder}: {problem}")
+        if not _visible_files(folder):
+            raise InputError(f"{folder}: contains no file")
         return folder
 
-    def _records(self, rows: "Rows") -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def _numbered_rows(self, rows: "Rows") -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield each row with its number; raise InputError if the library `datasets` fails."""
         numbered = self.options.numbered
-        wanted = [name for part, name in dict(rows.fields).items() if part != "id" or not numbered]
+        columns = [column for part, column in dict(rows.fields).items() if part != "id" or not numbered]
         number = 0
         try:
-            for number, row in enumerate(_chosen(self._split(), wanted), 1):
+            for number, row in enumerate(_select_columns(self._split(), columns), 1):
                 yield number, {**row, rows.fields.id: number} if numbered else row
         except InputError:
             raise
-        except Exception as error:  # the library raises anything, by way of every format that it reads
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            what = "text that is not UTF-8: " if isinstance(error, UnicodeDecodeError) else ""
-            where = f", after row {number}" if number else ""
-            raise InputError(f"{self.place}: cannot be read as a data set{where}: {what}{said}") from error
+        except Exception as error:  # `datasets` passes on any exception of the readers of all formats
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            problem = "not UTF-8: " if isinstance(error, UnicodeDecodeError) else ""
+            position = f", after row {number}" if number else ""
+            raise InputError(f"{self.name}: cannot be read as a data set{position}: {problem}{reason}") from error
 
     def _split(self) -> Any:
-        """The rows of the split, one after the other."""
+        """Return an iterable of the split's rows, after downloading the data set if necessary."""
         import datasets
 
         datasets.disable_progress_bars()
         datasets.logging.set_verbosity_error()
         options = self.options
         files = {options.split: list(options.files)} if options.files else None
-        settings = {"name": options.config, "split": options.split, "data_files": files, "streaming": True}
+        arguments = {"name": options.config, "split": options.split, "data_files": files, "streaming": True}
         if options.hub is None:
             folder = self._folder()
         else:
             commit = commit_of(options.hub, self._revision, "dataset")
             if options.streaming:
-                return datasets.load_dataset(options.hub, revision=commit, **settings)
-            folder = snapshot(options.hub, commit, options.files)
-        if any((folder / name).is_file() for name in SAVED):
-            return self._saved(folder)
-        return datasets.load_dataset(str(folder), **settings)
+                return datasets.load_dataset(options.hub, revision=commit, **arguments)
+            folder = download_commit(options.hub, commit, options.files)
+        if any((folder / name).is_file() for name in SAVED_MARKERS):
+            return self._saved_split(folder)
+        return datasets.load_dataset(str(folder), **arguments)
 
-    def _saved(self, folder: Path) -> Any:
+    def _saved_split(self, folder: Path) -> Any:
+        """Return the split of a data set written by `save_to_disk`."""
         from datasets import DatasetDict, load_from_disk
 
-        found = load_from_disk(str(folder))
-        if not isinstance(found, DatasetDict):
-            return found
-        if self.options.split not in found:
-            raise InputError(f'{folder}: no split "{self.options.split}"; there is {", ".join(found)}')
-        return found[self.options.split]
+        saved = load_from_disk(str(folder))
+        if not isinstance(saved, DatasetDict):
+            return saved
+        if self.options.split not in saved:
+            raise InputError(f'{folder}: no split "{self.options.split}"; available: {", ".join(saved)}')
+        return saved[self.options.split]
 
 
-def _chosen(rows: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
-    """Rows with the columns of documents alone, the first one with the names of all: others may be pictures."""
+def _select_columns(rows: Any, columns: list[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield rows with the given columns only, to avoid decoding pictures and sound.
+
+    The first row also has the names of all other columns, without their values, for error messages.
+    """
     names = rows.column_names
     if not names:
         yield from rows
         return
-    absent = {name: None for name in names if name not in wanted}
-    here = [name for name in names if name in wanted]
-    for number, row in enumerate(rows.select_columns(here) if here else rows):
-        yield row if number else {**absent, **row}
+    others = {name: None for name in names if name not in columns}
+    existing = [name for name in names if name in columns]
+    for number, row in enumerate(rows.select_columns(existing) if existing else rows):
+        yield row if number else {**others, **row}
 
 
-def _files(folder: Path) -> list[Path]:
-    """Every file of a folder but hidden ones, in order."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def _visible_files(folder: Path) -> list[Path]:
+    """List every file below a folder in order, except hidden files and the content of hidden folders."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))

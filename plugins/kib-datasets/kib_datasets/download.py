@@ -1,4 +1,4 @@
-"""A data set's files of a commit on the Hugging Face Hub, on this machine."""
+"""Download the files of one commit of a data set from the Hugging Face Hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,27 +6,28 @@ from pathlib import Path
 from kib.identity import digest
 from kib.support.hub import cache_of, plainly
 
-__all__ = ["snapshot"]
+__all__ = ["download_commit"]
 
-BESIDE = ["README.md", "dataset_infos.json", "dataset_dict.json"]
-"""Files that say which configurations and splits there are."""
+METADATA_FILES = ["README.md", "dataset_infos.json", "dataset_dict.json"]
+"""Files that declare the configurations and splits of a data set; they are downloaded with any selection of files."""
 
 
-def snapshot(hub: str, commit: str, files: Sequence[str]) -> Path:
-    """The folder of a commit's files, all or those that match a pattern, downloaded where they are not here.
+def download_commit(hub: str, commit: str, patterns: Sequence[str]) -> Path:
+    """Return the cache folder of a commit, after downloading its files if they are not yet in the cache.
 
-    The cache does not say whether a download was finished, so a mark of our own does.
+    Download all files, or only the files that match one of `patterns`. The cache does not record whether a download was
+    completed, so an empty marker file does.
     """
-    place = cache_of(hub, "dataset")
-    here = place / "snapshots" / commit
-    mark = place / f".kib-{commit}-{digest(sorted(files))[:16]}"
-    if mark.is_file() and here.is_dir():
-        return here
+    cache = cache_of(hub, "dataset")
+    folder = cache / "snapshots" / commit
+    marker = cache / f".kib-{commit}-{digest(sorted(patterns))[:16]}"
+    if marker.is_file() and folder.is_dir():
+        return folder
     from huggingface_hub import HfApi, snapshot_download
 
     with plainly(hub, commit, "dataset"):
-        HfApi().dataset_info(hub, revision=commit)  # the download itself takes half a folder where the hub is silent
-        wanted = [*files, *BESIDE] if files else None
-        here = Path(snapshot_download(hub, repo_type="dataset", revision=commit, allow_patterns=wanted))
-    mark.touch()
-    return here
+        HfApi().dataset_info(hub, revision=commit)  # without it, an unreachable hub means a partial folder
+        allowed = [*patterns, *METADATA_FILES] if patterns else None
+        folder = Path(snapshot_download(hub, repo_type="dataset", revision=commit, allow_patterns=allowed))
+    marker.touch()
+    return folder

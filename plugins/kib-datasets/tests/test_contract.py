@@ -11,24 +11,25 @@ LINES = '{"id": "a", "title": "Pump", "text": "The red lever."}\n{"id": "b", "te
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "set"
-    place.mkdir()
-    (place / "train.jsonl").write_text(LINES, encoding="utf-8")
-    return place
+    """Create a data set of two rows."""
+    root = tmp_path / "set"
+    root.mkdir()
+    (root / "train.jsonl").write_text(LINES, encoding="utf-8")
+    return root
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The installed plugin is found under its name, is well formed and imports no heavy package."""
     assert check_plugin("corpora", "huggingface") is HuggingFace
 
 
 def test_contract(folder: Path) -> None:
-    """It keeps what a corpus promises."""
+    """The plugin fulfils the contract of a corpus."""
     check_corpus(lambda: make_plugin(HuggingFace, {"path": folder}))
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused; code of a data set's own is never run."""
+    """Every option has a description, and invalid values are rejected, such as permission to run a data set's code."""
     check_options(
         HuggingFace,
         accepts=[
@@ -51,10 +52,17 @@ def test_options() -> None:
 
 
 def test_fingerprint(folder: Path) -> None:
-    """The fingerprint follows the files' bytes, not their time stamps."""
+    """The fingerprint depends on the bytes of the files, but not on timestamps."""
     file = folder / "train.jsonl"
     check_fingerprint(
         lambda: make_plugin(HuggingFace, {"path": folder}),
         same=lambda: os.utime(file, (0, 0)),
         change=lambda: file.write_text(LINES.replace("red", "tan"), encoding="utf-8"),
     )
+
+
+def test_online(folder: Path) -> None:
+    """A data set on the hub needs a network, and a folder does not."""
+    assert make_plugin(HuggingFace, {"path": folder}).online() == []
+    [name] = make_plugin(HuggingFace, {"hub": "org/facts", "revision": "v1"}).online()
+    assert name == "data set org/facts of the Hugging Face Hub, revision `v1`"

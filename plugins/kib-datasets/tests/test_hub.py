@@ -1,4 +1,8 @@
-"""The hub is played by a small server on this machine: nothing leaves the machine."""
+"""Tests against a small server that imitates the Hugging Face Hub; no test needs a network.
+
+The Hugging Face libraries read the address of the hub and of their cache from environment variables when they are
+imported, so one worker process for the whole module reads the data sets. Each test has a data set of its own.
+"""
 
 import hashlib
 import json
@@ -6,7 +10,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,98 +19,147 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-HUB = "kib-tests/facts"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LINE = b'{"id": "a", "text": "one"}\n'
-ASK = """
+
+WORKER = """
 import json, sys
 from kib.errors import InputError
 from kib.testing import make_plugin
 from kib_datasets.corpus import HuggingFace
 
-corpus = make_plugin(HuggingFace, json.loads(sys.argv[1]))
-try:
-    print(json.dumps({"fingerprint": corpus.fingerprint(), "ids": [one.id for one in corpus.documents()]}))
-except InputError as error:
-    print(json.dumps({"error": str(error)}))
+for line in sys.stdin:
+    corpus = make_plugin(HuggingFace, json.loads(line))
+    try:
+        answer = {"fingerprint": corpus.fingerprint(), "ids": [document.id for document in corpus.documents()]}
+    except InputError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer), flush=True)
 """
+
+Read = Callable[..., dict[str, Any]]
+
+
+def sha1(data: bytes) -> str:
+    """Return the hexadecimal SHA-1 of some bytes."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class DataSet:
+    """A data set on the imitated hub, the requests for it, and the next answers if they are errors."""
+
+    name: str
+    files: dict[str, bytes] = field(
+        default_factory=lambda: {"README.md": b"---\nlicense: cc0-1.0\n---\n", "data/train.jsonl": LINE}
+    )
+    requests: list[str] = field(default_factory=list)
+    error: tuple[int, str] | None = None
+    """Status and error code of all answers; status 0 closes the connection without an answer."""
 
 
 class Hub(ThreadingHTTPServer):
-    """Answers as the Hugging Face Hub does for one data set."""
+    """A server that answers like the Hugging Face Hub for a few data sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {"README.md": b"---\nlicense: cc0-1.0\n---\n", "data/train.jsonl": LINE}
-        self.asked: list[str] = []
-        self.refusal: tuple[int, str] | None = None
+        self.cache = cache
+        self.data_sets: dict[str, DataSet] = {}
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+    def add(self, name: str) -> DataSet:
+        """Add a data set with one row."""
+        return self.data_sets.setdefault(f"kib-tests/{name}", DataSet(f"kib-tests/{name}"))
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers one request to the imitated hub."""
+
     server: Hub
 
     def do_HEAD(self) -> None:
+        """Answer with the headers of a GET request."""
         self.do_GET()
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.server.asked.append(path)
-        name = path.partition(f"/datasets/{HUB}/resolve/{COMMIT}/")[2]
-        if self.server.refusal:
-            status, code = self.server.refusal
-            self.answer(status, b"", {"X-Error-Code": code})
-        elif path.startswith(f"/api/datasets/{HUB}/tree/"):
-            folder = path.partition("/tree/")[2].partition("/")[2]
-            inside = sorted(name for name in self.server.files if name.startswith(f"{folder}/" if folder else ""))
+        """Answer a request for the commit, the list of files, or a file of a data set."""
+        data_set, rest = self.find_data_set()
+        if data_set is None:
+            self.answer(404)
+        elif data_set.error is not None:
+            self.fail(*data_set.error)
+        elif rest.startswith("tree/"):
+            folder = rest.partition("/")[2].partition("/")[2]
+            inside = sorted(name for name in data_set.files if name.startswith(f"{folder}/" if folder else ""))
             parents = sorted({name.rpartition("/")[0] for name in inside} - {"", folder})
-            self.answer(200, json.dumps([self.entry(name) for name in [*parents, *inside]]).encode())
-        elif path.startswith(f"/api/datasets/{HUB}"):
-            info = {"id": HUB, "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.server.files]}
-            self.answer(200, json.dumps(info).encode())
-        elif name in self.server.files:
-            data = self.server.files[name]
-            self.answer(200, data, {"ETag": f'"{etag(data)}"', "X-Repo-Commit": COMMIT})
+            self.answer_json([describe(data_set, name) for name in [*parents, *inside]])
+        elif rest.startswith("resolve/"):
+            self.answer_file(data_set, rest.removeprefix(f"resolve/{COMMIT}/"))
         else:
-            self.answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+            siblings = [{"rfilename": name} for name in data_set.files]
+            self.answer_json({"id": data_set.name, "sha": COMMIT, "siblings": siblings})
 
     def do_POST(self) -> None:
-        """What files of these names there are."""
-        length = int(self.headers["Content-Length"])
-        sent = self.rfile.read(length).decode()
-        self.server.asked.append(self.path)
-        asked = json.loads(sent)["paths"] if sent.startswith("{") else parse_qs(sent)["paths"]
-        there = [name for name in asked if any(f"{file}/".startswith(f"{name}/") for file in self.server.files)]
-        self.answer(200, json.dumps(list(map(self.entry, there))).encode())
+        """Answer a request for information on some paths."""
+        data_set, _ = self.find_data_set()
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        paths = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body)["paths"]
+        files = data_set.files if data_set else {}
+        existing = [path for path in paths if any(f"{name}/".startswith(f"{path}/") for name in files)]
+        self.answer_json([describe(data_set, path) for path in existing if data_set])
 
-    def entry(self, name: str) -> dict[str, Any]:
-        data = self.server.files.get(name)
+    def find_data_set(self) -> tuple[DataSet | None, str]:
+        """Return the data set that the path names, and the rest of the path; record the request."""
+        path = unquote(urlsplit(self.path).path).removeprefix("/api")
+        for name, data_set in self.server.data_sets.items():
+            if path.startswith(f"/datasets/{name}"):
+                data_set.requests.append(path)
+                return data_set, path.removeprefix(f"/datasets/{name}").lstrip("/")
+        return None, ""
+
+    def fail(self, status: int, code: str) -> None:
+        """Answer with an error, or close the connection if the status is 0."""
+        if status:
+            self.answer(status, headers={"X-Error-Code": code})
+        else:
+            self.close_connection = True
+
+    def answer_file(self, data_set: DataSet, name: str) -> None:
+        """Answer with the content of a file, or with the hub's error for a missing file."""
+        data = data_set.files.get(name)
         if data is None:
-            return {"type": "directory", "path": name, "oid": etag(name.encode())}
-        return {"type": "file", "path": name, "size": len(data), "oid": etag(data)}
+            self.answer(404, headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+        else:
+            self.answer(200, data, {"ETag": f'"{sha1(data)}"', "X-Repo-Commit": COMMIT})
 
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def answer_json(self, value: Any) -> None:
+        """Answer with a JSON value."""
+        self.answer(200, json.dumps(value).encode())
+
+    def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        """Send an answer, without its body after a HEAD request."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing on the screen."""
+        """Print nothing."""
 
 
-def etag(data: bytes) -> str:
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+def describe(data_set: DataSet, path: str) -> dict[str, Any]:
+    """Describe a file or folder as the hub does."""
+    data = data_set.files.get(path)
+    if data is None:
+        return {"type": "directory", "path": path, "oid": sha1(path.encode())}
+    return {"type": "file", "path": path, "size": len(data), "oid": sha1(data)}
 
 
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """Start the imitated hub."""
+    with Hub(tmp_path_factory.mktemp("cache")) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -113,43 +167,59 @@ def hub() -> Iterator[Hub]:
         thread.join()
 
 
-def ask(home: Path, address: str = "", **options: Any) -> dict[str, Any]:
-    """What a corpus answers in a fresh process whose hub is at `address`, or out of reach."""
+@pytest.fixture(scope="module")
+def read(hub: Hub) -> Iterator[Read]:
+    """Start the worker process, and return a function that reads a data set in it."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    environment |= {"HF_ENDPOINT": address} if address else {"HF_HUB_OFFLINE": "1"}
-    given = json.dumps({"hub": HUB, **options})
-    done = subprocess.run(
-        [sys.executable, "-c", ASK, given], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    answers: dict[str, Any] = json.loads(done.stdout)
-    return answers
+    environment |= {"HF_HOME": str(hub.cache), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_OFFLINE": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def send(data_set: DataSet, **options: Any) -> dict[str, Any]:
+            process.stdin.write(json.dumps({"hub": data_set.name, **options}) + "\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = json.loads(process.stdout.readline())
+            return answer
+
+        yield send
+        process.stdin.close()
 
 
-@pytest.mark.slow
-def test_downloaded(hub: Hub, tmp_path: Path) -> None:
-    """A data set is known by its commit, fetched once, and then read without the hub."""
-    assert ask(tmp_path, hub.address) == {"fingerprint": COMMIT, "ids": ["a"]}
-    assert f"/datasets/{HUB}/resolve/{COMMIT}/data/train.jsonl" in hub.asked
-    before = len(hub.asked)
-    assert ask(tmp_path, hub.address, revision=COMMIT) == {"fingerprint": COMMIT, "ids": ["a"]}
-    assert len(hub.asked) == before
-    assert ask(tmp_path, revision=COMMIT) == {"fingerprint": COMMIT, "ids": ["a"]}
+def test_download(hub: Hub, read: Read) -> None:
+    """The commit identifies a data set, and its files are downloaded once."""
+    data_set = hub.add("facts")
+    assert read(data_set) == {"fingerprint": COMMIT, "ids": ["a"]}
+    assert f"/datasets/{data_set.name}/resolve/{COMMIT}/data/train.jsonl" in data_set.requests
+    data_set.requests.clear()
+    assert read(data_set, revision=COMMIT) == {"fingerprint": COMMIT, "ids": ["a"]}
+    assert data_set.requests == []
 
 
-@pytest.mark.slow
-def test_half_a_download(hub: Hub, tmp_path: Path) -> None:
-    """What a broken download left behind is not taken for the data set."""
-    folder = tmp_path / "hub" / f"datasets--{HUB.replace('/', '--')}" / "snapshots" / COMMIT / "data"
+def test_download_of_some_files(hub: Hub, read: Read) -> None:
+    """A pattern limits the download to the matching files."""
+    data_set = hub.add("some-files")
+    data_set.files["data/test.jsonl"] = LINE
+    assert read(data_set, files=["data/train*"])["ids"] == ["a"]
+    assert f"/datasets/{data_set.name}/resolve/{COMMIT}/data/test.jsonl" not in data_set.requests
+
+
+def test_incomplete_download(hub: Hub, read: Read) -> None:
+    """An incomplete download is not used until it is completed."""
+    data_set = hub.add("incomplete")
+    folder = hub.cache / "hub" / f"datasets--{data_set.name.replace('/', '--')}" / "snapshots" / COMMIT / "data"
     folder.mkdir(parents=True)
     (folder / "train.jsonl").write_bytes(LINE)
-    assert "is not on this machine and the hub is out of reach" in ask(tmp_path, revision=COMMIT)["error"]
-    hub.files["data/train-2.jsonl"] = LINE.replace(b"a", b"b", 1)
-    assert ask(tmp_path, hub.address)["ids"] == ["b", "a"]
+    data_set.files["data/train-2.jsonl"] = LINE.replace(b"a", b"b", 1)
+    data_set.error = (500, "")
+    assert "error" in read(data_set, revision=COMMIT)
+    data_set.error = None
+    assert read(data_set, revision=COMMIT)["ids"] == ["b", "a"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
@@ -157,23 +227,18 @@ def test_half_a_download(hub: Hub, tmp_path: Path) -> None:
         (404, "RepoNotFound", "no such data set on the hub, or it is private"),
         (404, "RevisionNotFound", "the hub knows no revision `v2` of it"),
         (500, "", "the hub cannot be asked for `v2`"),
+        (0, "", "`v2` is not on this machine and the hub is out of reach ("),
     ],
 )
-def test_refused(hub: Hub, tmp_path: Path, status: int, code: str, message: str) -> None:
-    """A refusal of the hub is one sentence that says what would help."""
-    hub.refusal = (status, code)
-    assert ask(tmp_path, hub.address, revision="v2")["error"].startswith(f"{HUB}: {message}")
+def test_hub_error(hub: Hub, read: Read, status: int, code: str, message: str) -> None:
+    """An error of the hub is reported in one sentence with a remedy."""
+    data_set = hub.add(f"error-{status}{code}")
+    data_set.error = (status, code)
+    assert read(data_set, revision="v2")["error"].startswith(f"{data_set.name}: {message}")
 
 
-@pytest.mark.slow
-def test_nothing_listens(tmp_path: Path) -> None:
-    """Without a network a data set of the hub is out of reach, which is no fault of the plugin."""
-    found = ask(tmp_path, "http://127.0.0.1:9", revision="v2")["error"]
-    assert found.startswith(f"{HUB}: `v2` is not on this machine and the hub is out of reach (")
-
-
-@pytest.mark.slow
-def test_streamed(hub: Hub, tmp_path: Path) -> None:
-    """A data set may be read from the hub as needed, and nothing of it is kept."""
-    assert ask(tmp_path, hub.address, streaming=True) == {"fingerprint": COMMIT, "ids": ["a"]}
-    assert not list(tmp_path.rglob("*.jsonl"))
+def test_streaming(hub: Hub, read: Read) -> None:
+    """A streamed data set is read without storing its files."""
+    data_set = hub.add("streamed")
+    assert read(data_set, streaming=True) == {"fingerprint": COMMIT, "ids": ["a"]}
+    assert not list(hub.cache.rglob(f"*{data_set.name.partition('/')[2]}*/**/*.jsonl"))
