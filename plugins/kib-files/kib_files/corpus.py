@@ -13,9 +13,8 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, Options
 from kib.records import Document
-from kib.wording import counted
 from kib_files.converters import CONVERTERS, BrokenFileError, convert_file
-from kib_files.folder_listing import FolderListing, document_id, first_names, list_folder
+from kib_files.folder_listing import FolderListing, count_files, document_id, first_names, list_folder
 
 __all__ = ["Files", "FilesOptions"]
 
@@ -113,9 +112,7 @@ class Files:
                 count += 1
                 yield document
         if not count:
-            reasons = ", ".join(
-                f"{counted(len(names), 'file')} {reason}" for reason, names in left_out.by_reason().items()
-            )
+            reasons = ", ".join(f"{count_files(names)} {reason}" for reason, names in left_out.by_reason().items())
             raise InputError(f"{self.options.path}: contains no document{f'; left out: {reasons}' if reasons else ''}")
         self._warn(left_out)
         self.counts = {"files": count, "hidden": len(listing.hidden), "others": len(left_out.others)}
@@ -131,7 +128,7 @@ class Files:
         options = self.options
         listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
         if listing.others and options.others == "error":
-            problem = f"{counted(len(listing.others), 'file')} of an unsupported type: {first_names(listing.others)}"
+            problem = f"{count_files(listing.others)} of an unsupported type: {first_names(listing.others)}"
             fix = 'to leave files out, set `others = "skip"` or add them to `exclude`'
             raise InputError(f"{options.path}: {problem}; supported types are {EXTENSIONS}; {fix}")
         for name, reason in listing.broken.items():
@@ -176,12 +173,10 @@ class Files:
 
     def _warn(self, left_out: _LeftOut) -> None:
         for reason, names in left_out.by_reason().items():
-            files = counted(len(names), "file")
+            files = count_files(names)
             LOGGER.warning("%s: left out %s %s: %s", self.options.path, files, reason, first_names(names))
         if blank := left_out.blank_pages:
-            LOGGER.warning(
-                "%s: %s with blank pages: %s", self.options.path, counted(len(blank), "file"), first_names(blank)
-            )
+            LOGGER.warning("%s: %s with blank pages: %s", self.options.path, count_files(blank), first_names(blank))
 
 
 def _unusable(path: Path, reason: str, option: str) -> InputError:

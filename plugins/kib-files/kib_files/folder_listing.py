@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kib.errors import InputError
 
-__all__ = ["FolderListing", "document_id", "first_names", "list_folder"]
+__all__ = ["FolderListing", "count_files", "document_id", "first_names", "list_folder"]
 
 SHOWN_NAMES = 5
 """Maximum number of file names in one message."""
@@ -61,6 +61,11 @@ def list_folder(
 def document_id(name: str) -> str:
     """Return a file's name with every Unicode space, such as macOS uses in screenshot names, as an ordinary space."""
     return "".join(" " if unicodedata.category(character) == "Zs" else character for character in name)
+
+
+def count_files(names: Sequence[str]) -> str:
+    """Write the number of names as a message does: "1 file" or "1,000 files"."""
+    return f"{len(names):,} file{'' if len(names) == 1 else 's'}"
 
 
 def first_names(names: Sequence[str]) -> str:
