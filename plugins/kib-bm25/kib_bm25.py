@@ -1,7 +1,7 @@
-"""BM25 by bm25s: a passage scores by the words that it shares with the query, rare words most.
+"""The retriever `bm25`: ranks passages by the words they share with the query, computed with bm25s.
 
-Title and text of a passage are one field. Scores, IDF and length normalisation are bm25s's; the order of equal scores
-is this module's, because bm25s leaves it to chance.
+The title and the text of a passage form one field. bm25s computes the scores, including inverse document frequency and
+length normalisation. This module orders equal scores, because bm25s orders them arbitrarily.
 """
 
 import json
@@ -35,7 +35,7 @@ Stemmer = Literal[
 StopWords = Literal[
     "da", "de", "en", "en_plus", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr", "zh", "none"
 ]  # fmt: skip
-STOP_WORDS = {
+STOP_WORD_LISTS = {
     "da": "STOPWORDS_DANISH",
     "de": "STOPWORDS_GERMAN",
     "en": "STOPWORDS_EN",
@@ -53,7 +53,8 @@ STOP_WORDS = {
     "zh": "STOPWORDS_CHINESE",
 }
 
-PASSAGES = "passages.json"
+PASSAGES_FILE = "passages.json"
+"""The file with the passage ids, in the order of the rows of the index, and the size of the vocabulary."""
 
 BM25S = """@misc{lu2024bm25s,
   title = {{BM25S}: Orders of magnitude faster lexical search via eager sparse scoring},
@@ -65,41 +66,46 @@ BM25S = """@misc{lu2024bm25s,
 
 
 class BM25Options(Options):
-    """How words are cut and weighed; the defaults were chosen on the quality of retrieval."""
+    """The tokenisation and the BM25 formula; the defaults were chosen for the quality of retrieval."""
 
     stemmer: Stemmer = Field(
-        default="english", description='Snowball stemmer by language; "none" keeps words as they are.'
+        default="english", description='language of the Snowball stemmer; "none" keeps words unchanged'
     )
     stop_words: StopWords | tuple[str, ...] = Field(
         default="en_plus",
-        description='Words that do not count: a list of bm25s by its name, "none", or a list of words.',
+        description='words that are ignored: the name of a list in bm25s, "none", or your own list of words',
     )
     token_pattern: str = Field(
         default=r"\b\w+\b",
-        description="Regular expression of a word, matched on lower-case NFKC text; at most one group.",
+        description="regular expression of a word, with at most one group; applied to lowercase NFKC text",
     )
-    k1: float = Field(default=0.9, gt=0, allow_inf_nan=False, description="How slowly a repeated word saturates.")
+    k1: float = Field(
+        default=0.9,
+        gt=0,
+        allow_inf_nan=False,
+        description="saturation of repeated words: the larger, the more repetition counts",
+    )
     b: float = Field(
-        default=0.4, ge=0, le=1, description="How much long passages are held back: 0 not at all, 1 fully."
+        default=0.4, ge=0, le=1, description="penalty on long passages, from 0 (none) to 1 (full normalisation)"
     )
     method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = Field(
-        default="lucene", description="Which BM25 formula."
+        default="lucene", description="BM25 formula"
     )
     delta: float = Field(
-        default=0.5, ge=0, allow_inf_nan=False, description="Lower bound of a word's weight, for bm25l and bm25+."
+        default=0.5, ge=0, allow_inf_nan=False, description="lower bound of the weight of a word, for bm25l and bm25+"
     )
 
     @field_validator("token_pattern")
     @classmethod
-    def _finds_words(cls, pattern: str) -> str:
+    def _matches_words(cls, pattern: str) -> str:
         try:
             compiled = re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
+            raise ValueError(f"invalid regular expression: {error}") from error
         if compiled.groups > 1:
-            raise ValueError(f"{compiled.groups} groups, but the word is one group or the whole match; use (?:...)")
+            raise ValueError(f"{compiled.groups} groups, expected at most one, the word; use (?:...) for other groups")
         if compiled.fullmatch(""):
-            raise ValueError("matches the empty text; a word has at least one character")
+            raise ValueError("matches the empty text; expected an expression that matches at least one character")
         return pattern
 
 
@@ -114,91 +120,91 @@ class BM25:
         self._opened: _Index | None = None
 
     def fingerprint(self) -> str:
-        """The options point at nothing."""
+        """The empty text, because no option names a file."""
         return ""
 
     def bibtex(self) -> str:
-        """BM25, and the library that scores by it."""
+        """The publications on BM25 and on bm25s."""
         return f"{ROBERTSON}\n{BM25S}"
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
-        """Write bm25s's arrays and the passages' ids; whatever an interrupted build left is overwritten."""
+        """Write the arrays of bm25s and the passage ids; files of an interrupted build are replaced."""
         import bm25s
 
-        cut, reduce = self._cut(), self._reduce()
-        ids: list[str] = []
-        vocabulary: dict[str, int] = {}  # in order of appearance: bm25s's own order changes from run to run
-        numbers: dict[str, list[int]] = {}  # of each word as it stands, so that it is stemmed once; of a stop word none
-        tokens: list[array[int]] = []  # four bytes a word: a million passages of 100 words are 0.5 GB
+        split, stem = self._splitter(), self._stemmer()
+        passage_ids: list[str] = []
+        vocabulary: dict[str, int] = {}  # in order of appearance: the order of bm25s changes from run to run
+        token_ids: dict[str, list[int]] = {}  # cache, so each word is stemmed once; empty for a stop word
+        tokens: list[array[int]] = []  # four bytes per word: 0.5 GB for a million passages of 100 words
         for passage in passages:
-            ids.append(passage.id)
-            found = cut(f"{passage.title}\n{passage.text}")
-            for word in found:
-                if word not in numbers:
-                    numbers[word] = [vocabulary.setdefault(stem, len(vocabulary)) for stem in reduce([word])]
-            tokens.append(array("i", [number for word in found for number in numbers[word]]))
+            passage_ids.append(passage.id)
+            words = split(f"{passage.title}\n{passage.text}")
+            for word in words:
+                if word not in token_ids:
+                    token_ids[word] = [vocabulary.setdefault(token, len(vocabulary)) for token in stem([word])]
+            tokens.append(array("i", [token for word in words for token in token_ids[word]]))
         folder.mkdir(parents=True, exist_ok=True)
-        for path in (*folder.glob("*.npy"), folder / PASSAGES):
-            path.unlink(missing_ok=True)  # never written over: somebody may have the old file mapped
+        for path in (*folder.glob("*.npy"), folder / PASSAGES_FILE):
+            path.unlink(missing_ok=True)  # not overwritten: a process may have mapped the old file into memory
         if vocabulary:
             o = self.options
             index = bm25s.BM25(k1=o.k1, b=o.b, delta=o.delta, method=o.method)
             index.index((tokens, vocabulary), create_empty_token=False, show_progress=False)
             index.save(folder, allow_pickle=False, show_progress=False)
-        document = {"passages": ids, "words": len(vocabulary)}
-        (folder / PASSAGES).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        content = {"passages": passage_ids, "words": len(vocabulary)}
+        (folder / PASSAGES_FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """The best `k` of the passages that share a word with the query: fewer where few do, none where none does.
+        """The best `k` passages among those that share a word with the query, possibly fewer than `k` or none.
 
-        Each query is scored by itself against all passages.
+        Each query is scored separately against all passages.
         """
         index = self._open(folder)
         if index is None:
             return [[] for _ in queries]
-        cut, reduce = self._cut(), self._reduce()
-        found = (_best(index.words, reduce(cut(query.text)), index.rank, k) for query in queries)
-        return [[Hit(index.ids[place], score) for place, score in hits] for hits in found]
+        split, stem = self._splitter(), self._stemmer()
+        ranked = (_best(index.scores, stem(split(query.text)), index.id_ranks, k) for query in queries)
+        return [[Hit(index.passage_ids[row], score) for row, score in hits] for hits in ranked]
 
     def _open(self, folder: Path) -> "_Index | None":
-        """The index in a folder, kept for the next batch of queries; None where no passage has a word."""
+        """The index in a folder, cached for the next batch of queries; None if no passage contains a word."""
         import bm25s
         import numpy as np
 
-        status = (folder / PASSAGES).stat()
-        built = (str(folder), status.st_ino, status.st_mtime_ns)
-        if self._opened is not None and self._opened.built == built:
+        status = (folder / PASSAGES_FILE).stat()
+        version = (str(folder), status.st_ino, status.st_mtime_ns)
+        if self._opened is not None and self._opened.version == version:
             return self._opened
-        document = json.loads((folder / PASSAGES).read_text(encoding="utf-8"))
-        if not document["words"]:
+        content = json.loads((folder / PASSAGES_FILE).read_text(encoding="utf-8"))
+        if not content["words"]:
             return None
-        ids: list[str] = document["passages"]
-        rank = np.empty(len(ids), dtype=np.int64)
-        rank[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-        words = bm25s.BM25.load(folder, mmap=True, allow_pickle=False, load_corpus=False, show_progress=False)
-        self._opened = _Index(built, ids, rank, words)
+        passage_ids: list[str] = content["passages"]
+        id_ranks = np.empty(len(passage_ids), dtype=np.int64)
+        id_ranks[sorted(range(len(passage_ids)), key=passage_ids.__getitem__)] = np.arange(len(passage_ids))
+        scores = bm25s.BM25.load(folder, mmap=True, allow_pickle=False, load_corpus=False, show_progress=False)
+        self._opened = _Index(version, passage_ids, id_ranks, scores)
         return self._opened
 
-    def _cut(self) -> Callable[[str], list[str]]:
-        """From a text to its words as they stand, in lower case."""
+    def _splitter(self) -> Callable[[str], list[str]]:
+        """A function that splits a text into lowercase words."""
         find = re.compile(self.options.token_pattern).findall
         return lambda text: find(unicodedata.normalize("NFKC", text).lower())
 
-    def _reduce(self) -> Callable[[list[str]], list[str]]:
-        """From words to those that count, stemmed."""
-        stop = _stop_words(self.options.stop_words)
-        stem = _stemmer(self.options.stemmer)
-        return lambda words: stem([word for word in words if word and word not in stop])
+    def _stemmer(self) -> Callable[[list[str]], list[str]]:
+        """A function that removes stop words and stems the remaining words."""
+        ignored = _stop_words(self.options.stop_words)
+        stem = _snowball_stemmer(self.options.stemmer)
+        return lambda words: stem([word for word in words if word and word not in ignored])
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """An index as it lies on the disk, its arrays mapped and not read; `rank` is each passage's place by id."""
+    """An index with arrays mapped into memory; `id_ranks` has the rank of each row's passage id in sorted order."""
 
-    built: tuple[str, int, int]
-    ids: list[str]
-    rank: "npt.NDArray[np.int64]"
-    words: "bm25s.BM25"
+    version: tuple[str, int, int]
+    passage_ids: list[str]
+    id_ranks: "npt.NDArray[np.int64]"
+    scores: "bm25s.BM25"
 
 
 def _stop_words(choice: str | tuple[str, ...]) -> frozenset[str]:
@@ -208,10 +214,10 @@ def _stop_words(choice: str | tuple[str, ...]) -> frozenset[str]:
         return frozenset(unicodedata.normalize("NFKC", word).lower() for word in choice)
     from bm25s import stopwords
 
-    return frozenset(getattr(stopwords, STOP_WORDS[choice]))
+    return frozenset(getattr(stopwords, STOP_WORD_LISTS[choice]))
 
 
-def _stemmer(choice: str) -> Callable[[list[str]], list[str]]:
+def _snowball_stemmer(choice: str) -> Callable[[list[str]], list[str]]:
     if choice == "none":
         return list
     from Stemmer import Stemmer
@@ -220,22 +226,24 @@ def _stemmer(choice: str) -> Callable[[list[str]], list[str]]:
     return stem
 
 
-def _best(index: "bm25s.BM25", words: Sequence[str], rank: "npt.NDArray[np.int64]", k: int) -> list[tuple[int, float]]:
-    """Place and score of the best `k` passages, equal scores in the order of `rank`."""
+def _best(
+    index: "bm25s.BM25", words: Sequence[str], id_ranks: "npt.NDArray[np.int64]", k: int
+) -> list[tuple[int, float]]:
+    """The rows and scores of the best `k` passages; equal scores are ordered by passage id."""
     import numpy as np
 
-    known = index.get_tokens_ids(words)
-    if not known or k < 1:
+    token_ids = index.get_tokens_ids(words)
+    if not token_ids or k < 1:
         return []
-    scores = index.get_scores_from_ids(known)
-    starts, places = index.scores["indptr"], index.scores["indices"]
-    shares = np.zeros(len(rank), dtype=bool)
-    for word in set(known):
-        shares[places[starts[word] : starts[word + 1]]] = True
-    sharing = np.flatnonzero(shares)
-    values = scores[sharing]
-    if len(sharing) > k:
-        kept = values >= np.partition(values, -k)[-k]  # all that tie with the last one stay until they are ordered
-        sharing, values = sharing[kept], values[kept]
-    order: Any = np.lexsort((rank[sharing], -values))[:k]
-    return [(int(sharing[i]), float(values[i])) for i in order]
+    all_scores = index.get_scores_from_ids(token_ids)
+    starts, rows = index.scores["indptr"], index.scores["indices"]
+    shares_word = np.zeros(len(id_ranks), dtype=bool)
+    for token in set(token_ids):
+        shares_word[rows[starts[token] : starts[token + 1]]] = True
+    candidates = np.flatnonzero(shares_word)
+    scores = all_scores[candidates]
+    if len(candidates) > k:
+        contenders = scores >= np.partition(scores, -k)[-k]  # includes all ties with the last hit
+        candidates, scores = candidates[contenders], scores[contenders]
+    order: Any = np.lexsort((id_ranks[candidates], -scores))[:k]
+    return [(int(candidates[i]), float(scores[i])) for i in order]

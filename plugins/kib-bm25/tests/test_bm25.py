@@ -11,10 +11,10 @@ import pytest
 
 import kib_bm25
 from kib.records import Hit, Passage, Query
-from kib.testing import make_plugin
+from kib.testing import PASSAGES, make_plugin
 from kib_bm25 import BM25
 
-Found = Callable[..., list[Hit]]
+Search = Callable[..., list[Hit]]
 
 
 def passages(*texts: str, title: str = "") -> list[Passage]:
@@ -22,7 +22,7 @@ def passages(*texts: str, title: str = "") -> list[Passage]:
 
 
 @pytest.fixture
-def find(tmp_path: Path) -> Found:
+def find(tmp_path: Path) -> Search:
     def search(query: str, given: Sequence[Passage], k: int = 10, **options: Any) -> list[Hit]:
         retriever = make_plugin(BM25, options)
         retriever.build(given, tmp_path)
@@ -36,8 +36,8 @@ def ids(hits: Sequence[Hit]) -> list[str]:
     return [hit.passage for hit in hits]
 
 
-def test_formula(find: Found) -> None:
-    """The score is Lucene's BM25: idf times saturated frequency, with the length measured against the mean."""
+def test_formula(find: Search) -> None:
+    """The score is that of Lucene: idf times saturated frequency, with the length relative to the mean length."""
     given = passages("red lever", "red red door of the boiler room", "green", title="")
     hits = find("red", given, stop_words="none", stemmer="none", k1=0.9, b=0.4)
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
@@ -47,43 +47,43 @@ def test_formula(find: Found) -> None:
         return idf * frequency / (frequency + 0.9 * (1 - 0.4 + 0.4 * length / mean))
 
     expected = sorted([(score(1, 2), "p0"), (score(2, 7), "p1")], reverse=True)
-    assert [(pytest.approx(hit.score, rel=1e-6), hit.passage) for hit in hits] == expected
+    assert [(pytest.approx(hit.score, rel=1e-5), hit.passage) for hit in hits] == expected
 
 
-def test_many_ties(find: Found) -> None:
-    """Of many equal passages the first by id are taken, wherever they stand in the corpus."""
+def test_many_ties(find: Search) -> None:
+    """Among many equal passages the hits are the first by id, whatever their order in the corpus."""
     same = [Passage(f"p{number * 37 % 100:02}", "d", "", "a red lever", 0, 11) for number in range(100)]
     assert ids(find("red lever", same, k=3)) == ["p00", "p01", "p02"]
 
 
-def test_ties_at_the_edge(find: Found) -> None:
-    """Where the last place is tied, the better passage stays first and the lowest id gets the place."""
+def test_tie_for_the_last_hit(find: Search) -> None:
+    """If passages tie for the last hit, the better passage remains first and the lowest id becomes the last hit."""
     given = [*passages("lever", "lever", "lever"), Passage("z", "z", "", "lever pump", 0, 10)]
     assert ids(find("lever pump", given, k=2)) == ["z", "p0"]
 
 
-def test_title_counts(find: Found) -> None:
-    """A word of the title is found like a word of the text."""
+def test_title(find: Search) -> None:
+    """A word in the title counts like a word in the text."""
     given = [Passage("p0", "d0", "Relief valve", "Opens at eleven bar.", 0, 20), *passages("pump")[1:]]
     assert ids(find("valve", given)) == ["p0"]
 
 
-@pytest.mark.parametrize("method", ["lucene", "bm25l", "bm25+"])
-def test_no_shared_word_no_hit(find: Found, method: str) -> None:
-    """A passage that shares no word with the question is no hit, though some formulas give it points."""
+@pytest.mark.parametrize("method", ["lucene", "atire", "bm25l", "bm25+"])
+def test_no_shared_word(find: Search, method: str) -> None:
+    """A passage without a shared word is not a hit, although some formulas give it a score above 0."""
     given = passages("red lever", "green door", "blue pump")
     assert ids(find("red", given, method=method)) == ["p0"]
     assert find("unheard", given, method=method) == []
 
 
-def test_a_word_in_all_passages_is_a_hit(find: Found) -> None:
-    """A passage that shares only a word without weight is still a hit, with score 0."""
+def test_a_word_in_all_passages(find: Search) -> None:
+    """A passage that only shares a word of weight 0 is still a hit, with score 0."""
     hits = find("red", passages("red lever", "red door", "red pump"), method="robertson")
     assert hits == [Hit("p0", 0.0), Hit("p1", 0.0), Hit("p2", 0.0)]
 
 
-def test_stop_words(find: Found) -> None:
-    """Stop words do not count: those of a list of bm25s, one's own, or none."""
+def test_stop_words(find: Search) -> None:
+    """Stop words are ignored, whether from a list of bm25s or from the user's own list."""
     given = passages("the lever of the pump", "a door")
     assert find("the", given) == []
     assert ids(find("the", given, stop_words="none")) == ["p0"]
@@ -91,8 +91,8 @@ def test_stop_words(find: Found) -> None:
     assert ids(find("the", given, stop_words=["lever"])) == ["p0"]
 
 
-def test_stemmer(find: Found) -> None:
-    """Inflected forms meet in their stem, in the language that was asked for."""
+def test_stemmer(find: Search) -> None:
+    """Inflected forms match each other in the language of the stemmer."""
     assert ids(find("levers", passages("lever", "door"))) == ["p0"]
     assert find("levers", passages("lever", "door"), stemmer="none") == []
     assert ids(find("Häusern", passages("Haus", "Tür"), stemmer="german", stop_words="de")) == ["p0"]
@@ -102,31 +102,31 @@ def test_stemmer(find: Found) -> None:
     ("query", "text"),
     [("cafe\u0301", "CAF\u00c9"), ("\ufb01lter", "filter"), ("\uff30\uff35\uff2d\uff30", "pump"), ("H\u2082O", "h2o")],
 )
-def test_unicode_forms(find: Found, query: str, text: str) -> None:
-    """Composed and decomposed letters, ligatures, full-width letters and case make no difference."""
+def test_unicode_forms(find: Search, query: str, text: str) -> None:
+    """Composed and decomposed letters, ligatures, full-width letters and uppercase letters match their normal forms."""
     assert ids(find(query, passages(text, "door"), stemmer="none")) == ["p0"]
 
 
-def test_token_pattern(find: Found) -> None:
-    """A pattern of one character finds words in text that is written without spaces."""
-    given, signs, machines = passages("这座桥建于一九七零年", "红色的门"), r"\w", r"(\w+-\d)\b"
+def test_token_pattern(find: Search) -> None:
+    """A pattern for single characters finds words in text without spaces, and a pattern may have one group."""
+    given, character, machine = passages("这座桥建于一九七零年", "红色的门"), r"\w", r"(\w+-\d)\b"
     plain = {"stop_words": "none", "stemmer": "none"}
     assert find("桥", given, **plain) == []
-    assert ids(find("桥", given, **plain, token_pattern=signs)) == ["p0"]
-    assert ids(find("pump-7", passages("pump-7", "pump"), token_pattern=machines)) == ["p0"]
+    assert ids(find("桥", given, **plain, token_pattern=character)) == ["p0"]
+    assert ids(find("pump-7", passages("pump-7", "pump"), token_pattern=machine)) == ["p0"]
 
 
 def test_lists_exist() -> None:
-    """Every stemmer and every list of stop words that the options name is there."""
+    """Every stemmer and every stop word list in the options exists in the libraries."""
     import Stemmer
 
     assert set(get_args(kib_bm25.Stemmer)) - {"none"} <= set(Stemmer.algorithms())
-    assert set(kib_bm25.STOP_WORDS) == set(get_args(kib_bm25.StopWords)) - {"none"}
-    assert all(kib_bm25._stop_words(name) for name in kib_bm25.STOP_WORDS)
+    assert set(kib_bm25.STOP_WORD_LISTS) == set(get_args(kib_bm25.StopWords)) - {"none"}
+    assert all(kib_bm25._stop_words(name) for name in kib_bm25.STOP_WORD_LISTS)
 
 
 def test_plain_files(tmp_path: Path) -> None:
-    """The index is NumPy arrays without pickled objects, and JSON."""
+    """The index consists of JSON and of NumPy arrays without pickled objects."""
     make_plugin(BM25, {"method": "bm25+"}).build(passages("red lever", "door"), tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".npy", ".json"}
     for path in tmp_path.glob("*.npy"):
@@ -134,35 +134,34 @@ def test_plain_files(tmp_path: Path) -> None:
 
 
 def test_same_bytes(tmp_path: Path) -> None:
-    """An index has the same bytes whatever order Python's hashing gives to words."""
+    """The bytes of an index do not depend on the order in which Python hashes words."""
     code = (
         "import sys, pathlib; from kib.testing import *; from kib_bm25 import BM25; "
         "make_plugin(BM25).build(PASSAGES, pathlib.Path(sys.argv[1]))"
     )
-    for seed in ("1", "2"):
-        (tmp_path / seed).mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / seed)], check=True, env=environment)
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / seed).iterdir()} for seed in ("1", "2"))
-    assert one == two
+    environment = {**os.environ, "PYTHONHASHSEED": "4711"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], check=True, env=environment)
+    make_plugin(BM25).build(PASSAGES, tmp_path / "this")
+    this, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("this", "other"))
+    assert this == other
 
 
-def test_no_words_at_all(find: Found) -> None:
-    """A corpus without a single word gives no hits and no error."""
+def test_no_words_at_all(find: Search) -> None:
+    """A search in a corpus without a single word has no hits."""
     assert find("red", passages("—", "!?")) == []
 
 
-def test_no_k(find: Found) -> None:
-    """Asked for no passage, it gives none."""
+def test_no_k(find: Search) -> None:
+    """A search for zero passages has no hits."""
     assert find("red", passages("red", "door"), k=0) == []
 
 
-def test_nothing_on_the_screen(capfd: pytest.CaptureFixture[str], find: Found) -> None:
-    """Building and searching print nothing, not even a progress bar."""
+def test_no_output(capfd: pytest.CaptureFixture[str], find: Search) -> None:
+    """Building an index and searching it print nothing, not even a progress bar."""
     find("red", passages("red", "door"))
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_fingerprint() -> None:
-    """The options point at nothing, so there is nothing to fingerprint."""
+    """The fingerprint is empty because no option names a file."""
     assert make_plugin(BM25).fingerprint() == ""
