@@ -1,7 +1,7 @@
-"""One ranking of several: reciprocal rank fusion of the frozen hits of other retrievers.
+"""The retriever `hybrid`: fuses the frozen hits of several retrievers into one ranking (reciprocal rank fusion).
 
-Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods,
-SIGIR 2009. A passage's score is the sum, over the retrievers that found it, of weight / (constant + rank).
+The score of a passage is the sum of weight / (constant + rank) over the retrievers that found it. Source: Cormack,
+Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods, SIGIR 2009.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from kib.records import Hit, Passage, Query
 
 __all__ = ["Hybrid", "HybridOptions"]
 
-DEPTH = 100
+DEFAULT_DEPTH = 100
 
-FUSION = """@inproceedings{cormack2009rrf,
+CORMACK = """@inproceedings{cormack2009rrf,
   title = {Reciprocal Rank Fusion outperforms {Condorcet} and individual Rank Learning Methods},
   author = {Cormack, Gordon V. and Clarke, Charles L. A. and B{\\"u}ttcher, Stefan},
   booktitle = {Proceedings of the 32nd International {ACM} {SIGIR} Conference on Research and Development in
@@ -32,41 +32,42 @@ Depth = Annotated[int, Field(ge=1)]
 
 
 class HybridOptions(Options):
-    """Which retrievers, and how much each counts."""
+    """The fused retrievers, their weights and depths, and the constant of the formula."""
 
-    of: tuple[str, ...] = Field(min_length=2, description="The retrievers that are fused, by their names in the file.")
+    of: tuple[str, ...] = Field(min_length=2, description="names of the retrievers to fuse, at least two")
     weights: Mapping[str, Weight] = Field(
-        default={}, description="How much a retriever counts, by name; 1 where it is not named, 0 leaves it out."
+        default={}, description="weight of a retriever by name, 1 by default; 0 excludes the retriever"
     )
     constant: int = Field(
-        default=60, ge=0, description="Added to each rank: the larger, the less the first places are worth."
+        default=60, ge=0, description="constant added to each rank; the larger, the less the first ranks dominate"
     )
     depth: Depth | Mapping[str, Depth] = Field(
-        default=DEPTH, description="How many hits of each retriever are read: one number, or one by name (else 100)."
+        default=DEFAULT_DEPTH,
+        description="hits read per retriever: one number for all, or a number by name (100 for other names)",
     )
 
     @field_validator("of")
     @classmethod
-    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _is_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"expected each retriever once, but {name!r} stands twice; `weights` says what counts")
+                raise ValueError(f"{name!r} is listed twice; list each retriever once and set its weight in `weights`")
         return names
 
     @model_validator(mode="after")
-    def _fits(self) -> "HybridOptions":
+    def _is_consistent(self) -> "HybridOptions":
         for key in ("weights", "depth"):
-            named = getattr(self, key)
-            for name in named if isinstance(named, Mapping) else ():
+            by_name = getattr(self, key)
+            for name in by_name if isinstance(by_name, Mapping) else ():
                 if name not in self.of:
-                    raise ValueError(f"`{key}` names {name!r}, which is none of `of`: {', '.join(self.of)}")
+                    raise ValueError(f"`{key}` names {name!r}, which is not in `of`: {', '.join(self.of)}")
         if not any(self.weights.get(name, 1) for name in self.of):
-            raise ValueError("every weight is 0; expected at least one above")
+            raise ValueError("every weight is 0; expected at least one weight above 0")
         return self
 
 
 class Hybrid:
-    """The retriever `hybrid`: a reranker over the hits of those in `of`."""
+    """The retriever `hybrid`, a reranker of the hits of the retrievers in `of`."""
 
     Options: ClassVar[type[Options]] = HybridOptions
     revision: ClassVar[int] = 1
@@ -75,31 +76,31 @@ class Hybrid:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The options point at nothing."""
+        """The empty text, because no option names a file."""
         return ""
 
     def bibtex(self) -> str:
-        """Reciprocal rank fusion."""
-        return FUSION
+        """The publication on reciprocal rank fusion."""
+        return CORMACK
 
     def sources(self) -> Mapping[str, int]:
-        """The retrievers in `of`, and how many hits of each are read."""
+        """The retrievers in `of`, each with the number of hits to read."""
         depth = self.options.depth
-        return {name: depth if isinstance(depth, int) else depth.get(name, DEPTH) for name in self.options.of}
+        return {name: depth if isinstance(depth, int) else depth.get(name, DEFAULT_DEPTH) for name in self.options.of}
 
     def rerank(
         self,
-        query: Query,  # noqa: ARG002 - a fusion looks at ranks alone
+        query: Query,  # noqa: ARG002 - only ranks count
         hits: Mapping[str, Sequence[Hit]],
         passages: Mapping[str, Passage],  # noqa: ARG002
         k: int,
     ) -> list[Hit]:
-        """The best `k` by the sum of weight / (constant + rank), ranks from 1; equal sums by passage id."""
-        shares: dict[str, list[float]] = {}
+        """The best `k` passages by the sum of weight / (constant + rank), with ranks from 1; ties by passage id."""
+        terms: dict[str, list[float]] = {}
         for name, depth in self.sources().items():
             weight = self.options.weights.get(name, 1.0)
             for rank, hit in enumerate(hits[name][:depth] if weight else (), 1):
-                shares.setdefault(hit.passage, []).append(weight / (self.options.constant + rank))
-        # fsum rounds once, so that the order of the retrievers cannot matter.
-        fused = (Hit(passage, fsum(some)) for passage, some in shares.items())
+                terms.setdefault(hit.passage, []).append(weight / (self.options.constant + rank))
+        # fsum rounds only once, so the order of the retrievers does not affect the sum.
+        fused = (Hit(passage, fsum(values)) for passage, values in terms.items())
         return sorted(fused, key=lambda hit: (-hit.score, hit.passage))[:k]

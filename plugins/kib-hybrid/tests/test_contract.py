@@ -3,18 +3,18 @@ from kib_hybrid import Hybrid
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The entry point leads to the plugin, which is well formed and light to import."""
     assert check_plugin("retrievers", "hybrid") is Hybrid
 
 
 def test_contract() -> None:
-    """It keeps what a reranker promises, with equal and unequal weights and depths."""
+    """The plugin fulfils the contract of a reranker, with equal and with unequal weights and depths."""
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b"]}))
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b", "c"], "weights": {"b": 2.5}, "depth": {"c": 2}}))
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused."""
+    """Options are described, and invalid values are refused."""
     check_options(
         Hybrid,
         accepts=[

@@ -1,19 +1,18 @@
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kib.cli import main
 from kib.errors import SpecError
-from kib.plan.planner import make_plan
 from kib.plugins.resolve import open_spec
-from kib.progress import SilentProgress
 from kib.records import Hit, Query
-from kib.run.loop import run
-from kib.store.folders import Results, Work
 from kib.testing import make_plugin
 from kib_hybrid import Hybrid
 
@@ -21,10 +20,11 @@ QUERY = Query("q", "a question")
 IDS = [f"p{number}" for number in range(12)]
 RANKINGS = st.lists(st.sampled_from(IDS), unique=True)
 HITS = st.fixed_dictionaries({"a": RANKINGS, "b": RANKINGS, "c": RANKINGS})
+some_examples = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def ranked(ids: Sequence[str]) -> list[Hit]:
-    return [Hit(passage, float(-place)) for place, passage in enumerate(ids)]
+    return [Hit(passage, float(-rank)) for rank, passage in enumerate(ids)]
 
 
 def fuse(rankings: Mapping[str, Sequence[str]], k: int = 100, **options: Any) -> list[Hit]:
@@ -47,12 +47,12 @@ def test_formula() -> None:
 
 
 def test_ties_by_passage_id() -> None:
-    """Equal sums stand in the order of their passages' ids."""
+    """Equal sums are ordered by passage id."""
     assert ids(fuse({"a": ["z", "y"], "b": ["y", "z"]})) == ["y", "z"]
 
 
 def test_depth() -> None:
-    """Of each retriever only the first hits are read, as many as `depth` says for it."""
+    """Only the first `depth` hits of each retriever count, with a number for all retrievers or for one by name."""
     rankings = {"a": ["u", "v", "w"], "b": ["x", "y", "z"]}
     assert sorted(ids(fuse(rankings, depth=1))) == ["u", "x"]
     assert sorted(ids(fuse(rankings, depth={"a": 1}))) == ["u", "x", "y", "z"]
@@ -60,56 +60,57 @@ def test_depth() -> None:
 
 
 def test_nothing_found() -> None:
-    """Where no retriever found anything there is nothing to fuse."""
+    """If no retriever has a hit, the fusion has none."""
     assert fuse({"a": [], "b": []}) == []
 
 
+@some_examples
 @given(HITS, st.permutations(["a", "b", "c"]), st.lists(st.floats(0.1, 9), min_size=3, max_size=3))
 def test_order_makes_no_difference(rankings: dict[str, list[str]], names: list[str], numbers: list[float]) -> None:
-    """The order in which retrievers are named changes neither ranks nor scores."""
+    """The order of the retrievers affects neither ranks nor scores."""
     weights = dict(zip("abc", numbers, strict=True))
     assert fuse(rankings, of=names, weights=weights) == fuse(rankings, of=["a", "b", "c"], weights=weights)
 
 
+@some_examples
 @given(HITS)
 def test_weight_zero(rankings: dict[str, list[str]]) -> None:
-    """A retriever with weight 0 counts as if it were not there."""
+    """A retriever with weight 0 has no effect."""
     two = {name: rankings[name] for name in ("a", "b")}
     assert fuse(rankings, weights={"c": 0}) == fuse(two)
 
 
+@some_examples
 @given(HITS, st.sampled_from("abc"), st.integers(1, 11))
-def test_a_better_rank_never_harms(rankings: dict[str, list[str]], name: str, place: int) -> None:
-    """A passage that one retriever ranks one place higher stands no lower in the fusion."""
+def test_a_better_rank_never_harms(rankings: dict[str, list[str]], name: str, index: int) -> None:
+    """A passage that moves up in one ranking does not move down in the fusion."""
     order = rankings[name]
-    if place >= len(order):
+    if index >= len(order):
         return
-    raised = [*order[: place - 1], order[place], order[place - 1], *order[place + 1 :]]
+    raised = [*order[: index - 1], order[index], order[index - 1], *order[index + 1 :]]
     before, after = ids(fuse(rankings)), ids(fuse({**rankings, name: raised}))
-    assert after.index(order[place]) <= before.index(order[place])
+    assert after.index(order[index]) <= before.index(order[index])
 
 
+@some_examples
 @given(HITS, st.integers(0, 80))
 def test_scores_are_exact(rankings: dict[str, list[str]], constant: int) -> None:
-    """Scores are the exact sums, rounded once."""
+    """A score is the exact sum of the rounded terms, rounded once."""
     for hit in fuse(rankings, constant=constant):
-        places = [order.index(hit.passage) + 1 for order in rankings.values() if hit.passage in order]
-        # Each share is rounded before it is added, the sum once more.
-        exact = sum((Fraction(1 / (constant + place)) for place in places), Fraction())
+        ranks = [order.index(hit.passage) + 1 for order in rankings.values() if hit.passage in order]
+        exact = sum((Fraction(1 / (constant + rank)) for rank in ranks), Fraction())
         assert hit.score == float(exact)
 
 
+@some_examples
 @given(RANKINGS)
-def test_the_same_twice(order: list[str]) -> None:
-    """Two retrievers that agree give their common order."""
+def test_two_equal_rankings(order: list[str]) -> None:
+    """The fusion of two equal rankings is the same ranking."""
     assert ids(fuse({"a": order, "b": order})) == order
 
 
 SPEC = """schema = 1
 name = "fused"
-
-[models.m]
-plugin = "lab"
 
 [corpora.c]
 plugin = "lab"
@@ -133,6 +134,7 @@ depth = 5
 plugin = "hybrid"
 of = ["both", "words"]
 weights = { both = 2.0 }
+depth = 5
 
 [tasks.t]
 plugin = "lab"
@@ -140,45 +142,37 @@ people = "new"
 count = 40
 corpus = "c"
 limit = 10
-
-[methods.base]
-
-[methods.words]
-retrieve = "words"
-top_k = [1]
-
-[methods.both]
-retrieve = "both"
-top_k = [1, 2]
-
-[methods.again]
-retrieve = "again"
-top_k = [2]
 """
 
 
-def test_run(tmp_path: Path) -> None:
-    """A benchmark with fused retrievers, one of them over another, runs, and what both find stands first."""
+def rankings_of(run: Path) -> dict[str, list[str]]:
+    """The passages found per query in a file in TREC's run format."""
+    found = defaultdict(list)
+    for line in run.read_text(encoding="utf-8").splitlines():
+        query_id, _, passage_id, *_ = line.split()
+        found[query_id].append(passage_id)
+    return dict(found)
+
+
+def test_retrieval(tmp_path: Path) -> None:
+    """A benchmark can fuse retrievers, and fuse the fusion with one of them again."""
     (tmp_path / "bench.toml").write_text(SPEC, encoding="utf-8")
-    plan = make_plan(*open_spec(tmp_path / "bench.toml"))
-    results, work = Results(tmp_path / "results"), Work(tmp_path / "work")
-    assert run(plan, results, work, SilentProgress()) == {}
-    cells = {cell.arm: results.scores(cell) for cell in results.plan().cells if cell.split == "test"}
-    assert set(cells) == {"base", "words,k=1", "both,k=1", "both,k=2", "again,k=2"}
-    for one, two in zip(cells["both,k=1"], cells["both,k=2"], strict=True):
-        assert one.passages == two.passages[:1]
-        assert len(two.passages) == 2
-    # Both ways of counting words agree on the person that is asked about.
-    found = [any(score.gold or ()) for score in cells["both,k=1"]]
-    assert sum(found) == len(found) == 10
+    files = ["--run", str(tmp_path / "{retriever}.run"), "--work", str(tmp_path / "work")]
+    run = CliRunner().invoke(main, ["retrieve", str(tmp_path / "bench.toml"), "--depth", "5", "--quiet", *files])
+    assert run.exit_code == 0, run.output
+    words, exact, both, again = (rankings_of(tmp_path / f"{name}.run") for name in ("words", "exact", "both", "again"))
+    assert len(words) == 10
+    for query_id, ranking in words.items():
+        assert both[query_id] == ids(fuse({"words": ranking, "exact": exact[query_id]}, 5))
+        assert again[query_id] == ids(fuse({"both": both[query_id], "words": ranking}, 5, weights={"both": 2.0}))
 
 
-def test_names_that_are_not_there(tmp_path: Path) -> None:
-    """A retriever that the file does not have, and a circle, are told with their line before anything runs."""
+def test_wrong_names(tmp_path: Path) -> None:
+    """An unknown retriever in `of` and a cycle of retrievers are errors with the key, before anything runs."""
     spec = tmp_path / "bench.toml"
     spec.write_text(SPEC.replace('of = ["words", "exact"]', 'of = ["words", "exct"]'), encoding="utf-8")
-    with pytest.raises(SpecError, match=r"retrievers\.both\.of\[1\]: expected another retriever .* exact"):
+    with pytest.raises(SpecError, match=r"retrievers\.both\.of\[1\]: .*exact"):
         open_spec(spec)
     spec.write_text(SPEC.replace('of = ["words", "exact"]', 'of = ["words", "again"]'), encoding="utf-8")
-    with pytest.raises(SpecError, match="expected a retriever that does not stand on this one"):
+    with pytest.raises(SpecError, match=r"retrievers\.\w+\.of\[\d\]: expected a retriever"):
         open_spec(spec)
