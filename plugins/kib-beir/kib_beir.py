@@ -1,9 +1,13 @@
-"""A test collection in BEIR's layout: documents, queries, and judgments that join the two by their ids."""
+"""The corpus `beir`: a test collection in the format of BEIR.
+
+A collection has documents (corpus.jsonl), queries (queries.jsonl) and relevance judgments (qrels), which assign a grade
+to pairs of a query id and a document id.
+"""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -17,30 +21,41 @@ if TYPE_CHECKING:
 
 __all__ = ["Beir", "BeirOptions"]
 
-COLUMNS = 3
+QRELS_COLUMNS = 3
 GRADE = re.compile(r"[+-]?[0-9]{1,9}")
-HEADER = re.compile(r"(query|topic|q)[-_ ]?id|query|topic", re.IGNORECASE)
-"""What the first column of judgments is called where a header stands above them."""
+QUERY_COLUMN = re.compile(r"(query|topic|q)[-_ ]?id|query|topic", re.IGNORECASE)
+"""Names of the first column in the header of a judgments file."""
 
-Judgments = dict[str, dict[str, tuple[int, int]]]
-"""By query id and document id: the grade, and the line that gives it."""
+
+class Judgment(NamedTuple):
+    """The grade of a document for a query, and the line number of the judgment."""
+
+    grade: int
+    line: int
+
+
+Judgments = dict[str, dict[str, Judgment]]
+"""Judgments by query id and document id."""
 
 
 class BeirOptions(Options):
-    """Which collection, and which of its judgments."""
+    """The collection and the split of its judgments."""
 
-    path: InputPath = Field(description="The folder: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv or qrels.tsv.")
+    path: InputPath = Field(
+        description="A folder with corpus.jsonl, queries.jsonl, and the judgments qrels/SPLIT.tsv or qrels.tsv."
+    )
     split: str = Field(
         default="test",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Which judgments: those of qrels/SPLIT.tsv; a single qrels.tsv is `test`.",
+        description="The judgments to use: qrels/SPLIT.tsv. A single file qrels.tsv is the split `test`.",
     )
     empty: Literal["error", "skip"] = Field(
-        default="skip", description="What a document with neither title nor text is: left out (`skip`), or an `error`."
+        default="skip",
+        description="For a document with neither title nor text: `skip` and count it, or report an `error`.",
     )
-    source: str = Field(default="", description="Where the documents come from.")
+    source: str = Field(default="", description="Source of the documents.")
     licence: str = Field(default="", description="Licence of the documents.")
-    date: str = Field(default="", description="As of when the documents are: a day, a version; it is only recorded.")
+    date: str = Field(default="", description="Date or version of the documents; recorded, but not used otherwise.")
 
 
 class Beir:
@@ -51,102 +66,110 @@ class Beir:
 
     def __init__(self, options: BeirOptions) -> None:
         self.options = options
-        self.corpus = options.path / "corpus.jsonl"
-        self.queries = options.path / "queries.jsonl"
+        self.corpus_path = options.path / "corpus.jsonl"
+        self.queries_path = options.path / "queries.jsonl"
         self.left_out = 0
 
     def fingerprint(self) -> str:
-        """Digest of documents, queries and the split's judgments; InputError if a file cannot be read."""
-        files = {"corpus": self.corpus, "queries": self.queries, "qrels": self._qrels()}
-        found = {}
+        """Return the digest of documents, queries and judgments; raise InputError if a file cannot be read."""
+        files = {"corpus": self.corpus_path, "queries": self.queries_path, "qrels": self._qrels_path()}
+        digests = {}
         for name, path in files.items():
             try:
-                found[name] = digest_file(path)
+                digests[name] = digest_file(path)
             except OSError as error:
                 raise _unreadable(path, error) from error
-        return digest(found)
+        return digest(digests)
 
     def documents(self) -> Iterator[Document]:
-        """The documents in the order of corpus.jsonl; one that has a title alone has it as its text."""
+        """Yield the documents in the order of corpus.jsonl; a document without text has its title as the text."""
         rows = self._rows()
-        yield from rows.documents(self._records())
+        yield from rows.documents(self._document_rows())
         self.left_out = len(rows.left_out)
 
     def judged_queries(self) -> Iterator[JudgedQuery]:
-        """The queries that have a judgment, in the order of queries.jsonl, documents in the order of the judgments.
+        """Yield the queries with at least one judgment.
 
-        InputError names file and line where a judged query or document is not in the collection.
+        Queries come in the order of queries.jsonl, and the documents of a query in the order of the judgments. Raise
+        InputError with file and line if the collection lacks a judged query or document.
         """
-        path = self._qrels()
+        path = self._qrels_path()
         judgments = _read_qrels(path)
         self._check_documents(path, judgments)
-        texts = self._texts(judgments)
-        lost = {query: next(iter(judged.values()))[1] for query, judged in judgments.items() if query not in texts}
-        if lost:
-            raise _lost(path, lost, "query", self.queries)
-        for query, text in texts.items():
-            yield JudgedQuery(query, text, tuple((document, of[0]) for document, of in judgments[query].items()))
+        texts = self._read_queries(judgments)
+        missing = {
+            query_id: next(iter(documents.values())).line
+            for query_id, documents in judgments.items()
+            if query_id not in texts
+        }
+        if missing:
+            raise _missing_id(path, missing, "query", self.queries_path)
+        for query_id, text in texts.items():
+            grades = tuple((document_id, judgment.grade) for document_id, judgment in judgments[query_id].items())
+            yield JudgedQuery(query_id, text, grades)
 
     def notes(self) -> dict[str, Any]:
-        """What is recorded with the corpus: its date, and how many were left out when it was read last."""
+        """Return the date, and the number of documents left out of the last pass, to be recorded with the corpus."""
         return {"date": self.options.date, "left_out": self.left_out}
 
     def _rows(self) -> "Rows":
         from kib_tables.fields import Fields, Origin, Rows
 
-        options = self.options
-        return Rows(
-            self.corpus, Fields(id="_id"), Origin(source=options.source, licence=options.licence), options.empty
-        )
+        origin = Origin(source=self.options.source, licence=self.options.licence)
+        return Rows(self.corpus_path, Fields(id="_id"), origin, self.options.empty)
 
-    def _qrels(self) -> Path:
+    def _qrels_path(self) -> Path:
+        """Return the judgments file of the split; raise InputError if there is none, or if there are two."""
         folder, single, split = self.options.path / "qrels", self.options.path / "qrels.tsv", self.options.split
-        found = [path for path in (folder / f"{split}.tsv", single) if path.is_file()]
-        if single in found and split != "test":
-            found.remove(single)
-        if len(found) > 1:
-            raise InputError(f"{self.options.path}: judgments in {found[0]} and in {found[1]}; keep the right ones")
-        if not found:
-            there = sorted(path.stem for path in folder.glob("*.tsv")) or (["test"] if single.is_file() else [])
-            has = f"the splits are {', '.join(there)}" if there else "it has no judgments at all"
-            raise InputError(f"{folder / f'{split}.tsv'}: no such file; {has}")
-        return found[0]
+        candidates = [folder / f"{split}.tsv", *([single] if split == "test" else [])]
+        existing = [path for path in candidates if path.is_file()]
+        if len(existing) > 1:
+            raise InputError(f"{self.options.path}: judgments both in {existing[0]} and in {existing[1]}; delete one")
+        if not existing:
+            splits = sorted(path.stem for path in folder.glob("*.tsv")) or (["test"] if single.is_file() else [])
+            available = f"available splits: {', '.join(splits)}" if splits else "the collection has no judgments"
+            raise InputError(f"{candidates[0]}: no such file; {available}")
+        return existing[0]
 
-    def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, row in _read(self.corpus):
+    def _document_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the rows of corpus.jsonl with their line numbers, the title moved to the text if the text is empty."""
+        for line, row in _read_jsonl(self.corpus_path):
             title, text = row.get("title"), row.get("text")
-            untold = text is None or (isinstance(text, str) and not text.strip())
-            yield number, {**row, "title": "", "text": title} if untold and isinstance(title, str) else row
+            is_empty = text is None or (isinstance(text, str) and not text.strip())
+            yield line, {**row, "title": "", "text": title} if is_empty and isinstance(title, str) else row
 
     def _check_documents(self, path: Path, judgments: Judgments) -> None:
-        wanted: dict[str, int] = {}
-        for judged in judgments.values():
-            for document, (_, line) in judged.items():
-                wanted.setdefault(document, line)
-        for number, row in self._records():
-            wanted.pop(_id(self.corpus, number, row), None)
-        if wanted:
-            raise _lost(path, wanted, "document", self.corpus)
+        """Raise InputError if corpus.jsonl lacks a judged document."""
+        missing: dict[str, int] = {}
+        for documents in judgments.values():
+            for document_id, judgment in documents.items():
+                missing.setdefault(document_id, judgment.line)
+        for line, row in self._document_rows():
+            missing.pop(_row_id(self.corpus_path, line, row), None)
+        if missing:
+            raise _missing_id(path, missing, "document", self.corpus_path)
 
-    def _texts(self, judgments: Judgments) -> dict[str, str]:
-        """The text of each judged query in the order of the file."""
-        seen: dict[str, int] = {}
+    def _read_queries(self, judgments: Judgments) -> dict[str, str]:
+        """Return the texts of all judged queries by id, in the order of queries.jsonl."""
+        lines: dict[str, int] = {}
         texts = {}
-        for number, row in _read(self.queries):
-            query, text = _id(self.queries, number, row), row.get("text")
-            if query in seen:
-                raise InputError(f'{self.queries}:{number}: the id "{query}" stands in line {seen[query]} already')
-            seen[query] = number
-            if query not in judgments:
+        for line, row in _read_jsonl(self.queries_path):
+            query_id, text = _row_id(self.queries_path, line, row), row.get("text")
+            if query_id in lines:
+                raise InputError(
+                    f'{self.queries_path}:{line}: duplicate id "{query_id}", also in line {lines[query_id]}'
+                )
+            lines[query_id] = line
+            if query_id not in judgments:
                 continue
             if not isinstance(text, str) or not text.strip():
-                raise InputError(f'{self.queries}:{number}: the query "{query}" has no "text"')
-            texts[query] = text
+                raise InputError(f'{self.queries_path}:{line}: the query "{query_id}" has no "text"')
+            texts[query_id] = text
         return texts
 
 
-def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSONL file with their line numbers."""
+def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON Lines file with their line numbers."""
     from kib_tables.jsonl import read_jsonl
 
     try:
@@ -158,57 +181,60 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _unreadable(path: Path, error: OSError) -> InputError:
     from kib_tables.fields import unreadable
 
-    return unreadable(path, error, "a file of a collection in BEIR's layout")
+    return unreadable(path, error, "a file of a test collection")
 
 
-def _id(path: Path, number: int, row: dict[str, Any]) -> str:
+def _row_id(path: Path, line: int, row: dict[str, Any]) -> str:
+    """Return the id of a document or query, with a whole number converted to text."""
     value = row.get("_id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f'{path}:{number}: no "_id"; each line has one, text or a whole number')
+        raise InputError(f'{path}:{line}: no "_id"; expected text or a whole number')
     return value
 
 
 def _read_qrels(path: Path) -> Judgments:
-    """Judgments by query and document in the order of the file, with or without a header."""
+    """Read the judgments in the order of the file, with or without a header line."""
     judgments: Judgments = {}
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    _add(judgments, path, number, _decoded(path, number, line))
+                    _add_judgment(judgments, path, number, _split_line(path, number, line))
     except OSError as error:
         raise _unreadable(path, error) from error
     if not judgments:
-        raise InputError(f"{path}: no judgment in it; a line is query id, document id and grade, with tabs between")
+        raise InputError(f"{path}: no judgment; expected lines of query id, document id and grade, separated by tabs")
     return judgments
 
 
-def _decoded(path: Path, number: int, line: bytes) -> list[str]:
+def _split_line(path: Path, number: int, line: bytes) -> list[str]:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n").split("\t")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}:{number}: not UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def _add(judgments: Judgments, path: Path, number: int, parts: list[str]) -> None:
-    if len(parts) != COLUMNS:
-        what = f"expected query id, document id and grade with tabs between, got {len(parts)} fields"
-        raise InputError(f"{path}:{number}: {what}")
-    query, document, grade = parts
+def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[str]) -> None:
+    """Add the judgment in a line, unless the line is a header; raise InputError if the line is malformed."""
+    if len(values) != QRELS_COLUMNS:
+        expected = "expected query id, document id and grade, separated by tabs"
+        raise InputError(f"{path}:{number}: {len(values)} instead of {QRELS_COLUMNS} values; {expected}")
+    query_id, document_id, grade = values
     if not GRADE.fullmatch(grade.strip()):
-        if number == 1 and HEADER.fullmatch(query.strip()):
+        if number == 1 and QUERY_COLUMN.fullmatch(query_id.strip()):
             return
-        raise InputError(f"{path}:{number}: expected a whole number as the grade, got {grade!r}")
-    judged = judgments.setdefault(query, {})
-    before = judged.setdefault(document, (int(grade), number))
-    if before[0] != int(grade):
-        again = f'query "{query}" and document "{document}" are judged otherwise in line {before[1]}'
-        raise InputError(f"{path}:{number}: {again}")
+        raise InputError(f"{path}:{number}: invalid grade {grade!r}; expected a whole number")
+    judgment = Judgment(int(grade), number)
+    first = judgments.setdefault(query_id, {}).setdefault(document_id, judgment)
+    if first.grade != judgment.grade:
+        pair = f'query "{query_id}" and document "{document_id}"'
+        raise InputError(f"{path}:{number}: {pair} have a different grade in line {first.line}")
 
 
-def _lost(path: Path, lost: dict[str, int], what: str, where: Path) -> InputError:
-    name, line = next(iter(lost.items()))
-    more = f" ({len(lost):,} judged ids are not there)" if len(lost) > 1 else ""
-    return InputError(f'{path}:{line}: the {what} "{name}" is not in {where}{more}')
+def _missing_id(path: Path, missing: dict[str, int], kind: str, collection: Path) -> InputError:
+    """Build the error for judged ids without a query or document in the collection; `missing` maps ids to lines."""
+    first, line = next(iter(missing.items()))
+    total = f" ({len(missing):,} judged ids are missing)" if len(missing) > 1 else ""
+    return InputError(f'{path}:{line}: the {kind} "{first}" is not in {collection}{total}')

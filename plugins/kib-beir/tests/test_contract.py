@@ -12,6 +12,7 @@ CORPUS = '{"_id": "a", "title": "Pump", "text": "The red lever."}\n{"_id": "b", 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Create a collection of two documents and one query."""
     (tmp_path / "corpus.jsonl").write_text(CORPUS, encoding="utf-8")
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "Which lever?"}\n', encoding="utf-8")
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n", encoding="utf-8")
@@ -19,22 +20,22 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The installed plugin is found under its name, is well formed and imports no heavy package."""
     assert check_plugin("corpora", "beir") is Beir
 
 
 def test_contract(folder: Path) -> None:
-    """It keeps what a corpus promises."""
+    """The plugin fulfils the contract of a corpus."""
     check_corpus(lambda: make_plugin(Beir, {"path": folder}))
 
 
 def test_judged(folder: Path) -> None:
-    """It is a corpus that brings queries and judgments."""
+    """The plugin is a corpus with judged queries."""
     assert isinstance(make_plugin(Beir, {"path": folder}), JudgedCorpus)
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         Beir,
         accepts=[{"path": "/x"}, {"path": "/x", "split": "dev", "empty": "error", "licence": "CC0-1.0"}],
@@ -44,7 +45,7 @@ def test_options() -> None:
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels.tsv"])
 def test_fingerprint(folder: Path, name: str) -> None:
-    """The fingerprint follows the bytes of documents, queries and judgments, not their time stamps."""
+    """The fingerprint depends on the bytes of documents, queries and judgments, but not on timestamps."""
     file = folder / name
     check_fingerprint(
         lambda: make_plugin(Beir, {"path": folder}),
@@ -53,8 +54,8 @@ def test_fingerprint(folder: Path, name: str) -> None:
     )
 
 
-def test_fingerprint_without_name(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A collection keeps its fingerprint when it is moved."""
+def test_fingerprint_of_moved_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Moving a collection keeps its fingerprint."""
     before = make_plugin(Beir, {"path": folder}).fingerprint()
     moved = folder.rename(tmp_path_factory.mktemp("elsewhere") / "moved")
     assert make_plugin(Beir, {"path": moved}).fingerprint() == before
