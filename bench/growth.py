@@ -32,30 +32,34 @@ def counts(lm: Any, requests: Sequence[Request]) -> tuple[int, int]:
 
 def anatomy(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
     """Letters of MMLU anatomy by shots, and by questions at 5 shots."""
-    exam = material.anatomy(data)
+    rendered_task = material.anatomy(data)
     found = {}
     for shots in SHOTS:
-        asked = exam.ask(shots)
-        found[f"anatomy, letters, {shots}-shot, 135 questions"] = counts(lm, _requests(exam, asked, len(asked)))
+        asked = rendered_task.ask(shots)
+        found[f"anatomy, letters, {shots}-shot, 135 questions"] = counts(
+            lm, _requests(rendered_task, asked, len(asked))
+        )
     for size in SIZES:
-        found[f"anatomy, letters, 5-shot, {size} questions"] = counts(lm, _requests(exam, asked, size))
+        found[f"anatomy, letters, 5-shot, {size} questions"] = counts(lm, _requests(rendered_task, asked, size))
     return found
 
 
-def _requests(exam: Any, asked: Sequence[Any], count: int) -> list[Request]:
-    return material.requests(exam, asked[:count], [[]] * count)
+def _requests(rendered_task: Any, asked: Sequence[Any], count: int) -> list[Request]:
+    return material.requests(rendered_task, asked[:count], [[]] * count)
 
 
 def openbook(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
     """Option texts of OpenBookQA with ever more passages, all numbers of passages up to the largest together."""
-    exam = material.openbook(data)
-    asked = exam.ask(0)
+    rendered_task = material.openbook(data)
+    asked = rendered_task.ask(0)
     passages = {passage.id: passage for passage in material.facts(data)}
     hits = material.search(asked, list(passages.values()), max(K))
     requests: list[Request] = []
     found = {}
     for k in K:
-        requests += material.requests(exam, asked, [[passages[hit.passage] for hit in some[:k]] for some in hits])
+        requests += material.requests(
+            rendered_task, asked, [[passages[hit.passage] for hit in some[:k]] for some in hits]
+        )
         found[f"OpenBookQA, texts, K = 0..{k}, 500 questions"] = counts(lm, requests)
     return found
 

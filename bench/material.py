@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kib.harness.tasks import Exam, from_questions
+from kib.harness.tasks import RenderedTask, from_questions
 from kib.prompts import build_prompt
-from kib.records import Asked, Hit, Passage, Query, Question, Request
+from kib.records import Hit, Passage, Query, Question, RenderedQuestion, Request
 
 __all__ = ["anatomy", "facts", "openbook", "requests", "search", "tokenizer"]
 
@@ -19,17 +19,17 @@ OPENBOOK = "OpenBookQA-V1-Sep2018/Data/Main"
 WORDS = 32_000
 
 
-def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") -> Exam:
+def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") -> RenderedTask:
     """MMLU anatomy as lm-eval asks it: letters, or option texts as `mmlu_anatomy_continuation`."""
     from kib.plugins.builtin.lm_eval_task import LmEvalTask
 
     files = {split: str(data / "mmlu" / split / f"anatomy_{split}.csv") for split in ("dev", "test")}
     options = {"task": task, "data": {**files, "layout": "mmlu"}}
     made = LmEvalTask(LmEvalTask.Options.model_validate_json(json.dumps(options)))
-    return Exam("anatomy", made.harness_task(), limit=limit)
+    return RenderedTask("anatomy", made.harness_task(), limit=limit)
 
 
-def openbook(data: Path, limit: int | None = None) -> Exam:
+def openbook(data: Path, limit: int | None = None) -> RenderedTask:
     """The test questions of OpenBookQA, each option's text scored."""
     lines = _openbook(data, "test.jsonl").splitlines()
     questions = [_question(json.loads(line)) for line in lines if line.strip()]
@@ -54,21 +54,23 @@ def _openbook(data: Path, name: str) -> str:
         return archive.read(f"{OPENBOOK}/{name}").decode("utf-8")
 
 
-def search(asked: Sequence[Asked], passages: Sequence[Passage], k: int) -> list[list[Hit]]:
+def search(asked: Sequence[RenderedQuestion], passages: Sequence[Passage], k: int) -> list[list[Hit]]:
     """The best `k` passages for each question by BM25."""
     from kib_bm25 import BM25, BM25Options
 
     retriever = BM25(BM25Options())
     with tempfile.TemporaryDirectory() as folder:
         retriever.build(passages, Path(folder))
-        return retriever.search(Path(folder), [Query(one.question, one.query) for one in asked], k)
+        return retriever.search(Path(folder), [Query(one.question_id, one.query) for one in asked], k)
 
 
-def requests(exam: Exam, asked: Sequence[Asked], passages: Sequence[Sequence[Passage]]) -> list[Request]:
+def requests(
+    rendered_task: RenderedTask, asked: Sequence[RenderedQuestion], passages: Sequence[Sequence[Passage]]
+) -> list[Request]:
     """What is asked of a model, question by question, with the passages given for each."""
     made: list[Request] = []
     for number, (one, some) in enumerate(zip(asked, passages, strict=True)):
-        made += exam.requests(number, build_prompt(one, some).text)
+        made += rendered_task.requests(number, build_prompt(one, some).text)
     return made
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import command
 import material
 
-from kib.harness.tasks import Exam, quiet
+from kib.harness.tasks import RenderedTask, quiet
 from kib.prompts import build_prompt
-from kib.records import Asked, Hit, Passage, Query
+from kib.records import Hit, Passage, Query, RenderedQuestion
 
 K = range(6)
 BUDGET = 2048
@@ -39,22 +39,24 @@ def steps(data: Path, tokens: Callable[[str], list[int]], count: int) -> dict[st
         return given
 
     retriever = BM25(BM25Options())
-    exam = timed("read the questions", lambda: material.openbook(data, count))
-    asked = timed("render, 0-shot", lambda: exam.ask(0))
+    rendered_task = timed("read the questions", lambda: material.openbook(data, count))
+    asked = timed("render, 0-shot", lambda: rendered_task.ask(0))
     passages = material.facts(data)
     with tempfile.TemporaryDirectory() as folder:
         timed("index, 1,326 facts", lambda: retriever.build(passages, Path(folder)))
-        queries = [Query(one.question, one.query) for one in asked]
+        queries = [Query(one.question_id, one.query) for one in asked]
         hits = timed("search, 5 each", lambda: retriever.search(Path(folder), queries, max(K)))
     by_id = {passage.id: passage for passage in passages}
-    timed("prompts, K = 0..5", lambda: prompts(exam, asked, by_id, hits, None))
-    timed("the same, tokens counted", lambda: prompts(exam, asked, by_id, hits, lambda text: len(tokens(text))))
+    timed("prompts, K = 0..5", lambda: prompts(rendered_task, asked, by_id, hits, None))
+    timed(
+        "the same, tokens counted", lambda: prompts(rendered_task, asked, by_id, hits, lambda text: len(tokens(text)))
+    )
     return found
 
 
 def prompts(
-    exam: Exam,
-    asked: list[Asked],
+    rendered_task: RenderedTask,
+    asked: list[RenderedQuestion],
     passages: dict[str, Passage],
     hits: list[list[Hit]],
     count: Callable[[str], int] | None,
@@ -65,7 +67,7 @@ def prompts(
         for number, (one, some) in enumerate(zip(asked, hits, strict=True)):
             chosen = [passages[hit.passage] for hit in some[:k]]
             prompt = build_prompt(one, chosen, count=count, budget=BUDGET if count else None)
-            made += len(exam.requests(number, prompt.text))
+            made += len(rendered_task.requests(number, prompt.text))
     return made
 
 

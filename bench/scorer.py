@@ -101,16 +101,19 @@ def runs(work: str, data: Path, limit: int | None) -> list[list[Request]]:
     """The requests of a piece of work, a list for each lm-eval run."""
     quiet()
     if work == "openbook-k":
-        exam = material.openbook(data, limit)
-        asked = exam.ask(0)
+        rendered_task = material.openbook(data, limit)
+        asked = rendered_task.ask(0)
         passages = {passage.id: passage for passage in material.facts(data)}
         found = material.search(asked, list(passages.values()), max(K))
         return [
-            material.requests(exam, asked, [[passages[hit.passage] for hit in hits[:k]] for hits in found]) for k in K
+            material.requests(rendered_task, asked, [[passages[hit.passage] for hit in hits[:k]] for hits in found])
+            for k in K
         ]
-    exam = material.anatomy(data, limit, "mmlu_anatomy_continuation" if work == "mmlu-0-texts" else "mmlu_anatomy")
-    asked = exam.ask(5 if work == "mmlu-5-letters" else 0)
-    return [material.requests(exam, asked, [[]] * len(asked))]
+    rendered_task = material.anatomy(
+        data, limit, "mmlu_anatomy_continuation" if work == "mmlu-0-texts" else "mmlu_anatomy"
+    )
+    asked = rendered_task.ask(5 if work == "mmlu-5-letters" else 0)
+    return [material.requests(rendered_task, asked, [[]] * len(asked))]
 
 
 def load(setting: Setting) -> Any:

@@ -6,6 +6,7 @@ Its module imports only the standard library, pydantic and kib at its top; heavy
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,8 @@ __all__ = [
     "HarnessTask",
     "InputPath",
     "JudgedCorpus",
-    "Local",
     "Model",
+    "NotInIdentity",
     "NotedCorpus",
     "OnlinePlugin",
     "Options",
@@ -64,11 +65,19 @@ class Options(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Local:
+class NotInIdentity:
     """Marks an option that changes no result (device, batch size, URL): it stays out of every identity.
 
-    Use: `device: Annotated[str, Local] = Field("cpu", description=...)`.
+    Use: `device: Annotated[str, NotInIdentity] = Field("cpu", description=...)`.
     """
+
+
+def __getattr__(name: str) -> Any:
+    """Return `NotInIdentity` for its former name `NotInIdentity`, with a warning."""
+    if name != "Local":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("kib.interfaces.Local is now NotInIdentity", DeprecationWarning, stacklevel=2)
+    return NotInIdentity
 
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -88,7 +97,7 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     return expanded if expanded.is_absolute() else folder / expanded
 
 
-InputPath = Annotated[Path, Local, AfterValidator(_resolve)]
+InputPath = Annotated[Path, NotInIdentity, AfterValidator(_resolve)]
 """A path option: relative to the spec file, `${VAR}` expanded; it counts by `fingerprint`, not by its name."""
 
 

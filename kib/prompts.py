@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal
 
 from kib.errors import InputError
-from kib.records import Asked, Passage, Prompt
+from kib.records import Passage, Prompt, RenderedQuestion
 
 __all__ = ["DEFAULT_TEMPLATE", "LETTERS", "ask_question", "build_prompt", "render_passages"]
 
@@ -60,7 +60,7 @@ def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLAT
 
 
 def build_prompt(
-    asked: Asked,
+    asked: RenderedQuestion,
     passages: Sequence[Passage],
     *,
     count: Callable[[str], int] | None = None,
@@ -77,5 +77,5 @@ def build_prompt(
         text = asked.head + render_passages(passages[:kept], template, order) + asked.ask
         tokens = count(text) if count else None
         if budget is None or tokens is None or tokens <= budget:
-            return Prompt(asked.question, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)
-    raise InputError(f"question {asked.question}: {tokens} tokens without any passage, but only {budget} fit")
+            return Prompt(asked.question_id, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)
+    raise InputError(f"question {asked.question_id}: {tokens} tokens without any passage, but only {budget} fit")

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 __all__ = [
     "Answer",
-    "Asked",
     "Cell",
     "Document",
     "Environment",
@@ -18,6 +17,7 @@ __all__ = [
     "Prompt",
     "Query",
     "Question",
+    "RenderedQuestion",
     "Request",
     "Score",
     "Split",
@@ -194,14 +194,14 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RenderedQuestion:
     """A question as a task asks it, before any passage: `head` (instruction, few-shot examples) and `ask`.
 
     Passages go between the two and nowhere else. `options` and `answer` are what `kib show` prints;
     they are empty and None where the task generates freely.
     """
 
-    question: str
+    question_id: str
     head: str
     ask: str
     query: str
@@ -215,7 +215,7 @@ class Asked:
 class Prompt:
     """The text a model reads for a question, the passages in it (best first) and how many did not fit."""
 
-    question: str
+    question_id: str
     text: str
     passages: tuple[str, ...] = ()
     dropped: int = 0
@@ -252,7 +252,7 @@ class Score:
     `logprobs` are the options' summed log-probabilities in nats; `output` is generated text where there are no options.
     """
 
-    question: str
+    question_id: str
     group: str | None
     score: int
     prediction: int | None

@@ -110,8 +110,8 @@ def assert_same_numbers(scores, samples, results):
     """Each option's log-probability, each question's score, and the accuracy are lm-eval's."""
     assert len(scores) == len(samples)
     for score, sample in zip(scores, samples, strict=True):
-        assert score.logprobs == pytest.approx(logprobs(sample), rel=0, abs=CLOSE), score.question
-        assert score.score == sample["acc"], score.question
+        assert score.logprobs == pytest.approx(logprobs(sample), rel=0, abs=CLOSE), score.question_id
+        assert score.score == sample["acc"], score.question_id
     assert sum(score.score for score in scores) / len(scores) == pytest.approx(results["acc,none"])
 
 
@@ -372,7 +372,7 @@ def writer():
 )
 def test_generated_answers_score_as_in_lm_eval(tmp_path, metric, name):
     """A task that generates is asked, filtered and matched as lm-eval does, by the filter that was asked for."""
-    from kib.harness.tasks import Exam, answer
+    from kib.harness.tasks import RenderedTask, answer
     from kib.plugins.builtin.lm_eval_task import LmEvalTask
     from kib.testing import make_plugin
 
@@ -380,13 +380,13 @@ def test_generated_answers_score_as_in_lm_eval(tmp_path, metric, name):
     samples, _ = Alone(tmp_path, writer(), "gsm8k", files).samples(2)
     samples = [sample for sample in samples if sample["filter"] == name]
     plugin = make_plugin(LmEvalTask, {"task": "gsm8k", "data": {key: str(path) for key, path in files.items()}})
-    exam = Exam("sums", plugin.harness_task(), metric=metric)
+    rendered_task = RenderedTask("sums", plugin.harness_task(), metric=metric)
     lm = writer()
     outcomes = []
-    for number, (question, sample) in enumerate(zip(exam.ask(2), samples, strict=True)):
-        requests = exam.requests(number, question.head + question.ask)
+    for number, (question, sample) in enumerate(zip(rendered_task.ask(2), samples, strict=True)):
+        requests = rendered_task.requests(number, question.head + question.ask)
         assert [request.arguments for request in requests] == arguments(sample)
-        outcomes.append(exam.score(number, requests, answer(lm, requests)))
+        outcomes.append(rendered_task.score(number, requests, answer(lm, requests)))
     assert [outcome.score for outcome in outcomes] == [sample["exact_match"] for sample in samples]
     assert {outcome.score for outcome in outcomes} == {0, 1}
     assert [outcome.output for outcome in outcomes] == [sample["resps"][0][0] for sample in samples]
@@ -428,14 +428,14 @@ def test_questions_of_ones_own_equal_an_lm_eval_task(tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "own.yaml").write_text(json.dumps(config), encoding="utf-8")
     task = TaskManager(include_path=str(tmp_path / "own"), include_defaults=False).load(["own"])["tasks"]["own"]
-    exam = from_questions("own", questions, examples, "text")
+    rendered_task = from_questions("own", questions, examples, "text")
     for shots in (0, 2):
         task.set_config("num_fewshot", shots)
         task.build_all_requests()
         theirs = [instance.args for instance in task.instances]
         ours = [
             request.arguments
-            for number, question in enumerate(exam.ask(shots))
-            for request in exam.requests(number, question.head + question.ask)
+            for number, question in enumerate(rendered_task.ask(shots))
+            for request in rendered_task.requests(number, question.head + question.ask)
         ]
         assert ours == theirs

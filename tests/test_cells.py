@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError
 from kib.records import Request
-from kib.run.steps.cells import Ruler
+from kib.run.steps.cells import TokenBudget
 
 
 def letters(text):
@@ -44,28 +44,28 @@ def pair(context, continuation):
 )
 def test_the_smaller_limit_holds(length, budget, limit):
     """A prompt fits what the model reads at once and what the benchmark allows."""
-    assert Ruler(letters, length, budget).limit == limit
+    assert TokenBudget(letters, length, budget).limit == limit
 
 
 def test_without_a_tokenizer_nothing_is_counted():
     """A model that keeps its tokenizer to itself has no limit that kib could hold."""
-    ruler = Ruler(None, 10, 7)
-    assert ruler.limit is None
-    assert ruler.counter([pair("a", " b")]) is None
-    ruler.check_joins("q", [pair("a:", "b")])
+    token_budget = TokenBudget(None, 10, 7)
+    assert token_budget.limit is None
+    assert token_budget.counter([pair("a", " b")]) is None
+    token_budget.check_joins("q", [pair("a:", "b")])
 
 
 @given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=10), min_size=1, max_size=4))
 def test_a_prompt_is_counted_with_its_longest_answer(prompt, options):
     """Tokens are those of the prompt, special ones included, and of the longest option."""
-    count = Ruler(letters, None, None).counter([pair("", option) for option in options])
+    count = TokenBudget(letters, None, None).counter([pair("", option) for option in options])
     assert count(prompt) == 1 + len(prompt.encode()) + max(len(option.encode()) for option in options)
 
 
 @pytest.mark.parametrize(("settings", "tokens"), [({"max_gen_toks": 30}, 30), ({"until": ["\n"]}, 256)])
 def test_room_is_kept_for_what_is_written(settings, tokens):
     """A generated answer needs the room that the task gives it, else lm-eval's default."""
-    count = Ruler(letters, None, None).counter([Request("generate_until", ("", settings))])
+    count = TokenBudget(letters, None, None).counter([Request("generate_until", ("", settings))])
     assert count("abc") == 4 + tokens
 
 
@@ -79,7 +79,7 @@ def test_room_is_kept_for_what_is_written(settings, tokens):
 def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
     """Where prompt and answer share a token, the answer has none of its own, and that is said before the run."""
     with pytest.raises(InputError) as caught:
-        Ruler(joining(piece), None, None).check_joins("q7", [pair(context, " B"), pair(context, continuation)])
+        TokenBudget(joining(piece), None, None).check_joins("q7", [pair(context, " B"), pair(context, continuation)])
     words = f"question q7: the answer {continuation!r} has no token of its own after {context[-16:]!r}"
     assert str(caught.value).startswith(words)
 
@@ -87,7 +87,9 @@ def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
 @pytest.mark.parametrize("continuation", ["A", " A", " AB", " A\n"])
 def test_a_token_within_the_answer_is_none_that_spans(continuation):
     """A token of space and letter belongs to the answer, as lm-eval moves the space there."""
-    Ruler(joining(" A", "Answer:"), None, None).check_joins("q", [pair("Answer: ", "A"), pair("Answer:", continuation)])
+    TokenBudget(joining(" A", "Answer:"), None, None).check_joins(
+        "q", [pair("Answer: ", "A"), pair("Answer:", continuation)]
+    )
 
 
 def test_only_the_end_of_a_prompt_is_looked_at():
@@ -98,20 +100,20 @@ def test_only_the_end_of_a_prompt_is_looked_at():
         seen.append(len(text))
         return joining(": A")(text)
 
-    ruler = Ruler(tokens, None, None)
+    token_budget = TokenBudget(tokens, None, None)
     with pytest.raises(InputError):
-        ruler.check_joins("q", [pair("x" * 10_000 + "Answer:", " A")])
+        token_budget.check_joins("q", [pair("x" * 10_000 + "Answer:", " A")])
     assert max(seen) < 100
 
 
 def test_an_empty_prompt_has_no_join():
     """What is asked without any context joins nothing."""
-    Ruler(joining(" A"), None, None).check_joins("q", [pair("", " A")])
+    TokenBudget(joining(" A"), None, None).check_joins("q", [pair("", " A")])
 
 
 def test_generated_text_has_no_join():
     """A prompt that a model writes on from is joined to nothing."""
-    Ruler(joining(": A"), None, None).check_joins("q", [Request("generate_until", ("Answer: A", {}))])
+    TokenBudget(joining(": A"), None, None).check_joins("q", [Request("generate_until", ("Answer: A", {}))])
 
 
 # Through a run
@@ -140,12 +142,12 @@ def test_a_prompt_is_the_largest_that_fits(bench):
     """A budget drops no more than it must, and the same passages come first with and without it."""
     bench.write_toy()
     bench.run()
-    whole = {score.question: score for score in bench.scores("m/rag,k=3/people,0-shot")}
+    whole = {score.question_id: score for score in bench.scores("m/rag,k=3/people,0-shot")}
     short(bench, 220)
     bench.run()
     for score in bench.scores("m/rag,k=3/people,0-shot"):
-        assert score.passages == whole[score.question].passages
-        assert (score.dropped == 0) == (whole[score.question].tokens <= 220)
+        assert score.passages == whole[score.question_id].passages
+        assert (score.dropped == 0) == (whole[score.question_id].tokens <= 220)
 
 
 def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
@@ -197,10 +199,10 @@ def test_scores_carry_their_evidence(bench):
         result, scores = bench.results.cell(cell), bench.results.scores(cell)
         assert result.n == len(scores) == 18
         assert result.correct == sum(score.score for score in scores)
-        assert [score.question for score in scores] == list(rows)
+        assert [score.question_id for score in scores] == list(rows)
         for score in scores:
-            assert score.group == rows[score.question]["group"]
-            assert "ABCD"[score.answer] == rows[score.question]["answer"]
+            assert score.group == rows[score.question_id]["group"]
+            assert "ABCD"[score.answer] == rows[score.question_id]["answer"]
             assert score.score == (score.prediction == score.answer)
             assert score.prediction == score.logprobs.index(max(score.logprobs))
             assert len(score.prompt) == 64
@@ -219,7 +221,7 @@ def test_gold_is_told_for_each_passage(bench):
     bench.write_toy()
     bench.run()
     for score in bench.scores("m/rag,k=3/people,0-shot"):
-        assert score.gold == tuple(passage == f"{score.question.partition('-')[0]}#0" for passage in score.passages)
+        assert score.gold == tuple(passage == f"{score.question_id.partition('-')[0]}#0" for passage in score.passages)
     assert {score.gold for score in bench.scores("m/base/people,0-shot")} == {None}
 
 

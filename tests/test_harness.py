@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kib.errors import InputError, StepError
-from kib.harness.tasks import MARK, Exam, answer, batches, environment, from_questions, sample_rows
+from kib.harness.tasks import MARK, RenderedTask, answer, batches, environment, from_questions, sample_rows
 from kib.records import Gold, Question, Request
 
 QUESTIONS = (
@@ -26,12 +26,12 @@ def text_of(asked):
     return asked.head + asked.ask
 
 
-def exam(scoring="text", questions=QUESTIONS, limit=None, examples=EXAMPLES):
+def rendered_task(scoring="text", questions=QUESTIONS, limit=None, examples=EXAMPLES):
     return from_questions("people", questions, examples, scoring, limit)
 
 
 def configured(rows, *, shots=(), name="made", metric=None, limit=None, split="test", validation=(), **config):
-    """An exam over an lm-eval task made from a configuration and rows."""
+    """An rendered_task over an lm-eval task made from a configuration and rows."""
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask
 
@@ -53,7 +53,7 @@ def configured(rows, *, shots=(), name="made", metric=None, limit=None, split="t
             **config,
         }
     )
-    return Exam(name, task, metric=metric, limit=limit, split=split)
+    return RenderedTask(name, task, metric=metric, limit=limit, split=split)
 
 
 CHOICES = {"output_type": "multiple_choice", "doc_to_choice": "choices"}
@@ -68,9 +68,9 @@ WRITTEN = {"output_type": "generate_until", "metric_list": EXACT, "generation_kw
 
 def test_a_question_of_ones_own_is_asked_in_kibs_words():
     """Without examples the whole prompt is the asked question, and the options' texts follow a space."""
-    first = exam().ask(0)[0]
+    first = rendered_task().ask(0)[0]
     assert (first.head, first.ask) == ("", "Question: Where does Ada live?\nAnswer:")
-    assert [request.arguments for request in exam().requests(0, text_of(first))] == [
+    assert [request.arguments for request in rendered_task().requests(0, text_of(first))] == [
         (first.ask, " Tarn"),
         (first.ask, " Norwick"),
         (first.ask, " Ostend"),
@@ -79,7 +79,7 @@ def test_a_question_of_ones_own_is_asked_in_kibs_words():
 
 def test_letters_are_asked_with_the_options_above():
     """Where letters are scored the options stand in the question, and each question has as many letters as options."""
-    made = exam("letter")
+    made = rendered_task("letter")
     first, second = made.ask(0)
     assert first.ask == "Question: Where does Ada live?\nA. Tarn\nB. Norwick\nC. Ostend\nAnswer:"
     assert [request.arguments[1] for request in made.requests(1, second.ask)] == [" A", " B"]
@@ -88,20 +88,20 @@ def test_letters_are_asked_with_the_options_above():
 
 def test_examples_stand_before_the_question_in_their_order():
     """Shots are the first examples, each with its answer, a blank line after each, all of it in the head."""
-    first = exam().ask(2)[0]
+    first = rendered_task().ask(2)[0]
     assert first.head == ("Question: Where does Eva live?\nAnswer: Visby\n\nQuestion: Who owns a hen?\nAnswer: Fay\n\n")
     assert first.ask == "Question: Where does Ada live?\nAnswer:"
 
 
 def test_examples_of_letters_are_answered_by_letters():
     """An example's answer is a letter where letters are scored."""
-    assert exam("letter").ask(1)[0].head == "Question: Where does Eva live?\nA. Visby\nB. Wells\nAnswer: A\n\n"
+    assert rendered_task("letter").ask(1)[0].head == "Question: Where does Eva live?\nA. Visby\nB. Wells\nAnswer: A\n\n"
 
 
 def test_what_a_question_carries_goes_with_it():
     """Id, options, answer, gold and group come out as they went in; the query is the question."""
-    first, second = exam().ask(0)
-    assert (first.question, first.answer, first.gold, first.group) == ("q1", 1, (Gold("ada"),), "ada")
+    first, second = rendered_task().ask(0)
+    assert (first.question_id, first.answer, first.gold, first.group) == ("q1", 1, (Gold("ada"),), "ada")
     assert (second.gold, second.group) == ((), None)
     assert [question.query for question in (first, second)] == ["Where does Ada live?", "What is Ben's trade?"]
 
@@ -114,7 +114,7 @@ WORDS = st.text(SIGNS, min_size=1, max_size=25).filter(lambda text: text.strip()
 def test_no_question_is_read_as_code(text, options, scoring):
     """Braces, digits, brackets and signs of all scripts in questions and options are asked letter for letter."""
     question = Question("q", text, tuple(options), len(options) - 1)
-    made = exam(scoring, [question], examples=[question])
+    made = rendered_task(scoring, [question], examples=[question])
     zero, one = made.ask(0)[0], made.ask(1)[0]
     listed = "".join(f"\n{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
     shown = listed if scoring == "letter" else ""
@@ -127,7 +127,7 @@ def test_no_question_is_read_as_code(text, options, scoring):
 
 def test_the_right_option_scores_one():
     """The score is 1 where the right option is the most probable, else 0, and the evidence is kept."""
-    made = exam()
+    made = rendered_task()
     requests = made.requests(0, "P")
     right = made.score(0, requests, [(-3.0, False), (-1.0, True), (-2.0, False)])
     assert (right.score, right.prediction, right.logprobs, right.output) == (1, 1, (-3.0, -1.0, -2.0), None)
@@ -138,10 +138,10 @@ def test_the_right_option_scores_one():
 def test_text_by_its_length_divides_by_it():
     """With text-norm the chosen option is the one that scores: the most probable per character."""
     question = Question("q", "Which?", ("a", "a much longer answer"), 1)
-    made = exam("text-norm", [question])
+    made = rendered_task("text-norm", [question])
     outcome = made.score(0, made.requests(0, "P"), [(-2.0, False), (-4.0, False)])
     assert (outcome.score, outcome.prediction) == (1, 1)
-    assert exam("text", [question]).score(0, made.requests(0, "P"), [(-2.0, False), (-4.0, False)]).score == 0
+    assert rendered_task("text", [question]).score(0, made.requests(0, "P"), [(-2.0, False), (-4.0, False)]).score == 0
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_the_chosen_option_is_the_one_that_the_metric_compares(metric, chosen):
 def test_a_question_that_cannot_be_asked_is_named(question, words):
     """A right answer outside the options, and kib's own mark, are errors."""
     with pytest.raises(InputError, match=re.escape(f"tasks.people: {words}")):
-        exam(questions=[question])
+        rendered_task(questions=[question])
 
 
 def test_a_task_without_questions_is_an_error():
     """Nothing can be measured on no question."""
     with pytest.raises(InputError, match=r"tasks\.people: the task has no question"):
-        exam(questions=[])
+        rendered_task(questions=[])
 
 
 # A fixed sample
@@ -198,10 +198,10 @@ def test_a_sample_is_spread_evenly(count, limit):
 
 def test_a_sampled_question_is_asked_as_in_the_whole():
     """With a limit the remaining questions keep their ids and see the same examples."""
-    whole = {asked.question: asked for asked in configured(ROWS, shots=POOL, **CHOICES).ask(3)}
+    whole = {asked.question_id: asked for asked in configured(ROWS, shots=POOL, **CHOICES).ask(3)}
     sample = configured(ROWS, shots=POOL, limit=4, **CHOICES).ask(3)
-    assert [asked.question for asked in sample] == ["made-0", "made-2", "made-4", "made-6"]
-    assert all(whole[asked.question] == asked for asked in sample)
+    assert [asked.question_id for asked in sample] == ["made-0", "made-2", "made-4", "made-6"]
+    assert all(whole[asked.question_id] == asked for asked in sample)
 
 
 # lm-eval's own tasks
@@ -416,19 +416,19 @@ def test_a_template_says_what_is_searched_for():
     assert configured(ROWS, **CHOICES).ask(0, "{{ question }} {{ choices | join(' ') }}")[2].query == (
         "Which is 2? one two three"
     )
-    assert exam().ask(0, "{{ question }} {{ options[0] }}")[0].query == "Where does Ada live? Tarn"
+    assert rendered_task().ask(0, "{{ question }} {{ options[0] }}")[0].query == "Where does Ada live? Tarn"
 
 
 def test_a_template_with_an_unknown_field_names_the_known():
     """A field that questions do not have is an error with those they have."""
     with pytest.raises(InputError, match=r"tasks\.people\.query: 'title' is undefined; known fields are options, que"):
-        exam().ask(0, "{{ title }}")
+        rendered_task().ask(0, "{{ title }}")
 
 
 def test_a_query_cannot_reach_out():
     """A template of the benchmark file reaches nothing but the fields."""
     with pytest.raises(InputError, match=r"tasks\.people\.query: "):
-        exam().ask(0, "{{ question.__class__.__mro__ }}")
+        rendered_task().ask(0, "{{ question.__class__.__mro__ }}")
 
 
 # Chat templates
@@ -441,14 +441,18 @@ def angles(messages, add_generation_prompt):
 
 def test_a_chat_template_wraps_question_and_examples():
     """Examples are turns of their own; passages go into the user's last turn, before the question."""
-    first = exam().ask(1, chat=angles)[0]
+    first = rendered_task().ask(1, chat=angles)[0]
     assert first.head == "<user>Question: Where does Eva live?\nAnswer:</><assistant>Visby</><user>"
     assert first.ask == "Question: Where does Ada live?\nAnswer:</><assistant>"
 
 
 def test_a_chat_template_drops_the_space_before_an_answer():
     """After the assistant's mark an option follows without a space, as lm-eval asks it."""
-    assert [request.arguments[1] for request in exam().requests(0, "P", chat=True)] == ["Tarn", "Norwick", "Ostend"]
+    assert [request.arguments[1] for request in rendered_task().requests(0, "P", chat=True)] == [
+        "Tarn",
+        "Norwick",
+        "Ostend",
+    ]
 
 
 def test_an_instruction_is_the_systems():
@@ -464,7 +468,7 @@ def test_a_template_that_changes_the_text_is_refused():
         return angles(messages, add_generation_prompt).upper().replace(MARK.upper(), "")
 
     with pytest.raises(InputError, match="question q1: the place before the question cannot be found in the prompt"):
-        exam().ask(0, chat=shouting)
+        rendered_task().ask(0, chat=shouting)
 
 
 # Batches

@@ -81,7 +81,7 @@ def test_hits_are_frozen_once_for_all_that_use_them(bench):
     words = found(bench, "words")
     for place, k in (("rag,k=1", 1), ("rag,k=3", 3), ("again,k=2", 2)):
         for score in bench.scores(f"m/{place}/people,0-shot"):
-            assert list(score.passages) == words[score.question][:k]
+            assert list(score.passages) == words[score.question_id][:k]
 
 
 def test_a_retriever_is_asked_for_the_question_alone(bench):

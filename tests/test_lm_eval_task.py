@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kib.errors import InputError
-from kib.harness.tasks import Exam
+from kib.harness.tasks import RenderedTask
 from kib.interfaces import HarnessTask
 from kib.plugins.builtin.lm_eval_task import LmEvalTask, _rows
 from kib.testing import check_fingerprint, check_options, make_plugin
@@ -196,7 +196,7 @@ def test_a_wrong_name_is_answered(name, words):
 def test_a_task_takes_local_data(tmp_path):
     """A registered task keeps its prompt and takes its rows from local files: dev for examples, test for questions."""
     path = mmlu_csv(tmp_path / "t.csv")
-    made = Exam("anatomy", task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task())
+    made = RenderedTask("anatomy", task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task())
     first = made.ask(1)[0]
     assert first.head == (
         "The following are multiple choice questions (with answers) about anatomy.\n\n"
@@ -230,7 +230,7 @@ ARC = [
 def test_templates_of_tasks_work_on_local_rows(tmp_path):
     """A task with templates for options and answer is asked from rows in its hub's form."""
     path = write(tmp_path / "t.json", ARC)
-    made = Exam("arc", task("arc_easy", "acc_norm", test=path, train=path, validation=path).harness_task())
+    made = RenderedTask("arc", task("arc_easy", "acc_norm", test=path, train=path, validation=path).harness_task())
     assert [(asked.ask, asked.options, asked.answer, asked.query) for asked in made.ask(0)] == [
         ("Question: Which floats?\nAnswer:", ("a stone", "a cork"), 1, "Which floats?"),
         ("Question: Which sinks?\nAnswer:", ("a stone", "a cork"), 0, "Which sinks?"),
@@ -272,7 +272,7 @@ def test_tasks_that_cannot_be_measured_are_refused(tmp_path, name, row, words):
     path = write(tmp_path / "t.json", [row])
     splits = dict.fromkeys(("train", "validation", "test"), path)
     with pytest.raises(InputError) as caught:
-        Exam("t", task(name, **splits).harness_task())
+        RenderedTask("t", task(name, **splits).harness_task())
     assert str(caught.value).startswith("tasks.t")
     assert words in str(caught.value)
 

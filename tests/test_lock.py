@@ -196,7 +196,7 @@ def test_values_of_vary_that_do_not_go_together(opened):
 
 @pytest.mark.parametrize("vary", ['device = ["cpu", "cuda"]', "rate = [1, 1.0]"])
 def test_arms_that_do_the_same(opened, vary):
-    """Two arms that do the same are told: a Local option changes no result, and 1 is 1.0."""
+    """Two arms that do the same are told: a NotInIdentity option changes no result, and 1 is 1.0."""
     (message,) = said(opened, rest=f"{TURN}rank = 1\nvary = {{ {vary} }}")
     assert message.startswith("trainers.turn.vary: expected arms that differ in what they do, but ")
 

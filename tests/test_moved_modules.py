@@ -16,3 +16,14 @@ def test_former_name_is_the_same_module(former):
         module = importlib.import_module(former)
     assert module is importlib.import_module(MOVED[former])
     assert module.__spec__.name == MOVED[former]
+
+
+@pytest.mark.parametrize(
+    ("module", "former", "present"),
+    [("kib.interfaces", "Local", "NotInIdentity"), ("kib.spec.options", "counting", "identity_options")],
+)
+def test_former_name_is_the_same_thing(module, former, present):
+    """A renamed class or function of the plugin interface keeps its former name, with a warning."""
+    home = importlib.import_module(module)
+    with pytest.warns(DeprecationWarning, match=present):
+        assert getattr(home, former) is getattr(home, present)

@@ -8,13 +8,13 @@ import pytest
 from pydantic import ConfigDict, Field, ValidationError
 
 from kib.identity import canonical
-from kib.interfaces import InputPath, Local, Options
-from kib.spec.options import counting, paths, read
+from kib.interfaces import InputPath, NotInIdentity, Options
+from kib.spec.options import identity_options, paths, read
 
 
 class Inner(Options):
     title: str = "t"
-    cache: Annotated[str, Local] = ""
+    cache: Annotated[str, NotInIdentity] = ""
 
 
 class Files(Options):
@@ -29,8 +29,8 @@ class All(Options):
     paths: tuple[InputPath, ...] = ()
     by_name: dict[str, InputPath] = Field(default_factory=dict)
     pair: tuple[InputPath, int] | None = None
-    device: Annotated[str, Local()] = "cpu"
-    size: int | Annotated[str, Local] = 1
+    device: Annotated[str, NotInIdentity()] = "cpu"
+    size: int | Annotated[str, NotInIdentity] = 1
     inner: Inner = Inner()
     inners: list[Inner] = Field(default_factory=list)
     files: Files | None = None
@@ -40,7 +40,7 @@ class All(Options):
 
 
 def given(raw, folder="/data"):
-    return counting(read(All, raw, Path(folder)))
+    return identity_options(read(All, raw, Path(folder)))
 
 
 BASE = {
@@ -81,13 +81,13 @@ def test_defaults_count():
     ],
 )
 def test_what_counts(raw, difference):
-    """Options count as JSON; those marked Local do not, on any level, and of lists of paths the length does."""
+    """Options count as JSON; those marked NotInIdentity do not, on any level, and of lists of paths the length does."""
     assert given(raw) == {**BASE, **difference}
 
 
 @pytest.mark.parametrize("raw", [{"path": "a"}, {"size": "here"}])
 def test_a_local_member_of_a_union_is_left_out(raw):
-    """An option of several types is left out where its value is of a type marked Local."""
+    """An option of several types is left out where its value is of a type marked NotInIdentity."""
     assert given(raw) == {key: value for key, value in BASE.items() if key not in raw}
 
 

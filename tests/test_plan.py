@@ -163,7 +163,8 @@ def test_a_plan_is_the_same_every_time(bench):
     bench.write_toy()
     first = json.loads(json.dumps(identities(bench)))
     code = (
-        "import sys, json; from pathlib import Path; from kib.plugins.resolve import open_spec; from kib.plan.planner import make_plan\n"
+        "import sys, json; from pathlib import Path\n"
+        "from kib.plugins.resolve import open_spec; from kib.plan.planner import make_plan\n"
         "cells = make_plan(*open_spec(Path(sys.argv[1]))).cells\n"
         "print(json.dumps({cell.cell.place: cell.cell.identity for cell in cells}))"
     )
@@ -287,7 +288,7 @@ def test_a_model_by_another_name_is_the_same(bench):
 
 
 def test_the_plan_of_record_says_where_everything_comes_from(bench):
-    """What is stored names each table's plugin, distribution, version, counting options and fingerprint."""
+    """What is stored names each table's plugin, distribution, version, identity_options options and fingerprint."""
     bench.write_toy(model="seconds = 0.5\n")
     entry = bench.plan().entry()
     model = entry.sources["models"]["m"]

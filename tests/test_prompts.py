@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError
 from kib.prompts import LETTERS, ask_question, build_prompt, render_passages
-from kib.records import Asked, Passage
+from kib.records import Passage, RenderedQuestion
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 
@@ -16,7 +16,7 @@ def passage(number, text="text", title=""):
 
 
 def asked(head="HEAD\n\n", ask="Question: why?\nAnswer:"):
-    return Asked("q", head, ask, "why?")
+    return RenderedQuestion("q", head, ask, "why?")
 
 
 PASSAGES = st.lists(st.tuples(TEXT, TEXT), max_size=8).map(

@@ -123,14 +123,14 @@ def test_a_sample_is_measured_as_a_part_of_the_whole(bench):
     """With a limit each question is asked and answered as without it."""
     bench.write_toy()
     bench.run()
-    whole = {score.question: score for score in bench.scores("m/rag,k=1/people,0-shot")}
+    whole = {score.question_id: score for score in bench.scores("m/rag,k=1/people,0-shot")}
     bench.write_toy(task="limit = 6\n")
     assert bench.run() == {}
     some = bench.scores("m/rag,k=1/people,0-shot")
-    assert [score.question for score in some] == list(whole)[::3]
+    assert [score.question_id for score in some] == list(whole)[::3]
     for score in some:
-        assert (score.prompt, score.passages) == (whole[score.question].prompt, whole[score.question].passages)
-        assert score.logprobs == pytest.approx(whole[score.question].logprobs, abs=1e-8)
+        assert (score.prompt, score.passages) == (whole[score.question_id].prompt, whole[score.question_id].passages)
+        assert score.logprobs == pytest.approx(whole[score.question_id].logprobs, abs=1e-8)
 
 
 @pytest.mark.parametrize("scoring", ["letter", "text", "text-norm"])

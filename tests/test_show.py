@@ -147,7 +147,7 @@ def test_a_cell_lists_its_questions(done):
     for score in done.scores(RAG):
         letters = f"{'ABCD'[score.prediction]} -> {'ABCD'[score.answer]}"
         numbers = " ".join(f"{value:.3f}" for value in score.logprobs)
-        assert f"{'+' if score.score else '-'}  {score.question}  {letters}  {numbers}" in text
+        assert f"{'+' if score.score else '-'}  {score.question_id}  {letters}  {numbers}" in text
     assert f"one of them whole: kib show {RAG} ada-0" in text
 
 
@@ -185,7 +185,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
 def test_a_question_is_shown_whole(done):
     """A question shows what was searched for, its passages with the gold marked, the prompt, options and answer."""
     text = shown(done, RAG, "eva-10")
-    score = next(score for score in done.scores(RAG) if score.question == "eva-10")
+    score = next(score for score in done.scores(RAG) if score.question_id == "eva-10")
     assert "searched for: What is the trade of Eva Lind?" in text
     listed = re.findall(r"^  (\d)\. (\S+)( +\(gold\))?$", text, re.MULTILINE)
     assert [passage for _, passage, _ in listed] == list(score.passages)
@@ -214,7 +214,7 @@ def test_dropped_passages_are_marked(bench):
     bench.write_toy(more="\n[prompt]\ntokens = 220\n")
     bench.run()
     score = next(score for score in bench.scores(RAG) if score.dropped)
-    text = shown(bench, RAG, score.question)
+    text = shown(bench, RAG, score.question_id)
     assert text.count("(dropped: no room)") == score.dropped
     assert "tokens with the longest answer" in text
 
@@ -234,7 +234,7 @@ def test_without_the_work_folder_the_prompts_digest_is_told(bench):
     bench.run()
     shutil.rmtree(bench.folder / "work")
     text = shown(bench, RAG, "eva-10")
-    score = next(score for score in bench.scores(RAG) if score.question == "eva-10")
+    score = next(score for score in bench.scores(RAG) if score.question_id == "eva-10")
     assert "does not hold the prompt; `kib check SPEC` makes it anew. Its digest is " + score.prompt in text
     assert "all methods on this question:" in text
     bench.call("check", bench.spec, "-q")
@@ -269,7 +269,7 @@ def test_questions_of_any_name_are_found(bench):
 def test_plugins_are_listed_with_their_distributions(bench):
     """Each installed plugin stands with its kind, name, distribution and version."""
     text = bench.call("plugins").output
-    assert re.search(r"^retrievers +oracle +kib \d", text, re.MULTILINE)
+    assert re.search(r"^retrievers +oracle +kib-bench \d", text, re.MULTILINE)
     assert re.search(r"^models +toy +kib-toys 1\.0$", text, re.MULTILINE)
     kinds = [line.split()[0] for line in text.splitlines() if not line.startswith(" ")]
     order = ["models", "corpora", "retrievers", "tasks", "writers", "trainers"]

@@ -56,7 +56,7 @@ CELLS = st.builds(
 
 SCORES = st.builds(
     Score,
-    question=TEXT,
+    question_id=TEXT,
     group=maybe(TEXT),
     score=st.integers(0, 1),
     prediction=maybe(COUNT),

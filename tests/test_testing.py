@@ -199,7 +199,7 @@ def test_twins_out_of_order() -> None:
     assert places == sorted(places, reverse=True)
 
 
-class Exam(Plugin):
+class RenderedTask(Plugin):
     """A task of two questions on the built-in documents."""
 
     def questions(self, split: str) -> Iterator[Question]:
@@ -215,7 +215,7 @@ def asks(**changes: Any) -> Any:
 
 def test_task() -> None:
     """A task that keeps its promises passes, its gold found in its corpus."""
-    check_task(lambda: make_plugin(Exam), corpus=lambda: make_plugin(Shelf))
+    check_task(lambda: make_plugin(RenderedTask), corpus=lambda: make_plugin(Shelf))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_task() -> None:
 def test_spoilt_task(questions: Any, message: str) -> None:
     """A task that breaks a promise is told which."""
     with pytest.raises(AssertionError, match=message):
-        check_task(spoilt(Exam, questions=questions), corpus=lambda: make_plugin(Shelf))
+        check_task(spoilt(RenderedTask, questions=questions), corpus=lambda: make_plugin(Shelf))
 
 
 class Echo(Plugin):

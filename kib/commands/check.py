@@ -9,11 +9,11 @@ from kib.commands.questions import remembered, say_cost
 from kib.errors import InputError, KibError, SpecError
 from kib.harness import tasks as harness
 from kib.interfaces import CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
-from kib.plan.planner import CellPlan, HeldBackStep, Plan, TextStep, WeightsStep
+from kib.plan.planner import HeldBackStep, Plan, PlannedCell, TextStep, WeightsStep
 from kib.plugins.resolve import Lock
 from kib.progress import Progress
 from kib.run.loop import Materials, explain_crash
-from kib.run.steps.cells import Prepared
+from kib.run.steps.cells import PreparedCell
 from kib.run.steps.training_text import Order, ordered, writer_of
 from kib.spec.load import Spec
 from kib.spec.messages import counted, join, show
@@ -43,7 +43,7 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
         "",
     ]
     problems: dict[str, int] = {}
-    ready: list[Prepared] = []
+    ready: list[PreparedCell] = []
     with progress.step("preparing cells", len(plan.cells)) as advance:
         for cell in plan.cells:
             try:
@@ -103,7 +103,7 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
     return ["taken from a network, where it is not on this machine already:", *lines] if lines else []
 
 
-def _row(prepared: Prepared) -> str:
+def _row(prepared: PreparedCell) -> str:
     """A cell's questions, the lengths of its prompts and what was dropped from them."""
     tokens = [prompt.tokens for prompt in prepared.prompts if prompt.tokens is not None]
     lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)}" if tokens else "tokens not counted"
@@ -112,7 +112,7 @@ def _row(prepared: Prepared) -> str:
     return f"{prepared.plan.cell.place}: {len(prepared.prompts)} questions, {lengths} (least / median / most){cuts}"
 
 
-def _forecast(ready: Sequence[Prepared]) -> list[str]:
+def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
     """Requests and prompt tokens that a run would ask, answers stored from earlier runs not counted off."""
     lines = []
     for weights in dict.fromkeys(prepared.plan.weights for prepared in ready):
@@ -221,17 +221,17 @@ def _read_by(weights: WeightsStep) -> list[TextStep | HeldBackStep]:
     return [step for step in steps if step]
 
 
-def _one_of_each_method(cells: Sequence[CellPlan]) -> list[CellPlan]:
-    chosen: dict[tuple[str, str], CellPlan] = {}
+def _one_of_each_method(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+    chosen: dict[tuple[str, str], PlannedCell] = {}
     for cell in cells:
         chosen.setdefault((cell.cell.model, cell.cell.method), cell)
     return list(chosen.values())
 
 
-def _example(prepared: Prepared) -> list[str]:
+def _example(prepared: PreparedCell) -> list[str]:
     """The first question as the model will read it, its answers behind it."""
     rule = "─" * 60
     answers = [repr(request.arguments[1]) for request in prepared.requests[0] if request.kind == "loglikelihood"]
     said = [f"answers scored: {' '.join(answers)}"] if answers else []
-    head = f"{prepared.plan.cell.place}, question {prepared.asked[0].question}:"
+    head = f"{prepared.plan.cell.place}, question {prepared.asked[0].question_id}:"
     return [head, rule, prepared.prompts[0].text, rule, *said]

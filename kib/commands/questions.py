@@ -25,7 +25,7 @@ from kib.records import Passage
 from kib.run.steps import passages as passages_step
 from kib.spec.load import PriceTable, Spec, load_spec
 from kib.store.folders import Work, write_text
-from kib.store.paid_answers import Kept, memory_of
+from kib.store.paid_answers import PaidAnswers, memory_of
 
 __all__ = [
     "Job",
@@ -183,7 +183,7 @@ def remembered(memory: Path) -> Iterator[Mapping[str, str]]:
     if not memory.is_file():
         yield {}
         return
-    with Kept.open(memory) as kept:
+    with PaidAnswers.open(memory) as kept:
         yield kept
 
 
@@ -200,7 +200,7 @@ def say_cost(cost: Forecast, prices: PriceTable | None) -> str:
 def make(job: Job, progress: Progress) -> Made:
     """Write, check and choose, in the order of the passages. InputError where no question is left."""
     sieve = Sieve(job.passages, job.wanted)
-    with Kept.open(job.memory) as kept, progress.step("writing questions", len(job.passages)) as advance:
+    with PaidAnswers.open(job.memory) as kept, progress.step("writing questions", len(job.passages)) as advance:
         last = None
         for draft in job.writer.plugin.questions(job.passages, job.wanted.count, SEED, kept):
             sieve.add(draft)

@@ -81,7 +81,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     ]
     body = [f"{'+' if line.score else '-'}  {_said(line)}" for line in lines[:SHOWN]]
     more = [f"… and {len(lines) - SHOWN} more in {store.place(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
-    return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question}"])
+    return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question_id}"])
 
 
 def _dropped(result: CellResult) -> Iterator[str]:
@@ -183,9 +183,9 @@ def _letter(number: int | None) -> str:
 
 def _said(line: Score) -> str:
     if line.output is not None:
-        return f"{line.question}  {line.output!r}"
+        return f"{line.question_id}  {line.output!r}"
     numbers = " ".join(f"{value:.3f}" for value in line.logprobs)
-    return f"{line.question}  {_letter(line.prediction)} -> {_letter(line.answer)}  {numbers}"
+    return f"{line.question_id}  {_letter(line.prediction)} -> {_letter(line.answer)}  {numbers}"
 
 
 def show_question(results: Path, work: Work, name: str, question: str) -> str:
@@ -231,11 +231,11 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
         raise InputError(_absent(cell, store.failures()))
     lines = store.scores(cell, "`kib show`")
     for line in lines:
-        if line.question == question:
+        if line.question_id == question:
             return line
     from difflib import get_close_matches
 
-    near = get_close_matches(question, [line.question for line in lines], 3, 0.3) or [lines[0].question]
+    near = get_close_matches(question, [line.question_id for line in lines], 3, 0.3) or [lines[0].question_id]
     raise InputError(f"{cell.id} has no question {question}; it has {len(lines)}, for example {', '.join(near)}")
 
 
@@ -254,7 +254,7 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
 
     result = store.cell(cell)
     steps = result.steps if result else {}
-    asked = _read(work, "asked", steps["asked"], "question", [line.question]).get(line.question)
+    asked = _read(work, "asked", steps["asked"], "question", [line.question_id]).get(line.question_id)
     texts = _read(work, "passages", steps["passages"], "id", line.passages) if line.passages else {}
     if asked is None or (line.passages and not texts):
         lost = f"(the work folder {work.folder} does not hold the prompt; `kib check SPEC` makes it anew."
@@ -281,8 +281,8 @@ def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:
     if line.output is not None:
         return [f"answer: {line.output!r} ({'right' if line.score else 'wrong'})"]
     result = store.cell(cell)
-    asked = _read(work, "asked", result.steps["asked"], "question", [line.question]) if result else {}
-    options = asked.get(line.question, {}).get("options") or [""] * len(line.logprobs)
+    asked = _read(work, "asked", result.steps["asked"], "question", [line.question_id]) if result else {}
+    options = asked.get(line.question_id, {}).get("options") or [""] * len(line.logprobs)
     rows = []
     for number, (option, value) in enumerate(zip(options, line.logprobs, strict=False)):
         marks = [

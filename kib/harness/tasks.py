@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kib.errors import InputError, StepError
 from kib.identity import canonical
 from kib.prompts import LETTERS, ask_question
-from kib.records import Asked, Environment, Question, Request, Split
+from kib.records import Environment, Question, RenderedQuestion, Request, Split
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Chat",
-    "Exam",
     "Outcome",
+    "RenderedTask",
     "answer",
     "batches",
     "data_set",
@@ -79,7 +79,7 @@ class Outcome:
     output: str | None
 
 
-class Exam:
+class RenderedTask:
     """An lm-eval task, with kib's ids, queries, gold and groups beside its documents."""
 
     def __init__(
@@ -120,7 +120,7 @@ class Exam:
         fake = "" if kind == "generate_until" else (0.0, False)
         self.score(0, requests, [fake] * len(requests))
 
-    def ask(self, shots: int, query: str | None = None, chat: Chat | None = None) -> list[Asked]:
+    def ask(self, shots: int, query: str | None = None, chat: Chat | None = None) -> list[RenderedQuestion]:
         """The sampled questions with their examples, the same that lm-eval alone would show; `query` is a template."""
         texts = self._render(shots, chat, self.plain)
         parts = [text.split(MARK) for text in self._render(shots, chat, self.marked)]
@@ -133,14 +133,16 @@ class Exam:
         search = query_template(self.name, query)
         return [self._asked(row, parts[row][0], parts[row][1], search) for row in self.rows]
 
-    def _asked(self, row: int, head: str, ask: str, search: Callable[[Mapping[str, Any]], str | None]) -> Asked:
+    def _asked(
+        self, row: int, head: str, ask: str, search: Callable[[Mapping[str, Any]], str | None]
+    ) -> RenderedQuestion:
         doc = self.docs[row]
         note = self.notes[row] if self.notes else None
         options, right = self._options(row)
         fields = {"question": note.text, "options": list(note.options)} if note else dict(doc)
         own_query = note.text if note else self._own_query(doc)
-        return Asked(
-            question=self.id(row),
+        return RenderedQuestion(
+            question_id=self.id(row),
             head=head,
             ask=ask,
             query=search(fields) or own_query,
@@ -322,8 +324,8 @@ def _draws(settings: Mapping[str, Any]) -> bool:
 
 def from_questions(
     name: str, questions: Sequence[Question], examples: Sequence[Question], scoring: str, limit: int | None = None
-) -> Exam:
-    """An exam over questions of the user's own, as an lm-eval task; `scoring` is letter, text or text-norm."""
+) -> RenderedTask:
+    """A rendered task over questions of the user's own, as an lm-eval task; `scoring` is letter, text or text-norm."""
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask
 
@@ -354,7 +356,7 @@ def from_questions(
         "doc_to_target": "answer",
         "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True}],
     }
-    return Exam(name, ConfigurableTask(config=config), metric=metric, notes=questions, limit=limit)
+    return RenderedTask(name, ConfigurableTask(config=config), metric=metric, notes=questions, limit=limit)
 
 
 def sample_rows(count: int, limit: int | None) -> list[int]:

@@ -20,13 +20,13 @@ from kib.spec.load import MethodTable, Spec, TaskTable, TrainerTable
 from kib.store.folders import BenchmarkPlan, MethodEntry, TaskEntry
 
 __all__ = [
-    "AskedStep",
-    "CellPlan",
     "HeldBackStep",
     "HitsStep",
     "IndexStep",
     "PassagesStep",
     "Plan",
+    "PlannedCell",
+    "QuestionsStep",
     "TextStep",
     "WeightsStep",
     "hits_of_queries",
@@ -63,7 +63,7 @@ class IndexStep:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedStep:
+class QuestionsStep:
     """A task's questions as they are asked with `shots` examples, in a model's chat template where it has one."""
 
     identity: str
@@ -81,7 +81,7 @@ class HitsStep:
     retriever: str
     passages: PassagesStep
     index: IndexStep | None
-    asked: AskedStep
+    asked: QuestionsStep
     depth: int
     of: tuple["HitsStep", ...] = ()
     family: str = ""  # the same at every depth
@@ -151,12 +151,12 @@ class WeightsStep:
 
 
 @dataclass(frozen=True, slots=True)
-class CellPlan:
+class PlannedCell:
     """A cell with the steps it is made of; `k` of the hits are put into the prompt, None for all of them."""
 
     cell: Cell
     weights: WeightsStep
-    asked: AskedStep
+    asked: QuestionsStep
     hits: HitsStep | None
     k: int | None
 
@@ -167,7 +167,7 @@ class Plan:
 
     spec: Spec
     lock: Lock
-    cells: tuple[CellPlan, ...]
+    cells: tuple[PlannedCell, ...]
 
     @property
     def weights(self) -> tuple[WeightsStep, ...]:
@@ -175,7 +175,7 @@ class Plan:
         return tuple(dict.fromkeys(cell.weights for cell in self.cells))
 
     @property
-    def asked(self) -> tuple[AskedStep, ...]:
+    def asked(self) -> tuple[QuestionsStep, ...]:
         """Each rendering of a task once."""
         return tuple(dict.fromkeys(cell.asked for cell in self.cells))
 
@@ -185,7 +185,7 @@ class Plan:
         asked_for = dict.fromkeys(cell.hits for cell in self.cells if cell.hits)
         return tuple(dict.fromkeys(step for hits in asked_for for step in hits.with_sources()))
 
-    def on(self, weights: WeightsStep) -> tuple[CellPlan, ...]:
+    def on(self, weights: WeightsStep) -> tuple[PlannedCell, ...]:
         """The cells measured on a set of weights."""
         return tuple(cell for cell in self.cells if cell.weights == weights)
 
@@ -226,7 +226,7 @@ def hits_of_queries(
 ) -> HitsStep:
     """What a retriever finds in a corpus for queries of no task, given as ids and texts."""
     what = {"queries": digest([list(pair) for pair in queries])}
-    asked = AskedStep(_identity("queries", what), QUERIES, 0, None)
+    asked = QuestionsStep(_identity("queries", what), QUERIES, 0, None)
     return _Planner(spec, lock).search(retriever, corpus, asked, (what, "target"), depth)
 
 
@@ -255,7 +255,7 @@ class _Planner:
         self.spec = spec
         self.lock = lock
 
-    def cells(self, name: str) -> Iterator[CellPlan]:
+    def cells(self, name: str) -> Iterator[PlannedCell]:
         """The cells of a method; SpecError where it makes none."""
         method = self.spec.methods[name]
         made = 0
@@ -394,7 +394,7 @@ class _Planner:
 
     def _cells_of(
         self, name: str, weights: WeightsStep, settings: Settings, place: tuple[str, int, Split]
-    ) -> Iterator[CellPlan]:
+    ) -> Iterator[PlannedCell]:
         task, shots, split = place
         method, table = self.spec.methods[name], self.spec.tasks[task]
         trained_on = weights.text.passages.corpus if weights.text else None
@@ -439,10 +439,10 @@ class _Planner:
         settings: Settings,
         table: TaskTable,
         weights: WeightsStep,
-        asked: AskedStep,
+        asked: QuestionsStep,
         hits: HitsStep | None,
         k: int | None,
-    ) -> CellPlan:
+    ) -> PlannedCell:
         retrieval = None
         if hits:
             retrieval = {"retriever": self._retriever(hits.retriever), "passages": hits.passages.identity, "k": k}
@@ -461,12 +461,12 @@ class _Planner:
             names_corpus=trained_on is not None and table.role == "control",
             split=asked.split,
         )
-        return CellPlan(cell, weights, asked, hits, k)
+        return PlannedCell(cell, weights, asked, hits, k)
 
-    def _asked(self, task: str, shots: int, chat: str | None, split: Split) -> AskedStep:
+    def _asked(self, task: str, shots: int, chat: str | None, split: Split) -> QuestionsStep:
         chat_identity = self.lock.get("models", chat).identity if chat else None
         identity = _identity("asked", self._questions(task, split), shots, chat_identity)
-        return AskedStep(identity, task, shots, chat, split)
+        return QuestionsStep(identity, task, shots, chat, split)
 
     def _questions(self, task: str, split: Split) -> dict[str, Any]:
         """What decides a task's questions, whatever the examples before them."""
@@ -494,12 +494,12 @@ class _Planner:
         sources = {source: [self._retriever(source), depth] for source, depth in locked.plugin.sources().items()}
         return {**locked.identity, "of": sources}
 
-    def _hits(self, retriever: str, table: TaskTable, depth: int, asked: AskedStep) -> HitsStep:
+    def _hits(self, retriever: str, table: TaskTable, depth: int, asked: QuestionsStep) -> HitsStep:
         first = self._asked(table.name, table.shots[0], asked.chat_of, asked.split)  # all shots ask the same queries
         questions = self._questions(table.name, asked.split)
         return self.search(retriever, str(table.corpus), first, (questions, table.role), depth)
 
-    def search(self, retriever: str, corpus: str, asked: AskedStep, what: tuple[Any, str], depth: int) -> HitsStep:
+    def search(self, retriever: str, corpus: str, asked: QuestionsStep, what: tuple[Any, str], depth: int) -> HitsStep:
         """A retriever's hits in a corpus; `what` is what decides the queries, and the role of their task."""
         locked = self.lock.get("retrievers", retriever)
         passages = self._passages(corpus)

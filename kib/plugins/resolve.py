@@ -22,7 +22,7 @@ from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker
 from kib.plugins.registry import Installed, find, load
 from kib.spec.load import Spec, read_draft
 from kib.spec.messages import explain, offer, show
-from kib.spec.options import counting, paths, read
+from kib.spec.options import identity_options, paths, read
 from kib.spec.references import Key, references
 from kib.spec.tables import PluginTable, Setting, Table, TaskTable, TrainerTable, own_keys
 
@@ -334,7 +334,7 @@ def _locked(one: _Built, fingerprint: str) -> Locked:
         version=one.record.version,
         revision=type(one.plugin).revision,
         source=_source(one.record),
-        options=counting(one.options),
+        options=identity_options(one.options),
         fingerprint=fingerprint,
     )
 

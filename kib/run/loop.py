@@ -10,19 +10,28 @@ from typing import Any
 
 from kib.errors import InputError, KibError
 from kib.harness import tasks as harness
-from kib.harness.tasks import Exam
+from kib.harness.tasks import RenderedTask
 from kib.identity import digest_lines
 from kib.interfaces import SizedModel
-from kib.plan.planner import AskedStep, CellPlan, HeldBackStep, HitsStep, PassagesStep, Plan, TextStep, WeightsStep
+from kib.plan.planner import (
+    HeldBackStep,
+    HitsStep,
+    PassagesStep,
+    Plan,
+    PlannedCell,
+    QuestionsStep,
+    TextStep,
+    WeightsStep,
+)
 from kib.progress import Progress
-from kib.records import Asked, Environment, Hit, Request, Split, Text, Trained
+from kib.records import Environment, Hit, RenderedQuestion, Request, Split, Text, Trained
 from kib.run.steps import hits as hits_step
 from kib.run.steps import passages as passages_step
 from kib.run.steps import render_questions as asked_step
 from kib.run.steps import trained_weights as weights_step
 from kib.run.steps import training_text as text_step
 from kib.run.steps.ask_model import Answers, ask, key
-from kib.run.steps.cells import Prepared, Ruler, cell_result, prepare, scores
+from kib.run.steps.cells import PreparedCell, TokenBudget, cell_result, prepare, scores
 from kib.run.steps.passages import Passages
 from kib.store.folders import BenchmarkPlan, Failure, Results, TaskEntry, Times, Work
 from kib.support.peak_memory import peak
@@ -50,21 +59,21 @@ class Materials:
             raise self.memory[key]
         return self.memory[key]
 
-    def exam(self, task: str, split: Split) -> Exam:
+    def rendered_task(self, task: str, split: Split) -> RenderedTask:
         """A split of a task with its data."""
-        made: Exam = self.once(
-            ("exam", task, split), lambda: asked_step.load_exam(task, split, self.plan.spec, self.plan.lock)
+        made: RenderedTask = self.once(
+            ("exam", task, split), lambda: asked_step.load_rendered_task(task, split, self.plan.spec, self.plan.lock)
         )
         return made
 
-    def asked(self, step: AskedStep) -> list[Asked]:
+    def asked(self, step: QuestionsStep) -> list[RenderedQuestion]:
         """A task's questions as they are asked."""
 
-        def make() -> list[Asked]:
-            exam = None if self.work.has("asked", step.identity) else self.exam(step.task, step.split)
-            return asked_step.make(step, exam, self.plan.spec, self.plan.lock, self.work, self.progress)
+        def make() -> list[RenderedQuestion]:
+            rendered_task = None if self.work.has("asked", step.identity) else self.rendered_task(step.task, step.split)
+            return asked_step.make(step, rendered_task, self.plan.spec, self.plan.lock, self.work, self.progress)
 
-        made: list[Asked] = self.once(step, make)
+        made: list[RenderedQuestion] = self.once(step, make)
         return made
 
     def passages(self, step: PassagesStep) -> Passages:
@@ -74,14 +83,14 @@ class Materials:
         )
         return made
 
-    def gold(self, asked: AskedStep, passages: PassagesStep) -> dict[str, tuple[str, ...]] | None:
+    def gold(self, asked: QuestionsStep, passages: PassagesStep) -> dict[str, tuple[str, ...]] | None:
         """The gold passages of each question; None for a control and for a task that names no gold."""
 
         def make() -> dict[str, tuple[str, ...]] | None:
             questions = self.asked(asked)
             if self.plan.spec.tasks[asked.task].role == "control" or not any(q.gold for q in questions):
                 return None
-            return self.passages(passages).gold({q.question: q.gold for q in questions})
+            return self.passages(passages).gold({q.question_id: q.gold for q in questions})
 
         made: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, asked.split, passages), make)
         return made
@@ -151,26 +160,26 @@ class Materials:
         )
         return made
 
-    def ruler(self, model: str) -> Ruler:
+    def token_budget(self, model: str) -> TokenBudget:
         """A model's tokenizer and its limits."""
 
-        def make() -> Ruler:
+        def make() -> TokenBudget:
             plugin = self.plan.lock.get("models", model).plugin
-            return Ruler(plugin.tokens(), plugin.context_length(), self.plan.spec.prompt.tokens)
+            return TokenBudget(plugin.tokens(), plugin.context_length(), self.plan.spec.prompt.tokens)
 
-        made: Ruler = self.once(("ruler", model), make)
+        made: TokenBudget = self.once(("ruler", model), make)
         return made
 
-    def prepared(self, cell: CellPlan) -> Prepared:
+    def prepared(self, cell: PlannedCell) -> PreparedCell:
         """A cell's prompts and requests."""
         found = self.hits(cell.hits) if cell.hits else None
         passages = self.passages(cell.hits.passages) if cell.hits else None
-        asked, exam, ruler = (
+        asked, rendered_task, token_budget = (
             self.asked(cell.asked),
-            self.exam(cell.cell.task, cell.cell.split),
-            self.ruler(cell.weights.model),
+            self.rendered_task(cell.cell.task, cell.cell.split),
+            self.token_budget(cell.weights.model),
         )
-        return prepare(cell, self.plan.spec, exam, asked, found, passages, ruler)
+        return prepare(cell, self.plan.spec, rendered_task, asked, found, passages, token_budget)
 
 
 def explain_crash(work: Work, step: str, error: Exception) -> str:
@@ -226,7 +235,7 @@ class _Run:
                 counts |= {step.task: len(questions)} if step.split == "test" else {}
         return _with_counts(entry, counts)
 
-    def _try(self, step: str, cells: Sequence[CellPlan], make: Callable[[], Any]) -> Any:
+    def _try(self, step: str, cells: Sequence[PlannedCell], make: Callable[[], Any]) -> Any:
         """What `make` gives; where it fails, None, and the reason stands at every cell that needs it."""
         try:
             return make()
@@ -242,7 +251,7 @@ class _Run:
         cells = self.plan.on(weights)
         if weights.trainer and self._try("training", cells, partial(self.materials.trained, weights)) is None:
             return
-        ready: list[Prepared] = []
+        ready: list[PreparedCell] = []
         with self.progress.step(f"preparing prompts for {weights.title}", len(cells)) as advance:
             for cell in cells:
                 prepared = self._try("preparing prompts", [cell], partial(self.materials.prepared, cell))
@@ -251,7 +260,7 @@ class _Run:
         waiting = [cell.plan for cell in ready]
         self._try(f"asking {weights.title}", waiting, lambda: self._ask(weights, ready))
 
-    def _wanted(self, ready: Sequence[Prepared]) -> tuple[list[Request], list[Request]]:
+    def _wanted(self, ready: Sequence[PreparedCell]) -> tuple[list[Request], list[Request]]:
         """What missing cells ask: that which measured cells asked too, and that which is new.
 
         Both are batched by themselves, so that a benchmark that grew asks nothing again. No cell is written while a
@@ -265,7 +274,7 @@ class _Run:
         shared = [key(request) in known for request in wanted]
         return list(compress(wanted, shared)), list(compress(wanted, map(not_, shared)))
 
-    def _ask(self, weights: WeightsStep, ready: Sequence[Prepared]) -> None:
+    def _ask(self, weights: WeightsStep, ready: Sequence[PreparedCell]) -> None:
         locked = self.plan.lock.get("models", weights.model)
         loaded: list[Any] = []
 
@@ -289,33 +298,33 @@ class _Run:
             for lm in loaded:
                 harness.free(lm)
 
-    def _write(self, prepared: Prepared, answers: Answers, peak_bytes: int) -> None:
+    def _write(self, prepared: PreparedCell, answers: Answers, peak_bytes: int) -> None:
         plan = prepared.plan
-        exam = self.materials.exam(plan.cell.task, plan.cell.split)
+        rendered_task = self.materials.rendered_task(plan.cell.task, plan.cell.split)
         given = [answers.get(some) for some in prepared.requests]
         gold = self.materials.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
-        lines = scores(prepared, exam, given, gold)
+        lines = scores(prepared, rendered_task, given, gold)
         names = [answer.environment for some in given for answer in some]
         trained = self.materials.trained(plan.weights)
         model = self.plan.lock.get("models", plan.weights.model).plugin
         parameters = model.parameters() if isinstance(model, SizedModel) else None
-        result = cell_result(plan, exam, lines, answers.environments(names), trained, parameters)
+        result = cell_result(plan, rendered_task, lines, answers.environments(names), trained, parameters)
         training = {**result.training, **weights_step.written(plan.weights, self.work)}
         result = replace(result, corpus=self._corpus(plan), text=self._text(plan), training=training)
         result = replace(result, notes=answers.notes())
         asking = sum(answer.seconds for some in given for answer in some)
         self.results.save_cell(result, lines, self._times(plan, asking, trained, peak_bytes))
 
-    def _corpus(self, plan: CellPlan) -> dict[str, Any]:
+    def _corpus(self, plan: PlannedCell) -> dict[str, Any]:
         """What is recorded of the documents that were searched, or else trained on."""
         step = plan.hits.passages if plan.hits else plan.weights.text.passages if plan.weights.text else None
         return self.work.note("passages", step.identity) if step else {}
 
-    def _text(self, plan: CellPlan) -> dict[str, Any]:
+    def _text(self, plan: PlannedCell) -> dict[str, Any]:
         """What is recorded of the texts that were trained on."""
         return self.work.note("text", plan.weights.text.identity) if plan.weights.text else {}
 
-    def _times(self, plan: CellPlan, asking: float, trained: Trained | None, peak_bytes: int) -> Times:
+    def _times(self, plan: PlannedCell, asking: float, trained: Trained | None, peak_bytes: int) -> Times:
         hits = plan.hits
         before = hits_step.indexing_peak(hits, self.work) if hits else 0
         return Times(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -11,9 +12,9 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from kib.identity import canonical
-from kib.interfaces import Local
+from kib.interfaces import NotInIdentity
 
-__all__ = ["counting", "paths", "read"]
+__all__ = ["identity_options", "paths", "read"]
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -26,10 +27,10 @@ def read(model: type[Read], raw: Mapping[str, Any], folder: Path) -> Read:
     return model.model_validate_json(json.dumps(raw), context={"folder": folder})
 
 
-def counting(options: BaseModel) -> dict[str, Any]:
-    """The options that count, defaults included, as JSON: those marked Local are left out, on every level.
+def identity_options(options: BaseModel) -> dict[str, Any]:
+    """The options that count, defaults included, as JSON: those marked NotInIdentity are left out, on every level.
 
-    Of a list or table of Local values its length or its keys stay, each with null.
+    Of a list or table of NotInIdentity values its length or its keys stay, each with null.
     """
     kept = {}
     for name, annotation, value in _fields(options):
@@ -74,8 +75,8 @@ def _bare(annotation: Any) -> Any:
 
 
 def _is_local(annotation: Any, value: Any) -> bool:
-    """Whether a value is of a type marked Local; of a union, whether the member that it belongs to is."""
-    if any(mark is Local or isinstance(mark, Local) for mark in _marks(annotation)):
+    """Whether a value is of a type marked NotInIdentity; of a union, whether the member that it belongs to is."""
+    if any(mark is NotInIdentity or isinstance(mark, NotInIdentity) for mark in _marks(annotation)):
         return True
     bare = _bare(annotation)
     if get_origin(bare) in (Union, UnionType):
@@ -90,11 +91,11 @@ def _belongs(value: Any, annotation: Any) -> bool:
 
 
 def _plain(annotation: Any, value: Any) -> Any:
-    """A value as JSON, what is Local in it replaced by null; sets sorted."""
+    """A value as JSON, what is NotInIdentity in it replaced by null; sets sorted."""
     if _is_local(annotation, value):
         return None
     if isinstance(value, BaseModel):
-        return counting(value)
+        return identity_options(value)
     if isinstance(value, Mapping):
         inner = _inner(annotation, value)
         return {str(key): _plain(inner[-1] if inner else Any, item) for key, item in value.items()}
@@ -119,3 +120,11 @@ def _inner(annotation: Any, value: Any) -> tuple[Any, ...]:
     if get_origin(bare) in (Union, UnionType):
         bare = next((_bare(member) for member in get_args(bare) if _belongs(value, member)), Any)
     return get_args(bare)
+
+
+def __getattr__(name: str) -> Any:
+    """Return `identity_options` for its former name `identity_options`, with a warning."""
+    if name != "counting":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("kib.options.counting is now kib.spec.options.identity_options", DeprecationWarning, stacklevel=2)
+    return identity_options

@@ -53,10 +53,10 @@ def of_lines(lines: Sequence[Score]) -> dict[str, list[float]]:
     for line in lines:
         gold = [passage for passage, flag in zip(line.passages, line.gold or (), strict=False) if flag]
         unseen = [f"#{number}" for number in range((line.relevant or 0) - len(gold))]  # they count in the ideal
-        judged[line.question] = dict.fromkeys([*gold, *unseen], 1)
-        ranked[line.question] = line.passages
+        judged[line.question_id] = dict.fromkeys([*gold, *unseen], 1)
+        ranked[line.question_id] = line.passages
     cut = f"nDCG@{max([1, *(len(line.passages) for line in lines)])}"
     found = measure(["RR", cut], judged, ranked)
     for name, theirs in (("mrr", "RR"), ("ndcg", cut)):
-        values[name] = [found[theirs][line.question] for line in lines]
+        values[name] = [found[theirs][line.question_id] for line in lines]
     return values

@@ -244,12 +244,19 @@ def _score(value: Mapping[str, Any]) -> Score:
     gold = value["gold"]
     return Score(
         **{
-            **value,
+            **{key: one for key, one in value.items() if key != "question"},
+            "question_id": value["question"],
             "logprobs": tuple(value["logprobs"]),
             "passages": tuple(value["passages"]),
             "gold": None if gold is None else tuple(gold),
         }
     )
+
+
+def _stored_score(score: Score) -> dict[str, Any]:
+    """Return a line of `questions.jsonl`."""
+    value = asdict(score)
+    return {"question": value.pop("question_id"), **value}
 
 
 def _method(value: Mapping[str, Any]) -> MethodEntry:
@@ -366,7 +373,7 @@ class Results:
         """Write a cell's folder, complete or not at all; the digest of its questions is filled in."""
         with new_folder(self.place(result.cell)) as folder:
             questions = folder / "questions.jsonl"
-            write_lines(questions, scores)
+            write_lines(questions, map(_stored_score, scores))
             if times:
                 write_text(folder / "times.json", pretty(times))
             write_text(folder / "cell.json", pretty(replace(result, questions=digest_file(questions))))

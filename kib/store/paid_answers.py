@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kib.errors import InputError
 
-__all__ = ["Kept", "memory_of", "retriever_memory"]
+__all__ = ["PaidAnswers", "memory_of", "retriever_memory"]
 
 NAME = re.compile(r"[a-z0-9-]{1,100}")
 
@@ -28,7 +28,7 @@ def retriever_memory(work: Path, name: str) -> Path:
     return work / "remembered" / name
 
 
-class Kept(MutableMapping[str, str]):
+class PaidAnswers(MutableMapping[str, str]):
     """Texts by key in a file; each is on the disk before the next is asked for. Safe for the threads of a writer."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -36,7 +36,7 @@ class Kept(MutableMapping[str, str]):
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator["Kept"]:
+    def open(cls, path: Path) -> Iterator["PaidAnswers"]:
         """The memory in a file, made where it is not there."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=60, check_same_thread=False)) as connection:

@@ -11,7 +11,7 @@ SILENT = ("comment", "preamble", "string")
 
 
 def entries_in(text: str) -> list[str]:
-    """Every BibTeX entry in a text, found by counting braces."""
+    """Every BibTeX entry in a text, found by identity_options braces."""
     found: list[str] = []
     last = 0
     for match in OPEN.finditer(text):

@@ -11,7 +11,7 @@ from kib.interfaces import HarnessTask, JudgedCorpus
 from kib.plugins.builtin.json_parsing import parse_json
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.plugins.resolve import Lock
-from kib.records import Asked, JudgedQuery
+from kib.records import JudgedQuery, RenderedQuestion
 from kib.run.steps import render_questions as asked_step
 from kib.run.steps.passages import Passages
 from kib.spec.load import Spec
@@ -38,8 +38,8 @@ def _of_task(name: str, spec: Spec, lock: Lock, passages: Passages) -> QuerySet:
     return _by_gold(f"task {name}", asked, passages, name)
 
 
-def _by_gold(title: str, asked: list[Asked], passages: Passages, task: str | None) -> QuerySet:
-    gold = passages.gold({one.question: one.gold for one in asked if one.gold})
+def _by_gold(title: str, asked: list[RenderedQuestion], passages: Passages, task: str | None) -> QuerySet:
+    gold = passages.gold({one.question_id: one.gold for one in asked if one.gold})
     return QuerySet(title, asked, "passages", {name: dict.fromkeys(ids, 1) for name, ids in gold.items()}, task)
 
 
@@ -54,7 +54,7 @@ def of_corpus(name: str, lock: Lock) -> QuerySet | None:
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
     """InputError where there is no query, or one stands twice."""
     found = list(queries)
-    asked = [Asked(query.id, "", "", query.text) for query in found]
+    asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
     judged = [query for query in found if any(grade > 0 for _, grade in query.relevance)]
     return QuerySet(title, asked, "documents", {query.id: dict(query.relevance) for query in judged})
@@ -69,12 +69,12 @@ def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], pas
         raise InputError(f"{title}: {len(lost)} judged documents are not in the corpus: {shown}")
 
 
-def _check_ids(title: str, asked: list[Asked]) -> None:
+def _check_ids(title: str, asked: list[RenderedQuestion]) -> None:
     seen: set[str] = set()
     for one in asked:
-        if one.question in seen:
-            raise InputError(f"{title}: the id {one.question!r} stands twice; ids must be unique")
-        seen.add(one.question)
+        if one.question_id in seen:
+            raise InputError(f"{title}: the id {one.question_id!r} stands twice; ids must be unique")
+        seen.add(one.question_id)
     if not asked:
         raise InputError(f"{title}: there is no query")
 
@@ -93,7 +93,7 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
     if ending == ".csv" or (ending == ".jsonl" and _holds_questions(path)):
         options = FileTask.Options(path=path, examples=None, validation=None, reworded=None)
         questions = list(FileTask(options).questions("test"))
-        asked = [Asked(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
+        asked = [RenderedQuestion(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
         return _by_gold(title, asked, passages, None)
     if ending != ".jsonl":
         raise InputError(f"{path}: queries come as .jsonl, .csv or .tsv, not {ending or 'a file without an ending'}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kib.records import Asked, Hit
+from kib.records import Hit, RenderedQuestion
 from kib.statistics.gains import Accuracy
 
 __all__ = ["Block", "By", "Line", "QuerySet", "Report"]
@@ -21,7 +21,7 @@ class QuerySet:
     """
 
     title: str
-    asked: Sequence[Asked]
+    asked: Sequence[RenderedQuestion]
     by: By
     relevance: Mapping[str, Mapping[str, int]]
     task: str | None = None

@@ -168,7 +168,7 @@ class _Searcher:
         if queries.task is not None:
             step = hits_of_task(spec, lock, queries.task, retriever, self.depth)
         else:
-            texts = [(one.question, one.query) for one in queries.asked]
+            texts = [(one.question_id, one.query) for one in queries.asked]
             step = hits_of_queries(spec, lock, self.corpus, retriever, texts, self.depth)
             memory["gold", QUERIES, "test", step.passages] = None
         memory[step.asked] = list(queries.asked)
@@ -196,6 +196,6 @@ def _measures(queries: QuerySet, hits: Mapping[str, Sequence[Hit]], depth: int) 
     names = _names(queries.by, depth)
     ranked = {name: list(ids_of(hits[name], queries.by)) for name in queries.relevance}
     values = measure(list(names.values()), queries.relevance, ranked)
-    groups = [one.group for one in queries.asked if one.question in queries.relevance]
-    order = [one.question for one in queries.asked if one.question in queries.relevance]
+    groups = [one.group for one in queries.asked if one.question_id in queries.relevance]
+    order = [one.question_id for one in queries.asked if one.question_id in queries.relevance]
     return {name: accuracy([values[theirs][one] for one in order], groups) for name, theirs in names.items()}

@@ -5,7 +5,7 @@ from itertools import compress
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.comparability import align, difference
-from kib.leaderboard.compute.question_scores import Evidence, Sheet
+from kib.leaderboard.compute.question_scores import Evidence, QuestionScores
 from kib.leaderboard.compute.statistics_cache import Measure, Split, Stored
 from kib.statistics.gains import Average, Gain, Pair, accuracy, average, gain, p_value
 from kib.store.folders import Results
@@ -87,7 +87,7 @@ class Judge:
 
     def _pair(self, arm: Arm, reference: Arm) -> Pair | str:
         sheet = self._evidence.sheet(arm)
-        other: Sheet | str = align(sheet, self._evidence.sheet(reference))
+        other: QuestionScores | str = align(sheet, self._evidence.sheet(reference))
         return other if isinstance(other, str) else (other.scores, sheet.scores, sheet.groups)
 
 

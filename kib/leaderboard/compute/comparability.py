@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kib.leaderboard.compute.arms import Arm
-from kib.leaderboard.compute.question_scores import Sheet
+from kib.leaderboard.compute.question_scores import QuestionScores
 from kib.records import Environment
 
 __all__ = ["align", "difference", "own_trouble"]
@@ -43,7 +43,7 @@ def difference(arm: Arm, reference: Arm) -> str:
     return _changes(_environments(arm)[0], _environments(reference)[0])
 
 
-def align(arm: Sheet, reference: Sheet) -> Sheet | str:
+def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | str:
     """The reference's sheet in the order of the arm's questions, or why there is none."""
     if arm.ids == reference.ids:
         aligned = reference
@@ -53,7 +53,7 @@ def align(arm: Sheet, reference: Sheet) -> Sheet | str:
         if other or len(arm.ids) != len(reference.ids):
             return f"other questions: {len(other)} of {len(arm.ids)} are not among the other side's"
         order = [where[question] for question in arm.ids]
-        aligned = Sheet(
+        aligned = QuestionScores(
             arm.ids,
             tuple(reference.scores[position] for position in order),
             tuple(reference.groups[position] for position in order),

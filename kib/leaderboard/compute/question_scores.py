@@ -10,11 +10,11 @@ from kib.records import Score
 from kib.statistics.ranking_measures import is_judged
 from kib.store.folders import CellResult, Results
 
-__all__ = ["Evidence", "Sheet"]
+__all__ = ["Evidence", "QuestionScores"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class QuestionScores:
     """Scores question by question, each the mean over the arm's seeds; `recall` is None without gold or retrieval."""
 
     ids: tuple[str, ...]
@@ -30,9 +30,9 @@ class Evidence:
     def __init__(self, results: Results, user: str) -> None:
         self._results = results
         self._user = user
-        self._sheets: dict[Arm, Sheet] = {}
+        self._sheets: dict[Arm, QuestionScores] = {}
 
-    def sheet(self, arm: Arm) -> Sheet:
+    def sheet(self, arm: Arm) -> QuestionScores:
         """The sheet of a measured arm; InputError where its files were changed since they were measured."""
         if arm not in self._sheets:
             self._sheets[arm] = self._read(arm)
@@ -45,21 +45,21 @@ class Evidence:
     def seeds(self, arm: Arm) -> list[list[Score]]:
         """The lines of a measured arm, seed by seed, of the same questions; InputError as for `sheet`."""
         seeds = [self._scores(result) for result in arm.results]
-        ids = tuple(score.question for score in seeds[0])
+        ids = tuple(score.question_id for score in seeds[0])
         for result, scores in zip(arm.results, seeds, strict=True):
-            if tuple(score.question for score in scores) != ids:
+            if tuple(score.question_id for score in scores) != ids:
                 raise self._damaged(result, "other questions than in the arm's first seed")
         return seeds
 
-    def _read(self, arm: Arm) -> Sheet:
+    def _read(self, arm: Arm) -> QuestionScores:
         seeds = self.seeds(arm)
         first = seeds[0]
-        ids = tuple(score.question for score in first)
+        ids = tuple(score.question_id for score in first)
         columns = zip(*([score.score for score in scores] for scores in seeds), strict=True)
         means = tuple(sum(column) / len(column) for column in columns)
         groups = tuple(score.group for score in first)
         recall = _recall([score for scores in seeds for score in scores], arm)
-        return Sheet(ids, means, groups, recall, traits(seeds, int(dict(arm.cell.settings).get("k", 0))))
+        return QuestionScores(ids, means, groups, recall, traits(seeds, int(dict(arm.cell.settings).get("k", 0))))
 
     def _scores(self, result: CellResult) -> list[Score]:
         if digest_file(self._results.questions(result.cell, self._user)) != result.questions:
@@ -67,7 +67,7 @@ class Evidence:
         scores = self._results.scores(result.cell)
         if len(scores) != result.n or sum(score.score for score in scores) != result.correct:
             raise self._damaged(result, f"does not hold the {result.correct} of {result.n} of cell.json")
-        if len({score.question for score in scores}) != len(scores):
+        if len({score.question_id for score in scores}) != len(scores):
             raise self._damaged(result, "a question stands in it twice")
         return scores
 

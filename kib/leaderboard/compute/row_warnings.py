@@ -119,7 +119,7 @@ def _at_chance(found: Traits, accuracy: Accuracy, gain: Gain | None, p: float | 
 
 def _digest(scores: Iterable[Score], part: Callable[[Score], object]) -> str:
     """The same for the same parts by question, in any order; "" where a question has none."""
-    parts = sorted((score.question, part(score)) for score in scores)
+    parts = sorted((score.question_id, part(score)) for score in scores)
     if not all(value for _, value in parts):
         return ""
     return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import Local
+from kib.interfaces import NotInIdentity
 from kib.interfaces import Options as BaseOptions
 from kib.records import Weights
 
@@ -39,7 +39,7 @@ class LmEvalModel:
         args: Arguments = Field(
             default_factory=dict, description="the backend's own arguments, for example `{ pretrained = … }`"
         )
-        local_args: Annotated[Arguments, Local] = Field(
+        local_args: Annotated[Arguments, NotInIdentity] = Field(
             default_factory=dict, description="arguments that change no result: device, batch_size, base_url"
         )
 

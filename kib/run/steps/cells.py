@@ -6,16 +6,16 @@ from functools import lru_cache
 from hashlib import sha256
 
 from kib.errors import InputError
-from kib.harness.tasks import Exam
-from kib.plan.planner import CellPlan
+from kib.harness.tasks import RenderedTask
+from kib.plan.planner import PlannedCell
 from kib.prompts import DEFAULT_TEMPLATE, build_prompt
-from kib.records import Answer, Asked, Environment, Prompt, Request, Score, Trained
+from kib.records import Answer, Environment, Prompt, RenderedQuestion, Request, Score, Trained
 from kib.run.steps.hits import Found
 from kib.run.steps.passages import Passages
 from kib.spec.load import Spec
 from kib.store.folders import CellResult
 
-__all__ = ["Prepared", "Ruler", "cell_result", "prepare", "scores"]
+__all__ = ["PreparedCell", "TokenBudget", "cell_result", "prepare", "scores"]
 
 UNTOLD = ("weights", "seconds")
 """What a training gave and no result holds: places and times differ from run to run."""
@@ -27,7 +27,7 @@ TAIL = 64
 """Characters of a context that decide how its end is tokenised."""
 
 
-class Ruler:
+class TokenBudget:
     """A model's tokenizer as a measure: tokens of a prompt with its longest answer, against what the model reads."""
 
     def __init__(self, tokens: Callable[[str], list[int]] | None, length: int | None, budget: int | None) -> None:
@@ -73,48 +73,53 @@ class Ruler:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedCell:
     """A cell ready to be asked: a prompt and its requests for each question, in the task's order."""
 
-    plan: CellPlan
-    asked: Sequence[Asked]
+    plan: PlannedCell
+    asked: Sequence[RenderedQuestion]
     retrieved: Sequence[tuple[str, ...]]
     prompts: Sequence[Prompt]
     requests: Sequence[Sequence[Request]]
 
 
 def prepare(
-    plan: CellPlan,
+    plan: PlannedCell,
     spec: Spec,
-    exam: Exam,
-    asked: Sequence[Asked],
+    rendered_task: RenderedTask,
+    asked: Sequence[RenderedQuestion],
     found: Found | None,
     passages: Passages | None,
-    ruler: Ruler,
-) -> Prepared:
+    token_budget: TokenBudget,
+) -> PreparedCell:
     """Prompts and requests of a cell; InputError where questions do not fit, which are then counted and named."""
-    retrieved = [_first(found, question.question, plan.k) for question in asked]
+    retrieved = [_first(found, question.question_id, plan.k) for question in asked]
     chat = plan.asked.chat_of is not None
     template = spec.prompt.template or DEFAULT_TEMPLATE
     prompts: list[Prompt] = []
     too_long: list[str] = []
     for number, (question, ids) in enumerate(zip(asked, retrieved, strict=True)):
         texts = passages.get(ids) if passages else []
-        counter = ruler.counter(exam.requests(number, "", chat=chat))
+        counter = token_budget.counter(rendered_task.requests(number, "", chat=chat))
         try:
             prompts.append(
                 build_prompt(
-                    question, texts, count=counter, budget=ruler.limit, template=template, order=spec.prompt.order
+                    question,
+                    texts,
+                    count=counter,
+                    budget=token_budget.limit,
+                    template=template,
+                    order=spec.prompt.order,
                 )
             )
         except InputError as error:
             too_long.append(str(error))
     if too_long:
         raise InputError(f"{len(too_long)} of {len(asked)} questions do not fit into the prompt; {too_long[0]}")
-    requests = [exam.requests(number, prompt.text, chat=chat) for number, prompt in enumerate(prompts)]
+    requests = [rendered_task.requests(number, prompt.text, chat=chat) for number, prompt in enumerate(prompts)]
     for question, some in zip(asked, requests, strict=True):
-        ruler.check_joins(question.question, some)
-    return Prepared(plan, asked, retrieved, prompts, requests)
+        token_budget.check_joins(question.question_id, some)
+    return PreparedCell(plan, asked, retrieved, prompts, requests)
 
 
 def _first(found: Found | None, question: str, k: int | None) -> tuple[str, ...]:
@@ -123,16 +128,19 @@ def _first(found: Found | None, question: str, k: int | None) -> tuple[str, ...]
 
 
 def scores(
-    prepared: Prepared, exam: Exam, answers: Sequence[Sequence[Answer]], gold: Mapping[str, Sequence[str]] | None
+    prepared: PreparedCell,
+    rendered_task: RenderedTask,
+    answers: Sequence[Sequence[Answer]],
+    gold: Mapping[str, Sequence[str]] | None,
 ) -> list[Score]:
     """A line for each question; `gold` gives the gold passages' ids where the task has any."""
     made = []
     for number, (question, prompt) in enumerate(zip(prepared.asked, prepared.prompts, strict=True)):
-        outcome = exam.score(number, prepared.requests[number], [answer.value for answer in answers[number]])
+        outcome = rendered_task.score(number, prepared.requests[number], [answer.value for answer in answers[number]])
         retrieved = prepared.retrieved[number]
         made.append(
             Score(
-                question=question.question,
+                question_id=question.question_id,
                 group=question.group,
                 score=outcome.score,
                 prediction=outcome.prediction,
@@ -140,19 +148,21 @@ def scores(
                 logprobs=outcome.logprobs,
                 output=outcome.output,
                 passages=retrieved,
-                gold=tuple(p in gold[question.question] for p in retrieved) if gold is not None and retrieved else None,
+                gold=tuple(p in gold[question.question_id] for p in retrieved)
+                if gold is not None and retrieved
+                else None,
                 dropped=prompt.dropped,
                 tokens=prompt.tokens,
                 prompt=sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest(),
-                relevant=None if gold is None else len(gold[question.question]),
+                relevant=None if gold is None else len(gold[question.question_id]),
             )
         )
     return made
 
 
 def cell_result(
-    plan: CellPlan,
-    exam: Exam,
+    plan: PlannedCell,
+    rendered_task: RenderedTask,
     lines: Sequence[Score],
     environments: tuple[Environment, ...],
     trained: Trained | None,
@@ -165,7 +175,7 @@ def cell_result(
         cell=plan.cell,
         n=len(lines),
         correct=sum(line.score for line in lines),
-        metric=exam.metric,
+        metric=rendered_task.metric,
         environments=environments,
         prompt_tokens=tokens,
         flops=None if tokens is None or parameters is None else 2.0 * parameters * tokens,
@@ -176,7 +186,7 @@ def cell_result(
     )
 
 
-def _steps(plan: CellPlan) -> dict[str, str]:
+def _steps(plan: PlannedCell) -> dict[str, str]:
     steps = {"asked": plan.asked.identity, "weights": plan.weights.identity}
     if plan.hits:
         steps |= {"hits": plan.hits.identity, "passages": plan.hits.passages.identity}

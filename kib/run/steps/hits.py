@@ -10,7 +10,7 @@ from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriev
 from kib.plan.planner import QUERIES, HitsStep, IndexStep
 from kib.plugins.resolve import Lock
 from kib.progress import Progress
-from kib.records import Asked, Hit, Passage, Query
+from kib.records import Hit, Passage, Query, RenderedQuestion
 from kib.run.steps.passages import Passages
 from kib.store.folders import Work, read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
@@ -27,7 +27,7 @@ Found = Mapping[str, Sequence[Hit]]
 
 def make(
     step: HitsStep,
-    asked: Sequence[Asked],
+    asked: Sequence[RenderedQuestion],
     gold: Mapping[str, Sequence[str]],
     passages: Passages,
     sources: Mapping[str, Found],
@@ -45,7 +45,9 @@ def make(
         index = make_index(step.index, passages, lock, work, progress) if step.index else None
         begun = time.perf_counter()
         if isinstance(retriever, GoldRetriever):
-            found = [retriever.choose(a.question, gold.get(a.question, ()), passages.ids, step.depth) for a in asked]
+            found = [
+                retriever.choose(a.question_id, gold.get(a.question_id, ()), passages.ids, step.depth) for a in asked
+            ]
         elif isinstance(retriever, Reranker):
             found = _rerank(step, asked, passages, sources, lock, progress)
         else:
@@ -53,7 +55,7 @@ def make(
         seconds = time.perf_counter() - begun
         _check(step, asked, found, passages)
         lines = (
-            {"question": question.question, "hits": [[hit.passage, hit.score] for hit in hits]}
+            {"question": question.question_id, "hits": [[hit.passage, hit.score] for hit in hits]}
             for question, hits in zip(asked, found, strict=True)
         )
         count = write_lines(folder / FILE, lines)
@@ -105,7 +107,7 @@ def index_size(step: HitsStep, work: Work) -> int:
 
 def _rerank(
     step: HitsStep,
-    asked: Sequence[Asked],
+    asked: Sequence[RenderedQuestion],
     passages: Passages,
     sources: Mapping[str, Found],
     lock: Lock,
@@ -115,9 +117,9 @@ def _rerank(
     found: list[list[Hit]] = []
     with progress.step(f"reranking with {step.retriever} for {_whose(step)}", len(asked)) as advance:
         for question in asked:
-            hits = {name: hits[question.question] for name, hits in sources.items()}
+            hits = {name: hits[question.question_id] for name, hits in sources.items()}
             texts = _Texts(passages, (hit.passage for some in hits.values() for hit in some))
-            found.append(reranker.rerank(Query(question.question, question.query), hits, texts, step.depth))
+            found.append(reranker.rerank(Query(question.question_id, question.query), hits, texts, step.depth))
             advance(1)
     return found
 
@@ -148,12 +150,12 @@ def _whose(step: HitsStep) -> str:
 
 
 def _search(
-    step: HitsStep, asked: Sequence[Asked], index: Path | None, lock: Lock, progress: Progress
+    step: HitsStep, asked: Sequence[RenderedQuestion], index: Path | None, lock: Lock, progress: Progress
 ) -> list[list[Hit]]:
     if index is None:
         raise InputError(f"retrievers.{step.retriever}: cannot search without an index")
     retriever = lock.get("retrievers", step.retriever).plugin
-    queries = [Query(question.question, question.query) for question in asked]
+    queries = [Query(question.question_id, question.query) for question in asked]
     with progress.step(f"searching with {step.retriever} for {_whose(step)}", len(queries)) as advance:
         return search_all(retriever, index, queries, step.depth, advance)
 
@@ -206,7 +208,9 @@ def _advancing(passages: Passages, advance: Any) -> Any:
         yield passage
 
 
-def _check(step: HitsStep, asked: Sequence[Asked], found: Sequence[Sequence[Hit]], passages: Passages) -> None:
+def _check(
+    step: HitsStep, asked: Sequence[RenderedQuestion], found: Sequence[Sequence[Hit]], passages: Passages
+) -> None:
     """Hold a retriever to its promise: one list a query, known passages, each once, no more than asked for."""
     where = f"retrievers.{step.retriever}"
     if len(found) != len(asked):
@@ -215,9 +219,9 @@ def _check(step: HitsStep, asked: Sequence[Asked], found: Sequence[Sequence[Hit]
         ids = [hit.passage for hit in hits]
         unknown = [passage for passage in ids if passage not in passages.offsets]
         if unknown:
-            raise InputError(f"{where}: question {question.question}: found {unknown[0]!r}, which is no passage")
+            raise InputError(f"{where}: question {question.question_id}: found {unknown[0]!r}, which is no passage")
         if len(set(ids)) < len(ids):
-            raise InputError(f"{where}: question {question.question}: found a passage twice")
+            raise InputError(f"{where}: question {question.question_id}: found a passage twice")
         if step.index is not None and len(ids) > step.depth:
             said = f"found {len(ids)} passages, asked for at most {step.depth}"
-            raise InputError(f"{where}: question {question.question}: {said}")
+            raise InputError(f"{where}: question {question.question_id}: {said}")

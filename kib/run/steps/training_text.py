@@ -17,7 +17,7 @@ from kib.records import Passage, Text
 from kib.run.steps.passages import Passages
 from kib.spec.load import Spec
 from kib.store.folders import Work, read_lines, write_lines
-from kib.store.paid_answers import Kept, memory_of
+from kib.store.paid_answers import PaidAnswers, memory_of
 
 __all__ = ["Order", "as_document", "hold_back", "make", "ordered", "writer_of", "written"]
 
@@ -154,7 +154,7 @@ def _delivered(order: Order, passages: Iterable[Passage], lock: Lock, work: Work
     memory = memory_of(work.folder, lock.get("writers", order.writer).plugin_name)
     ids = {passage.id for passage in some}
     title, came = f"writing text with {order.writer}", Counter[str]()
-    with Kept.open(memory) as kept, progress.step(title, len(some) * order.count) as advance:
+    with PaidAnswers.open(memory) as kept, progress.step(title, len(some) * order.count) as advance:
         for text in writer.write(some, order.count, order.seed, kept):
             advance(1)
             _check(order.writer, text, ids)
@@ -179,7 +179,7 @@ def _paid(order: Order | None, passages: Iterable[Passage], lock: Lock, work: Wo
     writer = writer_of(order, lock) if order else None
     if order is None or not isinstance(writer, PaidWriter):
         return {}
-    with Kept.open(memory_of(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
+    with PaidAnswers.open(memory_of(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
         return {"written": asdict(writer.spent(order.sampled(passages), order.count, order.seed, kept))}
 
 

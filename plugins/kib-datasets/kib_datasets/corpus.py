@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
 from kib.support.hub import commit_of
 from kib_datasets.download import download_commit
@@ -36,7 +36,7 @@ class HuggingFaceOptions(Options):
     path: InputPath | None = Field(
         default=None, description="A folder with files that `datasets` can read, or written by `save_to_disk`."
     )
-    revision: Annotated[str | None, Local] = Field(
+    revision: Annotated[str | None, NotInIdentity] = Field(
         default=None, min_length=1, description="With `hub`: a commit, tag or branch. The identity is the commit."
     )
     config: str | None = Field(
@@ -47,7 +47,7 @@ class HuggingFaceOptions(Options):
         default=[],
         description="Patterns of the files to read, such as `data/train-*.parquet`; empty: as the data set declares.",
     )
-    streaming: Annotated[bool, Local] = Field(
+    streaming: Annotated[bool, NotInIdentity] = Field(
         default=False, description="With `hub`: read rows from the hub as needed, without storing the files."
     )
     numbered: bool = Field(

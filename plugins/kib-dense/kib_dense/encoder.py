@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from sentence_transformers import SentenceTransformer
 
-    from kib_dense.memory import Kept
+    from kib_dense.memory import PaidAnswers
 
     Vectors = npt.NDArray[np.float32]
 
@@ -170,7 +170,7 @@ class Encoder:
         keys = [key_of(text) for text in texts]
         by_key = dict(zip(keys, texts, strict=True))
         with Embeddings.open(memory) if memory else nullcontext() as kept:
-            known: dict[bytes, Kept] = kept.get(list(by_key)) if kept is not None else {}
+            known: dict[bytes, PaidAnswers] = kept.get(list(by_key)) if kept is not None else {}
             missing = {key: text for key, text in by_key.items() if key not in known}
             if advance:
                 advance(len(texts) - len(missing))
@@ -187,7 +187,7 @@ class Encoder:
         vectors = np.stack([vector for _, vector in found]) if found else np.zeros((0, width), np.float32)
         return Embedded(vectors.astype(np.float32, copy=False), tuple(tokens for tokens, _ in found))
 
-    def _computed(self, texts: dict[bytes, str]) -> Iterator["dict[bytes, Kept]"]:
+    def _computed(self, texts: dict[bytes, str]) -> Iterator["dict[bytes, PaidAnswers]"]:
         """The vectors of texts by key, batch by batch; a rest that an interruption left makes the same batches."""
         if not texts:
             return

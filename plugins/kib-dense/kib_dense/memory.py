@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Kept = tuple[int, npt.NDArray[np.float32]]
+    PaidAnswers = tuple[int, npt.NDArray[np.float32]]
 
 __all__ = ["Embeddings", "key_of"]
 
@@ -54,11 +54,11 @@ class Embeddings:
         except sqlite3.DatabaseError as error:
             raise InputError(f"{path}: not readable as stored embeddings ({error}); delete it and run again") from error
 
-    def get(self, keys: Sequence[bytes]) -> "dict[bytes, Kept]":
+    def get(self, keys: Sequence[bytes]) -> "dict[bytes, PaidAnswers]":
         """Tokens and vector of each known key."""
         import numpy as np
 
-        found: dict[bytes, Kept] = {}
+        found: dict[bytes, PaidAnswers] = {}
         for first in range(0, len(keys), AT_ONCE):
             some = keys[first : first + AT_ONCE]
             marks = ",".join("?" * len(some))
@@ -67,7 +67,7 @@ class Embeddings:
                 found[bytes(key)] = (int(tokens), np.frombuffer(vector, dtype="<f4"))
         return found
 
-    def add(self, embedded: "Mapping[bytes, Kept]") -> None:
+    def add(self, embedded: "Mapping[bytes, PaidAnswers]") -> None:
         """Keep vectors, all of them or none; those that are known already stay as they are."""
         rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embedded.items()]
         with self.connection:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kib.errors import InputError
 from kib.identity import digest
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.support.hub import commit_of, plainly
 
 __all__ = ["Kind", "ModelOptions", "Source", "bundled_encoder", "check_folder"]
@@ -30,7 +30,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 class ModelOptions(Options):
     """Which model, and how it is run."""
 
-    path: Annotated[InputPath | None, Local] = Field(
+    path: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None, description="Folder of a model that sentence-transformers saved."
     )
     hub: str | None = Field(
@@ -38,7 +38,7 @@ class ModelOptions(Options):
         pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$",
         description="Name of a model on the Hugging Face Hub.",
     )
-    revision: Annotated[str | None, Local] = Field(
+    revision: Annotated[str | None, NotInIdentity] = Field(
         default=None,
         min_length=1,
         description='Commit, tag or branch of `hub`, by default "main"; what counts is the commit that it names.',
@@ -46,7 +46,7 @@ class ModelOptions(Options):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="Number format to compute in."
     )
-    device: Annotated[str, Local] = Field(
+    device: Annotated[str, NotInIdentity] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
         description='"cpu", "cuda", "cuda:1", "mps"; "auto" is the first CUDA GPU, else the CPU.',
@@ -54,7 +54,7 @@ class ModelOptions(Options):
     max_tokens: int | None = Field(
         default=None, ge=4, description="Tokens that are read of a text, by default the model's own limit."
     )
-    batch_tokens: Annotated[int | None, Local] = Field(
+    batch_tokens: Annotated[int | None, NotInIdentity] = Field(
         default=None,
         ge=1,
         description="Tokens, padding included, computed at once; by default one text on a CPU, 32,768 on a GPU.",

@@ -10,7 +10,7 @@ from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Options
 from kib.records import Hit, Passage, Query
-from kib.spec.options import counting
+from kib.spec.options import identity_options
 from kib.support.literature import BM25
 from kib_elasticsearch.bulk import Vectors, bulks, send_all
 from kib_elasticsearch.index import Content, Index, Tally
@@ -160,7 +160,7 @@ class Elasticsearch:
         """`kib-bm25-` and the identity of the step; for a folder of no step, what tells it from all others."""
         identity = folder.parent.name
         if not IDENTITY.fullmatch(identity):
-            identity = digest([folder.resolve(), counting(self.options)])[:32]
+            identity = digest([folder.resolve(), identity_options(self.options)])[:32]
         return f"{self.options.prefix}{self.options.mode}-{identity}"
 
     def _server(self) -> Server:

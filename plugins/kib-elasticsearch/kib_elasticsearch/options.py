@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 
 __all__ = ["ElasticsearchOptions", "check_url"]
 
@@ -98,44 +98,44 @@ class ElasticsearchOptions(Options):
     shards: int = Field(
         default=1, ge=1, le=1024, description="Parts of the index; scores are computed over all of them."
     )
-    replicas: Annotated[int, Local] = Field(default=0, ge=0, le=100, description="Further copies of the index.")
-    url: Annotated[str | tuple[str, ...] | None, Local] = Field(
+    replicas: Annotated[int, NotInIdentity] = Field(default=0, ge=0, le=100, description="Further copies of the index.")
+    url: Annotated[str | tuple[str, ...] | None, NotInIdentity] = Field(
         default=None,
         description="The server, or several nodes of a cluster; else KIB_ELASTICSEARCH_URL (commas between several), "
         "else http://127.0.0.1:9200.",
     )
-    ca_certs: Annotated[InputPath | None, Local] = Field(
+    ca_certs: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None, description="A file with the certificates to trust; else KIB_ELASTICSEARCH_CA_CERTS."
     )
-    user: Annotated[str | None, Local] = Field(
+    user: Annotated[str | None, NotInIdentity] = Field(
         default=None, min_length=1, description="The user; else KIB_ELASTICSEARCH_USER."
     )
-    password_env: Annotated[str, Local] = Field(
+    password_env: Annotated[str, NotInIdentity] = Field(
         default="KIB_ELASTICSEARCH_PASSWORD", description="The environment variable that holds the user's password."
     )
-    api_key_env: Annotated[str, Local] = Field(
+    api_key_env: Annotated[str, NotInIdentity] = Field(
         default="KIB_ELASTICSEARCH_API_KEY", description="The environment variable that holds an API key (encoded)."
     )
-    prefix: Annotated[str, Local] = Field(
+    prefix: Annotated[str, NotInIdentity] = Field(
         default="kib-", description="What the names of indexes on the server begin with."
     )
-    bulk_passages: Annotated[int, Local] = Field(
+    bulk_passages: Annotated[int, NotInIdentity] = Field(
         default=1000, ge=1, le=100_000, description="Passages sent together at most."
     )
-    bulk_bytes: Annotated[int, Local] = Field(
+    bulk_bytes: Annotated[int, NotInIdentity] = Field(
         default=8_000_000,
         ge=1000,
         le=100_000_000,
         description="Bytes sent together at most; a longer passage goes alone.",
     )
-    concurrency: Annotated[int, Local] = Field(
+    concurrency: Annotated[int, NotInIdentity] = Field(
         default=2, ge=1, le=64, description="Bulks on their way at the same time."
     )
-    queries: Annotated[int, Local] = Field(default=64, ge=1, le=1000, description="Queries asked together.")
-    timeout: Annotated[float, Local] = Field(
+    queries: Annotated[int, NotInIdentity] = Field(default=64, ge=1, le=1000, description="Queries asked together.")
+    timeout: Annotated[float, NotInIdentity] = Field(
         default=60.0, gt=0, allow_inf_nan=False, description="Seconds to the answer of one request."
     )
-    patience: Annotated[float, Local] = Field(
+    patience: Annotated[float, NotInIdentity] = Field(
         default=120.0, ge=0, allow_inf_nan=False, description="Seconds that a server may be away or too busy."
     )
 

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from kib.cli import main
 from kib.errors import InputError
-from kib.spec.options import counting
+from kib.spec.options import identity_options
 from kib.testing import PASSAGES, QUERIES, check_options, check_plugin, check_retriever, make_plugin
 from kib_elasticsearch import Elasticsearch
 
@@ -77,9 +77,9 @@ def test_options() -> None:
 
 def test_where_the_server_is_does_not_count() -> None:
     """Address, login and pace are no part of an identity, and what decides hits is."""
-    plain = counting(make_plugin(Elasticsearch, {}).options)
+    plain = identity_options(make_plugin(Elasticsearch, {}).options)
     local = {"url": ["http://a:1", "http://b:2"], "ca_certs": "ca.pem", "replicas": 2, "user": "me", "prefix": "my-"}
-    assert counting(make_plugin(Elasticsearch, local).options) == plain
+    assert identity_options(make_plugin(Elasticsearch, local).options) == plain
     assert set(plain) == {
         "mode", "analyzer", "analysis", "k1", "b", "encoder", "index", "candidates", "m", "ef_construction", "shards"
     }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from kib.errors import InputError
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Weights
 from kib.support.hub import commit_of
 from kib_hf.hub_download import snapshot
@@ -25,7 +25,7 @@ __all__ = ["HF", "HFOptions"]
 class HFOptions(Options):
     """Which model, and how it is read and run."""
 
-    path: Annotated[InputPath | None, Local] = Field(
+    path: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None, description="Folder with config.json, safetensors and tokenizer. Either this or `hub`."
     )
     hub: str | None = Field(
@@ -33,7 +33,7 @@ class HFOptions(Options):
         pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$",
         description="Name of a model on the Hugging Face Hub. Either this or `path`.",
     )
-    revision: Annotated[str | None, Local] = Field(
+    revision: Annotated[str | None, NotInIdentity] = Field(
         default=None,
         min_length=1,
         description='Commit, tag or branch of `hub`, by default "main"; what counts is the commit that it names.',
@@ -41,21 +41,21 @@ class HFOptions(Options):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description='Number format to compute in; "auto" is the one that config.json names.'
     )
-    device: Annotated[str, Local] = Field(
+    device: Annotated[str, NotInIdentity] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
         description='"cpu", "cuda", "cuda:1", "mps"; "auto" is the first CUDA GPU, else the CPU.',
     )
-    batch_size: Annotated[int, Local] = Field(
+    batch_size: Annotated[int, NotInIdentity] = Field(
         default=8,
         ge=1,
         description="Prompts that are answered at once where text is generated or lm-eval's scorer scores.",
     )
-    scorer: Annotated[Literal["kib", "lm-eval"], Local] = Field(
+    scorer: Annotated[Literal["kib", "lm-eval"], NotInIdentity] = Field(
         default="kib",
         description='"kib" computes what prompts share once; "lm-eval" is its HFLM as it is; they differ by rounding.',
     )
-    row_tokens: Annotated[int | None, Local] = Field(
+    row_tokens: Annotated[int | None, NotInIdentity] = Field(
         default=None,
         ge=16,
         description="Tokens that kib's scorer reads at once, by default 1,024 on a CPU and 8,192 on a GPU.",

@@ -158,7 +158,7 @@ def test_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quiet(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Loading and counting print nothing."""
+    """Loading and identity_options print nothing."""
     made = model(tiny)
     made.load()
     made.tokens()("word " * 5000)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import Local, Options
+from kib.interfaces import NotInIdentity, Options
 from kib.records import Weights
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ class ModelOptions(Options):
     """Keys of `[models.NAME]` with `plugin = "lab"`."""
 
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the weights in memory")
-    device: Annotated[str, Local] = Field(
+    device: Annotated[str, NotInIdentity] = Field(
         "cpu", min_length=1, description='where it runs: "cpu", "cuda", "cuda:1", "auto"'
     )
-    batch_size: Annotated[int, Local] = Field(64, ge=1, description="prompts that go through the model at once")
-    scorer: Annotated[Literal["kib", "lm-eval"], Local] = Field(
+    batch_size: Annotated[int, NotInIdentity] = Field(64, ge=1, description="prompts that go through the model at once")
+    scorer: Annotated[Literal["kib", "lm-eval"], NotInIdentity] = Field(
         "kib", description='"kib" computes what prompts share once; "lm-eval" is its HFLM as it is'
     )
 

@@ -1,7 +1,7 @@
 import pytest
 
 from kib.prompts import build_prompt
-from kib.records import Asked, Passage
+from kib.records import Passage, RenderedQuestion
 from kib_lab.rows import KINDS, Row, make_row
 from kib_lab.vocabulary import END, encode, vocabulary
 from kib_lab.world import KNOWN, is_taught, world
@@ -48,7 +48,7 @@ def test_reading_is_practised_in_kibs_own_prompt():
         passages += [Passage("", "", title, text, 0, len(text))] if title else []
     branch = [token for token, branch in zip(row.tokens, row.branches, strict=True) if branch == 1]
     ask = " ".join(words[token] for token in branch[:-2])
-    prompt = build_prompt(Asked("q", "", ask, ""), passages)
+    prompt = build_prompt(RenderedQuestion("q", "", ask, ""), passages)
     assert encode(prompt.text) == shared + branch[:-2]
     assert branch[-1] == vocabulary()[END]
 

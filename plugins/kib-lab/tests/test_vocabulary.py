@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kib.prompts import build_prompt
-from kib.records import Asked, Passage
+from kib.records import Passage, RenderedQuestion
 from kib_lab.corpus import CorpusOptions, LabCorpus
 from kib_lab.vocabulary import encode, split, vocabulary, write_tokenizer
 
@@ -22,7 +22,7 @@ def prompt():
     documents = list(LabCorpus(CorpusOptions(people="new", count=40)).documents())[38:42]
     passages = [Passage(d.id, d.id, d.title, d.text, 0, len(d.text)) for d in documents]
     ask = f"Question: Where was {documents[0].title} born?\nAnswer:"
-    return build_prompt(Asked("q", "", ask, ""), passages).text
+    return build_prompt(RenderedQuestion("q", "", ask, ""), passages).text
 
 
 def test_the_tokenizer_is_what_pretraining_used(tokenizer, prompt):

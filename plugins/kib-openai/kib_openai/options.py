@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib_openai.prompts import PAIRS, PARAPHRASES, QUESTIONS, SPECIFIC, check_template
 
 __all__ = ["Prompts", "WriterOptions"]
@@ -36,10 +36,10 @@ class WriterOptions(Options):
     """The keys of a `[writers.NAME]` table with `plugin = "openai"`."""
 
     model: str = Field(min_length=1, description="the name of the model at the endpoint")
-    base_url: Annotated[str, Local] = Field(
+    base_url: Annotated[str, NotInIdentity] = Field(
         "https://api.openai.com/v1", description="URL of the endpoint; requests go to `<base_url>/chat/completions`"
     )
-    api_key_env: Annotated[str, Local] = Field(
+    api_key_env: Annotated[str, NotInIdentity] = Field(
         "OPENAI_API_KEY", description='environment variable with the API key; "" if the server needs no key'
     )
     kind: Literal["paraphrases", "pairs", "both"] = Field(
@@ -62,23 +62,23 @@ class WriterOptions(Options):
         (), description="question files as written by `kib questions`; no pair may repeat one of their questions"
     )
     may_miss: int = Field(0, ge=0, description="number of passages that may remain without text after all attempts")
-    attempts: Annotated[int, Local] = Field(
+    attempts: Annotated[int, NotInIdentity] = Field(
         3, ge=1, le=100, description="maximum number of times that a request is sent if the answers are invalid"
     )
-    retries: Annotated[int, Local] = Field(
+    retries: Annotated[int, NotInIdentity] = Field(
         6,
         ge=0,
         le=100,
         description="maximum number of retries without an answer (429, 5xx, lost connection)",
     )
-    timeout: Annotated[float, Local] = Field(
+    timeout: Annotated[float, NotInIdentity] = Field(
         120.0, gt=0, allow_inf_nan=False, description="seconds to wait for an answer"
     )
-    concurrency: Annotated[int, Local] = Field(4, ge=1, le=256, description="number of simultaneous requests")
-    token_budget: Annotated[int | None, Local] = Field(
+    concurrency: Annotated[int, NotInIdentity] = Field(4, ge=1, le=256, description="number of simultaneous requests")
+    token_budget: Annotated[int | None, NotInIdentity] = Field(
         None, ge=1, description="stop after this many tokens, prompts and answers together as counted by the server"
     )
-    max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], Local] = Field(
+    max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], NotInIdentity] = Field(
         "max_tokens", description="the request field that limits the length of an answer"
     )
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from kib.interfaces import PaidWriter, QuestionWriter, SelectiveWriter, Writer
-from kib.spec.options import counting
+from kib.spec.options import identity_options
 from kib.testing import check_options, check_plugin, make_plugin
 from kib_openai.prompts import PARAPHRASES
 from kib_openai.writer import OpenAIWriter
@@ -63,7 +63,7 @@ def test_a_prompt_without_the_passage() -> None:
 def test_identity() -> None:
     """Model, prompts and sampling options are part of the identity; URL, key, retries and budget are not."""
     options: dict[str, Any] = {"model": "m", "base_url": "http://here/v1", "api_key_env": "HERE", "timeout": 9.0}
-    identity = counting(make_plugin(OpenAIWriter, options).options)
+    identity = identity_options(make_plugin(OpenAIWriter, options).options)
     local = {"base_url", "api_key_env", "timeout", "retries", "attempts", "concurrency", "token_budget"}
     assert not (local | {"max_tokens_field"}) & set(identity)
     assert identity["model"] == "m"

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from kib.errors import InputError
-from kib.store.paid_answers import Kept
+from kib.store.paid_answers import PaidAnswers
 from kib_openai.request_pool import RequestPool
 
 
@@ -23,9 +23,9 @@ def test_order_at_any_concurrency(writer, server, passages, write):
 
 def test_nothing_is_paid_for_twice(writer, server, passages, write, tmp_path):
     """A stored answer is not requested again, neither by the next process nor by a writer with a different URL."""
-    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+    with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         first = write(writer(concurrency=8), passages(10), paid_answers=paid_answers)
-    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+    with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         elsewhere = writer(base_url="http://127.0.0.1:1/v1", retries=0)
         assert write(elsewhere, passages(10), paid_answers=paid_answers) == first
     assert len(server.bodies) == 10
@@ -84,7 +84,7 @@ def test_only_invalid_answers(writer, server, passages, write):
 def test_unpaired_surrogates_are_stored(writer, server, passages, write, tmp_path):
     """An answer with an unpaired surrogate is invalid and stored, although no UTF-8 file could contain it."""
     server.faults = ["\ud800", '{"paraphrases": ["\\ud800"]}']
-    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+    with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         assert len(write(writer(), passages(1), paid_answers=paid_answers)) == 1
         assert len(paid_answers) == 3
 
@@ -123,7 +123,7 @@ def test_a_reader_may_leave_early(writer, server, passages, write, tmp_path, mon
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
     shut_down = RequestPool._shut_down
     monkeypatch.setattr(RequestPool, "_shut_down", lambda pool, threads: (gate.set(), shut_down(pool, threads)))
-    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+    with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         reading = writer(concurrency=4).write(passages(9), 1, 0, paid_answers)
         next(reading)
         reading.close()
@@ -136,7 +136,7 @@ def test_paid_answers_closed_first(writer, server, passages, tmp_path):
     """A reader may close the paid answers before the writer."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
-    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+    with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         reading = writer(concurrency=2).write(passages(5), 1, 0, paid_answers)
         next(reading)
     gate.set()
@@ -147,13 +147,13 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from kib.records import Passage
-from kib.store.paid_answers import Kept
+from kib.store.paid_answers import PaidAnswers
 from kib.testing import make_plugin
 from kib_openai.writer import OpenAIWriter
 
 texts = [f"Pump {n} stands in hall {n * 7} beside door {n}." for n in range(8)]
 passages = [Passage(f"d{n}#0", f"d{n}", f"Pump {n}", text, 0, len(text)) for n, text in enumerate(texts)]
-with Kept.open(Path(sys.argv[2])) as paid_answers:
+with PaidAnswers.open(Path(sys.argv[2])) as paid_answers:
     writer = make_plugin(OpenAIWriter, {"model": "m", "base_url": sys.argv[1], "concurrency": 2})
     list(writer.write(passages, 1, 0, paid_answers))
 """
@@ -174,7 +174,7 @@ def test_a_killed_run_resumes(server, writer, passages, write, tmp_path):
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     gate.set()
-    with Kept.open(tmp_path / "kept.sqlite") as paid_answers:
+    with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         assert len(paid_answers) == 5
         assert len(write(writer(concurrency=2), passages(8), paid_answers=paid_answers)) == 8
     assert len(server.bodies) == 8 + 2

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest_file
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
 from kib_wikipedia.dump import Page, Site, read_dump
 from kib_wikipedia.pins import Pins, Selection, choose, fetched, read_pins, write_pins
@@ -44,7 +44,7 @@ class WikipediaOptions(Options):
         pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$",
         description="With `pins`: the day, as 2023-11-30, whose last revisions are pinned; left out: the newest.",
     )
-    limit: Annotated[int, Local] = Field(
+    limit: Annotated[int, NotInIdentity] = Field(
         default=1000, ge=1, description="With `pins`: the most pages that may be chosen; more are an error."
     )
     api: str = Field(
@@ -52,11 +52,13 @@ class WikipediaOptions(Options):
         pattern=r"^https?://\S+$",
         description="With `pins`: the api.php of the wiki.",
     )
-    contact: Annotated[str, Local] = Field(
+    contact: Annotated[str, NotInIdentity] = Field(
         default="",
         description="With `pins`: your e-mail or web address, told to the wiki: Wikimedia asks for it.",
     )
-    pause: Annotated[float, Local] = Field(default=1.0, ge=0, description="With `pins`: seconds between two requests.")
+    pause: Annotated[float, NotInIdentity] = Field(
+        default=1.0, ge=0, description="With `pins`: seconds between two requests."
+    )
     store: InputPath | None = Field(
         default=None,
         description="With `pins`: the folder of fetched pages; left out: beside the pins, `NAME.pages`.",

@@ -6,13 +6,13 @@ from pydantic import Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest_file
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document, Hit, Text
 
 
 class Fields(Options):
     title: str = Field("title", description="field of the title")
-    cache: Annotated[str, Local] = Field("", description="where it is kept")
+    cache: Annotated[str, NotInIdentity] = Field("", description="where it is kept")
 
 
 class ShelfOptions(Options):
@@ -26,7 +26,7 @@ class ShelfOptions(Options):
     weight: float = Field(0.5, gt=0, description="how much it counts")
     tags: frozenset[str] = Field(frozenset(), description="what it is about")
     size: int | Literal["all"] = Field("all", description="how many documents")
-    device: Annotated[str, Local] = Field("cpu", description="where it runs")
+    device: Annotated[str, NotInIdentity] = Field("cpu", description="where it runs")
     trust_remote_code: bool = Field(False, description="run code that comes with the data")
 
 
@@ -131,7 +131,7 @@ class TurnOptions(Options):
     rank: int = Field(ge=1, description="how much may change")
     rate: float = Field(1e-4, gt=0, description="how fast it changes")
     target: str = Field("all", description="what changes")
-    device: Annotated[str, Local] = Field("cpu", description="where it runs")
+    device: Annotated[str, NotInIdentity] = Field("cpu", description="where it runs")
 
     @model_validator(mode="after")
     def _together(self):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from kib.errors import InputError
-from kib.interfaces import Local
+from kib.interfaces import NotInIdentity
 from kib.interfaces import Options as BaseOptions
 from kib.records import Document, Gold, Hit, Passage, Query, Question, Text, Trained, Weights
 
@@ -37,10 +37,14 @@ class ToyModel:
         counts: bool = Field(True, description="whether it shows its tokenizer")
         joins: bool = Field(False, description="whether its tokenizer takes `:` and all that follows it for one token")
         template: bool = Field(True, description="whether it has a chat template")
-        log: Annotated[str | None, Local] = Field(None, description="file that every batch asked is appended to")
-        seconds: Annotated[float, Local] = Field(0.0, description="that a batch takes")
-        fails_on: Annotated[str | None, Local] = Field(None, description="text in a prompt that it breaks down on")
-        says: Annotated[str, Local] = Field("", description="what it notes of how it computes")
+        log: Annotated[str | None, NotInIdentity] = Field(
+            None, description="file that every batch asked is appended to"
+        )
+        seconds: Annotated[float, NotInIdentity] = Field(0.0, description="that a batch takes")
+        fails_on: Annotated[str | None, NotInIdentity] = Field(
+            None, description="text in a prompt that it breaks down on"
+        )
+        says: Annotated[str, NotInIdentity] = Field("", description="what it notes of how it computes")
         trainable: bool = Field(False, description="whether it has weights to train from")
         generates_only: bool = Field(False, description="whether it gives no log-probabilities, as chat APIs do")
 
@@ -170,7 +174,7 @@ class ToyRetriever:
         """Keys of `[retrievers.NAME]` with `plugin = "toy"`."""
 
         fault: Literal["", "unknown", "twice", "short", "long", "crash"] = Field("", description="what it does wrong")
-        speed: Annotated[int, Local] = Field(1, description="changes nothing")
+        speed: Annotated[int, NotInIdentity] = Field(1, description="changes nothing")
 
     revision: ClassVar[int] = 1
 

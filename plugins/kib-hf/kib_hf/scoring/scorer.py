@@ -47,7 +47,7 @@ ENCODED = 2048
 """Requests that are tokenised together."""
 
 Answer = tuple[float, bool]
-Asked = tuple[Row | None, "Mapping[int, Instance]"]
+RenderedQuestion = tuple[Row | None, "Mapping[int, Instance]"]
 """Some of a row's requests for text."""
 
 
@@ -309,7 +309,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     ) -> dict[int, str]:
         """What follows the prompts of a row, in halves where memory is short."""
         found: dict[int, str] = {}
-        waiting: list[Asked] = [(row, requests)]
+        waiting: list[RenderedQuestion] = [(row, requests)]
         while waiting:
             part, some = waiting.pop()
             cut = self._halved(plan, part, some)
@@ -332,7 +332,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
                 self._prefilled = None
         return found
 
-    def _halved(self, plan: Plan, row: Row | None, requests: "Mapping[int, Instance]") -> "list[Asked]":
+    def _halved(self, plan: Plan, row: Row | None, requests: "Mapping[int, Instance]") -> "list[RenderedQuestion]":
         """A row's prompts as two parts where they were too many before; nothing where they are to be tried."""
         halves = plan.grove.halves(row) if row and self._limit is not None and row.new > self._limit else []
         if halves:

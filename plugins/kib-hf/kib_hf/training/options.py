@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kib.interfaces import InputPath, Local, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 
 __all__ = ["FullOptions", "LoraOptions", "TrainingOptions"]
 
@@ -77,15 +77,15 @@ class TrainingOptions(Options):
     trust_remote_code: bool = Field(
         default=False, description="Run the Python code shipped with the model. Enable only for models you trust."
     )
-    device: Annotated[Literal["auto", "cpu", "cuda"], Local] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda"], NotInIdentity] = Field(
         default="auto", description='"cpu", "cuda", or "auto": a GPU if available, otherwise the CPU.'
     )
-    device_batch: Annotated[int, Local] = Field(
+    device_batch: Annotated[int, NotInIdentity] = Field(
         default=16,
         ge=1,
         description="Rows per forward pass; gradients accumulate over several passes until the step is complete.",
     )
-    layout: Annotated[Literal["auto", "packed", "sorted"], Local] = Field(
+    layout: Annotated[Literal["auto", "packed", "sorted"], NotInIdentity] = Field(
         default="auto",
         description=(
             'How isolated texts are arranged for a forward pass: "packed" puts several texts in one row; "sorted" '
@@ -93,19 +93,19 @@ class TrainingOptions(Options):
             "packs on a GPU if the model keeps packed texts apart."
         ),
     )
-    gradient_checkpointing: Annotated[bool, Local] = Field(
+    gradient_checkpointing: Annotated[bool, NotInIdentity] = Field(
         default=False,
         description="Recompute activations instead of storing them: less memory, about a third more time.",
     )
-    checkpoint_every: Annotated[int, Local] = Field(
+    checkpoint_every: Annotated[int, NotInIdentity] = Field(
         default=200,
         ge=1,
         description="Steps between checkpoints. A killed training run resumes from its last checkpoint.",
     )
-    processes: Annotated[int | None, Local] = Field(
+    processes: Annotated[int | None, NotInIdentity] = Field(
         default=None, ge=1, description="Number of processes on this machine, one per GPU; 1 by default."
     )
-    accelerate: Annotated[InputPath | None, Local] = Field(
+    accelerate: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None,
         description=(
             "A file written by `accelerate config`, which sets the number of processes and their devices. "
