@@ -73,7 +73,7 @@ class NotInIdentity:
 
 
 def __getattr__(name: str) -> Any:
-    """Return `NotInIdentity` for its former name `NotInIdentity`, with a warning."""
+    """Return `NotInIdentity` for its former name `Local`, with a warning."""
     if name != "Local":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn("kib.interfaces.Local is now NotInIdentity", DeprecationWarning, stacklevel=2)

@@ -123,7 +123,7 @@ def _inner(annotation: Any, value: Any) -> tuple[Any, ...]:
 
 
 def __getattr__(name: str) -> Any:
-    """Return `identity_options` for its former name `identity_options`, with a warning."""
+    """Return `identity_options` for its former name `counting`, with a warning."""
     if name != "counting":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn("kib.options.counting is now kib.spec.options.identity_options", DeprecationWarning, stacklevel=2)
