@@ -17,7 +17,7 @@ from kib.interfaces import InputPath, Options
 from kib.records import Document, JudgedQuery
 
 if TYPE_CHECKING:
-    from kib_tables.fields import Rows
+    from kib_tables.row_documents import RowDocuments
 
 __all__ = ["Beir", "BeirOptions"]
 
@@ -112,11 +112,12 @@ class Beir:
         """Return the date, and the number of documents left out of the last pass, to be recorded with the corpus."""
         return {"date": self.options.date, "left_out": self.left_out}
 
-    def _rows(self) -> "Rows":
-        from kib_tables.fields import Fields, Origin, Rows
+    def _rows(self) -> "RowDocuments":
+        from kib_tables.options import Fields, Origin
+        from kib_tables.row_documents import RowDocuments
 
         origin = Origin(source=self.options.source, licence=self.options.licence)
-        return Rows(self.corpus_path, Fields(id="_id"), origin, self.options.empty)
+        return RowDocuments(self.corpus_path, Fields(id="_id"), origin, self.options.empty)
 
     def _qrels_path(self) -> Path:
         """Return the judgments file of the split; raise InputError if there is none, or if there are two."""
@@ -179,7 +180,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    from kib_tables.fields import unreadable
+    from kib_tables.row_documents import unreadable
 
     return unreadable(path, error, "a file of a test collection")
 

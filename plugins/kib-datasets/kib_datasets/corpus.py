@@ -17,7 +17,7 @@ from kib.support.hub import commit_of
 from kib_datasets.download import download_commit
 
 if TYPE_CHECKING:
-    from kib_tables.fields import Rows
+    from kib_tables.row_documents import RowDocuments
 
 __all__ = ["HuggingFace", "HuggingFaceOptions"]
 
@@ -116,12 +116,13 @@ class HuggingFace:
     def _revision(self) -> str:
         return self.options.revision or "main"
 
-    def _rows(self) -> "Rows":
-        from kib_tables.fields import Fields, Origin, Rows
+    def _rows(self) -> "RowDocuments":
+        from kib_tables.options import Fields, Origin
+        from kib_tables.row_documents import RowDocuments
 
         options = self.options
         origin = Origin(source=options.source, licence=options.licence)
-        return Rows(self.name, Fields(**dict(options.fields)), origin, options.empty, "row")
+        return RowDocuments(self.name, Fields(**dict(options.fields)), origin, options.empty, "row")
 
     def _folder(self) -> Path:
         """Return the folder; raise InputError if it does not exist or contains no file."""
@@ -133,7 +134,7 @@ class HuggingFace:
             raise InputError(f"{folder}: contains no file")
         return folder
 
-    def _numbered_rows(self, rows: "Rows") -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def _numbered_rows(self, rows: "RowDocuments") -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield each row with its number; raise InputError if the library `datasets` fails."""
         numbered = self.options.numbered
         columns = [column for part, column in dict(rows.fields).items() if part != "id" or not numbered]

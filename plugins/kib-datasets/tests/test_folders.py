@@ -84,7 +84,7 @@ def test_saved(tmp_path: Path, single: bool) -> None:
     [
         ([{"id": "a", "text": "one"}, {"id": "a", "text": "two"}], 'row 2: .*"a"'),
         ([{"id": "a", "text": None}], 'row 1: "text" is null'),
-        ([{"id": "a", "body": "one"}], 'row 1: no "text"; .*"body"'),
+        ([{"id": "a", "body": "one"}], 'row 1: no field "text"; .*"body"'),
     ],
 )
 def test_invalid_row(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:

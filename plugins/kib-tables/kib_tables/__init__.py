@@ -1,1 +1,1 @@
-"""Documents from tables: JSON lines, CSV and Parquet, with one way of saying what a table calls things."""
+"""The corpora `jsonl`, `csv` and `parquet`: one document per row of a table file."""

@@ -1,4 +1,4 @@
-"""Documents from a CSV file with a header; anything wrong is told with file and line."""
+"""The corpus `csv`: documents from a CSV file with a header; an error gives file and line."""
 
 import csv
 from collections.abc import Iterator
@@ -9,33 +9,34 @@ from pydantic import Field
 
 from kib.errors import InputError
 from kib.interfaces import InputPath, Options
-from kib_tables.fields import TableOptions, listed
-from kib_tables.table import Table
+from kib_tables.options import TableOptions
+from kib_tables.row_documents import quoted
+from kib_tables.table_corpus import TableCorpus
 
 __all__ = ["Csv", "CsvOptions"]
 
-LARGEST = 2**31 - 1
-"""Characters of one field; the standard library stops at 131,072, and a document may be longer."""
+LARGEST_FIELD = 2**31 - 1
+"""Maximum characters of one field; the standard library's limit of 131,072 is too small for some documents."""
 
 
 class CsvOptions(TableOptions):
-    """Which file, and what its columns are called."""
+    """The file, the names of its columns, and the delimiter."""
 
-    path: InputPath = Field(description="The file: UTF-8, the first line names the columns.")
+    path: InputPath = Field(description="the file: UTF-8, with the column names in the first line")
     delimiter: str = Field(
-        default=",", min_length=1, max_length=1, description='What stands between two fields; a tab is "\\t".'
+        default=",", min_length=1, max_length=1, description='character between two fields; a tab is "\\t"'
     )
 
 
-class Csv(Table):
+class Csv(TableCorpus):
     """The corpus `csv`."""
 
     Options: ClassVar[type[Options]] = CsvOptions
-    kind = "a CSV file"
+    file_format = "a CSV file"
 
-    def records(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Number of the line that a row begins on, and the row by its columns; blank lines hold none."""
-        csv.field_size_limit(LARGEST)
+    def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number of the first line of each row, and its values by column; blank lines are skipped."""
+        csv.field_size_limit(LARGEST_FIELD)
         with path.open("rb") as file:
             reader = csv.reader(_lines(path, file), delimiter=self.options.delimiter, strict=True)
             header: list[str] | None = None
@@ -43,8 +44,8 @@ class Csv(Table):
                 if header is None:
                     header = _header(path, number, row)
                 elif len(row) != len(header):
-                    expected = f"expected {len(header)} fields as in the header, got {len(row)}"
-                    raise InputError(f"{path}:{number}: {expected}")
+                    problem = f"expected {len(header)} fields as in the header, got {len(row)}"
+                    raise InputError(f"{path}:{number}: {problem}")
                 else:
                     yield number, dict(zip(header, row, strict=True))
 
@@ -54,23 +55,24 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            what = f"not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8"
-            raise InputError(f"{path}:{number}: {what}") from error
+            problem = f"not UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8"
+            raise InputError(f"{path}:{number}: {problem}") from error
 
 
 def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    first = 1
+    """The number of the first line of each row, and its fields."""
+    first_line = 1
     try:
         for row in reader:
             if row:
-                yield first, row
-            first = reader.line_num + 1
+                yield first_line, row
+            first_line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}:{first}: not CSV: {error}") from error
+        raise InputError(f"{path}:{first_line}: invalid CSV: {error}") from error
 
 
 def _header(path: Path, number: int, row: list[str]) -> list[str]:
-    twice = {name for name in row if row.count(name) > 1}
-    if twice:
-        raise InputError(f"{path}:{number}: the header names a column twice: {listed(twice)}")
+    repeated = {name for name in row if row.count(name) > 1}
+    if repeated:
+        raise InputError(f"{path}:{number}: duplicate column names in the header: {quoted(repeated)}")
     return row

@@ -1,4 +1,4 @@
-"""Documents from a Parquet file, read a batch at a time; anything wrong is told with file and row."""
+"""The corpus `parquet`: documents from a Parquet file, read in batches; an error gives file and row."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,30 +8,33 @@ from pydantic import Field
 
 from kib.errors import InputError
 from kib.interfaces import InputPath, Options
-from kib_tables.fields import TableOptions
-from kib_tables.table import Table
+from kib_tables.options import TableOptions
+from kib_tables.table_corpus import TableCorpus
 
 __all__ = ["Parquet", "ParquetOptions"]
 
-BATCH = 256
-"""Rows in memory at once; a document may be large."""
+BATCH_ROWS = 256
+"""The number of rows in memory at once; a single document may be large."""
 
 
 class ParquetOptions(TableOptions):
-    """Which file, and what its columns are called."""
+    """The file, and the names of its columns."""
 
-    path: InputPath = Field(description="The Parquet file; only the columns of documents are read.")
+    path: InputPath = Field(description="the Parquet file; only the columns named in `fields` are read")
 
 
-class Parquet(Table):
+class Parquet(TableCorpus):
     """The corpus `parquet`."""
 
     Options: ClassVar[type[Options]] = ParquetOptions
-    kind = "a Parquet file"
+    file_format = "a Parquet file"
     unit = "row"
 
-    def records(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Number of a row from 1, and its fields by column."""
+    def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number of each row from 1, and its values by column.
+
+        The first row also contains the unread columns, with None, so that errors can list all column names.
+        """
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile
 
@@ -40,14 +43,14 @@ class Parquet(Table):
         number = 0
         try:
             with ParquetFile(path) as file:
-                names = file.schema_arrow.names
-                wanted = [name for name in dict(self.options.fields).values() if name in names]
-                absent = {name: None for name in names if name not in wanted}
-                for batch in file.iter_batches(BATCH, columns=wanted):
+                columns = file.schema_arrow.names
+                read = [column for column in dict(self.options.fields).values() if column in columns]
+                unread = {column: None for column in columns if column not in read}
+                for batch in file.iter_batches(BATCH_ROWS, columns=read):
                     for row in batch.to_pylist():
                         number += 1
-                        yield number, row if number > 1 else row | absent  # one row tells all columns' names
+                        yield number, row if number > 1 else row | unread
         except ArrowInvalid as error:
-            raise InputError(f"{path}: not Parquet that can be read: {error}") from error
+            raise InputError(f"{path}: invalid Parquet: {error}") from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{path}: after row {number}: text that is not UTF-8: {error.reason}") from error
+            raise InputError(f"{path}: after row {number}: text is not UTF-8: {error.reason}") from error

@@ -33,19 +33,19 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[type[Any], Pa
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv, Parquet])
 def test_installed(cls: type[Any]) -> None:
-    """Each plugin is found by its name, well formed and light to import."""
+    """Each entry point leads to its plugin, which is well formed and light to import."""
     assert check_plugin("corpora", cls.__name__.lower()) is cls
 
 
 def test_contract(table: tuple[type[Any], Path]) -> None:
-    """Each keeps what a corpus promises."""
+    """Each plugin fulfils the contract of a corpus."""
     cls, file = table
     check_corpus(lambda: make_plugin(cls, {"path": file}))
 
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv, Parquet])
 def test_options(cls: type[Any]) -> None:
-    """Options are described, and values that could not work are refused."""
+    """Options are described, and invalid values are refused."""
     check_options(
         cls,
         accepts=[
@@ -64,13 +64,13 @@ def test_options(cls: type[Any]) -> None:
 
 
 def test_csv_delimiter() -> None:
-    """A delimiter is one character."""
+    """A delimiter is exactly one character."""
     refuses = [{"path": "x", "delimiter": value} for value in ("", "::", 1)]
     check_options(Csv, accepts=[{"path": "/x", "delimiter": "\t"}], refuses=refuses)
 
 
 def test_fingerprint(table: tuple[type[Any], Path]) -> None:
-    """The fingerprint follows the file's bytes, not its time stamp."""
+    """The fingerprint depends on the bytes of the file, not on its modification time."""
     cls, file = table
     check_fingerprint(
         lambda: make_plugin(cls, {"path": file}),
@@ -80,7 +80,7 @@ def test_fingerprint(table: tuple[type[Any], Path]) -> None:
 
 
 def test_fingerprint_without_name(table: tuple[type[Any], Path], tmp_path: Path) -> None:
-    """A file keeps its fingerprint when it is moved."""
+    """The fingerprint does not change when the file is moved."""
     cls, file = table
     before = make_plugin(cls, {"path": file}).fingerprint()
     moved = file.rename(tmp_path / f"elsewhere{file.suffix}")

@@ -15,33 +15,30 @@ from kib_tables.csv import Csv
 from kib_tables.jsonl import Jsonl
 from kib_tables.parquet import Parquet
 
-LARGE = "The ferry leaves the harbour at dawn. " * 1_380_000
-"""52 MB of text."""
-
 
 def read(cls: type[Any], path: Path, **options: Any) -> list[Document]:
     return list(make_plugin(cls, {"path": path, **options}).documents())
 
 
-def read_csv(place: Path, content: bytes, **options: Any) -> list[Document]:
-    (place / "d.csv").write_bytes(content)
-    return read(Csv, place / "d.csv", **options)
+def read_csv(folder: Path, content: bytes, **options: Any) -> list[Document]:
+    (folder / "d.csv").write_bytes(content)
+    return read(Csv, folder / "d.csv", **options)
 
 
-def read_parquet(place: Path, columns: dict[str, Any], **options: Any) -> list[Document]:
-    parquet.write_table(pa.table(columns), place / "d.parquet")
-    return read(Parquet, place / "d.parquet", **options)
+def read_parquet(folder: Path, columns: dict[str, Any], **options: Any) -> list[Document]:
+    parquet.write_table(pa.table(columns), folder / "d.parquet")
+    return read(Parquet, folder / "d.parquet", **options)
 
 
 def test_csv_parts(tmp_path: Path) -> None:
-    """A CSV file's columns are mapped like the fields of JSON lines, in any order, further ones left alone."""
+    """CSV columns may have any name and order, and other columns are ignored."""
     content = b'x,body,nr,head\n1,"one, two",7,T\n\n2,three,8,\n'
     found = read_csv(tmp_path, content, fields={"id": "nr", "text": "body", "title": "head"}, source="S")
     assert found == [Document("7", "T", "one, two", "S"), Document("8", "", "three", "S")]
 
 
 def test_csv_delimiter(tmp_path: Path) -> None:
-    """A byte order mark, Windows line ends and tabs are read as they are meant."""
+    """A byte order mark, Windows line ends and tabs as delimiters are accepted."""
     content = b"\xef\xbb\xbfid\ttext\r\na\tone\r\n"
     assert read_csv(tmp_path, content, delimiter="\t") == [Document("a", "", "one")]
 
@@ -51,83 +48,86 @@ def test_csv_delimiter(tmp_path: Path) -> None:
     [
         (b'id,text\na,"one\nmore"\nb\n', "d.csv:4: expected 2 fields as in the header, got 1"),
         (b"id,text\na,one\nb,two,three\n", "d.csv:3: expected 2 fields as in the header, got 3"),
-        (b'id,text\na,one\nb,"two\n', "d.csv:3: not CSV: unexpected end of data"),
-        (b'id,text\na,"one"x\n', "d.csv:2: not CSV: ',' expected after '\"'"),
-        (b"id,text\na,one\nb,tw\xff\n", "d.csv:3: not UTF-8: invalid start byte at byte 4; save it as UTF-8"),
-        (b"id,text,id\na,one,b\n", 'd.csv:1: the header names a column twice: "id"'),
-        (b"id,text\na,one\na,two\n", 'd.csv:3: the id "a" stands in line 2 already'),
-        (b"id,text\na, \n", 'd.csv:2: "text" is empty; a document has text'),
-        (b"id,body\na,one\n", 'd.csv:2: no "text"; the line has "body", "id". Name another field in `fields`'),
-        (b"id,text\n", "d.csv: no document in it; a document is a line"),
-        (b"", "d.csv: no document in it"),
+        (b'id,text\na,one\nb,"two\n', "d.csv:3: invalid CSV: unexpected end of data"),
+        (b'id,text\na,"one"x\n', "d.csv:2: invalid CSV: ',' expected after '\"'"),
+        (b"id,text\na,one\nb,tw\xff\n", "d.csv:3: not UTF-8: invalid start byte at byte 4; save the file as UTF-8"),
+        (b"id,text,id\na,one,b\n", 'd.csv:1: duplicate column names in the header: "id"'),
+        (b"id,text\na,one\na,two\n", 'd.csv:3: duplicate id "a", also in line 2'),
+        (b"id,text\na, \n", 'd.csv:2: "text" is empty; `empty = "skip"` leaves out'),
+        (b"id,body\na,one\n", 'd.csv:2: no field "text"; the line has "body", "id"; set'),
+        (b"id,text\n", "d.csv: no documents; expected one per line"),
+        (b"", "d.csv: no documents"),
     ],
 )
-def test_wrong_csv(tmp_path: Path, content: bytes, message: str) -> None:
-    """What is wrong in a CSV file is told with file and line."""
+def test_invalid_csv(tmp_path: Path, content: bytes, message: str) -> None:
+    """A problem in a CSV file is an error with file and line."""
     with pytest.raises(InputError, match=re.escape(message)):
         read_csv(tmp_path, content)
 
 
 def test_parquet_parts(tmp_path: Path) -> None:
-    """A Parquet file's columns are mapped in the same way; numbers may be ids, nulls are no title."""
+    """Parquet columns may have any name, ids may be numbers, and a null title is empty."""
     columns = {"nr": [7, 8], "body": ["one", "two"], "title": ["T", None], "vector": [[1.0], [2.0]]}
     found = read_parquet(tmp_path, columns, fields={"id": "nr", "text": "body"}, licence="CC0-1.0")
     assert found == [Document("7", "T", "one", "", "CC0-1.0"), Document("8", "", "two", "", "CC0-1.0")]
 
 
 def test_parquet_batches(tmp_path: Path) -> None:
-    """Rows keep their order and number over the batches that are read."""
+    """Rows keep their order and their numbers across batches."""
     ids = [f"d{number}" for number in range(1000)]
     assert [d.id for d in read_parquet(tmp_path, {"id": ids, "text": ids})] == ids
-    with pytest.raises(InputError, match=r'd\.parquet: row 1001: the id "d7" stands in row 8 already'):
+    with pytest.raises(InputError, match=r'd\.parquet: row 1001: duplicate id "d7", also in row 8'):
         read_parquet(tmp_path, {"id": [*ids, "d7"], "text": [*ids, "d7"]})
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": ["a"], "body": ["one"]}, 'd.parquet: row 1: no "text"; the row has "body", "id"'),
+        ({"id": ["a"], "body": ["one"]}, 'd.parquet: row 1: no field "text"; the row has "body", "id"'),
         ({"id": ["a"], "text": [["one"]]}, 'd.parquet: row 1: "text" is a list, expected text'),
         ({"id": ["a"], "text": [b"one"]}, 'd.parquet: row 1: "text" is bytes, expected text'),
         ({"id": ["a", "b"], "text": ["one", None]}, 'd.parquet: row 2: "text" is null, expected text'),
         ({"id": [1.5], "text": ["one"]}, 'd.parquet: row 1: "id" is a number, expected text'),
-        ({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}, "d.parquet: no document in it"),
+        (
+            {"id": pa.array([], pa.string()), "text": pa.array([], pa.string())},
+            "d.parquet: no documents; expected one per row",
+        ),
     ],
 )
-def test_wrong_parquet(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
-    """What is wrong in a Parquet file is told with file and row."""
+def test_invalid_parquet(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    """A problem in a Parquet file is an error with file and row."""
     with pytest.raises(InputError, match=re.escape(message)):
         read_parquet(tmp_path, columns)
 
 
 def test_parquet_not_utf8(tmp_path: Path) -> None:
-    """Text in a Parquet file that is not UTF-8 is an error that says after which row."""
+    """Text that is not UTF-8 in a Parquet file is an error with the number of the row before it."""
     bad = pa.array([b"one", b"tw\xff"]).view(pa.string())
-    with pytest.raises(InputError, match=r"d\.parquet: after row 0: text that is not UTF-8: invalid start byte"):
+    with pytest.raises(InputError, match=r"d\.parquet: after row 0: text is not UTF-8: invalid start byte"):
         read_parquet(tmp_path, {"id": ["a", "b"], "text": bad})
 
 
 def test_not_parquet(tmp_path: Path) -> None:
-    """A file that is no Parquet is an error that names it."""
+    """A file in a different format than Parquet is an error with its path."""
     (tmp_path / "d.parquet").write_bytes(b"id,text\n")
-    with pytest.raises(InputError, match=r"d\.parquet: not Parquet that can be read"):
+    with pytest.raises(InputError, match=r"d\.parquet: invalid Parquet"):
         read(Parquet, tmp_path / "d.parquet")
 
 
 @pytest.mark.parametrize(("cls", "kind"), [(Csv, "a CSV file"), (Parquet, "a Parquet file")])
 @pytest.mark.parametrize("method", ["fingerprint", "documents"])
 def test_unreadable(tmp_path: Path, cls: type[Any], kind: str, method: str) -> None:
-    """A missing file and a folder in its place are errors that say so."""
-    for path, message in ((tmp_path / "none", "none: no such file"), (tmp_path, f"a folder, expected {kind}")):
+    """A missing file is an error, and so is a folder with its name."""
+    for path, message in ((tmp_path / "none", "none: no such file"), (tmp_path, f"a folder; expected {kind}")):
         with pytest.raises(InputError, match=re.escape(message)):
             list(getattr(make_plugin(cls, {"path": path}), method)())
 
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv])
 def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
-    """A file whose bytes the system does not give is an error that says why."""
+    """A file that the system cannot read is an error with the reason."""
     file = tmp_path / "d"
-    file.symlink_to("/proc/self/mem")  # it opens for everybody, root too, and cannot be read
+    file.symlink_to("/proc/self/mem")  # every user can open it, even root, but nobody can read it
     if not file.exists():
         pytest.skip("no /proc on this system")
     for method in ("fingerprint", "documents"):
@@ -136,30 +136,31 @@ def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
 
 
 def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With `empty = "skip"` documents without text are left out, counted and named in a warning."""
+    """With `empty = "skip"`, documents without text are left out, and a warning gives their number and first ids."""
     lines = [{"id": f"e{number}", "text": " "} for number in range(7)] + [{"id": "a", "text": "one"}, {"id": "n"}]
     file = tmp_path / "d.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     corpus = make_plugin(Jsonl, {"path": file, "empty": "skip", "date": "2024-05-01"})
     with caplog.at_level(logging.WARNING):
         assert [d.id for d in corpus.documents()] == ["a"]
-    assert caplog.messages == [f"{file}: 8 without text left out: e0, e1, e2, e3, e4, …"]
+    assert caplog.messages == [f"{file}: left out 8 documents without text: e0, e1, e2, e3, e4, …"]
     assert corpus.notes() == {"date": "2024-05-01", "left_out": 8}
 
 
-def test_none_with_text(tmp_path: Path) -> None:
-    """A file whose documents are all without text is an error that counts them."""
+def test_all_without_text(tmp_path: Path) -> None:
+    """A file without a document with text is an error with the number of documents."""
     (tmp_path / "d.csv").write_text("id,text\na,\nb,\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"d\.csv: no document in it that has text \(2 without\)"):
+    with pytest.raises(InputError, match=r"d\.csv: no document has text \(documents without text: 2\)"):
         read(Csv, tmp_path / "d.csv", empty="skip")
 
 
-@pytest.mark.slow
-def test_large(tmp_path: Path) -> None:
-    """A document of 50 MB is read like any other, from each kind of file."""
-    (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "text": LARGE}), encoding="utf-8")
-    (tmp_path / "d.csv").write_text(f'id,text\na,"{LARGE}"\n', encoding="utf-8")
-    parquet.write_table(pa.table({"id": ["a"], "text": [LARGE]}), tmp_path / "d.parquet")
+@pytest.mark.parametrize("megabytes", [2, pytest.param(52, marks=pytest.mark.slow)])
+def test_large(tmp_path: Path, megabytes: int) -> None:
+    """A document may be much longer than the 131,072 characters that Python's csv module reads by default."""
+    text = "The ferry leaves the harbour at dawn. " * (megabytes * 26_500)
+    (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "text": text}), encoding="utf-8")
+    (tmp_path / "d.csv").write_text(f'id,text\na,"{text}"\n', encoding="utf-8")
+    parquet.write_table(pa.table({"id": ["a"], "text": [text]}), tmp_path / "d.parquet")
     for cls in (Jsonl, Csv, Parquet):
         [document] = read(cls, tmp_path / f"d.{cls.__name__.lower()}")
-        assert document.text == LARGE
+        assert document.text == text

@@ -1,0 +1,147 @@
+"""Conversion of the rows of a table to documents; an invalid row is an error with its line or row number."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kib.errors import InputError
+from kib.records import Document
+from kib_tables.options import Empty, Fields, Origin
+
+__all__ = ["RowDocuments", "quoted", "unreadable"]
+
+LOGGER = logging.getLogger("kib_tables")
+
+LISTED_IDS = 5
+"""The number of ids that a warning lists."""
+
+
+@dataclass
+class RowDocuments:
+    """Converts the rows of one table to documents; `name` and `unit` are the table and its rows in messages."""
+
+    name: Path | str
+    fields: Fields
+    origin: Origin
+    empty: Empty = "error"
+    unit: Literal["line", "row"] = "line"
+    left_out: list[str] = field(default_factory=list)  # the ids without text of the last pass
+
+    def documents(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[Document]:
+        """The documents of numbered rows, in their order; InputError at the first invalid row."""
+        numbers: dict[str, int] = {}
+        names: set[str] = set()
+        self.left_out = []
+        for number, row in rows:
+            names.update(row)
+            document = self._document(number, row)
+            if document.id in numbers:
+                first = f"also in {self.unit} {numbers[document.id]}"
+                raise self._error(number, f'duplicate id "{document.id}", {first}')
+            numbers[document.id] = number
+            if document.text.strip():
+                yield document
+            else:
+                self.left_out.append(document.id)
+        self._check_not_empty(numbers)
+        self._check_names(names)
+        self._warn_of_left_out()
+
+    def _document(self, number: int, row: Mapping[str, Any]) -> Document:
+        """The document of a row; the text may only be empty if such documents are left out."""
+        names = self.fields
+        text = self._text(number, row, names.text, required=self.empty == "error")
+        if not text.strip() and self.empty == "error":
+            raise self._error(number, f'"{names.text}" is empty; `empty = "skip"` leaves out documents without text')
+        return Document(
+            id=self._id(number, row),
+            title=self._text(number, row, names.title),
+            text=text,
+            source=self._text(number, row, names.source) or self.origin.source,
+            licence=self._text(number, row, names.licence) or self.origin.licence,
+        )
+
+    def _error(self, number: int, problem: str) -> InputError:
+        """The error for a problem in a row."""
+        position = f"{number}" if self.unit == "line" else f" row {number}"
+        return InputError(f"{self.name}:{position}: {problem}")
+
+    def _id(self, number: int, row: Mapping[str, Any]) -> str:
+        name = self.fields.id
+        value = row.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        value = self._text(number, row, name, required=True)
+        if not value.strip():
+            raise self._error(number, f'"{name}" is empty; every document needs an id')
+        if not value.isprintable():
+            raise self._error(number, f'"{name}" contains unprintable characters: {value!r}')
+        return value
+
+    def _text(self, number: int, row: Mapping[str, Any], name: str, *, required: bool = False) -> str:
+        """The text of a field; "" if the field is optional and missing or null."""
+        if name not in row and required:
+            problem = f'no field "{name}"; the {self.unit} has {quoted(row)}'
+            raise self._error(number, f"{problem}; set the right name in `fields`")
+        value = row.get(name)
+        if value is None and not required:
+            return ""
+        if not isinstance(value, str):
+            raise self._error(number, f'"{name}" is {_json_type(value)}, expected text')
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            problem = f'"{name}" contains an unpaired surrogate, which is not a valid character'
+            raise self._error(number, problem) from error
+        return value
+
+    def _check_not_empty(self, ids: Mapping[str, int]) -> None:
+        """Raise InputError if no document has text."""
+        if not ids:
+            raise InputError(f"{self.name}: no documents; expected one per {self.unit}")
+        if len(ids) == len(self.left_out):
+            raise InputError(f"{self.name}: no document has text (documents without text: {len(ids)})")
+
+    def _check_names(self, found: set[str]) -> None:
+        """Raise InputError if no row has a field that the options name."""
+        for part in sorted({*self.fields.model_fields_set, "text"}):
+            name = getattr(self.fields, part)
+            if name not in found:
+                problem = f'no {self.unit} has the field "{name}", only {quoted(found)}'
+                raise InputError(f"{self.name}: fields.{part}: {problem}")
+
+    def _warn_of_left_out(self) -> None:
+        if self.left_out:
+            ids = ", ".join(self.left_out[:LISTED_IDS]) + (", …" if self.left_out[LISTED_IDS:] else "")
+            count, noun = len(self.left_out), "document" if len(self.left_out) == 1 else "documents"
+            LOGGER.warning("%s: left out %d %s without text: %s", self.name, count, noun, ids)
+
+
+def unreadable(path: Path, error: OSError, expected: str) -> InputError:
+    """The error for a file that cannot be read; `expected` is the kind of file, such as "a JSONL file"."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: no such file; expected {expected}")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{path}: a folder; expected {expected}")
+    return InputError(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Sorted names in quotes."""
+    return ", ".join(f'"{name}"' for name in sorted(names)) or "no fields"
+
+
+def _json_type(value: Any) -> str:
+    types = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bytes: "bytes",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return types.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,50 @@
+"""The base class of the table corpora: one file, one document per row."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kib.identity import digest_file
+from kib.interfaces import Options
+from kib.records import Document
+from kib_tables.options import TableOptions
+from kib_tables.row_documents import RowDocuments, unreadable
+
+__all__ = ["TableCorpus"]
+
+
+class TableCorpus(ABC):
+    """A corpus of one file with one document per row; a subclass reads the rows of its file format."""
+
+    Options: ClassVar[type[Options]] = TableOptions
+    revision: ClassVar[int] = 1
+    file_format: ClassVar[str]
+    """The format in messages, such as "a CSV file"."""
+    unit: ClassVar[Any] = "line"
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+        self.converter = RowDocuments(options.path, options.fields, options, options.empty, self.unit)
+
+    def fingerprint(self) -> str:
+        """The digest of the file; InputError if it cannot be read."""
+        try:
+            return digest_file(self.options.path)
+        except OSError as error:
+            raise unreadable(self.options.path, error, self.file_format) from error
+
+    def documents(self) -> Iterator[Document]:
+        """The documents in the order of their rows; InputError at the first invalid row."""
+        try:
+            yield from self.converter.documents(self.rows(self.options.path))
+        except OSError as error:
+            raise unreadable(self.options.path, error, self.file_format) from error
+
+    def notes(self) -> dict[str, Any]:
+        """The date and the number of documents left out in the last pass, to be recorded with the corpus."""
+        return {"date": self.options.date, "left_out": len(self.converter.left_out)}
+
+    @abstractmethod
+    def rows(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The number of each row from 1, and its values by field name."""
