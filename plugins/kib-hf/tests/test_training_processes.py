@@ -1,6 +1,8 @@
+import json
+import math
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from kib.errors import InputError, StepError
 from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
 from kib_hf.trainers import Full, Lora
-from kib_hf.training.processes import environment
+from kib_hf.training import processes
+from kib_hf.training.job import TrainingJob, read_job, write_job
+from kib_hf.training.processes import environment, train_in_processes
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-TEXTS = [Text(d.id, "document", d.text[:300]) for d in DOCUMENTS]
+TEXTS = [Text(d.id, "document", d.text[:100]) for d in DOCUMENTS[:8]]
 CONFIGURATION = """\
 compute_environment: LOCAL_MACHINE
 distributed_type: MULTI_GPU
@@ -26,6 +30,23 @@ main_process_port: 0
 mixed_precision: bf16
 use_cpu: false
 """
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from kib.errors import InputError
+from kib.records import Trained
+from kib_hf.training import worker
+from kib_hf.training.checkpoints import write_trained
+
+def train_job(job, log):
+    print("a library prints this")
+    log({"process": os.getpid(), "seed": job.seed})
+    ENDING
+
+worker.train_job = train_job
+sys.exit(worker.main(Path(sys.argv[1])))
+"""
+"""A worker that trains nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -33,32 +54,29 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("models") / "small", layers=1, width=16, positions=512)
 
 
-def train(trainer: type[Any], start: Path, folder: Path, log: list[Mapping[str, Any]], **options: Any) -> Trained:
-    given = {"epochs": 2, "batch_size": 5, "device": "cpu", "block": 128, "learning_rate": 1e-2, **options}
-    trained: Trained = make_plugin(trainer, given).train(Weights(start), TEXTS, folder, 0, log.append)
-    return trained
+@pytest.fixture
+def accelerate_file(tmp_path: Path) -> Path:
+    path = tmp_path / "accelerate.yaml"
+    path.write_text(CONFIGURATION, encoding="utf-8")
+    return path
 
 
-def distance(one: Path, other: Path) -> float:
-    from safetensors.torch import load_file
+@pytest.fixture
+def job(tmp_path: Path) -> TrainingJob:
+    options = make_plugin(Lora, {"processes": 2, "betas": [0.5, 0.25]}).options
+    pair = Text("pump", "pair", "Which lever?", "the red one")
+    return TrainingJob(options, tmp_path / "start", [pair], TEXTS[:2], TEXTS[2:3], tmp_path, 7, tmp_path / "checkpoint")
 
-    parts, others = load_file(one), load_file(other)
-    assert parts.keys() == others.keys()
-    return max(float((part - others[name]).abs().max()) for name, part in parts.items())
+
+def command(ending: str, folder: Path) -> list[str]:
+    return [sys.executable, "-c", WORKER.replace("ENDING", ending), str(folder)]
 
 
 @pytest.mark.parametrize("trainer", [Full, Lora])
-def test_a_configuration_that_is_not_there(trainer: type[Any], tmp_path: Path) -> None:
-    """An accelerate configuration that is no file is named in one sentence as soon as the benchmark is read."""
+def test_missing_configuration(trainer: type[Any], tmp_path: Path) -> None:
+    """A missing accelerate file is reported as soon as the benchmark is read."""
     with pytest.raises(InputError, match=r"none\.yaml: no such file; expected a file written by"):
         make_plugin(trainer, {"accelerate": tmp_path / "none.yaml"}).fingerprint()
-
-
-def test_dropout_counts_the_processes_of_a_configuration(tmp_path: Path) -> None:
-    """Where dropout makes the number of processes count, it is the number that accelerate's file tells."""
-    (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")
-    by_file = make_plugin(Lora, {"dropout": 0.1, "accelerate": tmp_path / "accelerate.yaml"})
-    assert by_file.fingerprint() == make_plugin(Lora, {"dropout": 0.1, "processes": 2}).fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -70,64 +88,117 @@ def test_dropout_counts_the_processes_of_a_configuration(tmp_path: Path) -> None
         ("distributed_type: MULTI_GPU\nnum_processes: many\n", "num_processes = 'many'; expected a number of"),
     ],
 )
-def test_a_broken_configuration(small: Path, tmp_path: Path, text: str, message: str) -> None:
-    """An accelerate configuration that accelerate could not read is told in one sentence before any training."""
-    (tmp_path / "accelerate.yaml").write_text(text, encoding="utf-8")
-    made = make_plugin(Full, {"accelerate": tmp_path / "accelerate.yaml"})
+def test_broken_configuration(small: Path, accelerate_file: Path, text: str, message: str) -> None:
+    """An accelerate file that accelerate cannot read is reported in one line before training."""
+    accelerate_file.write_text(text, encoding="utf-8")
+    plugin = make_plugin(Full, {"accelerate": accelerate_file})
     with pytest.raises(InputError, match=rf"accelerate\.yaml: {message}") as caught:
-        made.check(Weights(small), validation=False)
+        plugin.check(Weights(small), validation=False)
     assert "\n" not in str(caught.value)
 
 
-def test_threads_are_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each process gets its part of the threads, by the number of processes that options or accelerate's file tell."""
-    import torch
+def test_dropout_counts_the_processes_of_a_configuration(accelerate_file: Path) -> None:
+    """With dropout, the process count in accelerate's file is part of the identity."""
+    by_file = make_plugin(Lora, {"dropout": 0.1, "accelerate": accelerate_file})
+    assert by_file.fingerprint() == make_plugin(Lora, {"dropout": 0.1, "processes": 2}).fingerprint()
 
+
+def test_threads_are_divided(accelerate_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every process gets an equal share of the CPU threads, whether options or accelerate's file set their number."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")
-    for given, threads in (({"processes": 4}, "2"), ({"accelerate": tmp_path / "accelerate.yaml"}, "4"), ({}, "8")):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    for given, threads in (({"processes": 4}, "2"), ({"accelerate": accelerate_file}, "4"), ({}, "8")):
         assert environment(make_plugin(Full, given).options)["OMP_NUM_THREADS"] == threads
 
 
-def test_two_processes(small: Path, tmp_path: Path) -> None:
-    """Two processes of an accelerate configuration train the same weights as one, in the benchmark's number format."""
-    (tmp_path / "accelerate.yaml").write_text(CONFIGURATION, encoding="utf-8")
+def test_job_file(job: TrainingJob) -> None:
+    """A job is read exactly as it was written."""
+    write_job(job)
+    assert read_job(job.folder) == job
+
+
+def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several processes, a trainer forwards the workers' log records and returns the result they wrote."""
+    ending = "write_trained(job.folder, Trained(job.weights, 1, 2, 3, 4.0, 5.0, 6.0, 7.0))"
+    monkeypatch.setattr(processes, "_command", lambda job: command(ending, job.folder))
     log: list[Mapping[str, Any]] = []
-    alone_log: list[Mapping[str, Any]] = []
-    together = train(
-        Full, small, tmp_path / "together", log, accelerate=tmp_path / "accelerate.yaml", checkpoint_every=2
-    )
-    alone = train(Full, small, tmp_path / "alone", alone_log)
-    assert (together.trained_tokens, together.steps) == (alone.trained_tokens, alone.steps)
-    assert [record["step"] for record in log] == [record["step"] for record in alone_log]
-    assert [record["loss"] for record in log] == pytest.approx([record["loss"] for record in alone_log], rel=1e-4)
-    assert together.last_loss == pytest.approx(alone.last_loss, rel=1e-4)
-    name = "model.safetensors"
-    assert distance(together.weights.folder / name, alone.weights.folder / name) < 1e-4
-    assert distance(together.weights.folder / name, small / name) > 1e-2
-    assert sorted(path.name for path in (tmp_path / "together").iterdir()) == ["model", "trained.json"]
+    folder = tmp_path / "out"
+    plugin = make_plugin(Full, {"processes": 2, "device": "cpu"})
+    trained = plugin.train(Weights(small), TEXTS, folder, 7, log.append)
+    assert trained == Trained(Weights(folder / "model"), 1, 2, 3, 4.0, 5.0, 6.0, 7.0)
+    assert [record["seed"] for record in log] == [7]
+    assert [path.name for path in folder.iterdir()] == ["trained.json"]
 
 
-def test_errors_of_processes(small: Path, tmp_path: Path) -> None:
-    """What is wrong with the options is said as one process says it."""
-    with pytest.raises(InputError, match="block = 1024 exceeds the model's 512 positions"):
-        train(Lora, small, tmp_path / "out", [], processes=2, block=1024)
+def test_worker_error(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in a worker is raised as the same error in the main program."""
+    monkeypatch.setattr(processes, "_command", lambda job: command("raise InputError('wrong')", job.folder))
+    with pytest.raises(InputError, match=r"^wrong$"):
+        train_in_processes(job, lambda _: None)
 
 
-def test_broken_processes(small: Path, tmp_path: Path) -> None:
-    """Processes that cannot even start are an error that shows their last lines."""
-    (tmp_path / "accelerate.yaml").write_text(CONFIGURATION.replace("MULTI_GPU", "XLA"), encoding="utf-8")
-    with pytest.raises(StepError, match=r"a training process exited with code 1:\n(.|\n)*accelerate"):
-        train(Lora, small, tmp_path / "out", [], accelerate=tmp_path / "accelerate.yaml")
+def test_crashed_worker(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crashed worker is an error that shows the end of its output."""
+    crash = [sys.executable, "-c", "import sys; print('out of luck', file=sys.stderr); sys.exit(3)"]
+    monkeypatch.setattr(processes, "_command", lambda _: crash)
+    with pytest.raises(StepError, match=r"a training process exited with code 3:\nout of luck"):
+        train_in_processes(job, lambda _: None)
 
 
-def test_processes_leave_with_kib(tmp_path: Path) -> None:
-    """The processes of a training end when kib is gone, so that no two trainings write to one folder."""
-    code = "import sys; from kib_hf.training.worker import exit_with_parent; exit_with_parent()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as running:
+def test_interrupted_workers(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupting kib ends its workers."""
+    monkeypatch.setattr(processes, "_command", lambda job: command("time.sleep(600)", job.folder))
+    seen: list[int] = []
+
+    def interrupt(record: Mapping[str, Any]) -> None:
+        seen.append(record["process"])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_in_processes(job, interrupt)
+    with pytest.raises(ProcessLookupError):
+        os.kill(seen[0], 0)
+
+
+def test_workers_exit_with_kib(job: TrainingJob) -> None:
+    """A worker exits when kib is killed, because two training runs must not write to one folder."""
+    write_job(job)
+    with subprocess.Popen(
+        command("time.sleep(600)", job.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
         assert running.stdin is not None
-        time.sleep(0.1)
+        assert running.stdout is not None
+        assert json.loads(running.stdout.readline())["log"]["seed"] == 7
         assert running.poll() is None
         running.stdin.close()
         assert running.wait(60) == 1
+
+
+def moved(one: Path, other: Path) -> float:
+    """The norm of the difference between two files of weights."""
+    from safetensors.torch import load_file
+
+    parts, others = load_file(one), load_file(other)
+    assert parts.keys() == others.keys()
+    return math.sqrt(sum(float((part - others[name]).square().sum()) for name, part in parts.items()))
+
+
+@pytest.mark.slow
+def test_two_processes(small: Path, tmp_path: Path, accelerate_file: Path) -> None:
+    """Two processes train the same weights as one, in the benchmark's number format rather than accelerate's."""
+    options = {"epochs": 2, "batch_size": 5, "device": "cpu", "block": 128, "learning_rate": 1e-2}
+    results, logs = [], []
+    for name, given in (("one", {}), ("two", {"accelerate": accelerate_file, "checkpoint_every": 2})):
+        log: list[Mapping[str, Any]] = []
+        plugin = make_plugin(Full, {**options, **given})
+        results.append(plugin.train(Weights(small), TEXTS, tmp_path / name, 0, log.append))
+        logs.append(log)
+    one, two = results
+    assert (two.trained_tokens, two.steps) == (one.trained_tokens, one.steps)
+    assert [record["step"] for record in logs[1]] == [record["step"] for record in logs[0]]
+    losses = [[record["loss"] for record in log] for log in logs]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    name = "model.safetensors"
+    files = (two.weights.folder / name, one.weights.folder / name, small / name)
+    assert moved(files[0], files[1]) < 1e-3 * moved(files[1], files[2])
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["model", "trained.json"]

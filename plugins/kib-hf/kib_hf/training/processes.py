@@ -68,6 +68,7 @@ def train_in_processes(job: TrainingJob, log: Callable[[Mapping[str, Any]], None
     ):
         try:
             error = _forward_logs(running.stdout, log)
+            running.wait()  # before the block closes stdin, which would end a worker that is still finishing
         except BaseException:
             running.terminate()
             raise
