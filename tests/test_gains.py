@@ -9,7 +9,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from kib.statistics.gains import Interval, accuracy, average, gain, holm, p_value
+from kib.statistics.gains import Interval
+from kib.statistics.multiple_testing import holm
+from kib.statistics.paired_gains import accuracy, average, gain
+from kib.statistics.paired_test import p_value
 
 ZERO_ONE = st.integers(0, 1)
 SEEDS = st.sampled_from([0.0, 1 / 3, 2 / 3, 1.0])
@@ -287,7 +290,7 @@ def test_sides_of_unequal_length_are_refused():
 def test_bytes_do_not_depend_on_the_process():
     """Two processes with other hash seeds give the same numbers to the last digit."""
     code = (
-        "import random; from kib.statistics.gains import *; r = random.Random(1)\n"
+        "import random; from kib.statistics.paired_gains import *; r = random.Random(1)\n"
         "b, s = ([r.randint(0, 1) for _ in range(90)] for _ in 'bs'); g = [f'g{i // 4}' for i in range(90)]\n"
         "print(repr((gain(b, s, g), accuracy(s, g), average([(b, s, g)] * 3))))"
     )

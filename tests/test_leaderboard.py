@@ -23,7 +23,9 @@ from kib.leaderboard.render.machine_values import AVERAGE, COST, ROW, TIMES
 from kib.plan.planner import make_plan
 from kib.plugins.resolve import open_spec
 from kib.records import Cell, Environment, Score
-from kib.statistics import gains
+from kib.statistics.gains import REVISION
+from kib.statistics.multiple_testing import holm
+from kib.statistics.paired_gains import gain
 from kib.store.folders import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry, Times
 
 GOLDENS = Path(__file__).parent / "leaderboard"
@@ -231,7 +233,7 @@ def test_a_gain_is_paired_with_base(lab):
     lab.add(other, "rag", k=3)
     lab.add(20, "base", model="large")
     lab.add(18, "base", shots=5)
-    expected = gains.gain([1] * 4 + [0] * 16, other, [None] * 20)
+    expected = gain([1] * 4 + [0] * 16, other, [None] * 20)
     assert row(lab.table(), "rag,k=3").gain == expected
 
 
@@ -251,7 +253,7 @@ def test_groups_are_resampled_together(lab):
     lab.add(15, "rag", k=1, groups=groups)
     found = row(lab.table(), "rag,k=1")
     assert found.accuracy.groups == 4
-    assert found.gain == gains.gain([1] * 5 + [0] * 15, [1] * 15 + [0] * 5, groups)
+    assert found.gain == gain([1] * 5 + [0] * 15, [1] * 15 + [0] * 5, groups)
 
 
 def test_holm_counts_the_plans_gains(lab):
@@ -268,7 +270,7 @@ def test_holm_counts_the_plans_gains(lab):
     table = lab.table()
     assert table.benchmarks[0].family == 4
     raw = [row(table, f"rag,k={k}").gain.p for k in (1, 2)]
-    assert [row(table, f"rag,k={k}").p_adjusted for k in (1, 2)] == gains.holm([*raw, 1.0, 1.0])[:2]
+    assert [row(table, f"rag,k={k}").p_adjusted for k in (1, 2)] == holm([*raw, 1.0, 1.0])[:2]
     for arm, task in (("gold,k=1", "new"), ("random,k=1", "new"), ("rag,k=1", "known")):
         found = row(table, arm, task)
         assert (found.p_adjusted, found.p) == (None, found.gain.p)
@@ -1012,8 +1014,8 @@ def test_gains_are_split_by_another_measurement(lab):
     lab.add(probe, "base", split="probe")
     lab.add(arm, "rag", k=1)
     found = row(lab.table(), "rag,k=1")
-    assert found.known == gains.gain(base[2:10], arm[2:10], [None] * 8)
-    assert found.unknown == gains.gain(base[:2] + base[10:], arm[:2] + arm[10:], [None] * 12)
+    assert found.known == gain(base[2:10], arm[2:10], [None] * 8)
+    assert found.unknown == gain(base[:2] + base[10:], arm[:2] + arm[10:], [None] * 12)
 
 
 def test_why_gains_are_not_split_is_said(lab):
@@ -1036,7 +1038,7 @@ def test_against_an_arm(lab):
     lab.add(18, "ft+rag", k=1)
     table = lab.table(against="rag,k=1")
     found = row(table, "ft+rag,k=1")
-    assert found.gain == gains.gain([1] * 12 + [0] * 8, [1] * 18 + [0] * 2, [None] * 20)
+    assert found.gain == gain([1] * 12 + [0] * 8, [1] * 18 + [0] * 2, [None] * 20)
     assert row(table, "base").gain.absolute == pytest.approx(-0.4)
     assert row(table, "rag,k=1").gain is None
     assert table.benchmarks[0].family == 2
@@ -1176,7 +1178,7 @@ def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
         lambda path: path.unlink(),
         lambda path: path.write_text("{"),
         lambda path: path.write_text("[]"),
-        lambda path: path.write_text(json.dumps({"revision": gains.REVISION, "arms": 3, "views": {"": [1]}})),
+        lambda path: path.write_text(json.dumps({"revision": REVISION, "arms": 3, "views": {"": [1]}})),
         lambda path: path.write_text(re.sub(r"\[[^\[\]]*\]", '["x"]', path.read_text())),
         lambda path: path.write_text(path.read_text().replace("]", ",0]")),
         lambda path: path.write_text(re.sub(r'"revision":\d+', '"revision":0', path.read_text())),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kib.records import Score
-from kib.statistics.ranking_measures import is_judged, measure, of_lines
+from kib.statistics.ranking_measures import is_judged, measure, measures_by_question
 
 IDS = [f"d{number}" for number in range(12)]
 
@@ -71,7 +71,7 @@ def line(question, gold, relevant, passages=None):
 def test_lines_of_a_cell():
     """Recall, reciprocal rank and nDCG of a cell's questions are over all gold passages of the corpus."""
     lines = [line("a", (False, True), 1), line("b", (True, True), 4), line("c", None, 2, ()), line("d", (False,), 1)]
-    values = of_lines(lines)
+    values = measures_by_question(lines)
     assert values["recall"] == [1, 1, 0, 0]
     assert values["mrr"] == [1 / 2, 1, 0, 0]
     assert values["ndcg"] == pytest.approx([1 / log2(3), 1, 0, 0])
@@ -79,7 +79,7 @@ def test_lines_of_a_cell():
 
 def test_lines_from_before_gold_was_counted():
     """Where the number of gold passages is not known there is recall alone."""
-    assert of_lines([line("a", (False, True), None), line("b", (True,), 1)]) == {"recall": [1, 1]}
+    assert measures_by_question([line("a", (False, True), None), line("b", (True,), 1)]) == {"recall": [1, 1]}
 
 
 @pytest.mark.parametrize(

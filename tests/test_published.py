@@ -26,7 +26,7 @@ from kib.published import load as published
 from kib.published.load import load_published
 from kib.records import Cell, Environment, Score
 from kib.spec.messages import describe, show
-from kib.statistics.gains import unpaired_average, unpaired_gain
+from kib.statistics.unpaired_gains import unpaired_average, unpaired_gain
 from kib.store.folders import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from kib.errors import InputError
 from kib.plan.planner import Plan
 from kib.prompts import LETTERS, render_passages
 from kib.records import Cell, Score, Text
-from kib.statistics.ranking_measures import is_judged, of_lines
+from kib.statistics.ranking_measures import is_judged, measures_by_question
 from kib.store.folders import BenchmarkPlan, CellResult, Failure, Results, Times, Work, read_lines
 
 __all__ = ["find_cells", "show_cell", "show_plan", "show_plugins", "show_question"]
@@ -155,7 +155,7 @@ def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
     """How well passages were found, how often the answer was right where they were, and what the search took."""
     judged = [line for line in lines if is_judged(line)]
     if judged and any(line.passages for line in lines):
-        means = {name: fsum(some) / len(some) for name, some in of_lines(judged).items()}
+        means = {name: fsum(some) / len(some) for name, some in measures_by_question(judged).items()}
         ranks = f"; MRR {means['mrr']:.3f}, nDCG {means['ndcg']:.3f}" if "mrr" in means else ""
         found = [line.score for line in judged if any(line.gold or ())]
         missed = [line.score for line in judged if not any(line.gold or ())]

@@ -1,1 +1,1 @@
-"""Statistics of scores, and measures of rankings."""
+"""Statistics of question scores, and ranking measures."""

@@ -7,7 +7,10 @@ from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.comparability import align, difference
 from kib.leaderboard.compute.question_scores import Evidence, QuestionScores
 from kib.leaderboard.compute.statistics_cache import Measure, Split, Stored
-from kib.statistics.gains import Average, Gain, Pair, accuracy, average, gain, p_value
+from kib.statistics.gains import Average, Gain
+from kib.statistics.paired_gains import accuracy, average, gain
+from kib.statistics.paired_test import p_value
+from kib.statistics.question_groups import Pair
 from kib.store.folders import Results
 
 __all__ = ["Judge"]

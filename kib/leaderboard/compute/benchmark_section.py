@@ -19,7 +19,8 @@ from kib.leaderboard.compute.row_warnings import BEST_K, Doubts
 from kib.leaderboard.compute.statistics_cache import Measure, Split
 from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import AverageRow, Cost, Duel, Origin, Retrieval, Row
-from kib.statistics.gains import LEVEL, Gain, holm
+from kib.statistics.gains import LEVEL, Gain
+from kib.statistics.multiple_testing import holm
 from kib.store.folders import BenchmarkPlan, Results
 
 __all__ = ["Section"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kib.leaderboard.compute.measurement_conditions import Statement
 from kib.leaderboard.compute.ranks import rank
 from kib.leaderboard.table_records import Across, Place, Row
-from kib.statistics.gains import unpaired_gain
+from kib.statistics.unpaired_gains import unpaired_gain
 
 __all__ = ["compare_origins"]
 

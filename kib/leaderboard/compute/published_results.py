@@ -9,7 +9,8 @@ from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.row_warnings import Traits
 from kib.leaderboard.compute.statistics_cache import Measure, Split
 from kib.records import Cell
-from kib.statistics.gains import Average, Gain, unpaired_accuracy, unpaired_average, unpaired_gain
+from kib.statistics.gains import Average, Gain
+from kib.statistics.unpaired_gains import unpaired_accuracy, unpaired_average, unpaired_gain
 from kib.store.folders import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
 
 if TYPE_CHECKING:

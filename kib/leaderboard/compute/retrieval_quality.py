@@ -8,8 +8,9 @@ from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.question_scores import Evidence
 from kib.leaderboard.table_records import Retrieval
 from kib.records import Score
-from kib.statistics.gains import Accuracy, accuracy
-from kib.statistics.ranking_measures import is_judged, of_lines
+from kib.statistics.gains import Accuracy
+from kib.statistics.paired_gains import accuracy
+from kib.statistics.ranking_measures import is_judged, measures_by_question
 from kib.store.folders import Results
 
 __all__ = ["retrievals"]
@@ -37,7 +38,7 @@ def _quality(seeds: Sequence[Sequence[Score]]) -> dict[str, Any]:
     means = [fsum(line.score for line in lines) / len(lines) for lines in zip(*seeds, strict=True)]
     pairs = [(line, mean) for line, mean in zip(seeds[0], means, strict=True) if is_judged(line)]
     lines = [line for line, _ in pairs]
-    values = of_lines(lines) if lines else {}
+    values = measures_by_question(lines) if lines else {}
     groups = [line.group for line in lines]
     hit = [any(line.gold or ()) for line in lines]
     return {

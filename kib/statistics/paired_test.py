@@ -1,0 +1,70 @@
+"""The paired sign-flip test; for 0/1 scores of independent questions it is the exact McNemar test."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import fsum
+
+from kib.statistics.question_groups import CHUNK, Groups, random_state, rounded, totals_by_group
+
+__all__ = ["p_value", "sign_flip_p"]
+
+FLIPS = 20_000
+LARGEST_GRID = 100
+
+
+def p_value(base: Sequence[float], scores: Sequence[float], groups: Groups) -> float:
+    """Return the two-sided p value of two arms that answered the same questions."""
+    differences = [score - other for score, other in zip(scores, base, strict=True)]
+    return sign_flip_p([total for total, _ in totals_by_group(groups, differences)])
+
+
+def sign_flip_p(totals: Sequence[float]) -> float:
+    """Return the two-sided p value of a sum of group differences under random sign flips.
+
+    The p value is exact if all differences are multiples of one fraction, and a Monte Carlo estimate otherwise.
+    """
+    magnitudes = Counter(abs(total) for total in totals if total)
+    if abs(fsum(totals)) < 1e-9:
+        return 1.0
+    grid = _grid(magnitudes)
+    if grid is not None:
+        return _exact_p(grid, magnitudes, fsum(totals))
+    return _monte_carlo_p(magnitudes, fsum(totals))
+
+
+def _grid(magnitudes: Mapping[float, int]) -> int | None:
+    """Return the smallest factor (usually the number of seeds) that turns all magnitudes into whole numbers."""
+    for grid in range(1, LARGEST_GRID + 1):
+        if all(round(value * grid) > 0 and abs(value * grid - round(value * grid)) < 1e-6 for value in magnitudes):
+            return grid
+    return None
+
+
+def _exact_p(grid: int, magnitudes: Mapping[float, int], observed: float) -> float:
+    """Return the exact p value; the distribution of the flipped sum is a convolution of one binomial per magnitude."""
+    import numpy as np
+    from scipy.stats import binom
+
+    chances = np.ones(1)
+    for value in sorted(magnitudes):
+        step, count = round(value * grid), magnitudes[value]
+        part = np.zeros(step * count + 1)
+        part[::step] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, part)
+    total = len(chances) - 1
+    tail = chances[: (total - abs(round(observed * grid))) // 2 + 1]
+    return rounded(min(1.0, 2 * fsum(tail)))
+
+
+def _monte_carlo_p(magnitudes: Mapping[float, int], observed: float) -> float:
+    """Return a Monte Carlo p value with the +1 correction (Phipson & Smyth 2010)."""
+    import numpy as np
+
+    values = np.array(sorted(magnitudes))
+    counts = np.array([magnitudes[value] for value in sorted(magnitudes)])
+    state, reached = random_state(), 0
+    chunk = max(1, CHUNK // len(values))
+    for start in range(0, FLIPS, chunk):
+        ups = state.binomial(counts, 0.5, size=(min(chunk, FLIPS - start), len(values)))
+        reached += int((np.abs((2 * ups - counts) @ values) >= abs(observed) - 1e-9).sum())
+    return rounded((reached + 1) / (FLIPS + 1))

@@ -1,0 +1,71 @@
+"""Question groups, and the helpers that make statistics reproducible to the last digit.
+
+Questions in one group (a document, a person) are not independent, so they are resampled and sign-flipped together. A
+question without a group forms a group of its own.
+"""
+
+from collections.abc import Sequence
+from math import fsum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
+
+__all__ = ["CHUNK", "Groups", "Pair", "Totals", "agree", "mean_change", "random_state", "rounded", "totals_by_group"]
+
+SEED = 20231205
+CHUNK = 2_000_000
+"""The maximum number of random numbers held in memory at once."""
+
+Groups = Sequence[str | None]
+"""The group name of each question, None for a question without a group."""
+
+Pair = tuple[Sequence[float], Sequence[float], Groups]
+"""The base's scores, the arm's scores and the groups, question by question."""
+
+Totals = tuple[float, ...]
+"""One group: the sum of each score column, then the number of questions."""
+
+
+def rounded(value: float) -> float:
+    """Return the value with twelve significant digits; processors and BLAS libraries may differ beyond them."""
+    return float(f"{value:.12g}") + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def random_state() -> "RandomState":
+    """Return a random number generator with the fixed seed."""
+    # numpy guarantees a stable stream for RandomState (NEP 19); default_rng may change between releases.
+    from numpy.random import RandomState
+
+    return RandomState(SEED)
+
+
+def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
+    """Return the totals of every group in sorted order, so that the order of questions cannot matter."""
+    if not groups:
+        raise ValueError("no questions: nothing to average")
+    members: dict[str, list[int]] = {}
+    alone: list[list[int]] = []
+    for index, group in enumerate(groups):
+        if group is None:
+            alone.append([index])
+        else:
+            members.setdefault(group, []).append(index)
+    if any(len(column) != len(groups) for column in columns):
+        raise ValueError(f"{len(groups)} groups for columns of {[len(column) for column in columns]} scores")
+    parts = [*alone, *members.values()]
+    return sorted(
+        (*(round(fsum(column[index] for index in part), 9) + 0.0 for column in columns), float(len(part)))
+        for part in parts
+    )
+
+
+def agree(clusters: Sequence[Totals]) -> bool:
+    """Return whether all groups have the same mean; resampling such groups shows no spread."""
+    return len({round(total / size, 9) for total, size in clusters}) == 1
+
+
+def mean_change(base: Sequence[float], scores: Sequence[float]) -> tuple[float, float | None]:
+    """Return the absolute and the relative gain; the relative gain is None if the base accuracy is 0."""
+    start, end = fsum(base) / len(base), fsum(scores) / len(scores)
+    return rounded(end - start), rounded((end - start) / start) if start > 0 else None
