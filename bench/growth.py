@@ -23,11 +23,11 @@ K = range(6)
 
 
 def counts(lm: Any, requests: Sequence[Request]) -> tuple[int, int]:
-    """Tokens that lm-eval's hf reads at batch size 1, and that kib reads, trunks included."""
+    """Return the number of tokens that lm-eval's hf reads at batch size 1, and that kib reads with shared prefixes."""
     batches(requests, lm)
     plan = lm.planned("loglikelihood")
-    trunks = {id(trunk): len(trunk.tokens) for row in plan.rows if row.trunk for trunk in row.trunk.chain}
-    return int(plan.grove.length.sum()), sum(row.new for row in plan.rows) + sum(trunks.values())
+    prefixes = {id(prefix): len(prefix.tokens) for row in plan.rows if row.prefix for prefix in row.prefix.lineage}
+    return int(plan.prompts.lengths.sum()), sum(row.new_tokens for row in plan.rows) + sum(prefixes.values())
 
 
 def anatomy(lm: Any, data: Path) -> dict[str, tuple[int, int]]:

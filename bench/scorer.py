@@ -248,28 +248,27 @@ def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> 
     """
     import numpy as np
 
-    from kib_hf.scoring.prefix_trees import Sizes
-    from kib_hf.scoring.request_plan import Plan
+    from kib_hf.scoring.prefix_trees import RowLimits
+    from kib_hf.scoring.request_plan import RequestPlan
 
     lm = make("kib", setting, model, 1)
     pairs = dict.fromkeys(request.arguments for some in lists for request in some)
-    plan = Plan(lm.encode_pairs(pairs), Sizes(2**40, 2**40, 0))
-    grove = plan.grove
-    distinct = int(grove.length.sum() - grove.shared.sum())
+    prompts = RequestPlan(lm.encode_pairs(pairs), RowLimits(2**40, 2**40, 0)).prompts
+    distinct = int(prompts.lengths.sum() - prompts.shared.sum())
     config = model.config
     head = config.vocab_size * config.hidden_size
     layers = sum(part.numel() for part in model.get_decoder().layers.parameters())
     pairs_seen = sum(
-        (int(length) * (int(length) + 1) - int(kept) * (int(kept) + 1)) / 2
-        for length, kept in zip(grove.length, grove.shared, strict=True)
+        (int(length) * (int(length) + 1) - int(shared) * (int(shared) + 1)) / 2
+        for length, shared in zip(prompts.lengths, prompts.shared, strict=True)
     )
     wide = config.num_attention_heads * getattr(
         model.config, "head_dim", config.hidden_size // config.num_attention_heads
     )
     attention = 4 * config.num_hidden_layers * wide * pairs_seen
-    scored = int((grove.length - np.maximum(grove.first, grove.shared)).clip(min=1).sum())
-    prompts = sum(len(lm.tok_encode(text)) for some in lists for text in {one.arguments[0] for one in some})
-    return distinct, prompts, 2.0 * layers * distinct + attention + 2.0 * head * scored
+    scored = int((prompts.lengths - np.maximum(prompts.first_scored, prompts.shared)).clip(min=1).sum())
+    total = sum(len(lm.tok_encode(text)) for some in lists for text in {one.arguments[0] for one in some})
+    return distinct, total, 2.0 * layers * distinct + attention + 2.0 * head * scored
 
 
 def matmul_peak(setting: Setting) -> float:

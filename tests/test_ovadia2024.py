@@ -89,8 +89,8 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
     _, _, taken = output.partition("taken from a network, where it is not on this machine already:\n")
-    assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf of the hub at `main`\n" in taken
-    assert "  retrievers.bge: model BAAI/bge-large-en of the hub at `abe7d9d8" in taken
+    assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf on the hub at `main`\n" in taken
+    assert "  retrievers.bge: model BAAI/bge-large-en on the hub at `abe7d9d8" in taken
     assert "  corpora.prehistory: pages pinned in prehistory.pins, by https://en.wikipedia.org/w/api.php\n" in taken
     for subject in ("anatomy", "astronomy", "college_biology", "college_chemistry", "prehistory"):
         name = subject.replace("_", "-")

@@ -86,7 +86,7 @@ class Source:
 
     def online(self) -> list[str]:
         """The model on the hub, where it is no folder."""
-        return [] if self.path else [f"model {self.hub} of the hub at `{self._revision}`"]
+        return [] if self.path else [f"model {self.hub} on the hub at `{self._revision}`"]
 
     def folder(self) -> Path:
         """The folder to load from; a commit of the hub is downloaded where it is not here."""

@@ -366,7 +366,7 @@ def test_an_encoder_that_cannot_be_loaded(
 
 def test_a_device_that_is_not_here() -> None:
     """A device that PyTorch does not see is named with those that it sees."""
-    with pytest.raises(InputError, match=r'device = "cuda:77": PyTorch .* sees no such device here'):
+    with pytest.raises(InputError, match=r'device = "cuda:77": PyTorch .* finds no such device'):
         encoder(device="cuda:77").passages(["rope"])
 
 

@@ -1,4 +1,4 @@
-"""The model plugin `hf`: any causal language model of transformers, scored by lm-eval's HFLM."""
+"""The model plugin `hf`: any causal language model of transformers, with the numbers of lm-eval's HFLM."""
 
 from kib_hf.model import HF, HFOptions
 

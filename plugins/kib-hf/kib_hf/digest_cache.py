@@ -1,4 +1,4 @@
-"""SHA-256 of large files, remembered from run to run: weights of many gigabytes are read once, not at every start."""
+"""SHA-256 digests of large files, cached between runs, so that weights of many gigabytes are read only once."""
 
 import json
 import os
@@ -12,40 +12,41 @@ from kib.identity import digest, digest_file
 __all__ = ["cached_digest"]
 
 SETTLED = 2_000_000_000
-"""Nanoseconds: a file written later than this before now may change again within its time stamp's precision."""
+"""Nanoseconds: a file younger than this may change again without a new time stamp, so its digest is not cached."""
 
 
 def cached_digest(path: Path, cache: Path | None = None) -> str:
-    """SHA-256 of a file's bytes, remembered under its path, size and time stamps in `cache`.
+    """Return the SHA-256 of a file's bytes, from the cache if path, size and time stamps are unchanged.
 
-    `cache` is by default `kib/digests` in the user's cache folder; where it cannot be written, nothing is remembered.
+    `cache` is a folder; the default is `kib/digests` in the user's cache folder. If the folder is not writable, nothing
+    is cached.
     """
     path = path.resolve()
-    entry = (cache or _folder()) / f"{digest(path)}.json"
-    before = _state(path)
-    known = _read(entry, before)
+    entry = (cache or _default_folder()) / f"{digest(path)}.json"
+    before = _file_state(path)
+    known = _read_entry(entry, before)
     if known is not None:
         return known
     value = digest_file(path)
-    if _state(path) == before and time.time_ns() - before["mtime"] > SETTLED:
+    if _file_state(path) == before and time.time_ns() - before["mtime"] > SETTLED:
         with suppress(OSError):
-            _write(entry, json.dumps({"path": str(path), "state": before, "sha256": value}))
+            _write_entry(entry, json.dumps({"path": str(path), "state": before, "sha256": value}))
     return value
 
 
-def _folder() -> Path:
+def _default_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("kib", appauthor=False) / "digests"
 
 
-def _state(path: Path) -> dict[str, int]:
-    found = path.stat()
-    return {"size": found.st_size, "mtime": found.st_mtime_ns, "ctime": found.st_ctime_ns}
+def _file_state(path: Path) -> dict[str, int]:
+    status = path.stat()
+    return {"size": status.st_size, "mtime": status.st_mtime_ns, "ctime": status.st_ctime_ns}
 
 
-def _read(entry: Path, state: dict[str, int]) -> str | None:
-    """The digest remembered for a file in this state, if the entry can be read and is of that state."""
+def _read_entry(entry: Path, state: dict[str, int]) -> str | None:
+    """Return the cached digest of a file in this state; None if the entry is missing, damaged or out of date."""
     try:
         known = json.loads(entry.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -56,7 +57,7 @@ def _read(entry: Path, state: dict[str, int]) -> str | None:
     return value if isinstance(value, str) and len(value) == 64 else None
 
 
-def _write(entry: Path, text: str) -> None:
+def _write_entry(entry: Path, text: str) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
     try:

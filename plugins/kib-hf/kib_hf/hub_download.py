@@ -1,4 +1,4 @@
-"""A model's files of a commit on the Hugging Face Hub, on this machine."""
+"""Download the files of a model on the Hugging Face Hub."""
 
 from pathlib import Path
 
@@ -8,30 +8,31 @@ from kib_hf.model_folder import PATTERNS, check_folder
 
 __all__ = ["snapshot"]
 
-IGNORED = ["*/*", "consolidated*"]  # the same weights once more, in formats that transformers does not read
+IGNORED = ["*/*", "consolidated*"]
+"""Files with the same weights in formats that transformers does not read."""
 
 
 def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
-    """The folder of a commit's files, downloaded where they are not here; without weights where they are not needed."""
-    here = cache_of(hub, "model") / "snapshots" / commit
-    if _complete(here, weights=weights):
-        return here
+    """Return the folder with the files of a commit, downloaded unless it is complete. Weights are optional."""
+    cached = cache_of(hub, "model") / "snapshots" / commit
+    if _is_complete(cached, weights=weights):
+        return cached
     from huggingface_hub import snapshot_download
 
     wanted = [*PATTERNS, *(["*.safetensors"] if weights else [])]
     with plainly(hub, commit, "model"):
         folder = Path(snapshot_download(hub, revision=commit, allow_patterns=wanted, ignore_patterns=IGNORED))
     if not (folder / "config.json").is_file():
-        raise InputError(f"{hub}: no config.json at commit {commit}, so not a model in transformers' format")
+        raise InputError(f"{hub}: not a model in transformers' format: commit {commit} has no config.json")
     try:
         if weights:
             check_folder(folder)
     except InputError as error:
-        raise InputError(f"{hub}: {error}; if its download was cut off, go online and run again") from error
+        raise InputError(f"{hub}: {error}; if the download was interrupted, go online and run again") from error
     return folder
 
 
-def _complete(folder: Path, *, weights: bool) -> bool:
+def _is_complete(folder: Path, *, weights: bool) -> bool:
     vocabularies = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
     try:
         if weights:

@@ -1,4 +1,4 @@
-"""The model `hf`: a folder of safetensors or a commit on the hub, scored by lm-eval's HFLM or one that shares more."""
+"""The model `hf`: a causal language model from a folder of safetensors or from a commit on the hub."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -23,64 +23,66 @@ __all__ = ["HF", "HFOptions"]
 
 
 class HFOptions(Options):
-    """Which model, and how it is read and run."""
+    """Options of the model `hf`: its source and how to run it."""
 
     path: Annotated[InputPath | None, NotInIdentity] = Field(
-        default=None, description="Folder with config.json, safetensors and tokenizer. Either this or `hub`."
+        default=None, description="Folder with config.json, safetensors and tokenizer. Set either `path` or `hub`."
     )
     hub: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$",
-        description="Name of a model on the Hugging Face Hub. Either this or `path`.",
+        description="Name of a model on the Hugging Face Hub. Set either `hub` or `path`.",
     )
     revision: Annotated[str | None, NotInIdentity] = Field(
         default=None,
         min_length=1,
-        description='Commit, tag or branch of `hub`, by default "main"; what counts is the commit that it names.',
+        description='Commit, tag or branch of `hub`; the default is "main". Results depend on the commit only.',
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description='Number format to compute in; "auto" is the one that config.json names.'
+        default="auto", description='Number format of the computation; "auto" is the format given in config.json.'
     )
     device: Annotated[str, NotInIdentity] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
-        description='"cpu", "cuda", "cuda:1", "mps"; "auto" is the first CUDA GPU, else the CPU.',
+        description='"cpu", "cuda", "cuda:1" or "mps"; "auto" is the first CUDA GPU, or the CPU if there is none.',
     )
     batch_size: Annotated[int, NotInIdentity] = Field(
         default=8,
         ge=1,
-        description="Prompts that are answered at once where text is generated or lm-eval's scorer scores.",
+        description="Prompts per batch when text is generated, and when lm-eval's scorer computes log-likelihoods.",
     )
     scorer: Annotated[Literal["kib", "lm-eval"], NotInIdentity] = Field(
         default="kib",
-        description='"kib" computes what prompts share once; "lm-eval" is its HFLM as it is; they differ by rounding.',
+        description='"kib" computes shared prefixes once; "lm-eval" is its HFLM, unchanged. Both agree up to rounding.',
     )
     row_tokens: Annotated[int | None, NotInIdentity] = Field(
         default=None,
         ge=16,
-        description="Tokens that kib's scorer reads at once, by default 1,024 on a CPU and 8,192 on a GPU.",
+        description="Tokens per forward pass of kib's scorer; the default is 1,024 on a CPU and 8,192 on a GPU.",
     )
     max_length: int | None = Field(
-        default=None, ge=2, description="Tokens read at once, prompt and answer together; by default the model's own."
+        default=None,
+        ge=2,
+        description="Longest text in tokens, prompt and answer together; the default is the model's own limit.",
     )
     add_bos_token: bool | None = Field(
-        default=None, description="Whether texts begin with the BOS token; by default as the tokenizer is set up."
+        default=None, description="Begin texts with the BOS token; the default is the tokenizer's own setting."
     )
     trust_remote_code: bool = Field(
-        default=False, description="Run the Python code that comes with the model; only for models you trust."
+        default=False, description="Run the Python code that comes with the model; set this only for models you trust."
     )
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.path is None) == (self.hub is None):
-            raise ValueError("expected either `path` (a folder) or `hub` (a name on the hub), exactly one of them")
+            raise ValueError("set exactly one of `path` (a folder) and `hub` (a name on the hub)")
         if self.revision is not None and self.hub is None:
-            raise ValueError("`revision` belongs to `hub`; a folder's weights are known by their bytes")
+            raise ValueError("`revision` needs `hub`; a folder is identified by the bytes of its files")
         return self
 
 
 class HF:
-    """The model `hf`."""
+    """The model `hf`. Nothing is read before a method needs it."""
 
     Options: ClassVar[type[Options]] = HFOptions
     revision: ClassVar[int] = 1
@@ -89,36 +91,40 @@ class HF:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Digest of the folder's weights, configuration and tokenizer, or the hub's commit; InputError if not there."""
+        """Return the digest of the folder's files, or the commit on the hub.
+
+        Raises InputError if the model is missing.
+        """
         return fingerprint_folder(self.options.path) if self.options.path else self._commit
 
     def online(self) -> list[str]:
-        """The model on the hub, where it is no folder."""
-        return [f"model {self.options.hub} of the hub at `{self._revision}`"] if self.options.hub else []
+        """Name the model and revision to look up on the hub; empty for a folder."""
+        return [f"model {self.options.hub} on the hub at `{self._revision}`"] if self.options.hub else []
 
     def tokens(self) -> Callable[[str], list[int]]:
-        """The tokenizer alone; the same ids as HFLM's `tok_encode`, special tokens included."""
+        """Return a function from text to token ids: the ids of HFLM's `tok_encode`, including special tokens."""
         tokenizer, add = self._tokenizer, self.options.add_bos_token
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         prefix = str(tokenizer.decode(first))
 
         def encode(text: str) -> list[int]:
             special = {} if add is None else {"add_special_tokens": add}
-            if text.startswith(prefix):  # it brings the token itself
+            if text.startswith(prefix):  # the text brings the token itself
                 special = {"add_special_tokens": False}
             return list(tokenizer.encode(text, verbose=False, **special))
 
         return encode
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """A conversation in the tokenizer's chat template, as HFLM's `apply_chat_template` gives it.
+        """Format a conversation with the tokenizer's chat template, as HFLM's `apply_chat_template` does.
 
-        InputError where there is no template or it refuses the conversation.
+        A template that refuses system messages receives the conversation without them. Raises InputError if the
+        tokenizer has no template or the template refuses the conversation.
         """
         from jinja2.exceptions import TemplateError
 
         if self._tokenizer.chat_template is None:
-            raise InputError(f"{self._name}: its tokenizer has no chat template; leave `chat_template` off")
+            raise InputError(f"{self._name}: the tokenizer has no chat template; set `chat_template = false`")
         try:
             return self._chat(messages, add_generation_prompt)
         except TemplateError:
@@ -126,7 +132,7 @@ class HF:
         try:
             return self._chat(without_system, add_generation_prompt)
         except TemplateError as error:
-            raise InputError(f"{self._name}: its chat template refuses the conversation: {error}") from error
+            raise InputError(f"{self._name}: the chat template refuses the conversation: {error}") from error
 
     def _chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         with quietly():
@@ -139,7 +145,7 @@ class HF:
         return str(text)
 
     def context_length(self) -> int:
-        """Tokens read at once: the option, else what lm-eval finds in configuration and tokenizer; no weights."""
+        """Return `max_length`, or the limit that lm-eval finds in configuration and tokenizer. Needs no weights."""
         if self.options.max_length is not None:
             return self.options.max_length
         from lm_eval.models.utils import resolve_max_length
@@ -148,22 +154,22 @@ class HF:
         return int(resolve_max_length(config, self._tokenizer))
 
     def weights(self) -> Weights:
-        """The folder to train from; a model of the hub is downloaded for it where it is not here."""
+        """Return the folder to train from. A model on the hub is downloaded if it is not yet on this machine."""
         folder = self._folder(weights=True)
         check_folder(folder)
         return Weights(folder)
 
     def described(self) -> Weights:
-        """The same folder, of a model of the hub without the weights themselves."""
+        """Return the model's folder without downloading weights from the hub."""
         return Weights(self._folder(weights=False))
 
     def load(self, weights: Weights | None = None) -> "HFLM":
-        """An LM on this model, or on a trainer's weights with this model's tokenizer: lm-eval's HFLM or one like it."""
+        """Load an LM with this model's weights, or with a trainer's weights and this model's tokenizer."""
         o, own = self.options, self._folder(weights=weights is None)
         folder = weights.folder if weights else own
         check_folder(folder)
         device = torch_device(o.device)
-        _ = self._tokenizer  # before the weights: its errors cost nothing
+        _ = self._tokenizer  # read before the large weights, so that its errors appear early
         model: Any = load_model(folder, dtype=o.dtype, device=device, trust_remote_code=o.trust_remote_code)
         if weights and weights.adapter:
             model = add_adapter(model, weights.adapter, device)
@@ -199,7 +205,7 @@ class HF:
     @cached_property
     def _tokenizer(self) -> "PreTrainedTokenizerBase":
         o, folder = self.options, self._folder(weights=False)
-        load_config(folder, trust_remote_code=o.trust_remote_code)  # first, or its errors look like the tokenizer's
+        load_config(folder, trust_remote_code=o.trust_remote_code)  # first, so that its errors name config.json
         return load_tokenizer(folder, trust_remote_code=o.trust_remote_code, add_bos_token=o.add_bos_token)
 
     def _folder(self, *, weights: bool) -> Path:

@@ -1,4 +1,4 @@
-"""What a transformers folder holds: the files that decide a model's answers, and what is wrong where they do not."""
+"""A folder in transformers' format: the files that determine a model's answers, and errors if files are missing."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["check_folder", "fingerprint_folder", "weight_files"]
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py", "additional_chat_templates/*.jinja")
-"""Beside the weights: configuration, tokenizer, chat templates and code, as transformers looks for them."""
+"""Files other than weights that transformers reads: configuration, tokenizer, chat templates and code."""
 PROSE = ("readme", "license", "licence", "notice", "use_policy")
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.safetensors")
 CONVERT = (
@@ -22,20 +22,20 @@ CONVERT = (
 
 
 def check_folder(folder: Path) -> None:
-    """InputError unless `folder` holds a transformers model with all of its safetensors."""
+    """Raise InputError unless `folder` holds a transformers model with all of its safetensors."""
     if not folder.exists():
-        raise InputError(f"{folder}: no such folder; expected one with a model in transformers' format")
+        raise InputError(f"{folder}: no such folder; expected a folder with a model in transformers' format")
     if not folder.is_dir():
-        raise InputError(f"{folder}: a file; expected the folder with config.json, weights and tokenizer")
+        raise InputError(f"{folder}: this is a file; expected a folder with config.json, weights and tokenizer")
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise InputError(f"{folder}: an adapter, not a model; merge it into its model and give that folder")
-        raise InputError(f"{folder}: no config.json in it, so not a model in transformers' format")
+            raise InputError(f"{folder}: this is an adapter, not a model; merge it into its model first")
+        raise InputError(f"{folder}: not a model in transformers' format: the folder has no config.json")
     weight_files(folder)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files with a model's weights, sorted; InputError where they are missing or not safetensors."""
+    """Return the weight files, sorted. Raises InputError if a file is missing or no file is in safetensors format."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
@@ -43,7 +43,7 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / INDEX}: not an index of weights: no weight_map in it") from error
+        raise InputError(f"{folder / INDEX}: not an index of weights: it has no weight_map") from error
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder}: {len(missing)} of {len(names)} weight files are missing: {', '.join(missing)}")
@@ -53,19 +53,22 @@ def weight_files(folder: Path) -> list[Path]:
 def _no_safetensors(folder: Path) -> str:
     found = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
     if not found:
-        return f"{folder}: no weights in it; expected {SINGLE} or {INDEX} with its parts"
+        return f"{folder}: the folder has no weights; expected {SINGLE}, or {INDEX} and the files it names"
     return (
-        f"{folder}: no {SINGLE}, only {', '.join(found)}; other formats can run code when they are read, so "
-        f"kib takes safetensors alone; {CONVERT}"
+        f"{folder}: no {SINGLE}, only {', '.join(found)}; kib reads only safetensors, as other formats can run code "
+        f"when they are read; {CONVERT}"
     )
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """Digest of all files that decide a model's answers, by name; prose such as README.md does not count."""
+    """Return a digest of the names and bytes of all files that determine a model's answers.
+
+    Prose such as README.md does not count.
+    """
     check_folder(folder)
     beside = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
     counted = {path for path in beside if not path.name.lower().startswith(PROSE)} | set(weight_files(folder))
     try:
         return digest({path.relative_to(folder).as_posix(): cached_digest(path) for path in counted})
     except OSError as error:
-        raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{error.filename or folder}: cannot read this file: {error.strerror or error}") from error

@@ -1,5 +1,7 @@
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine take a hundred times longer than one."""
+    """Use one thread: on a busy machine, threads that wait for each other take a hundred times longer."""
     import torch
 
     before = torch.get_num_threads()
@@ -23,5 +25,29 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def quick_collection() -> Iterator[None]:
+    """Exclude the objects of the imported libraries from garbage collection, which runs when memory is freed."""
+    import kib_hf.scoring.scorer  # noqa: F401
+
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that all tests share; a test that changes files copies it."""
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", positions=512)
+
+
+@pytest.fixture(scope="session")
+def near() -> Callable[[float, str], Any]:
+    """Compare a log-likelihood in float32 with an expected value, up to rounding on any processor.
+
+    Rounding grows with the value and with the number of scored tokens, which is at most the number of bytes.
+    """
+
+    def near(expected: float, scored_text: str) -> Any:
+        return pytest.approx(expected, rel=1e-5, abs=5e-5 * len(scored_text.encode()))
+
+    return near

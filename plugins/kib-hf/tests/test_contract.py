@@ -8,18 +8,18 @@ from kib_hf import HF
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The plugin is found by its name, is well formed and imports no heavy packages."""
     assert check_plugin("models", "hf") is HF
 
 
 @pytest.mark.slow
 def test_contract(tiny: Path, one_thread: None) -> None:
-    """It keeps what a model promises."""
-    check_model(lambda: make_plugin(HF, {"path": tiny, "device": "cpu"}))
+    """The plugin keeps the promises of a model, up to rounding that grows with the number of tokens."""
+    check_model(lambda: make_plugin(HF, {"path": tiny, "device": "cpu"}), tolerance=1e-3)
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused."""
+    """Each option has a description, and invalid values are refused."""
     check_options(
         HF,
         accepts=[
@@ -44,7 +44,7 @@ def test_options() -> None:
 
 
 def test_fingerprint(tmp_path: Path) -> None:
-    """The fingerprint follows the bytes of the model's files, not their time stamps nor its README."""
+    """The fingerprint depends on the bytes of the model's files, not on time stamps or the README."""
     folder = make_tiny_model(tmp_path / "tiny", positions=512)
 
     def same() -> None:
@@ -61,7 +61,7 @@ def test_fingerprint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
 def test_fingerprint_of_small_files(tmp_path: Path, name: str) -> None:
-    """Configuration and tokenizer count as much as weights."""
+    """Configuration and tokenizer count in the fingerprint."""
     folder = make_tiny_model(tmp_path / "tiny", positions=512)
     change = (folder / name).read_text(encoding="utf-8") + "\n"
     check_fingerprint(

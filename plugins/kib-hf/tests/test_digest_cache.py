@@ -8,14 +8,14 @@ import pytest
 from kib.identity import digest_file
 from kib_hf.digest_cache import cached_digest
 
-OLD = time.time() - 3600
+AN_HOUR_AGO = time.time() - 3600
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "weights"
     path.write_bytes(b"one")
-    os.utime(path, (OLD, OLD))
+    os.utime(path, (AN_HOUR_AGO, AN_HOUR_AGO))
     return path
 
 
@@ -24,60 +24,63 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def spoil(cache: Path, digest: str) -> None:
-    """Write a wrong digest into the one entry, to see whether it is read."""
+def overwrite_entry(cache: Path, digest: str) -> None:
+    """Write a wrong digest into the only entry, to see whether the entry is read."""
     (entry,) = cache.iterdir()
     entry.write_text(json.dumps(json.loads(entry.read_text()) | {"sha256": digest}))
 
 
-def test_remembered(file: Path, cache: Path) -> None:
-    """A file that has not changed is not read again."""
+def test_an_unchanged_file_is_read_once(file: Path, cache: Path) -> None:
+    """An unchanged file is not read again."""
     assert cached_digest(file, cache) == digest_file(file)
-    spoil(cache, "0" * 64)
+    overwrite_entry(cache, "0" * 64)
     assert cached_digest(file, cache) == "0" * 64
 
 
-def test_changed(file: Path, cache: Path) -> None:
-    """A file with another size or time stamp is read again."""
+def test_a_changed_file_is_read_again(file: Path, cache: Path) -> None:
+    """A file with a different size or time stamp is read again."""
     cached_digest(file, cache)
-    spoil(cache, "0" * 64)
+    overwrite_entry(cache, "0" * 64)
     file.write_bytes(b"two")
     assert cached_digest(file, cache) == digest_file(file)
 
 
-def test_time_stamp_put_back(file: Path, cache: Path) -> None:
-    """Another content of the same size under the old modification time is noticed."""
+def test_a_restored_time_stamp_hides_no_change(file: Path, cache: Path) -> None:
+    """Different content of the same size is noticed even if the modification time was restored."""
     cached_digest(file, cache)
-    spoil(cache, "0" * 64)
+    overwrite_entry(cache, "0" * 64)
+    created = file.stat().st_ctime_ns
     file.write_bytes(b"two")
-    os.utime(file, (OLD, OLD))
+    while file.stat().st_ctime_ns == created:  # some clocks of file systems tick every few milliseconds
+        os.utime(file, (AN_HOUR_AGO, AN_HOUR_AGO))
     assert cached_digest(file, cache) == digest_file(file)
 
 
-def test_just_written(file: Path, cache: Path) -> None:
-    """A file written a moment ago is not remembered: it may change within its time stamp's precision."""
-    os.utime(file)
+def test_a_new_file_is_not_cached(file: Path, cache: Path) -> None:
+    """The digest of a file written just now is not cached, because the file may change without a new time stamp."""
+    an_hour_ahead = time.time() + 3600  # however slow the machine is, the file is new
+    os.utime(file, (an_hour_ahead, an_hour_ahead))
     assert cached_digest(file, cache) == digest_file(file)
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"state": null}', '{"state": 1, "sha256": 2}'])
-def test_damaged_entry(file: Path, cache: Path, content: str) -> None:
-    """An entry that cannot be read is as good as none."""
+def test_a_damaged_entry_is_ignored(file: Path, cache: Path, content: str) -> None:
+    """A damaged cache entry is ignored."""
     cached_digest(file, cache)
     (entry,) = cache.iterdir()
     entry.write_text(content or entry.read_text().replace('"sha256"', '"sha1"'))
     assert cached_digest(file, cache) == digest_file(file)
 
 
-def test_unwritable(file: Path, cache: Path) -> None:
-    """A cache that cannot be written costs time, not the run."""
+def test_a_cache_that_is_not_writable_costs_only_time(file: Path, cache: Path) -> None:
+    """If the cache folder is not writable, the digest is still returned."""
     cache.write_text("a file where the folder should be")
     assert cached_digest(file, cache) == digest_file(file)
 
 
-def test_default_place(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Digests are kept in the user's cache folder."""
+def test_the_default_folder_is_the_users_cache(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests are cached in the user's cache folder by default."""
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name, **_: tmp_path / "user" / name)
     cached_digest(file)
     assert len(list((tmp_path / "user" / "kib" / "digests").glob("*.json"))) == 1

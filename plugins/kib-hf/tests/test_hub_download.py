@@ -1,13 +1,14 @@
-"""The hub is played by a small server on this machine, the cache by a folder: nothing leaves the machine."""
+"""Downloads from a small server on this machine that answers as the hub does: nothing leaves the machine."""
 
 import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,22 @@ from kib_hf.trainers import Lora
 
 HUB = "kib-tests/tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-ASK = """
+PROGRAM = """
 import json, sys
 from kib.errors import InputError
 from kib.testing import make_plugin
 from kib_hf import HF
 
-given = json.loads(sys.argv[1])
-model = make_plugin(HF, given["options"])
-answers = {}
-for name in given["ask"]:
+def call(model, method):
     try:
-        found = getattr(model, name)()
-        answers[name] = {"tokens": lambda: found("a"), "load": lambda: found.max_length}.get(name, lambda: str(found))()
+        found = getattr(model, method)()
+        return {"tokens": lambda: found("a"), "load": lambda: found.max_length}.get(method, lambda: str(found))()
     except InputError as error:
-        answers[name] = f"InputError: {error}"
-print(json.dumps(answers))
+        return f"InputError: {error}"
+
+given = json.loads(sys.argv[1])
+models = [make_plugin(HF, options) for options in given["options"]]
+print(json.dumps([{method: call(model, method) for method in given["methods"]} for model in models]))
 """
 
 
@@ -46,8 +47,8 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
-        self.asked: list[str] = []
-        self.refusal: tuple[int, str] | None = None
+        self.paths: list[str] = []
+        self.refuses = False
 
     @property
     def address(self) -> str:
@@ -62,10 +63,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.server.asked.append(path)
+        self.server.paths.append(path)
         files = sorted(path for path in self.server.folder.iterdir())
-        if self.server.refusal:
-            status, code = self.server.refusal
+        if self.server.refuses:
+            status, code, _ = REFUSALS[path.rpartition("/")[2]]
             self.answer(status, b"", {"X-Error-Code": code})
         elif path.startswith(f"/api/models/{HUB}/tree/"):
             tree = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": etag(f)} for f in files]
@@ -87,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing on the screen."""
+        """Print nothing."""
 
 
 def etag(file: Path) -> str:
@@ -106,58 +107,63 @@ def hub(tiny: Path, tmp_path: Path) -> Iterator[Hub]:
         thread.join()
 
 
-def ask(home: Path, *names: str, address: str = "", **options: Any) -> dict[str, Any]:
-    """What a model answers in a fresh process whose hub is at `address`, or out of reach."""
+def ask(home: Path, *methods: str, address: str = "", **options: Any) -> dict[str, Any]:
+    """Call methods of a model in a fresh process; its hub is at `address`, or out of reach if there is no address."""
+    return ask_each(home, methods, [options], address)[0]
+
+
+def ask_each(
+    home: Path, methods: Sequence[str], options: Sequence[dict[str, Any]], address: str = ""
+) -> list[dict[str, Any]]:
+    """Call methods of a model for each set of options, in one process."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment |= {"HF_ENDPOINT": address} if address else {"HF_HUB_OFFLINE": "1"}
-    given = json.dumps({"options": {"hub": HUB, "device": "cpu", **options}, "ask": names})
+    given = {"methods": methods, "options": [{"hub": HUB, "device": "cpu", **one} for one in options]}
     done = subprocess.run(
-        [sys.executable, "-c", ASK, given], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, json.dumps(given)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    answers: dict[str, Any] = json.loads(done.stdout)
+    answers: list[dict[str, Any]] = json.loads(done.stdout)
     return answers
 
 
 def fill_cache(home: Path, folder: Path, revision: str = "main") -> Path:
-    """Lay a model into the hub's cache, as a download leaves it."""
-    place = home / "hub" / f"models--{HUB.replace('/', '--')}"
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / revision).write_text(COMMIT)
-    return Path(shutil.copytree(folder, place / "snapshots" / COMMIT))
+    """Put a model into the hub's cache, as a download does."""
+    cached = home / "hub" / f"models--{HUB.replace('/', '--')}"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / revision).write_text(COMMIT)
+    return Path(shutil.copytree(folder, cached / "snapshots" / COMMIT))
 
 
-@pytest.mark.slow
 def test_downloaded(hub: Hub, tmp_path: Path) -> None:
-    """A model is fetched once, safetensors alone and weights only when they are needed, then read without the hub."""
+    """Only safetensors are downloaded, weights only if they are needed, and a complete model needs no hub."""
     home = tmp_path / "home"
-    first = ask(home, "fingerprint", "tokens", "context_length", address=hub.address)
-    assert first == {"fingerprint": COMMIT, "tokens": [0, 66], "context_length": "512"}
-    described = Path(ask(home, "described", address=hub.address)["described"].split("'")[1])
+    first = ask(home, "fingerprint", "described", address=hub.address)
+    assert first["fingerprint"] == COMMIT
+    described = Path(first["described"].split("'")[1])
     make_plugin(Lora, {"device": "cpu"}).check(Weights(described), validation=False)
-    assert not any(path.endswith(".safetensors") for path in hub.asked)
+    assert not any(path.endswith(".safetensors") for path in hub.paths)
     second = ask(home, "weights", address=hub.address, revision=COMMIT)
     assert sorted(path.name for path in Path(second["weights"].split("'")[1]).iterdir()) == sorted(
         path.name for path in hub.folder.iterdir() if path.name != "pytorch_model.bin"
     )
-    before = len(hub.asked)
-    third = ask(home, "fingerprint", "load", address=hub.address, revision=COMMIT)
-    assert third == {"fingerprint": COMMIT, "load": 512}
-    assert len(hub.asked) == before
+    hub.paths.clear()
+    third = ask(home, "fingerprint", "weights", address=hub.address, revision=COMMIT)
+    assert third == second | {"fingerprint": COMMIT}
+    assert not hub.paths
 
 
 @pytest.mark.slow
-def test_cached(tiny: Path, tmp_path: Path) -> None:
-    """A model in the hub's cache needs no hub: a branch is the commit that was downloaded."""
-    folder = fill_cache(tmp_path / "home", tiny)
-    found = ask(tmp_path / "home", "fingerprint", "tokens", "weights", "load")
-    assert found == {
-        "fingerprint": COMMIT,
-        "tokens": [0, 66],
-        "weights": f"Weights(folder={folder!r}, adapter=None)",
-        "load": 512,
-    }
+def test_a_cached_model_is_loaded_without_the_hub(tiny: Path, tmp_path: Path) -> None:
+    """Tokenizer, context length and model come from the hub's cache, and a branch is the commit in the cache."""
+    fill_cache(tmp_path / "home", tiny)
+    found = ask(tmp_path / "home", "fingerprint", "tokens", "context_length", "load")
+    assert found == {"fingerprint": COMMIT, "tokens": [0, 66], "context_length": "512", "load": 512}
 
 
 def test_pinned(tmp_path: Path) -> None:
@@ -165,45 +171,50 @@ def test_pinned(tmp_path: Path) -> None:
     assert ask(tmp_path, "fingerprint", revision=COMMIT) == {"fingerprint": COMMIT}
 
 
-@pytest.mark.slow
-def test_out_of_reach(tiny: Path, tmp_path: Path) -> None:
-    """What is neither here nor can be asked for is an error that says what to do, half a model included."""
-    said = f"InputError: {HUB}: `main` is not on this machine and the hub is out of reach; go online, or give a folder"
-    assert ask(tmp_path / "none", "fingerprint")["fingerprint"].startswith(said)
-    (fill_cache(tmp_path / "half", tiny) / "model.safetensors").unlink()
-    found = ask(tmp_path / "half", "tokens", "load")
-    assert found["tokens"] == [0, 66]
-    assert found["load"].startswith(f"InputError: {HUB}: ")
-    assert found["load"].endswith("with its parts; if its download was cut off, go online and run again")
+def test_missing_offline(tmp_path: Path) -> None:
+    """A model that is neither on this machine nor on a reachable hub is an error."""
+    expected = f"InputError: {HUB}: `main` is not on this machine and the hub is out of reach"
+    assert ask(tmp_path, "fingerprint")["fingerprint"].startswith(expected)
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://hub.invalid"])
-def test_a_hub_that_nobody_answers_for(tmp_path: Path, address: str) -> None:
-    """A hub that refuses the connection, or has no address, is out of reach as well, and said to be so."""
-    found = ask(tmp_path, "fingerprint", address=address)["fingerprint"]
+def test_incomplete_offline(tiny: Path, tmp_path: Path) -> None:
+    """A model whose weights were not downloaded is described without the hub, but its weights are an error."""
+    folder = fill_cache(tmp_path, tiny)
+    (folder / "model.safetensors").unlink()
+    found = ask(tmp_path, "described", "weights")
+    assert found["described"] == f"Weights(folder={folder!r}, adapter=None)"
+    assert found["weights"].startswith(f"InputError: {HUB}: ")
+    assert found["weights"].endswith("; if the download was interrupted, go online and run again")
+
+
+def test_no_answer(tmp_path: Path) -> None:
+    """A hub that refuses the connection is out of reach."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    found = ask(tmp_path, "fingerprint", address=f"http://127.0.0.1:{port}")["fingerprint"]
     assert found.startswith(f"InputError: {HUB}: `main` is not on this machine and the hub is out of reach (")
-    assert "go online, or give a folder" in found
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "message"),
-    [
-        (404, "RepoNotFound", "no such model on the hub, or it is private and needs `hf auth login`"),
-        (404, "RevisionNotFound", "the hub knows no revision `v2` of it"),
-        (403, "GatedRepo", "the hub wants its conditions accepted and a token (`hf auth login`)"),
-        (400, "", "the hub cannot be asked for `v2`: "),
-    ],
-)
-def test_refused(hub: Hub, tmp_path: Path, status: int, code: str, message: str) -> None:
-    """A refusal of the hub is told in a sentence."""
-    hub.refusal = (status, code)
-    found = ask(tmp_path / "home", "fingerprint", address=hub.address, revision="v2")["fingerprint"]
-    assert found.startswith(f"InputError: {HUB}: {message}")
+REFUSALS = {
+    "repository": (404, "RepoNotFound", "no such model on the hub, or it is private and needs `hf auth login`"),
+    "revision": (404, "RevisionNotFound", "the hub knows no revision `revision` of it"),
+    "gated": (403, "GatedRepo", "the hub wants its conditions accepted and a token (`hf auth login`)"),
+    "other": (400, "", "the hub cannot be asked for `other`: "),
+}
+"""Status, error code and message for requests of each revision."""
 
 
-@pytest.mark.slow
+def test_refused(hub: Hub, tmp_path: Path) -> None:
+    """A refusal of the hub is an error of one sentence."""
+    hub.refuses = True
+    options = [{"revision": revision} for revision in REFUSALS]
+    found = ask_each(tmp_path / "home", ["fingerprint"], options, address=hub.address)
+    for answer, (_, _, message) in zip(found, REFUSALS.values(), strict=True):
+        assert answer["fingerprint"].startswith(f"InputError: {HUB}: {message}")
+
+
 def test_no_safetensors(hub: Hub, tmp_path: Path) -> None:
-    """A model of the hub without safetensors is refused."""
+    """A model on the hub without safetensors is an error."""
     (hub.folder / "model.safetensors").unlink()
-    found = ask(tmp_path / "home", "load", address=hub.address, revision=COMMIT)["load"]
-    assert "no weights in it; expected model.safetensors" in found
+    found = ask(tmp_path / "home", "weights", address=hub.address, revision=COMMIT)["weights"]
+    assert "the folder has no weights; expected model.safetensors" in found

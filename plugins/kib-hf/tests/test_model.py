@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,20 @@ from kib_hf.loading import quietly
 DATA = Path(os.environ.get("KIB_TEST_DATA") or Path(__file__).parents[3].parent / "shared" / "data")
 STORIES = DATA / "models" / "stories260K"
 TEXTS = ("", "Once upon a time", "<s>Once", "</s>", " a", "é 桥 🚧\n\n", "word " * 2000)
-REQUESTS = [
+PAIRS = [
     ("Once upon", " a time"),
     ("", "x"),
     ("A very long context. " * 200, " D"),
     *(("Question: Who?\nAnswer:", f" {letter}") for letter in "ABCD"),
 ]
+CONVERSATION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_collection")
 
 
 @pytest.fixture(params=["tiny", "stories260K"])
 def folder(request: pytest.FixtureRequest, tiny: Path) -> Path:
+    """A random model with a tokenizer of bytes, and a trained model with a vocabulary of words and parts of words."""
     if request.param == "tiny":
         return tiny
     if not STORIES.is_dir():
@@ -40,9 +43,15 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "model"))
 
 
+@pytest.fixture(scope="module")
+def lm(tiny: Path) -> Any:
+    """The tiny model, loaded once."""
+    return model(tiny).load()
+
+
 def model(folder: Path, **options: Any) -> HF:
-    made: HF = make_plugin(HF, {"path": folder, "device": "cpu", **options})
-    return made
+    plugin: HF = make_plugin(HF, {"path": folder, "device": "cpu", **options})
+    return plugin
 
 
 def hflm(folder: Path, **options: Any) -> Any:
@@ -55,7 +64,15 @@ def hflm(folder: Path, **options: Any) -> Any:
 def scores(lm: Any) -> list[float]:
     from kib.harness.tasks import answer
 
-    return [value[0] for value in answer(lm, [Request("loglikelihood", pair) for pair in REQUESTS])]
+    return [value for value, _ in answer(lm, [Request("loglikelihood", pair) for pair in PAIRS])]
+
+
+@pytest.fixture(scope="module")
+def near_scores(near: Callable[[float, str], Any]) -> Callable[[list[float]], Any]:
+    """Compare scores with expected scores, up to rounding."""
+    return lambda expected: [
+        near(value, continuation) for value, (_, continuation) in zip(expected, PAIRS, strict=True)
+    ]
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -70,30 +87,25 @@ def test_tokens(folder: Path, add_bos_token: bool | None) -> None:
     assert [encode(text) for text in TEXTS] == [reference.tok_encode(text) for text in TEXTS]
 
 
-def test_scores(folder: Path) -> None:
-    """Log-probabilities are those of HFLM made from the folder's name."""
-    expected = scores(hflm(folder, batch_size=8))
-    assert scores(model(folder, scorer="lm-eval").load()) == pytest.approx(expected, abs=1e-6)
-    assert scores(model(folder).load()) == pytest.approx(expected, abs=1e-4)
+def test_scores(folder: Path, near_scores: Callable[[list[float]], Any]) -> None:
+    """Log-likelihoods are those of HFLM loaded from the same folder, with any scorer and batch size."""
+    expected = near_scores(scores(hflm(folder, batch_size=8)))
+    assert scores(model(folder, scorer="lm-eval", batch_size=3).load()) == expected
+    assert scores(model(folder).load()) == expected
+    assert scores(model(folder, batch_size=1).load()) == expected
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_batch_size(folder: Path, batch_size: int) -> None:
-    """The batch size moves log-probabilities by rounding only."""
-    assert scores(model(folder, batch_size=batch_size).load()) == pytest.approx(scores(model(folder).load()), abs=1e-4)
-
-
-@pytest.mark.parametrize("max_length", [None, 100, 2048])
+@pytest.mark.parametrize("max_length", [None, 100])
 def test_context_length(folder: Path, max_length: int | None) -> None:
-    """The context length is HFLM's, known without the weights."""
+    """The context length is HFLM's and needs no weights."""
     assert model(folder, max_length=max_length).context_length() == hflm(folder, max_length=max_length).max_length
 
 
 @pytest.mark.parametrize(
     "changes", [{"model_type": "mamba"}, {"n_positions": 300}, {"model_type": "mamba", "n_ctx": 99}]
 )
-def test_context_length_elsewhere(copy: Path, changes: dict[str, Any]) -> None:
-    """Wherever a model states its length, lm-eval's order of places is kept."""
+def test_context_length_of_other_configurations(copy: Path, changes: dict[str, Any]) -> None:
+    """The length is read from configuration and tokenizer in lm-eval's order."""
     edit(copy / "config.json", **changes)
     (copy / "model.safetensors").write_bytes(b"")
     from lm_eval.models.utils import resolve_max_length
@@ -103,151 +115,148 @@ def test_context_length_elsewhere(copy: Path, changes: dict[str, Any]) -> None:
     assert model(copy).context_length() == resolve_max_length(config, tokenizer)
 
 
-def test_dtype(tiny: Path, copy: Path) -> None:
-    """Weights are computed in the number format that was asked for, by default their own."""
+def test_dtype(copy: Path, lm: Any) -> None:
+    """The number format is the one given as an option, and by default the one in config.json."""
     import torch
 
-    assert model(tiny).load().model.dtype == torch.float32
-    assert model(tiny, dtype="bfloat16").load().model.dtype == torch.bfloat16
+    assert lm.model.dtype == torch.float32
+    assert model(copy, dtype="bfloat16").load().model.dtype == torch.bfloat16
     edit(copy / "config.json", dtype="float16")
     assert model(copy).load().model.dtype == torch.float16
 
 
 def test_chat(tiny: Path) -> None:
-    """A conversation becomes HFLM's text, its system message dropped where the template refuses one."""
-    ask: list[dict[str, str]] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
-    begun = [*ask, {"role": "assistant", "content": "It was"}]
+    """A conversation is formatted as HFLM formats it."""
+    begun = [*CONVERSATION, {"role": "assistant", "content": "It was"}]
     reference = hflm(tiny)
-    assert model(tiny).chat(ask, True) == reference.apply_chat_template(ask, True)
+    assert model(tiny).chat(CONVERSATION, True) == reference.apply_chat_template(CONVERSATION, True)
     assert model(tiny).chat(begun, False) == reference.apply_chat_template(begun, False)
-    assert model(tiny).chat(ask, True).endswith("<|assistant|>\n")
+    assert model(tiny).chat(CONVERSATION, True).endswith("<|assistant|>\n")
 
 
 def test_chat_without_system(copy: Path) -> None:
-    """A system message that the template refuses is dropped, as HFLM does it; any other refusal is an error."""
-    place = copy / "chat_template.jinja"
+    """A system message refused by the template is dropped, as in HFLM; any other refusal is an error."""
+    template = copy / "chat_template.jinja"
     refusal = "{%% if messages[0].role == '%s' %%}{{ raise_exception('never') }}{%% endif %%}{{ messages[0].content }}"
-    ask = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
-    place.write_text(refusal % "system", encoding="utf-8")
-    assert model(copy).chat(ask, True) == hflm(copy).apply_chat_template(ask, True) == "Who?"
-    place.write_text(refusal % "user", encoding="utf-8")
-    with pytest.raises(InputError, match="its chat template refuses the conversation: never"):
-        model(copy).chat(ask[1:], True)
+    template.write_text(refusal % "system", encoding="utf-8")
+    assert model(copy).chat(CONVERSATION, True) == hflm(copy).apply_chat_template(CONVERSATION, True) == "Who?"
+    template.write_text(refusal % "user", encoding="utf-8")
+    with pytest.raises(InputError, match="the chat template refuses the conversation: never"):
+        model(copy).chat(CONVERSATION[1:], True)
 
 
-def test_no_chat(copy: Path) -> None:
-    """A tokenizer without a chat template is an error that says so."""
+def test_no_chat_template(copy: Path) -> None:
+    """A tokenizer without a chat template is an error."""
     (copy / "chat_template.jinja").unlink()
-    with pytest.raises(InputError, match="no chat template; leave `chat_template` off"):
-        model(copy).chat([{"role": "user", "content": "Who?"}], True)
+    with pytest.raises(InputError, match="the tokenizer has no chat template; set `chat_template = false`"):
+        model(copy).chat(CONVERSATION, True)
 
 
-def test_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model in a folder is fingerprinted, counted and scored without a look at the network."""
+def test_no_network(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fingerprint, weights, context length and scores of a model in a folder need no network."""
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the network was asked")
+        raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    made = model(folder)
-    made.fingerprint()
-    assert made.weights() == Weights(folder)
-    assert made.context_length() == 512
-    assert len(scores(made.load())) == len(REQUESTS)
+    plugin = model(tiny)
+    plugin.fingerprint()
+    assert plugin.weights() == Weights(tiny)
+    assert plugin.context_length() == 512
+    assert len(scores(plugin.load())) == len(PAIRS)
 
 
 def test_quiet(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Loading and identity_options print nothing."""
-    made = model(tiny)
-    made.load()
-    made.tokens()("word " * 5000)
-    made.context_length()
+    """Loading a model and counting tokens print nothing."""
+    plugin = model(tiny)
+    plugin.load()
+    plugin.tokens()("word " * 5000)
+    plugin.context_length()
     assert capfd.readouterr() == ("", "")
 
 
-def test_trained_weights(tiny: Path, tmp_path: Path) -> None:
-    """A trainer's weights are scored with this model's tokenizer, which their folder need not hold."""
+def test_trained_weights(tiny: Path, tmp_path: Path, lm: Any, near_scores: Callable[[list[float]], Any]) -> None:
+    """A trainer's weights are scored with this model's tokenizer, so their folder needs no tokenizer."""
     other = make_tiny_model(tmp_path / "other", seed=1, positions=512)
-    expected = scores(model(other).load())
+    expected = near_scores(scores(model(other).load()))
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (other / name).unlink()
-    found = scores(model(tiny).load(Weights(other)))
-    assert found == expected
-    assert found != scores(model(tiny).load())
+    assert scores(model(tiny).load(Weights(other))) == expected
+    assert scores(lm) != expected
 
 
-@pytest.fixture
-def adapter(tiny: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def shared_adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     base = AutoModelForCausalLM.from_pretrained(tiny)
-    settings = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     with quietly():
-        adapted = get_peft_model(base, settings)
+        adapted = get_peft_model(base, config)
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weights in sorted(adapted.named_parameters()):
             if "lora_" in name:
                 weights.normal_(0, 0.5, generator=random)
-    adapted.save_pretrained(tmp_path / "adapter")
-    return tmp_path / "adapter"
+    folder = tmp_path_factory.mktemp("adapter")
+    adapted.save_pretrained(folder)
+    return folder
 
 
-def test_adapter(tiny: Path, adapter: Path) -> None:
-    """An adapter is put on the model as HFLM puts it, and changes its answers."""
-    found = scores(model(tiny).load(Weights(tiny, adapter)))
-    assert found == pytest.approx(scores(hflm(tiny, peft=str(adapter), batch_size=8)), abs=1e-4)
-    assert found != pytest.approx(scores(model(tiny).load()), abs=1e-3)
+@pytest.fixture
+def adapter(shared_adapter: Path, tmp_path: Path) -> Path:
+    """An adapter that a test may change."""
+    return Path(shutil.copytree(shared_adapter, tmp_path / "adapter"))
 
 
-def test_adapter_keeps_vocabulary(copy: Path, adapter: Path) -> None:
-    """An adapter leaves spare entries of the vocabulary where they are, or its scores would not compare with base."""
+def test_adapter(tiny: Path, shared_adapter: Path, lm: Any, near_scores: Callable[[list[float]], Any]) -> None:
+    """An adapter changes the scores, and is applied as HFLM applies it."""
+    expected = near_scores(scores(hflm(tiny, peft=str(shared_adapter), batch_size=8)))
+    assert scores(model(tiny).load(Weights(tiny, shared_adapter))) == expected
+    assert all(base != adapted for base, adapted in zip(scores(lm), expected, strict=True))
+
+
+def test_adapter_keeps_vocabulary(copy: Path, shared_adapter: Path) -> None:
+    """An adapter keeps spare entries of the vocabulary; otherwise its scores would not compare with the base."""
     from transformers import AutoModelForCausalLM
 
     padded = AutoModelForCausalLM.from_pretrained(copy)
     padded.resize_token_embeddings(320)
     padded.save_pretrained(copy)
-    lm = model(copy).load(Weights(copy, adapter))
-    assert lm.model.get_output_embeddings().weight.shape[0] == 320
+    adapted = model(copy).load(Weights(copy, shared_adapter))
+    assert adapted.model.get_output_embeddings().weight.shape[0] == 320
 
 
-def test_adapter_in_part(tiny: Path, adapter: Path) -> None:
-    """An adapter of which a part does not apply is an error, not a silent base."""
+def test_an_incomplete_adapter_is_an_error(tiny: Path, adapter: Path) -> None:
+    """An adapter that lacks weights is an error."""
     from safetensors.torch import load_file, save_file
 
-    parts = load_file(adapter / "adapter_model.safetensors")
-    save_file(
-        {name: part for name, part in parts.items() if "v_proj" not in name}, adapter / "adapter_model.safetensors"
-    )
-    with pytest.raises(InputError, match="peft cannot load it: Found missing adapter keys"):
+    file = adapter / "adapter_model.safetensors"
+    save_file({name: part for name, part in load_file(file).items() if "v_proj" not in name}, file)
+    with pytest.raises(InputError, match="peft cannot load the adapter: Found missing adapter keys"):
         model(tiny).load(Weights(tiny, adapter))
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
-def test_adapter_missing(tiny: Path, adapter: Path, name: str) -> None:
-    """A folder that is no adapter is named as such."""
+def test_a_folder_without_an_adapter_is_an_error(tiny: Path, adapter: Path, name: str) -> None:
+    """A folder that lacks a file of the adapter format is an error that names the file."""
     (adapter / name).unlink()
-    with pytest.raises(InputError, match=f"no {name} in it, so not an adapter"):
+    with pytest.raises(InputError, match=f"not an adapter in peft's format: the folder has no {name}"):
         model(tiny).load(Weights(tiny, adapter))
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
-def test_device_absent(tiny: Path, device: str) -> None:
-    """A GPU that is not there is an error that lists what is."""
+def test_a_missing_device_is_an_error(tiny: Path) -> None:
+    """A device that the machine lacks is an error that lists the available devices."""
+    with pytest.raises(InputError, match=r'device = "cuda:77": PyTorch .* finds no such device; available: cpu'):
+        model(tiny, device="cuda:77").load()
+
+
+def test_the_default_device(tiny: Path) -> None:
+    """The default device is the first CUDA GPU, or the CPU if there is none."""
     import torch
 
-    if torch.cuda.is_available() and device == "cuda":
-        pytest.skip("this machine has a CUDA GPU")
-    with pytest.raises(InputError, match=rf'device = "{device}": PyTorch .* sees no such device here, only cpu'):
-        model(tiny, device=device).load()
-
-
-def test_device_by_default(tiny: Path) -> None:
-    """Without a word on the device it is the first CUDA GPU, else the CPU."""
-    import torch
-
-    lm = model(tiny, device="auto").load()
-    assert lm.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert model(tiny, device="auto").load().device.type == expected

@@ -1,166 +1,179 @@
+import random
 from collections import Counter
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from kib_hf.scoring.prefix_trees import Grove, Row, Sizes
-from kib_hf.scoring.row_layout import lay_out
+from kib_hf.scoring.prefix_trees import RowLimits, TreeRow, plan_rows, split_row
+from kib_hf.scoring.row_layout import lay_out_row
+from kib_hf.scoring.sorted_prompts import SortedPrompts
 
-Prompts = list[tuple[Any, int]]
+ScoredTokens = list[tuple[Any, int]]
+Case = tuple[SortedPrompts, RowLimits]
 
-
-@st.composite
-def prompts(draw: st.DrawFn) -> Prompts:
-    """Token sequences that share prefixes, each with the depth of its first scored position."""
-    stems = draw(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=60), min_size=1, max_size=4))
-    made: Prompts = []
-    for _ in range(draw(st.integers(1, 25))):
-        stem = draw(st.sampled_from(stems))
-        tokens = stem[: draw(st.integers(1, len(stem)))] + draw(st.lists(st.integers(0, 3), max_size=9))
-        made.append((np.array(tokens, dtype=np.int32), draw(st.integers(0, len(tokens) - 1))))
-    return made
+COUNT = 200
 
 
-SIZES = st.builds(
-    Sizes,
-    row=st.integers(1, 80),
-    tree=st.integers(1, 40),
-    trunk=st.integers(0, 80),
-    prompts=st.none() | st.integers(1, 5),
-)
+def draw_case(seed: int) -> tuple[ScoredTokens, RowLimits]:
+    """Token sequences that share prefixes, each with the position of its first scored token, and limits."""
+    draw = random.Random(seed)  # noqa: S311 - a test needs the same numbers every time
+    few_tokens = draw.choice([1, 3])
+    stems = [[draw.randint(0, few_tokens) for _ in range(draw.randint(1, 60))] for _ in range(draw.randint(1, 4))]
+    found: ScoredTokens = []
+    for _ in range(draw.choice([1, 2, 25])):
+        stem = draw.choice(stems)
+        tokens = stem[: draw.randint(1, len(stem))] + [draw.randint(0, few_tokens) for _ in range(draw.randint(0, 9))]
+        found.append((np.array(tokens, dtype=np.int32), draw.randint(0, len(tokens) - 1)))
+    limits = RowLimits(
+        row_tokens=draw.choice([1, 8, 80, 300]),
+        tree_tokens=draw.choice([1, 10, 40]),
+        prefix_tokens=draw.choice([0, 20, 80]),
+        prompts=draw.choice([None, 1, 5]),
+    )
+    return found, limits
 
 
-def shape(rows: list[Row]) -> list[Any]:
-    return [([part.tokens.tolist() for part in row.trunk.chain] if row.trunk else [], row.trees) for row in rows]
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return [(SortedPrompts(tokens), limits) for tokens, limits in map(draw_case, range(COUNT))]
 
 
-def depth(row: Row) -> int:
-    return row.trunk.depth if row.trunk else 0
+def test_the_cases_have_shared_prefixes_and_rows_of_several_trees(cases: list[Case]) -> None:
+    """The drawn cases include long lineages of shared prefixes and rows with several trees."""
+    planned = [row for _, _, row in rows(cases)]
+    assert max(len(row.prefix.lineage) for row in planned if row.prefix) > 1
+    assert max(len(row.trees) for row in planned) > 2
+    assert max(len(tree.prompts) for row in planned for tree in row.trees) > 2
 
 
-@given(prompts(), SIZES)
-def test_each_prompt_is_read_once(some: Prompts, sizes: Sizes) -> None:
-    """Each distinct prompt stands in exactly one row."""
-    grove = Grove(some)
-    found = Counter(number for row in grove.rows(sizes) for number in row.prompts)
-    assert found == Counter(range(len(grove)))
-    assert {tuple(grove.tokens(number)) for number in found} == {tuple(tokens) for tokens, _ in some}
+def rows(cases: list[Case]) -> Iterator[tuple[SortedPrompts, RowLimits, TreeRow]]:
+    for prompts, limits in cases:
+        for row in plan_rows(prompts, limits):
+            yield prompts, limits, row
 
 
-@given(prompts(), SIZES)
-def test_a_trunk_is_what_its_prompts_begin_with(some: Prompts, sizes: Sizes) -> None:
-    """The trunks of a row, one after the other, are the beginning of each of its prompts, before anything scored."""
-    grove = Grove(some)
-    for row in grove.rows(sizes):
-        begin = [token for part in (row.trunk.chain if row.trunk else ()) for token in part.tokens]
-        assert len(begin) == depth(row) <= sizes.trunk
-        for number in row.prompts:
-            assert grove.tokens(number)[: len(begin)].tolist() == begin
-            assert grove.first[number] >= len(begin)
+def prefix_tokens(row: TreeRow) -> list[int]:
+    return [token for part in (row.prefix.lineage if row.prefix else ()) for token in part.tokens.tolist()]
 
 
-@given(prompts(), SIZES, st.randoms(use_true_random=False))
-def test_rows_are_a_function_of_the_set_of_prompts(some: Prompts, sizes: Sizes, random: Any) -> None:
-    """The order in which prompts are given changes nothing, nor do repeated ones."""
-    other = [*some, some[0]]
-    random.shuffle(other)
-    assert shape(list(Grove(some).rows(sizes))) == shape(list(Grove(other).rows(sizes)))
+def test_each_prompt_is_in_one_row(cases: list[Case]) -> None:
+    """Each distinct prompt is in exactly one row."""
+    for number, (prompts, limits) in enumerate(cases):
+        found = Counter(prompt for row in plan_rows(prompts, limits) for prompt in row.prompts)
+        assert found == Counter(range(len(prompts)))
+        distinct = {tuple(tokens) for tokens, _ in draw_case(number)[0]}
+        assert {tuple(prompts.tokens(prompt)) for prompt in found} == distinct
 
 
-@given(prompts(), SIZES)
-def test_a_row_is_as_large_as_it_says(some: Prompts, sizes: Sizes) -> None:
-    """Within a tree each distinct prefix stands once, and trees are put side by side only as far as sizes allow."""
-    grove = Grove(some)
-    for row in grove.rows(sizes):
-        layout = lay_out(grove, row)
-        assert len(layout.tokens) == len(layout.depths) == row.new == sum(tree.new for tree in row.trees)
+def test_all_prompts_of_a_row_begin_with_its_shared_prefix(cases: list[Case]) -> None:
+    """Each prompt of a row begins with the shared prefix, before any scored token."""
+    for prompts, limits, row in rows(cases):
+        beginning = prefix_tokens(row)
+        assert len(beginning) == row.prefix_length <= limits.prefix_tokens
+        for prompt in row.prompts:
+            assert prompts.tokens(prompt)[: len(beginning)].tolist() == beginning
+            assert prompts.first_scored[prompt] >= len(beginning)
+
+
+def test_rows_depend_on_the_set_of_prompts_only(cases: list[Case]) -> None:
+    """The order of the prompts and repeated prompts do not change the rows."""
+    for number, (prompts, limits) in enumerate(cases):
+        tokens, _ = draw_case(number)
+        reordered = SortedPrompts([tokens[0], *reversed(tokens)])
+        first, second = (
+            [(prefix_tokens(row), row.trees) for row in plan_rows(some, limits)] for some in (prompts, reordered)
+        )
+        assert first == second
+
+
+def test_the_size_of_a_row_is_exact(cases: list[Case]) -> None:
+    """A tree has each distinct prefix once, and a row has several trees only within the limits."""
+    for prompts, limits, row in rows(cases):
+        layout = lay_out_row(prompts, row)
+        assert len(layout.tokens) == len(layout.positions) == row.new_tokens
         for tree in row.trees:
-            texts = [tuple(grove.tokens(number)) for number in range(tree.start, tree.stop)]
-            assert tree.new == len({text[:end] for text in texts for end in range(depth(row) + 1, len(text) + 1)})
+            texts = [tuple(prompts.tokens(prompt)) for prompt in tree.prompts]
+            distinct = {text[:end] for text in texts for end in range(row.prefix_length + 1, len(text) + 1)}
+            assert tree.new_tokens == len(distinct)
         if len(row.trees) > 1:
-            assert row.new <= sizes.row
-            assert sizes.prompts is None or len(row.prompts) <= sizes.prompts
+            assert row.new_tokens <= limits.row_tokens
+            assert limits.prompts is None or len(row.prompts) <= limits.prompts
 
 
-@given(prompts(), SIZES)
-def test_each_token_sees_its_own_text(some: Prompts, sizes: Sizes) -> None:
-    """Along the path of a prompt stand its tokens at their depths, and each sees those before it and no others."""
-    grove = Grove(some)
-    for row in grove.rows(sizes):
-        layout = lay_out(grove, row)
-        for number, path in layout.paths.items():
-            assert layout.tokens[path].tolist() == grove.tokens(number)[layout.depth :].tolist()
-            assert layout.depths[path].tolist() == list(range(layout.depth, int(grove.length[number])))
+def test_each_token_sees_its_own_text(cases: list[Case]) -> None:
+    """The path of a prompt holds its tokens at their positions, and each token sees exactly those before it."""
+    for prompts, _, row in rows(cases):
+        layout = lay_out_row(prompts, row)
+        for prompt, path in layout.paths.items():
+            assert layout.tokens[path].tolist() == prompts.tokens(prompt)[row.prefix_length :].tolist()
+            assert layout.positions[path].tolist() == list(range(row.prefix_length, int(prompts.lengths[prompt])))
             span = next(span for span in layout.spans if span.start <= path[0] < span.stop)
-            sees = np.tri(span.stop - span.start, dtype=bool) if span.sees is None else span.sees
-            for place, token in enumerate(path):
-                assert (np.flatnonzero(sees[token - span.start]) + span.start).tolist() == path[: place + 1].tolist()
+            visible = np.tri(span.stop - span.start, dtype=bool) if span.visible is None else span.visible
+            for number, token in enumerate(path):
+                seen = np.flatnonzero(visible[token - span.start]) + span.start
+                assert seen.tolist() == path[: number + 1].tolist()
 
 
-@given(prompts(), SIZES)
-def test_halves_hold_the_same_prompts_in_less(some: Prompts, sizes: Sizes) -> None:
-    """A row is cut into smaller ones with its prompts, down to single ones; scored positions are never in a trunk."""
-    grove = Grove(some)
-    waiting = list(grove.rows(sizes))
-    found: list[int] = []
-    while waiting:
-        row = waiting.pop()
-        halves = grove.halves(row)
-        if not halves:
-            found += row.prompts
-            assert len(row.prompts) == 1
-            assert grove.first[row.prompts[0]] - depth(row) <= row.new // 2
-        for half in halves:
-            assert half.new < row.new or len(half.prompts) < len(row.prompts)
-            assert all(grove.first[number] >= depth(half) for number in half.prompts)
-        waiting += halves
-    assert sorted(found) == list(range(len(grove)))
+def test_rows_are_split_down_to_single_prompts(cases: list[Case]) -> None:
+    """Splitting makes rows smaller, loses no prompt, ends with single prompts and leaves scored tokens uncached."""
+    for prompts, limits in cases:
+        waiting = list(plan_rows(prompts, limits))
+        found: list[int] = []
+        while waiting:
+            row = waiting.pop()
+            parts = split_row(prompts, row)
+            if not parts:
+                (prompt,) = row.prompts
+                found.append(prompt)
+                assert prompts.first_scored[prompt] - row.prefix_length <= row.new_tokens // 2
+            for part in parts:
+                assert part.new_tokens < row.new_tokens or len(part.prompts) < len(row.prompts)
+                assert all(prompts.first_scored[prompt] >= part.prefix_length for prompt in part.prompts)
+            waiting += parts
+        assert sorted(found) == list(range(len(prompts)))
 
 
-def few_shot(questions: int, head: int) -> Grove:
-    """Questions of eight tokens after a head that all share."""
-    begin = list(range(head))
-    texts = [[*begin, 9000 + number, *range(100, 107)] for number in range(questions)]
-    return Grove((np.array(text, dtype=np.int32), len(text) - 1) for text in texts)
+def few_shot(questions: int, examples: int) -> SortedPrompts:
+    """Questions of eight tokens after few-shot examples of so many tokens."""
+    texts = [[*range(examples), 9000 + number, *range(100, 107)] for number in range(questions)]
+    return SortedPrompts((np.array(text, dtype=np.int32), len(text) - 1) for text in texts)
 
 
-def test_a_shared_head_is_computed_once() -> None:
-    """A head that all questions of a task share becomes a trunk, computed once for all their rows."""
-    grove = few_shot(questions=64, head=300)
-    rows = list(grove.rows(Sizes(row=64, tree=8, trunk=1000)))
-    assert {row.trunk.depth for row in rows if row.trunk} == {300}
-    assert len({id(row.trunk) for row in rows}) == 1
-    assert sum(row.new for row in rows) == 64 * 8
+def test_few_shot_examples_are_computed_once() -> None:
+    """Examples before all questions of a task become one shared prefix of all rows."""
+    planned = list(plan_rows(few_shot(questions=64, examples=300), RowLimits(64, 8, 1000)))
+    assert {row.prefix_length for row in planned} == {300}
+    assert len({id(row.prefix) for row in planned}) == 1
+    assert sum(row.new_tokens for row in planned) == 64 * 8
 
 
-def test_a_trunk_that_saves_little_is_not_cached() -> None:
-    """Where a trunk would save fewer tokens than a forward pass is worth, its tokens are computed again instead."""
-    grove = few_shot(questions=24, head=10)
-    assert all(row.trunk is None for row in grove.rows(Sizes(row=64, tree=8, trunk=1000)))
+def test_a_prefix_that_saves_little_is_not_cached() -> None:
+    """A prefix is computed again if caching it saves fewer tokens than its own forward pass is worth."""
+    planned = plan_rows(few_shot(questions=24, examples=10), RowLimits(64, 8, 1000))
+    assert all(row.prefix is None for row in planned)
 
 
-def test_a_trunk_beyond_its_budget_is_not_cached() -> None:
-    """No row stands on more trunk than may be held."""
-    grove = few_shot(questions=64, head=300)
-    assert all(row.trunk is None for row in grove.rows(Sizes(row=64, tree=8, trunk=299)))
+def test_a_prefix_beyond_its_limit_is_not_cached() -> None:
+    """A shared prefix is never longer than the limit."""
+    planned = plan_rows(few_shot(questions=64, examples=300), RowLimits(64, 8, 299))
+    assert all(row.prefix is None for row in planned)
 
 
-def test_passages_that_fewer_ones_begin_with_are_computed_once() -> None:
-    """Prompts with 0 to 5 passages, each the beginning of the next, cost little more than the longest."""
+def test_passages_of_shorter_prompts_are_computed_once() -> None:
+    """Prompts with 0 to 5 passages, each the beginning of the next, cost little more than the longest prompt."""
     passages = [list(range(number * 1000, number * 1000 + 50)) for number in range(5)]
-    ask = list(range(90_000, 90_010))
-    texts = [[*chain.from_iterable(passages[:k]), *ask] for k in range(6)]
-    grove = Grove((np.array(text, dtype=np.int32), len(text) - 1) for text in texts)
-    (row,) = grove.rows(Sizes(row=1024, tree=128, trunk=1000))
-    assert row.new == 5 * 50 + 6 * 10
+    question = list(range(90_000, 90_010))
+    texts = [[*chain.from_iterable(passages[:k]), *question] for k in range(6)]
+    prompts = SortedPrompts((np.array(text, dtype=np.int32), len(text) - 1) for text in texts)
+    (row,) = plan_rows(prompts, RowLimits(1024, 128, 1000))
+    assert row.new_tokens == 5 * 50 + 6 * 10
 
 
-def test_many_nested_prompts_end() -> None:
-    """Prompts that each begin with the one before are cut without deep recursion."""
-    text = np.arange(3000, dtype=np.int32)
-    grove = Grove((text[:length], length - 1) for length in range(1, 3001))
-    rows = list(grove.rows(Sizes(row=32, tree=4, trunk=0)))
-    assert sum(len(row.prompts) for row in rows) == 3000
+def test_many_nested_prompts_need_no_recursion() -> None:
+    """Planning 1,500 prompts, each the beginning of the next, exceeds no recursion limit."""
+    text = np.arange(1500, dtype=np.int32)
+    prompts = SortedPrompts((text[:length], length - 1) for length in range(1, 1501))
+    assert sum(len(row.prompts) for row in plan_rows(prompts, RowLimits(32, 4, 0))) == 1500

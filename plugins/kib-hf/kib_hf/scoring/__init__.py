@@ -1,1 +1,1 @@
-"""Prompts that share prefixes, read as trees."""
+"""Log-likelihoods and generated text from prompts that share prefixes, with each distinct prefix computed once."""

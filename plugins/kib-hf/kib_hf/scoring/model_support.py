@@ -1,115 +1,118 @@
-"""Whether a model's cache can be shared along a tree of prompts, and in a sentence why not."""
+"""Whether a model can read prefix trees, and otherwise the reason in words."""
 
 from typing import Any
 
 import numpy as np
 import torch
 
-from kib_hf.scoring.generation_cache import batch_cache
-from kib_hf.scoring.prefix_trees import Grove, Row, Tree, Trunk
-from kib_hf.scoring.row_layout import chain, lay_out
-from kib_hf.scoring.tree_reader import FULL, SLIDING, Reader, windowed
+from kib_hf.scoring.generation_cache import generation_cache
+from kib_hf.scoring.prefix_trees import PrefixTree, SharedPrefix, TreeRow
+from kib_hf.scoring.row_layout import lay_out_row, lay_out_text
+from kib_hf.scoring.sorted_prompts import SortedPrompts
+from kib_hf.scoring.tree_reader import FULL, SLIDING, TreeReader, sliding_window
 
-__all__ = ["why_plain", "why_read_anew"]
+__all__ = ["why_no_prefill", "why_no_trees"]
 
 WINDOW = 4
-"""A window that the small texts read here are longer than."""
+"""A sliding window shorter than the test prompts."""
 
-UNFIT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What a model raises that cannot be read so."""
+UNSUPPORTED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""Errors of a model that cannot read trees."""
 
-LENGTHENED = {"dynamic", "longrope"}
+LENGTH_DEPENDENT = {"dynamic", "longrope"}
 """Rotary embeddings whose angles depend on the longest text of a batch."""
 
 
-def why_plain(model: Any) -> str | None:
-    """The reason to score `model` prompt by prompt as lm-eval does; None where trees give the same numbers.
+def why_no_trees(model: Any) -> str | None:
+    """Return the reason to score `model` prompt by prompt as lm-eval does; None if trees give the same numbers.
 
-    What can be told from the configuration is told; then a small tree of made-up tokens is read both ways.
+    The configuration is checked first. Then the model reads a small tree of made-up tokens, and the same prompts one by
+    one.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = causal.config.get_text_config()
-    layers = set(getattr(config, "layer_types", None) or [FULL])
+    layer_types = set(getattr(config, "layer_types", None) or [FULL])
     rope = getattr(config, "rope_parameters", None) or {}
-    attention = config._attn_implementation  # noqa: SLF001 - transformers has no other way
+    attention = config._attn_implementation  # noqa: SLF001 - transformers has no public way
+    other_types = ", ".join(sorted(layer_types - {FULL, SLIDING}))
     reasons = {
         "it is an encoder-decoder model": causal.config.is_encoder_decoder,
         "its adapter puts tokens of its own before each prompt": _any_adapter(model, "is_prompt_learning"),
         "its adapter waits for a sequence of tokens": _any_adapter(model, "alora_invocation_tokens"),
         "its state is recurrent": getattr(causal, "_is_stateful", False),
-        f"it has layers of other kinds ({', '.join(sorted(layers - {FULL, SLIDING}))})": layers - {FULL, SLIDING},
-        "its positions change with the length of the text": LENGTHENED & set(map(str, _values(rope))),
+        f"it has unsupported types of layers ({other_types})": other_types,
+        "its position embeddings depend on the length of the text": LENGTH_DEPENDENT & set(map(str, _values(rope))),
         "its attention cannot be replaced": not getattr(causal, "_supports_attention_backend", False),
-        f"its attention is {attention}, which takes no mask": attention not in {"sdpa", "eager"},
+        f"its attention ({attention}) does not accept a mask": attention not in {"sdpa", "eager"},
     }
     for reason, holds in reasons.items():
         if holds:
             return reason
-    return _why_other(model)
+    return _why_trees_differ(model)
 
 
 def _values(rope: Any) -> list[Any]:
     return [part for value in rope.values() for part in (_values(value) if isinstance(value, dict) else [value])]
 
 
-def _any_adapter(model: Any, trait: str) -> bool:
+def _any_adapter(model: Any, attribute: str) -> bool:
     adapters = getattr(model, "peft_config", None) or {}
-    return any(getattr(adapter, trait, None) for adapter in adapters.values())
+    return any(getattr(adapter, attribute, None) for adapter in adapters.values())
 
 
-def why_read_anew(model: Any) -> str | None:
-    """The reason to let transformers read prompts by itself before it generates; None where it goes on from a cache.
+def why_no_prefill(model: Any) -> str | None:
+    """Return the reason to let transformers read prompts before it generates; None if it can continue from a cache.
 
-    Some models cache other keys and values than those that their attention gets, so a small prompt is tried.
+    Some models cache other keys and values than their attention receives, so a small prompt is tried both ways.
     """
-    reader = Reader(model)
-    *tokens, last = _stem(model)
-    layout = chain(np.array(tokens, dtype=np.int32), 0)
-    with windowed(reader.config, WINDOW), torch.no_grad():
+    reader = TreeReader(model)
+    *tokens, last = _test_tokens(model)
+    layout = lay_out_text(np.array(tokens, dtype=np.int32), 0)
+    with sliding_window(reader.config, WINDOW), torch.no_grad():
         try:
-            cache = batch_cache(reader.config, layout, [0], reader.keep(layout, []), [])
-            mine = model(torch.tensor([[last]], device=model.device), past_key_values=cache).logits[0, -1]
-        except UNFIT as error:
-            return f"it cannot go on from cached keys and values ({_first_line(error)})"
+            cache = generation_cache(reader.config, layout, [0], reader.key_values(layout, []), [])
+            continued = model(torch.tensor([[last]], device=model.device), past_key_values=cache).logits[0, -1]
+        except UNSUPPORTED as error:
+            return f"it cannot continue from cached keys and values ({_first_line(error)})"
         plain = model(torch.tensor([[*tokens, last]], device=model.device)).logits[0, -1]
-    return None if _same(mine, plain) else "going on from cached keys and values gave different numbers"
+    return None if _agree(continued, plain) else "cached keys and values gave different numbers"
 
 
-def _why_other(model: Any) -> str | None:
-    """Read two prompts with a common trunk as a tree and one by one; a wrong mask shifts logits by a large part."""
-    stem = _stem(model)
-    words = int(model.get_input_embeddings().weight.shape[0])
-    tails = ([1 % words, 2 % words, 3 % words], [1 % words, 5 % words, 8 % words, 4 % words])
-    grove = Grove((np.array(stem + tail, dtype=np.int32), 6) for tail in tails)
-    trunk = Trunk(None, grove.tokens(0)[:5], 5)
-    new = int(grove.length.sum()) - int(grove.shared.sum()) - trunk.depth
-    layout = lay_out(grove, Row(trunk, (Tree(0, len(grove), new),)))
-    ends = np.array([layout.paths[number][-1] for number in range(len(grove))])
+def _why_trees_differ(model: Any) -> str | None:
+    """Read two prompts with a shared prefix as a tree and one by one; a wrong mask changes logits strongly."""
+    stem = _test_tokens(model)
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    ends = [[token % vocabulary for token in end] for end in ([1, 2, 3], [1, 5, 8, 4])]
+    prompts = SortedPrompts((np.array(stem + end, dtype=np.int32), 6) for end in ends)
+    prefix = SharedPrefix(None, prompts.tokens(0)[:5], 5)
+    tree = PrefixTree(0, len(prompts), prompts.new_tokens(0, len(prompts), prefix.length))
+    layout = lay_out_row(prompts, TreeRow(prefix, (tree,)))
+    last = np.array([layout.paths[index][-1] for index in range(len(prompts))])
     found: list[torch.Tensor] = []
     try:
-        reader = Reader(model)
-        with windowed(reader.config, WINDOW):
-            states = reader.keep(chain(trunk.tokens, 0), [])
-            reader.score(layout, [states], np.sort(ends), found.append)
-    except UNFIT as error:
+        reader = TreeReader(model)
+        with sliding_window(reader.config, WINDOW):
+            key_values = reader.key_values(lay_out_text(prefix.tokens, 0), [])
+            reader.logits(layout, [key_values], np.sort(last), found.append)
+    except UNSUPPORTED as error:
         return f"it cannot read a tree ({_first_line(error)})"
-    with windowed(reader.config, WINDOW), torch.no_grad():
-        prompts = [torch.as_tensor(grove.tokens(n), device=model.device).long() for n in range(len(grove))]
-        plain = torch.stack([model(prompt[None]).logits[0, -1] for prompt in prompts])
-    same = _same(torch.cat(found)[np.argsort(np.argsort(ends))], plain)
-    return None if same else "a small tree read both ways gave different numbers"
+    with sliding_window(reader.config, WINDOW), torch.no_grad():
+        texts = [torch.as_tensor(prompts.tokens(index), device=model.device).long() for index in range(len(prompts))]
+        plain = torch.stack([model(text[None]).logits[0, -1] for text in texts])
+    same = _agree(torch.cat(found)[np.argsort(np.argsort(last))], plain)
+    return None if same else "a small tree gave different numbers than its prompts one by one"
 
 
-def _stem(model: Any) -> list[int]:
-    words = int(model.get_input_embeddings().weight.shape[0])
-    return [(37 * number + 11) % words for number in range(9)]
+def _test_tokens(model: Any) -> list[int]:
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    return [(37 * number + 11) % vocabulary for number in range(9)]
 
 
-def _same(mine: torch.Tensor, plain: torch.Tensor) -> bool:
-    """Within rounding of the plain numbers' spread."""
-    close = 1e-3 if plain.dtype == torch.float32 else 5e-2
-    one, other = mine.float(), plain.float()
-    return bool((one - other).norm() <= close * (other - other.mean()).norm())
+def _agree(logits: torch.Tensor, plain: torch.Tensor) -> bool:
+    """Return whether logits differ by rounding only, relative to the spread of the plain logits."""
+    tolerance = 1e-3 if plain.dtype == torch.float32 else 5e-2
+    found, expected = logits.float(), plain.float()
+    return bool((found - expected).norm() <= tolerance * (expected - expected.mean()).norm())
 
 
 def _first_line(error: Exception) -> str:

@@ -1,55 +1,57 @@
-"""Keys and values of trunks, held within a budget of bytes; what is cheapest to compute again goes first."""
+"""Keys and values of shared prefixes, held within a budget of bytes."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kib_hf.scoring.prefix_trees import Trunk
+from kib_hf.scoring.prefix_trees import SharedPrefix
 
 if TYPE_CHECKING:
-    from kib_hf.scoring.tree_reader import States
+    from kib_hf.scoring.tree_reader import KeyValues
 
-__all__ = ["Trunks", "byte_size"]
+__all__ = ["PrefixCache", "byte_size"]
+
+PrefixId = tuple[bytes, ...]
 
 
-class Trunks:
-    """The states of trunks; `read(trunk, states of its parents)` computes what is not held."""
+class PrefixCache:
+    """Keys and values of shared prefixes. Beyond the budget, the prefix with the fewest own tokens is dropped first.
 
-    def __init__(self, read: "Callable[[Trunk, Sequence[States]], States]", budget: int) -> None:
-        self._read = read
+    `compute(prefix, key_values)` computes a missing prefix from the keys and values of its parents.
+    """
+
+    def __init__(self, compute: "Callable[[SharedPrefix, Sequence[KeyValues]], KeyValues]", budget: int) -> None:
+        self._compute = compute
         self._budget = budget
-        self._held: dict[tuple[bytes, ...], tuple[int, States]] = {}
-        self.read_tokens = 0
+        self._held: dict[PrefixId, tuple[int, KeyValues]] = {}
 
-    def get(self, trunk: Trunk | None) -> "list[States]":
-        """The states along the whole way to a trunk, its own last; none for None."""
-        found: list[States] = []
-        keys: list[tuple[bytes, ...]] = []
-        for part in trunk.chain if trunk else ():
-            keys.append((*(keys[-1] if keys else ()), part.tokens.tobytes()))
-            if keys[-1] not in self._held:
-                self._held[keys[-1]] = (len(part.tokens), self._read(part, found))
-                self.read_tokens += len(part.tokens)
-                self._evict(set(keys))
-            found.append(self._held[keys[-1]][1])
+    def get(self, prefix: SharedPrefix | None) -> "list[KeyValues]":
+        """Return the keys and values of a prefix and its parents, parents first; an empty list for None."""
+        found: list[KeyValues] = []
+        needed: list[PrefixId] = []
+        for part in prefix.lineage if prefix else ():
+            part_id = (*(needed[-1] if needed else ()), part.tokens.tobytes())
+            needed.append(part_id)
+            if part_id not in self._held:
+                self._held[part_id] = (len(part.tokens), self._compute(part, found))
+                self._evict(set(needed))
+            found.append(self._held[part_id][1])
         return found
 
-    def _evict(self, needed: set[tuple[bytes, ...]]) -> None:
-        """Let go of what is not needed now, the fewest tokens first, until the rest is within the budget."""
-        sizes = {key: byte_size(states) for key, (_, states) in self._held.items()}
-        others = sorted(self._held.keys() - needed, key=lambda key: (self._held[key][0], key))
-        while others and sum(sizes.values()) > self._budget:
-            key = others.pop(0)
-            del self._held[key], sizes[key]
+    def _evict(self, needed: set[PrefixId]) -> None:
+        """Drop prefixes that are not needed now, fewest tokens first, until the rest fits the budget."""
+        others = sorted(self._held.keys() - needed, key=lambda prefix_id: (self._held[prefix_id][0], prefix_id))
+        while others and self.bytes() > self._budget:
+            del self._held[others.pop(0)]
 
     def bytes(self) -> int:
-        """What is held now."""
-        return sum(byte_size(states) for _, states in self._held.values())
+        """Return the size of all keys and values held now."""
+        return sum(byte_size(key_values) for _, key_values in self._held.values())
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop all keys and values."""
         self._held.clear()
 
 
-def byte_size(states: "States") -> int:
-    """What keys and values take."""
-    return sum(tensor.nbytes for pair in states.values() for tensor in pair)
+def byte_size(key_values: "KeyValues") -> int:
+    """Return the size of keys and values in bytes."""
+    return sum(tensor.nbytes for pair in key_values.values() for tensor in pair)

@@ -1,232 +1,215 @@
-"""Which tokens are computed together: prompts with shared prefixes become trees, trees rows, long prefixes trunks.
+"""Plan which tokens are computed together.
 
-Prompts are kept sorted by their tokens, so that all that share a prefix stand side by side and a tree is a range of
-them. A row is what one forward pass reads: whole trees side by side, all on the same trunk, whose keys and values are
-cached. All is a pure function of the prompts and the sizes.
+Prompts with a common prefix form a *prefix tree*. Trees side by side form a *row*, the input of one forward pass. All
+trees of a row continue the same *shared prefix*: the beginning of many prompts, whose keys and values are cached. The
+plan is a pure function of the prompts and the limits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from kib_hf.scoring.sorted_prompts import SortedPrompts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Grove", "Row", "Sizes", "Tree", "Trunk"]
+__all__ = ["PrefixTree", "RowLimits", "SharedPrefix", "TreeRow", "plan_rows", "split_row"]
 
-SAVING = 128
-"""Tokens that a cached trunk must save: each costs a forward pass of its own, which few tokens do not fill."""
+MIN_SAVED_TOKENS = 128
+"""Tokens that caching a shared prefix must save, because the prefix needs a small forward pass of its own."""
 
-AGAIN = 16
-"""A tree may end where less than this part of it is computed again: attention is cheaper in small trees."""
+REPEATED_SHARE = 1 / 16
+"""A tree may end if the next tree repeats at most this share of its tokens: attention is cheaper in small trees."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is computed at once. All are soft: what cannot be cut stays whole."""
+class RowLimits:
+    """Limits on the size of a row. A tree or prompt larger than a limit stays whole if it cannot be split."""
 
-    row: int
-    """New tokens of a forward pass; a tree up to twice as large is not cut."""
-    tree: int
+    row_tokens: int
+    """New tokens per row. A tree of up to twice this size is not split."""
+    tree_tokens: int
     """New tokens from which a tree may end."""
-    trunk: int
-    """Tokens of all trunks on the way to a row together."""
+    prefix_tokens: int
+    """Length of the longest shared prefix, including its parents."""
     prompts: int | None = None
-    """Prompts of a row."""
+    """Prompts per row; None means no limit."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Trunk:
-    """A prefix of many prompts whose keys and values are cached: `tokens` after those of `parent`, up to `depth`."""
+class SharedPrefix:
+    """The beginning of many prompts, whose keys and values are cached.
 
-    parent: "Trunk | None"
+    `tokens` follow the tokens of `parent`; `length` counts the tokens of both.
+    """
+
+    parent: "SharedPrefix | None"
     tokens: "NDArray[np.int32]"
-    depth: int
+    length: int
 
     @property
-    def chain(self) -> "tuple[Trunk, ...]":
-        """All trunks from the beginning of the text to this one."""
-        return (*(self.parent.chain if self.parent else ()), self)
+    def lineage(self) -> "tuple[SharedPrefix, ...]":
+        """All shared prefixes from the beginning of the text, ending with this one."""
+        return (*(self.parent.lineage if self.parent else ()), self)
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """The prompts `start` to `stop` of a grove; `new` tokens are computed for them."""
+class PrefixTree:
+    """The prefix tree of the prompts `start` to `stop`, with `new_tokens` tokens after the shared prefix."""
 
     start: int
     stop: int
-    new: int
+    new_tokens: int
+
+    @property
+    def prompts(self) -> range:
+        """Indices of the prompts."""
+        return range(self.start, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What one forward pass reads: trees on a trunk."""
+class TreeRow:
+    """The input of one forward pass: trees that continue a shared prefix."""
 
-    trunk: Trunk | None
-    trees: tuple[Tree, ...]
-
-    @property
-    def depth(self) -> int:
-        """Tokens of the trunk."""
-        return self.trunk.depth if self.trunk else 0
+    prefix: SharedPrefix | None
+    trees: tuple[PrefixTree, ...]
 
     @property
-    def new(self) -> int:
-        """Tokens of the forward pass."""
-        return sum(tree.new for tree in self.trees)
+    def prefix_length(self) -> int:
+        """Number of cached tokens before each tree."""
+        return self.prefix.length if self.prefix else 0
+
+    @property
+    def new_tokens(self) -> int:
+        """Number of tokens to compute."""
+        return sum(tree.new_tokens for tree in self.trees)
 
     @property
     def prompts(self) -> list[int]:
-        """The numbers of its prompts in the grove."""
-        return [number for tree in self.trees for number in range(tree.start, tree.stop)]
+        """Indices of the prompts of all trees."""
+        return [index for tree in self.trees for index in tree.prompts]
 
 
-class Grove:
-    """Prompts as tokens, each once, sorted; `first` is the depth of each one's first scored position."""
+def plan_rows(prompts: SortedPrompts, limits: RowLimits) -> Iterator[TreeRow]:
+    """Yield rows that contain each prompt once. Rows with the same shared prefix follow each other."""
+    return _RowPlanner(prompts, limits).rows()
 
-    def __init__(self, prompts: "Iterable[tuple[NDArray[np.int32], int]]") -> None:
-        """Take pairs of tokens and first scored depth, where all of the rest is scored; at least one position is."""
-        import numpy as np
 
-        first: dict[bytes, int] = {}
-        for tokens, depth in prompts:
-            key = tokens.astype(">u4").tobytes()  # sorts as the tokens do
-            first[key] = min(first.get(key, len(tokens)), depth)
-        self._keys = sorted(first)
-        self.first = np.array([first[key] for key in self._keys], dtype=np.int64)
-        self.length = np.array([len(key) // 4 for key in self._keys], dtype=np.int64)
+class _Range(NamedTuple):
+    """The prompts `start` to `stop`, all of which begin with `prefix`; `divide` allows a longer prefix and parts."""
 
-    def __len__(self) -> int:
-        return len(self._keys)
+    start: int
+    stop: int
+    prefix: SharedPrefix | None
+    divide: bool
 
-    def tokens(self, number: int) -> "NDArray[np.int32]":
-        """The tokens of a prompt."""
-        import numpy as np
 
-        return np.frombuffer(self._keys[number], dtype=">u4").astype(np.int32)
+@dataclass(frozen=True, slots=True)
+class _RowPlanner:
+    prompts: SortedPrompts
+    limits: RowLimits
 
-    @cached_property
-    def _numbers(self) -> dict[bytes, int]:
-        return {key: number for number, key in enumerate(self._keys)}
-
-    def number(self, tokens: "NDArray[np.int32]") -> int:
-        """Where a prompt stands."""
-        return self._numbers[tokens.astype(">u4").tobytes()]
-
-    @cached_property
-    def shared(self) -> "NDArray[np.int64]":
-        """How many tokens each prompt begins with as the one before it; 0 for the first."""
-        import numpy as np
-
-        found = np.zeros(len(self), dtype=np.int64)
-        for number in range(1, len(self)):
-            one, two = (np.frombuffer(key, dtype=np.uint32) for key in self._keys[number - 1 : number + 1])
-            length = min(len(one), len(two))
-            differ = one[:length] != two[:length]
-            found[number] = differ.argmax() if differ.any() else length
-        return found
-
-    def rows(self, sizes: Sizes) -> Iterator[Row]:
-        """All prompts in rows; rows on the same trunk follow each other."""
-        waiting: list[tuple[int, int, Trunk | None, bool]] = [(0, len(self), None, False)] if len(self) else []
+    def rows(self) -> Iterator[TreeRow]:
+        waiting = [_Range(0, len(self.prompts), None, divide=True)] if len(self.prompts) else []
         while waiting:
-            start, stop, trunk, small = waiting.pop()
-            depth = trunk.depth if trunk else 0
-            if small or stop - start == 1 or self._new(start, stop, depth) <= 2 * sizes.row:
-                yield from _fill(trunk, self._trees(start, stop, depth, sizes), sizes)
-                continue
-            trunk = self._trunk(start, stop, trunk, sizes)
-            parts = list(self._parts(start, stop, trunk, sizes))
-            waiting += [(*part[:2], trunk, part[2]) for part in reversed(parts)]
+            part = waiting.pop()
+            if part.divide and part.stop - part.start > 1 and self._is_large(*part[:3]):
+                prefix = self._longer_prefix(*part[:3])
+                waiting += reversed(list(self._parts(part.start, part.stop, prefix)))
+            else:
+                yield from self._fill(part.prefix, self._trees(*part[:3]))
 
-    def _new(self, start: int, stop: int, depth: int) -> int:
-        """Tokens of a tree of these prompts that a trunk of `depth` leaves to compute."""
-        import numpy as np
+    def _is_large(self, start: int, stop: int, prefix: SharedPrefix | None) -> bool:
+        return self.prompts.new_tokens(start, stop, _length(prefix)) > 2 * self.limits.row_tokens
 
-        kept = np.maximum(self.shared[start + 1 : stop], depth).sum() + depth
-        return int(self.length[start:stop].sum() - kept)
-
-    def _trunk(self, start: int, stop: int, parent: Trunk | None, sizes: Sizes) -> Trunk | None:
-        """The trunk grown by what all these prompts share, where caching that saves enough and it fits."""
-        done = parent.depth if parent else 0
-        common = int(min(self.shared[start + 1 : stop].min(), self.first[start:stop].min()))
-        again = -(-self._new(start, stop, done) // sizes.row) - 1
-        if common > sizes.trunk or (common - done) * again < SAVING:
+    def _longer_prefix(self, start: int, stop: int, parent: SharedPrefix | None) -> SharedPrefix | None:
+        """Extend `parent` by the tokens that all prompts share if caching them saves enough and stays in the limit."""
+        cached = _length(parent)
+        common = int(min(self.prompts.shared[start + 1 : stop].min(), self.prompts.first_scored[start:stop].min()))
+        repetitions = -(-self.prompts.new_tokens(start, stop, cached) // self.limits.row_tokens) - 1
+        if common > self.limits.prefix_tokens or (common - cached) * repetitions < MIN_SAVED_TOKENS:
             return parent
-        return Trunk(parent, self.tokens(start)[done:common], common)
+        return SharedPrefix(parent, self.prompts.tokens(start)[cached:common], common)
 
-    def _parts(self, start: int, stop: int, trunk: Trunk | None, sizes: Sizes) -> Iterator[tuple[int, int, bool]]:
-        """Cut where the prompts part; large parts stand alone, runs of small ones together (`True`)."""
-        depth = trunk.depth if trunk else 0
-        inner = self.shared[start + 1 : stop]
+    def _parts(self, start: int, stop: int, prefix: SharedPrefix | None) -> Iterator[_Range]:
+        """Split where the prompts first differ. Large parts are divided further, consecutive small parts are joined."""
+        inner = self.prompts.shared[start + 1 : stop]
         edges = [start, *(start + 1 + (inner == inner.min()).nonzero()[0]).tolist(), stop]
-        run = start
+        small_from = start
         for left, right in pairwise(edges):
-            if self._new(left, right, depth) > 2 * sizes.row:
-                if run < left:
-                    yield run, left, True
-                yield left, right, False
-                run = right
-        if run < stop:
-            yield run, stop, True
+            if self._is_large(left, right, prefix):
+                if small_from < left:
+                    yield _Range(small_from, left, prefix, divide=False)
+                yield _Range(left, right, prefix, divide=True)
+                small_from = right
+        if small_from < stop:
+            yield _Range(small_from, stop, prefix, divide=False)
 
-    def _trees(self, start: int, stop: int, depth: int, sizes: Sizes) -> Iterator[Tree]:
-        """Cut a range where little would be computed again, or where it must be, at the best place."""
+    def _trees(self, start: int, stop: int, prefix: SharedPrefix | None) -> Iterator[PrefixTree]:
+        """Split a range into trees where few tokens are repeated, or where a tree becomes too large."""
         left = start
         while left < stop:
-            right = self._end(left, stop, depth, sizes)
-            yield self._tree(left, right, depth)
+            right = self._tree_end(left, stop, _length(prefix))
+            yield _tree(self.prompts, left, right, _length(prefix))
             left = right
 
-    def _end(self, start: int, stop: int, depth: int, sizes: Sizes) -> int:
-        size = int(self.length[start]) - depth
-        for right in range(start + 1, stop):
-            again = int(self.shared[right]) - depth
-            full = sizes.prompts is not None and right - start >= sizes.prompts
-            if full or (size >= sizes.tree and again * AGAIN <= size):
-                return right
-            size += int(self.length[right] - self.shared[right])
-            if size > 2 * sizes.row:
-                return min(range(start + 1, right + 1), key=lambda cut: (self.shared[cut], -cut))
+    def _tree_end(self, start: int, stop: int, cached: int) -> int:
+        limits, lengths, shared = self.limits, self.prompts.lengths, self.prompts.shared
+        size = int(lengths[start]) - cached
+        for end in range(start + 1, stop):
+            repeated = int(shared[end]) - cached
+            full = limits.prompts is not None and end - start >= limits.prompts
+            if full or (size >= limits.tree_tokens and repeated <= size * REPEATED_SHARE):
+                return end
+            size += int(lengths[end] - shared[end])
+            if size > 2 * limits.row_tokens:
+                return min(range(start + 1, end + 1), key=lambda index: (shared[index], -index))
         return stop
 
-    def halves(self, row: Row) -> list[Row]:
-        """A row as smaller ones with the same prompts, the first to be read first; nothing where it cannot be cut."""
-        if len(row.trees) > 1:
-            middle = len(row.trees) // 2
-            return [Row(row.trunk, row.trees[:middle]), Row(row.trunk, row.trees[middle:])]
-        tree = row.trees[0]
-        middle = (tree.start + tree.stop) // 2
-        if middle > tree.start:
-            return [
-                Row(row.trunk, (self._tree(*part, row.depth),)) for part in ((tree.start, middle), (middle, tree.stop))
-            ]
-        depth = row.depth + tree.new // 2
-        if row.depth < depth <= self.first[tree.start]:
-            trunk = Trunk(row.trunk, self.tokens(tree.start)[row.depth : depth], depth)
-            return [Row(trunk, (self._tree(tree.start, tree.stop, depth),))]
-        return []
+    def _fill(self, prefix: SharedPrefix | None, trees: Iterable[PrefixTree]) -> Iterator[TreeRow]:
+        """Put trees side by side up to the limits, largest first, so that a lack of memory shows early."""
+        row: list[PrefixTree] = []
+        for tree in sorted(trees, key=lambda tree: -tree.new_tokens):
+            if row and not self._fits([*row, tree]):
+                yield TreeRow(prefix, tuple(row))
+                row = []
+            row.append(tree)
+        if row:
+            yield TreeRow(prefix, tuple(row))
 
-    def _tree(self, start: int, stop: int, depth: int) -> Tree:
-        return Tree(start, stop, self._new(start, stop, depth))
+    def _fits(self, trees: Sequence[PrefixTree]) -> bool:
+        limits = self.limits
+        if sum(tree.new_tokens for tree in trees) > limits.row_tokens:
+            return False
+        return limits.prompts is None or sum(len(tree.prompts) for tree in trees) <= limits.prompts
 
 
-def _fill(trunk: Trunk | None, trees: Iterable[Tree], sizes: Sizes) -> Iterator[Row]:
-    """Trees side by side, as many as a row takes; the largest come first, so that a lack of memory shows at once."""
-    row: list[Tree] = []
-    for tree in sorted(trees, key=lambda tree: -tree.new):
-        if row and not _fits([*row, tree], sizes):
-            yield Row(trunk, tuple(row))
-            row = []
-        row.append(tree)
-    if row:
-        yield Row(trunk, tuple(row))
+def split_row(prompts: SortedPrompts, row: TreeRow) -> list[TreeRow]:
+    """Split a row into two smaller rows with the same prompts, or into a shared prefix and the rest.
+
+    The result is empty if the row cannot be split.
+    """
+    if len(row.trees) > 1:
+        middle = len(row.trees) // 2
+        return [TreeRow(row.prefix, row.trees[:middle]), TreeRow(row.prefix, row.trees[middle:])]
+    (tree,) = row.trees
+    middle = (tree.start + tree.stop) // 2
+    if middle > tree.start:
+        halves = ((tree.start, middle), (middle, tree.stop))
+        return [TreeRow(row.prefix, (_tree(prompts, *half, row.prefix_length),)) for half in halves]
+    length = row.prefix_length + tree.new_tokens // 2
+    if row.prefix_length < length <= prompts.first_scored[tree.start]:
+        prefix = SharedPrefix(row.prefix, prompts.tokens(tree.start)[row.prefix_length : length], length)
+        return [TreeRow(prefix, (_tree(prompts, tree.start, tree.stop, length),))]
+    return []
 
 
-def _fits(trees: Sequence[Tree], sizes: Sizes) -> bool:
-    return sum(tree.new for tree in trees) <= sizes.row and (
-        sizes.prompts is None or sum(tree.stop - tree.start for tree in trees) <= sizes.prompts
-    )
+def _length(prefix: SharedPrefix | None) -> int:
+    return prefix.length if prefix else 0
+
+
+def _tree(prompts: SortedPrompts, start: int, stop: int, cached: int) -> PrefixTree:
+    return PrefixTree(start, stop, prompts.new_tokens(start, stop, cached))

@@ -1,74 +1,93 @@
-"""Where the tokens of a row stand and which of them each may see."""
+"""The tokens of a row in order, their positions in their texts, and the tokens that each of them attends to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kib_hf.scoring.prefix_trees import Grove, Row
+from kib_hf.scoring.prefix_trees import PrefixTree, TreeRow
+from kib_hf.scoring.sorted_prompts import SortedPrompts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Layout", "Span", "chain", "lay_out"]
+__all__ = ["RowLayout", "TreeSpan", "lay_out_row", "lay_out_text"]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """The tokens `start` to `stop` of a row, which see each other and the trunk alone.
+class TreeSpan:
+    """The tokens `start` to `stop` of a row, which attend to each other and to the shared prefix only.
 
-    `sees` is a square of booleans: which of them (column) each (row) reads; None: all before itself.
+    `visible` is a square matrix: True if the token of the row attends to the token of the column. None means causal
+    attention: each token attends to itself and to all tokens before it.
     """
 
     start: int
     stop: int
-    sees: "NDArray[np.bool_] | None"
+    visible: "NDArray[np.bool_] | None"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """A row, token by token: `tokens` and their `depths` in the text, on a trunk of `depth` tokens.
+class RowLayout:
+    """A row as arrays: `tokens` and their `positions` in the text, after a shared prefix of `prefix_length` tokens.
 
-    `paths` gives for each prompt of the row where its tokens stand, from `depth` on.
+    `paths` maps each prompt of the row to the row indices of its tokens after the shared prefix.
     """
 
     tokens: "NDArray[np.int64]"
-    depths: "NDArray[np.int64]"
-    depth: int
-    spans: tuple[Span, ...]
+    positions: "NDArray[np.int64]"
+    prefix_length: int
+    spans: tuple[TreeSpan, ...]
     paths: "Mapping[int, NDArray[np.int64]]"
 
 
-def chain(tokens: "NDArray[np.int32]", depth: int) -> Layout:
-    """The layout of plain text after `depth` tokens."""
+def lay_out_text(tokens: "NDArray[np.int32]", prefix_length: int) -> RowLayout:
+    """Lay out the tokens of a single text, which follow `prefix_length` cached tokens."""
     import numpy as np
 
-    places = np.arange(len(tokens))
-    return Layout(tokens.astype(np.int64), places + depth, depth, (Span(0, len(tokens), None),), {0: places})
+    indices = np.arange(len(tokens))
+    span = TreeSpan(0, len(tokens), None)
+    return RowLayout(tokens.astype(np.int64), indices + prefix_length, prefix_length, (span,), {0: indices})
 
 
-def lay_out(grove: Grove, row: Row) -> Layout:
-    """A row's trees side by side, each distinct prefix within a tree once."""
+def lay_out_row(prompts: SortedPrompts, row: TreeRow) -> RowLayout:
+    """Lay out the trees of a row side by side, with each distinct prefix of a tree once."""
     import numpy as np
 
-    tokens: list[NDArray[np.int32]] = []
-    depths: list[NDArray[np.int64]] = []
+    tokens: list[NDArray[np.int64]] = []
+    positions: list[NDArray[np.int64]] = []
     paths: dict[int, NDArray[np.int64]] = {}
-    spans: list[Span] = []
+    spans: list[TreeSpan] = []
     for tree in row.trees:
         start = spans[-1].stop if spans else 0
-        sees = np.zeros((tree.new, tree.new), dtype=np.bool_) if tree.stop - tree.start > 1 else None
-        path, end = np.zeros(0, dtype=np.int64), 0
-        for number in range(tree.start, tree.stop):
-            text = grove.tokens(number)[row.depth :]
-            kept = max(int(grove.shared[number]) - row.depth, 0) if number > tree.start else 0
-            stop = end + len(text) - kept
-            path = np.concatenate([path[:kept], np.arange(end, stop)])
-            if sees is not None:
-                sees[end:stop, path] = np.tri(stop - end, len(path), kept, dtype=np.bool_)
-            tokens.append(text[kept:])
-            depths.append(np.arange(kept, len(text)) + row.depth)
-            paths[number] = path + start
-            end = stop
-        spans.append(Span(start, start + end, sees))
-    return Layout(np.concatenate(tokens).astype(np.int64), np.concatenate(depths), row.depth, tuple(spans), paths)
+        laid_out = _lay_out_tree(prompts, tree, row.prefix_length)
+        tokens.append(laid_out.tokens)
+        positions.append(laid_out.positions)
+        paths |= {prompt: path + start for prompt, path in laid_out.paths.items()}
+        (span,) = laid_out.spans
+        spans.append(TreeSpan(start, start + span.stop, span.visible))
+    return RowLayout(np.concatenate(tokens), np.concatenate(positions), row.prefix_length, tuple(spans), paths)
+
+
+def _lay_out_tree(prompts: SortedPrompts, tree: PrefixTree, prefix_length: int) -> RowLayout:
+    """Lay out the prompts of a tree depth first: of each prompt only the tokens that the previous prompt lacks."""
+    import numpy as np
+
+    size = tree.new_tokens
+    visible = np.zeros((size, size), dtype=np.bool_) if len(tree.prompts) > 1 else None
+    tokens = np.zeros(size, dtype=np.int64)
+    positions = np.zeros(size, dtype=np.int64)
+    paths: dict[int, NDArray[np.int64]] = {}
+    path, end = np.zeros(0, dtype=np.int64), 0
+    for prompt in tree.prompts:
+        text = prompts.tokens(prompt)[prefix_length:]
+        shared = max(int(prompts.shared[prompt]) - prefix_length, 0) if prompt > tree.start else 0
+        stop = end + len(text) - shared
+        path = np.concatenate([path[:shared], np.arange(end, stop)])
+        if visible is not None:
+            visible[end:stop, path] = np.tri(stop - end, len(path), shared, dtype=np.bool_)
+        tokens[end:stop] = text[shared:]
+        positions[end:stop] = np.arange(shared, len(text)) + prefix_length
+        paths[prompt] = path
+        end = stop
+    return RowLayout(tokens, positions, prefix_length, (TreeSpan(0, size, visible),), paths)
