@@ -14,7 +14,8 @@ from typing import Any
 import command
 import material
 
-from kib.harness.tasks import batches, quiet
+from kib.harness.backends import quiet
+from kib.harness.requests import batches
 from kib.records import Request
 
 SIZES = (25, 50, 135)

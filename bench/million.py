@@ -121,11 +121,11 @@ def clocks() -> Clocks:
 
 def told(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
     """What a job took since then."""
-    from kib.harness.tasks import peak_bytes
+    from kib.support.peak_memory import held
 
     seconds, cpu = (now - then for now, then in zip(clocks(), begun, strict=True))
     size = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
-    return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak_bytes(), "bytes": size, **more}
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": held(), "bytes": size, **more}
 
 
 def run(job: str, folder: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import Any
 import command
 import material
 
-from kib.harness.tasks import RenderedTask, quiet
+from kib.harness.backends import quiet
+from kib.harness.tasks import RenderedTask
 from kib.prompts import build_prompt
 from kib.records import Hit, Passage, Query, RenderedQuestion
 

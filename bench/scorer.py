@@ -29,7 +29,8 @@ from typing import Any
 import command
 import material
 
-from kib.harness.tasks import answer, batches, quiet
+from kib.harness.backends import quiet
+from kib.harness.requests import answer, batches
 from kib.records import Request
 
 BATCH_SIZES = (1, 4, 8, 16, 32)

@@ -326,7 +326,7 @@ def check_model(
 
     `kinds` are the requests that the backend takes. The long prompt is longer than the model's context.
     """
-    from kib.harness.tasks import quiet
+    from kib.harness.backends import quiet
 
     quiet()
     model = make()
@@ -362,7 +362,7 @@ def _requests(kind: str, length: int | None) -> list[Request]:
 
 
 def _answers(lm: "LM", requests: Sequence[Request]) -> list[Any]:
-    from kib.harness.tasks import answer
+    from kib.harness.requests import answer
 
     return answer(lm, requests)
 

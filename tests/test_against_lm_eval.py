@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kib.harness.tasks import quiet
+from kib.harness.backends import quiet
 from kib.progress import SilentProgress
 from kib.prompts import render_passages
 from kib.run.loop import Materials
@@ -372,7 +372,8 @@ def writer():
 )
 def test_generated_answers_score_as_in_lm_eval(tmp_path, metric, name):
     """A task that generates is asked, filtered and matched as lm-eval does, by the filter that was asked for."""
-    from kib.harness.tasks import RenderedTask, answer
+    from kib.harness.requests import answer
+    from kib.harness.tasks import RenderedTask
     from kib.plugins.builtin.lm_eval_task import LmEvalTask
     from kib.testing import make_plugin
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kib.errors import InputError, StepError
-from kib.harness.tasks import MARK, RenderedTask, answer, batches, environment, from_questions, sample_rows
+from kib.harness.backends import environment
+from kib.harness.requests import answer, batches
+from kib.harness.tasks import MARK, RenderedTask, from_questions, sample_rows
 from kib.records import Gold, Question, Request
 
 QUESTIONS = (
@@ -31,7 +33,7 @@ def rendered_task(scoring="text", questions=QUESTIONS, limit=None, examples=EXAM
 
 
 def configured(rows, *, shots=(), name="made", metric=None, limit=None, split="test", validation=(), **config):
-    """An rendered_task over an lm-eval task made from a configuration and rows."""
+    """Return a rendered task over an lm-eval task made from a configuration and rows."""
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask
 
@@ -161,13 +163,27 @@ def test_the_chosen_option_is_the_one_that_the_metric_compares(metric, chosen):
         assert (outcome.score, outcome.prediction, outcome.logprobs) == (right == chosen, chosen, tuple(given))
 
 
+@pytest.mark.parametrize("metric", ["acc_norm", "acc_bytes"])
+def test_a_metric_per_length_refuses_an_empty_option(metric):
+    """A metric that divides by an option's length names the question and the empty option."""
+    row = {"question": "Q?", "choices": ["a", ""], "answer": 0}
+    with pytest.raises(
+        InputError, match=rf"question made-0: option 2 is empty; {metric} divides by the option's length"
+    ):
+        configured([row], metric=metric, metric_list=[{"metric": metric}], **CHOICES)
+
+
 @pytest.mark.parametrize(
     ("question", "words"),
     [
-        (Question("q", "Who?", ("a", "b"), 2), "question q: the right answer is none of its options"),
-        (Question("q", "Who?", ("a", "b"), -1), "question q: the right answer is none of its options"),
-        (Question("q", "Who?", ("a",), 0), "question q: the right answer is none of its options"),
-        (Question("q", f"Who{MARK}?", ("a", "b"), 0), "question q: holds kib's own mark"),
+        (Question("q", "Who?", ("a", "b"), 2), "question q: the right answer is not one of its options"),
+        (Question("q", "Who?", ("a", "b"), -1), "question q: the right answer is not one of its options"),
+        (Question("q", "Who?", ("a",), 0), "question q: the number of its options is 1; expected 2 to 26"),
+        (
+            Question("q", "Who?", tuple("abcdefghijklmnopqrstuvwxyz0"), 0),
+            "question q: the number of its options is 27; expected 2 to 26",
+        ),
+        (Question("q", f"Who{MARK}?", ("a", "b"), 0), "question q: contains"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_named(question, words):
@@ -275,7 +291,7 @@ def test_several_right_options_score():
 def test_a_label_out_of_range_is_an_error(answer):
     """A right answer that is none of the options is an error that names the question, not a 0 with a warning."""
     rows = [ROWS[0], {**ROWS[0], "answer": answer}] if isinstance(answer, int) else [{**ROWS[0], "answer": answer}]
-    with pytest.raises(InputError, match=rf"tasks\.made: question made-{len(rows) - 1}: the right answer is none of"):
+    with pytest.raises(InputError, match=rf"tasks\.made: question made-{len(rows) - 1}: the right answer is not one"):
         configured(rows, **CHOICES).ask(0)
 
 
@@ -318,9 +334,9 @@ def test_a_continuation_scores_where_it_is_greedy():
         (
             {**WRITTEN, "generation_kwargs": {"until": ["\n"], "do_sample": True}},
             None,
-            "it draws its answers by chance",
+            "it samples its answers",
         ),
-        ({**WRITTEN, "generation_kwargs": {"until": ["\n"], "temperature": 0.7}}, None, "draws its answers by chance"),
+        ({**WRITTEN, "generation_kwargs": {"until": ["\n"], "temperature": 0.7}}, None, "it samples its answers"),
         ({**CHOICES}, "f1", "tasks.made.metric: the task has no metric f1; it has acc"),
         ({**CHOICES}, "acc,best", "tasks.made.metric: the task has no filter best; it has none"),
         ({**WRITTEN}, "acc", "tasks.made.metric: the task has no metric acc; it has exact_match"),
@@ -334,8 +350,8 @@ def test_a_continuation_scores_where_it_is_greedy():
             "brier_score",
             "the metric brier_score gives (1, array",
         ),
-        ({**CHOICES, "process_results": lambda *_: {"acc": 0.5}}, None, "the metric acc gives 0.5 for a question"),
-        ({**CHOICES, "process_results": lambda *_: {"f1": 1}}, None, "the metric acc gives None for a question"),
+        ({**CHOICES, "process_results": lambda *_: {"acc": 0.5}}, None, "the metric acc gives 0.5, but kib compares"),
+        ({**CHOICES, "process_results": lambda *_: {"f1": 1}}, None, "the metric acc gives None, but kib compares"),
     ],
 )
 def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
@@ -355,7 +371,7 @@ def test_a_task_whose_contexts_are_the_options_is_refused():
 
 def test_perplexity_is_refused():
     """A task that measures the probability of whole texts has no right or wrong."""
-    with pytest.raises(InputError, match="it is of the kind loglikelihood_rolling, which has no right or wrong"):
+    with pytest.raises(InputError, match="its output type loglikelihood_rolling has no right or wrong answer"):
         configured(
             [{"question": "", "answer": "text"}],
             output_type="loglikelihood_rolling",
@@ -374,9 +390,9 @@ def test_validation_questions_are_another_split():
     other = [{**ROWS[0], "question": "To choose on?"}]
     made = configured(ROWS, shots=POOL, validation=other, split="validation", **CHOICES)
     assert [asked.ask for asked in made.ask(0)] == ["To choose on?"]
-    with pytest.raises(InputError, match="has no validation questions besides those it is tested on"):
+    with pytest.raises(InputError, match="has no validation questions apart from its test questions"):
         configured(ROWS, shots=POOL, split="validation", **CHOICES)
-    with pytest.raises(InputError, match="takes its examples from its validation questions"):
+    with pytest.raises(InputError, match="takes its few-shot examples from its validation questions"):
         configured(ROWS, validation=other, split="validation", fewshot_split="validation", **CHOICES)
 
 
@@ -467,7 +483,7 @@ def test_a_template_that_changes_the_text_is_refused():
     def shouting(messages, add_generation_prompt):
         return angles(messages, add_generation_prompt).upper().replace(MARK.upper(), "")
 
-    with pytest.raises(InputError, match="question q1: the place before the question cannot be found in the prompt"):
+    with pytest.raises(InputError, match="question q1: cannot find where the question starts in the prompt"):
         rendered_task().ask(0, chat=shouting)
 
 
@@ -579,7 +595,7 @@ def test_a_backend_is_asked_with_lm_evals_instances():
 
 def test_a_backend_without_logprobs_is_told_apart():
     """A backend that gives no log-probabilities is named with what it can be asked instead."""
-    with pytest.raises(InputError, match="the backend Parrot gives no log-probabilities; ask it tasks that generate"):
+    with pytest.raises(InputError, match="the backend Parrot gives no log-probabilities; use tasks that generate"):
         answer(lm(), [Request("loglikelihood", ("a", "b"))])
     with pytest.raises(InputError, match="the backend Parrot cannot do this"):
         answer(lm(), [Request("generate_until", ("a", {}))])
@@ -597,7 +613,7 @@ def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
     """What overflowed in a small number format is an error that names the request, not a wrong answer."""
     parrot = lm(loglikelihood=lambda requests: [(number, False)], loglikelihood_rolling=lambda requests: [number])
     request = Request(kind, ("the context", " text")[: 2 if kind == "loglikelihood" else 1])
-    with pytest.raises(StepError, match=f"the backend Parrot gave {number} as a log-probability after 'the context'"):
+    with pytest.raises(StepError, match=f"the backend Parrot gave the log-probability {number} after 'the context'"):
         answer(parrot, [request])
 
 

@@ -35,7 +35,7 @@ ROWS = (
 BESIDE = "testing"
 """Shipped for authors of plugins: it may import all but the command line, and nothing imports it."""
 
-ASK_LM_EVAL = {"kib.harness.tasks", "kib.plugins.builtin.lm_eval_model"}
+LM_EVAL_IMPORTERS = ("kib.harness.", "kib.plugins.builtin.lm_eval_model")
 """The modules that import lm_eval: kib's own use of it, and the plugin that hands its backends through."""
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "numpy", "scipy", "statsmodels", "pydantic", "rich", "jinja2")
@@ -134,7 +134,8 @@ def test_modules_are_imported_by_statements_only():
 def test_lm_eval_is_imported_in_one_place():
     """Only the harness, and the plugin that hands lm-eval's backends through, import lm_eval."""
     found = {name for name in MODULES if any(other.split(".")[0] == "lm_eval" for other in imports(name))}
-    assert found == ASK_LM_EVAL
+    assert found
+    assert all(name.startswith(LM_EVAL_IMPORTERS) for name in found)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from kib.errors import InputError
-from kib.harness.tasks import answer
+from kib.harness.requests import answer
 from kib.interfaces import Model
 from kib.plugins.builtin.lm_eval_model import LmEvalModel
 from kib.records import Request, Weights

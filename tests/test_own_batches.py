@@ -3,7 +3,8 @@
 import pytest
 
 from kib.errors import StepError
-from kib.harness.tasks import batches, free
+from kib.harness.backends import free
+from kib.harness.requests import batches
 from kib.progress import SilentProgress
 from kib.records import Environment, Request
 from kib.run.steps.ask_model import Answers, ask
@@ -70,7 +71,7 @@ def test_an_lm_may_leave_the_batches_to_kib():
 @pytest.mark.parametrize("planned", [[[0, 1]], [[number] for number in range(10)], [[0] * 9], []])
 def test_a_plan_has_each_request_once(planned):
     """A plan that loses, repeats or invents requests is refused."""
-    with pytest.raises(StepError, match="Planner planned other requests than it was given"):
+    with pytest.raises(StepError, match="Planner planned other requests than those it received"):
         batches(REQUESTS, Planner(planned))
 
 

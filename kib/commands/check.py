@@ -7,7 +7,8 @@ from statistics import median
 
 from kib.commands.questions import remembered, say_cost
 from kib.errors import InputError, KibError, SpecError
-from kib.harness import tasks as harness
+from kib.harness.backends import quiet
+from kib.harness.requests import batches
 from kib.interfaces import CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
 from kib.plan.planner import HeldBackStep, Plan, PlannedCell, TextStep, WeightsStep
 from kib.plugins.resolve import Lock
@@ -36,7 +37,7 @@ class Report:
 
 def check(plan: Plan, work: Work, progress: Progress) -> Report:
     """Prepare every cell as a run would: corpora cut and searched, questions rendered, joins and lengths checked."""
-    harness.quiet()
+    quiet()
     materials = Materials(plan, work, progress)
     lines = [
         f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {counted(len(plan.weights), 'set')} of weights",
@@ -118,7 +119,7 @@ def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
     for weights in dict.fromkeys(prepared.plan.weights for prepared in ready):
         cells = [prepared for prepared in ready if prepared.plan.weights == weights]
         requests = [request for prepared in cells for some in prepared.requests for request in some]
-        asked = sum(map(len, harness.batches(requests)))
+        asked = sum(map(len, batches(requests)))
         counted = [prompt.tokens for prepared in cells for prompt in prepared.prompts]
         tokens = (
             f"{sum(t for t in counted if t):,} prompt tokens" if None not in counted else "prompt tokens not counted"

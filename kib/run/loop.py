@@ -9,7 +9,7 @@ from operator import not_
 from typing import Any
 
 from kib.errors import InputError, KibError
-from kib.harness import tasks as harness
+from kib.harness.backends import environment, free, quiet
 from kib.harness.tasks import RenderedTask
 from kib.identity import digest_lines
 from kib.interfaces import SizedModel
@@ -209,7 +209,7 @@ class _Run:
         self.results.save_plan(entry)
         missing = [cell for cell in self.plan.cells if not self.results.has(cell.cell)]
         if missing:
-            harness.quiet()
+            quiet()
             self.results.save_plan(self._count_questions(entry))
             for weights in dict.fromkeys(cell.weights for cell in missing):
                 self._measure(weights)
@@ -284,7 +284,7 @@ class _Run:
             if not loaded:
                 with self.progress.step(f"loading model {weights.title}"):
                     loaded.append(locked.plugin.load(trained.weights if trained else None))
-            return loaded[0], harness.environment(loaded[0], locked.distribution)
+            return loaded[0], environment(loaded[0], locked.distribution)
 
         try:
             with Answers.open(self.work, weights.identity) as answers:
@@ -296,7 +296,7 @@ class _Run:
                         self._try("scoring", [prepared.plan], partial(self._write, prepared, answers, most.bytes))
         finally:
             for lm in loaded:
-                harness.free(lm)
+                free(lm)
 
     def _write(self, prepared: PreparedCell, answers: Answers, peak_bytes: int) -> None:
         plan = prepared.plan

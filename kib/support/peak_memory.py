@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Peak", "peak"]
+__all__ = ["Peak", "held", "peak"]
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 FORGET_PEAK = "5"
@@ -44,7 +44,7 @@ def peak() -> Iterator[Peak]:
 
 def _note() -> None:
     """Let every open block know what was held until now."""
-    held = _held()
+    held = held()
     for one in _open:
         one.bytes = max(one.bytes, held)
 
@@ -54,7 +54,7 @@ def _cuda() -> Any:
     return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 
-def _held() -> int:
+def held() -> int:
     """The most since it was last forgotten, in bytes."""
     if (cuda := _cuda()) is not None:
         return int(cuda.max_memory_allocated())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from kib.errors import InputError
-from kib.harness.tasks import data_set, task_manager
+from kib.harness.task_index import data_set, task_manager
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath
 from kib.interfaces import Options as BaseOptions

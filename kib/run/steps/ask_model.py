@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kib.errors import InputError
-from kib.harness.tasks import answer, batches, notes
+from kib.harness.backends import notes
+from kib.harness.requests import answer, batches
 from kib.identity import canonical, digest
 from kib.progress import Progress
 from kib.records import Answer, Environment, Request

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.harness.tasks import RenderedTask, from_questions, query_template, sample_rows
+from kib.harness.query_template import query_template
+from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
 from kib.plan.planner import DEFAULT_SCORING, QuestionsStep
 from kib.plugins.resolve import Lock

@@ -62,7 +62,7 @@ def hflm(folder: Path, **options: Any) -> Any:
 
 
 def scores(lm: Any) -> list[float]:
-    from kib.harness.tasks import answer
+    from kib.harness.requests import answer
 
     return [value for value, _ in answer(lm, [Request("loglikelihood", pair) for pair in PAIRS])]
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from kib.errors import StepError
-from kib.harness.tasks import answer, batches, free, notes
+from kib.harness.backends import free, notes
+from kib.harness.requests import answer, batches
 from kib.records import Request
 from kib_hf.loading import load_tokenizer, quietly
 

@@ -133,7 +133,7 @@ def relative_difference(one: Weights, other: Weights, start: Path) -> float:
 
 
 def scores(start: Path, weights: Weights | None = None) -> list[float]:
-    from kib.harness.tasks import answer
+    from kib.harness.requests import answer
 
     lm = make_plugin(HF, {"path": start, "device": "cpu"}).load(weights)
     return [value[0] for value in answer(lm, REQUESTS)]

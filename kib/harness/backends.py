@@ -1,0 +1,52 @@
+"""lm-eval's model backends: their noise, their environment and their memory."""
+
+import gc
+import logging
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from kib.records import Environment
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+__all__ = ["environment", "free", "notes", "quiet"]
+
+
+def quiet() -> None:
+    """Hide the progress bars and remarks of lm-eval and its libraries; their errors still appear."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for name in ("lm_eval", "datasets", "transformers", "evaluate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def notes(lm: "LM") -> list[str]:
+    """Return a backend's remarks on its own computation, such as a fallback or a lack of memory, in sentences."""
+    return list(getattr(lm, "notes", ()))
+
+
+def environment(lm: "LM", distribution: str) -> Environment:
+    """Return the device and the package versions that can change a score; `distribution` holds the model plugin."""
+    names = sorted({"lm-eval", "torch", "transformers", distribution})
+    return Environment(str(getattr(lm, "device", None) or "unknown"), {n: v for n in names if (v := _version(n))})
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def free(lm: "LM") -> None:
+    """Release a model's memory before the next model is loaded."""
+    release = getattr(lm, "release", None)
+    if release:
+        release()
+    for name in ("_model", "pretrained"):  # HFLM keeps a given model under both names and has no method to drop it
+        if hasattr(getattr(lm, name, None), "to"):
+            setattr(lm, name, None)
+    gc.collect()

@@ -1,0 +1,48 @@
+"""Prompts with few-shot examples, as lm-eval alone would render them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kib.errors import InputError
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+
+__all__ = ["Chat", "render_prompts"]
+
+Chat = Callable[[Sequence[Mapping[str, str]], bool], str]
+"""A model's chat template: takes messages and whether to open the answer's turn, returns the text."""
+
+SEED = 1234
+"""lm-eval's default seed for drawing examples; with it a base cell asks exactly what lm-eval alone asks."""
+
+
+def render_prompts(
+    name: str, task: "ConfigurableTask", docs: Sequence[Any], shots: int, chat: Chat | None
+) -> list[str]:
+    """Return the prompt of every document, each after `shots` examples.
+
+    The sampler starts from its seed, so that base and retrieval see the same examples. Raises InputError if the task
+    cannot be asked with so many examples.
+    """
+    task.set_fewshot_seed(SEED)
+    template = None
+    if chat:
+
+        def template(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+            return chat(messages, add_generation_prompt)
+
+    try:
+        return [
+            task.fewshot_context(
+                doc,
+                num_fewshot=shots,
+                apply_chat_template=chat is not None,
+                fewshot_as_multiturn=chat is not None,
+                chat_template=template,
+                gen_prefix=task.doc_to_prefix(doc),
+            )
+            for doc in docs
+        ]
+    except (AssertionError, ValueError, KeyError) as error:
+        raise InputError(f"tasks.{name}: cannot be asked with {shots} shots: {error}") from error

@@ -1,0 +1,80 @@
+"""The metric that gives a question's score, and the option that a model prefers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kib.errors import InputError
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+
+__all__ = ["Outcome", "find_metric", "read_outcome"]
+
+ZERO_ONE = {0, 1}
+DEFAULT_METRICS = {"multiple_choice": "acc", "loglikelihood": "acc", "generate_until": "exact_match"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A question's 0/1 score and the model's answer: the preferred option with all log-probabilities, or a text."""
+
+    score: int
+    prediction: int | None
+    logprobs: tuple[float, ...]
+    output: str | None
+
+
+def find_metric(name: str, task: "ConfigurableTask", wanted: str | None) -> tuple[str, str]:
+    """Return the filter and the metric that give a question's score; `wanted` is `metric` or `metric,filter`.
+
+    Raises InputError if the task lacks the metric or the filter.
+    """
+    filters = [ensemble.name for ensemble in task._filters]  # noqa: SLF001 - lm-eval's own evaluator reads it there
+    known = list(task.aggregation())
+    metric, _, chosen = (wanted or DEFAULT_METRICS.get(str(task.OUTPUT_TYPE), "")).partition(",")
+    custom = callable(task.config.process_results)
+    if metric not in known and not custom:
+        raise InputError(f"tasks.{name}.metric: the task has no metric {metric}; it has {', '.join(known)}")
+    if chosen and chosen not in filters:
+        raise InputError(f"tasks.{name}.metric: the task has no filter {chosen}; it has {', '.join(filters)}")
+    return chosen or filters[0], metric
+
+
+def read_outcome(
+    where: str, metric: str, result: Mapping[str, Any], values: Sequence[Any], options: Sequence[str] | None
+) -> Outcome:
+    """Return the outcome of a question from the task's `result` and the model's `values`.
+
+    `options` are the option texts; None for a task that generates text. `where` names the question in errors. Raises
+    InputError if the metric's value is not 0 or 1.
+    """
+    score = result.get(metric)
+    if isinstance(score, tuple | list) or score is None or score not in ZERO_ONE:
+        raise InputError(
+            f"{where}: the metric {metric} gives {score}, but kib compares scores of 0 and 1; the task has the metrics "
+            f"{', '.join(result)}"
+        )
+    if options is None:
+        return Outcome(int(score), None, (), str(values[0]))
+    count = len(values) // 2 if "acc_mutual_info" in result else len(values)
+    logprobs = [float(value[0]) for value in values]
+    if count == 1:
+        return Outcome(int(score), None, tuple(logprobs), None)
+    weighed = _weigh(metric, logprobs[:count], logprobs[count:], options)
+    return Outcome(int(score), max(range(count), key=weighed.__getitem__), tuple(logprobs[:count]), None)
+
+
+def _weigh(metric: str, given: list[float], alone: list[float], options: Sequence[str]) -> list[float]:
+    """Return the values by which a metric compares options.
+
+    They are log-probabilities, per character for `acc_norm`, per byte for `acc_bytes`, and minus the log-probability
+    without the question for `acc_mutual_info`.
+    """
+    if metric == "acc_norm":
+        return [value / len(option) for value, option in zip(given, options, strict=True)]
+    if metric == "acc_bytes":
+        return [value / len(option.encode()) for value, option in zip(given, options, strict=True)]
+    if metric == "acc_mutual_info":
+        return [value - other for value, other in zip(given, alone, strict=True)]
+    return given
