@@ -118,6 +118,10 @@ class RenderedTask:
             return (), None
         doc = self.docs[row]
         options = tuple(str(option) for option in self.task.doc_to_choice(doc))
+        if "" in options:
+            raise InputError(
+                f"tasks.{self.name}: question {self.question_id(row)}: option {options.index('') + 1} is empty"
+            )
         answer = self.task.doc_to_target(doc)
         if isinstance(answer, str):
             answer = options.index(answer) if answer in options else -1
@@ -223,10 +227,9 @@ def sample_rows(count: int, limit: int | None) -> list[int]:
 def _check_questions(name: str, questions: Sequence[Question]) -> None:
     for question in questions:
         where = f"tasks.{name}: question {question.id}"
-        if not 2 <= len(question.options) <= len(LETTERS):
-            raise InputError(
-                f"{where}: the number of its options is {len(question.options)}; expected 2 to {len(LETTERS)}"
-            )
+        count = len(question.options)
+        if not 2 <= count <= len(LETTERS):
+            raise InputError(f"{where}: the number of its options is {count}; expected 2 to {len(LETTERS)}")
         if not 0 <= question.answer < len(question.options):
             raise InputError(f"{where}: the right answer is not one of its options")
         if MARK in question.text:

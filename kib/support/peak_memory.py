@@ -44,9 +44,9 @@ def peak() -> Iterator[Peak]:
 
 def _note() -> None:
     """Let every open block know what was held until now."""
-    held = held()
+    now = held()
     for one in _open:
-        one.bytes = max(one.bytes, held)
+        one.bytes = max(one.bytes, now)
 
 
 def _cuda() -> Any:
