@@ -85,6 +85,19 @@ def test_pair_is_divided_like_lm_eval(tiny: Path, tokenizer: Any) -> None:
     assert found.loss_tokens == len(answer) + 1
 
 
+def test_pair_without_end_token_inside(tokenizer: Any) -> None:
+    """A tokenizer that appends EOS to every prompt gives the same example, without EOS between question and answer."""
+    from copy import deepcopy
+
+    from tokenizers.processors import TemplateProcessing
+
+    appending = deepcopy(tokenizer)
+    special_tokens = [("<s>", BEGIN), ("</s>", END)]
+    appending.backend_tokenizer.post_processor = TemplateProcessing("<s> $A </s>", special_tokens=special_tokens)
+    pair = Text("p", "pair", "Which lever?", "the red one")
+    assert tokenize([pair], appending, begin=None) == tokenize([pair], tokenizer, begin=None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,15 @@ def test_threads_are_divided(accelerate_file: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torch.get_num_threads", lambda: 8)
     for given, threads in (({"processes": 4}, "2"), ({"accelerate": accelerate_file}, "4"), ({}, "8")):
         assert environment(make_plugin(Full, given).options)["OMP_NUM_THREADS"] == threads
+
+
+def test_launch_command(job: TrainingJob, accelerate_file: Path) -> None:
+    """The launch command passes on the number of processes or accelerate's file, and the folder of the job."""
+    by_file = replace(job, options=make_plugin(Full, {"accelerate": accelerate_file}).options)
+    for given, setting in ((job, ["--num_processes", "2"]), (by_file, ["--config_file", str(accelerate_file)])):
+        found = processes._command(given)
+        assert found[3:5] == setting
+        assert found[-3:] == ["-m", "kib_hf.training.worker", str(job.folder)]
 
 
 def test_job_file(job: TrainingJob) -> None:

@@ -54,8 +54,6 @@ def split_sorted(rows: Sequence[Row], lengths: Sequence[int], count: int) -> Ite
         while part <= count and seen * count >= total * part:
             yield rows[start:end]
             start, part = end, part + 1
-    for _ in range(part, count + 1):
-        yield ()
 
 
 def best_count(steps: Sequence[Sequence[Row]], lengths: Sequence[int], limit: int) -> int:
