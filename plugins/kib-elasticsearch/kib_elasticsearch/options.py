@@ -1,4 +1,4 @@
-"""The keys of `[retrievers.NAME]` with `plugin = "elasticsearch"`."""
+"""Options of the retriever: the keys of `[retrievers.NAME]` with `plugin = "elasticsearch"`."""
 
 import json
 import re
@@ -25,24 +25,28 @@ PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def check_url(url: str) -> str:
-    """An address without what could be a secret; ValueError says what is wrong and repeats nothing of it.
+    """Return a server address without a trailing slash. Raise ValueError if it is invalid or contains a secret.
 
-    kib adds the value to what a validator says, but not where that says by itself what it got.
+    kib appends the value to an error message unless the message says "got". These messages say it to hide a secret.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError("expected an address such as http://127.0.0.1:9200, got one that is none") from error
+        raise ValueError("expected an address such as http://127.0.0.1:9200, got an invalid address") from error
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("expected an address alone, got one with a name, password or key; they come by `password_env`")
+        raise ValueError(
+            "expected an address only, got one with a user, password or key; use `user` and `password_env`"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-        raise ValueError("expected an address with scheme and port, such as http://127.0.0.1:9200, got one without")
+        raise ValueError(
+            "expected an address with scheme and port, such as http://127.0.0.1:9200, got one without them"
+        )
     return url.rstrip("/")
 
 
 def _read_encoder(value: Any, info: ValidationInfo) -> Any:
-    """The options of kib-dense's encoder; they are known only where it is installed."""
+    """Read the options of kib-dense's encoder; this needs kib-dense."""
     if value is None or isinstance(value, Options):
         return value
     try:
@@ -64,79 +68,96 @@ Encoder = Annotated[
 
 
 class ElasticsearchOptions(Options):
-    """How passages are found, which server finds them, and how patient kib is with it."""
+    """The kind of search, the server, and the size and timing of requests."""
 
     mode: Literal["bm25", "knn"] = Field(
-        default="bm25", description="How passages are found: by the words they share with the query, or by vectors."
+        default="bm25", description="Kind of search: `bm25` by shared words, `knn` by vectors."
     )
     analyzer: str = Field(
         default="english",
         min_length=1,
-        description="Analyzer of passages and queries: a built-in one, or of `analysis`.",
+        description="Analyzer of passages and queries: a built-in one, or one defined in `analysis`.",
     )
     analysis: dict[str, Any] = Field(
-        default={}, description="Analyzers, tokenizers and filters of your own, as in an index's settings."
+        default={},
+        description="Your own analyzers, tokenizers and filters, in the format of Elasticsearch's index settings.",
     )
-    k1: float = Field(default=0.9, ge=0, allow_inf_nan=False, description="How slowly a repeated word saturates.")
+    k1: float = Field(
+        default=0.9,
+        ge=0,
+        allow_inf_nan=False,
+        description="BM25 term saturation: a higher value gives repeated words more weight.",
+    )
     b: float = Field(
-        default=0.4, ge=0, le=1, description="How much long passages are held back: 0 not at all, 1 fully."
+        default=0.4,
+        ge=0,
+        le=1,
+        description="BM25 length normalization: 0 ignores the length of a passage, 1 applies it fully.",
     )
     encoder: Encoder | None = Field(
-        default=None, description='With mode = "knn": what makes the vectors, the options of the encoder of kib-dense.'
+        default=None,
+        description='With mode = "knn": the encoder that computes the vectors, given by the options of kib-dense.',
     )
     index: Literal["exact", "hnsw", "int8_hnsw"] = Field(
         default="exact",
-        description="How vectors are searched: all of them, or by a graph, whole or in 8 bits a number.",
+        description="Vector search: all vectors, or an HNSW graph of full or 8-bit vectors.",
     )
     candidates: int = Field(
-        default=200, ge=1, le=10_000, description="With a graph: passages looked at for a query, and the most it finds."
+        default=200,
+        ge=1,
+        le=10_000,
+        description="With a graph: candidates per query; at most this many hits are found.",
     )
-    m: int = Field(default=16, ge=2, le=512, description="With a graph: neighbours of a passage.")
+    m: int = Field(default=16, ge=2, le=512, description="With a graph: neighbours of each passage.")
     ef_construction: int = Field(
-        default=100, ge=2, le=3200, description="With a graph: candidates for a passage's neighbours."
+        default=100, ge=2, le=3200, description="With a graph: candidates for the neighbours of each passage."
     )
     shards: int = Field(
-        default=1, ge=1, le=1024, description="Parts of the index; scores are computed over all of them."
+        default=1, ge=1, le=1024, description="Shards of the index; scores use the statistics of all shards."
     )
-    replicas: Annotated[int, NotInIdentity] = Field(default=0, ge=0, le=100, description="Further copies of the index.")
+    replicas: Annotated[int, NotInIdentity] = Field(
+        default=0, ge=0, le=100, description="Additional copies of the index."
+    )
     url: Annotated[str | tuple[str, ...] | None, NotInIdentity] = Field(
         default=None,
-        description="The server, or several nodes of a cluster; else KIB_ELASTICSEARCH_URL (commas between several), "
-        "else http://127.0.0.1:9200.",
+        description="Address of the server, or of several nodes of a cluster; by default KIB_ELASTICSEARCH_URL "
+        "(separate several addresses with commas), then http://127.0.0.1:9200.",
     )
     ca_certs: Annotated[InputPath | None, NotInIdentity] = Field(
-        default=None, description="A file with the certificates to trust; else KIB_ELASTICSEARCH_CA_CERTS."
+        default=None, description="File of trusted CA certificates; by default KIB_ELASTICSEARCH_CA_CERTS."
     )
     user: Annotated[str | None, NotInIdentity] = Field(
-        default=None, min_length=1, description="The user; else KIB_ELASTICSEARCH_USER."
+        default=None, min_length=1, description="User name; by default KIB_ELASTICSEARCH_USER."
     )
     password_env: Annotated[str, NotInIdentity] = Field(
-        default="KIB_ELASTICSEARCH_PASSWORD", description="The environment variable that holds the user's password."
+        default="KIB_ELASTICSEARCH_PASSWORD", description="Environment variable that holds the user's password."
     )
     api_key_env: Annotated[str, NotInIdentity] = Field(
-        default="KIB_ELASTICSEARCH_API_KEY", description="The environment variable that holds an API key (encoded)."
+        default="KIB_ELASTICSEARCH_API_KEY",
+        description="Environment variable that holds an API key in its `encoded` form.",
     )
     prefix: Annotated[str, NotInIdentity] = Field(
-        default="kib-", description="What the names of indexes on the server begin with."
+        default="kib-", description="Prefix of the index names on the server."
     )
     bulk_passages: Annotated[int, NotInIdentity] = Field(
-        default=1000, ge=1, le=100_000, description="Passages sent together at most."
+        default=1000, ge=1, le=100_000, description="Maximum number of passages per bulk request."
     )
     bulk_bytes: Annotated[int, NotInIdentity] = Field(
         default=8_000_000,
         ge=1000,
         le=100_000_000,
-        description="Bytes sent together at most; a longer passage goes alone.",
+        description="Maximum bytes of text per bulk request; a longer passage is sent alone.",
     )
-    concurrency: Annotated[int, NotInIdentity] = Field(
-        default=2, ge=1, le=64, description="Bulks on their way at the same time."
-    )
-    queries: Annotated[int, NotInIdentity] = Field(default=64, ge=1, le=1000, description="Queries asked together.")
+    concurrency: Annotated[int, NotInIdentity] = Field(default=2, ge=1, le=64, description="Concurrent bulk requests.")
+    queries: Annotated[int, NotInIdentity] = Field(default=64, ge=1, le=1000, description="Queries per search request.")
     timeout: Annotated[float, NotInIdentity] = Field(
-        default=60.0, gt=0, allow_inf_nan=False, description="Seconds to the answer of one request."
+        default=60.0, gt=0, allow_inf_nan=False, description="Seconds to wait for the answer to one request."
     )
     patience: Annotated[float, NotInIdentity] = Field(
-        default=120.0, ge=0, allow_inf_nan=False, description="Seconds that a server may be away or too busy."
+        default=120.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds to keep retrying while the server is away or too busy.",
     )
 
     @field_validator("url")
@@ -152,30 +173,35 @@ class ElasticsearchOptions(Options):
     @classmethod
     def _is_variable(cls, name: str) -> str:
         if not VARIABLE.fullmatch(name):
-            raise ValueError("expected the name of an environment variable, got what is none; no secret stands here")
+            raise ValueError(
+                "expected the name of an environment variable, got an invalid name; never put a secret here"
+            )
         return name
 
     @field_validator("prefix")
     @classmethod
     def _is_prefix(cls, prefix: str) -> str:
         if not PREFIX.fullmatch(prefix):
-            raise ValueError("expected up to 64 of a-z, 0-9, `.`, `_` and `-`, a letter or digit first")
+            raise ValueError(
+                "expected up to 64 characters from a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
+            )
         return prefix
 
     @model_validator(mode="after")
     def _fits(self) -> "ElasticsearchOptions":
         fields = type(self).model_fields
-        given = {name for name, field in fields.items() if getattr(self, name) != field.default}
-        if {"user", "api_key_env"} <= given:
-            raise ValueError("`user` and `api_key_env` are two ways to log in; give one")
+        changed = {name for name, field in fields.items() if getattr(self, name) != field.default}
+        if {"user", "api_key_env"} <= changed:
+            raise ValueError("`user` and `api_key_env` are two ways to log in; set only one of them")
         if self.mode == "knn" and self.encoder is None:
-            raise ValueError('mode = "knn" needs `encoder`: which model makes the vectors')
-        words = sorted(given & {"analyzer", "analysis", "k1", "b"}) if self.mode == "knn" else []
-        vectors = (
-            sorted(given & {"encoder", "index", "candidates", "m", "ef_construction"}) if self.mode == "bm25" else []
-        )
-        graph = sorted(given & {"candidates", "m", "ef_construction"}) if self.index == "exact" else []
-        for keys, why in ((words, 'mode = "knn"'), (vectors, 'mode = "bm25"'), (graph, 'index = "exact"')):
-            if keys:
-                raise ValueError(f"{', '.join(f'`{key}`' for key in keys)}: no such choice with {why}")
+            raise ValueError('mode = "knn" needs `encoder`, the model that computes the vectors')
+        graph_options = {"candidates", "m", "ef_construction"}
+        for applies, without_effect, choice in (
+            (self.mode == "knn", {"analyzer", "analysis", "k1", "b"}, 'mode = "knn"'),
+            (self.mode == "bm25", {"encoder", "index", *graph_options}, 'mode = "bm25"'),
+            (self.index == "exact", graph_options, 'index = "exact"'),
+        ):
+            if applies and changed & without_effect:
+                names = ", ".join(f"`{name}`" for name in sorted(changed & without_effect))
+                raise ValueError(f"{names}: no effect with {choice}")
         return self

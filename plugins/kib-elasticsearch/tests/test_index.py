@@ -5,13 +5,13 @@ from itertools import islice
 from urllib.error import HTTPError
 
 import pytest
+from kib_elasticsearch.note import read_note
 
 from kib.commands.retrieve import Wanted, retrieve
 from kib.errors import InputError
 from kib.progress import SilentProgress
 from kib.records import Passage, Query
 from kib.store.folders import Work
-from kib_elasticsearch.note import read_note
 
 SPEC = """
 schema = 1

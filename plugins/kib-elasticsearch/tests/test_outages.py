@@ -7,11 +7,11 @@ import threading
 from itertools import islice
 
 import pytest
+from kib_elasticsearch.bulk import TOO_LARGE
+from kib_elasticsearch.note import read_note
 
 from kib.errors import InputError
 from kib.records import Passage
-from kib_elasticsearch.bulk import TOO_LARGE
-from kib_elasticsearch.note import read_note
 
 COUNT = 6000
 

@@ -1,0 +1,189 @@
+"""Sends passages to the server in several concurrent bulk requests, in constant memory.
+
+The client's `parallel_bulk` is no alternative: a lost connection ends it, and it reads the passages in a thread of its
+own, where an interruption is lost. `streaming_bulk` sends one request at a time.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kib.errors import InputError
+from kib.identity import digest
+from kib.records import Passage
+from kib_elasticsearch.error_messages import error_body, error_text, is_blocked, is_retryable
+from kib_elasticsearch.options import ElasticsearchOptions
+from kib_elasticsearch.server import RetryTimer, Server
+from kib_elasticsearch.server_index import ContentCounter, IndexContent
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+__all__ = ["Bulk", "Document", "Encode", "send_bulks", "split_into_bulks", "vector_numbers"]
+
+LONGEST_ID = 512
+"""Bytes of a document id that Elasticsearch accepts."""
+
+CREATED_BEFORE, TOO_LARGE, BUSY = 409, 413, 429
+"""HTTP statuses of a document or a bulk request."""
+
+MEMORY_PRESSURE = re.compile(r"_operation_bytes=(\d+), max\w*=(\d+)")
+"""In a 429 answer: the bytes of the rejected request and the largest request an idle server accepts."""
+
+Encode = Callable[[Sequence[str]], Iterable[Iterable[float]]]
+"""Returns one vector per text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One passage as a document of the index."""
+
+    passage_id: str
+    source: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The document's id: the passage's id, or its digest if that id is too long."""
+        return self.passage_id if len(self.passage_id.encode()) <= LONGEST_ID else digest(self.passage_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """The documents of one request, and the content of the index once it holds them and all documents before them."""
+
+    documents: tuple[Document, ...]
+    content: IndexContent
+
+
+def split_into_bulks(
+    passages: Iterable[Passage], counter: ContentCounter, options: ElasticsearchOptions, encode: Encode | None
+) -> Iterator[Bulk]:
+    """Split passages into bulks and add them to `counter`. A passage larger than `bulk_bytes` gets its own bulk."""
+    batch: list[Passage] = []
+    size = 0
+    for passage in passages:
+        length = len(passage.title.encode()) + len(passage.text.encode())
+        if batch and (len(batch) == options.bulk_passages or size + length > options.bulk_bytes):
+            yield _create_bulk(batch, counter, encode)
+            batch, size = [], 0
+        batch.append(passage)
+        size += length
+    if batch:
+        yield _create_bulk(batch, counter, encode)
+
+
+def _create_bulk(batch: Sequence[Passage], counter: ContentCounter, encode: Encode | None) -> Bulk:
+    texts = [f"{passage.title}\n{passage.text}" if passage.title else passage.text for passage in batch]
+    fields: list[dict[str, Any]] = (
+        [{"text": text} for text in texts]
+        if encode is None
+        else [{"vector": vector_numbers(row)} for row in encode(texts)]
+    )
+    documents = [
+        Document(passage.id, {"passage": passage.id, "check": counter.add(passage), **field})
+        for passage, field in zip(batch, fields, strict=True)
+    ]
+    return Bulk(tuple(documents), counter.content())
+
+
+def vector_numbers(row: Iterable[float]) -> list[float]:
+    """Round to the nine digits that identify a 32-bit number, which halves the JSON text."""
+    return [float(f"{number:.9g}") for number in row]
+
+
+def send_bulks(
+    bulks: Iterable[Bulk], server: Server, index_name: str, on_indexed: Callable[[IndexContent], None]
+) -> None:
+    """Send bulks, `concurrency` at a time. Call `on_indexed` in order, once all documents of a bulk are indexed."""
+    pending: deque[tuple[Bulk, Future[None]]] = deque()
+
+    def finish_oldest() -> None:
+        bulk, future = pending.popleft()
+        future.result()
+        on_indexed(bulk.content)
+
+    try:
+        with ThreadPoolExecutor(server.options.concurrency) as pool:
+            try:
+                for bulk in bulks:
+                    if len(pending) == server.options.concurrency:
+                        finish_oldest()
+                    pending.append((bulk, pool.submit(_send, bulk.documents, server, index_name)))
+                while pending:
+                    finish_oldest()
+            except BaseException:
+                server.stop_retrying.set()  # otherwise the pool would wait for retries nobody needs
+                raise
+    finally:
+        server.stop_retrying.clear()
+
+
+def _send(documents: Sequence[Document], server: Server, index_name: str) -> None:
+    """Send documents until all are indexed; resend those that a busy server rejected after a pause."""
+    timer = None
+    while documents:
+        results = server.call(partial(_send_once, documents, server, index_name))
+        pairs = zip(documents, results, strict=True)
+        rejected = [(document, result) for document, result in pairs if _must_resend(document, result, server)]
+        if rejected:
+            if timer is None or len(rejected) < len(documents):  # some were indexed: the server is slow, not stuck
+                timer = RetryTimer(server)
+            status, text = int(rejected[0][1]["status"]), error_text(rejected[0][1]["error"])
+            _check_size(documents, server, status, text)
+            timer.wait(f"the server does not accept more documents now ({status}: {server.redact(text)})")
+        documents = [document for document, _ in rejected]
+
+
+def _send_once(
+    documents: Sequence[Document], server: Server, index_name: str, client: "Elasticsearch"
+) -> list[dict[str, Any]]:
+    """Send one bulk request and return the server's result for each document."""
+    from elasticsearch import ApiError
+
+    operations: list[dict[str, Any]] = []
+    for document in documents:
+        # Created, never replaced: deleted documents would change the scores of the others.
+        operations += [{"create": {"_id": document.id}}, document.source]
+    # The server may wait for a lost replica; its timeout must end before the client's.
+    timeout = f"{max(1, round(server.options.timeout / 2))}s"
+    try:
+        answer = client.bulk(index=index_name, operations=operations, timeout=timeout)
+    except ApiError as error:
+        _check_size(documents, server, error.meta.status, error_text(error_body(error)))
+        raise
+    return [item["create"] for item in answer["items"]]
+
+
+def _check_size(documents: Sequence[Document], server: Server, status: int, text: str) -> None:
+    """Raise InputError if the request is too large even for an idle server, so that resending it cannot help."""
+    sizes = MEMORY_PRESSURE.search(text) if status == BUSY else None
+    if status != TOO_LARGE and not (sizes and int(sizes[1]) > int(sizes[2])):
+        return
+    setting = "http.max_content_length" if status == TOO_LARGE else "indexing_pressure.memory.limit"
+    answer = f"({status}: {server.redact(text)})"
+    if len(documents) > 1:
+        raise InputError(
+            f"{server.addresses}: {len(documents):,} passages are too large for one request {answer}; lower "
+            f"`bulk_bytes`, or raise `{setting}` on the server"
+        ) from None
+    raise InputError(
+        f"passage {documents[0].passage_id!r}: too large for the server at {server.addresses} {answer}; split it with "
+        f"`chunk` of the corpus, or raise `{setting}` on the server"
+    ) from None
+
+
+def _must_resend(document: Document, result: dict[str, Any], server: Server) -> bool:
+    """Whether a document is not indexed yet. Raise InputError if resending it cannot help."""
+    status = int(result["status"])
+    # An existing document comes from an earlier request with a lost answer, so it is the same.
+    if status < 300 or status == CREATED_BEFORE:
+        return False
+    error = result["error"]
+    if is_retryable(status, error):
+        return True
+    rejection = server.rejection(status, error)
+    raise rejection if is_blocked(error) else InputError(f"passage {document.passage_id!r}: {rejection}")

@@ -1,0 +1,113 @@
+"""Server addresses and login, read from the options or the environment. Secrets come from the environment only."""
+
+import os
+import re
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kib.errors import InputError
+from kib_elasticsearch.options import ElasticsearchOptions, check_url
+
+__all__ = ["ConnectionSettings", "read_connection_settings"]
+
+URL, CA_CERTS, USER = "KIB_ELASTICSEARCH_URL", "KIB_ELASTICSEARCH_CA_CERTS", "KIB_ELASTICSEARCH_USER"
+API_KEY = re.compile(r"[!-~]+")
+DEFAULT_URL = "http://127.0.0.1:9200"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """Server addresses and login: a user with a password, an API key, or neither. Its repr shows no secret."""
+
+    urls: tuple[str, ...]
+    ca_certs: Path | None = None
+    user: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    secret_variable: str = ""
+    """Name of the environment variable that holds the secret."""
+
+    @property
+    def basic_auth(self) -> str:
+        """User and password, encoded for HTTP basic authentication; "" without a user."""
+        return b64encode(f"{self.user}:{self.secret}".encode()).decode() if self.user else ""
+
+    @property
+    def login_description(self) -> str:
+        """The login as error messages describe it, without the secret."""
+        if self.user:
+            return f"the password in {self.secret_variable} for the user {self.user!r}"
+        return f"the API key in {self.secret_variable}" if self.secret else "a request without a user or API key"
+
+
+def read_connection_settings(
+    options: ElasticsearchOptions, environment: Mapping[str, str] = os.environ
+) -> ConnectionSettings:
+    """Read addresses and login. Options take precedence over the environment.
+
+    Raise InputError if a required environment variable is missing or a value is invalid.
+    """
+    ca_certs = options.ca_certs or (Path(environment[CA_CERTS]).expanduser() if environment.get(CA_CERTS) else None)
+    if ca_certs:
+        _check_certificates(ca_certs)
+    user, secret_variable = _find_login(options, environment)
+    secret = environment.get(secret_variable) or None if secret_variable else None
+    if secret_variable and not secret:
+        raise InputError(
+            f"environment variable {secret_variable} is not set; it must hold the {'password' if user else 'API key'}"
+        )
+    _check_utf8(USER, user or "")
+    _check_utf8(secret_variable, secret or "")
+    if secret and not user and not API_KEY.fullmatch(secret):
+        raise InputError(
+            f"environment variable {secret_variable} does not hold an API key; expected the key's `encoded` form"
+        )
+    return ConnectionSettings(_read_urls(options, environment), ca_certs, user, secret, secret_variable)
+
+
+def _check_utf8(variable: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # The original error quotes the value, so it must not be chained.
+        raise InputError(f"environment variable {variable} does not hold valid UTF-8 text") from None
+
+
+def _check_certificates(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: no such certificate file (`ca_certs`, or the environment variable {CA_CERTS})")
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read certificates from this file ({error.strerror or error})") from None
+
+
+def _read_urls(options: ElasticsearchOptions, environment: Mapping[str, str]) -> tuple[str, ...]:
+    if options.url is not None:
+        return (options.url,) if isinstance(options.url, str) else options.url
+    try:
+        return tuple(check_url(url.strip()) for url in (environment.get(URL) or DEFAULT_URL).split(","))
+    except ValueError as error:
+        raise InputError(f"environment variable {URL}: {error}") from None
+
+
+def _find_login(options: ElasticsearchOptions, environment: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return the user, if any, and the name of the variable that holds the secret. Options take precedence."""
+    if options.user is not None:
+        return options.user, options.password_env
+    if options.api_key_env != type(options).model_fields["api_key_env"].default:
+        return None, options.api_key_env
+    key, user, password = (bool(environment.get(name)) for name in (options.api_key_env, USER, options.password_env))
+    if key and (user or password):
+        other = USER if user else options.password_env
+        raise InputError(f"environment variables {options.api_key_env} and {other} are both set; set only one of them")
+    if user:
+        return environment[USER], options.password_env
+    if password:
+        raise InputError(
+            f"environment variable {options.password_env} holds a password, but the user is missing; set `user` or the "
+            f"environment variable {USER}"
+        )
+    return None, options.api_key_env if key else ""

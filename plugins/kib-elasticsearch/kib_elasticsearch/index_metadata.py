@@ -1,0 +1,49 @@
+"""Local metadata of an index on a server: its name and the number of passages it holds so far."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kib.identity import canonical
+from kib.store.folders import write_text
+from kib_elasticsearch.server_index import IndexContent
+
+__all__ = ["IndexMetadata", "delete_metadata", "read_metadata", "write_metadata"]
+
+FILE = "index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMetadata:
+    """The content of a work folder's `index.json`; its field names are the file's keys."""
+
+    index: str
+    """Name of the index on the server."""
+    uuid: str
+    """The server's own id of the index; a deleted and recreated index has a new one."""
+    server: str
+    """Version of the server."""
+    sent: IndexContent
+    """The first passages of the corpus, all of which the index holds."""
+    whole: bool
+    """Whether the build finished: the index holds exactly `sent`."""
+
+
+def read_metadata(folder: Path) -> IndexMetadata | None:
+    """Read the metadata in `folder`. Return None if the file is missing or an interrupted build left it unreadable."""
+    try:
+        value: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return IndexMetadata(**{**value, "sent": IndexContent(**value["sent"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_metadata(folder: Path, metadata: IndexMetadata) -> None:
+    """Replace the metadata in `folder`."""
+    write_text(folder / FILE, canonical(asdict(metadata)) + "\n")
+
+
+def delete_metadata(folder: Path) -> None:
+    """Delete the metadata of a lost index; kib then rebuilds the index on the next run."""
+    (folder / FILE).unlink(missing_ok=True)
