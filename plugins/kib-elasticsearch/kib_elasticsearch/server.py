@@ -142,7 +142,7 @@ class Server:
                 max_retries=0,  # `call` retries
                 **login,
             )
-        except ValueError as error:  # for example a mix of http and https
+        except ValueError as error:  # for example http addresses besides https ones with `ca_certs`
             raise InputError(f"{self.addresses}: {self.redact(str(error))}") from None
 
     def _read_version(self) -> str:

@@ -1,19 +1,26 @@
-"""Real Elasticsearch nodes for tests: started by the script that KIB_TEST_ELASTICSEARCH names, never left running."""
+"""Fixtures that start real Elasticsearch nodes with the script KIB_TEST_ELASTICSEARCH. No node outlives the tests."""
 
+import fcntl
+import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from kib.records import Passage, Query
 from kib.testing import make_plugin
@@ -25,28 +32,31 @@ DATA = Path(os.environ.get("KIB_TEST_DATA") or SHARED / "data")
 
 HEAP = "384m"
 
-PATIENCE = 240
-"""Seconds that a node gets after the script has given it up."""
+JVM_OPTIONS = "-XX:TieredStopAtLevel=1\n-XX:-UseG1GC\n-XX:+UseSerialGC\n"
+"""Options for a short-lived node: simple compilation and garbage collection halve the time of a start."""
 
-UNTIL_THE_END = """
-import subprocess, sys
-sys.stdin.read()
-subprocess.run([sys.argv[1], "kill", sys.argv[2]], check=True)
+SECONDS_TO_START = 240
+"""Seconds to wait for a node after the script has given up."""
+
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - a folder of the node goes here, with a random name
+DISK_SPACE = 1 << 30
+"""Free bytes that the folder of a node needs."""
+
+GUARD = """
+import fcntl, shutil, subprocess, sys
+script, folder, in_use = sys.argv[1:]
+with open(in_use) as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    subprocess.run([script, "kill", folder], check=True)
+    shutil.rmtree(folder)
 """
-"""A process that outlives the tests, however they end: their end closes its input, and it kills the node."""
+"""A process that kills a node once no test process uses it any more, even if the test processes were killed."""
 
-USER, PASSWORD = "librarian", "s3cret-pässword-4711"
-
-
-def pytest_collection_modifyitems(items):
-    """A test that needs a node is a slow one: the first of them starts it."""
-    for item in items:
-        if "new_node" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slow)
+USER, PASSWORD, PASSWORD_VARIABLE = "librarian", "s3cret-pässword-4711", "KIB_TEST_PASSWORD"
 
 
 def free_ports(count):
-    """Ports that nobody listens on now."""
+    """Return ports on which nothing listens."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -57,42 +67,58 @@ def free_ports(count):
             one.close()
 
 
-class Node:
-    """One node with its data."""
+def new_folder():
+    """Return a new folder for a node, in memory if possible: index operations are then three times as fast."""
+    in_memory = os.access(MEMORY_DISK, os.W_OK) and shutil.disk_usage(MEMORY_DISK).free > DISK_SPACE
+    return tempfile.mkdtemp(prefix="kib-elasticsearch-", dir=MEMORY_DISK if in_memory else None)
 
-    def __init__(self, folder, version="9", ports=None, **settings):
+
+class Node:
+    """A node with its data in `folder`. Test processes that share it hold a lock on the file `in_use`."""
+
+    def __init__(self, folder, in_use, ports, version="9", options=()):
         if not os.access(SCRIPT, os.X_OK):
-            pytest.skip(f"no script to start Elasticsearch at {SCRIPT}; KIB_TEST_ELASTICSEARCH names it")
-        if version == "8" and "17." not in java():
+            pytest.skip(f"no script to start Elasticsearch at {SCRIPT}; set KIB_TEST_ELASTICSEARCH to its path")
+        if version == "8" and "17." not in java_version():
             pytest.skip("Elasticsearch 8 needs Java 17 on the path")
-        self.folder = folder
-        self.port, self.transport = ports or free_ports(2)
-        self.options = ["--version", version, "--heap", HEAP]
-        self.options += ["--port", str(self.port), "--transport-port", str(self.transport)]
-        for key, value in settings.items():
-            self.options += [f"--{key}", *([value] if isinstance(value, str) else map(str, value))]
-        self.url = f"{'https' if 'tls' in settings else 'http'}://127.0.0.1:{self.port}"
-        self.context = None
-        self.auth = ""
-        self.guard = subprocess.Popen(
-            [sys.executable, "-c", UNTIL_THE_END, SCRIPT, folder], stdin=subprocess.PIPE, start_new_session=True
-        )
+        self.folder = Path(folder)
+        self.port, self.transport_port = ports
+        self.command = [SCRIPT, "start", folder, "--version", version, "--heap", HEAP]
+        self.command += ["--port", str(self.port), "--transport-port", str(self.transport_port), *map(str, options)]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.retriever_options = {}
+        self.ssl_context = None
+        self.authorization = ""
+        self.in_use = in_use.open("a")
+        fcntl.flock(self.in_use, fcntl.LOCK_SH)
 
     def start(self):
-        """Run, or run again on the same data."""
-        return self.await_start(self.start_soon())
+        """Start the node, or restart it with the same data, and wait for it."""
+        return self.wait_for_start(self.start_in_background())
 
-    def await_start(self, started):
-        """Wait until it answers: on a busy machine it takes longer than the script waits, and its process lives on."""
+    def start_in_background(self):
+        """Start the node without waiting for it."""
+        jvm_options = self.folder / "config" / "jvm.options.d"
+        if not jvm_options.exists():
+            jvm_options.mkdir(parents=True)
+            (jvm_options / "tests.options").write_text(JVM_OPTIONS)
+            guard = [sys.executable, "-c", GUARD, SCRIPT, self.folder, self.in_use.name]
+            subprocess.run([shutil.which("setsid"), "--fork", *guard], check=True)
+        # Not into a pipe, which would stay open as long as the node runs.
+        with (self.folder / "start.log").open("w") as log:
+            return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+
+    def wait_for_start(self, started):
+        """Wait until the node answers, on a busy machine longer than the script does."""
         if started.wait():
-            give_up = time.monotonic() + PATIENCE
+            give_up = time.monotonic() + SECONDS_TO_START
             while not self.answers():
                 assert time.monotonic() < give_up, (self.folder / "start.log").read_text()
                 time.sleep(1)
         return self
 
     def answers(self):
-        """Whether it says anything at all, and be it that a password is wanted."""
+        """Whether the node answers a request, even by asking for a password."""
         try:
             self.ask("GET", "/")
         except urllib.error.HTTPError:
@@ -101,35 +127,27 @@ class Node:
             return False
         return True
 
-    def start_soon(self):
-        """The same, without waiting for it."""
-        # To a file: a pipe would stay open as long as the node runs.
-        with (self.folder / "start.log").open("w") as log:
-            command = [SCRIPT, "start", self.folder, *self.options]
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-
     def kill(self):
-        """As a power cut."""
+        """Kill the node as a power failure would; the data remains."""
         subprocess.run([SCRIPT, "kill", self.folder], check=True)
 
-    def close(self):
-        """Kill it for good."""
-        self.guard.communicate()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def release(self):
+        """Let the guard kill the node, unless other test processes still use it."""
+        self.in_use.close()
 
-    def ask(self, method, path, body=None, auth=None):
-        """The answer to a request, past the plugin."""
+    def ask(self, method, path, body=None, authorization=None):
+        """Return the answer to a request that does not pass through the plugin."""
         headers = {"Content-Type": "application/json"}
-        if auth or self.auth:
-            headers["Authorization"] = auth or self.auth
+        if authorization or self.authorization:
+            headers["Authorization"] = authorization or self.authorization
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 - the node's own
-        with urllib.request.urlopen(request, context=self.context, timeout=60) as answer:  # noqa: S310
+        request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 - a local node
+        with urllib.request.urlopen(request, context=self.ssl_context, timeout=60) as answer:  # noqa: S310
             return json.loads(answer.read() or b"{}")
 
 
-def java():
-    """What the machine's Java says of its version."""
+def java_version():
+    """Return the output of `java -version`, "" without Java."""
     if not shutil.which("java"):
         return ""
     return subprocess.run([shutil.which("java"), "-version"], capture_output=True, text=True, check=False).stderr
@@ -137,86 +155,111 @@ def java():
 
 @pytest.fixture(scope="session")
 def new_node(tmp_path_factory):
-    """Makes nodes; none of them outlives the tests."""
+    """A function that creates nodes for the current test process only."""
     nodes = []
 
-    def make(**options):
-        nodes.append(Node(tmp_path_factory.mktemp("node"), **options))
+    def create(ports=None, **settings):
+        in_use = tmp_path_factory.mktemp("node") / "in-use"
+        nodes.append(Node(new_folder(), in_use, ports or free_ports(2), **settings))
         return nodes[-1]
 
-    yield make
+    yield create
     for node in nodes:
-        node.close()
+        node.release()
 
 
 @pytest.fixture(scope="session")
-def node(new_node):
-    """A node of version 9 that tests share: none of them stops it."""
-    return new_node().start()
-
-
-@pytest.fixture(scope="session")
-def old(new_node):
-    """A node of version 8 that tests share."""
-    return new_node(version="8").start()
-
-
-@pytest.fixture(scope="session")
-def authority():
-    """A CA of this test's own."""
+def node(tmp_path_factory):
+    """The node of version 9 that all test processes share, with TLS and a user. No test stops it."""
     trustme = pytest.importorskip("trustme")
-    return trustme.CA()
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-elasticsearch"
+    folder.mkdir(exist_ok=True)
+    certificate, key, ca, settings = (folder / name for name in ("cert.pem", "key.pem", "ca.pem", "settings.json"))
+    with FileLock(folder / "start.lock"):
+        if not settings.exists():
+            authority = trustme.CA()
+            issued = authority.issue_cert("127.0.0.1")
+            issued.private_key_pem.write_to_path(key)
+            certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+            authority.cert_pem.write_to_path(ca)
+            settings.write_text(json.dumps({"folder": new_folder(), "ports": free_ports(2)}))
+        options = ["--user", f"{USER}:{PASSWORD}", "--tls", certificate, key]
+        shared = Node(in_use=folder / "in-use", options=options, **json.loads(settings.read_text()))
+        shared.url = f"https://127.0.0.1:{shared.port}"
+        shared.ssl_context = ssl.create_default_context(cafile=ca)
+        shared.authorization = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        shared.password = PASSWORD
+        shared.retriever_options = {"ca_certs": str(ca), "user": USER, "password_env": PASSWORD_VARIABLE}
+        if not shared.answers():
+            shared.start()
+    yield shared
+    shared.release()
 
 
-@pytest.fixture(scope="session")
-def guarded(new_node, authority, tmp_path_factory):
-    """A node with TLS and a user; `ca` is the file of the CA that signed its certificate."""
-    folder = tmp_path_factory.mktemp("certificates")
-    made = authority.issue_cert("127.0.0.1")
-    cert, key, ca = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
-    made.private_key_pem.write_to_path(key)
-    cert.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
-    authority.cert_pem.write_to_path(ca)
-    node = new_node(user=f"{USER}:{PASSWORD}", tls=(cert, key))
-    node.ca = ca
-    node.context = ssl.create_default_context(cafile=ca)
-    node.auth = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    return node.start()
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    """What the machine's environment says of a server is no matter of a test."""
-    for name in list(os.environ):
-        if name.startswith("KIB_ELASTICSEARCH_"):
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment():
+    """Remove the machine's own server settings, and set the password of the shared node."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("KIB_ELASTICSEARCH_"):
+                patch.delenv(name)
+        patch.setenv(PASSWORD_VARIABLE, PASSWORD)
+        yield
 
 
 @pytest.fixture(scope="session")
 def make():
-    """A retriever on a node, with options as a file would give them."""
+    """A function that creates a retriever for a node, with options as in a benchmark file."""
 
     def retriever(node, **options):
-        return make_plugin(Elasticsearch, {"url": node.url, "patience": 600, **options})
+        return make_plugin(Elasticsearch, {"url": node.url, "patience": 600, **node.retriever_options, **options})
 
     return retriever
 
 
+class WordVectors:
+    """A stand-in for the encoder of kib-dense: vectors of whole numbers, so that no processor rounds a dot product."""
+
+    def __init__(self, _options):
+        self.source = self
+
+    def fingerprint(self):
+        return "word vectors"
+
+    def dimension(self):
+        return 24
+
+    def queries(self, texts):
+        return [self.vector(text) for text in texts]
+
+    def passages(self, texts, _memory):
+        return self.queries(texts)
+
+    def vector(self, text):
+        """Return the sum of one vector per word, drawn from the word's digest."""
+        words = re.findall(r"\w+", text.lower())
+        rows = [[byte % 7 - 3 for byte in hashlib.sha256(word.encode()).digest()[:24]] for word in words]
+        return [float(sum(column)) for column in zip(*rows, strict=True)] or [0.0] * 24
+
+
+@pytest.fixture
+def word_vectors(monkeypatch):
+    """Replace the encoder with `WordVectors`, and return the options for vector search."""
+    encoder = pytest.importorskip("kib_dense.encoder")
+    monkeypatch.setattr(encoder, "Encoder", WordVectors)
+    return {"mode": "knn", "encoder": {}}
+
+
 @pytest.fixture(scope="session")
 def ports():
-    """Ports that nobody listens on now."""
+    """A function that returns ports on which nothing listens."""
     return free_ports
 
 
 @pytest.fixture(scope="session")
-def data():
-    """The folder of test data."""
-    return DATA
-
-
-@pytest.fixture(scope="session")
 def synthetic():
-    """Makes passages of made-up words, few of them frequent; the same on every machine."""
+    """A function that returns passages of made-up words, a few of them frequent; the same on every machine."""
 
     def passages(count, words=40):
         state = 1
@@ -232,5 +275,84 @@ def synthetic():
 
 @pytest.fixture(scope="session")
 def queries():
-    """Queries that find something among these passages."""
-    return [Query(f"q{number}", f"w{number} w{number * 7 + 3} title {number}") for number in range(150)]
+    """Queries that share words with the made-up passages."""
+    return [Query(f"q{number}", f"w{number} w{number * 7 + 3} title {number}") for number in range(50)]
+
+
+@pytest.fixture(scope="session")
+def assert_same_hits():
+    """A function that compares hits up to rounding: hits with nearly equal scores may swap places."""
+
+    def compare(found, expected, rel=1e-5):
+        assert len(found) == len(expected)
+        for some, others in zip(found, expected, strict=True):
+            assert [hit.score for hit in some] == pytest.approx([hit.score for hit in others], rel=rel)
+            scores = {hit.passage: hit.score for hit in others}
+            for hit in some:  # a hit at the end of the list may be missing from the other
+                assert scores.get(hit.passage, others[-1].score) == pytest.approx(hit.score, rel=rel)
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of test data."""
+    return DATA
+
+
+@pytest.fixture
+def info():
+    """The answer of a server of version 9 to the request for its version."""
+    return 200, {"version": {"number": "9.0.0"}}
+
+
+@pytest.fixture
+def fake_server():
+    """A function that starts a scripted server and returns its address.
+
+    `answer(method, path, body)` returns a status and an object, or None to hang up.
+    """
+    servers = []
+
+    def start(answer, product="Elasticsearch"):
+        handler = type("Handler", (ScriptedHandler,), {"answer": staticmethod(answer), "product": product})
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,)).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class ScriptedHandler(BaseHTTPRequestHandler):
+    """Answers requests with the function `answer`."""
+
+    def do_GET(self):
+        self.respond()
+
+    def do_POST(self):
+        self.respond()
+
+    def do_PUT(self):
+        self.respond()
+
+    def respond(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer = self.answer(self.command, self.path, body)
+        if answer is None:
+            self.close_connection = True
+            return
+        status, value = answer
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        if self.product:
+            self.send_header("X-elastic-product", self.product)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        """Print nothing."""

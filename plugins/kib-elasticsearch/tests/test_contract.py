@@ -4,14 +4,13 @@ import pytest
 from click.testing import CliRunner
 
 from kib.cli import main
-from kib.errors import InputError
 from kib.spec.options import identity_options
-from kib.testing import PASSAGES, QUERIES, check_options, check_plugin, check_retriever, make_plugin
+from kib.testing import check_options, check_plugin, check_retriever, make_plugin
 from kib_elasticsearch import Elasticsearch
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The plugin is found by its name, is well formed and imports no heavy package."""
     assert check_plugin("retrievers", "elasticsearch") is Elasticsearch
 
 
@@ -26,8 +25,8 @@ def test_installed() -> None:
         'api_key_env = "hunter2=="',
     ],
 )
-def test_a_secret_in_a_file_is_not_repeated(tmp_path: Path, line: str) -> None:
-    """A secret that somebody wrote into a benchmark file is refused without being shown."""
+def test_a_secret_in_a_file_is_not_shown(tmp_path: Path, line: str) -> None:
+    """A secret in a benchmark file is rejected without being shown."""
     (tmp_path / "c.jsonl").write_text('{"id": "a", "text": "b"}\n', encoding="utf-8")
     head = 'schema = 1\nname = "x"\n[corpora.c]\nplugin = "jsonl"\npath = "c.jsonl"\n[retrievers.r]\n'
     (tmp_path / "x.toml").write_text(f'{head}plugin = "elasticsearch"\n{line}\n', encoding="utf-8")
@@ -37,7 +36,7 @@ def test_a_secret_in_a_file_is_not_repeated(tmp_path: Path, line: str) -> None:
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused."""
+    """Options have descriptions, and invalid values are rejected."""
     check_options(
         Elasticsearch,
         accepts=[
@@ -75,8 +74,8 @@ def test_options() -> None:
     )
 
 
-def test_where_the_server_is_does_not_count() -> None:
-    """Address, login and pace are no part of an identity, and what decides hits is."""
+def test_identity() -> None:
+    """Options that change hits are part of the identity, excluding address, login and request sizes."""
     plain = identity_options(make_plugin(Elasticsearch, {}).options)
     local = {"url": ["http://a:1", "http://b:2"], "ca_certs": "ca.pem", "replicas": 2, "user": "me", "prefix": "my-"}
     assert identity_options(make_plugin(Elasticsearch, local).options) == plain
@@ -85,8 +84,8 @@ def test_where_the_server_is_does_not_count() -> None:
     }  # fmt: skip
 
 
-def test_vectors_have_options_of_their_own() -> None:
-    """An option that would say nothing in the chosen mode is refused, and so is one that the encoder does not know."""
+def test_options_of_vector_search() -> None:
+    """An option without effect in the chosen mode is rejected, and so is an unknown option of the encoder."""
     pytest.importorskip("kib_dense")
     knn = {"mode": "knn", "encoder": {}}
     check_options(
@@ -101,47 +100,16 @@ def test_vectors_have_options_of_their_own() -> None:
     )
 
 
-def test_words(node, make) -> None:
-    """Words keep what a retriever promises."""
-    check_retriever(lambda: make(node))
-
-
-def test_several_shards(node, make) -> None:
-    """Scores are those of the whole index where it has several parts."""
+def test_word_search(node, make) -> None:
+    """BM25 keeps the contract of a retriever, also with several shards and query batches."""
     check_retriever(lambda: make(node, shards=3, queries=5))
 
 
-@pytest.mark.parametrize("options", [{}, {"index": "hnsw", "candidates": 200}], ids=["exact", "hnsw"])
-def test_vectors(node, make, options) -> None:
-    """Vectors keep what a retriever promises, all of them looked at or a graph."""
-    pytest.importorskip("kib_dense")
-    check_retriever(lambda: make(node, mode="knn", encoder={}, **options))
+def test_exact_vector_search(node, make, word_vectors) -> None:
+    """Exact vector search keeps the contract of a retriever."""
+    check_retriever(lambda: make(node, **word_vectors))
 
 
-def test_version_8(old, make) -> None:
-    """A server of the major before keeps what a retriever promises."""
-    check_retriever(lambda: make(old))
-
-
-def test_vectors_on_version_8(old, make, tmp_path) -> None:
-    """A server of the major before finds the same passages by vectors, in each kind of index."""
-    pytest.importorskip("kib_dense")
-    found = []
-    for index in ("exact", "hnsw", "int8_hnsw"):
-        retriever = make(old, mode="knn", encoder={}, index=index)
-        retriever.build(PASSAGES, tmp_path / index)
-        found.append([hits[0].passage for hits in retriever.search(tmp_path / index, QUERIES[:4], 3)])
-    assert found == [["pump#0", "valve#0", "cook#0", "twin-a#0"]] * 3
-
-
-def test_more_hits_than_candidates(node, make, tmp_path) -> None:
-    """More hits than a graph looks at are refused, with the option that raises their number."""
-    pytest.importorskip("kib_dense")
-    retriever = make(node, mode="knn", encoder={}, index="hnsw", candidates=5)
-    with pytest.raises(InputError, match="6 hits a query, but a graph looks at 5; raise `candidates`"):
-        retriever.search(tmp_path, QUERIES, 6)
-
-
-def test_fingerprint_asks_no_server() -> None:
-    """What a plan needs is known without a server."""
+def test_fingerprint_needs_no_server() -> None:
+    """The fingerprint, which a plan needs, is known without a server."""
     assert make_plugin(Elasticsearch, {"url": "http://127.0.0.1:9"}).fingerprint() == ""

@@ -1,110 +1,112 @@
-"""Nodes that are too busy, killed and started again: a run goes on, and ends with the hits of an undisturbed one."""
+"""Nodes that are busy, killed and restarted: a build resumes and gives the hits of an undisturbed build."""
 
 import signal
 import subprocess
 import sys
-import threading
 from itertools import islice
 
 import pytest
-from kib_elasticsearch.bulk import TOO_LARGE
-from kib_elasticsearch.note import read_note
 
 from kib.errors import InputError
 from kib.records import Passage
+from kib_elasticsearch.index_metadata import read_metadata
 
-COUNT = 6000
+pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module")
-def frail(new_node):
-    """A node of this module's own, to be killed; it takes little at a time."""
-    return new_node(set=("indexing_pressure.memory.limit=100kb", "--set", "http.max_content_length=1mb")).start()
+COUNT = 2000
 
 
 @pytest.fixture(scope="module")
-def undisturbed(node, make, synthetic, queries, tmp_path_factory):
-    """The hits that every run here has to end with."""
+def frail_node(new_node):
+    """A node for this module only, which tests kill; it accepts little at a time."""
+    limits = ["--set", "indexing_pressure.memory.limit=100kb", "--set", "http.max_content_length=256kb"]
+    return new_node(options=limits).start()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(frail_node, make, synthetic, queries, tmp_path_factory):
+    """The hits that all builds in this module must give."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    make(node).build(synthetic(COUNT), folder)
-    return make(node).search(folder, queries, 20)
+    retriever = make(frail_node, bulk_passages=100, concurrency=1)
+    retriever.build(synthetic(COUNT), folder)
+    return retriever.search(folder, queries, 20)
 
 
-def disturbed(passages, at, disturb):
-    """The passages, with something happening before the one at place `at`."""
+def disturbed(passages, position, disturb):
+    """Yield the passages, and call `disturb` before the passage at `position`."""
     for number, passage in enumerate(passages):
-        if number == at:
+        if number == position:
             disturb()
         yield passage
 
 
-def test_a_busy_server_is_given_time(frail, make, synthetic, queries, undisturbed, tmp_path):
-    """Bulks that a busy server turns away are sent again until they are in."""
-    retriever = make(frail, bulk_passages=100, concurrency=8)
+def test_a_busy_server_is_given_time(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
+    """Documents that a busy server rejects are sent again until they are indexed."""
+    retriever = make(frail_node, bulk_passages=100, concurrency=8)
     retriever.build(synthetic(COUNT), tmp_path)
-    stats = frail.ask("GET", "/_nodes/stats/indexing_pressure")["nodes"]
-    turned_away = [one["indexing_pressure"]["memory"]["total"] for one in stats.values()]
-    assert sum(one["coordinating_rejections"] for one in turned_away) > 0
-    assert retriever.search(tmp_path, queries, 20) == undisturbed
+    stats = frail_node.ask("GET", "/_nodes/stats/indexing_pressure")["nodes"]
+    memory = [one["indexing_pressure"]["memory"]["total"] for one in stats.values()]
+    assert sum(one["coordinating_rejections"] for one in memory) > 0
+    assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
-@pytest.mark.parametrize(("words", "status"), [(30_000, 429), (100_000, 429), (600_000, 413)])
-def test_a_passage_larger_than_the_server_takes(frail, make, tmp_path, words, status):
-    """A passage that the server never takes is named at once, with what cuts it and what the server would need."""
+@pytest.mark.parametrize(
+    ("words", "status", "setting"),
+    [(60_000, 429, "indexing_pressure.memory.limit"), (200_000, 413, "http.max_content_length")],
+)
+def test_a_passage_too_large_for_the_server(frail_node, make, tmp_path, words, status, setting):
+    """A passage too large for the server is named at once, with the options that help."""
     given = [Passage("small", "d", "", "lever", 0, 5), Passage("large", "d", "", "a " * words, 0, 2 * words)]
-    setting = "http.max_content_length" if status == TOO_LARGE else "indexing_pressure.memory.limit"
     with pytest.raises(InputError) as caught:
-        make(frail, bulk_passages=1).build(given, tmp_path)
-    assert str(caught.value).startswith(f"passage 'large': {frail.url}: more than the server takes at once ({status}: ")
-    assert str(caught.value).endswith(f"; let `chunk` of the corpus cut it, or raise `{setting}` on the server")
+        make(frail_node, bulk_passages=1).build(given, tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"passage 'large': too large for the server at {frail_node.url} ({status}: ")
+    assert message.endswith(f"; split it with `chunk` of the corpus, or raise `{setting}` on the server")
 
 
-def test_bulks_larger_than_the_server_takes(frail, make, synthetic, tmp_path):
-    """Passages that are too many for one request are told at once, with the option to change."""
-    with pytest.raises(InputError, match=r"6,000 passages are more than .* \(413.*\); lower `bulk_bytes`, or raise"):
-        make(frail, bulk_passages=COUNT).build(synthetic(COUNT), tmp_path)
+def test_bulks_too_large_for_the_server(frail_node, make, synthetic, tmp_path):
+    """A bulk request too large for the server is an error that names the option to lower."""
+    with pytest.raises(InputError, match=r"2,000 passages are too large for one request \(413.*; lower `bulk_bytes`"):
+        make(frail_node, bulk_passages=COUNT).build(synthetic(COUNT), tmp_path)
 
 
-def test_a_bulk_too_large_for_a_busy_server(frail, make, synthetic, tmp_path):
-    """What a server turns away for longer than the patience is one sentence."""
-    with pytest.raises(InputError, match=r"the server answers 429 \(.*\), for 1 seconds \(`patience`\)"):
-        make(frail, bulk_passages=2000, patience=1).build(synthetic(COUNT), tmp_path)
+def test_killed_while_indexing(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path, caplog):
+    """A build survives a node that is killed and restarted in the middle."""
 
-
-def test_killed_while_indexing(frail, make, synthetic, queries, undisturbed, tmp_path, caplog):
-    """A node killed in the middle of indexing and started again loses nothing."""
-
-    def cut():
-        frail.kill()
-        started.append(frail.start_soon())
+    def kill():
+        frail_node.kill()
+        started.append(frail_node.start_in_background())
 
     started = []
-    retriever = make(frail, bulk_passages=100)
-    retriever.build(disturbed(synthetic(COUNT), COUNT // 2, cut), tmp_path)
-    assert started[0].wait() == 0
-    assert "trying again" in caplog.text
-    assert retriever.search(tmp_path, queries, 20) == undisturbed
+    retriever = make(frail_node, bulk_passages=100)
+    retriever.build(disturbed(synthetic(COUNT), COUNT // 2, kill), tmp_path)
+    frail_node.wait_for_start(started[0])
+    assert "retrying for" in caplog.text
+    assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
-def test_killed_while_searching(frail, make, synthetic, queries, undisturbed, tmp_path, caplog):
-    """A node killed in the middle of searching and started again answers as before."""
-
-    def cut():
-        frail.kill()
-        frail.start()
-
-    retriever = make(frail, bulk_passages=100, queries=10)
-    retriever.build(synthetic(COUNT), tmp_path)
-    retriever.search(tmp_path, queries[:1], 20)
-    thread = threading.Thread(target=cut)
-    thread.start()
-    found = []
-    while thread.is_alive():
-        found.append(retriever.search(tmp_path, queries, 20))
-    thread.join()
-    assert found
-    assert all(hits == undisturbed for hits in found)
-    assert "trying again" in caplog.text
+def test_a_server_that_stays_away(
+    frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path, caplog
+):
+    """A build that gave up on its server resumes later, and searches wait for the server to return."""
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    retriever = make(frail_node, bulk_passages=100)
+    retriever.build(synthetic(COUNT), whole)
+    retriever.search(whole, queries[:1], 20)
+    with pytest.raises(InputError, match=r"nothing listens .*; gave up after 1 seconds \(`patience`\); .* are kept"):
+        make(frail_node, bulk_passages=100, patience=1).build(
+            disturbed(synthetic(COUNT), COUNT // 2, frail_node.kill), part
+        )
+    with pytest.raises(InputError, match="nothing listens at this address"):
+        make(frail_node, patience=0).build(synthetic(COUNT), part)
+    assert 0 < read_metadata(part).sent.passages < COUNT
+    started = frail_node.start_in_background()
+    caplog.clear()
+    assert_same_hits(retriever.search(whole, queries, 20), undisturbed)
+    assert "retrying for" in caplog.text
+    frail_node.wait_for_start(started)
+    retriever.build(synthetic(COUNT), part)
+    assert_same_hits(retriever.search(part, queries, 20), undisturbed)
 
 
 BUILD = """
@@ -122,60 +124,44 @@ retriever.build(passages(), Path(sys.argv[2]))
 """
 
 
-def test_the_run_itself_is_killed(frail, make, synthetic, queries, undisturbed, tmp_path):
-    """A run killed in the middle of indexing goes on from what the server has."""
-    command = [sys.executable, "-c", BUILD, frail.url, tmp_path]
+def test_a_killed_run_resumes(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
+    """A run killed in the middle of indexing resumes from the documents that the server has."""
+    command = [sys.executable, "-c", BUILD, frail_node.url, tmp_path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as run:
         for passage in islice(synthetic(COUNT), COUNT // 2):
             run.stdin.write(f"{passage.id}|{passage.document}|{passage.title}|{passage.text}\n")
         run.stdin.flush()
         run.send_signal(signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
-    note = read_note(tmp_path)
-    assert note is None or note.sent.passages < COUNT
-    make(frail, bulk_passages=100).build(synthetic(COUNT), tmp_path)
-    assert make(frail).search(tmp_path, queries, 20) == undisturbed
-
-
-def test_a_server_that_stays_away(frail, make, synthetic, queries, undisturbed, tmp_path):
-    """A node that does not come back is one sentence, and the same call later goes on with what was sent."""
-    retriever = make(frail, bulk_passages=100, patience=1)
-    with pytest.raises(
-        InputError, match=r"nothing listens there, for 1 seconds \(`patience`\); what was indexed is kept"
-    ):
-        retriever.build(disturbed(synthetic(COUNT), COUNT // 2, frail.kill), tmp_path)
-    with pytest.raises(InputError, match="nothing listens there"):
-        make(frail, patience=0).build(synthetic(COUNT), tmp_path)
-    sent = read_note(tmp_path).sent.passages
-    assert 0 < sent < COUNT
-    frail.start()
-    retriever = make(frail, bulk_passages=100)
+    metadata = read_metadata(tmp_path)
+    assert metadata is None or metadata.sent.passages < COUNT
+    retriever = make(frail_node, bulk_passages=100)
     retriever.build(synthetic(COUNT), tmp_path)
-    assert retriever.search(tmp_path, queries, 20) == undisturbed
+    assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
-def test_a_cluster_loses_a_node(new_node, ports, make, synthetic, queries, undisturbed, tmp_path):
-    """Of three nodes with a copy of each part, one is killed in the middle of indexing and the run does not stop."""
-    transports = ports(3)
-    seeds = ",".join(f"127.0.0.1:{port}" for port in transports)
-    nodes = [new_node(ports=(*ports(1), transport), seeds=seeds) for transport in transports]
-    for node, started in [(node, node.start_soon()) for node in nodes]:  # side by side: each waits for the others
-        node.await_start(started)
+def test_a_cluster_loses_a_node(new_node, ports, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
+    """A build on three nodes with a replica continues after one node is killed in the middle."""
+    transport_ports = ports(3)
+    seeds = ",".join(f"127.0.0.1:{port}" for port in transport_ports)
+    nodes = [new_node(ports=(*ports(1), port), options=["--seeds", seeds]) for port in transport_ports]
+    # All at once: each node waits for the others.
+    for node, started in [(node, node.start_in_background()) for node in nodes]:
+        node.wait_for_start(started)
     urls = [node.url for node in nodes]
     nodes[0].ask("GET", "/_cluster/health?wait_for_nodes=3&timeout=60s")
     retriever = make(nodes[0], url=urls, replicas=1, shards=1, bulk_passages=100)
+    killed = []
 
-    def cut():
-        """Kill the node that takes the writes."""
-        index = f"/_cat/shards/{retriever._name(tmp_path)}?format=json"
-        home = next(shard["node"] for shard in nodes[0].ask("GET", index) if shard["prirep"] == "p")
-        killed.append(next(node for node in nodes if home == f"node-{node.transport}"))
+    def kill_primary():
+        """Kill the node that receives the documents."""
+        shards = nodes[0].ask("GET", f"/_cat/shards/{retriever._index_name(tmp_path)}?format=json")
+        home = next(shard["node"] for shard in shards if shard["prirep"] == "p")
+        killed.append(next(node for node in nodes if home == f"node-{node.transport_port}"))
         killed[0].kill()
 
-    killed = []
-    retriever.build(disturbed(synthetic(COUNT), COUNT // 2, cut), tmp_path)
+    retriever.build(disturbed(synthetic(COUNT), COUNT // 2, kill_primary), tmp_path)
     assert killed[0].url in urls
-    assert retriever.search(tmp_path, queries, 20) == undisturbed
-    assert make(nodes[0], url=urls).search(tmp_path, queries, 20) == undisturbed
+    assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
     for node in nodes:
-        node.close()
+        node.kill()

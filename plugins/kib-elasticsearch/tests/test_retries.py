@@ -1,0 +1,134 @@
+"""Retries of requests that a busy or restarting server rejects, against a scripted server."""
+
+import json
+
+import pytest
+
+from kib.errors import InputError
+from kib.records import Passage
+from kib.testing import make_plugin
+from kib_elasticsearch import Elasticsearch, server
+from kib_elasticsearch.bulk_indexing import send_bulks, split_into_bulks
+from kib_elasticsearch.search_requests import search_all, word_query
+from kib_elasticsearch.server_index import ContentCounter, LostIndexError
+
+BUSY = {"type": "es_rejected_execution_exception", "reason": "too many documents"}
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    monkeypatch.setattr(server, "FIRST_WAIT", 0.001)
+
+
+@pytest.fixture
+def scripted(fake_server, info):
+    """A function that returns a `Server` which gives the answers in a list, in order, after its version."""
+
+    def create(answers, **options):
+        answers = [info, *answers]
+        bodies = []
+
+        def answer(_method, _path, body):
+            bodies.append(body)
+            return answers.pop(0)
+
+        url = fake_server(answer)
+        return server.Server(make_plugin(Elasticsearch, {"url": url, **options}).options), bodies
+
+    return create
+
+
+def created(*statuses):
+    """Return the answer to a bulk request, with one status per document."""
+    items = [{"create": {"status": status, **({"error": BUSY} if status >= 400 else {})}} for status in statuses]
+    return 200, {"errors": True, "items": items}
+
+
+def send(target, count=3):
+    """Send passages in one bulk; return the progress that was reported."""
+    counter, progress = ContentCounter(), []
+    passages = [Passage(f"p{number}", "d", "", "lever", 0, 5) for number in range(count)]
+    send_bulks(split_into_bulks(passages, counter, target.options, None), target, "index", progress.append)
+    return [content.passages for content in progress]
+
+
+def sent_ids(body):
+    """Return the document ids in a bulk request."""
+    return [action["create"]["_id"] for action in map(json.loads, body.splitlines()) if "create" in action]
+
+
+def test_only_rejected_documents_are_resent(scripted):
+    """Documents that were rejected by a busy server are resent until all are indexed."""
+    target, bodies = scripted([created(201, 429, 503), created(409, 429), created(201)])
+    assert send(target) == [3]
+    assert [sent_ids(body) for body in bodies[1:]] == [["p0", "p1", "p2"], ["p1", "p2"], ["p2"]]
+
+
+def test_a_lost_answer_is_no_error(scripted, caplog):
+    """A bulk request without an answer is repeated, and existing documents count as indexed."""
+    target, _ = scripted([None, (503, {"error": BUSY}), created(409, 409, 409)])
+    assert send(target) == [3]
+    assert "retrying for up to 120 seconds" in caplog.text
+
+
+def test_patience(scripted):
+    """A server that stays busy for longer than the patience is an error."""
+    target, _ = scripted([created(429, 429, 429)], patience=0)
+    with pytest.raises(InputError, match=r"documents now \(429: too many documents\); gave up after 0 seconds"):
+        send(target)
+
+
+def test_a_rejected_document(scripted):
+    """A document that the server rejects for good is an error that names the passage."""
+    target, _ = scripted([created(201, 400, 201)])
+    with pytest.raises(InputError, match=r"passage 'p1': .* the server rejects the request \(400\)"):
+        send(target)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "setting"),
+    [
+        (413, "too large", "http.max_content_length"),
+        (429, "coordinating_operation_bytes=300, max_coordinating_bytes=200", "indexing_pressure.memory.limit"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_request_too_large_for_the_server(scripted, status, reason, setting, count):
+    """A request too large even for an idle server is an error at once, with the options that help."""
+    target, _ = scripted([(status, {"error": {"type": "x", "reason": reason}})])
+    with pytest.raises(InputError) as caught:
+        send(target, count)
+    message = str(caught.value)
+    if count == 1:
+        assert message.startswith(f"passage 'p0': too large for the server at {target.addresses} ({status}: ")
+        assert message.endswith(f"; split it with `chunk` of the corpus, or raise `{setting}` on the server")
+    else:
+        assert f": 2 passages are too large for one request ({status}: {reason}); lower `bulk_bytes`" in message
+
+
+def found(*passages):
+    """Return the response to one search."""
+    hits = [{"sort": [1.5, passage]} for passage in passages]
+    return {"timed_out": False, "_shards": {"failed": 0}, "hits": {"hits": hits}}
+
+
+def test_incomplete_searches_are_repeated(scripted):
+    """Only searches without a complete answer are repeated."""
+    failed = {"status": 503, "error": {"reason": "no shard available"}}
+    partial = {**found("wrong"), "_shards": {"failed": 1}}
+    target, bodies = scripted(
+        [(200, {"responses": [found("a"), failed, partial]}), (200, {"responses": [found("b"), found()]})]
+    )
+    hits = search_all(target, "index", [word_query(word) for word in "abc"], 5)
+    assert [[hit.passage for hit in some] for some in hits] == [["a"], ["b"], []]
+    assert [body.count(b'"match"') for body in bodies[1:]] == [3, 2]
+
+
+def test_a_search_that_fails_for_good(scripted):
+    """A missing index and a rejected query are errors."""
+    target, _ = scripted([(200, {"responses": [{"status": 404, "error": {"reason": "no such index"}}]})])
+    with pytest.raises(LostIndexError, match="the index index was deleted or changed after it was built"):
+        search_all(target, "index", [word_query("a")], 5)
+    target, _ = scripted([(200, {"responses": [{"status": 400, "error": {"reason": "bad query"}}]})])
+    with pytest.raises(InputError, match=r"the server rejects the request \(400\): bad query"):
+        search_all(target, "index", [word_query("a")], 5)
