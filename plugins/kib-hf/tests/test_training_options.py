@@ -116,7 +116,7 @@ def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: 
 def test_refused_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU is rejected on a machine without one."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(InputError, match=r'device = "cuda": PyTorch .* sees no such device'):
+    with pytest.raises(InputError, match=r'device = "cuda": PyTorch .* finds no such device'):
         check(Full, Weights(small), device="cuda")
 
 
