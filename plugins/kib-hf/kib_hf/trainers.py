@@ -114,7 +114,7 @@ class Lora(_Trainer):
         self.dropout = options.dropout
 
     def fingerprint(self) -> str:
-        """A digest of the options that arrange rows for the model, if dropout makes them affect the weights."""
+        """A digest of the options that arrange rows in batches, if dropout makes the arrangement affect the weights."""
         from kib_hf.training.processes import process_count
 
         o, without_dropout = self.options, super().fingerprint()

@@ -12,7 +12,7 @@ __all__ = ["new_adapter", "save_adapter", "squared_update"]
 
 
 def new_adapter(model: Any, options: LoraOptions, name: str) -> Any:
-    """Attach a new adapter to a model and freeze all other weights; raise InputError if the options do not fit it."""
+    """Attach a new adapter to a model and freeze all other weights; raise InputError if the options do not fit."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -60,7 +60,7 @@ def _adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOptions, name: str) -> None:
-    """Raise InputError if an adapter could not be saved, or has a higher rank than any targeted layer can have."""
+    """Raise InputError if the adapter cannot be saved, or if its rank is too high for every targeted layer."""
     for layer_name, layer in layers:
         if layer is tied:
             raise InputError(
@@ -76,7 +76,7 @@ def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOpt
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter's safetensors and configuration reproducibly: lists sorted, no paths of this machine."""
+    """Write the adapter's safetensors and configuration with sorted lists and without paths of this machine."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def write_progress(checkpoint: Path, progress: Progress) -> None:
-    """Write the progress, which marks the checkpoint as complete; all other files must be written before."""
+    """Write the progress, which marks the checkpoint as complete; write all other files first."""
     write_text(checkpoint / PROGRESS_FILE, json.dumps(asdict(progress)))
 
 
@@ -76,7 +76,7 @@ def write_trained(folder: Path, trained: Trained) -> None:
 
 
 def read_trained(folder: Path, weights: Weights) -> Trained | None:
-    """Read the record of a training run finished earlier in `folder`, or return None; `weights` is added to it."""
+    """Read the record of a finished training run and add `weights`; return None if `folder` has no such record."""
     path = folder / RECORD_FILE
     if not path.is_file():
         return None
@@ -85,7 +85,7 @@ def read_trained(folder: Path, weights: Weights) -> Trained | None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to write into; after the block succeeds, it replaces the folder at `path`."""
+    """A temporary folder that replaces the folder at `path` when the `with` block succeeds."""
     part = path.with_name(f"{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -26,7 +26,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Tokens that see each other, with one label per token: the token itself if it has a loss, otherwise IGNORED.
+    """The tokens of an example, with one label per token: the token itself if it has a loss, otherwise IGNORED.
 
     The first label is always IGNORED because no token precedes the first one.
     """

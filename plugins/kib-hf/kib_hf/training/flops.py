@@ -6,10 +6,10 @@ __all__ = ["flops_per_token"]
 
 
 def flops_per_token(model: Any) -> int:
-    """Floating-point operations per training token: 6 per trained weight and 4 per frozen one, which has no gradient.
+    """Floating-point operations per training token: 6 per trained weight, 4 per frozen weight.
 
-    Embedding tables do not count because they are looked up rather than multiplied. The products inside attention are
-    left out, as is usual.
+    A frozen weight saves the two operations for its own gradient. Embedding tables do not count because they are looked
+    up rather than multiplied. The products inside attention are left out, as is usual.
     """
     from torch.nn import Embedding
 

@@ -11,7 +11,7 @@ from kib_hf.training.micro_batches import collate
 __all__ = ["check_isolation"]
 
 TOLERANCE = 0.01
-"""Allowed difference, relative to the largest logit: far above bfloat16 rounding, far below a visible text's effect."""
+"""The allowed difference relative to the largest logit: more than bfloat16 rounding, much less than a visible text."""
 
 ADVICE = 'use `layout = "sorted"`'
 

@@ -57,7 +57,7 @@ def split_sorted(rows: Sequence[Row], lengths: Sequence[int], count: int) -> Ite
 
 
 def best_count(steps: Sequence[Sequence[Row]], lengths: Sequence[int], limit: int) -> int:
-    """The number of micro-batches per step with the least total work, none larger than `limit` tokens with padding.
+    """The number of micro-batches per step with the least work, each at most `limit` tokens including padding.
 
     Fewer micro-batches need more padding, because short rows share them with long rows; every micro-batch adds a
     fixed overhead.
@@ -76,7 +76,7 @@ def best_count(steps: Sequence[Sequence[Row]], lengths: Sequence[int], limit: in
 
 
 def _padded_size(rows: Sequence[Row], lengths: Sequence[int]) -> int:
-    """The tokens of a part with its padding, the first row being the longest."""
+    """The number of tokens in a part, including padding; its first row must be the longest."""
     return len(rows) * lengths[rows[0][0]] if rows else 0
 
 

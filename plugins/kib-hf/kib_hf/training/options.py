@@ -17,7 +17,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingOptions(Options):
-    """The options common to both trainers; the defaults are the paper's values if the paper states them."""
+    """The options common to both trainers; defaults follow Ovadia et al. (2024) if the paper states a value."""
 
     epochs: int = Field(default=5, ge=1, description="Number of passes over the text.")
     learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate, reached after the warm-up.")
@@ -40,8 +40,8 @@ class TrainingOptions(Options):
         default=None,
         description=(
             "Whether documents begin with the BOS token, or with EOS if the tokenizer has no BOS. By default they do, "
-            "except if the tokenizer never puts its BOS before a prompt, because the model then does not know the "
-            "token. Without BOS, a document's first token has no loss because no token precedes it."
+            "unless the tokenizer never puts its BOS before a prompt: the model then has not learned the token. "
+            "Without BOS, a document's first token has no loss because no token precedes it."
         ),
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -116,6 +116,7 @@ class TrainingOptions(Options):
     @field_validator("learning_rate", "betas", "max_grad_norm", "weight_decay", "warmup")
     @classmethod
     def _finite(cls, value: float | tuple[float, float]) -> float | tuple[float, float]:
+        """Reject infinity and NaN."""
         numbers = value if isinstance(value, tuple) else (value,)
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError("expected a finite number")
@@ -123,8 +124,11 @@ class TrainingOptions(Options):
 
     @model_validator(mode="after")
     def _one_process_count(self) -> Self:
+        """Reject two options that both set the number of processes."""
         if self.accelerate is not None and self.processes is not None:
-            raise ValueError("`processes` and `accelerate` are both set; remove one, as both set the process count")
+            raise ValueError(
+                "`processes` and `accelerate` are both set; remove one, because both set the process count"
+            )
         return self
 
 

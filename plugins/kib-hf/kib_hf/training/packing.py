@@ -30,7 +30,7 @@ def plan_steps(lengths: Sequence[int], *, epochs: int, batch_size: int, block: i
     steps: list[tuple[Row, ...]] = []
     epoch_ends = []
     for epoch in range(epochs):
-        order = _shuffled(len(lengths), f"pieces {seed} {epoch}")
+        order = _shuffled(len(lengths), f"pieces {seed} {epoch}")  # the name decides the order: do not change it
         rows = [(index,) for index in order] if block is None else pack(lengths, block, order)
         shuffled_rows = [rows[index] for index in _shuffled(len(rows), f"rows {seed} {epoch}")]
         steps += [tuple(shuffled_rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["check_before_training", "check_no_sharding"]
 
 SHARDING_VARIABLES = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""Environment variables with which accelerate requests that a model is spread over processes."""
+"""Environment variables set by accelerate when a model is to be split across processes."""
 
 
 def check_before_training(options: TrainingOptions, start: Weights, validation: bool) -> None:
@@ -44,14 +44,14 @@ def check_before_training(options: TrainingOptions, start: Weights, validation: 
 
 
 def check_no_sharding() -> None:
-    """Raise InputError if the environment makes accelerate spread the model over processes."""
+    """Raise InputError if the environment makes accelerate split the model across processes."""
     found = [name for name in SHARDING_VARIABLES if os.environ.get(name, "").lower() in ("1", "true")]
     if found:
         raise InputError(f"{found[0]} is set, but every training process must hold the whole model; use MULTI_GPU")
 
 
 def _check_adapter(options: LoraOptions, config: "PretrainedConfig", name: str) -> None:
-    """Raise InputError if the adapter does not fit the model's layers, which are created without their weights."""
+    """Raise InputError if the adapter does not fit the model's layers, which are created without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -30,7 +30,7 @@ __all__ = ["train_job"]
 Log = Callable[[Mapping[str, Any]], None]
 
 SAMPLE_TOKENS = 16_384
-"""The size of the evenly spaced sample on which the loss before and after training is measured."""
+"""The approximate size of the sample of the text on which the loss before and after training is measured."""
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """accelerate's names for the number formats."""
@@ -63,12 +63,12 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 class _TrainingRun:
-    """The state of a training run; its parts are created in the order in which they can fail."""
+    """The state of a training run; the parts that can fail are created first."""
 
     def __init__(self, job: TrainingJob, log: Log) -> None:
         self.job, self.options, self.log = job, job.options, log
         o = self.options
-        check_no_sharding()  # in every process, because accelerate's file only sets their environment
+        check_no_sharding()  # in every worker, because accelerate's file sets only their environment
         self.device = torch_device(o.device).partition(":")[0]
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.examples = prepare_examples(job.text, job.start, o)
@@ -86,7 +86,7 @@ class _TrainingRun:
         self.batches, self.batches_per_step = self._micro_batches(self.plan.steps, self.examples, self.processes)
 
     def _load(self) -> None:
-        """Load the model, and note its number format and cache setting to save it with both unchanged."""
+        """Load the model, and remember its number format and cache setting, which the saved model must keep."""
         o, start = self.options, self.job.start
         lora = isinstance(o, LoraOptions)
         model: Any = load_model(
@@ -97,7 +97,7 @@ class _TrainingRun:
         self.packed = self.job.packed_length is not None and o.layout != "sorted" and self._can_pack(str(start))
 
     def _can_pack(self, name: str) -> bool:
-        """Whether texts share rows; raise InputError if the options require it but the model mixes the texts."""
+        """Whether texts share rows; raise InputError for `layout = "packed"` if the model then mixes them."""
         if self.options.layout == "auto" and self.device == "cpu":
             return False  # padding sorted rows costs less than attention between texts
         try:
@@ -130,7 +130,7 @@ class _TrainingRun:
         monitor.start(read_progress(resume) if resume else None)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         monitor.count_seconds()
-        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # measure losses in the same format
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # losses are measured without autocast
         self._check_token_count(monitor)
         monitor.restore_lowest(self.model)
         unrounded = self._round_full_weights(sample)
