@@ -1,4 +1,4 @@
-"""What the scripts take on their command lines; a slip is a sentence and exit code 2."""
+"""Types of command-line arguments. An invalid argument is reported in one sentence, with exit code 2."""
 
 import argparse
 from pathlib import Path
@@ -7,14 +7,14 @@ __all__ = ["count", "folder"]
 
 
 def count(text: str) -> int:
-    """A whole number from 1."""
+    """Read a whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
     return int(text)
 
 
 def folder(text: str) -> Path:
-    """A folder that is there."""
+    """Read the path of an existing folder."""
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
     return Path(text)

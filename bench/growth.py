@@ -1,7 +1,8 @@
-"""Count the tokens that a model must read as questions, shots and passages grow, and print one table.
+"""Count the tokens that a model must read, for growing numbers of questions, shots and passages; print one table.
 
-Cost follows these counts: lm-eval's `hf` reads each prompt with each option (options of one token share it), kib each
-distinct prefix once. No model is run. Usage: python bench/growth.py --data FOLDER [--json FILE]
+The cost of a run follows these counts. lm-eval's `hf` reads each prompt once per option, except that options of one
+token share the prompt. kib reads each distinct prefix once. No model is run.
+Usage: python bench/growth.py --data FOLDER [--json FILE]
 """
 
 import argparse
@@ -32,7 +33,7 @@ def counts(lm: Any, requests: Sequence[Request]) -> tuple[int, int]:
 
 
 def anatomy(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
-    """Letters of MMLU anatomy by shots, and by questions at 5 shots."""
+    """Count tokens for MMLU anatomy with letters as answers, by number of shots and by number of questions."""
     rendered_task = material.anatomy(data)
     found = {}
     for shots in SHOTS:
@@ -50,7 +51,7 @@ def _requests(rendered_task: Any, asked: Sequence[Any], count: int) -> list[Requ
 
 
 def openbook(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
-    """Option texts of OpenBookQA with ever more passages, all numbers of passages up to the largest together."""
+    """Count tokens for OpenBookQA with option texts as answers, for all numbers of passages from 0 to K together."""
     rendered_task = material.openbook(data)
     asked = rendered_task.ask(0)
     passages = {passage.id: passage for passage in material.facts(data)}
@@ -66,7 +67,7 @@ def openbook(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
 
 
 def scorer(data: Path, folder: Path) -> Any:
-    """A scorer around a model of no size: only its tokenizer and plan are used."""
+    """Create a scorer with a minimal model; only its tokenizer and its plan are used."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from kib_hf.scoring.scorer import Scorer
@@ -78,11 +79,11 @@ def scorer(data: Path, folder: Path) -> Any:
 
 
 def main() -> None:
-    """Count and print."""
+    """Count tokens and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder, required=True, help="folder with mmlu, openbookqa and wikipedia")
-    parser.add_argument("--work", type=Path, help="where the trained tokenizer is kept; by default a temporary folder")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--work", type=Path, help="folder for the trained tokenizer; the default is a temporary folder")
+    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
     arguments = parser.parse_args()
     quiet()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,8 @@
-"""Time a whole benchmark from an empty folder to its leaderboard, and print one table: the run, going on, the table.
+"""Time a whole benchmark: the run from an empty folder, the run again with nothing left to do, and the leaderboard.
 
-Each line is a fresh process of the command line. "Asking" and the like are the seconds that the results themselves
-note, each answer counted once a cell. Usage: python bench/lab.py [SPEC] [--json FILE], by default benchmarks/lab.toml.
+Each line of the table is a new process of the command line. The lines below it add up the seconds stored in the
+results, such as the seconds for answering, with each answer counted once per cell.
+Usage: python bench/lab.py [SPEC] [--json FILE]; the default spec is benchmarks/lab.toml.
 """
 
 import argparse
@@ -22,7 +23,7 @@ KIB = str(Path(sys.executable).with_name("kib"))
 
 @dataclass(frozen=True)
 class Taken:
-    """What a process took: seconds of wall time and of all processors together, and its largest memory in bytes."""
+    """The cost of a process: seconds of wall time, seconds of all processors together, and peak memory in bytes."""
 
     wall: float
     processors: float
@@ -30,18 +31,18 @@ class Taken:
 
 
 def taken(command: list[str]) -> Taken:
-    """Run a command to its end; what it prints is shown where it fails."""
+    """Run a command and measure its cost. If the command fails, show its output and exit."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode not in {0, 1}:  # 1: a cell is missing or failed, and the table says which
+    if done.returncode not in {0, 1}:  # 1: a cell is missing or failed; the table names it
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Taken(time.perf_counter() - start, busy, after.ru_maxrss * 1024)
 
 
 def noted(results: Path) -> dict[str, float]:
-    """The seconds that the cells note, added up by what they were spent on."""
+    """Add up the seconds stored in the cells, by step."""
     found: dict[str, float] = {}
     for path in sorted(results.rglob("times.json")):
         for name, seconds in json.loads(path.read_text(encoding="utf-8")).items():
@@ -51,10 +52,10 @@ def noted(results: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("spec", type=Path, nargs="?", default=LAB, help="a benchmark file (benchmarks/lab.toml)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("spec", type=Path, nargs="?", default=LAB, help="benchmark file (default: benchmarks/lab.toml)")
+    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results, work = Path(folder) / "results", Path(folder) / "work"

@@ -1,6 +1,6 @@
-"""Time `kib leaderboard` as CSV and JSON on 100, 1,000 and 10,000 synthetic cells: first table and stored statistics.
+"""Time `kib leaderboard` on 100, 1,000 and 10,000 synthetic cells: the first table, and tables from stored statistics.
 
-Each time is the wall time of the command itself, whose output goes to a file.
+Each time is the wall time of the command with its output redirected to a file.
 Usage: python bench/leaderboard.py [--json FILE] [--questions N] [CELLS …]
 """
 
@@ -39,7 +39,7 @@ KIB = str(Path(sys.executable).with_name("kib"))
 
 
 def cells(count: int) -> Iterator[Cell]:
-    """The first `count` cells of ever more models, each with eight single arms and four arms of three seeds."""
+    """Yield `count` cells, model by model. A model has eight arms with one seed and four arms with three seeds."""
     made = 0
     for model in range(count):
         for task in ("new", "worded", "known"):
@@ -53,7 +53,7 @@ def cells(count: int) -> Iterator[Cell]:
 
 
 def fill(folder: Path, count: int, questions: int) -> None:
-    """A results folder with `count` measured cells of so many questions."""
+    """Fill a results folder with `count` measured cells of `questions` questions each."""
     results = Results(folder)
     planned = tuple(cells(count))
     tasks = {
@@ -80,7 +80,7 @@ def _score(number: int, score: int) -> Score:
 
 
 def seconds(folder: Path, form: str, output: Path) -> float:
-    """Wall time of the command that writes the table."""
+    """Return the wall time of the command that writes the table."""
     with output.open("wb") as file:
         start = time.perf_counter()
         subprocess.run([KIB, "leaderboard", str(folder), "--format", form], check=True, stdout=file)
@@ -88,7 +88,7 @@ def seconds(folder: Path, form: str, output: Path) -> float:
 
 
 def measure(count: int, questions: int) -> dict[str, float]:
-    """Times in seconds for one number of cells; the best of three where statistics are stored."""
+    """Return times in seconds for one number of cells; with stored statistics, the best of three runs."""
     with tempfile.TemporaryDirectory() as place:
         folder, output = Path(place) / "results", Path(place) / "table"
         fill(folder, count, questions)
@@ -102,14 +102,14 @@ def measure(count: int, questions: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one table and, where asked for, write it as JSON."""
+    """Measure, print the table, and write it as JSON if `--json` is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", nargs="*", type=command.count, default=[100, 1_000, 10_000])
     parser.add_argument("--questions", type=command.count, default=100)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = [measure(count, options.questions) for count in options.cells]
-    print(f"{options.questions} questions a cell, Python {platform.python_version()}, {platform.machine()}; seconds")
+    print(f"{options.questions} questions per cell, Python {platform.python_version()}, {platform.machine()}; seconds")
     print(f"{'cells':>8} {'first csv':>10} {'csv':>8} {'json':>8} {'terminal':>9} {'peak MiB':>9}")
     for row in rows:
         print(

@@ -1,4 +1,4 @@
-"""Real questions, passages and text for the other scripts, from a folder with MMLU, OpenBookQA and a Wikipedia dump."""
+"""Real questions, passages and texts for the other scripts, from a folder with MMLU, OpenBookQA and Wikipedia text."""
 
 import bz2
 import io
@@ -20,7 +20,7 @@ WORDS = 32_000
 
 
 def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") -> RenderedTask:
-    """MMLU anatomy as lm-eval asks it: letters, or option texts as `mmlu_anatomy_continuation`."""
+    """Return MMLU anatomy as lm-eval renders it. Letters are scored, or texts in `mmlu_anatomy_continuation`."""
     from kib.plugins.builtin.lm_eval_task import LmEvalTask
 
     files = {split: str(data / "mmlu" / split / f"anatomy_{split}.csv") for split in ("dev", "test")}
@@ -30,7 +30,7 @@ def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") ->
 
 
 def openbook(data: Path, limit: int | None = None) -> RenderedTask:
-    """The test questions of OpenBookQA, each option's text scored."""
+    """Return the test questions of OpenBookQA, whose option texts are scored."""
     lines = _openbook(data, "test.jsonl").splitlines()
     questions = [_question(json.loads(line)) for line in lines if line.strip()]
     return from_questions("openbook", questions, [], "text", limit)
@@ -44,7 +44,7 @@ def _question(row: dict[str, Any]) -> Question:
 
 
 def facts(data: Path) -> list[Passage]:
-    """OpenBookQA's science facts, a passage each."""
+    """Return the science facts of OpenBookQA, one passage per fact."""
     texts = [line.strip().strip('"') for line in _openbook(data, "openbook.txt").splitlines() if line.strip()]
     return [Passage(f"fact-{number}#0", f"fact-{number}", "", text, 0, len(text)) for number, text in enumerate(texts)]
 
@@ -55,7 +55,7 @@ def _openbook(data: Path, name: str) -> str:
 
 
 def search(asked: Sequence[RenderedQuestion], passages: Sequence[Passage], k: int) -> list[list[Hit]]:
-    """The best `k` passages for each question by BM25."""
+    """Return the best `k` passages per question, found by BM25."""
     from kib_bm25 import BM25, BM25Options
 
     retriever = BM25(BM25Options())
@@ -67,7 +67,7 @@ def search(asked: Sequence[RenderedQuestion], passages: Sequence[Passage], k: in
 def requests(
     rendered_task: RenderedTask, asked: Sequence[RenderedQuestion], passages: Sequence[Sequence[Passage]]
 ) -> list[Request]:
-    """What is asked of a model, question by question, with the passages given for each."""
+    """Return the requests for all questions in turn, each question with its own passages."""
     made: list[Request] = []
     for number, (one, some) in enumerate(zip(asked, passages, strict=True)):
         made += rendered_task.requests(number, build_prompt(one, some).text)
@@ -75,7 +75,7 @@ def requests(
 
 
 def tokenizer(data: Path, folder: Path) -> Path:
-    """A byte-level BPE tokenizer of 32,000 tokens trained on the Wikipedia fragment; kept in `folder`."""
+    """Return a folder with a byte-level BPE tokenizer of 32,000 tokens, trained on Wikipedia text unless it exists."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,10 +1,10 @@
-"""What a corpus of a million passages takes: time, memory and size of the index, and how they grow.
+"""Measure the cost of a corpus of up to a million passages: time, memory and index size, at growing sizes.
 
     python bench/million.py [--sizes 10000 100000 1000000] [--elasticsearch URL] [--work FOLDER] [--json FILE]
 
-Passages are of 100 words, drawn from 200,000 made-up ones by Zipf's law with a fixed seed; 1,000 queries are of 6 words
-of a passage each. Passages, index and search go the way of a run, each in a process of its own, so that its peak of
-memory is its own. What a server takes is not in these peaks: its own process holds it.
+A passage has 100 words, drawn by Zipf's law from 200,000 made-up words with a fixed seed. Each of the 1,000 queries has
+6 words of one passage. Passages, index and search use the code of a run. Each job is a process of its own, so each peak
+of memory belongs to one job. The peaks exclude the memory of a server, which is a separate process.
 """
 
 import argparse
@@ -36,11 +36,11 @@ Clocks = tuple[float, float]
 
 
 def vocabulary() -> list[str]:
-    """Made-up words, each different, of four to ten letters: consonants and vowels by turns."""
+    """Return distinct made-up words of alternating consonants and vowels."""
     consonants, vowels = "bcdfghklmnprstvz", "aeiou"
     made = []
     for number in range(VOCABULARY):
-        letters, rest = [], number * 7919 + 12_345  # a prime, so that neighbours do not look alike
+        letters, rest = [], number * 7919 + 12_345  # multiplied by a prime, so that consecutive words differ
         while rest:
             rest, which = divmod(rest, len(consonants) * len(vowels))
             letters.append(consonants[which % len(consonants)] + vowels[which // len(consonants)])
@@ -49,12 +49,12 @@ def vocabulary() -> list[str]:
 
 
 def texts(count: int) -> Iterator[str]:
-    """`count` texts; the first ones are the same for every `count`."""
+    """Yield `count` texts; a larger `count` adds texts at the end."""
     import numpy as np
 
     words = vocabulary()
     ends = np.array(list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1))))
-    state = np.random.RandomState(SEED)  # its numbers never change (NEP 19)
+    state = np.random.RandomState(SEED)  # NumPy never changes its numbers (NEP 19)
     for first in range(0, count, CHUNK):
         drawn = np.searchsorted(ends / ends[-1], state.random_sample((CHUNK, WORDS)))
         for row in drawn[: count - first].tolist():
@@ -62,13 +62,13 @@ def texts(count: int) -> Iterator[str]:
 
 
 def queries() -> list[tuple[str, str]]:
-    """Of each tenth passage of the first ones, the words at the 7th, 17th, … place: the same at every size."""
+    """Return the 7th, 17th, … word of every tenth passage of the smallest corpus: the same queries at every size."""
     chosen = (text.split()[6 : 6 + 10 * ASKED : 10] for n, text in enumerate(texts(min(SIZES))) if n % 10 == 0)
     return [(f"q{number}", " ".join(words)) for number, words in enumerate(chosen)]
 
 
 def spec(folder: Path, url: str | None) -> Path:
-    """A benchmark file with the corpus, as JSON lines, and the retrievers."""
+    """Write a benchmark file with the retrievers and a corpus of JSON lines."""
     server = f"url = {json.dumps(url)}\n" if url else ""
     tables = "".join(
         f'\n[retrievers.{name}]\nplugin = "{name}"\n{server if name == "elasticsearch" else ""}'
@@ -84,7 +84,7 @@ def spec(folder: Path, url: str | None) -> Path:
 
 
 def work(job: str, folder: Path) -> dict[str, Any]:
-    """One job in this process: `passages`, `open`, `index:NAME` or `search:NAME`; seconds, peak and size."""
+    """Do the job `passages`, `open`, `index:NAME` or `search:NAME` in this process; return seconds, peak and size."""
     from kib.commands.retrieve.search import Wanted, read_spec
     from kib.plan.planner import hits_of_queries
     from kib.plugins.resolve import resolve
@@ -115,12 +115,12 @@ def work(job: str, folder: Path) -> dict[str, Any]:
 
 
 def clocks() -> Clocks:
-    """Wall time, and the processor time of this process, in seconds: the second one tells of a busy machine."""
+    """Return the wall time and the processor time of this process in seconds; they differ if the machine is busy."""
     return time.perf_counter(), time.process_time()
 
 
 def told(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
-    """What a job took since then."""
+    """Return the cost of a job since `begun`, and the size of its folders."""
     from kib.support.peak_memory import held
 
     seconds, cpu = (now - then for now, then in zip(clocks(), begun, strict=True))
@@ -129,7 +129,7 @@ def told(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
 
 
 def run(job: str, folder: Path) -> dict[str, Any]:
-    """A job in a process of its own."""
+    """Run a job in a new process."""
     command = [sys.executable, __file__, "--job", job, "--work", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -139,7 +139,7 @@ def run(job: str, folder: Path) -> dict[str, Any]:
 
 
 def measure(folder: Path, count: int, url: str | None) -> dict[str, Any]:
-    """All jobs at one size."""
+    """Run all jobs for one number of passages."""
     folder.mkdir(parents=True, exist_ok=True)
     spec(folder, url)
     with (folder / "documents.jsonl").open("w", encoding="utf-8") as file:
@@ -153,7 +153,7 @@ def measure(folder: Path, count: int, url: str | None) -> dict[str, Any]:
 
 
 def lines(count: int, found: dict[str, Any]) -> Iterator[str]:
-    """The rows of one size."""
+    """Yield the lines of the table for one number of passages."""
     for name, row in found.items():
         units = QUERIES if "queries" in name else count
         peak, size = row["peak_bytes"] / 1e6, row["bytes"] / 1e6
@@ -164,12 +164,12 @@ def lines(count: int, found: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print the table, and write it as JSON if `--json` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=command.count, nargs="+", default=SIZES, help="numbers of passages")
-    parser.add_argument("--elasticsearch", metavar="URL", help="a server to measure as well")
-    parser.add_argument("--work", type=Path, help="where everything is made; by default a temporary folder")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--elasticsearch", metavar="URL", help="address of a server to include")
+    parser.add_argument("--work", type=Path, help="folder for all files; the default is a temporary folder")
+    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:

@@ -1,7 +1,8 @@
-"""Time what happens before a model is asked, and print one table: rendering, index, search, prompts for K = 0..5.
+"""Time the work before a model answers, and print one table: rendering, index, search, and prompts for K = 0..5.
 
-Questions and facts of OpenBookQA; medians of interleaved rounds for a quarter, half and all of the 500 test questions,
-so that the growth shows. Usage: python bench/prompts.py --data FOLDER [--rounds N] [--json FILE]
+The questions and facts are from OpenBookQA. The table shows medians of interleaved rounds for a quarter, a half and all
+of the 500 test questions, so that the growth is visible.
+Usage: python bench/prompts.py --data FOLDER [--rounds N] [--json FILE]
 """
 
 import argparse
@@ -24,11 +25,11 @@ from kib.records import Hit, Passage, Query, RenderedQuestion
 
 K = range(6)
 BUDGET = 2048
-"""Tokens that a prompt with its longest answer may have where tokens are counted."""
+"""The token budget of a prompt with its longest answer, in the step that counts tokens."""
 
 
 def steps(data: Path, tokens: Callable[[str], list[int]], count: int) -> dict[str, float]:
-    """Seconds of each step for `count` questions, one after the other."""
+    """Return the seconds of each step for `count` questions."""
     from kib_bm25 import BM25, BM25Options
 
     found: dict[str, float] = {}
@@ -62,7 +63,7 @@ def prompts(
     hits: list[list[Hit]],
     count: Callable[[str], int] | None,
 ) -> int:
-    """Prompts and requests for every K; gives how many requests."""
+    """Build prompts and requests for every K; return the number of requests."""
     made = 0
     for k in K:
         for number, (one, some) in enumerate(zip(asked, hits, strict=True)):
@@ -73,11 +74,11 @@ def prompts(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder, required=True, help="folder with openbookqa and wikipedia")
-    parser.add_argument("--rounds", type=command.count, default=3, help="runs of each size (3)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--rounds", type=command.count, default=3, help="rounds per size; the default is 3")
+    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
     arguments = parser.parse_args()
     quiet()
     from transformers import AutoTokenizer

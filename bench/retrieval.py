@@ -1,9 +1,9 @@
-"""Quality of retrieval on two test collections, beside published values; one setting of each retriever for both.
+"""Measure retrieval quality on two test collections, next to published values, with one setting per retriever.
 
     python bench/retrieval.py --data FOLDER [--elasticsearch URL] [--work FOLDER] [--json FILE]
 
-FOLDER holds `scifact` and `vaswani` in BEIR's layout. Everything goes the way of `kib retrieve`. A retriever that
-cannot be had here is left out with the reason. Exit code 1 where a value is below what it should reach.
+FOLDER holds `scifact` and `vaswani` in BEIR's layout. All steps use the code of `kib retrieve`. A retriever that is not
+available on this machine is left out, and the reason is printed. The exit code is 1 if a value is below its minimum.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from kib.records import Hit
 from kib.store.folders import Work
 
 DEPTH = 1000
-"""Hits a query, as trec_eval is fed in the published runs."""
+"""Hits per query, as in the published runs of trec_eval."""
 
 RETRIEVERS = {
     "bm25": """plugin = "bm25"
@@ -43,7 +43,7 @@ b = 0.4
     "dense": 'plugin = "dense"\n',
     "hybrid": 'plugin = "hybrid"\nof = ["bm25", "dense"]\ndepth = 1000\n',
 }
-"""One table of a spec each; the small encoder is kib-dense's own default."""
+"""One spec table per retriever; the encoder is the default of kib-dense."""
 
 MEASURES = {"scifact": ("nDCG@10", "recall@100"), "vaswani": (f"MAP@{DEPTH}", "nDCG@10")}
 PUBLISHED = {
@@ -58,7 +58,7 @@ LEAST = {
     ("elasticsearch", "scifact", "recall@100"): 0.9243,
     ("elasticsearch", "vaswani", f"MAP@{DEPTH}"): 0.285,
 }
-"""What a value should reach."""
+"""The minimum of each value."""
 
 SPEC = """schema = 1
 name = "retrieval"
@@ -70,18 +70,18 @@ path = {path}
 
 
 def usable(url: str | None) -> tuple[list[str], dict[str, str]]:
-    """The retrievers that can be had here, and why others cannot."""
+    """Return the available retrievers, and the reason for each missing retriever."""
     there = {plugin.name for plugin in installed() if plugin.kind == "retrievers"}
     absent = {name: f"the plugin {name} is not installed" for name in RETRIEVERS if name not in there}
     if url is None:
-        absent.setdefault("elasticsearch", "no server; name one by --elasticsearch URL")
+        absent.setdefault("elasticsearch", "no server; set one with --elasticsearch URL")
     if "dense" in absent:
         absent.setdefault("hybrid", absent["dense"])
     return [name for name in RETRIEVERS if name not in absent], absent
 
 
 def measured(collection: Path, names: Sequence[str], url: str | None, work: Path) -> Report:
-    """What `kib retrieve` finds in a collection with each retriever."""
+    """Search a collection with each retriever, as `kib retrieve` does."""
     tables = {name: RETRIEVERS[name] for name in names}
     if "elasticsearch" in tables:
         tables["elasticsearch"] += f"url = {json.dumps(url)}\n"
@@ -93,13 +93,13 @@ def measured(collection: Path, names: Sequence[str], url: str | None, work: Path
 
 
 def overlap(one: Mapping[str, Sequence[Hit]], other: Mapping[str, Sequence[Hit]], k: int = 10) -> float:
-    """Mean share of the first `k` hits that two retrievers have in common."""
+    """Return the mean share of the first `k` hits that two retrievers have in common."""
     pairs = [({hit.passage for hit in one[query][:k]}, {hit.passage for hit in other[query][:k]}) for query in one]
     return mean(len(ours & theirs) / max(1, len(ours), len(theirs)) for ours, theirs in pairs)
 
 
 def figures(report: Report) -> dict[str, Any]:
-    """The numbers of a report, retriever by retriever."""
+    """Return the numbers of a report by retriever."""
     [block] = report.blocks
     return {
         "passages": report.passages,
@@ -125,7 +125,7 @@ def figures(report: Report) -> dict[str, Any]:
 
 
 def lines(name: str, found: Mapping[str, Any]) -> list[str]:
-    """A collection's part of the table."""
+    """Return the lines of the table for one collection."""
     wanted = MEASURES[name]
     source, published = PUBLISHED[name]
     head = f"{'retriever':<16}" + "".join(f"{measure:>12}{'interval':>18}" for measure in wanted)
@@ -136,12 +136,12 @@ def lines(name: str, found: Mapping[str, Any]) -> list[str]:
         text.append(f"{retriever:<16}{values}{1000 * row['seconds_query']:>10.2f}")
     values = "".join(f"{format(published[m], '.4f') if m in published else '–':>12}{'':>18}" for m in wanted)
     text.append(f"{'published':<16}{values}  {source}")
-    text += [f"the same among the first 10: {pair}: {100 * share:.1f} %" for pair, share in found["overlap_10"].items()]
+    text += [f"common among the first 10: {pair}: {100 * share:.1f} %" for pair, share in found["overlap_10"].items()]
     return [*text, ""]
 
 
 def shortfalls(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Values below what they should reach."""
+    """Return a sentence per value below its minimum."""
     short = []
     for (retriever, name, measure), least in LEAST.items():
         row = found[name]["retrievers"].get(retriever)
@@ -151,12 +151,12 @@ def shortfalls(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder, required=True, help="folder with scifact and vaswani")
-    parser.add_argument("--elasticsearch", metavar="URL", help="a server; without it that row is left out")
-    parser.add_argument("--work", type=Path, help="where indexes and hits are kept; by default a temporary folder")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--elasticsearch", metavar="URL", help="address of a server; without it, the row is left out")
+    parser.add_argument("--work", type=Path, help="folder for indexes and hits; the default is a temporary folder")
+    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
     arguments = parser.parse_args()
     names, absent = usable(arguments.elasticsearch)
     with tempfile.TemporaryDirectory() as temporary:
@@ -176,7 +176,7 @@ def main() -> int:
     for name, why in (absent | failed).items():
         print(f"left out: {name}: {why}")
     short = shortfalls(found)
-    print("\n".join(short or ["every value reaches what it should"]))
+    print("\n".join(short or ["every value reaches its minimum"]))
     if arguments.json:
         text = json.dumps({"depth": DEPTH, "collections": found, "left_out": absent}, indent=2)
         arguments.json.write_text(f"{text}\n", encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Time kib's scorer against lm-eval's `hf` on the same prompts in one run, and print one table.
+"""Compare the speed of kib's scorer with lm-eval's `hf` on the same prompts, and print one table.
 
-Both sides use the same model, threads and requests, take turns, and start without anything cached; lm-eval runs at the
-best of its batch sizes, found once on a few questions. kib's time includes tokenising and planning, as lm-eval's does.
-A matrix multiplication of the same format gives the machine's peak. Usage:
+Both sides use the same model, threads and requests. They take turns and start with empty caches. lm-eval runs at its
+fastest batch size, found once on a few questions. The times of both sides include tokenising, and kib's includes
+planning. A matrix multiplication in the same number format measures the machine's peak. Usage:
 
     python bench/scorer.py --data FOLDER [--full] [--json FILE]     a random Llama of about 100 million parameters
     python bench/scorer.py --data FOLDER --gpu [--json FILE]        a random Mistral of 7 billion on a CUDA GPU, bf16
@@ -35,7 +35,7 @@ from kib.records import Request
 
 BATCH_SIZES = (1, 4, 8, 16, 32)
 SEARCHED = 25
-"""Questions on which lm-eval's best batch size is found."""
+"""Number of questions used to find lm-eval's fastest batch size."""
 K = range(6)
 MARGIN = 2e-4
 
@@ -59,7 +59,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured on what."""
+    """The model, data and machine settings of a measurement."""
 
     data: Path
     folder: Path
@@ -73,7 +73,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table; times of all runs in seconds (wall and of all processors together), memory in bytes."""
+    """A line of the table: seconds of wall time and of all processors together for each run, memory in bytes."""
 
     work: str
     questions: int
@@ -94,12 +94,12 @@ class Line:
 
     @property
     def faster(self) -> float:
-        """How often kib's median time fits into lm-eval's."""
+        """The ratio of lm-eval's median time to kib's."""
         return median(self.lm_eval) / median(self.kib)
 
 
 def runs(work: str, data: Path, limit: int | None) -> list[list[Request]]:
-    """The requests of a piece of work, a list for each lm-eval run."""
+    """Return the requests of a workload, one list per lm-eval run."""
     quiet()
     if work == "openbook-k":
         rendered_task = material.openbook(data, limit)
@@ -118,7 +118,7 @@ def runs(work: str, data: Path, limit: int | None) -> list[list[Request]]:
 
 
 def load(setting: Setting) -> Any:
-    """A model with random weights: speed does not depend on the values."""
+    """Create a model with random weights, because speed does not depend on their values."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -132,7 +132,7 @@ def load(setting: Setting) -> Any:
 
 
 def make(side: str, setting: Setting, model: Any, batch_size: int) -> Any:
-    """A fresh LM of either side around the same model."""
+    """Wrap the model in a new LM of one side."""
     from lm_eval.models.huggingface import HFLM
 
     from kib_hf.scoring.scorer import Scorer
@@ -142,7 +142,7 @@ def make(side: str, setting: Setting, model: Any, batch_size: int) -> Any:
 
 
 def run(lm: Any, lists: Sequence[Sequence[Request]]) -> list[list[tuple[float, bool]]]:
-    """Answers to each list; kib gets all in one run, as `kib run` hands them over, lm-eval one after the other."""
+    """Answer each list. kib receives all lists in one run, as in `kib run`; lm-eval receives one list per run."""
     if not hasattr(lm, "plan"):
         return [answer(lm, some) for some in lists]
     known: dict[tuple[str, str], Any] = {}
@@ -152,7 +152,7 @@ def run(lm: Any, lists: Sequence[Sequence[Request]]) -> list[list[tuple[float, b
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Seconds of wall time and of all processors together, and what the call gave."""
+    """Return seconds of wall time and of all processors together, and the result of the call."""
     import torch
 
     start, busy = time.perf_counter(), time.process_time()
@@ -164,7 +164,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, float, Any]:
 
 @contextmanager
 def counted(model: Any) -> Iterator[list[int]]:
-    """Tokens of each forward pass in here, padding included."""
+    """Record the number of tokens of each forward pass in this context, including padding."""
     sizes: list[int] = []
 
     def note(_: Any, given: tuple[Any, ...]) -> None:
@@ -178,9 +178,9 @@ def counted(model: Any) -> Iterator[list[int]]:
 
 
 def best_batch(setting: Setting, model: Any, work: str) -> int:
-    """lm-eval's fastest batch size on a few questions."""
+    """Find lm-eval's fastest batch size on a few questions."""
     lists = runs(work, setting.data, min(SEARCHED, setting.questions or SEARCHED))
-    lists = lists[-1:]  # of a K sweep the longest prompts
+    lists = lists[-1:]  # of a sweep over K, only the longest prompts
     times = {
         size: timed(lambda size=size: run(make("lm-eval", setting, model, size), lists))[0] for size in BATCH_SIZES
     }
@@ -188,7 +188,7 @@ def best_batch(setting: Setting, model: Any, work: str) -> int:
 
 
 def measure(setting: Setting, model: Any, work: str, peak: float) -> Line:
-    """A row of the table."""
+    """Measure a workload: one line of the table."""
     lists = runs(work, setting.data, setting.questions)
     size = best_batch(setting, model, work)
     times: dict[str, list[tuple[float, float]]] = {"lm-eval": [], "kib": []}
@@ -228,7 +228,7 @@ def _pairs(given: dict[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> int:
-    """Questions that the two sides answer differently where lm-eval's margin is not within rounding."""
+    """Count the questions with different answers, excluding those with a margin within rounding in lm-eval."""
     other = 0
     for number, some in enumerate(lists):
         options: dict[str, list[int]] = {}
@@ -243,9 +243,9 @@ def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> 
 
 
 def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> tuple[int, int, float]:
-    """Distinct tokens of all prompts together, all tokens of each list's distinct prompts, and the operations needed.
+    """Return the distinct tokens of all prompts, all tokens of each list's distinct prompts, and the operations needed.
 
-    Operations are those of the distinct tokens: layers, attention, scored outputs.
+    The operations are those of the distinct tokens: layers, attention and scored outputs.
     """
     import numpy as np
 
@@ -273,7 +273,7 @@ def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> 
 
 
 def matmul_peak(setting: Setting) -> float:
-    """Operations a second of a plain matrix multiplication, the best of several."""
+    """Return the operations per second of a plain matrix multiplication, the best of several."""
     import torch
 
     size = 8192 if setting.device.startswith("cuda") else 2048
@@ -283,7 +283,7 @@ def matmul_peak(setting: Setting) -> float:
 
 
 def memory(setting: Setting, side: str, work: str, batch_size: int) -> int | None:
-    """Largest memory of a fresh process of one side, the model's own share included: of the GPU, else resident."""
+    """Return the peak memory of a new process of one side, including the model: GPU memory, or resident memory."""
     arguments = [sys.executable, __file__, "--memory-of", side, work, str(batch_size), "--model", setting.model]
     arguments += ["--data", str(setting.data), "--work", str(setting.folder), "--dtype", setting.dtype]
     arguments += ["--threads", str(setting.threads), "--questions", str(min(SEARCHED, setting.questions or SEARCHED))]
@@ -293,7 +293,7 @@ def memory(setting: Setting, side: str, work: str, batch_size: int) -> int | Non
 
 
 def held(setting: Setting) -> int:
-    """The largest memory of this process in bytes; what getrusage says includes the parent's."""
+    """Return the peak memory of this process in bytes. The value of getrusage would include the parent's memory."""
     if setting.device == "cuda":
         import torch
 
@@ -305,7 +305,7 @@ def held(setting: Setting) -> int:
 
 
 def machine(setting: Setting, peak: float) -> dict[str, Any]:
-    """What the figures hold for."""
+    """Return the machine, packages and model of the figures."""
     import torch
 
     names = ("kib", "kib-hf", "lm-eval", "torch", "transformers", "tokenizers")
@@ -336,7 +336,7 @@ def _version(name: str) -> str | None:
 
 
 def show(lines: Sequence[Line], about: dict[str, Any]) -> None:
-    """One table."""
+    """Print the table."""
     from rich.console import Console
     from rich.table import Table
 
@@ -376,14 +376,14 @@ def show(lines: Sequence[Line], about: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder, required=True, help="folder with mmlu, openbookqa and wikipedia")
-    parser.add_argument("--work", type=Path, help="where the trained tokenizer is kept; by default a temporary folder")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--questions", type=command.count, default=100, help="questions of each work, evenly spread")
+    parser.add_argument("--work", type=Path, help="folder for the trained tokenizer; the default is a temporary folder")
+    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
+    parser.add_argument("--questions", type=command.count, default=100, help="questions per workload, evenly spread")
     parser.add_argument("--full", action="store_true", help="all questions")
-    parser.add_argument("--repeats", type=command.count, default=3, help="runs of each side (3)")
+    parser.add_argument("--repeats", type=command.count, default=3, help="runs per side; the default is 3")
     parser.add_argument("--threads", type=command.count, default=os.cpu_count(), help="threads of both sides")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--model", choices=SHAPES, default="llama-100m")
@@ -394,13 +394,13 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     import torch
 
     arguments = parse()
     quiet()
     if arguments.gpu and not torch.cuda.is_available():
-        print("unmeasured: PyTorch sees no CUDA GPU here")
+        print("unmeasured: PyTorch finds no CUDA GPU")
         if arguments.json:
             arguments.json.write_text(json.dumps({"unmeasured": "no CUDA GPU"}) + "\n", encoding="utf-8")
         return

@@ -1,8 +1,8 @@
-"""How long `kib --help` takes, beside a Python that does nothing: medians of interleaved runs.
+"""Time `kib --help` next to a Python process that does nothing: medians of interleaved runs.
 
     python bench/startup.py [--json FILE]
 
-Prints a table; exit code 1 where `kib --help` takes 0.2 s.
+Prints a table. The exit code is 1 if `kib --help` takes 0.2 s or longer.
 """
 
 import argparse
@@ -27,16 +27,16 @@ COMMANDS = {
 
 
 def seconds(command: list[str]) -> float:
-    """Wall-clock seconds of one run."""
+    """Return the wall time of one run in seconds."""
     start = perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return perf_counter() - start
 
 
 def measure() -> dict[str, dict[str, float]]:
-    """Median and quartiles of each command in seconds; they take turns, so that a busy minute hits all alike."""
+    """Return median and quartiles per command in seconds. Commands take turns, so a busy minute affects all of them."""
     for command in COMMANDS.values():
-        seconds(command)  # the first run reads files that later ones find in memory
+        seconds(command)  # the first run reads files from disk
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():
@@ -49,9 +49,9 @@ def measure() -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Measure, print, and say whether the limit holds."""
+    """Measure, print the table, and return 1 if `kib --help` is too slow."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
     arguments = parser.parse_args()
     figures = measure()
     print(f"{'command':<28}{'median ms':>10}{'quartiles':>16}   ({ROUNDS} runs, Python {platform.python_version()})")

@@ -1,16 +1,17 @@
-"""Time kib's training against transformers' Trainer with padding and TRL's SFTTrainer, padded and packed, in one run.
+"""Compare the training speed of kib, of transformers' Trainer with padding, and of TRL's SFTTrainer, padded and packed.
 
-All train the same model on the same documents (tokens with BOS and EOS) with AdamW in float32 on the CPU, about as many
-tokens a step, and take turns. Counted are tokens with a loss, timed are the steps after the first, without loading and
-saving; kib's loss before and after is timed apart. TRL's packing counts only where its texts do not see each other,
-which is tried out on the very model. Peers that lose tokens are shown with what they lost. On a machine that others use
-as well, processor time with one thread is the better clock. Usage:
+All trainers take turns and train the same model on the same documents (tokens with BOS and EOS), with AdamW in float32
+on the CPU and about the same number of tokens per step. Speed counts the tokens with a loss and the time of all steps
+after the first, without loading and saving. The loss that kib computes before and after training is not included. TRL's
+packing is compared only if its texts do not see each other, which is tested on the model. The table shows the tokens
+that a trainer loses. On a shared machine, processor time with one thread is the better clock. Usage:
 
     pip install trl
     python bench/training.py [--data FOLDER] [--rounds N] [--threads N] [--json FILE]
 
-Texts: the lab's documents with the lab's model, and with `--data` the paragraphs of FOLDER/xquad/xquad.en.json, of very
-different lengths, with a random Llama of about four million parameters and a BPE vocabulary of 4,000.
+The texts are the lab's documents, and the model is the lab's. With `--data`, the script also trains a random Llama of
+about four million parameters, with a BPE vocabulary of 4,000, on the paragraphs in FOLDER/xquad/xquad.en.json. The
+lengths of these paragraphs vary widely.
 """
 
 import argparse
@@ -35,14 +36,14 @@ from kib_hf.training.examples import Example, tokenize
 
 BLOCK = 256
 ROWS = 16
-"""Of kib's step: 4,096 tokens."""
+"""Rows per step of kib, which has 4,096 tokens."""
 RATE = 1e-4
 EPOCHS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A model in a folder and the texts that it is trained on."""
+    """A model in a folder, and the texts to train it on."""
 
     name: str
     model: Path
@@ -51,18 +52,18 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        """Tokens with a loss in the text."""
+        """The number of tokens with a loss."""
         return sum(example.loss_tokens for example in self.examples)
 
     @property
     def batch(self) -> int:
-        """Texts that have about as many tokens as kib's step."""
+        """The number of texts with about as many tokens as a step of kib."""
         return max(1, round(BLOCK * ROWS * len(self.examples) / sum(map(len, self.examples))))
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Tokens with a loss in all steps, and tokens, seconds and processor seconds of the steps after the first."""
+    """Tokens with a loss in all steps; and tokens, seconds and processor seconds of the steps after the first."""
 
     trained: int
     timed: int
@@ -71,17 +72,17 @@ class Run:
 
     @classmethod
     def between(cls, trained: int, timed: int, start: tuple[float, float], end: tuple[float, float]) -> "Run":
-        """From two readings of the clocks."""
+        """Create a run from two readings of the clocks."""
         return cls(trained, timed, end[0] - start[0], end[1] - start[1])
 
 
 def clocks() -> tuple[float, float]:
-    """Wall and processor seconds."""
+    """Return wall time and processor time in seconds."""
     return time.perf_counter(), time.process_time()
 
 
 def lab(count: int) -> Work:
-    """The lab's model, and its documents on new people."""
+    """Return the lab's model and its documents about new people."""
     from kib_lab.model import FOLDER
 
     corpus = make_plugin(load("corpora", "lab"), {"people": "new"})
@@ -90,7 +91,7 @@ def lab(count: int) -> Work:
 
 
 def paragraphs(data: Path, folder: Path, count: int) -> Work:
-    """Wikipedia's paragraphs, and a random Llama with a vocabulary learned from them."""
+    """Return paragraphs from Wikipedia, and a random Llama with a vocabulary learned from the paragraphs."""
     articles = json.loads((data / "xquad" / "xquad.en.json").read_text(encoding="utf-8"))["data"]
     found = [(article["title"], one["context"]) for article in articles for one in article["paragraphs"]]
     texts = [Text(f"paragraph-{n}", "document", f"{title}\n{text}") for n, (title, text) in enumerate(found)]
@@ -131,7 +132,7 @@ def _make_llama(folder: Path, texts: Sequence[str]) -> None:
 
 
 def train_kib(work: Work, folder: Path, **options: Any) -> Run:
-    """The trainer `full` with its defaults."""
+    """Train with kib's trainer `full`."""
     records: list[tuple[tuple[float, float], int]] = []
     given = {"epochs": EPOCHS, "block": BLOCK, "batch_size": ROWS, "learning_rate": RATE, "device": "cpu", **options}
     trainer = make_plugin(load("trainers", "full"), given)
@@ -143,7 +144,7 @@ def train_kib(work: Work, folder: Path, **options: Any) -> Run:
 
 
 def train_peer(work: Work, folder: Path, make: Callable[..., Any]) -> Run:
-    """A trainer of transformers' kind, made by `make(model, work, arguments)`."""
+    """Train with a subclass of transformers' Trainer, created by `make(model, work, arguments)`."""
     from transformers import PrinterCallback, TrainerCallback
 
     model = load_model(work.model, dtype="float32", device="cpu", trust_remote_code=False)
@@ -151,7 +152,7 @@ def train_peer(work: Work, folder: Path, make: Callable[..., Any]) -> Run:
     counts: list[int] = []
 
     class Clock(TrainerCallback):
-        """Notes when steps end."""
+        """Records the end of each step."""
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             times.append(clocks())
@@ -187,7 +188,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def transformers_padded(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
-    """Trainer of transformers; batches are padded to their longest text."""
+    """Create transformers' Trainer, with batches padded to their longest text."""
     import torch
     from transformers import Trainer, TrainingArguments
 
@@ -210,14 +211,14 @@ def transformers_padded(model: Any, work: Work, arguments: dict[str, Any]) -> An
 
 
 def trl_padded(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
-    """TRL's SFTTrainer as it is, with nothing cut off."""
+    """Create TRL's SFTTrainer with its defaults, without truncation."""
     return _trl(model, work, arguments, per_device_train_batch_size=work.batch, max_length=None)
 
 
 def trl_packed(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
-    """TRL's packing that splits long texts, in rows of kib's length, as many as kib's a step.
+    """Create TRL's SFTTrainer with packing that splits long texts. Rows are as long, and as many per step, as in kib.
 
-    In four parts, as it joins all rows of a part to one, in which attention is wasted between texts.
+    A step has four micro-batches, because TRL joins the rows of a micro-batch and wastes attention between texts.
     """
     return _trl(
         model,
@@ -244,7 +245,7 @@ def _trl(model: Any, work: Work, arguments: dict[str, Any], **more: Any) -> Any:
 
 
 def texts_see_each_other(work: Work, folder: Path) -> bool:
-    """Whether, in a batch of TRL's packing on this model, a change of one text changes the logits of another."""
+    """Return whether changing one text in a packed batch of TRL changes the logits of a different text."""
     import torch
 
     model: Any = load_model(work.model, dtype="float32", device="cpu", trust_remote_code=False)
@@ -262,7 +263,7 @@ def texts_see_each_other(work: Work, folder: Path) -> bool:
 
 
 def measure(work: Work, rounds: int, place: Path) -> dict[str, Any]:
-    """All trainers in turn, `rounds` times."""
+    """Run all trainers in turn, `rounds` times."""
     sides: dict[str, Callable[[Path], Run]] = {
         "kib": lambda folder: train_kib(work, folder),
         "kib, packed": lambda folder: train_kib(work, folder, layout="packed"),
@@ -297,7 +298,7 @@ def measure(work: Work, rounds: int, place: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder)
     parser.add_argument("--rounds", type=command.count, default=3)
@@ -327,7 +328,7 @@ def main() -> None:
 
 
 def show(result: dict[str, Any]) -> None:
-    """One table of a workload."""
+    """Print the table of a workload."""
     rates, own = result["seconds"]["tokens_per_second"], result["processor"]["tokens_per_second"]
     print(f"{'':24}{'tokens/s':>10}{'kib is':>8}{'/cpu s':>10}{'kib is':>8}{'lost':>8}")
     for side, rate in rates.items():
