@@ -51,6 +51,7 @@ __all__ = [
     "SizedModel",
     "Spending",
     "Task",
+    "TokenizerModel",
     "Trainer",
     "Writer",
 ]
@@ -175,6 +176,18 @@ class SizedModel(Protocol):
 
     def parameters(self) -> int:
         """The number of its parameters, known without loading them."""
+        ...
+
+
+@runtime_checkable
+class TokenizerModel(Protocol):
+    """A model whose tokenizer can be identified apart from its weights.
+
+    Passages split by tokens then outlive a change of the model's other options.
+    """
+
+    def tokenizer_fingerprint(self) -> str:
+        """Return a digest of everything that determines the result of `tokens`."""
         ...
 
 

@@ -44,7 +44,7 @@ top_k = [2]
 
 
 def cells(bench):
-    """The plan's cells by place; those of one place by seed."""
+    """Return the plan's cells by path, or by path and seed if a path has several."""
     return {(cell.cell.place, cell.cell.seed): cell for cell in bench.plan().cells}
 
 
@@ -57,7 +57,7 @@ def identities(bench):
 
 
 def changed(bench, before, after, count=1):
-    """The places whose identity another spelling of the benchmark file changes."""
+    """Return the paths whose identity changes if the benchmark file is spelled differently."""
     old = identities(bench)
     text = bench.spec.read_text(encoding="utf-8")
     assert text.count(before) >= 1, before
@@ -76,7 +76,7 @@ RETRIEVED = ALL - {"base"}
 
 
 def test_the_entry_says_how_questions_are_asked(bench):
-    """A plan records of each task how many questions it asks at most, and which models have their chat template."""
+    """A plan records per task the limit on its questions, and the models with a chat template."""
     bench.write_toy()
     plan = bench.plan().entry()
     assert ({task.limit for task in plan.tasks.values()}, plan.chats) == ({0}, ())
@@ -89,13 +89,13 @@ def test_the_entry_says_how_questions_are_asked(bench):
 
 
 def test_methods_tasks_and_numbers_make_cells(bench):
-    """Each method is measured on each model and task, with each of its numbers of passages and of shots."""
+    """Each method is measured on every model and task, with each number of passages and of shots."""
     bench.write_toy(task="shots = [0]\n")
     assert places(bench) == [f"m/{arm}/people,0-shot" for arm in ("base", "rag,k=1", "rag,k=3", "oracle", "random,k=2")]
 
 
 def test_cells_of_a_model_stand_together(bench):
-    """Models come in the order of the file, and within them methods do, so that each is loaded once."""
+    """Models and, within a model, methods come in the order of the file, so each model is loaded once."""
     bench.write_toy()
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("[models.m]", '[models.z]\nplugin = "toy"\nseed = 4\n\n[models.m]'))
@@ -105,21 +105,21 @@ def test_cells_of_a_model_stand_together(bench):
 
 
 def test_a_method_may_be_restricted(bench):
-    """A method that names tasks or models makes cells of these only."""
+    """A method that names tasks or models makes cells only for these."""
     more = CONTROL + '\n[methods.some]\nretrieve = "words"\ntop_k = [1]\ntasks = ["people"]\nmodels = ["m"]\n'
     bench.write_toy(more=more)
     assert [place for place in places(bench) if "/some" in place] == ["m/some,k=1/people,0-shot"]
 
 
 def test_a_control_without_a_corpus_gets_no_passages(bench):
-    """What must not be forgotten is asked as it is; there is nothing to retrieve for it from."""
+    """A control task without a corpus is asked without retrieval."""
     bench.write_toy(more=CONTROL)
     assert [place for place in places(bench) if "/other" in place] == ["m/base/other,0-shot"]
     assert cells(bench)["m/base/other,0-shot", 0].cell.corpus is None
 
 
 def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
-    """A control that names a corpus is asked with passages of it, but the oracle has no gold for it."""
+    """A control task with a corpus is asked with its passages, but not with the oracle's."""
     bench.write_toy(more=CONTROL + 'corpus = "people"\n')
     assert [place for place in places(bench) if "/other" in place] == [
         "m/base/other,0-shot",
@@ -133,16 +133,16 @@ def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
     ("before", "after", "words"),
     [
         ('corpus = "people"\n', "", "methods.rag: makes no cell: none of its tasks names a corpus to retrieve from"),
-        ("top_k = [1, 3]\n", "", "methods.rag: top_k is missing: write `top_k = [1, 3, 5]`"),
+        ("top_k = [1, 3]\n", "", "methods.rag: top_k is missing; add for example `top_k = [1, 3, 5]`"),
         (
             'retrieve = "gold"\n',
             'retrieve = "gold"\ntop_k = [2]\n',
-            "methods.oracle.top_k: the retriever gold gives its own number of passages (2); leave top_k out",
+            "methods.oracle.top_k: the retriever gold returns its own number of passages (2); remove top_k",
         ),
     ],
 )
 def test_a_method_that_makes_no_sense_is_named_by_its_line(bench, before, after, words):
-    """What a method lacks or has too much is said with file, line and key."""
+    """A missing or superfluous key of a method is reported with file, line and key."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after))
     with pytest.raises(SpecError) as caught:
@@ -152,14 +152,14 @@ def test_a_method_that_makes_no_sense_is_named_by_its_line(bench, before, after,
 
 
 def test_a_plan_is_made_without_running_anything(bench):
-    """A plan reads no data and makes no folder."""
+    """Planning reads no data and creates no folder."""
     bench.write_toy()
     bench.plan()
     assert sorted(path.name for path in bench.folder.iterdir()) == ["bench.toml", "people.jsonl"]
 
 
 def test_a_plan_is_the_same_every_time(bench):
-    """The same file gives the same identities in every process, in another folder too."""
+    """One file gives one set of identities in every process and folder."""
     bench.write_toy()
     first = json.loads(json.dumps(identities(bench)))
     code = (
@@ -199,7 +199,7 @@ def test_a_plan_is_the_same_every_time(bench):
     ],
 )
 def test_what_changes_no_number_changes_no_identity(bench, before, after):
-    """Titles, local options, defaults that are written out, orders and spellings of paths do not count."""
+    """Titles, options outside the identity, explicit defaults, orders and path spellings change no identity."""
     bench.write_toy()
     assert changed(bench, before, after) == set()
 
@@ -228,7 +228,7 @@ def test_what_changes_no_number_changes_no_identity(bench, before, after):
     ],
 )
 def test_what_decides_a_number_is_in_its_identity(bench, before, after, expected):
-    """Each option changes the identities of the cells that it touches, and of no others."""
+    """An option changes the identities of the cells that it affects, and no others."""
     bench.write_toy()
     text = bench.spec.read_text(encoding="utf-8")
     if "[prompt]" in after:
@@ -237,8 +237,37 @@ def test_what_decides_a_number_is_in_its_identity(bench, before, after, expected
     assert changed(bench, before, after) == expected
 
 
+def test_passages_depend_on_the_tokenizer_and_not_on_the_model(bench):
+    """Changing a model's number format keeps the passages split by its tokens and their index."""
+    spec = """schema = 1
+name = "split"
+[models.m]
+plugin = "lab"
+dtype = "float32"
+[corpora.c]
+plugin = "lab"
+people = "new"
+count = 40
+chunk = { tokens = 64 }
+[retrievers.r]
+plugin = "bm25"
+[tasks.t]
+plugin = "lab"
+people = "new"
+count = 40
+corpus = "c"
+[methods.rag]
+retrieve = "r"
+top_k = [1]
+"""
+    [first] = bench.write(spec).plan().cells
+    [second] = bench.write(spec.replace("float32", "bfloat16")).plan().cells
+    assert first.hits == second.hits
+    assert first.cell.identity != second.cell.identity
+
+
 def test_data_count_by_their_bytes(bench):
-    """Another question in the file is another benchmark, though the file has the same name."""
+    """A changed question changes the identity, even under the same file name."""
     bench.write_toy()
     before = identities(bench)
     path = bench.folder / "people.jsonl"
@@ -248,7 +277,7 @@ def test_data_count_by_their_bytes(bench):
 
 
 def test_a_deeper_search_changes_no_other_cell(bench):
-    """Adding a number of passages makes new hits and a new cell, and leaves the others what they were."""
+    """Adding a number of passages adds one search and one cell, and keeps the other cells."""
     bench.write_toy()
     before, old = identities(bench), bench.plan()
     bench.write(bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 3, 9]"))
@@ -260,7 +289,7 @@ def test_a_deeper_search_changes_no_other_cell(bench):
 
 
 def test_shots_share_hits_and_have_questions_of_their_own(bench):
-    """Cells of different shots are asked otherwise and search once."""
+    """Cells that differ in shots have different prompts and share one search."""
     bench.write_toy(task='shots = [0, 2]\nexamples = "people.jsonl"\n')
     plan = bench.plan()
     assert len(plan.asked) == 2
@@ -269,7 +298,7 @@ def test_shots_share_hits_and_have_questions_of_their_own(bench):
 
 
 def test_methods_of_the_same_kind_share_everything(bench):
-    """Two names for one thing are two cells of one identity, which is asked once."""
+    """Two names for equal options make two cells with one identity."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [3]\n')
     found = identities(bench)
     assert found["m/again,k=3/people,0-shot"] == found["m/rag,k=3/people,0-shot"]
@@ -277,7 +306,7 @@ def test_methods_of_the_same_kind_share_everything(bench):
 
 
 def test_a_model_by_another_name_is_the_same(bench):
-    """A table's name is no part of an identity: two models with the same options share their answers."""
+    """A table's name is not part of an identity: two models with equal options share their answers."""
     bench.write_toy()
     bench.write(
         bench.spec.read_text(encoding="utf-8").replace("[models.m]", '[models.n]\nplugin = "toy"\n\n[models.m]')
@@ -288,7 +317,7 @@ def test_a_model_by_another_name_is_the_same(bench):
 
 
 def test_the_plan_of_record_says_where_everything_comes_from(bench):
-    """What is stored names each table's plugin, distribution, version, identity_options options and fingerprint."""
+    """The plan stores each table's plugin, distribution, version, options and fingerprint."""
     bench.write_toy(model="seconds = 0.5\n")
     entry = bench.plan().entry()
     model = entry.sources["models"]["m"]
@@ -307,7 +336,7 @@ def test_the_plan_of_record_says_where_everything_comes_from(bench):
 
 
 def test_choosing_measures_on_validation_too(bench):
-    """A method that chooses its number of passages is measured on validation questions as well."""
+    """A method that chooses its number of passages is also measured on validation questions."""
     bench.write_toy(task='validation = "people.jsonl"\n')
     bench.write(
         bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"')
@@ -322,12 +351,12 @@ def test_choosing_measures_on_validation_too(bench):
 
 
 def test_choosing_needs_validation_questions(bench):
-    """Where there is nothing to choose on, the benchmark file is wrong."""
+    """Choosing without validation questions is an error in the benchmark file."""
     bench.write_toy()
     bench.write(
         bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"')
     )
-    with pytest.raises(SpecError, match="the task people has no validation questions to choose on"):
+    with pytest.raises(SpecError, match="the task people has no validation questions"):
         bench.plan()
 
 
@@ -341,7 +370,7 @@ def test_choosing_needs_validation_questions(bench):
     ],
 )
 def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
-    """What the base knew is told by a second measurement in another way, or the reason stands why there is none."""
+    """The base is measured a second time with other wording, or the plan says why not."""
     bench.write_toy(task=task)
     assert ("m/base/people,0-shot,probe" in places(bench)) == probed
     assert (bench.plan().entry().tasks["people"].no_probe == "") == probed
@@ -351,33 +380,44 @@ def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
 
 
 def test_a_model_without_weights_cannot_be_trained(bench):
-    """A method that trains a model which cannot be trained is told so, with the way out."""
+    """Training a model that cannot be trained is an error that says what to change."""
     bench.write_toy(more=TRAINED)
-    with pytest.raises(SpecError, match="the model m cannot be trained; restrict the method by `models`"):
+    with pytest.raises(
+        SpecError, match="the model m cannot be trained; list the other models in the method's `models`"
+    ):
         bench.plan()
 
 
 @pytest.mark.parametrize("key", ["validation", "held_out"])
 def test_text_that_is_trained_on_is_not_unseen(bench, key):
-    """A trainer that reads a corpus itself cannot watch or measure its loss on it as if it were unseen."""
+    """A trainer's own corpus cannot also be its validation or held-out text."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     wrong = f'[trainers.by-heart]\n{key} = {{ corpus = "people" }}'
     bench.write(bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", wrong))
-    with pytest.raises(SpecError, match=rf"by-heart\.{key}: expected text that is not trained on, but people"):
+    with pytest.raises(SpecError, match=rf"by-heart\.{key}: expected text outside the training text, but people"):
         bench.plan()
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ('held_out = { corpus = "copy" }', "held_out: expected text that is not trained on, but people is"),
-        ('validation = { corpus = "copy" }', "validation: expected text that is not trained on, but people is"),
-        ('replay = { corpus = "copy", share = 0.3 }', "replay: expected other text than what is trained on, people"),
-        ('replay = { corpus = "people", share = 0.3 }', "replay: expected other text than what is trained on, people"),
+        (
+            'held_out = { corpus = "copy" }',
+            "held_out: expected text outside the training text, but people is part of it",
+        ),
+        (
+            'validation = { corpus = "copy" }',
+            "validation: expected text outside the training text, but people is part of it",
+        ),
+        ('replay = { corpus = "copy", share = 0.3 }', "replay: expected a corpus other than people, the training text"),
+        (
+            'replay = { corpus = "people", share = 0.3 }',
+            "replay: expected a corpus other than people, the training text",
+        ),
     ],
 )
 def test_the_same_documents_are_the_same_text(bench, more, said):
-    """Documents that are trained on are neither unseen nor other text because a table cuts them in another way."""
+    """The same documents are the same text, even if another table splits them differently."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", f"[trainers.by-heart]\n{more}")
     documents = re.search(r"\[corpora\.people\]\n.*?^(documents = .*?)$", text, re.DOTALL | re.MULTILINE)[1]
@@ -387,7 +427,7 @@ def test_the_same_documents_are_the_same_text(bench, more, said):
 
 
 def test_trained_arms_are_told_apart(bench):
-    """Each combination of what varies, each seed and each task is a cell with weights of its own."""
+    """Each combination of varied options, seeds and tasks is a cell with its own weights."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "toy"\nseeds = [0, 7]', 1))
     arms = [(cell.cell.arm, cell.cell.seed) for cell in bench.plan().cells if cell.weights.trainer]
@@ -398,14 +438,14 @@ def test_trained_arms_are_told_apart(bench):
 
 
 def test_retrieval_on_trained_weights_shares_them(bench):
-    """A method that trains and retrieves uses the weights that training alone made."""
+    """A method that trains and retrieves uses the weights of the method that only trains."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     found = cells(bench)
     assert found["m/ft/people,0-shot", 0].weights == found["m/ft+rag,k=2/people,0-shot", 0].weights
 
 
 def test_a_control_names_the_corpus_that_was_trained_on(bench):
-    """A control's cell on trained weights says which knowledge may have pushed out what it asks for."""
+    """A control's cell on trained weights names the corpus that the weights were trained on."""
     bench.write_toy(model="trainable = true\n", more=CONTROL + TRAINED)
     assert "m/ft/other,0-shot,corpus=people" in places(bench)
     assert "m/base/other,0-shot" in places(bench)
@@ -413,7 +453,7 @@ def test_a_control_names_the_corpus_that_was_trained_on(bench):
 
 
 def test_knowledge_is_asked_of_what_was_trained_on_it(bench):
-    """With two corpora each target is asked of the weights trained on its own, each control of both."""
+    """With two corpora each target uses the weights trained on its own corpus, and each control both."""
     more = """
 [corpora.more]
 plugin = "toy"
@@ -445,7 +485,7 @@ corpus = "more"
     ],
 )
 def test_what_decides_trained_weights_is_in_their_identity(bench, before, after, expected):
-    """Trainer, text and corpus count for trained cells; how passages are shown counts where they are shown."""
+    """Trainer, text and corpus change the identity of trained cells, the prompt only that of retrieving cells."""
     bench.write_toy(model="trainable = true\n", more=TRAINED + "\n[prompt]\n")
     old = {cell.cell.arm: cell.cell.identity for cell in bench.plan().cells}
     bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after, 1))
@@ -457,7 +497,7 @@ def test_what_decides_trained_weights_is_in_their_identity(bench, before, after,
 
 
 def test_the_plan_prints(bench):
-    """What a plan shows names each set of weights, step and cell with whether it is done."""
+    """A shown plan lists each set of weights, step and cell with its status."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = show_plan(bench.plan(), bench.results, bench.work)
     assert text.startswith("toy: 11 cells, 0 done")
@@ -472,7 +512,7 @@ def test_the_plan_prints(bench):
 
 
 def test_make_plan_is_what_the_command_line_prints(bench):
-    """The plan of a spec and its lock is the one that is run."""
+    """The plan of a spec and its lock is the plan that runs."""
     from kib.plugins.resolve import open_spec
 
     bench.write_toy()

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from kib.errors import InputError, KibError, PluginError, SpecError
 from kib.identity import canonical, digest, digest_file
-from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker
+from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker, TokenizerModel
 from kib.plugins.registry import Installed, find, load
 from kib.spec.load import Spec, read_draft
 from kib.spec.messages import explain, offer, show
@@ -55,6 +55,14 @@ class Locked:
     source: str
     options: Mapping[str, Any]
     fingerprint: str
+    tokenizer_fingerprint: str | None = None
+
+    @property
+    def tokenizer_identity(self) -> dict[str, Any]:
+        """What determines a model's tokens: the tokenizer if the plugin can tell it apart, else the whole model."""
+        if self.tokenizer_fingerprint is None:
+            return self.identity
+        return {"plugin": self.plugin_name, "revision": self.revision, "tokenizer": self.tokenizer_fingerprint}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -336,7 +344,12 @@ def _locked(one: _Built, fingerprint: str) -> Locked:
         source=_source(one.record),
         options=identity_options(one.options),
         fingerprint=fingerprint,
+        tokenizer_fingerprint=_tokenizer_fingerprint(one.plugin) if fingerprint else None,
     )
+
+
+def _tokenizer_fingerprint(plugin: Any) -> str | None:
+    return plugin.tokenizer_fingerprint() if isinstance(plugin, TokenizerModel) else None
 
 
 def _fault(record: Installed, doing: str, error: Exception) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from kib.errors import InputError
+from kib.identity import digest
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Weights
 from kib.support.hub import commit_of
 from kib_hf.hub_download import snapshot
 from kib_hf.loading import add_adapter, load_config, load_model, load_tokenizer, quietly, torch_device
-from kib_hf.model_folder import check_folder, fingerprint_folder
+from kib_hf.model_folder import check_folder, fingerprint_folder, fingerprint_tokenizer
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -96,6 +97,11 @@ class HF:
         Raises InputError if the model is missing.
         """
         return fingerprint_folder(self.options.path) if self.options.path else self._commit
+
+    def tokenizer_fingerprint(self) -> str:
+        """Return a digest of the tokenizer's files, or the commit on the hub, with the options that change tokens."""
+        files = fingerprint_tokenizer(self.options.path) if self.options.path else self._commit
+        return digest([files, self.options.add_bos_token, self.options.trust_remote_code])
 
     def online(self) -> list[str]:
         """Name the model and revision to look up on the hub; empty for a folder."""

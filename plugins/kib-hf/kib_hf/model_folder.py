@@ -7,7 +7,7 @@ from kib.errors import InputError
 from kib.identity import digest
 from kib_hf.digest_cache import cached_digest
 
-__all__ = ["check_folder", "fingerprint_folder", "weight_files"]
+__all__ = ["check_folder", "fingerprint_folder", "fingerprint_tokenizer", "weight_files"]
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
@@ -66,9 +66,21 @@ def fingerprint_folder(folder: Path) -> str:
     Prose such as README.md does not count.
     """
     check_folder(folder)
-    beside = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
-    counted = {path for path in beside if not path.name.lower().startswith(PROSE)} | set(weight_files(folder))
+    return _digest_files(folder, _files_besides_weights(folder) | set(weight_files(folder)))
+
+
+def fingerprint_tokenizer(folder: Path) -> str:
+    """Return a digest of the files that determine a model's tokens: all files except the weights and prose."""
+    return _digest_files(folder, {path for path in _files_besides_weights(folder) if path.name != INDEX})
+
+
+def _files_besides_weights(folder: Path) -> set[Path]:
+    files = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
+    return {path for path in files if not path.name.lower().startswith(PROSE)}
+
+
+def _digest_files(folder: Path, files: set[Path]) -> str:
     try:
-        return digest({path.relative_to(folder).as_posix(): cached_digest(path) for path in counted})
+        return digest({path.relative_to(folder).as_posix(): cached_digest(path) for path in files})
     except OSError as error:
         raise InputError(f"{error.filename or folder}: cannot read this file: {error.strerror or error}") from error

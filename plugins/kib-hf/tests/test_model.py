@@ -260,3 +260,16 @@ def test_the_default_device(tiny: Path) -> None:
 
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert model(tiny, device="auto").load().device.type == expected
+
+
+def test_the_tokenizer_is_identified_apart_from_the_weights(copy: Path) -> None:
+    """A tokenizer's fingerprint ignores dtype and weights, and follows the tokenizer's files and options."""
+    first = make_plugin(HF, {"path": copy}).tokenizer_fingerprint()
+    assert make_plugin(HF, {"path": copy, "dtype": "bfloat16"}).tokenizer_fingerprint() == first
+    assert make_plugin(HF, {"path": copy, "add_bos_token": True}).tokenizer_fingerprint() != first
+    with (copy / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+    assert make_plugin(HF, {"path": copy}).tokenizer_fingerprint() == first
+    with (copy / "tokenizer.json").open("a") as file:
+        file.write(" ")
+    assert make_plugin(HF, {"path": copy}).tokenizer_fingerprint() != first

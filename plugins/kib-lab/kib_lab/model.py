@@ -75,6 +75,10 @@ class LabModel:
             )
         )
 
+    def tokenizer_fingerprint(self) -> str:
+        """Return a digest of the shipped tokenizer."""
+        return digest_file(FOLDER / "tokenizer.json")
+
     def tokens(self) -> Callable[[str], list[int]]:
         """Words, marks and newlines; no special token is added."""
         return self._hf.tokens()

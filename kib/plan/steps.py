@@ -1,0 +1,144 @@
+"""The steps of a plan: what has to be made, by identity. A step is a value, so equal steps are one step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kib.records import Cell, Setting, Split
+
+__all__ = [
+    "QUERIES",
+    "HeldBackStep",
+    "HitsStep",
+    "IndexStep",
+    "PassagesStep",
+    "PlannedCell",
+    "QuestionsStep",
+    "Settings",
+    "TextStep",
+    "WeightsStep",
+]
+
+Settings = tuple[tuple[str, Setting], ...]
+"""The settings that distinguish one arm of a method from its other arms, as (key, value) pairs."""
+
+QUERIES = "(queries)"
+"""The task name of queries that belong to no task; a task cannot have this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassagesStep:
+    """Split a corpus into passages."""
+
+    identity: str
+    corpus: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStep:
+    """Build a retriever's index over the passages of a corpus."""
+
+    identity: str
+    retriever: str
+    passages: PassagesStep
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsStep:
+    """Render a task's questions with `shots` examples, in the chat template of the model `chat_of` if there is one."""
+
+    identity: str
+    task: str
+    shots: int
+    chat_of: str | None
+    split: Split = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class HitsStep:
+    """Find the first `depth` hits of a task's questions: in an index, from other hits, or (neither) from the gold."""
+
+    identity: str
+    retriever: str
+    passages: PassagesStep
+    index: IndexStep | None
+    asked: QuestionsStep
+    depth: int
+    of: tuple["HitsStep", ...] = ()
+    family: str = ""  # equal for searches that differ only in depth
+
+    def with_sources(self) -> Iterator["HitsStep"]:
+        """Yield the steps that this step reads, then the step itself."""
+        for source in self.of:
+            yield from source.with_sources()
+        yield self
+
+
+@dataclass(frozen=True, slots=True)
+class TextStep:
+    """Collect a trainer's text: passages, a writer's texts of these, and passages of another corpus.
+
+    `as_many_as` is the text whose number of tokens has to be matched.
+    """
+
+    identity: str
+    trainer: str
+    passages: PassagesStep
+    count: int
+    tokenizer_of: str
+    replay: PassagesStep | None = None
+    as_many_as: "TextStep | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBackStep:
+    """Write `count` texts per passage that are not in `text`, for `sample` passages (None: for all)."""
+
+    identity: str
+    trainer: str
+    text: TextStep
+    writer: str
+    count: int
+    sample: int | None
+
+    @property
+    def passages(self) -> PassagesStep:
+        """The passages of the training text."""
+        return self.text.passages
+
+    @property
+    def place(self) -> str:
+        """The key of the benchmark file that asks for these texts."""
+        return f"trainers.{self.trainer}.validation"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsStep:
+    """The weights that cells are measured on: a model's own, or those that a trainer makes from them."""
+
+    identity: str
+    model: str
+    trainer: str | None = None
+    settings: Settings = ()
+    text: TextStep | None = None
+    validation: PassagesStep | HeldBackStep | None = None
+    held_out: PassagesStep | None = None
+    seed: int = 0
+
+    @property
+    def title(self) -> str:
+        """The name in progress bars and in `kib plan`."""
+        if self.trainer is None or self.text is None:
+            return self.model
+        values = "".join(f",{key}={value}" for key, value in self.settings)
+        return f"{self.model}+{self.trainer}{values} on {self.text.passages.corpus}, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell with its steps; the prompt holds the first `k` hits, or all of them if `k` is None."""
+
+    cell: Cell
+    weights: WeightsStep
+    asked: QuestionsStep
+    hits: HitsStep | None
+    k: int | None
