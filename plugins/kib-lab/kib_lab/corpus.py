@@ -1,4 +1,4 @@
-"""The corpus `lab`: a biography of each person, and a document on each employer."""
+"""The corpus `lab`: a biography of each person and a document about each employer."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -7,22 +7,20 @@ from pydantic import Field
 
 from kib.interfaces import Options
 from kib.records import Document
-from kib_lab.options import WorldOptions
 from kib_lab.world import describe
+from kib_lab.world_options import WorldOptions
 
 __all__ = ["CorpusOptions", "LabCorpus"]
 
 
 class CorpusOptions(WorldOptions):
-    """Keys of `[corpora.NAME]` with `plugin = "lab"`."""
+    """The keys of a `[corpora.NAME]` table with `plugin = "lab"`."""
 
-    employers: bool = Field(
-        True, description="whether the documents on employers belong to it; two-hop questions need them"
-    )
+    employers: bool = Field(True, description="include the documents about employers, which two-hop questions require")
 
 
 class LabCorpus:
-    """Biographies of six sentences, then employers of three; one fact a sentence, order and wording by the seed."""
+    """Biographies of six sentences and employers of three, one fact per sentence; the seed sets order and wording."""
 
     Options: ClassVar[type[Options]] = CorpusOptions
     revision: ClassVar[int] = 1
@@ -31,14 +29,14 @@ class LabCorpus:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The options point at nothing."""
+        """The empty text, because no option names a file."""
         return ""
 
     def documents(self) -> Iterator[Document]:
-        """People in the world's order, then employers."""
-        lab = self.options.world()
-        for person in lab.people:
+        """People in the order of the world, then employers."""
+        world = self.options.world()
+        for person in world.people:
             yield describe(person, self.options.seed)[0]
         if self.options.employers:
-            for employer in lab.employers.values():
+            for employer in world.employers.values():
                 yield describe(employer, self.options.seed)[0]

@@ -1,4 +1,4 @@
-"""The model `lab`: a Llama of a million parameters that was taught the known people and learned to read."""
+"""The model `lab`: a Llama with a million parameters, trained on the known people and on reading passages."""
 
 import json
 from collections.abc import Callable
@@ -22,29 +22,30 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "FOLDER", "LabModel", "ModelOptions"]
 
 FOLDER = Path(__file__).parent / "weights"
-"""The shipped transformers folder."""
+"""The transformers folder included in the distribution."""
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 CONTEXT = 1024
-"""Positions of the shipped model; pre-training used the first 500 or so."""
+"""The context length of the model; about the first 500 positions were used in pre-training."""
 
 
 class ModelOptions(Options):
-    """Keys of `[models.NAME]` with `plugin = "lab"`."""
+    """The keys of a `[models.NAME]` table with `plugin = "lab"`."""
 
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the weights in memory")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="data type of the weights in memory")
     device: Annotated[str, NotInIdentity] = Field(
-        "cpu", min_length=1, description='where it runs: "cpu", "cuda", "cuda:1", "auto"'
+        "cpu", min_length=1, description='device: "cpu", "cuda", "cuda:1" or "auto"'
     )
-    batch_size: Annotated[int, NotInIdentity] = Field(64, ge=1, description="prompts that go through the model at once")
+    batch_size: Annotated[int, NotInIdentity] = Field(64, ge=1, description="prompts per forward pass")
     scorer: Annotated[Literal["kib", "lm-eval"], NotInIdentity] = Field(
-        "kib", description='"kib" computes what prompts share once; "lm-eval" is its HFLM as it is'
+        "kib",
+        description="`kib` computes the shared prefixes of prompts once; `lm-eval` is the unchanged HFLM of lm-eval",
     )
 
 
 class LabModel:
-    """The shipped weights through the plugin kib-hf; words that it does not know become `<unk>`."""
+    """The included weights, loaded by kib-hf; words outside the vocabulary become `<unk>`."""
 
     Options: ClassVar[type[Options]] = ModelOptions
     revision: ClassVar[int] = 1
@@ -53,10 +54,10 @@ class LabModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Digest of the shipped files; InputError where one is missing."""
+        """The digest of the included files; InputError if one is missing."""
         missing = [name for name in FILES if not (FOLDER / name).is_file()]
         if missing:
-            raise InputError(f"{FOLDER} lacks {', '.join(missing)}; install kib-lab again")
+            raise InputError(f"{FOLDER}: {', '.join(missing)}: no such file; reinstall kib-lab")
         return digest({name: digest_file(FOLDER / name) for name in FILES})
 
     @cached_property
@@ -80,23 +81,23 @@ class LabModel:
         return digest_file(FOLDER / "tokenizer.json")
 
     def tokens(self) -> Callable[[str], list[int]]:
-        """Words, marks and newlines; no special token is added."""
+        """The tokenizer: words, punctuation marks and newlines, without special tokens."""
         return self._hf.tokens()
 
     def context_length(self) -> int:
-        """Prompt and answer together."""
+        """The maximum tokens of prompt and answer together."""
         return CONTEXT
 
     def parameters(self) -> int:
-        """Counted in the header of the weights' file, without loading them."""
+        """The number of parameters, read from the header of the weight file."""
         with (FOLDER / "model.safetensors").open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
     def weights(self) -> Weights:
-        """The shipped folder."""
+        """The included folder."""
         return Weights(FOLDER)
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """An LM on the shipped weights, or on a trainer's, as the plugin kib-hf makes it."""
+        """The model of kib-hf with the included weights, or with the weights of a trainer."""
         return self._hf.load(weights)

@@ -1,6 +1,7 @@
 """Pre-train the lab's model: `python -m kib_lab.pretrain --out FOLDER`.
 
-Deterministic for a number of threads, and resumable: the same command continues from the last checkpoint in FOLDER.
+The weights depend on the number of threads but are otherwise deterministic. Run the same command again to resume from
+the last checkpoint in FOLDER.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kib_lab.rows import SECOND, Row, make_row
+from kib_lab.pretraining_examples import SECOND_STAGE, TrainingExample, make_example
 from kib_lab.vocabulary import END, PAD, vocabulary, write_tokenizer
 
 if TYPE_CHECKING:
@@ -22,24 +23,24 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from transformers import LlamaForCausalLM
 
-__all__ = ["Settings", "main", "pretrain"]
+__all__ = ["PretrainingSettings", "main", "pretrain"]
 
-ROWS: tuple[dict[str, int], dict[str, int]] = (
+EXAMPLES_PER_STEP: tuple[dict[str, int], dict[str, int]] = (
     {"known": 20, "asked": 24, "twice": 8, "read": 16},
     {"known": 8, "asked": 8, "recall": 12, "read": 12},
 )
-"""Rows of each kind in a step of the first and of the second stage."""
+"""The number of examples of each kind per step, in the first and in the second stage."""
 
-SHARES = {"known": 1.0, "asked": 0.6, "twice": 0.3, "recall": 1.0, "read": 1.0}
-"""Weight of each kind's mean loss."""
+LOSS_WEIGHTS = {"known": 1.0, "asked": 0.6, "twice": 0.3, "recall": 1.0, "read": 1.0}
+"""The weight of each kind in the loss."""
 
-PIECE = 6000
-"""Tokens, padding included, that go through the model at once."""
+BATCH_TOKENS = 6000
+"""Maximum tokens per forward pass, padding included."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that decides the weights."""
+class PretrainingSettings:
+    """Everything that determines the weights; `rows` scales the number of examples per step."""
 
     steps: int = 4400
     seed: int = 0
@@ -53,7 +54,7 @@ class Settings:
     bf16: bool = True
 
 
-def _new_model(settings: Settings) -> "LlamaForCausalLM":
+def _new_model(settings: PretrainingSettings) -> "LlamaForCausalLM":
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -78,77 +79,80 @@ def _new_model(settings: Settings) -> "LlamaForCausalLM":
     return model
 
 
-def _rate(settings: Settings, step: int) -> float:
-    """Learning rate of a step: linear warm-up, part of a cosine, and from the second stage on a line to a fiftieth."""
+def _rate(settings: PretrainingSettings, step: int) -> float:
+    """The learning rate of a step: linear warm-up, cosine decay, then linear decay to a fiftieth in stage two."""
     if step < settings.warmup:
         return settings.rate * (step + 1) / settings.warmup
-    second = SECOND * settings.steps
+    second = SECOND_STAGE * settings.steps
     done = (min(step, second) - settings.warmup) / max(1.0, settings.steps * 4 / 3 - settings.warmup)
     rate = settings.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
     left = 1 - max(0.0, step - second) / (settings.steps - second)
     return settings.rate * 0.02 + (rate - settings.rate * 0.02) * left
 
 
-def _pieces(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows of like length together, each piece at most PIECE tokens with padding."""
-    piece: list[Row] = []
-    for row in sorted(rows, key=lambda row: len(row.tokens)):
-        if piece and len(row.tokens) * (len(piece) + 1) > PIECE:
-            yield piece
-            piece = []
-        piece.append(row)
-    yield piece
+def _batches(examples: Sequence[TrainingExample]) -> Iterator[list[TrainingExample]]:
+    """Batches of examples of similar length, with at most BATCH_TOKENS tokens including padding."""
+    batch: list[TrainingExample] = []
+    for example in sorted(examples, key=lambda example: len(example.tokens)):
+        if batch and len(example.tokens) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(example)
+    yield batch
 
 
-def _loss(model: "LlamaForCausalLM", rows: Sequence[Row]) -> "Tensor":
-    """Weighted sum of the negative log-likelihoods, in nats; each branch sees what all see and itself."""
+def _loss(model: "LlamaForCausalLM", examples: Sequence[TrainingExample]) -> "Tensor":
+    """The weighted sum of the negative log-likelihoods in nats; a branch sees only branch 0 and itself."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    longest = max(len(row.tokens) for row in rows)
+    longest = max(len(example.tokens) for example in examples)
 
     def pad(lists: list[list[Any]], value: float, dtype: "torch.dtype") -> "Tensor":
         return torch.tensor([items + [value] * (longest - len(items)) for items in lists], dtype=dtype)
 
-    tokens = pad([row.tokens for row in rows], vocabulary()[PAD], torch.long)
-    branches = pad([row.branches for row in rows], 0, torch.long)
-    positions = pad([row.positions for row in rows], 0, torch.long)
-    weights = pad([row.weights for row in rows], 0.0, torch.float32)
+    tokens = pad([example.tokens for example in examples], vocabulary()[PAD], torch.long)
+    branches = pad([example.branches for example in examples], 0, torch.long)
+    positions = pad([example.positions for example in examples], 0, torch.long)
+    weights = pad([example.weights for example in examples], 0.0, torch.float32)
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()
-    seen = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])
-    hidden = model.model(tokens, attention_mask=(causal & seen)[:, None], position_ids=positions).last_hidden_state
-    chosen = weights[:, 1:] > 0
-    logits = model.lm_head(hidden[:, :-1][chosen]).float()
-    each = cross_entropy(logits, tokens[:, 1:][chosen], reduction="none")
-    return (each * weights[:, 1:][chosen]).sum()
+    visible = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])
+    hidden = model.model(tokens, attention_mask=(causal & visible)[:, None], position_ids=positions).last_hidden_state
+    weighted = weights[:, 1:] > 0
+    logits = model.lm_head(hidden[:, :-1][weighted]).float()
+    losses = cross_entropy(logits, tokens[:, 1:][weighted], reduction="none")
+    return (losses * weights[:, 1:][weighted]).sum()
 
 
-def _step(model: "LlamaForCausalLM", settings: Settings, step: int) -> dict[str, float]:
-    """Gradients of one step; the mean loss of each kind and the tokens read."""
+def _step(model: "LlamaForCausalLM", settings: PretrainingSettings, step: int) -> dict[str, float]:
+    """Compute the gradients of one step, and return the mean loss of each kind and the number of tokens."""
     import torch
 
-    report, count, progress = {}, 0, step / settings.steps
-    for kind, count_of_rows in ROWS[progress >= SECOND].items():
-        places = max(1, round(count_of_rows * settings.rows))
-        rows = [make_row(kind, settings.seed, step, place, progress) for place in range(places)]
-        total = sum(sum(row.weights[1:]) for row in rows)
-        count += sum(len(row.tokens) for row in rows)
-        report[kind] = 0.0
-        for piece in _pieces(rows):
+    losses, tokens, progress = {}, 0, step / settings.steps
+    for kind, number in EXAMPLES_PER_STEP[progress >= SECOND_STAGE].items():
+        scaled = max(1, round(number * settings.rows))
+        examples = [make_example(kind, settings.seed, step, index, progress) for index in range(scaled)]
+        total_weight = sum(sum(example.weights[1:]) for example in examples)
+        tokens += sum(len(example.tokens) for example in examples)
+        losses[kind] = 0.0
+        for batch in _batches(examples):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bf16):
-                loss = _loss(model, piece) / total
-            (loss * SHARES[kind]).backward()  # type: ignore[no-untyped-call]
-            report[kind] += loss.item()
-    return {**{kind: round(value, 5) for kind, value in report.items()}, "tokens": count}
+                loss = _loss(model, batch) / total_weight
+            (loss * LOSS_WEIGHTS[kind]).backward()  # type: ignore[no-untyped-call]
+            losses[kind] += loss.item()
+    return {**{kind: round(value, 5) for kind, value in losses.items()}, "tokens": tokens}
 
 
-def _flat(optimizer: "Optimizer") -> "dict[str, Tensor]":
+def _flat_state(optimizer: "Optimizer") -> "dict[str, Tensor]":
+    """The tensors of the optimizer state by `<index of the parameter>.<name>`."""
     state = optimizer.state_dict()["state"]
-    return {f"{place}.{name}": value for place, entry in state.items() for name, value in entry.items()}
+    return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
 
-def _save(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: Settings, step: int) -> None:
-    """A checkpoint appears whole or not at all; the one before it goes last."""
+def _save(
+    folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: PretrainingSettings, step: int
+) -> None:
+    """Write a checkpoint atomically, then remove the checkpoint before it."""
     from safetensors.torch import save_file
 
     done, part = folder / f"checkpoint-{step:06d}", folder / "checkpoint.part"
@@ -156,7 +160,7 @@ def _save(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", setti
     part.mkdir(parents=True)
     weights = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
     save_file(weights, part / "weights.safetensors")
-    save_file(_flat(optimizer), part / "optimizer.safetensors")
+    save_file(_flat_state(optimizer), part / "optimizer.safetensors")
     (part / "settings.json").write_text(json.dumps(asdict(settings)), encoding="utf-8")
     for file in part.iterdir():
         with file.open("rb") as handle:
@@ -171,8 +175,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint-*") if path.is_dir())
 
 
-def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: Settings) -> int:
-    """Load the newest checkpoint; the number of steps done."""
+def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: PretrainingSettings) -> int:
+    """Load the newest checkpoint and return its number of steps; 0 if there is no checkpoint."""
     from safetensors.torch import load_file
 
     found = _checkpoints(folder)
@@ -180,39 +184,39 @@ def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", set
         return 0
     newest = found[-1]
     if json.loads((newest / "settings.json").read_text(encoding="utf-8")) != asdict(settings):
-        raise SystemExit(f"{folder} holds a checkpoint made with other settings; choose another --out or remove it")
+        raise SystemExit(f"{newest}: made with other settings; remove the checkpoint or use a different --out")
     model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
     state: dict[int, dict[str, Any]] = {}
     for key, value in load_file(newest / "optimizer.safetensors").items():
-        place, name = key.split(".", 1)
-        state.setdefault(int(place), {})[name] = value
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(newest.name.split("-")[1])
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Drop the lines of steps that the checkpoint does not hold."""
+def _truncate_log(path: Path, step: int) -> None:
+    """Remove the lines about steps after the checkpoint."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    valid = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
     part = path.with_suffix(".part")
-    part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    part.write_text("".join(line + "\n" for line in valid), encoding="utf-8")
     part.replace(path)
 
 
-def _optimizer(model: "LlamaForCausalLM", settings: Settings) -> "Optimizer":
+def _optimizer(model: "LlamaForCausalLM", settings: PretrainingSettings) -> "Optimizer":
     import torch
 
     return torch.optim.AdamW(model.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01)
 
 
-def _quiet_threads() -> None:
-    """Threads that wait do not spin: on a busy machine that makes a step five times faster."""
+def _use_passive_threads() -> None:
+    """Let waiting threads sleep instead of spin, which makes a step five times faster on a busy machine."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def pretrain(folder: Path, settings: Settings, every: int = 100) -> None:
-    """Train to the end and write the model to `folder`; log to its `log.jsonl`, a checkpoint `every` so many steps."""
-    _quiet_threads()
+def pretrain(folder: Path, settings: PretrainingSettings, every: int = 100) -> None:
+    """Train a model and write it to `folder`, with a log in `log.jsonl` and a checkpoint after `every` steps."""
+    _use_passive_threads()
     import torch
 
     torch.set_num_threads(settings.threads)
@@ -221,7 +225,7 @@ def pretrain(folder: Path, settings: Settings, every: int = 100) -> None:
     optimizer = _optimizer(model, settings)
     start = _resume(folder, model, optimizer, settings)
     log = folder / "log.jsonl"
-    _cut_log(log, start)
+    _truncate_log(log, start)
     begun = time.monotonic()
     for step in range(start, settings.steps):
         for group in optimizer.param_groups:
@@ -231,9 +235,8 @@ def pretrain(folder: Path, settings: Settings, every: int = 100) -> None:
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % 10 == 0:
-            _log(
-                log, {"step": step + 1, **report, "seconds": round((time.monotonic() - begun) / (step + 1 - start), 3)}
-            )
+            seconds = (time.monotonic() - begun) / (step + 1 - start)
+            _log(log, {"step": step + 1, **report, "seconds": round(seconds, 3)})
         if (step + 1) % every == 0 and step + 1 < settings.steps:
             _save(folder, model, optimizer, settings, step + 1)
     _export(folder, model)
@@ -245,24 +248,24 @@ def _log(path: Path, record: Mapping[str, float]) -> None:
 
 
 def _export(folder: Path, model: "LlamaForCausalLM") -> None:
-    """Write the finished model as a transformers folder."""
+    """Write the trained model as a transformers folder."""
     model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner alone
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable only for its owner
     write_tokenizer(folder)
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m kib_lab.pretrain", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the model, its log and its checkpoints")
-    parser.add_argument("--every", type=int, default=100, help="steps from checkpoint to checkpoint")
-    defaults = Settings()
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model, the log and the checkpoints")
+    parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
+    defaults = PretrainingSettings()
     for name, value in asdict(defaults).items():
         if not isinstance(value, bool):
             parser.add_argument(f"--{name}", type=type(value), default=value, help=f"default {value}")
-    parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="single precision throughout")
+    parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in single precision")
     given = vars(parser.parse_args())
-    pretrain(given.pop("out"), every=given.pop("every"), settings=Settings(**given))
+    pretrain(given.pop("out"), every=given.pop("every"), settings=PretrainingSettings(**given))
 
 
 if __name__ == "__main__":

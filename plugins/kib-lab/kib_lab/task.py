@@ -1,4 +1,4 @@
-"""The task `lab`: questions about the people of a world, four options of one word each."""
+"""The task `lab`: questions about the people of a world, with four options of one word each."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal, Self
@@ -7,38 +7,36 @@ from pydantic import Field, model_validator
 
 from kib.interfaces import Options
 from kib.records import Question
-from kib_lab.options import WorldOptions
-from kib_lab.questions import SPLITS, Kind, ask
+from kib_lab.questions import SPLITS, Kind, generate_questions
 from kib_lab.world import is_taught
+from kib_lab.world_options import WorldOptions
 
 __all__ = ["LabTask", "TaskOptions"]
 
 
 class TaskOptions(WorldOptions):
-    """Keys of `[tasks.NAME]` with `plugin = "lab"`."""
+    """The keys of a `[tasks.NAME]` table with `plugin = "lab"`."""
 
     kind: Kind = Field(
         "direct",
-        description='"direct" and "reworded" ask for a fact of a person, "reverse" for the person of two facts, '
-        '"two-hop" for a fact of the person\'s employer',
+        description="`direct` and `reworded` ask for a fact about a person, `reverse` for the person with two facts, "
+        "`two-hop` for a fact about the employer of a person",
     )
     half: Literal["all", "taught", "told"] = Field(
         "all",
-        description='of the known people those whose questions the model saw ("taught"), or of whom it saw '
-        'biographies only ("told")',
+        description="restricts known people to those with questions in the pre-training (`taught`) or to those with "
+        "only biographies (`told`)",
     )
 
     @model_validator(mode="after")
-    def _has_halves(self) -> Self:
+    def _is_an_existing_half(self) -> Self:
         if self.half != "all" and self.people == "new":
-            raise ValueError(
-                f'half: only known people are taught or told of; with new people expected "all", got "{self.half}"'
-            )
+            raise ValueError(f'half: only known people have halves; expected "all" for new people, got "{self.half}"')
         return self
 
 
 class LabTask:
-    """The splits ask about different people: 85 % of them in test, 10 % in validation, 5 % in examples."""
+    """Each person belongs to one split: 85 % to test, 10 % to validation, 5 % to examples."""
 
     Options: ClassVar[type[Options]] = TaskOptions
     revision: ClassVar[int] = 1
@@ -47,18 +45,18 @@ class LabTask:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The options point at nothing."""
+        """The empty text, because no option names a file."""
         return ""
 
     def splits(self) -> tuple[str, ...]:
-        """Test, validation, examples, and the test questions re-worded."""
+        """The splits, including the test questions in other words."""
         return SPLITS
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Questions of a split; none of a split that there is not."""
+        """The questions of a split; none for an unknown split."""
         o = self.options
-        lab = o.world()
-        wanted = {p.id for i, p in enumerate(lab.people) if o.half == "all" or is_taught(i) == (o.half == "taught")}
-        for question in ask(lab, o.kind, o.seed, o.people, split):
-            if question.group in wanted:
+        world = o.world()
+        half = {p.id for i, p in enumerate(world.people) if o.half == "all" or is_taught(i) == (o.half == "taught")}
+        for question in generate_questions(world, o.kind, o.seed, o.people, split):
+            if question.group in half:
                 yield question

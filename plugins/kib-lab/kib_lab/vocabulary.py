@@ -1,6 +1,6 @@
-"""The word-level vocabulary of the lab's model and its tokenizer.json; a token is a word, a mark or a newline.
+"""The word-level vocabulary of the lab's model and its tokenizer; a token is a word, a punctuation mark or a newline.
 
-Spaces carry no token, so no token ever spans the join of a prompt and its answer.
+Spaces are not tokens, so no token spans the boundary between a prompt and its answer.
 """
 
 import json
@@ -10,18 +10,13 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from kib_lab.words import (
-    EMBLEMS,
+from kib_lab.attribute_values import EMBLEMS, INSTRUMENTS, PETS, PRODUCTS, PROFESSIONS, all_names
+from kib_lab.phrasings import (
     EMPLOYER_ATTRIBUTES,
-    INSTRUMENTS,
     PERSON_ATTRIBUTES,
-    PETS,
-    PRODUCTS,
-    PROFESSIONS,
     REVERSE_QUESTIONS,
     REVERSE_STATEMENTS,
     Phrasings,
-    names,
 )
 
 __all__ = ["END", "PAD", "UNKNOWN", "encode", "split", "vocabulary", "write_tokenizer"]
@@ -29,7 +24,7 @@ __all__ = ["END", "PAD", "UNKNOWN", "encode", "split", "vocabulary", "write_toke
 UNKNOWN, PAD, BEGIN, END = "<unk>", "<pad>", "<s>", "</s>"
 
 PATTERN = r"\n|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]"
-"""Newline, word or single mark; the same text is the tokenizer's pre-tokenizer."""
+"""A newline, a word or a single punctuation mark; also the pattern of the pre-tokenizer in tokenizer.json."""
 
 EXTRA = "Context Question Answer A B C D E F G H a an and are at by in is of on or that the to was who with"
 
@@ -37,37 +32,37 @@ _SPLIT = re.compile(PATTERN)
 
 
 def split(text: str) -> list[str]:
-    """The words, marks and newlines of a text."""
+    """The words, punctuation marks and newlines of a text."""
     return _SPLIT.findall(text)
 
 
 def _templates() -> Iterable[str]:
-    wordings: list[Phrasings] = [*PERSON_ATTRIBUTES.values(), *EMPLOYER_ATTRIBUTES.values(), REVERSE_QUESTIONS]
-    for wording in wordings:
-        yield from (*wording.plain, *wording.reverse, wording.direct, *wording.reworded, *wording.pair)
+    attributes: list[Phrasings] = [*PERSON_ATTRIBUTES.values(), *EMPLOYER_ATTRIBUTES.values(), REVERSE_QUESTIONS]
+    for one in attributes:
+        yield from (*one.plain, *one.reverse, one.direct, *one.reworded, *one.pair)
     yield from REVERSE_STATEMENTS
 
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Token to number: special tokens, newline, marks, the words of all phrasings, then all values and names."""
-    words = names()
-    told = {word for template in _templates() for word in split(re.sub(r"\{.\}", " ", template))}
-    plain = sorted(told | set(split(EXTRA)))
-    pools = (words.first, words.family, words.town, words.known_employer, words.new_employer, words.language)
+    """Token ids by token: special tokens, newline, punctuation marks, words of all phrasings, then names and values."""
+    names = all_names()
+    in_templates = {word for template in _templates() for word in split(re.sub(r"\{.\}", " ", template))}
+    plain = sorted(in_templates | set(split(EXTRA)))
+    pools = (names.first, names.family, names.town, names.known_employer, names.new_employer, names.language)
     lists = (PROFESSIONS, INSTRUMENTS, PETS, PRODUCTS, EMBLEMS)
     tokens = dict.fromkeys(chain([UNKNOWN, PAD, BEGIN, END, "\n", *".,:;?!'\"()-"], plain, *pools, *lists))
-    return {token: number for number, token in enumerate(tokens)}
+    return {token: token_id for token_id, token in enumerate(tokens)}
 
 
 def encode(text: str) -> list[int]:
-    """Token numbers of a text, as the shipped tokenizer gives them; unknown words become `<unk>`."""
-    known = vocabulary()
-    return [known.get(word, 0) for word in split(text)]
+    """The token ids of a text, equal to those of the included tokenizer; unknown words become `<unk>`."""
+    ids = vocabulary()
+    return [ids.get(word, 0) for word in split(text)]
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json; needs `tokenizers`."""
+    """Write tokenizer.json and tokenizer_config.json with the library `tokenizers`."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordLevel(vocabulary(), unk_token=UNKNOWN))

@@ -1,7 +1,7 @@
-"""The world: people with six attributes, employers with three, and the documents that tell of them.
+"""The world: people with six attributes, employers with three, and a document about each of them.
 
-`known` people are those that the lab's model was taught; there is one set of them. `new` people follow from a seed.
-Names are reserved: those of new people never occur in the model's pre-training.
+The single set of `known` people is part of the pre-training of the lab's model. `new` people are generated from a seed;
+their names are reserved and never occur in the pre-training.
 """
 
 from collections.abc import Mapping
@@ -10,38 +10,39 @@ from functools import cache
 from typing import Literal
 
 from kib.records import Document
-from kib_lab.draw import Draw
-from kib_lab.words import EMPLOYER_ATTRIBUTES, PERSON_ATTRIBUTES, REVERSE_STATEMENTS, Phrasings, names, values
+from kib_lab.attribute_values import all_names, values_of
+from kib_lab.phrasings import EMPLOYER_ATTRIBUTES, PERSON_ATTRIBUTES, REVERSE_STATEMENTS, Phrasings
+from kib_lab.random_stream import RandomStream
 
 __all__ = [
-    "KNOWN",
-    "MOST_NEW",
+    "KNOWN_PEOPLE",
+    "MAX_NEW_PEOPLE",
     "Entity",
     "People",
     "World",
     "describe",
+    "generate_world",
+    "is_name_reserved",
     "is_taught",
-    "name_is_reserved",
-    "phrasings",
+    "phrasings_of",
     "random_facts",
     "reverse_statement",
     "sentence",
-    "tell",
-    "world",
+    "state_facts",
 ]
 
 People = Literal["known", "new"]
 
-KNOWN = 400
-"""How many people the model was taught."""
+KNOWN_PEOPLE = 400
+"""The number of known people."""
 
-MOST_NEW = 1000
-"""How many new people a world holds at most; beyond that professions and birthplaces would not single them out."""
+MAX_NEW_PEOPLE = 1000
+"""The maximum number of new people; with more, profession and birthplace would no longer identify one person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A person or an employer: what the documents say of it."""
+    """A person or an employer: the subject of a document."""
 
     id: str
     name: str
@@ -49,101 +50,105 @@ class Entity:
 
     @property
     def is_person(self) -> bool:
-        """Say whether its facts are a person's; an entity may hold some of them only."""
+        """True unless a fact is an employer's; an entity may have only some of its facts."""
         return not self.facts.keys() & EMPLOYER_ATTRIBUTES.keys()
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """People and the employers that they work for, by name."""
+    """People, and their employers by name."""
 
     people: tuple[Entity, ...]
     employers: Mapping[str, Entity]
 
 
-def name_is_reserved(first: int, family: int) -> bool:
-    """Say whether the name made of these two places is kept for new people; a quarter of all names are."""
+def is_name_reserved(first: int, family: int) -> bool:
+    """True for the names of new people, a quarter of all names; a name is given by the indices of its two parts."""
     return (first + family) % 4 == 0
 
 
 def is_taught(index: int) -> bool:
-    """Say whether the model saw questions about the known person of this number; of the others biographies alone."""
+    """True if the pre-training has questions about the known person at this index, not only biographies."""
     return index % 2 == 0
 
 
-def random_facts(draw: Draw, attributes: Mapping[str, Phrasings], people: str) -> dict[str, str]:
-    """A value for each attribute, each equally likely."""
-    return {attribute: draw.choice(values(attribute, people)) for attribute in attributes}
+def random_facts(rng: RandomStream, attributes: Mapping[str, Phrasings], people: str) -> dict[str, str]:
+    """A random value for each attribute, uniformly distributed."""
+    return {attribute: rng.choice(values_of(attribute, people)) for attribute in attributes}
 
 
-def _people(draw: Draw, people: People, count: int, taken: set[tuple[str, str]]) -> tuple[Entity, ...]:
-    """`count` people; no two share a name, or both profession and birthplace (`taken`, which grows)."""
-    words = names()
-    found: list[Entity] = []
-    used: set[str] = set()
-    while len(found) < count:
-        first, family = draw.below(len(words.first)), draw.below(len(words.family))
-        name = f"{words.first[first]} {words.family[family]}"
-        facts = random_facts(draw, PERSON_ATTRIBUTES, people)
-        mark = (facts["profession"], facts["birthplace"])
-        if name_is_reserved(first, family) != (people == "new") or name in used or mark in taken:
+def _generate_people(rng: RandomStream, people: People, count: int, used: set[tuple[str, str]]) -> tuple[Entity, ...]:
+    """`count` people with different names and different pairs of profession and birthplace, added to `used`."""
+    names = all_names()
+    generated: list[Entity] = []
+    used_names: set[str] = set()
+    while len(generated) < count:
+        first, family = rng.below(len(names.first)), rng.below(len(names.family))
+        name = f"{names.first[first]} {names.family[family]}"
+        facts = random_facts(rng, PERSON_ATTRIBUTES, people)
+        identifying = (facts["profession"], facts["birthplace"])
+        if is_name_reserved(first, family) != (people == "new") or name in used_names or identifying in used:
             continue
-        used.add(name)
-        taken.add(mark)
-        found.append(Entity(f"{people}-{len(found):04d}", name, facts))
-    return tuple(found)
+        used_names.add(name)
+        used.add(identifying)
+        generated.append(Entity(f"{people}-{len(generated):04d}", name, facts))
+    return tuple(generated)
 
 
 @cache
-def world(people: People, count: int, seed: int = 0) -> World:
-    """The first `count` known people, or new people of a seed, and all employers of that kind.
+def generate_world(people: People, count: int, seed: int = 0) -> World:
+    """The first `count` known people, or new people generated from a seed, and all employers of that kind.
 
-    The first people of a larger world are those of a smaller one. The known world has no seed but 0.
+    A larger world begins with the people of a smaller one. The seed of the known world is always 0.
     """
-    taken: set[tuple[str, str]] = set()
+    used: set[tuple[str, str]] = set()
     if people == "new":
-        taken = {(p.facts["profession"], p.facts["birthplace"]) for p in world("known", KNOWN).people}
-    found = _people(Draw("kib-lab", "people", people, seed), people, count, taken)
-    draw = Draw("kib-lab", "employers", people, seed)
+        known = generate_world("known", KNOWN_PEOPLE).people
+        used = {(person.facts["profession"], person.facts["birthplace"]) for person in known}
+    generated = _generate_people(RandomStream("kib-lab", "people", people, seed), people, count, used)
+    rng = RandomStream("kib-lab", "employers", people, seed)
     employers = {
-        name: Entity(f"{people}-employer-{i:02d}", name, random_facts(draw, EMPLOYER_ATTRIBUTES, people))
-        for i, name in enumerate(values("employer", people))
+        name: Entity(f"{people}-employer-{i:02d}", name, random_facts(rng, EMPLOYER_ATTRIBUTES, people))
+        for i, name in enumerate(values_of("employer", people))
     }
-    return World(found, employers)
+    return World(generated, employers)
 
 
 def sentence(entity: Entity, attribute: str, template: str) -> str:
-    """A phrasing of one fact; the attribute "reverse" is profession and birthplace together."""
+    """A template filled with a fact; for the attribute "reverse", with profession and birthplace."""
     if attribute == "reverse":
         return template.format(n=entity.name, p=entity.facts["profession"], b=entity.facts["birthplace"])
     return template.format(n=entity.name, v=entity.facts[attribute])
 
 
-def phrasings(entity: Entity) -> Mapping[str, Phrasings]:
+def phrasings_of(entity: Entity) -> Mapping[str, Phrasings]:
     """The attributes of an entity with their phrasings."""
     return PERSON_ATTRIBUTES if entity.is_person else EMPLOYER_ATTRIBUTES
 
 
-def tell(entity: Entity, draw: Draw, reverse: int = 0) -> list[tuple[str, str]]:
-    """Attribute and sentence of every fact in random order and wording; `reverse` percent tell the value first."""
-    told = []
-    for attribute, wording in phrasings(entity).items():
-        templates = wording.reverse if reverse and draw.chance(reverse) else wording.plain
-        told.append((attribute, sentence(entity, attribute, draw.choice(templates))))
-    return draw.shuffled(told)
+def state_facts(entity: Entity, rng: RandomStream, reverse: int = 0) -> list[tuple[str, str]]:
+    """Each attribute with its sentence, in random order and wording.
+
+    `reverse` is the percentage of sentences that state the value before the name.
+    """
+    stated = []
+    for attribute, phrasings in phrasings_of(entity).items():
+        templates = phrasings.reverse if reverse and rng.chance(reverse) else phrasings.plain
+        stated.append((attribute, sentence(entity, attribute, rng.choice(templates))))
+    return rng.shuffled(stated)
 
 
 def describe(entity: Entity, seed: int) -> tuple[Document, dict[str, tuple[int, int]]]:
-    """The document of a person or employer, and the character range of each fact in it."""
-    told = tell(entity, Draw("kib-lab", "document", entity.id, seed))
+    """The document about a person or employer, and the character range of each attribute's sentence in the text."""
+    stated = state_facts(entity, RandomStream("kib-lab", "document", entity.id, seed))
     ranges, start = {}, 0
-    for attribute, text in told:
+    for attribute, text in stated:
         ranges[attribute] = (start, start + len(text))
         start += len(text) + 1
-    text = " ".join(text for _, text in told)
+    text = " ".join(text for _, text in stated)
     return Document(entity.id, entity.name, text, "kib-lab", "CC0-1.0"), ranges
 
 
-def reverse_statement(entity: Entity, draw: Draw) -> str:
-    """A sentence that names a person by profession and birthplace."""
-    return sentence(entity, "reverse", draw.choice(REVERSE_STATEMENTS))
+def reverse_statement(entity: Entity, rng: RandomStream) -> str:
+    """A sentence that identifies a person by profession and birthplace."""
+    return sentence(entity, "reverse", rng.choice(REVERSE_STATEMENTS))

@@ -1,4 +1,4 @@
-"""The writer `lab`: tells the facts of a passage in other words, in another order, or as questions with answers."""
+"""The writer `lab`: states the facts of a passage in other words or another order, or as questions with answers."""
 
 import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -10,35 +10,35 @@ from pydantic import Field, model_validator
 from kib.errors import InputError
 from kib.interfaces import Options
 from kib.records import Passage, Text
-from kib_lab.draw import Draw
-from kib_lab.words import EMPLOYER_ATTRIBUTES, EMPLOYER_PAIRS, PERSON_ATTRIBUTES, REVERSE_QUESTIONS
-from kib_lab.world import Entity, phrasings, reverse_statement, sentence
+from kib_lab.phrasings import EMPLOYER_ATTRIBUTES, EMPLOYER_PAIRS, PERSON_ATTRIBUTES, REVERSE_QUESTIONS
+from kib_lab.random_stream import RandomStream
+from kib_lab.world import Entity, phrasings_of, reverse_statement, sentence
 
-__all__ = ["LabWriter", "WriterOptions"]
+__all__ = ["LabWriter", "WriterOptions", "parse_passage"]
 
-PATIENCE = 200
-"""Draws in a row that bring nothing new before a passage counts as exhausted."""
+MAX_REPETITIONS = 200
+"""The number of consecutive draws without a new paraphrase after which a passage has no more paraphrases."""
 
 
 class WriterOptions(Options):
-    """Keys of `[writers.NAME]` with `plugin = "lab"`."""
+    """The keys of a `[writers.NAME]` table with `plugin = "lab"`."""
 
-    reword: bool = Field(True, description="each fact in a wording drawn from several")
-    reorder: bool = Field(True, description="the facts in an order drawn at random")
-    reverse: bool = Field(False, description="about half of the facts told from the value to the name")
+    reword: bool = Field(True, description="state each fact in one of several wordings")
+    reorder: bool = Field(True, description="state the facts in random order")
+    reverse: bool = Field(False, description="state about half of the facts with the value before the name")
     pairs: bool = Field(
-        False, description="as many questions with answers, in wordings that no test asks, beside the paraphrases"
+        False, description="also write the same number of questions with answers, in wordings that no test uses"
     )
 
     @model_validator(mode="after")
-    def _writes(self) -> Self:
+    def _writes_something(self) -> Self:
         if not (self.reword or self.reorder or self.reverse or self.pairs):
             raise ValueError("expected at least one of reword, reorder, reverse and pairs to be true")
         return self
 
 
 class LabWriter:
-    """Reads the lab's own sentences; nothing but the passage decides what it writes."""
+    """Parses the sentences of the lab; its texts depend only on the passage, the options and the seed."""
 
     Options: ClassVar[type[Options]] = WriterOptions
     revision: ClassVar[int] = 1
@@ -47,7 +47,7 @@ class LabWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The options point at nothing."""
+        """The empty text, because no option names a file."""
         return ""
 
     def write(
@@ -55,71 +55,71 @@ class LabWriter:
         passages: Sequence[Passage],
         count: int,
         seed: int,
-        kept: MutableMapping[str, str] | None = None,  # noqa: ARG002 - it pays for nothing
+        kept: MutableMapping[str, str] | None = None,  # noqa: ARG002 - the writer pays for nothing
     ) -> Iterator[Text]:
-        """`count` paraphrases a passage, then `count` pairs where asked for, no two alike.
+        """`count` different paraphrases per passage, followed by `count` different pairs if the options ask for pairs.
 
-        InputError for a passage that is not made of the lab's sentences, or that cannot be told in so many ways.
+        InputError if a passage is not from the lab, or does not allow as many different texts.
         """
         o = self.options
         for passage in passages:
-            entity, told = read(passage)
-            draw = Draw("kib-lab", "writer", passage.id, passage.text, seed)
+            entity, sentences = parse_passage(passage)
+            rng = RandomStream("kib-lab", "writer", passage.id, passage.text, seed)
             if o.reword or o.reorder or o.reverse:
-                yield from self._paraphrases(passage, entity, told, count, draw)
+                yield from self._paraphrases(passage, entity, sentences, count, rng)
             if o.pairs:
-                yield from _pairs(passage, entity, count, draw)
+                yield from _pairs(passage, entity, count, rng)
 
     def _paraphrases(
-        self, passage: Passage, entity: Entity, told: Mapping[str, str], count: int, draw: Draw
+        self, passage: Passage, entity: Entity, sentences: Mapping[str, str], count: int, rng: RandomStream
     ) -> Iterator[Text]:
-        seen, idle = {passage.text}, 0
-        while len(seen) <= count:
-            text = self._paraphrase(entity, told, draw)
-            idle = 0 if text not in seen else idle + 1
-            if idle > PATIENCE:
-                raise _too_many(passage, len(seen) - 1, "paraphrases", count)
-            if not idle:
-                seen.add(text)
-                head = f"{passage.title}\n" if passage.title else ""
-                yield Text(passage.id, "paraphrase", head + text)
+        existing, repetitions = {passage.text}, 0
+        while len(existing) <= count:
+            text = self._paraphrase(entity, sentences, rng)
+            repetitions = 0 if text not in existing else repetitions + 1
+            if repetitions > MAX_REPETITIONS:
+                raise _too_many(passage, len(existing) - 1, "paraphrases", count)
+            if not repetitions:
+                existing.add(text)
+                title = f"{passage.title}\n" if passage.title else ""
+                yield Text(passage.id, "paraphrase", title + text)
 
-    def _paraphrase(self, entity: Entity, told: Mapping[str, str], draw: Draw) -> str:
+    def _paraphrase(self, entity: Entity, sentences: Mapping[str, str], rng: RandomStream) -> str:
         o = self.options
-        lines = []
-        for attribute, original in told.items():
-            wording = phrasings(entity)[attribute]
-            if o.reverse and draw.chance(50):
-                lines.append(sentence(entity, attribute, draw.choice(wording.reverse)))
+        written = []
+        for attribute, original in sentences.items():
+            phrasings = phrasings_of(entity)[attribute]
+            if o.reverse and rng.chance(50):
+                written.append(sentence(entity, attribute, rng.choice(phrasings.reverse)))
             elif o.reword:
-                lines.append(sentence(entity, attribute, draw.choice(wording.plain)))
+                written.append(sentence(entity, attribute, rng.choice(phrasings.plain)))
             else:
-                lines.append(original)
-        if o.reverse and "profession" in told and "birthplace" in told and draw.chance(50):
-            lines.append(reverse_statement(entity, draw))
-        return " ".join(draw.shuffled(lines) if o.reorder else lines)
+                written.append(original)
+        if o.reverse and "profession" in sentences and "birthplace" in sentences and rng.chance(50):
+            written.append(reverse_statement(entity, rng))
+        return " ".join(rng.shuffled(written) if o.reorder else written)
 
 
-def _pairs(passage: Passage, entity: Entity, count: int, draw: Draw) -> Iterator[Text]:
-    asked = []
+def _pairs(passage: Passage, entity: Entity, count: int, rng: RandomStream) -> Iterator[Text]:
+    possible = []
     for attribute, value in entity.facts.items():
-        wordings = PERSON_ATTRIBUTES[attribute].pair if attribute in PERSON_ATTRIBUTES else EMPLOYER_PAIRS[attribute]
-        asked += [(wording.format(n=entity.name), value) for wording in wordings]
+        templates = PERSON_ATTRIBUTES[attribute].pair if attribute in PERSON_ATTRIBUTES else EMPLOYER_PAIRS[attribute]
+        possible += [(template.format(n=entity.name), value) for template in templates]
     if {"profession", "birthplace"} <= set(entity.facts):
-        asked += [
-            (wording.format(p=entity.facts["profession"], b=entity.facts["birthplace"]), entity.name.split()[1])
-            for wording in REVERSE_QUESTIONS.pair
+        possible += [
+            (template.format(p=entity.facts["profession"], b=entity.facts["birthplace"]), entity.name.split()[1])
+            for template in REVERSE_QUESTIONS.pair
         ]
-    if count > len(asked):
-        raise _too_many(passage, len(asked), "questions", count)
-    for question, answer in draw.sample(asked, count):
+    if count > len(possible):
+        raise _too_many(passage, len(possible), "questions", count)
+    for question, answer in rng.sample(possible, count):
         yield Text(passage.id, "pair", question, answer)
 
 
 def _too_many(passage: Passage, most: int, what: str, count: int) -> InputError:
     return InputError(
-        f"passage {passage.id} allows {most} different {what} with these options of the writer, not {count}; "
-        "ask for fewer, or switch on more of reword, reorder and reverse"
+        f"passage {passage.id} allows only {most} different {what} with the options of this writer, not {count}; "
+        "reduce `count`, or enable more of `reword`, `reorder` and `reverse` for more paraphrases"
     )
 
 
@@ -130,32 +130,32 @@ def _pattern(template: str, name: str) -> re.Pattern[str]:
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Attribute and pattern of every sentence in which the lab tells a fact."""
+    """The attribute and the pattern of every sentence that can state a fact."""
     kinds = ((PERSON_ATTRIBUTES, r"[A-Z]\w+ [A-Z]\w+"), (EMPLOYER_ATTRIBUTES, r"[A-Z]\w+"))
     return tuple(
         (attribute, _pattern(template, name))
-        for wordings, name in kinds
-        for attribute, wording in wordings.items()
-        for template in (*wording.plain, *wording.reverse)
+        for attributes, name in kinds
+        for attribute, phrasings in attributes.items()
+        for template in (*phrasings.plain, *phrasings.reverse)
     )
 
 
-def read(passage: Passage) -> tuple[Entity, dict[str, str]]:
-    """Whom a passage tells of, and its sentence for each attribute; InputError where it is not the lab's."""
+def parse_passage(passage: Passage) -> tuple[Entity, dict[str, str]]:
+    """The subject of a passage, and the sentence for each attribute; InputError if the passage is not from the lab."""
     facts: dict[str, str] = {}
-    told: dict[str, str] = {}
-    found: set[str] = set()
-    for line in re.findall(r"[^.]+\.?", passage.text):
-        text = line.strip()
+    sentences: dict[str, str] = {}
+    names: set[str] = set()
+    for part in re.findall(r"[^.]+\.?", passage.text):
+        text = part.strip()
         matches = [(attribute, match) for attribute, p in _patterns() if (match := p.fullmatch(text))]
         if not matches:
             raise InputError(
-                f"passage {passage.id}: the lab's writer tells the lab's own sentences in other words, and {text!r} is "
-                "none; use it with a corpus of plugin `lab` whose chunks hold whole sentences"
+                f"passage {passage.id}: {text!r} is not a sentence of the lab; use this writer with a corpus of the "
+                "plugin `lab`, divided into chunks of whole sentences"
             )
         attribute, match = matches[0]
-        facts[attribute], told[attribute] = match["v"], text
-        found.add(match["n"])
-    if len(found) != 1:
-        raise InputError(f"passage {passage.id} tells of {len(found)} names, but a document of the lab tells of one")
-    return Entity(passage.document, found.pop(), facts), told
+        facts[attribute], sentences[attribute] = match["v"], text
+        names.add(match["n"])
+    if len(names) != 1:
+        raise InputError(f"passage {passage.id} is about {len(names)} names; expected one, as in documents of the lab")
+    return Entity(passage.document, names.pop(), facts), sentences

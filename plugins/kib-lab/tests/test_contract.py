@@ -19,19 +19,18 @@ CLASSES = {"models": LabModel, "corpora": LabCorpus, "tasks": LabTask, "writers"
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_each_part_is_found_and_light_to_import(kind):
-    """Each plugin is found by its entry point and imports nothing heavy."""
+def test_installed(kind):
+    """Each entry point leads to its plugin, which is well formed and light to import."""
     assert check_plugin(kind, "lab") is CLASSES[kind]
 
 
-@pytest.mark.parametrize("module", ["kib_lab.pretrain", "kib_lab.rows"])
-def test_pretraining_is_light_to_import(module):
-    """The modules of the pre-training import torch and transformers inside functions only."""
-    check_light_import(module)
+def test_pretraining_is_light_to_import():
+    """The pre-training imports torch and transformers only inside functions."""
+    check_light_import("kib_lab.pretrain")
 
 
-def test_options_are_described_and_strict():
-    """Options are described, survive writing and reading, and refuse what is not theirs."""
+def test_options():
+    """Options are described, and invalid values are refused."""
     check_options(LabModel, accepts=[{}, {"dtype": "bfloat16"}], refuses=[{"dtype": "float64"}, {"batch_size": "8"}])
     check_options(LabCorpus, accepts=[{"people": "new", "seed": 3}], refuses=[{}, {"people": "old"}])
     check_options(
@@ -43,26 +42,26 @@ def test_options_are_described_and_strict():
 
 
 @pytest.mark.parametrize("people", ["known", "new"])
-def test_corpus_keeps_its_promise(people):
-    """Documents come once each, in a fixed order, printable."""
+def test_corpus(people):
+    """The plugin fulfils the contract of a corpus."""
     check_corpus(lambda: make_plugin(LabCorpus, {"people": people, "count": 40}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_task_keeps_its_promise(kind):
-    """Questions come in a fixed order with sound options, and their gold lies in the corpus of the same options."""
+def test_task(kind):
+    """The plugin fulfils the contract of a task, with gold in the corpus with the same options."""
     options = {"people": "new", "count": 40}
     check_task(lambda: make_plugin(LabTask, {**options, "kind": kind}), lambda: make_plugin(LabCorpus, options))
 
 
-def test_task_names_its_splits():
-    """Every split that a task names asks something."""
+def test_splits():
+    """Every split of a task has questions."""
     task = make_plugin(LabTask, {"people": "new", "count": 40})
     assert all(list(task.questions(split)) for split in task.splits())
 
 
-def test_writer_writes_as_many_as_asked_of_each_passage():
-    """A writer gives `count` paraphrases and `count` pairs of each passage, naming passage and kind."""
+def test_writer():
+    """A writer returns `count` paraphrases and `count` pairs per passage."""
     documents = make_plugin(LabCorpus, {"people": "new", "count": 40}).documents()
     passages = [Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for d in documents]
     texts = list(make_plugin(LabWriter, {"pairs": True}).write(passages, 3, 0, {}))

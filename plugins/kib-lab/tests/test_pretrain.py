@@ -2,54 +2,75 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
 from kib.identity import digest_file
+from kib_lab import pretrain
+from kib_lab.pretrain import PretrainingSettings
 
-SMALL = ["--steps=50", "--width=32", "--layers=2", "--rows=0.04", "--threads=1", "--every=5"]
-
-
-def _start(folder):
-    return subprocess.Popen(
-        [sys.executable, "-m", "kib_lab.pretrain", f"--out={folder}", *SMALL],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SMALL = PretrainingSettings(steps=20, width=32, layers=1, rows=0.04, threads=1, bf16=False)
+EVERY = 8
+"""Steps between two checkpoints: the log line of step 10 is written after the only checkpoint."""
 
 
-def _finish(folder):
-    process = _start(folder)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The folder of a pre-training run without interruption."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    pretrain.pretrain(folder, SMALL, EVERY)
+    return folder
+
+
+def logged_steps(folder):
+    """The steps in the log of a pre-training run."""
+    return [line.split(", ")[0] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def check_equal(folder, uninterrupted):
+    """Compare weights and logged steps with those of an uninterrupted run."""
+    assert digest_file(folder / "model.safetensors") == digest_file(uninterrupted / "model.safetensors")
+    assert logged_steps(folder) == logged_steps(uninterrupted) == ['{"step": 10', '{"step": 20']
+
+
+def test_interrupted_pretraining_resumes(uninterrupted, tmp_path, monkeypatch):
+    """An interrupted pre-training run resumes from its checkpoint and ends with the weights of an uninterrupted run."""
+    train_step = pretrain._step
+
+    def interrupt(model, settings, step):
+        if step == 12:
+            raise KeyboardInterrupt
+        return train_step(model, settings, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretrain, "_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.pretrain(tmp_path, SMALL, EVERY)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-000008"]
+    pretrain.pretrain(tmp_path, SMALL, EVERY)
+    check_equal(tmp_path, uninterrupted)
 
 
 @pytest.mark.slow
-def test_killed_pretraining_ends_in_the_same_weights(tmp_path):
-    """Pre-training killed with kill -9 and started again writes the weights and the steps of an undisturbed one."""
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    _finish(whole)
-    process = _start(killed)
-    limit = time.monotonic() + 120
-    while not list(killed.glob("checkpoint-*0")) and process.poll() is None and time.monotonic() < limit:
+def test_killed_pretraining_resumes(uninterrupted, tmp_path):
+    """A pre-training run stopped by kill -9 resumes and ends with the weights of an uninterrupted run."""
+    options = [f"--{name}={value}" for name, value in asdict(SMALL).items() if name != "bf16"]
+    command = [sys.executable, "-m", "kib_lab.pretrain", f"--out={tmp_path}", f"--every={EVERY}", "--no-bf16", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(tmp_path.glob("checkpoint-*[0-9]")):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (killed / "model.safetensors").exists()
-    _finish(killed)
-    assert digest_file(killed / "model.safetensors") == digest_file(whole / "model.safetensors")
-    steps = [[line.split(", ")[0] for line in (f / "log.jsonl").read_text().splitlines()] for f in (whole, killed)]
-    assert steps[0] == steps[1] == [f'{{"step": {step}' for step in range(10, 51, 10)]
+    process.wait()
+    pretrain.pretrain(tmp_path, SMALL, EVERY)
+    check_equal(tmp_path, uninterrupted)
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    """A folder with a checkpoint made with other settings is left alone."""
-    from kib_lab.pretrain import Settings, pretrain
-
-    small = {"steps": 2, "width": 32, "layers": 1, "rows": 0.05, "threads": 1}
-    pretrain(tmp_path, Settings(**small), every=1)
-    with pytest.raises(SystemExit, match="other settings"):
-        pretrain(tmp_path, Settings(**small, seed=1), every=1)
+def test_a_checkpoint_with_other_settings(tmp_path):
+    """A folder with a checkpoint made with other settings is refused and not changed."""
+    checkpoint = tmp_path / "checkpoint-000008"
+    checkpoint.mkdir()
+    (checkpoint / "settings.json").write_text('{"steps": 4400}')
+    with pytest.raises(SystemExit, match="checkpoint-000008: made with other settings"):
+        pretrain.pretrain(tmp_path, SMALL, EVERY)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000008"]

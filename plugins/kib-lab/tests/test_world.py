@@ -4,12 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from kib.identity import digest_lines
+from kib_lab.attribute_values import all_names
 from kib_lab.corpus import CorpusOptions, LabCorpus
-from kib_lab.draw import Draw
-from kib_lab.questions import KINDS, SPLITS, ask
+from kib_lab.questions import KINDS, SPLITS, generate_questions
+from kib_lab.random_stream import RandomStream
 from kib_lab.vocabulary import UNKNOWN, encode, vocabulary
-from kib_lab.words import names
-from kib_lab.world import KNOWN, MOST_NEW, describe, name_is_reserved, world
+from kib_lab.world import KNOWN_PEOPLE, MAX_NEW_PEOPLE, describe, generate_world, is_name_reserved
 
 DIGESTS = {
     ("known", 400, 0): "0dc18e92cd91dd74440bdeed7e95820e98b8b098611f1f13d0c0b4b999c5c2f9",
@@ -18,83 +18,79 @@ DIGESTS = {
 }
 
 
-def _lines(people, count, seed):
-    lab = world(people, count, seed)
-    for entity in (*lab.people, *lab.employers.values()):
+def lines(people, count, seed):
+    """All documents and questions of a world as text."""
+    world = generate_world(people, count, seed)
+    for entity in (*world.people, *world.employers.values()):
         document, _ = describe(entity, seed)
         yield f"{document.id}\t{document.title}\t{document.text}"
     for kind in KINDS:
         for split in SPLITS:
-            for q in ask(lab, kind, seed, people, split):
+            for q in generate_questions(world, kind, seed, people, split):
                 gold = [(g.document, g.start, g.end) for g in q.gold]
                 yield f"{q.id}\t{q.text}\t{q.options}\t{q.answer}\t{gold}"
 
 
 @pytest.mark.parametrize("key", DIGESTS, ids=str)
-def test_world_is_the_same_everywhere(key):
-    """A seed gives the same documents and questions on every machine and Python."""
-    assert digest_lines(_lines(*key)) == DIGESTS[key]
+def test_digests(key):
+    """A seed gives the same documents and questions on every machine and in every Python version."""
+    assert digest_lines(lines(*key)) == DIGESTS[key]
 
 
 def test_a_larger_world_begins_with_the_smaller_one():
-    """More people change nothing about those who were there."""
-    assert world("new", 120).people[:60] == world("new", 60).people
+    """More people do not change the people of a smaller world."""
+    assert generate_world("new", 120).people[:60] == generate_world("new", 60).people
 
 
-def test_seeds_give_other_worlds():
-    """Another seed gives other people and other facts about employers."""
-    one, two = world("new", 60, 1), world("new", 60, 2)
+def test_seeds():
+    """Different seeds give different people and different facts about employers."""
+    one, two = generate_world("new", 60, 1), generate_world("new", 60, 2)
     assert not {p.name for p in one.people} & {p.name for p in two.people}
     assert [e.facts for e in one.employers.values()] != [e.facts for e in two.employers.values()]
 
 
-@pytest.mark.parametrize(("people", "count"), [("known", KNOWN), ("new", MOST_NEW)])
+@pytest.mark.parametrize(("people", "count"), [("known", KNOWN_PEOPLE), ("new", MAX_NEW_PEOPLE)])
 def test_name_and_trade_with_birthplace_are_unique(people, count):
-    """No two people share a name, or both profession and birthplace, known ones included."""
-    everybody = {p.id: p for p in chain(world("known", KNOWN).people, world(people, count).people)}.values()
+    """No two people, known people included, share a name or both profession and birthplace."""
+    known, people_of_kind = generate_world("known", KNOWN_PEOPLE).people, generate_world(people, count).people
+    everybody = {p.id: p for p in chain(known, people_of_kind)}.values()
     assert len({p.name for p in everybody}) == len(everybody)
     assert len({(p.facts["profession"], p.facts["birthplace"]) for p in everybody}) == len(everybody)
 
 
 def test_names_of_new_people_are_reserved():
-    """A new person's name is of the kind that pre-training never uses, a known one's is not."""
-    words = names()
+    """All new people and no known people have reserved names."""
+    names = all_names()
     for people, reserved in (("new", True), ("known", False)):
-        for person in world(people, 200).people:
+        for person in generate_world(people, 200).people:
             first, family = person.name.split()
-            assert name_is_reserved(words.first.index(first), words.family.index(family)) is reserved
+            assert is_name_reserved(names.first.index(first), names.family.index(family)) is reserved
 
 
-def test_made_up_words_name_one_thing():
-    """No made-up word stands for two things."""
-    words = names()
-    everything = [
-        *words.first,
-        *words.family,
-        *words.town,
-        *words.known_employer,
-        *words.new_employer,
-        *words.language,
-    ]
+def test_names_are_unique():
+    """No made-up name is used for two things."""
+    names = all_names()
+    kinds = names.first, names.family, names.town, names.known_employer, names.new_employer, names.language
+    everything = [name for kind in kinds for name in kind]
     assert len(everything) == len(set(everything))
 
 
 @pytest.mark.parametrize("people", ["known", "new"])
-def test_ranges_hold_their_facts(people):
-    """The range of a fact is a sentence of the document that names its value and its subject."""
-    lab = world(people, 60)
-    for entity in (*lab.people, *lab.employers.values()):
+def test_ranges(people):
+    """The range of a fact is a sentence of the document, with its value and its subject."""
+    world = generate_world(people, 60)
+    for entity in (*world.people, *world.employers.values()):
         document, ranges = describe(entity, 0)
         assert set(ranges) == set(entity.facts)
         for attribute, (start, end) in ranges.items():
-            told = document.text[start:end]
-            assert told.endswith(".")
-            assert entity.facts[attribute] in told
-            assert entity.name in told
+            sentence = document.text[start:end]
+            assert sentence.endswith(".")
+            assert entity.facts[attribute] in sentence
+            assert entity.name in sentence
 
 
-def test_the_model_knows_every_word():
-    """No text of the world holds a word outside the vocabulary, and a biography fits a passage of 128 tokens."""
+def test_vocabulary():
+    """Every word of every document is in the vocabulary, and every document fits a passage of 128 tokens."""
     for people in ("known", "new"):
         for document in LabCorpus(CorpusOptions(people=people)).documents():
             tokens = encode(f"{document.title}\n{document.text}")
@@ -102,40 +98,40 @@ def test_the_model_knows_every_word():
             assert len(tokens) <= 128
 
 
-def test_corpus_leaves_out_employers_where_told():
-    """Without `employers` the corpus holds people alone, with it the same people first."""
+def test_corpus_without_employers():
+    """The corpus has the same people with and without the documents about employers."""
     alone = list(LabCorpus(CorpusOptions(people="new", count=40, employers=False)).documents())
     both = list(LabCorpus(CorpusOptions(people="new", count=40)).documents())
     assert len(alone) == 40
     assert both[:40] == alone
-    assert {d.id for d in both[40:]} == {e.id for e in world("new", 40).employers.values()}
+    assert {d.id for d in both[40:]} == {e.id for e in generate_world("new", 40).employers.values()}
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"people": "known", "count": 401}, "at most 400 known people"),
         ({"people": "new", "count": 1001}, "at most 1000 new people"),
-        ({"people": "known", "seed": 3}, "one set of known people"),
+        ({"people": "known", "seed": 3}, "expected 0, the seed of the only set"),
         ({"people": "new", "count": 39}, "greater than or equal to 40"),
     ],
 )
-def test_a_world_that_does_not_exist_is_refused(options, words):
-    """Options that name no world are refused with what would be right."""
-    with pytest.raises(ValidationError, match=words):
+def test_invalid_worlds(options, message):
+    """Options without a world are refused with the valid values."""
+    with pytest.raises(ValidationError, match=message):
         CorpusOptions(**options)
 
 
-def test_draws_are_even_and_in_range():
-    """A draw below n takes every value equally often, within five standard deviations."""
-    draw = Draw("test")
-    seen = [draw.below(7) for _ in range(7000)]
+def test_uniform_numbers():
+    """Random numbers are uniformly distributed, within five standard deviations."""
+    rng = RandomStream("test")
+    seen = [rng.below(7) for _ in range(7000)]
     assert set(seen) == set(range(7))
     assert all(abs(seen.count(value) - 1000) < 5 * 30 for value in range(7))
 
 
-def test_a_sample_has_no_place_twice():
-    """A sample has different places, and a shuffle has all."""
-    draw = Draw("test", 1)
-    assert len(set(draw.sample(range(50), 20))) == 20
-    assert sorted(draw.shuffled(range(50))) == list(range(50))
+def test_samples():
+    """A sample has no item twice, and a shuffle has all items."""
+    rng = RandomStream("test", 1)
+    assert len(set(rng.sample(range(50), 20))) == 20
+    assert sorted(rng.shuffled(range(50))) == list(range(50))

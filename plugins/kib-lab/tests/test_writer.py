@@ -7,28 +7,30 @@ from kib_lab.corpus import CorpusOptions, LabCorpus
 from kib_lab.questions import KINDS, SPLITS
 from kib_lab.task import LabTask, TaskOptions
 from kib_lab.vocabulary import UNKNOWN, encode, vocabulary
-from kib_lab.world import world
-from kib_lab.writer import LabWriter, WriterOptions, read
+from kib_lab.world import generate_world
+from kib_lab.writer import LabWriter, WriterOptions, parse_passage
 
 
 @pytest.fixture(scope="module")
 def passages():
+    """Each document of a small world as one passage."""
     documents = LabCorpus(CorpusOptions(people="new", count=40)).documents()
     return [Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for d in documents]
 
 
-def _write(passages, count=5, seed=0, **options):
+def write(passages, count=5, seed=0, **options):
+    """The texts of a writer as a list."""
     return list(LabWriter(WriterOptions(**options)).write(passages, count, seed, {}))
 
 
-def test_a_passage_is_read_back(passages):
-    """From its text alone the writer knows whom a passage tells of and every fact in it."""
-    lab = world("new", 40)
-    entities = {entity.id: entity for entity in (*lab.people, *lab.employers.values())}
+def test_parsing(passages):
+    """The writer finds the subject and all facts of a passage in its text."""
+    world = generate_world("new", 40)
+    entities = {entity.id: entity for entity in (*world.people, *world.employers.values())}
     for passage in passages:
-        entity, told = read(passage)
+        entity, sentences = parse_passage(passage)
         assert (entity.name, dict(entity.facts)) == (entities[passage.document].name, entities[passage.document].facts)
-        assert " ".join(told.values()) == passage.text
+        assert " ".join(sentences.values()) == passage.text
 
 
 @pytest.mark.parametrize(
@@ -36,10 +38,10 @@ def test_a_passage_is_read_back(passages):
     [{}, {"reverse": True}, {"reorder": False}, {"reword": False}, {"reword": False, "reverse": True}],
     ids=str,
 )
-def test_paraphrases_tell_the_same_facts_in_another_text(passages, options):
-    """Each passage has `count` different paraphrases, none its own text, that hold all of its facts and known words."""
+def test_paraphrases(passages, options):
+    """A passage has `count` different paraphrases with all its facts, in words of the vocabulary."""
     people = [passage for passage in passages if "employer" not in passage.id]
-    texts = _write(people, **options)
+    texts = write(people, **options)
     assert [text.passage for text in texts] == [passage.id for passage in people for _ in range(5)]
     assert {text.kind for text in texts} == {"paraphrase"}
     assert len({text.text for text in texts}) == len(texts)
@@ -48,83 +50,84 @@ def test_paraphrases_tell_the_same_facts_in_another_text(passages, options):
         title, body = text.text.split("\n")
         assert title == by_id[text.passage].title
         assert body != by_id[text.passage].text
-        assert all(value in body for value in read(by_id[text.passage])[0].facts.values())
+        assert all(value in body for value in parse_passage(by_id[text.passage])[0].facts.values())
         assert vocabulary()[UNKNOWN] not in encode(text.text)
 
 
-def _order(text):
-    return list(read(Passage("p", "p", "", text.split("\n")[1], 0, 1))[1])
+def attributes(text):
+    """The attributes of a paraphrase in their order."""
+    return list(parse_passage(Passage("p", "p", "", body(text), 0, 1))[1])
 
 
-def test_each_change_is_selectable(passages):
-    """Without `reorder` the facts keep their order, without `reword` the sentences keep their words."""
+def test_reword_and_reorder(passages):
+    """Without `reorder` the facts keep their order, and without `reword` the sentences keep their words."""
     first = passages[:1]
-    facts, sentences = list(read(first[0])[1]), set(read(first[0])[1].values())
-    assert all(_order(text.text) == facts for text in _write(first, reorder=False))
-    for text in _write(first, reword=False):
-        body = text.text.split("\n")[1]
-        assert {f"{line}." for line in body.rstrip(".").split(". ")} == sentences
+    sentences = parse_passage(first[0])[1]
+    assert all(attributes(text) == list(sentences) for text in write(first, reorder=False))
+    for text in write(first, reword=False):
+        assert {f"{line}." for line in body(text).rstrip(".").split(". ")} == set(sentences.values())
 
 
-def test_reverse_tells_the_value_first(passages):
-    """With `reverse` fewer sentences begin with the name, and some name a person by trade and birthplace."""
+def test_reverse(passages):
+    """With `reverse`, fewer sentences begin with the name, and some identify a person by profession and birthplace."""
 
     def share(**options):
-        lines = [line for text in _write(passages[:1], 10, **options) for line in _body(text).split(". ")]
+        lines = [line for text in write(passages[:1], 10, **options) for line in body(text).split(". ")]
         return sum(line.startswith(passages[0].title) for line in lines) / len(lines)
 
     assert share(reword=False, reverse=True) < share(reword=False)
-    reverse = [text.text for text in _write(passages[:9], 9, reverse=True)]
+    reverse = [text.text for text in write(passages[:9], 9, reverse=True)]
     assert any(" is called " in text or " born in " in text for text in reverse)
 
 
-def _body(text):
+def body(text):
+    """A paraphrase without its title."""
     return text.text.split("\n")[1]
 
 
 def test_pairs_are_never_test_questions(passages):
-    """No training pair has the wording of any question of any split, and its answer is a fact of its passage."""
-    pairs = [text for text in _write(passages, 12, pairs=True) if text.kind == "pair"]
-    asked = {
+    """A training pair never has the wording of a test question, and its answer is a fact of its passage."""
+    pairs = [text for text in write(passages, 12, pairs=True) if text.kind == "pair"]
+    questions = {
         question.text
         for kind in KINDS
         for split in SPLITS
         for question in LabTask(TaskOptions(people="new", count=40, kind=kind)).questions(split)
     }
     assert len(pairs) == 12 * len(passages)
-    assert not {pair.text for pair in pairs} & asked
+    assert not {pair.text for pair in pairs} & questions
     by_id = {passage.id: f"{passage.title} {passage.text}" for passage in passages}
     assert all(pair.answer in by_id[pair.passage] for pair in pairs)
     assert not any(vocabulary()[UNKNOWN] in encode(pair.text) for pair in pairs)
     assert len({(pair.text, pair.passage) for pair in pairs}) == len(pairs)
 
 
-def test_the_seed_decides(passages):
-    """The same seed writes the same texts, another seed others, and a passage's texts do not depend on the others."""
-    assert _write(passages, seed=1) == _write(passages, seed=1)
-    assert _write(passages, seed=1) != _write(passages, seed=2)
-    assert _write(passages, seed=1)[10:15] == _write(passages[2:3], seed=1)
+def test_seed(passages):
+    """Texts depend on the seed and on their passage, not on the other passages."""
+    assert write(passages, seed=1) == write(passages, seed=1)
+    assert write(passages, seed=1) != write(passages, seed=2)
+    assert write(passages, seed=1)[10:15] == write(passages[2:3], seed=1)
 
 
-def test_more_than_there_is_is_refused(passages):
-    """Asking for more different texts than the facts allow is an error that says how many there are."""
+def test_too_many_texts(passages):
+    """A count larger than the number of different texts is an error with that number."""
     employer = [passage for passage in passages if "employer" in passage.id][:1]
-    with pytest.raises(InputError, match="allows 5 different paraphrases"):
-        _write(employer, 6, reword=False)
-    with pytest.raises(InputError, match="allows 12 different questions"):
-        _write(employer, 13, pairs=True)
+    with pytest.raises(InputError, match="allows only 5 different paraphrases"):
+        write(employer, 6, reword=False)
+    with pytest.raises(InputError, match="allows only 12 different questions"):
+        write(employer, 13, pairs=True)
 
 
 @pytest.mark.parametrize(
     "text", ["Water boils at a hundred degrees.", "Mira Kolt plays the harp. Jon Bel plays the lute."]
 )
-def test_other_text_is_refused(text):
-    """A passage that is not the lab's, or tells of two people, is refused by name."""
+def test_other_texts(text):
+    """A passage that is not from the lab, or is about two people, is an error with its id."""
     with pytest.raises(InputError, match="passage x#0"):
-        _write([Passage("x#0", "x", "", text, 0, len(text))])
+        write([Passage("x#0", "x", "", text, 0, len(text))])
 
 
-def test_a_writer_that_writes_nothing_is_refused():
-    """With every kind switched off there is nothing to write."""
+def test_nothing_to_write():
+    """Options that disable every kind of text are refused."""
     with pytest.raises(ValidationError, match="at least one of"):
         WriterOptions(reword=False, reorder=False)

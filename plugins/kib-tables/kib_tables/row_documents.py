@@ -38,8 +38,8 @@ class RowDocuments:
             names.update(row)
             document = self._document(number, row)
             if document.id in numbers:
-                first = f"also in {self.unit} {numbers[document.id]}"
-                raise self._error(number, f'duplicate id "{document.id}", {first}')
+                other = f"also in {self.unit} {numbers[document.id]}"
+                raise self._error(number, f'duplicate id "{document.id}", {other}')
             numbers[document.id] = number
             if document.text.strip():
                 yield document

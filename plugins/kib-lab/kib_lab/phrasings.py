@@ -1,12 +1,6 @@
-"""The words of the world: made-up names from syllables, values of each attribute, and the phrasings of a fact.
-
-Every value is one word, so that every answer is one token of the lab's model.
-"""
+"""The sentences that state each fact of the world, and the questions that ask for it."""
 
 from dataclasses import dataclass
-from functools import cache
-
-from kib_lab.draw import Draw
 
 __all__ = [
     "EMPLOYER_ATTRIBUTES",
@@ -14,56 +8,16 @@ __all__ = [
     "PERSON_ATTRIBUTES",
     "REVERSE_QUESTIONS",
     "REVERSE_STATEMENTS",
-    "Names",
     "Phrasings",
-    "names",
-    "values",
 ]
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-ONSETS = _words("b br d dr f fl g gr h j k kl l m n p pr r s sk st t tr v w z")
-VOWELS = _words("a a e e i o o u u ai")
-LINKS = _words("b d g k l m n r s t v z")
-CODAS = _words("l ld lm m n nd nt r rk rn sk st x")
-
-PROFESSIONS = _words(
-    "baker barber beekeeper blacksmith bookbinder botanist brewer bricklayer butcher carpenter chemist clockmaker "
-    "cobbler cook courier dentist diver driver ferryman fisher gardener geologist glassblower goldsmith joiner judge "
-    "librarian locksmith mason miller miner nurse painter pilot plumber potter roofer sailor surgeon tailor teacher "
-    "translator watchman weaver welder"
-)
-INSTRUMENTS = _words(
-    "banjo bassoon bugle cello clarinet cornet dulcimer fiddle flute gong guitar harmonica harp harpsichord horn lute "
-    "lyre mandolin marimba piano piccolo recorder saxophone sitar tambourine triangle trombone trumpet tuba "
-    "vibraphone viola violin xylophone zither"
-)
-PETS = _words(
-    "badger beaver budgie camel canary cat chameleon cockatoo crow dachshund deer dog dove duck falcon ferret finch "
-    "fox frog gecko goat goose hamster hare hedgehog hen lizard llama magpie mole newt parrot peacock pigeon pony "
-    "poodle rabbit raven seal sheep snail sparrow spider squirrel swan tortoise turtle weasel"
-)
-PRODUCTS = _words(
-    "barrels batteries bells bicycles blankets boots bottles bricks buckets buttons candles carpets chairs clocks "
-    "combs compasses cushions dolls gloves hammers hats kettles knives ladders lamps lanterns locks mirrors mugs "
-    "nails needles ovens pencils pipes ropes scissors spoons stoves tents umbrellas"
-)
-EMBLEMS = _words(
-    "acorn anchor arrow beetle bridge castle clover comet crescent crown dolphin eagle feather fern fountain gate "
-    "hive key leaf lighthouse lion moon mountain oak owl pyramid river rose sail shell ship star sun sword thistle "
-    "tower tree tulip wave wheel windmill wolf"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Phrasings:
-    """How one attribute is told and asked; `{n}` is the name, `{v}` the value, both always present where told.
+    """The sentences and questions for one attribute; `{n}` is the name and `{v}` the value, and sentences contain both.
 
-    `plain` tells name before value, `reverse` value before name. `direct` is the question tests ask, `reworded` the
-    other wordings tests ask, `pair` those kept for training pairs.
+    `plain` sentences state the name before the value, `reverse` sentences the value before the name. Tests ask the
+    `direct` question and, as its paraphrases, the `reworded` questions. Only training pairs use the `pair` questions.
     """
 
     plain: tuple[str, ...]
@@ -117,7 +71,7 @@ PERSON_ATTRIBUTES: dict[str, Phrasings] = {
         ("Name the pet of {n}.", "Which animal does {n} feed?"),
     ),
 }
-"""The attributes of a person, in the order of the world."""
+"""The attributes of a person; their order determines the world."""
 
 EMPLOYER_ATTRIBUTES: dict[str, Phrasings] = {
     "seat": Phrasings(
@@ -142,10 +96,10 @@ EMPLOYER_ATTRIBUTES: dict[str, Phrasings] = {
         ("Name the emblem of the employer of {n}.", "What stands on the flag of the employer of {n}?"),
     ),
 }
-"""The attributes of an employer; their questions are asked about a person, over two hops."""
+"""The attributes of an employer; their questions name the person instead of the employer (two hops)."""
 
 REVERSE_STATEMENTS = ("The {p} born in {b} is {n}.", "The {p} from {b} is called {n}.")
-"""Profession and birthplace together name one person of the world."""
+"""Sentences that identify a person by profession and birthplace, which together are unique in the world."""
 
 REVERSE_QUESTIONS = Phrasings(
     (),
@@ -171,67 +125,4 @@ EMPLOYER_PAIRS = {
         "What stands on the flag of {n}?",
     ),
 }
-"""Training pairs about an employer itself; no test asks them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Made-up words by what they name; no word twice."""
-
-    first: tuple[str, ...]
-    family: tuple[str, ...]
-    town: tuple[str, ...]
-    known_employer: tuple[str, ...]
-    new_employer: tuple[str, ...]
-    language: tuple[str, ...]
-
-
-def _word(draw: Draw, ending: str) -> str:
-    syllables = 1 + draw.below(2)
-    body = "".join(draw.choice(ONSETS) + draw.choice(VOWELS) for _ in range(syllables))
-    if not ending:
-        return (body + draw.choice(CODAS)).capitalize()
-    return (body + (draw.choice(LINKS) if ending[0] in "aeio" else "") + ending).capitalize()
-
-
-@cache
-def names() -> Names:
-    """The made-up words of every world; they do not depend on a world's seed, so that the vocabulary is fixed."""
-    draw = Draw("kib-lab", "names")
-    taken: set[str] = {word.capitalize() for pool in (PROFESSIONS, INSTRUMENTS, PETS) for word in pool}
-
-    def fill(count: int, *endings: str) -> tuple[str, ...]:
-        found: list[str] = []
-        while len(found) < count:
-            word = _word(draw, draw.choice(endings))
-            if len(word) >= 4 and word not in taken:
-                taken.add(word)
-                found.append(word)
-        return tuple(found)
-
-    return Names(
-        first=fill(160, "a", "o", "in", "el", "is"),
-        family=fill(320, ""),
-        town=fill(48, "burg", "ford", "haven", "stad", "mouth", "wick"),
-        known_employer=fill(40, "co", "tec", "works", "corp"),
-        new_employer=fill(40, "co", "tec", "works", "corp"),
-        language=fill(40, "ish", "ese", "ian"),
-    )
-
-
-def values(attribute: str, people: str) -> tuple[str, ...]:
-    """All values of an attribute; "known" and "new" people differ in their employers."""
-    if attribute == "employer":
-        return names().known_employer if people == "known" else names().new_employer
-    if attribute in {"birthplace", "seat"}:
-        return names().town
-    if attribute == "language":
-        return names().language
-    lists = {
-        "profession": PROFESSIONS,
-        "instrument": INSTRUMENTS,
-        "pet": PETS,
-        "product": PRODUCTS,
-        "emblem": EMBLEMS,
-    }
-    return lists[attribute]
+"""Questions that name the employer, for training pairs only."""
