@@ -20,7 +20,11 @@ QUERY = Query("q", "a question")
 IDS = [f"p{number}" for number in range(12)]
 RANKINGS = st.lists(st.sampled_from(IDS), unique=True)
 HITS = st.fixed_dictionaries({"a": RANKINGS, "b": RANKINGS, "c": RANKINGS})
-some_examples = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some_examples = settings(
+    max_examples=settings().max_examples // 4,  # 25, or more with --hypothesis-profile=thorough
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def ranked(ids: Sequence[str]) -> list[Hit]:
