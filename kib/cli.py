@@ -123,7 +123,7 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: b
 
 def _said_of(failures: Any, cells: int) -> str:
     """Each reason once, with the number of cells that it cost."""
-    from kib.spec.messages import counted
+    from kib.support.phrases import counted
 
     counts: dict[str, int] = {}
     for failure in failures.values():

@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 Setting = str | int | float | bool
+"""The value of a varied option."""
+
+Settings = tuple[tuple[str, Setting], ...]
+"""The varied options of an arm with their values."""
 
 Split = Literal["test", "validation", "probe"]
 """Questions that results are cited of; those that settings are chosen on; test questions asked in another way."""

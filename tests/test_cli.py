@@ -80,9 +80,9 @@ def test_wrong_usage_is_answered(bench, arguments):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "bench.toml: there is no such file; expected a benchmark file (TOML)"),
+        (None, "bench.toml: no such file; expected a benchmark file (TOML)"),
         ("schema = ", "bench.toml:1: "),
-        ("schema = 1\n", "name: missing: expected"),
+        ("schema = 1\n", "name: missing (the name of the benchmark"),
         (b"\xff", "bench.toml:1: expected UTF-8 text, got byte 0xff"),
     ],
 )

@@ -1064,7 +1064,7 @@ def test_against_a_wrong_name_lists_what_exists(lab):
     """A name that no arm has is an error with the nearest right one and all that exist."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
-    with pytest.raises(InputError, match=r"no method or arm 'rga'.*did you mean \"rag\"\? There is: base, rag"):
+    with pytest.raises(InputError, match=r"no method or arm 'rga'.*did you mean \"rag\"\? Known: base, rag"):
         lab.table(against="rga")
     with pytest.raises(InputError, match="rag,k=1"):
         lab.table(against="rag,k=9")

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import runpy
 from fractions import Fraction
 from pathlib import Path
 from statistics import NormalDist
@@ -25,7 +26,7 @@ from kib.leaderboard.render.figure import _panels
 from kib.published import load as published
 from kib.published.load import load_published
 from kib.records import Cell, Environment, Score
-from kib.spec.messages import describe, show
+from kib.spec.messages import show_value
 from kib.statistics.unpaired_gains import unpaired_average, unpaired_gain
 from kib.store.folders import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
 
@@ -34,6 +35,7 @@ FILES = ROOT / "benchmarks" / "published"
 NAMES = {"mmlu": "ovadia2024-mmlu", "current_events": "ovadia2024-current-events", "topk": "ovadia2024-topk"}
 DATA = Path(os.environ.get("KIB_TEST_DATA") or ROOT.parent / "shared" / "data")
 WRITE = os.environ.get("KIB_WRITE_DOCS")
+describe = runpy.run_path(str(ROOT / "tests" / "key_types.py"))["describe"]
 ARMS = {
     "ft_rag": "ft+rag",
     "ft_reg": "ft-reg",
@@ -310,14 +312,14 @@ WRONG = {
         "rag = 50.0",
         25,
         "table.rows[0].accuracy.rag",
-        "from 0 to 1, got 50.0; per cent are written as fractions: 0.5",
+        "expected a number of at most 1, got 50.0; per cent are written as fractions: 0.5",
     ),
-    "negative": ("base = 0.275", "base = -0.275", 26, "table.rows[1].accuracy.base", "from 0 to 1"),
+    "negative": ("base = 0.275", "base = -0.275", 26, "table.rows[1].accuracy.base", "of at least 0, got -0.275"),
     "no number": ("rag = 0.475", 'rag = "0.475"', 26, "table.rows[1].accuracy.rag", "write 0.475 without quotes"),
     "nan": ("rag = 0.475", "rag = nan", 26, "table.rows[1].accuracy.rag", "expected a finite number"),
     "row twice": ("shots = 5, ", "", 26, "table.rows[1]", "a second row of m on deeds, 0-shot"),
     "missing n": ("n = 40\n", "", 14, "tasks.deeds.n", "missing"),
-    "n of 0": ("n = 40", "n = 0", 15, "tasks.deeds.n", "from 1"),
+    "n of 0": ("n = 40", "n = 0", 15, "tasks.deeds.n", "of at least 1, got 0"),
     "impossible": (
         "base = 0.275",
         "base = 0.276",
@@ -338,15 +340,15 @@ WRONG = {
     "no source": ('arxiv = "3101.00001"\n', "", 5, "paper", "at least one of `arxiv`, `acl`, `doi` and `url`"),
     "no day": ("2026-02-03", "in spring", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
     "no entry": ("@misc{doe, title = {A paper}}", "Doe (2031)", 10, "paper.bibtex", "expected one BibTeX entry, got 0"),
-    "no rows": (re.compile(r"rows = \[.*\]\n", re.DOTALL), "rows = []\n", 24, "table.rows", "list of 1 or more"),
-    "name": ("[models.m]", "[models.M]", 12, "models.M", "names become folders"),
+    "no rows": (re.compile(r"rows = \[.*\]\n", re.DOTALL), "rows = []\n", 24, "table.rows", "list of at least 1 item"),
+    "name": ("[models.m]", "[models.M]", 12, "models.M", "expected a name that can be a folder"),
     "unknown key": ("n = 40", "n = 40\nm = 3", 16, "tasks.deeds.m", "unknown key"),
     "no sweep": (
         'retrieve = "BM25"',
         'retrieve = "BM25"\nsweep = "other.toml"',
         21,
         "methods.rag.sweep",
-        "there is no such file",
+        "no such file",
     ),
     "more decimals": (
         "base = 0.275",
@@ -395,7 +397,7 @@ WRONG = {
     ),
     "parentheses": ("@misc{doe, title = {A paper}}", "@misc(doe, title = {A})", 10, "paper.bibtex", "in parentheses"),
     "kib's own key": ("@misc{doe,", "@misc{Kib,", 10, "paper.bibtex", 'another key than "kib"'),
-    "n beyond reason": ("n = 40", "n = 10000001", 15, "tasks.deeds.n", "from 1 to 10000000"),
+    "n beyond reason": ("n = 40", "n = 10000001", 15, "tasks.deeds.n", "of at most 10000000, got"),
     "sweep of stated passages": (
         'retrieve = "BM25"',
         'retrieve = "BM25"\ntop_k = [1]\nsweep = "roe.toml"',
@@ -497,7 +499,7 @@ def test_a_file_that_does_not_say_its_kind_gets_one_error(tmp_path, kind, got, c
     result = CliRunner().invoke(main, [command, str(path)])
     assert result.exit_code == 2
     line = 2 if kind else 1
-    said = f'a file with [paper] and [table] holds published numbers: expected "published", got {got}'
+    said = f'a file with [paper] and [table] contains published numbers: expected "published", got {got}'
     assert result.output == f"{path}:{line}: kind: {said}\n"
 
 
@@ -571,9 +573,13 @@ def key_table(name):
     for key, node in made["properties"].items():
         default = node.get("default")
         said = (
-            "needed" if key in made.get("required", ()) else f"`{show(default)}`" if default not in (None, []) else ""
+            "needed"
+            if key in made.get("required", ())
+            else f"`{show_value(default)}`"
+            if default not in (None, [])
+            else ""
         )
-        value = re.sub(r" in quotes| that is not empty| that matches .*| with .*", "", describe(node, made))
+        value = describe(node, made).partition(" that matches ")[0]
         inner = node.get("additionalProperties", {})
         value = f"tables [{key}.NAME]" if "$ref" in inner else "fractions by arm" if inner else value
         lines.append(f"| `{key}` | {value} | {said} | {node['description']} |")
@@ -859,7 +865,7 @@ def test_it_cannot_be_run(command):
     """A published file is told apart from a benchmark by every command that would measure it."""
     result = CliRunner().invoke(main, [command, str(FILES / "ovadia2024-mmlu.toml")])
     assert result.exit_code == 2
-    assert "holds published numbers" in result.output
+    assert "a file of published numbers" in result.output
 
 
 def test_cite_names_paper_models_data_and_kib():

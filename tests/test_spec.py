@@ -1,6 +1,5 @@
-"""A benchmark file as it is read, and every mistake in it as it is told."""
+"""Reading a benchmark file and reporting its mistakes."""
 
-import os
 import runpy
 import subprocess
 import sys
@@ -103,7 +102,7 @@ people = "known"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The good test distribution on sys.path, for as long as this module's tests run."""
+    """The good test distribution, on sys.path while the tests of this module run."""
     folder = str(install(tmp_path_factory.mktemp("plugins") / "site", "good"))
     sys.path.insert(0, folder)
     yield folder
@@ -114,7 +113,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a benchmark file and give its path."""
+    """A function that writes a benchmark file and returns its path."""
 
     def written(text):
         file = tmp_path / "x.toml"
@@ -131,7 +130,7 @@ def mistakes(path):
 
 
 def test_tables_keep_the_order_of_the_file(write):
-    """Tables of a kind stand in the order of the file."""
+    """Tables of a kind keep the order of the file."""
     spec = load_spec(write(WHOLE))
     assert [list(spec.tables(kind)) for kind in KINDS] == [
         ["tiny"],
@@ -144,8 +143,8 @@ def test_tables_keep_the_order_of_the_file(write):
     ]
 
 
-def test_own_keys_and_options_are_told_apart(write):
-    """A table's own keys are read by kib, and every other key is an option of its plugin."""
+def test_own_keys_and_options_are_separated(write):
+    """Kib reads its own keys of a table; every other key is an option of the plugin."""
     spec = load_spec(write(WHOLE))
     par = spec.trainers["par"]
     assert par.options == {"epochs": 5}
@@ -155,7 +154,7 @@ def test_own_keys_and_options_are_told_apart(write):
 
 
 def test_defaults(write):
-    """What a file leaves out has the documented default."""
+    """A missing key has its documented default."""
     spec = load_spec(
         write('schema = 1\nname = "x"\n[models.m]\nplugin = "p"\n[tasks.t]\nplugin = "p"\n[methods.base]\n')
     )
@@ -166,21 +165,21 @@ def test_defaults(write):
 
 
 def test_lines(write):
-    """A key path gives its line, and one that the file lacks the line of its nearest parent."""
+    """A key path gives its line, and a missing key the line of its nearest parent."""
     spec = load_spec(write(WHOLE))
     assert WHOLE.split("\n")[spec.line("methods", "rag", "top_k") - 1] == "top_k = [1, 2, 3]"
     assert WHOLE.split("\n")[spec.line("methods", "ft-par+rag", "top_k") - 1] == '[methods."ft-par+rag"]'
     assert spec.line("nowhere") is None
 
 
-def test_a_table_that_is_not_there(write):
-    """Asking a spec for a table that it does not have is answered with the nearest one."""
+def test_a_missing_table(write):
+    """The error for a missing table suggests the table with the nearest name."""
     with pytest.raises(InputError, match=r'no table \[retrievers.bm52\]; did you mean "bm25"'):
         load_spec(write(WHOLE)).table("retrievers", "bm52")
 
 
 def test_a_spec_is_frozen(write):
-    """Neither a spec nor a table of it can be changed."""
+    """A spec and its tables cannot be changed."""
     spec = load_spec(write(WHOLE))
     with pytest.raises(AttributeError):
         spec.name = "other"
@@ -191,60 +190,45 @@ def test_a_spec_is_frozen(write):
 
 
 def first_line(file):
-    """What a bad spec is answered with, behind its name: its first line says it."""
+    """Return the expected message of a bad spec, without the file name; it is the comment in the first line."""
     return file.read_text().split("\n", 1)[0].removeprefix("# ")
 
 
 @pytest.mark.usefixtures("site")
 @pytest.mark.parametrize("file", BAD, ids=[file.stem for file in BAD])
-def test_a_bad_spec_is_answered(file, monkeypatch):
-    """Each bad spec gets one message with file, line, key and what would be right: the one in its first line."""
+def test_a_bad_spec_has_one_message(file, monkeypatch):
+    """Each bad spec has exactly one mistake, with file, line, key and the message from its first line."""
     monkeypatch.chdir(file.parent)
     with pytest.raises(SpecError) as caught:
         open_spec(Path(file.name))
     assert caught.value.exit_code == 2
-    said = str(caught.value)
-    assert said.startswith(f"{file.name}:{first_line(file)}")
-    assert "\n" not in said
-
-
-@pytest.mark.parametrize("name", ["option-range", "path-not-there", "syntax-open-text"])
-def test_the_command_line_answers_a_bad_spec(site, name):
-    """On the command line a bad spec ends with exit code 2 and its message, without a traceback."""
-    file = HERE / "bad_specs" / f"{name}.toml"
-    ran = subprocess.run(
-        [sys.executable, "-c", "from kib.cli import main; main()", "check", file.name],
-        cwd=file.parent,
-        env={**os.environ, "PYTHONPATH": site},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 2
-    assert f"{file.name}:{first_line(file)}" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    message = str(caught.value)
+    assert message.startswith(f"{file.name}:{first_line(file)}")
+    assert "\n" not in message
 
 
 @pytest.mark.usefixtures("site")
 @pytest.mark.parametrize("command", ["check", "plan", "run"])
-def test_every_command_answers_every_bad_spec(command, monkeypatch, tmp_path):
-    """Every command that reads a spec ends on a bad one with exit code 2 and its message, having written nothing."""
+@pytest.mark.parametrize("name", ["option-range", "path-not-there", "plugin-fault", "syntax-open-text"])
+def test_every_command_reports_a_bad_spec(command, name, monkeypatch, tmp_path):
+    """Every command that reads a bad spec prints its message, exits with code 2 and writes nothing."""
     monkeypatch.chdir(HERE / "bad_specs")
     folders = [f"--work={tmp_path / 'work'}", *([f"--results={tmp_path / 'results'}"] if command != "check" else [])]
-    for file in BAD:
-        ran = CliRunner().invoke(main, [command, file.name, *folders])
-        assert (file.name, ran.exit_code) == (file.name, 2)
-        assert f"{file.name}:{first_line(file)}" in ran.stderr
+    file = HERE / "bad_specs" / f"{name}.toml"
+    ran = CliRunner().invoke(main, [command, file.name, *folders])
+    assert ran.exit_code == 2
+    assert f"{file.name}:{first_line(file)}" in ran.stderr
+    assert "Traceback" not in ran.output
     assert not list(tmp_path.iterdir())
 
 
 def test_there_are_enough_bad_specs():
-    """The bad specs cover syntax, types, names, references, plugins and their options."""
+    """The bad specs cover syntax, types, names, references, plugins and options."""
     assert len(BAD) > 90
 
 
-def test_all_mistakes_in_one_go(write, site):
-    """All mistakes of a file are told at once, those in plugins' options too, in the order of their lines."""
+def test_all_mistakes_are_reported_together(write, site):
+    """All mistakes of a file, including those in plugin options, are reported together in the order of their lines."""
     file = write(
         'schema = 2\nname = "x"\n[models.m]\nplugin = "toy"\npaht = "x"\n[corpora.c]\nplugin = "shelf"\n'
         'chunk = { tokens = 0 }\n[tasks.t]\nplugin = 3\ncorpus = "d"\n[methods.m]\nretrieve = "r"\ntop_k = 3\n'
@@ -262,12 +246,12 @@ def test_all_mistakes_in_one_go(write, site):
     ]
 
 
-def test_a_circle_of_tokens_is_told_at_each_of_its_trainers(write):
-    """Trainers that take each other's number of tokens are told at each of them."""
+def test_a_circle_of_trainers_is_reported_at_each_trainer(write):
+    """Trainers that take their number of tokens from each other are each reported."""
     text = WHOLE.replace('text = { writer = "reword", count = 10 }', 'tokens = "as:reg"').replace('"text.count"', '"b"')
     assert [message.split(": ", 2)[1:] for message in mistakes(write(text))] == [
-        ["trainers.reg.tokens", "expected a trainer that does not lead back here, got reg -> par -> reg"],
-        ["trainers.par.tokens", "expected a trainer that does not lead back here, got par -> reg -> par"],
+        ["trainers.reg.tokens", "expected a trainer without a circle of references, got reg -> par -> reg"],
+        ["trainers.par.tokens", "expected a trainer without a circle of references, got par -> reg -> par"],
     ]
 
 
@@ -283,31 +267,31 @@ def test_a_circle_of_tokens_is_told_at_each_of_its_trainers(write):
         (b"a = 1\x00", ":1: "),
     ],
 )
-def test_a_file_that_is_no_toml(write, content, message):
-    """A file that is not TOML, or not UTF-8, is answered with the line where it stops being so, if there is one."""
+def test_a_file_that_is_not_toml(write, content, message):
+    """A file that is not TOML or not UTF-8 is reported with the first wrong line, if known."""
     assert mistakes(write(content))[0].startswith(message)
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    """A file that does not exist is named."""
-    with pytest.raises(InputError, match=r"x\.toml: there is no such file"):
+def test_a_missing_file(tmp_path):
+    """A missing file is reported with its name."""
+    with pytest.raises(InputError, match=r"x\.toml: no such file"):
         load_spec(tmp_path / "x.toml")
 
 
-def test_a_folder_is_no_file(tmp_path):
-    """A folder in place of a file is named."""
+def test_a_folder_is_not_a_file(tmp_path):
+    """A folder instead of a file is reported with its name."""
     with pytest.raises(InputError, match="cannot be read"):
         load_spec(tmp_path)
 
 
 def test_published_numbers_are_recognised(write):
-    """A file of published numbers is recognised as one, whatever else stands in it."""
-    with pytest.raises(InputError, match="this file holds published numbers"):
+    """A file of published numbers is recognised, regardless of its other content."""
+    with pytest.raises(InputError, match="expected a benchmark, got a file of published numbers"):
         load_spec(write('schema = 1\nkind = "published"\nname = "paper"\n'))
 
 
 def test_loading_imports_nothing_heavy(tmp_path):
-    """Loading a spec imports no plugin and none of the packages that take seconds."""
+    """Loading a spec imports neither a plugin nor a package with a slow import."""
     (tmp_path / "x.toml").write_text(WHOLE)
     script = (
         "import sys; from pathlib import Path; from kib.spec.load import load_spec; load_spec(Path('x.toml'));"
@@ -330,11 +314,13 @@ def test_loading_imports_nothing_heavy(tmp_path):
         "kib.spec.messages",
         "kib.spec.references",
         "kib.spec.tables",
+        "kib.support",
+        "kib.support.phrases",
     }
 
 
 def test_own_keys_are_documented():
-    """Every key of kib's own is explained in docs/spec.md."""
+    """Every own key of kib is documented in docs/spec.md."""
     text = (HERE.parent / "docs" / "spec.md").read_text()
     assert [key for kind in KINDS for key in own_keys(kind) if f"`{key}`" not in text] == []
 
@@ -365,7 +351,7 @@ def places(value, path=()):
 
 
 def change(data, draw):
-    """Drop, copy, rename or retype one thing of a benchmark file, wherever it is."""
+    """Drop, copy, rename or retype one value anywhere in a benchmark file."""
     path = draw(st.sampled_from(list(places(data)) or [()]))
     if not path:
         return
@@ -430,7 +416,7 @@ device_hour = 1.5
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the data that the good spec names."""
+    """A folder with the data files of the good spec."""
     made = tmp_path_factory.mktemp("good")
     (made / "facts.txt").write_text("a\nb\n")
     (made / "quiz.jsonl").write_text('{"id": "1", "question": "a?", "options": ["a", "b"], "answer": 0}\n')
@@ -438,7 +424,7 @@ def folder(tmp_path_factory):
 
 
 def opens_or_complains(file):
-    """Open a file; each mistake in it stands on one of its lines and is said in words, not pydantic's."""
+    """Open a file; check that each mistake has an existing line and a message in kib's own words."""
     try:
         spec, lock = open_spec(file)
     except KibError as error:
@@ -457,20 +443,20 @@ def check_words(error, length):
 
 
 def test_the_good_spec_is_good(site, folder):
-    """The spec that the property tests start from has no mistake."""
+    """The spec used by the property tests is valid."""
     (folder / "whole.toml").write_text(GOOD)
     spec, lock = open_spec(folder / "whole.toml")
     assert spec.name == "good"
     assert lock.get("trainers", "turn", (("rank", 2), ("text.count", 1))).options["rank"] == 2
 
 
-SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SETTINGS
 @given(data=st.data())
 def test_a_changed_spec_opens_or_is_refused(site, folder, data):
-    """A good spec with keys dropped, copied, renamed or retyped is read or refused in words, never otherwise."""
+    """A spec with keys dropped, copied, renamed or retyped is read or rejected with a message, never with a crash."""
     spec = tomli.loads(GOOD)
     for _ in range(data.draw(st.integers(1, 4))):
         change(spec, data.draw)
@@ -482,7 +468,7 @@ def test_a_changed_spec_opens_or_is_refused(site, folder, data):
 @SETTINGS
 @given(data=st.data())
 def test_a_spec_with_torn_text_opens_or_is_refused(site, folder, data):
-    """A good spec with lines or characters lost, doubled or changed is read or refused in words, never otherwise."""
+    """A spec with text lost, doubled or changed is read or rejected with a message, never with a crash."""
     text = GOOD
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))

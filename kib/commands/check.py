@@ -17,9 +17,10 @@ from kib.run.loop import Materials, explain_crash
 from kib.run.steps.cells import PreparedCell
 from kib.run.steps.training_text import Order, ordered, writer_of
 from kib.spec.load import Spec
-from kib.spec.messages import counted, join, show
+from kib.spec.messages import show_value
 from kib.store.folders import Work
 from kib.store.paid_answers import memory_of
+from kib.support.phrases import counted, join
 
 __all__ = ["Report", "check", "outline"]
 
@@ -76,7 +77,7 @@ def outline(spec: Spec, lock: Lock) -> str:
     arms = []
     for name, method in spec.methods.items():
         vary = spec.trainers[method.train].vary if method.train else {}
-        settings = [f"{key} {join([show(value) for value in values], 'or')}" for key, values in vary.items()]
+        settings = [f"{key} {join([show_value(value) for value in values], 'or')}" for key, values in vary.items()]
         settings += [f"k {join([str(k) for k in method.top_k], 'or')}"] if method.top_k else []
         arms.append(f"{name} ({', '.join(settings)})" if settings else name)
     lines = [

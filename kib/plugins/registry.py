@@ -1,7 +1,7 @@
-"""Which plugins are installed, and one of them loaded: lazily, so that a broken one stops nobody else.
+"""Finds installed plugins and loads them lazily, so a broken plugin does not affect the others.
 
-A plugin is an entry point of the group `kib.<kind>`. Two distributions that claim one name, a failing import and a
-malformed class are each named with their distribution, and only when that name is used.
+A plugin is an entry point in the group `kib.<kind>`. A name claimed by two distributions, a failing import and a
+malformed class are reported with their distribution, and only when that plugin is used.
 """
 
 import inspect
@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
-from types import UnionType
-from typing import Annotated, Any, Generic, Protocol, Union, get_args, get_origin
+from typing import Any, Generic, Protocol
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -32,8 +31,9 @@ from kib.interfaces import (
     Trainer,
     Writer,
 )
-from kib.spec.messages import join, nearest
+from kib.spec.messages import models_in
 from kib.spec.tables import SINGULAR, own_keys
+from kib.support.phrases import join, nearest
 
 __all__ = ["Installed", "find", "installed", "load", "names", "problem"]
 
@@ -45,12 +45,12 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
     "writers": (Writer,),
     "trainers": (Trainer,),
 }
-"""What a plugin of each kind may be: any one of these."""
+"""The protocols of each kind; a plugin must implement one of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An entry point: a plugin that a distribution says it has. Nothing of it has been imported."""
+    """An entry point: a plugin that a distribution declares. The plugin itself has not been imported."""
 
     kind: str
     name: str
@@ -61,7 +61,7 @@ class Installed:
 
     @property
     def source(self) -> str:
-        """The distribution with its version, as messages name it."""
+        """The distribution and its version, as shown in messages."""
         return f"{self.distribution} {self.version}".strip()
 
     def __str__(self) -> str:
@@ -69,48 +69,50 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shelf:
+class _Inventory:
+    """All declared plugins, and a message for each distribution with unreadable entry points."""
+
     plugins: tuple[Installed, ...]
     unreadable: tuple[str, ...] = field(default=())
 
 
 def installed() -> tuple[Installed, ...]:
-    """Every plugin of every kind, by kind, name and distribution; imports none of them."""
-    return _shelf(tuple(sys.path)).plugins
+    """Return every plugin, sorted by kind, name and distribution, without importing any."""
+    return _inventory(tuple(sys.path)).plugins
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The names of the installed plugins of a kind, sorted, each once."""
+    """Return the names of the installed plugins of a kind, sorted and without duplicates."""
     return tuple(sorted({plugin.name for plugin in installed() if plugin.kind == kind}))
 
 
 def find(kind: str, name: str) -> Installed:
-    """The one plugin of that name; PluginError where there is none, or where several distributions claim it."""
+    """Return the plugin with a name; raise PluginError if no distribution or more than one declares it."""
     found = [plugin for plugin in installed() if (plugin.kind, plugin.name) == (kind, name)]
     if not found:
-        raise PluginError(_say_unknown(kind, name))
+        raise PluginError(_unknown(kind, name))
     if len(found) > 1:
         claims = join([f"{plugin.source} ({plugin.target})" for plugin in found])
         raise PluginError(
             f'the {SINGULAR[kind]} plugin "{name}" is claimed by {claims}; uninstall all but one of them, '
-            "or ask their authors for another name"
+            "or ask their authors to rename one"
         )
     return found[0]
 
 
 def load(kind: str, name: str) -> type[Any]:
-    """The class of a plugin. PluginError where there is none, it is claimed twice, or it does not work."""
+    """Return the class of a plugin; raise PluginError if it is missing, declared twice or broken."""
     plugin = find(kind, name)
     cls = _import(plugin)
-    wrong = next(_faults(plugin, cls), None)
-    if wrong is not None:
-        raise PluginError(f"{plugin}: {wrong}")
-    made: type[Any] = cls
-    return made
+    fault = next(_faults(plugin, cls), None)
+    if fault is not None:
+        raise PluginError(f"{plugin}: {fault}")
+    loaded: type[Any] = cls
+    return loaded
 
 
 def problem(plugin: Installed) -> str | None:
-    """Import a plugin and say why it does not work; None where it does."""
+    """Import a plugin and return the reason why it does not work; None if it works."""
     try:
         load(plugin.kind, plugin.name)
     except PluginError as error:
@@ -118,26 +120,27 @@ def problem(plugin: Installed) -> str | None:
     return None
 
 
-def _say_unknown(kind: str, name: str) -> str:
+def _unknown(kind: str, name: str) -> str:
+    """Return the message for a name without a plugin."""
     known = names(kind)
     like = nearest(name, known)
     other = next((plugin.kind for plugin in installed() if plugin.name == name), None)
-    said = [f'no {SINGULAR[kind]} plugin "{name}" is installed']
+    parts = [f'no {SINGULAR[kind]} plugin "{name}" is installed']
     if like:
-        said.append(f'did you mean "{like}"?')
+        parts.append(f'did you mean "{like}"?')
     elif other:
-        said.append(f"there is a {SINGULAR[other]} plugin of that name")
+        parts.append(f"a {SINGULAR[other]} plugin has this name")
     else:
         package = name if name.startswith("kib-") else f"kib-{name}"
-        said.append(f"such a plugin usually comes with the package {package}: is it installed in this environment?")
-    said.append(f"installed: {', '.join(known) or 'none'}")
-    said += _shelf(tuple(sys.path)).unreadable
-    return "; ".join(said).replace("?;", "?")
+        parts.append(f"is the package {package} installed in this environment?")
+    parts.append(f"installed: {', '.join(known) or 'none'}")
+    parts += _inventory(tuple(sys.path)).unreadable
+    return "; ".join(parts).replace("?;", "?")
 
 
 @lru_cache(maxsize=4)
-def _shelf(path: tuple[str, ...]) -> _Shelf:
-    """What the distributions on `sys.path` (given, so that a changed one is read anew) say they have."""
+def _inventory(path: tuple[str, ...]) -> _Inventory:
+    """Read the declared plugins of all distributions; `path` is `sys.path`, so a changed path is read again."""
     del path
     plugins: list[Installed] = []
     unreadable: list[str] = []
@@ -145,26 +148,27 @@ def _shelf(path: tuple[str, ...]) -> _Shelf:
     for distribution in metadata.distributions():
         name = _name(distribution)
         if name.lower().replace("_", "-") in seen:
-            continue  # hidden by an earlier folder of sys.path, as its modules are
+            continue  # an earlier folder of sys.path takes precedence, as for modules
         seen.add(name.lower().replace("_", "-"))
         try:
             plugins += _entries(distribution, name)
-        except Exception as error:  # noqa: BLE001 - whatever one distribution's metadata hold, the others go on
+        except Exception as error:  # noqa: BLE001 - one distribution with broken metadata must not affect the others
             if "kib." in (distribution.read_text("entry_points.txt") or ""):
                 unreadable.append(f"the entry points of {name} cannot be read: {error}")
     order = {kind: number for number, kind in enumerate(GROUPS)}
     plugins.sort(key=lambda plugin: (order[plugin.kind], plugin.name, plugin.distribution))
-    return _Shelf(tuple(plugins), tuple(unreadable))
+    return _Inventory(tuple(plugins), tuple(unreadable))
 
 
 def _name(distribution: metadata.Distribution) -> str:
     try:
         return str(distribution.metadata["Name"] or "a distribution without a name")
-    except Exception:  # noqa: BLE001 - metadata of any shape; a nameless distribution is still told of
+    except Exception:  # noqa: BLE001 - metadata may be broken in any way; the distribution is reported without a name
         return "a distribution without a name"
 
 
 def _entries(distribution: metadata.Distribution, name: str) -> Iterator[Installed]:
+    """Yield the plugins that a distribution declares."""
     ours = [entry for entry in distribution.entry_points if entry.group.removeprefix("kib.") in GROUPS]
     ours = [entry for entry in ours if entry.group.startswith("kib.")]
     if ours:
@@ -175,12 +179,12 @@ def _entries(distribution: metadata.Distribution, name: str) -> Iterator[Install
 
 
 def _is_editable(distribution: metadata.Distribution) -> bool:
-    """Whether pip noted an editable install (PEP 610)."""
+    """Return whether pip recorded an editable install (PEP 610)."""
     try:
-        noted = json.loads(distribution.read_text("direct_url.json") or "{}")
+        record = json.loads(distribution.read_text("direct_url.json") or "{}")
     except ValueError:
         return False
-    return bool(isinstance(noted, dict) and (noted.get("dir_info") or {}).get("editable"))
+    return bool(isinstance(record, dict) and (record.get("dir_info") or {}).get("editable"))
 
 
 def _import(plugin: Installed) -> Any:
@@ -190,12 +194,12 @@ def _import(plugin: Installed) -> Any:
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"{plugin} cannot be imported ({plugin.target}): {type(error).__name__}: {error}; "
-            "mend or update that package, or use another plugin"
+            "repair or update this package, or use a different plugin"
         ) from error
 
 
 def _faults(plugin: Installed, cls: Any) -> Iterator[str]:
-    """What a loaded class lacks of what a plugin promises."""
+    """Yield what is wrong with a plugin's class."""
     if not inspect.isclass(cls):
         yield f"{plugin.target} is not a class"
         return
@@ -214,23 +218,23 @@ def _faults(plugin: Installed, cls: Any) -> Iterator[str]:
 def _option_faults(kind: str, options: type[Options]) -> Iterator[str]:
     for key, value in (("strict", True), ("extra", "forbid"), ("frozen", True)):
         if options.model_config.get(key) != value:
-            yield f"its Options must keep {key} = {value!r} of kib.interfaces.Options"
+            yield f"its Options must keep {key} = {value!r} from kib.interfaces.Options"
     for name, info in options.model_fields.items():
         key = info.alias or name
         if key in own_keys(kind):
-            yield f"its option `{key}` is a key of kib's own in [{kind}.NAME]; rename it"
+            yield f"its option `{key}` is one of kib's own keys in [{kind}.NAME]; rename it"
         if not info.description:
             yield f"its option `{key}` has no description"
         for model in _models_in(info):
             yield from (f"its option `{key}`: {fault}" for fault in _nested_faults(model))
     try:
         options.model_json_schema()
-    except Exception as error:  # noqa: BLE001 - pydantic raises several, and a plugin's own code runs in there
+    except Exception as error:  # noqa: BLE001 - pydantic and the plugin's own code may raise anything
         yield f"its Options have no JSON Schema: {str(error).splitlines()[0]}"
 
 
 def _nested_faults(model: type[BaseModel]) -> Iterator[str]:
-    """A table within an option must not swallow wrong keys, nor take text for numbers."""
+    """Yield the faults of a table inside an option: it must reject unknown keys and values of a wrong type."""
     if model.model_config.get("extra", "ignore") == "ignore":
         yield f'{model.__qualname__} ignores unknown keys; derive it from kib.interfaces.Options (extra = "forbid")'
     if not model.model_config.get("strict"):
@@ -241,53 +245,52 @@ def _nested_faults(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _models_in(info: FieldInfo) -> Iterable[type[BaseModel]]:
-    """Every pydantic model that a field's type mentions, inner ones included, each once."""
+    """Return every pydantic model in a field's type, including the models in its own fields, each once."""
     found: dict[type[BaseModel], None] = {}
-    waiting: list[Any] = [info.annotation]
+    waiting = models_in(info.annotation)
     while waiting:
-        annotation = waiting.pop()
-        if get_origin(annotation) in (Annotated, Union, UnionType) or get_args(annotation):
-            waiting += get_args(annotation)
-        elif inspect.isclass(annotation) and issubclass(annotation, BaseModel) and annotation not in found:
-            found[annotation] = None
-            waiting += [inner.annotation for inner in annotation.model_fields.values()]
+        model = waiting.pop()
+        if model not in found:
+            found[model] = None
+            waiting += [one for inner in model.model_fields.values() for one in models_in(inner.annotation)]
     return found
 
 
 def _method_faults(kind: str, cls: type[Any]) -> Iterator[str]:
-    """The methods that are missing, or cannot be called as kib calls them, of the protocol that fits best."""
-    faults = [list(_against(protocol, cls)) for protocol in PROTOCOLS[kind]]
+    """Yield the missing and uncallable methods of the protocol that the class implements best."""
+    faults = [list(_protocol_faults(protocol, cls)) for protocol in PROTOCOLS[kind]]
     if all(faults):
         fewest = min(faults, key=len)
         wanted = join([protocol.__name__ for protocol in PROTOCOLS[kind]], "or")
-        yield from (f"is no {wanted}: {fault}" for fault in fewest)
+        yield from (f"is not a {wanted}: {fault}" for fault in fewest)
 
 
-def _against(protocol: type[Any], cls: type[Any]) -> Iterator[str]:
-    for name, promised in _promises(protocol).items():
+def _protocol_faults(protocol: type[Any], cls: type[Any]) -> Iterator[str]:
+    """Yield what a class lacks to implement one protocol."""
+    for name, required in _members(protocol).items():
         if not hasattr(cls, name):
-            yield f"it has no `{name}`" + ("()" if callable(promised) else "")
-        elif callable(promised):
-            yield from _signature_faults(name, promised, getattr(cls, name))
+            yield f"`{name}` is missing" + (" (a method)" if callable(required) else "")
+        elif callable(required):
+            yield from _signature_faults(name, required, getattr(cls, name))
 
 
-def _promises(protocol: type[Any]) -> dict[str, Any]:
-    """The members of a protocol by name, sorted: methods as functions, attributes as None."""
+def _members(protocol: type[Any]) -> dict[str, Any]:
+    """Return the members of a protocol, sorted by name: methods as functions, attributes as None."""
     parts = [part for part in reversed(protocol.__mro__) if part not in (object, Protocol, Generic)]
     found: dict[str, Any] = {"__init__": Plugin.__init__}
     for part in parts:
         found.update(dict.fromkeys(inspect.get_annotations(part)))
         found.update({name: value for name, value in vars(part).items() if inspect.isfunction(value)})
-    checked_by_itself = {"Options", "revision"}
+    checked_elsewhere = {"Options", "revision"}
     return {
         name: found[name]
         for name in sorted(found)
-        if name == "__init__" or (not name.startswith("_") and name not in checked_by_itself)
+        if name == "__init__" or (not name.startswith("_") and name not in checked_elsewhere)
     }
 
 
-def _signature_faults(name: str, promised: Callable[..., Any], given: Any) -> Iterator[str]:
-    """Whether a method takes what kib passes: the promised arguments in their order, those with a default or not."""
+def _signature_faults(name: str, required: Callable[..., Any], given: Any) -> Iterator[str]:
+    """Yield a fault if a method does not accept the protocol's arguments in order, with or without defaults."""
     if not callable(given):
         yield f"`{name}` is not a method"
         return
@@ -295,12 +298,12 @@ def _signature_faults(name: str, promised: Callable[..., Any], given: Any) -> It
         signature = inspect.signature(given)
     except (TypeError, ValueError):
         return
-    parameters = list(inspect.signature(promised).parameters.values())
+    parameters = list(inspect.signature(required).parameters.values())
     needed = [parameter for parameter in parameters if parameter.default is inspect.Parameter.empty]
     for arguments in (needed, parameters):
         try:
             signature.bind(*arguments)
         except TypeError as error:
             called = ", ".join(parameter.name for parameter in arguments)
-            yield f"`{name}` must be callable as {name}({called}), but {error}"
+            yield f"kib calls `{name}` as {name}({called}), but {error}"
             return

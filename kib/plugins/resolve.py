@@ -1,6 +1,7 @@
-"""A spec becomes a lock: each table's plugin built with its checked options, and what they point at fingerprinted.
+"""Resolves a spec's plugins: each is created with its checked options, and its input files are fingerprinted.
 
-Nothing is run, and no data are read beyond what a fingerprint needs. All mistakes are told in one go.
+The result is called a lock, as in "lock file". Nothing is run, and data are read only for fingerprints. All mistakes
+are reported together.
 """
 
 import json
@@ -20,30 +21,32 @@ from kib.errors import InputError, KibError, PluginError, SpecError
 from kib.identity import canonical, digest, digest_file
 from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker, TokenizerModel
 from kib.plugins.registry import Installed, find, load
+from kib.records import Setting, Settings
+from kib.spec.line_numbers import KeyPath
 from kib.spec.load import Spec, read_draft
-from kib.spec.messages import explain, offer, show
+from kib.spec.messages import explain, show_value
 from kib.spec.options import identity_options, paths, read
-from kib.spec.references import Key, references
-from kib.spec.tables import PluginTable, Setting, Table, TaskTable, TrainerTable, own_keys
+from kib.spec.references import references
+from kib.spec.tables import PluginTable, Table, TaskTable, TrainerTable, own_keys
+from kib.support.phrases import offer
 
 __all__ = ["Lock", "Locked", "open_spec", "resolve"]
 
 Tables = Mapping[str, Mapping[str, Table]]
-Settings = tuple[tuple[str, Setting], ...]
 
 MOST_ARMS = 1000
-"""Arms of one trainer; a slip in `vary` makes millions."""
+"""The largest number of arms per trainer; a typing error in `vary` can ask for millions."""
 
 REMOTE = (
-    "would run code that comes with the model or data; if you trust it, say so by the flag --trust-remote-code, "
-    "else set it to false"
+    "would run code that comes with the model or data; pass --trust-remote-code if you trust this code, else set it "
+    "to false"
 )
 REMOTE_CODE = re.compile(r"\btrust_remote_code\s*=\s*[\"']?(true|yes|1)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """A table with its plugin ready to use, and what decides the plugin's output."""
+    """A resolved table: its plugin, ready to use, and everything that determines the plugin's output."""
 
     kind: str
     name: str
@@ -66,7 +69,7 @@ class Locked:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What counts: two tables with the same identity do the same, whatever they are called."""
+        """Everything that determines the output; tables with equal identities give equal output."""
         return {
             "plugin": self.plugin_name,
             "revision": self.revision,
@@ -78,28 +81,28 @@ class Locked:
 
 @dataclass(frozen=True)
 class Lock:
-    """Every table of a spec with its plugin; a trainer once for each combination of its `vary`."""
+    """The resolved plugins of a spec: one entry per table, and one per combination of `vary` for a trainer."""
 
     tables: Mapping[tuple[str, str, str], Locked]
-    """By kind, name and arm: the values of `vary` as canonical JSON, "{}" where there is but one."""
+    """Resolved tables by kind, name and arm: the values of `vary` as canonical JSON, "{}" if nothing varies."""
     absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Unused tables whose data are not there, with the reason."""
+    """Unused tables with missing data, and the error message for each."""
 
     def get(self, kind: str, name: str, settings: Settings = ()) -> Locked:
-        """A table's plugin, of a trainer the arm with these values of `vary` ("text.count" makes no difference).
+        """Return a resolved table; for a trainer, the arm with these values of `vary`, ignoring "text.count".
 
-        InputError where the table is not in the spec or its data are not there.
+        Raises InputError if the spec does not have the table or its data are missing.
         """
         found = self.tables.get((kind, name, _arm(settings)))
         if found is None:
-            reason = self.absent.get((kind, name), "there is no such table, or no such arm of it")
+            reason = self.absent.get((kind, name), "no such table, or no such arm of this trainer")
             raise InputError(f"[{kind}.{name}]: {reason}")
         return found
 
     def sources(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """By kind and table: distribution, version and identity, for the record of a result.
+        """Return distribution, version and identity by kind and table, to be stored with the results.
 
-        Of a trainer's options those that `vary` changes are left out; unused tables whose data are not there as well.
+        A trainer's varied options and unused tables with missing data are left out.
         """
         found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in GROUPS}
         for (kind, name, arm), locked in self.tables.items():
@@ -111,36 +114,36 @@ class Lock:
 
 
 def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
-    """Build and fingerprint every table's plugin. SpecError with all mistakes in plugins and their options.
+    """Create and fingerprint the plugin of every table; raise SpecError with all mistakes in plugins and options.
 
-    What an unused table points at need not be there.
+    The data of an unused table may be missing.
     """
-    locker = _Locker(spec.file, {kind: spec.tables(kind) for kind in (*GROUPS, "methods")}, trust_remote_code)
-    lock = locker.lock()
-    if locker.mistakes:
-        raise SpecError([spec.mistake(message, *place) for place, message in locker.mistakes])
+    resolver = _Resolver(spec.file, {kind: spec.tables(kind) for kind in (*GROUPS, "methods")}, trust_remote_code)
+    lock = resolver.resolve()
+    if resolver.mistakes:
+        raise SpecError([spec.mistake(message, *key_path) for key_path, message in resolver.mistakes])
     return lock
 
 
 def open_spec(
     path: Path, *, trust_remote_code: bool = False, look: bool = True, whole: bool = True
 ) -> tuple[Spec, Lock]:
-    """Load and resolve a benchmark file; SpecError with the mistakes of both in one go.
+    """Load and resolve a benchmark file; raise SpecError with the mistakes of both.
 
-    With `look = False` nothing that options point at is looked at or need be there, and nothing can be run from it;
-    with `whole = False` neither models, tasks nor methods need be there.
+    With `look = False` no input file is read or must exist; such a lock has no fingerprints and cannot be run. With
+    `whole = False` the file may lack models, tasks and methods.
     """
     draft = read_draft(path, whole=whole)
-    locker = _Locker(draft.file, draft.readable(), trust_remote_code or not look, look)
-    lock = locker.lock()
-    for place, message in locker.mistakes:
-        draft.blame(message, *place)
+    resolver = _Resolver(draft.file, draft.readable(), trust_remote_code or not look, look)
+    lock = resolver.resolve()
+    for key_path, message in resolver.mistakes:
+        draft.blame(message, *key_path)
     return draft.spec(), lock
 
 
 @dataclass
 class _Built:
-    """A table's plugin before its fingerprint."""
+    """A table's plugin without its fingerprint."""
 
     table: PluginTable
     record: Installed
@@ -149,19 +152,21 @@ class _Built:
     plugin: Any
 
 
-class _Locker:
+class _Resolver:
+    """Resolves the tables of one file and collects all mistakes."""
+
     def __init__(self, file: Path, tables: Tables, trust_remote_code: bool, look: bool = True) -> None:
         self.folder = file.parent
         self.look = look
         self.tables = tables
         self.trust_remote_code = trust_remote_code
-        self.mistakes: list[tuple[Key, str]] = []
+        self.mistakes: list[tuple[KeyPath, str]] = []
 
-    def lock(self) -> Lock:
-        """Every table that has no mistake; what is wrong with the others is in `mistakes`."""
+    def resolve(self) -> Lock:
+        """Resolve every valid table; the mistakes of the others are added to `mistakes`."""
         built = [one for kind in GROUPS for table in self.tables[kind].values() for one in self._build(kind, table)]
-        stands_on = self._check_rerankers(built)
-        used = _used(self.tables, stands_on)
+        sources_of = self._check_rerankers(built)
+        used = _used(self.tables, sources_of)
         found: dict[tuple[str, str, str], Locked] = {}
         absent: dict[tuple[str, str], str] = {}
         for one in built:
@@ -178,20 +183,20 @@ class _Locker:
         return Lock(found, absent)
 
     def _check_arms(self, found: Mapping[tuple[str, str, str], Locked]) -> None:
-        """No two arms of a trainer may do the same: their cells would differ by name alone."""
+        """Report arms of a trainer with equal output: their cells would differ only in their names."""
         seen: dict[tuple[str, str], str] = {}
         for (kind, name, arm), locked in found.items():
             other = seen.setdefault((name, digest(locked.identity)), arm) if kind == "trainers" else arm
             if other != arm:
-                two = f"{_say(json.loads(other))} does the same as {_say(json.loads(arm))}"
-                self._blame((kind, name, "vary"), f"expected arms that differ in what they do, but {two}")
+                two = f"{_say(json.loads(other))} has the same effect as {_say(json.loads(arm))}"
+                self._blame((kind, name, "vary"), f"expected arms with different effects, but {two}")
 
-    def _blame(self, place: Key, message: str) -> None:
-        if place not in {other for other, _ in self.mistakes}:
-            self.mistakes.append((place, message))
+    def _blame(self, key_path: KeyPath, message: str) -> None:
+        if key_path not in {other for other, _ in self.mistakes}:
+            self.mistakes.append((key_path, message))
 
     def _build(self, kind: str, table: Table) -> Iterator[_Built]:
-        """A table's plugin, one a combination of `vary`; nothing where something is wrong."""
+        """Yield a table's plugin once per combination of `vary`; report the mistakes of an invalid table instead."""
         if not isinstance(table, PluginTable):
             return
         self._check_trust(kind, table)
@@ -202,8 +207,8 @@ class _Locker:
             self._blame((kind, table.name, "plugin"), str(error))
             return
         faults = list(self._option_faults(kind, table, record, cls))
-        for place, message in faults:
-            self._blame((kind, table.name, *place), message)
+        for key_path, message in faults:
+            self._blame((kind, table.name, *key_path), message)
         if not faults:
             yield from self._arms(kind, table, record, cls)
 
@@ -212,11 +217,11 @@ class _Locker:
         for values in product(*vary.values()):
             settings = tuple(zip(vary, values, strict=True))
             raw = {**table.options, **dict(settings)}
-            for _, message in self._read_faults(kind, record, cls, raw):  # each value is right by itself
+            for _, message in self._read_faults(kind, record, cls, raw):  # each value alone is valid
                 self._blame((kind, table.name, "vary"), f"{message} (with {_say(dict(settings))})")
                 return
             options = read(cls.Options, raw, self.folder)
-            plugin = self._make(record, table, cls, options)
+            plugin = self._create(record, table, cls, options)
             if plugin is None:
                 return
             self._check_plugin(kind, table, plugin, options)
@@ -224,21 +229,21 @@ class _Locker:
 
     def _option_faults(
         self, kind: str, table: PluginTable, record: Installed, cls: type[Any]
-    ) -> Iterator[tuple[Key, str]]:
-        """What is wrong with a table's options, each value of `vary` by itself: (key path in the table, message)."""
+    ) -> Iterator[tuple[KeyPath, str]]:
+        """Yield (key path in the table, message) for each wrong option and each wrong value of `vary`."""
         vary = _vary(table)
         known = {info.alias or name for name, info in cls.Options.model_fields.items()}
         for key in sorted(set(vary) - known):
             yield ("vary", key), f"unknown option; {offer(key, known | {'text.count'})}"
             del vary[key]
         first = {key: values[0] for key, values in vary.items()}
-        for place, message in self._read_faults(kind, record, cls, {**table.options, **first}):
-            if not place or place[0] not in first:
-                yield place, message
+        for key_path, message in self._read_faults(kind, record, cls, {**table.options, **first}):
+            if not key_path or key_path[0] not in first:
+                yield key_path, message
         for key, values in vary.items():
             for number, value in enumerate(values):
-                for place, message in self._read_faults(kind, record, cls, {**table.options, **first, key: value}):
-                    if place[:1] == (key,):
+                for key_path, message in self._read_faults(kind, record, cls, {**table.options, **first, key: value}):
+                    if key_path[:1] == (key,):
                         yield ("vary", key, number), message
         arms = prod(len(values) for values in vary.values())
         if arms > MOST_ARMS:
@@ -246,69 +251,72 @@ class _Locker:
 
     def _read_faults(
         self, kind: str, record: Installed, cls: type[Any], raw: Mapping[str, Any]
-    ) -> Sequence[tuple[Key, str]]:
+    ) -> Sequence[tuple[KeyPath, str]]:
+        """Return (key path, message) for each mistake in the options `raw` of a plugin's class."""
         try:
             read(cls.Options, raw, self.folder)
         except ValidationError as error:
             return list(explain(error, raw, cls.Options, own_keys(kind)))
         except Exception as error:  # noqa: BLE001 - a plugin's validator may raise anything
-            return [((), _fault(record, "reading its options", error))]
+            return [((), _fault(record, "could not read its options", error))]
         return []
 
-    def _make(self, record: Installed, table: PluginTable, cls: type[Any], options: BaseModel) -> Any:
-        place = (record.kind, table.name)
+    def _create(self, record: Installed, table: PluginTable, cls: type[Any], options: BaseModel) -> Any:
+        """Create a plugin; report the mistake and return None if its class raises."""
+        key_path = (record.kind, table.name)
         try:
             return cls(options)
         except KibError as error:
-            self._blame(place, str(error))
+            self._blame(key_path, str(error))
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            self._blame(place, _fault(record, "being built", error))
+            self._blame(key_path, _fault(record, "could not be created", error))
         return None
 
     def _check_plugin(self, kind: str, table: PluginTable, plugin: Any, options: BaseModel) -> None:
-        """Keys that do not fit this plugin."""
+        """Report keys that this plugin does not support."""
         if isinstance(table, TaskTable) and table.scoring is not None and isinstance(plugin, HarnessTask):
             self._blame(
                 ("tasks", table.name, "scoring"),
-                f'a task of the plugin "{table.plugin}" brings its own scoring; expected no such key',
+                f'not supported: a task of the plugin "{table.plugin}" has its own scoring',
             )
         if getattr(options, "trust_remote_code", False) is True and not self.trust_remote_code:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 
     def _check_rerankers(self, built: Sequence[_Built]) -> dict[str, list[str]]:
-        """The names that each reranker reads hits of; they must be there, and not stand on it themselves."""
-        stands_on: dict[str, list[str]] = {}
+        """Return the retrievers that each reranker takes hits from; report missing, circular and gold-aware ones."""
+        sources_of: dict[str, list[str]] = {}
         for one in built:
             if isinstance(one.plugin, Reranker):
                 try:
-                    stands_on[one.table.name] = sorted(one.plugin.sources())
+                    sources_of[one.table.name] = sorted(one.plugin.sources())
                 except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                    self._blame(("retrievers", one.table.name), _fault(one.record, "naming its sources", error))
-        told = {one.table.name for one in built if isinstance(one.plugin, GoldRetriever)}
-        for name, sources in stands_on.items():
+                    self._blame(("retrievers", one.table.name), _fault(one.record, "could not list its sources", error))
+        gold_aware = {one.table.name for one in built if isinstance(one.plugin, GoldRetriever)}
+        for name, sources in sources_of.items():
+            others = sorted(set(self.tables["retrievers"]) - {name})
             for source in sources:
-                place = ("retrievers", name, *_place_of(source, self.tables["retrievers"][name]))
-                others = sorted(set(self.tables["retrievers"]) - {name})
+                key_path = ("retrievers", name, *_key_of_source(source, self.tables["retrievers"][name]))
+                got = show_value(source)
                 if source not in others:
-                    said = f"expected another retriever of this file, got {show(source)}; {offer(source, others)}"
-                    self._blame(place, said)
-                elif source in told:
-                    said = f"expected a retriever that searches, but {show(source)} is told which passages are gold"
-                    self._blame(place, said)
-                elif name in _all_under(stands_on, source):
-                    said = f"expected a retriever that does not stand on this one, got {show(source)}"
-                    self._blame(place, said)
-        return stands_on
+                    self._blame(
+                        key_path, f"expected a different retriever of this file, got {got}; {offer(source, others)}"
+                    )
+                elif source in gold_aware:
+                    self._blame(key_path, f"expected a retriever that searches, but {got} knows the gold passages")
+                elif name in _all_sources(sources_of, source):
+                    self._blame(key_path, f"expected a retriever that does not use this one, got {got}")
+        return sources_of
 
     def _check_trust(self, kind: str, table: PluginTable) -> None:
+        """Report options that would run downloaded code without --trust-remote-code."""
         if self.trust_remote_code:
             return
         raw = {**table.options, "vary": dict(table.vary)} if isinstance(table, TrainerTable) else table.options
-        for place in _remote_code(raw):
-            self._blame((kind, table.name, *place), REMOTE)
+        for key_path in _remote_code(raw):
+            self._blame((kind, table.name, *key_path), REMOTE)
 
-    def _fingerprint(self, one: _Built) -> tuple[str, list[tuple[Key, str]]]:
-        """The digest of what a plugin's options point at, or what is wrong with it."""
+    def _fingerprint(self, one: _Built) -> tuple[str, list[tuple[KeyPath, str]]]:
+        """Return (digest of a plugin's input files, no mistakes), or ("", mistakes)."""
         try:
             return str(one.plugin.fingerprint()), []
         except KibError as error:
@@ -316,20 +324,21 @@ class _Locker:
         except OSError as error:
             message = f"{error.filename or ''}: {error.strerror or error}".removeprefix(": ")
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            message = _fault(one.record, "looking at what its options name", error)
+            message = _fault(one.record, "could not compute its fingerprint", error)
         lines = message.splitlines()
-        apart = lines if len(lines) > 1 and all(_path_in(line, one.options) for line in lines) else [message]
-        return "", [((one.record.kind, one.table.name, *_path_in(text, one.options)), text) for text in apart]
+        separate = lines if len(lines) > 1 and all(_path_in(line, one.options) for line in lines) else [message]
+        return "", [((one.record.kind, one.table.name, *_path_in(text, one.options)), text) for text in separate]
 
 
-def _path_in(message: str, options: BaseModel) -> Key:
-    """The option whose path a message names, the longest where several are in it; () for none."""
+def _path_in(message: str, options: BaseModel) -> KeyPath:
+    """Return the option with a path that the message contains, the longest path if there are several; () for none."""
     named = [(key, path) for key, path in paths(options) if str(path) in message]
     return max(named, key=lambda pair: len(str(pair[1])), default=((), None))[0]
 
 
 def _say(settings: Mapping[str, Setting]) -> str:
-    return ", ".join(f"{key} = {show(value)}" for key, value in settings.items())
+    """Return settings as text: `rank = 4, target = "all"`."""
+    return ", ".join(f"{key} = {show_value(value)}" for key, value in settings.items())
 
 
 def _locked(one: _Built, fingerprint: str) -> Locked:
@@ -349,31 +358,33 @@ def _locked(one: _Built, fingerprint: str) -> Locked:
 
 
 def _tokenizer_fingerprint(plugin: Any) -> str | None:
+    """Return the tokenizer's own fingerprint, if the model has one."""
     return plugin.tokenizer_fingerprint() if isinstance(plugin, TokenizerModel) else None
 
 
-def _fault(record: Installed, doing: str, error: Exception) -> str:
-    return f"{record} failed while {doing}: {type(error).__name__}: {error}; that is a fault of the plugin"
+def _fault(record: Installed, failure: str, error: Exception) -> str:
+    """Return the message for an unexpected exception in a plugin."""
+    return f"{record} {failure}; this is a bug in the plugin: {type(error).__name__}: {error}"
 
 
 def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:
-    """The options that a trainer varies; how many texts a writer makes is no option of the trainer."""
+    """Return the plugin's options that a trainer varies; "text.count" is a key of kib and not one of them."""
     vary = table.vary if isinstance(table, TrainerTable) else {}
     own = own_keys("trainers")
     return {key: values for key, values in vary.items() if key not in own and not key.startswith("text.")}
 
 
 def _arm(settings: Settings) -> str:
-    """An arm's name among the locked ones, whatever the order; it tells 1, 1.0 and true apart, as Python does not."""
+    """Return the key of an arm in `Lock.tables`; unlike a Python key it tells 1, 1.0 and true apart."""
     return canonical({key: value for key, value in settings if key != "text.count"})
 
 
-def _used(tables: Tables, stands_on: Mapping[str, Sequence[str]]) -> set[tuple[str, str]]:
-    """Tables that some method leads to: its models and tasks, and what those and its own keys name in turn."""
+def _used(tables: Tables, sources_of: Mapping[str, Sequence[str]]) -> set[tuple[str, str]]:
+    """Return the tables that a method uses, directly or through other tables."""
     links: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for place, kind, name in references(tables):
-        links.setdefault((str(place[0]), str(place[1])), set()).add((kind, name))
-    for name, others in stands_on.items():
+    for key_path, kind, name in references(tables):
+        links.setdefault((str(key_path[0]), str(key_path[1])), set()).add((kind, name))
+    for name, others in sources_of.items():
         links[("retrievers", name)] = {("retrievers", other) for other in others}
     waiting = [("methods", name) for name in tables["methods"]]
     for name, method in tables["methods"].items():
@@ -389,20 +400,20 @@ def _used(tables: Tables, stands_on: Mapping[str, Sequence[str]]) -> set[tuple[s
     return used
 
 
-def _all_under(stands_on: Mapping[str, Sequence[str]], retriever: str) -> set[str]:
-    """All retrievers that a reranker's hits come from, over any number of steps."""
+def _all_sources(sources_of: Mapping[str, Sequence[str]], retriever: str) -> set[str]:
+    """Return all retrievers that a reranker takes hits from, directly or through other rerankers."""
     found: set[str] = set()
-    waiting = [*stands_on.get(retriever, ())]
+    waiting = [*sources_of.get(retriever, ())]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += stands_on.get(name, ())
+            waiting += sources_of.get(name, ())
     return found
 
 
-def _place_of(name: str, table: Table) -> Key:
-    """Where a reranker's table names a retriever: in its option `of`, a name, a list of names or a table by name."""
+def _key_of_source(name: str, table: Table) -> KeyPath:
+    """Return the key path at which a reranker's option `of` names a retriever; `of` is a name, a list or a table."""
     of = table.options.get("of") if isinstance(table, PluginTable) else None
     if isinstance(of, list) and name in of:
         return ("of", of.index(name))
@@ -411,25 +422,28 @@ def _place_of(name: str, table: Table) -> Key:
     return ("of",) if of is not None else ()
 
 
-def _remote_code(value: Any, place: Key = ()) -> Iterator[Key]:
-    """Where options ask to run a stranger's code: a true `trust_remote_code`, or arguments in text that say so."""
+def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the key paths of options that ask for downloaded code to be run.
+
+    That is a true `trust_remote_code`, or text with arguments that contain one.
+    """
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _remote_code(inner, (*place, key))
+            yield from _remote_code(inner, (*key_path, key))
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
-            yield from _remote_code(inner, (*place, number))
-    elif "trust_remote_code" in place:
+            yield from _remote_code(inner, (*key_path, number))
+    elif "trust_remote_code" in key_path:
         if value not in (False, 0, "", "false", "False"):
-            yield place
+            yield key_path
     elif isinstance(value, str) and REMOTE_CODE.search(value):
-        yield place
+        yield key_path
 
 
 def _source(record: Installed) -> str:
-    """Digest of the source of a plugin that is installed editable, else ""; its version tells those apart.
+    """Return the digest of an editable plugin's source, else "": the version identifies any other plugin.
 
-    That is its outermost package, or its module where that is all; of kib itself the folder of the core's plugins.
+    The source is the plugin's top-level package or module; for kib's own plugins it is `kib/plugins/builtin`.
     """
     if not record.editable:
         return ""

@@ -14,9 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kib.errors import KibError, SpecError
 from kib.spec.load import read_file
-from kib.spec.messages import explain, offer, show
+from kib.spec.messages import explain, show_value
 from kib.spec.tables import Positives, check_name
 from kib.support.bibtex import entries_in, key_of
+from kib.support.phrases import offer
 
 __all__ = [
     "Paper",
@@ -49,9 +50,9 @@ def _day(value: str) -> str:
     except ValueError:
         day = ""
     if day != value:  # Python reads "20260131" and "2026-W05-6" too
-        raise ValueError(f'expected a day as "2026-01-31", got {show(value)}')
+        raise ValueError(f'expected a day as "2026-01-31", got {show_value(value)}')
     if date.fromisoformat(value) > datetime.now(UTC).date() + timedelta(days=1):  # somewhere it is tomorrow
-        raise ValueError(f"expected a day that has been, got {show(value)}")
+        raise ValueError(f"expected a day that has been, got {show_value(value)}")
     return value
 
 
@@ -64,7 +65,7 @@ def _one_entry(value: str) -> str:
         raise ValueError(f"expected one BibTeX entry, got {len(found)}{hint}")
     around = value.replace(found[0], "", 1).strip()
     if around:
-        raise ValueError(f"expected nothing beside the BibTeX entry, got {show(around[:AROUND])}")
+        raise ValueError(f"expected nothing beside the BibTeX entry, got {show_value(around[:AROUND])}")
     return _entries(value)
 
 
@@ -78,7 +79,7 @@ def _entries(value: str) -> str:
     if not entries_in(value):
         raise ValueError("expected BibTeX entries, got none")
     if any(key_of(entry).lower() == OWN_KEY for entry in entries_in(value)):
-        raise ValueError(f"expected another key than {show(OWN_KEY)}, which is that of kib's own entry")
+        raise ValueError(f"expected another key than {show_value(OWN_KEY)}, which is that of kib's own entry")
     return value
 
 
@@ -87,7 +88,7 @@ def _like(pattern: re.Pattern[str], expected: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
-            raise ValueError(f"expected {expected}, got {show(value)}")
+            raise ValueError(f"expected {expected}, got {show_value(value)}")
         return value
 
     return AfterValidator(check)
@@ -398,7 +399,7 @@ def _disagreements(data: PublishedFile, other: PublishedFile, method: str) -> It
     for key in ("train", "retrieve"):
         ours, theirs = getattr(data.methods[method], key), getattr(other.methods[method], key)
         if ours != theirs:
-            yield f"{method}'s {key} is {show(theirs)} there and {show(ours)} here"
+            yield f"{method}'s {key} is {show_value(theirs)} there and {show_value(ours)} here"
     for task in (name for name in data.tasks if name in other.tasks):
         for key in ("n", "task", "metric", "options"):
             yield from _unlike(f"{task}'s {key}", getattr(data.tasks[task], key), getattr(other.tasks[task], key))
@@ -410,7 +411,7 @@ def _disagreements(data: PublishedFile, other: PublishedFile, method: str) -> It
 def _unlike(what: str, ours: object, theirs: object) -> Iterator[str]:
     """That two statements differ; what one side leaves open contradicts nothing."""
     if ours is not None and theirs is not None and ours != theirs:
-        yield f"{what} is {show(theirs)} there and {show(ours)} here"
+        yield f"{what} is {show_value(theirs)} there and {show_value(ours)} here"
 
 
 def _other_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:

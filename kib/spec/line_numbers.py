@@ -1,7 +1,7 @@
-"""Where each key of a TOML text stands: the line of every key path.
+"""The line number of every key in a TOML text.
 
-tomli tells the values of keys but not their lines, and the parsers that tell lines do not know TOML 1.1. The text has
-passed tomli, so that finding keys in it needs no more than its words, brackets and dots.
+tomli returns values without line numbers, and the parsers with line numbers do not support TOML 1.1. This module reads
+only text that tomli has already accepted, so splitting it into words, brackets and dots is enough.
 """
 
 import re
@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Key", "Lines", "find_lines"]
+__all__ = ["KeyPath", "Lines", "find_lines"]
 
-Key = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""The keys that lead to a value, from the top of the file: a name per table, an index from 0 per list."""
 
 TOKEN = re.compile(
     r'''(?P<blank>[ \t\r]+|\#[^\n]*)
@@ -23,7 +24,7 @@ TOKEN = re.compile(
 
 
 class Token(NamedTuple):
-    """A word, a text in quotes or a sign, with the line it begins on."""
+    """A bare word, a quoted string or a punctuation mark, with its first line."""
 
     kind: str
     text: str
@@ -32,12 +33,12 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines, counted from 1, by key path; the items of a list are counted from 0."""
+    """Line numbers, from 1, by key path."""
 
-    by_key: Mapping[Key, int] = field(default_factory=dict)
+    by_key: Mapping[KeyPath, int] = field(default_factory=dict)
 
     def find(self, *keys: str | int) -> int | None:
-        """The line of a key path, or of its nearest parent that has one; None for the file as a whole."""
+        """Return the line of a key path, or of its nearest parent with a line; None if no parent has one."""
         for end in range(len(keys), 0, -1):
             if keys[:end] in self.by_key:
                 return self.by_key[keys[:end]]
@@ -45,7 +46,7 @@ class Lines:
 
 
 def find_lines(text: str) -> Lines:
-    """Find the line of every key path of a TOML text that tomli reads: where its key or list item stands first."""
+    """Return the line on which each key and each list item of a valid TOML text first appears."""
     finder = _Finder(list(_tokens(text)))
     finder.document()
     return Lines(finder.found)
@@ -61,22 +62,24 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 class _Finder:
+    """Walks through the tokens of a TOML text once and records the line of every key path."""
+
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
         self.at = 0
-        self.found: dict[Key, int] = {}
-        self.last_item: dict[Key, int] = {}
+        self.found: dict[KeyPath, int] = {}
+        self.last_item: dict[KeyPath, int] = {}
 
     def sees(self, *texts: str) -> bool:
-        """Whether a sign is next; nothing is, after the end."""
+        """Return whether the next token is one of these punctuation marks; False at the end of the text."""
         if self.at >= len(self.tokens):
             return False
         token = self.tokens[self.at]
         return token.kind == "sign" and token.text in texts
 
     def document(self) -> None:
-        """Note all keys of the text."""
-        table: Key = ()
+        """Record all keys of the text."""
+        table: KeyPath = ()
         while self.at < len(self.tokens):
             if self.sees("\n"):
                 self.at += 1
@@ -85,14 +88,14 @@ class _Finder:
             else:
                 self.pair(table)
 
-    def header(self) -> Key:
-        """Note a `[table]` or `[[table]]`; the path runs through the last item of each list on its way."""
+    def header(self) -> KeyPath:
+        """Record a `[table]` or `[[table]]` header and return its path, with an index for each list of tables."""
         self.at += 1
         is_list = self.sees("[")
         self.at += is_list
         names = self.key()
         self.at += 1 + is_list
-        path: Key = ()
+        path: KeyPath = ()
         for number, token in enumerate(names):
             path = (*path, _name(token.text))
             self.found.setdefault(path, token.line)
@@ -104,7 +107,7 @@ class _Finder:
         return path
 
     def key(self) -> list[Token]:
-        """The parts of a key, with the dots between them skipped."""
+        """Read the parts of a dotted key."""
         parts = []
         while self.at < len(self.tokens) and (self.sees(".") or self.tokens[self.at].kind != "sign"):
             if not self.sees("."):
@@ -112,16 +115,16 @@ class _Finder:
             self.at += 1
         return parts
 
-    def pair(self, path: Key) -> None:
-        """Note `key = value`, each part of a dotted key, and all keys in the value."""
+    def pair(self, path: KeyPath) -> None:
+        """Record `key = value`: each part of a dotted key, and all keys in the value."""
         for token in self.key():
             path = (*path, _name(token.text))
             self.found.setdefault(path, token.line)
         self.at += 1
         self.value(path)
 
-    def value(self, path: Key) -> None:
-        """Note the keys in a list or inline table; pass over anything else."""
+    def value(self, path: KeyPath) -> None:
+        """Record the keys in a list or inline table; skip any other value."""
         if self.sees("[", "{"):
             is_list = self.sees("[")
             self.at += 1
@@ -142,7 +145,7 @@ class _Finder:
 
 
 def _name(raw: str) -> str:
-    """What a key is called, without its quotes and escapes."""
+    """Return a key without its quotes and escapes."""
     if raw[0] not in "\"'":
         return raw
     import tomli

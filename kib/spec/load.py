@@ -1,6 +1,6 @@
-"""A benchmark file becomes a Spec: syntax, structure and references are checked, no plugin is imported, nothing runs.
+"""Reads a benchmark file into a `Spec`, checking its syntax, structure and references without importing any plugin.
 
-The only reader of TOML. All mistakes of a file are told in one go, each with its line and key.
+This is the only module that reads TOML. All mistakes of a file are reported together, each with its line and key.
 """
 
 import json
@@ -16,8 +16,8 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from kib.errors import InputError, Mistake, SpecError
-from kib.spec.line_numbers import Lines, find_lines
-from kib.spec.messages import explain, join, offer, print_key, show
+from kib.spec.line_numbers import KeyPath, Lines, find_lines
+from kib.spec.messages import explain, print_key, show_value
 from kib.spec.references import contradictions, wrong_references, wrong_templates
 from kib.spec.tables import (
     KINDS,
@@ -41,6 +41,7 @@ from kib.spec.tables import (
     check_name,
     own_keys,
 )
+from kib.support.phrases import join, offer
 
 __all__ = [
     "KINDS",
@@ -67,18 +68,16 @@ __all__ = [
     "read_file",
 ]
 
-Key = tuple[str | int, ...]
-
 LATER = ("models", "tasks", "methods")
-"""Tables that a benchmark needs and a corpus does not."""
+"""Kinds of tables that a benchmark needs, but a command that only reads corpora does not."""
 
 DEEPEST = 16
-"""Levels of tables and lists within each other; no benchmark needs more, and parsers have limits of their own."""
+"""Levels of nested tables and lists that are accepted; parsers have limits of their own."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A benchmark file that has no mistake in itself; its tables stand in the order of the file."""
+    """A valid benchmark file; its tables are in the order of the file."""
 
     file: Path
     name: str
@@ -96,19 +95,19 @@ class Spec:
     lines: Lines = field(default_factory=Lines, repr=False, compare=False)
 
     def line(self, *keys: str | int) -> int | None:
-        """The line of a key path, or of its nearest parent; None where it has none."""
+        """Return the line of a key path, or of its nearest parent with a line; None if no parent has one."""
         return self.lines.find(*keys)
 
     def mistake(self, message: str, *keys: str | int) -> Mistake:
-        """A mistake at a key path of this file."""
+        """Return a mistake at a key path of this file."""
         return Mistake(self.file, self.line(*keys) or 1, print_key(keys), message)
 
     def tables(self, kind: str) -> Mapping[str, Table]:
-        """All tables of a kind, such as "models"."""
+        """Return all tables of a kind, for example "models"."""
         return cast("Mapping[str, Table]", getattr(self, kind))
 
     def table(self, kind: str, name: str) -> Table:
-        """One table; InputError with the nearest name where there is none."""
+        """Return one table; raise InputError with the nearest name if the file does not have it."""
         tables = self.tables(kind)
         if name not in tables:
             raise InputError(f"{self.file}: no table [{kind}.{name}]; {offer(name, tables)}")
@@ -117,7 +116,7 @@ class Spec:
 
 @dataclass
 class Draft:
-    """What could be read of a benchmark file, and all that is wrong with it."""
+    """The readable part of a benchmark file, and all of its mistakes."""
 
     file: Path
     lines: Lines
@@ -128,22 +127,22 @@ class Draft:
     mistakes: list[Mistake] = field(default_factory=list)
 
     def blame(self, message: str, *keys: str | int) -> None:
-        """Note a mistake at a key path; the first one there says enough."""
+        """Add a mistake, unless its key path already has one."""
         mistake = Mistake(self.file, self.lines.find(*keys) or 1, print_key(keys), message)
         if mistake.key not in {other.key for other in self.mistakes}:
             self.mistakes.append(mistake)
 
     def names(self, kind: str) -> Collection[str]:
-        """The names of all tables of a kind, those with mistakes included."""
+        """Return the names of all tables of a kind, including tables with mistakes."""
         raw = self.data.get(kind)
         return list(raw) if isinstance(raw, Mapping) else []
 
     def readable(self) -> Mapping[str, Mapping[str, Table]]:
-        """All tables, those with mistakes as if the wrong keys were not there."""
+        """Return all tables; a table with mistakes is returned without its wrong keys."""
         return {kind: {**self.tables[kind], **self.salvaged[kind]} for kind in KINDS}
 
     def spec(self) -> Spec:
-        """The spec; SpecError with every mistake where there is one."""
+        """Return the spec; raise SpecError with all mistakes if there are any."""
         if self.mistakes or self.head is None:
             raise SpecError(self.mistakes)
         tables = cast("dict[str, Any]", {kind: MappingProxyType(self.tables[kind]) for kind in KINDS})
@@ -161,20 +160,23 @@ class Draft:
 
 
 def load_spec(path: Path) -> Spec:
-    """Read a benchmark file. SpecError with all its mistakes; InputError where the file cannot be read at all."""
+    """Read a benchmark file.
+
+    Raises SpecError with all mistakes, and InputError if the file cannot be read at all.
+    """
     return read_draft(path).spec()
 
 
 def read_draft(path: Path, *, whole: bool = True) -> Draft:
-    """Read as much of a benchmark file as can be read; SpecError where its syntax is wrong.
+    """Read as much of a benchmark file as possible; raise SpecError if its syntax is wrong.
 
-    With `whole = False` models, tasks and methods may be missing: what only looks at corpora needs none.
+    With `whole = False` the file may lack models, tasks and methods, which a command that only reads corpora ignores.
     """
     draft = read_file(path)
     if draft.data.get("kind") == "published":
         raise InputError(
-            f'{path}: this file holds published numbers (kind = "published"), which `kib leaderboard` shows; expected '
-            "a benchmark"
+            f'{path}: expected a benchmark, got a file of published numbers (kind = "published"); `kib leaderboard` '
+            "shows such a file"
         )
     _check_kind(draft)
     _read_head(draft)
@@ -183,29 +185,34 @@ def read_draft(path: Path, *, whole: bool = True) -> Draft:
     names = {kind: draft.names(kind) for kind in KINDS}
     prompt = draft.data.get("prompt")
     template = prompt.get("template") if isinstance(prompt, Mapping) else None
-    for place, message in chain(
+    for keys, message in chain(
         wrong_references(draft.readable(), names),
         contradictions(draft.tables, names),
         wrong_templates(draft.readable(), template if isinstance(template, str) else None),
     ):
-        draft.blame(message, *place)
+        draft.blame(message, *keys)
     if not whole:
-        draft.mistakes = [one for one in draft.mistakes if one.key not in LATER or "missing:" not in one.message]
+        draft.mistakes = [
+            one for one in draft.mistakes if one.key not in LATER or not one.message.startswith("missing")
+        ]
     return draft
 
 
 def _check_kind(draft: Draft) -> None:
-    """SpecError where a file holds the tables of published numbers and does not say so: nothing else in it is wrong."""
-    told = [f"[{name}]" for name in ("paper", "table") if isinstance(draft.data.get(name), Mapping)]
+    """Raise SpecError if a file has tables of published numbers but a different `kind`.
+
+    All other mistakes would follow from this one, so only this one is reported.
+    """
+    found = [f"[{name}]" for name in ("paper", "table") if isinstance(draft.data.get(name), Mapping)]
     kind = draft.data.get("kind")
-    if told and kind != "benchmark":
-        got = "nothing" if kind is None else show(kind)
-        draft.blame(f'a file with {join(told)} holds published numbers: expected "published", got {got}', "kind")
+    if found and kind != "benchmark":
+        got = "nothing" if kind is None else show_value(kind)
+        draft.blame(f'a file with {join(found)} contains published numbers: expected "published", got {got}', "kind")
         raise SpecError(draft.mistakes)
 
 
 def read_file(path: Path) -> Draft:
-    """The data of a file of either kind, with the lines of its keys; SpecError where its syntax is wrong."""
+    """Read a benchmark or published file with its line numbers; raise SpecError if its syntax is wrong."""
     text = _read(path)
     data = _parse(path, text)
     try:
@@ -221,7 +228,7 @@ def _read(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; expected a benchmark file (TOML)") from None
+        raise InputError(f"{path}: no such file; expected a benchmark file (TOML)") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
@@ -245,20 +252,20 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 SYNTAX = {
-    "Invalid value": "text stands in quotes, numbers and true or false without them",
-    "Cannot overwrite a value": "each key stands once",
-    "Cannot declare": "each table stands once",
-    "Expected '=' after a key": "a key is followed by = and its value",
-    "Invalid initial character for a key part": "a key consists of letters, digits, - and _, or stands in quotes",
-    "Illegal character": "text in quotes ends on its line; several lines stand between three quotes each",
-    "Unterminated string": "text ends with the quotes that it began with",
-    "Expected newline": "a key and its value have a line of their own",
+    "Invalid value": "text needs quotes; numbers, true and false are written without quotes",
+    "Cannot overwrite a value": "a key may appear only once",
+    "Cannot declare": "a table may appear only once",
+    "Expected '=' after a key": "write `key = value`",
+    "Invalid initial character": "a key with characters other than letters, digits, - and _ needs quotes",
+    "Illegal character": "text in quotes must end on the same line; use triple quotes for several lines",
+    "Unterminated string": "text must end with the same quotes as it begins",
+    "Expected newline": "each key and its value need their own line",
     "Expected ']' at the end of a table": (
-        'a name with signs other than letters, digits, - and _ stands in quotes: [methods."ft+rag"]'
+        'a name with characters other than letters, digits, - and _ needs quotes: [methods."ft+rag"]'
     ),
-    "Unclosed array": "a list ends with ]",
-    "Invalid statement": "expected `key = value`, `[table]` or a comment; a key with other signs stands in quotes",
-    "Unescaped '\\'": "a backslash in text is written twice, or the text stands in single quotes",
+    "Unclosed array": "a list must end with ]",
+    "Invalid statement": "expected `key = value`, `[table]` or a comment; a key with other characters needs quotes",
+    "Unescaped '\\'": "write a backslash twice, or put the text in single quotes",
 }
 
 
@@ -267,10 +274,10 @@ def _say_syntax(message: str, column: int) -> str:
     return f"{message} (column {column}){': ' if hint else ''}{hint}"
 
 
-def _clean(draft: Draft, value: Any, path: Key) -> Any:
-    """The value with what kib cannot use taken out, each taken note of: dates, nan and infinity, bottomless nests."""
+def _clean(draft: Draft, value: Any, path: KeyPath) -> Any:
+    """Return a value without dates, nan, infinity and deep nesting, recording a mistake for each of these."""
     if len(path) > DEEPEST and isinstance(value, dict | list):
-        draft.blame(f"expected at most {DEEPEST} levels of tables and lists within each other", *path[:4])
+        draft.blame(f"expected at most {DEEPEST} levels of nested tables and lists", *path[:4])
         return None
     if isinstance(value, dict):
         return {key: _clean(draft, item, (*path, key)) for key, item in value.items()}
@@ -286,6 +293,7 @@ def _clean(draft: Draft, value: Any, path: Key) -> Any:
 
 
 def _read_head(draft: Draft) -> None:
+    """Read the keys above the tables."""
     raw = {key: value for key, value in draft.data.items() if key not in KINDS}
     try:
         draft.head = Head.model_validate_json(json.dumps(raw))
@@ -295,9 +303,10 @@ def _read_head(draft: Draft) -> None:
 
 
 def _read_kind(draft: Draft, kind: str) -> None:
+    """Read all tables of one kind."""
     tables = draft.data.get(kind, {})
     if not isinstance(tables, Mapping):
-        draft.blame(f"expected tables, each under a header [{kind}.NAME], got {show(tables)}", kind)
+        draft.blame(f"expected tables, each under a header [{kind}.NAME], got {show_value(tables)}", kind)
         return
     for name, content in tables.items():
         try:
@@ -305,12 +314,13 @@ def _read_kind(draft: Draft, kind: str) -> None:
         except ValueError as error:
             draft.blame(str(error), kind, name)
         if not isinstance(content, Mapping):
-            draft.blame(f"expected a table under a header [{kind}.NAME], got {show(content)}", kind, name)
+            draft.blame(f"expected a table under a header [{kind}.NAME], got {show_value(content)}", kind, name)
             continue
         _read_table(draft, kind, name, content)
 
 
 def _read_table(draft: Draft, kind: str, name: str, content: Mapping[str, Any]) -> None:
+    """Read one table; if it has mistakes, read it again without the wrong keys."""
     model, keys = TABLES[kind], own_keys(kind)
     data = {key: value for key, value in content.items() if key in keys}
     rest = {key: value for key, value in content.items() if key not in keys}

@@ -1,28 +1,63 @@
-"""How a mistake is said: the key path, what was expected, what was found, and the nearest right name."""
+"""Error messages for a benchmark file: what was expected, what was found, and how to write the value correctly."""
 
-import difflib
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-__all__ = ["Path", "counted", "describe", "explain", "join", "nearest", "offer", "print_key", "show"]
+from kib.spec.line_numbers import KeyPath
+from kib.support.phrases import counted, join, nearest, offer
 
-Path = tuple[str | int, ...]
-Schema = Mapping[str, Any]
+__all__ = ["explain", "models_in", "print_key", "show_value"]
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")
 LONGEST = 60
-OWN_WORDS = ("value_error", "assertion_error")
-"""Errors whose text a validator wrote for the reader."""
-TAGS = ("union_tag_invalid", "union_tag_not_found")
+"""Characters of a value that a message shows."""
+
+VALIDATOR_ERRORS = ("value_error", "assertion_error")
+"""Error types with a message written by a validator of kib or of a plugin."""
+
+TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
+
+LISTS = ("list_type", "tuple_type", "set_type", "frozen_set_type")
+
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text in quotes",
+    "path_type": "a path in quotes",
+    **dict.fromkeys(LISTS, "a list"),
+    "dict_type": "a table",
+    "mapping_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "dataclass_type": "a table",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "string_too_short": "text of at least {min_length}",
+    "string_too_long": "text of at most {max_length}",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+}
+"""What a value should be, by pydantic's error type; the fields are those of the error's context."""
 
 
-def print_key(path: Path) -> str:
-    """A key path as one would type it: `methods."ft-par+rag".top_k[0]`."""
+def print_key(path: KeyPath) -> str:
+    """Return a key path as TOML spells it: `methods."ft-par+rag".top_k[0]`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -33,61 +68,38 @@ def print_key(path: Path) -> str:
     return text
 
 
-def show(value: Any) -> str:
-    """A value as TOML spells it, shortened; tables by that word."""
+def show_value(value: Any) -> str:
+    """Return a value as TOML spells it, truncated; a table is shown as "a table"."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, str | bool | None):
         text = json.dumps(value, ensure_ascii=False)
     elif isinstance(value, list | tuple):
-        text = f"[{', '.join(show(item) for item in value[:10])}{', …' if len(value) > 10 else ''}]"
+        text = f"[{', '.join(show_value(item) for item in value[:10])}{', …' if len(value) > 10 else ''}]"
     else:
         text = str(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def join(names: Collection[str], word: str = "and") -> str:
-    """Names as a sentence lists them: `a, b and c`; "" for none."""
-    *others, last = names or [""]
-    return f"{', '.join(others)} {word} {last}" if others else last
-
-
-def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name that looks most like `name`; None where none does."""
-    folded = {other.lower(): other for other in sorted(known)}
-    found = difflib.get_close_matches(name.lower(), sorted(folded), n=1, cutoff=0.6)
-    return folded[found[0]] if found else None
-
-
-def offer(name: str, known: Collection[str]) -> str:
-    """The end of a sentence about a wrong name: the nearest right one, and what there is."""
-    if not known:
-        return "there is none"
-    like = nearest(name, known)
-    listed = ", ".join(sorted(known))
-    return f'did you mean "{like}"? There is: {listed}' if like else f"there is: {listed}"
-
-
 def explain(
     error: ValidationError, data: Any, model: type[BaseModel], known: Collection[str] = ()
-) -> Iterator[tuple[Path, str]]:
-    """Each mistake that pydantic found in `data` as (key path, message), one a path.
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield each mistake that pydantic found in `data` as (key path, message), one per key path.
 
-    `known` names keys that are right at the top level beside the model's own.
+    `known` lists further keys that are valid at the top level.
     """
-    schema = model.model_json_schema()
-    grouped: dict[Path, list[ErrorDetails]] = {}
+    grouped: dict[KeyPath, list[ErrorDetails]] = {}
     for details in _best_branches(error.errors(include_url=False), data):
-        grouped.setdefault(_real_path(details, data), []).append(details)
+        grouped.setdefault(_key_path(details, data), []).append(details)
     for path, several in grouped.items():
-        within = any(other[: len(path)] == path for other in grouped if other != path)
-        if within and all(one["type"] == "too_short" for one in several):
-            continue  # pydantic counts only the items that are right
-        yield path, _message(path, several, schema, known)
+        has_inner = any(other[: len(path)] == path for other in grouped if other != path)
+        if has_inner and all(one["type"] == "too_short" for one in several):
+            continue  # pydantic counts only the valid items of a list
+        yield path, _message(path, several, model, known)
 
 
 def _walk(details: ErrorDetails, data: Any) -> Iterator[tuple[str | int, bool]]:
-    """The parts of an error's path, each with whether it is a key of `data` or only pydantic's label of a branch."""
+    """Yield the parts of an error's location: (part, True) for a key of `data`, (part, False) for a union's label."""
     node = data
     last = len(details["loc"]) - 1
     for number, part in enumerate(details["loc"]):
@@ -101,234 +113,95 @@ def _walk(details: ErrorDetails, data: Any) -> Iterator[tuple[str | int, bool]]:
             yield part, details["type"] == "missing" and number == last
 
 
-def _real_path(details: ErrorDetails, data: Any) -> Path:
-    return tuple(part for part, real in _walk(details, data) if real)
+def _key_path(details: ErrorDetails, data: Any) -> KeyPath:
+    """Return an error's location without the labels of unions."""
+    return tuple(part for part, is_key in _walk(details, data) if is_key)
 
 
 def _best_branches(errors: Sequence[ErrorDetails], data: Any) -> list[ErrorDetails]:
-    """Of the members of a union, which have all failed, keep the one that came furthest."""
+    """Keep, of the members of a union, the one whose errors lie deepest; keep all members if none goes deeper."""
     kept: list[ErrorDetails] = []
-    unions: dict[Path, dict[str | int, list[ErrorDetails]]] = {}
+    unions: dict[KeyPath, dict[str | int, list[ErrorDetails]]] = {}
     for details in errors:
         walked = list(_walk(details, data))
-        label = next((number for number, (_, real) in enumerate(walked) if not real), None)
+        label = next((number for number, (_, is_key) in enumerate(walked) if not is_key), None)
         if label is None:
             kept.append(details)
         else:
             stem = tuple(part for part, _ in walked[:label])
             unions.setdefault(stem, {}).setdefault(walked[label][0], []).append(details)
     for stem, members in unions.items():
-        depth = {label: max(len(_real_path(one, data)) for one in several) for label, several in members.items()}
-        furthest = max(depth.values())
-        if furthest > len(stem):
-            best = [several for label, several in members.items() if depth[label] == furthest]
-            fewest: list[ErrorDetails] = min(best, key=len)
-            kept += fewest
+        depth = {label: max(len(_key_path(one, data)) for one in several) for label, several in members.items()}
+        deepest = max(depth.values())
+        if deepest > len(stem):
+            candidates = [several for label, several in members.items() if depth[label] == deepest]
+            kept += min(candidates, key=len)
         else:
             kept += [one for several in members.values() for one in several]
     return kept
 
 
-def _message(path: Path, several: Sequence[ErrorDetails], schema: Schema, known: Collection[str]) -> str:
-    node = _node(schema, path, schema)
-    details = next((one for one in several if one["type"] in OWN_WORDS), several[0])
-    value = details["input"]
-    if details["type"] == "missing":
-        about = f" ({node['description']})" if node.get("description") else ""
-        return f"missing: expected {describe(node, schema)}{about}"
-    if details["type"] == "extra_forbidden":
-        keys = _keys(_node(schema, path[:-1], schema), schema)
+def _message(path: KeyPath, several: Sequence[ErrorDetails], model: type[BaseModel], known: Collection[str]) -> str:
+    """Return the message for all errors at one key path."""
+    details = next((one for one in several if one["type"] in VALIDATOR_ERRORS), several[0])
+    kind, value = details["type"], details["input"]
+    if kind == "missing":
+        about = _description(model, path)
+        return f"missing ({about})" if about else "missing"
+    if kind == "extra_forbidden":
+        keys = {info.alias or name for one in _models_at(model, path[:-1]) for name, info in one.model_fields.items()}
         return f"unknown key; {offer(str(path[-1]), keys | set(known if len(path) == 1 else ()))}"
-    if details["type"] in OWN_WORDS:
-        said = str(details.get("ctx", {}).get("error") or details["msg"].removeprefix("Assertion failed, "))
-        return said if isinstance(value, Mapping | list) or "got " in said else f"{said} (got {show(value)})"
-    if details["type"] in TAGS:
-        tags = {key: str(value).replace("'", "") for key, value in details.get("ctx", {}).items()}
-        one_of = f" to be one of: {tags['expected_tags']}" if "expected_tags" in tags else " to be there"
-        return f"expected the key {tags.get('discriminator')}{one_of}"
-    if details["loc"][-1:] == ("[key]",):
-        node = _resolve(_node(schema, path[:-1], schema), schema).get("propertyNames", {})
-    expected = describe(node, schema)
-    if expected == "a value" or details["type"] not in PLAIN:
-        return _say_theirs(details["msg"], value)
-    return f"expected {expected}, got {show(value)}{_hint(value, _resolve(node, schema), schema)}"
+    if kind in VALIDATOR_ERRORS:
+        text = str(details.get("ctx", {}).get("error") or details["msg"].removeprefix("Assertion failed, "))
+        return text if isinstance(value, Mapping | list) or "got " in text else f"{text} (got {show_value(value)})"
+    if kind in TAG_ERRORS:
+        return _missing_tag(details)
+    expected = list(dict.fromkeys(map(_expected, several)))
+    if "a number" in expected and "a whole number" in expected:
+        expected.remove("a whole number")
+    if kind not in EXPECTED and not details["msg"].startswith("Input should "):
+        return f"{details['msg']} (got {show_value(value)})"
+    return f"expected {join(expected, 'or')}, got {show_value(value)}{_hint(value, several)}"
 
 
-def _say_theirs(message: str, value: Any) -> str:
-    """Turn pydantic's own words into ours."""
-    wanted = re.fullmatch(r"Input should (?:be|have) (.*)", message, re.DOTALL)
-    if wanted:
-        return f"expected {wanted.group(1)}, got {show(value)}"
-    return f"{message} (got {show(value)})"
+def _missing_tag(details: ErrorDetails) -> str:
+    context = {key: str(value).replace("'", "") for key, value in details.get("ctx", {}).items()}
+    key, values = context.get("discriminator"), context.get("expected_tags")
+    return f"`{key}` must be one of: {values}" if values else f"the key `{key}` is missing"
 
 
-def _keys(node: Schema, schema: Schema) -> set[str]:
-    """The keys of a table, those of all members of a union together."""
-    node = _resolve(node, schema)
-    members = [key for member in node.get("anyOf", node.get("oneOf", ())) for key in _keys(member, schema)]
-    return {*node.get("properties", ()), *members}
+def _expected(details: ErrorDetails) -> str:
+    """Return what a value should be, as a noun phrase."""
+    template = EXPECTED.get(details["type"])
+    if template is None:
+        return re.sub(r"^Input should (be|have) ", "", details["msg"])
+    noun = "character" if details["type"].startswith("string") else "item"
+    context = {key: _context(key, value, noun) for key, value in details.get("ctx", {}).items()}
+    return template.format(**context)
 
 
-PLAIN = frozenset(
-    {
-        "bool_parsing",
-        "bool_type",
-        "dataclass_type",
-        "dict_type",
-        "enum",
-        "float_parsing",
-        "float_type",
-        "frozen_set_type",
-        "greater_than",
-        "greater_than_equal",
-        "int_from_float",
-        "int_parsing",
-        "int_type",
-        "less_than",
-        "less_than_equal",
-        "list_type",
-        "literal_error",
-        "mapping_type",
-        "model_attributes_type",
-        "model_type",
-        "multiple_of",
-        "none_required",
-        "path_type",
-        "set_type",
-        "string_pattern_mismatch",
-        "string_too_long",
-        "string_too_short",
-        "string_type",
-        "too_long",
-        "too_short",
-        "tuple_type",
-    }
-)
-"""Errors about which the JSON Schema of the place says all that there is to say."""
+def _context(key: str, value: Any, noun: str) -> str:
+    if key in ("min_length", "max_length"):
+        return counted(value, noun)
+    return re.sub(r"'([^']*)'", r'"\1"', value) if key == "expected" else str(value).removesuffix(".0")
 
 
-def _resolve(node: Schema, schema: Schema) -> Schema:
-    """Follow a `$ref`, or the only member of an `allOf`; null, which TOML does not have, is left out of an `anyOf`."""
-    if "$ref" in node:
-        target: Any = schema
-        for part in str(node["$ref"]).removeprefix("#/").split("/"):
-            target = target[part]
-        return _resolve(target, schema)
-    if len(node.get("allOf", ())) == 1:
-        return _resolve(node["allOf"][0], schema)
-    members = [member for member in node.get("anyOf", ()) if member.get("type") != "null"]
-    return _resolve(members[0], schema) if len(members) == 1 else node
-
-
-def _node(node: Schema, path: Path, schema: Schema) -> Schema:
-    """The part of a JSON Schema that speaks of a key path; {} where it says nothing."""
-    if not path:
-        return node
-    node = _resolve(node, schema)
-    first, rest = path[0], path[1:]
-    if isinstance(first, str):
-        inner = node.get("properties", {}).get(first, node.get("additionalProperties"))
-    else:
-        fixed = node.get("prefixItems", [])
-        inner = fixed[first] if first < len(fixed) else node.get("items")
-    if isinstance(inner, Mapping):
-        return _node(inner, rest, schema)
-    for member in node.get("anyOf", node.get("oneOf", ())):
-        if found := _node(member, path, schema):
-            return found
-    return {}
-
-
-def describe(node: Schema, schema: Schema, plural: bool = False) -> str:
-    """What a JSON Schema allows, in words: `a whole number from 1`; "a value" where it says nothing."""
-    node = _resolve(node, schema)
-    members = node.get("anyOf", node.get("oneOf"))
-    if members:
-        useless = ("null", "integer") if {"type": "number"} in members else ("null",)
-        said = [describe(member, schema, plural) for member in members if member.get("type") not in useless]
-        return join(list(dict.fromkeys(said)), "or")
-    if "const" in node or "enum" in node:
-        return join([show(value) for value in node.get("enum", [node.get("const")])], "or")
-    words = {"integer": _number, "number": _number, "string": _text, "array": _list}.get(node.get("type", ""))
-    if words is not None:
-        return words(node, schema, plural)
-    if node.get("type") == "boolean":
-        return "true or false"
-    if node.get("type") == "object":
-        keys = list(node.get("properties", ()))
-        return ("tables" if plural else "a table") + (f" with {join(keys, 'or')}" if keys else "")
-    return "values" if plural else "a value"
-
-
-def _number(node: Schema, schema: Schema, plural: bool) -> str:
-    del schema
-    noun = "whole number" if node["type"] == "integer" else "number"
-    limits = [
-        f"{word} {show(node[key])}"
-        for key, word in (
-            ("minimum", "from"),
-            ("exclusiveMinimum", "above"),
-            ("maximum", "up to"),
-            ("exclusiveMaximum", "below"),
-            ("multipleOf", "divisible by"),
-        )
-        if key in node
-    ]
-    limit = " and ".join(limits)
-    if {"minimum", "maximum"} <= set(node):
-        limit = limit.replace(" and up to ", " to ")
-    return f"{noun}s {limit}".rstrip() if plural else f"a {noun} {limit}".rstrip()
-
-
-def _text(node: Schema, schema: Schema, plural: bool) -> str:
-    del schema
-    if "path" in str(node.get("format", "")):
-        return "paths" if plural else "a path in quotes"
-    least, most = node.get("minLength", 0), node.get("maxLength")
-    length = f"of at least {least} characters" if least > 1 else "that is not empty" if least else ""
-    if most is not None:
-        length = f"of {least} to {most} characters" if least else f"of at most {most} characters"
-    pattern = f"that matches {node['pattern']}" if "pattern" in node else ""
-    return " ".join(filter(None, ["texts" if plural else "text in quotes", length, pattern]))
-
-
-def _list(node: Schema, schema: Schema, plural: bool) -> str:
-    fixed = node.get("prefixItems")
-    if fixed:
-        return f"[{', '.join(describe(item, schema) for item in fixed)}]"
-    items = describe(node.get("items", {}), schema, plural=True)
-    least, most = node.get("minItems", 0), node.get("maxItems")
-    count = f"{least} or more " if least else ""
-    count = f"at most {most} " if most is not None and not least else count
-    count = f"{least} to {most} " if most is not None and least else count
-    different = "different " if node.get("uniqueItems") else ""
-    return f"{'lists' if plural else 'a list'} of {count}{different}{items}"
-
-
-def _hint(value: Any, node: Schema, schema: Schema) -> str:
-    """How the value would have to be written, where that is plain."""
-    choices = [choice for choice in _choices(node) if isinstance(choice, str)]
+def _hint(value: Any, several: Sequence[ErrorDetails]) -> str:
+    """Return how to write the value, if that is clear from the value and the expected types."""
+    kinds = {one["type"] for one in several}
+    choices = re.findall(r"'([^']*)'", " ".join(str(one.get("ctx", {}).get("expected", "")) for one in several))
     if choices and isinstance(value, str):
         like = nearest(value, choices)
         return f'; did you mean "{like}"?' if like else ""
-    kind = node.get("type")
-    if kind == "array" and not isinstance(value, list | Mapping):
-        items = _resolve(node.get("items", {}), schema)
-        kinds = [member.get("type") for member in items.get("anyOf", [items])]
-        return f"; write [{show(value)}]" if any(_fits(value, kind) for kind in kinds) else ""
-    if isinstance(value, str) and kind in ("integer", "number", "boolean") and _fits(_literal(value), kind):
-        return f"; write {value.strip()} without quotes"
-    if kind == "string" and isinstance(value, bool | int | float):
-        return f"; write {show(show(value))}"
-    if kind == "integer" and isinstance(value, float) and value.is_integer():
+    if kinds & set(LISTS) and not isinstance(value, list | Mapping):
+        return f"; write [{show_value(value)}]"
+    if isinstance(value, str):
+        return f"; write {value.strip()} without quotes" if _fits(_literal(value), kinds) else ""
+    if kinds & {"string_type", "path_type"} and isinstance(value, bool | int | float):
+        return f"; write {show_value(show_value(value))}"
+    if kinds & {"int_type", "int_from_float"} and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
     return ""
-
-
-def _choices(node: Schema) -> list[Any]:
-    """The fixed values that a place allows, those of a union's members together."""
-    members = [choice for member in node.get("anyOf", ()) for choice in _choices(member)]
-    return [*members, *node.get("enum", [node["const"]] if "const" in node else [])]
 
 
 def _literal(text: str) -> Any:
@@ -338,14 +211,38 @@ def _literal(text: str) -> Any:
         return None
 
 
-def _fits(value: Any, kind: str | None) -> bool:
+def _fits(value: Any, kinds: Collection[str]) -> bool:
+    """Return whether a value is of a type that one of these errors asks for."""
     if isinstance(value, bool):
-        return kind == "boolean"
-    if isinstance(value, int):
-        return kind in ("integer", "number")
-    return (isinstance(value, float) and kind == "number") or (isinstance(value, str) and kind == "string")
+        return "bool_type" in kinds
+    return (isinstance(value, int) and "int_type" in kinds) or (
+        isinstance(value, int | float) and "float_type" in kinds
+    )
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 cell`, `2 cells`, `1,000 cells`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the pydantic models that a type mentions, without the models that their own fields mention."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in models_in(inner)]
+
+
+def _models_at(model: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
+    """Return the models that may describe the table at a key path: several for a union."""
+    found = [model]
+    for part in path:
+        fields = [info for one in found for name, info in one.model_fields.items() if part == (info.alias or name)]
+        if fields:  # else the part is an index of a list or a free key of a table
+            found = [inner for info in fields for inner in models_in(info.annotation)]
+    return found
+
+
+def _description(model: type[BaseModel], path: KeyPath) -> str:
+    """Return the description of the option at a key path; "" if it has none."""
+    found = [
+        info.description or ""
+        for one in _models_at(model, path[:-1])
+        for name, info in one.model_fields.items()
+        if path[-1] == (info.alias or name)
+    ]
+    return next(iter(found), "")

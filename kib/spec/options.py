@@ -1,4 +1,4 @@
-"""A plugin's options: read from a table, and written back as what counts for an identity."""
+"""A plugin's options: reading them from a table, and the part of them that belongs to an identity."""
 
 import json
 import math
@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from kib.identity import canonical
 from kib.interfaces import NotInIdentity
+from kib.spec.line_numbers import KeyPath
 
 __all__ = ["identity_options", "paths", "read"]
 
@@ -20,42 +21,43 @@ Read = TypeVar("Read", bound=BaseModel)
 
 
 def read(model: type[Read], raw: Mapping[str, Any], folder: Path) -> Read:
-    """Options from a table, in pydantic's strict JSON mode: `"3"` and `true` are no whole numbers, a path is text.
+    """Read options from a table in pydantic's strict JSON mode, which accepts neither `"3"` nor `true` as a number.
 
-    Relative paths start at `folder`. Raises pydantic's ValidationError.
+    Relative paths are resolved from `folder`. Raises pydantic's ValidationError.
     """
     return model.model_validate_json(json.dumps(raw), context={"folder": folder})
 
 
 def identity_options(options: BaseModel) -> dict[str, Any]:
-    """The options that count, defaults included, as JSON: those marked NotInIdentity are left out, on every level.
+    """Return as JSON the options that belong to the identity, including defaults.
 
-    Of a list or table of NotInIdentity values its length or its keys stay, each with null.
+    An option marked NotInIdentity is left out on every level. In a list or table of such values every value becomes
+    null, so the length of the list and the keys of the table still count.
     """
     kept = {}
     for name, annotation, value in _fields(options):
-        if not _is_local(annotation, value):
-            kept[name] = _plain(annotation, value)
+        if not _is_excluded(annotation, value):
+            kept[name] = _as_json(annotation, value)
     return kept
 
 
-def paths(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Path]]:
-    """Every path in options, with where it stands: (key path, path)."""
+def paths(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Path]]:
+    """Yield every path in a plugin's options as (key path, path)."""
     if isinstance(value, Path):
-        yield place, value
+        yield key, value
     elif isinstance(value, BaseModel):
         for name, _, inner in _fields(value):
-            yield from paths(inner, (*place, name))
+            yield from paths(inner, (*key, name))
     elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from paths(inner, (*place, str(key)))
+        for part, inner in value.items():
+            yield from paths(inner, (*key, str(part)))
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
-            yield from paths(inner, (*place, number))
+            yield from paths(inner, (*key, number))
 
 
 def _fields(options: BaseModel) -> Iterator[tuple[str, Any, Any]]:
-    """Each option as (its key in the file, its full annotation, its value), extra ones included."""
+    """Yield each option, including extra ones, as (key in the file, full annotation, value)."""
     fields = type(options).model_fields
     for name, info in fields.items():
         yield info.alias or name, Annotated[info.annotation, *info.metadata, None], getattr(options, name)
@@ -74,13 +76,13 @@ def _bare(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
-def _is_local(annotation: Any, value: Any) -> bool:
-    """Whether a value is of a type marked NotInIdentity; of a union, whether the member that it belongs to is."""
+def _is_excluded(annotation: Any, value: Any) -> bool:
+    """Return whether the type of a value, or the union member that matches the value, is marked NotInIdentity."""
     if any(mark is NotInIdentity or isinstance(mark, NotInIdentity) for mark in _marks(annotation)):
         return True
     bare = _bare(annotation)
     if get_origin(bare) in (Union, UnionType):
-        return any(_is_local(member, value) and _belongs(value, member) for member in get_args(bare))
+        return any(_is_excluded(member, value) and _belongs(value, member) for member in get_args(bare))
     return False
 
 
@@ -90,32 +92,32 @@ def _belongs(value: Any, annotation: Any) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def _plain(annotation: Any, value: Any) -> Any:
-    """A value as JSON, what is NotInIdentity in it replaced by null; sets sorted."""
-    if _is_local(annotation, value):
+def _as_json(annotation: Any, value: Any) -> Any:
+    """Return a value as JSON, with null for values marked NotInIdentity and with sets sorted."""
+    if _is_excluded(annotation, value):
         return None
     if isinstance(value, BaseModel):
         return identity_options(value)
     if isinstance(value, Mapping):
         inner = _inner(annotation, value)
-        return {str(key): _plain(inner[-1] if inner else Any, item) for key, item in value.items()}
+        return {str(key): _as_json(inner[-1] if inner else Any, item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return _plain_list(annotation, value)
+        return _list_as_json(annotation, value)
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no such number
+        return str(value)  # JSON cannot spell nan or infinity
     return to_jsonable_python(value)
 
 
-def _plain_list(annotation: Any, value: Collection[Any]) -> list[Any]:
+def _list_as_json(annotation: Any, value: Collection[Any]) -> list[Any]:
     inner = _inner(annotation, value)
     fixed = isinstance(value, tuple) and len(inner) == len(value) and Ellipsis not in inner
     kinds = inner if fixed else (inner[0] if inner else Any,) * len(value)
-    items = [_plain(kind, item) for kind, item in zip(kinds, value, strict=True)]
+    items = [_as_json(kind, item) for kind, item in zip(kinds, value, strict=True)]
     return sorted(items, key=canonical) if isinstance(value, set | frozenset) else items
 
 
 def _inner(annotation: Any, value: Any) -> tuple[Any, ...]:
-    """The types within a container's type; of a union, within the member that the value belongs to."""
+    """Return the type arguments of a container's type, or of the union member that matches the value."""
     bare = _bare(annotation)
     if get_origin(bare) in (Union, UnionType):
         bare = next((_bare(member) for member in get_args(bare) if _belongs(value, member)), Any)

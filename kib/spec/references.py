@@ -1,31 +1,32 @@
-"""What the tables of a benchmark file say of each other: names that must exist, keys that need one another."""
+"""Checks between the tables of a benchmark file: names that must exist, and keys that depend on each other."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
-from kib.spec.messages import join, offer, show
+from kib.spec.line_numbers import KeyPath
+from kib.spec.messages import show_value
 from kib.spec.tables import SINGULAR, CorpusTable, MethodTable, Table, TaskTable, TrainerTable, own_keys
+from kib.support.phrases import join, offer
 
-__all__ = ["Key", "contradictions", "references", "wrong_references", "wrong_templates"]
+__all__ = ["contradictions", "references", "wrong_references", "wrong_templates"]
 
-Key = tuple[str | int, ...]
 Tables = Mapping[str, Mapping[str, Table]]
 Names = Mapping[str, Collection[str]]
-Kind = TypeVar("Kind", bound=Table)
+AnyTable = TypeVar("AnyTable", bound=Table)
 
 
-def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
-    """Each name without a table as (key path, message). `names` knows every table, also those that cannot be read."""
+def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
+    """Yield (key path, message) for each name without a table; `names` also lists unreadable tables."""
     for kind in ("models", "tasks", "methods"):
         if not names[kind]:
-            yield (kind,), f"missing: expected at least one table [{kind}.NAME]"
-    for place, kind, name in references(tables):
+            yield (kind,), f"missing; a benchmark needs at least one table [{kind}.NAME]"
+    for path, kind, name in references(tables):
         if name not in names[kind]:
-            yield place, f"expected a {SINGULAR[kind]} of this file, got {show(name)}; {offer(name, names[kind])}"
+            yield path, f"expected a {SINGULAR[kind]} of this file, got {show_value(name)}; {offer(name, names[kind])}"
 
 
-def contradictions(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
-    """Keys that are right by themselves and wrong together, each as (key path, message)."""
+def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
+    """Yield (key path, message) for valid keys that contradict each other."""
     for method in _of(tables, "methods", MethodTable):
         yield from _check_method(method)
     for corpus in _of(tables, "corpora", CorpusTable):
@@ -36,16 +37,16 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[Key, str]]:
         yield from _check_circle(trainer, tables["trainers"])
 
 
-def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[Key, str]]:
-    """Text that is not trained on cannot be what is mixed in."""
+def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a mistake if text excluded from training is also replayed during training."""
     for key, unseen in (("validation", trainer.validation), ("held_out", trainer.held_out)):
         if unseen and trainer.replay and unseen.corpus == trainer.replay.corpus:
-            message = f"expected text that is not trained on, but {show(unseen.corpus)} is what replay mixes in"
+            message = f"expected text excluded from training, but {show_value(unseen.corpus)} is replayed"
             yield ("trainers", trainer.name, key, "corpus"), message
 
 
-def wrong_templates(tables: Tables, template: str | None) -> Iterator[tuple[Key, str]]:
-    """Templates that jinja cannot read or that show nothing, as (key path, message); `template` is the prompt's."""
+def wrong_templates(tables: Tables, template: str | None) -> Iterator[tuple[KeyPath, str]]:
+    """Yield (key path, message) for invalid query templates and for the prompt's `template`, if invalid."""
     for task in _of(tables, "tasks", TaskTable):
         if task.query is not None:
             yield from _check_template(task.query, ("tasks", task.name, "query"))
@@ -53,12 +54,12 @@ def wrong_templates(tables: Tables, template: str | None) -> Iterator[tuple[Key,
         yield from _check_template(template, ("prompt", "template"), "passages")
 
 
-def _of(tables: Tables, kind: str, model: type[Kind]) -> Iterator[Kind]:
+def _of(tables: Tables, kind: str, model: type[AnyTable]) -> Iterator[AnyTable]:
     return (table for table in tables[kind].values() if isinstance(table, model))
 
 
-def references(tables: Tables) -> Iterator[tuple[Key, str, str]]:
-    """Every name that stands for another table: (key path, kind, name)."""
+def references(tables: Tables) -> Iterator[tuple[KeyPath, str, str]]:
+    """Yield every reference to a table as (key path, kind, name)."""
     for corpus in _of(tables, "corpora", CorpusTable):
         if corpus.chunk and corpus.chunk.tokenizer is not None:
             yield ("corpora", corpus.name, "chunk", "tokenizer"), "models", corpus.chunk.tokenizer
@@ -71,93 +72,93 @@ def references(tables: Tables) -> Iterator[tuple[Key, str, str]]:
         yield from _method_references(method)
 
 
-def _trainer_references(table: TrainerTable) -> Iterator[tuple[Key, str, str]]:
-    place = ("trainers", table.name)
+def _trainer_references(table: TrainerTable) -> Iterator[tuple[KeyPath, str, str]]:
+    path = ("trainers", table.name)
     if table.text:
-        yield (*place, "text", "writer"), "writers", table.text.writer
+        yield (*path, "text", "writer"), "writers", table.text.writer
     if table.replay:
-        yield (*place, "replay", "corpus"), "corpora", table.replay.corpus
+        yield (*path, "replay", "corpus"), "corpora", table.replay.corpus
     if table.validation and table.validation.corpus is not None:
-        yield (*place, "validation", "corpus"), "corpora", table.validation.corpus
+        yield (*path, "validation", "corpus"), "corpora", table.validation.corpus
     if table.validation and table.validation.writer is not None:
-        yield (*place, "validation", "writer"), "writers", table.validation.writer
+        yield (*path, "validation", "writer"), "writers", table.validation.writer
     if table.held_out:
-        yield (*place, "held_out", "corpus"), "corpora", table.held_out.corpus
+        yield (*path, "held_out", "corpus"), "corpora", table.held_out.corpus
     if table.tokens is not None:
-        yield (*place, "tokens"), "trainers", table.tokens.removeprefix("as:")
+        yield (*path, "tokens"), "trainers", table.tokens.removeprefix("as:")
 
 
-def _method_references(table: MethodTable) -> Iterator[tuple[Key, str, str]]:
-    place = ("methods", table.name)
+def _method_references(table: MethodTable) -> Iterator[tuple[KeyPath, str, str]]:
+    path = ("methods", table.name)
     if table.train is not None:
-        yield (*place, "train"), "trainers", table.train
+        yield (*path, "train"), "trainers", table.train
     if table.retrieve is not None:
-        yield (*place, "retrieve"), "retrievers", table.retrieve
+        yield (*path, "retrieve"), "retrievers", table.retrieve
     for kind, names in (("tasks", table.tasks), ("models", table.models)):
         for number, name in enumerate(names or ()):
-            yield (*place, kind, number), kind, name
+            yield (*path, kind, number), kind, name
 
 
-def _check_method(table: MethodTable) -> Iterator[tuple[Key, str]]:
+def _check_method(table: MethodTable) -> Iterator[tuple[KeyPath, str]]:
     if table.retrieve is None:
         for key in sorted({"top_k", "choose"} & table.model_fields_set):
-            yield ("methods", table.name, key), "only a method that retrieves has it; expected `retrieve` as well"
+            yield ("methods", table.name, key), f"`{key}` needs `retrieve`"
 
 
-def _check_chunk(table: CorpusTable, models: Collection[str]) -> Iterator[tuple[Key, str]]:
+def _check_chunk(table: CorpusTable, models: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
     if table.chunk and table.chunk.tokens is not None and table.chunk.tokenizer is None and len(models) > 1:
         yield (
             ("corpora", table.name, "chunk"),
-            f"expected `tokenizer` as well, since there are several models: {join(sorted(models), 'or')}",
+            f"`tokens` needs `tokenizer` if the file has several models: {join(sorted(models), 'or')}",
         )
 
 
-def _check_vary(table: TrainerTable) -> Iterator[tuple[Key, str]]:
-    place = ("trainers", table.name)
+def _check_vary(table: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
+    path = ("trainers", table.name)
     for key, values in table.vary.items():
         if key == "text.count":
             yield from _check_counts(table, values)
         elif key in own_keys("trainers") or key.startswith("text."):
-            yield (*place, "vary", key), 'cannot be varied; expected an option of the plugin or "text.count"'
+            yield (*path, "vary", key), 'cannot be varied; expected an option of the plugin or "text.count"'
     if table.choose is not None and not table.vary:
-        yield (*place, "choose"), "nothing to choose from; expected `vary` as well"
+        yield (*path, "choose"), "`choose` needs `vary`"
     if table.choose == "loss" and table.validation is None:
-        yield (*place, "choose"), "there is no loss to choose by; expected `validation` as well"
+        yield (*path, "choose"), '`choose = "loss"` needs `validation`'
 
 
-def _check_counts(table: TrainerTable, values: Collection[object]) -> Iterator[tuple[Key, str]]:
-    place = ("trainers", table.name, "vary", "text.count")
+def _check_counts(table: TrainerTable, values: Collection[object]) -> Iterator[tuple[KeyPath, str]]:
+    path = ("trainers", table.name, "vary", "text.count")
     if table.text is None:
-        yield place, "only a trainer with `text` has it"
+        yield path, '"text.count" needs `text`'
     for number, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            yield (*place, number), f"expected a whole number from 1, got {show(value)}"
+            yield (*path, number), f"expected a whole number of at least 1, got {show_value(value)}"
 
 
-def _check_circle(table: TrainerTable, trainers: Mapping[str, Table]) -> Iterator[tuple[Key, str]]:
+def _check_circle(table: TrainerTable, trainers: Mapping[str, Table]) -> Iterator[tuple[KeyPath, str]]:
     seen = [table.name]
     other: Table | None = table
     while isinstance(other, TrainerTable) and other.tokens is not None:
         name = other.tokens.removeprefix("as:")
         if name == table.name:
             circle = " -> ".join([*seen, name])
-            yield ("trainers", table.name, "tokens"), f"expected a trainer that does not lead back here, got {circle}"
+            yield ("trainers", table.name, "tokens"), f"expected a trainer without a circle of references, got {circle}"
         if name in seen:
             return
         seen.append(name)
         other = trainers.get(name)
 
 
-def _check_template(source: str, place: Key, shown: str | None = None) -> Iterator[tuple[Key, str]]:
-    """A jinja template must be one, and where `shown` is given it must use that variable and no other."""
+def _check_template(source: str, path: KeyPath, shown: str | None = None) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a mistake if a template is not valid jinja, or uses other variables than `shown`, if given."""
     from jinja2 import TemplateSyntaxError, meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     try:
         names = meta.find_undeclared_variables(ImmutableSandboxedEnvironment().parse(source))
     except TemplateSyntaxError as error:
-        yield place, f"expected a jinja template, but line {error.lineno} of it: {(error.message or '').rstrip('.')}"
+        yield path, f"invalid jinja template, line {error.lineno}: {(error.message or '').rstrip('.')}"
         return
     if shown is not None and names != {shown}:
         found = join(sorted(names)) or "none"
-        yield place, f"expected a template with the variable `{shown}` and no other, got {found}"
+        yield path, f"expected a template with the single variable `{shown}`, got {found}"

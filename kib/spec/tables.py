@@ -1,4 +1,4 @@
-"""The tables of a benchmark file: kib's own keys, each with its type, default and one line of description."""
+"""The tables of a benchmark file: kib's own keys with their types, defaults and descriptions."""
 
 import re
 from collections.abc import Hashable, Mapping
@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.json_schema import SkipJsonSchema
 
 from kib.interfaces import GROUPS
-from kib.spec.messages import show
+from kib.records import Setting
+from kib.spec.messages import show_value
 
 __all__ = [
     "KINDS",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 KINDS = (*GROUPS, "methods")
-"""The kinds of named table in a benchmark file."""
+"""The kinds of named tables in a benchmark file."""
 
 SINGULAR = {
     "models": "model",
@@ -45,47 +46,48 @@ SINGULAR = {
     "trainers": "trainer",
     "methods": "method",
 }
-"""What one table of a kind is called in a sentence."""
+"""The word for one table of each kind, used in messages."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,62}")
 FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 
-Setting = str | int | float | bool
 Item = TypeVar("Item", bound=Hashable)
 
 
 def check_name(name: str) -> str:
-    """Give back a name that can be a folder; ValueError with the rule where it cannot."""
+    """Return a name that is also a valid folder name; raise ValueError with the rule if it is not."""
     if not NAME.fullmatch(name) or ".." in name:
         raise ValueError(
-            "names become folders: expected at most 63 characters from a-z, 0-9 and . _ + -, beginning with a letter "
-            f"or digit and without two dots in a row, got {show(name)}"
+            "expected a name that can be a folder (at most 63 characters from a-z, 0-9 and . _ + -, starting with a "
+            f"letter or digit, without two dots in a row), got {show_value(name)}"
         )
     return name
 
 
 def _unlike(values: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Return a list of different values; raise ValueError for a value that appears twice."""
     seen: set[tuple[type, Hashable]] = set()
     for value in values:
         if (type(value), value) in seen:
-            raise ValueError(f"expected each value once, but {show(value)} stands twice")
+            raise ValueError(f"expected each value once, but {show_value(value)} appears twice")
         seen.add((type(value), value))
     return values
 
 
 def _folders(values: tuple[Setting, ...]) -> tuple[Setting, ...]:
+    """Return varied values that can be part of a folder name; raise ValueError for any other value."""
     for value in values:
         if isinstance(value, str) and (not FOLDER.fullmatch(value) or ".." in value):
             raise ValueError(
-                "varied values become folder names: expected at most 63 letters, digits and . _ + -, beginning with a "
-                f"letter or digit and without two dots in a row, got {show(value)}"
+                "expected a value that can be part of a folder name (at most 63 letters, digits and . _ + -, starting "
+                f"with a letter or digit, without two dots in a row), got {show_value(value)}"
             )
     return values
 
 
 def _as_name(value: str) -> str:
     if not value.startswith("as:") or value == "as:":
-        raise ValueError(f'expected "as:NAME" with the name of another trainer, got {show(value)}')
+        raise ValueError(f'expected "as:NAME" with the name of a different trainer, got {show_value(value)}')
     return value
 
 
@@ -105,19 +107,28 @@ Values = Annotated[tuple[Setting, ...], Different, AfterValidator(_unlike), Afte
 
 
 class _Strict(BaseModel):
+    """A table that accepts neither unknown keys nor values of a different type."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Chunk(_Strict):
-    """How documents are cut into passages: by `tokens` or by `sentences`."""
+    """How documents are split into passages: by `tokens` or by `sentences`."""
 
-    tokens: Positive | None = Field(None, description="the most tokens a passage may have")
-    sentences: Positive | None = Field(None, description="how many sentences a passage has")
-    overlap: Natural = Field(0, description="how many tokens or sentences a passage shares with the one before it")
-    tokenizer: str | None = Field(
-        None, description="the model whose tokens count; needed with `tokens` where there are several models"
+    tokens: Positive | None = Field(None, description="the largest number of tokens per passage")
+    sentences: Positive | None = Field(None, description="the number of sentences per passage")
+    overlap: Natural = Field(
+        0, description="the number of tokens or sentences that a passage shares with the previous passage"
     )
-    language: str = Field("en", min_length=2, description="the language whose rules end a sentence (ISO 639 code)")
+    tokenizer: str | None = Field(
+        None,
+        description="the model with the tokenizer to use; required with `tokens` if the file has several models",
+    )
+    language: str = Field(
+        "en",
+        min_length=2,
+        description="the language of the documents, to find ends of sentences (ISO 639 code)",
+    )
 
     @model_validator(mode="after")
     def _one_size(self) -> "Chunk":
@@ -125,49 +136,49 @@ class Chunk(_Strict):
         if size is None or (self.tokens is not None and self.sentences is not None):
             raise ValueError("expected exactly one of `tokens` and `sentences`")
         if self.overlap >= size:
-            raise ValueError(f"expected an overlap below the size of a passage, {size}, got {self.overlap}")
+            raise ValueError(f"expected an overlap smaller than the passage size {size}, got {self.overlap}")
         if self.sentences is not None and self.tokenizer is not None:
-            raise ValueError("`tokenizer` belongs to `tokens`; sentences are counted without one")
+            raise ValueError("`tokenizer` needs `tokens`; sentences are counted without a tokenizer")
         if self.tokens is not None and "language" in self.model_fields_set:
-            raise ValueError("`language` belongs to `sentences`; tokens are counted without one")
+            raise ValueError("`language` needs `sentences`; tokens are counted without a language")
         return self
 
 
 class TextKey(_Strict):
-    """What a trainer reads beside, or instead of, the passages themselves."""
+    """Text for a trainer in addition to, or instead of, the passages themselves."""
 
     writer: str = Field(description="the writer that makes the text")
-    count: Positive = Field(1, description="how many texts it writes from a passage")
-    originals: bool = Field(True, description="whether the passages themselves are trained on as well")
+    count: Positive = Field(1, description="the number of texts written per passage")
+    originals: bool = Field(True, description="whether the trainer also reads the passages themselves")
     kind: Literal["documents", "pairs", "both"] = Field(
-        "documents", description="which of its texts count: running text, questions with answers, or both"
+        "documents", description="the texts to train on: running text, questions with answers, or both"
     )
 
 
 class Replay(_Strict):
-    """Text mixed in against forgetting."""
+    """Other text mixed into the training text to reduce forgetting."""
 
-    corpus: str = Field(description="the corpus that the text comes from")
-    share: Share = Field(description="its part of all that is trained on")
+    corpus: str = Field(description="the corpus that provides the text")
+    share: Share = Field(description="its share of the whole training text")
 
 
 class Unseen(_Strict):
-    """Text that is not trained on."""
+    """Text excluded from training."""
 
-    corpus: str = Field(description="the corpus that the text comes from")
+    corpus: str = Field(description="the corpus that provides the text")
 
 
 class Validation(_Strict):
-    """Text to watch the loss on: another corpus's, or a writer's further texts of the passages that are trained on."""
+    """Text for the validation loss: a different corpus, or further texts written from the training passages."""
 
-    corpus: str | None = Field(None, description="the corpus that the text comes from")
+    corpus: str | None = Field(None, description="the corpus that provides the text")
     writer: str | None = Field(
         None,
-        description="or the writer that makes it, of the passages trained on; what is trained on is left out",
+        description="the writer that makes the text from the training passages, excluding texts used for training",
     )
-    count: Positive = Field(1, description="with `writer`: how many texts it writes from a passage")
+    count: Positive = Field(1, description="with `writer`: the number of texts written per passage")
     passages: Positive | None = Field(
-        None, description="with `writer`: of so many passages, drawn by chance; left out: of all"
+        None, description="with `writer`: the number of passages to write from, drawn at random; default: all"
     )
 
     @model_validator(mode="after")
@@ -176,33 +187,35 @@ class Validation(_Strict):
             raise ValueError("expected exactly one of `corpus` and `writer`")
         for key in ("count", "passages"):
             if self.writer is None and key in self.model_fields_set:
-                raise ValueError(f"`{key}` belongs to `writer`; a corpus is read whole")
+                raise ValueError(f"`{key}` needs `writer`; a corpus is always read whole")
         return self
 
 
 class Table(_Strict):
-    """A named table; `name` is what stands behind the dot in `[kind.name]`."""
+    """A named table; `name` is the part after the dot in `[kind.name]`."""
 
     name: SkipJsonSchema[str]
 
 
 class PluginTable(Table):
-    """A table of a plugin: kib's own keys, and in `options` all others as they stand in the file."""
+    """A table with a plugin; `options` holds all keys that are not kib's own, unchanged."""
 
-    plugin: str = Field(min_length=1, description="the plugin, by the name of its entry point")
+    plugin: str = Field(min_length=1, description="the entry-point name of the plugin")
     options: SkipJsonSchema[Mapping[str, Any]] = Field(default_factory=dict)
 
 
 class ModelTable(PluginTable):
-    """`[models.NAME]`: something that can be scored."""
+    """`[models.NAME]`: a model to measure."""
 
-    chat_template: bool = Field(False, description="whether prompts are put into the model's chat template")
+    chat_template: bool = Field(False, description="whether prompts use the model's chat template")
 
 
 class CorpusTable(PluginTable):
-    """`[corpora.NAME]`: documents that hold the knowledge."""
+    """`[corpora.NAME]`: the documents that contain the knowledge."""
 
-    chunk: Chunk | None = Field(None, description="how documents are cut into passages; left out: one passage each")
+    chunk: Chunk | None = Field(
+        None, description="how documents are split into passages; default: one passage per document"
+    )
 
 
 class RetrieverTable(PluginTable):
@@ -210,90 +223,94 @@ class RetrieverTable(PluginTable):
 
 
 class WriterTable(PluginTable):
-    """`[writers.NAME]`: makes new text from passages."""
+    """`[writers.NAME]`: writes new text from passages."""
 
 
 class TrainerTable(PluginTable):
-    """`[trainers.NAME]`: puts text into a model's weights."""
+    """`[trainers.NAME]`: trains a model on text."""
 
-    text: TextKey | None = Field(None, description="text of a writer; left out: the passages alone")
+    text: TextKey | None = Field(None, description="text made by a writer; default: only the passages")
     vary: Mapping[str, Values] = Field(
-        default_factory=dict, description="lists of values for options (or `text.count`): one arm for each combination"
+        default_factory=dict, description="lists of values for options (or `text.count`): one arm per combination"
     )
-    replay: Replay | None = Field(None, description="text mixed in against forgetting")
-    tokens: AsName | None = Field(None, description="`as:NAME`: train on as many tokens as that trainer does")
+    replay: Replay | None = Field(None, description="other text mixed in to reduce forgetting")
+    tokens: AsName | None = Field(None, description="`as:NAME`: train on as many tokens as the trainer NAME")
     validation: Validation | None = Field(
-        None, description="text that the loss is watched on, to stop early or to choose by"
+        None, description="text for the validation loss, used to stop early or to choose settings"
     )
     held_out: Unseen | None = Field(
-        None, description="other text whose perplexity is measured before and after: what the training does to it"
+        None, description="unrelated text; its perplexity is measured before and after training to show side effects"
     )
     choose: Literal["validation", "loss"] | None = Field(
         None,
-        description="also pick one arm of `vary`: on validation questions, or by the `loss` on validation text",
+        description="also report the best arm of `vary`, chosen on validation questions or by validation `loss`",
     )
 
 
 class TaskTable(PluginTable):
     """`[tasks.NAME]`: questions with options."""
 
-    corpus: str | None = Field(None, description="the knowledge that the task asks for")
+    corpus: str | None = Field(None, description="the corpus that contains the knowledge asked for")
     role: Literal["target", "control"] = Field(
-        "target", description="whether it asks for the knowledge or for what must not be forgotten"
+        "target",
+        description="`target`: asks for the new knowledge; `control`: asks for knowledge that must not be forgotten",
     )
-    shots: Naturals = Field((0,), description="how many examples stand before the question; one cell each")
+    shots: Naturals = Field((0,), description="numbers of few-shot examples before the question; one cell per number")
     query: str | None = Field(
         None,
         min_length=1,
-        description="jinja template of what is searched for, from the fields of a question; left out: the question",
+        description="jinja template of the search query, with the fields of a question; default: the question",
     )
     scoring: Literal["letter", "text", "text-norm"] | None = Field(
-        None, description="what is scored: an option's letter, its text, or its text a character; not on lm-eval tasks"
+        None,
+        description="scored part of an option: letter, text, or text normalised by length; not for lm-eval tasks",
     )
-    limit: Positive | None = Field(None, description="a fixed sample of that many questions; left out: all")
+    limit: Positive | None = Field(None, description="the size of a fixed sample of the questions; default: all")
 
 
 class MethodTable(Table):
-    """`[methods.NAME]`: how the knowledge reaches the model; empty: not at all."""
+    """`[methods.NAME]`: how the knowledge reaches the model; an empty table is the base, without any."""
 
-    train: str | None = Field(None, description="the trainer")
-    retrieve: str | None = Field(None, description="the retriever")
-    top_k: Positives = Field((), description="how many passages are shown; each is reported")
+    train: str | None = Field(None, description="the trainer to use")
+    retrieve: str | None = Field(None, description="the retriever to use")
+    top_k: Positives = Field((), description="numbers of passages to show; one cell per number")
     choose: Literal["validation"] | None = Field(
-        None, description="also pick one `top_k` on the tasks' validation questions"
+        None, description="also report the best `top_k`, chosen on the tasks' validation questions"
     )
-    tasks: Names | None = Field(None, description="only these tasks; left out: all")
-    models: Names | None = Field(None, description="only these models; left out: all")
+    tasks: Names | None = Field(None, description="the tasks to measure on; default: all")
+    models: Names | None = Field(None, description="the models to measure; default: all")
 
 
 class PromptTable(_Strict):
-    """`[prompt]`: how passages are shown."""
+    """`[prompt]`: how prompts show passages."""
 
-    template: str | None = Field(None, min_length=1, description="jinja template of the passages, which are `passages`")
-    order: Literal["best-first", "best-last"] = Field("best-first", description="which passage is shown first")
+    template: str | None = Field(None, min_length=1, description="jinja template with the variable `passages`")
+    order: Literal["best-first", "best-last"] = Field(
+        "best-first", description="whether the best passage is shown first or last"
+    )
     tokens: Positive | None = Field(
-        None, description="the most tokens of a prompt; left out: what the model reads at once"
+        None, description="the largest number of tokens per prompt; default: the model's context length"
     )
 
 
 class PriceTable(_Strict):
-    """`[prices]`: what things cost, in one currency of your own."""
+    """`[prices]`: prices in any one currency."""
 
-    device_hour: Price | None = Field(None, description="an hour of the device")
-    input_tokens_million: Price | None = Field(None, description="a million tokens read")
-    output_tokens_million: Price | None = Field(None, description="a million tokens written")
+    device_hour: Price | None = Field(None, description="price per hour of the device")
+    input_tokens_million: Price | None = Field(None, description="price per million input tokens")
+    output_tokens_million: Price | None = Field(None, description="price per million output tokens")
 
 
 class Head(_Strict):
-    """The keys that stand above the tables."""
+    """The keys above the tables."""
 
-    schema_: Literal[1] = Field(alias="schema", description="the version of the file's format")
+    schema_: Literal[1] = Field(alias="schema", description="the version of the file format")
     kind: Literal["benchmark", "published"] = Field("benchmark", description="the kind of file")
-    name: Name = Field(description="the benchmark's name and the name of its results folder")
-    title: str = Field("", description="one line that says what is asked")
-    seeds: Seeds = Field((0,), description="seeds of training; one arm each")
-    prompt: PromptTable = Field(PromptTable.model_validate({}), description="how passages are shown")
-    prices: PriceTable | None = Field(None, description="what things cost")
+    name: Name = Field(description="the name of the benchmark and of its results folder")
+    title: str = Field("", description="the research question in one line")
+    seeds: Seeds = Field((0,), description="training seeds; one arm per seed")
+    prompt: PromptTable = Field(PromptTable.model_validate({}), description="how prompts show passages")
+    prices: PriceTable | None = Field(None, description="prices, for the cost table")
 
 
 TABLES: Mapping[str, type[Table]] = {
@@ -308,5 +325,5 @@ TABLES: Mapping[str, type[Table]] = {
 
 
 def own_keys(kind: str) -> tuple[str, ...]:
-    """Those keys of the tables of a kind that are kib's own, `plugin` among them, in the order of the documentation."""
+    """Return kib's own keys in the tables of a kind, including `plugin`, in the order of the documentation."""
     return tuple(key for key in TABLES[kind].model_fields if key not in ("name", "options"))

@@ -15,11 +15,11 @@ from kib.records import Hit
 from kib.run.loop import Materials, explain_crash
 from kib.run.steps import hits as hits_step
 from kib.spec.load import Spec, read_draft
-from kib.spec.messages import join
 from kib.statistics.gains import Accuracy
 from kib.statistics.paired_gains import accuracy
 from kib.statistics.ranking_measures import measure
 from kib.store.folders import Work
+from kib.support.phrases import join
 
 __all__ = ["DEPTH", "Wanted", "ids_of", "read_spec", "retrieve"]
 

@@ -114,7 +114,7 @@ def _differences(other: str, said: Statement, statement: Statement) -> Iterator[
 
 def _where(spots: Sequence[Spot], every: Sequence[Spot]) -> str:
     """The tasks that a reason holds for, with numbers of shots where it does not hold for all; "" for everything."""
-    from kib.spec.messages import join  # loads pydantic, which a table of results does without
+    from kib.support.phrases import join
 
     if len(spots) == len(every):
         return ""

@@ -47,7 +47,7 @@ def check_name(name: str, arms: Sequence[Arm]) -> None:
     names = list(dict.fromkeys(arm.name for arm in arms))
     if name in methods or name in names:
         return
-    from kib.spec.messages import offer
+    from kib.support.phrases import offer
 
     method, _, _ = name.partition(",")
     arms_of = [one for one in names if one.startswith(f"{method},")]

@@ -1,4 +1,4 @@
-"""The JSON Schema and the documentation of benchmark files say what kib does."""
+"""The JSON Schema and the documentation of benchmark files agree with the code."""
 
 import json
 import os
@@ -17,12 +17,15 @@ from kib.plugins.registry import installed, load
 from kib.plugins.resolve import open_spec
 from kib.spec import tables
 from kib.spec.load import load_spec
-from kib.spec.messages import describe, show
+from kib.spec.messages import show_value
 from kib.spec.tables import TABLES, Head, own_keys
 
 ROOT = Path(__file__).parent.parent
 BAD = ROOT / "tests" / "bad_specs"
-WRITE = os.environ.get("KIB_WRITE_DOCS")  # KIB_WRITE_DOCS=1 pytest tests/test_schema.py writes what it else compares
+WRITE = os.environ.get(
+    "KIB_WRITE_DOCS"
+)  # KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py writes the files it would compare
+describe = runpy.run_path(str(ROOT / "tests" / "key_types.py"))["describe"]
 install = runpy.run_path(str(ROOT / "tests" / "bad_plugins" / "install.py"))["install"]
 
 
@@ -43,12 +46,12 @@ def errors(made, text):
 
 BENCHMARKS = sorted([*(ROOT / "benchmarks").glob("*.toml"), *(ROOT / "bench").glob("*.toml")])
 EXAMPLE = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
-GOOD = (BAD / "path-not-there.toml").read_text()  # as JSON Schema sees it: it looks at no file
+GOOD = (BAD / "path-not-there.toml").read_text()  # valid for the schema, which does not look at files
 
 
 @pytest.mark.parametrize("core_only", [True, False])
-def test_the_schema_is_one(schemas, core_only):
-    """The schema is a JSON Schema of draft 2020-12, and every reference in it leads somewhere."""
+def test_the_schema_is_valid(schemas, core_only):
+    """The schema is a valid JSON Schema (draft 2020-12) without dangling references."""
     made = schemas[core_only]
     Draft202012Validator.check_schema(made)
     references = set(re.findall(r'"\$ref": "#/\$defs/([^"]*)"', json.dumps(made)))
@@ -58,7 +61,7 @@ def test_the_schema_is_one(schemas, core_only):
 @pytest.mark.parametrize("text", [*(path.read_text() for path in BENCHMARKS), EXAMPLE, GOOD])
 @pytest.mark.parametrize("core_only", [True, False])
 def test_good_files_are_valid(schemas, core_only, text):
-    """Every benchmark that comes with kib, and every example, is valid by the schema."""
+    """Every shipped benchmark and every example is valid."""
     distributions = {plugin.name for plugin in installed()}
     named = {table["plugin"] for kind in tomli.loads(text).values() if isinstance(kind, dict) for table in kind.values()
              if isinstance(table, dict) and "plugin" in table}  # fmt: skip
@@ -108,28 +111,28 @@ SEEN = [
 
 @pytest.mark.parametrize("name", SEEN)
 def test_bad_files_are_not_valid(schemas, name):
-    """What an editor can see of a mistake it sees: the schema refuses the file."""
+    """The schema rejects every mistake that a JSON Schema can express."""
     data = tomli.loads((BAD / f"{name}.toml").read_text())
     assert not Draft202012Validator(schemas[False]).is_valid(data)
 
 
 @pytest.mark.parametrize("name", ["plugin-unknown", "option-unknown"])
 def test_the_core_schema_lets_other_plugins_pass(schemas, name):
-    """The schema of the core alone refuses neither plugins that it does not know nor their options."""
+    """The core schema accepts unknown plugins and their options."""
     assert errors(schemas[True], (BAD / f"{name}.toml").read_text()) == []
 
 
 @pytest.mark.parametrize("name", ["path-variable", "remote-code", "remote-code-nested"])
-def test_what_kib_opens_is_valid(schemas, name, monkeypatch):
-    """A file that kib opens once its flag or variable is there is not refused by the schema."""
+def test_a_file_that_kib_opens_is_valid(schemas, name, monkeypatch):
+    """The schema accepts a file that needs a flag or an environment variable."""
     monkeypatch.chdir(BAD)
     monkeypatch.setenv("KIB_TEST_NOT_SET", str(BAD / "data"))
     assert open_spec(Path(f"{name}.toml"), trust_remote_code=True)
     assert errors(schemas[False], (BAD / f"{name}.toml").read_text()) == []
 
 
-def test_documented_mistakes_are_real(tmp_path, monkeypatch):
-    """The messages that docs/spec.md shows are those that its example gives with three slips in it."""
+def test_documented_messages_are_current(tmp_path, monkeypatch):
+    """The messages in docs/spec.md are those of its example with three mistakes."""
     monkeypatch.chdir(tmp_path)
     text = EXAMPLE.replace("sentences = 5", "sentence = 5").replace('retrieve = "bm25"', 'retrieve = "bm52"')
     Path("manuals.toml").write_text(text.replace("[1, 3, 5]", "3"))
@@ -139,7 +142,7 @@ def test_documented_mistakes_are_real(tmp_path, monkeypatch):
 
 
 def test_the_shipped_schema_is_current():
-    """docs/schema.json is what `kib schema --core` prints."""
+    """docs/schema.json equals the output of `kib schema --core`."""
     made = json.dumps(schema(core_only=True), indent=2, ensure_ascii=False) + "\n"
     file = ROOT / "docs" / "schema.json"
     if WRITE:
@@ -148,23 +151,27 @@ def test_the_shipped_schema_is_current():
 
 
 def key_table(name):
-    """The table of keys that stands in docs/spec.md under a marker."""
+    """Return the table of keys that follows a marker in docs/spec.md."""
     model = Head if name == "head" else TABLES.get(name) or getattr(tables, name)
     made = model.model_json_schema()
     lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
     for key, node in made["properties"].items():
         default = node.get("default")
         said = (
-            "needed" if key in made.get("required", ()) else f"`{show(default)}`" if default not in (None, []) else ""
+            "needed"
+            if key in made.get("required", ())
+            else f"`{show_value(default)}`"
+            if default not in (None, [])
+            else ""
         )
         said = "" if isinstance(default, dict) else said
-        value = re.sub(r" in quotes| that is not empty| with .*", "", describe(node, made))
+        value = describe(node, made)
         lines.append(f"| `{key}` | {value} | {said} | {node['description']} |")
     return "\n".join(lines) + "\n"
 
 
 def test_every_key_is_documented():
-    """The tables of keys in docs/spec.md are those of the code."""
+    """The tables of keys in docs/spec.md agree with the code."""
     file = ROOT / "docs" / "spec.md"
     text = file.read_text(encoding="utf-8")
     marker = r"(<!-- keys: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
@@ -172,14 +179,14 @@ def test_every_key_is_documented():
     if WRITE:
         file.write_text(made, encoding="utf-8")
         text = made
-    assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_schema.py"
+    assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py"
     shown = {match[2] for match in re.finditer(marker, text)}
     assert shown == {"head", *TABLES, "Chunk", "TextKey", "Replay", "Unseen", "Validation", "PromptTable", "PriceTable"}
 
 
 @pytest.mark.parametrize("kind", sorted(TABLES))
-def test_no_plugin_of_the_core_takes_an_own_key(kind):
-    """The schema's two halves, kib's own keys and a plugin's options, share no key."""
+def test_no_core_plugin_has_an_own_key_as_option(kind):
+    """No option of a core plugin has the name of an own key of kib."""
     for plugin in installed():
         if plugin.kind == kind and plugin.distribution == "kib-bench":
             assert not set(load(kind, plugin.name).Options.model_fields) & set(own_keys(kind))

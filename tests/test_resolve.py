@@ -1,4 +1,4 @@
-"""What a spec points at, locked: plugins built, options checked, identities that hold what counts and nothing else."""
+"""Resolving the plugins of a spec: options, identities and fingerprints."""
 
 import json
 import runpy
@@ -45,7 +45,7 @@ def site(tmp_path, monkeypatch):
 
 @pytest.fixture
 def opened(site, tmp_path):
-    """Write the spec with lines added to it, and open it."""
+    """A function that writes the spec with additional lines and opens it."""
     (tmp_path / "facts.txt").write_text("a\nb\n")
     (tmp_path / "quiz.jsonl").write_text('{"id": "1", "question": "a?", "options": ["a", "b"], "answer": 0}\n')
 
@@ -61,14 +61,14 @@ def facts(opened, **lines):
     return opened(**lines)[1].get("corpora", "facts").identity
 
 
-def said(opened, **lines):
+def messages(opened, **lines):
     with pytest.raises(SpecError) as caught:
         opened(**lines)
     return [f"{mistake.key}: {mistake.message}" for mistake in caught.value.mistakes]
 
 
-def test_a_table_is_locked(opened):
-    """A locked table holds its plugin, ready to use, and where it comes from."""
+def test_a_table_is_resolved(opened):
+    """A resolved table has its plugin, ready to use, and its distribution."""
     locked = opened()[1].get("corpora", "facts")
     assert (locked.kind, locked.name, locked.plugin_name, locked.revision) == ("corpora", "facts", "shelf", 1)
     assert (locked.distribution, locked.version, locked.source) == ("kib-test-good", "1.0", "")
@@ -76,32 +76,32 @@ def test_a_table_is_locked(opened):
 
 
 def test_an_identity_is_json(opened):
-    """An identity is JSON: plugin, revision, source, options that count, fingerprint."""
+    """An identity is JSON with plugin, revision, source, options and fingerprint."""
     identity = facts(opened)
     assert json.loads(json.dumps(identity)) == identity
     assert list(identity) == ["plugin", "revision", "source", "options", "fingerprint"]
 
 
 @pytest.mark.parametrize("same", ['device = "cuda"', "depth = 3", 'sort = "line"', "chunk = { sentences = 2 }"])
-def test_what_changes_nothing_is_no_part_of_an_identity(opened, same):
-    """Local options, defaults written down and kib's own keys leave a plugin's identity as it is."""
+def test_an_identity_leaves_out_what_changes_no_output(opened, same):
+    """NotInIdentity options, explicit defaults and kib's own keys do not change an identity."""
     assert facts(opened, corpus=same) == facts(opened)
 
 
 @pytest.mark.parametrize("other", ["depth = 4", 'sort = "title"', 'fields = { title = "t" }', 'more = ["facts.txt"]'])
 def test_what_counts_changes_the_identity(opened, other):
-    """Every option that counts is part of the identity."""
+    """Every other option is part of the identity."""
     assert facts(opened, corpus=other) != facts(opened)
 
 
 def test_names_do_not_count(opened):
-    """Two tables that say the same have the same identity, whatever they are called."""
+    """Tables with equal content have equal identities, regardless of their names."""
     lock = opened(rest='[corpora.others]\nplugin = "shelf"\npath = "facts.txt"')[1]
     assert lock.get("corpora", "others").identity == lock.get("corpora", "facts").identity
 
 
-def test_content_counts_and_its_place_does_not(opened, tmp_path):
-    """The same bytes under another name have the same identity, other bytes under the same name another one."""
+def test_file_content_counts_and_its_path_does_not(opened, tmp_path):
+    """Equal bytes under a different name give the same identity; different bytes under the same name do not."""
     before = facts(opened)
     shutil.copy(tmp_path / "facts.txt", tmp_path / "moved.txt")
     moved = opened(rest='[corpora.moved]\nplugin = "shelf"\npath = "moved.txt"')[1].get("corpora", "moved").identity
@@ -111,21 +111,21 @@ def test_content_counts_and_its_place_does_not(opened, tmp_path):
 
 
 def test_paths_start_at_the_file(opened, tmp_path, monkeypatch):
-    """Relative paths start at the folder of the benchmark file, wherever the command runs."""
+    """Relative paths start at the folder of the benchmark file, not at the current folder."""
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert facts(opened)["fingerprint"]
 
 
 def test_variables_in_paths_are_expanded(opened, tmp_path, monkeypatch):
-    """An environment variable in a path is expanded."""
+    """Environment variables in paths are expanded."""
     monkeypatch.setenv("KIB_TEST_DATA", str(tmp_path))
     lock = opened(rest='[corpora.more]\nplugin = "shelf"\npath = "${KIB_TEST_DATA}/facts.txt"')[1]
     assert lock.get("corpora", "more").fingerprint == lock.get("corpora", "facts").fingerprint
 
 
-def test_source_counts_where_a_plugin_is_being_written(site, opened):
-    """Of a plugin that is installed editable the source is part of the identity, so that a change in it is seen."""
+def test_source_of_an_editable_plugin_counts(site, opened):
+    """The source code of an editable plugin is part of its identity, so a change is noticed."""
     note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
     (site / "kib_test_good-1.0.dist-info" / "direct_url.json").write_text(json.dumps(note))
     sys.path.append(str(site / "makes sys.path another one"))
@@ -136,7 +136,7 @@ def test_source_counts_where_a_plugin_is_being_written(site, opened):
 
 
 def test_source_of_a_package_is_all_of_it(site, opened):
-    """The source of a plugin in a package is every file of the package."""
+    """The source code of a plugin in a package includes every file of the package."""
     note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
     info = site / "kib_test_good-1.0.dist-info"
     (info / "direct_url.json").write_text(json.dumps(note))
@@ -155,8 +155,8 @@ def test_source_of_a_package_is_all_of_it(site, opened):
 TURN = '[writers.echo]\nplugin = "echo"\n[trainers.turn]\nplugin = "turn"\ntext = { writer = "echo" }\n'
 
 
-def test_each_arm_of_a_trainer_is_locked(opened):
-    """A trainer is locked once for each combination of its varied options; how many texts it reads is none of them."""
+def test_each_arm_of_a_trainer_is_resolved(opened):
+    """A trainer is resolved once per combination of its varied options, ignoring "text.count"."""
     lock = opened(rest=TURN + 'vary = { rate = [0.1, 0.2], rank = [1, 2], "text.count" = [1, 5] }')[1]
     arm = lock.get("trainers", "turn", (("rank", 2), ("rate", 0.1), ("text.count", 5)))
     assert (arm.options["rank"], arm.options["rate"]) == (2, 0.1)
@@ -164,48 +164,48 @@ def test_each_arm_of_a_trainer_is_locked(opened):
     assert len([place for place in lock.tables if place[0] == "trainers"]) == 4
 
 
-def test_an_arm_that_is_not_there(opened):
-    """Asking for an arm that the file does not have is refused."""
+def test_a_missing_arm(opened):
+    """Asking for a missing arm is an error."""
     lock = opened(rest=TURN + "vary = { rank = [1, 2] }")[1]
-    with pytest.raises(InputError, match=r"\[trainers.turn\]: there is no such table, or no such arm of it"):
+    with pytest.raises(InputError, match=r"\[trainers.turn\]: no such table, or no such arm of this trainer"):
         lock.get("trainers", "turn", (("rank", 3),))
 
 
-def test_too_many_arms_are_a_slip(opened):
-    """Lists that make more arms than anybody trains are refused before they are built."""
+def test_too_many_arms_are_rejected(opened):
+    """Lists that make too many arms are rejected before any plugin is created."""
     lists = ", ".join(f"{name} = [{', '.join(str(n + 1) for n in range(40))}]" for name in ("rank", "rate"))
-    assert said(opened, rest=f"{TURN}vary = {{ {lists} }}") == [
+    assert messages(opened, rest=f"{TURN}vary = {{ {lists} }}") == [
         "trainers.turn.vary: expected lists that make at most 1000 arms, got 1600"
     ]
 
 
 def test_every_value_of_vary_is_checked(opened):
-    """Each wrong value in `vary` is told at its place, wherever it stands in its list."""
-    assert said(opened, rest=TURN + 'vary = { rank = [0, 1], target = ["all", 3] }') == [
-        "trainers.turn.vary.rank[0]: expected a whole number from 1, got 0",
+    """Each wrong value in `vary` is reported with its index."""
+    assert messages(opened, rest=TURN + 'vary = { rank = [0, 1], target = ["all", 3] }') == [
+        "trainers.turn.vary.rank[0]: expected a number of at least 1, got 0",
         'trainers.turn.vary.target[1]: expected text in quotes, got 3; write "3"',
     ]
 
 
-def test_values_of_vary_that_do_not_go_together(opened):
-    """Values that are right by themselves and wrong together are told with the arm that they make."""
-    assert said(opened, rest=TURN + 'vary = { rank = [1, 7], target = ["all", "seven"] }') == [
+def test_incompatible_values_of_vary(opened):
+    """Valid values that contradict each other are reported with their arm."""
+    assert messages(opened, rest=TURN + 'vary = { rank = [1, 7], target = ["all", "seven"] }') == [
         'trainers.turn.vary: seven has no rank 7 (with rank = 7, target = "seven")'
     ]
 
 
 @pytest.mark.parametrize("vary", ['device = ["cpu", "cuda"]', "rate = [1, 1.0]"])
-def test_arms_that_do_the_same(opened, vary):
-    """Two arms that do the same are told: a NotInIdentity option changes no result, and 1 is 1.0."""
-    (message,) = said(opened, rest=f"{TURN}rank = 1\nvary = {{ {vary} }}")
-    assert message.startswith("trainers.turn.vary: expected arms that differ in what they do, but ")
+def test_arms_with_equal_output(opened, vary):
+    """Arms that differ only in a NotInIdentity option, or in 1 and 1.0, are reported."""
+    (message,) = messages(opened, rest=f"{TURN}rank = 1\nvary = {{ {vary} }}")
+    assert message.startswith("trainers.turn.vary: expected arms with different effects, but ")
 
 
 UNUSED = '[corpora.spare]\nplugin = "shelf"\npath = "nowhere.txt"\n'
 
 
 def test_data_of_an_unused_table_may_be_missing(opened):
-    """What an unused table points at need not be there; using it says why it cannot be had."""
+    """The data of an unused table may be missing; using the table raises the reason."""
     lock = opened(rest=UNUSED)[1]
     with pytest.raises(InputError, match=r"\[corpora.spare\]: .*nowhere.txt: no such file"):
         lock.get("corpora", "spare")
@@ -221,40 +221,40 @@ def test_data_of_an_unused_table_may_be_missing(opened):
     ],
 )
 def test_data_of_a_used_table_must_be_there(opened, user):
-    """What a method leads to, over any number of tables, must be there."""
-    assert [message.split(": ")[0] for message in said(opened, rest=UNUSED + user)] == ["corpora.spare.path"]
+    """The data of a table used by a method, directly or not, must exist."""
+    assert [message.split(": ")[0] for message in messages(opened, rest=UNUSED + user)] == ["corpora.spare.path"]
 
 
 def test_options_of_an_unused_table_are_checked(opened):
-    """Wrong options are told in unused tables, too."""
-    assert said(opened, rest=UNUSED + "depth = 0") == [
-        "corpora.spare.depth: expected a whole number from 1 to 9, got 0"
+    """Wrong options in unused tables are reported."""
+    assert messages(opened, rest=UNUSED + "depth = 0") == [
+        "corpora.spare.depth: expected a number of at least 1, got 0"
     ]
 
 
 def test_rerankers_in_a_circle(opened):
-    """Retrievers that stand on each other are told at each of them."""
+    """Rerankers that use each other are each reported."""
     rest = '[retrievers.a]\nplugin = "fuse"\nof = ["b"]\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]'
-    assert said(opened, rest=rest) == [
-        'retrievers.a.of[0]: expected a retriever that does not stand on this one, got "b"',
-        'retrievers.b.of[0]: expected a retriever that does not stand on this one, got "a"',
+    assert messages(opened, rest=rest) == [
+        'retrievers.a.of[0]: expected a retriever that does not use this one, got "b"',
+        'retrievers.b.of[0]: expected a retriever that does not use this one, got "a"',
     ]
 
 
-def test_a_reranker_uses_what_it_stands_on(opened):
-    """A reranker leads to the retrievers that it names."""
+def test_a_reranker_uses_its_sources(opened):
+    """A reranker uses the retrievers that its options name."""
     rest = '[retrievers.a]\nplugin = "bm25"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
     assert opened(rest=rest)[1].get("retrievers", "b").plugin.options.of == ("a",)
 
 
 @pytest.mark.parametrize("plugin", ["oracle", "random"])
-def test_a_reranker_stands_on_what_searches(opened, plugin):
-    """Hits that come of knowing the gold make no retriever, however they are fused or ordered anew."""
+def test_a_reranker_needs_sources_that_search(opened, plugin):
+    """A reranker of a retriever that knows the gold passages is rejected."""
     rest = (
         f'[retrievers.a]\nplugin = "{plugin}"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
     )
-    wrong = 'retrievers.b.of[0]: expected a retriever that searches, but "a" is told which passages are gold'
-    assert said(opened, rest=rest) == [wrong]
+    wrong = 'retrievers.b.of[0]: expected a retriever that searches, but "a" knows the gold passages'
+    assert messages(opened, rest=rest) == [wrong]
 
 
 REMOTE = [
@@ -266,21 +266,21 @@ REMOTE = [
 
 
 @pytest.mark.parametrize("lines", REMOTE)
-def test_code_of_strangers_needs_the_flag(opened, lines):
-    """An option that runs a stranger's code is refused with its key and the flag that allows it."""
-    (message,) = said(opened, **lines)
+def test_remote_code_needs_the_flag(opened, lines):
+    """An option that runs downloaded code is rejected with its key and the flag that allows it."""
+    (message,) = messages(opened, **lines)
     assert "--trust-remote-code" in message
     assert opened(**lines, trust=True)
 
 
 @pytest.mark.parametrize("line", ["trust_remote_code = false", 'args = { all = "trust_remote_code=False" }'])
-def test_refusing_the_code_of_strangers_needs_no_flag(opened, line):
-    """An option that says not to run a stranger's code is taken as it is."""
+def test_refusing_remote_code_needs_no_flag(opened, line):
+    """An option that forbids downloaded code is accepted without the flag."""
     assert opened(**{"corpus" if line.startswith("trust") else "model": line})
 
 
-def test_resolve_tells_all_mistakes(opened, tmp_path):
-    """Resolving a spec tells every mistake in its plugins at once, each with line and key."""
+def test_resolve_reports_all_mistakes(opened, tmp_path):
+    """Resolving a spec reports all mistakes in its plugins together, each with line and key."""
     file = tmp_path / "x.toml"
     file.write_text(SPEC.format(model="a = 1", corpus="depth = 0", rest='[writers.w]\nplugin = "ekho"'))
     with pytest.raises(SpecError) as caught:
@@ -293,15 +293,15 @@ def test_resolve_tells_all_mistakes(opened, tmp_path):
 
 
 def test_resolve_and_open_agree(opened, tmp_path):
-    """Opening a file gives what loading and resolving it gives."""
+    """Opening a file equals loading and resolving it."""
     spec, lock = opened()
     again = load_spec(tmp_path / "x.toml")
     assert again == spec
     assert resolve(again).sources() == lock.sources()
 
 
-def test_sources_are_json_and_leave_out_what_varies(opened):
-    """The record of where tables come from is JSON, and holds of a trainer's options those that all its arms share."""
+def test_sources_leave_out_varied_options(opened):
+    """The record of sources is JSON and contains only the options that all arms of a trainer share."""
     sources = opened(rest=UNUSED + TURN + "vary = { rank = [1, 2] }")[1].sources()
     assert json.loads(json.dumps(sources)) == sources
     assert sources["trainers"]["turn"]["options"] == {"rate": 1e-4, "target": "all"}

@@ -1,0 +1,33 @@
+"""Phrases that several messages share: counts, lists of names and suggestions for a misspelled name."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+__all__ = ["counted", "join", "nearest", "offer"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 cell`, `2 cells`, `1,000 cells`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def join(names: Collection[str], word: str = "and") -> str:
+    """Return names as a sentence lists them, `a, b and c`; "" for no names."""
+    *others, last = names or [""]
+    return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the known name with the most similar spelling, ignoring case; None if no name is similar."""
+    folded = {other.lower(): other for other in sorted(known)}
+    found = get_close_matches(name.lower(), sorted(folded), n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def offer(name: str, known: Collection[str]) -> str:
+    """Return the suggestion that ends a message about a wrong name: the nearest known name and all known names."""
+    if not known:
+        return "none is defined"
+    like = nearest(name, known)
+    listed = ", ".join(sorted(known))
+    return f'did you mean "{like}"? Known: {listed}' if like else f"known: {listed}"
