@@ -62,7 +62,7 @@ class Locked:
 
     @property
     def tokenizer_identity(self) -> dict[str, Any]:
-        """What determines a model's tokens: the tokenizer if the plugin can tell it apart, else the whole model."""
+        """What determines a model's tokens: the tokenizer's own fingerprint if it has one, else the whole model."""
         if self.tokenizer_fingerprint is None:
             return self.identity
         return {"plugin": self.plugin_name, "revision": self.revision, "tokenizer": self.tokenizer_fingerprint}
