@@ -91,7 +91,7 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
     _, _, taken = output.partition("taken from a network, where it is not on this machine already:\n")
     assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf on the hub at `main`\n" in taken
     assert "  retrievers.bge: model BAAI/bge-large-en on the hub at `abe7d9d8" in taken
-    assert "  corpora.prehistory: pages pinned in prehistory.pins, by https://en.wikipedia.org/w/api.php\n" in taken
+    assert "  corpora.prehistory: pages pinned in prehistory.pins, from https://en.wikipedia.org/w/api.php\n" in taken
     for subject in ("anatomy", "astronomy", "college_biology", "college_chemistry", "prehistory"):
         name = subject.replace("_", "-")
         assert f"  tasks.{name}: data set cais/mmlu {subject} of lm-eval's task mmlu_{subject}\n" in taken

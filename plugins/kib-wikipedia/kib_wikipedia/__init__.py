@@ -1,1 +1,1 @@
-"""Articles of a MediaWiki, Wikipedia first of all, as a corpus."""
+"""The corpus plugin `wikipedia`: articles of Wikipedia, or of any other MediaWiki, as documents."""

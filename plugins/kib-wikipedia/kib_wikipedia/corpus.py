@@ -1,9 +1,14 @@
-"""Articles of a wiki as documents: their titles are the ids, and what redirects to them are further names."""
+"""The corpus `wikipedia`: each article of a wiki is a document, and a title that redirects to it is an alias.
+
+Articles come either from a dump or, with `pins`, through the API of the wiki.
+"""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import quote
 
 from pydantic import Field, model_validator
@@ -12,83 +17,115 @@ from kib.errors import InputError
 from kib.identity import digest_file
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
-from kib_wikipedia.dump import Page, Site, read_dump
-from kib_wikipedia.pins import Pins, Selection, choose, fetched, read_pins, write_pins
-from kib_wikipedia.wikitext import DROPPED, Names, clean
+from kib_wikipedia.page_selection import select_pages
+from kib_wikipedia.page_store import read_pages
+from kib_wikipedia.pin_file import Pins, Selection, read_pins, write_pins
+from kib_wikipedia.wikitext_to_text import DROPPED_SECTIONS, HIDDEN_NAMESPACES, wikitext_to_text
+from kib_wikipedia.xml_dump import Page, Site, read_dump
+
+if TYPE_CHECKING:
+    from kib_wikipedia.mediawiki_api import MediaWikiApi
 
 __all__ = ["Wikipedia", "WikipediaOptions"]
 
 LOGGER = logging.getLogger("kib_wikipedia")
 
-NAMED = 5
-"""Titles that a warning names."""
+LISTED_TITLES = 5
+"""Maximum number of titles in one warning."""
 
 
 class WikipediaOptions(Options):
-    """A dump, or pages of a wiki that are pinned in a file."""
+    """A dump, or a selection of pages that a pin file pins to their revisions."""
 
     dump: InputPath | None = Field(
-        default=None, description="A dump: pages-articles.xml, plain, .bz2 or .gz; or else give `pins`."
+        default=None, description="A dump, pages-articles.xml, plain, .bz2 or .gz. Set either `dump` or `pins`."
     )
     pins: InputPath | None = Field(
-        default=None, description="The file that pins revisions of pages; `kib-wikipedia pin SPEC` writes it."
+        default=None, description="The pin file of the pages' revisions; `kib-wikipedia pin SPEC` writes it."
     )
     pages: list[str] = Field(default=[], description="With `pins`: titles of pages.")
     link_depth: int = Field(
-        default=0, ge=0, le=5, description="With `pins`: how many links away from those pages still belong to them."
+        default=0, ge=0, le=5, description="With `pins`: maximum number of links to follow from `pages`."
     )
     categories: list[str] = Field(default=[], description="With `pins`: categories, such as `Category:Anatomy`.")
     category_depth: int = Field(default=0, ge=0, le=20, description="With `pins`: levels of subcategories.")
     as_of: str = Field(
         default="",
         pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$",
-        description="With `pins`: the day, as 2023-11-30, whose last revisions are pinned; left out: the newest.",
+        description="With `pins`: pin the last revision of this day, such as 2023-11-30; default: the newest revision.",
     )
     limit: Annotated[int, NotInIdentity] = Field(
-        default=1000, ge=1, description="With `pins`: the most pages that may be chosen; more are an error."
+        default=1000, ge=1, description="With `pins`: maximum number of pages; a larger selection is an error."
     )
     api: str = Field(
         default="https://en.wikipedia.org/w/api.php",
         pattern=r"^https?://\S+$",
-        description="With `pins`: the api.php of the wiki.",
+        description="With `pins`: the address of the wiki's api.php.",
     )
     contact: Annotated[str, NotInIdentity] = Field(
         default="",
-        description="With `pins`: your e-mail or web address, told to the wiki: Wikimedia asks for it.",
+        description="With `pins`: your e-mail or web address, sent with each request as Wikimedia requires.",
     )
     pause: Annotated[float, NotInIdentity] = Field(
         default=1.0, ge=0, description="With `pins`: seconds between two requests."
     )
     store: InputPath | None = Field(
         default=None,
-        description="With `pins`: the folder of fetched pages; left out: beside the pins, `NAME.pages`.",
+        description="With `pins`: the folder of fetched pages; default: `NAME.pages` beside the pin file.",
     )
-    namespaces: list[int] = Field(default=[0], min_length=1, description="Which pages are documents; 0 are articles.")
+    namespaces: list[int] = Field(
+        default=[0], min_length=1, description="Namespaces of the pages to read; 0 is the namespace of articles."
+    )
     drop_sections: list[str] = Field(
-        default=list(DROPPED), description="Titles of sections that are left out, with all below them."
+        default=list(DROPPED_SECTIONS), description="Titles of sections to leave out, together with their subsections."
     )
     empty: Literal["skip", "error"] = Field(
-        default="skip", description="What a page without text is: left out and counted, or an `error`."
+        default="skip", description="For a page without text: `skip` and count it, or report an `error`."
     )
     licence: str = Field(default="CC BY-SA", description="Licence of the documents.")
-    date: str = Field(default="", description="As of when they are; left out: the day of the newest revision.")
+    date: str = Field(default="", description="Date of the documents; default: the day of the newest revision.")
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _check_combination(self) -> Self:
         if (self.dump is None) == (self.pins is None):
-            raise ValueError("expected `dump` or `pins`, one of the two")
-        chosen = bool(self.pages or self.categories)
-        of_pins = ("pages", "categories", "link_depth", "category_depth", "as_of", "contact", "store")
-        given = [name for name in of_pins if getattr(self, name)]
+            raise ValueError("expected either `dump` or `pins`")
+        only_with_pins = ("pages", "categories", "link_depth", "category_depth", "as_of", "contact", "store")
+        given = [name for name in only_with_pins if getattr(self, name)]
         if self.dump is not None and given:
-            raise ValueError(f"`{given[0]}` belongs to `pins`; a dump is read whole")
-        if self.pins is not None and not chosen:
-            raise ValueError("expected `pages` or `categories`: what the pins are made of")
+            raise ValueError(f"`{given[0]}` requires `pins`; a dump is always read completely")
+        if self.pins is not None and not (self.pages or self.categories):
+            raise ValueError("`pins` requires `pages` or `categories`, the pages to pin")
         if self.pins is not None and not self.contact.strip():
-            raise ValueError("expected `contact`: an e-mail or web address that the wiki is told with each request")
+            raise ValueError("`pins` requires `contact`, an e-mail or web address to send with each request")
         if (self.link_depth and not self.pages) or (self.category_depth and not self.categories):
-            raise ValueError("`link_depth` goes with `pages`, `category_depth` with `categories`")
+            raise ValueError("`link_depth` requires `pages`, and `category_depth` requires `categories`")
         return self
+
+
+@dataclass
+class _Pass:
+    """The titles collected in one pass over all pages."""
+
+    redirects: dict[str, str] = field(default_factory=dict)
+    document_ids: set[str] = field(default_factory=set)
+    empty: list[str] = field(default_factory=list)
+    other_models: list[str] = field(default_factory=list)
+    newest_day: str = ""
+
+    def resolve_redirects(self) -> tuple[dict[str, str], list[str]]:
+        """Return the document id of each redirect, also through other redirects, and the unresolved redirects."""
+        aliases: dict[str, str] = {}
+        unresolved: list[str] = []
+        for title in self.redirects:
+            seen, target = {title}, _page_title(self.redirects[title])
+            while target in self.redirects and target not in self.document_ids and target not in seen:
+                seen.add(target)
+                target = _page_title(self.redirects[target])
+            if target in self.document_ids:
+                aliases[title] = target
+            else:
+                unresolved.append(f"{title} → {target}")
+        return aliases, unresolved
 
 
 class Wikipedia:
@@ -104,121 +141,123 @@ class Wikipedia:
         self._date = self._site = ""
 
     def fingerprint(self) -> str:
-        """Digest of the dump or of the pins; InputError where they are not there, or pin another selection."""
-        path = self.options.dump or self._pins()[0]
+        """Return the digest of the dump or pin file; raise InputError if it is missing or pins another selection."""
+        path = self.options.dump or self._read_pins()[0]
         try:
             return digest_file(path)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file") from error
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            what = "no such file" if missing else f"cannot be read: {error.strerror or error}"
-            raise InputError(f"{path}: {what}") from error
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def online(self) -> list[str]:
-        """The wiki, where pages are not those of a dump."""
-        return [f"pages pinned in {self.options.pins.name}, by {self.options.api}"] if self.options.pins else []
+        """Name the wiki; a dump needs no network."""
+        return [f"pages pinned in {self.options.pins.name}, from {self.options.api}"] if self.options.pins else []
 
     def documents(self) -> Iterator[Document]:
-        """The articles: of a dump in its order, of pins by title, those not yet in the store fetched."""
-        return self._of_dump() if self.options.dump else self._of_pins()
+        """Yield the articles of a dump in its order, or the pinned pages by title, fetching pages not in the store."""
+        return self._dumped_documents(self.options.dump) if self.options.dump else self._pinned_documents()
 
     def aliases(self) -> Mapping[str, str]:
-        """Titles that redirect to a document, with its id; known once `documents` came to its end."""
+        """Map each title that redirects to a document to the document's id; empty before `documents` has ended."""
         return dict(self._aliases)
 
     def notes(self) -> dict[str, Any]:
-        """What is recorded with the corpus: site, date, redirects, and what was left out when it was read last."""
+        """Return site, date, and the counts of the last pass over all pages, to be recorded with the corpus."""
         return {"source": self._site, "date": self.options.date or self._date, **self._counts}
 
     def pin(self, again: bool = False) -> Pins:
-        """Ask the wiki for the pages and their newest revisions, and write the pins; nothing else does."""
+        """Ask the wiki for the selected pages and their revisions, and write the pin file."""
         path = self.options.pins
         if path is None:
-            raise InputError("a corpus from a dump needs no pins")
+            raise InputError("a corpus from a dump has no pins")
         if path.exists() and not again:
-            raise InputError(f"{path}: is there already; `--again` replaces it by the newest revisions")
+            raise InputError(f"{path}: already exists; replace it with the newest revisions with `--again`")
         api = self._connect()
         try:
-            pins = choose(api, self._selection(), self.options.limit, datetime.now(UTC).date().isoformat())
+            pins = select_pages(api, self._selection(), self.options.limit, datetime.now(UTC).date().isoformat())
         finally:
             api.close()
         write_pins(path, pins)
         return pins
 
-    def _of_dump(self) -> Iterator[Document]:
-        site, gathered = Site("", "", frozenset(Names().hidden)), _Gathered()
-        assert self.options.dump is not None  # noqa: S101 - what documents() just looked at
-        for entry in read_dump(self.options.dump):
+    def _dumped_documents(self, path: Path) -> Iterator[Document]:
+        site, collected = Site("", "", HIDDEN_NAMESPACES), _Pass()
+        for entry in read_dump(path):
             if isinstance(entry, Site):
                 site = entry
                 self._site = f"{site.name}, {site.address}"
             elif entry.redirect is not None:
-                gathered.redirects[entry.title] = entry.redirect
+                collected.redirects[entry.title] = entry.redirect
             elif entry.namespace in self.options.namespaces:
-                document = self._document(entry, site.address, Names(site.hidden), gathered)
+                document = self._document(entry, site.address, site.hidden, collected)
                 if document:
                     yield document
-        self._finish(gathered, str(self.options.dump))
+        self._finish(collected, path)
 
-    def _of_pins(self) -> Iterator[Document]:
-        path, pins = self._pins()
+    def _pinned_documents(self) -> Iterator[Document]:
+        path, pins = self._read_pins()
         store = self.options.store or path.with_name(f"{path.name}.pages")
-        gathered = _Gathered(redirects=dict(pins.redirects))
+        collected = _Pass(redirects=dict(pins.redirects))
         self._site = f"{pins.site}, {pins.address}"
-        for pin, text in fetched(pins.pages, store, self._connect):
+        for pin, text in read_pages(pins.pages, store, self._connect):
             page = Page(pin.title, 0, str(pin.page), str(pin.revision), pin.timestamp, "wikitext", None, text)
-            document = self._document(page, pins.address, Names(frozenset(pins.hidden)), gathered)
+            document = self._document(page, pins.address, frozenset(pins.hidden), collected)
             if document:
                 yield document
-        self._finish(gathered, str(path))
+        self._finish(collected, path)
 
-    def _document(self, page: Page, address: str, names: Names, gathered: "_Gathered") -> Document | None:
-        where = f"{self.options.dump or self.options.pins}: {page.title!r}"
-        if page.title in gathered.ids:
-            raise InputError(f"{where} stands in it twice")
+    def _document(self, page: Page, address: str, hidden: Collection[str], collected: _Pass) -> Document | None:
+        """Convert one page; return None if its text is empty or its content is not wikitext."""
+        position = f"{self.options.dump or self.options.pins}: {page.title!r}"
+        if page.title in collected.document_ids:
+            raise InputError(f"{position}: duplicate title")
         if page.model != "wikitext":
-            gathered.others.append(page.title)
+            collected.other_models.append(page.title)
             return None
-        text = clean(page.text, names, self.options.drop_sections)
+        text = wikitext_to_text(page.text, hidden, self.options.drop_sections)
         if not text:
             if self.options.empty == "error":
-                raise InputError(f'{where} has no text; `empty = "skip"` leaves it out')
-            gathered.empty.append(page.title)
+                raise InputError(f'{position} has no text; to leave such pages out, set `empty = "skip"`')
+            collected.empty.append(page.title)
             return None
-        gathered.ids.add(page.title)
-        gathered.newest = max(gathered.newest, page.timestamp[:10])
+        collected.document_ids.add(page.title)
+        collected.newest_day = max(collected.newest_day, page.timestamp[:10])
         source = f"{address}{quote(page.title.replace(' ', '_'), safe='/:,()')}" if address else ""
         if source and page.revision:
             source += f"?oldid={page.revision}"
         return Document(page.title, page.title, text, source, self.options.licence)
 
-    def _finish(self, gathered: "_Gathered", place: str) -> None:
-        if not gathered.ids:
-            raise InputError(f"{place}: no article in it; `namespaces` says which pages are documents")
-        self._aliases, nowhere = gathered.resolved()
-        self._date = gathered.newest
+    def _finish(self, collected: _Pass, path: Path) -> None:
+        """Resolve the redirects, count what a pass left out, and warn about it."""
+        if not collected.document_ids:
+            raise InputError(f"{path}: no article; check the option `namespaces`")
+        self._aliases, unresolved = collected.resolve_redirects()
+        self._date = collected.newest_day
+        redirects = len(collected.redirects)
         self._counts = {
-            "redirects": len(gathered.redirects),
+            "redirects": redirects,
             "redirects_resolved": len(self._aliases),
-            "redirects_elsewhere": len(nowhere),
-            "empty": len(gathered.empty),
-            "other_models": len(gathered.others),
+            "redirects_elsewhere": len(unresolved),
+            "empty": len(collected.empty),
+            "other_models": len(collected.other_models),
         }
-        for names, what in (
-            (nowhere, f"of {len(gathered.redirects)} redirects lead to no document of this corpus"),
-            (gathered.empty, "pages without text left out"),
-            (gathered.others, "pages that are no wikitext left out"),
+        for problem, titles in (
+            (f"{len(unresolved)} of {redirects} redirects lead to no document of this corpus", unresolved),
+            (f"left out {_count_pages(collected.empty)} without text", collected.empty),
+            (f"left out {_count_pages(collected.other_models)} in other formats than wikitext", collected.other_models),
         ):
-            if names:
-                shown = ", ".join(names[:NAMED]) + (", …" if names[NAMED:] else "")
-                LOGGER.warning("%s: %d %s: %s", place, len(names), what, shown)
+            if titles:
+                listed = ", ".join(titles[:LISTED_TITLES]) + (", …" if titles[LISTED_TITLES:] else "")
+                LOGGER.warning("%s: %s: %s", path, problem, listed)
 
-    def _pins(self) -> tuple[Any, Pins]:
+    def _read_pins(self) -> tuple[Path, Pins]:
         path = self.options.pins
-        assert path is not None  # noqa: S101 - the options hold a dump or pins
+        assert path is not None  # noqa: S101 - the options require `dump` or `pins`
         pins = read_pins(path)
         if pins.selection != self._selection():
-            again = "`kib-wikipedia pin --again SPEC` pins what the file now asks for"
-            raise InputError(f"{path}: pins another selection than the one asked for; {again}")
+            problem = "these pins are for a different selection of pages than the spec"
+            raise InputError(f"{path}: {problem}; pin the pages again with `kib-wikipedia pin --again SPEC`")
         return path, pins
 
     def _selection(self) -> Selection:
@@ -233,39 +272,17 @@ class Wikipedia:
             as_of=options.as_of,
         )
 
-    def _connect(self) -> Any:
-        from kib_wikipedia.api import Api
+    def _connect(self) -> "MediaWikiApi":
+        from kib_wikipedia.mediawiki_api import MediaWikiApi
 
-        return Api(self.options.api, self.options.contact, self.options.pause)
-
-
-class _Gathered:
-    """What is known of a wiki at the end of a pass."""
-
-    def __init__(self, redirects: Mapping[str, str] | None = None) -> None:
-        self.ids: set[str] = set()
-        self.redirects: dict[str, str] = dict(redirects or {})
-        self.empty: list[str] = []
-        self.others: list[str] = []
-        self.newest = ""
-
-    def resolved(self) -> tuple[dict[str, str], list[str]]:
-        """Redirects that end at a document, over others where they must; and those that do not."""
-        aliases: dict[str, str] = {}
-        nowhere: list[str] = []
-        for title in self.redirects:
-            seen, target = {title}, _target(self.redirects[title])
-            while target in self.redirects and target not in self.ids and target not in seen:
-                seen.add(target)
-                target = _target(self.redirects[target])
-            if target in self.ids:
-                aliases[title] = target
-            else:
-                nowhere.append(f"{title} → {target}")
-        return aliases, nowhere
+        return MediaWikiApi(self.options.api, self.options.contact, self.options.pause)
 
 
-def _target(title: str) -> str:
-    """The page a redirect names: without the section, as titles are written."""
-    title = " ".join(title.partition("#")[0].replace("_", " ").split())
+def _count_pages(titles: Sequence[str]) -> str:
+    return f"{len(titles)} page{'' if len(titles) == 1 else 's'}"
+
+
+def _page_title(target: str) -> str:
+    """Return the title of the page that a redirect names, without the section and in the wiki's spelling."""
+    title = " ".join(target.partition("#")[0].replace("_", " ").split())
     return title[:1].upper() + title[1:]

@@ -1,13 +1,14 @@
-"""A small MediaWiki on this machine: a real HTTP server that answers as api.php does, and fails as it does."""
+"""A small imitation of a MediaWiki: an HTTP server on this machine that answers and fails like api.php."""
 
 import json
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 import pytest
@@ -15,13 +16,13 @@ import pytest
 from kib.testing import make_plugin
 from kib_wikipedia.corpus import Wikipedia
 
-AT_ONCE = 2
-"""Links and members in one answer, so that every list has to be continued."""
+PART_SIZE = 2
+"""Maximum number of links or category members in one answer; longer lists need a continuation."""
 
 
 @dataclass
 class Article:
-    """A page: its wikitext, what it links to, and where it redirects."""
+    """The newest revision of a page, its links and categories, and the target of a redirect."""
 
     text: str = ""
     links: tuple[str, ...] = ()
@@ -35,42 +36,42 @@ class Article:
 
 @dataclass
 class Wiki:
-    """What the server knows, what it was asked, and how it fails next: one entry of `faults` a request."""
+    """The pages of the wiki, the requests that it received, and its next failures, one per request."""
 
     pages: dict[str, Article] = field(default_factory=dict)
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
-    faults: list[Any] = field(default_factory=list)
-    old: dict[int, tuple[str, str]] = field(default_factory=dict)  # revisions that are no longer the newest
-    times: dict[int, str] = field(default_factory=dict)  # of these
+    failures: list[Any] = field(default_factory=list)
+    old: dict[int, tuple[str, str]] = field(default_factory=dict)  # title and text of each older revision
+    times: dict[int, str] = field(default_factory=dict)  # time of each older revision
     address: str = ""
 
     def add(self, title: str, text: str = "", **more: Any) -> None:
-        """A page with its first revision."""
+        """Add a page with one revision."""
         self.pages[title] = Article(text, revision=1000 + len(self.pages), **more)
 
     def edit(self, title: str, text: str, since: str = "2024-06-01T12:00:00Z") -> None:
-        """A newer revision of a page; the older one stays."""
+        """Add a newer revision of a page, and keep the older one."""
         page = self.pages[title]
         self.old[page.revision], self.times[page.revision] = (title, page.text), page.since
         page.text, page.revision, page.since = text, page.revision + 500, since
 
-    def answer(self, asked: dict[str, str]) -> dict[str, Any]:
-        """What api.php would say, format version 2."""
+    def answer(self, form: dict[str, str]) -> dict[str, Any]:
+        """Answer a request as api.php does in format version 2."""
         query: dict[str, Any] = {}
-        if asked.get("meta") == "siteinfo":
+        if form.get("meta") == "siteinfo":
             return {"query": self._site()}
-        if asked.get("list") == "categorymembers":
-            return self._members(asked)
-        if "revids" in asked:
-            return {"query": self._revisions([int(number) for number in asked["revids"].split("|")])}
-        titles = [self._normal(title, query) for title in asked["titles"].split("|")]
-        if asked.get("redirects"):
+        if form.get("list") == "categorymembers":
+            return self._members(form)
+        if "revids" in form:
+            return {"query": self._revisions([int(number) for number in form["revids"].split("|")])}
+        titles = [self._normal(title, query) for title in form["titles"].split("|")]
+        if form.get("redirects"):
             titles = [self._redirected(title, query) for title in titles]
-        if asked["prop"] == "links":
-            return self._links(dict.fromkeys(titles), int(asked.get("plcontinue", "0")), query)
-        if "rvstart" in asked:
-            return self._history(titles[0], asked["rvstart"])
+        if form["prop"] == "links":
+            return self._links(dict.fromkeys(titles), int(form.get("plcontinue", "0")), query)
+        if "rvstart" in form:
+            return self._history(titles[0], form["rvstart"])
         query["pages"] = [self._page(title) for title in dict.fromkeys(titles)]
         return {"batchcomplete": True, "query": query}
 
@@ -83,25 +84,25 @@ class Wiki:
             "rightsinfo": {"text": "CC BY-SA 4.0"},
         }
 
-    def _members(self, asked: dict[str, str]) -> dict[str, Any]:
-        name, start = asked["cmtitle"], int(asked.get("cmcontinue", "0"))
+    def _members(self, form: dict[str, str]) -> dict[str, Any]:
+        name, start = form["cmtitle"], int(form.get("cmcontinue", "0"))
         found = [(title, page.ns) for title, page in self.pages.items() if name in page.categories]
-        part = [{"ns": ns, "title": title} for title, ns in found[start : start + AT_ONCE]]
+        part = [{"ns": ns, "title": title} for title, ns in found[start : start + PART_SIZE]]
         answer: dict[str, Any] = {"query": {"categorymembers": part}}
-        if found[start + AT_ONCE :]:
-            answer["continue"] = {"cmcontinue": str(start + AT_ONCE), "continue": "-||"}
+        if found[start + PART_SIZE :]:
+            answer["continue"] = {"cmcontinue": str(start + PART_SIZE), "continue": "-||"}
         return answer
 
     def _links(self, titles: Any, start: int, query: dict[str, Any]) -> dict[str, Any]:
         every = [(title, link) for title in titles if title in self.pages for link in self.pages[title].links]
-        part = every[start : start + AT_ONCE]
+        part = every[start : start + PART_SIZE]
         pages = [
             {"title": title, "links": [{"ns": 0, "title": link} for of, link in part if of == title]}
             for title in dict.fromkeys(title for title, _ in part)
         ]
         answer: dict[str, Any] = {"query": {**query, "pages": pages}}
-        if every[start + AT_ONCE :]:
-            answer["continue"] = {"plcontinue": str(start + AT_ONCE), "continue": "||"}
+        if every[start + PART_SIZE :]:
+            answer["continue"] = {"plcontinue": str(start + PART_SIZE), "continue": "||"}
         return answer
 
     def _normal(self, title: str, query: dict[str, Any]) -> str:
@@ -131,16 +132,16 @@ class Wiki:
         return {"revid": number, "timestamp": since, "sha1": digest, "slots": slots}
 
     def _history(self, title: str, before: str) -> dict[str, Any]:
-        """The last revision before a time, and that there are older ones."""
+        """Answer with the last revision before a time, and with a continuation if there are older revisions."""
         page = self.pages[title]
         every = [(page.revision, page.since, page.text)]
         every += [(number, self.times[number], text) for number, (of, text) in self.old.items() if of == title]
         found = sorted((one for one in every if one[1] <= before), key=lambda one: one[1], reverse=True)
-        said = {"ns": page.ns, "title": title, "pageid": page.revision - 900}
+        answer = {"ns": page.ns, "title": title, "pageid": page.revision - 900}
         if found:
-            said["revisions"] = [self._revision(*found[0])]
+            answer["revisions"] = [self._revision(*found[0])]
         more = {"continue": {"rvcontinue": "older", "continue": "||"}} if found[1:] else {}
-        return {"query": {"pages": [said]}, **more}
+        return {"query": {"pages": [answer]}, **more}
 
     def _revisions(self, numbers: list[int]) -> dict[str, Any]:
         texts = {page.revision: (title, page.text) for title, page in self.pages.items()} | self.old
@@ -153,33 +154,35 @@ class Wiki:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request: a fault where one is due, else the wiki's answer."""
+    """Answers one request, or fails if the wiki has a failure left."""
 
-    wiki: Wiki
+    wiki: ClassVar[Wiki]
 
     def do_POST(self) -> None:
+        """Answer a form."""
         length = int(self.headers["Content-Length"])
-        asked = {key: values[0] for key, values in parse_qs(self.rfile.read(length).decode()).items()}
-        self.wiki.asked.append(asked)
+        form = {key: values[0] for key, values in parse_qs(self.rfile.read(length).decode()).items()}
+        self.wiki.requests.append(form)
         self.wiki.agents.append(self.headers["User-Agent"])
-        fault = self.wiki.faults.pop(0) if self.wiki.faults else None
-        if fault is None:
-            self.say(200, json.dumps(self.wiki.answer(asked)))
-        elif fault == "cut":
+        failure = self.wiki.failures.pop(0) if self.wiki.failures else None
+        if failure is None:
+            self.send(200, json.dumps(self.wiki.answer(form)))
+        elif failure == "truncated":
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b'{"query": {')
             self.close_connection = True
-        elif isinstance(fault, dict):
-            self.say(200, json.dumps(fault), **{"Retry-After": "5"})
-        elif isinstance(fault, str):
-            self.say(200, fault)
+        elif isinstance(failure, dict):
+            self.send(200, json.dumps(failure), **{"Retry-After": "5"})
+        elif isinstance(failure, str):
+            self.send(200, failure)
         else:
-            status, wait = fault
-            self.say(status, "no", **({"Retry-After": wait} if wait else {}))
+            status, wait = failure
+            self.send(status, "no", **({"Retry-After": wait} if wait else {}))
 
-    def say(self, status: int, text: str, **headers: str) -> None:
+    def send(self, status: int, text: str, **headers: str) -> None:
+        """Send an answer."""
         data = text.encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
@@ -188,31 +191,67 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Tests print nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
-def wiki() -> Iterator[Wiki]:
-    """A wiki that answers on this machine."""
-    known = Wiki()
-    handler = type("Handler", (Handler,), {"wiki": known})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    known.address = f"http://127.0.0.1:{server.server_port}/w/api.php"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield known
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def wiki(server: ThreadingHTTPServer) -> Wiki:
+    """Return an empty wiki on the server."""
+    wiki = Wiki(address=f"http://127.0.0.1:{server.server_port}/w/api.php")
+    server.RequestHandlerClass.wiki = wiki
+    return wiki
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ThreadingHTTPServer]:
+    """Start the HTTP server for all tests."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def http_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return variables that let HTTP clients ignore proxies and load one certificate; loading all takes 50 ms each."""
+    certificates = ssl.create_default_context().get_ca_certs(binary_form=True)
+    if not certificates:
+        return {"NO_PROXY": "127.0.0.1"}
+    path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    path.write_text(ssl.DER_cert_to_PEM_cert(certificates[0]), encoding="ascii")
+    return {"NO_PROXY": "127.0.0.1", "SSL_CERT_FILE": str(path)}
+
+
+@pytest.fixture(autouse=True)
+def set_http_environment(http_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables for HTTP clients during each test."""
+    for name, value in http_environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
-def pinned(wiki: Wiki, tmp_path: Path) -> Any:
-    """Make the plugin for this wiki."""
+def pinned(wiki: Wiki, tmp_path: Path) -> Callable[..., Wikipedia]:
+    """Return a function that creates the plugin for the wiki, with a pin file in the test's folder."""
 
-    def make(**options: Any) -> Wikipedia:
-        more = {"pins": "w.pins", "api": wiki.address, "contact": "me@example.org", "pause": 0, **options}
-        plugin: Wikipedia = make_plugin(Wikipedia, more, tmp_path)
+    def create(**options: Any) -> Wikipedia:
+        defaults = {"pins": "w.pins", "api": wiki.address, "contact": "me@example.org", "pause": 0}
+        plugin: Wikipedia = make_plugin(Wikipedia, {**defaults, **options}, tmp_path)
         return plugin
 
-    return make
+    return create
+
+
+@pytest.fixture
+def anatomy(wiki: Wiki) -> Wiki:
+    """Fill the wiki with pages that link to each other, redirects, and two levels of categories."""
+    wiki.add("Anatomy", "'''Anatomy''' is a science.", links=("Bone", "Muscles", "Nerve", "Nowhere", "Anatomy"))
+    wiki.add("Bone", "A [[bone]] is hard. [[Datei:B.jpg|mini]]", links=("Marrow",), categories=("Category:Body",))
+    wiki.add("Muscle", "A muscle is soft.", categories=("Category:Body",))
+    wiki.add("Muscles", redirect="Muscle")
+    wiki.add("Nerve", "A nerve tells.", categories=("Category:Deep",))
+    wiki.add("Marrow", "Marrow is in bones.", categories=("Category:Body",))
+    wiki.add("Category:Deep", ns=14, categories=("Category:Body", "Category:Deep"))
+    wiki.add("Talk:Bone", "No.", ns=1, categories=("Category:Body",))
+    return wiki

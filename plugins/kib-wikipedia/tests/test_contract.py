@@ -21,23 +21,24 @@ DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" xml:lang=
 
 @pytest.fixture
 def dump(tmp_path: Path) -> Path:
+    """Write a dump of two pages."""
     path = tmp_path / "dump.xml"
     path.write_text(DUMP, encoding="utf-8")
     return path
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, well formed and light to import."""
+    """The installed plugin is found under its name, is well formed and imports no heavy package."""
     assert check_plugin("corpora", "wikipedia") is Wikipedia
 
 
 def test_contract(dump: Path) -> None:
-    """With a dump it keeps what a corpus promises."""
+    """The plugin fulfils the contract of a corpus with a dump."""
     check_corpus(lambda: make_plugin(Wikipedia, {"dump": dump}))
 
 
 def test_contract_of_pins(wiki: Any, pinned: Any) -> None:
-    """With pins it keeps what a corpus promises."""
+    """The plugin fulfils the contract of a corpus with pins."""
     wiki.add("Pump", "'''Pump 7''' has a [[lever|red lever]].")
     wiki.add("Brücke 桥", "Über die Brücke 🚧")
     pinned(pages=["Pump", "Brücke 桥"]).pin()
@@ -45,7 +46,7 @@ def test_contract_of_pins(wiki: Any, pinned: Any) -> None:
 
 
 def test_options() -> None:
-    """Options are described, and values that could not work are refused."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         Wikipedia,
         accepts=[
@@ -70,7 +71,7 @@ def test_options() -> None:
 
 
 def test_fingerprint(dump: Path) -> None:
-    """The fingerprint of a dump follows its bytes, not its time stamp."""
+    """The fingerprint of a dump depends on its bytes, but not on its timestamp."""
     check_fingerprint(
         lambda: make_plugin(Wikipedia, {"dump": dump}),
         same=lambda: os.utime(dump, (0, 0)),
@@ -79,7 +80,7 @@ def test_fingerprint(dump: Path) -> None:
 
 
 def test_fingerprint_of_pins(wiki: Any, pinned: Any) -> None:
-    """The fingerprint of pins follows the revisions that are pinned, not what the wiki has since."""
+    """The fingerprint of pins depends on the pinned revisions, but not on later edits in the wiki."""
     wiki.add("Pump", "The red lever.")
     plugin = pinned(pages=["Pump"])
     plugin.pin()
@@ -88,3 +89,9 @@ def test_fingerprint_of_pins(wiki: Any, pinned: Any) -> None:
         same=lambda: wiki.edit("Pump", "The tan lever."),
         change=lambda: plugin.pin(again=True),
     )
+
+
+def test_online(dump: Path, wiki: Any, pinned: Any) -> None:
+    """Pinned pages need a network, and a dump does not."""
+    assert make_plugin(Wikipedia, {"dump": dump}).online() == []
+    assert pinned(pages=["Pump"]).online() == [f"pages pinned in w.pins, from {wiki.address}"]

@@ -1,6 +1,6 @@
 import pytest
 
-from kib_wikipedia.wikitext import Names, clean
+from kib_wikipedia.wikitext_to_text import wikitext_to_text
 
 
 @pytest.mark.parametrize(
@@ -60,25 +60,46 @@ from kib_wikipedia.wikitext import Names, clean
         ("{{disambiguation}}", ""),
     ],
 )
-def test_clean(wikitext: str, text: str) -> None:
-    """What a reader sees of the sentences stays, and nothing else."""
-    assert clean(wikitext) == text
+def test_wikitext(wikitext: str, text: str) -> None:
+    """The text is what a reader sees of the sentences, and nothing else."""
+    assert wikitext_to_text(wikitext) == text
 
 
 def test_headings() -> None:
-    """A heading stands on a line of its own over its text; one over nothing goes."""
+    """A heading is a line above its text, and a heading without text is dropped."""
     wikitext = "Intro.\n\n== One ==\nText.\n=== Under ===\n{{box}}\n== Two ==\n=== Deep ===\nMore.\n== Three ==\n"
-    assert clean(wikitext) == "Intro.\n\nOne\nText.\n\nTwo\n\nDeep\nMore."
+    assert wikitext_to_text(wikitext) == "Intro.\n\nOne\nText.\n\nTwo\n\nDeep\nMore."
 
 
 def test_dropped_sections() -> None:
-    """Sections that only say where to read on go, with all below them."""
+    """Sections of references and links are dropped together with their subsections."""
     wikitext = "Intro.\n== Life ==\nText.\n== See also ==\n* [[A]]\n=== More ===\n* [[B]]\n== Works ==\nText."
-    assert clean(wikitext) == "Intro.\n\nLife\nText.\n\nWorks\nText."
-    assert "- A" in clean(wikitext, dropped=())
+    assert wikitext_to_text(wikitext) == "Intro.\n\nLife\nText.\n\nWorks\nText."
+    assert "- A" in wikitext_to_text(wikitext, dropped_sections=())
 
 
-def test_names() -> None:
-    """A wiki may call its files and categories in its own words."""
-    names = Names(frozenset({"datei", "kategorie"}))
-    assert clean("[[Datei:A.jpg|mini|no]]Text.[[Kategorie:Pumpen]]", names) == "Text."
+def test_hidden_namespaces() -> None:
+    """Links to files and categories are dropped, under the names that the wiki uses for the two namespaces."""
+    wikitext = "[[Datei:A.jpg|mini|no]]Text.[[Kategorie:Pumpen]]"
+    assert wikitext_to_text(wikitext, {"datei", "kategorie"}) == "Text."
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("{{lang|fr}} {{nowrap|1=a b}} {{lang||2=deux}}", "fr a b deux"),
+        ("{{circa}} {{as of|2016|lc=y}} {{as of|alt=In 2016}} {{as of}}", "c. as of 2016 In 2016"),
+        ("{{frac|2}} {{frac|1|1|2}} {{chem|H|2|O}}", "1/2 1 1/2 H2O"),
+        (
+            "{{val|6.02|0.01|e=23|u=mol}} {{val}} {{hms|Beagle}} {{reign|1837|1901}}",
+            "6.02 ± 0.01 × 10^23 mol HMS Beagle r. 1837–1901",
+        ),
+        ("{{music|flat}} {{nihongo|Japan|日本|Nihon}} {{nihongo|Japan}}", "♭ Japan (日本, Nihon) Japan"),
+        ("{{birth date|1815|12|10}} {{bibleverse|Mark|1}} 5{{snd}}7", "1815-12-10 Mark 1 5 – 7"),
+        ("{{convert|3|x|4|m}} {{formatnum:x}}", "3 × 4 m"),
+        ("One.{{quote|Two.}}{{quote}}", "One.\nTwo."),
+    ],
+)
+def test_templates(wikitext: str, text: str) -> None:
+    """A template that represents words becomes these words."""
+    assert wikitext_to_text(wikitext) == text

@@ -1,0 +1,136 @@
+"""A client for the API of a MediaWiki: one request at a time, with pauses between requests and retries after errors."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kib.errors import InputError
+from kib.support.retries import asked_wait
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["MediaWikiApi", "batches"]
+
+Value = TypeVar("Value")
+
+BATCH_SIZE = 50
+"""Maximum number of titles or revisions in one request by an ordinary user of a wiki."""
+
+ATTEMPTS = 7
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds to wait before the first retry, doubled before each further retry, and the maximum."""
+
+LONGEST_RETRY_AFTER = 600.0
+"""Seconds that a server may request as a wait; after a longer request, the client gives up."""
+
+MAXLAG = 5
+"""Seconds by which the wiki's databases may lag before the wiki rejects a request, as Wikimedia recommends for bots."""
+
+BUSY_ERRORS = frozenset({"maxlag", "ratelimited", "readonly", "internal_api_error_DBQueryError"})
+"""Error codes in an answer after which a retry can succeed."""
+
+BUSY_STATUSES = frozenset({408, 425, 429})
+"""HTTP statuses below 500 after which a retry can succeed. After 500 and above, a retry can always succeed."""
+
+
+class MediaWikiApi:
+    """Sends queries to one MediaWiki, with `contact` in the User-Agent and `pause` seconds between two requests."""
+
+    def __init__(
+        self, url: str, contact: str, pause: float, sleep: Callable[[float], None] = time.sleep, timeout: float = 60.0
+    ) -> None:
+        import httpx2
+
+        self.url = url
+        self.pause = pause
+        self.sleep = sleep
+        self.timeout = timeout
+        self._last_request: float | None = None
+        agent = f"kib-wikipedia/0.1 ({contact}) httpx2/{httpx2.__version__}"
+        self._client = httpx2.Client(headers={"User-Agent": agent}, timeout=timeout)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def query(self, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield the `query` part of each answer, until the wiki reports that the last part was sent."""
+        continuation: Mapping[str, str] = {}
+        while True:
+            answer = self._request({"action": "query", **parameters, **continuation})
+            yield answer.get("query") or {}
+            if not answer.get("continue"):
+                return
+            if answer["continue"] == continuation:
+                raise InputError(f"{self.url}: the wiki sent the same continuation twice; the query would never end")
+            continuation = {key: str(value) for key, value in answer["continue"].items()}
+
+    def _request(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        """Return one answer; raise InputError after an error that a retry cannot solve, or after the last attempt."""
+        form = {**parameters, "format": "json", "formatversion": "2", "maxlag": str(MAXLAG)}
+        for attempt in range(1, ATTEMPTS + 1):
+            self._pause()
+            answer, reason, wait = self._attempt(form)
+            if answer is not None:
+                return answer
+            if attempt == ATTEMPTS or (wait is not None and wait > LONGEST_RETRY_AFTER):
+                break
+            self.sleep(min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) if wait is None else wait)
+        attempts = f"{attempt} attempt{'' if attempt == 1 else 's'}"
+        raise InputError(f"{self.url}: {reason} ({attempts}); fetched pages are kept, run the command again to resume")
+
+    def _pause(self) -> None:
+        if self._last_request is not None:
+            rest = self._last_request + self.pause - time.monotonic()
+            if rest > 0:
+                self.sleep(rest)
+        self._last_request = time.monotonic()
+
+    def _attempt(self, form: Mapping[str, str]) -> tuple[dict[str, Any] | None, str, float | None]:
+        """Send a request once; return the answer or None, the reason for a retry, and the requested wait if any."""
+        import httpx2
+
+        try:
+            response = self._client.post(self.url, data=dict(form))
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+            raise InputError(f"{self.url}: invalid address: {error}") from error
+        except httpx2.TimeoutException:
+            return None, f"no answer within {self.timeout:g} seconds", None
+        except httpx2.HTTPError as error:
+            return None, f"the connection failed: {type(error).__name__}", None
+        status, wait = response.status_code, asked_wait(response.headers.get("retry-after", ""))
+        if status in BUSY_STATUSES or status >= 500:
+            return None, f"the wiki answered with status {status}", wait
+        if not response.is_success:
+            target = f", redirect to {response.headers.get('location')}" if response.is_redirect else ""
+            raise self._wrong_address(f"the wiki rejected the request with status {status}{target}")
+        return self._read_answer(response, wait)
+
+    def _read_answer(
+        self, response: "httpx2.Response", wait: float | None
+    ) -> tuple[dict[str, Any] | None, str, float | None]:
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise self._wrong_address("the answer is not JSON") from error
+        if not isinstance(answer, dict):
+            raise self._wrong_address("the answer is not a JSON object")
+        error = answer.get("error")
+        if not error:
+            return answer, "", None
+        code, info = error.get("code", "error"), error.get("info", "")
+        if code in BUSY_ERRORS:
+            return None, f"the wiki is busy, {code}: {info}", wait
+        raise InputError(f"{self.url}: the wiki rejected the request, {code}: {info}")
+
+    def _wrong_address(self, problem: str) -> InputError:
+        return InputError(f"{self.url}: {problem}; expected the address of a MediaWiki's api.php")
+
+
+def batches(values: Sequence[Value]) -> Iterator[list[Value]]:
+    """Split values into lists that fit into one request."""
+    rest = iter(values)
+    while batch := list(islice(rest, BATCH_SIZE)):
+        yield batch

@@ -1,0 +1,163 @@
+"""Read the XML dump of a MediaWiki (export formats 0.10 and 0.11) page by page, compressed or not."""
+
+import bz2
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+from xml.etree.ElementTree import Element, ParseError
+
+from kib.errors import InputError
+from kib_wikipedia.wikitext_to_text import HIDDEN_NAMESPACES
+
+__all__ = ["Page", "Site", "read_dump"]
+
+FILE_NAMESPACE, CATEGORY_NAMESPACE = "6", "14"
+"""Keys of the namespaces of files and categories, the same in every wiki."""
+
+UNSUPPORTED_ARCHIVES = {b"7z\xbc\xaf": "7z", b"PK\x03\x04": "zip", b"\xfd7zX": "xz", b"(\xb5/\xfd": "zstd"}
+"""First bytes of the unsupported archive formats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A wiki's name, the start of its article addresses, and its lowercase names for files and categories."""
+
+    name: str
+    address: str
+    hidden: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page in a dump: `text` is its wikitext, and `redirect` the title that a redirect leads to."""
+
+    title: str
+    namespace: int
+    id: str
+    revision: str
+    timestamp: str
+    model: str
+    redirect: str | None
+    text: str
+
+
+def read_dump(path: Path) -> Iterator[Site | Page]:
+    """Yield the site, then each page in the order of the file, with one page in memory at a time.
+
+    If a page has several revisions, the last one in the file is read. Raise InputError if the file cannot be read, is
+    truncated, or is not a dump.
+    """
+    with _input_errors(path), _open(path) as file:
+        yield from _parse(path, file)
+
+
+@contextmanager
+def _input_errors(path: Path) -> Iterator[None]:
+    """Convert the errors of parsing and decompression to InputError."""
+    from defusedxml import DefusedXmlException
+
+    try:
+        yield
+    except ParseError as error:
+        line, column = error.position
+        reason = str(error).partition(":")[0]
+        position = f"line {line:,}, column {column + 1}"
+        raise InputError(f"{path}: {position}: not XML: {reason}; the file may be truncated") from error
+    except DefusedXmlException as error:
+        raise InputError(f"{path}: not a dump: it defines XML entities") from error
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{path}: the compressed file is truncated or damaged ({error}); download it again") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: a folder, expected a dump") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain, bzip2 or gzip file by its first bytes; the file name does not matter."""
+    with path.open("rb") as raw:
+        start = raw.read(4)
+        raw.seek(0)
+        if start in UNSUPPORTED_ARCHIVES:
+            archive = UNSUPPORTED_ARCHIVES[start]
+            raise InputError(f"{path}: unsupported {archive} archive; expected plain XML, .bz2 or .gz")
+        if start.startswith(b"BZh"):
+            with bz2.open(raw) as file:
+                yield cast("IO[bytes]", file)
+        elif start.startswith(b"\x1f\x8b"):
+            with gzip.open(raw) as file:
+                yield cast("IO[bytes]", file)
+        else:
+            yield raw
+
+
+def _parse(path: Path, file: IO[bytes]) -> Iterator[Site | Page]:
+    from defusedxml.ElementTree import iterparse
+
+    root: Element | None = None
+    events: Iterator[tuple[Literal["start", "end"], Element]] = iterparse(file, ("start", "end"))
+    for event, element in events:
+        if root is None:
+            root = element
+            if _tag(root) != "mediawiki":
+                raise InputError(f"{path}: not a dump: the root is <{_tag(root)}>, expected <mediawiki>")
+        elif event == "end" and _tag(element) == "siteinfo":
+            yield _site(element)
+        elif event == "end" and _tag(element) == "page":
+            yield _page(path, element)
+            root.clear()  # otherwise, all pages would stay in memory
+
+
+def _tag(element: Element) -> str:
+    """Return an element's name without the XML namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def _child(element: Element, name: str) -> Element | None:
+    """Return the last child of that name."""
+    children = [child for child in element if _tag(child) == name]
+    return children[-1] if children else None
+
+
+def _child_text(element: Element | None, name: str) -> str:
+    child = _child(element, name) if element is not None else None
+    return (child.text or "").strip() if child is not None else ""
+
+
+def _site(element: Element) -> Site:
+    hidden = set(HIDDEN_NAMESPACES)
+    namespaces = _child(element, "namespaces")
+    for namespace in namespaces if namespaces is not None else ():
+        if namespace.get("key") in (FILE_NAMESPACE, CATEGORY_NAMESPACE):
+            hidden.add((namespace.text or "").casefold())
+    main_page = _child_text(element, "base")
+    address = main_page.rpartition("/")[0] + "/" if main_page else ""
+    return Site(_child_text(element, "sitename"), address, frozenset(hidden))
+
+
+def _page(path: Path, element: Element) -> Page:
+    title, namespace = _child_text(element, "title"), _child_text(element, "ns") or "0"
+    if not title:
+        raise InputError(f"{path}: a page has no title")
+    if not namespace.lstrip("-").isdigit():
+        raise InputError(f"{path}: the page {title!r} has the invalid namespace {namespace!r}; expected a whole number")
+    redirect: Any = _child(element, "redirect")
+    revision = _child(element, "revision")
+    text = _child(revision, "text") if revision is not None else None
+    return Page(
+        title=title,
+        namespace=int(namespace),
+        id=_child_text(element, "id"),
+        revision=_child_text(revision, "id"),
+        timestamp=_child_text(revision, "timestamp"),
+        model=_child_text(revision, "model") or "wikitext",
+        redirect=redirect.get("title", "") if redirect is not None else None,
+        text=(text.text or "") if text is not None else "",
+    )

@@ -1,0 +1,204 @@
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kib.errors import InputError
+from kib_wikipedia.corpus import Wikipedia
+
+Pinned = Callable[..., Wikipedia]
+
+
+def read_ids(plugin: Wikipedia) -> list[str]:
+    """Return the ids of a plugin's documents."""
+    return [document.id for document in plugin.documents()]
+
+
+def test_pages(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
+    """Pinned pages are documents in the order of their titles, with revisions as sources and redirects as aliases."""
+    plugin = pinned(pages=["Muscles", "anatomy"])
+    plugin.pin()
+    documents = list(plugin.documents())
+    assert [document.id for document in documents] == ["Anatomy", "Muscle"]
+    assert documents[0].text == "Anatomy is a science."
+    assert documents[0].source == "https://test.example/wiki/Anatomy?oldid=1000"
+    assert plugin.aliases() == {"Muscles": "Muscle"}
+    assert plugin.notes()["date"] == "2024-05-01"
+    assert sorted(path.name for path in (tmp_path / "w.pins.pages").iterdir()) == ["1000.wikitext", "1002.wikitext"]
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ({"pages": ["Anatomy"], "link_depth": 1}, ["Anatomy", "Bone", "Muscle", "Nerve"]),
+        ({"pages": ["Anatomy"], "link_depth": 2}, ["Anatomy", "Bone", "Marrow", "Muscle", "Nerve"]),
+        ({"categories": ["Category:Body"]}, ["Bone", "Marrow", "Muscle"]),
+        ({"categories": ["Category:Body"], "category_depth": 3}, ["Bone", "Marrow", "Muscle", "Nerve"]),
+    ],
+)
+def test_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], ids: list[str]) -> None:
+    """Links and categories are followed to the given depth, through continued answers and each page once."""
+    plugin = pinned(**options)
+    pins = plugin.pin()
+    assert [pin.title for pin in pins.pages] == ids
+    assert pins.missing == ("pages" in options)
+
+
+def test_as_of(anatomy: Any, pinned: Pinned) -> None:
+    """`as_of` pins the last revision of a day, and a page created later is an error if `pages` names it."""
+    anatomy.edit("Bone", "A bone is old.")
+    anatomy.edit("Bone", "A bone is new.", since="2024-07-01T00:00:00Z")
+    plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")
+    assert plugin.pin().missing == 0
+    assert next(plugin.documents()).text == "A bone is old."
+    with pytest.raises(InputError, match="no such page on 2024-04-30: 'Bone'"):
+        pinned(pages=["Bone"], as_of="2024-04-30").pin(again=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pages": ["Bone", "No such", "Neither"]}, "no such page: 'No such', 'Neither'; 2 missing in total"),
+        ({"pages": ["Talk:Bone"]}, "no such page: 'Talk:Bone'"),
+        ({"categories": ["Body"]}, "'Body' has no members; check the name, including `Category:`"),
+        ({"pages": ["Anatomy"], "link_depth": 1, "limit": 3}, "the selection has more than 3 pages"),
+        ({"categories": ["Category:Body"], "limit": 2}, "the selection has more than 2 pages; select fewer pages"),
+        ({"categories": ["Category:Body"], "namespaces": [2]}, "the selection contains no page"),
+    ],
+)
+def test_invalid_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """A missing page or category, and a selection that is empty or too large, are errors without a pin file."""
+    with pytest.raises(InputError, match=re.escape(message)):
+        pinned(**options).pin()
+    assert not (tmp_path / "w.pins").exists()
+
+
+def test_not_a_mediawiki(anatomy: Any, pinned: Pinned) -> None:
+    """A server without the name of a wiki is an error."""
+    anatomy.failures[:] = [{"query": {"general": {}}}]
+    with pytest.raises(InputError, match="the answer lacks 'namespaces'; expected the address of a MediaWiki's"):
+        pinned(pages=["Bone"]).pin()
+
+
+def test_other_content(anatomy: Any, pinned: Pinned, caplog: pytest.LogCaptureFixture) -> None:
+    """Only wikitext is pinned, and a pinned page without text is left out with a warning."""
+    anatomy.add("Data", "{}", model="json", categories=("Category:Body",))
+    anatomy.add("Empty", "{{box}}", categories=("Category:Body",))
+    plugin = pinned(categories=["Category:Body"])
+    assert [pin.title for pin in plugin.pin().pages] == ["Bone", "Empty", "Marrow", "Muscle"]
+    with caplog.at_level(logging.WARNING):
+        assert read_ids(plugin) == ["Bone", "Marrow", "Muscle"]
+    assert "left out 1 page without text: Empty" in caplog.text
+    assert plugin.notes()["empty"] == 1
+
+
+def test_existing_pins(anatomy: Any, pinned: Pinned) -> None:
+    """Existing pins are replaced only on demand."""
+    pinned(pages=["Bone"]).pin()
+    with pytest.raises(
+        InputError, match=r"w\.pins: already exists; replace it with the newest revisions with `--again`"
+    ):
+        pinned(pages=["Bone"]).pin()
+
+
+def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
+    """A missing pin file is an error that names the command, and no request is sent."""
+    plugin = pinned(pages=["Bone"])
+    for method in (plugin.fingerprint, lambda: read_ids(plugin)):
+        with pytest.raises(InputError, match=r"w\.pins: no such file; write it with `kib-wikipedia pin SPEC`"):
+            method()
+    assert anatomy.requests == []
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("", 1),
+        ("no\n", 1),
+        ('{"schema": 2}\n', 1),
+        ('{"schema": 1, "selection": {"api": "x"}}\n', 1),
+        ('{"schema": 1, "selection": {"api": "x"}}\nno\n', 2),
+    ],
+)
+def test_malformed_pin_file(pinned: Pinned, tmp_path: Path, content: str, line: int) -> None:
+    """A malformed pin file is an error with the line."""
+    (tmp_path / "w.pins").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"w\.pins:{line}: not a pin file of kib-wikipedia"):
+        pinned(pages=["Bone"]).fingerprint()
+
+
+def test_unreadable_pin_file(pinned: Pinned, tmp_path: Path) -> None:
+    """A pin file that is not UTF-8 is an error."""
+    (tmp_path / "w.pins").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"w\.pins: cannot be read: "):
+        pinned(pages=["Bone"]).fingerprint()
+
+
+def test_other_selection(anatomy: Any, pinned: Pinned) -> None:
+    """Pins of a different selection are an error."""
+    pinned(pages=["Bone"]).pin()
+    for options in (
+        {"pages": ["Muscle"]},
+        {"pages": ["Bone"], "link_depth": 1},
+        {"pages": ["Bone"], "namespaces": [1]},
+    ):
+        with pytest.raises(InputError, match=r"w\.pins: these pins are for a different selection of pages"):
+            pinned(**options).fingerprint()
+
+
+def test_later_edits(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
+    """Later edits in the wiki change no pinned page, with a complete store and without a store."""
+    plugin = pinned(pages=["Bone"])
+    plugin.pin()
+    before = list(plugin.documents())
+    anatomy.edit("Bone", "Something else.")
+    anatomy.requests.clear()
+    assert list(pinned(pages=["Bone"]).documents()) == before
+    assert anatomy.requests == []
+    (tmp_path / "w.pins.pages" / "1001.wikitext").unlink()
+    assert list(pinned(pages=["Bone"]).documents()) == before
+    assert len(anatomy.requests) == 1
+
+
+def test_modified_store(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
+    """A page that was modified in the store is fetched again."""
+    plugin = pinned(pages=["Bone"])
+    plugin.pin()
+    before = list(plugin.documents())
+    (tmp_path / "w.pins.pages" / "1001.wikitext").write_text("Changed.", encoding="utf-8")
+    assert list(plugin.documents()) == before
+
+
+def test_deleted_revision(anatomy: Any, pinned: Pinned) -> None:
+    """A revision that the wiki no longer has is an error that names page and revision."""
+    plugin = pinned(pages=["Bone"])
+    plugin.pin()
+    del anatomy.pages["Bone"]
+    with pytest.raises(InputError, match="no longer has 1 of the pinned revisions, such as 1001 of 'Bone'"):
+        read_ids(plugin)
+
+
+def test_different_text(anatomy: Any, pinned: Pinned) -> None:
+    """A text that differs from the pinned text is an error."""
+    plugin = pinned(pages=["Bone"])
+    plugin.pin()
+    anatomy.pages["Bone"].text = "Vandalized."
+    with pytest.raises(InputError, match="the text of revision 1001 of 'Bone' differs from the pinned text"):
+        read_ids(plugin)
+
+
+def test_resumed_fetch(anatomy: Any, pinned: Pinned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages fetched before an error are kept, and only the other pages are fetched later."""
+    monkeypatch.setattr("kib_wikipedia.mediawiki_api.BATCH_SIZE", 2)
+    monkeypatch.setattr("kib_wikipedia.mediawiki_api.ATTEMPTS", 1)
+    plugin = pinned(categories=["Category:Body"])
+    plugin.pin()
+    anatomy.failures[:] = [None, (503, "")]
+    with pytest.raises(InputError, match="the wiki answered with status 503"):
+        read_ids(plugin)
+    anatomy.requests.clear()
+    assert read_ids(plugin) == ["Bone", "Marrow", "Muscle"]
+    assert [form["revids"].split("|") for form in anatomy.requests] == [["1002"]]

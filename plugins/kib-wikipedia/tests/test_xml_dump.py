@@ -1,0 +1,260 @@
+import bz2
+import gzip
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kib.errors import InputError
+from kib.records import Document
+from kib.testing import make_plugin
+from kib_wikipedia.corpus import Wikipedia
+
+DATA = Path(os.environ.get("KIB_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
+
+HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de">
+<siteinfo><sitename>Testwiki</sitename><base>https://test.example/wiki/Hauptseite</base>
+<namespaces><namespace key="0" /><namespace key="6">Datei</namespace><namespace key="14">Kategorie</namespace>
+</namespaces></siteinfo>
+"""
+
+
+def page(title: str, text: str = "Some text.", ns: int = 0, redirect: str = "", model: str = "wikitext") -> str:
+    """Write a page of a dump."""
+    target = f'<redirect title="{redirect}" />' if redirect else ""
+    revision = f"<id>7</id><timestamp>2024-05-01T12:00:00Z</timestamp><model>{model}</model><text>{text}</text>"
+    return f"<page><title>{title}</title><ns>{ns}</ns><id>1</id>{target}<revision>{revision}</revision></page>\n"
+
+
+def write_dump(folder: Path, *pages: str, compress: Callable[[bytes], bytes] = bytes) -> Path:
+    """Write a dump of some pages."""
+    path = folder / "dump.xml"
+    path.write_bytes(compress((HEAD + "".join(pages) + "</mediawiki>\n").encode()))
+    return path
+
+
+def create(path: Path, **options: Any) -> Wikipedia:
+    """Create the plugin for a dump."""
+    plugin: Wikipedia = make_plugin(Wikipedia, {"dump": path, **options})
+    return plugin
+
+
+def read_ids(plugin: Wikipedia) -> list[str]:
+    """Return the ids of a plugin's documents."""
+    return [document.id for document in plugin.documents()]
+
+
+@pytest.mark.parametrize(
+    "compress", [bytes, bz2.compress, gzip.compress, lambda d: bz2.compress(d[:99]) + bz2.compress(d[99:])]
+)
+def test_compression(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    """A dump is read as plain XML, as gzip, and as one or several bzip2 streams, whatever its name."""
+    text = "[[Datei:A.jpg]]The pump.[[Kategorie:P]]"
+    path = write_dump(tmp_path, page("Pump &amp; Co", text), compress=compress)
+    source = "https://test.example/wiki/Pump_%26_Co?oldid=7"
+    expected = Document("Pump & Co", "Pump & Co", "The pump.", source, "CC BY-SA")
+    assert list(create(path).documents()) == [expected]
+
+
+def test_namespaces(tmp_path: Path) -> None:
+    """The pages of the selected namespaces are documents in the order of the dump; the default are articles."""
+    path = write_dump(tmp_path, page("B"), page("Talk:A", ns=1), page("A"), page("User:A", ns=2))
+    assert read_ids(create(path)) == ["B", "A"]
+    assert read_ids(create(path, namespaces=[1, 2])) == ["Talk:A", "User:A"]
+
+
+def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A redirect is an alias of the document at its end, and other redirects are named in a warning and counted."""
+    pages = [
+        page("Two", redirect="One"),
+        page("One", redirect="A#History"),
+        page("Low", redirect="a_b"),
+        page("A"),
+        page("A b"),
+        page("Lost", redirect="Nowhere"),
+        page("Round", redirect="About"),
+        page("About", redirect="Round"),
+    ]
+    corpus = create(write_dump(tmp_path, *pages))
+    with caplog.at_level(logging.WARNING):
+        assert read_ids(corpus) == ["A", "A b"]
+    assert corpus.aliases() == {"Two": "A", "One": "A", "Low": "A b"}
+    assert corpus.notes() == {
+        "source": "Testwiki, https://test.example/wiki/",
+        "date": "2024-05-01",
+        "redirects": 6,
+        "redirects_resolved": 3,
+        "redirects_elsewhere": 3,
+        "empty": 0,
+        "other_models": 0,
+    }
+    assert "3 of 6 redirects lead to no document of this corpus: Lost → Nowhere, Round → Round" in caplog.text
+
+
+def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Pages without text and pages in other formats are left out with a warning, or the first one is an error."""
+    path = write_dump(tmp_path, page("A"), page("Empty", "{{box}}"), page("Data", "x", model="json"))
+    with caplog.at_level(logging.WARNING):
+        assert read_ids(create(path)) == ["A"]
+    assert "left out 1 page without text: Empty" in caplog.text
+    assert "left out 1 page in other formats than wikitext: Data" in caplog.text
+    with pytest.raises(InputError, match=r"dump\.xml: 'Empty' has no text; to leave such pages out, set `empty = "):
+        list(create(path, empty="error").documents())
+
+
+def truncate(data: bytes) -> bytes:
+    """Return the first half of some bytes."""
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"line 1, column 1: not XML: no element found"),
+        (HEAD.encode(), r"not XML: no element found; the file may be truncated"),
+        (HEAD.encode() + b"<page><title>A</titel>", r"line 5, column 17: not XML: mismatched tag"),
+        (HEAD.encode() + b"<page><title>\xff</title>", r"not XML: not well-formed"),
+        (b"<html></html>", r"not a dump: the root is <html>, expected <mediawiki>"),
+        (b'<!DOCTYPE x [<!ENTITY a "b">]><mediawiki/>', r"not a dump: it defines XML entities"),
+        (b"<mediawiki></mediawiki>", r"no article; check the option `namespaces`"),
+        (HEAD.encode() + b"<page><ns>0</ns></page></mediawiki>", r"a page has no title"),
+        (HEAD.encode() + b"<page><title>A</title><ns>x</ns></page></mediawiki>", r"'A' has the invalid namespace 'x'"),
+        (truncate(bz2.compress(HEAD.encode() * 9)), r"the compressed file is truncated or damaged"),
+        (truncate(gzip.compress(HEAD.encode() * 9)), r"the compressed file is truncated or damaged"),
+        (b"7z\xbc\xaf\x27\x1c", r"unsupported 7z archive; expected plain XML, \.bz2 or \.gz"),
+    ],
+)
+def test_invalid_dump(tmp_path: Path, content: bytes, message: str) -> None:
+    """A truncated dump, and a file that is not a dump, are errors with position and reason."""
+    (tmp_path / "dump.xml").write_bytes(content)
+    with pytest.raises(InputError, match=r"dump\.xml: .*" + message):
+        list(create(tmp_path / "dump.xml").documents())
+
+
+def test_duplicate_title(tmp_path: Path) -> None:
+    """A duplicate title is an error."""
+    with pytest.raises(InputError, match="'A': duplicate title"):
+        list(create(write_dump(tmp_path, page("A"), page("A"))).documents())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("none", "no such file"), (".", "cannot be read: |a folder, expected a dump"), ("n" * 300, "cannot be read: ")],
+)
+def test_unreadable_file(tmp_path: Path, name: str, message: str) -> None:
+    """A missing file, a folder, and a file that the operating system cannot open are errors."""
+    plugin = create(tmp_path / name)
+    for method in (plugin.fingerprint, lambda: read_ids(plugin)):
+        with pytest.raises(InputError, match=message):
+            method()
+
+
+@pytest.mark.slow
+def test_large_article(tmp_path: Path) -> None:
+    """An article of 5 MB is read like any other article."""
+    paragraph = "The [[ferry]] leaves the harbour at dawn{{cn}} and returns at dusk.\n\n"
+    path = write_dump(tmp_path, page("A", f"{'x' * 1_000_000}\n\n" * 5 + paragraph * 1000))
+    [document] = create(path).documents()
+    assert len(document.text) > 5_000_000
+    assert document.text.count("The ferry leaves the harbour at dawn and returns at dusk.") == 1000
+
+
+FRAGMENT = DATA / "wikipedia" / "enwiki-fragment.xml.bz2"
+
+SAMPLE = {"Anatomy", "Alkane", "ASCII", "Analysis of variance", "Albedo"}
+"""Titles of the articles that the default run reads; the slow test reads all 106 articles."""
+
+needs_fragment = pytest.mark.skipif(
+    not FRAGMENT.is_file(), reason=f"no {FRAGMENT}; set KIB_TEST_DATA to the folder of test data"
+)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Wikipedia:
+    """Create the plugin for the redirects and some articles of a real dump."""
+    dump = bz2.decompress(FRAGMENT.read_bytes()).decode()
+    head, *pages = dump.removesuffix("</mediawiki>").split("  <page>")
+    kept = [one for one in pages if "<redirect" in one or one.partition("<title>")[2].partition("<")[0] in SAMPLE]
+    path = tmp_path_factory.mktemp("sample") / "sample.xml"
+    path.write_text("  <page>".join([head, *kept]).removesuffix("</mediawiki>") + "</mediawiki>", encoding="utf-8")
+    return create(path)
+
+
+@pytest.fixture(scope="module")
+def articles(sample: Wikipedia) -> dict[str, Document]:
+    """Read the sample's documents by id."""
+    return {document.id: document for document in sample.documents()}
+
+
+MARKUP = {
+    "braces of templates and tables": r"\{\{|\}\}|\{\||\|\}|[{}]",
+    "brackets of links": r"\[\[|\]\]|\[https?://",
+    "cells of tables": r"^\s*[|!]|\|\||\|-",
+    "tags": r"</?(?:[a-z]+|h[1-6])(?:\s[^<>]*)?/?>|<!--|-->",
+    "quotes for bold and italic": r"'{2,}",
+    "heading marks": r"^\s*=+.*=+\s*$",
+    "pictures and categories": r"(?i)\b(?:file|image|category|template):\S|thumb\||\d+px\b",
+    "magic words": r"__[A-Z]{3,}__",
+    "entities": r"&(?:[a-z]+|#\d+);",
+    "hollow brackets": r"[(\[][\s,;:–-]*[)\]]|\(\s*[,;:]|[,;:]\s*\)|\(\s|\s\)",
+    "spaces left over": r" [,;)]|,,|[ \t]{2}|[ \t]$|\A\s|\s\Z|\n{3}",
+    "lists of notes": r"^(?:References|External links|Further reading|See also|Notes)$",
+}
+"""Patterns of wikitext markup; none of them may occur in the text of an article."""
+
+QUOTED_MARKUP = {("ASCII", "braces of templates and tables")}
+"""Articles that print markup on purpose: the one on ASCII prints braces."""
+
+
+def find_markup(documents: Iterable[Document]) -> list[str]:
+    """Return each piece of markup in some documents, with the text around it."""
+    return [
+        f"{document.id}: {name}: …{document.text[max(0, match.start() - 40) : match.end() + 40]!r}…"
+        for document in documents
+        for name, pattern in MARKUP.items()
+        for match in re.finditer(pattern, document.text, re.MULTILINE)
+        if (document.id, name) not in QUOTED_MARKUP
+    ]
+
+
+@needs_fragment
+def test_sample_redirects(sample: Wikipedia, articles: dict[str, Document]) -> None:
+    """Each redirect of a real dump is an alias of a document, or counted as leading elsewhere."""
+    assert set(articles) == SAMPLE
+    counts = sample.notes()
+    assert counts["redirects"] == 100
+    assert counts["redirects_resolved"] == len(sample.aliases()) == 100 - counts["redirects_elsewhere"]
+    assert sample.aliases()["ANOVA"] == "Analysis of variance"
+    assert set(sample.aliases().values()) <= set(articles)
+
+
+@needs_fragment
+def test_sample_text(articles: dict[str, Document]) -> None:
+    """Articles of a real dump have no markup, and have the words of their templates and links."""
+    assert not find_markup(articles.values())
+    anatomy = articles["Anatomy"]
+    assert anatomy.source == "https://en.wikipedia.org/wiki/Anatomy?oldid=717773660"
+    assert anatomy.licence == "CC BY-SA"
+    assert anatomy.text.startswith(
+        "Anatomy is the branch of biology concerned with the study of the structure of organisms and their parts. "
+        "Anatomy is inherently tied to embryology, comparative anatomy, evolutionary biology, and phylogeny, as these"
+    )
+    assert '\n\nDefinition\nDerived from the Greek ἀνατέμνω anatemnō "I cut up, cut open" from' in anatomy.text
+    assert "have the general chemical formula CnH2n+2. For example, methane is CH4" in articles["Alkane"].text
+
+
+@needs_fragment
+@pytest.mark.slow
+def test_fragment() -> None:
+    """A real fragment of a dump has 106 articles without markup and 100 redirects."""
+    corpus = create(FRAGMENT)
+    documents = list(corpus.documents())
+    assert len(documents) == 106
+    counts = corpus.notes()
+    assert counts["date"] == "2016-05-01"
+    assert (counts["redirects"], counts["redirects_resolved"], counts["redirects_elsewhere"]) == (100, 13, 87)
+    assert not find_markup(documents)
