@@ -100,7 +100,7 @@ class HuggingFace:
         """Name the data set on the hub; a folder needs no network."""
         if self.options.hub is None:
             return []
-        return [f"data set {self.options.hub} of the Hugging Face Hub, revision `{self._revision}`"]
+        return [f"data set {self.options.hub} on the hub at `{self._revision}`"]
 
     def documents(self) -> Iterator[Document]:
         """Yield one document per row of the split, in order; raise InputError at the first invalid row."""
