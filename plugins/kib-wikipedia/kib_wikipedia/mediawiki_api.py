@@ -117,10 +117,10 @@ class MediaWikiApi:
             raise self._wrong_address("the answer is not JSON") from error
         if not isinstance(answer, dict):
             raise self._wrong_address("the answer is not a JSON object")
-        error = answer.get("error")
-        if not error:
+        failure = answer.get("error")
+        if not failure:
             return answer, "", None
-        code, info = error.get("code", "error"), error.get("info", "")
+        code, info = failure.get("code", "error"), failure.get("info", "")
         if code in BUSY_ERRORS:
             return None, f"the wiki is busy, {code}: {info}", wait
         raise InputError(f"{self.url}: the wiki rejected the request, {code}: {info}")
