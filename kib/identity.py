@@ -1,4 +1,4 @@
-"""Digests: one canonical JSON, one hash, so that equal inputs have equal names on every machine."""
+"""Digests: SHA-256 of canonical JSON, so that equal inputs have equal digests on every machine."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ BLOCK = 1 << 20
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys, no spaces and no NaN; dataclasses as objects, paths as POSIX text."""
+    """Return JSON with sorted keys, without spaces and NaN; dataclasses become objects, paths POSIX text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 
@@ -26,12 +26,12 @@ def _plain(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON, 64 hexadecimal digits."""
+    """Return the SHA-256 of a value's canonical JSON, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """SHA-256 of many texts, each ended by its length, so that no two lists share a digest."""
+    """Return the SHA-256 of many texts, each followed by its length, so that different lists differ."""
     total = hashlib.sha256()
     for line in lines:
         data = line.encode("utf-8", "surrogatepass")
@@ -41,7 +41,7 @@ def digest_lines(lines: Iterable[str]) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):

@@ -1,7 +1,7 @@
-"""What a plugin promises. Six entry-point groups, one protocol each (retrievers have two).
+"""What a plugin must implement: one protocol per entry-point group, and optional protocols for extras.
 
-A plugin is built as `cls(options)`; building it reads no file, touches no network and imports nothing heavy.
-Its module imports only the standard library, pydantic and kib at its top; heavy imports happen inside methods.
+kib builds a plugin as `cls(options)`; building reads no file, uses no network and imports nothing heavy. The top of a
+plugin's module imports only the standard library, pydantic and kib; heavy imports belong inside methods.
 """
 
 import os
@@ -57,17 +57,17 @@ __all__ = [
 ]
 
 GROUPS = ("models", "corpora", "retrievers", "tasks", "writers", "trainers")
-"""The kinds of plugin; the entry-point group of each is `kib.<kind>`, its tables in a spec are `[<kind>.<name>]`."""
+"""The kinds of plugin. Entry points are in the group `kib.<kind>`, tables of a spec are `[<kind>.<name>]`."""
 
 
 class Options(BaseModel):
-    """The keys under `[kind.name]` besides kib's own; every field has a description."""
+    """The plugin's own keys in `[kind.name]`; every field needs a description."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class NotInIdentity:
-    """Marks an option that changes no result (device, batch size, URL): it stays out of every identity.
+    """Marks an option that changes no result, such as a device, a batch size or a URL; identities ignore it.
 
     Use: `device: Annotated[str, NotInIdentity] = Field("cpu", description=...)`.
     """
@@ -85,7 +85,7 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
-    """Expand `${VAR}` and read a relative path from the folder of the spec file."""
+    """Expand `${VAR}` and resolve a relative path against the spec file's folder."""
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
@@ -99,83 +99,84 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 
 
 InputPath = Annotated[Path, NotInIdentity, AfterValidator(_resolve)]
-"""A path option: relative to the spec file, `${VAR}` expanded; it counts by `fingerprint`, not by its name."""
+"""A path option, relative to the spec file, with `${VAR}` expanded. Identities use the `fingerprint`, not the path."""
 
 
 class Plugin(Protocol):
-    """What all plugins share."""
+    """The part that all plugins share."""
 
     Options: ClassVar[type[Options]]
     revision: ClassVar[int]
-    """Raise it when the same options and inputs give other output."""
+    """Raise this number when equal options and inputs produce different output."""
 
     def __init__(self, options: Any) -> None: ...
 
     def fingerprint(self) -> str:
-        """Digest of what the options point at (file bytes, a hub commit), "" where they point at nothing.
+        """Return a digest of the data behind the options (file bytes, a hub commit), "" if there are none.
 
-        Raises InputError if it is not there.
+        Raises InputError if the data are missing.
         """
         ...
 
 
 @runtime_checkable
 class OnlinePlugin(Protocol):
-    """A plugin of any kind that takes something from a network; `kib check` names it where not all is there."""
+    """A plugin of any kind that needs a network; `kib check` lists its needs if the network is missing."""
 
     def online(self) -> Sequence[str]:
-        """What that is, in words, whether or not it is on this machine already; known without a network."""
+        """Return what the plugin downloads or contacts, in words, even if it is cached; uses no network."""
         ...
 
 
 @runtime_checkable
 class CitingPlugin(Protocol):
-    """A plugin of any kind that stands on the work of others; `kib cite` names it."""
+    """A plugin of any kind that builds on published work; `kib cite` lists that work."""
 
     def bibtex(self) -> str:
-        """BibTeX entries of that work, by the options; what stands round them is left out, a key counts once."""
+        """Return BibTeX entries for these options; text between entries is dropped, as are repeated keys."""
         ...
 
 
 @runtime_checkable
 class Model(Plugin, Protocol):
-    """Something lm-eval can score, with its tokenizer."""
+    """A model that lm-eval can score, with its tokenizer."""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
-        """The tokenizer alone, special tokens included as the model reads them: for chunks, budgets and `kib check`.
+        """Return the tokenizer as a function, adding special tokens as the model does.
 
-        None where the backend keeps it to itself: prompts are then neither counted nor fitted.
+        kib splits documents, fits prompts and forecasts costs with it. None if the backend does not expose its
+        tokenizer: prompts are then neither counted nor shortened.
         """
         ...
 
     def context_length(self) -> int | None:
-        """How many tokens the model reads at once, prompt and answer together; None where it cannot be known."""
+        """Return the most tokens per request, prompt and answer together; None if unknown."""
         ...
 
     def weights(self) -> Weights | None:
-        """A transformers folder to train from; None: this model cannot be trained."""
+        """Return a transformers folder to train from; None if the model cannot be trained."""
         ...
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """The model ready to score, on a trainer's weights where given."""
+        """Return the model ready to score, with a trainer's weights if given."""
         ...
 
 
 @runtime_checkable
 class DescribedModel(Protocol):
-    """A model whose weights may have to be downloaded first; a `CheckedTrainer` is asked without them."""
+    """A model that can describe itself before its weights are downloaded, for the check of a `CheckedTrainer`."""
 
     def described(self) -> Weights:
-        """The folder of `weights`, with configuration and tokenizer, the weights themselves there or not."""
+        """Return the folder of `weights` with configuration and tokenizer; the weight files may be missing."""
         ...
 
 
 @runtime_checkable
 class SizedModel(Protocol):
-    """A model that knows its size; operations are counted from it."""
+    """A model with a known size, from which kib counts operations."""
 
     def parameters(self) -> int:
-        """The number of its parameters, known without loading them."""
+        """Return the number of parameters without loading them."""
         ...
 
 
@@ -193,195 +194,196 @@ class TokenizerModel(Protocol):
 
 @runtime_checkable
 class ChatModel(Protocol):
-    """A model with a chat template; asked only where a spec says `chat_template = true`."""
+    """A model with a chat template; used only if a spec sets `chat_template = true`."""
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """The text of a conversation in the model's own template; InputError where it has none."""
+        """Return a conversation formatted with the model's template. Raises InputError if the model has none."""
         ...
 
 
 @runtime_checkable
 class Corpus(Plugin, Protocol):
-    """Documents that hold the knowledge."""
+    """A source of documents that hold the knowledge."""
 
     def documents(self) -> Iterator[Document]:
-        """Each document once, in a fixed order, ids unique."""
+        """Yield every document once, in a fixed order, with unique ids."""
         ...
 
 
 @runtime_checkable
 class JudgedCorpus(Protocol):
-    """A corpus that is a test collection: it brings queries and says which documents answer them."""
+    """A corpus that is a test collection: it has queries with judgments of its documents."""
 
     def judged_queries(self) -> Iterator[JudgedQuery]:
-        """Each query that has a judgment once, in a fixed order; InputError where a judged id is not there."""
+        """Yield every judged query once, in a fixed order. Raises InputError if a judged document is missing."""
         ...
 
 
 @runtime_checkable
 class AliasedCorpus(Protocol):
-    """A corpus whose documents have further names, such as titles that redirect; gold may name them by those."""
+    """A corpus whose documents have aliases, such as redirecting titles; gold may use an alias."""
 
     def aliases(self) -> Mapping[str, str]:
-        """The id of the document behind each further name; known once `documents` came to its end."""
+        """Return the document id per alias; complete after `documents` has been read to its end."""
         ...
 
 
 @runtime_checkable
 class NotedCorpus(Protocol):
-    """A corpus that says more of itself than its documents do."""
+    """A corpus with a record of its own, such as a source and a date."""
 
     def notes(self) -> Mapping[str, Any]:
-        """What is recorded with it: its `source` and `date`, and counts, known once `documents` came to its end."""
+        """Return `source`, `date` and counts for the record; complete after `documents` has been read to its end."""
         ...
 
 
 @runtime_checkable
 class Task(Plugin, Protocol):
-    """Questions with options."""
+    """A set of questions with options."""
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Questions of a split in a fixed order; nothing where there is no such split.
+        """Yield a split's questions in a fixed order; nothing if the split does not exist.
 
-        "test" is cited, "validation" is chosen on, "examples" are shown before a question, and "reworded" asks the
-        test questions in other words, under the same ids.
+        Results come from "test", settings are chosen on "validation", few-shot examples come from "examples", and
+        "reworded" has the test questions in other words, with the same ids.
         """
         ...
 
     def splits(self) -> Collection[str]:
-        """The splits it has, known from its options alone."""
+        """Return the names of the existing splits, from the options alone."""
         ...
 
 
 @runtime_checkable
 class HarnessTask(Plugin, Protocol):
-    """A task that brings its own prompt, few-shot examples and metric: an lm-eval task (the core's `lm-eval`)."""
+    """A task of lm-eval with its own prompt, few-shot examples and metric, such as the core plugin `lm-eval`."""
 
     def harness_task(self) -> "ConfigurableTask":
-        """The lm-eval task, freshly built, with its data loaded."""
+        """Return a new lm-eval task with its data loaded."""
         ...
 
     def metric(self) -> str | None:
-        """The metric to take as a question's 0/1 score; None: the task's own default."""
+        """Return the metric that gives a question's 0/1 score; None for the task's default."""
         ...
 
 
 @runtime_checkable
 class Retriever(Plugin, Protocol):
-    """Finds passages for queries."""
+    """A search over passages."""
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
-        """Write an index into `folder`, which may hold an interrupted build of the same identity."""
+        """Write an index into `folder`, which may contain an interrupted build of the same index."""
         ...
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """At most `k` hits a query, best first, ties by passage id; a query's hits do not depend on the others."""
+        """Return at most `k` hits per query, best first, ties by passage id; queries do not affect each other."""
         ...
 
 
 @runtime_checkable
 class RememberingRetriever(Protocol):
-    """A retriever whose passages are dear to index: what it computes of each one outlives the index.
+    """A retriever that caches expensive values per passage, such as vectors, beyond the life of an index.
 
-    A changed corpus makes another index; with a memory, only the passages that changed are computed again.
+    A changed corpus needs a new index; with the cache, only changed passages are computed again.
     """
 
     def memory(self) -> str:
-        """A name for all that decides what is remembered, `[a-z0-9-]+`; retrievers of one name share one folder."""
+        """Return a name, `[a-z0-9-]+`, for everything that determines the cached values; equal names share a folder."""
         ...
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
-        """As in `Retriever`: what is in `memory` is not computed again, what is computed is put there at once.
+        """Write an index into `folder`; read cached values from the folder `memory` and add new ones at once.
 
-        The folder may hold what a killed build left, and another process may use it at the same time.
+        `memory` may contain the values of a killed build, and other processes may use it at the same time.
         """
         ...
 
 
 @runtime_checkable
 class RemarkingRetriever(Protocol):
-    """A retriever that has something to say of an index that it built: passages that it could not read whole, say."""
+    """A retriever with remarks about its index, for example on passages that it had to truncate."""
 
     def remarks(self, folder: Path) -> Sequence[str]:
-        """A sentence for each thing that a reader of its numbers should know; kib shows and keeps them."""
+        """Return sentences that a reader of the results should know; kib shows and stores them."""
         ...
 
 
 @runtime_checkable
 class ServedRetriever(Protocol):
-    """A retriever whose index lies on a server: the folder holds no more than a note of it."""
+    """A retriever with its index on a server; the folder only holds metadata."""
 
     def holds(self, folder: Path) -> bool:
-        """Whether the server still has the index that was built for the folder, whole; if not, it is built again."""
+        """Return whether the server still has the complete index of the folder; if not, kib builds it again."""
         ...
 
     def index_bytes(self, folder: Path) -> int:
-        """The size of that index."""
+        """Return the size of the server's index in bytes."""
         ...
 
 
 @runtime_checkable
 class GoldRetriever(Plugin, Protocol):
-    """The core's `oracle` and `random`: they see which passages are gold, and need no index."""
+    """A retriever that is told the gold passages and needs no index: the core's `oracle` and `random`."""
 
     needs_gold: ClassVar[bool]
     role: ClassVar[Literal["ceiling", "control"]]
-    """What its rows are in a table: the most that retrieval can give, or what passages as such change."""
+    """The meaning of its rows: "ceiling" is the upper bound of retrieval, "control" the effect of any passages."""
 
     def fixed_k(self) -> int | None:
-        """The number of passages where a method gives no `top_k`; None: `top_k` is needed."""
+        """Return the number of passages for a method without `top_k`; None if `top_k` is required."""
         ...
 
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
-        """At most `k` hits for a question id, from the ids of its gold passages and of all passages."""
+        """Return at most `k` hits for a question id, from the ids of its gold passages and of all passages."""
         ...
 
 
 @runtime_checkable
 class Reranker(Plugin, Protocol):
-    """Reorders or fuses the frozen hits of other retrievers, those named by the option `of`."""
+    """A retriever that reorders or fuses the stored hits of other retrievers, named in the option `of`."""
 
     def sources(self) -> Mapping[str, int]:
-        """The retrievers it stands on, by their names in the spec, and how many hits of each it reads."""
+        """Return the number of hits to read per source retriever, by its name in the spec."""
         ...
 
     def rerank(
         self, query: Query, hits: Mapping[str, Sequence[Hit]], passages: Mapping[str, Passage], k: int
     ) -> list[Hit]:
-        """At most `k` hits, best first, from the hits of each retriever in `of` by its name in the spec."""
+        """Return at most `k` hits, best first; `hits` holds the hits per source retriever."""
         ...
 
 
 @runtime_checkable
 class Writer(Plugin, Protocol):
-    """Makes new text from passages."""
+    """A source of new text made from passages."""
 
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
-        """`count` texts a passage, each naming its passage and kind ("paraphrase" or "pair").
+        """Yield `count` texts per passage, each with its passage and kind ("paraphrase" or "pair").
 
-        `kept` outlives the call: what a writer pays for is put there under a key of its own before it is used.
+        `kept` stores paid answers and outlives the call: put every paid answer there, under a unique key, before
+        using it.
         """
         ...
 
 
 @runtime_checkable
 class SelectiveWriter(Protocol):
-    """A writer of several kinds of text; it is only asked for those that a trainer keeps."""
+    """A writer of several kinds of text; kib requests only the kinds that a trainer uses."""
 
     def kinds(self) -> Collection[str]:
-        """The kinds of text that it writes, known from its options alone."""
+        """Return the kinds of text that the writer can write, from the options alone."""
         ...
 
     def only(self, kinds: Collection[str]) -> Writer:
-        """A writer of these kinds alone, at least one of its own: each text is as it is with the others beside it."""
+        """Return a writer of only these kinds, at least one; each text is the same as without the restriction."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What writing would cost: requests, and estimates of the tokens that they hold and that come back."""
+    """A cost forecast for a writer: the number of requests, and estimates of input and output tokens."""
 
     calls: int
     input_tokens: int
@@ -390,9 +392,9 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What writing has cost: requests that were answered, and the tokens that were counted of them, None where not all.
+    """The cost of written text: answered requests and counted tokens; None if some tokens were not counted.
 
-    It adds up what is kept, so that it is the same whenever it is asked.
+    The sums come from the stored paid answers, so they are the same at any time.
     """
 
     requests: int
@@ -402,9 +404,9 @@ class Spending:
 
 @runtime_checkable
 class PaidWriter(Protocol):
-    """A writer that pays for what it writes; `kib check` and `--dry-run` say how much that would be.
+    """A writer that costs money; `kib check` and `--dry-run` show its forecast.
 
-    What it was stands in the record of every cell that was trained on the text.
+    The record of every cell trained on the text contains the cost.
     """
 
     def forecast(
@@ -415,24 +417,24 @@ class PaidWriter(Protocol):
         kept: Mapping[str, str] | None = None,
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
-        """What `write`, or `questions`, would still have to pay for with these arguments; nothing is sent."""
+        """Return the remaining cost of `write` or `questions` with these arguments, without sending anything."""
         ...
 
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
-        """What the answers in `kept` have cost that `write` used with these arguments, whenever they were paid for.
+        """Return the cost of the answers in `kept` that belong to `write` with these arguments.
 
-        Those that it could not use are among them.
+        The sum includes answers from earlier runs and answers that could not be used.
         """
         ...
 
     def ready(self) -> None:
-        """InputError where nothing could be paid for from here, without a key say; nothing is sent."""
+        """Raise InputError if the writer cannot work here, for example without a key; nothing is sent."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DraftQuestion:
-    """A question as a writer gives it: the right option, the wrong ones, and a quote of the passage as its proof."""
+    """A writer's question: the right option, the wrong options, and a quote from the passage as evidence."""
 
     passage: str
     text: str
@@ -443,21 +445,21 @@ class DraftQuestion:
 
 @runtime_checkable
 class QuestionWriter(Protocol):
-    """A writer that makes questions with options as well; `kib questions` checks what it gives."""
+    """A writer that also makes questions with options; `kib questions` checks them."""
 
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[DraftQuestion]:
-        """`count` questions a passage, each with three wrong options, a passage's most specific ones first.
+        """Yield `count` questions per passage, the most specific first, each with three wrong options.
 
-        `kept` as in `Writer.write`.
+        `kept` stores paid answers; see `Writer.write`.
         """
         ...
 
 
 @runtime_checkable
 class Trainer(Plugin, Protocol):
-    """Puts text into a model's weights."""
+    """A way to train text into a model's weights."""
 
     def train(
         self,
@@ -469,23 +471,23 @@ class Trainer(Plugin, Protocol):
         validation: Sequence[Text] = (),
         held_out: Sequence[Text] = (),
     ) -> Trained:
-        """Safetensors in `folder`, which may hold a checkpoint of the same identity.
+        """Write safetensors into `folder`, which may contain a checkpoint of the same training run.
 
-        `log` takes one record a step: `step` and `steps`, `tokens` trained so far, `loss` in nats a token. On
-        `validation` the loss is watched, training may stop early, and the last loss is told, since arms may be chosen
-        by it; on `held_out` it is measured before and after.
-        InputError where tokens would be lost.
+        Call `log` with one record per step: `step` and `steps`, `tokens` trained so far, `loss` in nats per token.
+        Measure the loss on `validation` during training, to stop early, and report the last value, because arms may be
+        chosen by it. Measure the loss on `held_out` before and after. Raises InputError if tokens would be lost.
         """
         ...
 
 
 @runtime_checkable
 class CheckedTrainer(Protocol):
-    """A trainer that knows before a training what it would stumble over; `kib check` asks it."""
+    """A trainer that can find problems before training; `kib check` calls it."""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """InputError for options that do not go with the model, the machine or each other; no weights are read.
+        """Raise InputError if the options do not fit the model, the machine or each other. Reads no weights.
 
-        `start` is as of `DescribedModel` where the model is one; `validation` says whether there will be such a text.
+        `start` may lack weight files if the model is a `DescribedModel`; `validation` says whether there will be
+        validation text.
         """
         ...

@@ -1,4 +1,4 @@
-"""What a user sees while kib works: bars on a terminal, plain lines elsewhere, nothing where nothing is asked for."""
+"""Progress reports: bars on a terminal, plain lines elsewhere, nothing with `--quiet`."""
 
 import sys
 import time
@@ -9,53 +9,53 @@ from typing import Any, Protocol, TextIO
 __all__ = ["LineProgress", "Progress", "SilentProgress", "TerminalProgress", "progress_for"]
 
 SECONDS = 5.0
-"""Between two plain lines of one step."""
+"""The time between two plain lines of one step."""
 
 Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """Shows steps as they go; everything goes to standard error, so that output can be piped."""
+    """Reports steps on standard error, so that standard output can be piped."""
 
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[Advance]:
-        """A step of `total` units; the function given takes how many more are done."""
+        """Report a step of `total` units; call the yielded function with the number of newly finished units."""
         ...
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         ...
 
 
 class SilentProgress:
-    """Shows nothing."""
+    """Reports nothing."""
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's names
-        """A step that shows nothing."""
+        """Report nothing about a step."""
         yield lambda _: None
 
     def say(self, text: str) -> None:
-        """Show nothing."""
+        """Print nothing."""
 
 
 class LineProgress:
-    """Plain lines for logs: a step's beginning, its count every few seconds, and its end where it took long."""
+    """Plain lines for logs: the start of a step, its count every few seconds, and the end of a long step."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self.stream = stream
         self.clock = clock
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         print(text, file=self.stream, flush=True)
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
-        """A step; `title` stands before each count."""
+        """Report a step; `title` precedes every count."""
         self.say(title if total is None else f"{title}: {total:,}")
         done, said, last = 0, 0, self.clock()
 
-        def tell() -> None:
+        def report() -> None:
             nonlocal said, last
             said, last = done, self.clock()
             self.say(f"{title}: {done:,}" + (f" of {total:,}" if total is not None else ""))
@@ -64,22 +64,22 @@ class LineProgress:
             nonlocal done
             done += count
             if self.clock() - last >= SECONDS:
-                tell()
+                report()
 
         yield advance
         if said and said < done:
-            tell()
+            report()
 
 
 class TerminalProgress:
-    """Bars with counts and the time left, steps within steps below each other; a finished step leaves its line."""
+    """Bars with counts and remaining time; nested steps appear below each other, finished steps stay visible."""
 
     def __init__(self) -> None:
         self._bars: Any = None
         self._open = 0
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         from rich.console import Console
 
         console = self._bars.console if self._bars else Console(stderr=True)
@@ -87,7 +87,7 @@ class TerminalProgress:
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
-        """A bar for a step."""
+        """Show a bar for a step."""
         from rich.markup import escape
 
         bars = self._started()
@@ -100,7 +100,7 @@ class TerminalProgress:
                 bars.update(task, total=done, completed=done)
         finally:
             self._open -= 1
-            if not self._open:  # one live display at a time: it ends with the outermost step
+            if not self._open:  # rich allows one live display at a time; it ends with the outermost step
                 bars.stop()
                 self._bars = None
 
@@ -117,6 +117,6 @@ class TerminalProgress:
 
 
 def progress_for(stream: TextIO | None = None) -> Progress:
-    """Bars where `stream`, standard error by default, is a terminal, lines elsewhere."""
+    """Return bars if `stream` (default: standard error) is a terminal, else plain lines."""
     stream = sys.stderr if stream is None else stream
     return TerminalProgress() if stream.isatty() else LineProgress(stream)

@@ -1,6 +1,6 @@
-"""Head, passages and asked question become a prompt; whole passages are dropped where the tokens run out.
+"""Build prompts: passages go between the examples and the question, as many whole passages as the budget allows.
 
-The default template and the wording of a question are frozen: models are trained on this text.
+Do not change the default template or the wording of a question: models are trained on this text.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ DEFAULT_TEMPLATE = (
     "{{ passage.text }}\n\n"
     "{% endfor %}"
 )
-"""Stands between the few-shot block and the asked question, where there are passages; jinja, with `passages`."""
+"""The jinja template of the text between few-shot examples and question; it gets `passages`, one or more."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -27,7 +27,7 @@ Order = Literal["best-first", "best-last"]
 
 
 def ask_question(question: str, options: Sequence[str], letters: bool) -> str:
-    """The wording of a question of the user's own: `Question: …`, options as `A. …` lines where letters are scored."""
+    """Return the text of a user's question: `Question: …`, with options as lines `A. …` if letters are scored."""
     lines = [f"Question: {question}"]
     if letters:
         lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
@@ -47,7 +47,7 @@ def _template(source: str) -> Callable[..., str]:
 
 
 def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLATE, order: Order = "best-first") -> str:
-    """The text of passages given best first; "" for none."""
+    """Return the text of passages, which are given best first; "" if there are none."""
     if not passages:
         return ""
     from jinja2 import TemplateError
@@ -68,14 +68,14 @@ def build_prompt(
     template: str = DEFAULT_TEMPLATE,
     order: Order = "best-first",
 ) -> Prompt:
-    """Put as many whole passages (given best first) before the asked question as `budget` tokens allow.
+    """Return a prompt with as many whole passages, given best first, as `budget` tokens allow.
 
-    `count` gives the tokens of a prompt together with its longest answer. The last-ranked passage is dropped
-    first; head and question are never cut: InputError where they alone are too long.
+    `count` returns the tokens of a prompt with its longest answer. The lowest-ranked passage is dropped first; examples
+    and question are never truncated. Raises InputError if the prompt is too long without passages.
     """
     for kept in range(len(passages), -1, -1):
         text = asked.head + render_passages(passages[:kept], template, order) + asked.ask
         tokens = count(text) if count else None
         if budget is None or tokens is None or tokens <= budget:
             return Prompt(asked.question_id, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)
-    raise InputError(f"question {asked.question_id}: {tokens} tokens without any passage, but only {budget} fit")
+    raise InputError(f"question {asked.question_id}: {tokens} tokens without any passage, but the budget is {budget}")

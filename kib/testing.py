@@ -1,6 +1,6 @@
-"""For authors of plugins: checks of what a plugin promises, the data they run on, and a model small enough for a test.
+"""Tests for plugin authors: contract checks, the data they use, and a model small enough for a test.
 
-Each check is a plain function that raises AssertionError with a sentence; any test runner will do:
+Each check is a plain function that raises AssertionError with a sentence, so any test runner will do:
 
     def test_contract() -> None:
         check_retriever(lambda: make_plugin(MyRetriever))
@@ -59,10 +59,10 @@ DOCUMENTS = (
     Document("rules", "—", "— … — ! ? ( ) —"),
     Document("long", "The long one", "The ferry leaves the northern harbour at dawn and returns at dusk. " * 200),
 )
-"""A dozen documents and two: twins, one without a title, one without a word, a very long one, several scripts."""
+"""Fourteen documents: twins, one without a title, one without words, a very long one, and several scripts."""
 
 PASSAGES = tuple(Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for d in DOCUMENTS)
-"""Each document as one passage; the twins' ids are not in the order of their places."""
+"""Each document as one passage; the twins' ids are not in alphabetical order."""
 
 QUERIES = (
     Query("lever", "Which lever switches off pump 7?"),
@@ -79,19 +79,22 @@ QUERIES = (
     Query("signs", "?!… — ()"),
     Query("long", "At dawn the ferry leaves the harbour, and where does it go at dusk? " * 300),
 )
-"""Questions on `PASSAGES`, and what else comes along: no words, foreign words, a very long one."""
+"""Questions about `PASSAGES`, and unusual queries: without words, with unknown words, and very long."""
 
 
 def make_plugin(cls: type[Any], options: Mapping[str, Any] | None = None, folder: Path = Path()) -> Any:
-    """An instance with options as a benchmark file in `folder` would give them; pydantic's ValidationError if wrong."""
+    """Return a plugin with its options, read as from a benchmark file in `folder`.
+
+    Raises pydantic's ValidationError if the options are wrong.
+    """
     text = json.dumps(dict(options or {}), default=str)
     return cls(cls.Options.model_validate_json(text, context={"folder": folder}))
 
 
 def check_plugin(kind: str, name: str) -> type[Any]:
-    """An installed plugin is found by its entry point, well formed, and light to import; its class is returned.
+    """Check that an installed plugin is found, well formed and light to import, and return its class.
 
-    `kind` is one of `kib.interfaces.GROUPS`. PluginError says what is malformed.
+    `kind` is one of `kib.interfaces.GROUPS`. Raises PluginError if the plugin is malformed.
     """
     from kib.plugins.registry import load
 
@@ -103,14 +106,14 @@ def check_plugin(kind: str, name: str) -> type[Any]:
 def check_options(
     cls: type[Any], *, accepts: Sequence[Mapping[str, Any]] = (), refuses: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Options are described, survive being written and read, and take nothing that is not theirs."""
+    """Check that all options have descriptions, survive a round trip through JSON, and refuse wrong values."""
     options = cls.Options
     for name, info in options.model_fields.items():
         _expect(bool(info.description), f"{options.__qualname__}: the option `{name}` has no description")
     for given in accepts:
         made = _options(cls, given)
         again = options.model_validate_json(made.model_dump_json())
-        _expect(made == again, f"{options.__qualname__}: {given} changes when it is written and read again")
+        _expect(made == again, f"{options.__qualname__}: {given} changes in a round trip through JSON")
         _refused(cls, {**given, "no_such_option": 1}, "an unknown key")
     for given in refuses:
         _refused(cls, given, "a wrong value")
@@ -125,33 +128,36 @@ def _refused(cls: type[Any], given: Mapping[str, Any], what: str) -> None:
         _options(cls, given)
     except ValidationError:
         return
-    raise AssertionError(f"{cls.Options.__qualname__}: takes {what}: {dict(given)}")
+    raise AssertionError(f"{cls.Options.__qualname__}: accepts {what}: {dict(given)}")
 
 
 def check_light_import(module: str) -> None:
-    """Importing `module` in a fresh process brings in the standard library, pydantic and kib, and nothing else."""
+    """Check that importing `module` imports only the standard library, pydantic and kib."""
     code = (
         "import sys; before = set(sys.modules); __import__(sys.argv[1]); print(*set(sys.modules) - before, sep='\\n')"
     )
-    environment = {**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"}  # they belong to the machine, not to the module
+    environment = {**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"}  # pydantic plugins belong to the machine
     run = subprocess.run(  # noqa: S603 - this interpreter, with a module's name
         [sys.executable, "-c", code, module], capture_output=True, text=True, env=environment, check=False
     )
-    _expect(run.returncode == 0, f"{module}: importing it failed:\n{run.stderr}")
+    _expect(run.returncode == 0, f"{module}: the import failed:\n{run.stderr}")
     light = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection", "kib"}
     light |= sys.stdlib_module_names | {module.partition(".")[0]}
     found = {name.partition(".")[0] for name in run.stdout.split()} - light
-    heavy = sorted(name for name in found if not name.startswith("_sysconfigdata"))  # the standard library's as well
+    heavy = sorted(name for name in found if not name.startswith("_sysconfigdata"))  # part of the standard library
     _expect(not heavy, f"{module}: importing it also imports {', '.join(heavy)}; import them inside the methods")
 
 
 def check_fingerprint(
     make: Callable[[], Plugin], *, change: Callable[[], object], same: Callable[[], object] | None = None
 ) -> None:
-    """A fingerprint is the same in every instance and after `same` (touching a file, say), and not after `change`."""
+    """Check that a fingerprint is equal in all instances and after `same`, and different after `change`.
+
+    `same` changes no content, for example by touching a file.
+    """
     before = make().fingerprint()
-    _expect(isinstance(before, str), f"fingerprint() gives {before!r}, expected text")
-    _expect(make().fingerprint() == before, "fingerprint() differs from instance to instance")
+    _expect(isinstance(before, str), f"fingerprint() returns {before!r}; expected text")
+    _expect(make().fingerprint() == before, "fingerprint() differs between instances")
     if same is not None:
         same()
         _expect(make().fingerprint() == before, "fingerprint() changed although the content did not")
@@ -160,23 +166,23 @@ def check_fingerprint(
 
 
 def check_corpus(make: Callable[[], Corpus]) -> None:
-    """Documents come once each, in a fixed order, with printable ids and text that can be written as UTF-8."""
+    """Check that documents are unique, in a fixed order, with printable ids and text that fits UTF-8."""
     corpus = make()
     documents = list(corpus.documents())
-    _expect(bool(documents), "documents() gives none")
+    _expect(bool(documents), "documents() yields no documents")
     for document in documents:
-        _expect(type(document) is Document, f"documents() gives {document!r}, expected kib.records.Document")
+        _expect(type(document) is Document, f"documents() yields {document!r}; expected kib.records.Document")
         _check_document(document)
     _check_once((document.id for document in documents), "document")
-    _expect(list(corpus.documents()) == documents, "documents() gives other documents when asked again")
-    _expect(list(make().documents()) == documents, "documents() differs from instance to instance")
+    _expect(list(corpus.documents()) == documents, "documents() yields different documents when called again")
+    _expect(list(make().documents()) == documents, "documents() differs between instances")
 
 
 def _check_document(document: Document) -> None:
     for name in ("id", "title", "text", "source", "licence"):
         value = getattr(document, name)
-        _expect(isinstance(value, str), f"document {document.id!r}: {name} is {value!r}, expected text")
-        _expect(_is_utf8(value), f"document {document.id!r}: {name} cannot be written as UTF-8")
+        _expect(isinstance(value, str), f"document {document.id!r}: {name} is {value!r}; expected text")
+        _expect(_is_utf8(value), f"document {document.id!r}: {name} cannot be encoded as UTF-8")
     _expect(
         bool(document.id.strip()) and document.id.isprintable(), f"document id {document.id!r}: empty or unprintable"
     )
@@ -184,20 +190,20 @@ def _check_document(document: Document) -> None:
 
 
 def check_retriever(make: Callable[[], Retriever]) -> None:
-    """Hits are sound, repeatable, and a matter of the query alone: not of other queries, K, or an interrupted build."""
+    """Check that hits are valid and repeatable and do not depend on other queries, K or an interrupted build."""
     with tempfile.TemporaryDirectory() as place:
         folder, retriever = _new(Path(place), "whole"), make()
         retriever.build(iter(PASSAGES), folder)
         whole = retriever.search(folder, QUERIES, len(PASSAGES))
         _check_hits(whole, len(PASSAGES))
         first = Counter(hits[0].passage for hits in whole if hits)
-        _expect(len(first) > 2, f"the best hit of {first.total()} different queries is one of {sorted(first)}")
+        _expect(len(first) > 2, f"{first.total()} different queries share the best hits {sorted(first)}")
         _check_queries_alone(retriever, folder, whole)
-        _expect(make().search(folder, QUERIES, len(PASSAGES)) == whole, "a fresh instance finds other hits")
+        _expect(make().search(folder, QUERIES, len(PASSAGES)) == whole, "a new instance finds different hits")
         _check_builds(make, Path(place), whole)
         nothing = _new(Path(place), "nothing")
         retriever.build(iter(()), nothing)
-        _expect(retriever.search(nothing, QUERIES, 3) == [[] for _ in QUERIES], "hits among no passages at all")
+        _expect(retriever.search(nothing, QUERIES, 3) == [[] for _ in QUERIES], "hits in an empty index")
 
 
 def _check_hits(found: Sequence[Sequence[Hit]], k: int) -> None:
@@ -205,22 +211,25 @@ def _check_hits(found: Sequence[Sequence[Hit]], k: int) -> None:
     _expect(len(found) == len(QUERIES), f"{len(found)} lists of hits for {len(QUERIES)} queries")
     for query, hits in zip(QUERIES, found, strict=True):
         where = f"query {query.id!r}"
-        _expect(len(hits) <= k, f"{where}: {len(hits)} hits, asked for at most {k}")
+        _expect(len(hits) <= k, f"{where}: {len(hits)} hits; at most {k} were requested")
         _check_once((hit.passage for hit in hits), f"{where}: passage")
         for hit in hits:
-            _expect(hit.passage in known, f"{where}: the hit {hit.passage!r} is no passage of the index")
-            _expect(isinstance(hit.score, float) and math.isfinite(hit.score), f"{where}: the score {hit.score!r}")
+            _expect(hit.passage in known, f"{where}: the hit {hit.passage!r} is not in the index")
+            _expect(
+                isinstance(hit.score, float) and math.isfinite(hit.score),
+                f"{where}: the score {hit.score!r} is not a finite number",
+            )
         order = [(-hit.score, hit.passage) for hit in hits]
-        _expect(order == sorted(order), f"{where}: hits must be best first, equal scores by passage id: {list(hits)}")
+        _expect(order == sorted(order), f"{where}: hits must be best first, ties by passage id: {list(hits)}")
 
 
 def _check_queries_alone(retriever: Retriever, folder: Path, whole: Sequence[Sequence[Hit]]) -> None:
-    _expect(retriever.search(folder, [], 3) == [], "search() without queries gives something")
+    _expect(retriever.search(folder, [], 3) == [], "search() without queries returns hits")
     backwards = retriever.search(folder, QUERIES[::-1], len(PASSAGES))[::-1]
     _expect(backwards == whole, "hits depend on the order of the queries")
     for query, hits in zip(QUERIES, whole, strict=True):
         alone = retriever.search(folder, [query], len(PASSAGES))
-        _expect(alone == [hits], f"query {query.id!r}: other hits when it is asked alone")
+        _expect(alone == [hits], f"query {query.id!r}: different hits when searched alone")
     for k in (1, 3, 10 * len(PASSAGES)):
         fewer = retriever.search(folder, QUERIES, k)
         _expect(fewer == [hits[:k] for hits in whole], f"the best {k} hits are not the first {k} of all")
@@ -237,11 +246,11 @@ def _check_builds(make: Callable[[], Retriever], place: Path, whole: Sequence[Se
     for what in ("an interrupted build", "a finished build"):
         make().build(iter(PASSAGES), folder)
         found = make().search(folder, QUERIES, len(PASSAGES))
-        _expect(found == whole, f"building over {what} gives another index than building anew")
+        _expect(found == whole, f"building over {what} gives a different index than a new build")
 
 
 def check_reranker(make: Callable[[], Reranker]) -> None:
-    """Hits come from those of its sources alone, best first, and are a matter of the query alone, not of K."""
+    """Check that hits come from the sources, best first, and depend only on the query, not on K."""
     sources = make().sources()
     _expect(bool(sources), "sources() names no retriever")
     for name, depth in sources.items():
@@ -254,54 +263,56 @@ def check_reranker(make: Callable[[], Reranker]) -> None:
         found = reranker.rerank(query, hits, texts, len(PASSAGES))
         known = {hit.passage for some in hits.values() for hit in some}
         strange = [hit.passage for hit in found if hit.passage not in known]
-        _expect(not strange, f"query {query.id!r}: the hit {strange[:1]} is none of its sources'")
+        _expect(not strange, f"query {query.id!r}: the hit {strange[:1]} comes from none of its sources")
         for k in (1, 3):
             fewer = reranker.rerank(query, hits, texts, k)
             _expect(fewer == found[:k], f"query {query.id!r}: the best {k} hits are not the first {k} of all")
-        _expect(make().rerank(query, hits, texts, len(PASSAGES)) == found, "a fresh instance finds other hits")
-        _expect(reranker.rerank(query, nothing, {}, 3) == [], f"query {query.id!r}: hits where its sources have none")
+        _expect(make().rerank(query, hits, texts, len(PASSAGES)) == found, "a new instance finds different hits")
+        _expect(
+            reranker.rerank(query, nothing, {}, 3) == [], f"query {query.id!r}: hits although its sources have none"
+        )
         whole.append(found)
     _check_hits(whole, len(PASSAGES))
-    _expect(any(whole), "rerank() finds nothing for any query")
+    _expect(any(whole), "rerank() returns no hits for any query")
 
 
 def _frozen(source: str, query: Query, depth: int) -> list[Hit]:
-    """Hits as a retriever could have found them: some of the passages, in an order of each query's own."""
+    """Return plausible hits of a retriever: some passages, in an order that depends on the query."""
     order = sorted(PASSAGES, key=lambda passage: digest([source, query.id, passage.id]))
     return [Hit(passage.id, 9.0 - place) for place, passage in enumerate(order[: min(depth, len(order) - 4)])]
 
 
 def check_task(make: Callable[[], Task], corpus: Callable[[], Corpus] | None = None) -> None:
-    """Questions come in a fixed order with unique ids, several options and a right one; gold lies in `corpus`."""
+    """Check that questions have a fixed order, unique ids, several options and a right one, and gold in `corpus`."""
     documents = {document.id: document for document in corpus().documents()} if corpus else None
-    _expect(bool(list(make().questions("test"))), 'questions("test") gives none')
+    _expect(bool(list(make().questions("test"))), 'questions("test") yields no questions')
     for split in ("test", "validation", "examples"):
         task = make()
         questions = list(task.questions(split))
         for question in questions:
-            _expect(type(question) is Question, f"questions() gives {question!r}, expected kib.records.Question")
+            _expect(type(question) is Question, f"questions() yields {question!r}; expected kib.records.Question")
         _check_once((question.id for question in questions), f"{split}: question")
         for question in questions:
             _check_question(question, documents)
-        _expect(list(task.questions(split)) == questions, f"questions({split!r}) differs when asked again")
-        _expect(list(make().questions(split)) == questions, f"questions({split!r}) differs from instance to instance")
-    _expect(not list(make().questions("no-such-split")), "questions() of a split that does not exist gives some")
+        _expect(list(task.questions(split)) == questions, f"questions({split!r}) differs when called again")
+        _expect(list(make().questions(split)) == questions, f"questions({split!r}) differs between instances")
+    _expect(not list(make().questions("no-such-split")), "questions() yields questions for a split that does not exist")
 
 
 def _check_question(question: Question, documents: Mapping[str, Document] | None) -> None:
     where, options = f"question {question.id!r}", question.options
     _expect(bool(question.id.strip()) and question.id.isprintable(), f"{where}: its id is empty or unprintable")
     _expect(bool(question.text.strip()), f"{where}: its text is empty")
-    _expect(all(map(_is_utf8, (question.text, *options))), f"{where}: cannot be written as UTF-8")
-    _expect(len(options) > 1, f"{where}: {len(options)} options, expected two or more")
-    _expect(len(set(options)) == len(options), f"{where}: an option stands twice: {options}")
-    _expect(0 <= question.answer < len(options), f"{where}: the answer {question.answer} is none of its options")
+    _expect(all(map(_is_utf8, (question.text, *options))), f"{where}: cannot be encoded as UTF-8")
+    _expect(len(options) > 1, f"{where}: {len(options)} options; expected two or more")
+    _expect(len(set(options)) == len(options), f"{where}: a repeated option: {options}")
+    _expect(0 <= question.answer < len(options), f"{where}: the answer {question.answer} is not one of its options")
     for gold in question.gold:
         _expect((gold.start is None) == (gold.end is None), f"{where}: gold with half a range: {gold}")
         start, end = gold.start or 0, gold.end if gold.end is not None else 1
         _expect(0 <= start < end, f"{where}: gold with an empty range: {gold}")
         if documents is not None:
-            _expect(gold.document in documents, f"{where}: gold in {gold.document!r}, which the corpus has not")
+            _expect(gold.document in documents, f"{where}: gold in {gold.document!r}, which is not in the corpus")
             inside = gold.end is None or gold.end <= len(documents[gold.document].text)
             _expect(inside, f"{where}: gold beyond the end of its document: {gold}")
 
@@ -322,9 +333,9 @@ def check_model(
     kinds: Sequence[str] = ("loglikelihood", "loglikelihood_rolling", "generate_until"),
     tolerance: float = 1e-4,
 ) -> None:
-    """Answers repeat in a fresh instance, and within `tolerance` (nats) they are a matter of the request alone.
+    """Check that answers repeat in a new instance and, within `tolerance` nats, depend only on the request.
 
-    `kinds` are the requests that the backend takes. The long prompt is longer than the model's context.
+    `kinds` are the kinds of request that the backend supports. One prompt is longer than the model's context.
     """
     from kib.harness.backends import quiet
 
@@ -332,14 +343,14 @@ def check_model(
     model = make()
     _check_tokens(model, make())
     length = model.context_length()
-    _expect(length is None or length > 1, f"context_length() gives {length!r}")
+    _expect(length is None or length > 1, f"context_length() returns {length!r}")
     weights = model.weights()
-    _expect(weights is None or weights.folder.is_dir(), f"weights() names {weights}, which is no folder")
+    _expect(weights is None or weights.folder.is_dir(), f"weights() names {weights}, which is not a folder")
     lm, fresh = model.load(), make().load()
     for kind in kinds:
         requests = _requests(kind, length)
         answers = _answers(lm, requests)
-        _expect(_answers(fresh, requests) == answers, f"{kind}: a fresh instance answers otherwise")
+        _expect(_answers(fresh, requests) == answers, f"{kind}: a new instance gives different answers")
         backwards = _answers(lm, requests[::-1])[::-1]
         for number, (request, value) in enumerate(zip(requests, answers, strict=True)):
             where = f"{kind}, request {number}"
@@ -369,11 +380,11 @@ def _answers(lm: "LM", requests: Sequence[Request]) -> list[Any]:
 
 def _check_answer(where: str, kind: str, value: Any) -> None:
     if kind == "generate_until":
-        _expect(isinstance(value, str), f"{where}: gives {value!r}, expected text")
-        _expect("\n" not in value, f"{where}: goes on after `until`: {value!r}")
+        _expect(isinstance(value, str), f"{where}: returns {value!r}; expected text")
+        _expect("\n" not in value, f"{where}: continues after `until`: {value!r}")
         return
     number = value[0] if kind == "loglikelihood" else value
-    _expect(math.isfinite(number) and number <= 0, f"{where}: {number!r} is no log-probability")
+    _expect(math.isfinite(number) and number <= 0, f"{where}: {number!r} is not a log-probability")
 
 
 def _check_close(what: str, one: Any, other: Any, tolerance: float) -> None:
@@ -381,27 +392,27 @@ def _check_close(what: str, one: Any, other: Any, tolerance: float) -> None:
         same = one == other
     else:
         pair = (one[0], other[0]) if isinstance(one, list) else (one, other)
-        # A text of thousands of nats rounds more than an answer of a few.
+        # Rounding grows with the value.
         same = math.isclose(*pair, rel_tol=tolerance / 100, abs_tol=tolerance)
     _expect(same, f"{what}: {one!r} and {other!r}")
 
 
 def _check_tokens(model: Model, fresh: Model) -> None:
     encode, again = model.tokens(), fresh.tokens()
-    _expect((encode is None) == (again is None), "tokens() is there in one instance and None in another")
+    _expect((encode is None) == (again is None), "tokens() is None in only one of two instances")
     if encode is None or again is None:
         return
     for text in (*CONTEXTS, *CONTINUATIONS, "word " * 20_000):
         tokens = encode(text)
-        _expect(all(type(token) is int for token in tokens), f"tokens() of {text[:40]!r} are not whole numbers")
-        _expect(encode(text) == tokens == again(text), f"tokens() of {text[:40]!r} differ from call to call")
-        _expect(bool(tokens) or not text, f"tokens() of {text[:40]!r} are none")
+        _expect(all(type(token) is int for token in tokens), f"tokens() of {text[:40]!r} are not integers")
+        _expect(encode(text) == tokens == again(text), f"tokens() of {text[:40]!r} differ between calls")
+        _expect(bool(tokens) or not text, f"tokens() of {text[:40]!r} is empty")
 
 
 def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 32, positions: int = 2048) -> Path:
-    """A Llama with random weights and a tokenizer of bytes as a transformers folder; needs torch, downloads nothing.
+    """Write a Llama with random weights and a byte tokenizer to a transformers folder. Needs torch, no network.
 
-    `width` is a multiple of 8. Text of n bytes is n + 1 tokens: it begins with `<s>`.
+    `width` must be a multiple of 8. A text of n bytes has n + 1 tokens, because it begins with `<s>`.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -1,4 +1,4 @@
-"""One canonical JSON, one hash: equal inputs have equal names on every machine."""
+"""Canonical JSON and digests: equal inputs have equal digests on every machine."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ VALUES = st.recursive(ATOMS, lambda inner: st.lists(inner) | st.dictionaries(TEX
 
 
 def shape(value):
-    """A value with its types, in which 1, 1.0 and True differ and the order of keys does not count."""
+    """Return a value with its types, so that 1, 1.0 and True differ and key order is ignored."""
     if isinstance(value, dict):
         return "object", frozenset((key, shape(inner)) for key, inner in value.items())
     if isinstance(value, list):
@@ -28,19 +28,19 @@ def shape(value):
 
 @given(VALUES)
 def test_canonical_json_is_json_of_the_value(value):
-    """What is read back from canonical JSON is the value, types included."""
+    """Canonical JSON reads back as the same value with the same types."""
     assert shape(json.loads(canonical(value))) == shape(value)
 
 
 @given(VALUES, VALUES)
 def test_equal_values_and_only_these_share_a_digest(one, other):
-    """Two values have one digest exactly where they are equal in value and type."""
+    """Two values share a digest exactly if they are equal in value and type."""
     assert (digest(one) == digest(other)) == (shape(one) == shape(other))
 
 
 @given(st.dictionaries(TEXT, ATOMS), st.randoms(use_true_random=False))
 def test_the_order_of_keys_does_not_count(value, random):
-    """An object's digest does not depend on the order in which its keys were set."""
+    """A digest does not depend on key order."""
     keys = list(value)
     random.shuffle(keys)
     assert digest({key: value[key] for key in keys}) == digest(value)
@@ -48,25 +48,25 @@ def test_the_order_of_keys_does_not_count(value, random):
 
 @pytest.mark.parametrize("values", [(1, 1.0), (1, True), (0, False), ("1", 1), (None, "null"), ([], {}), ("", None)])
 def test_what_python_or_people_confuse_has_two_digests(values):
-    """Values that look alike and are not are told apart."""
+    """Values that look alike but differ have different digests."""
     assert digest(values[0]) != digest(values[1])
 
 
 def test_a_tuple_is_a_list():
-    """JSON knows one kind of list."""
+    """Lists and tuples share a digest."""
     assert digest((1, (2, 3))) == digest([1, [2, 3]])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), [float("nan")]])
 def test_numbers_that_json_lacks_are_refused(value):
-    """NaN and infinity have no canonical form."""
+    """NaN and infinity are refused."""
     with pytest.raises(ValueError, match="JSON"):
         canonical(value)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), Passage])
 def test_what_has_no_canonical_form_is_refused(value):
-    """A value without a form of its own is an error, never its repr, which may hold an address."""
+    """A value without a canonical form is an error, because its repr may contain an address."""
     with pytest.raises(TypeError, match="has no canonical form"):
         canonical(value)
 
@@ -78,7 +78,7 @@ def test_a_record_is_an_object():
 
 
 def test_records_nest():
-    """Records within containers are objects too."""
+    """Dataclasses inside containers become objects."""
 
     @dataclass
     class Shelf:
@@ -88,13 +88,13 @@ def test_records_nest():
 
 
 def test_a_path_is_its_posix_text():
-    """A path has the same digest on every system."""
+    """A path has one digest on every system."""
     assert digest(Path("a") / "b") == digest("a/b")
     assert isinstance(Path("a"), PurePosixPath) or canonical(Path("a") / "b") == '"a/b"'
 
 
 def test_the_bytes_of_a_digest_never_change():
-    """A digest of today is a digest of tomorrow: stored results are found by it."""
+    """Digests stay the same across versions, because stored results are found by them."""
     assert digest({"b": [1, 2.5, None, True], "a": "ü\u2028"}) == (
         hashlib.sha256('{"a":"ü\u2028","b":[1,2.5,null,true]}'.encode()).hexdigest()
     )
@@ -102,18 +102,18 @@ def test_the_bytes_of_a_digest_never_change():
 
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_two_lists_of_texts_never_share_a_digest(one, other):
-    """Texts are told apart where one ends and the next begins, half characters included."""
+    """Text boundaries change a digest, even between surrogates."""
     assert (digest_lines(one) == digest_lines(other)) == (one == other)
 
 
 def test_lines_are_read_as_they_come():
-    """A generator of texts has the digest of their list."""
+    """A generator of texts has the digest of its list."""
     assert digest_lines(letter for letter in "abc") == digest_lines(["a", "b", "c"])
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 19])
 def test_a_files_digest_is_that_of_its_bytes(tmp_path, size):
-    """A file is read in blocks and hashed whole."""
+    """A file larger than one block is hashed completely."""
     data = bytes(number % 251 for number in range(size % 1000)) + b"x" * (size - size % 1000)
     (tmp_path / "file").write_bytes(data)
     assert digest_file(tmp_path / "file") == hashlib.sha256(data).hexdigest()

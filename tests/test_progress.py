@@ -1,4 +1,4 @@
-"""What a user sees while kib works."""
+"""Progress reports."""
 
 import io
 import os
@@ -22,14 +22,14 @@ class Clock:
 
 
 def lines(work):
-    """What is said by plain lines while `work` runs."""
+    """Return the plain lines printed while `work` runs."""
     stream, clock = io.StringIO(), Clock()
     work(LineProgress(stream, clock), clock)
     return stream.getvalue().splitlines()
 
 
 def test_a_step_says_its_title_and_number():
-    """A step begins with its title, and with how much there is to do where that is known."""
+    """A step starts with its title, and with its total if that is known."""
 
     def work(progress, clock):
         with progress.step("reading"):
@@ -42,7 +42,7 @@ def test_a_step_says_its_title_and_number():
 
 
 def test_counts_come_every_few_seconds():
-    """Between two lines of a step some seconds pass, however many units are done, and the last one has them all."""
+    """Lines of a step are seconds apart, and the last line has the full count."""
 
     def work(progress, clock):
         with progress.step("asking", 50) as advance:
@@ -54,7 +54,7 @@ def test_counts_come_every_few_seconds():
 
 
 def test_without_a_total_only_what_is_done_is_said():
-    """A step of unknown length counts up."""
+    """A step with an unknown total counts upwards."""
 
     def work(progress, clock):
         with progress.step("cutting") as advance:
@@ -65,7 +65,7 @@ def test_without_a_total_only_what_is_done_is_said():
 
 
 def test_a_quick_step_is_one_line():
-    """What takes no time says nothing after its title."""
+    """A quick step prints only its title."""
 
     def work(progress, clock):
         with progress.step("cutting", 3) as advance:
@@ -76,7 +76,7 @@ def test_a_quick_step_is_one_line():
 
 @pytest.mark.parametrize("make", [lambda: LineProgress(io.StringIO()), SilentProgress, TerminalProgress])
 def test_an_error_gets_through(make, capsys):
-    """An error within a step reaches whoever called it, and the next step works."""
+    """An error inside a step reaches the caller, and the next step works."""
     progress = make()
     with pytest.raises(ZeroDivisionError), progress.step("outer", 2), progress.step("inner"):
         raise ZeroDivisionError
@@ -86,7 +86,7 @@ def test_an_error_gets_through(make, capsys):
 
 
 def test_silence_is_silent(capsys):
-    """Where nothing is asked for nothing is shown."""
+    """Silent progress prints nothing."""
     progress = SilentProgress()
     with progress.step("asking", 3) as advance:
         advance(3)
@@ -95,7 +95,7 @@ def test_silence_is_silent(capsys):
 
 
 def test_bars_go_to_standard_error(capsys):
-    """Bars and words stand on standard error, so that a table can be piped."""
+    """Bars and messages go to standard error, so that a table can be piped."""
     progress = TerminalProgress()
     with progress.step("outer [bold]", 2) as advance:
         progress.say("a [word]")
@@ -109,12 +109,12 @@ def test_bars_go_to_standard_error(capsys):
 
 
 def test_a_stream_that_is_no_terminal_gets_lines():
-    """Logs and pipes get plain lines."""
+    """A stream that is not a terminal gets plain lines."""
     assert isinstance(progress_for(io.StringIO()), LineProgress)
 
 
 def test_a_terminal_gets_bars(bench):
-    """On a terminal a run draws bars with counts; plain lines do not appear there."""
+    """A terminal gets bars with counts and no plain lines."""
     bench.write_toy()
     main, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -145,6 +145,6 @@ def test_a_terminal_gets_bars(bench):
 
 
 def test_importing_it_is_light():
-    """Progress imports nothing heavy before a bar is drawn."""
+    """Progress imports nothing heavy before it draws a bar."""
     code = "import sys, kib.progress; assert not {'rich', 'torch', 'numpy'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

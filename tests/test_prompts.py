@@ -1,4 +1,4 @@
-"""Head, passages, asked question: the frozen text, and what is dropped where the tokens run out."""
+"""Prompts: the frozen wording, and the passages dropped when tokens run out."""
 
 import pytest
 from hypothesis import given
@@ -25,42 +25,42 @@ PASSAGES = st.lists(st.tuples(TEXT, TEXT), max_size=8).map(
 
 
 def test_the_wording_of_a_question_is_frozen():
-    """Models are trained on this text: it does not change."""
+    """The default template does not change, because models are trained on it."""
     assert ask_question("Who?", ["Ada", "Ben"], letters=False) == "Question: Who?\nAnswer:"
     assert ask_question("Who?", ["Ada", "Ben"], letters=True) == "Question: Who?\nA. Ada\nB. Ben\nAnswer:"
 
 
 def test_the_wording_of_passages_is_frozen():
-    """A heading, each passage as title line and text, a blank line after each."""
+    """A prompt has a heading, then each passage with title and text, each followed by a blank line."""
     shown = render_passages([passage(1, "One.", "First"), passage(2, "Two.")])
     assert shown == "Context:\nFirst\nOne.\n\nTwo.\n\n"
 
 
 def test_no_passages_are_no_text():
-    """A base prompt holds no empty heading."""
+    """A base prompt has no heading without passages."""
     assert render_passages([]) == ""
 
 
 def test_best_last_turns_the_order_round():
-    """With best-last the best passage stands nearest to the question."""
+    """With best-last the best passage is nearest to the question."""
     shown = render_passages([passage(1, "best"), passage(2, "worse")], order="best-last")
     assert shown.index("worse") < shown.index("best")
 
 
 @given(TEXT, TEXT)
 def test_passages_are_shown_letter_for_letter(title, text):
-    """Nothing in a passage is read as a template, escaped or trimmed."""
+    """Passages appear literally, without rendering, escaping or trimming."""
     shown = render_passages([passage(1, text, title)])
     assert shown == "Context:\n" + (f"{title}\n" if title else "") + f"{text}\n\n"
 
 
 def test_a_passage_that_looks_like_a_template_is_text():
-    """Jinja in a document stays what it is."""
+    """Jinja code in a document is not executed."""
     assert "{{ 7 * 7 }}{% raw %}" in render_passages([passage(1, "{{ 7 * 7 }}{% raw %}")])
 
 
 def test_a_template_of_ones_own():
-    """A template sees the passages with all that is known of them."""
+    """A template sees every field of the passages."""
     template = "{% for p in passages %}[{{ loop.index }} {{ p.document }}] {{ p.text }}\n{% endfor %}"
     assert render_passages([passage(1, "a"), passage(2, "b")], template) == "[1 d1] a\n[2 d2] b\n"
 
@@ -76,7 +76,7 @@ def test_a_template_of_ones_own():
     ],
 )
 def test_a_template_that_cannot_be_shown_is_named(template, words):
-    """What is wrong with a template is said, and it can reach nothing but the passages."""
+    """A template error is reported, and a template reaches nothing except the passages."""
     with pytest.raises(InputError, match=r"^prompt\.template: ") as caught:
         render_passages([passage(1)], template)
     assert words in str(caught.value)
@@ -84,14 +84,14 @@ def test_a_template_that_cannot_be_shown_is_named(template, words):
 
 @given(TEXT, TEXT, PASSAGES, st.integers(0, 300), st.sampled_from(["best-first", "best-last"]))
 def test_only_the_last_ranked_passages_are_dropped(head, ask, passages, budget, order):
-    """Head and question stay whole, the first-ranked passages stay, and as many as fit."""
+    """Examples and question stay complete, and as many of the best passages as fit."""
     question = asked(head, ask)
 
     def text(kept):
         return head + render_passages(passages[:kept], order=order) + ask
 
     if len(text(0)) > budget and all(len(text(kept)) > budget for kept in range(len(passages) + 1)):
-        with pytest.raises(InputError, match=f"question q: {len(text(0))} tokens without any passage, but only"):
+        with pytest.raises(InputError, match=f"question q: {len(text(0))} tokens without any passage, but the"):
             build_prompt(question, passages, count=len, budget=budget, order=order)
         return
     prompt = build_prompt(question, passages, count=len, budget=budget, order=order)
@@ -105,7 +105,7 @@ def test_only_the_last_ranked_passages_are_dropped(head, ask, passages, budget, 
 
 @given(PASSAGES)
 def test_without_a_budget_nothing_is_dropped(passages):
-    """Where no limit is known every passage is shown, and tokens are counted where they can be."""
+    """Without a limit all passages appear, and tokens are counted if a tokenizer is known."""
     counted = build_prompt(asked(), passages, count=len)
     assert (counted.dropped, counted.tokens) == (0, len(counted.text))
     assert build_prompt(asked(), passages).tokens is None
@@ -114,7 +114,7 @@ def test_without_a_budget_nothing_is_dropped(passages):
 
 @given(PASSAGES)
 def test_a_prompt_is_bases_with_the_passages_before_the_question(passages):
-    """Taking the passages out of a prompt leaves the base's."""
+    """A prompt without its passages equals the base prompt."""
     base, rag = build_prompt(asked(), []), build_prompt(asked(), passages)
     shown = render_passages(passages)
     at = len(asked().head)
@@ -123,7 +123,7 @@ def test_a_prompt_is_bases_with_the_passages_before_the_question(passages):
 
 
 def test_the_budget_may_be_met_exactly():
-    """A prompt of as many tokens as fit is whole; one token fewer costs a passage."""
+    """A prompt that fits exactly is complete, and one token less drops a passage."""
     passages = [passage(1), passage(2)]
     full = len(build_prompt(asked(), passages).text)
     assert build_prompt(asked(), passages, count=len, budget=full).dropped == 0

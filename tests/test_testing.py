@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 
 class Nothing(Options):
-    """No option."""
+    """Options without keys."""
 
 
 class Plugin:
-    """What the plugins of these tests share; each may be spoilt by an attribute."""
+    """The part that the test plugins share; attributes may break each one."""
 
     Options: ClassVar[type[Options]] = Nothing
     revision: ClassVar[int] = 1
@@ -54,13 +54,13 @@ class Plugin:
 
 
 def spoilt(cls: type[Any], **changes: Any) -> Callable[[], Any]:
-    """A maker of instances of a class with some methods replaced."""
+    """Return a factory for instances of a class with some methods replaced."""
     changed = type(cls.__name__, (cls,), changes)
     return lambda: make_plugin(changed)
 
 
 class Shelf(Plugin):
-    """A corpus of the built-in documents."""
+    """A corpus with the built-in documents."""
 
     def documents(self) -> Iterator[Document]:
         yield from DOCUMENTS
@@ -71,27 +71,27 @@ def of(*documents: Any) -> Any:
 
 
 def test_corpus() -> None:
-    """A corpus that keeps its promises passes."""
+    """A correct corpus passes."""
     check_corpus(lambda: make_plugin(Shelf))
 
 
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
-        (of(), "gives none"),
+        (of(), "documents\\(\\) yields no documents"),
         (of({"id": "a"}), "expected kib.records.Document"),
         (of(Document("a", "", "x"), Document("a", "", "y")), "document: more than once: 'a'"),
         (of(Document(" ", "", "x")), "document id . .: empty or unprintable"),
         (of(Document("a\n", "", "x")), "document id .*: empty or unprintable"),
         (of(Document("a", "", " ")), "its text is empty"),
-        (of(Document("a", "", "\ud800")), "text cannot be written as UTF-8"),
-        (of(replace(DOCUMENTS[0], source=None)), "source is None, expected text"),  # type: ignore[arg-type]
-        (lambda self: iter([Document("a", "", f"of instance {self.number}")]), "differs from instance to instance"),
-        (lambda self: (self.__dict__.setdefault("left", [*DOCUMENTS]).pop() for _ in range(3)), "other documents"),
+        (of(Document("a", "", "\ud800")), "text cannot be encoded as UTF-8"),
+        (of(replace(DOCUMENTS[0], source=None)), "source is None; expected text"),  # type: ignore[arg-type]
+        (lambda self: iter([Document("a", "", f"of instance {self.number}")]), "differs between instances"),
+        (lambda self: (self.__dict__.setdefault("left", [*DOCUMENTS]).pop() for _ in range(3)), "different documents"),
     ],
 )
 def test_spoilt_corpus(documents: Any, message: str) -> None:
-    """A corpus that breaks a promise is told which."""
+    """A check names the rule that a corpus breaks."""
     with pytest.raises(AssertionError, match=message):
         check_corpus(spoilt(Shelf, documents=documents))
 
@@ -115,12 +115,12 @@ class Overlap(Plugin):
 
 
 def test_retriever() -> None:
-    """A retriever that keeps its promises passes."""
+    """A correct retriever passes."""
     check_retriever(lambda: make_plugin(Overlap))
 
 
 def later(change: Callable[..., Any]) -> Any:
-    """A `search` whose hits are changed before they are given."""
+    """Return a `search` that changes its hits before returning them."""
 
     def search(self: Any, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
         found: list[list[Hit]] = change(Overlap.search(self, folder, queries, k), self, queries, k)
@@ -134,24 +134,24 @@ def later(change: Callable[..., Any]) -> Any:
     [
         (lambda found, *_: found[:-1], "lists of hits for"),
         (lambda found, *_: [hits * 2 for hits in found], "passage: more than once"),
-        (lambda found, *_: [[Hit("nobody#0", 1.0)] for _ in found], "is no passage of the index"),
+        (lambda found, *_: [[Hit("nobody#0", 1.0)] for _ in found], "is not in the index"),
         (lambda found, *_: [[Hit(h.passage, math.nan) for h in hits] for hits in found], "the score nan"),
         (lambda found, *_: [[Hit(h.passage, 1) for h in hits] for hits in found], "the score 1"),
-        (lambda found, *_: [hits[::-1] for hits in found], "hits must be best first, equal scores by passage id"),
-        (lambda found, *_: [found[0] for _ in found], "the best hit of"),
+        (lambda found, *_: [hits[::-1] for hits in found], "hits must be best first, ties by passage id"),
+        (lambda found, *_: [found[0] for _ in found], "different queries share the best hits"),
         (
             lambda found, _, queries, __: [[Hit(h.passage, h.score + len(queries)) for h in hits] for hits in found],
-            "other hits when it is asked alone",
+            "different hits when searched alone",
         ),
         (
             lambda found, self, *_: [[Hit(h.passage, h.score + self.number) for h in hits] for hits in found],
-            "a fresh instance finds other hits",
+            "a new instance finds different hits",
         ),
         (
             lambda found, _, __, k: [[Hit(h.passage, h.score + (k < 9)) for h in hits] for hits in found],
             "the best 1 hits are not the first 1 of all",
         ),
-        (lambda found, _, queries, __: [*found, *([[]] if not queries else [])], "without queries gives something"),
+        (lambda found, _, queries, __: [*found, *([[]] if not queries else [])], "without queries returns hits"),
         (
             lambda found, _, queries, __: [
                 [Hit(h.passage, h.score + (queries[0].id != "lever")) for h in hits] for hits in found
@@ -161,28 +161,31 @@ def later(change: Callable[..., Any]) -> Any:
     ],
 )
 def test_spoilt_search(change: Callable[..., Any], message: str) -> None:
-    """A retriever that breaks a promise in searching is told which."""
+    """A check names the rule that a search breaks."""
     with pytest.raises(AssertionError, match=message):
         check_retriever(spoilt(Overlap, search=later(change)))
 
 
 def test_too_many_hits() -> None:
-    """A retriever that gives more than it was asked for is told so."""
+    """A retriever that returns more hits than requested fails the check."""
     many = later(lambda found, *_: [[Hit(f"p{n}", 0.0) for n in range(15)] for _ in found])
-    with pytest.raises(AssertionError, match="15 hits, asked for at most 14"):
+    with pytest.raises(AssertionError, match="15 hits; at most 14 were requested"):
         check_retriever(spoilt(Overlap, search=many))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda given, left: given[1:] if left else given, "over an interrupted build gives another index"),
-        (lambda given, left: given[1:] if left.endswith("}") else given, "over a finished build gives another index"),
-        (lambda given, _: given or PASSAGES[:1], "hits among no passages at all"),
+        (lambda given, left: given[1:] if left else given, "over an interrupted build gives a different index"),
+        (
+            lambda given, left: given[1:] if left.endswith("}") else given,
+            "over a finished build gives a different index",
+        ),
+        (lambda given, _: given or PASSAGES[:1], "hits in an empty index"),
     ],
 )
 def test_spoilt_build(change: Callable[..., Any], message: str) -> None:
-    """A retriever that lets an earlier build show through, or finds what was not given, is told so."""
+    """A retriever fails the check if an earlier build affects its index, or if it finds unindexed passages."""
 
     def build(self: Any, passages: Iterable[Passage], folder: Path) -> None:
         place = folder / "index.json"
@@ -194,13 +197,13 @@ def test_spoilt_build(change: Callable[..., Any], message: str) -> None:
 
 
 def test_twins_out_of_order() -> None:
-    """The built-in passages hold a tie whose order by place is not its order by id."""
+    """The built-in passages contain a tie whose order of positions differs from its order of ids."""
     places = [passage.id for passage in PASSAGES if passage.document.startswith("twin")]
     assert places == sorted(places, reverse=True)
 
 
 class RenderedTask(Plugin):
-    """A task of two questions on the built-in documents."""
+    """A task with two questions on the built-in documents."""
 
     def questions(self, split: str) -> Iterator[Question]:
         if split == "test":
@@ -214,30 +217,30 @@ def asks(**changes: Any) -> Any:
 
 
 def test_task() -> None:
-    """A task that keeps its promises passes, its gold found in its corpus."""
+    """A correct task passes, and the check finds its gold in the corpus."""
     check_task(lambda: make_plugin(RenderedTask), corpus=lambda: make_plugin(Shelf))
 
 
 @pytest.mark.parametrize(
     ("questions", "message"),
     [
-        (lambda *_: iter([]), r'questions\("test"\) gives none'),
+        (lambda *_: iter([]), r'questions\("test"\) yields no questions'),
         (lambda _, split: iter(["q"] if split == "test" else []), "expected kib.records.Question"),
-        (lambda *_: iter([Question("q", "Which?", ("a", "b"), 0)]), "of a split that does not exist gives some"),
+        (lambda *_: iter([Question("q", "Which?", ("a", "b"), 0)]), "for a split that does not exist"),
         (lambda *_: iter([Question("q", "Which?", ("a", "b"), 0)] * 2), "test: question: more than once: 'q'"),
         (asks(id=""), "its id is empty"),
         (asks(text=" "), "its text is empty"),
-        (asks(text="\udc00"), "cannot be written as UTF-8"),
-        (asks(options=("a",)), "1 options, expected two or more"),
-        (asks(options=("a", "a")), "an option stands twice"),
-        (asks(answer=2), "the answer 2 is none of its options"),
+        (asks(text="\udc00"), "cannot be encoded as UTF-8"),
+        (asks(options=("a",)), "1 options; expected two or more"),
+        (asks(options=("a", "a")), "a repeated option"),
+        (asks(answer=2), "the answer 2 is not one of its options"),
         (asks(gold=(Gold("pump", 3),)), "gold with half a range"),
         (asks(gold=(Gold("pump", 3, 3),)), "gold with an empty range"),
-        (asks(gold=(Gold("nobody"),)), "gold in 'nobody', which the corpus has not"),
+        (asks(gold=(Gold("nobody"),)), "gold in 'nobody', which is not in the corpus"),
         (asks(gold=(Gold("pump", 0, 999),)), "gold beyond the end of its document"),
         (
             lambda self, split: iter([Question("q", f"{self.number}?", ("a", "b"), 0)] if split == "test" else []),
-            "differs from instance to instance",
+            "differs between instances",
         ),
         (
             lambda self, split: iter(
@@ -245,18 +248,18 @@ def test_task() -> None:
                 if split == "test"
                 else []
             ),
-            "differs when asked again",
+            "differs when called again",
         ),
     ],
 )
 def test_spoilt_task(questions: Any, message: str) -> None:
-    """A task that breaks a promise is told which."""
+    """A check names the rule that a task breaks."""
     with pytest.raises(AssertionError, match=message):
         check_task(spoilt(RenderedTask, questions=questions), corpus=lambda: make_plugin(Shelf))
 
 
 class Echo(Plugin):
-    """A model whose log-probabilities are drawn from the request's digest."""
+    """A model with log-probabilities drawn from the request's digest."""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
         return lambda text: list(text.encode())
@@ -295,13 +298,13 @@ class Echo(Plugin):
 
 
 def test_model() -> None:
-    """A model that keeps its promises passes, with a tokenizer to show or without."""
+    """A correct model passes, with or without a tokenizer."""
     check_model(lambda: make_plugin(Echo))
     check_model(spoilt(Echo, tokens=lambda _: None, context_length=lambda _: None))
 
 
 def test_model_tolerance() -> None:
-    """A difference that rounding explains is allowed, in the other requests as in their order."""
+    """Differences from rounding are allowed between batches and orders."""
     noisy = spoilt(Echo, value=lambda self, request, place, count: Echo.value(self, request, 0, 0) - place * 1e-7)
     check_model(noisy)
     with pytest.raises(AssertionError, match="depends on the order"):
@@ -311,53 +314,53 @@ def test_model_tolerance() -> None:
 @pytest.mark.parametrize(
     ("name", "method", "message"),
     [
-        ("tokens", lambda _: lambda text: [float(len(text))], "are not whole numbers"),
-        ("tokens", lambda _: lambda text: [], "are none"),
-        ("tokens", lambda self: lambda text: [self.number, len(text)], "differ from call to call"),
-        ("tokens", lambda self: None if self.number % 2 else len, "is there in one instance and None in another"),
-        ("context_length", lambda _: 0, r"context_length\(\) gives 0"),
-        ("weights", lambda _: Weights(Path("nowhere")), "which is no folder"),
-        ("value", lambda self, *_: -float(self.number), "loglikelihood: a fresh instance answers otherwise"),
-        ("value", lambda *_: 0.5, "0.5 is no log-probability"),
+        ("tokens", lambda _: lambda text: [float(len(text))], "are not integers"),
+        ("tokens", lambda _: lambda text: [], "is empty"),
+        ("tokens", lambda self: lambda text: [self.number, len(text)], "differ between calls"),
+        ("tokens", lambda self: None if self.number % 2 else len, "is None in only one of two instances"),
+        ("context_length", lambda _: 0, r"context_length\(\) returns 0"),
+        ("weights", lambda _: Weights(Path("nowhere")), "which is not a folder"),
+        ("value", lambda self, *_: -float(self.number), "loglikelihood: a new instance gives different answers"),
+        ("value", lambda *_: 0.5, "0.5 is not a log-probability"),
         ("value", lambda self, request, place, count: -float(place), "depends on the order"),
         ("value", lambda self, request, place, count: -float(count), "depends on the other requests"),
-        ("text", lambda *_: "one\ntwo", "goes on after `until`"),
-        ("text", lambda *_: 1, "gives 1, expected text"),
+        ("text", lambda *_: "one\ntwo", "continues after `until`"),
+        ("text", lambda *_: 1, "returns 1; expected text"),
         ("text", lambda self, context, count: str(count), "generate_until, request 0: depends on the other requests"),
     ],
 )
 def test_spoilt_model(name: str, method: Any, message: str) -> None:
-    """A model that breaks a promise is told which."""
+    """A check names the rule that a model breaks."""
     with pytest.raises(AssertionError, match=message):
         check_model(spoilt(Echo, **{name: method}))
 
 
 def test_model_kinds() -> None:
-    """Only the kinds of request that a backend takes are asked."""
+    """A check sends only the kinds of request that a backend supports."""
     no_rolling = spoilt(Echo, text=lambda *_: 1)
     check_model(no_rolling, kinds=["loglikelihood"])
 
 
 class Strict(Options):
-    """Options of a good plugin."""
+    """Options of a correct plugin."""
 
     count: int = Field(default=1, ge=1, description="How many.")
 
 
 class Loose(Strict):
-    """Takes what is not its own."""
+    """Options that accept unknown keys."""
 
     model_config: ClassVar[Any] = {"extra": "ignore"}
 
 
 class Bare(Options):
-    """Says nothing about its field."""
+    """Options without a description."""
 
     count: int = 1
 
 
 class Filed(Options):
-    """Points at a file."""
+    """Options that name a file."""
 
     path: InputPath = Field(description="The file.")
 
@@ -367,7 +370,7 @@ def with_options(options: type[Options]) -> type[Any]:
 
 
 def test_options() -> None:
-    """Options that are described and strict pass."""
+    """Strict options with descriptions pass."""
     check_options(with_options(Strict), accepts=[{}, {"count": 2}], refuses=[{"count": 0}, {"count": "1"}])
 
 
@@ -375,25 +378,25 @@ def test_options() -> None:
     ("options", "refuses", "message"),
     [
         (Bare, [], "the option `count` has no description"),
-        (Loose, [], "takes an unknown key"),
-        (Strict, [{"count": 3}], r"takes a wrong value: {'count': 3}"),
+        (Loose, [], "accepts an unknown key"),
+        (Strict, [{"count": 3}], r"accepts a wrong value: {'count': 3}"),
     ],
 )
 def test_spoilt_options(options: type[Options], refuses: list[dict[str, Any]], message: str) -> None:
-    """Options that break a promise are told which."""
+    """A check names the rule that options break."""
     with pytest.raises(AssertionError, match=message):
         check_options(with_options(options), accepts=[{}], refuses=refuses)
 
 
 def test_make_plugin(tmp_path: Path) -> None:
-    """Options are read as a benchmark file in the given folder would give them."""
+    """Options are read as from a benchmark file in the given folder."""
     assert make_plugin(with_options(Filed), {"path": "a.txt"}, tmp_path).options.path == tmp_path / "a.txt"
     with pytest.raises(ValueError, match="count"):
         make_plugin(with_options(Strict), {"count": "3"})
 
 
 def test_fingerprint(tmp_path: Path) -> None:
-    """A fingerprint that follows the content passes; one that does not move, moves alone, or is no text is told so."""
+    """A fingerprint must follow the content, change only with it, and be text."""
     file = tmp_path / "file"
 
     def check(fingerprint: Callable[[Any], Any]) -> None:
@@ -408,15 +411,15 @@ def test_fingerprint(tmp_path: Path) -> None:
     for spoil, message in (
         (lambda _: "", "is the same although the content changed"),
         (lambda _: file.read_text(), "changed although the content did not"),
-        (lambda self: str(self.number), "differs from instance to instance"),
-        (lambda _: 7, "gives 7, expected text"),
+        (lambda self: str(self.number), "differs between instances"),
+        (lambda _: 7, "returns 7; expected text"),
     ):
         with pytest.raises(AssertionError, match=message):
             check(spoil)
 
 
 def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that imports something heavy at its top is told what, a broken one its error, a light one passes."""
+    """The check names heavy imports and import errors, and a light module passes."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     texts = {
         "light_one": "import json, pydantic\nfrom kib.interfaces import Options\n\ndef heavy():\n    import numpy\n",
@@ -433,19 +436,19 @@ def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_testing_is_light() -> None:
-    """The checks themselves cost no heavy import."""
+    """The checks themselves import nothing heavy."""
     check_light_import("kib.testing")
 
 
 def test_plugin() -> None:
-    """An installed plugin is returned, a missing one is an error that names it."""
+    """An installed plugin is returned, and a missing plugin is an error with its name."""
     assert check_plugin("retrievers", "oracle").__name__ == "Oracle"
     with pytest.raises(PluginError, match='no retriever plugin "no-such" is installed'):
         check_plugin("retrievers", "no-such")
 
 
 def test_tiny_model(tmp_path: Path) -> None:
-    """The tiny model is the same for the same seed, another for another, and its tokens are bytes after `<s>`."""
+    """The tiny model depends only on its seed, and its tokens are bytes after `<s>`."""
     pytest.importorskip("torch", reason="the tiny model needs torch")
     pytest.importorskip("transformers", reason="the tiny model needs transformers")
     from safetensors import safe_open
@@ -465,7 +468,7 @@ def test_tiny_model(tmp_path: Path) -> None:
 
 
 def test_public() -> None:
-    """All that the module offers is in its list of names."""
+    """`__all__` lists every public name of the module."""
     made_here = {
         name
         for name, value in vars(kib.testing).items()
