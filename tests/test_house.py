@@ -1,4 +1,4 @@
-"""How the house is built: who may import whom, what starting costs, what every file keeps to."""
+"""Rules for the whole repository: imports, start-up, docstrings, plugins and versions."""
 
 import ast
 import importlib
@@ -30,22 +30,22 @@ ROWS = (
     ("commands",),
     ("cli",),
 )
-"""Modules and packages of kib; each imports from earlier rows only. `docs/architecture.md` says what they are for."""
+"""Modules and packages of kib; each imports only from earlier rows. docs/architecture.md describes them."""
 
 BESIDE = "testing"
-"""Shipped for authors of plugins: it may import all but the command line, and nothing imports it."""
+"""The module for plugin authors: it may import everything except the command line, and nothing imports it."""
 
 LM_EVAL_IMPORTERS = ("kib.harness.", "kib.plugins.builtin.lm_eval_model")
-"""The modules that import lm_eval: kib's own use of it, and the plugin that hands its backends through."""
+"""The modules that may import lm_eval: the harness, and the plugin for lm-eval's backends."""
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "numpy", "scipy", "statsmodels", "pydantic", "rich", "jinja2")
 
 FORBIDDEN = re.compile(r"(?<![\w.$}])/(?:root|work|farm|home|opt)/|pypi\.org|pythonhosted\.org|find-links|index-url")
-"""Paths of one machine and hosts of package indexes."""
+"""Paths of a single machine, and hosts of package indexes."""
 
 
 def name_of(path):
-    """The dotted name of a module file."""
+    """Return the dotted name of a module file."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -56,13 +56,13 @@ TESTS = sorted([*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/te
 
 
 def relative(path):
-    """A file's name as a test's id."""
+    """Return a file's path from the root, as a test id."""
     return path.relative_to(ROOT).as_posix()
 
 
 @cache
 def imports(name):
-    """What a module imports, function bodies included, imports for type checking left out."""
+    """Return the imports of a module, including those in functions and excluding those for type checking."""
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -72,38 +72,46 @@ def imports(name):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{name}: line {node.lineno}: a relative import; write the whole name"
+            assert not node.level, f"{name}: line {node.lineno}: a relative import; write the full name"
             members = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {member if member in MODULES else node.module for member in members}
     return frozenset(found)
 
 
 def own_imports(name):
-    """The modules of kib among them."""
+    """Return the modules of kib that a module imports."""
     return {other for other in imports(name) if other in MODULES} - {"kib"}
 
 
 def part(name):
-    """The module or package right under `kib` that a module belongs to."""
+    """Return the top-level module or package of kib that contains a module."""
     return name.split(".")[1]
 
 
 def test_rows_are_complete():
-    """Every module of kib stands in exactly one row, and every row names modules that exist."""
+    """Every top-level module of kib is in exactly one row, and rows name only existing modules."""
     listed = [*(name for row in ROWS for name in row), BESIDE]
     assert sorted(listed) == sorted({part(name) for name in MODULES if name != "kib"})
 
 
 def test_rows_are_documented():
-    """The table of modules in docs/architecture.md is that of this test."""
+    """The module table in docs/architecture.md equals the rows of this test."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d+ \| ([^|]+) \|", page, re.MULTILINE)
     assert tuple(tuple(re.findall(r"`(\w+)/?`", row)) for row in rows) == ROWS
 
 
+def test_rendering_stays_out_of_computing():
+    """What computes the leaderboard imports nothing that renders it."""
+    computing = [name for name in MODULES if name.startswith("kib.leaderboard.compute.")]
+    assert computing
+    for name in computing:
+        assert not [other for other in own_imports(name) if other.startswith("kib.leaderboard.render")], name
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "kib"])
 def test_imports_point_to_earlier_rows(name):
-    """A module imports from earlier rows and from its own package only, function bodies included."""
+    """A module imports only from earlier rows and its own package, in functions as well."""
     rows = {part: number for number, row in enumerate(ROWS) for part in row}
     rows[BESIDE] = rows["cli"]
     wrong = {
@@ -113,7 +121,7 @@ def test_imports_point_to_earlier_rows(name):
 
 
 def test_imports_make_no_circle():
-    """No module of kib leads back to itself, inside a package neither."""
+    """The imports of kib contain no cycle, inside packages as well."""
     try:
         TopologicalSorter({name: own_imports(name) for name in MODULES}).prepare()
     except CycleError as error:
@@ -121,7 +129,7 @@ def test_imports_make_no_circle():
 
 
 def test_modules_are_imported_by_statements_only():
-    """No module is imported by its name as text, past the test of the rows; plugins come by their entry points."""
+    """No module is imported by a name in a string, except plugins by their entry points and moved modules."""
     for name, path in MODULES.items():
         if name == "kib.moved_modules":
             continue  # it exists to map former names
@@ -132,18 +140,15 @@ def test_modules_are_imported_by_statements_only():
 
 
 def test_lm_eval_is_imported_in_one_place():
-    """Only the harness, and the plugin that hands lm-eval's backends through, import lm_eval."""
+    """Only the harness and the plugin for lm-eval's backends import lm_eval."""
     found = {name for name in MODULES if any(other.split(".")[0] == "lm_eval" for other in imports(name))}
     assert found
     assert all(name.startswith(LM_EVAL_IMPORTERS) for name in found)
 
 
-@pytest.mark.parametrize(
-    "code",
-    ["import kib", *(f"call({arguments!r})" for arguments in ([], ["--help"], ["--version"], ["run", "--help"]))],
-)
+@pytest.mark.parametrize("code", ["import kib", "call(['--help'])", "call(['run', '--help'])"])
 def test_starting_imports_nothing_heavy(code):
-    """`import kib` and the help pages load neither models nor numbers nor checks of options."""
+    """`import kib` and the help pages import no heavy package."""
     call = """
 def call(arguments):
     from kib.cli import main
@@ -159,7 +164,7 @@ def call(arguments):
 
 @pytest.mark.parametrize("path", TESTS, ids=relative)
 def test_tests_say_their_rule(path):
-    """Every test function has a docstring of one sentence."""
+    """Every test has a docstring of one sentence."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     for function in functions:
@@ -171,7 +176,7 @@ def test_tests_say_their_rule(path):
 
 @pytest.mark.parametrize("path", [*MODULES.values(), *PLUGINS], ids=relative)
 def test_public_names_exist_and_are_explained(path):
-    """What `__all__` lists is there, and its functions and classes have docstrings."""
+    """Every name in `__all__` exists, and functions and classes in it have docstrings."""
     name = ".".join(path.relative_to(plugin_of(path)).with_suffix("").parts)
     module = importlib.import_module(name.removesuffix(".__init__"))
     listed = getattr(module, "__all__", None)
@@ -182,18 +187,18 @@ def test_public_names_exist_and_are_explained(path):
 
 
 def explains_itself(thing):
-    """Whether a public thing is a function or a class; aliases and constants have no docstring of their own."""
+    """Return whether a public object is a function or a class; aliases and constants have no docstring."""
     return inspect.isfunction(thing) or inspect.isclass(thing)
 
 
 def plugin_of(path):
-    """The folder of the distribution that a plugin's module belongs to."""
+    """Return the folder of the distribution that contains a module."""
     return next(folder for folder in path.parents if (folder / "pyproject.toml").is_file())
 
 
 @cache
 def tracked():
-    """The files of the repository; a skip where it is no git checkout."""
+    """Return the files of the repository; skip the test outside a git checkout."""
     command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
         run = subprocess.run(command, capture_output=True, check=True)
@@ -203,7 +208,7 @@ def tracked():
 
 
 def test_no_file_names_a_machine():
-    """No file mentions a path of one machine or the host of a package index."""
+    """No file mentions a path of a single machine or the host of a package index."""
     for path in tracked():
         if path == Path(__file__):
             continue
@@ -214,7 +219,7 @@ def test_no_file_names_a_machine():
 
 
 def test_every_plugin_is_tested():
-    """Each plugin of the repository has a contract test, and is installed where the tests run."""
+    """Every plugin of the repository has a contract test and a README, and is installed for the tests."""
     installed = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-all.txt").read_text()
     for project in ROOT.glob("plugins/*/pyproject.toml"):
         folder = project.parent
@@ -224,7 +229,7 @@ def test_every_plugin_is_tested():
 
 
 def test_every_requirement_has_a_version():
-    """What kib, its plugins and its tests require by name stands in constraints.txt with one version."""
+    """Every requirement of kib, its plugins and its tests has one version in constraints.txt."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = {plain(name) for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
     deps = (ROOT / "tox.ini").read_text(encoding="utf-8").partition("\ndeps =\n")[2].partition("\npass_env")[0]
@@ -239,11 +244,11 @@ def test_every_requirement_has_a_version():
 
 
 def plain(name):
-    """A distribution's name as indexes compare it."""
+    """Return a distribution's name in the normal form of package indexes."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_versions_agree():
-    """The package, its metadata and its citation speak of one version."""
+    """The package, its metadata and its citation have one version."""
     assert f'\nversion = "{kib.__version__}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f"\nversion: {kib.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
