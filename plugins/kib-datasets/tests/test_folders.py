@@ -29,7 +29,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_files(tmp_path: Path) -> None:
-    """A split is read from the files whose names contain the name of the split."""
+    """A split is read from the files with the name of the split in their names."""
     parquet.write_table(pa.Table.from_pylist(ROWS), tmp_path / "train-00000.parquet")
     parquet.write_table(pa.Table.from_pylist([{**ROWS[0], "id": "c"}]), tmp_path / "test-00000.parquet")
     assert read(tmp_path) == [Document("a", "T", "one"), Document("b", "", "two")]

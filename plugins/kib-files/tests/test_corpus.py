@@ -127,7 +127,7 @@ def test_dangling_link(tmp_path: Path) -> None:
 
 @pytest.fixture
 def closed_file() -> Iterator[Path]:
-    """Create a folder with a file that the test may not read; root becomes another user during the test."""
+    """Create a folder with a file that the test may not read; root becomes a different user during the test."""
     user = os.geteuid()
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -118,7 +118,7 @@ def test_same_id(tmp_path: Path) -> None:
 
 @pytest.fixture
 def closed_folder() -> Iterator[Path]:
-    """Create a folder whose subfolder `sub` the test may not read; root becomes another user during the test."""
+    """Create a folder with an unreadable subfolder `sub`; root becomes a different user during the test."""
     user = os.geteuid()
     with TemporaryDirectory() as name:
         folder = Path(name)

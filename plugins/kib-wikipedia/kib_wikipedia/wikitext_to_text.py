@@ -46,7 +46,7 @@ BLOCK_TAGS = frozenset(
         *("li", "ol", "p", "poem", "pre", "source", "syntaxhighlight", "ul"),
     )
 )
-"""Tags whose content starts and ends a line."""
+"""Tags with content on separate lines."""
 
 SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 """Unicode superscripts for characters that have one."""
