@@ -20,7 +20,8 @@ import command
 
 from kib.identity import digest
 from kib.records import Cell, Environment, Score
-from kib.store.folders import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
+from kib.store.result_records import BenchmarkPlan, CellResult, MethodEntry, TaskEntry
+from kib.store.results import Results
 
 METHODS = {
     "base": MethodEntry(None, None),

@@ -90,27 +90,29 @@ def work(job: str, folder: Path) -> dict[str, Any]:
     from kib.plugins.resolve import resolve
     from kib.progress import SilentProgress
     from kib.records import Query
-    from kib.run.steps import hits, passages
-    from kib.store.folders import Work
+    from kib.run.context import RunContext
+    from kib.run.steps.hits import build_index, search_batches
+    from kib.run.steps.passages import split_corpus
+    from kib.store.work import Work
 
     what, _, name = job.partition(":")
     given = queries() if what == "search" else []
     bare = read_spec(folder / "bench.toml", Wanted())
     lock, place = resolve(bare), Work(folder / "work")
+    context = RunContext(bare, lock, place, SilentProgress())
     step = hits_of_queries(bare, lock, "c", name or "bm25", given, TOP)
     begun = clocks()
-    made = passages.make(step.passages, bare, lock, place, SilentProgress())
+    made = split_corpus(step.passages, context)
     if what in ("passages", "open"):
-        return told(begun, [place.place("passages", step.passages.identity)])
+        return told(begun, [place.step_folder("passages", step.passages.identity)])
     if step.index is None:
         raise ValueError(f"{name} has no index")
     begun = clocks()
-    index = hits.make_index(step.index, made, lock, place, SilentProgress())
+    index = build_index(step.index, made, context)
     if what == "index":
         return told(begun, [index])
-    plugin = lock.get("retrievers", name).plugin
     begun = clocks()
-    found = hits.search_all(plugin, index, [Query(*pair) for pair in given], TOP)
+    found = search_batches(lock.get("retrievers", name), index, [Query(*pair) for pair in given], TOP)
     return told(begun, [], hits=sum(map(len, found)))
 
 

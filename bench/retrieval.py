@@ -22,7 +22,7 @@ from kib.errors import KibError
 from kib.plugins.registry import installed
 from kib.progress import progress_for
 from kib.records import Hit
-from kib.store.folders import Work
+from kib.store.work import Work
 
 DEPTH = 1000
 """Hits per query, as in the published runs of trec_eval."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from kib.leaderboard import make_table
 from kib.leaderboard.number_format import interval, p_value, percent, points
 from kib.leaderboard.table_records import Row, Table
-from kib.store.folders import Results
+from kib.store.results import Results
 
 MARKER = "<!-- below this line: written by hand -->"
 MODEL, MAIN, CONTROL = "tiny", "new-people", "known-people"

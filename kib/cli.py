@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from kib.leaderboard import PublishedResults
     from kib.plan.planner import Plan
     from kib.progress import Progress
-    from kib.store.folders import Results, Work
+    from kib.store.results import Results
+    from kib.store.work import Work
 
 __all__ = ["main"]
 
@@ -97,7 +98,8 @@ def _open(spec: Path, trust_remote_code: bool) -> "Plan":
 
 
 def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
-    from kib.store.folders import Results, Work
+    from kib.store.results import Results
+    from kib.store.work import Work
 
     return Results(results / plan.spec.name), Work(work)
 
@@ -156,7 +158,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Prove a spec before money is spent: data, real prompts, token lengths, cuts, answer tokens, forecast."""
     from kib.commands.check import check as look
     from kib.errors import InputError
-    from kib.store.folders import Work
+    from kib.store.work import Work
 
     try:
         plan = _open(spec, trust_remote_code)
@@ -206,7 +208,7 @@ def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: boo
     """Index and search, and print how well each retriever finds what answers the queries; no model is loaded."""
     from kib.commands import retrieve as desk
     from kib.errors import StepError
-    from kib.store.folders import Work
+    from kib.store.work import Work
 
     report = desk.retrieve(spec, desk.Wanted(**wanted), Work(work), _progress(quiet))
     if run_file is not None:
@@ -218,7 +220,7 @@ def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: boo
 
 def _write_runs(runs: Mapping[str, str], name: str) -> None:
     from kib.errors import InputError
-    from kib.store.folders import write_text
+    from kib.store.files import write_text
 
     if len(runs) > 1 and "{retriever}" not in name:
         raise InputError(f"--run: {len(runs)} retrievers; write {{retriever}} in the file's name, or choose one")
@@ -323,7 +325,7 @@ def _source(place: Path) -> "Results | PublishedResults":
     """What a results folder or a published file holds."""
     from kib.leaderboard import PublishedResults
     from kib.published.load import load_published
-    from kib.store.folders import Results
+    from kib.store.results import Results
 
     return PublishedResults(load_published(place)) if place.suffix == ".toml" else Results(place)
 
@@ -337,7 +339,7 @@ def _verify(folders: list[Path]) -> None:
 def _update(table: Any, path: Path) -> None:
     from kib.errors import InputError
     from kib.leaderboard import baseline
-    from kib.store.folders import write_text
+    from kib.store.files import write_text
 
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder")
@@ -397,7 +399,7 @@ def show(cell: str, question: str | None, results: Path, work: Path) -> None:
     part may be left out where it is unique.
     """
     from kib.commands.show import show_cell, show_question
-    from kib.store.folders import Work
+    from kib.store.work import Work
 
     if question is None:
         click.echo(show_cell(results, Work(work), cell))
@@ -432,7 +434,7 @@ def questions(
 ) -> None:
     """Write questions on your own documents, with options and gold, for you to review and for the task `file`."""
     from kib.commands import questions as desk
-    from kib.store.folders import Work
+    from kib.store.work import Work
 
     paths = [path for path in (out, validation) if path]
     desk.check_free(paths, force=force or dry_run)

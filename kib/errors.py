@@ -2,6 +2,8 @@
 
 KibError
 ├── InputError          2  a spec, a name or data that the user can mend
+│   ├── PromptTooLongError   2  a question does not fit into the prompt, even without passages
+│   ├── PromptTemplateError  2  the passage template fails on a real passage
 │   ├── SpecError       2  all mistakes of one benchmark file
 │   └── PluginError     2  a plugin that is missing, broken, claimed twice or malformed
 ├── BusyError           2  another run holds the results folder
@@ -20,6 +22,8 @@ __all__ = [
     "KibError",
     "Mistake",
     "PluginError",
+    "PromptTemplateError",
+    "PromptTooLongError",
     "SpecError",
     "StepError",
     "TableError",
@@ -60,6 +64,14 @@ class SpecError(InputError):
 
 class PluginError(InputError):
     """A plugin cannot be used; the message names it, its distribution and what is wrong."""
+
+
+class PromptTooLongError(InputError):
+    """A question does not fit into the prompt, even without passages."""
+
+
+class PromptTemplateError(InputError):
+    """The passage template fails on a real passage; the message names the line of the template."""
 
 
 class BusyError(KibError):

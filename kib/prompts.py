@@ -5,9 +5,10 @@ Do not change the default template or the wording of a question: models are trai
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from traceback import walk_tb
 from typing import Literal
 
-from kib.errors import InputError
+from kib.errors import InputError, PromptTemplateError, PromptTooLongError
 from kib.records import Passage, Prompt, RenderedQuestion
 
 __all__ = ["DEFAULT_TEMPLATE", "LETTERS", "ask_question", "build_prompt", "render_passages"]
@@ -47,16 +48,27 @@ def _template(source: str) -> Callable[..., str]:
 
 
 def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLATE, order: Order = "best-first") -> str:
-    """Return the text of passages, which are given best first; "" if there are none."""
+    """Return the text of passages given best first, or "" without passages.
+
+    Raises PromptTemplateError if the template fails.
+    """
     if not passages:
         return ""
-    from jinja2 import TemplateError
-
     shown = list(passages) if order == "best-first" else list(reversed(passages))
+    render = _template(template)
     try:
-        return _template(template)(passages=shown)
-    except TemplateError as error:
-        raise InputError(f"prompt.template: {error}") from error
+        return render(passages=shown)
+    except Exception as error:
+        from jinja2 import TemplateError
+
+        name = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+        raise PromptTemplateError(f"line {_template_line(error)} of the template: {name}{error}") from error
+
+
+def _template_line(error: Exception) -> int:
+    """Return the line of a jinja template that raised `error`; jinja puts it into the traceback."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    return next((line for name, line in reversed(frames) if name == "<template>"), 1)
 
 
 def build_prompt(
@@ -71,11 +83,13 @@ def build_prompt(
     """Return a prompt with as many whole passages, given best first, as `budget` tokens allow.
 
     `count` returns the tokens of a prompt with its longest answer. The lowest-ranked passage is dropped first; examples
-    and question are never truncated. Raises InputError if the prompt is too long without passages.
+    and question are never truncated. Raises PromptTooLongError if the prompt is too long without passages.
     """
     for kept in range(len(passages), -1, -1):
         text = asked.head + render_passages(passages[:kept], template, order) + asked.ask
         tokens = count(text) if count else None
         if budget is None or tokens is None or tokens <= budget:
             return Prompt(asked.question_id, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)
-    raise InputError(f"question {asked.question_id}: {tokens} tokens without any passage, but the budget is {budget}")
+    raise PromptTooLongError(
+        f"question {asked.question_id}: {tokens} tokens without any passage, but the budget is {budget}"
+    )

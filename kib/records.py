@@ -24,6 +24,7 @@ __all__ = [
     "Text",
     "Trained",
     "Weights",
+    "document_id",
 ]
 
 Setting = str | int | float | bool
@@ -57,6 +58,11 @@ class Passage:
     text: str
     start: int
     end: int
+
+
+def document_id(passage_id: str) -> str:
+    """Return the id of the document that a passage was split from."""
+    return passage_id.rpartition("#")[0]
 
 
 @dataclass(frozen=True, slots=True)

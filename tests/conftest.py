@@ -148,7 +148,7 @@ class Bench:
 
     @property
     def work(self):
-        from kib.store.folders import Work
+        from kib.store.work import Work
 
         return Work(self.folder / "work")
 
@@ -156,7 +156,7 @@ class Bench:
     def results(self):
         """The results folder of the one benchmark in the file."""
         from kib.spec.load import load_spec
-        from kib.store.folders import Results
+        from kib.store.results import Results
 
         return Results(self.folder / "results" / load_spec(self.spec).name)
 

@@ -10,7 +10,7 @@ import pytest
 from kib.harness.backends import quiet
 from kib.progress import SilentProgress
 from kib.prompts import render_passages
-from kib.run.loop import Materials
+from kib.run.shared_steps import SharedSteps
 
 CLOSE = {"rel": 1e-5, "abs": 1e-4}
 """How far two log-probabilities in nats, computed in float32 in batches of different shapes, may differ.
@@ -102,7 +102,7 @@ def prepared(bench, place):
     """Return a cell's prompts and requests, without asking a model."""
     plan = bench.plan()
     cell = next(cell for cell in plan.cells if cell.cell.place == place)
-    return Materials(plan, bench.work, SilentProgress()).prepared(cell)
+    return SharedSteps(plan, bench.work, SilentProgress()).prepared(cell)
 
 
 def asked(cell):
@@ -240,7 +240,7 @@ def test_retrieval_adds_passages_and_nothing_else(mmlu, shots):
     base = prepared(bench, f"stories/base/{subject},{shots}-shot")
     texts = {
         passage.id: passage
-        for passage in Materials(bench.plan(), bench.work, SilentProgress()).passages(
+        for passage in SharedSteps(bench.plan(), bench.work, SilentProgress()).passages(
             next(step.passages for step in bench.plan().hits)
         )
     }

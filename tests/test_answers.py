@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kib.errors import InputError
 from kib.progress import SilentProgress
 from kib.records import Answer, Environment, Request
-from kib.run.steps.ask_model import Answers, ask, key
-from kib.store.folders import Work
+from kib.run.steps.ask_model import ask_model
+from kib.store.model_answers import ModelAnswers, request_key
+from kib.store.work import Work
 
 HERE = Environment("cpu", {"torch": "2"})
 THERE = Environment("cuda", {"torch": "3"})
@@ -53,8 +54,8 @@ def work(tmp_path):
 
 
 def run(work, some, lm):
-    with Answers.open(work, "w" * 64) as answers:
-        ask(some, answers, lm.scorer, SilentProgress(), "asking")
+    with ModelAnswers.open(work, "w" * 64) as answers:
+        ask_model(some, answers, lm.scorer, SilentProgress(), "asking")
         return answers.get(some)
 
 
@@ -99,7 +100,7 @@ def test_a_batch_that_misses_an_answer_is_asked_whole(work):
     """Where some of a batch were answered before, the batch is computed as it would have been, and these stay."""
     first, second = Counting(), Counting()
     some = requests(64)
-    with Answers.open(work, "w" * 64) as answers:
+    with ModelAnswers.open(work, "w" * 64) as answers:
         answers.put(some[:10], [[-7.0, True]] * 10, THERE)
     given = run(work, some, first)
     assert [len(batch) for batch in first.asked] == [64]
@@ -111,7 +112,7 @@ def test_a_batch_that_misses_an_answer_is_asked_whole(work):
 def test_a_stored_answer_stays(work):
     """An answer that is there is never replaced."""
     some = requests(1)
-    with Answers.open(work, "w" * 64) as answers:
+    with ModelAnswers.open(work, "w" * 64) as answers:
         answers.put(some, [[-1.0, True]], HERE)
         answers.put(some, [[-2.0, False]], THERE)
         assert answers.get(some) == [Answer([-1.0, True], answers.get(some)[0].environment)]
@@ -120,9 +121,9 @@ def test_a_stored_answer_stays(work):
 
 def test_weights_share_no_answers(work):
     """Each set of weights has answers of its own."""
-    with Answers.open(work, "a" * 64) as answers:
+    with ModelAnswers.open(work, "a" * 64) as answers:
         answers.put(requests(1), [[-1.0, True]], HERE)
-    with Answers.open(work, "b" * 64) as answers:
+    with ModelAnswers.open(work, "b" * 64) as answers:
         assert answers.missing(requests(1)) == 1
 
 
@@ -139,12 +140,12 @@ def test_weights_share_no_answers(work):
 )
 def test_requests_that_differ_have_two_answers(one, other):
     """Kind, text to the letter and settings all tell requests apart."""
-    assert key(Request(*one)) != key(Request(*other))
+    assert request_key(Request(*one)) != request_key(Request(*other))
 
 
 def test_the_key_of_an_answer_never_changes():
     """Answers of today are found tomorrow."""
-    assert key(Request("loglikelihood", ("Straße \u2028", " x")))[:16] == "34b8e92f1bfa1b3c"
+    assert request_key(Request("loglikelihood", ("Straße \u2028", " x")))[:16] == "34b8e92f1bfa1b3c"
 
 
 @settings(max_examples=25)
@@ -152,7 +153,7 @@ def test_the_key_of_an_answer_never_changes():
 def test_missing_counts_each_request_once(numbers):
     """What is missing is counted without those that stand twice."""
     some = [requests(3001)[number] for number in numbers]
-    with TemporaryDirectory() as folder, Answers.open(Work(Path(folder)), "w") as answers:
+    with TemporaryDirectory() as folder, ModelAnswers.open(Work(Path(folder)), "w") as answers:
         assert answers.missing(some) == len(set(numbers))
         if some:
             answers.put(some[:1], [[-1.0, True]], HERE)
@@ -162,20 +163,20 @@ def test_missing_counts_each_request_once(numbers):
 def test_more_requests_than_a_statement_takes(work):
     """Thousands of requests are looked up in one go."""
     run(work, requests(2500), Counting())
-    with Answers.open(work, "w" * 64) as answers:
+    with ModelAnswers.open(work, "w" * 64) as answers:
         assert answers.missing(requests(2600)) == 100
         assert len(answers.get(requests(2500))) == 2500
 
 
 def test_a_missing_answer_is_an_error(work):
     """An answer that nobody gave is not made up."""
-    with Answers.open(work, "w") as answers, pytest.raises(KeyError):
+    with ModelAnswers.open(work, "w") as answers, pytest.raises(KeyError):
         answers.get(requests(1))
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(work):
     """A batch whose last answer cannot be stored leaves none of it."""
-    with Answers.open(work, "w") as answers:
+    with ModelAnswers.open(work, "w") as answers:
         with pytest.raises(ValueError, match="JSON"):
             answers.put(requests(3), [[-1.0, True], [-1.0, True], [float("nan"), True]], HERE)
         assert answers.missing(requests(3)) == 3
@@ -183,7 +184,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(work):
 
 def test_time_is_shared_among_a_batch(work):
     """Each answer of a batch carries an equal share of its time."""
-    with Answers.open(work, "w") as answers:
+    with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(4), [[-1.0, True]] * 4, HERE, seconds=2.0)
         assert [answer.seconds for answer in answers.get(requests(4))] == [0.5] * 4
 
@@ -191,14 +192,14 @@ def test_time_is_shared_among_a_batch(work):
 def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
     """The seconds of a batch are shared by the length of its requests, so that longer prompts cost more."""
     short, long = (Request("loglikelihood", ("a" * size, " b")) for size in (17, 57))
-    with Answers.open(work, "w") as answers:
+    with ModelAnswers.open(work, "w") as answers:
         answers.put([short, long], [[-1.0, True]] * 2, HERE, seconds=8.0)
         assert [answer.seconds for answer in answers.get([short, long])] == [2.0, 6.0]
 
 
 def test_environments_are_each_named_once(work):
     """Answers computed here and there name both environments, in a fixed order."""
-    with Answers.open(work, "w") as answers:
+    with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(2), [[-1.0, True]] * 2, HERE)
         answers.put(requests(4), [[-1.0, True]] * 4, THERE)
         names = [answer.environment for answer in answers.get(requests(4))]
@@ -209,25 +210,28 @@ def test_environments_are_each_named_once(work):
 
 def test_a_damaged_store_is_named(work):
     """A file that is no store of answers is an error with its path and what to do."""
-    folder = work.place("answers", "w")
+    folder = work.step_folder("answers", "w")
     folder.mkdir(parents=True)
     (folder / "answers.sqlite").write_bytes(b"not a database, but long enough to be taken for a header of one" * 20)
-    with pytest.raises(InputError, match=r"answers\.sqlite: not a readable store of answers"), Answers.open(work, "w"):
+    with (
+        pytest.raises(InputError, match=r"answers\.sqlite: damaged .* delete it"),
+        ModelAnswers.open(work, "w"),
+    ):
         pytest.fail("a damaged store was opened")
 
 
 def test_the_store_survives_a_process_that_does_not_close_it(work):
     """What was put is there for a reader while the writer still holds the file."""
-    with Answers.open(work, "w") as one:
+    with ModelAnswers.open(work, "w") as one:
         one.put(requests(1), [[-1.0, True]], HERE)
-        with Answers.open(work, "w") as other:
+        with ModelAnswers.open(work, "w") as other:
             assert other.missing(requests(1)) == 0
 
 
 def test_answers_can_be_read_without_kib(work):
     """The store is a table of keys and JSON."""
     run(work, requests(1), Counting())
-    path = work.place("answers", "w" * 64) / "answers.sqlite"
+    path = work.step_folder("answers", "w" * 64) / "answers.sqlite"
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT value FROM answers").fetchall() == [("[-1.0,false]",)]
     connection.close()

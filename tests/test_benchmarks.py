@@ -127,15 +127,15 @@ def test_openbookqa_has_its_published_size(openbookqa):
 def test_openbookqa_recall(openbookqa, tiny_model, tmp_path, monkeypatch):
     """BM25 finds the fact behind most questions among the first five, more with each passage, and never every one."""
     from kib.progress import SilentProgress
-    from kib.run.loop import Materials
-    from kib.store.folders import Work
+    from kib.run.shared_steps import SharedSteps
+    from kib.store.work import Work
 
     monkeypatch.setenv("KIB_DATA", str(openbookqa))
     monkeypatch.setenv("KIB_MODEL", str(tiny_model))
     plan = make_plan(*open_spec(ROOT / "benchmarks" / "openbookqa.toml"))
-    materials = Materials(plan, Work(tmp_path), SilentProgress())
+    steps = SharedSteps(plan, Work(tmp_path), SilentProgress())
     step = next(step for step in plan.hits if step.retriever == "bm25" and step.asked.split == "test")
-    gold, hits = materials.gold(step.asked, step.passages), materials.hits(step)
+    gold, hits = steps.gold(step.asked, step.passages), steps.hits(step)
     recall = [
         sum(any(hit.passage in gold[question] for hit in found[:k]) for question, found in hits.items()) / len(hits)
         for k in range(1, 6)

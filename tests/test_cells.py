@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError
 from kib.records import Request
-from kib.run.steps.cells import TokenBudget
+from kib.run.token_budget import TokenBudget
 
 
 def letters(text):
@@ -186,7 +186,7 @@ def test_chunks_of_tokens_need_a_model_that_shows_its_tokenizer(bench):
     bench.write(text.replace('[corpora.people]\nplugin = "toy"', chunk))
     failures = bench.run()
     assert len(failures) == 4
-    words = "corpora.people.chunk: the model m keeps its tokenizer to itself; name another model by `tokenizer`, or cut"
+    words = "corpora.people.chunk: the model m has no public tokenizer; name a different model with `tokenizer`, or"
     assert all(failure.error.startswith(words) for failure in failures.values())
 
 

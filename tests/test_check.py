@@ -89,7 +89,7 @@ def test_what_cannot_be_counted_is_said(bench):
     ("before", "after", "words", "cells"),
     [
         ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nlength = 60', "of 18 questions do not fit into", 5),
-        ('corpus = "people"', 'corpus = "people"\nshots = [2]', "tasks.people.shots: 2 asked for, but the task has", 5),
+        ('corpus = "people"', 'corpus = "people"\nshots = [2]', "tasks.people.shots: 2 requested, but the task has", 5),
         ('corpus = "people"', 'corpus = "people"\nquery = "{{ x }}"', "tasks.people.query: 'x' is undefined", 5),
         ("[models.m]", '[prompt]\ntemplate = "{{ passages[99].text }}"\n\n[models.m]', "prompt.template: ", 4),
     ],
@@ -120,7 +120,7 @@ def test_a_plugin_that_breaks_down_is_told_like_in_a_run(bench):
     edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
     text = checked(bench, 2)
     assert re.search(
-        r"ZeroDivisionError: the toy corpus broke down \(traceback in errors/\w+\.txt .*\) \(4 cells\)", text
+        r"documents: ZeroDivisionError: the toy corpus broke down \(traceback in errors/\w+\.txt .*\) \(4 cells\)", text
     )
     assert list((bench.folder / "work" / "errors").glob("*.txt"))
 
@@ -184,8 +184,8 @@ def test_what_a_training_reads_is_forecast(bench):
     for trainer, method in (("by-heart", "ft"), ("in-other-words", "ft-par")):
         read = bench.results.cell(bench.cells()[f"m/{method}/people,0-shot"]).training
         [(texts, tokens)] = [one[1:] for one in found if one[0] == trainer]
-        assert int(texts) == read["steps"]
-        assert int(tokens.replace(",", "")) == pytest.approx(read["text_tokens"], rel=0.1)
+        assert int(texts) == read.steps
+        assert int(tokens.replace(",", "")) == pytest.approx(read.text_tokens, rel=0.1)
     assert len(found) == 2
 
 

@@ -190,7 +190,7 @@ def test_another_reference_is_taken(done):
 
 def test_a_missing_cell_makes_exit_code_1(copy):
     """A table with a hole is printed, and the command fails as a check would."""
-    shutil.rmtree(copy.results.place(copy.cells()["m/oracle/people,0-shot"]))
+    shutil.rmtree(copy.results.cell_folder(copy.cells()["m/oracle/people,0-shot"]))
     said = refused(copy.call("leaderboard"), 1)
     assert "the table is not complete: cells are missing or failed" in said
     assert "oracle" in said
@@ -224,7 +224,7 @@ def test_a_baseline_that_cannot_be_read_is_named(copy, content, words):
 
 def test_damaged_results_are_named(copy):
     """Results that were damaged are named with what to delete, whatever reads them."""
-    place = copy.results.place(copy.cells()["m/base/people,0-shot"])
+    place = copy.results.cell_folder(copy.cells()["m/base/people,0-shot"])
     (place / "cell.json").write_text("{")
     for arguments in (("leaderboard",), ("run", copy.spec, "-q"), ("show", "m/base/people,0-shot")):
         assert "cell.json" in refused(copy.call(*arguments))

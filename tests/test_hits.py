@@ -135,11 +135,14 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("unknown", "retrievers.words: question ada-0: found 'nowhere#0', which is no passage"),
-        ("twice", "retrievers.words: question ada-0: found a passage twice"),
-        ("short", "retrievers.words: gave 17 lists of hits for 18 queries"),
-        ("long", "retrievers.words: question ada-6: found 4 passages, asked for at most 3"),
-        ("crash", "IndexError: the toy retriever broke down (traceback in errors/"),
+        ("unknown", "retrievers.words: question ada-0: found 'nowhere#0', which is not a passage of the corpus"),
+        ("twice", "retrievers.words: question ada-0: found the same passage twice"),
+        ("short", "retrievers.words: returned 17 lists of hits for 18 queries"),
+        ("long", "retrievers.words: question ada-6: found 4 passages; at most 3 were requested"),
+        (
+            "crash",
+            "retrievers.words (toy, kib-toys 1.0), search: IndexError: the toy retriever broke down (traceback",
+        ),
     ],
 )
 def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words):
@@ -229,7 +232,7 @@ def test_a_controls_gold_is_not_looked_for(bench):
     ("documents", "words"),
     [
         ([], "corpora.people: the corpus has no document"),
-        ([["a", "", "x"], ["a", "", "y"]], "document id 'a' stands twice in the corpus; ids must be unique"),
+        ([["a", "", "x"], ["a", "", "y"]], "document id 'a' appears twice in the corpus; ids must be unique"),
         ([["a", "", "  "]], "document 'a' has no text"),
     ],
 )
@@ -246,7 +249,10 @@ def test_a_corpus_that_breaks_down_fails_what_needs_it(bench):
     failures = bench.run()
     assert len(failures) == 4
     assert all(
-        failure.error.startswith("ZeroDivisionError: the toy corpus broke down") for failure in failures.values()
+        failure.error.startswith(
+            "corpora.people (toy, kib-toys 1.0), documents: ZeroDivisionError: the toy corpus broke"
+        )
+        for failure in failures.values()
     )
     assert not list((bench.folder / "work" / "passages").glob("*/done.json"))
     assert bench.results.has(bench.cells()["m/base/people,0-shot"])
@@ -357,7 +363,9 @@ def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
 def test_what_a_broken_build_computed_is_remembered(remembering):
     """A build that breaks down in the middle fails its cells; the next one computes only what is missing."""
     failures, _, _ = remembering("breaks_at = 4")
-    assert {failure.partition(" (")[0] for failure in failures} == {"OSError: broke down"}
+    assert {failure.partition(" (traceback")[0] for failure in failures} == {
+        "retrievers.words (remembering, kib-remembering 1), build: OSError: broke down"
+    }
     failures, said, _ = remembering()
     assert (failures, said) == (set(), ["retrievers.words: computed eva#0 fay#0"])
 
@@ -373,4 +381,4 @@ def test_another_memory_knows_nothing(remembering):
 def test_a_memory_needs_a_plain_name(remembering):
     """A name that is no folder's name is refused."""
     failures, _, _ = remembering('name = "../elsewhere"')
-    assert failures == {"memory() gives the name '../elsewhere'; expected small letters, digits and hyphens"}
+    assert failures == {"memory() returned the name '../elsewhere'; expected lowercase letters, digits and hyphens"}

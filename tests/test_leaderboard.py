@@ -26,7 +26,8 @@ from kib.records import Cell, Environment, Score
 from kib.statistics.gains import REVISION
 from kib.statistics.multiple_testing import holm
 from kib.statistics.paired_gains import gain
-from kib.store.folders import BenchmarkPlan, CellResult, Failure, MethodEntry, Results, TaskEntry, Times
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry, Times, TrainingRecord
+from kib.store.results import Results
 
 GOLDENS = Path(__file__).parent / "leaderboard"
 DOCS = Path(__file__).parent.parent / "docs" / "leaderboard.md"
@@ -88,7 +89,7 @@ class Lab:
             dropped_passages=dropped,
             dropped_questions=min(dropped, n),
             flops=facts.get("flops"),
-            training=training,
+            training=TrainingRecord(**training) if training else None,
         )
         self.results.save_cell(result, lines, times)
         return cell
@@ -716,7 +717,7 @@ def test_a_number_wins_over_an_old_failure(lab):
 def test_files_changed_by_hand_are_refused(lab):
     """Questions that are not those that were measured are an error that names the file."""
     cell = lab.add(4, "base")
-    path = lab.save().place(cell) / "questions.jsonl"
+    path = lab.save().cell_folder(cell) / "questions.jsonl"
     path.write_text(path.read_text().replace('"score":0', '"score":1'))
     with pytest.raises(InputError, match=r"questions\.jsonl: not the file that was measured"):
         lab.table()
@@ -736,7 +737,7 @@ def test_files_changed_by_hand_are_refused(lab):
 def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
     """Questions that contradict the number of their cell, or stand there twice, are an error that says what to do."""
     cell = lab.add(4, "base")
-    folder = lab.save().place(cell)
+    folder = lab.save().cell_folder(cell)
     path = folder / "questions.jsonl"
     path.write_text("".join(lines(path.read_text().splitlines(keepends=True))))
     value = json.loads((folder / "cell.json").read_text())
@@ -1141,7 +1142,7 @@ def test_stored_statistics_need_no_questions(full_copy):
     for path in full_copy.folder.rglob("questions.jsonl"):
         path.unlink()
     code = (
-        "import sys; from pathlib import Path; from kib.store.folders import Results\n"
+        "import sys; from pathlib import Path; from kib.store.results import Results\n"
         "from kib.leaderboard import make_table, render\n"
         "sys.stdout.reconfigure(encoding='utf-8')\n"
         "print(render(make_table([Results(Path(sys.argv[1]))]), 'json'), end='')\n"

@@ -7,8 +7,9 @@ from kib.harness.backends import free
 from kib.harness.requests import batches
 from kib.progress import SilentProgress
 from kib.records import Environment, Request
-from kib.run.steps.ask_model import Answers, ask
-from kib.store.folders import Work
+from kib.run.steps.ask_model import ask_model
+from kib.store.model_answers import ModelAnswers
+from kib.store.work import Work
 
 REQUESTS = [Request("loglikelihood", (f"context {number % 3}", f" {number}")) for number in range(9)]
 
@@ -45,8 +46,8 @@ class Told(SilentProgress):
 
 
 def run(work, lm, progress):
-    with Answers.open(work, "w" * 64) as answers:
-        ask(REQUESTS, answers, lambda: (lm, Environment("cpu")), progress, "asking")
+    with ModelAnswers.open(work, "w" * 64) as answers:
+        ask_model(REQUESTS, answers, lambda: (lm, Environment("cpu")), progress, "asking")
         return answers.notes()
 
 
@@ -87,8 +88,8 @@ def test_a_finished_list_loads_nothing(tmp_path):
     """Whether an answer is missing is known without the LM, plan or no plan."""
     work = Work(tmp_path)
     run(work, Planner(), SilentProgress())
-    with Answers.open(work, "w" * 64) as answers:
-        ask(REQUESTS, answers, lambda: pytest.fail("loaded"), SilentProgress(), "asking")
+    with ModelAnswers.open(work, "w" * 64) as answers:
+        ask_model(REQUESTS, answers, lambda: pytest.fail("loaded"), SilentProgress(), "asking")
 
 
 def test_an_lm_lets_go_of_what_it_holds():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from kib.errors import InputError
 from kib.identity import canonical, digest_lines
 from kib.records import Document, Gold, Passage
-from kib.run.chunking import make_passages
-from kib.run.steps.passages import IDS, OFFSETS, Passages, write
+from kib.run.chunking import split_documents
+from kib.run.steps.passages import IDS, OFFSETS, Passages, write_passages
 from kib.spec.load import Chunk
 
 SIGNS = "ab Z.!?,;:()\n\t\r\u2028\u2029\x85\u200b\xa0üß桥🚧e\u0301\u0300'\"-—0"
@@ -34,7 +34,7 @@ def tokens_of_words(text):
 
 def cut(text, chunk, tokens=tokens_of_bytes):
     document = Document("d", "Title", text)
-    return list(make_passages([document], chunk, tokens))
+    return list(split_documents([document], chunk, tokens))
 
 
 CHUNKS = st.one_of(
@@ -162,7 +162,7 @@ def test_each_passage_keeps_the_title():
 @pytest.mark.parametrize(
     ("documents", "words"),
     [
-        ([Document("d", "", "a"), Document("d", "", "b")], "document id 'd' stands twice in the corpus"),
+        ([Document("d", "", "a"), Document("d", "", "b")], "document id 'd' appears twice in the corpus"),
         ([Document("", "t", "a")], "a document has an empty id"),
         ([Document("d", "t", "")], "document 'd' has no text"),
         ([Document("d", "t", " \n\u2028")], "document 'd' has no text"),
@@ -171,20 +171,20 @@ def test_each_passage_keeps_the_title():
 def test_documents_that_cannot_be_used_are_named(documents, words):
     """An id used twice, an empty id and a document without text are errors."""
     with pytest.raises(InputError) as caught:
-        list(make_passages(documents, None))
+        list(split_documents(documents, None))
     assert words in str(caught.value)
 
 
 def test_chunks_of_tokens_need_a_tokenizer():
     """Without a tokenizer there are no tokens to count."""
     with pytest.raises(InputError, match="needs a model with a tokenizer"):
-        list(make_passages([Document("d", "", "a")], Chunk(tokens=3)))
+        list(split_documents([Document("d", "", "a")], Chunk(tokens=3)))
 
 
 def stored(folder, *documents, chunk=None):
     """Passages as a run stores and reads them."""
-    made = make_passages([Document(name, name.title(), text) for name, text in documents], chunk, tokens_of_bytes)
-    write(made, folder)
+    made = split_documents([Document(name, name.title(), text) for name, text in documents], chunk, tokens_of_bytes)
+    write_passages(made, folder)
     return Passages(folder)
 
 
@@ -210,8 +210,8 @@ def test_passages_are_read_by_id(tmp_path, texts, chunk):
 
 def test_places_are_written_beside_the_passages(tmp_path):
     """Ids and places read from beside are those that reading every passage gives, and so is the digest."""
-    made = list(make_passages([Document(f"d{n}\u2028", "T", AWKWARD * n) for n in range(1, 9)], None))
-    count, digest = write(made, tmp_path)
+    made = list(split_documents([Document(f"d{n}\u2028", "T", AWKWARD * n) for n in range(1, 9)], None))
+    count, digest = write_passages(made, tmp_path)
     quick = Passages(tmp_path)
     for name in (IDS, OFFSETS):
         (tmp_path / name).unlink()

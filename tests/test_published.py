@@ -28,7 +28,8 @@ from kib.published.load import load_published
 from kib.records import Cell, Environment, Score
 from kib.spec.messages import show_value
 from kib.statistics.unpaired_gains import unpaired_average, unpaired_gain
-from kib.store.folders import BenchmarkPlan, CellResult, MethodEntry, Results, TaskEntry
+from kib.store.result_records import BenchmarkPlan, CellResult, MethodEntry, TaskEntry
+from kib.store.results import Results
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "benchmarks" / "published"

@@ -1,17 +1,36 @@
-"""Results that name a distribution by a former name are read as those of the present one."""
+"""Results that mention a distribution by its former name are read with the present name."""
 
-from kib.store.folders import _environment, _sources
+from kib.store.result_records import CELL, plan_from_json
+
+CELL_JSON = {
+    "cell": {
+        "model": "m",
+        "method": "base",
+        "settings": [],
+        "task": "t",
+        "corpus": None,
+        "shots": 0,
+        "seed": 0,
+        "identity": "0" * 64,
+    },
+    "n": 1,
+    "correct": 1,
+    "metric": "acc",
+}
 
 
 def test_environment_uses_present_names():
-    """A recorded environment that names `kib` equals one that names `kib-bench`."""
-    former = _environment({"device": "cpu", "packages": {"kib": "0.1.0", "torch": "2.13.0"}})
-    present = _environment({"device": "cpu", "packages": {"kib-bench": "0.1.0", "torch": "2.13.0"}})
+    """A recorded environment that mentions `kib` equals one that mentions `kib-bench`."""
+    former, present = (
+        CELL.validate_python({**CELL_JSON, "environments": [{"device": "cpu", "packages": {name: "0.1.0"}}]})
+        for name in ("kib", "kib-bench")
+    )
     assert former == present
 
 
 def test_sources_use_present_names():
     """A recorded plugin of the distribution `kib-huggingface` is read as one of `kib-datasets`."""
-    assert _sources({"corpora": {"wiki": {"distribution": "kib-huggingface", "version": "0.1.0"}}}) == {
-        "corpora": {"wiki": {"distribution": "kib-datasets", "version": "0.1.0"}}
-    }
+    source = {"distribution": "kib-huggingface", "version": "0.1.0"}
+    value = {"schema": 1, "name": "b", "title": "", "tasks": {}, "methods": {}, "cells": []}
+    plan = plan_from_json({**value, "sources": {"corpora": {"wiki": source}}})
+    assert plan.sources == {"corpora": {"wiki": {"distribution": "kib-datasets", "version": "0.1.0"}}}

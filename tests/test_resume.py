@@ -198,7 +198,9 @@ def test_a_model_that_breaks_down_fails_its_own_cells(bench):
     result = bench.call("run", bench.spec)
     assert result.exit_code == 3
     assert "5 cells failed, all others were measured:" in result.output
-    words = "asking weak: RuntimeError: the toy broke down (traceback in errors/"
+    words = (
+        "asking weak: models.weak (toy, kib-toys 1.0), answering requests: RuntimeError: the toy broke down (traceback"
+    )
     assert words in result.output
     assert "Traceback" not in result.output
     done = {place.partition("/")[0] for place, cell in bench.cells().items() if bench.results.has(cell)}

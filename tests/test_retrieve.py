@@ -12,7 +12,7 @@ from kib.commands.retrieve import FORMATS
 from kib.commands.retrieve.queries import of_file
 from kib.errors import InputError
 from kib.records import Passage
-from kib.run.steps.passages import Passages, write
+from kib.run.steps.passages import Passages, write_passages
 
 RETRIEVERS = """schema = 1
 name = "search"
@@ -58,7 +58,9 @@ def refused(bench, *arguments):
 
 def test_judgments_may_name_a_document_otherwise(tmp_path):
     """A document that is judged by a further name of it is that document; two names with other grades are an error."""
-    write([Passage("Analysis of variance#0", "Analysis of variance", "", "It compares means.", 0, 18)], tmp_path)
+    write_passages(
+        [Passage("Analysis of variance#0", "Analysis of variance", "", "It compares means.", 0, 18)], tmp_path
+    )
     (tmp_path / "aliases.json").write_text('{"ANOVA": "Analysis of variance"}', encoding="utf-8")
     path = tmp_path / "q.jsonl"
     path.write_text('{"id": "q", "text": "What compares means?", "gold": ["ANOVA"]}\n', encoding="utf-8")
@@ -405,6 +407,7 @@ def test_a_failing_retriever_is_named_and_the_others_measured(bare):
     result = bare.call("retrieve", bare.spec, "-q", "--queries", name)
     assert result.exit_code == 3
     assert "words" in result.stdout
-    assert "retrievers.again: IndexError: the toy retriever broke down (traceback in errors/" in result.stderr
+    words = "retrievers.again (toy, kib-toys 1.0), search: IndexError: the toy retriever broke down"
+    assert words in result.stderr
     result = bare.call("retrieve", bare.spec, "-q", "--queries", name, "--retriever", "again")
     assert (result.exit_code, result.stdout) == (3, "")

@@ -9,6 +9,7 @@ import pytest
 
 from kib.leaderboard import make_table
 from kib.progress import LineProgress
+from kib.store.result_records import TrainingRecord
 
 OTHER = """
 [tasks.other]
@@ -151,9 +152,12 @@ def test_each_scoring_is_measured(bench, scoring):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("crashes = true", "LookupError: the toy task broke down (traceback in errors/"),
-        ("twice = true", "tasks.other: 1 question ids stand twice; ids must be unique"),
-        ("shots = [3]", "tasks.other.shots: 3 asked for, but the task has 2 examples"),
+        (
+            "crashes = true",
+            "tasks.other (toy, kib-toys 1.0), questions: LookupError: the toy task broke down (traceback in errors/",
+        ),
+        ("twice = true", "tasks.other: 1 question ids appear twice; ids must be unique"),
+        ("shots = [3]", "tasks.other.shots: 3 requested, but the task has only 2 examples"),
         ('query = "{{ nothing }}"', "tasks.other.query: 'nothing' is undefined; known fields are options, question"),
     ],
 )
@@ -304,10 +308,10 @@ def test_a_training_is_recorded_with_its_cell(trained):
     """Tokens, steps, losses and the size of the update stand beside the number of every cell on trained weights."""
     trained.run()
     result = trained.results.cell(trained.cells()["m/ft/people,0-shot"])
-    assert result.training["trained_tokens"] == result.training["text_tokens"] > 0
-    assert (result.training["first_loss"], result.training["last_loss"]) == (2.0, 1.0)
-    assert not {"weights", "seconds"} & result.training.keys()
-    assert trained.results.cell(trained.cells()["m/base/people,0-shot"]).training == {}
+    assert result.training.trained_tokens == result.training.text_tokens > 0
+    assert (result.training.first_loss, result.training.last_loss) == (2.0, 1.0)
+    assert not {"weights", "seconds"} & set(TrainingRecord.__slots__)
+    assert trained.results.cell(trained.cells()["m/base/people,0-shot"]).training is None
 
 
 def test_waiting_for_a_writer_is_no_training(trained, monkeypatch):
@@ -330,7 +334,7 @@ def test_held_out_text_is_measured(trained):
     edit(trained, "[trainers.in-other-words]", '[trainers.in-other-words]\nheld_out = { corpus = "people" }')
     trained.run()
     training = trained.results.cell(trained.cells()["m/ft-par/people,0-shot"]).training
-    assert (training["held_out_first_loss"], training["held_out_last_loss"]) == (1.0, 1.5)
+    assert (training.held_out_first_loss, training.held_out_last_loss) == (1.0, 1.5)
 
 
 BY_LOSS = """[trainers.in-other-words]
@@ -358,7 +362,7 @@ def test_the_least_loss_is_chosen(trained):
     entry = trained.results.plan().methods["ft-par"]
     assert (entry.chosen, entry.by_loss) == (("rank",), ("rank",))
     losses = {
-        rank: trained.results.cell(trained.cells()[f"m/ft-par,rank={rank}/people,0-shot"]).training["validation_loss"]
+        rank: trained.results.cell(trained.cells()[f"m/ft-par,rank={rank}/people,0-shot"]).training.validation_loss
         for rank in (1, 2, 3)
     }
     assert losses == {1: 2.5, 2: 1.5, 3: 0.5}
@@ -372,14 +376,14 @@ def test_nothing_is_left_to_validate_on(trained):
     edit(trained, "[trainers.in-other-words]", BY_LOSS.replace("count = 4", "count = 2"))
     failures = trained.run()
     assert {cell.split("/")[1].partition(",")[0] for cell in failures} == {"ft-par"}
-    words = "trainers.in-other-words.validation: every text that the writer reword gave is trained on as well"
+    words = "trainers.in-other-words.validation: every text returned by the writer reword is also trained on"
     assert set(errors(failures)) == {words}
 
 
 def test_a_trainer_tells_the_validation_loss(trained):
     """A trainer that was given validation text and does not tell the loss on it breaks its promise."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS + 'fault = "mute"\n')
-    words = "trainers.in-other-words: was given a validation text and does not tell the loss on it"
+    words = "trainers.in-other-words: received a validation text but reported no loss on it"
     assert set(errors(trained.run())) == {words}
 
 
@@ -406,12 +410,20 @@ def test_weights_are_trained_once(trained):
 @pytest.mark.parametrize(
     ("table", "fault", "words"),
     [
-        ("trainers.by-heart", "lost", r"trainers\.by-heart: 0 tokens were trained on, of a text of \d+: text was lost"),
+        ("trainers.by-heart", "lost", r"trainers\.by-heart: trained on 0 tokens of a text of \d+: text was lost"),
         ("trainers.by-heart", "idle", r"trainers\.by-heart: the training changed no weight"),
-        ("trainers.by-heart", "crash", r"MemoryError: the toy trainer broke down \(traceback in errors/"),
-        ("writers.reword", "unknown", r"writers\.reword: gave a text of 'nowhere#0', which is no passage"),
-        ("writers.reword", "empty", r"writers\.reword: gave an empty text of passage ada#0"),
-        ("writers.reword", "crash", r"OSError: the toy writer broke down"),
+        (
+            "trainers.by-heart",
+            "crash",
+            r"trainers\.by-heart \(toy, kib-toys 1.0\), train: MemoryError: the toy trainer broke down \(traceback",
+        ),
+        ("writers.reword", "unknown", r"writers\.reword: returned a text about 'nowhere#0', which is not a passage"),
+        ("writers.reword", "empty", r"writers\.reword: returned an empty text about passage ada#0"),
+        (
+            "writers.reword",
+            "crash",
+            r"writers\.reword \(toy, kib-toys 1.0\), write: OSError: the toy writer broke down",
+        ),
     ],
 )
 def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words):
@@ -456,13 +468,13 @@ def test_seeds_are_cells_of_one_place(trained):
     assert trained.run() == {}
     cells = [cell for cell in trained.results.plan().cells if cell.place == "m/ft/people,0-shot"]
     assert [cell.seed for cell in cells] == [0, 1]
-    assert [trained.results.cell(cell).training["change"] for cell in cells] == pytest.approx([0.1, 0.11])
+    assert [trained.results.cell(cell).training.change for cell in cells] == pytest.approx([0.1, 0.11])
 
 
 def test_no_text_is_cut_to_be_as_long_as_another(trained):
     """A trainer whose own text is longer than the one it shall be as long as is told so, and trains nothing less."""
     edit(trained, "originals = false }", 'originals = false }\ntokens = "as:by-heart"')
-    words = r"trainers.in-other-words.tokens: by-heart leaves room for \d+ tokens of this text, which has \d+:"
+    words = r"trainers.in-other-words.tokens: by-heart leaves room for \d+ tokens, but this text has \d+, so part of it"
     assert all(re.match(words, error) for error in errors(trained.run())) is True
     assert errors(trained.run())
 
@@ -476,8 +488,8 @@ def test_replay_has_its_share_of_as_many_tokens(trained):
     )
     trained.write(trained.spec.read_text(encoding="utf-8").replace("count = 2", "count = 4") + more)
     assert trained.run() == {}
-    long = trained.results.cell(trained.cells()["m/long/people,0-shot"]).training["text_tokens"]
-    whole = trained.results.cell(trained.cells()["m/ft-par/people,0-shot"]).training["text_tokens"]
+    long = trained.results.cell(trained.cells()["m/long/people,0-shot"]).training.text_tokens
+    whole = trained.results.cell(trained.cells()["m/ft-par/people,0-shot"]).training.text_tokens
     assert long == pytest.approx(whole, rel=0.05)
     (mixed,) = [lines for lines in all_texts(trained) if any("snails" in line["text"] for line in lines)]
     snails = sum(len(line["text"]) for line in mixed if "snails" in line["text"])
@@ -490,7 +502,7 @@ def test_as_many_tokens_as_another(trained):
     trained.write(trained.spec.read_text(encoding="utf-8") + more)
     assert trained.run() == {}
     tokens = {
-        place: trained.results.cell(trained.cells()[f"m/{place}/people,0-shot"]).training["text_tokens"]
+        place: trained.results.cell(trained.cells()[f"m/{place}/people,0-shot"]).training.text_tokens
         for place in ("ft", "ft-par", "long")
     }
     assert tokens["ft"] < tokens["ft-par"]

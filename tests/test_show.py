@@ -123,7 +123,7 @@ def test_a_trained_cell_shows_its_text(bench):
     assert bench.run() == {}
     result = bench.results.cell(bench.cells()[FT])
     text, digest = shown(bench, FT), result.text["digest"][:12]
-    assert f"trained on {result.training['trained_tokens']:,} tokens" in text
+    assert f"trained on {result.training.trained_tokens:,} tokens" in text
     assert "loss 2.000 -> 1.000 nats a token" in text
     assert f"18 training texts (6 documents, 12 paraphrases), digest {digest}:\n  [document of " in text
     assert "… and 15 more in " in text
@@ -175,7 +175,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
     """A cell of the plan that is not there yet says how to go on."""
     bench.write_toy()
     bench.run()
-    shutil.rmtree(bench.results.place(bench.cells()[BASE]))
+    shutil.rmtree(bench.results.cell_folder(bench.cells()[BASE]))
     assert "was not measured yet; `kib run` goes on" in refused(bench, BASE)
 
 

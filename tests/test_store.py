@@ -14,20 +14,10 @@ from hypothesis import strategies as st
 from kib.errors import BusyError, InputError
 from kib.identity import digest_file
 from kib.records import Cell, Environment, Score
-from kib.store.folders import (
-    BenchmarkPlan,
-    CellResult,
-    Failure,
-    MethodEntry,
-    Results,
-    TaskEntry,
-    Times,
-    Work,
-    new_folder,
-    read_lines,
-    write_lines,
-    write_text,
-)
+from kib.store.files import new_folder, read_lines, write_lines, write_text
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry, Times
+from kib.store.results import Results
+from kib.store.work import Work
 
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\u2028\u2029\x85\x0b\x0c\x00\n\r"\\桥🚧'), max_size=20)
 NAME = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,10}", fullmatch=True).filter(lambda name: ".." not in name)
@@ -128,7 +118,7 @@ def test_a_cell_comes_back(tmp_path, result, scores, times):
     store = Results(tmp_path)
     store.save_cell(result, scores, times)
     read = store.cell(result.cell)
-    questions = store.place(result.cell) / "questions.jsonl"
+    questions = store.cell_folder(result.cell) / "questions.jsonl"
     assert read.questions == digest_file(questions)
     assert read == CellResult(**{**{f: getattr(result, f) for f in result.__slots__}, "questions": read.questions})
     assert store.scores(result.cell) == scores
@@ -197,10 +187,10 @@ def test_results_are_read_without_kib(tmp_path):
     """A cell's files are JSON and JSON lines with the names of the fields, in UTF-8 as it is."""
     store = Results(tmp_path)
     store.save_cell(a_result(metric="Straße"), [Score("über", None, 1, 0, 0, (-1.5,))])
-    text = (store.place(a_cell()) / "cell.json").read_text(encoding="utf-8")
+    text = (store.cell_folder(a_cell()) / "cell.json").read_text(encoding="utf-8")
     assert '"metric": "Straße"' in text
     assert list(json.loads(text)) == sorted(json.loads(text))
-    line = (store.place(a_cell()) / "questions.jsonl").read_text(encoding="utf-8")
+    line = (store.cell_folder(a_cell()) / "questions.jsonl").read_text(encoding="utf-8")
     assert '"question":"über"' in line
     assert json.loads(line)["logprobs"] == [-1.5]
 
@@ -273,7 +263,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from kib.records import Cell, Score
-from kib.store.folders import CellResult, Results
+from kib.store.result_records import CellResult
+from kib.store.results import Results
 
 def lines():
     yield Score("q1", None, 1, 0, 0)
@@ -339,7 +330,7 @@ def test_a_damaged_cell_is_named(tmp_path, content):
     """A cell that cannot be read is an error with its path."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
-    path = store.place(a_cell()) / "cell.json"
+    path = store.cell_folder(a_cell()) / "cell.json"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         store.cell(a_cell())
@@ -351,7 +342,7 @@ def test_damaged_questions_are_named(tmp_path, content):
     """Questions that cannot be read are an error with their path."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
-    path = store.place(a_cell()) / "questions.jsonl"
+    path = store.cell_folder(a_cell()) / "questions.jsonl"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         store.scores(a_cell())
@@ -362,7 +353,7 @@ def test_lost_questions_are_named(tmp_path):
     """A cell whose questions were deleted is an error with their path."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
-    path = store.place(a_cell()) / "questions.jsonl"
+    path = store.cell_folder(a_cell()) / "questions.jsonl"
     path.unlink()
     with pytest.raises(InputError) as caught:
         store.scores(a_cell())
@@ -396,7 +387,7 @@ def test_a_second_run_is_refused_by_name(tmp_path):
 def test_a_lock_ends_with_its_process(tmp_path):
     """A killed run does not keep the folder."""
     code = (
-        "import sys, time; from pathlib import Path; from kib.store.folders import Results\n"
+        "import sys, time; from pathlib import Path; from kib.store.results import Results\n"
         "with Results(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
@@ -432,10 +423,10 @@ def test_a_step_is_made_once(tmp_path):
 
     work = Work(tmp_path)
     assert not work.has("index", "a" * 64)
-    places = {work.make("index", "a" * 64, build) for _ in range(3)}
-    assert built == [work.place("index", "a" * 64)] == list(places)
+    places = {work.compute("index", "a" * 64, build) for _ in range(3)}
+    assert built == [work.step_folder("index", "a" * 64)] == list(places)
     assert work.has("index", "a" * 64)
-    assert work.note("index", "a" * 64) == {"n": 3}
+    assert work.record("index", "a" * 64) == {"n": 3}
     assert work.seconds("index", "a" * 64) >= 0
 
 
@@ -447,11 +438,11 @@ def test_a_step_that_lost_a_file_is_made_again(tmp_path):
         (folder / "file").write_text("whole")
         return {}
 
-    file = work.make("passages", "a", build) / "file"
+    file = work.compute("passages", "a", build) / "file"
     for damage in (file.unlink, lambda: file.write_text("cut")):
         damage()
         assert not work.has("passages", "a")
-        assert (work.make("passages", "a", build) / "file").read_text() == "whole"
+        assert (work.compute("passages", "a", build) / "file").read_text() == "whole"
 
 
 def test_a_step_that_failed_finds_what_it_left(tmp_path):
@@ -466,10 +457,10 @@ def test_a_step_that_failed_finds_what_it_left(tmp_path):
         return {}
 
     with pytest.raises(Stopped):
-        work.make("index", "a", build)
+        work.compute("index", "a", build)
     assert not work.has("index", "a")
-    assert work.note("index", "a") == {}
-    work.make("index", "a", build)
+    assert work.record("index", "a") == {}
+    work.compute("index", "a", build)
     assert seen == [False, True]
 
 
@@ -478,7 +469,7 @@ def test_two_processes_build_a_step_once(tmp_path):
     code = """
 import sys, time
 from pathlib import Path
-from kib.store.folders import Work
+from kib.store.work import Work
 
 def build(folder):
     time.sleep(0.5)
@@ -486,7 +477,7 @@ def build(folder):
         file.write("x")
     return {}
 
-Work(Path(sys.argv[1])).make("index", "a", build)
+Work(Path(sys.argv[1])).compute("index", "a", build)
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     begun = time.monotonic()

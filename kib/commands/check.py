@@ -13,13 +13,14 @@ from kib.interfaces import CheckedTrainer, DescribedModel, OnlinePlugin, PaidWri
 from kib.plan.planner import HeldBackStep, Plan, PlannedCell, TextStep, WeightsStep
 from kib.plugins.resolve import Lock
 from kib.progress import Progress
-from kib.run.loop import Materials, explain_crash
+from kib.run.failures import explain_error
+from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
-from kib.run.steps.training_text import Order, ordered, writer_of
+from kib.run.steps.training_text import WritingOrder, selected_writer, writing_order
 from kib.spec.load import Spec
 from kib.spec.messages import show_value
-from kib.store.folders import Work
-from kib.store.paid_answers import memory_of
+from kib.store.paid_answers import paid_answers_path
+from kib.store.work import Work
 from kib.support.phrases import counted, join
 
 __all__ = ["Report", "check", "outline"]
@@ -39,7 +40,7 @@ class Report:
 def check(plan: Plan, work: Work, progress: Progress) -> Report:
     """Prepare every cell as a run would: corpora cut and searched, questions rendered, joins and lengths checked."""
     quiet()
-    materials = Materials(plan, work, progress)
+    steps = SharedSteps(plan, work, progress)
     lines = [
         f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {counted(len(plan.weights), 'set')} of weights",
         "",
@@ -49,12 +50,12 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
     with progress.step("preparing cells", len(plan.cells)) as advance:
         for cell in plan.cells:
             try:
-                ready.append(materials.prepared(cell))
+                ready.append(steps.prepared(cell))
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
                 _note(problems, work, "preparing cells", error, 1)
             advance(1)
     lines += [_row(prepared) for prepared in ready]
-    lines += ["", *_forecast(ready), *_writing(materials, problems), *_training(materials, problems)]
+    lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
@@ -64,7 +65,7 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
 
 def _note(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
     """Put an error among the problems, with the number of cells that it costs."""
-    said = str(error) if isinstance(error, KibError) else explain_crash(work, doing, error)
+    said = explain_error(work, doing, error)
     problems[said] = problems.get(said, 0) + cells
 
 
@@ -129,24 +130,24 @@ def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
     return lines
 
 
-def _writing(materials: Materials, problems: dict[str, int]) -> list[str]:
+def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
     """What each text that a writer is paid for would still cost, answers kept from earlier runs counted off."""
-    plan = materials.plan
+    plan = steps.plan
     lines: dict[str, None] = {}
     for step in _texts(plan):
-        order = ordered(step, plan.spec)
+        order = writing_order(step, plan.spec)
         try:
-            for line in _price(step, order, materials) if order else ():
+            for line in _price(step, order, steps) if order else ():
                 lines[line] = None
         except KibError as error:
             problems.setdefault(str(error), sum(1 for cell in plan.cells if step in _read_by(cell.weights)))
     return list(lines)
 
 
-def _price(step: TextStep | HeldBackStep, order: Order, materials: Materials) -> Iterator[str]:
+def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedSteps) -> Iterator[str]:
     """A text's forecast, of the kinds of text that its step keeps; InputError where it could not be written or paid."""
-    spec, lock, work = materials.plan.spec, materials.plan.lock, materials.work
-    writer = writer_of(order, lock)
+    spec, lock, work = steps.plan.spec, steps.plan.lock, steps.context.work
+    writer = selected_writer(order, steps.context)
     if not isinstance(writer, PaidWriter):
         return
     what = "texts a passage to validate on" if isinstance(step, HeldBackStep) else "texts a passage"
@@ -154,26 +155,26 @@ def _price(step: TextStep | HeldBackStep, order: Order, materials: Materials) ->
     if work.has("text", step.identity):
         yield f"{where}: written already"
         return
-    with remembered(memory_of(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
-        cost = writer.forecast(order.sampled(materials.passages(step.passages)), order.count, order.seed, kept)
+    with remembered(paid_answers_path(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
+        cost = writer.forecast(order.sampled(steps.passages(step.passages)), order.count, order.seed, kept)
     yield f"{where}: {say_cost(cost, spec.prices)}"
     if cost.calls:
         writer.ready()
 
 
-def _training(materials: Materials, problems: dict[str, int]) -> list[str]:
+def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
     """What each training would read in a pass, where that is made without paying; what a trainer would refuse."""
-    plan, lines = materials.plan, []
+    plan, lines = steps.plan, []
     for weights in plan.weights:
         text = weights.text
         if text is None:
             continue
         try:
-            materials.once(("trainer", *_trained_by(weights)), partial(_ask_trainer, plan, weights))
-            if _is_free(materials, text):
-                lines.append(materials.once(("pass", text), partial(_pass, materials, text)))
+            steps.once(("trainer", *_trained_by(weights)), partial(_ask_trainer, plan, weights))
+            if _is_free(steps, text):
+                lines.append(steps.once(("pass", text), partial(_pass, steps, text)))
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
-            _note(problems, materials.work, "checking trainings", error, len(plan.on(weights)))
+            _note(problems, steps.context.work, "checking trainings", error, len(plan.on(weights)))
     return list(dict.fromkeys(lines))
 
 
@@ -192,17 +193,17 @@ def _ask_trainer(plan: Plan, weights: WeightsStep) -> None:
         trainer.check(start, weights.validation is not None)
 
 
-def _is_free(materials: Materials, text: TextStep) -> bool:
+def _is_free(steps: SharedSteps, text: TextStep) -> bool:
     """Whether nobody is paid for a training's text, or was already."""
-    plan = materials.plan
-    orders = [ordered(step, plan.spec) for step in (text, text.as_many_as) if step]
+    plan = steps.plan
+    orders = [writing_order(step, plan.spec) for step in (text, text.as_many_as) if step]
     writers = [plan.lock.get("writers", order.writer).plugin for order in orders if order]
-    return materials.work.has("text", text.identity) or not any(isinstance(one, PaidWriter) for one in writers)
+    return steps.context.work.has("text", text.identity) or not any(isinstance(one, PaidWriter) for one in writers)
 
 
-def _pass(materials: Materials, step: TextStep) -> str:
+def _pass(steps: SharedSteps, step: TextStep) -> str:
     """A training's texts and their tokens, of large texts estimated from some."""
-    texts, tokens = materials.text(step), materials.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
+    texts, tokens = steps.text(step), steps.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
     some = texts[:: -(-len(texts) // COUNTED)]
     read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]
     whole = sum(len(tokens(one)) for one in read) * len(texts) // len(some) if tokens else 0

@@ -22,10 +22,12 @@ from kib.plugins.resolve import Lock, Locked, resolve
 from kib.progress import Progress
 from kib.prompts import LETTERS
 from kib.records import Passage
-from kib.run.steps import passages as passages_step
+from kib.run.context import RunContext
+from kib.run.steps.passages import split_corpus
 from kib.spec.load import PriceTable, Spec, load_spec
-from kib.store.folders import Work, write_text
-from kib.store.paid_answers import PaidAnswers, memory_of
+from kib.store.files import write_text
+from kib.store.paid_answers import PaidAnswers, paid_answers_path
+from kib.store.work import Work
 
 __all__ = [
     "Job",
@@ -135,8 +137,8 @@ def open_job(path: Path, wanted: Wanted, work: Work, progress: Progress) -> Job:
             f"{path}: writers.{name}: the plugin {writer.plugin_name!r} writes no questions with options; "
             "`openai` of the distribution kib-openai does"
         )
-    passages = passages_step.make(_step(bare, lock, wanted.corpus), bare, lock, work, progress)
-    return Job(wanted, list(passages), writer, memory_of(work.folder, writer.plugin_name), spec.prices)
+    passages = split_corpus(_step(bare, lock, wanted.corpus), RunContext(bare, lock, work, progress))
+    return Job(wanted, list(passages), writer, paid_answers_path(work.folder, writer.plugin_name), spec.prices)
 
 
 def _writer(spec: Spec, name: str | None) -> str:

@@ -8,9 +8,12 @@ from typing import Any
 from kib.errors import InputError
 from kib.plan.planner import Plan
 from kib.prompts import LETTERS, render_passages
-from kib.records import Cell, Score, Text
+from kib.records import Cell, Score, Text, document_id
 from kib.statistics.ranking_measures import is_judged, measures_by_question
-from kib.store.folders import BenchmarkPlan, CellResult, Failure, Results, Times, Work, read_lines
+from kib.store.files import read_lines
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, Times
+from kib.store.results import Results
+from kib.store.work import Work
 
 __all__ = ["find_cells", "show_cell", "show_plan", "show_plugins", "show_question"]
 
@@ -80,7 +83,9 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         "   question  answer given -> right  log-probabilities",
     ]
     body = [f"{'+' if line.score else '-'}  {_said(line)}" for line in lines[:SHOWN]]
-    more = [f"… and {len(lines) - SHOWN} more in {store.place(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
+    more = (
+        [f"… and {len(lines) - SHOWN} more in {store.cell_folder(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
+    )
     return "\n".join([*head, *body, *more, "", f"one of them whole: kib show {cell.place} {lines[0].question_id}"])
 
 
@@ -96,18 +101,18 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
     if not told:
         return
     yield (
-        f"trained on {told['trained_tokens']:,} tokens in {told['steps']:,} steps ({told['text_tokens']:,} a pass); "
-        f"loss {told['first_loss']:.3f} -> {told['last_loss']:.3f} nats a token, "
-        f"weights changed by {told['change']:.2%}"
+        f"trained on {told.trained_tokens:,} tokens in {told.steps:,} steps ({told.text_tokens:,} a pass); "
+        f"loss {told.first_loss:.3f} -> {told.last_loss:.3f} nats a token, "
+        f"weights changed by {told.change:.2%}"
     )
-    if (loss := told.get("unrounded_loss")) is not None:
+    if (loss := told.unrounded_loss) is not None:
         yield f"before the weights were rounded to the model's number format: loss {loss:.3f} nats a token"
-    if (loss := told.get("validation_loss")) is not None:
+    if (loss := told.validation_loss) is not None:
         yield f"validation text: loss {loss:.3f} nats a token after it"
-    if (before := told.get("held_out_first_loss")) is not None:
-        yield f"held-out text: loss {before:.3f} -> {told['held_out_last_loss']:.3f} nats a token"
-    if requests := told.get("written_requests"):
-        read, made = (told.get(f"written_{name}_tokens") for name in ("input", "output"))
+    if (before := told.held_out_first_loss) is not None:
+        yield f"held-out text: loss {before:.3f} -> {told.held_out_last_loss:.3f} nats a token"
+    if requests := told.written_requests:
+        read, made = told.written_input_tokens, told.written_output_tokens
         tokens = "tokens not counted" if read is None or made is None else f"{read:,} tokens read and {made:,} written"
         yield f"paid for its text: {requests:,} requests, {tokens}"
     texts = list(_texts(work, result))
@@ -117,13 +122,14 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
         yield f"{result.text['texts']:,} training texts ({kinds}), digest {result.text['digest'][:12]}{end}"
         yield from map(_quoted, texts[:TEXTS])
         if texts[TEXTS:]:
-            yield f"… and {len(texts) - TEXTS:,} more in {work.place('text', result.steps['text']) / 'text.jsonl'}"
+            path = work.step_folder("text", result.steps["text"]) / "text.jsonl"
+            yield f"… and {len(texts) - TEXTS:,} more in {path}"
     yield ""
 
 
 def _texts(work: Work, result: CellResult) -> Iterator[Text]:
     """The texts that a cell's weights were trained on, where the work folder still has them."""
-    path = work.place("text", result.steps.get("text", "")) / "text.jsonl"
+    path = work.step_folder("text", result.steps.get("text", "")) / "text.jsonl"
     if result.steps.get("text") and path.is_file():
         yield from (Text(**value) for value in read_lines(path))
 
@@ -222,7 +228,7 @@ def _read_before(store: Results, work: Work, cell: Cell, question: str) -> list[
         return []
     asked = _read(work, "asked", result.steps["asked"], "question", [question]).get(question, {})
     documents = {gold["document"] for gold in asked.get("gold") or ()}
-    texts = [text for text in _texts(work, result) if text.passage.rpartition("#")[0] in documents]
+    texts = [text for text in _texts(work, result) if document_id(text.passage) in documents]
     return ["", "trained on, of the gold documents:", *map(_quoted, texts)] if texts else []
 
 
@@ -241,7 +247,7 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
 
 def _read(work: Work, kind: str, identity: str, key: str, wanted: Iterable[str]) -> dict[str, Any]:
     """Lines of a step's file by an id, those wanted; nothing where the work folder was deleted."""
-    path = work.place(kind, identity) / f"{kind}.jsonl"
+    path = work.step_folder(kind, identity) / f"{kind}.jsonl"
     keep = set(wanted)
     return {value[key]: value for value in read_lines(path) if value[key] in keep} if path.is_file() else {}
 

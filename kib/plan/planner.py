@@ -29,7 +29,7 @@ from kib.plugins.resolve import Lock
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
 from kib.spec.load import MethodTable, Spec, TaskTable, TrainerTable
-from kib.store.folders import BenchmarkPlan, MethodEntry, TaskEntry
+from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 
 __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan"]
 

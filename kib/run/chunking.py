@@ -1,4 +1,4 @@
-"""Documents become passages: by tokens of a model's tokenizer, by sentences, or whole."""
+"""Split documents into passages: by tokens of a model's tokenizer, by sentences, or not at all."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -6,25 +6,25 @@ from kib.errors import InputError
 from kib.records import Document, Passage
 from kib.spec.load import Chunk
 
-__all__ = ["cut", "make_passages"]
+__all__ = ["chunker", "split_documents"]
 
 Range = tuple[int, int]
 
 
-def make_passages(
+def split_documents(
     documents: Iterable[Document], chunk: Chunk | None, tokens: Callable[[str], list[int]] | None = None
 ) -> Iterator[Passage]:
-    """The passages of a corpus in its order; the title stands on each passage of a document.
+    """Yield the passages of a corpus in order; every passage has the title of its document.
 
-    Raises InputError for an id used twice, an empty id and a document without text.
+    Raises InputError for an empty or repeated id and for a document without text.
     """
-    ranges = cut(chunk, tokens)
+    ranges = chunker(chunk, tokens)
     seen: set[str] = set()
     for document in documents:
         if not document.id:
             raise InputError("a document has an empty id")
         if document.id in seen:
-            raise InputError(f"document id {document.id!r} stands twice in the corpus; ids must be unique")
+            raise InputError(f"document id {document.id!r} appears twice in the corpus; ids must be unique")
         seen.add(document.id)
         if not document.text.strip():
             raise InputError(f"document {document.id!r} has no text")
@@ -33,19 +33,22 @@ def make_passages(
             yield Passage(f"{document.id}#{number}", document.id, document.title, text, start, end)
 
 
-def cut(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> Callable[[str], Iterable[Range]]:
-    """A function from a text to the character ranges of its chunks, white space at their ends left out."""
+def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> Callable[[str], Iterable[Range]]:
+    """Return a function from a text to the character ranges of its chunks, without white space at their ends."""
     if chunk is None:
         return lambda text: [_trimmed(text, 0, len(text))]
     if chunk.sentences is not None:
         return _by_sentences(chunk.sentences, chunk.overlap, chunk.language)
     if chunk.tokens is None or tokens is None:
-        raise InputError("chunk = { tokens = … } needs a model with a tokenizer: name one by `tokenizer`")
+        raise InputError("chunk = { tokens = … } needs a model with a tokenizer; name one with `tokenizer`")
     return _by_tokens(chunk.tokens, chunk.overlap, tokens)
 
 
 def _by_tokens(size: int, overlap: int, tokens: Callable[[str], list[int]]) -> Callable[[str], Iterable[Range]]:
-    """At most `size` tokens a chunk, special tokens not counted, cut at paragraphs, sentences or words."""
+    """Return a chunker with at most `size` tokens per chunk, not counting special tokens.
+
+    Chunks end at paragraphs if possible, else at sentences, else at words.
+    """
     from semantic_text_splitter import TextSplitter
 
     special = len(tokens(""))
@@ -54,7 +57,7 @@ def _by_tokens(size: int, overlap: int, tokens: Callable[[str], list[int]]) -> C
 
 
 def _by_sentences(size: int, overlap: int, language: str) -> Callable[[str], Iterable[Range]]:
-    """`size` sentences a chunk, of which `overlap` stand in the chunk before too."""
+    """Return a chunker with `size` sentences per chunk; neighbouring chunks share `overlap` sentences."""
     import sentencex
 
     def ranges(text: str) -> Iterator[Range]:

@@ -1,210 +1,58 @@
-"""The loop: each step once, cells by sets of weights, failures noted and the rest finished."""
+"""The run loop: compute shared steps once, ask each model once, and finish everything that does not fail."""
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import compress
 from operator import not_
 from typing import Any
 
-from kib.errors import InputError, KibError
+from kib.errors import InputError
 from kib.harness.backends import environment, free, quiet
-from kib.harness.tasks import RenderedTask
-from kib.identity import digest_lines
 from kib.interfaces import SizedModel
-from kib.plan.planner import (
-    HeldBackStep,
-    HitsStep,
-    PassagesStep,
-    Plan,
-    PlannedCell,
-    QuestionsStep,
-    TextStep,
-    WeightsStep,
-)
+from kib.plan.planner import Plan, PlannedCell, WeightsStep
 from kib.progress import Progress
-from kib.records import Environment, Hit, RenderedQuestion, Request, Split, Text, Trained
-from kib.run.steps import hits as hits_step
-from kib.run.steps import passages as passages_step
-from kib.run.steps import render_questions as asked_step
-from kib.run.steps import trained_weights as weights_step
-from kib.run.steps import training_text as text_step
-from kib.run.steps.ask_model import Answers, ask, key
-from kib.run.steps.cells import PreparedCell, TokenBudget, cell_result, prepare, scores
-from kib.run.steps.passages import Passages
-from kib.store.folders import BenchmarkPlan, Failure, Results, TaskEntry, Times, Work
+from kib.records import Environment, Request, Trained
+from kib.run.failures import explain_error
+from kib.run.plugin_calls import call_plugin
+from kib.run.shared_steps import SharedSteps
+from kib.run.steps.ask_model import ask_model
+from kib.run.steps.cells import PreparedCell, score_questions, summarise_scores
+from kib.run.steps.hits import index_bytes, indexing_peak_bytes, indexing_seconds, search_seconds
+from kib.run.steps.train_weights import training_record
+from kib.store.model_answers import ModelAnswers, request_key
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, TaskEntry, Times
+from kib.store.results import Results
+from kib.store.work import Work
 from kib.support.peak_memory import peak
 
-__all__ = ["Materials", "explain_crash", "run"]
+__all__ = ["run"]
 
 
-@dataclass
-class Materials:
-    """What cells are made of, each made or read once: exams, questions, passages, hits."""
+def run(plan: Plan, results: Results, work: Work, progress: Progress) -> Mapping[str, Failure]:
+    """Measure every cell without a result and return the failures by cell id.
 
-    plan: Plan
-    work: Work
-    progress: Progress
-    memory: dict[Any, Any] = field(default_factory=dict)
-
-    def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """A thing by its key; a failure is remembered too, so that it is said once and not tried again."""
-        if key not in self.memory:
-            try:
-                self.memory[key] = make()
-            except KibError as error:
-                self.memory[key] = error
-        if isinstance(self.memory[key], KibError):
-            raise self.memory[key]
-        return self.memory[key]
-
-    def rendered_task(self, task: str, split: Split) -> RenderedTask:
-        """A split of a task with its data."""
-        made: RenderedTask = self.once(
-            ("exam", task, split), lambda: asked_step.load_rendered_task(task, split, self.plan.spec, self.plan.lock)
-        )
-        return made
-
-    def asked(self, step: QuestionsStep) -> list[RenderedQuestion]:
-        """A task's questions as they are asked."""
-
-        def make() -> list[RenderedQuestion]:
-            rendered_task = None if self.work.has("asked", step.identity) else self.rendered_task(step.task, step.split)
-            return asked_step.make(step, rendered_task, self.plan.spec, self.plan.lock, self.work, self.progress)
-
-        made: list[RenderedQuestion] = self.once(step, make)
-        return made
-
-    def passages(self, step: PassagesStep) -> Passages:
-        """The passages of a corpus."""
-        made: Passages = self.once(
-            step, lambda: passages_step.make(step, self.plan.spec, self.plan.lock, self.work, self.progress)
-        )
-        return made
-
-    def gold(self, asked: QuestionsStep, passages: PassagesStep) -> dict[str, tuple[str, ...]] | None:
-        """The gold passages of each question; None for a control and for a task that names no gold."""
-
-        def make() -> dict[str, tuple[str, ...]] | None:
-            questions = self.asked(asked)
-            if self.plan.spec.tasks[asked.task].role == "control" or not any(q.gold for q in questions):
-                return None
-            return self.passages(passages).gold({q.question_id: q.gold for q in questions})
-
-        made: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, asked.split, passages), make)
-        return made
-
-    def hits(self, step: HitsStep) -> dict[str, list[Hit]]:
-        """What a retriever found for a task's questions."""
-
-        def make() -> dict[str, list[Hit]]:
-            gold = self.gold(step.asked, step.passages) or {}
-            return hits_step.make(
-                step,
-                self.asked(step.asked),
-                gold,
-                self.passages(step.passages),
-                {source.retriever: self.hits(source) for source in step.of},
-                self.plan.lock,
-                self.work,
-                self.progress,
-            )
-
-        made: dict[str, list[Hit]] = self.once(step, make)
-        return made
-
-    def text(self, step: TextStep) -> list[Text]:
-        """What a trainer reads."""
-
-        def make() -> list[Text]:
-            replay = self.passages(step.replay) if step.replay else None
-            other = self.text(step.as_many_as) if step.as_many_as else None
-            passages = self.passages(step.passages)
-            plan = self.plan
-            return text_step.make(step, passages, replay, other, plan.spec, plan.lock, self.work, self.progress)
-
-        made: list[Text] = self.once(step, make)
-        return made
-
-    def held_back(self, step: HeldBackStep) -> list[Text]:
-        """What a trainer watches its loss on, of a writer."""
-
-        def make() -> list[Text]:
-            passages, training = self.passages(step.passages), self.text(step.text)
-            plan = self.plan
-            return text_step.hold_back(step, passages, training, plan.spec, plan.lock, self.work, self.progress)
-
-        made: list[Text] = self.once(step, make)
-        return made
-
-    def trained(self, step: WeightsStep) -> Trained | None:
-        """What a trainer made of a model; None for a model as it is."""
-        if step.text is None:
-            return None
-        text = step.text
-
-        def unseen(other: PassagesStep | HeldBackStep | None) -> list[Text]:
-            if isinstance(other, HeldBackStep):
-                return self.held_back(other)
-            return list(map(text_step.as_document, self.passages(other))) if other else []
-
-        def texts() -> weights_step.Texts:
-            training, validation, held_out = self.text(text), unseen(step.validation), unseen(step.held_out)
-            steps: list[TextStep | HeldBackStep] = [text]
-            steps += [step.validation] if isinstance(step.validation, HeldBackStep) else []
-            return weights_step.Texts(training, validation, held_out, text_step.written(steps, self.work))
-
-        made: Trained = self.once(
-            step, lambda: weights_step.make(step, texts, self.plan.lock, self.work, self.progress)
-        )
-        return made
-
-    def token_budget(self, model: str) -> TokenBudget:
-        """A model's tokenizer and its limits."""
-
-        def make() -> TokenBudget:
-            plugin = self.plan.lock.get("models", model).plugin
-            return TokenBudget(plugin.tokens(), plugin.context_length(), self.plan.spec.prompt.tokens)
-
-        made: TokenBudget = self.once(("ruler", model), make)
-        return made
-
-    def prepared(self, cell: PlannedCell) -> PreparedCell:
-        """A cell's prompts and requests."""
-        found = self.hits(cell.hits) if cell.hits else None
-        passages = self.passages(cell.hits.passages) if cell.hits else None
-        asked, rendered_task, token_budget = (
-            self.asked(cell.asked),
-            self.rendered_task(cell.cell.task, cell.cell.split),
-            self.token_budget(cell.weights.model),
-        )
-        return prepare(cell, self.plan.spec, rendered_task, asked, found, passages, token_budget)
-
-
-def explain_crash(work: Work, step: str, error: Exception) -> str:
-    """An error nobody meant: one line for the user, the traceback in a file of the work folder."""
-    text = "".join(traceback.format_exception(error))
-    path = work.folder / "errors" / f"{digest_lines([step, text])[:12]}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first} (traceback in errors/{path.name} of the work folder)"
+    After an interruption, the same call resumes. Raises BusyError if a different run holds the results folder.
+    """
+    if not plan.cells:
+        raise InputError(f"{plan.spec.file}: the benchmark has no cells")
+    with results.lock():
+        return _Run(plan, results, work, progress).measure_missing()
 
 
 class _Run:
-    """One run of a plan; failures are kept by cell."""
+    """A run of a plan, with the failures so far by cell id."""
 
     def __init__(self, plan: Plan, results: Results, work: Work, progress: Progress) -> None:
         self.plan = plan
         self.results = results
         self.work = work
         self.progress = progress
-        self.materials = Materials(plan, work, progress)
+        self.steps = SharedSteps(plan, work, progress)
         self.failures: dict[str, Failure] = {}
 
-    def go(self) -> Mapping[str, Failure]:
-        """Measure what is missing; gives why cells have no number."""
+    def measure_missing(self) -> Mapping[str, Failure]:
+        """Measure the missing cells and return the failures."""
         entry = self._known_counts(self.plan.entry())
         self.results.save_plan(entry)
         missing = [cell for cell in self.plan.cells if not self.results.has(cell.cell)]
@@ -217,7 +65,7 @@ class _Run:
         return self.failures
 
     def _known_counts(self, entry: BenchmarkPlan) -> BenchmarkPlan:
-        """The numbers of questions that measured cells tell."""
+        """Fill in the numbers of questions from cells that have been measured."""
         counts: dict[str, int] = {}
         for cell in self.plan.cells:
             known = cell.cell.task in counts or cell.cell.split != "test"
@@ -226,130 +74,131 @@ class _Run:
         return _with_counts(entry, counts)
 
     def _count_questions(self, entry: BenchmarkPlan) -> BenchmarkPlan:
-        """Read all questions before anything is scored, so that the plan says how many answers there should be."""
+        """Read all questions before any model is asked, so that the plan contains the number of expected answers."""
         counts: dict[str, int] = {}
         for step in self.plan.asked:
             cells = [cell for cell in self.plan.cells if cell.asked == step]
-            questions = self._try(f"reading task {step.task}", cells, partial(self.materials.asked, step))
+            questions = self._try(f"reading task {step.task}", cells, partial(self.steps.questions, step))
             if questions is not None:
                 counts |= {step.task: len(questions)} if step.split == "test" else {}
         return _with_counts(entry, counts)
 
-    def _try(self, step: str, cells: Sequence[PlannedCell], make: Callable[[], Any]) -> Any:
-        """What `make` gives; where it fails, None, and the reason stands at every cell that needs it."""
+    def _try(self, doing: str, cells: Sequence[PlannedCell], compute: Callable[[], Any]) -> Any:
+        """Return the value of `compute()`. After an error, record a failure for each cell without a result."""
         try:
-            return make()
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails its cells and no others
-            message = str(error) if isinstance(error, KibError) else explain_crash(self.work, step, error)
+            return compute()
+        except Exception as error:  # noqa: BLE001 - any error of a plugin fails the plugin's cells only
+            message = explain_error(self.work, doing, error)
             for cell in cells:
                 if not self.results.has(cell.cell):
-                    self.failures.setdefault(cell.cell.id, Failure(step, message))
+                    self.failures.setdefault(cell.cell.id, Failure(doing, message))
             return None
 
     def _measure(self, weights: WeightsStep) -> None:
-        """Ask one list of requests for all cells on a set of weights, then write the cells that are missing."""
+        """Prepare all cells on a set of weights, ask the model one list of requests, and store the missing cells."""
         cells = self.plan.on(weights)
-        if weights.trainer and self._try("training", cells, partial(self.materials.trained, weights)) is None:
+        if weights.trainer and self._try("training", cells, partial(self.steps.trained, weights)) is None:
             return
         ready: list[PreparedCell] = []
         with self.progress.step(f"preparing prompts for {weights.title}", len(cells)) as advance:
             for cell in cells:
-                prepared = self._try("preparing prompts", [cell], partial(self.materials.prepared, cell))
+                prepared = self._try("preparing prompts", [cell], partial(self.steps.prepared, cell))
                 ready += [prepared] if prepared else []
                 advance(1)
         waiting = [cell.plan for cell in ready]
         self._try(f"asking {weights.title}", waiting, lambda: self._ask(weights, ready))
 
-    def _wanted(self, ready: Sequence[PreparedCell]) -> tuple[list[Request], list[Request]]:
-        """What missing cells ask: that which measured cells asked too, and that which is new.
+    def _requests(self, ready: Sequence[PreparedCell]) -> tuple[list[Request], list[Request]]:
+        """Return the requests of missing cells: those shared with measured cells, and all others.
 
-        Both are batched by themselves, so that a benchmark that grew asks nothing again. No cell is written while a
-        model is asked, so that an interrupted run goes on with the same lists.
+        The two lists are batched separately, so that a benchmark with added cells repeats no request. Cells are stored
+        only after the model has been asked, so that an interrupted run resumes with the same lists.
         """
         has = {cell.plan: self.results.has(cell.plan.cell) for cell in ready}
-        known = {key(request) for cell in ready if has[cell.plan] for some in cell.requests for request in some}
+        known = {request_key(request) for cell in ready if has[cell.plan] for some in cell.requests for request in some}
         wanted = [request for cell in ready if not has[cell.plan] for some in cell.requests for request in some]
         if not known:
             return [], wanted
-        shared = [key(request) in known for request in wanted]
+        shared = [request_key(request) in known for request in wanted]
         return list(compress(wanted, shared)), list(compress(wanted, map(not_, shared)))
 
     def _ask(self, weights: WeightsStep, ready: Sequence[PreparedCell]) -> None:
+        """Ask a model for all missing answers, then score and store the missing cells."""
         locked = self.plan.lock.get("models", weights.model)
+        trained = self.steps.trained(weights)
         loaded: list[Any] = []
 
-        trained = self.materials.trained(weights)
-
-        def scorer() -> tuple[Any, Environment]:
+        def load() -> tuple[Any, Environment]:
             if not loaded:
-                with self.progress.step(f"loading model {weights.title}"):
+                with self.progress.step(f"loading model {weights.title}"), call_plugin(locked, "load"):
                     loaded.append(locked.plugin.load(trained.weights if trained else None))
             return loaded[0], environment(loaded[0], locked.distribution)
 
         try:
-            with Answers.open(self.work, weights.identity) as answers:
-                with peak() as most:
-                    for requests in self._wanted(ready):
-                        ask(requests, answers, scorer, self.progress, f"asking {weights.title}")
+            with ModelAnswers.open(self.work, weights.identity) as answers:
+                with peak() as most, call_plugin(locked, "answering requests"):
+                    for requests in self._requests(ready):
+                        ask_model(requests, answers, load, self.progress, f"asking {weights.title}")
                 for prepared in ready:
                     if not self.results.has(prepared.plan.cell):
-                        self._try("scoring", [prepared.plan], partial(self._write, prepared, answers, most.bytes))
+                        self._try("scoring", [prepared.plan], partial(self._store, prepared, answers, most.bytes))
         finally:
             for lm in loaded:
                 free(lm)
 
-    def _write(self, prepared: PreparedCell, answers: Answers, peak_bytes: int) -> None:
+    def _store(self, prepared: PreparedCell, answers: ModelAnswers, peak_bytes: int) -> None:
+        """Score a cell and store its result."""
         plan = prepared.plan
-        rendered_task = self.materials.rendered_task(plan.cell.task, plan.cell.split)
-        given = [answers.get(some) for some in prepared.requests]
-        gold = self.materials.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
-        lines = scores(prepared, rendered_task, given, gold)
-        names = [answer.environment for some in given for answer in some]
-        trained = self.materials.trained(plan.weights)
-        model = self.plan.lock.get("models", plan.weights.model).plugin
-        parameters = model.parameters() if isinstance(model, SizedModel) else None
-        result = cell_result(plan, rendered_task, lines, answers.environments(names), trained, parameters)
-        training = {**result.training, **weights_step.written(plan.weights, self.work)}
-        result = replace(result, corpus=self._corpus(plan), text=self._text(plan), training=training)
-        result = replace(result, notes=answers.notes())
-        asking = sum(answer.seconds for some in given for answer in some)
-        self.results.save_cell(result, lines, self._times(plan, asking, trained, peak_bytes))
+        rendered_task = self.steps.rendered_task(plan.cell.task, plan.cell.split)
+        answered = [answers.get(some) for some in prepared.requests]
+        gold = self.steps.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
+        scores = score_questions(prepared, rendered_task, answered, gold)
+        environments = answers.environments([answer.environment for some in answered for answer in some])
+        trained = self.steps.trained(plan.weights)
+        result = summarise_scores(plan, rendered_task, scores, environments, self._parameters(plan))
+        result = self._with_records(result, plan, trained, answers.notes())
+        seconds = sum(answer.seconds for some in answered for answer in some)
+        self.results.save_cell(result, scores, self._times(plan, seconds, trained, peak_bytes))
 
-    def _corpus(self, plan: PlannedCell) -> dict[str, Any]:
-        """What is recorded of the documents that were searched, or else trained on."""
-        step = plan.hits.passages if plan.hits else plan.weights.text.passages if plan.weights.text else None
-        return self.work.note("passages", step.identity) if step else {}
+    def _parameters(self, plan: PlannedCell) -> int | None:
+        """Return the number of parameters of a cell's model, if known."""
+        locked = self.plan.lock.get("models", plan.weights.model)
+        if not isinstance(locked.plugin, SizedModel):
+            return None
+        with call_plugin(locked, "parameters"):
+            return locked.plugin.parameters()
 
-    def _text(self, plan: PlannedCell) -> dict[str, Any]:
-        """What is recorded of the texts that were trained on."""
-        return self.work.note("text", plan.weights.text.identity) if plan.weights.text else {}
+    def _with_records(
+        self, result: CellResult, plan: PlannedCell, trained: Trained | None, notes: tuple[str, ...]
+    ) -> CellResult:
+        """Return a result with the records of its corpus, training text and training."""
+        text, hits = plan.weights.text, plan.hits
+        passages = hits.passages if hits else text.passages if text else None
+        return replace(
+            result,
+            notes=notes,
+            corpus=self.work.record("passages", passages.identity) if passages else {},
+            text=self.work.record("text", text.identity) if text else {},
+            training=training_record(plan.weights, trained, self.work) if trained else None,
+        )
 
     def _times(self, plan: PlannedCell, asking: float, trained: Trained | None, peak_bytes: int) -> Times:
-        hits = plan.hits
-        before = hits_step.indexing_peak(hits, self.work) if hits else 0
+        """Return the cost of a cell on this machine."""
+        hits, work = plan.hits, self.work
+        indexing_peak = indexing_peak_bytes(hits, work) if hits else 0
         return Times(
             asking=asking,
-            searching=hits_step.searching(hits, self.work) if hits else 0.0,
-            indexing=hits_step.indexing(hits, self.work) if hits else 0.0,
+            searching=search_seconds(hits, work) if hits else 0.0,
+            indexing=indexing_seconds(hits, work) if hits else 0.0,
             training=trained.seconds or 0.0 if trained else 0.0,
-            peak_bytes=max(peak_bytes, before, self.work.peak_bytes("weights", plan.weights.identity)),
-            index_bytes=hits_step.index_size(hits, self.work) if hits else 0,
+            peak_bytes=max(peak_bytes, indexing_peak, work.peak_bytes("weights", plan.weights.identity)),
+            index_bytes=index_bytes(hits, work) if hits else 0,
         )
 
 
 def _with_counts(entry: BenchmarkPlan, counts: Mapping[str, int]) -> BenchmarkPlan:
+    """Return a plan with the numbers of questions by task filled in."""
     tasks: dict[str, TaskEntry] = {
         name: replace(task, n=counts.get(name, task.n)) for name, task in entry.tasks.items()
     }
     return replace(entry, tasks=tasks)
-
-
-def run(plan: Plan, results: Results, work: Work, progress: Progress) -> Mapping[str, Failure]:
-    """Measure every cell of the plan that has no result; gives the failed ones by id, with the reason.
-
-    Interrupted anywhere, the same call goes on. Raises BusyError where another run holds the results folder.
-    """
-    if not plan.cells:
-        raise InputError(f"{plan.spec.file}: the benchmark has no cell")
-    with results.lock():
-        return _Run(plan, results, work, progress).go()

@@ -1,66 +1,67 @@
-"""What plugins remember beyond one step: a writer's answers, by what it asked, so that nothing is paid for twice.
+"""Data that outlives single steps: the answers writers have paid for, and the memories of retrievers.
 
-A retriever that remembers has a folder of its own making.
+Paid answers are not a cache. Deleting a file of paid answers means paying for the same answers again.
 """
 
 import re
-import sqlite3
 from collections.abc import Iterator, MutableMapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from kib.errors import InputError
+from kib.store.sqlite_file import SqliteFile
 
-__all__ = ["PaidAnswers", "memory_of", "retriever_memory"]
+__all__ = ["PaidAnswers", "paid_answers_path", "retriever_memory"]
 
 NAME = re.compile(r"[a-z0-9-]{1,100}")
 
+TABLE = "kept (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID"
+REPAIR = (
+    "do not delete it: it holds answers that have been paid for. Restore it from a backup, or copy what is readable "
+    "with `sqlite3 FILE .recover`"
+)
 
-def memory_of(work: Path, plugin: str) -> Path:
-    """The file of a writer plugin's memory: one for all its tables, as its keys hold all that decides an answer."""
+
+def paid_answers_path(work: Path, plugin: str) -> Path:
+    """Return the path of a writer plugin's paid answers, shared by all of the plugin's tables."""
     return work / "written" / f"{plugin}.sqlite"
 
 
 def retriever_memory(work: Path, name: str) -> Path:
-    """The folder that retrievers of one memory share; InputError where its name is none."""
+    """Return the folder shared by all retrievers with the memory `name`. Raises InputError for an invalid name."""
     if not NAME.fullmatch(name):
-        raise InputError(f"memory() gives the name {name!r}; expected small letters, digits and hyphens")
+        raise InputError(f"memory() returned the name {name!r}; expected lowercase letters, digits and hyphens")
     return work / "remembered" / name
 
 
 class PaidAnswers(MutableMapping[str, str]):
-    """Texts by key in a file; each is on the disk before the next is asked for. Safe for the threads of a writer."""
+    """Paid answers by key. An assignment returns after the answer is on disk. Safe to share between threads."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    def __init__(self, file: SqliteFile) -> None:
+        self.file = file
 
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator["PaidAnswers"]:
-        """The memory in a file, made where it is not there."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=60, check_same_thread=False)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
-            yield cls(connection)
+        """Open or create a file of paid answers. Raises InputError if the file is locked, damaged or not writable."""
+        with SqliteFile.open(path, (TABLE,), REPAIR) as file:
+            yield cls(file)
 
     def __getitem__(self, key: str) -> str:
-        row = self.connection.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
-        if row is None:
+        rows = self.file.rows("SELECT value FROM kept WHERE key = ?", (key,))
+        if not rows:
             raise KeyError(key)
-        return str(row[0])
+        return str(rows[0][0])
 
     def __setitem__(self, key: str, value: str) -> None:
-        with self.connection:
-            self.connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
+        self.file.write(("INSERT OR REPLACE INTO kept VALUES (?, ?)", [(key, value)]))
 
     def __delitem__(self, key: str) -> None:
         self[key]
-        with self.connection:
-            self.connection.execute("DELETE FROM kept WHERE key = ?", (key,))
+        self.file.write(("DELETE FROM kept WHERE key = ?", [(key,)]))
 
     def __iter__(self) -> Iterator[str]:
-        return (str(row[0]) for row in self.connection.execute("SELECT key FROM kept ORDER BY key"))
+        return (str(key) for (key,) in self.file.rows("SELECT key FROM kept ORDER BY key"))
 
     def __len__(self) -> int:
-        return int(self.connection.execute("SELECT COUNT(*) FROM kept").fetchone()[0])
+        return int(self.file.rows("SELECT COUNT(*) FROM kept")[0][0])

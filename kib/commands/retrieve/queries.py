@@ -11,30 +11,31 @@ from kib.interfaces import HarnessTask, JudgedCorpus
 from kib.plugins.builtin.json_parsing import parse_json
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.plugins.resolve import Lock
-from kib.records import JudgedQuery, RenderedQuestion
-from kib.run.steps import render_questions as asked_step
+from kib.records import JudgedQuery, RenderedQuestion, document_id
+from kib.run.context import RunContext
 from kib.run.steps.passages import Passages
-from kib.spec.load import Spec
+from kib.run.steps.render_questions import task_queries
 
 __all__ = ["of_corpus", "of_file", "of_tasks"]
 
 FIELDS = ("id", "_id", "text", "relevance", "gold", "metadata")
 
 
-def of_tasks(spec: Spec, lock: Lock, corpus: str, passages: Passages) -> list[QuerySet]:
+def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[QuerySet]:
     """The test questions of the tasks that name gold in a corpus; of all that ask it where none names any."""
-    tables = [table for table in spec.tasks.values() if table.corpus == corpus and table.role == "target"]
+    tables = [table for table in context.spec.tasks.values() if table.corpus == corpus and table.role == "target"]
     # No lm-eval task names gold, and reading one takes seconds: they come only where there is nothing else.
+    lock = context.lock
     own = [table.name for table in tables if not isinstance(lock.get("tasks", table.name).plugin, HarnessTask)]
-    found = [_of_task(name, spec, lock, passages) for name in own]
+    found = [_of_task(name, context, passages) for name in own]
     if judged := [one for one in found if one.relevance]:
         return judged
     rest = [table.name for table in tables if table.name not in own]
-    return found + [_of_task(name, spec, lock, passages) for name in rest]
+    return found + [_of_task(name, context, passages) for name in rest]
 
 
-def _of_task(name: str, spec: Spec, lock: Lock, passages: Passages) -> QuerySet:
-    asked = asked_step.queries(name, spec, lock)
+def _of_task(name: str, context: RunContext, passages: Passages) -> QuerySet:
+    asked = task_queries(name, context)
     return _by_gold(f"task {name}", asked, passages, name)
 
 
@@ -62,7 +63,7 @@ def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
 
 def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], passages: Passages) -> None:
     """InputError where a query of a file is judged by documents that the corpus has not."""
-    documents = {one.rpartition("#")[0] for one in passages.ids}
+    documents = {document_id(one) for one in passages.ids}
     lost = dict.fromkeys(one for grades in relevance.values() for one in grades if one not in documents)
     if lost:
         shown = ", ".join(map(repr, list(lost)[:3]))

@@ -6,19 +6,20 @@ from pathlib import Path
 
 from kib.commands.retrieve.queries import of_corpus, of_file, of_tasks
 from kib.commands.retrieve.records import Block, By, Line, QuerySet, Report
-from kib.errors import InputError, KibError
+from kib.errors import InputError
 from kib.interfaces import GoldRetriever
-from kib.plan.planner import QUERIES, HitsStep, Plan, hits_of_queries, hits_of_task
+from kib.plan.planner import HitsStep, Plan, hits_of_queries, hits_of_task
 from kib.plugins.resolve import Lock, resolve
 from kib.progress import Progress
-from kib.records import Hit
-from kib.run.loop import Materials, explain_crash
-from kib.run.steps import hits as hits_step
+from kib.records import Hit, document_id
+from kib.run.failures import explain_error
+from kib.run.shared_steps import SharedSteps
+from kib.run.steps.hits import index_bytes, indexing_seconds, search_seconds
 from kib.spec.load import Spec, read_draft
 from kib.statistics.gains import Accuracy
 from kib.statistics.paired_gains import accuracy
 from kib.statistics.ranking_measures import measure
-from kib.store.folders import Work
+from kib.store.work import Work
 from kib.support.phrases import join
 
 __all__ = ["DEPTH", "Wanted", "ids_of", "read_spec", "retrieve"]
@@ -53,18 +54,18 @@ def retrieve(path: Path, wanted: Wanted, work: Work, progress: Progress) -> Repo
     [corpus] = spec.corpora
     lock = resolve(spec, trust_remote_code=wanted.trust_remote_code)
     retrievers = _retrievers(spec, lock, wanted.retrievers)
-    materials = Materials(Plan(spec, lock, ()), work, progress)
-    passages = materials.passages(hits_of_queries(spec, lock, corpus, retrievers[0], (), 1).passages)
+    steps = SharedSteps(Plan(spec, lock, ()), work, progress)
+    passages = steps.passages(hits_of_queries(spec, lock, corpus, retrievers[0], (), 1).passages)
     if wanted.queries is not None:
         sets = [of_file(wanted.queries, passages)]
     else:
         own = of_corpus(corpus, lock) if wanted.task is None else None
-        sets = [*of_tasks(spec, lock, corpus, passages), *([own] if own else [])]
+        sets = [*of_tasks(steps.context, corpus, passages), *([own] if own else [])]
     if not sets:
         raise InputError(
             f"{path}: no task asks for corpus {corpus}, and it brings no queries of its own; give some by --queries"
         )
-    searcher = _Searcher(materials, corpus, wanted.depth)
+    searcher = _Searcher(steps, corpus, wanted.depth)
     blocks = tuple(searcher.block(queries, retrievers) for queries in sets)
     return Report(corpus, len(passages.ids), wanted.depth, blocks, searcher.failures)
 
@@ -132,8 +133,8 @@ def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
 class _Searcher:
     """Searches one corpus; a retriever that failed once is not tried again."""
 
-    def __init__(self, materials: Materials, corpus: str, depth: int) -> None:
-        self.materials = materials
+    def __init__(self, steps: SharedSteps, corpus: str, depth: int) -> None:
+        self.steps = steps
         self.corpus = corpus
         self.depth = depth
         self.failures: dict[str, str] = {}
@@ -145,34 +146,31 @@ class _Searcher:
         return Block(queries.title, len(queries.asked), len(queries.relevance), queries.by, found)
 
     def _line(self, retriever: str, queries: QuerySet) -> Line | None:
-        work = self.materials.work
+        work = self.steps.context.work
         try:
             step = self._step(retriever, queries)
-            hits = self.materials.hits(step)
-        except KibError as error:
-            self.failures[retriever] = str(error)
+            hits = self.steps.hits(step)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails it and no other
-            self.failures[retriever] = explain_crash(work, f"searching with {retriever}", error)
+            self.failures[retriever] = explain_error(work, f"searching with {retriever}", error)
         else:
             return Line(
                 retriever,
                 _measures(queries, hits, self.depth),
-                hits_step.index_size(step, work),
-                hits_step.indexing(step, work),
-                hits_step.searching(step, work) / len(queries.asked),
+                index_bytes(step, work),
+                indexing_seconds(step, work),
+                search_seconds(step, work) / len(queries.asked),
                 hits,
             )
         return None
 
     def _step(self, retriever: str, queries: QuerySet) -> HitsStep:
-        spec, lock, memory = self.materials.plan.spec, self.materials.plan.lock, self.materials.memory
+        spec, lock = self.steps.plan.spec, self.steps.plan.lock
         if queries.task is not None:
             step = hits_of_task(spec, lock, queries.task, retriever, self.depth)
         else:
             texts = [(one.question_id, one.query) for one in queries.asked]
             step = hits_of_queries(spec, lock, self.corpus, retriever, texts, self.depth)
-            memory["gold", QUERIES, "test", step.passages] = None
-        memory[step.asked] = list(queries.asked)
+        self.steps.provide_questions(step.asked, list(queries.asked))
         return step
 
 
@@ -180,7 +178,7 @@ def ids_of(hits: Sequence[Hit], by: By) -> dict[str, float]:
     """Scores by passage, or by document at the place of its best passage; best first."""
     found: dict[str, float] = {}
     for hit in hits:
-        found.setdefault(hit.passage if by == "passages" else hit.passage.rpartition("#")[0], hit.score)
+        found.setdefault(hit.passage if by == "passages" else document_id(hit.passage), hit.score)
     return found
 
 

@@ -11,7 +11,7 @@ from kib.statistics.gains import Average, Gain
 from kib.statistics.paired_gains import accuracy, average, gain
 from kib.statistics.paired_test import p_value
 from kib.statistics.question_groups import Pair
-from kib.store.folders import Results
+from kib.store.results import Results
 
 __all__ = ["Judge"]
 

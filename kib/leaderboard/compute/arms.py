@@ -7,7 +7,7 @@ from typing import Protocol
 from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import Missing, Status
 from kib.records import Cell
-from kib.store.folders import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
 
 __all__ = ["Arm", "Key", "Source", "collect_arms"]
 

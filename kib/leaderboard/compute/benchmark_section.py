@@ -21,7 +21,8 @@ from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import AverageRow, Cost, Duel, Origin, Retrieval, Row
 from kib.statistics.gains import LEVEL, Gain
 from kib.statistics.multiple_testing import holm
-from kib.store.folders import BenchmarkPlan, Results
+from kib.store.result_records import BenchmarkPlan
+from kib.store.results import Results
 
 __all__ = ["Section"]
 
@@ -383,7 +384,7 @@ def _perplexity(arm: Arm) -> tuple[float, float] | None:
     """Perplexity of held-out text, e to the mean loss over seeds, before and after training; None without such text."""
     found = []
     for when in ("first", "last"):
-        losses = [result.training.get(f"held_out_{when}_loss") for result in arm.results]
+        losses = [getattr(result.training, f"held_out_{when}_loss", None) for result in arm.results]
         known = [loss for loss in losses if loss is not None]
         if not known or len(known) < len(losses):
             return None

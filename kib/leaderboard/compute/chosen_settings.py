@@ -5,7 +5,7 @@ from math import fsum
 
 from kib.leaderboard.compute.arms import Arm
 from kib.records import Setting, Split
-from kib.store.folders import MethodEntry
+from kib.store.result_records import MethodEntry
 
 __all__ = ["choose", "group_of", "validation_accuracies"]
 
@@ -69,7 +69,8 @@ def _by_loss(settings: Settings, arm: Arm) -> Settings:
 
 def _loss(arm: Arm) -> float:
     """The loss on the validation text, the mean over seeds."""
-    return fsum(result.training["validation_loss"] for result in arm.results) / len(arm.results)
+    losses = [result.training.validation_loss for result in arm.results if result.training]
+    return fsum(loss for loss in losses if loss is not None) / len(losses)
 
 
 def _is_complete(some: Iterable[Sequence[Arm]]) -> bool:

@@ -7,16 +7,14 @@ from typing import Any
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.table_records import Cost
-from kib.store.folders import CellResult, Results, Times
+from kib.store.result_records import CellResult, Times, TrainingRecord
+from kib.store.results import Results
 
 __all__ = ["costs"]
 
 HOUR = 3600.0
 NOWHERE = "unknown"
 """The device of a model that runs elsewhere, behind an endpoint."""
-
-READ, WRITTEN = "written_input_tokens", "written_output_tokens"
-"""Of a training's record: what the writers of its text read and wrote, where they were paid for it."""
 
 Pick = Callable[[Cost], float | None]
 
@@ -38,18 +36,18 @@ def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *,
 
 def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) -> Cost:
     """The cost of one cell."""
-    n, training = result.n, result.training
+    n, training = result.n, result.training or TrainingRecord()
     tokens = None if result.prompt_tokens is None else result.prompt_tokens / n
     writing = _writing(training, prices)
     money, once = _money(result, tokens, times, prices)
     counted = Cost(
         prompt_tokens=tokens,
         operations=None if result.flops is None else result.flops / n,
-        trained_tokens=training.get("trained_tokens"),
-        operations_once=training.get("flops") if training else 0.0,
-        written_requests=training.get("written_requests", 0),
-        written_input_tokens=training.get(READ, 0),
-        written_output_tokens=training.get(WRITTEN, 0),
+        trained_tokens=training.trained_tokens,
+        operations_once=training.flops if result.training else 0.0,
+        written_requests=training.written_requests,
+        written_input_tokens=training.written_input_tokens,
+        written_output_tokens=training.written_output_tokens,
         money=money,
         money_once=None if once is None or writing is None else once + writing,
         money_writing=writing,
@@ -83,11 +81,14 @@ def _money(
     return (by_tokens, once) if hour is None or elsewhere else (None, None)
 
 
-def _writing(training: Mapping[str, Any], prices: Mapping[str, float]) -> float | None:
+def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | None:
     """Money of the text that was trained on, paid in full by each arm; None where its tokens or a price is unknown."""
     total = 0.0
-    for tokens, price in ((READ, "input_tokens_million"), (WRITTEN, "output_tokens_million")):
-        count, million = training.get(tokens, 0), prices.get(price)
+    for count, price in (
+        (training.written_input_tokens, "input_tokens_million"),
+        (training.written_output_tokens, "output_tokens_million"),
+    ):
+        million = prices.get(price)
         if count is None or (count and million is None):
             return None
         total += count * (million or 0.0) / 1e6

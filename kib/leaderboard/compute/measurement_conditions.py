@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kib.leaderboard.compute.arms import Arm
-from kib.store.folders import BenchmarkPlan
+from kib.store.result_records import BenchmarkPlan
 
 __all__ = ["Statement", "statement_of_plan"]
 

@@ -11,7 +11,7 @@ from kib.leaderboard.compute.statistics_cache import Measure, Split
 from kib.records import Cell
 from kib.statistics.gains import Average, Gain
 from kib.statistics.unpaired_gains import unpaired_accuracy, unpaired_average, unpaired_gain
-from kib.store.folders import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
 
 if TYPE_CHECKING:
     from kib.published.load import Published, PublishedRow

@@ -8,7 +8,8 @@ from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.row_warnings import Traits, traits
 from kib.records import Score
 from kib.statistics.ranking_measures import is_judged
-from kib.store.folders import CellResult, Results
+from kib.store.result_records import CellResult
+from kib.store.results import Results
 
 __all__ = ["Evidence", "QuestionScores"]
 
@@ -72,7 +73,7 @@ class Evidence:
         return scores
 
     def _damaged(self, result: CellResult, what: str) -> InputError:
-        place = self._results.place(result.cell)
+        place = self._results.cell_folder(result.cell)
         return InputError(f"{place / 'questions.jsonl'}: {what}; delete {place} and run the benchmark again")
 
 

@@ -11,7 +11,7 @@ from kib.records import Score
 from kib.statistics.gains import Accuracy
 from kib.statistics.paired_gains import accuracy
 from kib.statistics.ranking_measures import is_judged, measures_by_question
-from kib.store.folders import Results
+from kib.store.results import Results
 
 __all__ = ["retrievals"]
 

@@ -9,6 +9,7 @@ from math import fsum
 from kib.leaderboard.compute.arms import Arm
 from kib.records import Score
 from kib.statistics.gains import LEVEL, Accuracy, Gain
+from kib.store.result_records import TrainingRecord
 
 __all__ = ["MEANINGS", "Doubts", "Traits", "traits"]
 
@@ -91,20 +92,28 @@ def _is_contender(arm: Arm) -> bool:
     return arm.task.role == "target" and arm.kind == ""
 
 
+def _trainings(arm: Arm) -> list[TrainingRecord]:
+    """Return the training records of an arm's seeds; empty for an untrained model."""
+    return [result.training for result in arm.results if result.training]
+
+
 def _loss_stays(arm: Arm) -> bool:
-    losses = [(result.training.get("first_loss"), result.training.get("last_loss")) for result in arm.results]
+    losses = [(one.first_loss, one.last_loss) for one in _trainings(arm)]
     return any(first is not None and last is not None and not first - last >= LEAST_DROP for first, last in losses)
 
 
 def _hardly_moved(arm: Arm) -> bool:
-    return any(result.training.get("change", 1) < LEAST_CHANGE for result in arm.results)
+    return any(one.change is not None and one.change < LEAST_CHANGE for one in _trainings(arm))
 
 
 def _rounded_away(arm: Arm) -> bool:
     """Whether a seed's loss had fallen, and rose again by more than half of that when the weights were rounded."""
-    told = [one.training for one in arm.results if one.training.get("unrounded_loss") is not None]
-    losses = [(one["first_loss"], one["unrounded_loss"], one["last_loss"]) for one in told]
-    return any(last - unrounded > (first - unrounded) / 2 >= LEAST_DROP / 2 for first, unrounded, last in losses)
+    losses = [(one.first_loss, one.unrounded_loss, one.last_loss) for one in _trainings(arm)]
+    return any(
+        last - unrounded > (first - unrounded) / 2 >= LEAST_DROP / 2
+        for first, unrounded, last in losses
+        if first is not None and unrounded is not None and last is not None
+    )
 
 
 def _shared(ours: Iterable[str], theirs: Collection[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from kib.leaderboard.compute.row_warnings import Traits
 from kib.statistics.gains import REVISION, Accuracy, Average, Gain, Interval
-from kib.store.folders import Results
+from kib.store.results import Results
 
 __all__ = ["Measure", "Split", "Stored"]
 

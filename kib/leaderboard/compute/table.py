@@ -15,7 +15,8 @@ from kib.leaderboard.compute.reference_arms import check_name
 from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import BenchmarkLine, Table
 from kib.progress import Progress, SilentProgress
-from kib.store.folders import BenchmarkPlan, Results
+from kib.store.result_records import BenchmarkPlan
+from kib.store.results import Results
 
 __all__ = ["make_table"]
 

@@ -1,1 +1,1 @@
-"""The steps of a run, a file each: what a step reads, makes and writes. The loop over them is `kib.run.loop`."""
+"""The steps of a run, one file per step. `kib.run.loop` calls them through `kib.run.shared_steps`."""

@@ -1,80 +1,26 @@
-"""A cell: prompts from questions and hits, then scores from the answers to them."""
+"""Prepare the prompts of a cell, and compute its scores and result from the answers."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
-from kib.errors import InputError
+from kib.errors import InputError, PromptTemplateError, PromptTooLongError, SpecError
 from kib.harness.tasks import RenderedTask
 from kib.plan.planner import PlannedCell
 from kib.prompts import DEFAULT_TEMPLATE, build_prompt
-from kib.records import Answer, Environment, Prompt, RenderedQuestion, Request, Score, Trained
-from kib.run.steps.hits import Found
+from kib.records import Answer, Environment, Prompt, RenderedQuestion, Request, Score
+from kib.run.steps.hits import HitsByQuestion
 from kib.run.steps.passages import Passages
+from kib.run.token_budget import TokenBudget
 from kib.spec.load import Spec
-from kib.store.folders import CellResult
+from kib.store.result_records import CellResult
 
-__all__ = ["PreparedCell", "TokenBudget", "cell_result", "prepare", "scores"]
-
-UNTOLD = ("weights", "seconds")
-"""What a training gave and no result holds: places and times differ from run to run."""
-
-DEFAULT_ANSWER_TOKENS = 256
-"""lm-eval's own default for what a generating task may write."""
-
-TAIL = 64
-"""Characters of a context that decide how its end is tokenised."""
-
-
-class TokenBudget:
-    """A model's tokenizer as a measure: tokens of a prompt with its longest answer, against what the model reads."""
-
-    def __init__(self, tokens: Callable[[str], list[int]] | None, length: int | None, budget: int | None) -> None:
-        limits = [limit for limit in (length, budget) if limit is not None]
-        self.tokens = tokens
-        self.limit = min(limits) if limits and tokens else None
-        self._joins: set[tuple[str, str]] = set()
-        self._special = len(tokens("")) if tokens else 0
-        self._answer = lru_cache(maxsize=65536)(self._answer_tokens)
-
-    def _answer_tokens(self, text: str) -> int:
-        return len(self.tokens(text)) - self._special if self.tokens else 0
-
-    def counter(self, requests: Sequence[Request]) -> Callable[[str], int] | None:
-        """A function from a prompt to its tokens together with the longest of these requests' answers."""
-        tokens = self.tokens
-        if tokens is None:
-            return None
-        longest = max(self._reserve(request) for request in requests)
-        return lambda text: len(tokens(text)) + longest
-
-    def _reserve(self, request: Request) -> int:
-        if request.kind == "generate_until":
-            return int(request.arguments[1].get("max_gen_toks", DEFAULT_ANSWER_TOKENS))
-        return self._answer(request.arguments[-1])
-
-    def check_joins(self, question: str, requests: Sequence[Request]) -> None:
-        """InputError where an answer would have no token of its own: one token spans its join with the prompt."""
-        if self.tokens is None:
-            return
-        for request in requests:
-            if request.kind != "loglikelihood" or not request.arguments[0]:
-                continue
-            context, continuation = request.arguments[0][-TAIL:], request.arguments[1]
-            if (context, continuation) in self._joins:
-                continue
-            if len(self.tokens(context + continuation)) <= len(self.tokens(context.rstrip())):
-                raise InputError(
-                    f"question {question}: the answer {continuation!r} has no token of its own after "
-                    f"{context[-16:]!r}: the tokenizer joins the two"
-                )
-            self._joins.add((context, continuation))
+__all__ = ["PreparedCell", "prepare_cell", "score_questions", "summarise_scores"]
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedCell:
-    """A cell ready to be asked: a prompt and its requests for each question, in the task's order."""
+    """A cell with a prompt and its requests for each question, in task order."""
 
     plan: PlannedCell
     asked: Sequence[RenderedQuestion]
@@ -83,62 +29,67 @@ class PreparedCell:
     requests: Sequence[Sequence[Request]]
 
 
-def prepare(
+def prepare_cell(
     plan: PlannedCell,
     spec: Spec,
     rendered_task: RenderedTask,
-    asked: Sequence[RenderedQuestion],
-    found: Found | None,
+    questions: Sequence[RenderedQuestion],
+    hits: HitsByQuestion | None,
     passages: Passages | None,
     token_budget: TokenBudget,
 ) -> PreparedCell:
-    """Prompts and requests of a cell; InputError where questions do not fit, which are then counted and named."""
-    retrieved = [_first(found, question.question_id, plan.k) for question in asked]
+    """Return the prompts and requests of a cell.
+
+    Raises InputError with the number of questions that do not fit into the prompt, and SpecError for a template that
+    fails on a passage.
+    """
+    retrieved = [_first_hits(hits, question.question_id, plan.k) for question in questions]
     chat = plan.asked.chat_of is not None
-    template = spec.prompt.template or DEFAULT_TEMPLATE
     prompts: list[Prompt] = []
     too_long: list[str] = []
-    for number, (question, ids) in enumerate(zip(asked, retrieved, strict=True)):
-        texts = passages.get(ids) if passages else []
+    for number, (question, ids) in enumerate(zip(questions, retrieved, strict=True)):
         counter = token_budget.counter(rendered_task.requests(number, "", chat=chat))
         try:
-            prompts.append(
-                build_prompt(
-                    question,
-                    texts,
-                    count=counter,
-                    budget=token_budget.limit,
-                    template=template,
-                    order=spec.prompt.order,
-                )
+            prompt = build_prompt(
+                question,
+                passages.get(ids) if passages else [],
+                count=counter,
+                budget=token_budget.limit,
+                template=spec.prompt.template or DEFAULT_TEMPLATE,
+                order=spec.prompt.order,
             )
-        except InputError as error:
+            prompts.append(prompt)
+        except PromptTooLongError as error:
             too_long.append(str(error))
+        except PromptTemplateError as error:
+            raise SpecError([spec.mistake(str(error), "prompt", "template")]) from error
     if too_long:
-        raise InputError(f"{len(too_long)} of {len(asked)} questions do not fit into the prompt; {too_long[0]}")
+        raise InputError(f"{len(too_long)} of {len(questions)} questions do not fit into the prompt; {too_long[0]}")
     requests = [rendered_task.requests(number, prompt.text, chat=chat) for number, prompt in enumerate(prompts)]
-    for question, some in zip(asked, requests, strict=True):
+    for question, some in zip(questions, requests, strict=True):
         token_budget.check_joins(question.question_id, some)
-    return PreparedCell(plan, asked, retrieved, prompts, requests)
+    return PreparedCell(plan, questions, retrieved, prompts, requests)
 
 
-def _first(found: Found | None, question: str, k: int | None) -> tuple[str, ...]:
-    hits = found[question] if found is not None else ()
-    return tuple(hit.passage for hit in (hits if k is None else hits[:k]))
+def _first_hits(hits: HitsByQuestion | None, question_id: str, k: int | None) -> tuple[str, ...]:
+    """Return the passage ids of a question's first `k` hits, or of all hits."""
+    found = hits[question_id] if hits is not None else ()
+    return tuple(hit.passage for hit in (found if k is None else found[:k]))
 
 
-def scores(
+def score_questions(
     prepared: PreparedCell,
     rendered_task: RenderedTask,
     answers: Sequence[Sequence[Answer]],
     gold: Mapping[str, Sequence[str]] | None,
 ) -> list[Score]:
-    """A line for each question; `gold` gives the gold passages' ids where the task has any."""
-    made = []
+    """Return the score of each question; `gold` holds the ids of gold passages, or is None if the task has no gold."""
+    scores = []
     for number, (question, prompt) in enumerate(zip(prepared.asked, prepared.prompts, strict=True)):
         outcome = rendered_task.score(number, prepared.requests[number], [answer.value for answer in answers[number]])
         retrieved = prepared.retrieved[number]
-        made.append(
+        of_question = None if gold is None else gold[question.question_id]
+        scores.append(
             Score(
                 question_id=question.question_id,
                 group=question.group,
@@ -148,45 +99,42 @@ def scores(
                 logprobs=outcome.logprobs,
                 output=outcome.output,
                 passages=retrieved,
-                gold=tuple(p in gold[question.question_id] for p in retrieved)
-                if gold is not None and retrieved
-                else None,
+                gold=None if of_question is None or not retrieved else tuple(p in of_question for p in retrieved),
                 dropped=prompt.dropped,
                 tokens=prompt.tokens,
                 prompt=sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest(),
-                relevant=None if gold is None else len(gold[question.question_id]),
+                relevant=None if of_question is None else len(of_question),
             )
         )
-    return made
+    return scores
 
 
-def cell_result(
+def summarise_scores(
     plan: PlannedCell,
     rendered_task: RenderedTask,
-    lines: Sequence[Score],
+    scores: Sequence[Score],
     environments: tuple[Environment, ...],
-    trained: Trained | None,
     parameters: int | None,
 ) -> CellResult:
-    """The number of a cell and its circumstances."""
-    counted = [line.tokens for line in lines if line.tokens is not None]
-    tokens = sum(counted) if len(counted) == len(lines) else None
+    """Return a cell's result from its scores; `parameters` is the size of the model, if known."""
+    counted = [score.tokens for score in scores if score.tokens is not None]
+    tokens = sum(counted) if len(counted) == len(scores) else None
     return CellResult(
         cell=plan.cell,
-        n=len(lines),
-        correct=sum(line.score for line in lines),
+        n=len(scores),
+        correct=sum(score.score for score in scores),
         metric=rendered_task.metric,
         environments=environments,
         prompt_tokens=tokens,
         flops=None if tokens is None or parameters is None else 2.0 * parameters * tokens,
-        dropped_passages=sum(line.dropped for line in lines),
-        dropped_questions=sum(line.dropped > 0 for line in lines),
-        steps=_steps(plan),
-        training={key: value for key, value in asdict(trained).items() if key not in UNTOLD} if trained else {},
+        dropped_passages=sum(score.dropped for score in scores),
+        dropped_questions=sum(score.dropped > 0 for score in scores),
+        steps=_step_identities(plan),
     )
 
 
-def _steps(plan: PlannedCell) -> dict[str, str]:
+def _step_identities(plan: PlannedCell) -> dict[str, str]:
+    """Return the identities of a cell's steps by kind."""
     steps = {"asked": plan.asked.identity, "weights": plan.weights.identity}
     if plan.hits:
         steps |= {"hits": plan.hits.identity, "passages": plan.hits.passages.identity}

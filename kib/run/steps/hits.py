@@ -1,141 +1,169 @@
-"""What a retriever finds for a task's questions: frozen to a file and shared by all methods that use it."""
+"""Find the hits of a task's questions once per retriever and store them for all methods that use them."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from kib.errors import InputError
-from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, Retriever, ServedRetriever
+from kib.errors import InputError, PluginError
+from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, ServedRetriever
 from kib.plan.planner import QUERIES, HitsStep, IndexStep
-from kib.plugins.resolve import Lock
-from kib.progress import Progress
+from kib.plugins.resolve import Locked
 from kib.records import Hit, Passage, Query, RenderedQuestion
+from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin, check_list
 from kib.run.steps.passages import Passages
-from kib.store.folders import Work, read_lines, write_lines
+from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
+from kib.store.work import Work
 
-__all__ = ["Found", "index_size", "indexing", "make", "make_index", "search_all", "searching"]
+__all__ = [
+    "HitsByQuestion",
+    "build_index",
+    "find_hits",
+    "index_bytes",
+    "indexing_peak_bytes",
+    "indexing_seconds",
+    "search_batches",
+    "search_seconds",
+]
 
 FILE = "hits.jsonl"
 BATCH = 256
-"""Queries that are searched for together."""
+"""Queries per call of a retriever."""
 
-Found = Mapping[str, Sequence[Hit]]
-"""The hits of each question, best first."""
+HitsByQuestion = Mapping[str, Sequence[Hit]]
+"""The hits of each question by its id, best first."""
 
 
-def make(
+def find_hits(
     step: HitsStep,
-    asked: Sequence[RenderedQuestion],
+    questions: Sequence[RenderedQuestion],
     gold: Mapping[str, Sequence[str]],
     passages: Passages,
-    sources: Mapping[str, Found],
-    lock: Lock,
-    work: Work,
-    progress: Progress,
+    sources: Mapping[str, HitsByQuestion],
+    context: RunContext,
 ) -> dict[str, list[Hit]]:
-    """The hits of every question, made once.
+    """Return the hits of every question, searching only if they are not stored.
 
-    `gold` gives the ids of a question's gold passages, `sources` the hits of the retrievers that this one stands on.
+    `gold` holds the ids of each question's gold passages, `sources` the hits of the retrievers that a reranker reads.
     """
-    retriever = lock.get("retrievers", step.retriever).plugin
+    locked = context.lock.get("retrievers", step.retriever)
 
     def build(folder: Path) -> dict[str, Any]:
-        index = make_index(step.index, passages, lock, work, progress) if step.index else None
+        index = build_index(step.index, passages, context) if step.index else None
         begun = time.perf_counter()
-        if isinstance(retriever, GoldRetriever):
-            found = [
-                retriever.choose(a.question_id, gold.get(a.question_id, ()), passages.ids, step.depth) for a in asked
-            ]
-        elif isinstance(retriever, Reranker):
-            found = _rerank(step, asked, passages, sources, lock, progress)
+        if isinstance(locked.plugin, GoldRetriever):
+            found = _choose(locked, step, questions, gold, passages)
+        elif isinstance(locked.plugin, Reranker):
+            found = _rerank(locked, step, questions, passages, sources, context)
         else:
-            found = _search(step, asked, index, lock, progress)
+            found = _search(locked, step, questions, index, context)
         seconds = time.perf_counter() - begun
-        _check(step, asked, found, passages)
+        _check_hits(step, questions, found, passages)
         lines = (
             {"question": question.question_id, "hits": [[hit.passage, hit.score] for hit in hits]}
-            for question, hits in zip(asked, found, strict=True)
+            for question, hits in zip(questions, found, strict=True)
         )
         count = write_lines(folder / FILE, lines)
-        told = {"retriever": step.retriever, "queries": count, "depth": step.depth, "family": step.family}
-        return {**told, "seconds": seconds}
+        record = {"retriever": step.retriever, "queries": count, "depth": step.depth, "family": step.family}
+        return {**record, "seconds": seconds}
 
-    folder = work.make("hits", _stored(step, work), build)
-    values = read_lines(folder / FILE)
-    kept = None if isinstance(retriever, GoldRetriever) else step.depth
-    return {value["question"]: [Hit(passage, score) for passage, score in value["hits"][:kept]] for value in values}
+    folder = context.work.compute("hits", _stored_identity(step, context.work), build)
+    lines = read_lines(folder / FILE)
+    depth = None if isinstance(locked.plugin, GoldRetriever) else step.depth
+    return {line["question"]: [Hit(passage, score) for passage, score in line["hits"][:depth]] for line in lines}
 
 
-def _stored(step: HitsStep, work: Work) -> str:
-    """The identity of the hits that serve a step: its own or, where only deeper ones of the same search lie, theirs."""
+def _stored_identity(step: HitsStep, work: Work) -> str:
+    """Return the identity of the step's own hits, or of stored hits of the same search with a greater depth."""
     if work.has("hits", step.identity) or not (step.index or step.of):
         return step.identity
     deeper = [
-        (note["depth"], identity)
-        for identity, note in work.notes("hits")
-        if note.get("family") == step.family and note["depth"] > step.depth
+        (record["depth"], identity)
+        for identity, record in work.records("hits")
+        if record.get("family") == step.family and record["depth"] > step.depth
     ]
     return min(deeper, default=(0, step.identity))[1]
 
 
-def searching(step: HitsStep, work: Work) -> float:
-    """Seconds of wall time that a step's search took, those that it stands on included, and no indexing."""
-    parts = dict.fromkeys(_stored(one, work) for one in step.with_sources())
-    return sum(float(work.note("hits", one).get("seconds", work.seconds("hits", one))) for one in parts)
+def search_seconds(step: HitsStep, work: Work) -> float:
+    """Return the seconds of a search, including the searches it reads but no indexing."""
+    parts = dict.fromkeys(_stored_identity(one, work) for one in step.with_sources())
+    return sum(float(work.record("hits", one).get("seconds", work.seconds("hits", one))) for one in parts)
 
 
 def _indexes(step: HitsStep) -> dict[str, None]:
+    """Return the identities of all indexes that a step searches, in order."""
     return dict.fromkeys(one.index.identity for one in step.with_sources() if one.index)
 
 
-def indexing(step: HitsStep, work: Work) -> float:
-    """Seconds of wall time that making the indexes of a step took."""
+def indexing_seconds(step: HitsStep, work: Work) -> float:
+    """Return the seconds that building a step's indexes took."""
     return sum(work.seconds("index", index) for index in _indexes(step))
 
 
-def indexing_peak(step: HitsStep, work: Work) -> int:
-    """The most memory that making one of the indexes of a step took."""
+def indexing_peak_bytes(step: HitsStep, work: Work) -> int:
+    """Return the peak memory in bytes of building a step's indexes."""
     return max((work.peak_bytes("index", index) for index in _indexes(step)), default=0)
 
 
-def index_size(step: HitsStep, work: Work) -> int:
-    """Bytes of the indexes of a step."""
-    return sum(int(work.note("index", index).get("bytes", 0)) for index in _indexes(step))
+def index_bytes(step: HitsStep, work: Work) -> int:
+    """Return the size of a step's indexes in bytes."""
+    return sum(int(work.record("index", index).get("bytes", 0)) for index in _indexes(step))
+
+
+def _choose(
+    locked: Locked,
+    step: HitsStep,
+    questions: Sequence[RenderedQuestion],
+    gold: Mapping[str, Sequence[str]],
+    passages: Passages,
+) -> list[list[Hit]]:
+    """Return the hits of a retriever that is given the gold passages."""
+    found = []
+    for question in questions:
+        of_question = gold.get(question.question_id, ())
+        with call_plugin(locked, "choose"):
+            hits = locked.plugin.choose(question.question_id, of_question, passages.ids, step.depth)
+        found.append(check_list(locked, "choose", hits, Hit))
+    return found
 
 
 def _rerank(
+    locked: Locked,
     step: HitsStep,
-    asked: Sequence[RenderedQuestion],
+    questions: Sequence[RenderedQuestion],
     passages: Passages,
-    sources: Mapping[str, Found],
-    lock: Lock,
-    progress: Progress,
+    sources: Mapping[str, HitsByQuestion],
+    context: RunContext,
 ) -> list[list[Hit]]:
-    reranker = lock.get("retrievers", step.retriever).plugin
+    """Return the hits of a reranker or fusion."""
     found: list[list[Hit]] = []
-    with progress.step(f"reranking with {step.retriever} for {_whose(step)}", len(asked)) as advance:
-        for question in asked:
+    with context.progress.step(f"reranking with {step.retriever} for {_whose(step)}", len(questions)) as advance:
+        for question in questions:
             hits = {name: hits[question.question_id] for name, hits in sources.items()}
-            texts = _Texts(passages, (hit.passage for some in hits.values() for hit in some))
-            found.append(reranker.rerank(Query(question.question_id, question.query), hits, texts, step.depth))
+            texts = _LazyPassages(passages, (hit.passage for some in hits.values() for hit in some))
+            with call_plugin(locked, "rerank"):
+                ranked = locked.plugin.rerank(Query(question.question_id, question.query), hits, texts, step.depth)
+            found.append(check_list(locked, "rerank", ranked, Hit))
             advance(1)
     return found
 
 
-class _Texts(Mapping[str, Passage]):
-    """Passages by id, each read when it is asked for: a fusion needs none."""
+class _LazyPassages(Mapping[str, Passage]):
+    """Passages by id, each read from disk on first access, because a fusion reads no text."""
 
     def __init__(self, passages: Passages, ids: Iterable[str]) -> None:
         self._passages = passages
         self._known: dict[str, Passage | None] = dict.fromkeys(ids)
 
-    def __getitem__(self, passage: str) -> Passage:
-        known = self._known[passage]
+    def __getitem__(self, passage_id: str) -> Passage:
+        known = self._known[passage_id]
         if known is None:
-            [known] = self._passages.get([passage])
-            self._known[passage] = known
+            [known] = self._passages.get([passage_id])
+            self._known[passage_id] = known
         return known
 
     def __iter__(self) -> Iterator[str]:
@@ -150,78 +178,103 @@ def _whose(step: HitsStep) -> str:
 
 
 def _search(
-    step: HitsStep, asked: Sequence[RenderedQuestion], index: Path | None, lock: Lock, progress: Progress
+    locked: Locked, step: HitsStep, questions: Sequence[RenderedQuestion], index: Path | None, context: RunContext
 ) -> list[list[Hit]]:
+    """Return the hits of a retriever that searches an index."""
     if index is None:
         raise InputError(f"retrievers.{step.retriever}: cannot search without an index")
-    retriever = lock.get("retrievers", step.retriever).plugin
-    queries = [Query(question.question_id, question.query) for question in asked]
-    with progress.step(f"searching with {step.retriever} for {_whose(step)}", len(queries)) as advance:
-        return search_all(retriever, index, queries, step.depth, advance)
+    queries = [Query(question.question_id, question.query) for question in questions]
+    with context.progress.step(f"searching with {step.retriever} for {_whose(step)}", len(queries)) as advance:
+        return search_batches(locked, index, queries, step.depth, advance)
 
 
-def search_all(
-    retriever: Retriever, index: Path, queries: Sequence[Query], k: int, advance: Callable[[int], None] = lambda _: None
+def search_batches(
+    locked: Locked, index: Path, queries: Sequence[Query], k: int, advance: Callable[[int], None] = lambda _: None
 ) -> list[list[Hit]]:
-    """The hits of all queries, searched for in batches; `advance` is told of each."""
+    """Return the `k` best hits of each query; `advance` is called with the size of each batch."""
     found: list[list[Hit]] = []
     for first in range(0, len(queries), BATCH):
         batch = queries[first : first + BATCH]
-        found += retriever.search(index, batch, k)
+        with call_plugin(locked, "search"):
+            lists = locked.plugin.search(index, batch, k)
+        found += [check_list(locked, "search", hits, Hit) for hits in check_list(locked, "search", lists, list)]
         advance(len(batch))
     return found
 
 
-def make_index(step: IndexStep, passages: Passages, lock: Lock, work: Work, progress: Progress) -> Path:
-    """The folder of a retriever's index over a corpus, made once, or again where its server has lost it."""
-    retriever = lock.get("retrievers", step.retriever).plugin
+def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Path:
+    """Return the folder of a retriever's index over a corpus; build a missing index or one that its server has lost."""
+    locked, work = context.lock.get("retrievers", step.retriever), context.work
+    retriever = locked.plugin
 
     def build(folder: Path) -> dict[str, Any]:
-        with progress.step(
-            f"indexing corpus {step.passages.corpus} with {step.retriever}", len(passages.ids)
-        ) as advance:
-            inside = folder / "index"
-            inside.mkdir(exist_ok=True)
+        inside = folder / "index"
+        inside.mkdir(exist_ok=True)
+        title = f"indexing corpus {step.passages.corpus} with {step.retriever}"
+        with context.progress.step(title, len(passages.ids)) as advance, call_plugin(locked, "build"):
             if isinstance(retriever, RememberingRetriever):
                 memory = retriever_memory(work.folder, retriever.memory())
                 retriever.build(_advancing(passages, advance), inside, memory)
             else:
                 retriever.build(_advancing(passages, advance), inside)
-        size = sum(path.stat().st_size for path in inside.rglob("*") if path.is_file())
-        if isinstance(retriever, ServedRetriever):
-            size = retriever.index_bytes(inside)
-        remarks = list(retriever.remarks(inside)) if isinstance(retriever, RemarkingRetriever) else []
+        remarks = _remarks(locked, inside)
         for remark in remarks:
-            progress.say(f"retrievers.{step.retriever}: {remark}")
+            context.progress.say(f"retrievers.{step.retriever}: {remark}")
+        size = _index_size(locked, inside)
         return {"retriever": step.retriever, "passages": len(passages.ids), "bytes": size, "remarks": remarks}
 
-    place = work.place("index", step.identity) / "index"
-    made = work.has("index", step.identity)
-    if made and isinstance(retriever, ServedRetriever) and not retriever.holds(place):
-        work.forget("index", step.identity)
-    return work.make("index", step.identity, build) / "index"
+    inside = work.step_folder("index", step.identity) / "index"
+    if isinstance(retriever, ServedRetriever) and work.has("index", step.identity):
+        with call_plugin(locked, "holds"):
+            held = retriever.holds(inside)
+        if not held:
+            work.invalidate("index", step.identity)
+    return work.compute("index", step.identity, build) / "index"
 
 
-def _advancing(passages: Passages, advance: Any) -> Any:
+def _index_size(locked: Locked, index: Path) -> int:
+    """Return the size of an index in bytes, in its folder or on its server."""
+    if isinstance(locked.plugin, ServedRetriever):
+        with call_plugin(locked, "index_bytes"):
+            return locked.plugin.index_bytes(index)
+    return sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
+
+
+def _remarks(locked: Locked, index: Path) -> list[str]:
+    """Return a retriever's remarks about an index that it has built."""
+    if not isinstance(locked.plugin, RemarkingRetriever):
+        return []
+    with call_plugin(locked, "remarks"):
+        return check_list(locked, "remarks", locked.plugin.remarks(index), str)
+
+
+def _advancing(passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
     for passage in passages:
         advance(1)
         yield passage
 
 
-def _check(
-    step: HitsStep, asked: Sequence[RenderedQuestion], found: Sequence[Sequence[Hit]], passages: Passages
+def _check_hits(
+    step: HitsStep, questions: Sequence[RenderedQuestion], found: Sequence[Sequence[Hit]], passages: Passages
 ) -> None:
-    """Hold a retriever to its promise: one list a query, known passages, each once, no more than asked for."""
+    """Raise PluginError unless each query has at most `depth` hits on known passages, without repetition."""
     where = f"retrievers.{step.retriever}"
-    if len(found) != len(asked):
-        raise InputError(f"{where}: gave {len(found)} lists of hits for {len(asked)} queries")
-    for question, hits in zip(asked, found, strict=True):
-        ids = [hit.passage for hit in hits]
-        unknown = [passage for passage in ids if passage not in passages.offsets]
-        if unknown:
-            raise InputError(f"{where}: question {question.question_id}: found {unknown[0]!r}, which is no passage")
-        if len(set(ids)) < len(ids):
-            raise InputError(f"{where}: question {question.question_id}: found a passage twice")
-        if step.index is not None and len(ids) > step.depth:
-            said = f"found {len(ids)} passages, asked for at most {step.depth}"
-            raise InputError(f"{where}: question {question.question_id}: {said}")
+    if len(found) != len(questions):
+        raise PluginError(f"{where}: returned {len(found)} lists of hits for {len(questions)} queries")
+    for question, hits in zip(questions, found, strict=True):
+        if fault := _fault(step, hits, passages):
+            raise PluginError(f"{where}: question {question.question_id}: {fault}")
+
+
+def _fault(step: HitsStep, hits: Sequence[Hit], passages: Passages) -> str | None:
+    """Return what is wrong with the hits of one question, or None."""
+    ids = [hit.passage for hit in hits]
+    unknown = [passage for passage in ids if passage not in passages.offsets]
+    if unknown:
+        return f"found {unknown[0]!r}, which is not a passage of the corpus"
+    if len(set(ids)) < len(ids):
+        return "found the same passage twice"
+    if step.index is not None and len(ids) > step.depth:
+        return f"found {len(ids)} passages; at most {step.depth} were requested"
+    scores = [hit.score for hit in hits if not (isinstance(hit.score, int | float) and isfinite(hit.score))]
+    return f"the score {scores[0]!r} of a hit is not a finite number" if scores else None

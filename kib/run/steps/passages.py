@@ -1,6 +1,6 @@
-"""The passages of a corpus, in a file that is read by id: a corpus may be larger than the memory.
+"""The passages of a corpus, in a file that is read by id, because a corpus may be larger than the memory.
 
-Ids and places in the file lie beside it, so that opening a million passages does not mean to read them.
+Ids and file offsets are stored beside the passages, so that a corpus of a million passages opens without reading them.
 """
 
 import json
@@ -17,32 +17,31 @@ from kib.errors import InputError
 from kib.identity import canonical
 from kib.interfaces import AliasedCorpus, NotedCorpus
 from kib.plan.planner import PassagesStep
-from kib.plugins.resolve import Lock
-from kib.progress import Progress
-from kib.records import Document, Gold, Passage
-from kib.run.chunking import make_passages
-from kib.spec.load import Spec
-from kib.store.folders import Work, read_lines
+from kib.records import Document, Gold, Passage, document_id
+from kib.run.chunking import split_documents
+from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin, check_type, iterate_plugin
+from kib.store.files import read_lines
 
-__all__ = ["Passages", "make", "write"]
+__all__ = ["Passages", "split_corpus", "write_passages"]
 
 FILE = "passages.jsonl"
 IDS = "ids.json"
 ALIASES = "aliases.json"
 OFFSETS = "offsets.bin"
-"""Where each line of the file begins: whole numbers of eight bytes, the lowest first."""
+"""The offset of each line of `FILE`: unsigned integers of eight bytes, little-endian."""
 
-NAMED = 3
-"""Sources and licences that are recorded by name."""
+MOST_NAMED = 3
+"""The most sources and the most licences that a corpus record lists by name."""
 
 
 class Passages:
-    """A corpus's passages in their order; `ids` are all of them, texts are read when asked for."""
+    """The passages of a corpus in order: `ids` holds all ids, texts are read on access."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        kept = (folder / OFFSETS).is_file() and (folder / IDS).is_file()
-        self.ids, offsets = _read_places(folder) if kept else _find_places(self.path)
+        stored = (folder / OFFSETS).is_file() and (folder / IDS).is_file()
+        self.ids, offsets = _read_offsets(folder) if stored else _find_offsets(self.path)
         self.offsets: dict[str, int] = dict(zip(self.ids, offsets, strict=True))
 
     def __iter__(self) -> Iterator[Passage]:
@@ -50,67 +49,65 @@ class Passages:
             yield Passage(**value)
 
     def get(self, ids: Iterable[str]) -> list[Passage]:
-        """Passages by id, in the order asked for."""
+        """Return the passages with the given ids, in the order of the ids."""
         with self.path.open("rb") as file:
             found = []
-            for passage in ids:
-                file.seek(self.offsets[passage])
+            for passage_id in ids:
+                file.seek(self.offsets[passage_id])
                 found.append(_parse(file.readline()))
         return found
 
     def aliases(self) -> dict[str, str]:
-        """The ids of documents by further names of them; none where the corpus has none."""
-        return _read_aliases(self.path.parent)
+        """Return document ids by the documents' further names; empty if the corpus has no aliases."""
+        path = self.path.parent / ALIASES
+        aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
+        return aliases
 
     def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
-        """The ids of the gold passages of each question; InputError where a gold document is not in the corpus."""
-        named = self.aliases()
-        wanted = {question: [_named(gold, named) for gold in golds] for question, golds in wanted.items()}
+        """Return the ids of each question's gold passages. Raises InputError if the corpus lacks a gold document."""
+        aliases = self.aliases()
+        wanted = {question_id: [_resolved(gold, aliases) for gold in golds] for question_id, golds in wanted.items()}
         by_document: dict[str, list[Passage]] = {gold.document: [] for golds in wanted.values() for gold in golds}
-        for passage in self.get(one for one in self.ids if one.rpartition("#")[0] in by_document):
+        for passage in self.get(one for one in self.ids if document_id(one) in by_document):
             by_document[passage.document].append(passage)
-        lost = [document for document, passages in by_document.items() if not passages]
-        if lost:
-            shown = ", ".join(map(repr, lost[:3]))
-            raise InputError(f"{len(lost)} gold documents of the questions are not in the corpus: {shown}")
-        return {question: _covered(question, golds, by_document) for question, golds in wanted.items()}
+        missing = [document for document, passages in by_document.items() if not passages]
+        if missing:
+            shown = ", ".join(map(repr, missing[:3]))
+            raise InputError(f"{len(missing)} gold documents of the questions are not in the corpus: {shown}")
+        return {question_id: _gold_passages(question_id, golds, by_document) for question_id, golds in wanted.items()}
 
 
-def _covered(question: str, golds: Collection[Gold], by_document: Mapping[str, list[Passage]]) -> tuple[str, ...]:
+def _gold_passages(
+    question_id: str, golds: Collection[Gold], by_document: Mapping[str, list[Passage]]
+) -> tuple[str, ...]:
+    """Return the ids of the passages that overlap a question's gold ranges, each id once."""
     found: dict[str, None] = {}
     for gold in golds:
         covered = [passage.id for passage in by_document[gold.document] if gold.covers(passage)]
         if not covered:
             raise InputError(
-                f"question {question}: no passage overlaps its gold range, {gold.start} to {gold.end} of document "
-                f"{gold.document!r}; does it lie within the document?"
+                f"question {question_id}: no passage overlaps its gold range, {gold.start} to {gold.end} of document "
+                f"{gold.document!r}; the range must lie within the document"
             )
         found |= dict.fromkeys(covered)
     return tuple(found)
 
 
-def _named(gold: Gold, aliases: Mapping[str, str]) -> Gold:
-    """Gold by the id of its document, which may have been given by another name of it."""
+def _resolved(gold: Gold, aliases: Mapping[str, str]) -> Gold:
+    """Return the gold record with its document's id in place of an alias."""
     return replace(gold, document=aliases.get(gold.document, gold.document))
 
 
-def _read_aliases(folder: Path) -> dict[str, str]:
-    """Further names of documents; none where the corpus has none."""
-    path = folder / ALIASES
-    aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
-    return aliases
-
-
-def _read_places(folder: Path) -> tuple[list[str], Iterable[int]]:
-    """Ids and offsets as they were written with the passages."""
+def _read_offsets(folder: Path) -> tuple[list[str], Iterable[int]]:
+    """Return ids and offsets as stored beside the passages."""
     import numpy as np
 
     ids: list[str] = json.loads((folder / IDS).read_bytes())
     return ids, np.fromfile(folder / OFFSETS, dtype="<u8").tolist()
 
 
-def _find_places(path: Path) -> tuple[list[str], Iterable[int]]:
-    """The same from the passages themselves, of a folder that was made before they were written beside."""
+def _find_offsets(path: Path) -> tuple[list[str], Iterable[int]]:
+    """Return ids and offsets by reading all passages, for folders of earlier versions that store no offsets."""
     ids, offsets, offset = [], [], 0
     with path.open("rb") as file:
         for line in file:
@@ -120,8 +117,8 @@ def _find_places(path: Path) -> tuple[list[str], Iterable[int]]:
     return ids, offsets
 
 
-def write(passages: Iterable[Passage], folder: Path) -> tuple[int, str]:
-    """Write passages, their ids and places; gives their number and the digest of their lines."""
+def write_passages(passages: Iterable[Passage], folder: Path) -> tuple[int, str]:
+    """Write passages with their ids and offsets; return the number of passages and the digest of their lines."""
     ids: list[str] = []
     offsets, offset = array("Q"), 0
     total = sha256()
@@ -146,51 +143,60 @@ def _parse(line: bytes) -> Passage:
     return Passage(**json.loads(line))
 
 
-def make(step: PassagesStep, spec: Spec, lock: Lock, work: Work, progress: Progress) -> Passages:
-    """Cut a corpus into passages, once; InputError where it has none."""
-    chunk = spec.corpora[step.corpus].chunk
+def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
+    """Return the passages of a corpus, split only if not stored. Raises InputError if the corpus has no document."""
+    chunk = context.spec.corpora[step.corpus].chunk
 
     def build(folder: Path) -> dict[str, Any]:
-        tokens = _tokens(spec, lock, step.corpus)
-        corpus = lock.get("corpora", step.corpus).plugin
-        with progress.step(f"cutting corpus {step.corpus} into passages") as advance:
-            tally = _Tally(tokens)
-            made = tally.passages(make_passages(tally.documents(corpus.documents()), chunk, tokens), advance)
-            count, digest = write(made, folder)
+        tokens = _tokenizer(context, step.corpus)
+        locked = context.lock.get("corpora", step.corpus)
+        with context.progress.step(f"cutting corpus {step.corpus} into passages") as advance:
+            statistics = _CorpusStatistics(tokens)
+            with call_plugin(locked, "documents"):
+                documents = locked.plugin.documents()
+            documents = statistics.count_documents(iterate_plugin(locked, "documents", documents, Document))
+            passages = statistics.count_passages(split_documents(documents, chunk, tokens), advance)
+            count, digest = write_passages(passages, folder)
         if not count:
             raise InputError(f"corpora.{step.corpus}: the corpus has no document")
-        if isinstance(corpus, AliasedCorpus) and (aliases := dict(corpus.aliases())):
-            (folder / ALIASES).write_text(canonical(aliases), encoding="utf-8")
-        notes = dict(corpus.notes()) if isinstance(corpus, NotedCorpus) else {}
-        return {"corpus": step.corpus, "passages": count, "digest": digest, **tally.record(), "notes": notes}
+        notes = {}
+        if isinstance(locked.plugin, AliasedCorpus):
+            with call_plugin(locked, "aliases"):
+                aliases = dict(check_type(locked, "aliases", locked.plugin.aliases(), Mapping))
+            if aliases:
+                (folder / ALIASES).write_text(canonical(aliases), encoding="utf-8")
+        if isinstance(locked.plugin, NotedCorpus):
+            with call_plugin(locked, "notes"):
+                notes = dict(check_type(locked, "notes", locked.plugin.notes(), Mapping))
+        return {"corpus": step.corpus, "passages": count, "digest": digest, **statistics.record(), "notes": notes}
 
-    return Passages(work.make("passages", step.identity, build))
+    return Passages(context.work.compute("passages", step.identity, build))
 
 
-class _Tally:
-    """What is recorded of a corpus while its documents and passages go by."""
+class _CorpusStatistics:
+    """Counts of a corpus, collected while its documents and passages are streamed."""
 
     def __init__(self, tokens: Callable[[str], list[int]] | None) -> None:
         self.encode = tokens
-        self.count = 0
+        self.documents = 0
         self.tokens = 0
         self.characters = 0
         self.sources: set[str] = set()
         self.licences: set[str] = set()
 
-    def documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Count documents, their characters, and where they come from."""
+    def count_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Pass documents through; count documents and characters and collect sources and licences."""
         for document in documents:
-            self.count += 1
+            self.documents += 1
             self.characters += len(document.text)
-            if len(self.sources) <= NAMED:
+            if len(self.sources) <= MOST_NAMED:
                 self.sources |= {document.source} - {""}
-            if len(self.licences) <= NAMED:
+            if len(self.licences) <= MOST_NAMED:
                 self.licences |= {document.licence} - {""}
             yield document
 
-    def passages(self, passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
-        """Count passages, and their tokens where they are cut by tokens."""
+    def count_passages(self, passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
+        """Pass passages through; count their tokens if the corpus is split by tokens."""
         for passage in passages:
             advance(1)
             if self.encode:
@@ -198,25 +204,27 @@ class _Tally:
             yield passage
 
     def record(self) -> dict[str, Any]:
-        """Counts, and sources and licences; of more than a few the list is empty: each document says its own."""
+        """Return counts, sources and licences; a list with more than `MOST_NAMED` names is replaced by an empty one."""
         return {
-            "documents": self.count,
+            "documents": self.documents,
             "characters": self.characters,
             "tokens": self.tokens if self.encode else None,
-            "sources": sorted(self.sources) if len(self.sources) <= NAMED else [],
-            "licences": sorted(self.licences) if len(self.licences) <= NAMED else [],
+            "sources": sorted(self.sources) if len(self.sources) <= MOST_NAMED else [],
+            "licences": sorted(self.licences) if len(self.licences) <= MOST_NAMED else [],
         }
 
 
-def _tokens(spec: Spec, lock: Lock, corpus: str) -> Callable[[str], list[int]] | None:
-    chunk = spec.corpora[corpus].chunk
+def _tokenizer(context: RunContext, corpus: str) -> Callable[[str], list[int]] | None:
+    """Return the tokenizer that splits a corpus, or None if the corpus is not split by tokens."""
+    chunk = context.spec.corpora[corpus].chunk
     if chunk is None or chunk.tokens is None:
         return None
-    name = chunk.tokenizer or next(iter(spec.models))
-    tokens: Callable[[str], list[int]] | None = lock.get("models", name).plugin.tokens()
+    locked = context.lock.get("models", chunk.tokenizer or next(iter(context.spec.models)))
+    with call_plugin(locked, "tokens"):
+        tokens: Callable[[str], list[int]] | None = locked.plugin.tokens()
     if tokens is None:
         raise InputError(
-            f"corpora.{corpus}.chunk: the model {name} keeps its tokenizer to itself; name another model by "
-            "`tokenizer`, or cut by `sentences`"
+            f"corpora.{corpus}.chunk: the model {locked.name} has no public tokenizer; name a different model with "
+            "`tokenizer`, or split by `sentences`"
         )
     return tokens

@@ -1,117 +1,121 @@
-"""A task's questions as they are asked, rendered once for each number of shots."""
+"""Render a task's questions, once per number of few-shot examples, split and chat template."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from kib.errors import InputError
 from kib.harness.query_template import query_template
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
 from kib.plan.planner import DEFAULT_SCORING, QuestionsStep
-from kib.plugins.resolve import Lock
-from kib.progress import Progress
-from kib.records import Gold, Question, RenderedQuestion, Split
-from kib.spec.load import Spec
-from kib.store.folders import Work, read_lines, write_lines
+from kib.plugins.resolve import Locked
+from kib.records import Question, RenderedQuestion, Split
+from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin, iterate_plugin
+from kib.store.files import read_lines, write_lines
+from kib.store.result_records import STORED
 
-__all__ = ["chat_of", "load_rendered_task", "make", "queries"]
+__all__ = ["chat_template", "load_rendered_task", "render_questions", "task_queries"]
 
 FILE = "asked.jsonl"
 
+QUESTIONS = TypeAdapter(list[RenderedQuestion], config=STORED)
 
-def load_rendered_task(name: str, split: Split, spec: Spec, lock: Lock) -> RenderedTask:
-    """A task's rendered_task over a split, its data loaded; InputError where it cannot be measured."""
-    table, plugin = spec.tasks[name], lock.get("tasks", name).plugin
-    if isinstance(plugin, HarnessTask):
-        return RenderedTask(name, plugin.harness_task(), metric=plugin.metric(), limit=table.limit, split=split)
-    examples = list(plugin.questions("examples")) if any(table.shots) else []
+
+def load_rendered_task(name: str, split: Split, context: RunContext) -> RenderedTask:
+    """Load the questions of a task's split. Raises InputError if the task cannot be measured."""
+    table, locked = context.spec.tasks[name], context.lock.get("tasks", name)
+    if isinstance(locked.plugin, HarnessTask):
+        with call_plugin(locked, "harness_task"):
+            task, metric = locked.plugin.harness_task(), locked.plugin.metric()
+        return RenderedTask(name, task, metric=metric, limit=table.limit, split=split)
+    examples = _read_questions(locked, "examples") if any(table.shots) else []
     if max(table.shots) > len(examples):
-        raise InputError(f"tasks.{name}.shots: {max(table.shots)} asked for, but the task has {len(examples)} examples")
+        raise InputError(
+            f"tasks.{name}.shots: {max(table.shots)} requested, but the task has only {len(examples)} examples"
+        )
     scoring = table.scoring or DEFAULT_SCORING
-    return from_questions(name, _questions(plugin, split, scoring), examples, scoring, table.limit)
+    return from_questions(name, _split_questions(locked, split, scoring), examples, scoring, table.limit)
 
 
-def _questions(plugin: Any, split: Split, scoring: str) -> list[Question]:
-    """A split's questions; a probe asks those of the test with options in another order, or in other words."""
+def _read_questions(locked: Locked, split: str) -> list[Question]:
+    with call_plugin(locked, "questions"):
+        questions = locked.plugin.questions(split)
+    return list(iterate_plugin(locked, "questions", questions, Question))
+
+
+def _split_questions(locked: Locked, split: Split, scoring: str) -> list[Question]:
+    """Return a split's questions; a probe repeats the test questions with rotated options or in different words."""
     if split != "probe":
-        return list(plugin.questions(split))
+        return _read_questions(locked, split)
+    tested = _read_questions(locked, "test")
     if scoring == "letter":
-        return [_rotated(question) for question in plugin.questions("test")]
-    reworded = {question.id: question for question in plugin.questions("reworded")}
-    ids = [question.id for question in plugin.questions("test")]
-    lost = [question for question in ids if question not in reworded]
-    if lost:
-        raise InputError(f"{len(lost)} questions have no other wording, for example {lost[0]}")
-    return [reworded[question] for question in ids]
+        return [_rotated(question) for question in tested]
+    reworded = {question.id: question for question in _read_questions(locked, "reworded")}
+    missing = [question.id for question in tested if question.id not in reworded]
+    if missing:
+        raise InputError(f"{len(missing)} questions have no reworded version, for example {missing[0]}")
+    return [reworded[question.id] for question in tested]
 
 
 def _rotated(question: Question) -> Question:
-    """The last option comes first: a model that only likes a letter answers something else now."""
+    """Return the question with its last option first, which changes the answer of a model that prefers one letter."""
     options = (question.options[-1], *question.options[:-1])
     return replace(question, options=options, answer=(question.answer + 1) % len(options))
 
 
-def chat_of(model: str, lock: Lock) -> Any:
-    """A model's chat template as a function; InputError where it has none."""
-    plugin = lock.get("models", model).plugin
+def chat_template(model: str, context: RunContext) -> Any:
+    """Return a model's chat template as a function. Raises InputError if the model has no chat template."""
+    plugin = context.lock.get("models", model).plugin
     if not isinstance(plugin, ChatModel):
-        raise InputError(f"models.{model}.chat_template: this model offers no chat template")
+        raise InputError(f"models.{model}.chat_template: this model has no chat template")
     return plugin.chat
 
 
-def make(
-    step: QuestionsStep, rendered_task: RenderedTask | None, spec: Spec, lock: Lock, work: Work, progress: Progress
-) -> list[RenderedQuestion]:
-    """The rendered questions, made once; `rendered_task` is loaded where it is not given and needed."""
+def render_questions(step: QuestionsStep, task: RenderedTask | None, context: RunContext) -> list[RenderedQuestion]:
+    """Return the rendered questions of a task, rendering them only if they are not stored.
+
+    `task` is loaded if needed and not given.
+    """
 
     def build(folder: Path) -> dict[str, Any]:
-        chat = chat_of(step.chat_of, lock) if step.chat_of else None
+        chat = chat_template(step.chat_of, context) if step.chat_of else None
         split = "" if step.split == "test" else f", {step.split}"
-        with progress.step(f"reading task {step.task}, {step.shots}-shot{split}"):
-            ready = rendered_task or load_rendered_task(step.task, step.split, spec, lock)
-            asked = ready.ask(step.shots, spec.tasks[step.task].query, chat)
-        _check(step.task, asked)
-        return {"task": step.task, "n": write_lines(folder / FILE, map(_stored, asked))}
+        with context.progress.step(f"reading task {step.task}, {step.shots}-shot{split}"):
+            ready = task or load_rendered_task(step.task, step.split, context)
+            questions = ready.ask(step.shots, context.spec.tasks[step.task].query, chat)
+        _check_ids(step.task, questions)
+        lines = QUESTIONS.dump_python(questions, by_alias=True, warnings=False)
+        return {"task": step.task, "n": write_lines(folder / FILE, lines)}
 
-    folder = work.make("asked", step.identity, build)
-    return [_asked(value) for value in read_lines(folder / FILE)]
+    folder = context.work.compute("asked", step.identity, build)
+    return QUESTIONS.validate_python(list(read_lines(folder / FILE)))
 
 
-def queries(task: str, spec: Spec, lock: Lock) -> list[RenderedQuestion]:
-    """What is searched for on behalf of a task's test questions, with their gold; `head` and `ask` are left empty.
+def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
+    """Return the search queries of a task's test questions with their gold; `head` and `ask` are empty.
 
-    Questions of the user's own are not rendered for this, so that lm-eval is not needed.
+    The user's own questions are not rendered for this, so that lm-eval is not needed.
     """
-    table, plugin = spec.tasks[task], lock.get("tasks", task).plugin
-    if isinstance(plugin, HarnessTask):
-        return load_rendered_task(task, "test", spec, lock).ask(table.shots[0], table.query)
-    questions = list(plugin.questions("test"))
+    table, locked = context.spec.tasks[task], context.lock.get("tasks", task)
+    if isinstance(locked.plugin, HarnessTask):
+        return load_rendered_task(task, "test", context).ask(table.shots[0], table.query)
+    questions = _read_questions(locked, "test")
     if not questions:
         raise InputError(f"tasks.{task}: the task has no question")
     search = query_template(task, table.query)
-    made = []
+    rendered = []
     for question in (questions[row] for row in sample_rows(len(questions), table.limit)):
         query = search({"question": question.text, "options": list(question.options)}) or question.text
-        made.append(RenderedQuestion(question.id, "", "", query, gold=question.gold, group=question.group))
-    _check(task, made)
-    return made
+        rendered.append(RenderedQuestion(question.id, "", "", query, gold=question.gold, group=question.group))
+    _check_ids(task, rendered)
+    return rendered
 
 
-def _check(task: str, asked: list[RenderedQuestion]) -> None:
-    ids = {question.question_id for question in asked}
-    if len(ids) < len(asked):
-        raise InputError(f"tasks.{task}: {len(asked) - len(ids)} question ids stand twice; ids must be unique")
-
-
-def _stored(asked: RenderedQuestion) -> dict[str, Any]:
-    """Return what the work folder keeps of a rendered question."""
-    value = asdict(asked)
-    return {"question": value.pop("question_id"), **value}
-
-
-def _asked(value: Mapping[str, Any]) -> RenderedQuestion:
-    gold = tuple(Gold(**entry) for entry in value["gold"])
-    value = {"question_id": value["question"], **{key: one for key, one in value.items() if key != "question"}}
-    return RenderedQuestion(**{**value, "options": tuple(value["options"]), "gold": gold})
+def _check_ids(task: str, questions: list[RenderedQuestion]) -> None:
+    ids = {question.question_id for question in questions}
+    if len(ids) < len(questions):
+        raise InputError(f"tasks.{task}: {len(questions) - len(ids)} question ids appear twice; ids must be unique")

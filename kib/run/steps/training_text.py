@@ -1,4 +1,4 @@
-"""What a trainer reads: frozen to a file like hits, so that the same text is never written or paid for twice."""
+"""Write training text once and store it, so that the same text is never paid for twice."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -7,98 +7,117 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from kib.errors import InputError
+from kib.errors import InputError, PluginError
 from kib.identity import canonical, digest, digest_lines
 from kib.interfaces import PaidWriter, SelectiveWriter
 from kib.plan.planner import HeldBackStep, TextStep
-from kib.plugins.resolve import Lock
-from kib.progress import Progress
 from kib.records import Passage, Text
+from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.passages import Passages
 from kib.spec.load import Spec
-from kib.store.folders import Work, read_lines, write_lines
-from kib.store.paid_answers import PaidAnswers, memory_of
+from kib.store.files import read_lines, write_lines
+from kib.store.paid_answers import PaidAnswers, paid_answers_path
+from kib.store.work import Work
 
-__all__ = ["Order", "as_document", "hold_back", "make", "ordered", "writer_of", "written"]
+__all__ = [
+    "WritingOrder",
+    "as_document",
+    "selected_writer",
+    "write_held_back_text",
+    "write_training_text",
+    "writing_costs",
+    "writing_order",
+]
 
 FILE = "text.jsonl"
-SEED, OTHER_SEED = 0, 1
-"""Of writers: text is frozen once, training seeds differ over the same text; what is held back is other text."""
+SEED, HELD_BACK_SEED = 0, 1
+"""Seeds of writers: all training seeds share one text, and held-back text must differ from it."""
 
 RUNNING, PAIRS = frozenset({"document", "paraphrase"}), frozenset({"pair"})
 
 KINDS = {"documents": {"running text": RUNNING}, "pairs": {"pairs": PAIRS}}
 KINDS["both"] = {**KINDS["documents"], **KINDS["pairs"]}
-"""What a trainer asks a writer for: names of kinds that must be there, each with the kinds of text that are one."""
+"""For each `kind` of a trainer's text: the required groups by name, each with the kinds of `Text` that satisfy it."""
 
 
 def as_document(passage: Passage) -> Text:
-    """A passage as training text: its title line, as in a prompt, then its text."""
+    """Return a passage as training text: its title on a line of its own, as in a prompt, and its text."""
     title = f"{passage.title}\n" if passage.title else ""
     return Text(passage.id, "document", f"{title}{passage.text}")
 
 
-def make(
+def write_training_text(
     step: TextStep,
     passages: Passages,
     replay: Passages | None,
     other: Sequence[Text] | None,
-    spec: Spec,
-    lock: Lock,
-    work: Work,
-    progress: Progress,
+    context: RunContext,
 ) -> list[Text]:
-    """The texts of a training, made once; `other` is the text whose number of tokens is to be matched."""
+    """Return the text of a training, written only if it is not stored.
+
+    `replay` holds passages of a different corpus to mix in; `other` is the text whose number of tokens is matched.
+    """
 
     def build(folder: Path) -> dict[str, Any]:
-        texts, twice = _without_twins(_given(step, passages, spec, lock, work, progress))
+        texts, duplicates = _without_duplicates(_originals_and_written(step, passages, context))
         if not texts:
-            raise InputError(f"trainers.{step.trainer}.text: there is nothing to train on")
-        measure, share = _measure(step, lock) if replay or other is not None else None, _share(step, spec)
-        if other is not None and measure:
-            texts = _repeated(step, texts, sum(map(measure, other)) * (1 - share), measure)
-        if replay and measure:
-            texts += _replayed(texts, replay, share, measure)
+            raise InputError(f"trainers.{step.trainer}.text: no text to train on")
+        count_tokens = _token_counter(step, context) if replay or other is not None else None
+        share = _replayed_share(step, context.spec)
+        if other is not None and count_tokens:
+            texts = _repeated(step, texts, sum(map(count_tokens, other)) * (1 - share), count_tokens)
+        if replay and count_tokens:
+            texts += _replayed(texts, replay, share, count_tokens)
         count = write_lines(folder / FILE, map(asdict, texts))
         whole = digest_lines(canonical(value) for value in read_lines(folder / FILE))
         kinds = Counter(text.kind for text in texts)
-        paid = _paid(ordered(step, spec), passages, lock, work)
-        return {"texts": count, "kinds": kinds, "duplicates": twice, "digest": whole, **paid}
+        paid = _paid(writing_order(step, context.spec), passages, context)
+        return {"texts": count, "kinds": kinds, "duplicates": duplicates, "digest": whole, **paid}
 
-    folder = work.make("text", step.identity, build)
+    folder = context.work.compute("text", step.identity, build)
     return [Text(**value) for value in read_lines(folder / FILE)]
 
 
-def hold_back(
-    step: HeldBackStep, passages: Passages, training: Sequence[Text], spec: Spec, lock: Lock, work: Work, bar: Progress
+def write_held_back_text(
+    step: HeldBackStep, passages: Passages, training: Sequence[Text], context: RunContext
 ) -> list[Text]:
-    """A writer's texts that are not trained on, made once; InputError where all that it writes is trained on."""
-    order = ordered(step, spec)
+    """Return a writer's validation text, written only if it is not stored.
+
+    Raises InputError if every text that the writer returns is also trained on.
+    """
+    order = writing_order(step, context.spec)
 
     def build(folder: Path) -> dict[str, Any]:
-        written, twice = _without_twins(_delivered(order, passages, lock, work, bar) if order else ())
+        written, duplicates = _without_duplicates(_written(order, passages, context) if order else ())
         known = set(training)
         texts = [text for text in written if text not in known]
         if not texts:
-            raise InputError(f"{step.place}: every text that the writer {step.writer} gave is trained on as well")
+            raise InputError(f"{step.place}: every text returned by the writer {step.writer} is also trained on")
         count = write_lines(folder / FILE, map(asdict, texts))
-        paid = _paid(order, passages, lock, work)
-        return {"texts": count, "duplicates": twice, "trained on": len(written) - count, **paid}
+        paid = _paid(order, passages, context)
+        return {"texts": count, "duplicates": duplicates, "trained on": len(written) - count, **paid}
 
-    folder = work.make("text", step.identity, build)
+    folder = context.work.compute("text", step.identity, build)
     return [Text(**value) for value in read_lines(folder / FILE)]
 
 
-def written(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[str, int | None]:
-    """What was paid to write the texts of some steps, all in all; empty where nothing was, None where not counted."""
-    paid = [note["written"] for step in steps if "written" in (note := work.note("text", step.identity))]
+def writing_costs(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[str, int | None]:
+    """Return the amounts paid for the texts of `steps` by their key in a `TrainingRecord`.
+
+    Empty if nothing was paid; an amount is None if a writer did not count it.
+    """
+    paid = [record["written"] for step in steps if "written" in (record := work.record("text", step.identity))]
     columns = {name: [one[name] for one in paid] for name in (paid[0] if paid else ())}
     return {f"written_{name}": None if None in column else sum(column) for name, column in columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a step asks of a writer: `count` texts of each passage, or of `sample` passages, those of a `kind` kept."""
+class WritingOrder:
+    """A request to a writer: `count` texts per passage, of all passages or of `sample` passages.
+
+    `place` is the key in the spec that requests the text; texts whose kind does not belong to `kind` are discarded.
+    """
 
     place: str
     writer: str
@@ -108,134 +127,150 @@ class Order:
     seed: int
 
     def sampled(self, passages: Iterable[Passage]) -> list[Passage]:
-        """The passages to write of, drawn by chance and the same ones every time, in the order of the corpus."""
+        """Return the passages to write about: a reproducible random sample in corpus order."""
         every = list(passages)
         drawn = sorted(every, key=lambda passage: digest([passage.id, self.seed]))[: self.sample]
         kept = {passage.id for passage in drawn}
         return [passage for passage in every if passage.id in kept]
 
     def keeps(self, kind: str) -> bool:
-        """Whether texts of a kind are wanted."""
+        """Return whether texts of a kind are kept."""
         return any(kind in kinds for kinds in KINDS[self.kind].values())
 
 
-def ordered(step: TextStep | HeldBackStep, spec: Spec) -> Order | None:
-    """What a step asks of a writer; None where it needs none."""
+def writing_order(step: TextStep | HeldBackStep, spec: Spec) -> WritingOrder | None:
+    """Return the request to a writer for a step, or None if the step needs no writer."""
     key = spec.trainers[step.trainer].text
     if isinstance(step, HeldBackStep):
-        return Order(step.place, step.writer, step.count, step.sample, key.kind if key else "documents", OTHER_SEED)
-    return Order(f"trainers.{step.trainer}.text", key.writer, step.count, None, key.kind, SEED) if key else None
+        kind = key.kind if key else "documents"
+        return WritingOrder(step.place, step.writer, step.count, step.sample, kind, HELD_BACK_SEED)
+    return WritingOrder(f"trainers.{step.trainer}.text", key.writer, step.count, None, key.kind, SEED) if key else None
 
 
-def writer_of(order: Order, lock: Lock) -> Any:
-    """The writer, of the kinds of text that the step keeps alone; InputError where it says that it writes none."""
-    plugin = lock.get("writers", order.writer).plugin
-    if not isinstance(plugin, SelectiveWriter):
-        return plugin
-    kinds = plugin.kinds()
+def selected_writer(order: WritingOrder, context: RunContext) -> Any:
+    """Return the writer, restricted to the kinds of text that the order keeps.
+
+    Raises InputError if the writer declares that it does not write a required kind.
+    """
+    locked = context.lock.get("writers", order.writer)
+    if not isinstance(locked.plugin, SelectiveWriter):
+        return locked.plugin
+    with call_plugin(locked, "kinds"):
+        kinds = locked.plugin.kinds()
     _check_kinds(order, kinds)
-    return plugin.only([kind for kind in kinds if order.keeps(kind)])
+    with call_plugin(locked, "only"):
+        return locked.plugin.only([kind for kind in kinds if order.keeps(kind)])
 
 
-def _given(
-    step: TextStep, passages: Passages, spec: Spec, lock: Lock, work: Work, progress: Progress
-) -> Iterator[Text]:
-    """Originals, where wanted, then a writer's texts of the wanted kinds, each held to its promise."""
-    key, order = spec.trainers[step.trainer].text, ordered(step, spec)
+def _originals_and_written(step: TextStep, passages: Passages, context: RunContext) -> Iterator[Text]:
+    """Yield the passages themselves if requested, then the writer's texts."""
+    key, order = context.spec.trainers[step.trainer].text, writing_order(step, context.spec)
     if key is None or key.originals:
         yield from map(as_document, passages)
     if order:
-        yield from _delivered(order, passages, lock, work, progress)
+        yield from _written(order, passages, context)
 
 
-def _delivered(order: Order, passages: Iterable[Passage], lock: Lock, work: Work, progress: Progress) -> Iterator[Text]:
-    """A writer's texts of the wanted kind; InputError where it breaks its promise or gives none of them."""
-    writer, some = writer_of(order, lock), order.sampled(passages)
-    memory = memory_of(work.folder, lock.get("writers", order.writer).plugin_name)
+def _written(order: WritingOrder, passages: Iterable[Passage], context: RunContext) -> Iterator[Text]:
+    """Yield a writer's texts of the requested kinds. Raises InputError for an invalid text or a missing kind."""
+    locked, writer = context.lock.get("writers", order.writer), selected_writer(order, context)
+    some = order.sampled(passages)
     ids = {passage.id for passage in some}
-    title, came = f"writing text with {order.writer}", Counter[str]()
-    with PaidAnswers.open(memory) as kept, progress.step(title, len(some) * order.count) as advance:
-        for text in writer.write(some, order.count, order.seed, kept):
+    title, counts = f"writing text with {order.writer}", Counter[str]()
+    path = paid_answers_path(context.work.folder, locked.plugin_name)
+    with PaidAnswers.open(path) as paid_answers, context.progress.step(title, len(some) * order.count) as advance:
+        with call_plugin(locked, "write"):
+            texts = writer.write(some, order.count, order.seed, paid_answers)
+        for text in iterate_plugin(locked, "write", texts, Text):
             advance(1)
-            _check(order.writer, text, ids)
-            came[text.kind] += 1
+            _check_text(order.writer, text, ids)
+            counts[text.kind] += 1
             if order.keeps(text.kind):
                 yield text
-    _check_kinds(order, came)
+    _check_kinds(order, counts)
 
 
-def _check_kinds(order: Order, written: Collection[str]) -> None:
-    """InputError where a kind of text that must be there is not among those written."""
-    lacking = [name for name, kinds in KINDS[order.kind].items() if kinds.isdisjoint(written)]
-    if lacking:
+def _check_kinds(order: WritingOrder, written: Collection[str]) -> None:
+    """Raise InputError if a required kind of text is missing from those written."""
+    missing = [name for name, kinds in KINDS[order.kind].items() if kinds.isdisjoint(written)]
+    if missing:
         raise InputError(
             f'{order.place}: kind = "{order.kind}", but the writer {order.writer} writes no '
-            f"{' and no '.join(lacking)}; change its options, or ask for another kind"
+            f"{' and no '.join(missing)}; change its options or request a different kind"
         )
 
 
-def _paid(order: Order | None, passages: Iterable[Passage], lock: Lock, work: Work) -> dict[str, Mapping[str, Any]]:
-    """What a text's record says of its price, from the answers that are kept; nothing where a writer pays nothing."""
-    writer = writer_of(order, lock) if order else None
+def _paid(order: WritingOrder | None, passages: Iterable[Passage], context: RunContext) -> dict[str, Mapping[str, Any]]:
+    """Return the cost entry of a text's record, computed from the paid answers; empty for a free writer."""
+    writer = selected_writer(order, context) if order else None
     if order is None or not isinstance(writer, PaidWriter):
         return {}
-    with PaidAnswers.open(memory_of(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
-        return {"written": asdict(writer.spent(order.sampled(passages), order.count, order.seed, kept))}
+    locked = context.lock.get("writers", order.writer)
+    path = paid_answers_path(context.work.folder, locked.plugin_name)
+    with PaidAnswers.open(path) as paid_answers, call_plugin(locked, "spent"):
+        spent = writer.spent(order.sampled(passages), order.count, order.seed, paid_answers)
+    return {"written": asdict(spent)}
 
 
-def _check(writer: str, text: Text, passages: Collection[str]) -> None:
+def _check_text(writer: str, text: Text, passages: Collection[str]) -> None:
+    """Raise PluginError for an empty text or one about an unknown passage."""
     if text.passage not in passages:
-        raise InputError(f"writers.{writer}: gave a text of {text.passage!r}, which is no passage")
+        raise PluginError(f"writers.{writer}: returned a text about {text.passage!r}, which is not a passage")
     if not text.text.strip() or (text.kind == "pair" and not (text.answer or "").strip()):
-        raise InputError(f"writers.{writer}: gave an empty text of passage {text.passage}")
+        raise PluginError(f"writers.{writer}: returned an empty text about passage {text.passage}")
 
 
-def _without_twins(texts: Iterable[Text]) -> tuple[list[Text], int]:
-    """Each text once, and how many stood there again: a repeated paraphrase is no second phrasing."""
+def _without_duplicates(texts: Iterable[Text]) -> tuple[list[Text], int]:
+    """Return the distinct texts and the number of removed repetitions."""
     every = list(texts)
     unique = list(dict.fromkeys(every))
     return unique, len(every) - len(unique)
 
 
-def _measure(step: TextStep, lock: Lock) -> Callable[[Text], int]:
-    tokens = lock.get("models", step.tokenizer_of).plugin.tokens()
+def _token_counter(step: TextStep, context: RunContext) -> Callable[[Text], int]:
+    """Return a function that counts the tokens of a text."""
+    locked = context.lock.get("models", step.tokenizer_of)
+    with call_plugin(locked, "tokens"):
+        tokens = locked.plugin.tokens()
     if tokens is None:
-        raise InputError(f"models.{step.tokenizer_of}: amounts of text are compared in tokens; it has no tokenizer")
+        raise InputError(
+            f"models.{step.tokenizer_of}: comparing amounts of text needs a tokenizer, but this model has none"
+        )
     return lambda text: len(tokens(text.text if text.answer is None else f"{text.text} {text.answer}"))
 
 
-def _share(step: TextStep, spec: Spec) -> float:
-    """The part of all that is trained on which is replayed."""
+def _replayed_share(step: TextStep, spec: Spec) -> float:
+    """Return the share of replayed text in the whole training text."""
     key = spec.trainers[step.trainer].replay
     return key.share if key else 0.0
 
 
-def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, measure: Callable[[Text], int]) -> list[Text]:
-    """Texts again and again, up to `wanted` tokens; InputError where that is less than all of them once."""
-    sizes = [measure(text) for text in texts]
+def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, count_tokens: Callable[[Text], int]) -> list[Text]:
+    """Repeat texts up to `wanted` tokens. Raises InputError if one pass over the texts is already longer."""
+    sizes = [count_tokens(text) for text in texts]
     if wanted < sum(sizes) - sizes[-1] / 2:
         name = f"trainers.{step.trainer}.tokens"
         other = step.as_many_as.trainer if step.as_many_as else ""
         raise InputError(
-            f"{name}: {other} leaves room for {wanted:,.0f} tokens of this text, which has {sum(sizes):,}: some of it "
-            "would not be trained on; name a trainer with more text, or ask for less here"
+            f"{name}: {other} leaves room for {wanted:,.0f} tokens, but this text has {sum(sizes):,}, so part of it "
+            "would not be trained on; name a trainer with more text, or request less text here"
         )
-    return _up_to(texts, wanted, measure)
+    return _up_to(texts, wanted, count_tokens)
 
 
-def _replayed(texts: Sequence[Text], replay: Passages, share: float, measure: Callable[[Text], int]) -> list[Text]:
-    """Passages of another corpus, as many tokens of them as make `share` of all, repeated where they are too few."""
-    wanted = sum(map(measure, texts)) * share / (1 - share)
+def _replayed(texts: Sequence[Text], replay: Passages, share: float, count_tokens: Callable[[Text], int]) -> list[Text]:
+    """Return passages of a different corpus that make up `share` of all tokens, repeated if there are too few."""
+    wanted = sum(map(count_tokens, texts)) * share / (1 - share)
     order = sorted(map(as_document, replay), key=lambda text: digest([text.passage, SEED]))
-    return _up_to(order, wanted, measure)
+    return _up_to(order, wanted, count_tokens)
 
 
-def _up_to(texts: Sequence[Text], wanted: float, measure: Callable[[Text], int]) -> list[Text]:
-    """Texts in turn, again from the first where they run out, until `wanted` tokens are nearest."""
+def _up_to(texts: Sequence[Text], wanted: float, count_tokens: Callable[[Text], int]) -> list[Text]:
+    """Return texts in order, starting again after the last one, until the total is closest to `wanted` tokens."""
     taken: list[Text] = []
     total = 0
     for text in cycle(texts):
-        size = measure(text)
+        size = count_tokens(text)
         if total + size / 2 > wanted:
             return taken
         taken.append(text)

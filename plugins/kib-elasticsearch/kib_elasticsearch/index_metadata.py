@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.identity import canonical
-from kib.store.folders import write_text
+from kib.store import write_text
 from kib_elasticsearch.server_index import IndexContent
 
 __all__ = ["IndexMetadata", "delete_metadata", "read_metadata", "write_metadata"]

@@ -10,7 +10,7 @@ from kib.commands.retrieve import Wanted, retrieve
 from kib.errors import InputError
 from kib.progress import SilentProgress
 from kib.records import Passage, Query
-from kib.store.folders import Work
+from kib.store.work import Work
 from kib.testing import make_plugin
 from kib_elasticsearch import Elasticsearch
 from kib_elasticsearch.index_metadata import read_metadata

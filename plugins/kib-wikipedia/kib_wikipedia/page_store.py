@@ -5,7 +5,7 @@ from hashlib import sha1
 from pathlib import Path
 
 from kib.errors import InputError
-from kib.store.folders import write_text
+from kib.store import write_text
 from kib_wikipedia.mediawiki_api import MediaWikiApi, batches
 from kib_wikipedia.pin_file import Pin
 

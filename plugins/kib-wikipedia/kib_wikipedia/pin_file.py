@@ -12,7 +12,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.identity import canonical
-from kib.store.folders import write_text
+from kib.store import write_text
 
 __all__ = ["Pin", "Pins", "Selection", "read_pins", "write_pins"]
 

@@ -1,0 +1,70 @@
+"""Calls of plugin methods. Any failure names the spec table, the plugin, its distribution and the method."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from kib.errors import KibError, PluginError
+from kib.plugins.resolve import Locked
+
+__all__ = ["PluginCallError", "call_plugin", "check_list", "check_type", "iterate_plugin"]
+
+T = TypeVar("T")
+
+
+class PluginCallError(Exception):
+    """A plugin method raised an error that is not a KibError; `__cause__` is that error."""
+
+
+def _where(locked: Locked, method: str) -> str:
+    source = f"{locked.distribution} {locked.version}".strip()
+    return f"{locked.kind}.{locked.name} ({locked.plugin_name}, {source}), {method}"
+
+
+@contextmanager
+def call_plugin(locked: Locked, method: str) -> Iterator[None]:
+    """Raise PluginCallError for an error in the block, which calls `method` of a plugin; a KibError passes through."""
+    try:
+        yield
+    except (KibError, PluginCallError):
+        raise
+    except Exception as error:
+        raise PluginCallError(f"{_where(locked, method)}: {type(error).__name__}: {error}") from error
+
+
+def check_type(locked: Locked, method: str, value: Any, expected: type[T]) -> T:
+    """Return `value`. Raises PluginError if `value` is not of the type that `method` of a plugin must return."""
+    if not isinstance(value, expected):
+        got = type(value).__name__
+        raise PluginError(f"{_where(locked, method)}: returned {got}; expected {expected.__name__}")
+    return value
+
+
+def check_list(locked: Locked, method: str, value: Any, expected: type[T]) -> list[T]:
+    """Return `value` as a list. Raises PluginError if `value` is not a list or tuple of items of the expected type."""
+    if not isinstance(value, list | tuple):
+        got = type(value).__name__
+        raise PluginError(f"{_where(locked, method)}: returned {got}; expected a list of {expected.__name__}")
+    for item in value:
+        if not isinstance(item, expected):
+            got = type(item).__name__
+            raise PluginError(f"{_where(locked, method)}: returned a list with {got}; expected {expected.__name__}")
+    return list(value)
+
+
+def iterate_plugin(locked: Locked, method: str, items: Iterable[T], expected: type[T]) -> Iterator[T]:
+    """Yield the items that `method` of a plugin returns.
+
+    Raises PluginCallError if the plugin fails and PluginError if it returns no iterable or an item of a wrong type.
+    """
+    if not isinstance(items, Iterable):
+        got = type(items).__name__
+        raise PluginError(f"{_where(locked, method)}: returned {got}; expected an iterable of {expected.__name__}")
+    iterator = iter(items)
+    while True:
+        with call_plugin(locked, method):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield check_type(locked, method, item, expected)

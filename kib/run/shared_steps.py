@@ -1,0 +1,172 @@
+"""The steps that cells share, each computed or read at most once per run."""
+
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from kib.harness.tasks import RenderedTask
+from kib.plan.planner import (
+    HeldBackStep,
+    HitsStep,
+    PassagesStep,
+    Plan,
+    PlannedCell,
+    QuestionsStep,
+    TextStep,
+    WeightsStep,
+)
+from kib.progress import Progress
+from kib.records import Hit, RenderedQuestion, Split, Text, Trained
+from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin
+from kib.run.steps.cells import PreparedCell, prepare_cell
+from kib.run.steps.hits import find_hits
+from kib.run.steps.passages import Passages, split_corpus
+from kib.run.steps.render_questions import load_rendered_task, render_questions
+from kib.run.steps.train_weights import TrainerTexts, train_weights
+from kib.run.steps.training_text import as_document, write_held_back_text, write_training_text, writing_costs
+from kib.run.token_budget import TokenBudget
+from kib.store.work import Work
+
+__all__ = ["SharedSteps"]
+
+
+class SharedSteps:
+    """Results of the steps of a plan. A step runs on first access; its result or its error is remembered."""
+
+    def __init__(self, plan: Plan, work: Work, progress: Progress) -> None:
+        self.plan = plan
+        self.context = RunContext(plan.spec, plan.lock, work, progress)
+        self._results: dict[Any, Any] = {}
+        self._errors: dict[Any, tuple[Exception, TracebackType | None]] = {}
+
+    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
+        """Return the result stored under `key`, computing it on first access. An error is raised again each time."""
+        if key not in self._results and key not in self._errors:
+            try:
+                self._results[key] = compute()
+            except Exception as error:  # noqa: BLE001 - raised below, with the same traceback for every cell
+                self._errors[key] = (error, error.__traceback__)
+        if key in self._errors:
+            error, traceback = self._errors[key]
+            raise error.with_traceback(traceback)
+        return self._results[key]
+
+    def rendered_task(self, task: str, split: Split) -> RenderedTask:
+        """Return a split of a task with its questions loaded."""
+        loaded: RenderedTask = self.once(
+            ("rendered task", task, split), partial(load_rendered_task, task, split, self.context)
+        )
+        return loaded
+
+    def questions(self, step: QuestionsStep) -> list[RenderedQuestion]:
+        """Return the rendered questions of a task."""
+
+        def compute() -> list[RenderedQuestion]:
+            stored = self.context.work.has("asked", step.identity)
+            task = None if stored else self.rendered_task(step.task, step.split)
+            return render_questions(step, task, self.context)
+
+        questions: list[RenderedQuestion] = self.once(step, compute)
+        return questions
+
+    def provide_questions(self, step: QuestionsStep, questions: list[RenderedQuestion]) -> None:
+        """Use `questions` as the result of a step, in place of rendering a task."""
+        self._results[step] = questions
+
+    def passages(self, step: PassagesStep) -> Passages:
+        """Return the passages of a corpus."""
+        passages: Passages = self.once(step, partial(split_corpus, step, self.context))
+        return passages
+
+    def gold(self, asked: QuestionsStep, passages: PassagesStep) -> dict[str, tuple[str, ...]] | None:
+        """Return the ids of each question's gold passages; None for queries, control tasks and tasks without gold."""
+
+        def compute() -> dict[str, tuple[str, ...]] | None:
+            questions = self.questions(asked)
+            task = self.plan.spec.tasks.get(asked.task)
+            if task is None or task.role == "control" or not any(question.gold for question in questions):
+                return None
+            return self.passages(passages).gold({question.question_id: question.gold for question in questions})
+
+        gold: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, asked.split, passages), compute)
+        return gold
+
+    def hits(self, step: HitsStep) -> dict[str, list[Hit]]:
+        """Return a retriever's hits for a task's questions."""
+
+        def compute() -> dict[str, list[Hit]]:
+            gold = self.gold(step.asked, step.passages) or {}
+            sources = {source.retriever: self.hits(source) for source in step.of}
+            questions, passages = self.questions(step.asked), self.passages(step.passages)
+            return find_hits(step, questions, gold, passages, sources, self.context)
+
+        hits: dict[str, list[Hit]] = self.once(step, compute)
+        return hits
+
+    def text(self, step: TextStep) -> list[Text]:
+        """Return the text of a training."""
+
+        def compute() -> list[Text]:
+            replay = self.passages(step.replay) if step.replay else None
+            other = self.text(step.as_many_as) if step.as_many_as else None
+            return write_training_text(step, self.passages(step.passages), replay, other, self.context)
+
+        text: list[Text] = self.once(step, compute)
+        return text
+
+    def held_back(self, step: HeldBackStep) -> list[Text]:
+        """Return a writer's validation text."""
+
+        def compute() -> list[Text]:
+            return write_held_back_text(step, self.passages(step.passages), self.text(step.text), self.context)
+
+        text: list[Text] = self.once(step, compute)
+        return text
+
+    def trained(self, step: WeightsStep) -> Trained | None:
+        """Return trained weights, or None for an untrained model."""
+        text = step.text
+        if text is None:
+            return None
+        trained: Trained = self.once(
+            step, lambda: train_weights(step, partial(self._trainer_texts, step, text), self.context)
+        )
+        return trained
+
+    def _trainer_texts(self, step: WeightsStep, text: TextStep) -> TrainerTexts:
+        training, validation, held_out = self.text(text), self._unseen(step.validation), self._unseen(step.held_out)
+        written: list[TextStep | HeldBackStep] = [text]
+        if isinstance(step.validation, HeldBackStep):
+            written.append(step.validation)
+        return TrainerTexts(training, validation, held_out, writing_costs(written, self.context.work))
+
+    def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
+        """Return text that is not trained on; empty without a step."""
+        if isinstance(step, HeldBackStep):
+            return self.held_back(step)
+        return list(map(as_document, self.passages(step))) if step else []
+
+    def token_budget(self, model: str) -> TokenBudget:
+        """Return a model's tokenizer and token limit."""
+
+        def compute() -> TokenBudget:
+            locked = self.context.lock.get("models", model)
+            with call_plugin(locked, "tokens"):
+                tokens = locked.plugin.tokens()
+            with call_plugin(locked, "context_length"):
+                length = locked.plugin.context_length()
+            return TokenBudget(tokens, length, self.context.spec.prompt.tokens)
+
+        budget: TokenBudget = self.once(("token budget", model), compute)
+        return budget
+
+    def prepared(self, plan: PlannedCell) -> PreparedCell:
+        """Return a cell's prompts and requests."""
+        hits = self.hits(plan.hits) if plan.hits else None
+        passages = self.passages(plan.hits.passages) if plan.hits else None
+        questions = self.questions(plan.asked)
+        task = self.rendered_task(plan.cell.task, plan.cell.split)
+        budget = self.token_budget(plan.weights.model)
+        return prepare_cell(plan, self.context.spec, task, questions, hits, passages, budget)

@@ -1,0 +1,113 @@
+"""Train weights once and store them with the training log; an interrupted training resumes from its checkpoint."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kib.errors import InputError
+from kib.identity import canonical
+from kib.plan.planner import WeightsStep
+from kib.records import Text, Trained, Weights
+from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin, check_type
+from kib.store.result_records import TrainingRecord
+from kib.store.work import Work
+
+__all__ = ["TrainerTexts", "train_weights", "training_record"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerTexts:
+    """The texts passed to a trainer: to train on, to monitor the loss on, and to measure the perplexity of.
+
+    `written` holds the amounts paid for writing these texts by their key in a `TrainingRecord`.
+    """
+
+    training: Sequence[Text]
+    validation: Sequence[Text]
+    held_out: Sequence[Text]
+    written: Mapping[str, int | None]
+
+
+def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], context: RunContext) -> Trained:
+    """Return trained weights, training only if they are not stored; `read_texts` is called only for a training."""
+    start = context.lock.get("models", step.model).plugin.weights()
+    if start is None or step.trainer is None:
+        raise InputError(f"models.{step.model}: this model cannot be trained")
+    locked = context.lock.get("trainers", step.trainer, step.settings)
+
+    def build(folder: Path) -> dict[str, Any]:
+        texts = read_texts()
+        with context.progress.step(f"training {step.title}") as advance, _TrainingLog(folder, advance) as log:
+            begun = time.perf_counter()  # reading the texts may include waiting for a writer
+            with call_plugin(locked, "train"):
+                trained = locked.plugin.train(
+                    start, texts.training, folder, step.seed, log, texts.validation, texts.held_out
+                )
+            seconds = time.perf_counter() - begun
+        _check_trained(step, check_type(locked, "train", trained, Trained), bool(texts.validation))
+        seconds = seconds if trained.seconds is None else trained.seconds
+        weights = _relative(trained.weights, start, folder)
+        return {**asdict(trained), "weights": weights, "seconds": seconds, "written": texts.written}
+
+    folder = context.work.compute("weights", step.identity, build)
+    record = context.work.record("weights", step.identity)
+    record.pop("written", None)
+    paths = record["weights"]
+    adapter = folder / paths["adapter"] if paths["adapter"] else None
+    whole = start.folder if paths["folder"] == "start" else folder / paths["folder"]
+    return Trained(**{**record, "weights": Weights(whole, adapter)})
+
+
+def training_record(step: WeightsStep, trained: Trained, work: Work) -> TrainingRecord:
+    """Return what a cell's result reports of a training, including the amounts paid for its texts.
+
+    Paths and seconds are left out because they differ from run to run.
+    """
+    reported = {name: value for name, value in asdict(trained).items() if name in TrainingRecord.__slots__}
+    return TrainingRecord(**reported, **work.record("weights", step.identity).get("written", {}))
+
+
+class _TrainingLog:
+    """The log of a training as JSON lines; a resumed training appends to the log of the interrupted one."""
+
+    def __init__(self, folder: Path, advance: Callable[[int], None]) -> None:
+        self.path = folder / "log.jsonl"
+        self.advance = advance
+        self.step = 0
+
+    def __enter__(self) -> Callable[[Mapping[str, Any]], None]:
+        self.file = self.path.open("a", encoding="utf-8", newline="\n")
+        return self.write
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        self.file.write(canonical(dict(record)) + "\n")
+        self.file.flush()
+        step = int(record.get("step", self.step))
+        self.advance(max(0, step - self.step))
+        self.step = step
+
+
+def _check_trained(step: WeightsStep, trained: Trained, has_validation: bool) -> None:
+    """Raise InputError if the training lost text, changed no weight or reports no validation loss."""
+    where = f"trainers.{step.trainer}"
+    if trained.trained_tokens < trained.text_tokens:
+        raise InputError(
+            f"{where}: trained on {trained.trained_tokens:,} tokens of a text of {trained.text_tokens:,}: text was lost"
+        )
+    if trained.change == 0:
+        raise InputError(f"{where}: the training changed no weight")
+    if has_validation and trained.validation_loss is None:
+        raise InputError(f"{where}: received a validation text but reported no loss on it")
+
+
+def _relative(weights: Weights, start: Weights, folder: Path) -> dict[str, str | None]:
+    """Return paths relative to the step's folder, so that the work folder can be moved; "start" is the base model."""
+    whole = "start" if weights.folder == start.folder else weights.folder.relative_to(folder).as_posix()
+    adapter = weights.adapter.relative_to(folder).as_posix() if weights.adapter else None
+    return {"folder": whole, "adapter": adapter}

@@ -1,0 +1,63 @@
+"""The token budget of a prompt: its tokens and its longest answer against what the model can read."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from kib.errors import InputError
+from kib.records import Request
+
+__all__ = ["TokenBudget"]
+
+DEFAULT_ANSWER_TOKENS = 256
+"""lm-eval's default limit on the length of a generated answer."""
+
+TAIL = 64
+"""Characters at the end of a context that decide how the end is tokenised."""
+
+
+class TokenBudget:
+    """A model's tokenizer with the limit on prompt and answer: the smaller of context length and spec budget."""
+
+    def __init__(self, tokens: Callable[[str], list[int]] | None, length: int | None, budget: int | None) -> None:
+        limits = [limit for limit in (length, budget) if limit is not None]
+        self.tokens = tokens
+        self.limit = min(limits) if limits and tokens else None
+        self._checked_joins: set[tuple[str, str]] = set()
+        self._special = len(tokens("")) if tokens else 0
+        self._answer = lru_cache(maxsize=65536)(self._answer_tokens)
+
+    def _answer_tokens(self, text: str) -> int:
+        return len(self.tokens(text)) - self._special if self.tokens else 0
+
+    def counter(self, requests: Sequence[Request]) -> Callable[[str], int] | None:
+        """Return a function that counts the tokens of a prompt and of the longest answer among `requests`.
+
+        Returns None if the model has no tokenizer.
+        """
+        tokens = self.tokens
+        if tokens is None:
+            return None
+        longest = max(self._reserve(request) for request in requests)
+        return lambda text: len(tokens(text)) + longest
+
+    def _reserve(self, request: Request) -> int:
+        if request.kind == "generate_until":
+            return int(request.arguments[1].get("max_gen_toks", DEFAULT_ANSWER_TOKENS))
+        return self._answer(request.arguments[-1])
+
+    def check_joins(self, question_id: str, requests: Sequence[Request]) -> None:
+        """Raise InputError if an answer has no token of its own because one token spans the end of the prompt."""
+        if self.tokens is None:
+            return
+        for request in requests:
+            if request.kind != "loglikelihood" or not request.arguments[0]:
+                continue
+            context, continuation = request.arguments[0][-TAIL:], request.arguments[1]
+            if (context, continuation) in self._checked_joins:
+                continue
+            if len(self.tokens(context + continuation)) <= len(self.tokens(context.rstrip())):
+                raise InputError(
+                    f"question {question_id}: the answer {continuation!r} has no token of its own after "
+                    f"{context[-16:]!r}: the tokenizer merges the two"
+                )
+            self._checked_joins.add((context, continuation))

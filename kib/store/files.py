@@ -1,0 +1,130 @@
+"""Atomic writes of files and folders, JSON, and JSON lines.
+
+A new file or folder is written under a temporary name in its final folder, flushed to disk and then renamed, so that a
+killed process leaves either the complete old version or the complete new one.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kib.errors import InputError
+from kib.identity import canonical
+
+__all__ = [
+    "indented_json",
+    "name_damage",
+    "new_folder",
+    "read_json",
+    "read_lines",
+    "remove_leftovers",
+    "write_lines",
+    "write_text",
+]
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
+"""Names of temporary files and folders; a killed process leaves them behind."""
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically and flush it to disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder and rename it to `path` at the end; after an error, delete it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of killed processes; no other process may be writing to `folder`."""
+    for path in sorted(folder.rglob(".*")):
+        if TEMPORARY.fullmatch(path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def indented_json(value: Any) -> str:
+    """Return JSON for people and line-by-line diffs: sorted keys, two spaces per level, a final newline."""
+    return json.dumps(json.loads(canonical(value)), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file. Raises InputError with the path if the file is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: invalid JSON ({error}); delete it and run the benchmark again") from error
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> int:
+    """Write values as JSON lines and return their number; atomic only if the caller renames the parent folder."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for value in values:
+            file.write(canonical(value) + "\n")
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return count
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yield the values in a JSON-lines file. Raises InputError with path and line number for invalid JSON."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number}: invalid JSON ({error.msg})") from error
+
+
+@contextmanager
+def name_damage(path: Path, delete: Path) -> Iterator[None]:
+    """Turn errors caused by a damaged or missing file into an InputError that says which path to delete."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        cause = _first_fault(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"{path}: damaged or missing ({cause}); delete {delete} and run the benchmark again"
+        ) from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(map(str, fault["loc"]))
+    return f"{key}: {fault['msg']}" if key else str(fault["msg"])

@@ -1,0 +1,218 @@
+"""The records stored in a results folder, and their conversion to and from JSON.
+
+`plan.json` holds a `BenchmarkPlan`, `cell.json` a `CellResult`, `times.json` a `Times`, `failures.json` a `Failure` per
+failed cell, and `questions.jsonl` a `Score` per line. Keys missing from older files get the defaults declared here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter
+
+from kib.errors import InputError
+from kib.records import Cell, Environment, Score
+
+__all__ = [
+    "CELL",
+    "FAILURES",
+    "PLAN",
+    "SCORES",
+    "STORED",
+    "TIMES",
+    "BenchmarkPlan",
+    "CellResult",
+    "Failure",
+    "MethodEntry",
+    "TaskEntry",
+    "Times",
+    "TrainingRecord",
+    "cell_to_json",
+    "plan_from_json",
+    "plan_to_json",
+    "score_to_json",
+]
+
+SCHEMA = 1
+
+STORED_KEYS = {"question_id": "question"}
+"""Attributes stored under a different key."""
+
+STORED = ConfigDict(extra="forbid", alias_generator=lambda name: STORED_KEYS.get(name, name))
+"""How dataclasses map to stored objects; pydantic applies it to nested dataclasses too."""
+
+RENAMED_DISTRIBUTIONS = {"kib": "kib-bench", "kib-huggingface": "kib-datasets"}
+"""Former name -> present name of distributions that earlier results mention."""
+
+
+def _present_packages(environments: Any) -> Any:
+    """Return recorded environments with present distribution names."""
+    return [
+        {**one, "packages": {RENAMED_DISTRIBUTIONS.get(name, name): at for name, at in one["packages"].items()}}
+        if isinstance(one, Mapping)
+        else one
+        for one in environments
+    ]
+
+
+def _present_sources(value: Any) -> Any:
+    """Return recorded plugin sources with present distribution names, at any depth."""
+    if not isinstance(value, Mapping):
+        return value
+    former = value.get("distribution")
+    present = RENAMED_DISTRIBUTIONS.get(former) if isinstance(former, str) else None
+    renamed = {"distribution": present} if present else {}
+    return {key: _present_sources(inner) for key, inner in value.items()} | renamed
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """A task in a plan; `n` is the number of questions, known once they have been read."""
+
+    role: str
+    corpus: str | None
+    n: int | None = None
+    no_probe: str = ""  # why `base` is not measured a second time to find out what the model already knew
+    limit: int | None = None  # the most questions asked; 0: all; None: recorded by a kib version without this key
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method in a plan; `retriever_role` is "ceiling" (gold passages), "control" (random passages) or ""."""
+
+    train: str | None
+    retrieve: str | None
+    retriever_role: str = ""
+    chosen: tuple[str, ...] = ()  # settings chosen on validation questions or by loss
+    by_loss: tuple[str, ...] = ()  # the chosen settings that are chosen by the loss on validation text
+
+    @property
+    def is_base(self) -> bool:
+        """Whether this is the unchanged model without passages, the baseline of all gains."""
+        return self.train is None and self.retrieve is None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkPlan:
+    """The content of `plan.json`: every cell of the benchmark, so that missing cells are counted."""
+
+    __pydantic_config__ = STORED
+
+    name: str
+    title: str
+    tasks: Mapping[str, TaskEntry]
+    methods: Mapping[str, MethodEntry]
+    cells: tuple[Cell, ...]
+    sources: Annotated[Mapping[str, Any], BeforeValidator(_present_sources)] = field(
+        default_factory=dict
+    )  # plugin, version and fingerprint of every table
+    prompt: Mapping[str, Any] = field(default_factory=dict)  # template, passage order and token budget
+    prices: Mapping[str, float] = field(default_factory=dict)  # the prices given in the spec's [prices] table
+    chats: tuple[str, ...] | None = None  # models prompted in their chat template; None: not recorded by older versions
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """What a training run reports, as the table and `kib show` read it; see `Trained` for the units.
+
+    The `written_*` counts sum over all texts of the run: 0 if nothing was paid for, None if not counted.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    text_tokens: int | None = None
+    trained_tokens: int | None = None
+    steps: int | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    change: float | None = None
+    flops: float | None = None
+    held_out_first_loss: float | None = None
+    held_out_last_loss: float | None = None
+    validation_loss: float | None = None
+    unrounded_loss: float | None = None
+    written_requests: int | None = 0
+    written_input_tokens: int | None = 0
+    written_output_tokens: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """The content of `cell.json`: a cell's result and the conditions of its measurement, without the questions."""
+
+    __pydantic_config__ = STORED
+
+    cell: Cell
+    n: int
+    correct: int
+    metric: str
+    environments: Annotated[tuple[Environment, ...], BeforeValidator(_present_packages)]
+    questions: str = ""  # sha256 of questions.jsonl
+    prompt_tokens: int | None = None  # sum over all prompts, if the tokenizer is available
+    flops: float | None = None  # for reading all prompts: 2 x parameters x tokens, if both are known
+    dropped_passages: int = 0
+    dropped_questions: int = 0  # questions with at least one dropped passage
+    steps: Mapping[str, str] = field(default_factory=dict)  # identities of the cell's steps in the work folder
+    notes: tuple[str, ...] = ()  # remarks of the LM about how it computed, for example after running out of memory
+    corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, sources, licences and date
+    text: Mapping[str, Any] = field(default_factory=dict)  # number, kinds and digest of the training texts
+    training: Annotated[TrainingRecord | None, BeforeValidator(lambda value: value or None)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The cost of a cell on this machine, stored in `times.json`; only cost tables read it.
+
+    Seconds are wall time. Shared answers and steps are counted in full for every cell that uses them.
+    """
+
+    __pydantic_config__ = STORED
+
+    asking: float
+    searching: float = 0.0
+    indexing: float = 0.0
+    training: float = 0.0
+    peak_bytes: int = 0
+    index_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell has no result: the failed step and its error message."""
+
+    step: str
+    error: str
+
+
+PLAN = TypeAdapter(BenchmarkPlan)
+CELL = TypeAdapter(CellResult)
+TIMES = TypeAdapter(Times)
+FAILURES = TypeAdapter(dict[str, Failure], config=STORED)
+SCORES = TypeAdapter(list[Score], config=STORED)
+
+
+def plan_from_json(value: Any) -> BenchmarkPlan:
+    """Return the plan in `plan.json`. Raises InputError for an unknown schema."""
+    if value.get("schema") != SCHEMA:
+        raise InputError(f"schema {value.get('schema')!r}, but this version of kib reads schema {SCHEMA}")
+    return PLAN.validate_python({key: one for key, one in value.items() if key != "schema"})
+
+
+def plan_to_json(plan: BenchmarkPlan) -> dict[str, Any]:
+    """Return the object stored in `plan.json`."""
+    return {"schema": SCHEMA, **asdict(plan)}
+
+
+def cell_to_json(result: CellResult) -> dict[str, Any]:
+    """Return the object stored in `cell.json`; `training` is empty for an untrained model."""
+    training = asdict(result.training) if result.training else {}
+    costs = [key for key in training if key.startswith("written_")]
+    if not any(training[key] != 0 for key in costs):
+        training = {key: value for key, value in training.items() if key not in costs}
+    return {**asdict(result), "training": training}
+
+
+def score_to_json(score: Score) -> dict[str, Any]:
+    """Return the object stored on a line of `questions.jsonl`."""
+    line: dict[str, Any] = SCORES.dump_python([score], by_alias=True, warnings=False)[0]
+    return line
