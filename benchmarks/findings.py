@@ -1,9 +1,9 @@
-"""What the lab's study says, as Markdown, from its results folder: every number and verdict is computed.
+"""Write the findings of the lab's study as Markdown; all numbers and verdicts are computed from the results folder.
 
     kib run benchmarks/lab-study.toml
     python benchmarks/findings.py results/lab-study docs/findings.md
 
-What stands in the file below the marker is kept: it is written by hand.
+The text of the file below the marker is written by hand and is not changed.
 """
 
 import sys
@@ -19,30 +19,29 @@ from kib.store.results import Results
 
 MARKER = "<!-- below this line: written by hand -->"
 MODEL, MAIN, CONTROL = "tiny", "new-people", "known-people"
-ONE, RAG, GOLD = "rag,k=1", "rag,k=3", "gold"
-MOST = "ft-par,text.count=10"
-GROWTH = ("ft-reg", "ft-par,text.count=1", "ft-par,text.count=5", MOST)
-COUNTS = (0, 1, 5, 10)
-TRAINED = (*GROWTH, "ft-reg-long", "lora", "sft", "mix", "replay")
+RAG_1, RAG_3, GOLD = "rag,k=1", "rag,k=3", "gold"
+TEN_PARAPHRASES = "ft-par,text.count=10"
+BY_PARAPHRASES = {0: "ft-reg", 1: "ft-par,text.count=1", 5: "ft-par,text.count=5", 10: TEN_PARAPHRASES}
+TRAINED = (*BY_PARAPHRASES.values(), "ft-reg-long", "lora", "sft", "mix", "replay")
 OTHER_TASKS = ("reworded", "reverse", "two-hop")
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 
 
 class Study:
-    """The leaderboard of the study's results, over base and over any arm."""
+    """The leaderboards of the study, with gains over base or over any other arm."""
 
     def __init__(self, folder: Path) -> None:
         self.results = Results(folder)
         self.table = cache(self._table)
         missing = self.table(None).missing
         if missing:
-            raise SystemExit(f"{len(missing)} cells have no number, {missing[0].cell} first; kib run goes on")
+            raise SystemExit(f"{len(missing)} cells are missing, {missing[0].cell} first; resume with kib run")
 
     def _table(self, against: str | None) -> Table:
         return make_table([self.results], against=against)
 
     def row(self, arm: str, task: str = MAIN, against: str | None = None) -> Row:
-        """An arm on a task, measured against another."""
+        """The row of an arm on a task, with its gain over another arm (base by default)."""
         for row in self.table(against).rows:
             if (row.arm, row.task, row.model) == (arm, task, MODEL):
                 return row
@@ -50,33 +49,33 @@ class Study:
 
 
 def with_rag(arm: str) -> str:
-    """The arm that retrieves as well: `ft-par+rag,text.count=5,k=3`."""
+    """The arm with additional retrieval, such as `ft-par+rag,text.count=5,k=3`."""
     method, comma, settings = arm.partition(",")
     return f"{method}+rag{comma}{settings},k=3"
 
 
 def with_gold(arm: str) -> str:
-    """The arm that is shown the gold passage as well."""
+    """The arm with the gold passage in addition."""
     method, comma, settings = arm.partition(",")
     return f"{method}+gold{comma}{settings}"
 
 
-def is_more(row: Row) -> int:
-    """1 where the difference is more than chance and positive, -1 where negative, 0 where it is no more than chance."""
-    if row.gain is None or row.p is None or row.p >= LEVEL:
+def significant_sign(row: Row) -> int:
+    """The sign of a significant gain, 1 or -1; 0 if the gain is not significant."""
+    if row.gain is None or row.p is None or row.p >= SIGNIFICANCE_LEVEL:
         return 0
     return 1 if row.gain.absolute > 0 else -1
 
 
 def difference(row: Row) -> str:
-    """`+12.0 points [9.0, 15.0], p <.001`."""
+    """A gain with interval and p, such as `+12.0 points [9.0, 15.0], p <.001`."""
     if row.gain is None:
-        return "no difference can be told"
+        return "no difference available"
     return f"{points(row.gain.absolute)} points {interval(row.gain.interval)}, p {p_value(row.p)}"
 
 
 def accuracy(row: Row) -> str:
-    """`95.0 [93.0, 96.5]`."""
+    """An accuracy with its interval, such as `95.0 [93.0, 96.5]`."""
     return f"{percent(row.accuracy.mean)} {interval(row.accuracy.interval)}" if row.accuracy else "–"
 
 
@@ -88,48 +87,46 @@ def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def sort_out(rows: Sequence[Row]) -> str:
-    """`better: a, b; no different by more than chance: c; worse: d`."""
-    words = {1: "better", 0: "no different by more than chance", -1: "worse"}
-    groups = {how: [f"`{row.arm}`" for row in rows if is_more(row) == how] for how in words}
-    return "; ".join(f"{words[how]}: {', '.join(names)}" for how, names in groups.items() if names)
+def grouped(rows: Sequence[Row]) -> str:
+    """The arms by result, such as `better: a, b; no significant difference: c; worse: d`."""
+    results = {1: "better", 0: "no significant difference", -1: "worse"}
+    groups = {sign: [f"`{row.arm}`" for row in rows if significant_sign(row) == sign] for sign in results}
+    return "; ".join(f"{results[sign]}: {', '.join(arms)}" for sign, arms in groups.items() if arms)
 
 
-def lower(rows: Sequence[Row]) -> int:
-    """How many are below what they are measured against, by chance or not."""
+def negative(rows: Sequence[Row]) -> int:
+    """The number of negative gains, significant or not."""
     return sum(row.gain is not None and row.gain.absolute < 0 for row in rows)
 
 
-def gains_most(study: Study) -> Iterator[str]:
-    """Retrieval against every kind of training."""
-    rows = [study.row(arm, against=RAG) for arm in TRAINED]
-    ones = [study.row(arm, against=ONE) for arm in TRAINED]
-    rag, one = study.row(RAG), study.row(ONE)
-    chosen = "chosen on validation questions" if one.chosen else "not the number that validation questions choose"
-    yield f"Retrieval with one passage, {chosen}: {accuracy(one)} %, {difference(one)} over base; what is trained"
-    yield f"alone, against it: {sort_out(ones)}."
-    yield ""
-    yield f"With three passages, as beside training: {accuracy(rag)} %, {difference(rag)} over base; what is trained"
-    yield f"alone, against it: {sort_out(rows)}."
-    yield ""
-    shown = [study.row(arm) for arm in ("base", ONE, RAG, GOLD, *TRAINED)]
+def retrieval_and_training(study: Study) -> Iterator[str]:
+    """Retrieval compared with every kind of training."""
+    for arm, passages in ((RAG_1, "one passage"), (RAG_3, "three passages, as in the arms that also train")):
+        row, trained = study.row(arm), [study.row(trained, against=arm) for trained in TRAINED]
+        chosen = ", the number chosen on validation questions" if row.chosen else ""
+        yield f"Retrieval with {passages}{chosen}: {accuracy(row)} %, {difference(row)} over base."
+        yield f"Training without retrieval, compared with it: {grouped(trained)}."
+        yield ""
+    rows = [study.row(arm) for arm in ("base", RAG_1, RAG_3, GOLD, *TRAINED)]
     cells = [
-        (f"`{row.arm}`", accuracy(row), points(row.gain.absolute) if row.gain else "–", seeds(row)) for row in shown
+        (f"`{row.arm}`", accuracy(row), points(row.gain.absolute) if row.gain else "–", seed_accuracies(row))
+        for row in rows
     ]
-    yield from grid(("arm", "accuracy, %", "points over base", "seeds"), cells)
+    yield from grid(("arm", "accuracy, %", "points over base", "accuracy per seed, %"), cells)
 
 
-def seeds(row: Row) -> str:
-    """The accuracies of the single seeds, where there are several."""
+def seed_accuracies(row: Row) -> str:
+    """The accuracies per seed, if there are several seeds."""
     return ", ".join(map(percent, row.seed_accuracies)) if len(row.seed_accuracies) > 1 else "–"
 
 
 def copies(study: Study) -> Iterator[str]:
-    """Ten paraphrases against as many tokens of the documents themselves."""
+    """Ten paraphrases compared with the same number of tokens of the documents themselves."""
     tasks = (MAIN, *OTHER_TASKS)
-    rows = [study.row(MOST, task, "ft-reg-long") for task in tasks]
-    verdict = {1: "Yes", 0: "Not by more than chance", -1: "No, copies do better"}[is_more(rows[0])]
-    yield f"{verdict}: ten paraphrases against the documents repeated to as many tokens, {difference(rows[0])}."
+    rows = [study.row(TEN_PARAPHRASES, task, "ft-reg-long") for task in tasks]
+    verdict = {1: "Yes", 0: "Not significantly", -1: "No, copies are better"}[significant_sign(rows[0])]
+    yield f"{verdict}: ten paraphrases, compared with the documents repeated up to the same number of tokens:"
+    yield f"{difference(rows[0])}."
     yield ""
     cells = [
         (task, accuracy(study.row("ft-reg-long", task)), accuracy(row), difference(row))
@@ -139,48 +136,48 @@ def copies(study: Study) -> Iterator[str]:
 
 
 def growth(study: Study) -> Iterator[str]:
-    """Accuracy over the number of paraphrases."""
-    rows = [study.row(arm) for arm in GROWTH]
-    words = {1: "more", 0: "no more than chance", -1: "less"}
-    yield "Each number of paraphrases against the one before:"
+    """Accuracy by number of paraphrases."""
+    results = {1: "higher", 0: "no significant difference", -1: "lower"}
+    yield "Each number of paraphrases compared with the previous number:"
     yield ""
-    for (low, high), (one, other) in zip(pairwise(COUNTS), pairwise(GROWTH), strict=True):
-        step = study.row(other, against=one)
-        yield f"- from {low} to {high}: {difference(step)}: {words[is_more(step)]}."
+    for (low, arm), (high, next_arm) in pairwise(BY_PARAPHRASES.items()):
+        step = study.row(next_arm, against=arm)
+        yield f"- from {low} to {high}: {difference(step)}: {results[significant_sign(step)]}."
     yield ""
     cells = [
-        (str(count), accuracy(row), difference(row), accuracy(study.row(with_rag(row.arm))))
-        for count, row in zip(COUNTS, rows, strict=True)
+        (str(count), accuracy(study.row(arm)), difference(study.row(arm)), accuracy(study.row(with_rag(arm))))
+        for count, arm in BY_PARAPHRASES.items()
     ]
-    yield from grid(("paraphrases a passage", "accuracy, %", "over base", "with retrieval, %"), cells)
+    yield from grid(("paraphrases per passage", "accuracy, %", "over base", "with retrieval, %"), cells)
 
 
-def on_top(study: Study) -> Iterator[str]:
-    """Training and retrieval against retrieval alone, and the same with the gold passage."""
-    rows = [study.row(with_rag(arm), against=RAG) for arm in TRAINED]
+def both(study: Study) -> Iterator[str]:
+    """Training with retrieval compared with retrieval alone, and the same comparison with the gold passage."""
+    rag = [study.row(with_rag(arm), against=RAG_3) for arm in TRAINED]
     gold = [study.row(with_gold(arm), against=GOLD) for arm in TRAINED]
-    count = f"Of these {len(rows)}, {lower(rows)} are lower, by chance or not"
-    yield f"Training and retrieval against retrieval alone: {sort_out(rows)}. {count}."
+    yield f"Training with retrieval, compared with retrieval alone: {grouped(rag)}."
+    yield f"{negative(rag)} of {len(rag)} differences are negative, significant or not."
     yield ""
-    yield f"The same with the gold passage among three: {sort_out(gold)}. {lower(gold)} are lower."
+    yield f"The same comparison with the gold passage among three passages: {grouped(gold)}."
+    yield f"{negative(gold)} of {len(gold)} differences are negative."
     yield ""
     cells = [
-        (f"`{arm}`", accuracy(row), difference(row), accuracy(one), difference(one))
-        for arm, row, one in zip(TRAINED, rows, gold, strict=True)
+        (f"`{arm}`", accuracy(with_hits), difference(with_hits), accuracy(with_right), difference(with_right))
+        for arm, with_hits, with_right in zip(TRAINED, rag, gold, strict=True)
     ]
     head = ("trained", "with retrieval, %", "over retrieval alone", "with gold, %", "over gold alone")
     yield from grid(head, cells)
 
 
 def forgotten(study: Study) -> Iterator[str]:
-    """The control and held-out text after each training, and what replay does about it."""
+    """The control task and held-out text after each training run, and the effect of replay."""
     rows = [study.row(arm, CONTROL) for arm in TRAINED]
-    replay = study.row("replay", CONTROL, MOST)
-    target = study.row("replay", MAIN, MOST)
+    replay = study.row("replay", CONTROL, TEN_PARAPHRASES)
+    target = study.row("replay", MAIN, TEN_PARAPHRASES)
     marked = [f"`{row.arm}`" for row in rows if row.mark]
-    yield f"Known people are forgotten, by more than chance, after {', '.join(marked) or 'no training'}."
-    yield "Replay, three tokens of ten from documents on known people, against the same training without:"
-    yield f"{difference(replay)} on the control, {difference(target)} on the new people."
+    yield f"Arms with a significant loss of accuracy on known people: {', '.join(marked) or 'none'}."
+    yield "Replay (three of ten tokens come from documents about known people), compared with the same training without"
+    yield f"replay: {difference(replay)} on known people, {difference(target)} on new people."
     yield ""
     cells = [
         (
@@ -192,76 +189,76 @@ def forgotten(study: Study) -> Iterator[str]:
         )
         for row in (study.row("base", CONTROL), *rows)
     ]
-    head = ("arm", "known people, %", "over base", "perplexity of documents on known people", "mark")
+    head = ("arm", "known people, %", "over base", "perplexity of documents about known people", "mark")
     yield from grid(head, cells)
 
 
 def perplexity(row: Row) -> str:
-    """Before and after."""
+    """The perplexity of held-out text before and after training."""
     return "–" if row.perplexity is None else f"{row.perplexity[0]:.2f} → {row.perplexity[1]:.2f}"
 
 
 def kinds(study: Study) -> Iterator[str]:
-    """Pairs, pairs with documents, and LoRA against full training on paraphrases, and pairs against the documents."""
-    for arm, other in (("sft", GROWTH[0]), ("sft", MOST), ("mix", MOST), ("lora", MOST)):
+    """Pairs, pairs with paraphrases, and LoRA, compared with full training on paraphrases or on documents."""
+    ten = TEN_PARAPHRASES
+    for arm, other in (("sft", BY_PARAPHRASES[0]), ("sft", ten), ("mix", ten), ("lora", ten)):
         row = study.row(arm, against=other)
-        yield f"- `{arm}`: {accuracy(row)} %, against `{other}` {difference(row)}."
+        yield f"- `{arm}`: {accuracy(row)} %, compared with `{other}`: {difference(row)}."
     yield ""
     tasks = (MAIN, *OTHER_TASKS, CONTROL)
-    cells = [
-        (f"`{arm}`", *(difference(study.row(arm, task, MOST)) for task in tasks)) for arm in ("sft", "mix", "lora")
-    ]
-    yield from grid((f"against `{MOST}`", *tasks), cells)
+    cells = [(f"`{arm}`", *(difference(study.row(arm, task, ten)) for task in tasks)) for arm in ("sft", "mix", "lora")]
+    yield from grid((f"compared with `{ten}`", *tasks), cells)
 
 
-def come_along(study: Study) -> Iterator[str]:
-    """Questions in other words, backwards and over two documents."""
+def transfer(study: Study) -> Iterator[str]:
+    """Reworded, reverse and two-hop questions."""
     for task in OTHER_TASKS:
-        rows = [study.row(arm, task) for arm in (RAG, *TRAINED)]
-        yield f"- {task}, against base: {sort_out(rows)}."
+        rows = [study.row(arm, task) for arm in (RAG_3, *TRAINED)]
+        yield f"- {task}, compared with base: {grouped(rows)}."
     yield ""
     cells = [
         (f"`{arm}`", *(percent(row.accuracy.mean) if (row := study.row(arm, task)).accuracy else "–" for task in tasks))
         for tasks in [(MAIN, *OTHER_TASKS)]
-        for arm in ("base", RAG, GOLD, *TRAINED)
+        for arm in ("base", RAG_3, GOLD, *TRAINED)
     ]
     yield from grid(("arm", MAIN, *OTHER_TASKS), cells)
 
 
-FINDINGS: Sequence[tuple[str, Callable[[Study], Iterator[str]]]] = (
-    ("Does retrieval gain most?", gains_most),
-    ("Do paraphrases beat copies at equal tokens?", copies),
+SECTIONS: Sequence[tuple[str, Callable[[Study], Iterator[str]]]] = (
+    ("Does retrieval gain the most?", retrieval_and_training),
+    ("Are paraphrases better than copies with the same number of tokens?", copies),
     ("How does the gain grow with the number of paraphrases?", growth),
-    ("Does training on top of retrieval help or hurt?", on_top),
+    ("Does training on top of retrieval help or hurt?", both),
     ("What is forgotten, and does replay prevent it?", forgotten),
-    ("How do questions with answers, the mix, and LoRA compare?", kinds),
-    ("Do questions in other words, backwards and over two documents come along?", come_along),
+    ("How do question/answer pairs, the mix and LoRA compare?", kinds),
+    ("Does the knowledge transfer to reworded, reverse and two-hop questions?", transfer),
 )
 
 
 def findings(study: Study) -> str:
-    """The whole text."""
+    """The whole generated text."""
     table = study.table(None)
-    row = study.row("base")
+    row, seeds = study.row("base"), len(study.row(TEN_PARAPHRASES).seeds)
     lines = [
         "# What the lab's study says",
         "",
-        f"Made by `python benchmarks/findings.py` from `kib run benchmarks/lab-study.toml`: {table.cells} cells,",
-        f"{row.n} questions on new people, {len(study.row(MOST).seeds)} seeds of each training. Accuracies in % with",
-        "95 % intervals, resampled by person; differences are paired, p adjusted by Holm over all gains on one arm.",
-        "What differs from the paper, and why, stands at the end.",
+        "Generated by `python benchmarks/findings.py` from the results of `kib run benchmarks/lab-study.toml`:",
+        f"{table.cells} cells, {row.n} questions about new people, {seeds} seeds per training run. Accuracies are in %",
+        "with 95 % intervals, resampled by person. Differences are paired. p is adjusted by Holm's method over all",
+        f"gains over the same arm; a difference is significant if p is below {SIGNIFICANCE_LEVEL}. The differences",
+        "from the paper and their reasons are at the end.",
         "",
     ]
-    for title, make in FINDINGS:
-        lines += [f"## {title}", "", *make(study)]
-    used = table.environments[0]
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(used.packages.items()))
-    lines += [f"Measured on {used.device} with {packages}.", ""]
+    for title, section in SECTIONS:
+        lines += [f"## {title}", "", *section(study)]
+    environment = table.environments[0]
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
+    lines += [f"Measured on {environment.device} with {packages}.", ""]
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the text above the marker of a file, or print it."""
+    """Write the generated text above the marker in a file, or print it if no file is given."""
     if len(arguments) not in {1, 2}:
         raise SystemExit(__doc__)
     text = findings(Study(Path(arguments[0])))
@@ -269,8 +266,8 @@ def main(arguments: Sequence[str]) -> None:
         print(text)
         return
     file = Path(arguments[1])
-    kept = file.read_text(encoding="utf-8").partition(MARKER)[2] if file.is_file() else "\n"
-    file.write_text(f"{text}\n{MARKER}{kept}", encoding="utf-8")
+    handwritten = file.read_text(encoding="utf-8").partition(MARKER)[2] if file.is_file() else "\n"
+    file.write_text(f"{text}\n{MARKER}{handwritten}", encoding="utf-8")
 
 
 if __name__ == "__main__":

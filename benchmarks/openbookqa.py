@@ -1,9 +1,9 @@
-"""Make the files of `openbookqa.toml` from the official OpenBookQA-V1-Sep2018.zip (Mihaylov et al., 2018).
+"""Write the files of `openbookqa.toml` from the official OpenBookQA-V1-Sep2018.zip (Mihaylov et al., 2018).
 
     python benchmarks/openbookqa.py ZIP-OR-ITS-FOLDER [FOLDER]
 
-The 1,326 facts become documents, the fact behind each question its gold document and its group. The files appear in
-FOLDER, by default beside the zip; `openbookqa.toml` looks for them in `${KIB_DATA}/openbookqa`.
+The 1,326 facts become the documents. The fact of a question is its gold document and its group. The files are written to
+FOLDER, by default the folder of the zip; `openbookqa.toml` reads them from `${KIB_DATA}/openbookqa`.
 """
 
 import json
@@ -23,24 +23,26 @@ Row = Mapping[str, Any]
 
 
 def facts(text: str) -> dict[str, str]:
-    """The facts by their text, each with its id `fact-<line>`; a line is one fact in double quotes."""
-    found: dict[str, str] = {}
+    """The ids of the facts, `fact-<line>`, by text; each line is one fact in double quotes."""
+    ids: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         fact = line.removeprefix('"').removesuffix('"')
         if len(line) - len(fact) != 2 or not fact.strip():
             raise SystemExit(f"{FACTS}:{number}: expected a fact in double quotes, got {line!r}")
-        if fact in found:
-            raise SystemExit(f"{FACTS}:{number}: the fact stands in the line of {found[fact]} already: {fact}")
-        found[fact] = f"fact-{number:04}"
-    return found
+        if fact in ids:
+            raise SystemExit(f"{FACTS}:{number}: duplicate of {ids[fact]}: {fact}")
+        ids[fact] = f"fact-{number:04}"
+    return ids
 
 
 def questions(text: str, file: str, ids: Mapping[str, str]) -> Iterator[Row]:
-    """A split's questions with the document of the fact that each was written for."""
+    """The questions of a split, each with the document of its fact."""
     for number, line in enumerate(text.splitlines(), 1):
         row = json.loads(line)
         if row["fact1"] not in ids:
-            raise SystemExit(f"{file}:{number}: question {row['id']}: its fact is no line of {FACTS}: {row['fact1']}")
+            raise SystemExit(
+                f"{file}:{number}: question {row['id']}: unknown fact, expected a line of {FACTS}: {row['fact1']}"
+            )
         fact = ids[row["fact1"]]
         options = {choice["label"]: choice["text"] for choice in row["question"]["choices"]}
         yield {
@@ -54,51 +56,53 @@ def questions(text: str, file: str, ids: Mapping[str, str]) -> Iterator[Row]:
 
 
 def unambiguous(rows: Iterable[Row]) -> Iterator[Row]:
-    """Questions whose options differ; the others are named, since no answer to them is right or wrong."""
+    """The questions without duplicate options; the others are printed and left out, because they are ambiguous."""
     for row in rows:
         if len(set(row["options"])) == len(row["options"]):
             yield row
         else:
-            print(f"left out: question {row['id']} has the same option twice: {row['options']}")
+            print(f"left out: question {row['id']} has duplicate options: {row['options']}")
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    """One JSON object a line."""
+    """Write one JSON object per line."""
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:
-        raise SystemExit(f"{path}: cannot be written ({error.strerror}); name a folder as second argument") from None
+        raise SystemExit(
+            f"{path}: cannot be written ({error.strerror}); name a different folder as the second argument"
+        ) from None
     print(f"{path}: {len(lines)} lines")
 
 
-def make(source: Path, folder: Path) -> None:
-    """Write facts.jsonl, test.jsonl, validation.jsonl and examples.jsonl; SystemExit says what is wrong."""
+def convert(source: Path, folder: Path) -> None:
+    """Write facts.jsonl, test.jsonl, validation.jsonl and examples.jsonl; SystemExit with the problem if that fails."""
     try:
         with ZipFile(source) as archive:
             ids = facts(archive.read(FACTS).decode())
-            made = {}
-            for split, theirs in SPLITS.items():
-                file = f"{NAME}/Data/Additional/{theirs}_complete.jsonl"
-                made[split] = list(unambiguous(questions(archive.read(file).decode(), file, ids)))
+            splits = {}
+            for split, official in SPLITS.items():
+                file = f"{NAME}/Data/Additional/{official}_complete.jsonl"
+                splits[split] = list(unambiguous(questions(archive.read(file).decode(), file, ids)))
     except FileNotFoundError:
-        raise SystemExit(f"{source}: no such file; it is the official zip, of the name {NAME}.zip") from None
+        raise SystemExit(f"{source}: no such file; expected the official {NAME}.zip") from None
     except (BadZipFile, KeyError, UnicodeDecodeError) as error:
         raise SystemExit(f"{source}: not the official zip: {error}") from None
     origin = {"source": SOURCE, "licence": LICENCE}
     write(folder / "facts.jsonl", ({"id": name, "text": fact, **origin} for fact, name in ids.items()))
-    for split, rows in made.items():
+    for split, rows in splits.items():
         write(folder / f"{split}.jsonl", rows)
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line and convert the files."""
     if len(sys.argv) not in (2, 3):
         raise SystemExit(str(__doc__))
     given = Path(sys.argv[1])
     source = given / f"{NAME}.zip" if given.is_dir() else given
-    make(source, Path(sys.argv[2]) if len(sys.argv) == 3 else source.parent)
+    convert(source, Path(sys.argv[2]) if len(sys.argv) == 3 else source.parent)
 
 
 if __name__ == "__main__":

@@ -210,8 +210,8 @@ def test_script_names_what_it_leaves_out(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"test": [question(9, "a whale is a fish")]}, "test_complete.jsonl:1: question 9: its fact is no line"),
-        ({"facts": [*FACTS, FACTS[0]]}, "openbook.txt:4: the fact stands in the line of fact-0001 already"),
+        ({"test": [question(9, "a whale is a fish")]}, "test_complete.jsonl:1: question 9: unknown fact, expected"),
+        ({"facts": [*FACTS, FACTS[0]]}, "openbook.txt:4: duplicate of fact-0001"),
         ({"facts": [*FACTS, " "]}, "openbook.txt:4: expected a fact in double quotes"),
     ],
 )
