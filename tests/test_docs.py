@@ -60,17 +60,23 @@ def test_first_blocks_are_one_line_each():
     assert second.endswith(" && .venv/bin/tox")
 
 
-def test_ci_runs_the_second_block(tmp_path):
-    """`.ci/run` runs the README's second code block, fails where it fails, and repeats the tests' closing line."""
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (3, 0), (0, 3)])
+def test_ci_runs_the_second_block_then_all_tests(tmp_path, first, second):
+    """`.ci/run` runs the README's second block, then all tests, stops at a failure, and repeats the closing lines."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
-    closing = "======== 3 passed in 0.10s ========"
-    for status in (0, 3):
-        page = f"```sh\nexit 9\n```\n\n```sh\necho '{closing}'; echo done; (exit {status})\n```\n"
-        (tmp_path / "README.md").write_text(page, encoding="utf-8")
-        run = subprocess.run([BASH, str(tmp_path / ".ci" / "run")], capture_output=True, text=True, check=False)
-        assert run.returncode == status
-        assert run.stdout.splitlines()[-3:] == [closing, "done", closing]
+    quick, full = ("======== 3 passed in 0.10s ========", "======== 5 passed in 0.20s ========")
+    page = f"```sh\nexit 9\n```\n\n```sh\necho '{quick}'; (exit {first})\n```\n"
+    (tmp_path / "README.md").write_text(page, encoding="utf-8")
+    tox = tmp_path / ".venv" / "bin" / "tox"
+    tox.parent.mkdir(parents=True)
+    tox.write_text(f"#!/bin/sh\necho \"$@\"; echo '{full}'; exit {second}\n", encoding="utf-8")
+    tox.chmod(0o755)
+    run = subprocess.run([BASH, str(tmp_path / ".ci" / "run")], capture_output=True, text=True, check=False)
+    assert run.returncode == (first or second)
+    assert ("-e full" in run.stdout.splitlines()) == (first == 0)
+    closing = [quick, full] if first == 0 else [quick]
+    assert run.stdout.splitlines()[-len(closing) :] == closing
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -57,6 +57,8 @@ def plainly(name: str, revision: str, kind: Kind) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         what = CALLED[kind]
         raise InputError(f"{name}: no such {what} on the hub, or it is private and needs `hf auth login`") from error
+    except errors.HFValidationError as error:
+        raise InputError(f"{name}: invalid name for a hub repository: {_first_line(error)}") from error
     except errors.RevisionNotFoundError as error:
         raise InputError(f"{name}: the hub knows no revision `{revision}` of it") from error
     except errors.OfflineModeIsEnabled as error:
