@@ -1,4 +1,4 @@
-"""The frozen vocabulary: what passes from stage to stage. The question's id is the only link between them."""
+"""The frozen records that pass from stage to stage, linked only by the question's id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,12 +34,12 @@ Settings = tuple[tuple[str, Setting], ...]
 """The varied options of an arm with their values."""
 
 Split = Literal["test", "validation", "probe"]
-"""Questions that results are cited of; those that settings are chosen on; test questions asked in another way."""
+"""The test questions of a result, the questions to choose settings on, and the test questions asked differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a corpus; `id` is unique in it and printable."""
+    """A document of a corpus; `id` is printable and unique in the corpus."""
 
     id: str
     title: str
@@ -50,7 +50,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk of a document: `text == document.text[start:end]` in characters; `id` is `<document>#<number>`."""
+    """A piece of a document: `text == document.text[start:end]` in characters; `id` is `<document>#<number>`."""
 
     id: str
     document: str
@@ -67,14 +67,14 @@ def document_id(passage_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """Where the answer of a question stands: a document and, where known, a character range of it."""
+    """The location of a question's answer: a document and, if known, a range of its characters."""
 
     document: str
     start: int | None = None
     end: int | None = None
 
     def covers(self, passage: Passage) -> bool:
-        """Say whether `passage` is gold: it overlaps the range, or belongs to the document where there is no range."""
+        """Return whether `passage` is gold: it overlaps the range or, without a range, belongs to the document."""
         if passage.document != self.document:
             return False
         if self.start is None or self.end is None:
@@ -84,9 +84,9 @@ class Gold:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with options, the index of the right one, and optional evidence.
+    """A question with options, the index of the right option, and optional gold.
 
-    `group` names what questions share (a document, a person): they are then not independent of each other.
+    `group` names something that questions share, such as a document or a person; such questions are not independent.
     """
 
     id: str
@@ -99,7 +99,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is searched for on behalf of a question; it carries no gold."""
+    """The text to search for on behalf of a question, without its gold."""
 
     id: str
     text: str
@@ -107,7 +107,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class JudgedQuery:
-    """A query of a test collection with its judgments: grades of relevance by document id, 0 is not relevant."""
+    """A query of a test collection with relevance grades per document id; grade 0 means not relevant."""
 
     id: str
     text: str
@@ -124,7 +124,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Training text: a passage itself, a paraphrase of one, or a question with its answer."""
+    """A training text: a passage, a paraphrase of a passage, or a question with its answer."""
 
     passage: str
     kind: Literal["document", "paraphrase", "pair"]
@@ -134,7 +134,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A transformers folder of safetensors, and the adapter folder on top of it where there is one."""
+    """A transformers folder with safetensors, and an optional adapter folder on top of it."""
 
     folder: Path
     adapter: Path | None = None
@@ -142,13 +142,14 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training gave. Tokens are those with a loss, in one pass over the text and in all steps together.
+    """The result of a training run.
 
-    `first_loss` and `last_loss` are means over the text before and after, in nats a token, and so are those of text
-    that was held out; `validation_loss` is that of the validation text after, where there was one; `change` is the norm
-    of the update over that of the weights; `flops` are floating-point operations. What is told of the time after is of
-    the weights as they are saved; `unrounded_loss` is the last loss before they were rounded for that, where they were.
-    `seconds` are those of the training alone in all its sessions, where a trainer tells; they are no part of a result.
+    `text_tokens` counts the tokens with a loss in one pass over the text, `trained_tokens` those in all steps. Losses are
+    means in nats per token: `first_loss` and `last_loss` of the text before and after training, `held_out_*` of held-out
+    text, `validation_loss` of the validation text after training. Values after training belong to the saved weights;
+    `unrounded_loss` is the last loss before saving rounded the weights, if it did. `change` is the norm of the update
+    divided by the norm of the weights. `flops` counts floating-point operations. `seconds` is the training time over all
+    sessions, if the trainer reports it; it is not part of a result.
     """
 
     weights: Weights
@@ -168,10 +169,10 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of a benchmark: a model with a method and its settings on a task, with `shots` examples and a seed.
+    """One measurement: a model with a method and its settings on a task, with `shots` examples and a seed.
 
-    `corpus` is the knowledge at stake: what is retrieved from or was trained on; None where neither applies.
-    `identity` is the digest of everything that decides the number.
+    `corpus` is the corpus that is searched or was trained on; None if there is none. `identity` is the digest of
+    everything that determines the score.
     """
 
     model: str
@@ -192,23 +193,23 @@ class Cell:
 
     @property
     def place(self) -> str:
-        """The id without seed and digest: `tiny/rag,k=3/new-people,0-shot`; cells of one place differ by seed."""
+        """The id without seed and digest: `tiny/rag,k=3/new-people,0-shot`. Cells of one arm and task share it."""
         corpus = f",corpus={self.corpus}" if self.names_corpus else ""
         split = f",{self.split}" if self.split != "test" else ""
         return f"{self.model}/{self.arm}/{self.task},{self.shots}-shot{corpus}{split}"
 
     @property
     def id(self) -> str:
-        """Folder, table row and command-line argument: `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
+        """The name of folder, table row and argument: `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
         return f"{self.place}/s{self.seed}-{self.identity[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedQuestion:
-    """A question as a task asks it, before any passage: `head` (instruction, few-shot examples) and `ask`.
+    """A question as a task asks it: `head` holds the instruction and few-shot examples, `ask` the question.
 
-    Passages go between the two and nowhere else. `options` and `answer` are what `kib show` prints;
-    they are empty and None where the task generates freely.
+    Passages go between `head` and `ask`. `options` and `answer` are for `kib show`; they are empty and None if the task
+    generates text.
     """
 
     question_id: str
@@ -223,7 +224,7 @@ class RenderedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text a model reads for a question, the passages in it (best first) and how many did not fit."""
+    """The text that a model reads for a question, its passages (best first), and the number of dropped passages."""
 
     question_id: str
     text: str
@@ -234,7 +235,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing asked of an LM: `arguments` as lm-eval passes them, JSON values only.
+    """A request to a backend; `arguments` are those of lm-eval, as JSON values.
 
     loglikelihood: (context, continuation); loglikelihood_rolling: (text,); generate_until: (context, settings).
     """
@@ -245,9 +246,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an LM gave: [log-probability in nats, is_greedy], a log-probability, or generated text.
+    """A backend's answer: [log-probability in nats, is_greedy], a log-probability, or generated text.
 
-    `seconds` is its share of its batch's wall time, by the length of the request.
+    `seconds` is the answer's share of the batch's wall time, in proportion to the length of the request.
     """
 
     value: Any
@@ -257,9 +258,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A question's line in a cell's `questions.jsonl`: its 0/1 score and the evidence for it.
+    """A line of a cell's `questions.jsonl`: a question's 0/1 score with its evidence.
 
-    `logprobs` are the options' summed log-probabilities in nats; `output` is generated text where there are no options.
+    `logprobs` holds the log-probability of each option in nats; `output` is the generated text of a task without options.
     """
 
     question_id: str
@@ -270,7 +271,7 @@ class Score:
     logprobs: tuple[float, ...] = ()
     output: str | None = None
     passages: tuple[str, ...] = ()
-    gold: tuple[bool, ...] | None = None  # for each retrieved passage, dropped ones included; None: task has no gold
+    gold: tuple[bool, ...] | None = None  # per retrieved passage, dropped ones included; None: the task has no gold
     dropped: int = 0
     tokens: int | None = None
     prompt: str = ""  # sha256 of the prompt's text
@@ -279,7 +280,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Package versions and device that answers were computed with; only equal ones are ranked together."""
+    """The device and package versions of an answer; only rows with equal environments are ranked together."""
 
     device: str
     packages: Mapping[str, str] = field(default_factory=dict)
