@@ -144,12 +144,12 @@ class Weights:
 class Trained:
     """The result of a training run.
 
-    `text_tokens` counts the tokens with a loss in one pass over the text, `trained_tokens` those in all steps. Losses are
-    means in nats per token: `first_loss` and `last_loss` of the text before and after training, `held_out_*` of held-out
-    text, `validation_loss` of the validation text after training. Values after training belong to the saved weights;
-    `unrounded_loss` is the last loss before saving rounded the weights, if it did. `change` is the norm of the update
-    divided by the norm of the weights. `flops` counts floating-point operations. `seconds` is the training time over all
-    sessions, if the trainer reports it; it is not part of a result.
+    `text_tokens` counts the tokens with a loss in one pass over the text, `trained_tokens` those in all steps. Losses
+    are means in nats per token: `first_loss` and `last_loss` of the text before and after training, `held_out_*` of
+    held-out text, `validation_loss` of the validation text after training. Values after training belong to the saved
+    weights; `unrounded_loss` is the last loss before saving rounded the weights, if it did. `change` is the norm of the
+    update divided by the norm of the weights. `flops` counts floating-point operations. `seconds` is the training time
+    over all sessions, if the trainer reports it; it is not part of a result.
     """
 
     weights: Weights
@@ -260,7 +260,7 @@ class Answer:
 class Score:
     """A line of a cell's `questions.jsonl`: a question's 0/1 score with its evidence.
 
-    `logprobs` holds the log-probability of each option in nats; `output` is the generated text of a task without options.
+    `logprobs` holds the log-probability of each option in nats; `output` is the generated text if there are no options.
     """
 
     question_id: str
