@@ -1,4 +1,4 @@
-"""Dense retrieval: encoders of sentence-transformers, FAISS, and cross-encoders that rerank."""
+"""Dense retrieval with sentence-transformers encoders and FAISS, and reranking with cross-encoders."""
 
 from kib_dense.encoder import Embedded, Encoder, EncoderOptions
 

@@ -1,4 +1,4 @@
-"""Text to vectors by sentence-transformers: the same text gives the same vector, and none is computed twice."""
+"""Encoders of sentence-transformers: equal texts get equal vectors, and no vector is computed twice."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -12,16 +12,18 @@ from pydantic import Field, model_validator
 from kib.errors import InputError
 from kib.identity import digest
 from kib.support.literature import of_model
-from kib_dense.loading import batch_tokens, batches, by_itself, load
-from kib_dense.memory import Embeddings, key_of
-from kib_dense.source import ModelOptions, Source, bundled_encoder
+from kib_dense.batching import batch_tokens, split_into_batches
+from kib_dense.embedding_cache import EmbeddingCache, cache_key
+from kib_dense.encoder_location import EncoderLocation, bundled_encoder
+from kib_dense.model_loading import load_model, run_quietly
+from kib_dense.model_options import ModelOptions
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from sentence_transformers import SentenceTransformer
 
-    from kib_dense.memory import PaidAnswers
+    from kib_dense.embedding_cache import Embedding
 
     Vectors = npt.NDArray[np.float32]
 
@@ -39,12 +41,12 @@ SENTENCE_TRANSFORMERS = """@inproceedings{reimers2019sentencebert,
 }"""
 
 UNLIMITED = 1 << 30
-"""From here on a limit of tokens is a way of saying that there is none."""
+"""A limit of at least so many tokens means that there is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A model of the hub with the prompts that belong to it."""
+    """A model on the hub with its prompts."""
 
     hub: str
     revision: str
@@ -62,50 +64,48 @@ PRESETS = {
         source='Ovadia et al., "Fine-Tuning or Retrieval?" (2024); the prompt is that of the model\'s card',
     )
 }
-"""Ready encoders by name: what a paper measured with, to be had in one line of a spec."""
+"""Encoders of published experiments by name, so that one line of a spec selects them."""
 
 
 class EncoderOptions(ModelOptions):
-    """Which encoder, what it reads before a text, how it is run; by default all-MiniLM-L6-v2, which pip installs."""
+    """The encoder, its prompts and the way it runs; the default is all-MiniLM-L6-v2, which pip installs."""
 
     preset: Literal["paper"] | None = Field(
         default=None,
-        description='"paper": BAAI/bge-large-en with its instruction for queries; `path` may name a folder with it.',
+        description='"paper": BAAI/bge-large-en with its instruction for queries; `path` may be a folder with it.',
     )
     query_prompt: str | None = Field(
-        default=None, description="Text put before a query; by default the model's own prompt for queries, if any."
+        default=None, description="Text before each query; by default the model's own prompt for queries, if any."
     )
     passage_prompt: str | None = Field(
-        default=None, description="Text put before a passage; by default the model's own prompt for passages, if any."
+        default=None, description="Text before each passage; by default the model's own prompt for passages, if any."
     )
-    normalize: bool = Field(
-        default=False, description="Scale vectors to length 1, so that the dot product is the cosine."
-    )
+    normalize: bool = Field(default=False, description="Scale vectors to length 1, so that dot products are cosines.")
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
         if self.path is not None and self.hub is not None:
-            raise ValueError("`path` and `hub` name two models; expected one of them, or neither for the small encoder")
+            raise ValueError("`path` and `hub` name two models; set only one of them, or neither for the small encoder")
         if self.preset is not None and self.hub is not None:
-            raise ValueError("`preset` brings its own `hub`; expected one of them")
+            raise ValueError("`preset` already sets `hub`; set only one of them")
         if self.revision is not None and self.hub is None:
-            raise ValueError("`revision` belongs to `hub`; a folder's weights are known by their bytes")
+            raise ValueError("`revision` applies only to `hub`; the weights in a folder are identified by their digest")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors of texts, float32 of shape (texts, dimension), and how many tokens each text has, prompt included."""
+    """Vectors of texts, float32 of shape (texts, dimension), and the number of tokens per text with its prompt."""
 
     vectors: "Vectors"
     tokens: tuple[int, ...]
 
 
 class Encoder:
-    """An encoder; nothing is read before it is asked for, and the model is loaded once.
+    """An encoder; its model is loaded once, on first use.
 
-    A vector depends on its text alone where texts are computed one by one: queries always, passages unless
-    `batch_tokens` or a GPU puts several together. Then it depends on the others by rounding.
+    Texts that are computed one by one get vectors that depend only on the text. This applies to all queries, and to
+    passages unless `batch_tokens` or a GPU puts several in a batch. In a batch, vectors differ by rounding.
     """
 
     def __init__(self, options: EncoderOptions) -> None:
@@ -116,94 +116,100 @@ class Encoder:
             self._hub, self._revision = preset.hub, preset.revision
         self._query_prompt, self._passage_prompt = options.query_prompt, options.passage_prompt
         if preset:
-            self._query_prompt = _either(options.query_prompt, preset.query_prompt)
-            self._passage_prompt = _either(options.passage_prompt, preset.passage_prompt)
+            self._query_prompt = _or_default(options.query_prompt, preset.query_prompt)
+            self._passage_prompt = _or_default(options.passage_prompt, preset.passage_prompt)
 
     def fingerprint(self) -> str:
-        """Digest of the model's files or its commit on the hub; InputError where it is not there."""
-        return self.source.fingerprint()
+        """Return the digest of the model's files, or its commit on the hub. Raise InputError if it does not exist."""
+        return self.location.fingerprint()
 
     def bibtex(self) -> str:
-        """The model, where kib knows its id on the hub, and the library that runs it."""
+        """Return the works to cite: the library, and the model if its id on the hub is known."""
         preset = PRESETS[self.options.preset] if self.options.preset else None
         return "\n".join([*of_model(preset.hub if preset else self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def memory(self) -> str:
-        """A name for what decides a passage's vector: encoders of one name may share a memory."""
+        """Return the name of the embedding cache. Encoders with equal vectors for passages share it."""
         o = self.options
-        how = [o.dtype, o.max_tokens, o.normalize, o.trust_remote_code, self._passage_prompt]
-        return f"embeddings-{digest(['kib-dense', 1, self.fingerprint(), how])[:32]}"
+        settings = [o.dtype, o.max_tokens, o.normalize, o.trust_remote_code, self._passage_prompt]
+        return f"embeddings-{digest(['kib-dense', 1, self.fingerprint(), settings])[:32]}"
 
     def dimension(self) -> int:
-        """Numbers in a vector."""
+        """Return the number of components of a vector."""
         known = self._model.get_embedding_dimension()
         return int(known) if known else int(self.queries(["?"]).shape[1])
 
     def max_tokens(self) -> int | None:
-        """How many tokens of a text are read, prompt included; what follows is cut off. None: all."""
-        cut = getattr(self._model.tokenizer, "truncation", None)  # of a model without a transformer
-        limit = cut["max_length"] if cut else self._model.max_seq_length
+        """Return the number of tokens read from a text, including the prompt; None if there is no limit."""
+        truncation = getattr(self._model.tokenizer, "truncation", None)  # of a model without a transformer
+        limit = truncation["max_length"] if truncation else self._model.max_seq_length
         return int(limit) if limit and limit < UNLIMITED else None
 
     def queries(self, texts: Sequence[str]) -> "Vectors":
-        """Vectors of queries, float32 of shape (texts, dimension), each computed by itself."""
+        """Return vectors of queries, float32 of shape (texts, dimension), computed one by one."""
         import numpy as np
 
-        prompt = _either(self._query_prompt, self._own_prompt("query"))
+        prompt = _or_default(self._query_prompt, self._model_prompt("query"))
         rows = [self._encode([text], prompt, "query") for text in texts]
         return np.concatenate(rows) if rows else np.zeros((0, self.dimension()), np.float32)
 
     def passages(self, texts: Sequence[str], memory: Path | None = None) -> "Vectors":
-        """Vectors of passages, float32 of shape (texts, dimension); see `embed`."""
+        """Return vectors of passages, float32 of shape (texts, dimension), as `embed` computes them."""
         return self.embed(texts, memory).vectors
 
     def embed(
         self, texts: Sequence[str], memory: Path | None = None, advance: Callable[[int], None] | None = None
     ) -> Embedded:
-        """Vectors of passages and the lengths of their texts, equal texts computed once.
+        """Return vectors of passages and the lengths of their texts. Equal texts are computed once.
 
-        `memory` is a folder that outlives the call, one for each `memory()`: what is in it is not computed again, and
-        each batch is in it before the next. `advance` takes how many texts more are done.
+        `memory` is the folder of the embedding cache, one for each name that `memory()` returns. Cached vectors are not
+        computed again, and each batch is cached before the next one. `advance` receives the number of texts that have
+        been finished since its last call.
         """
         import numpy as np
 
-        keys = [key_of(text) for text in texts]
+        keys = [cache_key(text) for text in texts]
         by_key = dict(zip(keys, texts, strict=True))
-        with Embeddings.open(memory) if memory else nullcontext() as kept:
-            known: dict[bytes, PaidAnswers] = kept.get(list(by_key)) if kept is not None else {}
+        with EmbeddingCache.open(memory) if memory else nullcontext() as cache:
+            known: dict[bytes, Embedding] = cache.get(list(by_key)) if cache is not None else {}
             missing = {key: text for key, text in by_key.items() if key not in known}
             if advance:
                 advance(len(texts) - len(missing))
-            for some in self._computed(missing):
-                known |= some
-                if kept is not None:
-                    kept.add(some)
+            for batch in self._compute(missing):
+                known |= batch
+                if cache is not None:
+                    cache.add(batch)
                 if advance:
-                    advance(len(some))
-        width = self.dimension()
+                    advance(len(batch))
+        dimension = self.dimension()
         found = [known[key] for key in keys]
-        if any(len(vector) != width for _, vector in found):
-            raise InputError(f"{memory}: holds vectors of another length than {width}; delete it and run again")
-        vectors = np.stack([vector for _, vector in found]) if found else np.zeros((0, width), np.float32)
+        if any(len(vector) != dimension for _, vector in found):
+            raise InputError(
+                f"{memory}: the cached vectors do not have the encoder's {dimension} components; delete this folder "
+                "and run again"
+            )
+        vectors = np.stack([vector for _, vector in found]) if found else np.zeros((0, dimension), np.float32)
         return Embedded(vectors.astype(np.float32, copy=False), tuple(tokens for tokens, _ in found))
 
-    def _computed(self, texts: dict[bytes, str]) -> Iterator["dict[bytes, PaidAnswers]"]:
-        """The vectors of texts by key, batch by batch; a rest that an interruption left makes the same batches."""
+    def _compute(self, texts: dict[bytes, str]) -> Iterator["dict[bytes, Embedding]"]:
+        """Yield the embeddings of texts by key, one batch at a time. A resumed computation has the same batches."""
         if not texts:
             return
-        prompt = _either(self._passage_prompt, self._own_prompt("document", "passage", "corpus"))
+        prompt = _or_default(self._passage_prompt, self._model_prompt("document", "passage", "corpus"))
         order = sorted(texts)
-        lengths = self._lengths([prompt + texts[key] for key in order])
+        lengths = self._count_tokens([prompt + texts[key] for key in order])
         limit = self.max_tokens()
         read = [min(length, limit) if limit else length for length in lengths]
-        for places in batches(read, batch_tokens(self._model, self.options)):
-            vectors = self._encode([texts[order[place]] for place in places], prompt, "document")
-            yield {order[place]: (lengths[place], vector) for place, vector in zip(places, vectors, strict=True)}
+        for batch in split_into_batches(read, batch_tokens(self._model, self.options)):
+            vectors = self._encode([texts[order[position]] for position in batch], prompt, "document")
+            yield {
+                order[position]: (lengths[position], vector) for position, vector in zip(batch, vectors, strict=True)
+            }
 
     def _encode(self, texts: list[str], prompt: str, task: Literal["query", "document"]) -> "Vectors":
         import numpy as np
 
-        with by_itself(self.source):
+        with run_quietly(self.location):
             vectors = self._model.encode(
                 texts,
                 prompt=prompt,
@@ -213,36 +219,36 @@ class Encoder:
                 task=task,
             )
         if not np.isfinite(vectors).all():
-            raise InputError(f"{self.source}: gave a vector that is not finite in {self.options.dtype}; try float32")
+            raise InputError(f"{self.location}: a vector in {self.options.dtype} is not finite; try float32")
         return np.asarray(vectors, dtype=np.float32)
 
-    def _lengths(self, texts: list[str]) -> list[int]:
-        """Tokens of each text, special ones included, nothing cut."""
+    def _count_tokens(self, texts: list[str]) -> list[int]:
+        """Return the number of tokens per text, including special tokens, without truncation."""
         tokenizer = self._model.tokenizer
         if hasattr(tokenizer, "encode_batch"):
-            whole = type(tokenizer).from_str(tokenizer.to_str())
-            whole.no_truncation()
-            whole.no_padding()
-            return [len(encoding.ids) for encoding in whole.encode_batch(texts, add_special_tokens=False)]
+            unlimited = type(tokenizer).from_str(tokenizer.to_str())
+            unlimited.no_truncation()
+            unlimited.no_padding()
+            return [len(encoding.ids) for encoding in unlimited.encode_batch(texts, add_special_tokens=False)]
         return [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
 
-    def _own_prompt(self, *names: str) -> str:
-        """The first of the model's own prompts by name, else its default one, else nothing."""
+    def _model_prompt(self, *names: str) -> str:
+        """Return the first of the model's own prompts with one of the names, or its default prompt, or ""."""
         prompts = self._model.prompts
         default = self._model.default_prompt_name
         return str(next((prompts[name] for name in names if name in prompts), prompts.get(default, "")))
 
     @cached_property
-    def source(self) -> Source:
-        """Where the model lies."""
+    def location(self) -> EncoderLocation:
+        """The location of the model."""
         path = self._path or (None if self._hub else bundled_encoder())
-        return Source("SentenceTransformer", path, self._hub, self._revision)
+        return EncoderLocation("SentenceTransformer", path, self._hub, self._revision)
 
     @cached_property
     def _model(self) -> "SentenceTransformer":
-        model: SentenceTransformer = load(self.source, self.options)
+        model: SentenceTransformer = load_model(self.location, self.options)
         return model
 
 
-def _either(given: str | None, otherwise: str) -> str:
-    return otherwise if given is None else given
+def _or_default(option: str | None, default: str) -> str:
+    return default if option is None else option

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from kib.cli import main
 from kib.testing import make_tiny_model
 
 PEOPLE = [
@@ -99,7 +101,7 @@ def stored(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_run(bench: Path) -> None:
-    """`kib run` with both retrievers finds each person, says what was cut, and encodes again only what changes."""
+    """`kib run` with both retrievers finds each person, reports long passages and encodes only changed texts again."""
     done = kib_run(bench)
     assert done.returncode == 0, done.stderr
     said = "retrievers.dense: 1 of 4 passages have more than the 256 tokens that the encoder reads"
@@ -113,10 +115,10 @@ def test_run(bench: Path) -> None:
     assert stored(bench) == 5
 
 
-def test_a_lost_model_is_told_before_the_run(bench: Path) -> None:
-    """A folder that is no model is an error of the file, with its line."""
+def test_a_missing_model(bench: Path) -> None:
+    """A missing model is an error with the line in the file, before the run starts."""
     (bench / "bench.toml").write_text(SPEC.replace('path = "cross"', 'path = "crass"'))
-    done = kib_run(bench)
-    assert done.returncode == 2
-    assert "bench.toml:19: retrievers.cross.path: " in done.stderr
-    assert "no such folder; expected one with a cross-encoder" in done.stderr
+    result = CliRunner().invoke(main, ["run", str(bench / "bench.toml"), "--work", str(bench / "work")])
+    assert result.exit_code == 2
+    assert "bench.toml:19: retrievers.cross.path: " in result.output
+    assert "no such folder; expected a folder with a cross-encoder" in result.output

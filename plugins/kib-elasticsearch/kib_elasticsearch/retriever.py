@@ -46,7 +46,7 @@ class Elasticsearch:
 
     def online(self) -> list[str]:
         """Name the encoder if it comes from the hub. The server counts as local: kib downloads nothing from it."""
-        return self._encoder.source.online() if self._encoder else []
+        return self._encoder.location.online() if self._encoder else []
 
     def bibtex(self) -> str:
         """Return the works to cite: those of the encoder, or BM25."""

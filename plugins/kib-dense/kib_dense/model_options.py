@@ -1,0 +1,46 @@
+"""Options that encoders and cross-encoders share."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kib.interfaces import InputPath, NotInIdentity, Options
+
+__all__ = ["ModelOptions"]
+
+
+class ModelOptions(Options):
+    """The model and the way it runs."""
+
+    path: Annotated[InputPath | None, NotInIdentity] = Field(
+        default=None, description="Folder of a model saved by sentence-transformers."
+    )
+    hub: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$",
+        description="Name of a model on the Hugging Face Hub.",
+    )
+    revision: Annotated[str | None, NotInIdentity] = Field(
+        default=None,
+        min_length=1,
+        description='Commit, tag or branch of `hub`, by default "main"; the identity contains its commit.',
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Number format of the computation."
+    )
+    device: Annotated[str, NotInIdentity] = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
+        description='"cpu", "cuda", "cuda:1" or "mps"; "auto" is the first CUDA GPU, or the CPU without one.',
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=4, description="Tokens read from each text, by default the model's own limit."
+    )
+    batch_tokens: Annotated[int | None, NotInIdentity] = Field(
+        default=None,
+        ge=1,
+        description="Tokens per batch, including padding; by default one text on a CPU and 32,768 tokens on a GPU.",
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code from the model's files; only for models that you trust."
+    )
