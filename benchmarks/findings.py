@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kib.leaderboard import make_table
 from kib.leaderboard.number_format import interval, p_value, percent, points
-from kib.leaderboard.table_records import Row, Table
+from kib.leaderboard.table_records import ArmRow, Table
 from kib.store.results import Results
 
 MARKER = "<!-- below this line: written by hand -->"
@@ -40,7 +40,7 @@ class Study:
     def _table(self, against: str | None) -> Table:
         return make_table([self.results], against=against)
 
-    def row(self, arm: str, task: str = MAIN, against: str | None = None) -> Row:
+    def row(self, arm: str, task: str = MAIN, against: str | None = None) -> ArmRow:
         """The row of an arm on a task, with its gain over another arm (base by default)."""
         for row in self.table(against).rows:
             if (row.arm, row.task, row.model) == (arm, task, MODEL):
@@ -60,21 +60,21 @@ def with_gold(arm: str) -> str:
     return f"{method}+gold{comma}{settings}"
 
 
-def significant_sign(row: Row) -> int:
+def significant_sign(row: ArmRow) -> int:
     """The sign of a significant gain, 1 or -1; 0 if the gain is not significant."""
     if row.gain is None or row.p is None or row.p >= SIGNIFICANCE_LEVEL:
         return 0
     return 1 if row.gain.absolute > 0 else -1
 
 
-def difference(row: Row) -> str:
+def difference(row: ArmRow) -> str:
     """A gain with interval and p, such as `+12.0 points [9.0, 15.0], p <.001`."""
     if row.gain is None:
         return "no difference available"
     return f"{points(row.gain.absolute)} points {interval(row.gain.interval)}, p {p_value(row.p)}"
 
 
-def accuracy(row: Row) -> str:
+def accuracy(row: ArmRow) -> str:
     """An accuracy with its interval, such as `95.0 [93.0, 96.5]`."""
     return f"{percent(row.accuracy.mean)} {interval(row.accuracy.interval)}" if row.accuracy else "–"
 
@@ -87,14 +87,14 @@ def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def grouped(rows: Sequence[Row]) -> str:
+def grouped(rows: Sequence[ArmRow]) -> str:
     """The arms by result, such as `better: a, b; no significant difference: c; worse: d`."""
     results = {1: "better", 0: "no significant difference", -1: "worse"}
     groups = {sign: [f"`{row.arm}`" for row in rows if significant_sign(row) == sign] for sign in results}
     return "; ".join(f"{results[sign]}: {', '.join(arms)}" for sign, arms in groups.items() if arms)
 
 
-def negative(rows: Sequence[Row]) -> int:
+def negative(rows: Sequence[ArmRow]) -> int:
     """The number of negative gains, significant or not."""
     return sum(row.gain is not None and row.gain.absolute < 0 for row in rows)
 
@@ -115,7 +115,7 @@ def retrieval_and_training(study: Study) -> Iterator[str]:
     yield from grid(("arm", "accuracy, %", "points over base", "accuracy per seed, %"), cells)
 
 
-def seed_accuracies(row: Row) -> str:
+def seed_accuracies(row: ArmRow) -> str:
     """The accuracies per seed, if there are several seeds."""
     return ", ".join(map(percent, row.seed_accuracies)) if len(row.seed_accuracies) > 1 else "–"
 
@@ -193,7 +193,7 @@ def forgotten(study: Study) -> Iterator[str]:
     yield from grid(head, cells)
 
 
-def perplexity(row: Row) -> str:
+def perplexity(row: ArmRow) -> str:
     """The perplexity of held-out text before and after training."""
     return "–" if row.perplexity is None else f"{row.perplexity[0]:.2f} → {row.perplexity[1]:.2f}"
 

@@ -312,10 +312,10 @@ def _print_table(folders: list[Path], form: str, averages: bool = False, **more:
     """Print the table of results folders; `more` is what `make_table` takes."""
     from shutil import get_terminal_size
 
-    from kib.leaderboard import brief, make_table, render
+    from kib.leaderboard import averages_only, make_table, render
 
     table = make_table([_source(folder) for folder in folders], **more)
-    shown = brief(table) if averages else table
+    shown = averages_only(table) if averages else table
     colour = form == "terminal" and sys.stdout.isatty()
     click.echo(render(shown, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
     return table

@@ -42,7 +42,7 @@ def draw(*arguments):
 @pytest.fixture(autouse=True)
 def matplotlib():
     """The tests draw."""
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'kib[figures]'")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'kib-bench[figures]'")
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
@@ -155,9 +155,9 @@ def test_small_print_tells_whiskers_and_a_k_chosen_on_test():
     marked = [text.get_text() for text in figure.axes[0].texts if text.get_text().endswith("*")]
     assert marked == ["+10.5*", "+14.3*", "+11.0*"]
     over = small_print(_gains(table_of("ovadia2024-mmlu", against="rag")))
-    assert "rag, which gains are over: best K on test: in 30 of 30 rows" in over
+    assert "rag, the reference of the gains: best K on test: in 30 of 30 rows" in over
     assert "best K" not in small_print(_gains(table_of("ovadia2024-current-events")))
-    assert small_print(_sweeps(table_of("ovadia2024-topk"))) == "Whiskers: 95 % intervals of each accuracy by itself."
+    assert small_print(_sweeps(table_of("ovadia2024-topk"))) == "Whiskers: 95 % intervals of the single accuracies."
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
@@ -187,7 +187,7 @@ def test_nothing_to_draw_is_said(tmp_path, kind):
     assert all(f'"{name}"' not in rows for name in methods)
     (tmp_path / "only-base.toml").write_text(f"{head}[methods.base]\n\n[table]{rows}", encoding="utf-8")
     table = make_table([PublishedResults(load_published(tmp_path / "only-base.toml"))])
-    with pytest.raises(InputError, match=r"there is no (gain|method)"):
+    with pytest.raises(InputError, match=r"no (gain|sweep) to draw"):
         save_figure(table, kind, tmp_path / "a.svg")
 
 
@@ -195,7 +195,7 @@ def test_other_suffixes_and_folders_are_refused(tmp_path):
     """A figure of an unknown form, or into a folder that is not there, is an error that names what is right."""
     result = draw(FILES / "ovadia2024-mmlu.toml", "--out", tmp_path / "a.gif")
     assert result.exit_code == 2
-    assert "figures are written as .png, .svg, .pdf" in result.output
+    assert "unknown figure format; expected .png, .svg, .pdf" in result.output
     assert "no such folder" in draw(FILES / "ovadia2024-mmlu.toml", "--out", tmp_path / "b" / "a.svg").output
 
 
@@ -208,7 +208,7 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 2
-    assert "pip install 'kib[figures]'" in run.stderr
+    assert "pip install 'kib-bench[figures]'" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib.leaderboard import PublishedResults, brief, make_table, render
+from kib.leaderboard import PublishedResults, averages_only, make_table, render
 from kib.leaderboard.render.latex import _safe
 from kib.published.load import load_published
 
@@ -103,4 +103,4 @@ def test_the_same_table_gives_the_same_bytes():
     """LaTeX is deterministic, and the averages alone are shorter."""
     assert render(table_of("ovadia2024-mmlu"), "latex") == render(table_of("ovadia2024-mmlu"), "latex")
     table = table_of("ovadia2024-mmlu")
-    assert len(render(brief(table), "latex")) < len(render(table, "latex")) / 2
+    assert len(render(averages_only(table), "latex")) < len(render(table, "latex")) / 2

@@ -190,4 +190,4 @@ def test_the_stand_in_runs(small, data, tmp_path):
     table = json.loads(shown.output)
     assert {row["origin"] for row in table["rows"]} == {"measured", "published"}
     assert table["across"] == []
-    assert "does not say how answers were scored" in table["apart"][0]
+    assert "does not state how it scored answers" in table["apart"][0]

@@ -21,9 +21,9 @@ from kib.cli import main
 from kib.commands.json_schema import published_schema
 from kib.errors import InputError, SpecError
 from kib.identity import digest
-from kib.leaderboard import PublishedResults, brief, make_table, render, save_figure
+from kib.leaderboard import PublishedResults, averages_only, make_table, render, save_figure
 from kib.leaderboard.render.figure import _panels
-from kib.published import load as published
+from kib.published import file_format
 from kib.published.load import load_published
 from kib.records import Cell, Environment, Score
 from kib.spec.messages import show_value
@@ -158,14 +158,14 @@ def test_duels_are_recomputed(tables, name):
     """Wins, ties and losses between each two arms are those of the printed numbers."""
     rows = own_rows(name)
     arms = list(next(iter(rows.values()))[1])
-    duels = {(duel.arm, duel.other): (duel.wins, duel.ties, duel.losses) for duel in tables[name].duels}
+    duels = {(duel.arm, duel.other): (duel.wins, duel.ties, duel.losses) for duel in tables[name].pairwise}
     assert len(duels) == len(arms) * (len(arms) - 1) // 2
     assert duels == {(ours, theirs): count(rows, ours, theirs) for ours, theirs in duels}
 
 
 def test_the_studys_own_counts(tables):
     """Fine-tuning beats base in 22 rows, ties in 2 and loses in 6; the other counts follow from the printed numbers."""
-    duels = {(duel.arm, duel.other): (duel.wins, duel.ties, duel.losses) for duel in tables["mmlu"].duels}
+    duels = {(duel.arm, duel.other): (duel.wins, duel.ties, duel.losses) for duel in tables["mmlu"].pairwise}
     assert duels["ft", "base"] == (22, 2, 6)
     wins, ties, losses = duels["ft", "rag"]
     assert (losses, wins + ties) == (28, 2)
@@ -175,17 +175,17 @@ def test_the_studys_own_counts(tables):
 def test_k_was_chosen_on_the_test_questions(tables):
     """In 30 of 30 rows the published RAG number is the maximum over K of the other table, and each row is flagged."""
     single, swept = own_rows("mmlu"), own_rows("topk")
-    flags = {(row.task, row.shots, row.model): row.alarms for row in tables["mmlu"].rows if row.arm == "rag"}
+    flags = {(row.task, row.shots, row.model): row.warnings for row in tables["mmlu"].rows if row.arm == "rag"}
     assert len(flags) == 30
     for place, (_, numbers) in single.items():
         values = {k: swept[place][1][f"rag,k={k}"] for k in range(1, 6)}
         assert numbers["rag"] == max(values.values())
         best = " or ".join(str(k) for k, value in values.items() if value == max(values.values()))
         assert f"best K on test (k={best})" in flags[place]
-    assert not any("best K" in alarm for row in tables["mmlu"].rows if row.arm != "rag" for alarm in row.alarms)
+    assert not any("best K" in alarm for row in tables["mmlu"].rows if row.arm != "rag" for alarm in row.warnings)
     assert (
-        "In 30 of 30 rows the number of rag is the highest over all K in ovadia2024-topk (Table 3): K was chosen on "
-        "the test questions"
+        "In 30 of 30 rows, the published number of rag is the highest over all K in ovadia2024-topk (Table 3): K was "
+        "chosen on the test questions"
     ) in tables["mmlu"].remarks
 
 
@@ -197,8 +197,8 @@ def test_a_fixed_k_is_not_flagged(tmp_path):
     )
     (tmp_path / "one.toml").write_text((FILES / "ovadia2024-mmlu.toml").read_text(encoding="utf-8"))
     table = make_table([PublishedResults(load_published(tmp_path / "one.toml"))])
-    assert sum("best K on test" in alarm for row in table.rows for alarm in row.alarms) == 29
-    assert any(sentence.startswith("In 29 of 30 rows") and "chosen" not in sentence for sentence in table.remarks)
+    assert sum("best K on test" in alarm for row in table.rows for alarm in row.warnings) == 29
+    assert any(sentence.startswith("In 29 of 30 rows,") and "chosen" not in sentence for sentence in table.remarks)
 
 
 def wilson(share, n):
@@ -313,7 +313,7 @@ WRONG = {
         "rag = 50.0",
         25,
         "table.rows[0].accuracy.rag",
-        "expected a number of at most 1, got 50.0; per cent are written as fractions: 0.5",
+        "expected a number of at most 1, got 50.0; write per cent as a fraction: 0.5",
     ),
     "negative": ("base = 0.275", "base = -0.275", 26, "table.rows[1].accuracy.base", "of at least 0, got -0.275"),
     "no number": ("rag = 0.475", 'rag = "0.475"', 26, "table.rows[1].accuracy.rag", "write 0.475 without quotes"),
@@ -326,7 +326,7 @@ WRONG = {
         "base = 0.276",
         26,
         "table.rows[1].accuracy.base",
-        "0.276 is no share of 40 questions: 11 are 0.275, 12 are 0.300",
+        "0.276 is not a share of 40 questions: 11 / 40 = 0.275, 12 / 40 = 0.300",
     ),
     "unknown task": (
         'task = "deeds", model = "m", shots',
@@ -337,9 +337,9 @@ WRONG = {
     ),
     "unknown model": ('model = "m", shots', 'model = "n", shots', 26, "table.rows[1].model", "no table [models.n]"),
     "unknown arm": ("rag = 0.475", "rga = 0.475", 26, "table.rows[1].accuracy.rga", 'did you mean "rag"?'),
-    "unused": ("[methods.rag]", "[methods.ft]\n\n[methods.rag]", 19, "methods.ft", "no row holds a number of it"),
+    "unused": ("[methods.rag]", "[methods.ft]\n\n[methods.rag]", 19, "methods.ft", "not used in any row"),
     "no source": ('arxiv = "3101.00001"\n', "", 5, "paper", "at least one of `arxiv`, `acl`, `doi` and `url`"),
-    "no day": ("2026-02-03", "in spring", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
+    "no day": ("2026-02-03", "in spring", 9, "paper.transcribed", 'expected a date such as "2026-01-31"'),
     "no entry": ("@misc{doe, title = {A paper}}", "Doe (2031)", 10, "paper.bibtex", "expected one BibTeX entry, got 0"),
     "no rows": (re.compile(r"rows = \[.*\]\n", re.DOTALL), "rows = []\n", 24, "table.rows", "list of at least 1 item"),
     "name": ("[models.m]", "[models.M]", 12, "models.M", "expected a name that can be a folder"),
@@ -363,9 +363,9 @@ WRONG = {
         "{}",
         26,
         "table.rows[1].accuracy",
-        "of one arm or more, got none",
+        "of at least one arm, got none",
     ),
-    "day of another form": ("2026-02-03", "20260203", 9, "paper.transcribed", 'expected a day as "2026-01-31"'),
+    "day of another form": ("2026-02-03", "20260203", 9, "paper.transcribed", 'expected a date such as "2026-01-31"'),
     "entries on a line": (
         'paper}}"',
         'paper}} @misc{roe, title = {B}}"',
@@ -373,38 +373,44 @@ WRONG = {
         "paper.bibtex",
         "one BibTeX entry, got 2",
     ),
-    "second base": ('retrieve = "BM25"\n', "", 19, "methods.rag", "a second base beside base"),
-    "passages of nothing": ("[methods.base]", "[methods.base]\ntop_k = [1]", 18, "methods.base.top_k", "no `retrieve`"),
-    "metric of nothing": ("n = 40", 'n = 40\nmetric = "acc"', 16, "tasks.deeds.metric", "says nothing without `task`"),
+    "second base": ('retrieve = "BM25"\n', "", 19, "methods.rag", "a second base besides base"),
+    "passages of nothing": (
+        "[methods.base]",
+        "[methods.base]\ntop_k = [1]",
+        18,
+        "methods.base.top_k",
+        "needs `retrieve`",
+    ),
+    "metric of nothing": ("n = 40", 'n = 40\nmetric = "acc"', 16, "tasks.deeds.metric", "needs `task`"),
     "own sweep": (
         'retrieve = "BM25"',
         'retrieve = "BM25"\nsweep = "doe.toml"',
         21,
         "methods.rag.sweep",
-        "names this file itself",
+        "refers to this file itself",
     ),
-    "day to come": ("2026-02-03", "2999-02-03", 9, "paper.transcribed", "expected a day that has been"),
-    "no number on arXiv": ("3101.00001", "3113.00001", 8, "paper.arxiv", 'as "2312.05934" or "cs/0112017"'),
+    "day to come": ("2026-02-03", "2999-02-03", 9, "paper.transcribed", "expected a date that is not in the future"),
+    "no number on arXiv": ("3101.00001", "3113.00001", 8, "paper.arxiv", 'such as "2312.05934" or "cs/0112017"'),
     "no DOI": ('arxiv = "3101.00001"', 'doi = "10."', 8, "paper.doi", "expected a DOI"),
-    "no address": ('arxiv = "3101.00001"', 'url = "http://"', 8, "paper.url", "expected an address"),
+    "no address": ('arxiv = "3101.00001"', 'url = "http://"', 8, "paper.url", "expected a URL"),
     "a comment": ("@misc{doe,", "@comment{doe,", 10, "paper.bibtex", "one BibTeX entry, got 0"),
-    "text before": ('"@misc', '"hello @misc', 10, "paper.bibtex", 'nothing beside the BibTeX entry, got "hello"'),
+    "text before": ('"@misc', '"hello @misc', 10, "paper.bibtex", 'only the BibTeX entry, got also "hello"'),
     "text behind": (
         'paper}}"',
         'paper}} }} junk"',
         10,
         "paper.bibtex",
-        'nothing beside the BibTeX entry, got "}} junk"',
+        'only the BibTeX entry, got also "}} junk"',
     ),
     "parentheses": ("@misc{doe, title = {A paper}}", "@misc(doe, title = {A})", 10, "paper.bibtex", "in parentheses"),
-    "kib's own key": ("@misc{doe,", "@misc{Kib,", 10, "paper.bibtex", 'another key than "kib"'),
+    "kib's own key": ("@misc{doe,", "@misc{Kib,", 10, "paper.bibtex", 'the key "kib" belongs'),
     "n beyond reason": ("n = 40", "n = 10000001", 15, "tasks.deeds.n", "of at most 10000000, got"),
     "sweep of stated passages": (
         'retrieve = "BM25"',
         'retrieve = "BM25"\ntop_k = [1]\nsweep = "roe.toml"',
         22,
         "methods.rag.sweep",
-        "names its numbers of passages in `top_k`",
+        "conflicts with `top_k`",
     ),
 }
 
@@ -428,7 +434,11 @@ def swept(folder, **changes):
     ("old", "new", "trouble"),
     [
         ("3101.00001", "2901.00001", 'the paper\'s arxiv is "2901.00001" there and "3101.00001" here'),
-        ('arxiv = "3101.00001"', 'url = "https://roe.org"', "another paper, https://roe.org and not arXiv 3101.00001"),
+        (
+            'arxiv = "3101.00001"',
+            'url = "https://roe.org"',
+            "a different paper, https://roe.org instead of arXiv 3101.00001",
+        ),
         ("n = 40", "n = 80", "deeds's n is 80 there and 40 here"),
         ("base = 0.275", "base = 0.250", "base of m on deeds, 5-shot, is 0.25 there and 0.275 here"),
         ('retrieve = "BM25"', 'retrieve = "dense"', 'rag\'s retrieve is "dense" there and "BM25" here'),
@@ -441,7 +451,7 @@ def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):
         swept(tmp_path, sweep=[(old, new)])
     [mistake] = caught.value.mistakes
     assert (mistake.line, mistake.key) == (21, "methods.rag.sweep")
-    assert f"roe.toml is no sweep of these numbers: {trouble}" in mistake.message
+    assert f"roe.toml is not a sweep of these numbers: {trouble}" in mistake.message
 
 
 def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
@@ -452,19 +462,19 @@ def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
 
 def test_only_several_k_show_a_choice(tmp_path):
     """That K was chosen on the test questions is said where no single K gives every number, else that one may have."""
-    start = "the number of rag is the highest over all K in roe (Table 4)"
-    assert f"In 2 of 2 rows {start}: K was chosen on the test questions" in swept(tmp_path).remarks
+    start = "the published number of rag is the highest over all K in roe (Table 4)"
+    assert f"In 2 of 2 rows, {start}: K was chosen on the test questions" in swept(tmp_path).remarks
     fixed = swept(tmp_path, sweep=[('"rag,k=1" = 0.300', '"rag,k=1" = 0.475')])
-    assert f"In 2 of 2 rows {start}, and K = 1 gives all of them: it may have been fixed before" in fixed.remarks
+    assert f"In 2 of 2 rows, {start}, and K = 1 yields all of them: K may have been fixed in advance" in fixed.remarks
     row = GOOD.partition("accuracy = { base = 0.250")[2].partition("\n")[2].partition("\n")[0]
-    assert f"In 1 of 1 row {start}, and K = 1 gives all of them" in swept(tmp_path, file=[(row, "")]).remarks[1]
+    assert f"In 1 of 1 row, {start}, and K = 1 yields all of them" in swept(tmp_path, file=[(row, "")]).remarks[1]
 
 
 def test_a_sweep_of_one_number_says_nothing(tmp_path):
     """A row of which the sweep holds a single K is neither flagged nor counted."""
     table = swept(tmp_path, sweep=[(', "rag,k=2" = 0.400', ""), ('"rag,k=1" = 0.300, ', "")])
     assert len(table.remarks) == 1
-    assert not any(row.alarms for row in table.rows)
+    assert not any(row.warnings for row in table.rows)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -516,7 +526,7 @@ def test_a_folder_of_published_files_is_none_of_results(tmp_path):
 def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
     """A file without a target task has no average and no row of one, and `--averages` says so."""
     (tmp_path / "doe.toml").write_text(GOOD.replace("n = 40", 'n = 40\nrole = "control"'), encoding="utf-8")
-    cut = brief(make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]))
+    cut = averages_only(make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]))
     assert (cut.rows, cut.averages) == ((), ())
     assert "No average to show: doe has no target task" in render(cut, "terminal")
 
@@ -569,7 +579,7 @@ def test_the_shipped_schema_is_current():
 
 def key_table(name):
     """The table of keys that stands in docs/published.md under a marker."""
-    made = getattr(published, name).model_json_schema()
+    made = getattr(file_format, name).model_json_schema()
     lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
     for key, node in made["properties"].items():
         default = node.get("default")
@@ -639,19 +649,22 @@ def test_origins_stand_apart(tmp_path, tables):
     """Published and measured rows share a table but no rank: the origin is a column and the reason is printed."""
     plain = PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml"))
     table = make_table([measured(tmp_path / "mine"), plain])
-    assert not table.across
+    assert not table.cross_origin
     ranks = {(row.task, row.shots, row.model, row.arm): row.rank for row in tables["mmlu"].rows}
     assert ranks == {
         (row.task, row.shots, row.model, row.arm): row.rank for row in table.rows if row.origin == "published"
     }
-    assert len(table.apart) == 1
-    assert table.apart[0].startswith(
-        "ovadia2024-mmlu (published) and mine (measured) are not ranked against each other: "
+    assert len(table.not_ranked_together) == 1
+    assert table.not_ranked_together[0].startswith(
+        "ovadia2024-mmlu (published) and mine (measured) are not ranked together: "
     )
-    assert "anatomy: ovadia2024-mmlu does not say how answers were scored" in table.apart[0]
-    assert "astronomy, college-biology, college-chemistry and prehistory: mine asks other questions" in table.apart[0]
+    assert "anatomy: ovadia2024-mmlu does not state how it scored answers" in table.not_ranked_together[0]
+    assert (
+        "astronomy, college-biology, college-chemistry and prehistory: mine asks different questions"
+        in table.not_ranked_together[0]
+    )
     text = render(table, "markdown")
-    assert table.apart[0] in text.replace("\\", "")
+    assert table.not_ranked_together[0] in text.replace("\\", "")
     assert "| method | origin |" in text
     assert "| rag | measured |" in text
     assert "| rag | published |" in text
@@ -673,7 +686,7 @@ def test_remarks_name_their_benchmark(tmp_path, tables, form):
     assert len(table.remarks) == 2
     assert all(remark.startswith("ovadia2024-mmlu: ") for remark in table.remarks)
     text = " ".join(render(table, form).replace("{}", "").split())
-    assert all(f"ovadia2024-mmlu: {start}" in text for start in ("Published in", "In 30 of 30 rows"))
+    assert all(f"ovadia2024-mmlu: {start}" in text for start in ("Published in", "In 30 of 30 rows, the published"))
     assert tables["mmlu"].remarks[0].startswith("Published in")
 
 
@@ -691,13 +704,13 @@ def test_headings_go_down_level_by_level(tmp_path):
 def test_stated_and_equal_is_ranked(tmp_path):
     """Rows of both origins are ranked together where question set, shots, scoring and n are stated and equal."""
     table = make_table([measured(tmp_path / "mine", right=100), with_statement(tmp_path)])
-    [across] = table.across
+    [across] = table.cross_origin
     assert (across.questions, across.shots) == ("mmlu_anatomy", 0)
-    assert {place.row.origin for place in across.places} == {"published", "measured"}
-    assert len(across.places) == 2 + 12
-    assert across.places[0].row.arm == "rag"
-    assert across.places[0].row.benchmark == "mine"
-    means = [place.row.accuracy.mean for place in across.places]
+    assert {place.row.origin for place in across.rows} == {"published", "measured"}
+    assert len(across.rows) == 2 + 12
+    assert across.rows[0].row.arm == "rag"
+    assert across.rows[0].row.benchmark == "mine"
+    means = [place.row.accuracy.mean for place in across.rows]
     assert means == sorted(means, reverse=True)
     assert "published and measured · mmlu_anatomy · 0-shot" in render(table, "terminal", width=160)
 
@@ -729,36 +742,39 @@ def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"task": "mmlu_continuation_anatomy"}, "mine asks other questions"),
+        ({"task": "mmlu_continuation_anatomy"}, "mine asks different questions"),
         ({"metric": "acc_norm"}, "scored by acc against acc_norm"),
-        ({"shots": 3}, "anatomy: mine asked with 3 examples"),
+        ({"shots": 3}, "anatomy: mine used 3 examples"),
         ({"n": 100}, "135 questions against 100"),
         ({"limit": 135}, "mine asked only 135 of the questions"),
         ({"data": {"layout": "mmlu"}}, "mine takes its questions from local files"),
         ({"chats": ("tiny",)}, "mine asked tiny in its chat template"),
-        ({"limit": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
-        ({"chats": None}, "mine was run by an earlier kib, whose plan does not say how it asked"),
+        ({"limit": None}, "mine was run by an earlier version of kib that did not record limits and chat templates"),
+        ({"chats": None}, "mine was run by an earlier version of kib that did not record limits and chat templates"),
     ],
 )
 def test_any_difference_keeps_apart(tmp_path, change, reason):
     """Other questions or a part of them, other scoring, shots, n or form: one of these is enough, and it is named."""
     table = make_table([measured(tmp_path / "mine", **change), with_statement(tmp_path)])
-    assert not table.across
-    assert "are not ranked against each other: " in table.apart[0]
-    assert reason in table.apart[0]
+    assert not table.cross_origin
+    assert "are not ranked together: " in table.not_ranked_together[0]
+    assert reason in table.not_ranked_together[0]
 
 
 def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
     """A limit that cut nothing off keeps nothing apart."""
-    assert make_table([measured(tmp_path / "mine", limit=200), with_statement(tmp_path)]).across
+    assert make_table([measured(tmp_path / "mine", limit=200), with_statement(tmp_path)]).cross_origin
 
 
 def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
     """A model in its chat template stands apart, with the reason, and another one of the same run is ranked."""
     table = make_table([measured(tmp_path / "mine", chats=("chatty",)), with_statement(tmp_path)])
-    [across] = table.across
-    assert {place.row.model for place in across.places if place.row.origin == "measured"} == {"tiny"}
-    assert "only in part: anatomy (0-shot): mine asked chatty in its chat template; anatomy (5-shot):" in table.apart[0]
+    [across] = table.cross_origin
+    assert {place.row.model for place in across.rows if place.row.origin == "measured"} == {"tiny"}
+    assert (
+        "only partly ranked together: anatomy (0-shot): mine asked chatty in its chat template; anatomy (5-shot):"
+        in table.not_ranked_together[0]
+    )
 
 
 def test_what_was_not_measured_is_not_ranked(tmp_path):
@@ -767,8 +783,8 @@ def test_what_was_not_measured_is_not_ranked(tmp_path):
     for path in (tmp_path / "mine").rglob("cell.json"):
         path.unlink()
     table = make_table([results, with_statement(tmp_path)])
-    assert not table.across
-    assert "anatomy (0-shot): mine has no number to rank" in table.apart[0]
+    assert not table.cross_origin
+    assert "anatomy (0-shot): mine has no result to rank" in table.not_ranked_together[0]
 
 
 def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
@@ -780,7 +796,7 @@ def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
     path.write_text(json.dumps(value), encoding="utf-8")
     table = make_table([results, with_statement(tmp_path)])
     assert [row.status for row in table.rows if row.origin == "measured"] == ["measured", "measured"]
-    assert not table.across
+    assert not table.cross_origin
 
 
 @pytest.mark.parametrize("kind", ["gains", "top-k"])
@@ -808,11 +824,11 @@ def test_a_run_of_the_study_stands_beside_its_table(tmp_path):
 def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
     """Where only some numbers of shots are ranked, the sentence says so, and names the others with the reason."""
     table = make_table([measured(tmp_path / "mine"), with_statement(tmp_path)])
-    assert table.across
-    assert table.apart[0] == (
-        "ovadia2024-mmlu (published) and mine (measured) are ranked against each other only in part: anatomy "
-        "(5-shot): mine asked with 0 examples; astronomy, college-biology, college-chemistry and prehistory: mine asks "
-        "other questions."
+    assert table.cross_origin
+    assert table.not_ranked_together[0] == (
+        "ovadia2024-mmlu (published) and mine (measured) are only partly ranked together: anatomy "
+        "(5-shot): mine used 0 examples; astronomy, college-biology, college-chemistry and prehistory: mine asks "
+        "different questions."
     )
 
 
@@ -821,7 +837,7 @@ def test_duels_are_of_target_tasks(tmp_path):
     text = GOOD.replace("[methods.base]", '[tasks.other]\nn = 40\nrole = "control"\n\n[methods.base]')
     row = '  { task = "other", model = "m", accuracy = { base = 0.5, rag = 0.25 } },\n]\n'
     (tmp_path / "doe.toml").write_text(text.removesuffix("]\n") + row, encoding="utf-8")
-    [duel] = make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]).duels
+    [duel] = make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]).pairwise
     assert (duel.wins, duel.ties, duel.losses) == (2, 0, 0)
 
 
@@ -849,16 +865,16 @@ def test_every_format_takes_it(tables, form):
     """Published tables are printed in every format, averages alone as well."""
     for table in tables.values():
         assert render(table, form)
-        assert render(brief(table), form)
+        assert render(averages_only(table), form)
 
 
 def test_averages_alone(tables):
     """`--averages` leaves the averages over all shots, or the rows of a benchmark with one task."""
-    cut = brief(tables["mmlu"])
+    cut = averages_only(tables["mmlu"])
     assert not cut.rows
     assert {row.shots for row in cut.averages} == {None}
     assert len(cut.averages) == 12
-    assert brief(tables["current_events"]).rows == tables["current_events"].rows
+    assert averages_only(tables["current_events"]).rows == tables["current_events"].rows
 
 
 @pytest.mark.parametrize("command", ["run", "check", "plan"])

@@ -6,7 +6,7 @@ from typing import Any
 from kib.errors import PluginError
 from kib.interfaces import GROUPS
 from kib.plugins.registry import find, load, names
-from kib.published.load import PublishedFile
+from kib.published.file_format import PublishedFile
 from kib.spec.tables import NAME, SINGULAR, TABLES, Head, own_keys
 
 __all__ = ["published_schema", "schema"]

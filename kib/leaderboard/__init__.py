@@ -1,25 +1,25 @@
-"""Results become a table of gains: for the terminal, Markdown, CSV and JSON, and the check that CI runs."""
+"""Results become a leaderboard: a table of gains as text, files and figures, and a check for CI."""
 
 from kib.leaderboard.compute.baseline_check import Changes, baseline, check
-from kib.leaderboard.compute.published_results import PublishedResults
 from kib.leaderboard.compute.table import make_table
-from kib.leaderboard.render.averages_only import brief
+from kib.leaderboard.render.averages_only import averages_only
 from kib.leaderboard.render.figure import FIGURES, save_figure
 from kib.leaderboard.render.formats import FORMATS, render
-from kib.leaderboard.table_records import AverageRow, BenchmarkLine, Missing, Row, Table
+from kib.leaderboard.table_records import ArmRow, AverageRow, BenchmarkLine, Missing, Table
+from kib.published.results import PublishedResults
 
 __all__ = [
     "FIGURES",
     "FORMATS",
+    "ArmRow",
     "AverageRow",
     "BenchmarkLine",
     "Changes",
     "Missing",
     "PublishedResults",
-    "Row",
     "Table",
+    "averages_only",
     "baseline",
-    "brief",
     "check",
     "make_table",
     "render",

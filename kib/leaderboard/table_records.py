@@ -1,4 +1,4 @@
-"""The records of a leaderboard: a row an arm, an average a model and arm, and the cells that have no number."""
+"""The records of a leaderboard: one row per arm, one average per model and arm, and the cells without a result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from kib.records import Environment, Setting
 from kib.statistics.gains import Accuracy, Average, Gain
 
 __all__ = [
-    "Across",
+    "ArmRow",
     "AverageRow",
     "BenchmarkLine",
     "Cost",
-    "Duel",
+    "CrossOriginRanking",
     "Missing",
     "Origin",
-    "Place",
-    "Retrieval",
-    "Row",
+    "PairwiseComparison",
+    "RankedRow",
+    "RetrievalQuality",
     "Status",
     "Table",
 ]
@@ -28,9 +28,9 @@ Status = Literal["measured", "incomplete", "missing", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkLine:
-    """A benchmark in a table; `family` is the number of gains that Holm's correction counts.
+    """A benchmark in a table; `family` is the number of gains in Holm's correction.
 
-    `no_probe` says, target by target, why gains are not split into known and unknown before.
+    `no_probe` pairs a target task with the reason why its gains are not split into known and unknown.
     """
 
     name: str
@@ -42,7 +42,7 @@ class BenchmarkLine:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A cell of the plan without a number, and why."""
+    """A planned cell without a result, and the reason."""
 
     benchmark: str
     cell: str
@@ -52,58 +52,58 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an arm costs, the mean over its seeds; None where it is not known.
+    """The cost of an arm, averaged over its seeds; None marks an unknown cost.
 
-    Tokens and operations are counted; seconds and memory were measured, and are None unless they are asked for. Money
-    is in the currency of the spec's prices.
+    Tokens and operations are counted. Seconds and memory are measured, and None unless requested. Money is in the
+    currency of the spec's prices.
     """
 
-    prompt_tokens: float | None = None  # a question
-    operations: float | None = None  # of reading a question: 2 x parameters x tokens
+    prompt_tokens: float | None = None  # per question
+    operations: float | None = None  # to read one question: 2 x parameters x tokens
     trained_tokens: float | None = None
-    operations_once: float | None = None  # of the training; 0 without one
-    written_requests: float | None = None  # to the writers of the text trained on; 0 where none was paid for
-    written_input_tokens: float | None = None  # that these read
-    written_output_tokens: float | None = None  # and wrote
+    operations_once: float | None = None  # for training; 0 without training
+    written_requests: float | None = None  # to the writers of the training text; 0 without paid requests
+    written_input_tokens: float | None = None  # read by the writers
+    written_output_tokens: float | None = None  # written by the writers
     index_bytes: float | None = None
-    asking: float | None = None  # seconds a question
-    searching: float | None = None  # seconds a question
-    indexing: float | None = None
-    training: float | None = None
+    asking: float | None = None  # seconds per question
+    searching: float | None = None  # seconds per question
+    indexing: float | None = None  # seconds
+    training: float | None = None  # seconds
     peak_bytes: float | None = None
-    money: float | None = None  # a question
-    money_once: float | None = None  # of index, training and text
-    money_writing: float | None = None  # of the text, in `money_once`
-    fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # number of questions by the other arm
-    less_money_from: Mapping[str, int] = field(default_factory=dict)
+    money: float | None = None  # per question
+    money_once: float | None = None  # for the index, the training and the training text
+    money_writing: float | None = None  # for the training text; part of `money_once`
+    fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
+    less_money_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
 
 
 @dataclass(frozen=True, slots=True)
-class Retrieval:
-    """How well an arm's passages hold what answers the questions; None where nothing is known of it.
+class RetrievalQuality:
+    """How well an arm retrieves gold passages; None marks an unknown value.
 
-    All but the size and the seconds are over the `judged` questions, those with a gold passage in the corpus.
+    All values except size and seconds cover the `judged` questions, which have a gold passage in the corpus.
     """
 
     judged: int
-    recall: Accuracy | None  # share of questions with a gold passage among those retrieved
-    mrr: Accuracy | None  # 1 over the rank of the first gold passage, 0 without one
-    ndcg: Accuracy | None  # of all gold passages, cut at the number retrieved
-    found: Accuracy | None  # accuracy on questions of which a gold passage was retrieved
-    missed: Accuracy | None  # and on the others
-    accuracy: float | None = None  # on all of them
+    recall: Accuracy | None  # share of questions with a retrieved gold passage
+    mrr: Accuracy | None  # 1 / rank of the first gold passage, 0 if no gold passage was retrieved
+    ndcg: Accuracy | None  # over all gold passages, cut off at the number of retrieved passages
+    found: Accuracy | None  # accuracy on questions with a retrieved gold passage
+    missed: Accuracy | None  # accuracy on questions without a retrieved gold passage
+    accuracy: float | None = None  # accuracy on all judged questions
     index_bytes: float | None = None
     indexing: float | None = None  # seconds
-    searching: float | None = None  # seconds a question
+    searching: float | None = None  # seconds per question
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An arm on a task: the cells that differ only by seed. Accuracies and gains are fractions, not per cent.
+class ArmRow:
+    """An arm on a task: the cells that differ only in their seed. Accuracies and gains are fractions, not per cent.
 
-    `kind` is "base" (neither trained nor retrieving), "ceiling" (the gold passage), "control" (random passages) or "".
-    `reason` says why there is no accuracy, or no gain where the sides are not comparable; "" where nothing is amiss.
-    `p_adjusted` is None for gains outside Holm's family: of control tasks, of the ceiling and of random passages.
+    `kind` is "base" (neither training nor retrieval), "ceiling" (the gold passage), "control" (random passages) or "".
+    `reason` explains a missing accuracy, or a missing gain if the two arms are not comparable; otherwise it is "".
+    `p_adjusted` is None for gains outside Holm's family: control tasks, the gold passage and random passages.
     """
 
     benchmark: str
@@ -128,34 +128,32 @@ class Row:
     environments: tuple[int, ...] = ()  # positions in the table's `environments`
     accuracy: Accuracy | None = None
     seed_accuracies: tuple[float, ...] = ()
-    spread: float | None = None  # standard deviation of the seeds' accuracies (n - 1)
+    spread: float | None = None  # sample standard deviation of the seeds' accuracies
     reference: str | None = None  # the arm that the gain is measured against
     gain: Gain | None = None
     p_adjusted: float | None = None
-    gold_share: float | None = None  # absolute gain over the ceiling's absolute gain
+    gold_share: float | None = None  # absolute gain divided by the gold passage's absolute gain
     rank: int | None = None
-    tied: bool = False  # shares its rank: the arms of a rank do not differ from its first by more than chance
-    known: Gain | None = None  # on questions that another measurement of the base got right
-    unknown: Gain | None = None  # on those that it got wrong
-    chosen: bool = False  # its settings were picked on validation questions
-    validation: float | None = None  # accuracy on those, the mean over seeds
-    rival: tuple[str, float] | None = (
-        None  # of a chosen arm: what choosing on test would have claimed, and its accuracy
-    )
-    mark: str = ""  # "forgets" or "harmed": a control task's drop by more than chance
-    alarms: tuple[str, ...] = ()  # reasons to doubt the row; `kib.leaderboard.compute.row_warnings` says what they mean
-    recall: float | None = None  # share of questions with a gold passage among those retrieved
-    dropped_passages: int = 0  # did not fit the token budget; of one seed
+    tied: bool = False  # shares its rank with arms that do not differ significantly from the first of the rank
+    known: Gain | None = None  # on questions that a second measurement of base answered correctly
+    unknown: Gain | None = None  # on questions that a second measurement of base answered incorrectly
+    chosen: bool = False  # its settings were chosen on validation questions
+    validation: float | None = None  # accuracy on validation questions, averaged over seeds
+    best_on_test: tuple[str, float] | None = None  # the arm (and its accuracy) that choosing on test would select
+    mark: str = ""  # "forgets" or "harmed": a significant drop on a control task
+    warnings: tuple[str, ...] = ()  # reasons to doubt the row; see `kib.leaderboard.compute.row_warnings`
+    recall: float | None = None  # share of judged questions with a retrieved gold passage
+    dropped_passages: int = 0  # exceeded the token budget; maximum over seeds
     dropped_questions: int = 0
-    prompt_tokens: float | None = None  # mean a question
+    prompt_tokens: float | None = None  # mean per question
     perplexity: tuple[float, float] | None = None  # of held-out text before and after training
-    cost: Cost | None = None  # where it is asked for and the arm was measured
-    retrieval: Retrieval | None = None  # where it is asked for and the arm retrieves
+    cost: Cost | None = None  # if requested and measured
+    retrieval: RetrievalQuality | None = None  # if requested, for retrieving arms
     origin: Origin = "measured"
 
     @property
     def p(self) -> float | None:
-        """The p that decides: adjusted where the gain is of Holm's family."""
+        """The decisive p value: adjusted if the gain belongs to Holm's family."""
         if self.gain is None:
             return None
         return self.gain.p if self.p_adjusted is None else self.p_adjusted
@@ -163,10 +161,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class AverageRow:
-    """An arm over all target tasks of a model at one number of shots; `accuracy` is the mean of the tasks' accuracies.
+    """An arm over all target tasks of a model; `accuracy` is the mean of the task accuracies.
 
-    `average` is None, with the reason, where a task has no gain. `shots` is None where the row is over all numbers of
-    shots.
+    `average` is None, with a reason, if any task has no gain. `shots` is None if the row covers all numbers of shots.
     """
 
     benchmark: str
@@ -183,8 +180,8 @@ class AverageRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Duel:
-    """Two arms of a benchmark over all target blocks that have both: how many each wins, by accuracy as it stands."""
+class PairwiseComparison:
+    """Two arms of a published benchmark, compared by printed accuracy on every target row that lists both."""
 
     benchmark: str
     arm: str
@@ -195,44 +192,44 @@ class Duel:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A row's place among measured and published ones of the same questions."""
+class RankedRow:
+    """A row with its rank among measured and published rows for the same questions."""
 
-    row: Row
+    row: ArmRow
     rank: int
     tied: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Across:
-    """Measured and published rows of the same questions, shots and scoring, ranked together by unpaired p."""
+class CrossOriginRanking:
+    """Measured and published rows with equal questions, shots and scoring, ranked together by unpaired p values."""
 
     questions: str
     shots: int
-    places: tuple[Place, ...]
+    rows: tuple[RankedRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The leaderboard: rows in the order of reading. `against` is None where gains are over base."""
+    """The leaderboard, in reading order. `against` is None if gains are measured against base."""
 
     benchmarks: tuple[BenchmarkLine, ...]
     against: str | None
-    headings: tuple[str, ...]
-    rows: tuple[Row, ...]
+    headlines: tuple[str, ...]
+    rows: tuple[ArmRow, ...]
     averages: tuple[AverageRow, ...]
     cells: int
     missing: tuple[Missing, ...]
     environments: tuple[Environment, ...]
-    cost: bool = False  # whether costs were asked for
-    times: bool = False  # whether measured seconds and memory were
-    retrieval: bool = False  # whether the quality of retrieval was
-    remarks: tuple[str, ...] = ()  # where published numbers come from, and what a paper's tables tell of each other
-    duels: tuple[Duel, ...] = ()  # of published benchmarks
-    across: tuple[Across, ...] = ()  # what is ranked together although its origins differ
-    apart: tuple[str, ...] = ()  # why measured and published rows are not
+    cost: bool = False  # whether costs were requested
+    times: bool = False  # whether measured seconds and memory were requested
+    retrieval: bool = False  # whether retrieval quality was requested
+    remarks: tuple[str, ...] = ()  # sources of published numbers, and signs of a K chosen on test
+    pairwise: tuple[PairwiseComparison, ...] = ()  # of published benchmarks
+    cross_origin: tuple[CrossOriginRanking, ...] = ()
+    not_ranked_together: tuple[str, ...] = ()  # why measured and published rows are not ranked together
 
     @property
     def complete(self) -> bool:
-        """Whether every cell of every plan has its number."""
+        """Whether every planned cell has a result."""
         return not self.missing

@@ -8,7 +8,7 @@ from typing import Any
 
 from kib.commands.retrieve.records import Block, Line, Report
 from kib.errors import InputError
-from kib.leaderboard.number_format import NONE, amount, size
+from kib.leaderboard.number_format import DASH, byte_size, three_digits
 from kib.leaderboard.safe_text import one_line
 
 __all__ = ["FORMATS", "render"]
@@ -58,9 +58,9 @@ def _texts(line: Line) -> list[str]:
         parts.append(f"{one.mean:.4f}")
         if name == INTERVAL:
             parts.append(f"[{one.interval.low:.3f}, {one.interval.high:.3f}]")
-    index = size(line.index_bytes) if line.index_bytes else NONE
-    indexing = amount(line.indexing) if line.index_bytes else NONE
-    return [*parts, index, indexing, amount(1000 * line.searching)]
+    index = byte_size(line.index_bytes) if line.index_bytes else DASH
+    indexing = three_digits(line.indexing) if line.index_bytes else DASH
+    return [*parts, index, indexing, three_digits(1000 * line.searching)]
 
 
 def _legend(block: Block) -> str:

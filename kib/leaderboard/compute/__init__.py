@@ -1,1 +1,1 @@
-"""From results to the rows of a table. Nothing here prints."""
+"""From results folders to table rows. Nothing in this package prints."""

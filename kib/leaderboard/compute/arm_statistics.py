@@ -1,106 +1,110 @@
-"""Statistics of arms: taken from the store where they are stored, else computed from the questions."""
+"""Arm statistics, read from the statistics cache or computed from question scores."""
 
 from collections.abc import Container, Iterable, Sequence
 from itertools import compress
 
 from kib.leaderboard.compute.arms import Arm
-from kib.leaderboard.compute.comparability import align, difference
-from kib.leaderboard.compute.question_scores import Evidence, QuestionScores
-from kib.leaderboard.compute.statistics_cache import Measure, Split, Stored
+from kib.leaderboard.compute.comparability import align, why_not_comparable
+from kib.leaderboard.compute.question_scores import QuestionScores, QuestionScoresReader
+from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit, StatisticsCache
 from kib.statistics.gains import Average, Gain
 from kib.statistics.paired_gains import accuracy, average, gain
 from kib.statistics.paired_test import p_value
 from kib.statistics.question_groups import Pair
 from kib.store.results import Results
 
-__all__ = ["Judge"]
+__all__ = ["ArmStatistics"]
 
 
-class Judge:
-    """Measures and compares the arms of one results folder; `view` is what gains are measured against, "" for base."""
+class ArmStatistics:
+    """Measures and compares the arms of one results folder.
+
+    `view` names the method or arm that gains are measured against; "" means base.
+    """
 
     def __init__(self, results: Results, view: str) -> None:
-        self._stored = Stored(results, view)
-        self._evidence = Evidence(results, f"a gain over {view or 'base'}")
-        self._found: dict[tuple[Arm, Arm], Gain | str] = {}
+        self._cache = StatisticsCache(results, view)
+        self._reader = QuestionScoresReader(results, f"a gain over {view or 'base'}")
+        self._compared: dict[tuple[Arm, Arm], Gain | str] = {}
 
-    def count_fresh(self, arms: Iterable[Arm]) -> int:
-        """How many of these arms' statistics must be computed from their questions."""
-        return sum(1 for arm in arms if arm.status == "measured" and not self._stored.has(arm.stamp))
+    def count_uncached(self, arms: Iterable[Arm]) -> int:
+        """Return the number of arms whose statistics must be computed from question scores."""
+        return sum(1 for arm in arms if arm.status == "measured" and not self._cache.has(arm.stamp))
 
-    def measure(self, arm: Arm) -> Measure:
-        """What a measured arm's own questions say."""
+    def measure(self, arm: Arm) -> ArmMeasure:
+        """Return the accuracy, the recall and the warning facts of a measured arm."""
 
-        def compute() -> Measure:
-            sheet = self._evidence.sheet(arm)
-            return Measure(accuracy(sheet.scores, sheet.groups), sheet.recall, sheet.traits)
+        def compute() -> ArmMeasure:
+            scores = self._reader.read(arm)
+            return ArmMeasure(accuracy(scores.scores, scores.groups), scores.recall, scores.warning_facts)
 
-        return self._stored.measure(arm.stamp, compute)
+        return self._cache.measure(arm.stamp, compute)
 
     def compare(self, arm: Arm, reference: Arm) -> Gain | str:
-        """The gain of a measured arm over another, or the reason why they are not comparable."""
+        """Return the gain of a measured arm over a reference arm, or the reason why they are not comparable."""
 
         def compute() -> Gain | str:
             pair = self._pair(arm, reference)
             return pair if isinstance(pair, str) else gain(*pair)
 
         pair = (arm, reference)
-        if pair not in self._found:
-            self._found[pair] = difference(arm, reference) or self._stored.gain(_key(arm, reference), compute)
-        return self._found[pair]
+        if pair not in self._compared:
+            trouble = why_not_comparable(arm, reference)
+            self._compared[pair] = trouble or self._cache.gain(_cache_key(arm, reference), compute)
+        return self._compared[pair]
 
     def p_value(self, worse: Arm, better: Arm) -> float:
-        """The p of two arms that were both found comparable with a third one."""
+        """Return the p value of two arms that are both comparable with a third arm."""
 
         def compute() -> float:
             pair = self._pair(better, worse)
             return 1.0 if isinstance(pair, str) else p_value(*pair)
 
-        return self._stored.p_value(_key(better, worse), compute)
+        return self._cache.p_value(_cache_key(better, worse), compute)
 
-    def split(self, arm: Arm, reference: Arm, probe: Arm) -> Split:
-        """Gains on the questions that `probe`, another measurement of the base, got right, and on the others."""
+    def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
+        """Return the gains on questions that the probe, a second measurement of base, got right and got wrong."""
 
-        def compute() -> Split:
-            pair, probed = self._pair(arm, reference), align(self._evidence.sheet(arm), self._evidence.sheet(probe))
+        def compute() -> KnowledgeSplit:
+            pair, probed = self._pair(arm, reference), align(self._reader.read(arm), self._reader.read(probe))
             if isinstance(pair, str) or isinstance(probed, str):
                 return None, None
             known = [score >= 0.5 for score in probed.scores]
-            return _part(pair, known), _part(pair, [not one for one in known])
+            return _gain_on(pair, known), _gain_on(pair, [not one for one in known])
 
-        return self._stored.split(f"{_key(arm, reference)} {probe.stamp}", compute)
+        return self._cache.split(f"{_cache_key(arm, reference)} {probe.stamp}", compute)
 
     def average(self, pairs: Sequence[tuple[Arm, Arm]]) -> Average:
-        """The mean gain of (arm, reference) pairs that `compare` found comparable, one a task."""
+        """Return the mean gain of comparable (arm, reference) pairs, one pair per task."""
 
         def compute() -> Average:
             found = [self._pair(arm, reference) for arm, reference in pairs]
             return average([pair for pair in found if not isinstance(pair, str)])
 
-        return self._stored.average("; ".join(_key(arm, reference) for arm, reference in pairs), compute)
+        return self._cache.average("; ".join(_cache_key(arm, reference) for arm, reference in pairs), compute)
 
     def forget(self) -> None:
-        """Free the memory that questions and comparisons take."""
-        self._evidence.forget()
-        self._found.clear()
+        """Free the memory that question scores and comparisons occupy."""
+        self._reader.forget()
+        self._compared.clear()
 
     def save(self, views: Container[str]) -> None:
-        """Store what was used; views of other names than these are dropped."""
-        self._stored.save(views)
+        """Store the statistics used so far, and drop stored views that are not listed in `views`."""
+        self._cache.save(views)
 
     def _pair(self, arm: Arm, reference: Arm) -> Pair | str:
-        sheet = self._evidence.sheet(arm)
-        other: QuestionScores | str = align(sheet, self._evidence.sheet(reference))
-        return other if isinstance(other, str) else (other.scores, sheet.scores, sheet.groups)
+        scores = self._reader.read(arm)
+        other: QuestionScores | str = align(scores, self._reader.read(reference))
+        return other if isinstance(other, str) else (other.scores, scores.scores, scores.groups)
 
 
-def _part(pair: Pair, wanted: Sequence[bool]) -> Gain | None:
-    """The gain on some of the questions; None where there are none of them."""
+def _gain_on(pair: Pair, selected: Sequence[bool]) -> Gain | None:
+    """Return the gain on the selected questions, or None if no question is selected."""
     base, scores, groups = pair
-    if not any(wanted):
+    if not any(selected):
         return None
-    return gain(list(compress(base, wanted)), list(compress(scores, wanted)), list(compress(groups, wanted)))
+    return gain(list(compress(base, selected)), list(compress(scores, selected)), list(compress(groups, selected)))
 
 
-def _key(arm: Arm, reference: Arm) -> str:
+def _cache_key(arm: Arm, reference: Arm) -> str:
     return f"{reference.stamp} {arm.stamp}"

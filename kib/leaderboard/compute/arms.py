@@ -1,4 +1,4 @@
-"""What the results folder holds of one arm on one task: its cells, their results, and what became of the others."""
+"""The arms of a results folder: for each arm and task its cells, their results and the reasons for missing results."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from kib.leaderboard.table_records import Missing, Status
 from kib.records import Cell
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
 
-__all__ = ["Arm", "Key", "Source", "collect_arms"]
+__all__ = ["Arm", "BlockKey", "ResultSource", "collect_arms"]
 
-Key = tuple[str, str, int]
+BlockKey = tuple[str, str, int]
+"""Model, task and number of shots; arms are compared only within one block."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Arm:
-    """Cells that differ only by seed; `results` holds those that were measured, in the order of `cells`."""
+    """Cells that differ only in their seed; `results` holds the measured cells in the order of `cells`."""
 
     benchmark: str
     name: str  # the method with its settings
@@ -26,26 +27,26 @@ class Arm:
     missing: tuple[Missing, ...]
     method: MethodEntry
     task: TaskEntry
-    stamp: str  # names the numbers: identity and digest of the questions of every measured cell
+    stamp: str  # identifies the numbers: identity and question digest of every measured cell
 
     @property
     def cell(self) -> Cell:
-        """One of the cells, for what all have in common."""
+        """The first cell, for the properties that all cells share."""
         return self.cells[0]
 
     @property
-    def key(self) -> Key:
-        """Model, task and shots: arms are compared within these."""
+    def key(self) -> BlockKey:
+        """The block of the arm."""
         return (self.cell.model, self.cell.task, self.cell.shots)
 
     @property
     def kind(self) -> str:
-        """What the method is there for: "base", the role of its retriever ("ceiling", "control"), or ""."""
+        """The purpose of the method: "base", the role of its retriever ("ceiling", "control"), or ""."""
         return "base" if self.method.is_base else self.method.retriever_role
 
     @property
     def status(self) -> Status:
-        """Whether all cells have a number, some, or none and why."""
+        """Whether all cells, some cells or no cells have a result."""
         if not self.missing:
             return "measured"
         if self.results:
@@ -54,7 +55,7 @@ class Arm:
 
     @property
     def reason(self) -> str:
-        """What became of the cells that have no number; "" where all have one."""
+        """Why cells have no result, or "" if every cell has one."""
         if len(self.cells) == 1:
             return "".join(one.reason for one in self.missing)
         seeds = {cell.id: cell.seed for cell in self.cells}
@@ -67,27 +68,27 @@ class Arm:
         )
 
 
-class Source(Protocol):
-    """Where cells have their numbers: a results folder, or a published table."""
+class ResultSource(Protocol):
+    """A source of cell results: a results folder or a published table."""
 
     def cell(self, cell: Cell) -> CellResult | None:
-        """A cell's result; None where it is missing."""
+        """Return the result of a cell, or None if it is missing."""
 
     def failures(self) -> dict[str, Failure]:
-        """Cells that failed, by id."""
+        """Return failed cells by id."""
 
 
-def collect_arms(results: Source, plan: BenchmarkPlan) -> list[Arm]:
-    """The arms of a plan in its order, read from its results folder (questions excepted)."""
+def collect_arms(results: ResultSource, plan: BenchmarkPlan) -> list[Arm]:
+    """Return the arms of a plan in plan order; no question file is read."""
     failures = results.failures()
-    places: dict[str, list[Cell]] = {}
+    by_place: dict[str, list[Cell]] = {}
     for cell in plan.cells:
-        places.setdefault(cell.place, []).append(cell)
-    return [_arm(results, plan, place, failures, cells) for place, cells in places.items()]
+        by_place.setdefault(cell.place, []).append(cell)
+    return [_arm(results, plan, place, failures, cells) for place, cells in by_place.items()]
 
 
 def _arm(
-    results: Source, plan: BenchmarkPlan, place: str, failures: Mapping[str, Failure], planned: Iterable[Cell]
+    results: ResultSource, plan: BenchmarkPlan, place: str, failures: Mapping[str, Failure], planned: Iterable[Cell]
 ) -> Arm:
     cells = tuple(sorted(planned, key=lambda cell: cell.seed))
     found: list[CellResult] = []

@@ -1,4 +1,4 @@
-"""The check that CI runs: a table against a stored baseline."""
+"""The check for continuous integration: a table against a stored baseline."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.leaderboard.number_format import interval, points
-from kib.leaderboard.table_records import Row, Table
+from kib.leaderboard.table_records import ArmRow, Table
 from kib.statistics.gains import Interval
 
 __all__ = ["Changes", "baseline", "check"]
@@ -18,17 +18,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed since the baseline: `failed` fails the check, `noted` does not. Sentences."""
+    """Sentences about changes since the baseline; only the `failed` sentences fail the check."""
 
     failed: tuple[str, ...]
     noted: tuple[str, ...]
 
 
 def baseline(table: Table) -> str:
-    """What a later `check` needs of a table, as JSON: each arm's seeds, its gain and interval.
+    """Return the baseline of a table as JSON: the seeds, the gain and the interval of each arm.
 
-    An arm's id is `<benchmark>/<place>`; its cells are matched by this and their seeds, so that new data or a new
-    version of a plugin do not make it another arm.
+    The id of an arm is `<benchmark>/<place>`. Cells are matched by this id and their seeds, so that an arm keeps its id
+    when data or plugin versions change.
     """
     entries = {}
     for row in table.rows:
@@ -47,8 +47,8 @@ def baseline(table: Table) -> str:
 def check(table: Table, text: str) -> Changes:
     """Compare a table with the text of a baseline.
 
-    Failed: a gain below the baseline's interval, an arm or seed that is gone, a gain that there is no more, every cell
-    that is missing or failed. Noted: new arms and seeds, gains above the interval. InputError for another file.
+    A gain below the baseline's interval, a removed arm or seed, a lost gain, and every missing or failed cell fail the
+    check. New arms, new seeds and gains above the interval are noted. Raises InputError for an invalid baseline.
     """
     entries = _read(table, text)
     rows = {f"{row.benchmark}/{row.place}": row for row in table.rows}
@@ -56,48 +56,51 @@ def check(table: Table, text: str) -> Changes:
     noted: list[str] = []
     for name, entry in entries.items():
         if name not in rows:
-            failed.append(f"{name}: gone, the plan has it no more")
+            failed.append(f"{name}: removed: no longer in the plan")
             continue
         _compare(name, rows[name], entry, failed, noted)
     noted += [f"{name}: new" for name in rows if name not in entries]
     return Changes(tuple(failed), tuple(noted))
 
 
-def _compare(name: str, row: Row, entry: Mapping[str, Any], failed: list[str], noted: list[str]) -> None:
-    gone = [seed for seed in entry["seeds"] if seed not in row.seeds]
+def _compare(name: str, row: ArmRow, entry: Mapping[str, Any], failed: list[str], noted: list[str]) -> None:
+    removed = [seed for seed in entry["seeds"] if seed not in row.seeds]
     new = [seed for seed in row.seeds if seed not in entry["seeds"]]
-    failed += [f"{name}/s{seed}: gone, the plan has it no more" for seed in gone]
+    failed += [f"{name}/s{seed}: removed: no longer in the plan" for seed in removed]
     noted += [f"{name}/s{seed}: new" for seed in new]
     if entry["gain"] is None or row.status != "measured":
         return
     absolute, low, high = entry["gain"]
     if row.gain is None:
-        failed.append(f"{name}: no gain any more: {row.reason or 'it is what gains are measured against'}")
+        failed.append(f"{name}: no longer has a gain: {row.reason or 'gains are now measured against this arm'}")
         return
     change = f"{points(absolute)} {interval(Interval(low, high))} -> {points(row.gain.absolute)} points"
     if row.gain.absolute < low:
-        failed.append(f"{name}: the gain fell by more than chance: {change}")
+        failed.append(f"{name}: the gain fell below the interval of the baseline: {change}")
     elif row.gain.absolute > high:
-        noted.append(f"{name}: the gain rose by more than chance: {change}")
+        noted.append(f"{name}: the gain rose above the interval of the baseline: {change}")
 
 
 def _read(table: Table, text: str) -> dict[str, Any]:
-    """The entries of a baseline, checked; InputError says what is wrong with it."""
+    """Return the entries of a baseline; raises InputError if the baseline is invalid."""
     hint = "; `kib leaderboard --update-baseline` writes a new one"
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"the baseline is not readable as JSON ({error}){hint}") from error
+        raise InputError(f"the baseline is not valid JSON ({error}){hint}") from error
     if not isinstance(value, dict) or value.get("kind") != KIND:
-        raise InputError(f'this is no baseline of a leaderboard (no "kind": "{KIND}"){hint}')
+        raise InputError(f'not a leaderboard baseline (no "kind": "{KIND}"){hint}')
     if value.get("schema") != SCHEMA:
-        raise InputError(f"the baseline has schema {value.get('schema')!r}, this kib reads {SCHEMA}{hint}")
+        schema = value.get("schema")
+        raise InputError(f"the baseline has schema {schema!r}, but this version of kib reads {SCHEMA}{hint}")
     if value.get("against") != table.against:
         names = [f"against {one}" if one else "over base" for one in (value.get("against"), table.against)]
-        raise InputError(f"the baseline holds gains {names[0]}, the table gains {names[1]}; give --against alike{hint}")
+        raise InputError(
+            f"the baseline contains gains {names[0]}, the table gains {names[1]}; use the same --against{hint}"
+        )
     entries = value.get("rows")
     if not isinstance(entries, dict) or not all(_is_entry(entry) for entry in entries.values()):
-        raise InputError(f"the baseline is damaged: its rows are not what kib writes{hint}")
+        raise InputError(f"the baseline is damaged: its rows are not in the format that kib writes{hint}")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""Which arm of a method was chosen, on validation questions or text: never on the questions that the table cites."""
+"""The settings chosen for each method, on validation questions or validation text and never on test questions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
@@ -11,11 +11,11 @@ __all__ = ["choose", "group_of", "validation_accuracies"]
 
 Settings = tuple[tuple[str, Setting], ...]
 Group = tuple[str, str, str | None, Settings]
-"""Model, method, corpus and the settings that are not chosen: of each one arm is picked."""
+"""Model, method, corpus and the settings that are not chosen; one arm is chosen per group."""
 
 
 def validation_accuracies(arms: Iterable[Arm]) -> dict[tuple[str, str, str, int], float]:
-    """Accuracy on validation questions, the mean over seeds, by model, arm, task and shots, where all were measured."""
+    """Return the mean validation accuracy over seeds by model, arm, task and shots, for completely measured arms."""
     return {
         (arm.cell.model, arm.name, arm.cell.task, arm.cell.shots): _mean(arm)
         for arm in arms
@@ -24,28 +24,29 @@ def validation_accuracies(arms: Iterable[Arm]) -> dict[tuple[str, str, str, int]
 
 
 def choose(arms: Iterable[Arm]) -> set[tuple[Group, Settings]]:
-    """The chosen settings of every group: what is chosen by loss has the least, the rest the best mean accuracy.
+    """Return the chosen settings of every group.
 
-    Losses are those on the validation text, accuracies those on validation questions over the group's tasks, shots and
-    seeds. What is equal goes to the first in the plan. A group with a cell that has no number has no choice yet.
+    Settings chosen by loss minimize the loss on the validation text. All other settings maximize the mean accuracy on
+    validation questions over the tasks, shots and seeds of the group. Ties go to the first arm in the plan. A group
+    with a missing cell has no chosen settings yet.
     """
     groups: dict[Group, dict[Settings, list[Arm]]] = {}
     for arm in arms:
-        if arm.cell.split == _judged_on(arm.method):
+        if arm.cell.split == _chosen_on(arm.method):
             group, settings = group_of(arm)
             groups.setdefault(group, {}).setdefault(settings, []).append(arm)
     return {(group, _best(some)) for group, some in groups.items() if _is_complete(some.values())}
 
 
-def _judged_on(method: MethodEntry) -> Split | None:
-    """The cells that a choice is made from: where all is chosen by loss, any cell knows that of its weights."""
+def _chosen_on(method: MethodEntry) -> Split | None:
+    """Return the split whose cells decide; if all settings are chosen by loss, test cells hold the validation loss."""
     if not method.chosen:
         return None
     return "validation" if set(method.chosen) - set(method.by_loss) else "test"
 
 
 def group_of(arm: Arm) -> tuple[Group, Settings]:
-    """The group that an arm is chosen in, and its settings that are chosen."""
+    """Return the group of an arm, and those of its settings that are chosen."""
     cell, names = arm.cell, arm.method.chosen
     fixed = tuple(setting for setting in cell.settings if setting[0] not in names)
     varied = tuple(setting for setting in cell.settings if setting[0] in names)
@@ -63,12 +64,12 @@ def _best(some: Mapping[Settings, Sequence[Arm]]) -> Settings:
 
 
 def _by_loss(settings: Settings, arm: Arm) -> Settings:
-    """Those of the settings that are chosen by loss; none where all are chosen on questions."""
+    """Return the settings that are chosen by loss."""
     return tuple(setting for setting in settings if setting[0] in arm.method.by_loss)
 
 
 def _loss(arm: Arm) -> float:
-    """The loss on the validation text, the mean over seeds."""
+    """Return the mean loss on the validation text over seeds."""
     losses = [result.training.validation_loss for result in arm.results if result.training]
     return fsum(loss for loss in losses if loss is not None) / len(losses)
 

@@ -1,4 +1,4 @@
-"""Whether two arms may be compared, and if not, why: n, metric, versions, device, questions."""
+"""Whether two arms are comparable: equal questions, metric, package versions and device."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,11 +6,11 @@ from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.question_scores import QuestionScores
 from kib.records import Environment
 
-__all__ = ["align", "difference", "own_trouble"]
+__all__ = ["align", "why_not_comparable", "why_not_comparable_at_all"]
 
 
-def own_trouble(arm: Arm) -> str:
-    """Why a measured arm can be compared with nothing; "" where it can."""
+def why_not_comparable_at_all(arm: Arm) -> str:
+    """Return why a measured arm is comparable with no other arm, or "" if nothing prevents a comparison."""
     planned = arm.task.n
     for result in arm.results:
         if planned is not None and result.n != planned:
@@ -24,15 +24,15 @@ def own_trouble(arm: Arm) -> str:
     return ""
 
 
-def difference(arm: Arm, reference: Arm) -> str:
-    """Why a measured arm and its reference are not comparable, as far as that is known without the questions."""
+def why_not_comparable(arm: Arm, reference: Arm) -> str:
+    """Return why a measured arm and its reference are not comparable, judged without reading their questions."""
     name = reference.name
     if reference.status != "measured":
-        return f"{name} has no number: {reference.reason}"
-    trouble = own_trouble(arm)
+        return f"{name} has no result: {reference.reason}"
+    trouble = why_not_comparable_at_all(arm)
     if trouble:
         return trouble
-    trouble = own_trouble(reference)
+    trouble = why_not_comparable_at_all(reference)
     if trouble:
         return f"{name}: {trouble}"
     ours, theirs = arm.results[0], reference.results[0]
@@ -44,29 +44,29 @@ def difference(arm: Arm, reference: Arm) -> str:
 
 
 def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | str:
-    """The reference's sheet in the order of the arm's questions, or why there is none."""
+    """Return the reference's scores in the order of the arm's questions, or the reason why the questions differ."""
     if arm.ids == reference.ids:
         aligned = reference
     else:
-        where = {question: position for position, question in enumerate(reference.ids)}
-        other = [question for question in arm.ids if question not in where]
+        position_of = {question_id: position for position, question_id in enumerate(reference.ids)}
+        other = [question_id for question_id in arm.ids if question_id not in position_of]
         if other or len(arm.ids) != len(reference.ids):
-            return f"other questions: {len(other)} of {len(arm.ids)} are not among the other side's"
-        order = [where[question] for question in arm.ids]
+            return f"different questions: the reference lacks {len(other)} of {len(arm.ids)}"
+        order = [position_of[question_id] for question_id in arm.ids]
         aligned = QuestionScores(
             arm.ids,
             tuple(reference.scores[position] for position in order),
             tuple(reference.groups[position] for position in order),
             reference.recall,
-            reference.traits,
+            reference.warning_facts,
         )
     if aligned.groups != arm.groups:
-        return "the questions are grouped in another way"
+        return "the questions are grouped differently"
     return aligned
 
 
 def _environments(arm: Arm) -> list[Environment]:
-    """The distinct environments of all cells, in order; an empty one where none is recorded."""
+    """Return the distinct environments of all cells in order, or an empty environment if none is recorded."""
     found: list[Environment] = []
     for result in arm.results:
         for environment in result.environments:
@@ -76,7 +76,7 @@ def _environments(arm: Arm) -> list[Environment]:
 
 
 def _changes(ours: Environment, theirs: Environment) -> str:
-    """What differs, as `torch 2.13.0 against 2.14.1`; "" for equal ones."""
+    """Return the differences, as `torch 2.13.0 against 2.14.1`, or "" for equal environments."""
     parts = [f"{ours.device} against {theirs.device}"] if ours.device != theirs.device else []
     names: Sequence[str] = sorted({*ours.packages, *theirs.packages})
     parts += [

@@ -1,4 +1,4 @@
-"""What an arm costs: once, and a question; and from how many questions on one arm is cheaper than another."""
+"""The cost of each arm, once and per question, and the number of questions at which training pays off."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,29 +13,30 @@ from kib.store.results import Results
 __all__ = ["costs"]
 
 HOUR = 3600.0
-NOWHERE = "unknown"
-"""The device of a model that runs elsewhere, behind an endpoint."""
+REMOTE = "unknown"
+"""The device name of a model behind an endpoint."""
 
 Pick = Callable[[Cost], float | None]
 
 
 def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *, times: bool) -> dict[Arm, Cost]:
-    """The costs of a block's measured arms; what was measured on the machine is in them where `times` asks for it."""
+    """Return the costs of the measured arms in a block; `times` adds measured seconds and memory."""
     found = {arm: _mean([_cost(one, results.times(one.cell), prices) for one in arm.results]) for arm in arms}
     rivals = [arm for arm in arms if arm.method.train is None and arm.method.retrieve is not None and arm.kind == ""]
-    for arm in (arm for arm in arms if arm.method.train is not None and arm.kind == ""):  # nobody has the gold passage
+    # Arms with the gold passage never pay off, because no application has the gold passage.
+    for arm in (arm for arm in arms if arm.method.train is not None and arm.kind == ""):
         found[arm] = replace(
             found[arm],
-            fewer_operations_from=_from(
+            fewer_operations_from=_break_even(
                 found, arm, rivals, lambda one: one.operations_once, lambda one: one.operations
             ),
-            less_money_from=_from(found, arm, rivals, lambda one: one.money_once, lambda one: one.money),
+            less_money_from=_break_even(found, arm, rivals, lambda one: one.money_once, lambda one: one.money),
         )
     return found if times else {arm: _without_times(cost) for arm, cost in found.items()}
 
 
 def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) -> Cost:
-    """The cost of one cell."""
+    """Return the cost of one cell."""
     n, training = result.n, result.training or TrainingRecord()
     tokens = None if result.prompt_tokens is None else result.prompt_tokens / n
     writing = _writing(training, prices)
@@ -68,21 +69,27 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) 
 def _money(
     result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float]
 ) -> tuple[float | None, float | None]:
-    """Money a question and once: by the device's hours, or by tokens where the model has none or hours no price."""
+    """Return the money per question and once, priced by device hours.
+
+    Tokens are priced instead if the model is remote or if hours have no price.
+    """
     hour, million = prices.get("device_hour"), prices.get("input_tokens_million")
-    elsewhere = all(environment.device == NOWHERE for environment in result.environments)
+    remote = all(environment.device == REMOTE for environment in result.environments)
     by_hours = None if hour is None or times is None else hour / HOUR
     by_tokens = None if million is None or tokens is None else million * tokens / 1e6
     once = 0.0 if by_tokens is not None and not result.training else None
     if by_hours is not None and times is not None:
         once = by_hours * (times.indexing + times.training)
-        if not elsewhere:
+        if not remote:
             return by_hours * (times.asking + times.searching) / result.n, once
-    return (by_tokens, once) if hour is None or elsewhere else (None, None)
+    return (by_tokens, once) if hour is None or remote else (None, None)
 
 
 def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | None:
-    """Money of the text that was trained on, paid in full by each arm; None where its tokens or a price is unknown."""
+    """Return the cost of writing the training text, or None if a token count or a price is unknown.
+
+    Every arm bears the full cost, even if several arms share the text.
+    """
     total = 0.0
     for count, price in (
         (training.written_input_tokens, "input_tokens_million"),
@@ -96,15 +103,15 @@ def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | N
 
 
 def _mean(seeds: Sequence[Cost]) -> Cost:
-    """The mean of every number that is known of all seeds."""
+    """Return the mean over seeds of every number that is known for all seeds."""
     names = [name for name in Cost.__slots__ if not name.endswith("_from")]
     columns = {name: [getattr(seed, name) for seed in seeds] for name in names}
     means: dict[str, Any] = {name: fsum(some) / len(some) for name, some in columns.items() if None not in some}
     return Cost(**means)
 
 
-def _from(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once: Pick, each: Pick) -> dict[str, int]:
-    """By the rivals that cost more a question: from how many questions on `arm` costs less, all in all."""
+def _break_even(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once: Pick, each: Pick) -> dict[str, int]:
+    """Return the smallest number of questions for which `arm` costs less in total, for each costlier rival."""
     least = {}
     ours_once, ours = once(found[arm]), each(found[arm])
     for rival in rivals:
@@ -112,13 +119,13 @@ def _from(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once: Pick
         if ours_once is None or ours is None or theirs_once is None or theirs is None or ours >= theirs:
             continue
         if not _is_shorter(found[arm], found[rival]):
-            continue  # it costs less by the noise of a clock
+            continue  # a difference at equal prompt length is timing noise
         least[rival.name] = max(1, floor((ours_once - theirs_once) / (theirs - ours)) + 1)
     return least
 
 
 def _is_shorter(ours: Cost, theirs: Cost) -> bool:
-    """Whether prompts are shorter, as far as anybody counted them: only that saves anything at every question."""
+    """Return whether prompts are shorter or of unknown length; only shorter prompts save time on every question."""
     return ours.prompt_tokens is None or theirs.prompt_tokens is None or ours.prompt_tokens < theirs.prompt_tokens
 
 

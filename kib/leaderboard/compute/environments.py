@@ -1,4 +1,4 @@
-"""The distinct environments of a table, by number."""
+"""The distinct environments of a table, identified by number."""
 
 from kib.records import Environment
 
@@ -6,14 +6,14 @@ __all__ = ["Environments"]
 
 
 class Environments:
-    """Numbers the distinct environments of a table in the order in which they are met."""
+    """Numbers the distinct environments of a table in the order of their first appearance."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
         self._all: list[Environment] = []
 
     def number(self, environment: Environment) -> int:
-        """The position of an environment in `all()`."""
+        """Return the position of an environment in `all()`."""
         key = (environment.device, tuple(sorted(environment.packages.items())))
         if key not in self._numbers:
             self._numbers[key] = len(self._all)
@@ -21,5 +21,5 @@ class Environments:
         return self._numbers[key]
 
     def all(self) -> tuple[Environment, ...]:
-        """The distinct environments, by number."""
+        """Return the distinct environments in order of their numbers."""
         return tuple(self._all)

@@ -1,4 +1,4 @@
-"""What is said of questions and of how they were asked, by a paper or by the plan of a run."""
+"""The conditions of a measurement: its questions, metric and number of questions, as stated by a paper or a plan."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,41 +7,47 @@ from typing import Any
 from kib.leaderboard.compute.arms import Arm
 from kib.store.result_records import BenchmarkPlan
 
-__all__ = ["Statement", "statement_of_plan"]
+__all__ = ["Conditions", "conditions_of_plan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
-    """What a model was asked on a task: lm-eval's name of the questions, the metric that scores them, their number.
+class Conditions:
+    """The conditions under which a model answered a task; `questions` is the task's name in lm-eval.
 
-    `unlike` says in what the questions, or the way of asking, may differ from what lm-eval's name stands for: each a
-    predicate of the benchmark, such as "takes its questions from local files".
+    `deviations` lists possible differences from the lm-eval task of that name. Each deviation is a predicate with the
+    benchmark as its subject, such as "takes its questions from local files".
     """
 
     questions: str | None
     metric: str | None
     n: int | None
-    unlike: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that must be equal is stated, and no deviation is known."""
+        return bool(self.questions and self.metric and self.n and not self.deviations)
 
 
-def statement_of_plan(plan: BenchmarkPlan, model: str, task: str, arms: Iterable[Arm]) -> Statement:
-    """What a plan and the results of a model's `arms` on a task say of its questions."""
+def conditions_of_plan(plan: BenchmarkPlan, model: str, task: str, arms: Iterable[Arm]) -> Conditions:
+    """Return the conditions of a model on a task, from the plan and from the results of the model's `arms`."""
     source = plan.sources.get("tasks", {}).get(task, {})
     metrics = {result.metric for arm in arms for result in arm.results}
     metric = metrics.pop() if len(metrics) == 1 else None
     n = plan.tasks[task].n
     if source.get("plugin") != "lm-eval":
-        return Statement(None, metric, n)
-    return Statement(source["options"]["task"], metric, n, tuple(_unlike(plan, model, task, source["options"])))
+        return Conditions(None, metric, n)
+    options = source["options"]
+    return Conditions(options["task"], metric, n, tuple(_deviations(plan, model, task, options)))
 
 
-def _unlike(plan: BenchmarkPlan, model: str, task: str, options: Mapping[str, Any]) -> Iterator[str]:
-    """Why questions, or the way of asking, are not known to be those of the task's name."""
+def _deviations(plan: BenchmarkPlan, model: str, task: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the reasons why questions or prompts may differ from those of the lm-eval task."""
     n, limit = plan.tasks[task].n, plan.tasks[task].limit
     if options.get("data") is not None:
         yield "takes its questions from local files"
     elif limit is None or plan.chats is None:
-        yield "was run by an earlier kib, whose plan does not say how it asked (`kib run` writes it anew)"
+        yield "was run by an earlier version of kib that did not record limits and chat templates (`kib run` adds them)"
     if limit and (n is None or n >= limit):
         yield f"asked only {limit} of the questions"
     if model in (plan.chats or ()):

@@ -1,4 +1,4 @@
-"""Ranks within a block of comparable arms; those that do not differ from the best of a rank share it."""
+"""Ranks within a block of comparable arms; arms that do not differ significantly share a rank."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 def rank(arms: Sequence[tuple[T, float]], p: Callable[[T, T], float]) -> list[tuple[T, int, bool]]:
-    """Arms with their accuracies become arms with their ranks and whether these are shared, best first.
+    """Return each arm with its rank and whether the rank is shared, best arm first.
 
-    Going down, an arm opens a new rank where it differs from the first arm of the rank above by more than chance:
-    `p(worse, better)`, their paired p, times the number of such comparisons (Bonferroni) is below 5 %. So a long row of
-    small steps does not make the last as good as the first. Equal accuracies stand in the order given.
+    An arm opens a new rank if it differs significantly from the first arm of the rank above: `p(worse, better)` times
+    the number of such comparisons (Bonferroni) is below 5 %. Comparing with the first arm of a rank prevents a long
+    series of small steps from putting the worst arm into the best rank. Equal accuracies keep the given order.
     """
     ordered = [arm for arm, _ in sorted(arms, key=lambda one: -one[1])]
     starts = [0]

@@ -1,27 +1,28 @@
-"""Results folders become a table."""
+"""The computation of the leaderboard table from results folders and published files."""
 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
 from kib.errors import InputError
-from kib.leaderboard.compute.arm_statistics import Judge
-from kib.leaderboard.compute.benchmark_section import Section
-from kib.leaderboard.compute.cross_origin_ranking import compare_origins
+from kib.leaderboard.compute.arm_statistics import ArmStatistics
+from kib.leaderboard.compute.benchmark_section import BenchmarkSection
+from kib.leaderboard.compute.cross_origin_ranking import rank_across_origins
 from kib.leaderboard.compute.environments import Environments
-from kib.leaderboard.compute.headlines import heading_sentences
-from kib.leaderboard.compute.published_results import PublishedResults, UnpairedJudge
+from kib.leaderboard.compute.headlines import headlines
 from kib.leaderboard.compute.reference_arms import check_name
+from kib.leaderboard.compute.unpaired_statistics import UnpairedStatistics
 from kib.leaderboard.safe_text import one_line
-from kib.leaderboard.table_records import BenchmarkLine, Table
+from kib.leaderboard.table_records import Table
 from kib.progress import Progress, SilentProgress
+from kib.published.results import PublishedResults
 from kib.store.result_records import BenchmarkPlan
 from kib.store.results import Results
 
 __all__ = ["make_table"]
 
-MANY = 100
-"""So many arms without statistics take about a second."""
+PROGRESS_FROM = 100
+"""The number of uncached arms from which progress is shown; computing that many takes about a second."""
 
 
 def make_table(
@@ -33,76 +34,90 @@ def make_table(
     times: bool = False,
     retrieval: bool = False,
 ) -> Table:
-    """The leaderboard of results folders, from these alone; gains are over base, or over the method or arm `against`.
+    """Return the leaderboard; gains are measured against base, or against the method or arm named by `against`.
 
-    Rows of different folders are never compared, but for published ones with measured ones of the same questions.
-    Statistics that are not stored yet are computed and stored; `progress` shows them where there are many. `cost` adds
-    what each arm costs, `times` to this what was measured on the machine: the only numbers that differ from run to run.
-    `retrieval` adds how well passages were found. InputError for a folder without results, two folders of one
-    benchmark, a wrong name, files changed since they were measured.
+    The table depends on the results alone. Rows of different benchmarks are never compared, except published rows and
+    measured rows for the same questions. Uncached statistics are computed and stored; `progress` reports them if there
+    are many. `cost` adds the costs of each arm; `times` adds measured seconds and memory, the only numbers that differ
+    between runs; `retrieval` adds the retrieval quality. Raises InputError for a folder without results, two folders
+    of one benchmark, an unknown name in `against`, or question files that have changed since they were written.
     """
     plans = [one.plan() for one in results]
-    _check_names(results, plans)
-    sections = [Section(one, plan) for one, plan in zip(results, plans, strict=True)]
+    _check_benchmark_names(results, plans)
+    sections = [BenchmarkSection(one, plan) for one, plan in zip(results, plans, strict=True)]
     if against is not None:
         check_name(against, [arm for section in sections for arm in section.arms])
-    judges = [UnpairedJudge(one) if isinstance(one, PublishedResults) else Judge(one, against or "") for one in results]
-    fresh = sum(judge.count_fresh(section.arms) for judge, section in zip(judges, sections, strict=True))
-    shown = progress if progress and fresh >= MANY else SilentProgress()
-    with shown.step("statistics", fresh) as advance:
-        for judge, section in zip(judges, sections, strict=True):
-            section.compute(judge, against, advance)
-    if cost or times:
-        for section in sections:
-            section.count_costs(times=times)
-    if retrieval:
-        for section in sections:
-            section.judge_retrieval(times=times)
-    environments = Environments()
-    rows = [tuple(section.rows(environments)) for section in sections]
-    headings = [
-        heading_sentences(some, section.targets, len(sections) > 1)
-        for some, section in zip(rows, sections, strict=True)
+    _compute(sections, results, against, progress)
+    for section in sections:
+        if cost or times:
+            section.add_costs(times=times)
+        if retrieval:
+            section.add_retrieval(times=times)
+    return _assemble(sections, against, cost=cost or (times and not retrieval), times=times, retrieval=retrieval)
+
+
+def _compute(
+    sections: Sequence[BenchmarkSection],
+    results: Sequence[Results | PublishedResults],
+    against: str | None,
+    progress: Progress | None,
+) -> None:
+    """Compute the statistics of all sections."""
+    statistics = [
+        UnpairedStatistics(one) if isinstance(one, PublishedResults) else ArmStatistics(one, against or "")
+        for one in results
     ]
-    every = tuple(row for some in rows for row in some)
-    said = dict(chain.from_iterable(section.statements() for section in sections))
-    across, apart = compare_origins(every, said)
+    pairs = list(zip(statistics, sections, strict=True))
+    uncached = sum(one.count_uncached(section.arms) for one, section in pairs)
+    shown = progress if progress and uncached >= PROGRESS_FROM else SilentProgress()
+    with shown.step("statistics", uncached) as advance:
+        for one, section in pairs:
+            section.compute(one, against, advance)
+
+
+def _assemble(
+    sections: Sequence[BenchmarkSection], against: str | None, *, cost: bool, times: bool, retrieval: bool
+) -> Table:
+    """Return the table of computed sections."""
+    several = len(sections) > 1
+    environments = Environments()
+    by_section = [tuple(section.rows(environments)) for section in sections]
+    rows = tuple(chain.from_iterable(by_section))
+    sentences = [headlines(some, one.targets, several) for some, one in zip(by_section, sections, strict=True)]
+    conditions = dict(chain.from_iterable(section.conditions() for section in sections))
+    rankings, not_ranked = rank_across_origins(rows, conditions)
     return Table(
-        benchmarks=tuple(
-            BenchmarkLine(
-                section.plan.name, one_line(section.plan.title), section.family, section.no_probe, section.origin
-            )
-            for section in sections
-        ),
+        benchmarks=tuple(section.line for section in sections),
         against=against,
-        headings=tuple(one_line(sentence) for some in headings for sentence in some),
-        rows=every,
+        headlines=tuple(map(one_line, chain.from_iterable(sentences))),
+        rows=rows,
         averages=tuple(row for section in sections for row in section.averages),
-        cells=sum(len(plan.cells) for plan in plans),
+        cells=sum(len(section.plan.cells) for section in sections),
         missing=tuple(one for section in sections for arm in section.all_arms for one in arm.missing),
         environments=environments.all(),
-        cost=cost or (times and not retrieval),
+        cost=cost,
         times=times,
         retrieval=retrieval,
         remarks=tuple(
-            one_line(f"{f'{section.plan.name}: ' * (len(sections) > 1)}{sentence}")
+            one_line(f"{f'{section.plan.name}: ' * several}{sentence}")
             for section in sections
             for sentence in section.remarks
         ),
-        duels=tuple(duel for section in sections for duel in section.duels()),
-        across=across,
-        apart=tuple(map(one_line, apart)),
+        pairwise=tuple(one for section in sections for one in section.pairwise_comparisons()),
+        cross_origin=rankings,
+        not_ranked_together=tuple(map(one_line, not_ranked)),
     )
 
 
-def _check_names(results: Sequence[Results | PublishedResults], plans: Sequence[BenchmarkPlan]) -> None:
+def _check_benchmark_names(results: Sequence[Results | PublishedResults], plans: Sequence[BenchmarkPlan]) -> None:
+    """Raise InputError without any results, or if two folders contain the same benchmark."""
     if not results:
-        raise InputError("no results folder given; `kib run SPEC` makes one")
+        raise InputError("no results folder given; `kib run SPEC` creates one")
     twice = [name for name, count in Counter(plan.name for plan in plans).items() if count > 1]
     if twice:
         same = [one for one, plan in zip(results, plans, strict=True) if plan.name == twice[0]]
-        where = ", ".join(str(one.folder) for one in same)
+        folders = ", ".join(str(one.folder) for one in same)
         if len({isinstance(one, PublishedResults) for one in same}) > 1:
-            hint = "a published and a measured one need other names: change `name` in one file"
-            raise InputError(f"benchmark {twice[0]!r} is both published and measured: {where}; {hint}")
-        raise InputError(f"benchmark {twice[0]!r} stands in several folders: {where}; give one of them")
+            hint = "change `name` in one of the files"
+            raise InputError(f"benchmark {twice[0]!r} is both published and measured: {folders}; {hint}")
+        raise InputError(f"benchmark {twice[0]!r} is in several folders: {folders}; name only one of them")

@@ -1,25 +1,25 @@
-"""A table cut down to its averages."""
+"""The table reduced to its averages."""
 
 from dataclasses import replace
 
 from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import AverageRow, Table
 
-__all__ = ["brief"]
+__all__ = ["averages_only"]
 
 
-def brief(table: Table) -> Table:
-    """Only averages, over all numbers of shots where there are such; where a benchmark has none, its target rows.
+def averages_only(table: Table) -> Table:
+    """Return a table with averages only, over all numbers of shots if available.
 
-    A remark says where it has none of these either.
+    A benchmark without averages keeps its target rows. A remark names each benchmark without target rows.
     """
     averages: list[AverageRow] = []
     for one in table.benchmarks:
-        some = [row for row in table.averages if row.benchmark == one.name]
-        averages += [row for row in some if row.shots is None] or some
+        own = [row for row in table.averages if row.benchmark == one.name]
+        averages += [row for row in own if row.shots is None] or own
     with_average = {row.benchmark for row in averages}
     rows = [row for row in table.rows if row.benchmark not in with_average and row.role == "target"]
-    left = with_average | {row.benchmark for row in rows}
-    empty = [f"No average to show: {one.name} has no target task" for one in table.benchmarks if one.name not in left]
+    shown = with_average | {row.benchmark for row in rows}
+    empty = [f"No average to show: {one.name} has no target task" for one in table.benchmarks if one.name not in shown]
     remarks = (*table.remarks, *map(one_line, empty))
-    return replace(table, headings=(), rows=tuple(rows), averages=tuple(averages), remarks=remarks)
+    return replace(table, headlines=(), rows=tuple(rows), averages=tuple(averages), remarks=remarks)

@@ -1,15 +1,16 @@
-"""Published and measured rows that are ranked together, as blocks of texts for people."""
+"""Rankings of published and measured rows together, as blocks of printable text."""
 
 from collections.abc import Iterator
 
 from kib.leaderboard.number_format import interval, percent
-from kib.leaderboard.render.columns import Block, Column, Line, note_of
+from kib.leaderboard.render.blocks import Block, Column, Line
+from kib.leaderboard.render.gain_table import note_of
 from kib.leaderboard.safe_text import one_line
-from kib.leaderboard.table_records import Place, Table
+from kib.leaderboard.table_records import RankedRow, Table
 
-__all__ = ["STANDINGS", "standings"]
+__all__ = ["CROSS_ORIGIN_COLUMNS", "cross_origin_blocks"]
 
-STANDINGS = (
+CROSS_ORIGIN_COLUMNS = (
     Column("rank", "#", "rank"),
     Column("benchmark", "benchmark", "benchmark", left=True),
     Column("model", "model", "model", left=True),
@@ -21,19 +22,19 @@ STANDINGS = (
 )
 
 
-def standings(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """A block a set of questions and number of shots, best first; none where `limit` cuts off rows before them."""
+def cross_origin_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
+    """Yield one block per set of questions and number of shots, best first; none if `limit` truncates the rows."""
     if limit is not None and len(table.rows) + len(table.averages) > limit:
         return
-    for one in table.across:
-        title = f"published and measured · {one.questions} · {one.shots}-shot · unpaired"
-        yield Block(one_line(title), tuple(map(_line, one.places)))
+    for ranking in table.cross_origin:
+        title = f"published and measured · {ranking.questions} · {ranking.shots}-shot · unpaired"
+        yield Block(one_line(title), tuple(map(_line, ranking.rows)))
 
 
-def _line(place: Place) -> Line:
-    row = place.row
+def _line(ranked: RankedRow) -> Line:
+    row = ranked.row
     texts = {
-        "rank": f"{place.rank}{'=' if place.tied else ' '}",
+        "rank": f"{ranked.rank}{'=' if ranked.tied else ' '}",
         "benchmark": one_line(row.benchmark),
         "model": one_line(row.model),
         "method": one_line(row.arm),

@@ -1,4 +1,4 @@
-"""Figures of a table: gains by model and method (Figure 2 of the study), and accuracy over the number of passages."""
+"""Figures: gains by model and method, as in Figure 2 of arXiv 2312.05934, and accuracy by number of passages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kib.errors import InputError
-from kib.leaderboard.compute.row_warnings import BEST_K
-from kib.leaderboard.compute.row_warnings import MEANINGS as ALARMS
+from kib.leaderboard.compute.row_warnings import BEST_K, WARNING_MEANINGS
 from kib.leaderboard.number_format import points
-from kib.leaderboard.table_records import AverageRow, Row, Table
+from kib.leaderboard.table_records import ArmRow, AverageRow, Table
 from kib.statistics.gains import Interval
 
 if TYPE_CHECKING:
@@ -25,10 +24,9 @@ FIGURES: tuple[str, ...] = get_args(Kind)
 SUFFIXES = (".png", ".svg", ".pdf")
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
-"""Okabe and Ito's, which people with any kind of colour vision tell apart; grey for their black."""
+"""The palette of Okabe and Ito, which is safe for colour-blind readers; grey replaces their black."""
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "oo")
-NOTE_LETTERS = 18
-"""Letters of the small print that fit into an inch."""
+FOOTNOTE_LETTERS_PER_INCH = 18
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE: Any = {
     "svg.hashsalt": "kib",
@@ -41,7 +39,7 @@ STYLE: Any = {
     "hatch.linewidth": 0.5,
     "savefig.dpi": 160,
 }
-DATELESS: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": "kib"},
     ".pdf": {"CreationDate": None, "Creator": "kib", "Producer": None},
@@ -50,9 +48,9 @@ DATELESS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A gain with its interval, in the unit of its panel; a bar that has none is a gap.
+    """A gain with its interval, in the unit of its panel.
 
-    `flagged` counts the rows in it whose number of passages was chosen on the test questions, or as if.
+    `flagged` counts the rows behind the bar that have the warning about a K chosen on the test questions.
     """
 
     group: str
@@ -65,7 +63,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Bars that share an axis."""
+    """Bars on a common axis."""
 
     title: str
     unit: str
@@ -73,30 +71,32 @@ class Panel:
 
 
 def save_figure(table: Table, kind: str, path: Path) -> None:
-    """Draw a figure into a PNG, SVG or PDF; the same table and matplotlib give the same bytes.
+    """Draw a figure into a PNG, SVG or PDF file; equal tables and matplotlib versions yield equal bytes.
 
-    InputError for another suffix, for a table that holds nothing to draw, or without matplotlib.
+    Raises InputError for an unknown suffix, for a table without anything to draw, or without matplotlib.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: figures are written as {', '.join(SUFFIXES)}")
+        raise InputError(f"{path}: unknown figure format; expected {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder")
     try:
         from matplotlib import rc_context
     except ModuleNotFoundError as error:
-        raise InputError(f"figures need matplotlib ({error}); pip install 'kib[figures]' brings it") from error
+        raise InputError(
+            f"figures need matplotlib ({error}); install it with pip install 'kib-bench[figures]'"
+        ) from error
     with rc_context(STYLE):
         drawn = _gains(table) if kind == "gains" else _sweeps(table)
-        drawn.savefig(path, metadata=DATELESS[path.suffix.lower()], bbox_inches="tight")
+        drawn.savefig(path, metadata=METADATA[path.suffix.lower()], bbox_inches="tight")
 
 
 def _gains(table: Table) -> "Figure":
-    """A panel a benchmark, a group a model, a bar an arm."""
+    """Draw one panel per benchmark, one group of bars per model, and one bar per arm."""
     from matplotlib.figure import Figure
 
     panels = [panel for one in table.benchmarks for panel in _panels(table, one.name) if panel.bars]
     if not panels:
-        raise InputError("there is no gain to draw: the table has only base, or numbers that cannot be compared")
+        raise InputError("no gain to draw: the table contains only base, or arms that are not comparable")
     names = list(dict.fromkeys(bar.name for panel in panels for bar in panel.bars))
     width = max(len(panel.bars) + len({bar.group for bar in panel.bars}) for panel in panels)
     figure = Figure(figsize=(max(5.0, 0.42 * width + 1.2), 3.1 * len(panels) + 0.4), layout="constrained")
@@ -105,27 +105,29 @@ def _gains(table: Table) -> "Figure":
         _draw_bars(axes, panel, names)
     handles = [_patch(number, name) for number, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(names)), frameon=False)
-    _note(figure, _small_print(table, panels))
+    _add_footnote(figure, _footnote(table, panels))
     return figure
 
 
-def _small_print(table: Table, panels: Sequence[Panel]) -> list[str]:
-    """What whiskers are, and which bars rest on a number of passages that was chosen on the test questions."""
+def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
+    """Return the meaning of the whiskers, and the number of rows with a K chosen on the test questions."""
     origins = {one.origin for one in table.benchmarks}
     how = {"measured": "paired", "published": "unpaired"}
     kinds = [text if len(origins) == 1 else f"{text} ({origin})" for origin, text in how.items() if origin in origins]
     sentences = [f"Whiskers: 95 % intervals of the gain, {' or '.join(kinds)}."]
     bars = [(bar.flagged, bar.rows) for panel in panels for bar in panel.bars if bar.flagged]
     over = [(int(_is_flagged(row)), 1) for row in table.rows if row.reference == row.arm and row.kind != "base"]
-    for start, some in (("*", bars), (f"{table.against}, which gains are over:", over)):
+    for start, some in (("*", bars), (f"{table.against}, the reference of the gains:", over)):
         count, rows = sum(flagged for flagged, _ in some), sum(number for _, number in some)
         if count:
-            sentences.append(f"{start} {BEST_K}: in {count} of {rows} row{'s' * (rows != 1)}, {ALARMS[BEST_K]}")
+            sentences.append(
+                f"{start} {BEST_K}: in {count} of {rows} row{'s' * (rows != 1)}, {WARNING_MEANINGS[BEST_K]}"
+            )
     return sentences
 
 
 def _panels(table: Table, benchmark: str) -> list[Panel]:
-    """Averages over tasks, at all shots where there are such; else each target task by itself, in points."""
+    """Return panels of averages, over all shots if available, or else one panel per target task in points."""
     averages = [row for row in table.averages if row.benchmark == benchmark and row.average]
     averages = [row for row in averages if row.shots is None] or averages
     if averages:
@@ -154,24 +156,24 @@ def _average_panel(table: Table, rows: Sequence[AverageRow]) -> Panel:
 
 
 def _flags(table: Table, average: AverageRow) -> tuple[int, int]:
-    """How many of the rows in an average are flagged for their number of passages, and how many there are."""
+    """Return the number of flagged rows in an average, and the number of all its rows."""
     arm = (average.benchmark, average.model, average.arm)
     rows = [row for row in table.rows if (row.benchmark, row.model, row.arm) == arm and row.task in average.tasks]
     rows = [row for row in rows if average.shots in (None, row.shots)]
     return sum(map(_is_flagged, rows)), len(rows)
 
 
-def _is_flagged(row: Row) -> bool:
-    return any(alarm.startswith(BEST_K) for alarm in row.alarms)
+def _is_flagged(row: ArmRow) -> bool:
+    return any(warning.startswith(BEST_K) for warning in row.warnings)
 
 
 def _unit(table: Table, relative: bool) -> str:
-    """What the bars of a panel measure, and over what."""
+    """Return the axis label of a panel: the kind of gain, its reference and its unit."""
     over = table.against or "base"
     return f"relative gain over {over}, %" if relative else f"gain over {over}, points"
 
 
-def _row_panel(table: Table, rows: Sequence[Row]) -> Panel:
+def _row_panel(table: Table, rows: Sequence[ArmRow]) -> Panel:
     first = rows[0]
     bars = [
         Bar(row.model, row.arm, row.gain.absolute, row.gain.interval, int(_is_flagged(row))) for row in rows if row.gain
@@ -193,7 +195,7 @@ def _draw_bars(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
             reach = [[100 * (bar.value - bar.ends.low)], [100 * (bar.ends.high - bar.value)]]
             axes.errorbar(place, 100 * bar.value, yerr=reach, color="black", capsize=2.5, linewidth=1)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.margins(y=0.1)  # room for the numbers beyond the whiskers
+    axes.margins(y=0.1)  # leaves room for the numbers beyond the whiskers
     axes.set_xticks([number * step + (len(used) - 1) / 2 for number in range(len(groups))], groups)
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(panel.unit)
@@ -203,7 +205,7 @@ def _draw_bars(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
 
 
 def _label_bar(axes: "Axes", bar: Bar, place: float) -> None:
-    """The number of a bar beyond its end and its whisker: above a gain, below a loss."""
+    """Print the number of a bar beyond its whisker: above a gain, below a loss."""
     reach = [bar.value, *([bar.ends.low, bar.ends.high] if bar.ends else [])]
     end, aside = (min(reach), -2) if bar.value < 0 else (max(reach), 2)
     text = f"{points(bar.value)}{'*' * bool(bar.flagged)}"
@@ -219,12 +221,12 @@ def _label_bar(axes: "Axes", bar: Bar, place: float) -> None:
 
 
 def _sweeps(table: Table) -> "Figure":
-    """Columns are tasks, those of a benchmark beside each other, rows its models; a line a method and shots."""
+    """Draw one column per task, one row per model, and one line per method and number of shots."""
     from matplotlib.figure import Figure
 
     lines = _lines(table)
     if not lines:
-        raise InputError("there is no method with several numbers of passages to draw")
+        raise InputError("no sweep to draw: no method has several numbers of passages")
     columns = list(dict.fromkeys((benchmark, task) for benchmark, _, task, _, _ in lines))
     models: dict[str, list[str]] = {}
     for benchmark, model, *_ in lines:
@@ -244,16 +246,16 @@ def _sweeps(table: Table) -> "Figure":
         for down, model in enumerate(own):
             grid[down][first].set_ylabel(f"{model}\naccuracy, %")
     ticks = sorted({k for some in lines.values() for k, _ in some})
-    for across, (_, task) in enumerate(columns):
-        _finish_column(grid[:, across], task, ticks)
+    for position, (_, task) in enumerate(columns):
+        _finish_column(grid[:, position], task, ticks)
     handles = [_stroke(number, name) for number, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(names)), frameon=False)
-    _note(figure, ["Whiskers: 95 % intervals of each accuracy by itself."])
+    _add_footnote(figure, ["Whiskers: 95 % intervals of the single accuracies."])
     return figure
 
 
 def _finish_column(column: "Iterable[Axes]", task: str, ticks: Sequence[int]) -> None:
-    """Name a column's task and its axis, and hide what no line stands in."""
+    """Label the task and the axis of a column, and hide panels without lines."""
     used = [axes for axes in column if axes.lines]
     used[0].set_title(task)
     used[-1].set_xlabel("passages")
@@ -264,15 +266,15 @@ def _finish_column(column: "Iterable[Axes]", task: str, ticks: Sequence[int]) ->
         axes.set_visible(bool(axes.lines))
 
 
-def _note(figure: "Figure", sentences: Sequence[str]) -> None:
-    """Small print below all panels."""
-    lines = [line for text in sentences for line in wrap(text, int(NOTE_LETTERS * figure.get_figwidth()))]
+def _add_footnote(figure: "Figure", sentences: Sequence[str]) -> None:
+    """Print sentences below all panels."""
+    lines = [line for text in sentences for line in wrap(text, int(FOOTNOTE_LETTERS_PER_INCH * figure.get_figwidth()))]
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
 
 
-def _lines(table: Table) -> dict[tuple[str, str, str, str, int], list[tuple[int, Row]]]:
-    """Rows by K for each benchmark, model, task, method and number of shots; base stands at 0."""
-    found: dict[tuple[str, str, str, str, int], list[tuple[int, Row]]] = {}
+def _lines(table: Table) -> dict[tuple[str, str, str, str, int], list[tuple[int, ArmRow]]]:
+    """Return rows by K for each benchmark, model, task, method and number of shots; base has K = 0."""
+    found: dict[tuple[str, str, str, str, int], list[tuple[int, ArmRow]]] = {}
     for row in table.rows:
         settings = dict(row.settings)
         if row.accuracy and set(settings) == {"k"} and row.kind != "ceiling" and row.role == "target":
@@ -288,8 +290,8 @@ def _lines(table: Table) -> dict[tuple[str, str, str, str, int], list[tuple[int,
     return swept
 
 
-def _draw_line(axes: "Axes", rows: Sequence[tuple[int, Row]], number: int, count: int) -> None:
-    aside = 0.12 * (number - (count - 1) / 2)  # intervals beside each other, not over each other
+def _draw_line(axes: "Axes", rows: Sequence[tuple[int, ArmRow]], number: int, count: int) -> None:
+    aside = 0.12 * (number - (count - 1) / 2)  # moves the intervals apart
     known = [(k + aside, row.accuracy) for k, row in rows if row.accuracy]
     means = [100 * one.mean for _, one in known]
     lows = [100 * (one.mean - one.interval.low) for _, one in known]

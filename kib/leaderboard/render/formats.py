@@ -1,4 +1,4 @@
-"""One door to all formats."""
+"""The renderer of every output format."""
 
 from typing import Literal, get_args
 
@@ -13,10 +13,10 @@ FORMATS: tuple[str, ...] = get_args(Format)
 WIDTH = 80
 
 
-def render(table: Table, format: str, *, width: int | None = None, colour: bool = False) -> str:  # noqa: A002 - as typed: --format
-    """A table as text that ends in a line break; `width` (80 where not given) and `colour` are the terminal's.
+def render(table: Table, format: str, *, width: int | None = None, colour: bool = False) -> str:  # noqa: A002 - named after the option --format
+    """Return a table as text with a final line break; `width` (default 80) and `colour` apply to the terminal only.
 
-    The same table gives the same bytes. InputError for a format that does not exist.
+    Equal tables yield equal bytes. Raises InputError for an unknown format.
     """
     if format == "terminal":
         from kib.leaderboard.render.terminal import terminal
@@ -38,4 +38,4 @@ def render(table: Table, format: str, *, width: int | None = None, colour: bool 
         from kib.leaderboard.render.latex import latex
 
         return latex(table)
-    raise InputError(f"no format {format!r}; there are: {', '.join(FORMATS)}")
+    raise InputError(f"unknown format {format!r}; available: {', '.join(FORMATS)}")

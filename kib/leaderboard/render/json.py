@@ -1,11 +1,11 @@
-"""The table as JSON; `docs/leaderboard.md` describes it. A row stands on a line of its own, so that diffs are read."""
+"""The table as JSON, documented in `docs/leaderboard.md`; one line per row keeps diffs readable."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from kib.leaderboard.render.machine_values import plain_across, plain_average, plain_row
+from kib.leaderboard.render.machine_values import average_values, ranking_values, row_values
 from kib.leaderboard.table_records import Table
 
 __all__ = ["SCHEMA", "to_json"]
@@ -14,22 +14,22 @@ SCHEMA = 1
 
 
 def to_json(table: Table) -> str:
-    """The whole table: one object."""
+    """Return the whole table as one JSON object."""
     parts = {
         "schema": _value(SCHEMA),
         "benchmarks": _lines(asdict(one) for one in table.benchmarks),
         "against": _value(table.against),
         "complete": _value(table.complete),
         "cells": _value(table.cells),
-        "headings": _lines(table.headings),
+        "headings": _lines(table.headlines),
         "remarks": _lines(table.remarks),
         "environments": _lines(asdict(one) for one in table.environments),
-        "rows": _lines(plain_row(row, table) for row in table.rows),
-        "averages": _lines(plain_average(row) for row in table.averages),
+        "rows": _lines(row_values(row, table) for row in table.rows),
+        "averages": _lines(average_values(row) for row in table.averages),
         "missing": _lines(asdict(one) for one in table.missing),
-        "duels": _lines(asdict(one) for one in table.duels),
-        "across": _lines(plain_across(one) for one in table.across),
-        "apart": _lines(table.apart),
+        "duels": _lines(asdict(one) for one in table.pairwise),
+        "across": _lines(ranking_values(one) for one in table.cross_origin),
+        "apart": _lines(table.not_ranked_together),
     }
     return "{\n" + ",\n".join(f'"{name}": {text}' for name, text in parts.items()) + "\n}\n"
 

@@ -1,14 +1,15 @@
-"""The table as LaTeX: tables of booktabs that run over pages, to be put into a paper."""
+"""The table as LaTeX for use in a paper: booktabs tables that may span several pages."""
 
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from kib.leaderboard.number_format import NONE
-from kib.leaderboard.render.columns import Block, Column, Line, blocks, used_columns
-from kib.leaderboard.render.cross_origin_table import STANDINGS, standings
-from kib.leaderboard.render.legend import counts, legend
-from kib.leaderboard.render.pairwise_table import DUELS, duels
+from kib.leaderboard.number_format import DASH
+from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
+from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
+from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
+from kib.leaderboard.render.legend import legend, missing_results
+from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
 from kib.leaderboard.table_records import Table
 
 __all__ = ["latex"]
@@ -30,8 +31,8 @@ SPECIAL = {
     '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
-    "-": "-{}",  # two in a row are no dash
-    ",": ",{}",  # and two of these no quotation mark
+    "-": "-{}",  # prevents the ligature of two hyphens
+    ",": ",{}",  # prevents the ligature of two commas
     "·": r"\textperiodcentered{}",
     "±": r"$\pm$",
     "×": r"$\times$",
@@ -42,7 +43,7 @@ SPECIAL = {
 SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
 GAP = r"\setlength{\belowcaptionskip}{4pt}"
 PAGE = 45
-"""Lines that a page has room for."""
+"""The number of table lines that fit on a page."""
 NOTE = r">{\raggedright\arraybackslash}p{3.2cm}"
 NUMBERS = (
     "accuracy interval",
@@ -54,7 +55,7 @@ NUMBERS = (
     "known",
     "unknown",
 )
-"""Columns whose texts are numbers: a hyphen in them is a minus."""
+"""Columns with numeric text, in which a hyphen is a minus sign."""
 
 LEFT_OUT = (
     "corpus",
@@ -67,46 +68,50 @@ LEFT_OUT = (
     "tokens",
     "unknown",
 )
-"""Columns for which a page has no room."""
+"""Columns that do not fit on a page."""
 
-PLAIN = re.compile(r"[\x20-\x7e\u00a0-\u017f]*")
-"""What pdfLaTeX knows with the font encoding T1."""
+T1_TEXT = re.compile(r"[\x20-\x7e\u00a0-\u017f]*")
+"""The characters that pdfLaTeX can print with the font encoding T1."""
 
 
 def latex(table: Table) -> str:
-    """Tables with the blocks in them; the best accuracy is bold only where it differs by more than chance."""
-    shown = list(blocks(table))
-    groups = [list(some) for _, some in groupby(shown, key=_kind)]
-    parts = [_grid(some, [one for one in used_columns(some) if one.name not in LEFT_OUT], table) for some in groups]
-    parts += [_grid([block], used_columns([block], STANDINGS), table) for block in standings(table)]
-    parts += [_grid([block], DUELS, table) for block in duels(table)]
-    columns = {column.name for column in used_columns(shown)} - set(LEFT_OUT)
+    """Return the tables and the legend; the best accuracy of a block is bold if it is significantly the best."""
+    gains = list(gain_blocks(table))
+    groups = [list(group) for _, group in groupby(gains, key=_is_ranked)]
+    parts = [_grid(group, _columns_for_a_page(group), table) for group in groups]
+    parts += [_grid([one], used_columns([one], CROSS_ORIGIN_COLUMNS), table) for one in cross_origin_blocks(table)]
+    parts += [_grid([one], PAIRWISE_COLUMNS, table) for one in pairwise_blocks(table)]
+    columns = {column.name for column in _columns_for_a_page(gains)}
     names = [f"{one.name}: {one.title}" if one.title else one.name for one in table.benchmarks]
-    texts = [*names, *table.headings, *table.remarks, counts(table), *legend(table, columns)]
+    texts = [*names, *table.headlines, *table.remarks, missing_results(table), *legend(table, columns)]
     parts += [rf"{{\footnotesize\noindent {_safe(text)}\par}}" for text in texts if text]
     body = "\n\n".join(parts)
     return f"{_preamble(body)}\n{body}\n"
 
 
+def _columns_for_a_page(blocks: Sequence[Block]) -> list[Column]:
+    return [column for column in used_columns(blocks, GAIN_COLUMNS) if column.name not in LEFT_OUT]
+
+
 def _preamble(body: str) -> str:
     lines = [r"% needs \usepackage{array,booktabs,longtable,textcomp} and \usepackage[T1]{fontenc}"]
-    if not all(PLAIN.fullmatch(line) for line in body.splitlines()):
-        lines.append("% holds letters that pdfLaTeX does not know: XeLaTeX or LuaLaTeX and a font that has them")
+    if not all(T1_TEXT.fullmatch(line) for line in body.splitlines()):
+        lines.append("% contains characters unknown to pdfLaTeX; use XeLaTeX or LuaLaTeX with a font that has them")
     return "\n".join(lines) + "\n"
 
 
-def _kind(block: Block) -> bool:
-    """Rows have ranks, averages do not: each have their own columns."""
+def _is_ranked(block: Block) -> bool:
+    """Return whether a block has ranks; blocks with and without ranks have different columns."""
     return any("rank" in line.texts for line in block.lines)
 
 
-def _grid(shown: Sequence[Block], columns: Sequence[Column], table: Table) -> str:
-    """A table that floats where it fits a page, else one that goes on over pages."""
+def _grid(blocks: Sequence[Block], columns: Sequence[Column], table: Table) -> str:
+    """Return a floating table if it fits on one page, or else a table that spans several pages."""
     align = "".join(NOTE if column.name == "note" else "l" if column.left else "r" for column in columns)
     head = rf"{' & '.join(_safe(column.header) for column in columns)} \\"
     caption = rf"\caption{{{_safe(', '.join(one.name for one in table.benchmarks))}}}"
-    body = [line for block in shown for line in _block(block, columns)]
-    if sum(1 + len(block.lines) + len(block.notes) for block in shown) <= PAGE:
+    body = [line for block in blocks for line in _block(block, columns)]
+    if sum(1 + len(block.lines) + len(block.notes) for block in blocks) <= PAGE:
         start = [r"\begin{table}[htbp]", r"\centering", SMALL, GAP, caption, rf"\begin{{tabular}}{{@{{}}{align}@{{}}}}"]
         body = [r"\toprule", head, *body, r"\bottomrule"]
         return "\n".join([*start, *body, r"\end{tabular}", r"\end{table}"])
@@ -127,8 +132,8 @@ def _block(block: Block, columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _best(block: Block) -> Line | None:
-    """The line that has the first rank alone, among several that are ranked."""
-    ranked = [line for line in block.lines if line.texts.get("rank", NONE) != NONE]
+    """Return the only line of the first rank, if several lines are ranked."""
+    ranked = [line for line in block.lines if line.texts.get("rank", DASH) != DASH]
     first = [line for line in ranked if line.texts["rank"].strip() == "1"]
     return first[0] if len(ranked) > 1 and first else None
 
@@ -141,5 +146,5 @@ def _cell(line: Line, column: Column, best: bool) -> str:
 
 
 def _safe(text: str) -> str:
-    """Text that LaTeX prints as it is: no command, no ligature."""
+    """Return the text with LaTeX commands escaped and ligatures prevented."""
     return "".join(SPECIAL.get(letter, letter) for letter in text)

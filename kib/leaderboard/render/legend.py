@@ -1,84 +1,88 @@
-"""The sentences below a table: what has no number, what the columns mean, what all rows have in common."""
+"""The sentences below a table: missing results, the meaning of columns and warnings, and the environment."""
 
 from collections.abc import Collection, Iterator
 
-from kib.leaderboard.compute.row_warnings import MEANINGS as ALARMS
+from kib.leaderboard.compute.row_warnings import WARNING_MEANINGS
 from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import Table
 
-__all__ = ["counts", "legend"]
+__all__ = ["legend", "missing_results"]
 
-UNSEEN = 3
-"""So many cells are named that have no number and no row, being of validation questions or a probe."""
+NAMED_CELLS = 3
+"""The maximum number of listed cells without a row (validation questions or a probe)."""
 
-MEANINGS = {
-    "share": "gold %: the gain as % of what the gold passage gives (the ceiling, not ranked).",
-    "known": "known, unknown: points gained where a second measurement of base was right, and where it was wrong.",
-    "recall": "recall: % of questions with a gold passage among those retrieved.",
-    "perplexity": "held out: perplexity of text that was not trained on, before and after the training.",
+COLUMN_MEANINGS = {
+    "share": "gold %: the gain as % of the gain from the gold passage (the upper bound; not ranked).",
+    "known": "known, unknown: gain in points on questions that base answered correctly, and incorrectly, in a second "
+    "measurement.",
+    "recall": "recall: % of questions with a retrieved gold passage.",
+    "perplexity": "held out: perplexity of text excluded from training, before and after training.",
     "dropped": "dropped: passages that did not fit the token budget.",
 }
-"""Sentences on columns that need no numbers of the table."""
+"""Sentences about columns, by column name."""
 
 
 UNPAIRED = (
-    "published, unpaired: the paper gives no answers question by question; intervals and p come from the numbers of "
-    "questions alone (Wilson, Newcombe, score test), and paired ones would as a rule be narrower."
+    "published, unpaired: the paper does not publish answers per question. Intervals and p values therefore follow "
+    "from the numbers of questions alone (Wilson, Newcombe, score test); paired intervals would usually be narrower."
 )
 
 
-def counts(table: Table) -> str:
-    """How many cells have no number; "" where all have one."""
+def missing_results(table: Table) -> str:
+    """Return a sentence about cells without a result, or "" if the table is complete."""
     if not table.missing:
         return ""
     failed = sum(1 for one in table.missing if one.state == "failed")
     kinds = ((len(table.missing) - failed, "missing"), (failed, "failed"))
-    parts = [f"{count} {what}" for count, what in kinds if count]
-    sentence = f"Of {table.cells} cells {' and '.join(parts)}: a row without all its seeds has no number."
+    parts = [f"{count} {state}" for count, state in kinds if count]
+    sentence = f"Of {table.cells} cells, {' and '.join(parts)}: a row needs all of its seeds to have a result."
     shown = {cell for row in table.rows for cell in row.cells}
-    unseen = [f"{one.cell} ({one.reason})" for one in table.missing if one.cell not in shown]
-    rest = f" and {len(unseen) - UNSEEN} more" if len(unseen) > UNSEEN else ""
-    return one_line(f"{sentence} Without a row: {', '.join(unseen[:UNSEEN])}{rest}.") if unseen else sentence
+    without_row = [f"{one.cell} ({one.reason})" for one in table.missing if one.cell not in shown]
+    if not without_row:
+        return sentence
+    rest = f" and {len(without_row) - NAMED_CELLS} more" if len(without_row) > NAMED_CELLS else ""
+    return one_line(f"{sentence} Without a row: {', '.join(without_row[:NAMED_CELLS])}{rest}.")
 
 
 def legend(table: Table, columns: Collection[str]) -> list[str]:
-    """Sentences on the columns of these names and on what all rows have in common."""
+    """Return sentences about the columns of these names, the warnings in the table and the environment."""
     texts = []
     if "points" in columns:
         over = "base" if table.against is None else table.against
-        how = ", resampled by group where questions share one" if "measured" in _origins(table) else ""
+        resampling = ", and questions of one group are resampled together" if "measured" in _origins(table) else ""
         texts.append(
-            f"Accuracy in %; gain over {over} on the same questions, in points and in % of its accuracy. Intervals "
-            f"hold 95 %{how}."
+            f"Accuracy in %; gain over {over} on the same questions, in points and as % of its accuracy. Intervals "
+            f"cover 95 %{resampling}."
         )
         texts += [UNPAIRED] if "published" in _origins(table) else []
     if "p" in columns:
-        texts.append(_on_p(table))
+        texts.append(_p_values(table))
     if any(row.tied for row in table.rows):
-        texts.append("#: rank; = is shared by arms that do not differ from its first by more than chance.")
-    texts += [text for name, text in MEANINGS.items() if name in columns]
-    raised = {one.partition(" (")[0] for row in table.rows for one in row.alarms}
-    texts += [f"{name}: {meaning}" for name, meaning in ALARMS.items() if name in raised]
-    return [one_line(text) for text in (*texts, *table.apart, *_not_split(table), *_surroundings(table))]
+        texts.append("#: rank; = marks arms that do not differ significantly from the first arm of their rank.")
+    texts += [text for name, text in COLUMN_MEANINGS.items() if name in columns]
+    warnings = {one.partition(" (")[0] for row in table.rows for one in row.warnings}
+    texts += [f"{name}: {meaning}" for name, meaning in WARNING_MEANINGS.items() if name in warnings]
+    return [one_line(text) for text in (*texts, *table.not_ranked_together, *_not_split(table), *_environment(table))]
 
 
 def _origins(table: Table) -> set[str]:
     return {one.origin for one in table.benchmarks}
 
 
-def _on_p(table: Table) -> str:
+def _p_values(table: Table) -> str:
+    """Return the sentence about p values: the tests, the adjustment and the exceptions."""
     family = " + ".join(str(one.family) for one in table.benchmarks if one.family)
-    adjusted = f", adjusted by Holm over {family} gain{'s' * (family != '1')}" if family else ""
-    alone = any(row.gain and row.p_adjusted is None for row in table.rows)
-    aside = "; in brackets: of a control or the ceiling, not adjusted." if alone else "."
+    adjusted = f", adjusted by Holm's method over {family} gain{'s' * (family != '1')}" if family else ""
+    unadjusted = any(row.gain and row.p_adjusted is None for row in table.rows)
+    aside = "; values in parentheses (controls and the gold passage) are not adjusted." if unadjusted else "."
+    origins = _origins(table)
     tests = {"measured": "exact paired test", "published": "unpaired score test"}
-    test = " or ".join(text if len(_origins(table)) == 1 else f"{text} ({origin})" for origin, text in tests.items()
-                       if origin in _origins(table))  # fmt: skip
-    return f"p: {test}{adjusted}{aside}"
+    used = [text if len(origins) == 1 else f"{text} ({one})" for one, text in tests.items() if one in origins]
+    return f"p: {' or '.join(used)}{adjusted}{aside}"
 
 
 def _not_split(table: Table) -> Iterator[str]:
-    """Why some tasks have no gains on what was known and unknown before."""
+    """Yield the reasons why some tasks have no separate gains on known and unknown questions."""
     for one in table.benchmarks:
         by_reason: dict[str, list[str]] = {}
         for task, reason in one.no_probe:
@@ -86,14 +90,14 @@ def _not_split(table: Table) -> Iterator[str]:
         for reason, tasks in by_reason.items():
             names = f"task{'s' * (len(tasks) > 1)} {', '.join(f'`{task}`' for task in tasks)}"
             benchmark = f"{one.name}: " if len(table.benchmarks) > 1 else ""
-            yield f"{benchmark}Gains are not split into known and unknown before on the {names}: {reason}."
+            yield f"{benchmark}Gains on the {names} are not split into known and unknown: {reason}."
 
 
-def _surroundings(table: Table) -> Iterator[str]:
-    """The environment, where all rows share one."""
+def _environment(table: Table) -> Iterator[str]:
+    """Yield the environment if all rows share one, or else the number of environments."""
     if len(table.environments) == 1:
         one = table.environments[0]
         packages = [f"{name} {version}" for name, version in sorted(one.packages.items())]
         yield f"Measured on {', '.join([one.device, *packages])}."
     elif table.environments:
-        yield f"Measured in {len(table.environments)} environments; JSON lists them."
+        yield f"Measured in {len(table.environments)} environments; the JSON format lists them."

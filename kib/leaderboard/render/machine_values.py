@@ -1,9 +1,9 @@
-"""Rows as plain values, the same in CSV and JSON: fractions (not per cent) at full precision, None for nothing."""
+"""Row values for CSV and JSON: fractions (not per cent) at full precision, None for a missing value."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kib.leaderboard.table_records import Across, AverageRow, Cost, Retrieval, Row, Table
+from kib.leaderboard.table_records import ArmRow, AverageRow, Cost, CrossOriginRanking, RetrievalQuality, Table
 from kib.statistics.gains import Accuracy, Gain, Interval
 
 __all__ = [
@@ -13,11 +13,11 @@ __all__ = [
     "RETRIEVAL_TIMES",
     "ROW",
     "TIMES",
+    "average_values",
     "cost_keys",
-    "plain_across",
-    "plain_average",
-    "plain_row",
+    "ranking_values",
     "retrieval_keys",
+    "row_values",
 ]
 
 
@@ -29,13 +29,13 @@ def _high(interval: Interval | None) -> float | None:
     return interval.high if interval else None
 
 
-def _questions(gain: Gain | None) -> int | None:
+def _question_count(gain: Gain | None) -> int | None:
     if gain is None or gain.wins is None or gain.ties is None or gain.losses is None:
         return None
     return gain.wins + gain.ties + gain.losses
 
 
-ROW: Mapping[str, Callable[[Row], Any]] = {
+ROW: Mapping[str, Callable[[ArmRow], Any]] = {
     "benchmark": lambda row: row.benchmark,
     "origin": lambda row: row.origin,
     "model": lambda row: row.model,
@@ -77,17 +77,17 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
     "gain_known": lambda row: row.known.absolute if row.known else None,
     "gain_known_low": lambda row: _low(row.known.interval if row.known else None),
     "gain_known_high": lambda row: _high(row.known.interval if row.known else None),
-    "n_known": lambda row: _questions(row.known),
+    "n_known": lambda row: _question_count(row.known),
     "gain_unknown": lambda row: row.unknown.absolute if row.unknown else None,
     "gain_unknown_low": lambda row: _low(row.unknown.interval if row.unknown else None),
     "gain_unknown_high": lambda row: _high(row.unknown.interval if row.unknown else None),
-    "n_unknown": lambda row: _questions(row.unknown),
+    "n_unknown": lambda row: _question_count(row.unknown),
     "chosen": lambda row: row.chosen,
     "validation_accuracy": lambda row: row.validation,
-    "best_on_test": lambda row: row.rival[0] if row.rival else None,
-    "best_on_test_accuracy": lambda row: row.rival[1] if row.rival else None,
+    "best_on_test": lambda row: row.best_on_test[0] if row.best_on_test else None,
+    "best_on_test_accuracy": lambda row: row.best_on_test[1] if row.best_on_test else None,
     "mark": lambda row: row.mark,
-    "alarms": lambda row: list(row.alarms),
+    "alarms": lambda row: list(row.warnings),
     "recall": lambda row: row.recall,
     "dropped_passages": lambda row: row.dropped_passages,
     "dropped_questions": lambda row: row.dropped_questions,
@@ -97,7 +97,7 @@ ROW: Mapping[str, Callable[[Row], Any]] = {
     "environments": lambda row: list(row.environments),
     "cells": lambda row: list(row.cells),
 }
-"""The keys of a row and how their values are had."""
+"""The keys of a row, with functions that return their values."""
 
 COST: Mapping[str, Callable[[Cost], Any]] = {
     "operations": lambda cost: cost.operations,
@@ -113,7 +113,7 @@ COST: Mapping[str, Callable[[Cost], Any]] = {
     "fewer_operations_from": lambda cost: dict(cost.fewer_operations_from),
     "less_money_from": lambda cost: dict(cost.less_money_from),
 }
-"""The keys that a row has besides where costs are asked for."""
+"""The additional keys of a row if costs are requested."""
 
 TIMES: Mapping[str, Callable[[Cost], Any]] = {
     "seconds_asking": lambda cost: cost.asking,
@@ -122,14 +122,16 @@ TIMES: Mapping[str, Callable[[Cost], Any]] = {
     "seconds_training": lambda cost: cost.training,
     "peak_bytes": lambda cost: cost.peak_bytes,
 }
-"""And where measured times are."""
+"""The additional keys of a row if costs and times are requested."""
 
 
-def _measure(name: str, of: Callable[[Retrieval], Accuracy | None]) -> dict[str, Callable[[Retrieval], Any]]:
-    """A measure and the ends of its interval."""
+def _measure(
+    name: str, of: Callable[[RetrievalQuality], Accuracy | None]
+) -> dict[str, Callable[[RetrievalQuality], Any]]:
+    """Return the keys of a measure and of the ends of its interval."""
 
-    def part(value: Callable[[Accuracy], float]) -> Callable[[Retrieval], Any]:
-        def get(found: Retrieval) -> float | None:
+    def part(value: Callable[[Accuracy], float]) -> Callable[[RetrievalQuality], Any]:
+        def get(found: RetrievalQuality) -> float | None:
             one = of(found)
             return None if one is None else value(one)
 
@@ -142,7 +144,7 @@ def _measure(name: str, of: Callable[[Retrieval], Accuracy | None]) -> dict[str,
     }
 
 
-RETRIEVAL: Mapping[str, Callable[[Retrieval], Any]] = {
+RETRIEVAL: Mapping[str, Callable[[RetrievalQuality], Any]] = {
     "n_judged": lambda found: found.judged,
     "accuracy_judged": lambda found: found.accuracy,
     **_measure("retrieval_recall", lambda found: found.recall),
@@ -154,13 +156,13 @@ RETRIEVAL: Mapping[str, Callable[[Retrieval], Any]] = {
     "n_missed": lambda found: found.missed.n if found.missed else 0,
     "index_bytes": lambda found: found.index_bytes,
 }
-"""The keys that a row has besides where the quality of retrieval is asked for."""
+"""The additional keys of a row if the retrieval quality is requested."""
 
-RETRIEVAL_TIMES: Mapping[str, Callable[[Retrieval], Any]] = {
+RETRIEVAL_TIMES: Mapping[str, Callable[[RetrievalQuality], Any]] = {
     "seconds_searching": lambda found: found.searching,
     "seconds_indexing": lambda found: found.indexing,
 }
-"""And where measured times are."""
+"""The additional keys of a row if the retrieval quality and times are requested."""
 
 AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
     "benchmark": lambda row: row.benchmark,
@@ -180,41 +182,41 @@ AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
     "relative_gain_low": lambda row: _low(row.average.relative_interval if row.average else None),
     "relative_gain_high": lambda row: _high(row.average.relative_interval if row.average else None),
 }
-"""The keys of an average over tasks."""
+"""The keys of an average, with functions that return their values."""
 
 
 def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
-    """The keys of costs that a table's rows have."""
+    """Return the cost keys of a table's rows."""
     return {**COST, **(TIMES if table.times else {})} if table.cost else {}
 
 
-def retrieval_keys(table: Table) -> Mapping[str, Callable[[Retrieval], Any]]:
-    """The keys of retrieval that a table's rows have."""
+def retrieval_keys(table: Table) -> Mapping[str, Callable[[RetrievalQuality], Any]]:
+    """Return the retrieval keys of a table's rows."""
     return {**RETRIEVAL, **(RETRIEVAL_TIMES if table.times else {})} if table.retrieval else {}
 
 
-def plain_row(row: Row, table: Table) -> dict[str, Any]:
-    """A row's values by key."""
+def row_values(row: ArmRow, table: Table) -> dict[str, Any]:
+    """Return the values of a row by key."""
     cost = {name: value(row.cost) if row.cost else None for name, value in cost_keys(table).items()}
     found = {name: value(row.retrieval) if row.retrieval else None for name, value in retrieval_keys(table).items()}
     return {**{name: value(row) for name, value in ROW.items()}, **found, **cost}
 
 
-def plain_across(across: Across) -> dict[str, Any]:
-    """A ranking across origins: what is asked, and its rows by their benchmark, model and arm."""
+def ranking_values(ranking: CrossOriginRanking) -> dict[str, Any]:
+    """Return the values of a cross-origin ranking by key; its rows are identified by benchmark, model and arm."""
     places = [
         {
-            "rank": place.rank,
-            "tied": place.tied,
-            "benchmark": place.row.benchmark,
-            "model": place.row.model,
-            "arm": place.row.arm,
+            "rank": ranked.rank,
+            "tied": ranked.tied,
+            "benchmark": ranked.row.benchmark,
+            "model": ranked.row.model,
+            "arm": ranked.row.arm,
         }
-        for place in across.places
+        for ranked in ranking.rows
     ]
-    return {"questions": across.questions, "shots": across.shots, "places": places}
+    return {"questions": ranking.questions, "shots": ranking.shots, "places": places}
 
 
-def plain_average(row: AverageRow) -> dict[str, Any]:
-    """An average's values by key."""
+def average_values(row: AverageRow) -> dict[str, Any]:
+    """Return the values of an average by key."""
     return {name: value(row) for name, value in AVERAGE.items()}

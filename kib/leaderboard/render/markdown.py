@@ -1,57 +1,55 @@
-"""The table as Markdown (GitHub's): all rows, safe against markup in names and messages."""
+"""The table as GitHub-flavoured Markdown: all rows, with markup in names and messages escaped."""
 
 from collections.abc import Iterator, Sequence
 
-from kib.leaderboard.render.columns import Block, Column, Line, blocks, used_columns
-from kib.leaderboard.render.cost_table import BILL, bill, bill_legend
-from kib.leaderboard.render.cross_origin_table import STANDINGS, standings
-from kib.leaderboard.render.legend import counts, legend
-from kib.leaderboard.render.pairwise_table import DUELS, duels
-from kib.leaderboard.render.retrieval_table import FINDS, finds, finds_legend
+from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
+from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
+from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
+from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
+from kib.leaderboard.render.legend import legend, missing_results
+from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
+from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks, retrieval_legend
 from kib.leaderboard.table_records import Table
 
 __all__ = ["markdown"]
 
 SPECIAL = str.maketrans({**{letter: f"\\{letter}" for letter in "\\`*_|~$"}, "&": "&amp;", "<": "&lt;"})
 NAMES = ("benchmark", "model", "method", "corpus", "against")
-"""Columns whose texts come from a spec; the others hold numbers and words of ours."""
+"""Columns with text from a spec, which is escaped; the other columns contain kib's own text."""
 
 
 def markdown(table: Table) -> str:
-    """Headings, a table a block, and what the numbers mean."""
-    shown = list(blocks(table))
-    columns = used_columns(shown)
+    """Return headlines, one Markdown table per block, and the legend."""
+    gains = list(gain_blocks(table))
+    columns = used_columns(gains, GAIN_COLUMNS)
     heading, *sentences = _above(table)
     parts = [f"## {heading}\n", *(f"- {sentence}\n" for sentence in sentences)]
     parts += ["\n" if sentences else ""]
-    for block in shown:
+    for block in gains:
         parts += _block(block, columns)
-    ranked = list(standings(table))
-    for block in ranked:
-        parts += _block(block, used_columns(ranked, STANDINGS))
-    for block in duels(table):
-        parts += _block(block, DUELS)
-    costs = list(bill(table))
-    for block in costs:
-        parts += _block(block, used_columns(costs, BILL))
-    found = list(finds(table))
-    for block in found:
-        parts += _block(block, used_columns(found, FINDS))
+    for blocks, all_columns in (
+        (list(cross_origin_blocks(table)), CROSS_ORIGIN_COLUMNS),
+        (list(pairwise_blocks(table)), PAIRWISE_COLUMNS),
+        (list(cost_blocks(table)), COST_COLUMNS),
+        (list(retrieval_blocks(table)), RETRIEVAL_COLUMNS),
+    ):
+        for block in blocks:
+            parts += _block(block, used_columns(blocks, all_columns))
     names = [column.name for column in columns]
-    texts = [counts(table), *legend(table, names), *bill_legend(table), *finds_legend(table)]
+    texts = [missing_results(table), *legend(table, names), *cost_legend(table), *retrieval_legend(table)]
     parts += [f"{_safe(text)}\n" for text in texts if text]
     return "".join(parts)
 
 
 def _above(table: Table) -> Iterator[str]:
-    """One heading for all blocks, of several benchmarks their names, and the sentences below it."""
+    """Yield the heading, then the sentences below it; the heading of several benchmarks lists their names."""
     titles = [f"{_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}" for one in table.benchmarks]
     if len(titles) == 1:
         yield titles[0]
     else:
         yield ", ".join(_safe(one.name) for one in table.benchmarks)
         yield from titles
-    yield from (_safe(sentence) for sentence in (*table.headings, *table.remarks))
+    yield from (_safe(sentence) for sentence in (*table.headlines, *table.remarks))
 
 
 def _block(block: Block, columns: Sequence[Column]) -> Iterator[str]:
@@ -77,5 +75,5 @@ def _cell(line: Line, column: Column) -> str:
 
 
 def _safe(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no links."""
+    """Return the text with markup, HTML and links escaped."""
     return text.translate(SPECIAL).replace("](", "]\\(")

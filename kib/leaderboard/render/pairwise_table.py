@@ -1,29 +1,29 @@
-"""Arms against each other over all rows of a published table, as blocks of texts for people."""
+"""Pairwise comparisons of published arms, as blocks of printable text."""
 
 from collections.abc import Iterator
 from itertools import groupby
 
-from kib.leaderboard.render.columns import Block, Column, Line
+from kib.leaderboard.render.blocks import Block, Column, Line
 from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import Table
 
-__all__ = ["DUELS", "duels"]
+__all__ = ["PAIRWISE_COLUMNS", "pairwise_blocks"]
 
-DUELS = (
+PAIRWISE_COLUMNS = (
     Column("method", "method", "method", left=True),
-    Column("against", "against", "method that it stands against", left=True),
+    Column("against", "against", "compared method", left=True),
     Column("won", "won", "rows won"),
     Column("tied", "tied", "rows tied"),
     Column("lost", "lost", "rows lost"),
 )
 
 
-def duels(table: Table) -> Iterator[Block]:
-    """A block a published benchmark; rows are counted as printed, whether a difference is more than chance or not."""
+def pairwise_blocks(table: Table) -> Iterator[Block]:
+    """Yield one block per published benchmark; every printed difference counts, significant or not."""
     several = len(table.benchmarks) > 1
-    for name, group in groupby(table.duels, key=lambda duel: duel.benchmark):
-        some = list(group)
-        rows = max(duel.wins + duel.ties + duel.losses for duel in some)
+    for name, group in groupby(table.pairwise, key=lambda one: one.benchmark):
+        comparisons = list(group)
+        rows = max(one.wins + one.ties + one.losses for one in comparisons)
         lines = [
             Line(
                 {
@@ -35,7 +35,7 @@ def duels(table: Table) -> Iterator[Block]:
                 },
                 "same",
             )
-            for one in some
+            for one in comparisons
         ]
-        title = f"arms against each other · {f'{name} · ' if several else ''}{rows} row{'s' * (rows != 1)}, as printed"
+        title = f"pairwise comparisons · {f'{name} · ' if several else ''}{rows} row{'s' * (rows != 1)}, as printed"
         yield Block(one_line(title), tuple(lines))

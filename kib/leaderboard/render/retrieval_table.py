@@ -1,17 +1,17 @@
-"""The table of retrieval below the table of gains, as blocks of texts for people."""
+"""The retrieval table below the table of gains, as blocks of printable text."""
 
 from collections.abc import Iterator
 from itertools import groupby, islice
 
-from kib.leaderboard.number_format import NONE, amount, interval, percent, size
-from kib.leaderboard.render.columns import Block, Column, Line
+from kib.leaderboard.number_format import DASH, byte_size, interval, percent, three_digits
+from kib.leaderboard.render.blocks import Block, Column, Line
 from kib.leaderboard.safe_text import one_line
-from kib.leaderboard.table_records import Retrieval, Row, Table
+from kib.leaderboard.table_records import ArmRow, RetrievalQuality, Table
 from kib.statistics.gains import Accuracy
 
-__all__ = ["FINDS", "finds", "finds_legend"]
+__all__ = ["RETRIEVAL_COLUMNS", "retrieval_blocks", "retrieval_legend"]
 
-FINDS = (
+RETRIEVAL_COLUMNS = (
     Column("method", "method", "method", left=True),
     Column("recall", "recall", "recall of the gold passage"),
     Column("recall interval", "interval", "interval of the recall", left=True),
@@ -19,32 +19,32 @@ FINDS = (
     Column("mrr interval", "interval", "interval of the mean reciprocal rank", left=True),
     Column("ndcg", "nDCG", "nDCG"),
     Column("ndcg interval", "interval", "interval of nDCG", left=True),
-    Column("accuracy", "acc. %", "accuracy on these questions"),
-    Column("found", "found", "accuracy where a gold passage was retrieved"),
-    Column("found interval", "interval", "its interval", left=True),
-    Column("missed", "missed", "accuracy where none was retrieved"),
-    Column("missed interval", "interval", "its interval where none was retrieved", left=True),
+    Column("accuracy", "acc. %", "accuracy on judged questions"),
+    Column("found", "found", "accuracy with a retrieved gold passage"),
+    Column("found interval", "interval", "interval of the accuracy with a retrieved gold passage", left=True),
+    Column("missed", "missed", "accuracy without a retrieved gold passage"),
+    Column("missed interval", "interval", "interval of the accuracy without a retrieved gold passage", left=True),
     Column("dropped", "dropped", "dropped passages"),
-    Column("index", "index", "size of the index"),
-    Column("indexing", "indexing s", "seconds of indexing"),
-    Column("searching", "ms/q", "milliseconds of searching for a question"),
+    Column("index", "index", "index size"),
+    Column("indexing", "indexing s", "indexing time"),
+    Column("searching", "ms/q", "search time per question"),
 )
 
 
 MEANINGS = (
     (
-        "Retrieval, in %, over questions with a gold passage in the corpus: recall, those with one among the passages "
-        "retrieved; MRR, 1 over the rank of the first one; nDCG, of all of them (ir_measures)."
+        "Retrieval, in %, over questions with a gold passage in the corpus: recall is the share of questions with a "
+        "retrieved gold passage, MRR the mean of 1 / rank of the first gold passage, nDCG covers all gold passages."
     ),
     (
-        "found, missed: accuracy on the questions of which a gold passage was retrieved, and on the others. Questions "
-        "of the two kinds may differ in more than that: what a passage does, the ceiling and random passages show."
+        "found, missed: accuracy on questions with and without a retrieved gold passage. The two sets of questions may "
+        "also differ in difficulty; compare the gold passage and random passages to see the effect of a passage."
     ),
 )
 
 
-def finds(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """The retrieval of the first `limit` rows that have a number, block by block."""
+def retrieval_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
+    """Yield the retrieval quality among the first `limit` rows, block by block."""
     if not table.retrieval:
         return
     several = len(table.benchmarks) > 1
@@ -64,31 +64,31 @@ def finds(table: Table, limit: int | None = None) -> Iterator[Block]:
         yield Block(one_line(title), lines)
 
 
-def _texts(row: Row, found: Retrieval) -> dict[str, str]:
+def _texts(row: ArmRow, found: RetrievalQuality) -> dict[str, str]:
     measures = {"recall": found.recall, "mrr": found.mrr, "ndcg": found.ndcg}
     parts = {"found": found.found, "missed": found.missed}
     return {
         "method": one_line(row.arm),
-        **{name: percent(one.mean) if one else NONE for name, one in measures.items()},
+        **{name: percent(one.mean) if one else DASH for name, one in measures.items()},
         **{f"{name} interval": interval(one.interval if one else None) for name, one in measures.items()},
         "accuracy": percent(found.accuracy),
-        **{name: _of(one) for name, one in parts.items()},
+        **{name: _accuracy_of_n(one) for name, one in parts.items()},
         **{f"{name} interval": interval(one.interval if one else None) for name, one in parts.items()},
         "dropped": str(row.dropped_passages) if row.dropped_passages else "",
-        "index": size(found.index_bytes) if found.index_bytes else NONE,
-        "indexing": amount(found.indexing) if found.indexing else NONE,
-        "searching": amount(1000 * found.searching) if found.searching else NONE,
+        "index": byte_size(found.index_bytes) if found.index_bytes else DASH,
+        "indexing": three_digits(found.indexing) if found.indexing else DASH,
+        "searching": three_digits(1000 * found.searching) if found.searching else DASH,
     }
 
 
-def _of(part: Accuracy | None) -> str:
-    """An accuracy with the number of its questions: it may rest on few."""
-    return NONE if part is None else f"{percent(part.mean)} of {part.n}"
+def _accuracy_of_n(part: Accuracy | None) -> str:
+    """Return an accuracy with its number of questions, which may be small."""
+    return DASH if part is None else f"{percent(part.mean)} of {part.n}"
 
 
-def finds_legend(table: Table) -> list[str]:
-    """What the columns of retrieval mean."""
+def retrieval_legend(table: Table) -> list[str]:
+    """Return sentences that explain the retrieval columns."""
     if not table.retrieval or not any(row.retrieval for row in table.rows):
         return []
-    times = "Seconds of indexing and searching as measured; a fusion's are those of its retrievers together."
+    times = "Indexing and search times are measured; a fusion needs the sum of the times of its retrievers."
     return [*MEANINGS, *([times] if table.times else [])]

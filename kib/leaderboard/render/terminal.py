@@ -1,35 +1,36 @@
-"""The table for a terminal, by rich: as wide as it needs and as narrow as it must be."""
+"""The table for a terminal, printed with rich and fitted to the terminal width."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from kib.leaderboard.render.columns import COLUMNS, Block, Column, Line, blocks, used_columns
-from kib.leaderboard.render.cost_table import BILL, bill, bill_legend
-from kib.leaderboard.render.cross_origin_table import STANDINGS, standings
-from kib.leaderboard.render.legend import counts, legend
-from kib.leaderboard.render.pairwise_table import DUELS, duels
-from kib.leaderboard.render.retrieval_table import FINDS, finds, finds_legend
+from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
+from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
+from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
+from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
+from kib.leaderboard.render.legend import legend, missing_results
+from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
+from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks, retrieval_legend
 from kib.leaderboard.table_records import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ROWS", "terminal"]
+__all__ = ["MAX_ROWS", "terminal"]
 
-ROWS = 200
-"""So many rows are shown; the other formats have all."""
+MAX_ROWS = 200
+"""The maximum number of printed rows; all other formats contain every row."""
 
-HEADINGS = 12
-NOTE = 20
-SHORTEST = 10  # of the note's column
-NARROWEST = 14  # of a column of names; longer ones are folded, at commas where they have some
+MAX_HEADLINES = 12
+NOTE_WIDTH = 20  # preferred width of a note line
+MIN_NOTE_WIDTH = 10
+MIN_NAME_WIDTH = 14  # longer names are folded, preferably after commas
 NAMES = ("benchmark", "model", "method")
-"""Columns that are folded where they are too wide."""
-SEAMS = "-_+./"
-"""Signs after which a name without commas is broken, if it must be."""
-DROP = (
+"""Columns that are folded if they are too wide."""
+BREAK_AFTER = "-_+./"
+"""Characters after which a long name without commas may be broken."""
+GAIN_DROPS = (
     ("tokens",),
     ("questions",),
     ("relative interval",),
@@ -46,9 +47,9 @@ DROP = (
     ("relative",),
     ("points interval",),
 )
-"""Columns that a narrow terminal does without, in this order."""
+"""Columns of the table of gains that a narrow terminal leaves out, in this order."""
 
-DROP_COST = (
+COST_DROPS = (
     ("peak",),
     ("indexing",),
     ("index",),
@@ -58,9 +59,9 @@ DROP_COST = (
     ("asking",),
     ("prompt",),
 )
-"""The same of the table of costs."""
+"""Columns of the cost table that a narrow terminal leaves out, in this order."""
 
-DROP_FINDS = (
+RETRIEVAL_DROPS = (
     ("index",),
     ("mrr interval",),
     ("recall interval",),
@@ -70,56 +71,58 @@ DROP_FINDS = (
     ("searching",),
     ("mrr",),
 )
-"""The same of the table of retrieval."""
+"""Columns of the retrieval table that a narrow terminal leaves out, in this order."""
 
-DROP_STANDINGS = (("origin",), ("accuracy interval",))
-"""The same of rankings across origins."""
+CROSS_ORIGIN_DROPS = (("origin",), ("accuracy interval",))
+"""Columns of cross-origin rankings that a narrow terminal leaves out, in this order."""
 
 TONES = {"base": "bold", "better": "green", "worse": "red", "same": "", "ceiling": "italic", "absent": "yellow"}
 
 
 def terminal(table: Table, *, width: int, colour: bool) -> str:
-    """The first 200 rows in `width` columns, with headings above and what the numbers mean below."""
-    gains = _Sheet(list(blocks(table, ROWS)), COLUMNS, DROP, width)
-    ranked = _Sheet(list(standings(table, ROWS)), STANDINGS, DROP_STANDINGS, width)
-    between = _Sheet(list(duels(table)), DUELS, (), width)
-    costs = _Sheet(list(bill(table, ROWS)), BILL, DROP_COST, width)
-    found = _Sheet(list(finds(table, ROWS)), FINDS, DROP_FINDS, width)
-    sheets = (gains, ranked, between, costs, found)
+    """Return the first 200 rows in `width` columns, with headlines above and the legend below."""
+    gains = _FittedTable(gain_blocks(table, MAX_ROWS), GAIN_COLUMNS, GAIN_DROPS, width)
+    grids = (
+        gains,
+        _FittedTable(cross_origin_blocks(table, MAX_ROWS), CROSS_ORIGIN_COLUMNS, CROSS_ORIGIN_DROPS, width),
+        _FittedTable(pairwise_blocks(table), PAIRWISE_COLUMNS, (), width),
+        _FittedTable(cost_blocks(table, MAX_ROWS), COST_COLUMNS, COST_DROPS, width),
+        _FittedTable(retrieval_blocks(table, MAX_ROWS), RETRIEVAL_COLUMNS, RETRIEVAL_DROPS, width),
+    )
     file = StringIO()
     console = _console(file, width, colour)
-    # Numbers are never cut: a table that is wider than the terminal stays so, while sentences keep to its width.
-    wide = _console(file, max(width, *(sheet.width for sheet in sheets)), colour)
+    # Numbers are never truncated: a table may be wider than the terminal, but sentences are wrapped at its width.
+    wide = _console(file, max(width, *(grid.width for grid in grids)), colour)
     _above(console, table)
-    for sheet in sheets:
-        for block in sheet.blocks:
-            _print_block(console, wide, block, sheet)
-    left_out = list(dict.fromkeys(column.title for sheet in sheets for column in sheet.left_out))
+    for grid in grids:
+        for block in grid.blocks:
+            _print_block(console, wide, block, grid)
+    left_out = list(dict.fromkeys(column.title for grid in grids for column in grid.left_out))
     _below(console, table, [column.name for column in gains.columns], left_out)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n") + "\n"
 
 
-class _Sheet:
-    """Blocks that share their columns, and which of these fit into `width`."""
+class _FittedTable:
+    """Blocks with common columns, reduced to the columns that fit into `width`."""
 
     def __init__(
-        self, shown: Sequence[Block], columns: Sequence[Column], drop: Sequence[Collection[str]], width: int
+        self, blocks: Iterable[Block], columns: Sequence[Column], drops: Sequence[Collection[str]], width: int
     ) -> None:
-        self.blocks = shown
-        used = used_columns(shown, columns)
-        self.widths = _widths(shown, used)
-        self.columns, self.left_out = _fit(used, self.widths, width, drop)
+        self.blocks = list(blocks)
+        used = used_columns(self.blocks, columns)
+        self.widths = _widths(self.blocks, used)
+        self.columns, self.left_out = _fit(used, self.widths, width, drops)
 
     @property
     def width(self) -> int:
-        """The width that the columns need."""
+        """The total width of the columns."""
         return sum(self.widths[column.name] + _gap(column) for column in self.columns)
 
 
 def _console(file: StringIO, width: int, colour: bool) -> "Console":
     from rich.console import Console
 
-    # An empty environment: COLUMNS, NO_COLOR and the like are the command line's business, and bytes may not vary.
+    # The empty environment keeps the output reproducible; the command line handles COLUMNS and NO_COLOR.
     return Console(
         file=file,
         width=width,
@@ -137,10 +140,11 @@ def _console(file: StringIO, width: int, colour: bool) -> "Console":
 def _above(console: "Console", table: Table) -> None:
     for benchmark in table.benchmarks:
         console.print(f"{benchmark.name} · {benchmark.title}" if benchmark.title else benchmark.name, style="bold")
-    for heading in table.headings[:HEADINGS]:
-        _print_indented(console, heading, "")
-    if len(table.headings) > HEADINGS:
-        _print_indented(console, f"and {len(table.headings) - HEADINGS} more sentences; --format markdown has all", "")
+    for headline in table.headlines[:MAX_HEADLINES]:
+        _print_indented(console, headline, "")
+    more = len(table.headlines) - MAX_HEADLINES
+    if more > 0:
+        _print_indented(console, f"and {more} more headlines; --format markdown prints all of them", "")
     for remark in table.remarks:
         _print_indented(console, remark, "")
     console.print()
@@ -148,21 +152,21 @@ def _above(console: "Console", table: Table) -> None:
 
 def _below(console: "Console", table: Table, names: Sequence[str], left_out: Sequence[str]) -> None:
     total = len(table.rows) + len(table.averages)
-    if total > ROWS:
-        console.print(f"The first {ROWS} of {total} rows; --format markdown, csv or json gives all.", style="bold")
-    if counts(table):
-        console.print(counts(table), style="bold")
-    for text in (*legend(table, names), *bill_legend(table), *finds_legend(table)):
+    if total > MAX_ROWS:
+        console.print(f"First {MAX_ROWS} of {total} rows; --format markdown, csv or json prints all.", style="bold")
+    if missing_results(table):
+        console.print(missing_results(table), style="bold")
+    for text in (*legend(table, names), *cost_legend(table), *retrieval_legend(table)):
         console.print(text, style="dim")
     if left_out:
         console.print(f"Left out at this width: {', '.join(left_out)}.", style="dim")
 
 
-def _print_block(console: "Console", wide: "Console", block: Block, sheet: _Sheet) -> None:
+def _print_block(console: "Console", wide: "Console", block: Block, fitted: _FittedTable) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    columns, widths = sheet.columns, sheet.widths
+    columns, widths = fitted.columns, fitted.widths
     grid = Grid(box=None, pad_edge=False, padding=0, header_style="dim")
     for column in columns:
         width = widths[column.name] + _gap(column)
@@ -185,7 +189,7 @@ def _print_indented(console: "Console", text: str, style: str) -> None:
 
 
 def _gap(column: Column) -> int:
-    """Blanks before a column: an interval stands close to its number."""
+    """Return the number of spaces before a column; an interval is close to its number."""
     return 0 if column.name == "rank" else 1 if column.header == "interval" else 2
 
 
@@ -196,50 +200,50 @@ def _style(line: Line, column: Column) -> str:
 
 
 def _widths(shown: Sequence[Block], columns: Sequence[Column]) -> dict[str, int]:
-    """The width that each column needs, over all blocks, so that they stand under each other."""
+    """Return the width of each column over all blocks, so that the columns of different blocks are aligned."""
     widths = {column.name: len(column.header) for column in columns}
     for block in shown:
         for line in block.lines:
             for name, text in line.texts.items():
                 if name in widths:
-                    widths[name] = max(widths[name], *map(len, _words(text) if name == "note" else [text]))
+                    widths[name] = max(widths[name], *map(len, _note_lines(text) if name == "note" else [text]))
     return widths
 
 
 def _fit(
-    columns: Sequence[Column], widths: dict[str, int], width: int, drop: Sequence[Collection[str]]
+    columns: Sequence[Column], widths: dict[str, int], width: int, drops: Sequence[Collection[str]]
 ) -> tuple[list[Column], list[Column]]:
-    """Columns that fit and those left out; narrows the columns of names and the note (in `widths`) to what remains."""
+    """Return the columns that fit, and the columns left out; reduces the widths of names and notes in `widths`."""
     kept = list(columns)
     names = [column.name for column in columns if column.name in NAMES]
 
     def rest() -> int:
-        """What is left for names."""
+        """Return the width that remains for names."""
         return width - sum(_gap(column) + (0 if column.name in NAMES else widths[column.name]) for column in kept)
 
-    wanted = sum(min(widths[name], max(NARROWEST, width // 5)) for name in names)
-    for some in drop:
+    wanted = sum(min(widths[name], max(MIN_NAME_WIDTH, width // 5)) for name in names)
+    for names_to_drop in drops:
         if rest() >= wanted:
             break
-        kept = [column for column in kept if column.name not in some]
+        kept = [column for column in kept if column.name not in names_to_drop]
     if "note" in widths:
-        widths["note"] = max(min(SHORTEST, widths["note"]), widths["note"] - max(0, wanted - rest()))
-        if rest() < sum(min(widths[name], NARROWEST) for name in names):
+        widths["note"] = max(min(MIN_NOTE_WIDTH, widths["note"]), widths["note"] - max(0, wanted - rest()))
+        if rest() < sum(min(widths[name], MIN_NAME_WIDTH) for name in names):
             kept = [column for column in kept if column.name != "note"]
     while sum(widths[name] for name in names) > rest():
         widest = max(names, key=lambda name: widths[name])
-        if widths[widest] <= NARROWEST:
+        if widths[widest] <= MIN_NAME_WIDTH:
             break
         widths[widest] -= 1
     return kept, [column for column in columns if column not in kept]
 
 
 def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
-    """A text behind its column's gap; a name or note in lines of its column's width."""
+    """Return a text after the gap of its column; names and notes are folded to the column width."""
     text, width = line.texts.get(column.name, ""), widths[column.name]
     gap = " " * _gap(column) if column.left else ""
     if column.name == "note":
-        return "\n".join(gap + line for part in _words(text) for line in wrap(part, width) or [""])
+        return "\n".join(gap + line for part in _note_lines(text) for line in wrap(part, width) or [""])
     if column.name not in NAMES or len(text) <= width:
         return gap + text
     lines = [""]
@@ -248,19 +252,19 @@ def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
             lines.append("  ")
         rest = lines.pop() + part
         while len(rest) > width:
-            end = max((rest.rfind(sign, 2, width) + 1 for sign in SEAMS), default=0)
-            end = end if end > NARROWEST // 2 else width
+            end = max((rest.rfind(mark, 2, width) + 1 for mark in BREAK_AFTER), default=0)
+            end = end if end > MIN_NAME_WIDTH // 2 else width
             lines.append(rest[:end])
             rest = "  " + rest[end:]
         lines.append(rest)
     return "\n".join(gap + line for line in lines)
 
 
-def _words(note: str) -> list[str]:
-    """A note in lines of about 20 characters, broken after commas."""
+def _note_lines(note: str) -> list[str]:
+    """Return the lines of a note, about 20 characters each and broken after commas."""
     lines = [""]
     for part in note.split(", "):
-        if lines[-1] and len(lines[-1]) + len(part) > NOTE:
+        if lines[-1] and len(lines[-1]) + len(part) > NOTE_WIDTH:
             lines[-1] += ","
             lines.append(part)
         else:

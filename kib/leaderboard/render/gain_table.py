@@ -1,31 +1,17 @@
-"""A table as blocks of texts for people: what the terminal and Markdown have in common."""
+"""The table of gains as blocks of printable text."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
-from typing import Literal
 
-from kib.leaderboard.number_format import NONE, interval, p_value, percent, points, whole
+from kib.leaderboard.number_format import DASH, interval, p_value, percent, points, whole_percent
+from kib.leaderboard.render.blocks import Block, Column, Line, Tone
 from kib.leaderboard.safe_text import one_line
-from kib.leaderboard.table_records import AverageRow, Row, Table
+from kib.leaderboard.table_records import ArmRow, AverageRow, Table
 from kib.statistics.gains import LEVEL
 
-__all__ = ["COLUMNS", "Block", "Column", "Line", "blocks", "note_of", "used_columns"]
+__all__ = ["GAIN_COLUMNS", "gain_blocks", "note_of"]
 
-Tone = Literal["base", "better", "worse", "same", "ceiling", "absent"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column for people; `title` names it in a sentence, `left` says how it is aligned."""
-
-    name: str
-    header: str
-    title: str
-    left: bool = False
-
-
-COLUMNS = (
+GAIN_COLUMNS = (
     Column("rank", "#", "rank"),
     Column("method", "method", "method", left=True),
     Column("origin", "origin", "origin", left=True),
@@ -34,7 +20,7 @@ COLUMNS = (
     Column("accuracy", "acc. %", "accuracy"),
     Column("accuracy interval", "interval", "interval of the accuracy", left=True),
     Column("seeds", "seeds", "seeds and their spread", left=True),
-    Column("against", "against", "what the gain is over", left=True),
+    Column("against", "against", "reference of the gain", left=True),
     Column("points", "points", "gain in points"),
     Column("points interval", "interval", "interval of the gain", left=True),
     Column("relative", "gain %", "relative gain"),
@@ -42,54 +28,29 @@ COLUMNS = (
     Column("share", "gold %", "share of the gold passage's gain"),
     Column("p", "p", "p"),
     Column("questions", "won/tied/lost", "questions won, tied and lost"),
-    Column("known", "known", "gain on what the base knew before"),
-    Column("unknown", "unknown", "gain on what the base did not know before"),
+    Column("known", "known", "gain on known questions"),
+    Column("unknown", "unknown", "gain on unknown questions"),
     Column("recall", "recall", "recall of the gold passage"),
     Column("dropped", "dropped", "dropped passages"),
-    Column("tokens", "tokens", "tokens a prompt"),
+    Column("tokens", "tokens", "tokens per prompt"),
     Column("perplexity", "held out", "perplexity of held-out text"),
     Column("note", "note", "note", left=True),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """An arm's texts by column; a column that does not apply has no key."""
-
-    texts: Mapping[str, str]
-    tone: Tone
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Lines that belong together: a model on a task, or a model's averages; `notes` are whole sentences."""
-
-    title: str
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...] = ()
-
-
-def blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """The first `limit` rows of a table, block by block, averages last."""
+def gain_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
+    """Yield the first `limit` rows block by block, with averages last."""
     several = len(table.benchmarks) > 1
     mixed = len({one.origin for one in table.benchmarks}) > 1
     rows = islice(table.rows, limit)
     for _, group in groupby(rows, key=lambda row: (row.benchmark, row.model, row.task, row.shots)):
         yield _task_block(list(group), several, mixed)
     averages = islice(table.averages, None if limit is None else max(0, limit - len(table.rows)))
-    for _, some in groupby(averages, key=lambda row: (row.benchmark, row.model, row.shots)):
-        yield _average_block(list(some), several, mixed)
+    for _, group_of_averages in groupby(averages, key=lambda row: (row.benchmark, row.model, row.shots)):
+        yield _average_block(list(group_of_averages), several, mixed)
 
 
-def used_columns(shown: Sequence[Block], columns: Sequence[Column] = COLUMNS) -> list[Column]:
-    """Of these columns those that hold something in some line; what is the same everywhere stands in titles instead."""
-    names = {
-        name for block in shown for line in block.lines for name, text in line.texts.items() if text not in ("", NONE)
-    }
-    return [column for column in columns if column.name in names]
-
-
-def _task_block(rows: Sequence[Row], several: bool, mixed: bool) -> Block:
+def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
     first = rows[0]
     counted = {row.n for row in rows if row.n is not None}
     corpora = {row.corpus for row in rows if row.corpus is not None}
@@ -104,71 +65,71 @@ def _task_block(rows: Sequence[Row], several: bool, mixed: bool) -> Block:
     for row in rows:
         texts = {**_texts(row), **({"origin": row.origin} if mixed else {})}
         if len(counted) > 1:
-            texts["n"] = NONE if row.n is None else str(row.n)
+            texts["n"] = DASH if row.n is None else str(row.n)
         if len(corpora) > 1:
-            texts["corpus"] = one_line(row.corpus or NONE)
+            texts["corpus"] = one_line(row.corpus or DASH)
         if len(references) > 1:
-            texts["against"] = one_line(row.reference) if row.gain and row.reference else NONE
-        if any(len(some) > 1 for some in seeds):
+            texts["against"] = one_line(row.reference) if row.gain and row.reference else DASH
+        if any(len(seed_list) > 1 for seed_list in seeds):
             texts["seeds"] = _seeds(row)
         lines.append(Line(texts, _tone(row)))
-    notes = (*_notes([(row.arm, row.reason) for row in rows]), *_claims(rows))
+    notes = (*_reason_notes([(row.arm, row.reason) for row in rows]), *_choice_reason_notes(rows))
     return Block(one_line(" · ".join(title)), tuple(lines), notes)
 
 
-def _claims(rows: Sequence[Row]) -> Iterator[str]:
-    """Of each chosen arm, what choosing on the test questions would have claimed."""
+def _choice_reason_notes(rows: Sequence[ArmRow]) -> Iterator[str]:
+    """Yield a sentence per chosen arm: its accuracy, and the accuracy that choosing on test would report."""
     for row in rows:
-        if row.rival and row.accuracy:
-            best, mean = row.rival
-            same = best == row.arm
-            claim = "the same" if same else f"{percent(mean)} % ({best})"
-            yield one_line(f"{row.arm}, chosen on validation: {percent(row.accuracy.mean)} %; chosen on test: {claim}")
+        if row.best_on_test and row.accuracy:
+            best, mean = row.best_on_test
+            on_test = "the same" if best == row.arm else f"{percent(mean)} % ({best})"
+            chosen = f"{row.arm}, chosen on validation: {percent(row.accuracy.mean)} %"
+            yield one_line(f"{chosen}; chosen on test: {on_test}")
 
 
-def _texts(row: Row) -> dict[str, str]:
+def _texts(row: ArmRow) -> dict[str, str]:
     gain, accuracy = row.gain, row.accuracy
     p = p_value(row.p)
     return {
-        "rank": NONE if row.rank is None else f"{row.rank}{'=' if row.tied else ' '}",
+        "rank": DASH if row.rank is None else f"{row.rank}{'=' if row.tied else ' '}",
         "method": one_line(row.arm),
         "accuracy": percent(accuracy.mean if accuracy else None),
         "accuracy interval": interval(accuracy.interval if accuracy else None),
         "points": points(gain.absolute if gain else None),
-        "points interval": interval(gain.interval) if gain else _absence(row),
+        "points interval": interval(gain.interval) if gain else _missing_gain(row),
         "relative": points(gain.relative if gain else None),
-        "share": NONE if row.gold_share is None else whole(row.gold_share),
+        "share": DASH if row.gold_share is None else whole_percent(row.gold_share),
         "p": f"({p})" if gain and row.p_adjusted is None else p,
-        "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain and gain.paired else NONE,
+        "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain and gain.paired else DASH,
         "known": points(row.known.absolute if row.known else None),
         "unknown": points(row.unknown.absolute if row.unknown else None),
         "recall": percent(row.recall),
         "dropped": str(row.dropped_passages) if row.dropped_passages else "",
-        "tokens": NONE if row.prompt_tokens is None else f"{row.prompt_tokens:.0f}",
-        "perplexity": f"{row.perplexity[0]:.2f}>{row.perplexity[1]:.2f}" if row.perplexity else NONE,
+        "tokens": DASH if row.prompt_tokens is None else f"{row.prompt_tokens:.0f}",
+        "perplexity": f"{row.perplexity[0]:.2f}>{row.perplexity[1]:.2f}" if row.perplexity else DASH,
         "note": note_of(row),
     }
 
 
-def note_of(row: Row) -> str:
-    """What is to be said of a row in a few words: alarms, marks, that its settings were chosen."""
+def note_of(row: ArmRow) -> str:
+    """Return the note of a row: whether it is the reference, whether it was chosen, its mark and its warnings."""
     reference = row.arm == row.reference and row.kind != "base"
-    words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.alarms]
+    words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.warnings]
     return ", ".join(word for word in words if word)
 
 
-def _absence(row: Row) -> str:
-    """Why there is no gain, in a word; the block's notes have the sentence."""
+def _missing_gain(row: ArmRow) -> str:
+    """Return one word for a missing gain; the notes of the block contain the full reason."""
     if row.status != "measured":
         return row.status
     return "incomparable" if row.reason else ""
 
 
-def _seeds(row: Row) -> str:
-    return NONE if row.spread is None else f"{len(row.seeds)} ±{percent(row.spread)}"
+def _seeds(row: ArmRow) -> str:
+    return DASH if row.spread is None else f"{len(row.seeds)} ±{percent(row.spread)}"
 
 
-def _tone(row: Row) -> Tone:
+def _tone(row: ArmRow) -> Tone:
     if row.accuracy is None or row.reason:
         return "absent"
     if row.kind == "ceiling":
@@ -200,11 +161,11 @@ def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Bl
         }
         tone: Tone = "absent" if row.reason else "ceiling" if row.kind == "ceiling" else "same" if average else "base"
         lines.append(Line(texts, tone))
-    return Block(one_line(title), tuple(lines), tuple(_notes([(row.arm, row.reason) for row in rows])))
+    return Block(one_line(title), tuple(lines), tuple(_reason_notes([(row.arm, row.reason) for row in rows])))
 
 
-def _notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """One sentence a reason, with the arms that share it."""
+def _reason_notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield one sentence per reason, with the affected arms."""
     by_reason: dict[str, list[str]] = {}
     for arm, reason in reasons:
         if reason:

@@ -1,0 +1,102 @@
+"""Statistics within one block of arms: gains, ranks, shares of the gold passage's gain, and known questions."""
+
+from collections.abc import Sequence
+
+from kib.leaderboard.compute.arm_statistics import ArmStatistics
+from kib.leaderboard.compute.arms import Arm
+from kib.leaderboard.compute.chosen_settings import group_of
+from kib.leaderboard.compute.comparability import why_not_comparable, why_not_comparable_at_all
+from kib.leaderboard.compute.ranks import rank
+from kib.leaderboard.compute.row_builder import Rank, RowBuilder
+from kib.leaderboard.compute.row_warnings import BlockWarnings
+from kib.leaderboard.compute.unpaired_statistics import UnpairedStatistics
+from kib.statistics.gains import Gain
+
+__all__ = [
+    "Statistics",
+    "add_best_on_test",
+    "add_gain",
+    "add_gold_shares",
+    "add_knowledge_split",
+    "add_ranks",
+    "add_warnings",
+]
+
+Statistics = ArmStatistics | UnpairedStatistics
+
+
+def add_gain(statistics: Statistics, row: RowBuilder, reference: Arm | str) -> None:
+    """Add the accuracy of an arm and its gain over the reference, or the reason for a missing number."""
+    arm = row.arm
+    row.reference = reference
+    if arm.status != "measured":
+        row.reason = arm.reason
+        return
+    row.measure = statistics.measure(arm)
+    if reference is arm:
+        row.reason = why_not_comparable_at_all(arm)
+        return
+    found = reference if isinstance(reference, str) else statistics.compare(arm, reference)
+    if isinstance(found, Gain):
+        row.gain = found
+    else:
+        row.reason = found
+
+
+def add_ranks(statistics: Statistics, rows: Sequence[RowBuilder], base: Arm | str) -> None:
+    """Rank the arms that are comparable with base or, if base has no result, with the first measured arm."""
+    contenders = {
+        row.arm: (row, row.measure.accuracy.mean)
+        for row in rows
+        if row.measure and row.arm.kind != "ceiling" and not why_not_comparable_at_all(row.arm)
+    }
+    if not contenders:
+        return
+    anchor = base if not isinstance(base, str) and base in contenders else next(iter(contenders))
+    accuracies = [
+        (arm, mean)
+        for arm, (_, mean) in contenders.items()
+        if arm is anchor or isinstance(statistics.compare(arm, anchor), Gain)
+    ]
+    for position, (arm, number, tied) in enumerate(rank(accuracies, statistics.p_value)):
+        contenders[arm][0].rank = Rank(position, number, tied)
+
+
+def add_best_on_test(rows: Sequence[RowBuilder]) -> None:
+    """Add to each chosen arm on a target task the arm that choosing on the test questions would select."""
+    measured = [(row, row.measure.accuracy.mean) for row in rows if row.measure and row.arm.task.role == "target"]
+    for row, mean in measured:
+        if not row.chosen:
+            continue
+        group, _ = group_of(row.arm)
+        rivals = [(other, value) for other, value in measured if group_of(other.arm)[0] == group]
+        if len(rivals) > 1:
+            best, highest = max([(row, mean), *rivals], key=lambda pair: pair[1])
+            row.best_on_test = (best.arm.name, highest)
+
+
+def add_gold_shares(rows: Sequence[RowBuilder]) -> None:
+    """Add each gain as a share of the gold passage's gain with the untrained model, if that gain is positive."""
+    gold = next((row for row in rows if row.arm.kind == "ceiling" and row.arm.method.train is None), None)
+    if gold is None or gold.gain is None or gold.gain.absolute <= 0:
+        return
+    for row in rows:
+        if row.gain:
+            row.gold_share = row.gain.absolute / gold.gain.absolute
+
+
+def add_knowledge_split(statistics: Statistics, rows: Sequence[RowBuilder], probe: Arm | None) -> None:
+    """Add gains on known and unknown questions; `probe` is a second, comparable measurement of base."""
+    if probe is None:
+        return
+    for row in rows:
+        if row.gain and not isinstance(row.reference, str) and not why_not_comparable(probe, row.reference):
+            row.split = statistics.split(row.arm, row.reference, probe)
+
+
+def add_warnings(rows: Sequence[RowBuilder]) -> None:
+    """Add warnings to the measured arms of a block."""
+    measured = [(row, row.measure) for row in rows if row.measure]
+    block = BlockWarnings((row.arm, measure.warning_facts) for row, measure in measured)
+    for row, measure in measured:
+        row.warnings = block.of(row.arm, measure.warning_facts, measure.accuracy, row.gain, row.p)

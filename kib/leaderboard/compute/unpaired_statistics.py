@@ -1,0 +1,61 @@
+"""Statistics of published arms, which are compared by their numbers of questions alone."""
+
+from collections.abc import Container, Iterable, Sequence
+
+from kib.leaderboard.compute.arms import Arm
+from kib.leaderboard.compute.row_warnings import WarningFacts
+from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit
+from kib.published.results import PublishedResults
+from kib.statistics.gains import Average, Gain
+from kib.statistics.unpaired_gains import unpaired_accuracy, unpaired_average, unpaired_gain
+
+__all__ = ["UnpairedStatistics"]
+
+
+class UnpairedStatistics:
+    """Measures and compares published arms; has the same methods as `ArmStatistics`."""
+
+    def __init__(self, results: PublishedResults) -> None:
+        self._results = results
+
+    def count_uncached(self, arms: Iterable[Arm]) -> int:
+        """Return 0: unpaired statistics are fast and need no cache."""
+        del arms
+        return 0
+
+    def measure(self, arm: Arm) -> ArmMeasure:
+        """Return the accuracy with its interval, without facts about single questions."""
+        mean, n = self._accuracy_and_n(arm)
+        facts = WarningFacts(self._results.chance(arm.cell), repeated=0, short=0, prompts="", answers=("",))
+        return ArmMeasure(unpaired_accuracy(mean, n), None, facts)
+
+    def compare(self, arm: Arm, reference: Arm) -> Gain | str:
+        """Return the unpaired gain of an arm over a reference arm."""
+        return unpaired_gain(self._accuracy_and_n(reference), self._accuracy_and_n(arm))
+
+    def p_value(self, worse: Arm, better: Arm) -> float:
+        """Return the unpaired p value of two arms."""
+        return unpaired_gain(self._accuracy_and_n(worse), self._accuracy_and_n(better)).p
+
+    def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
+        """Return no gains: papers do not publish which questions the base model knew."""
+        del arm, reference, probe
+        return None, None
+
+    def average(self, pairs: Sequence[tuple[Arm, Arm]]) -> Average:
+        """Return the mean gain of (arm, reference) pairs; pairs of one task share their questions."""
+        by_task: dict[str, list[tuple[float, float, int]]] = {}
+        for arm, reference in pairs:
+            (start, _), (end, n) = self._accuracy_and_n(reference), self._accuracy_and_n(arm)
+            by_task.setdefault(arm.cell.task, []).append((start, end, n))
+        return unpaired_average(list(by_task.values()))
+
+    def forget(self) -> None:
+        """Do nothing: unpaired statistics keep nothing in memory."""
+
+    def save(self, views: Container[str]) -> None:
+        """Do nothing: unpaired statistics are not stored."""
+        del views
+
+    def _accuracy_and_n(self, arm: Arm) -> tuple[float, int]:
+        return self._results.accuracy(arm.cell), arm.results[0].n

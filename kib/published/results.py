@@ -1,0 +1,127 @@
+"""A published file in the form of a results folder, so that published numbers become table rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kib.identity import digest
+from kib.records import Cell
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
+
+if TYPE_CHECKING:
+    from kib.published.file_format import PublishedRow
+    from kib.published.load import Published
+
+__all__ = ["PublishedResults"]
+
+UNSTATED = "not stated"
+"""The metric name if a paper does not state how it scored answers."""
+
+
+class PublishedResults:
+    """A published file as a source of cell results, with one cell per printed number."""
+
+    def __init__(self, published: "Published") -> None:
+        self.published = published
+        self._accuracies: dict[str, float] = {}
+        self._cells: dict[str, Cell] = {}
+        for row in published.data.table.rows:
+            for arm, (method, settings) in published.arms().items():
+                if arm in row.accuracy:
+                    cell = self._cell(row, method, settings)
+                    self._cells[cell.place] = cell
+                    self._accuracies[cell.id] = row.accuracy[arm]
+
+    @property
+    def folder(self) -> Path:
+        """The path of the published file."""
+        return self.published.file
+
+    def plan(self) -> BenchmarkPlan:
+        """Return the content of the file as the plan of a completely measured benchmark."""
+        data = self.published.data
+        return BenchmarkPlan(
+            name=data.name,
+            title=data.title,
+            tasks={name: TaskEntry(task.role, None, task.n) for name, task in data.tasks.items()},
+            methods={name: MethodEntry(one.train, one.retrieve) for name, one in data.methods.items()},
+            cells=tuple(self._cells.values()),
+        )
+
+    def cell(self, cell: Cell) -> CellResult:
+        """Return the result of a cell; `correct` is the nearest possible number of correct answers."""
+        task = self.published.data.tasks[cell.task]
+        correct = round(self.accuracy(cell) * task.n)
+        return CellResult(cell, n=task.n, correct=correct, metric=task.metric or UNSTATED, environments=())
+
+    def accuracy(self, cell: Cell) -> float:
+        """Return the accuracy as printed."""
+        return self._accuracies[cell.id]
+
+    def failures(self) -> dict[str, Failure]:
+        """Return no failures: a number that the paper does not print has no cell."""
+        return {}
+
+    def verify(self) -> None:
+        """Do nothing: the file was read directly, so no digest needs to be checked."""
+
+    def chance(self, cell: Cell) -> float | None:
+        """Return the accuracy of random guessing, or None if the number of options is unknown."""
+        options = self.published.data.tasks[cell.task].options
+        return None if options is None else 1 / options
+
+    def best_of_sweep(self, cell: Cell) -> str:
+        """Return the best numbers of passages, as `k=2 or 5`, if the cell holds the highest number of its sweep."""
+        best = self._best(cell)
+        return "k=" + " or ".join(str(k) for k in best) if best else ""
+
+    def findings(self) -> list[str]:
+        """Return one sentence per method with a sweep: how often its number is the highest of the sweep.
+
+        If no single K explains all of these numbers, K was chosen row by row on the test questions. If a single K
+        explains all of them, the paper may have fixed K in advance.
+        """
+        found = []
+        for method, other in self.published.sweeps.items():
+            cells = [cell for cell in self._cells.values() if cell.method == method and self._sweep(cell)]
+            best = [set(self._best(cell)) for cell in cells]
+            if not cells:
+                continue
+            sweep = f"{other.data.name} ({other.data.paper.table})"
+            count = f"{sum(map(bool, best))} of {len(cells)} row{'s' * (len(cells) != 1)}"
+            start = f"In {count}, the published number of {method} is the highest over all K in {sweep}"
+            found.append(f"{start}{_conclusion(best)}")
+        return found
+
+    def _best(self, cell: Cell) -> list[int]:
+        """Return the numbers of passages that yield a cell's number, if it is the highest of its sweep."""
+        numbers = self._sweep(cell)
+        highest = max(numbers.values(), default=None)
+        return [k for k, value in numbers.items() if value == highest] if highest == self.accuracy(cell) else []
+
+    def _sweep(self, cell: Cell) -> dict[int, float]:
+        """Return the sweep's accuracies by K for a cell's model, task and shots, if the sweep covers several K."""
+        other = self.published.sweeps.get(cell.method)
+        if other is None:
+            return {}
+        place = (cell.task, cell.model, cell.shots)
+        row = next((row for row in other.data.table.rows if (row.task, row.model, row.shots) == place), None)
+        arms = other.data.methods[cell.method].top_k
+        names = {k: f"{cell.method},k={k}" for k in arms}
+        numbers = {k: row.accuracy[name] for k, name in names.items() if name in row.accuracy} if row else {}
+        return numbers if len(numbers) > 1 else {}
+
+    def _cell(self, row: "PublishedRow", method: str, settings: tuple[tuple[str, int], ...]) -> Cell:
+        data = self.published.data
+        identity = digest([data.paper.ids, data.paper.table, row.model, row.task, row.shots, method, settings])
+        return Cell(row.model, method, settings, row.task, None, row.shots, 0, identity)
+
+
+def _conclusion(best: Sequence[set[int]]) -> str:
+    """Return the conclusion from the best numbers of passages of each row."""
+    if not all(best):
+        return ""
+    same = set.intersection(*best)
+    if same:
+        return f", and K = {' or '.join(map(str, sorted(same)))} yields all of them: K may have been fixed in advance"
+    return ": K was chosen on the test questions"
