@@ -126,14 +126,15 @@ def tree(seed: int, size: int = 10) -> list[Request]:
     return [Request("loglikelihood", pair) for pair in dict.fromkeys([*pairs, *unusual, *long])]
 
 
-def greedy_requests(lm: Any, size: int = 30) -> list[Request]:
+def greedy_requests(lm: Any, size: int = 40) -> list[Request]:
     """Requests with the model's own next character as continuation, if it is far more likely than any other."""
     contexts = [f"{number} {text(chance(number), 5)}:" for number in range(size)]
     found = []
     for context in contexts:
         best = lm.model(torch.tensor([lm.tok_encode(context)])).logits[0, -1].topk(2)
         character = lm.tokenizer.decode(best.indices[:1])
-        if character.isascii() and character.isalnum() and best.values[0] - best.values[1] > 0.01:
+        is_text = len(character) == 1 and character.isascii() and character.isprintable()
+        if is_text and best.values[0] - best.values[1] > 0.01:
             found.append(Request("loglikelihood", (context, character)))
     return found
 
