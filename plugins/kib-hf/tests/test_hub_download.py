@@ -213,8 +213,14 @@ def test_refused(hub: Hub, tmp_path: Path) -> None:
         assert answer["fingerprint"].startswith(f"InputError: {HUB}: {message}")
 
 
-def test_no_safetensors(hub: Hub, tmp_path: Path) -> None:
-    """A model on the hub without safetensors is an error."""
-    (hub.folder / "model.safetensors").unlink()
-    found = ask(tmp_path / "home", "weights", address=hub.address, revision=COMMIT)["weights"]
-    assert "the folder has no weights; expected model.safetensors" in found
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("model.safetensors", "the folder has no weights; expected model.safetensors"),
+        ("config.json", f"not a model in transformers' format: commit {COMMIT} has no config.json"),
+    ],
+)
+def test_incomplete_online(hub: Hub, tmp_path: Path, missing: str, message: str) -> None:
+    """A model on the hub without safetensors or without a configuration is an error."""
+    (hub.folder / missing).unlink()
+    assert message in ask(tmp_path / "home", "weights", address=hub.address, revision=COMMIT)["weights"]

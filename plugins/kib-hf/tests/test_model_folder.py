@@ -90,6 +90,17 @@ def test_not_a_model(folder: Path, damage: Callable[[Path], object], message: st
             read()
 
 
+def test_an_unreadable_file_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be read is an error that names the file."""
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("kib_hf.model_folder.cached_digest", refuse)
+    with pytest.raises(InputError, match=r"model/.*: cannot read this file: Permission denied"):
+        model(folder).fingerprint()
+
+
 def test_weights_in_several_files(folder: Path, tiny: Path) -> None:
     """All weight files are loaded, and all of them count in the fingerprint."""
     shard(folder)

@@ -338,9 +338,9 @@ def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
         Request("loglikelihood", (context, option)) for context in contexts for option in (" one", " two", " other")
     ]
     lm = scorer(model("llama"))
-    before = lm._rows.read_tokens
     all_answers(lm, requests)
-    assert lm._rows.read_tokens - before < len(contexts[-1]) + 10 + 6 * 25
+    planned = sum(row.new_tokens for row in lm.planned("loglikelihood").rows)
+    assert lm._rows.read_tokens == planned < len(contexts[-1]) + 10 + 6 * 25
 
 
 def test_a_continuation_without_tokens_is_an_error(scorer: Callable[..., Any]) -> None:
@@ -561,11 +561,15 @@ def test_no_pass_reads_more_than_a_row(scorer: Callable[..., Any], monkeypatch: 
 def test_too_little_memory_for_one_prompt_is_an_error(
     scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step fails in a sentence if nothing is left to split."""
+    """The step fails in a sentence if nothing is left to split, neither the prompt nor the batch."""
     lm = scorer(model("llama"))
+    assert lm._can_prefill
     limit_memory(monkeypatch, model("llama"), 1)
     with pytest.raises(StepError, match=r"out of memory with \d+ tokens per forward pass, which cannot be split"):
         all_answers(lm, [Request("loglikelihood", ("a", "bcdefg"))])
+    limit_memory(monkeypatch, model("llama"), 0)
+    with pytest.raises(StepError, match="out of memory while generating text after a single prompt"):
+        all_answers(lm, generation(["<s>"]))
 
 
 @pytest.mark.parametrize("request_", [tree(seed=1)[0], *generation(["the cat"])], ids=["score", "generate"])
@@ -640,13 +644,28 @@ def test_adapters_that_wait_for_tokens_are_unsupported(scorer: Callable[..., Any
     assert "its adapter waits for a sequence of tokens" in notes(lm)[0]
 
 
-def test_a_model_with_other_numbers_on_a_tree_is_detected(
-    scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def broken_attention(*_: Any) -> None:
+    raise IndexError("no such layer")
+
+
+@pytest.mark.parametrize(
+    ("method", "replacement", "reason"),
+    [
+        ("_mask", lambda *_: None, "a small tree gave different numbers than its prompts one by one"),
+        ("attend", broken_attention, "it cannot read a tree (IndexError: no such layer)"),
+    ],
+)
+def test_a_model_that_fails_on_a_small_tree_is_scored_as_lm_eval_does(
+    scorer: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    replacement: Callable[..., None],
+    reason: str,
 ) -> None:
-    """A model that gives other numbers on a tree than prompt by prompt is scored prompt by prompt."""
+    """A model that raises errors or gives other numbers on a small tree is scored prompt by prompt."""
     from kib_hf.scoring import tree_reader
 
-    monkeypatch.setattr(tree_reader._ForwardPass, "_mask", lambda *_: None)
+    monkeypatch.setattr(tree_reader._ForwardPass, method, replacement)
     lm = scorer(model("llama"))
     assert lm.falls_back
-    assert "a small tree gave different numbers" in notes(lm)[0]
+    assert notes(lm)[0].endswith(reason)
