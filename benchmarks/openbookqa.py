@@ -2,8 +2,8 @@
 
     python benchmarks/openbookqa.py ZIP-OR-ITS-FOLDER [FOLDER]
 
-The 1,326 facts become the documents. The fact of a question is its gold document and its group. The files are written to
-FOLDER, by default the folder of the zip; `openbookqa.toml` reads them from `${KIB_DATA}/openbookqa`.
+The 1,326 facts become the documents. The fact of a question is its gold document and its group. The files are written
+to FOLDER, by default the folder of the zip; `openbookqa.toml` reads them from `${KIB_DATA}/openbookqa`.
 """
 
 import json
