@@ -78,9 +78,9 @@ class _Trainer:
         """
         from kib_hf.model_folder import check_folder
         from kib_hf.training.checkpoints import last_checkpoint, read_trained, remove_checkpoints
-        from kib_hf.training.job import TrainingJob
         from kib_hf.training.processes import process_count, train_in_processes
-        from kib_hf.training.run import train_job
+        from kib_hf.training.training_loop import train_job
+        from kib_hf.training.worker_job import TrainingJob
 
         check_folder(start.folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -338,7 +338,7 @@ def test_rounding(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     AutoModelForCausalLM.from_pretrained(copy, dtype="bfloat16").save_pretrained(copy)
     measured = iter([3.0, 2.0, 1.0])  # before training, before rounding, after rounding
-    monkeypatch.setattr("kib_hf.training.run.mean_loss", lambda *_: next(measured))
+    monkeypatch.setattr("kib_hf.training.training_loop.mean_loss", lambda *_: next(measured))
     trained = train(Full, copy, tmp_path / "out", TEXTS[:4], epochs=1)
     assert (trained.first_loss, trained.unrounded_loss, trained.last_loss) == (3.0, 2.0, 1.0)
 

@@ -15,8 +15,8 @@ from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
 from kib_hf.trainers import Full, Lora
 from kib_hf.training import processes
-from kib_hf.training.job import TrainingJob, read_job, write_job
 from kib_hf.training.processes import environment, train_in_processes
+from kib_hf.training.worker_job import TrainingJob, read_job, write_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

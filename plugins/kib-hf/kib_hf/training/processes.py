@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from kib.errors import InputError, StepError
-from kib_hf.training.job import JOB_FILE, TrainingJob, write_job
 from kib_hf.training.options import TrainingOptions
+from kib_hf.training.worker_job import JOB_FILE, TrainingJob, write_job
 
 __all__ = ["check_accelerate_file", "environment", "process_count", "train_in_processes"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from kib.errors import InputError, StepError
-from kib_hf.training.job import read_job
-from kib_hf.training.run import train_job
+from kib_hf.training.training_loop import train_job
+from kib_hf.training.worker_job import read_job
 
 __all__ = ["main"]
 

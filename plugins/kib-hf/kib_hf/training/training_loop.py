@@ -14,16 +14,16 @@ from kib_hf.training.adapters import new_adapter
 from kib_hf.training.checkpoints import read_progress, write_trained
 from kib_hf.training.examples import Example, prepare_examples
 from kib_hf.training.flops import flops_per_token
-from kib_hf.training.isolation import check_isolation
-from kib_hf.training.job import TrainingJob
 from kib_hf.training.learning_rate import rate_factor
 from kib_hf.training.loss import mean_loss
 from kib_hf.training.micro_batches import MicroBatches, plan_micro_batches
 from kib_hf.training.monitor import Monitor, as_callback, planned_tokens
 from kib_hf.training.options import LoraOptions
+from kib_hf.training.packed_text_isolation import check_isolation
 from kib_hf.training.packing import Row, pack, plan_steps
 from kib_hf.training.preflight_checks import check_no_sharding
 from kib_hf.training.saved_weights import round_weights, save_weights
+from kib_hf.training.worker_job import TrainingJob
 
 __all__ = ["train_job"]
 

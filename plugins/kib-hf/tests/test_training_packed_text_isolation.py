@@ -7,9 +7,9 @@ import pytest
 from kib.errors import InputError
 from kib_hf.loading import quietly
 from kib_hf.training.examples import IGNORED, Example
-from kib_hf.training.isolation import check_isolation
 from kib_hf.training.loss import mean_loss, summed_loss
 from kib_hf.training.micro_batches import collate
+from kib_hf.training.packed_text_isolation import check_isolation
 from kib_hf.training.packing import pack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
