@@ -1,6 +1,7 @@
-"""The command line: each command a few lines, heavy imports inside them, so that `kib --help` is quick."""
+"""The command line. Each command is a few lines and imports what it needs itself, so `kib --help` is fast."""
 
 import atexit
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kib import __version__
-from kib.errors import KibError, SpecError, TableError
+from kib.errors import InputError, KibError, SpecError, StepError, TableError
 
 if TYPE_CHECKING:
-    from kib.leaderboard import PublishedResults
+    from kib.leaderboard import Table
     from kib.plan.planner import Plan
     from kib.progress import Progress
     from kib.store.results import Results
@@ -29,54 +30,71 @@ FIGURES = ("gains", "top-k")
 spec_argument = click.argument("spec", type=click.Path(dir_okay=False, path_type=Path))
 results_option = click.option(
     "--results", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True,
-    help="Folder of what people cite; a benchmark's own folder in it bears its name.",
+    help="Folder for results, with one subfolder per benchmark.",
 )  # fmt: skip
 work_option = click.option(
     "--work", type=click.Path(file_okay=False, path_type=Path), default=Path("work"), show_default=True,
-    help="Folder of heavy intermediate things; it can be deleted.",
+    help="Folder for large intermediate files; it can be deleted.",
 )  # fmt: skip
 trust_option = click.option(
     "--trust-remote-code", is_flag=True,
-    help="Let models whose table says trust_remote_code = true run code that comes with them.",
+    help="Allow models and data sets with trust_remote_code = true to run their own code.",
 )  # fmt: skip
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+against_option = click.option("--against", metavar="METHOD", help="Compare with this method instead of the base.")
+
+
+def _print(text: str, *, err: bool = False, nl: bool = True, color: bool | None = None) -> None:
+    """Print to standard output or standard error.
+
+    If the reader of that stream has gone, as in `kib leaderboard | head`, discard all further output to the stream: the
+    command must still do its work and return its own exit code.
+    """
+    try:
+        click.echo(text, err=err, nl=nl, color=color)
+    except BrokenPipeError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, (sys.stderr if err else sys.stdout).fileno())
+        os.close(null)
+
+
+def _report(text: str) -> None:
+    _print(text, err=True)
 
 
 class _Commands(click.Group):
-    """Catches every KibError once: its message on standard error, its class's exit code, no traceback."""
+    """Turns every KibError into its message on standard error and its exit code, without a traceback."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the name click calls it by
-        """In the order of the file: that of a user's work."""
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the parameter name is click's
+        """List the commands in the order of this file, which is the order of a user's work."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; interruption by Ctrl-C or SIGTERM says how to go on."""
+        """Run a command; after Ctrl-C or SIGTERM, print how to resume it."""
         try:
             return super().invoke(ctx)
         except KibError as error:
-            # A spec's mistakes are lines that editors and CI read as file:line: key: message.
-            click.echo(str(error) if isinstance(error, SpecError) else f"Error: {error}", err=True)
+            # Editors and CI parse a spec's mistakes as file:line: key: message, so these lines have no prefix.
+            _report(str(error) if isinstance(error, SpecError) else f"Error: {error}")
             ctx.exit(error.exit_code)
         except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                sys.stderr.close()  # the reader has gone; Python would complain about it on exit
-                ctx.exit(0)
-            click.echo(f"Error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            place = f"{error.filename}: " if error.filename else ""
+            _report(f"Error: {place}{error.strerror or error}")
             ctx.exit(KibError.exit_code)
         except KeyboardInterrupt:
-            click.echo("Interrupted. The same command goes on where it stopped.", err=True)
+            _report("Interrupted. Run the same command again to resume.")
             ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kib")
 def main() -> None:
-    """Measure how knowledge gets into a language model: by retrieval, by fine-tuning, or both.
+    """Measure how to bring knowledge into a language model: by retrieval, by fine-tuning, or both.
 
     One TOML file declares models, documents, questions and methods; `kib run` measures them and prints the gains.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    # Once all is done, Ctrl-C has nothing left to stop: Python, while it shuts down, would die of it without a word.
+    # After the command has ended, Ctrl-C has nothing left to stop and would only make Python's shutdown fail.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
@@ -111,29 +129,16 @@ def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
 @trust_option
 @quiet_option
 def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
-    """Measure what is missing, then print the leaderboard."""
-    from kib.errors import StepError
+    """Measure all missing cells, then print the leaderboard."""
+    from kib.commands.run import failure_message
     from kib.run.loop import run as measure
 
     plan = _open(spec, trust_remote_code)
-    store, workshop = _stores(plan, results, work)
-    failures = measure(plan, store, workshop, _progress(quiet))
-    _print_table([store.folder], "terminal", progress=_progress(quiet))
+    stored, intermediate = _stores(plan, results, work)
+    failures = measure(plan, stored, intermediate, _progress(quiet))
+    _print_table([stored.folder], "terminal", progress=_progress(quiet))
     if failures:
-        raise StepError(_said_of(failures, len(plan.cells)))
-
-
-def _said_of(failures: Any, cells: int) -> str:
-    """Each reason once, with the number of cells that it cost."""
-    from kib.support.phrases import counted
-
-    counts: dict[str, int] = {}
-    for failure in failures.values():
-        reason = f"{failure.step}: {failure.error}"
-        counts[reason] = counts.get(reason, 0) + 1
-    lines = [f"{reason} ({counted(count, 'cell')})" for reason, count in counts.items()]
-    rest = "none was measured" if len(failures) == cells else "all others were measured"
-    return f"{counted(len(failures), 'cell')} failed, {rest}:\n" + "\n".join(lines)
+        raise StepError(failure_message(failures, len(plan.cells)))
 
 
 @main.command()
@@ -142,11 +147,11 @@ def _said_of(failures: Any, cells: int) -> str:
 @work_option
 @trust_option
 def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None:
-    """Show weights, cells and steps, and which of them are done."""
-    from kib.commands.show import show_plan
+    """List sets of weights, steps and cells, and which of them are done."""
+    from kib.commands.plan import show_plan
 
-    made = _open(spec, trust_remote_code)
-    click.echo(show_plan(made, *_stores(made, results, work)))
+    opened = _open(spec, trust_remote_code)
+    _print(show_plan(opened, *_stores(opened, results, work)))
 
 
 @main.command()
@@ -155,28 +160,27 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None
 @trust_option
 @quiet_option
 def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
-    """Prove a spec before money is spent: data, real prompts, token lengths, cuts, answer tokens, forecast."""
-    from kib.commands.check import check as look
-    from kib.errors import InputError
+    """Check a spec before a costly run: data, real prompts, token lengths, answer tokens, cost forecast."""
+    from kib.commands.check import check as check_plan
     from kib.store.work import Work
 
     try:
         plan = _open(spec, trust_remote_code)
     except SpecError as error:
         raise _outlined(spec, error) from error
-    report = look(plan, Work(work), _progress(quiet))
-    click.echo(report.text)
+    report = check_plan(plan, Work(work), _progress(quiet))
+    _print(report.text)
     if report.problems:
         raise InputError("\n".join(report.problems))
 
 
 def _outlined(spec: Path, error: SpecError) -> SpecError:
-    """Say what is right in a file of which only data are not there; the error with all mistakes that can be known."""
+    """Print an outline of a file if only its data are missing; return the error with all mistakes that are known."""
     from kib.commands.check import outline
     from kib.plugins.resolve import open_spec
 
     try:
-        click.echo(outline(*open_spec(spec, look=False)))
+        _print(outline(*open_spec(spec, look=False)))
     except SpecError as more:
         return SpecError([*{*error.mistakes, *more.mistakes}])
     return error
@@ -184,74 +188,84 @@ def _outlined(spec: Path, error: SpecError) -> SpecError:
 
 @main.command()
 @spec_argument
-@click.option("--corpus", metavar="NAME", help="The documents that are searched; needed where there are several.")
+@click.option("--corpus", metavar="NAME", help="The corpus to search; required if there are several.")
 @click.option(
-    "--retriever", "retrievers", metavar="NAME", multiple=True, help="One to measure, again for more; default all."
-)
-@click.option("--task", metavar="NAME", help="Only this task's questions.")
+    "--retriever", "retrievers", metavar="NAME", multiple=True,
+    help="A retriever to measure; repeat for several. Default: all.",
+)  # fmt: skip
+@click.option("--task", metavar="NAME", help="Use the questions of this task only.")
 @click.option(
     "--queries", type=click.Path(dir_okay=False, path_type=Path),
-    help="A file of queries instead: .jsonl (id, text, relevance or gold), .tsv, or questions of the task `file`.",
+    help="A file of queries to use instead: .jsonl (id, text, relevance or gold), .tsv, or questions of a `file` task.",
 )  # fmt: skip
 @click.option(
-    "--depth", "--k", type=click.IntRange(min=1), default=100, show_default=True, help="Passages found a query."
+    "--depth", "--k", type=click.IntRange(min=1), default=100, show_default=True, help="Passages to find per query."
 )
-@click.option("--format", "form", type=click.Choice(TABLES), default="terminal", show_default=True, help="Output form.")
+@click.option(
+    "--format", "form", type=click.Choice(TABLES), default="terminal", show_default=True, help="Output format."
+)
 @click.option(
     "--run", "run_file", metavar="FILE",
-    help="Write what was found in TREC's format; {retriever} in the name where there are several.",
+    help="Write the hits as a TREC run; with several retrievers the name must contain {retriever}.",
 )  # fmt: skip
 @work_option
 @trust_option
 @quiet_option
-def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: bool, **wanted: Any) -> None:
-    """Index and search, and print how well each retriever finds what answers the queries; no model is loaded."""
-    from kib.commands import retrieve as desk
-    from kib.errors import StepError
+def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: bool, **request: Any) -> None:
+    """Index and search a corpus, and print the quality of each retriever; no model is loaded."""
+    from kib.commands import retrieve as retrieval
     from kib.store.work import Work
 
-    report = desk.retrieve(spec, desk.Wanted(**wanted), Work(work), _progress(quiet))
+    report = retrieval.retrieve(spec, retrieval.SearchRequest(**request), Work(work), _progress(quiet))
     if run_file is not None:
-        _write_runs(desk.trec_runs(report), run_file)
-    click.echo(desk.render(report, form), nl=False)
+        _write_runs(retrieval.trec_runs(report), run_file)
+    _print(retrieval.render(report, form), nl=False)
     if report.failures:
         raise StepError("\n".join(f"retrievers.{name}: {why}" for name, why in report.failures.items()))
 
 
 def _write_runs(runs: Mapping[str, str], name: str) -> None:
-    from kib.errors import InputError
     from kib.store.files import write_text
 
     if len(runs) > 1 and "{retriever}" not in name:
-        raise InputError(f"--run: {len(runs)} retrievers; write {{retriever}} in the file's name, or choose one")
+        raise InputError(
+            f"--run: {len(runs)} retrievers; put {{retriever}} into the file name, or choose one retriever"
+        )
     for retriever, text in runs.items():
         path = Path(name.replace("{retriever}", retriever))
         if not path.parent.is_dir():
             raise InputError(f"{path.parent}: no such folder")
         if path.is_dir():
-            raise InputError(f"--run: {path}: a folder, expected a file")
+            raise InputError(f"--run: {path}: expected a file, got a folder")
         write_text(path, text)
-        click.echo(f"{path}: written", err=True)
+        _report(f"{path}: written")
 
 
 @main.command()
-@click.argument("places", metavar="[RESULTS]...", nargs=-1)
+@click.argument("names", metavar="[RESULTS]...", nargs=-1)
 @results_option
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output form."
+    "--format", "form", type=click.Choice(FORMATS), default="terminal", show_default=True, help="Output format."
 )
-@click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
-@click.option("--averages", is_flag=True, help="Only averages over tasks; where there are none, the target rows.")
-@click.option("--cost", is_flag=True, help="Also what each arm costs, and from where on one is cheaper than another.")
-@click.option("--retrieval", is_flag=True, help="Also how well passages were found, and accuracy where they were.")
-@click.option("--times", is_flag=True, help="With costs and retrieval, seconds and memory as measured on this machine.")
+@against_option
 @click.option(
-    "--check", "baseline", type=click.Path(path_type=Path), help="Compare with a stored table; exit 1 if worse."
+    "--averages", is_flag=True, help="Show only averages over tasks, or target rows if there are no averages."
 )
-@click.option("--update-baseline", type=click.Path(path_type=Path), help="Store this table for later --check.")
+@click.option(
+    "--cost", is_flag=True, help="Also show the cost of each arm, and when one arm becomes cheaper than another."
+)
+@click.option(
+    "--retrieval", is_flag=True, help="Also show retrieval quality, and accuracy with and without a gold passage."
+)
+@click.option("--times", is_flag=True, help="With --cost or --retrieval: also show measured seconds and memory.")
+@click.option(
+    "--check", "baseline", type=click.Path(path_type=Path),
+    help="Compare with a stored table; exit with code 1 if any row is worse.",
+)  # fmt: skip
+@click.option("--update-baseline", type=click.Path(path_type=Path), help="Store this table for later use with --check.")
 @quiet_option
 def leaderboard(
-    places: tuple[str, ...],
+    names: tuple[str, ...],
     results: Path,
     form: str,
     baseline: Path | None,
@@ -259,132 +273,63 @@ def leaderboard(
     quiet: bool,
     **view: Any,
 ) -> None:
-    """Print the table of gains. RESULTS: folders, names of benchmarks, spec or published files; default all folders."""
-    folders = _folders(places, results)
-    table = _print_table(folders, form, progress=_progress(quiet), **view)
+    """Print the table of gains.
+
+    RESULTS: results folders, names of benchmarks, spec files or published files. Default: all results.
+    """
+    from kib.commands.leaderboard import compare_with_baseline, find_results, store_baseline, verify
+
+    paths = find_results(names, results)
+    table = _print_table(paths, form, progress=_progress(quiet), **view)
     if update_baseline or baseline:
-        _verify(folders)
+        verify(paths)
     if update_baseline:
-        _update(table, update_baseline)
+        store_baseline(table, update_baseline)
+        _report(f"{update_baseline}: stored")
     if baseline:
-        _compare(table, baseline)
+        compare_with_baseline(table, baseline, _report)
     if not table.complete:
-        raise TableError("the table is not complete: cells are missing or failed (see above)")
+        raise TableError("incomplete table: cells are missing or failed (see above)")
 
 
-def _folders(places: tuple[str, ...], results: Path) -> list[Path]:
-    """Results folders by path, by name, or by the spec that made them."""
-    from kib.errors import InputError
-
-    if not places:
-        found = sorted(path.parent for path in results.glob("*/plan.json"))
-        if not found:
-            raise InputError(f"{results}: no results here; `kib run SPEC` makes them")
-        return found
-    return [_folder(place, results) for place in places]
-
-
-def _folder(place: str, results: Path) -> Path:
-    if place.endswith(".toml"):
-        from kib.published.load import is_published
-        from kib.spec.load import load_spec
-
-        if is_published(Path(place)):
-            return Path(place)
-        return results / load_spec(Path(place)).name
-    found = Path(place) if (Path(place) / "plan.json").is_file() or "/" in place else results / place
-    if not (found / "plan.json").is_file() and Path(place).is_dir():
-        _refuse_published(Path(place))
-    return found
-
-
-def _refuse_published(folder: Path) -> None:
-    """InputError for a folder that holds published files, of which one must be named."""
-    from kib.errors import InputError
-    from kib.published.load import published_in
-
-    names = published_in(folder)
-    if names:
-        raise InputError(f"{folder}: a folder of published files and no results; name one of them: {', '.join(names)}")
-
-
-def _print_table(folders: list[Path], form: str, averages: bool = False, **more: Any) -> Any:
-    """Print the table of results folders; `more` is what `make_table` takes."""
+def _print_table(paths: list[Path], form: str, averages: bool = False, **options: Any) -> "Table":
+    """Print and return the table of these results; `options` are passed to `make_table`."""
     from shutil import get_terminal_size
 
+    from kib.commands.leaderboard import open_results
     from kib.leaderboard import averages_only, make_table, render
 
-    table = make_table([_source(folder) for folder in folders], **more)
+    table = make_table([open_results(path) for path in paths], **options)
     shown = averages_only(table) if averages else table
     colour = form == "terminal" and sys.stdout.isatty()
-    click.echo(render(shown, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
+    _print(render(shown, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
     return table
 
 
-def _source(place: Path) -> "Results | PublishedResults":
-    """What a results folder or a published file holds."""
-    from kib.leaderboard import PublishedResults
-    from kib.published.load import load_published
-    from kib.store.results import Results
-
-    return PublishedResults(load_published(place)) if place.suffix == ".toml" else Results(place)
-
-
-def _verify(folders: list[Path]) -> None:
-    """A check that machines rely on trusts no stored statistics: the questions must be those that were measured."""
-    for folder in folders:
-        _source(folder).verify()
-
-
-def _update(table: Any, path: Path) -> None:
-    from kib.errors import InputError
-    from kib.leaderboard import baseline
-    from kib.store.files import write_text
-
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder")
-    write_text(path, baseline(table))
-    click.echo(f"{path}: stored", err=True)
-
-
-def _compare(table: Any, path: Path) -> None:
-    from kib.errors import InputError
-    from kib.leaderboard import check as changes
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); --update-baseline writes it") from error
-    try:
-        found = changes(table, text)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    for change in found.noted:
-        click.echo(f"noted: {change}", err=True)
-    if found.failed:
-        raise TableError("\n".join([f"worse than {path}:", *found.failed]))
-    click.echo(f"{path}: nothing is worse", err=True)
-
-
 @main.command()
-@click.argument("places", metavar="[RESULTS]...", nargs=-1)
+@click.argument("names", metavar="[RESULTS]...", nargs=-1)
 @results_option
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file: .png, .svg or .pdf."
-)
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+    help="The image file to write: .png, .svg or .pdf.",
+)  # fmt: skip
 @click.option(
     "--show", "kind", type=click.Choice(FIGURES), default="gains", show_default=True,
-    help="Gains by model and method, or accuracy over the number of passages.",
+    help="Draw gains by model and method, or accuracy by number of passages.",
 )  # fmt: skip
-@click.option("--against", metavar="METHOD", help="Compare with this method instead of base.")
+@against_option
 @quiet_option
-def figure(places: tuple[str, ...], results: Path, out: Path, kind: str, against: str | None, quiet: bool) -> None:
-    """Draw the table of gains. RESULTS: as of `kib leaderboard`. Needs matplotlib: pip install 'kib[figures]'."""
+def figure(names: tuple[str, ...], results: Path, out: Path, kind: str, against: str | None, quiet: bool) -> None:
+    """Draw the table of gains; needs matplotlib: pip install 'kib[figures]'.
+
+    RESULTS: as for `kib leaderboard`.
+    """
+    from kib.commands.leaderboard import find_results, open_results
     from kib.leaderboard import make_table, save_figure
 
-    sources = [_source(folder) for folder in _folders(places, results)]
+    sources = [open_results(path) for path in find_results(names, results)]
     save_figure(make_table(sources, against=against, progress=_progress(quiet)), kind, out)
-    click.echo(f"{out}: drawn", err=True)
+    _report(f"{out}: written")
 
 
 @main.command()
@@ -393,93 +338,96 @@ def figure(places: tuple[str, ...], results: Path, out: Path, kind: str, against
 @results_option
 @work_option
 def show(cell: str, question: str | None, results: Path, work: Path) -> None:
-    """Show a cell's questions, or one question through all methods: passages, prompt, scores, answer.
+    """Show a cell with its questions, or one question with all methods: passages, prompt, scores and answer.
 
-    CELL is an id as the leaderboard prints it, with the benchmark's name before it where there are several; its last
-    part may be left out where it is unique.
+    CELL is an id as printed by the leaderboard. Put the name of the benchmark in front if several benchmarks have the
+    cell; the last part of the id may be left out if the rest is unique.
     """
     from kib.commands.show import show_cell, show_question
     from kib.store.work import Work
 
     if question is None:
-        click.echo(show_cell(results, Work(work), cell))
+        _print(show_cell(results, Work(work), cell))
     else:
-        click.echo(show_question(results, Work(work), cell, question))
+        _print(show_question(results, Work(work), cell, question))
 
 
 @main.command()
 @spec_argument
-@click.option("--corpus", metavar="NAME", required=True, help="The documents that are asked about.")
+@click.option("--corpus", metavar="NAME", required=True, help="The corpus to ask about.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where the questions go (.jsonl)."
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file of questions (.jsonl)."
 )
 @click.option(
-    "--validation", type=click.Path(dir_okay=False, path_type=Path), help="Where a fifth of them goes instead."
-)
-@click.option("--writer", metavar="NAME", help="The writer; needed where there are several.")
-@click.option("--count", type=click.IntRange(1, 20), default=4, show_default=True, help="Questions written a passage.")
+    "--validation", type=click.Path(dir_okay=False, path_type=Path),
+    help="A second file, which receives a fifth of the questions.",
+)  # fmt: skip
+@click.option("--writer", metavar="NAME", help="The writer to use; required if there are several.")
 @click.option(
-    "--keep", type=click.IntRange(1, 20), default=2, show_default=True, help="Of them kept, the most specific."
+    "--count", type=click.IntRange(1, 20), default=4, show_default=True, help="Questions to write per passage."
 )
+@click.option(
+    "--keep", type=click.IntRange(1, 20), default=2, show_default=True,
+    help="Questions to keep per passage, the most specific ones.",
+)  # fmt: skip
 @click.option(
     "--group", type=click.Choice(("document", "passage")), default="document", show_default=True,
-    help="What makes questions depend on each other; passage where documents are few and long.",
+    help="Questions that depend on each other; choose passage for few, long documents.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what it would cost; nothing is sent or written.")
-@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option("--dry-run", is_flag=True, help="Print the expected cost without sending or writing anything.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @work_option
 @quiet_option
 def questions(
-    spec: Path, out: Path, validation: Path | None, work: Path, dry_run: bool, force: bool, quiet: bool, **wanted: Any
+    spec: Path, out: Path, validation: Path | None, work: Path, dry_run: bool, force: bool, quiet: bool, **request: Any
 ) -> None:
-    """Write questions on your own documents, with options and gold, for you to review and for the task `file`."""
-    from kib.commands import questions as desk
+    """Write multiple-choice questions about your own documents, to be reviewed and then used by a `file` task."""
+    from kib.commands import questions as writing
     from kib.store.work import Work
 
     paths = [path for path in (out, validation) if path]
-    desk.check_free(paths, force=force or dry_run)
-    job = desk.open_job(spec, desk.Wanted(**wanted), Work(work), _progress(quiet))
+    writing.check_free(paths, force=force or dry_run)
+    job = writing.open_job(spec, writing.QuestionRequest(**request), Work(work), _progress(quiet))
     if dry_run:
-        click.echo(desk.forecast(job))
+        _print(writing.forecast(job))
         return
-    made = desk.make(job, _progress(quiet))
-    for path, rows in zip(paths, desk.split(made.rows) if validation else [made.rows], strict=True):
-        desk.write(rows, path)
-        click.echo(f"{path}: {len(rows):,} questions")
-    click.echo("\n".join(desk.summary(made, job.passages)))
+    kept = writing.write_questions(job, _progress(quiet))
+    for path, rows in zip(paths, writing.split(kept.rows) if validation else [kept.rows], strict=True):
+        writing.save(rows, path)
+        _print(f"{path}: {len(rows):,} questions")
+    _print("\n".join(writing.summary(kept, job.passages)))
 
 
 @main.command()
 def plugins() -> None:
-    """List what is installed, from which distribution, working or why not."""
-    from kib.commands.show import show_plugins
+    """List the installed plugins with their distributions, and the reason if one does not work."""
+    from kib.commands.plugins import list_plugins
 
-    click.echo(show_plugins())
+    _print(list_plugins())
 
 
 @main.command()
-@click.option("--core", is_flag=True, help="Leave the installed plugins' options out.")
-@click.option("--published", is_flag=True, help="Of a file with published numbers instead.")
+@click.option("--core", is_flag=True, help="Leave out the options of plugins that are not part of kib.")
+@click.option("--published", is_flag=True, help="Print the schema of a file of published numbers instead.")
 def schema(core: bool, published: bool) -> None:
-    """Print the JSON Schema of a benchmark file, with the installed plugins' options."""
+    """Print the JSON Schema of a benchmark file, including the options of installed plugins."""
     import json
 
-    from kib.commands.json_schema import published_schema
-    from kib.commands.json_schema import schema as make
+    from kib.commands.json_schema import benchmark_schema, published_schema
 
-    made = published_schema() if published else make(core_only=core)
-    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
+    found = published_schema() if published else benchmark_schema(core_only=core)
+    _print(json.dumps(found, indent=2, ensure_ascii=False))
 
 
 @main.command()
 @spec_argument
 def cite(spec: Path) -> None:
-    """Print BibTeX of what a benchmark or a published file stands on: the paper, data, models, plugins and kib."""
+    """Print BibTeX for everything a benchmark or a published file uses: papers, data, models, plugins and kib."""
     from kib.commands.cite import bibtex, bibtex_of_published
     from kib.plugins.resolve import open_spec
     from kib.published.load import is_published, load_published
 
     if is_published(spec):
-        click.echo(bibtex_of_published(load_published(spec)))
+        _print(bibtex_of_published(load_published(spec)))
         return
-    click.echo(bibtex(open_spec(spec, look=False)[1]))
+    _print(bibtex(open_spec(spec, look=False)[1]))

@@ -53,6 +53,16 @@ def test_the_forecast_is_what_a_run_asks(bench, tmp_path):
     assert int(tokens.replace(",", "")) == every
 
 
+def test_forecasts_name_their_weights(bench):
+    """Seeds and arms have forecast lines with model, trainer, settings and seed."""
+    more = '\n[trainers.by-heart]\nplugin = "toy"\nvary = { rank = [1, 2] }\n\n[methods.ft]\ntrain = "by-heart"\n'
+    bench.write_toy(model="trainable = true\n", more=more)
+    edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
+    names = re.findall(r"^forecast for (.*): [\d,]+ requests", checked(bench), re.MULTILINE)
+    arms = [f"m+by-heart,rank={rank} on people, seed {seed}" for rank in (1, 2) for seed in (0, 1)]
+    assert names == ["m", *arms]
+
+
 def test_a_run_uses_what_a_check_made(bench):
     """Passages, index and hits of a check are not made again by the run."""
     bench.write_toy()
@@ -177,7 +187,7 @@ def test_a_trainer_is_asked_before_anything_is_scored(bench):
 
 
 def test_what_a_training_reads_is_forecast(bench):
-    """For each text that is trained on stand its number of texts and about how many tokens a pass has."""
+    """For each text that is trained on stand its number of texts and about how many tokens per pass has."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
     found = re.findall(r"forecast for trainer (\S+) on people: ([\d,]+) texts, about ([\d,]+) tokens", checked(bench))
     bench.run()

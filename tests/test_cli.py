@@ -1,11 +1,14 @@
 """The command line: sensible output, errors as sentences, exit codes."""
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +39,13 @@ def refused(result, code=2):
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.output
+
+
+def worsen(bench):
+    """Make all answers of one measured cell wrong."""
+    cell = bench.cells()["m/rag,k=1/people,0-shot"]
+    result, scores = bench.results.cell(cell), bench.results.scores(cell)
+    bench.results.save_cell(replace(result, correct=0), [replace(score, score=0) for score in scores])
 
 
 # Help
@@ -167,7 +177,7 @@ def test_results_that_are_not_there_are_named(done, place):
 
 def test_without_results_the_way_to_them_is_named(bench):
     """An empty folder says what makes results."""
-    assert "results: no results here; `kib run SPEC` makes them" in refused(bench.call("leaderboard"))
+    assert "results: no results found; `kib run SPEC` creates them" in refused(bench.call("leaderboard"))
 
 
 def test_each_form_is_what_it_says(done):
@@ -192,7 +202,7 @@ def test_a_missing_cell_makes_exit_code_1(copy):
     """A table with a hole is printed, and the command fails as a check would."""
     shutil.rmtree(copy.results.cell_folder(copy.cells()["m/oracle/people,0-shot"]))
     said = refused(copy.call("leaderboard"), 1)
-    assert "the table is not complete: cells are missing or failed" in said
+    assert "incomplete table: cells are missing or failed" in said
     assert "oracle" in said
 
 
@@ -204,17 +214,13 @@ def test_a_baseline_is_stored_and_held_against(copy):
     assert "base.json: nothing is worse" in kept.output
     value = json.loads((copy.folder / "base.json").read_text(encoding="utf-8"))
     assert "rag" in json.dumps(value)
-    cell = copy.cells()["m/rag,k=1/people,0-shot"]
-    result, scores = copy.results.cell(cell), copy.results.scores(cell)
-    from dataclasses import replace
-
-    copy.results.save_cell(replace(result, correct=0), [replace(score, score=0) for score in scores])
+    worsen(copy)
     said = refused(copy.call("leaderboard", "--check", "base.json"), 1)
     assert "worse than base.json:" in said
     assert "rag,k=1" in said.partition("worse than base.json:")[2]
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "--update-baseline writes it"), ("{", "base.json")])
+@pytest.mark.parametrize(("content", "words"), [(None, "--update-baseline creates this file"), ("{", "base.json")])
 def test_a_baseline_that_cannot_be_read_is_named(copy, content, words):
     """A baseline that is missing or damaged is wrong input, not a fall."""
     if content is not None:
@@ -235,21 +241,44 @@ def test_damaged_results_are_named(copy):
 # Pipes
 
 
-def test_a_reader_that_goes_away_is_no_error(done):
-    """Piped into a reader that stops, a command ends without a complaint."""
-    with subprocess.Popen(
-        done.command("leaderboard", "--format", "json"),
-        cwd=done.folder,
-        env=done.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        process.stdout.close()
-        said = process.stderr.read()
-    assert "Traceback" not in said
-    assert "BrokenPipe" not in said
-    assert process.returncode in (0, 141)
+def into_a_closed_pipe(bench, *arguments):
+    """Run a command with a closed pipe as standard output; return its exit code and standard error."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = subprocess.run(
+            bench.command(*arguments),
+            cwd=bench.folder,
+            env=bench.environment,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    return ran.returncode, ran.stderr
+
+
+def test_a_check_is_made_without_a_reader(copy):
+    """If the reader of standard output has gone, `leaderboard --check` still compares and returns its exit code."""
+    copy.call("leaderboard", "--update-baseline", "base.json")
+    assert into_a_closed_pipe(copy, "leaderboard", "--check", "base.json") == (0, "base.json: nothing is worse\n")
+    worsen(copy)
+    code, message = into_a_closed_pipe(copy, "leaderboard", "--check", "base.json")
+    assert code == 1
+    assert "worse than base.json:" in message
+    assert "BrokenPipe" not in message
+
+
+def test_a_broken_pipe_inside_a_command_is_an_error(bench, monkeypatch):
+    """A broken pipe that is not standard output, for example to a worker, ends the command with exit code 2."""
+
+    def broken(*_):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("kib.commands.plugins.list_plugins", broken)
+    assert refused(bench.call("plugins")) == "Error: Broken pipe\n"
 
 
 def test_output_in_a_pipe_has_no_colour(done):

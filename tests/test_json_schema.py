@@ -11,7 +11,7 @@ import pytest
 import tomli
 from jsonschema import Draft202012Validator
 
-from kib.commands.json_schema import schema
+from kib.commands.json_schema import benchmark_schema
 from kib.errors import SpecError
 from kib.plugins.registry import installed, load
 from kib.plugins.resolve import open_spec
@@ -34,7 +34,7 @@ def schemas(tmp_path_factory):
     """The schema of the core alone, by True, and by False that of all that is installed, the good plugins among it."""
     folder = str(install(tmp_path_factory.mktemp("plugins") / "site", "good"))
     sys.path.insert(0, folder)
-    yield {core_only: schema(core_only) for core_only in (True, False)}
+    yield {core_only: benchmark_schema(core_only) for core_only in (True, False)}
     sys.path.remove(folder)
     for name in [name for name in sys.modules if name.startswith("kib_test_")]:
         del sys.modules[name]
@@ -143,7 +143,7 @@ def test_documented_messages_are_current(tmp_path, monkeypatch):
 
 def test_the_shipped_schema_is_current():
     """docs/schema.json equals the output of `kib schema --core`."""
-    made = json.dumps(schema(core_only=True), indent=2, ensure_ascii=False) + "\n"
+    made = json.dumps(benchmark_schema(core_only=True), indent=2, ensure_ascii=False) + "\n"
     file = ROOT / "docs" / "schema.json"
     if WRITE:
         file.write_text(made, encoding="utf-8")

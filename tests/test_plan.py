@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kib.commands.show import show_plan
+from kib.commands.plan import show_plan
 from kib.errors import SpecError
 from kib.plan.planner import make_plan
 
@@ -504,7 +504,7 @@ def test_the_plan_prints(bench):
     for words in (
         "corpus people",
         "words over people",
-        "words, 3 a question of people",
+        "words, 3 per question of people",
         "m+by-heart on people, seed 0",
     ):
         assert words in text

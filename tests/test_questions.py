@@ -6,16 +6,16 @@ from collections import Counter
 import pytest
 
 from kib.commands.questions import (
-    Sieve,
-    Wanted,
+    QuestionFilter,
+    QuestionRequest,
     check_free,
     find_quote,
     normalised,
-    say_cost,
+    save,
     split,
     summary,
-    write,
 )
+from kib.commands.writer_costs import describe_cost
 from kib.errors import InputError
 from kib.interfaces import DraftQuestion, Forecast
 from kib.plugins.builtin.questions_file_task import FileTask
@@ -36,10 +36,10 @@ def draft(text="When was the bridge of Tarn built?", right="1970", quote="built 
 
 
 def sieved(*drafts, keep=2, group="document"):
-    sieve = Sieve(PASSAGES, Wanted("c", keep=keep, group=group))
+    question_filter = QuestionFilter(PASSAGES, QuestionRequest("c", keep=keep, group=group))
     for one in drafts:
-        sieve.add(one)
-    return sieve.made()
+        question_filter.add(one)
+    return question_filter.result()
 
 
 def test_gold_is_the_quote():
@@ -59,9 +59,9 @@ def test_gold_is_the_quote():
         ({"wrong": ("1971", "1970 ", "1973")}, "options not distinct"),
         ({"wrong": ("1971", "1972")}, "options not distinct"),
         ({"wrong": ("1971", "", "1973")}, "options not distinct"),
-        ({"text": "Was the bridge of 1970 built in Tarn?"}, "answer stands in the question"),
-        ({"text": "What does this passage tell of Tarn?"}, "points at its passage"),
-        ({"text": "The text says what of Tarn?"}, "points at its passage"),
+        ({"text": "Was the bridge of 1970 built in Tarn?"}, "answer is part of the question"),
+        ({"text": "What does this passage tell of Tarn?"}, "refers to its passage"),
+        ({"text": "The text says what of Tarn?"}, "refers to its passage"),
     ],
 )
 def test_reasons(wrong, reason):
@@ -90,18 +90,18 @@ def test_the_first_are_kept():
     made = sieved(draft("One?", quote="nowhere"), draft("Two?"), draft("Three?"), draft("Four?"), keep=2)
     assert [row["question"] for row in made.rows] == ["Two?", "Three?"]
     assert [row["id"] for row in made.rows] == ["tarn#0-1", "tarn#0-2"]
-    assert made.rejected == {"quote not in the passage": 1, "less specific than those kept": 1}
+    assert made.rejected == {"quote not in the passage": 1, "less specific than the kept questions": 1}
 
 
 def test_asked_already():
     """The same question on another passage is left out, though case, space and signs differ."""
     other = draft("WHEN was the bridge of  Tarn built", passage="pump#0", quote="red lever")
-    assert sieved(draft(), other).rejected == {"asked already": 1}
+    assert sieved(draft(), other).rejected == {"asked before": 1}
 
 
 def test_a_foreign_passage():
     """A writer that invents a passage is said to do so."""
-    with pytest.raises(InputError, match="'moon#1', which is no passage"):
+    with pytest.raises(InputError, match="unknown passage 'moon#1'"):
         sieved(draft(passage="moon#1"))
 
 
@@ -125,7 +125,7 @@ def test_order_of_writing_does_not_matter():
 def test_the_file_task_reads_them(tmp_path):
     """What is written is what the task `file` reads, gold and group included, letters of any language as they are."""
     made = sieved(draft("Wann wurde die Brücke von Tarn 桥 gebaut?"), group="passage")
-    write(made.rows, tmp_path / "q.jsonl")
+    save(made.rows, tmp_path / "q.jsonl")
     assert "Brücke von Tarn 桥" in (tmp_path / "q.jsonl").read_text(encoding="utf-8")
     (question,) = make_plugin(FileTask, {"path": str(tmp_path / "q.jsonl")}).questions("test")
     assert question.gold == (Gold("tarn", 123, 136),)
@@ -158,12 +158,12 @@ def test_files_are_not_overwritten(tmp_path):
     """A file that is there is left alone without --force, and names that cannot be right are refused."""
     there = tmp_path / "q.jsonl"
     there.write_text("reviewed")
-    with pytest.raises(InputError, match="perhaps reviewed"):
+    with pytest.raises(InputError, match="may have been reviewed"):
         check_free([there], force=False)
     check_free([there], force=True)
     with pytest.raises(InputError, match=r"ends in \.jsonl"):
         check_free([tmp_path / "q.csv"], force=False)
-    with pytest.raises(InputError, match="a file each"):
+    with pytest.raises(InputError, match="different files"):
         check_free([tmp_path / "r.jsonl", tmp_path / "r.jsonl"], force=False)
 
 
@@ -172,18 +172,18 @@ def test_summary():
     made = sieved(draft(), draft("Which lever?", "the red lever", "red lever", passage="pump#0"), draft(quote="no"))
     assert summary(made, PASSAGES) == [
         "kept 2 of 3 questions, on 2 of 2 passages",
-        "left out 1: quote not in the passage",
-        "the right option is the longest in 50% (25% by chance)",
+        "rejected 1: quote not in the passage",
+        "the right option is the longest in 50% of the questions (25% by chance)",
     ]
 
 
 def test_few_documents_are_said():
     """Where few documents are the groups, the way to more groups is shown."""
     passages = [Passage(f"d#{number}", "d", "", "a b c", number, number + 5) for number in range(3)]
-    sieve = Sieve(passages, Wanted("c"))
+    question_filter = QuestionFilter(passages, QuestionRequest("c"))
     for passage in passages:
-        sieve.add(draft(passage.id, passage=passage.id, quote="b"))
-    assert "--group passage" in summary(sieve.made(), passages)[-1]
+        question_filter.add(draft(passage.id, passage=passage.id, quote="b"))
+    assert "--group passage" in summary(question_filter.result(), passages)[-1]
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_quotes_are_no_patterns():
 def test_costs_in_words():
     """A forecast says requests and tokens, and money where both prices are known."""
     prices = {"device_hour": None, "input_tokens_million": 2.0, "output_tokens_million": 10.0}
-    said = "1,200 requests, about 3,000,000 tokens read and 500,000 written"
+    said = "1,200 requests, about 3,000,000 input tokens and 500,000 output tokens"
     cost = Forecast(1200, 3_000_000, 500_000)
-    assert say_cost(cost, None) == said
-    assert say_cost(cost, PriceTable(**prices)) == f"{said}, about 11.00 by [prices]"
-    assert say_cost(cost, PriceTable(**{**prices, "input_tokens_million": None})) == said
+    assert describe_cost(cost, None) == said
+    assert describe_cost(cost, PriceTable(**prices)) == f"{said}, about 11.00 with [prices]"
+    assert describe_cost(cost, PriceTable(**{**prices, "input_tokens_million": None})) == said
 
 
 SPEC = """schema = 1
@@ -242,9 +242,7 @@ def test_writers_without_questions(bench):
     """A writer that writes no questions with options is named, and one that does is offered."""
     run = bench.write(SPEC).call("questions", bench.spec, "--corpus", "notes", "--out", "questions.jsonl")
     assert run.exit_code == 2
-    assert (
-        "writers.words: the plugin 'lab' writes no questions with options; `openai` of the distribution" in run.output
-    )
+    assert "writers.words: the plugin 'lab' cannot write multiple-choice questions; use a plugin that can" in run.output
 
 
 @pytest.mark.parametrize(
@@ -252,7 +250,7 @@ def test_writers_without_questions(bench):
     [
         (["--corpus", "note"], 'no table [corpora.note]; did you mean "notes"?'),
         (["--corpus", "notes", "--writer", "word"], "no table [writers.word]"),
-        (["--corpus", "notes", "--keep", "5"], "--keep: of 4 questions a passage, 5 cannot be kept"),
+        (["--corpus", "notes", "--keep", "5"], "--keep: expected at most --count, 4, got 5"),
     ],
 )
 def test_wrong_names(bench, arguments, said):
@@ -266,14 +264,26 @@ def test_one_of_several_writers(bench, tmp_path):
     """Where there are several writers, or none, the message says what to do."""
     two = SPEC + '[writers.more]\nplugin = "lab"\n'
     run = bench.write(two).call("questions", bench.spec, "--corpus", "notes", "--out", "q.jsonl")
-    assert "there are 2 writers; choose one by --writer: words, more" in run.output
+    assert "2 writers; choose one with --writer: words, more" in run.output
     none = SPEC.replace('[writers.words]\nplugin = "lab"\n', "")
     run = bench.write(none).call("questions", bench.spec, "--corpus", "notes", "--out", "q.jsonl")
-    assert "there is no writer; add a table [writers.NAME]" in run.output
+    assert "no writer; add a table [writers.NAME]" in run.output
+
+
+def test_passages_are_those_of_a_run(bench):
+    """Questions are written on the passages of a run; the corpus is not split a second time."""
+    chunk = "\nchunk = { tokens = 40 }\n\n[retrievers.words]"
+    bench.write_toy(more='\n[writers.again]\nplugin = "toy"\n')
+    bench.write(bench.spec.read_text(encoding="utf-8").replace("\n[retrievers.words]", chunk))
+    assert bench.run() == {}
+    before = sorted((bench.folder / "work" / "passages").glob("*/done.json"))
+    result = bench.call("questions", bench.spec, "--corpus", "people", "--out", "new.jsonl", "-q")
+    assert result.exit_code == 0, result.output
+    assert sorted((bench.folder / "work" / "passages").glob("*/done.json")) == before
 
 
 def test_a_line_is_an_object(tmp_path):
     """Each line is one JSON object with the fields in the order that a reader wants."""
-    write(sieved(draft()).rows, tmp_path / "q.jsonl")
+    save(sieved(draft()).rows, tmp_path / "q.jsonl")
     row = json.loads((tmp_path / "q.jsonl").read_text())
     assert list(row) == ["id", "question", "options", "answer", "document", "start", "end", "group"]

@@ -159,7 +159,7 @@ def test_ctrl_c_ends_with_130_and_a_sentence(new_bench, tmp_path):
     bench = write(new_bench(tmp_path))
     code, said = stop(bench, signal.SIGINT, 2, 0)
     assert code == 130
-    assert said.rstrip().endswith("Interrupted. The same command goes on where it stopped.")
+    assert said.rstrip().endswith("Interrupted. Run the same command again to resume.")
     assert "Traceback" not in said
     assert bench.results.has_plan()
 

@@ -67,7 +67,7 @@ def test_judgments_may_name_a_document_otherwise(tmp_path):
     assert of_file(path, Passages(tmp_path)).relevance == {"q": {"Analysis of variance": 1}}
     grades = '{"ANOVA": 1, "Analysis of variance": 2}'
     path.write_text(f'{{"id": "q", "text": "?", "relevance": {grades}}}\n', encoding="utf-8")
-    with pytest.raises(InputError, match=r"q\.jsonl:1: relevance: .* which has another grade as well"):
+    with pytest.raises(InputError, match=r"q\.jsonl:1: relevance: .* which also has a different grade"):
         of_file(path, Passages(tmp_path))
 
 
@@ -149,11 +149,11 @@ def test_questions_of_a_file(toy):
 
 
 def test_queries_without_judgments(bare):
-    """Lines of id, tab and text are searched for; without judgments there is nothing to measure but time."""
+    """Lines of id, tab and text are searched for; without judgments only time is measured."""
     (bare.folder / "q.tsv").write_text("a\tAda Quill\nb\tropes\n", encoding="utf-8")
     result = bare.call("retrieve", bare.spec, "-q", "--queries", "q.tsv")
     assert "queries of q.tsv · 2 queries, 0 of them judged" in result.stdout
-    assert "there is nothing to measure but time" in result.stdout
+    assert "only time is measured" in result.stdout
     assert "recall" not in result.stdout
 
 
@@ -308,7 +308,7 @@ def test_a_trec_run(bare):
 def test_trec_runs_of_several(bare):
     """Several retrievers need a name each; passages are named where these are judged."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
-    assert "--run: 2 retrievers; write {retriever}" in refused(bare, "--queries", name, "--run", "x.trec")
+    assert "--run: 2 retrievers; put {retriever}" in refused(bare, "--queries", name, "--run", "x.trec")
     found(bare, "--queries", name, "--run", "{retriever}.trec")
     assert (bare.folder / "words.trec").read_text().replace("words", "again") == (
         bare.folder / "again.trec"
@@ -318,14 +318,16 @@ def test_trec_runs_of_several(bare):
 def test_a_trec_run_is_a_file(bare):
     """A folder is refused as the place of a run."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada"})
-    assert "--run: .: a folder" in refused(bare, "--queries", name, "--retriever", "words", "--run", ".")
+    assert "--run: .: expected a file, got a folder" in refused(
+        bare, "--queries", name, "--retriever", "words", "--run", "."
+    )
 
 
 def test_a_trec_run_has_no_blanks(bench):
     """An id with a blank cannot stand in a run."""
     bench.write_toy(spec=RETRIEVERS, documents=[["a b", "", "Ada"]])
     name = queries(bench, "q.jsonl", {"id": "q1", "text": "Ada"})
-    assert "the id 'a b' holds a blank" in refused(bench, "--queries", name, "--run", "{retriever}.trec")
+    assert "the id 'a b' contains white space" in refused(bench, "--queries", name, "--run", "{retriever}.trec")
 
 
 # Mistakes
@@ -336,10 +338,10 @@ def test_a_trec_run_has_no_blanks(bench):
     [
         (["--corpus", "peple"], "no table [corpora.peple]; did you mean"),
         (["--retriever", "wrds"], "no table [retrievers.wrds]; did you mean"),
-        (["--retriever", "gold"], "retrievers.gold: it is told the gold, so that there is nothing to measure"),
+        (["--retriever", "gold"], "retrievers.gold: it knows the gold passages, so there is nothing to measure"),
         (["--task", "pple"], "no table [tasks.pple]; did you mean"),
         (["--queries", "none.jsonl"], "none.jsonl: no such file"),
-        (["--queries", "bench.toml"], "queries come as .jsonl, .csv or .tsv, not .toml"),
+        (["--queries", "bench.toml"], "expected a .jsonl, .csv or .tsv file, got .toml"),
         (["--depth", "0"], "0 is not in the range"),
     ],
 )
@@ -351,19 +353,19 @@ def test_a_wrong_name_is_told(toy, arguments, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "queries of q.jsonl: there is no query"),
+        ("", "queries of q.jsonl: no query found"),
         ("[1]\n", "q.jsonl:1: expected an object with the keys id and text"),
         ("{\n", "q.jsonl:1: not JSON"),
-        ('{"id": "a"}\n', "q.jsonl:1: text: expected a text, got None"),
-        ('\n{"text": "a"}\n', "q.jsonl:2: id: expected a text, got None"),
+        ('{"id": "a"}\n', "q.jsonl:1: text: expected text, got None"),
+        ('\n{"text": "a"}\n', "q.jsonl:2: id: expected text, got None"),
         ('{"id": "a", "text": "b", "golden": "c"}\n', "q.jsonl:1: golden: unknown field"),
         ('{"id": "a", "text": "b", "gold": 1}\n', "q.jsonl:1: gold: expected document ids, got 1"),
         ('{"id": "a", "text": "b", "relevance": ["ada"]}\n', "q.jsonl:1: relevance: expected grades by document id"),
         ('{"id": "a", "text": "b", "relevance": {"ada": "1"}}\n', "expected a whole number for 'ada', got '1'"),
         ('{"id": "a", "text": "b", "gold": "x", "relevance": {}}\n', "expected `relevance` or `gold`, not both"),
         ('{"id": "a", "text": "b", "gold": "zoe"}\n', "1 judged documents are not in the corpus: 'zoe'"),
-        ('{"id": "a", "text": "b"}\n{"id": "a", "text": "c"}\n', "the id 'a' stands twice"),
-        ('{"id": "a", "text": "\\ud800"}\n', "q.jsonl:1: text: holds half a surrogate pair"),
+        ('{"id": "a", "text": "b"}\n{"id": "a", "text": "c"}\n', "the id 'a' appears twice"),
+        ('{"id": "a", "text": "\\ud800"}\n', "q.jsonl:1: text: contains half a surrogate pair"),
     ],
 )
 def test_a_wrong_file_of_queries_is_told(bare, text, words):
@@ -380,7 +382,7 @@ def test_a_wrong_tsv_is_told(bare):
 
 def test_nothing_to_search_for(bare):
     """Where no task asks for the corpus and it brings no queries, the way out is told."""
-    assert "no task asks for corpus people, and it brings no queries of its own; give some by --queries" in refused(
+    assert "no task uses corpus people, and the corpus has no queries of its own; add a file with --queries" in refused(
         bare
     )
 
@@ -389,7 +391,7 @@ def test_several_corpora(bare):
     """Of several corpora one must be chosen."""
     more = '\n[corpora.others]\nplugin = "toy"\ndocuments = [["a", "", "b"]]\n'
     bare.write(bare.spec.read_text(encoding="utf-8") + more)
-    assert "there are 2 corpora; choose one by --corpus: people or others" in refused(bare)
+    assert "2 corpora; choose one with --corpus: people or others" in refused(bare)
 
 
 def test_other_mistakes_of_the_file_are_told(bare):

@@ -76,7 +76,7 @@ def test_a_wrong_name_is_answered_with_the_nearest(done, name, words):
 def test_a_name_of_several_cells_lists_them(done):
     """Where a name is not unique the ids are told."""
     said = refused(done, "m")
-    assert "m is not unique; say which: " in said
+    assert "m is not unique; choose one of: " in said
     assert all(cell.id in said for cell in done.cells().values())
 
 
@@ -86,7 +86,7 @@ def test_a_name_in_two_benchmarks_asks_which(bench):
     bench.run()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
     bench.run()
-    assert f"{BASE} stands in several benchmarks; say which: m/{BASE}, toy/{BASE}" in refused(bench, BASE)
+    assert f"{BASE} is in several benchmarks; choose one of: m/{BASE}, toy/{BASE}" in refused(bench, BASE)
     assert shown(bench, f"toy/{BASE}").startswith(BASE)
     assert shown(bench, f"m/{BASE}").startswith(BASE)
 
@@ -103,7 +103,7 @@ def test_a_benchmark_may_be_called_like_its_model(bench):
 def test_without_results_the_way_to_them_is_named(bench):
     """An empty folder says what makes results."""
     bench.write_toy()
-    assert "results: no results here; `kib run SPEC` makes them" in refused(bench, BASE)
+    assert "results: no results found; `kib run SPEC` creates them" in refused(bench, BASE)
 
 
 # A cell
@@ -124,11 +124,11 @@ def test_a_trained_cell_shows_its_text(bench):
     result = bench.results.cell(bench.cells()[FT])
     text, digest = shown(bench, FT), result.text["digest"][:12]
     assert f"trained on {result.training.trained_tokens:,} tokens" in text
-    assert "loss 2.000 -> 1.000 nats a token" in text
+    assert "loss 2.000 -> 1.000 nats per token" in text
     assert f"18 training texts (6 documents, 12 paraphrases), digest {digest}:\n  [document of " in text
     assert "… and 15 more in " in text
     one = shown(bench, FT, "ada-0")
-    told = one.partition("trained on, of the gold documents:\n")[2].partition("\n\n")[0]
+    told = one.partition("trained on, from the gold documents:\n")[2].partition("\n\n")[0]
     assert told.count("[document of ") == 1
     assert told.count("[paraphrase of ") == 2
     assert told.count("Ada") >= 3
@@ -136,6 +136,21 @@ def test_a_trained_cell_shows_its_text(bench):
     assert "passages dropped" not in shown(bench, BASE)
     shutil.rmtree(bench.folder / "work")
     assert f"12 paraphrases), digest {digest}, no longer in the work folder" in shown(bench, FT)
+
+
+def test_gold_given_by_a_further_name_finds_its_training_texts(bench):
+    """If a question names its gold document by an alias, the training texts of that document are shown."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    text = bench.spec.read_text(encoding="utf-8").replace(
+        "[retrievers.words]", 'named = { Quill = "ada" }\n\n[retrievers.words]'
+    )
+    questions = (
+        (bench.folder / "people.jsonl").read_text(encoding="utf-8").replace('"document": "ada"', '"document": "Quill"')
+    )
+    bench.write(text, people_jsonl=questions)
+    assert bench.run() == {}
+    part = shown(bench, FT, "ada-0").partition("trained on, from the gold documents:\n")[2]
+    assert part.count("[paraphrase of ada#0]") == 2
 
 
 def test_a_cell_lists_its_questions(done):
@@ -148,7 +163,7 @@ def test_a_cell_lists_its_questions(done):
         letters = f"{'ABCD'[score.prediction]} -> {'ABCD'[score.answer]}"
         numbers = " ".join(f"{value:.3f}" for value in score.logprobs)
         assert f"{'+' if score.score else '-'}  {score.question_id}  {letters}  {numbers}" in text
-    assert f"one of them whole: kib show {RAG} ada-0" in text
+    assert f"one question in full: kib show {RAG} ada-0" in text
 
 
 def test_a_long_cell_shows_its_first_questions(bench):
@@ -167,7 +182,7 @@ def test_a_failed_cell_says_why(bench):
     bench.write(bench.spec.read_text(encoding="utf-8").replace(words, f'{words}\nfault = "twice"'))
     bench.run()
     said = refused(bench, RAG)
-    assert "failed at preparing prompts: retrievers.words: question ada-0: found a passage twice" in said
+    assert "failed at preparing prompts: retrievers.words: question ada-0: found the same passage twice" in said
     assert "!  m/rag,k=3/people,0-shot/s0-" in shown(bench, BASE, "ada-0")
 
 
@@ -176,7 +191,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
     bench.write_toy()
     bench.run()
     shutil.rmtree(bench.results.cell_folder(bench.cells()[BASE]))
-    assert "was not measured yet; `kib run` goes on" in refused(bench, BASE)
+    assert "is not measured yet; `kib run` measures it" in refused(bench, BASE)
 
 
 # A question
@@ -215,13 +230,16 @@ def test_dropped_passages_are_marked(bench):
     bench.run()
     score = next(score for score in bench.scores(RAG) if score.dropped)
     text = shown(bench, RAG, score.question_id)
-    assert text.count("(dropped: no room)") == score.dropped
+    assert text.count("(dropped: prompt full)") == score.dropped
     assert "tokens with the longest answer" in text
 
 
 @pytest.mark.parametrize(
     ("question", "words"),
-    [("eva-99", "has no question eva-99; it has 18, for example eva-"), ("???", "it has 18, for example ada-0")],
+    [
+        ("eva-99", "has no question eva-99; it has 18 questions, for example eva-"),
+        ("???", "it has 18 questions, for example ada-0"),
+    ],
 )
 def test_a_wrong_question_is_answered_with_the_nearest(done, question, words):
     """A question that the cell does not have is answered with the nearest ids."""
@@ -235,7 +253,7 @@ def test_without_the_work_folder_the_prompts_digest_is_told(bench):
     shutil.rmtree(bench.folder / "work")
     text = shown(bench, RAG, "eva-10")
     score = next(score for score in bench.scores(RAG) if score.question_id == "eva-10")
-    assert "does not hold the prompt; `kib check SPEC` makes it anew. Its digest is " + score.prompt in text
+    assert "does not contain the prompt; `kib check SPEC` creates it again. Its digest is " + score.prompt in text
     assert "all methods on this question:" in text
     bench.call("check", bench.spec, "-q")
     assert "searched for:" in shown(bench, RAG, "eva-10")
@@ -247,7 +265,7 @@ def test_a_prompt_that_is_not_the_one_asked_is_an_error(bench):
     bench.run()
     [path] = (bench.folder / "work" / "passages").glob("*/passages.jsonl")
     path.write_text(path.read_text(encoding="utf-8").replace("Visby", "Wisby"), encoding="utf-8")
-    assert "the prompt put together again is not the one that was asked" in refused(bench, RAG, "eva-10")
+    assert "the rebuilt prompt differs from the prompt that was sent" in refused(bench, RAG, "eva-10")
 
 
 def test_questions_of_any_name_are_found(bench):
@@ -310,4 +328,4 @@ def test_a_plan_shows_what_is_done(bench):
     grown = bench.call("plan", bench.spec).output
     assert grown.startswith("toy: 6 cells, 5 done")
     assert re.search(r"to do  m/rag,k=6/people,0-shot/s0-[0-9a-f]{8}", grown)
-    assert re.search(r"to do  [0-9a-f]{8}  hits     words, 6 a question of people", grown)
+    assert re.search(r"to do  [0-9a-f]{8}  hits     words, 6 per question of people", grown)

@@ -1,11 +1,12 @@
-"""A spec proved before money is spent: its data read, its prompts rendered, their tokens counted, nothing scored."""
+"""`kib check`: read the data, render all prompts and count their tokens before a costly run, without scoring."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-from kib.commands.questions import remembered, say_cost
+from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
 from kib.harness.requests import batches
@@ -26,19 +27,19 @@ from kib.support.phrases import counted, join
 __all__ = ["Report", "check", "outline"]
 
 COUNTED = 1000
-"""Texts of a training, evenly spread over them, whose tokens are counted at most."""
+"""The largest number of texts per training run with counted tokens; they are spread evenly over all texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check saw, as text, and what would fail."""
+    """The output of a check, and the problems that would make a run fail."""
 
     text: str
     problems: tuple[str, ...]
 
 
 def check(plan: Plan, work: Work, progress: Progress) -> Report:
-    """Prepare every cell as a run would: corpora cut and searched, questions rendered, joins and lengths checked."""
+    """Prepare every cell as a run would: split and search corpora, render questions, check token joins and lengths."""
     quiet()
     steps = SharedSteps(plan, work, progress)
     lines = [
@@ -51,28 +52,28 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
         for cell in plan.cells:
             try:
                 ready.append(steps.prepared(cell))
-            except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
-                _note(problems, work, "preparing cells", error, 1)
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
+                _add_problem(problems, work, "preparing cells", error, 1)
             advance(1)
     lines += [_row(prepared) for prepared in ready]
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
-    told = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
-    return Report("\n".join(lines), told)
+    counted_problems = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
+    return Report("\n".join(lines), counted_problems)
 
 
-def _note(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
-    """Put an error among the problems, with the number of cells that it costs."""
-    said = explain_error(work, doing, error)
-    problems[said] = problems.get(said, 0) + cells
+def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
+    """Add an error with the number of cells that it makes fail."""
+    message = explain_error(work, doing, error)
+    problems[message] = problems.get(message, 0) + cells
 
 
 def outline(spec: Spec, lock: Lock) -> str:
-    """What can be said of a file whose data are not there: models, tasks and arms, and what a network must give.
+    """Return the models, tasks, arms and downloads of a file with missing data.
 
-    SpecError for what is wrong all the same, such as a task that lm-eval does not have.
+    Raises SpecError for mistakes that do not depend on the data, for example a task unknown to lm-eval.
     """
     tasks = [f"{name} ({join([str(count) for count in task.shots], 'or')} shots)" for name, task in spec.tasks.items()]
     arms = []
@@ -82,7 +83,7 @@ def outline(spec: Spec, lock: Lock) -> str:
         settings += [f"k {join([str(k) for k in method.top_k], 'or')}"] if method.top_k else []
         arms.append(f"{name} ({', '.join(settings)})" if settings else name)
     lines = [
-        f"{spec.name}: keys, names and options are right; prompts and costs are known once all is there",
+        f"{spec.name}: keys, names and options are valid; prompts and costs need the missing data",
         f"models: {join(list(spec.models))}",
         f"tasks: {join(tasks)}",
         f"arms: {'; '.join(arms)}",
@@ -92,7 +93,7 @@ def outline(spec: Spec, lock: Lock) -> str:
 
 
 def _online(spec: Spec, lock: Lock) -> list[str]:
-    """What each table takes from a network, whether or not it was taken already: nobody is asked."""
+    """Return what each table downloads, without connecting to a network or looking into a cache."""
     lines: dict[str, None] = {}
     mistakes = []
     for (kind, name, _), locked in lock.tables.items():
@@ -103,11 +104,11 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
                 mistakes.append(spec.mistake(str(error), kind, name))
     if mistakes:
         raise SpecError(mistakes)
-    return ["taken from a network, where it is not on this machine already:", *lines] if lines else []
+    return ["downloaded by a run, unless already on this machine:", *lines] if lines else []
 
 
 def _row(prepared: PreparedCell) -> str:
-    """A cell's questions, the lengths of its prompts and what was dropped from them."""
+    """Return a cell's number of questions, its prompt lengths and its number of dropped passages."""
     tokens = [prompt.tokens for prompt in prepared.prompts if prompt.tokens is not None]
     lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)}" if tokens else "tokens not counted"
     dropped = sum(prompt.dropped for prompt in prepared.prompts)
@@ -116,7 +117,7 @@ def _row(prepared: PreparedCell) -> str:
 
 
 def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
-    """Requests and prompt tokens that a run would ask, answers stored from earlier runs not counted off."""
+    """Return the requests and prompt tokens of a run per set of weights, ignoring answers stored by earlier runs."""
     lines = []
     for weights in dict.fromkeys(prepared.plan.weights for prepared in ready):
         cells = [prepared for prepared in ready if prepared.plan.weights == weights]
@@ -126,12 +127,12 @@ def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
         tokens = (
             f"{sum(t for t in counted if t):,} prompt tokens" if None not in counted else "prompt tokens not counted"
         )
-        lines.append(f"forecast for {weights.model}: {asked:,} requests, {tokens}")
-    return lines
+        lines.append(f"forecast for {weights.title}: {asked:,} requests, {tokens}")
+    return [line if number == 1 else f"{line} ({number} times)" for line, number in Counter(lines).items()]
 
 
 def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """What each text that a writer is paid for would still cost, answers kept from earlier runs counted off."""
+    """Return the expected cost of each text from a paid writer, excluding answers paid in earlier runs."""
     plan = steps.plan
     lines: dict[str, None] = {}
     for step in _texts(plan):
@@ -145,25 +146,25 @@ def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
 
 
 def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedSteps) -> Iterator[str]:
-    """A text's forecast, of the kinds of text that its step keeps; InputError where it could not be written or paid."""
+    """Yield the expected cost of a text; raise InputError if it cannot be written or paid."""
     spec, lock, work = steps.plan.spec, steps.plan.lock, steps.context.work
     writer = selected_writer(order, steps.context)
     if not isinstance(writer, PaidWriter):
         return
-    what = "texts a passage to validate on" if isinstance(step, HeldBackStep) else "texts a passage"
+    what = "validation texts per passage" if isinstance(step, HeldBackStep) else "texts per passage"
     where = f"forecast for writer {order.writer} on {step.passages.corpus}, {order.count} {what}"
     if work.has("text", step.identity):
-        yield f"{where}: written already"
+        yield f"{where}: already written"
         return
-    with remembered(paid_answers_path(work.folder, lock.get("writers", order.writer).plugin_name)) as kept:
-        cost = writer.forecast(order.sampled(steps.passages(step.passages)), order.count, order.seed, kept)
-    yield f"{where}: {say_cost(cost, spec.prices)}"
+    with stored_answers(paid_answers_path(work.folder, lock.get("writers", order.writer).plugin_name)) as answers:
+        cost = writer.forecast(order.sampled(steps.passages(step.passages)), order.count, order.seed, answers)
+    yield f"{where}: {describe_cost(cost, spec.prices)}"
     if cost.calls:
         writer.ready()
 
 
 def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """What each training would read in a pass, where that is made without paying; what a trainer would refuse."""
+    """Return the size of each training text, if it costs nothing; add the objections of trainers to `problems`."""
     plan, lines = steps.plan, []
     for weights in plan.weights:
         text = weights.text
@@ -173,13 +174,13 @@ def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
             steps.once(("trainer", *_trained_by(weights)), partial(_ask_trainer, plan, weights))
             if _is_free(steps, text):
                 lines.append(steps.once(("pass", text), partial(_pass, steps, text)))
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is told like in a run
-            _note(problems, steps.context.work, "checking trainings", error, len(plan.on(weights)))
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
+            _add_problem(problems, steps.context.work, "checking training runs", error, len(plan.on(weights)))
     return list(dict.fromkeys(lines))
 
 
 def _trained_by(weights: WeightsStep) -> tuple[object, ...]:
-    """What a trainer's check depends on: seeds and texts do not count."""
+    """Return what a trainer's check depends on; seeds and texts do not matter."""
     return (weights.model, weights.trainer, weights.settings, weights.validation is None)
 
 
@@ -194,7 +195,7 @@ def _ask_trainer(plan: Plan, weights: WeightsStep) -> None:
 
 
 def _is_free(steps: SharedSteps, text: TextStep) -> bool:
-    """Whether nobody is paid for a training's text, or was already."""
+    """Return whether a training text costs nothing, or is already written."""
     plan = steps.plan
     orders = [writing_order(step, plan.spec) for step in (text, text.as_many_as) if step]
     writers = [plan.lock.get("writers", order.writer).plugin for order in orders if order]
@@ -202,17 +203,17 @@ def _is_free(steps: SharedSteps, text: TextStep) -> bool:
 
 
 def _pass(steps: SharedSteps, step: TextStep) -> str:
-    """A training's texts and their tokens, of large texts estimated from some."""
+    """Return the number of training texts and of their tokens, estimated from a sample if there are many."""
     texts, tokens = steps.text(step), steps.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
     some = texts[:: -(-len(texts) // COUNTED)]
     read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]
     whole = sum(len(tokens(one)) for one in read) * len(texts) // len(some) if tokens else 0
-    size = f"about {whole:,} tokens a pass" if tokens else "tokens not counted"
+    size = f"about {whole:,} tokens per pass" if tokens else "tokens not counted"
     return f"forecast for trainer {step.trainer} on {step.passages.corpus}: {counted(len(texts), 'text')}, {size}"
 
 
 def _texts(plan: Plan) -> list[TextStep | HeldBackStep]:
-    """Each text that some training reads or is measured by, once."""
+    """Return each text used for training or validation once."""
     steps = [step for weights in plan.weights for step in _read_by(weights)]
     return list(dict.fromkeys(steps))
 
@@ -232,9 +233,9 @@ def _one_of_each_method(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
 
 
 def _example(prepared: PreparedCell) -> list[str]:
-    """The first question as the model will read it, its answers behind it."""
+    """Return the first prompt of a cell exactly as the model reads it, and the scored answers."""
     rule = "─" * 60
     answers = [repr(request.arguments[1]) for request in prepared.requests[0] if request.kind == "loglikelihood"]
-    said = [f"answers scored: {' '.join(answers)}"] if answers else []
+    scored = [f"answers scored: {' '.join(answers)}"] if answers else []
     head = f"{prepared.plan.cell.place}, question {prepared.asked[0].question_id}:"
-    return [head, rule, prepared.prompts[0].text, rule, *said]
+    return [head, rule, prepared.prompts[0].text, rule, *scored]

@@ -1,4 +1,4 @@
-"""BibTeX of what a benchmark stands on: kib, the study, lm-eval, the tasks' data and the plugins' own."""
+"""BibTeX for everything that a benchmark uses: kib, the study, lm-eval, the tasks' data and the plugins."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -39,33 +39,33 @@ HARNESS = """@software{lmevalharness,
 
 
 def bibtex(lock: Lock) -> str:
-    """The entries one after the other, each key once; plugins say what they stand on (`CitingPlugin`)."""
-    return _joined([KIB, STUDY, HARNESS, *_of_models(_texts(lock)), *_of_plugins(lock)])
+    """Return the entries for a benchmark, each key once; plugins add their own entries (`CitingPlugin`)."""
+    return _join([KIB, STUDY, HARNESS, *_model_entries(_texts(lock)), *_plugin_entries(lock)])
 
 
 def bibtex_of_published(published: Published) -> str:
-    """The entries of the paper whose numbers are shown, of its models and data, and of kib."""
+    """Return the entries for a published file: its paper, models and data, and kib."""
     data = published.data
     hubs = [model.hub for model in data.models.values() if model.hub]
-    return _joined([KIB, data.paper.bibtex, *_of_models(hubs), *entries_in(data.paper.cites or "")])
+    return _join([KIB, data.paper.bibtex, *_model_entries(hubs), *entries_in(data.paper.cites or "")])
 
 
-def _joined(entries: Iterable[str]) -> str:
-    """The entries one after the other; of several with one key the first, so that none takes the place of kib's."""
+def _join(entries: Iterable[str]) -> str:
+    """Join entries; if several have the same key, keep the first, so kib's own entry cannot be replaced."""
     by_key: dict[str, str] = {}
     for entry in entries:
         by_key.setdefault(key_of(entry).lower(), entry.strip())
     return "\n\n".join(by_key.values())
 
 
-def _of_models(texts: Iterable[str]) -> Iterator[str]:
-    """Entries of the models that a text names by their id."""
+def _model_entries(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the entries of all models with an id in these texts."""
     for text in texts:
         yield from of_model(text)
 
 
 def _texts(lock: Lock) -> Iterator[str]:
-    """Every text among the options of all tables."""
+    """Yield every text in the options of all tables."""
     for table in lock.tables.values():
         yield from _texts_in(table.options)
 
@@ -78,7 +78,7 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(item)
 
 
-def _of_plugins(lock: Lock) -> Iterator[str]:
+def _plugin_entries(lock: Lock) -> Iterator[str]:
     for kind in GROUPS:
         plugins = [table.plugin for (group, _, _), table in lock.tables.items() if group == kind]
         for plugin in plugins:

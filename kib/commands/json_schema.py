@@ -1,4 +1,4 @@
-"""JSON Schemas for editors: of a benchmark file, with each plugin's options by its name, and of a published one."""
+"""JSON Schemas for editors: for a benchmark file, including each plugin's options, and for a published file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,30 +9,30 @@ from kib.plugins.registry import find, load, names
 from kib.published.file_format import PublishedFile
 from kib.spec.tables import NAME, SINGULAR, TABLES, Head, own_keys
 
-__all__ = ["published_schema", "schema"]
+__all__ = ["benchmark_schema", "published_schema"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMES = rf"^(?!.*\.\.){NAME.pattern}$"
 CORE = "kib-bench"
-"""The distribution whose plugins are there wherever kib is."""
+"""The distribution of kib itself; its plugins are always installed."""
 
 Schema = dict[str, Any]
 
 
-def schema(core_only: bool) -> Schema:
-    """JSON Schema (draft 2020-12) of a benchmark file, with the options of the plugins that are installed and work.
+def benchmark_schema(core_only: bool) -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a benchmark file with the options of all working plugins.
 
-    With `core_only` it knows the options of the core's own plugins and lets those of all others pass; else a plugin
-    that is not installed is an error, as it is for kib.
+    With `core_only` the schema has only the core plugins' options and accepts any options of other plugins. Otherwise
+    a plugin that is not installed is an error, as it is for kib.
     """
     definitions: Schema = {}
-    head = _take(Head.model_json_schema(ref_template="#/$defs/{model}"), definitions, "")
+    head = _move_definitions(Head.model_json_schema(ref_template="#/$defs/{model}"), definitions, "")
     properties = dict(head["properties"])
     properties["name"]["pattern"] = NAMES
     for kind in (*GROUPS, "methods"):
         properties[kind] = {
             "type": "object",
-            "description": f"tables [{kind}.NAME], a {SINGULAR[kind]} each",
+            "description": f"tables [{kind}.NAME], one per {SINGULAR[kind]}",
             "propertyNames": {"pattern": NAMES},
             "additionalProperties": _table(kind, core_only, definitions),
         }
@@ -40,7 +40,7 @@ def schema(core_only: bool) -> Schema:
             properties[kind]["minProperties"] = 1
     whole = {
         "$schema": DIALECT,
-        "description": "A benchmark of knowledge injection: models x methods x tasks",
+        "description": "A knowledge injection benchmark: models x methods x tasks",
         "type": "object",
         "properties": properties,
         "required": [*head["required"], "models", "tasks", "methods"],
@@ -51,17 +51,17 @@ def schema(core_only: bool) -> Schema:
 
 
 def published_schema() -> Schema:
-    """JSON Schema (draft 2020-12) of a file with published numbers."""
-    made = PublishedFile.model_json_schema()
-    made["properties"]["name"]["pattern"] = NAMES
+    """Return the JSON Schema (draft 2020-12) of a file of published numbers."""
+    found = PublishedFile.model_json_schema()
+    found["properties"]["name"]["pattern"] = NAMES
     for kind in ("models", "tasks", "methods"):
-        made["properties"][kind]["propertyNames"] = {"pattern": NAMES}
-    return _tidy({"$schema": DIALECT, **made, "description": "Numbers that a paper published, and where they stand"})
+        found["properties"][kind]["propertyNames"] = {"pattern": NAMES}
+    return _tidy({"$schema": DIALECT, **found, "description": "Numbers published in a paper, with their sources"})
 
 
 def _tidy(node: Schema) -> Schema:
-    """A schema without what TOML does not have (null) and nobody reads (titles made of the keys' names)."""
-    node = {key: value for key, value in node.items() if key != "title" and not _says_nothing(key, value)}
+    """Return a schema without null, which TOML does not have, and without titles derived from key names."""
+    node = {key: value for key, value in node.items() if key != "title" and not _is_useless(key, value)}
     members = [member for member in node.get("anyOf", ()) if member != {"type": "null"}]
     if len(members) == 1:
         node = {**members[0], **{key: value for key, value in node.items() if key != "anyOf"}}
@@ -78,20 +78,20 @@ def _tidy(node: Schema) -> Schema:
     return node
 
 
-def _says_nothing(key: str, value: Any) -> bool:
+def _is_useless(key: str, value: Any) -> bool:
     return key == "default" and (value is None or isinstance(value, dict))
 
 
-def _take(found: Schema, definitions: Schema, prefix: str) -> Schema:
-    """A model's schema without its definitions, which move to the common ones under a prefix."""
+def _move_definitions(found: Schema, definitions: Schema, prefix: str) -> Schema:
+    """Move a model's definitions to the common definitions under a prefix, and return the rest of its schema."""
     for name, definition in found.pop("$defs", {}).items():
         definitions[prefix + name] = definition
     return found
 
 
 def _table(kind: str, core_only: bool, definitions: Schema) -> Schema:
-    """The schema of the tables of a kind: kib's own keys, then the options of whichever plugin it names."""
-    own = _take(TABLES[kind].model_json_schema(ref_template="#/$defs/{model}"), definitions, "")
+    """Return the schema of the tables of a kind: kib's own keys, and the options of each plugin."""
+    own = _move_definitions(TABLES[kind].model_json_schema(ref_template="#/$defs/{model}"), definitions, "")
     if kind == "methods":
         return own
     options = {name: _options(kind, name, definitions) for name in names(kind) if _usable(kind, name, core_only)}
@@ -114,7 +114,7 @@ def _table(kind: str, core_only: bool, definitions: Schema) -> Schema:
 
 
 def _usable(kind: str, name: str, core_only: bool) -> bool:
-    """Whether a plugin works and, with `core_only`, is the core's own; `kib plugins` says why one does not."""
+    """Return whether a plugin works and, with `core_only`, belongs to the core."""
     try:
         if core_only and find(kind, name).distribution != CORE:
             return False
@@ -125,11 +125,11 @@ def _usable(kind: str, name: str, core_only: bool) -> bool:
 
 
 def _options(kind: str, name: str, definitions: Schema) -> Schema:
-    """A plugin's options; what a trainer needs may stand in `vary` instead, so that nothing is required there."""
+    """Return the schema of a plugin's options; a trainer has no required ones, because `vary` may contain them."""
     prefix = f"{kind}.{name}."
     cls = load(kind, name)
     found: Mapping[str, Any] = cls.Options.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
-    taken = _take(dict(found), definitions, prefix)
+    options = _move_definitions(dict(found), definitions, prefix)
     if kind == "trainers":
-        taken.pop("required", None)
-    return taken
+        options.pop("required", None)
+    return options

@@ -31,7 +31,7 @@ from kib.records import Cell, Setting, Split
 from kib.spec.load import MethodTable, Spec, TaskTable, TrainerTable
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 
-__all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan"]
+__all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
 
 REVISION = 1
 """Raise this number when kib makes different prompts, passages or scores from the same spec."""
@@ -92,6 +92,11 @@ def make_plan(spec: Spec, lock: Lock) -> Plan:
     cells = tuple(cell for name in spec.methods for cell in _Planner(spec, lock).cells(name))
     order = {name: number for number, name in enumerate(spec.models)}
     return Plan(spec, lock, tuple(sorted(cells, key=lambda cell: order[cell.cell.model])))
+
+
+def passages_of(spec: Spec, lock: Lock, corpus: str) -> PassagesStep:
+    """Return the step that splits a corpus into passages, the same step as in any plan of this spec."""
+    return _Planner(spec, lock).passages(corpus)
 
 
 def hits_of_task(spec: Spec, lock: Lock, task: str, retriever: str, depth: int) -> HitsStep:
@@ -207,7 +212,7 @@ class _Planner:
         table, start = self.spec.trainers[trainer], self._plain_weights(model)
         text = self._text(model, trainer, dict(settings).get("text.count"), corpus)
         validation = self._validation(model, trainer, corpus)
-        held_out = self._passages(table.held_out.corpus) if table.held_out else None
+        held_out = self.passages(table.held_out.corpus) if table.held_out else None
         locked = self.lock.get("trainers", trainer, settings).identity
         self._check_sources(table, corpus)
         others = {"validation": validation, "held_out": held_out}
@@ -239,7 +244,7 @@ class _Planner:
         """Return a trainer's validation text, the same for all arms so that their losses can be compared."""
         key = self.spec.trainers[trainer].validation
         if key is None or key.writer is None:
-            return self._passages(key.corpus) if key and key.corpus else None
+            return self.passages(key.corpus) if key and key.corpus else None
         text = self._text(model, trainer, self._most_texts(trainer), corpus)
         writer = self.lock.get("writers", key.writer).identity
         identity = _identity("held back", text.identity, writer, key.count, key.passages)
@@ -250,8 +255,8 @@ class _Planner:
         table = self.spec.trainers[trainer]
         key = table.text
         count = int(varied if varied is not None else key.count if key else 0)
-        passages = self._passages(corpus)
-        replay = self._passages(table.replay.corpus) if table.replay else None
+        passages = self.passages(corpus)
+        replay = self.passages(table.replay.corpus) if table.replay else None
         other = None
         if table.tokens:
             name = table.tokens.removeprefix("as:")
@@ -358,7 +363,8 @@ class _Planner:
         parts = {"task": locked.identity, "query": table.query, "scoring": scoring, "limit": table.limit}
         return {**parts, "split": split}
 
-    def _passages(self, corpus: str) -> PassagesStep:
+    def passages(self, corpus: str) -> PassagesStep:
+        """Return the step that splits a corpus into passages."""
         chunk = self.spec.corpora[corpus].chunk
         tokenizer = None
         if chunk and chunk.tokens:
@@ -386,7 +392,7 @@ class _Planner:
     def search(self, retriever: str, corpus: str, asked: QuestionsStep, what: tuple[Any, str], depth: int) -> HitsStep:
         """Return a retriever's search in a corpus; `what` is (everything that determines the queries, role)."""
         locked = self.lock.get("retrievers", retriever)
-        passages = self._passages(corpus)
+        passages = self.passages(corpus)
         index: IndexStep | None = None
         of: tuple[HitsStep, ...] = ()
         if isinstance(locked.plugin, Reranker):

@@ -1,8 +1,8 @@
-"""The retrieval part of a benchmark alone, with its measures: no model is loaded, nothing is asked."""
+"""`kib retrieve`: index and search a corpus, and measure retrieval quality, without loading a model."""
 
 from kib.commands.retrieve.records import Block, Line, Report
-from kib.commands.retrieve.search import Wanted, retrieve
+from kib.commands.retrieve.search import SearchRequest, retrieve
 from kib.commands.retrieve.table import FORMATS, render
 from kib.commands.retrieve.trec_runs import trec_runs
 
-__all__ = ["FORMATS", "Block", "Line", "Report", "Wanted", "render", "retrieve", "trec_runs"]
+__all__ = ["FORMATS", "Block", "Line", "Report", "SearchRequest", "render", "retrieve", "trec_runs"]

@@ -1,4 +1,4 @@
-"""The queries that retrievers are measured with: of tasks, of a corpus that is a test collection, or of a file."""
+"""The queries of `kib retrieve`: from tasks, from a corpus that is a test collection, or from a file."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -22,11 +22,10 @@ FIELDS = ("id", "_id", "text", "relevance", "gold", "metadata")
 
 
 def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[QuerySet]:
-    """The test questions of the tasks that name gold in a corpus; of all that ask it where none names any."""
+    """Return the test questions of tasks with gold in a corpus; without any gold, of all tasks that use the corpus."""
     tables = [table for table in context.spec.tasks.values() if table.corpus == corpus and table.role == "target"]
-    # No lm-eval task names gold, and reading one takes seconds: they come only where there is nothing else.
-    lock = context.lock
-    own = [table.name for table in tables if not isinstance(lock.get("tasks", table.name).plugin, HarnessTask)]
+    # lm-eval tasks have no gold and take seconds to read, so they are used only if nothing else is available.
+    own = [table.name for table in tables if not isinstance(context.lock.get("tasks", table.name).plugin, HarnessTask)]
     found = [_of_task(name, context, passages) for name in own]
     if judged := [one for one in found if one.relevance]:
         return judged
@@ -45,7 +44,7 @@ def _by_gold(title: str, asked: list[RenderedQuestion], passages: Passages, task
 
 
 def of_corpus(name: str, lock: Lock) -> QuerySet | None:
-    """The queries that a corpus brings with their judgments, whose ids it checks itself; None where it brings none."""
+    """Return the judged queries of a corpus, which checks their document ids itself; None if it has none."""
     plugin = lock.get("corpora", name).plugin
     if not isinstance(plugin, JudgedCorpus):
         return None
@@ -53,7 +52,7 @@ def of_corpus(name: str, lock: Lock) -> QuerySet | None:
 
 
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
-    """InputError where there is no query, or one stands twice."""
+    """Return queries with judged documents; raise InputError for no query or a duplicate id."""
     found = list(queries)
     asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
@@ -62,7 +61,7 @@ def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
 
 
 def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], passages: Passages) -> None:
-    """InputError where a query of a file is judged by documents that the corpus has not."""
+    """Raise InputError if judged documents are not in the corpus."""
     documents = {document_id(one) for one in passages.ids}
     lost = dict.fromkeys(one for grades in relevance.values() for one in grades if one not in documents)
     if lost:
@@ -74,17 +73,17 @@ def _check_ids(title: str, asked: list[RenderedQuestion]) -> None:
     seen: set[str] = set()
     for one in asked:
         if one.question_id in seen:
-            raise InputError(f"{title}: the id {one.question_id!r} stands twice; ids must be unique")
+            raise InputError(f"{title}: the id {one.question_id!r} appears twice; ids must be unique")
         seen.add(one.question_id)
     if not asked:
-        raise InputError(f"{title}: there is no query")
+        raise InputError(f"{title}: no query found")
 
 
 def of_file(path: Path, passages: Passages) -> QuerySet:
-    """Queries from a file: questions of the task `file` (.jsonl, .csv), lines with id and text (.jsonl), or .tsv.
+    """Read queries from a file: questions of a `file` task (.jsonl, .csv), lines with id and text (.jsonl), or .tsv.
 
-    A line of JSON may hold judgments: `relevance`, grades by document id, or `gold`, document ids. Each line of .tsv is
-    an id, a tab and a text.
+    A JSON line may contain judgments: `relevance` with grades by document id, or `gold` with document ids. A .tsv line
+    is an id, a tab and a text.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -97,7 +96,7 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
         asked = [RenderedQuestion(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
         return _by_gold(title, asked, passages, None)
     if ending != ".jsonl":
-        raise InputError(f"{path}: queries come as .jsonl, .csv or .tsv, not {ending or 'a file without an ending'}")
+        raise InputError(f"{path}: expected a .jsonl, .csv or .tsv file, got {ending or 'a file without an extension'}")
     aliases = passages.aliases()
     found = _by_judgment(title, (_named(where, _query(where, row), aliases) for where, row in _rows(path)))
     _check_documents(title, found.relevance, passages)
@@ -105,17 +104,17 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
 
 
 def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> JudgedQuery:
-    """Judgments by the ids of documents that may be given by other names; InputError where two names disagree."""
+    """Replace further names of documents by their ids; raise InputError if two names have different grades."""
     grades: dict[str, int] = {}
     for name, grade in query.relevance:
         document = aliases.get(name, name)
         if grades.setdefault(document, grade) != grade:
-            raise InputError(f"{where}: relevance: {name!r} is document {document!r}, which has another grade as well")
+            raise InputError(f"{where}: relevance: {name!r} is document {document!r}, which also has a different grade")
     return replace(query, relevance=tuple(grades.items()))
 
 
 def _holds_questions(path: Path) -> bool:
-    """Whether the first line is a question of the task `file`."""
+    """Return whether the first line is a question of a `file` task."""
     first: tuple[str, Any] = next(_rows(path), ("", {}))
     return "question" in first[1]
 
@@ -129,7 +128,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line that holds something, with its place."""
+    """Yield (position, text) of each line that is not empty."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
@@ -149,15 +148,15 @@ def _tsv(path: Path) -> Iterator[JudgedQuery]:
 
 def _query(where: str, row: Mapping[str, Any]) -> JudgedQuery:
     if unknown := sorted(set(row) - set(FIELDS)):
-        raise InputError(f"{where}: {unknown[0]}: unknown field; known are id, text, relevance, gold (and BEIR's own)")
+        raise InputError(f"{where}: {unknown[0]}: unknown field; known: id, text, relevance, gold (and BEIR's own)")
     name, text = row.get("id", row.get("_id")), row.get("text")
     if type(name) is int:
         name = str(name)
     for key, value in (("id", name), ("text", text)):
         if not isinstance(value, str) or not value.strip() or (key == "id" and not value.isprintable()):
-            raise InputError(f"{where}: {key}: expected a text, got {value!r}")
+            raise InputError(f"{where}: {key}: expected text, got {value!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise InputError(f"{where}: {key}: holds half a surrogate pair, which is no character: {value!r}")
+            raise InputError(f"{where}: {key}: contains half a surrogate pair, which is not a character: {value!r}")
     return JudgedQuery(str(name), str(text), tuple(_grades(where, row)))
 
 

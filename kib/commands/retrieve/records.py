@@ -1,4 +1,4 @@
-"""The records of `kib retrieve`: what each retriever found for each set of queries, and what it took."""
+"""The records of `kib retrieve`: the hits, quality and cost of each retriever for each set of queries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from kib.statistics.gains import Accuracy
 __all__ = ["Block", "By", "Line", "QuerySet", "Report"]
 
 By = Literal["passages", "documents"]
-"""What is judged: passages by a task's gold, or documents, each at the place of its best passage."""
+"""What is judged: passages by a task's gold, or documents, each with the rank of its best passage."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """Queries that are searched for together; `relevance` gives, of those that have any, the grades by id.
+    """Queries to search for together; `relevance` has the grades by id for each query with a relevant item.
 
-    `task` is None where they are of none. In `relevance` stands no query without a relevant passage or document.
+    `task` is None if the queries do not come from a task.
     """
 
     title: str
@@ -29,19 +29,19 @@ class QuerySet:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A retriever on one set of queries: measures by name with their intervals, and what it took on this machine."""
+    """A retriever's result on one set of queries: measures with intervals, and the cost on this machine."""
 
     retriever: str
     measures: Mapping[str, Accuracy]
     index_bytes: int
     indexing: float  # seconds
-    searching: float  # seconds a query
+    searching: float  # seconds per query
     hits: Mapping[str, Sequence[Hit]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One set of queries; `judged` of them have something relevant, and the measures are means over these."""
+    """The results for one set of queries; measures are means over the `judged` queries with a relevant item."""
 
     title: str
     queries: int
@@ -52,10 +52,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was searched in a corpus; `failures` say by retriever why it found nothing."""
+    """All results for a corpus; `failures` has the reason for each retriever that failed."""
 
     corpus: str
     passages: int
-    depth: int  # passages found a query, at most
+    depth: int  # the largest number of passages per query
     blocks: tuple[Block, ...]
     failures: Mapping[str, str]

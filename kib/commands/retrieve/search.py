@@ -1,4 +1,4 @@
-"""Search with each retriever for each set of queries, by the same steps as a run, and measure what they find."""
+"""Search a corpus with each retriever for each set of queries, with the same steps as a run, and measure the hits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,18 +22,18 @@ from kib.statistics.ranking_measures import measure
 from kib.store.work import Work
 from kib.support.phrases import join
 
-__all__ = ["DEPTH", "Wanted", "ids_of", "read_spec", "retrieve"]
+__all__ = ["DEPTH", "SearchRequest", "ids_of", "read_spec", "retrieve"]
 
 DEPTH = 100
 CUTS = (1, 3, 5, 10, 100)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a user asks for: of a benchmark file, the only corpus where none is named, all retrievers where none is.
+class SearchRequest:
+    """The command's options: a corpus (None: the only one), retrievers (none: all), queries and depth.
 
-    `queries` is a file of queries; without it those of the tasks (of `task` alone where it is named) and of the corpus
-    are searched for. `depth` is how many passages are found a query.
+    `queries` is a file of queries. Without it the queries come from the tasks, or only from `task`, and from the
+    corpus. `depth` is the number of passages found per query.
     """
 
     corpus: str | None = None
@@ -44,50 +44,52 @@ class Wanted:
     trust_remote_code: bool = False
 
 
-def retrieve(path: Path, wanted: Wanted, work: Work, progress: Progress) -> Report:
-    """Index, search and measure; what is there already, from here or from a run, is taken from the work folder.
+def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress) -> Report:
+    """Index, search and measure, reusing the indexes and hits in the work folder.
 
-    A retriever that fails is named in the report and the others are finished. InputError where a name is wrong, where
-    there is no query, or where judgments name documents that are not in the corpus.
+    The report names a retriever that fails, and has the results of the others. Raises InputError for a wrong name, for
+    missing queries, and for judged documents that are not in the corpus.
     """
-    spec = read_spec(path, wanted)
+    spec = read_spec(path, request)
     [corpus] = spec.corpora
-    lock = resolve(spec, trust_remote_code=wanted.trust_remote_code)
-    retrievers = _retrievers(spec, lock, wanted.retrievers)
+    lock = resolve(spec, trust_remote_code=request.trust_remote_code)
+    retrievers = _retrievers(spec, lock, request.retrievers)
     steps = SharedSteps(Plan(spec, lock, ()), work, progress)
     passages = steps.passages(hits_of_queries(spec, lock, corpus, retrievers[0], (), 1).passages)
-    if wanted.queries is not None:
-        sets = [of_file(wanted.queries, passages)]
+    if request.queries is not None:
+        sets = [of_file(request.queries, passages)]
     else:
-        own = of_corpus(corpus, lock) if wanted.task is None else None
+        own = of_corpus(corpus, lock) if request.task is None else None
         sets = [*of_tasks(steps.context, corpus, passages), *([own] if own else [])]
     if not sets:
         raise InputError(
-            f"{path}: no task asks for corpus {corpus}, and it brings no queries of its own; give some by --queries"
+            f"{path}: no task uses corpus {corpus}, and the corpus has no queries of its own; add a file with --queries"
         )
-    searcher = _Searcher(steps, corpus, wanted.depth)
+    searcher = _Searcher(steps, corpus, request.depth)
     blocks = tuple(searcher.block(queries, retrievers) for queries in sets)
-    return Report(corpus, len(passages.ids), wanted.depth, blocks, searcher.failures)
+    return Report(corpus, len(passages.ids), request.depth, blocks, searcher.failures)
 
 
-def read_spec(path: Path, wanted: Wanted) -> Spec:
-    """Of a benchmark file what a search needs, with one corpus; models, tasks and methods may still be missing."""
+def read_spec(path: Path, request: SearchRequest) -> Spec:
+    """Read the part of a benchmark file that a search needs, with one corpus; the file may lack tasks and methods."""
     spec = read_draft(path, whole=False).spec()
-    corpus = _corpus(spec, wanted.corpus)
+    corpus = _corpus(spec, request.corpus)
     chunk = spec.corpora[corpus].chunk
     models: list[str] = []
     if chunk and chunk.tokens:
         if not spec.models:
-            raise InputError(f"{path}: corpora.{corpus}.chunk: tokens of which model? Add a table [models.NAME]")
+            raise InputError(
+                f"{path}: corpora.{corpus}.chunk: splitting by tokens needs a table [models.NAME] for the tokenizer"
+            )
         models = [chunk.tokenizer or next(iter(spec.models))]
-    if wanted.task is not None and getattr(spec.table("tasks", wanted.task), "corpus", None) != corpus:
-        raise InputError(f"{path}: tasks.{wanted.task}: does not ask for corpus {corpus}")
+    if request.task is not None and getattr(spec.table("tasks", request.task), "corpus", None) != corpus:
+        raise InputError(f"{path}: tasks.{request.task}: does not use corpus {corpus}")
     if not spec.retrievers:
-        raise InputError(f"{path}: there is no retriever; add a table [retrievers.NAME]")
+        raise InputError(f"{path}: no retriever; add a table [retrievers.NAME]")
     tasks = {
         name: table
         for name, table in spec.tasks.items()
-        if table.corpus == corpus and wanted.queries is None and wanted.task in (None, name)
+        if table.corpus == corpus and request.queries is None and request.task in (None, name)
     }
     return replace(
         spec,
@@ -107,31 +109,31 @@ def _corpus(spec: Spec, name: str | None) -> str:
     if len(spec.corpora) == 1:
         return next(iter(spec.corpora))
     if not spec.corpora:
-        raise InputError(f"{spec.file}: there is no corpus; add a table [corpora.NAME]")
+        raise InputError(f"{spec.file}: no corpus; add a table [corpora.NAME]")
     names = join(list(spec.corpora), "or")
-    raise InputError(f"{spec.file}: there are {len(spec.corpora)} corpora; choose one by --corpus: {names}")
+    raise InputError(f"{spec.file}: {len(spec.corpora)} corpora; choose one with --corpus: {names}")
 
 
 def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
-    """Those named, each once, or all that do not look at the gold."""
+    """Return the named retrievers without duplicates, or all retrievers that do not know the gold passages."""
 
-    def looks(name: str) -> bool:
+    def knows_gold(name: str) -> bool:
         return isinstance(lock.get("retrievers", name).plugin, GoldRetriever)
 
     for name in names:
         spec.table("retrievers", name)
-        if looks(name):
+        if knows_gold(name):
             raise InputError(
-                f"{spec.file}: retrievers.{name}: it is told the gold, so that there is nothing to measure"
+                f"{spec.file}: retrievers.{name}: it knows the gold passages, so there is nothing to measure"
             )
-    found = list(dict.fromkeys(names)) or [name for name in spec.retrievers if not looks(name)]
+    found = list(dict.fromkeys(names)) or [name for name in spec.retrievers if not knows_gold(name)]
     if not found:
-        raise InputError(f"{spec.file}: every retriever is told the gold; add one that searches")
+        raise InputError(f"{spec.file}: every retriever knows the gold passages; add one that searches")
     return found
 
 
 class _Searcher:
-    """Searches one corpus; a retriever that failed once is not tried again."""
+    """Searches one corpus; a retriever that has failed is not used again."""
 
     def __init__(self, steps: SharedSteps, corpus: str, depth: int) -> None:
         self.steps = steps
@@ -140,7 +142,7 @@ class _Searcher:
         self.failures: dict[str, str] = {}
 
     def block(self, queries: QuerySet, retrievers: Sequence[str]) -> Block:
-        """What each retriever that works finds for a set of queries."""
+        """Return the results of all working retrievers for a set of queries."""
         lines = [self._line(name, queries) for name in retrievers if name not in self.failures]
         found = tuple(line for line in lines if line is not None)
         return Block(queries.title, len(queries.asked), len(queries.relevance), queries.by, found)
@@ -150,7 +152,7 @@ class _Searcher:
         try:
             step = self._step(retriever, queries)
             hits = self.steps.hits(step)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails it and no other
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the other retrievers continue
             self.failures[retriever] = explain_error(work, f"searching with {retriever}", error)
         else:
             return Line(
@@ -175,7 +177,7 @@ class _Searcher:
 
 
 def ids_of(hits: Sequence[Hit], by: By) -> dict[str, float]:
-    """Scores by passage, or by document at the place of its best passage; best first."""
+    """Return scores by passage, or by document with the score and rank of its best passage; best first."""
     found: dict[str, float] = {}
     for hit in hits:
         found.setdefault(hit.passage if by == "passages" else document_id(hit.passage), hit.score)
@@ -183,7 +185,7 @@ def ids_of(hits: Sequence[Hit], by: By) -> dict[str, float]:
 
 
 def _names(by: By, depth: int) -> Mapping[str, str]:
-    """The measures that `depth` hits allow, with their names in ir_measures."""
+    """Return the measures that need at most `depth` hits, with their names in ir_measures."""
     recall = "Success" if by == "passages" else "R"
     cuts = {f"recall@{cut}": f"{recall}@{cut}" for cut in CUTS if cut <= depth}
     return cuts | ({"MRR@10": "RR@10", "nDCG@10": "nDCG@10"} if depth >= 10 else {}) | {f"MAP@{depth}": "AP"}

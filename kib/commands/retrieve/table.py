@@ -1,4 +1,4 @@
-"""The report as text: for the terminal, Markdown, CSV and JSON."""
+"""Renders the report of `kib retrieve` for the terminal, as Markdown, CSV or JSON."""
 
 import csv
 import json
@@ -16,26 +16,26 @@ __all__ = ["FORMATS", "render"]
 FORMATS = ("terminal", "markdown", "csv", "json")
 SCHEMA = 1
 INTERVAL = "nDCG@10"
-"""The measure whose interval people see; CSV and JSON have all."""
+"""The measure shown with its interval; CSV and JSON contain the intervals of all measures."""
 
 LEGENDS = {
     "passages": (
-        "recall@K: share of the questions with a gold passage among the first K. MRR, nDCG and MAP are of the gold "
-        "passages."
+        "recall@K: share of the questions with a gold passage among the first K. MRR, nDCG and MAP rank the "
+        "gold passages."
     ),
     "documents": (
-        "recall@K: share of a query's relevant documents among the first K, the mean over queries. A document stands "
-        "where its best passage does."
+        "recall@K: share of a query's relevant documents among the first K, averaged over queries. A document has "
+        "the rank of its best passage."
     ),
 }
-UNJUDGED = "No query names what answers it: there is nothing to measure but time."
+UNJUDGED = "No query has a relevance judgment, so only time is measured."
 
 
 def render(report: Report, form: str) -> str:
-    """The report in one of `FORMATS`, ended by a line break; InputError for another one."""
+    """Return the report in one of `FORMATS`, with a final line break; raise InputError for any other format."""
     forms = {"terminal": _terminal, "markdown": _markdown, "csv": _csv, "json": _json}
     if form not in forms:
-        raise InputError(f"no format {form!r}; there are: {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
     return forms[form](report)
 
 
@@ -68,7 +68,7 @@ def _legend(block: Block) -> str:
 
 
 def _measured(report: Report) -> list[Block]:
-    """The blocks that a table can be made of; where every retriever failed there is none."""
+    """Return the blocks with at least one retriever that did not fail."""
     return [block for block in report.blocks if block.lines]
 
 
@@ -99,8 +99,8 @@ def _markdown(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _plain(report: Report, block: Block) -> dict[str, Any]:
-    """What all lines of a block have in common."""
+def _shared_fields(report: Report, block: Block) -> dict[str, Any]:
+    """Return the fields that all lines of a block share."""
     return {
         "corpus": report.corpus,
         "passages": report.passages,
@@ -112,13 +112,13 @@ def _plain(report: Report, block: Block) -> dict[str, Any]:
     }
 
 
-def _took(line: Line) -> dict[str, Any]:
+def _costs(line: Line) -> dict[str, Any]:
     searching = {"seconds_query": line.searching}
     return {"index_bytes": line.index_bytes, "seconds_indexing": line.indexing, **searching}
 
 
 def _csv(report: Report) -> str:
-    """A line a retriever and set of queries; a measure has three columns, its name and the ends of its interval."""
+    """Return one row per retriever and set of queries; each measure has three columns: mean, low and high."""
     rows = list(_rows(report))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file = StringIO()
@@ -131,10 +131,10 @@ def _csv(report: Report) -> str:
 def _rows(report: Report) -> Iterator[dict[str, Any]]:
     for block in report.blocks:
         for line in block.lines:
-            row = {"retriever": line.retriever, **_plain(report, block)}
+            row = {"retriever": line.retriever, **_shared_fields(report, block)}
             for name, one in line.measures.items():
                 row |= {name: one.mean, f"{name} low": one.interval.low, f"{name} high": one.interval.high}
-            yield {**row, **_took(line)}
+            yield {**row, **_costs(line)}
 
 
 def _json(report: Report) -> str:
@@ -146,7 +146,7 @@ def _json(report: Report) -> str:
                 name: {"mean": one.mean, "low": one.interval.low, "high": one.interval.high}
                 for name, one in line.measures.items()
             }
-            lines.append({"retriever": line.retriever, "measures": measures, **_took(line)})
-        blocks.append({**_plain(report, block), "retrievers": lines})
+            lines.append({"retriever": line.retriever, "measures": measures, **_costs(line)})
+        blocks.append({**_shared_fields(report, block), "retrievers": lines})
     value = {"schema": SCHEMA, "blocks": blocks, "failures": dict(report.failures)}
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What was found in TREC's format of a run, for trec_eval and its like."""
+"""Hits as TREC runs, for trec_eval and similar tools."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ __all__ = ["trec_runs"]
 
 
 def trec_runs(report: Report) -> dict[str, str]:
-    """By retriever, lines of query, Q0, passage or document, rank, score and the retriever's name.
+    """Return a run per retriever; its lines are query, Q0, passage or document, rank, score and retriever.
 
-    Documents where these are judged, each at its best passage, else passages. InputError for several sets of queries,
-    and for an id with a blank, which the format cannot hold.
+    A run lists documents, each with its best passage, if documents are judged, and passages otherwise. Raises
+    InputError for several sets of queries and for an id with white space, which the format does not allow.
     """
     if len(report.blocks) > 1:
         names = ", ".join(block.title for block in report.blocks)
-        raise InputError(f"a run holds one set of queries, here are {len(report.blocks)} ({names}); choose by --task")
+        raise InputError(f"a run has one set of queries, got {len(report.blocks)} ({names}); choose one with --task")
     [block] = report.blocks
     return {line.retriever: "".join(_lines(block, line)) for line in block.lines}
 
@@ -27,5 +27,5 @@ def _lines(block: Block, line: Line) -> Iterator[str]:
         for rank, (one, score) in enumerate(ids_of(hits, block.by).items(), 1):
             for name in (query, one):
                 if not name or any(letter.isspace() for letter in name):
-                    raise InputError(f"the id {name!r} holds a blank; lines of a TREC run are separated by blanks")
+                    raise InputError(f"the id {name!r} contains white space, which separates the columns of a TREC run")
             yield f"{query} Q0 {one} {rank} {score!r} {line.retriever}\n"

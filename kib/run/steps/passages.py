@@ -23,7 +23,7 @@ from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, check_type, iterate_plugin
 from kib.store.files import read_lines
 
-__all__ = ["Passages", "split_corpus", "write_passages"]
+__all__ = ["Passages", "read_aliases", "split_corpus", "write_passages"]
 
 FILE = "passages.jsonl"
 IDS = "ids.json"
@@ -59,9 +59,7 @@ class Passages:
 
     def aliases(self) -> dict[str, str]:
         """Return document ids by the documents' further names; empty if the corpus has no aliases."""
-        path = self.path.parent / ALIASES
-        aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
-        return aliases
+        return read_aliases(self.path.parent)
 
     def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
         """Return the ids of each question's gold passages. Raises InputError if the corpus lacks a gold document."""
@@ -96,6 +94,13 @@ def _gold_passages(
 def _resolved(gold: Gold, aliases: Mapping[str, str]) -> Gold:
     """Return the gold record with its document's id in place of an alias."""
     return replace(gold, document=aliases.get(gold.document, gold.document))
+
+
+def read_aliases(folder: Path) -> dict[str, str]:
+    """Return document ids by the documents' further names; empty if the corpus has no aliases."""
+    path = folder / ALIASES
+    aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return aliases
 
 
 def _read_offsets(folder: Path) -> tuple[list[str], Iterable[int]]:

@@ -99,7 +99,7 @@ def test_dry_run(kib, server):
     run = kib(*WRITE_QUESTIONS, "--dry-run")
     assert run.exit_code == 0
     assert run.output.startswith("forecast for writer gpt on 5 passages: 10 requests, about ")
-    assert run.output.endswith(" by [prices]\n")
+    assert run.output.endswith(" with [prices]\n")
     assert not server.bodies
     assert not Path("questions.jsonl").exists()
 
@@ -110,7 +110,7 @@ def test_questions(kib, server):
     assert run.exit_code == 0, run.output
     assert "questions.jsonl: 10 questions" in run.output
     assert "kept 10 of 20 questions, on 5 of 5 passages" in run.output
-    assert "left out 10: less specific than those kept" in run.output
+    assert "rejected 10: less specific than the kept questions" in run.output
     rows = list(make_plugin(FileTask, {"path": "questions.jsonl"}).questions("test"))
     assert [question.id for question in rows[:3]] == ["pump-0#0-1", "pump-0#0-2", "pump-1#0-1"]
     assert [question.options[question.answer] for question in rows[:2]] == ["right 4", "right 3"]
@@ -158,7 +158,7 @@ def test_invented_quotes(kib, server):
     server.write = invent
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 2
-    assert "corpora.pumps: no question is left: 20 quote not in the passage" in run.output
+    assert "corpora.pumps: no question was kept: 20 quote not in the passage" in run.output
     assert not Path("questions.jsonl").exists()
 
 
@@ -186,8 +186,8 @@ def test_check_forecasts_the_cost_of_text(kib, server, questions, monkeypatch):
     run = kib("check", "own.toml", "--quiet")
     assert run.exit_code == 0, run.output
     line = next(line for line in run.output.splitlines() if line.startswith("forecast for writer gpt"))
-    assert line.startswith("forecast for writer gpt on pumps, 7 texts a passage: 10 requests, about ")
-    assert line.endswith(" by [prices]")
+    assert line.startswith("forecast for writer gpt on pumps, 7 texts per passage: 10 requests, about ")
+    assert line.endswith(" with [prices]")
     assert "forecast for trainer" not in run.output
     monkeypatch.delenv("OPENAI_API_KEY")
     run = kib("check", "own.toml", "--quiet")
@@ -238,7 +238,7 @@ def test_the_cost_of_writing(kib, server, questions):
     money = requests * (100 * 1000 + 50 * 2000) / 1e6
     assert costs == {"base": (0.0, 0.0), "ft": pytest.approx((money, money))}
     shown = kib("show", "lab/ft/own,0-shot").output
-    assert f"{requests} requests, 1,400 tokens read and 700 written" in shown
+    assert f"{requests} requests, 1,400 input tokens and 700 output tokens" in shown
     for folder in ("results", "work/text", "work/weights"):
         shutil.rmtree(folder)
     assert kib("run", "own.toml", "--quiet").exit_code == 0
@@ -248,4 +248,4 @@ def test_the_cost_of_writing(kib, server, questions):
 def test_only_pairs_are_written_for_a_trainer_of_pairs(kib, server, questions):
     """A writer of two kinds only forecasts pairs for a trainer that uses only pairs."""
     change_spec(*text_kinds("both", "pairs"))
-    assert "7 texts a passage: 10 requests" in kib("check", "own.toml", "--quiet").output
+    assert "7 texts per passage: 10 requests" in kib("check", "own.toml", "--quiet").output

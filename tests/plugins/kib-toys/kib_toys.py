@@ -1,4 +1,4 @@
-"""Plugins that kib's tests run on; what they are told to do wrong, they do wrong."""
+"""Plugins for kib's tests; their options make them fail in specific ways."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from kib.errors import InputError
-from kib.interfaces import NotInIdentity
+from kib.interfaces import DraftQuestion, NotInIdentity
 from kib.interfaces import Options as BaseOptions
 from kib.records import Document, Gold, Hit, Passage, Query, Question, Text, Trained, Weights
 
@@ -23,30 +23,25 @@ __all__ = ["ToyCorpus", "ToyModel", "ToyRetriever", "ToyTask", "ToyTrainer", "To
 
 
 class ToyModel:
-    """Log-probabilities from digests, better for an answer that stands in the context; needs no network and no torch.
+    """Log-probabilities from digests, higher for an answer in the context; needs neither a network nor torch.
 
-    Like a real model it depends a little on what it is asked together with: an answer changes in its 9th digit with
-    the batch.
+    As in a real model, an answer depends slightly on its batch, in the ninth digit.
     """
 
     class Options(BaseOptions):
         """Keys of `[models.NAME]` with `plugin = "toy"`."""
 
-        seed: int = Field(0, description="of the digests")
-        length: int | None = Field(None, description="tokens (bytes) read at once")
-        counts: bool = Field(True, description="whether it shows its tokenizer")
-        joins: bool = Field(False, description="whether its tokenizer takes `:` and all that follows it for one token")
+        seed: int = Field(0, description="seed of the digests")
+        length: int | None = Field(None, description="context length in tokens (bytes)")
+        counts: bool = Field(True, description="whether it has a public tokenizer")
+        joins: bool = Field(False, description="whether its tokenizer makes one token of `:` and everything after it")
         template: bool = Field(True, description="whether it has a chat template")
-        log: Annotated[str | None, NotInIdentity] = Field(
-            None, description="file that every batch asked is appended to"
-        )
-        seconds: Annotated[float, NotInIdentity] = Field(0.0, description="that a batch takes")
-        fails_on: Annotated[str | None, NotInIdentity] = Field(
-            None, description="text in a prompt that it breaks down on"
-        )
-        says: Annotated[str, NotInIdentity] = Field("", description="what it notes of how it computes")
-        trainable: bool = Field(False, description="whether it has weights to train from")
-        generates_only: bool = Field(False, description="whether it gives no log-probabilities, as chat APIs do")
+        log: Annotated[str | None, NotInIdentity] = Field(None, description="file to which every batch is appended")
+        seconds: Annotated[float, NotInIdentity] = Field(0.0, description="seconds per batch")
+        fails_on: Annotated[str | None, NotInIdentity] = Field(None, description="text in a prompt that makes it raise")
+        says: Annotated[str, NotInIdentity] = Field("", description="a note about its computation")
+        trainable: bool = Field(False, description="whether it can be trained")
+        generates_only: bool = Field(False, description="whether it has no log-probabilities, like chat APIs")
 
     revision: ClassVar[int] = 1
 
@@ -54,32 +49,32 @@ class ToyModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the plugin reads no files."""
         return ""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
-        """Bytes, after a 256 that begins every text."""
+        """Return the bytes of a text after the start token 256."""
         if self.options.joins:
             return lambda text: [256, *text.partition(":")[0].encode(), *([257] if ":" in text else [])]
         return (lambda text: [256, *text.encode()]) if self.options.counts else None
 
     def context_length(self) -> int | None:
-        """As the options say."""
+        """Return the length given in the options."""
         return self.options.length
 
     def weights(self) -> Weights | None:
-        """A folder, of which no toy reads anything."""
+        """Return an arbitrary folder, which no toy reads."""
         return Weights(Path(__file__).parent) if self.options.trainable else None
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """Each message behind its role."""
+        """Return each message after its role."""
         if not self.options.template:
             raise InputError("the toy has no chat template")
         said = "".join(f"<{message['role']}>{message['content']}</>" for message in messages)
         return said + ("<assistant>" if add_generation_prompt else "")
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """The model, ready at once; what it was trained on it knows."""
+        """Return the model; it knows its training text."""
         learned = ""
         if weights and weights.adapter:
             learned = "\n".join(json.loads((weights.adapter / "learned.json").read_text(encoding="utf-8")))
@@ -111,12 +106,12 @@ def _lm(options: Any, learned: str) -> "LM":
 
 
 def _log(options: Any, batch: list[Any]) -> float:
-    """Note a batch, take the time, break down where asked to; gives what the batch does to each answer."""
+    """Log a batch, sleep, raise if asked to, and return the batch's effect on each answer."""
     texts = [json.dumps(arguments) for arguments in batch]
     if options.log:
         line = json.dumps({"process": os.getpid(), "asked": [sha256(text.encode()).hexdigest() for text in texts]})
         file = os.open(options.log, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-        os.write(file, f"{line}\n".encode())  # in one piece, so that no kill leaves half a line
+        os.write(file, f"{line}\n".encode())  # one write, so a kill cannot leave half a line
         os.close(file)
     time.sleep(options.seconds)
     if options.fails_on and any(options.fails_on in arguments[0] for arguments in batch):
@@ -125,7 +120,7 @@ def _log(options: Any, batch: list[Any]) -> float:
 
 
 def _number(*parts: object) -> float:
-    """From 0 to 1, by the parts alone."""
+    """Return a number from 0 to 1 that depends only on the parts."""
     return int(sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12], 16) / 16**12
 
 
@@ -142,13 +137,16 @@ def _said(seed: int, context: str) -> str:
 
 
 class ToyCorpus:
-    """Documents that stand in the benchmark file."""
+    """Documents written in the benchmark file."""
 
     class Options(BaseOptions):
         """Keys of `[corpora.NAME]` with `plugin = "toy"`."""
 
         documents: tuple[tuple[str, str, str], ...] = Field(description="id, title and text of each")
-        crashes: bool = Field(False, description="whether it breaks down after the last document")
+        crashes: bool = Field(False, description="whether it raises after the last document")
+        named: Annotated[Mapping[str, str], NotInIdentity] = Field(
+            default_factory=dict, description="ids of documents by further names"
+        )
 
     revision: ClassVar[int] = 1
 
@@ -156,25 +154,29 @@ class ToyCorpus:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the plugin reads no files."""
         return ""
 
     def documents(self) -> Iterator[Document]:
-        """As they stand there."""
+        """Yield the documents in the order of the file."""
         for document in self.options.documents:
             yield Document(*document)
         if self.options.crashes:
             raise ZeroDivisionError("the toy corpus broke down")
 
+    def aliases(self) -> Mapping[str, str]:
+        """The further names of documents."""
+        return self.options.named
+
 
 class ToyRetriever:
-    """Passages that share words with the query."""
+    """Finds passages that share words with the query."""
 
     class Options(BaseOptions):
         """Keys of `[retrievers.NAME]` with `plugin = "toy"`."""
 
-        fault: Literal["", "unknown", "twice", "short", "long", "crash"] = Field("", description="what it does wrong")
-        speed: Annotated[int, NotInIdentity] = Field(1, description="changes nothing")
+        fault: Literal["", "unknown", "twice", "short", "long", "crash"] = Field("", description="the fault to show")
+        speed: Annotated[int, NotInIdentity] = Field(1, description="has no effect")
 
     revision: ClassVar[int] = 1
 
@@ -182,16 +184,16 @@ class ToyRetriever:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the plugin reads no files."""
         return ""
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
-        """The words of each passage."""
+        """Store the words of each passage."""
         index = {passage.id: sorted(_words(f"{passage.title} {passage.text}")) for passage in passages}
         (folder / "words.json").write_text(json.dumps(index), encoding="utf-8")
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Most words in common first."""
+        """Return the passages with the most common words first."""
         fault = self.options.fault
         if fault == "crash":
             raise IndexError("the toy retriever broke down")
@@ -212,15 +214,15 @@ def _words(text: str) -> set[str]:
 
 
 class ToyTask:
-    """Questions that stand in the benchmark file: text, options, the right one's number, gold document or ""."""
+    """Questions written in the benchmark file: text, options, number of the right option, gold document or ""."""
 
     class Options(BaseOptions):
         """Keys of `[tasks.NAME]` with `plugin = "toy"`."""
 
         questions: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field(description="the questions")
         examples: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field((), description="the few-shot examples")
-        twice: bool = Field(False, description="whether all have one id")
-        crashes: bool = Field(False, description="whether it breaks down")
+        twice: bool = Field(False, description="whether all questions have the same id")
+        crashes: bool = Field(False, description="whether it raises")
 
     revision: ClassVar[int] = 1
 
@@ -228,15 +230,15 @@ class ToyTask:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the plugin reads no files."""
         return ""
 
     def splits(self) -> Collection[str]:
-        """Those that are not empty."""
+        """Return the splits that are not empty."""
         return ("test", "examples") if self.options.examples else ("test",)
 
     def questions(self, split: str) -> Iterator[Question]:
-        """As they stand there, named by their number."""
+        """Yield the questions of a split; their ids are numbers."""
         if self.options.crashes:
             raise LookupError("the toy task broke down")
         rows = {"test": self.options.questions, "examples": self.options.examples}.get(split, ())
@@ -246,13 +248,13 @@ class ToyTask:
 
 
 class ToyWriter:
-    """Says each passage again, with a number."""
+    """Repeats each passage with a number."""
 
     class Options(BaseOptions):
         """Keys of `[writers.NAME]` with `plugin = "toy"`."""
 
         fault: Literal["", "unknown", "empty", "crash", "no-pairs", "no-paraphrases"] = Field(
-            "", description="what it does wrong"
+            "", description="the fault to show"
         )
 
     revision: ClassVar[int] = 1
@@ -261,13 +263,13 @@ class ToyWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the plugin reads no files."""
         return ""
 
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
-        """`count` paraphrases and a pair of each passage; a paraphrase is kept as if it had been paid for."""
+        """Yield `count` paraphrases and a pair per passage; paraphrases are stored like paid answers."""
         for passage in passages:
             for number in range(0 if self.options.fault == "no-paraphrases" else count):
                 if self.options.fault == "crash" and passage is passages[-1]:
@@ -279,15 +281,22 @@ class ToyWriter:
             if self.options.fault != "no-pairs":
                 yield Text(passage.id, "pair", f"Question: What of {passage.title}?\nAnswer:", passage.text)
 
+    def questions(
+        self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
+    ) -> Iterator[DraftQuestion]:
+        """One question per passage; its quote is the whole passage."""
+        for passage in passages:
+            yield DraftQuestion(passage.id, f"Who is {passage.title}?", "right", ("a", "b", "c"), passage.text)
+
 
 class ToyTrainer:
-    """Learns its text by heart."""
+    """Memorises its text."""
 
     class Options(BaseOptions):
         """Keys of `[trainers.NAME]` with `plugin = "toy"`."""
 
         rank: int = Field(1, ge=1, description="passes over the text")
-        fault: Literal["", "lost", "idle", "crash", "mute", "unfit"] = Field("", description="what it does wrong")
+        fault: Literal["", "lost", "idle", "crash", "mute", "unfit"] = Field("", description="the fault to show")
 
     revision: ClassVar[int] = 1
 
@@ -295,11 +304,11 @@ class ToyTrainer:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the plugin reads no files."""
         return ""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """It gets on with every model, or with none."""
+        """Accept every model, or none with the fault "unfit"."""
         if self.options.fault == "unfit":
             raise InputError("the toy trainer does not like this model")
 
@@ -313,7 +322,7 @@ class ToyTrainer:
         validation: Sequence[Text] = (),
         held_out: Sequence[Text] = (),
     ) -> Trained:
-        """The texts, one after the other, in a file."""
+        """Write all texts into a file."""
         learned = []
         for step, one in enumerate(text, 1):
             learned.append(one.text if one.answer is None else f"{one.text} {one.answer}")

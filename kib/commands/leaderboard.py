@@ -1,0 +1,68 @@
+"""`kib leaderboard`: finding the results to show, and comparing their table with a stored baseline."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kib.errors import InputError, TableError
+from kib.leaderboard import PublishedResults, Table, baseline, check
+from kib.published.load import is_published, load_published, published_in
+from kib.spec.load import load_spec
+from kib.store.files import write_text
+from kib.store.results import Results
+
+__all__ = ["compare_with_baseline", "find_results", "open_results", "store_baseline", "verify"]
+
+
+def find_results(names: Sequence[str], results: Path) -> list[Path]:
+    """Return results folders and published files by path, benchmark name or spec file; all folders for no names."""
+    if names:
+        return [_find(name, results) for name in names]
+    found = sorted(path.parent for path in results.glob("*/plan.json"))
+    if not found:
+        raise InputError(f"{results}: no results found; `kib run SPEC` creates them")
+    return found
+
+
+def _find(name: str, results: Path) -> Path:
+    path = Path(name)
+    if name.endswith(".toml"):
+        return path if is_published(path) else results / load_spec(path).name
+    found = path if (path / "plan.json").is_file() or "/" in name else results / name
+    if not (found / "plan.json").is_file() and path.is_dir() and (files := published_in(path)):
+        raise InputError(f"{path}: a folder of published files, not of results; choose a file: {', '.join(files)}")
+    return found
+
+
+def open_results(path: Path) -> Results | PublishedResults:
+    """Open a results folder or a published file."""
+    return PublishedResults(load_published(path)) if path.suffix == ".toml" else Results(path)
+
+
+def verify(paths: Sequence[Path]) -> None:
+    """Check the stored questions of all results, because a baseline must not rely on cached statistics."""
+    for path in paths:
+        open_results(path).verify()
+
+
+def store_baseline(table: Table, path: Path) -> None:
+    """Write a table as the baseline of later comparisons."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder")
+    write_text(path, baseline(table))
+
+
+def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None]) -> None:
+    """Compare a table with a stored baseline: `report` harmless changes, raise TableError if anything is worse."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); --update-baseline creates this file") from error
+    try:
+        changes = check(table, text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    for change in changes.noted:
+        report(f"changed: {change}")
+    if changes.failed:
+        raise TableError("\n".join([f"worse than {path}:", *changes.failed]))
+    report(f"{path}: nothing is worse")

@@ -1,0 +1,31 @@
+"""The expected cost of a paid writer, for `kib check` and `kib questions`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from kib.interfaces import Forecast
+from kib.spec.load import PriceTable
+from kib.store.paid_answers import PaidAnswers
+
+__all__ = ["describe_cost", "stored_answers"]
+
+
+@contextmanager
+def stored_answers(path: Path) -> Iterator[Mapping[str, str]]:
+    """Open the paid answers of earlier runs for reading; empty if there are none, without creating a file."""
+    if not path.is_file():
+        yield {}
+        return
+    with PaidAnswers.open(path) as answers:
+        yield answers
+
+
+def describe_cost(cost: Forecast, prices: PriceTable | None) -> str:
+    """Return a forecast in words, with an amount of money if the benchmark has token prices."""
+    read, written = cost.input_tokens, cost.output_tokens
+    text = f"{cost.calls:,} requests, about {read:,} input tokens and {written:,} output tokens"
+    if prices is None or prices.input_tokens_million is None or prices.output_tokens_million is None:
+        return text
+    money = (read * prices.input_tokens_million + written * prices.output_tokens_million) / 1e6
+    return f"{text}, about {money:,.2f} with [prices]"
