@@ -1,8 +1,9 @@
-"""The table as LaTeX: safe in names, bold by evidence, and accepted by TeX itself."""
+"""The LaTeX format: names are escaped, significantly best numbers are bold, and TeX compiles the output."""
 
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,14 @@ PAGE = r"""\documentclass{article}
 EVIL = r"""a_b & 50 % of $x$ #1 {y} ~z^2 \end{document} < > | "q" `r` 'it' -- ,, – · ± × … ü ß [x] \\ %"""
 
 
+@cache
 def table_of(*names):
-    """The leaderboard of published files."""
+    """Return the leaderboard of published files."""
     return make_table([PublishedResults(load_published(FILES / f"{name}.toml")) for name in names])
 
 
 def compiled(text, folder):
-    """What TeX says of a page with a table on it; a skip where no TeX is installed."""
+    """Return the log of TeX for a page with a table; skip if no TeX is installed."""
     command = [["tectonic", "--keep-logs"], ["pdflatex", "-interaction=nonstopmode", "-halt-on-error"]]
     found = next((call for call in command if shutil.which(call[0])), None)
     if found is None:
@@ -43,18 +45,18 @@ def compiled(text, folder):
 
 
 def evil(folder, name):
-    """A published file whose title and paper hold every letter that LaTeX takes for its own."""
+    """Return the table of a published file whose title and source contain every special LaTeX character."""
     text = (FILES / f"{name}.toml").read_text(encoding="utf-8")
-    told = re.sub(r'^title = ".*"$', lambda _: f"title = '''{EVIL}'''", text, count=1, flags=re.MULTILINE)
-    told = told.replace('table = "Table 2"', f"table = '''{EVIL}'''")
-    (folder / "evil.toml").write_text(told, encoding="utf-8")
+    text = re.sub(r'^title = ".*"$', lambda _: f"title = '''{EVIL}'''", text, count=1, flags=re.MULTILINE)
+    text = text.replace('table = "Table 2"', f"table = '''{EVIL}'''")
+    (folder / "evil.toml").write_text(text, encoding="utf-8")
     return make_table([PublishedResults(load_published(folder / "evil.toml"))])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ovadia2024-mmlu", "ovadia2024-current-events", "ovadia2024-topk"])
 def test_it_compiles(tmp_path, name):
-    """TeX takes the tables of the study without an error, and no line of a table sticks out of the page."""
+    """TeX compiles the tables of the study without errors and overfull lines."""
     log = compiled(render(table_of(name), "latex"), tmp_path)
     assert "Overfull \\hbox" not in log
     assert (tmp_path / "page.pdf").is_file()
@@ -62,7 +64,7 @@ def test_it_compiles(tmp_path, name):
 
 @pytest.mark.slow
 def test_names_cannot_steer_tex(tmp_path):
-    """A title with every letter that LaTeX takes for its own is printed, not obeyed."""
+    """Special LaTeX characters in a title are printed, not interpreted."""
     text = render(evil(tmp_path, "ovadia2024-current-events"), "latex")
     compiled(text, tmp_path)
     assert r"\end{document}" not in text
@@ -71,14 +73,14 @@ def test_names_cannot_steer_tex(tmp_path):
 
 @given(st.text())
 def test_no_letter_is_a_command(text):
-    """Whatever a name holds, no backslash of its own, no brace out of balance and no comment is left of it."""
+    """Escaping leaves no special LaTeX character of any text."""
     safe = _safe(text)
     left = re.sub(r"\\(text[a-z]+|dots)\{\}|\\[{}$&#_%]|\$\\(pm|times)\$|-\{\}|,\{\}", "", safe)
     assert not set(left) & set('\\{}$&#_%~^"`')
 
 
-def test_bold_is_the_first_alone(tmp_path):
-    """The best accuracy of a block is bold where it has the first rank alone, and nowhere else."""
+def test_bold_is_the_first_alone():
+    """The best accuracy of a block is bold only if it has the first rank alone."""
     table = table_of("ovadia2024-current-events")
     text = render(table, "latex")
     bold = re.findall(r"\\textbf\{([^}]*)\}", text)
@@ -90,7 +92,7 @@ def test_bold_is_the_first_alone(tmp_path):
 
 
 def test_intervals_and_rules_are_there():
-    """Every row has its intervals, a minus is a minus, and the rules are those of booktabs."""
+    """Rows have intervals, minus signs are typeset as such, and rules are booktabs rules."""
     text = render(table_of("ovadia2024-current-events"), "latex")
     assert text.startswith("% needs \\usepackage{array,booktabs,longtable,textcomp}")
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
@@ -100,7 +102,7 @@ def test_intervals_and_rules_are_there():
 
 
 def test_the_same_table_gives_the_same_bytes():
-    """LaTeX is deterministic, and the averages alone are shorter."""
+    """LaTeX output is reproducible, and averages alone are shorter."""
     assert render(table_of("ovadia2024-mmlu"), "latex") == render(table_of("ovadia2024-mmlu"), "latex")
     table = table_of("ovadia2024-mmlu")
     assert len(render(averages_only(table), "latex")) < len(render(table, "latex")) / 2

@@ -1,4 +1,4 @@
-"""Measures of rankings are those of the literature, worked out by hand."""
+"""Ranking measures equal worked examples from their definitions."""
 
 from math import log2
 
@@ -13,7 +13,7 @@ IDS = [f"d{number}" for number in range(12)]
 
 
 def one(name, grades, ranked):
-    """The value of one measure for one query."""
+    """Return the value of one measure for one query."""
     return measure([name], {"q": grades}, {"q": ranked})[name]["q"]
 
 
@@ -33,25 +33,25 @@ def one(name, grades, ranked):
     ],
 )
 def test_values_worked_out_by_hand(name, grades, ranked, expected):
-    """Each measure has the value that its formula gives, with the grades as gains."""
+    """Each measure has the value of its formula, with the grades as gains."""
     assert one(name, grades, ranked) == pytest.approx(expected)
 
 
 def test_order_is_that_of_the_list():
-    """What counts is the order given, not the names by which an evaluator would order ties."""
+    """The given order counts, whatever the ids of the documents."""
     assert one("RR@10", {"z": 1}, ["z", "a"]) == 1
     assert one("RR@10", {"a": 1}, ["z", "a"]) == 1 / 2
 
 
 def test_every_judged_query_has_a_value():
-    """A judged query for which nothing was found has 0, and a query without judgments none."""
+    """A judged query without results has the value 0, and a query without judgments has no value."""
     values = measure(["R@5", "AP"], {"q1": {"a": 1}, "q2": {"b": 1}}, {"q1": ["a"], "q3": ["a"]})
     assert values == {"R@5": {"q1": 1.0, "q2": 0.0}, "AP": {"q1": 1.0, "q2": 0.0}}
 
 
 @given(st.permutations(IDS), st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 12))
 def test_measures_of_any_ranking(ranked, relevant, k):
-    """For any ranking recall is the share found, and the first relevant place decides the reciprocal rank."""
+    """For any ranking, recall is the share of relevant documents found, and MRR depends on the first one."""
     grades = dict.fromkeys(relevant, 1)
     places = [place for place, name in enumerate(ranked, 1) if name in relevant]
     assert one(f"R@{k}", grades, ranked) == pytest.approx(sum(p <= k for p in places) / len(relevant))
@@ -63,13 +63,13 @@ def test_measures_of_any_ranking(ranked, relevant, k):
 
 
 def line(question, gold, relevant, passages=None):
-    """A line of a cell."""
+    """Return the question line of a cell."""
     found = tuple(f"{question}-{n}" for n in range(len(gold or ()))) if passages is None else passages
     return Score(question, None, 1, 0, 0, passages=found, gold=gold, relevant=relevant)
 
 
 def test_lines_of_a_cell():
-    """Recall, reciprocal rank and nDCG of a cell's questions are over all gold passages of the corpus."""
+    """Recall, reciprocal rank and nDCG of a cell cover all gold passages in the corpus."""
     lines = [line("a", (False, True), 1), line("b", (True, True), 4), line("c", None, 2, ()), line("d", (False,), 1)]
     values = measures_by_question(lines)
     assert values["recall"] == [1, 1, 0, 0]
@@ -78,7 +78,7 @@ def test_lines_of_a_cell():
 
 
 def test_lines_from_before_gold_was_counted():
-    """Where the number of gold passages is not known there is recall alone."""
+    """Without the number of gold passages, only recall is available."""
     assert measures_by_question([line("a", (False, True), None), line("b", (True,), 1)]) == {"recall": [1, 1]}
 
 
@@ -87,5 +87,5 @@ def test_lines_from_before_gold_was_counted():
     [((True,), None, True), ((False,), None, True), (None, None, False), ((False,), 0, False), (None, 1, True)],
 )
 def test_a_judged_question_has_gold_in_the_corpus(gold, relevant, expected):
-    """A question is judged where the corpus holds a gold passage of it, whether it was retrieved or not."""
+    """A question is judged if the corpus contains a gold passage, retrieved or not."""
     assert is_judged(line("a", gold, relevant, ())) == expected

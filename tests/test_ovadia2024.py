@@ -1,4 +1,4 @@
-"""The study as benchmarks that can be run: planned, checked without a network, cited, and run in small."""
+"""The study as executable benchmarks: planned, checked without a network, cited, and run at a small scale."""
 
 import bz2
 import json
@@ -20,13 +20,13 @@ STUDY = ("ovadia2024-mmlu", "ovadia2024-current-events")
 
 
 def call(*arguments):
-    """Call the command line."""
+    """Run a kib command."""
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
 @pytest.fixture
 def offline(monkeypatch):
-    """No hub, and nothing downloaded before; a skip where a plugin of the study is not installed."""
+    """Work without network access; skip if a plugin of the study is not installed."""
     missing = {"dense", "wikipedia", "openai", "hf"} - {plugin.name for plugin in installed()}
     if missing:
         pytest.skip(f"not installed: {', '.join(sorted(missing))}")
@@ -35,7 +35,7 @@ def offline(monkeypatch):
 
 @pytest.mark.parametrize("name", STUDY)
 def test_the_set_up_is_the_papers(name):
-    """Models, retriever, K, learning rates, block, batch and epochs are those that the paper states."""
+    """Models, retriever, K, learning rates, block size, batch size and epochs equal those in the paper."""
     spec = load_spec(BENCHMARKS / f"{name}.toml")
     assert [model.options["hub"].split("/")[1] for model in spec.models.values()] == [
         "Mistral-7B-v0.1",
@@ -56,7 +56,7 @@ def test_the_set_up_is_the_papers(name):
 
 
 def test_the_subjects_are_asked_with_and_without_examples():
-    """Each subject of Table 1 is asked with 0 and with 5 examples, on a corpus of its own."""
+    """Each subject of Table 1 has 0-shot and 5-shot questions and a separate corpus."""
     spec = load_spec(BENCHMARKS / "ovadia2024-mmlu.toml")
     assert {(task.options["task"], task.shots) for task in spec.tasks.values()} == {
         (f"mmlu_{subject}", (0, 5))
@@ -66,7 +66,7 @@ def test_the_subjects_are_asked_with_and_without_examples():
 
 
 def test_paraphrases_come_from_an_endpoint():
-    """Ten paraphrases a chunk are written by a chat model behind an OpenAI-compatible endpoint."""
+    """A chat model behind an OpenAI-compatible endpoint writes ten paraphrases per chunk."""
     spec = load_spec(BENCHMARKS / "ovadia2024-current-events.toml")
     assert (spec.trainers["par"].text.writer, spec.trainers["par"].text.count) == ("gpt", 10)
     assert spec.writers["gpt"].plugin == "openai"
@@ -74,7 +74,7 @@ def test_paraphrases_come_from_an_endpoint():
 
 @pytest.mark.parametrize("name", STUDY)
 def test_check_says_what_it_can_without_a_network(offline, name):
-    """Without a network `kib check` says what is right in the file, and by line each thing that it cannot know."""
+    """Without a network, `kib check` confirms the valid parts of the file and lists the unchecked parts by line."""
     result = call("check", "-q", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 2
     assert "keys, names and options are right" in result.output
@@ -85,7 +85,7 @@ def test_check_says_what_it_can_without_a_network(offline, name):
 
 
 def test_check_names_what_a_network_gives(offline, monkeypatch):
-    """Without a network `kib check` names each model, wiki, data set and key that a run would need for one."""
+    """Without a network, `kib check` lists each model, wiki, data set and API key that a run needs."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
     _, _, taken = output.partition("taken from a network, where it is not on this machine already:\n")
@@ -101,7 +101,7 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
 
 
 def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
-    """A task that lm-eval does not have is told beside what is out of reach, and the file is not called right."""
+    """An unknown lm-eval task is reported together with unreachable models, and the file is not called valid."""
     text = (BENCHMARKS / "ovadia2024-mmlu.toml").read_text(encoding="utf-8")
     (tmp_path / "wrong.toml").write_text(text.replace('"mmlu_anatomy"', '"mmlu_anatmy"'), encoding="utf-8")
     result = call("check", "-q", tmp_path / "wrong.toml")
@@ -114,7 +114,7 @@ def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
 
 
 def test_check_names_the_questions_that_were_never_released(offline):
-    """The missing questions on current events are named, and the file shows the call that makes such a set."""
+    """`kib check` reports the missing questions on current events, and the file shows the command that creates them."""
     path = BENCHMARKS / "ovadia2024-current-events.toml"
     output = call("check", "-q", path).output
     assert re.search(r"tasks\.current-events\.path: .*questions\.jsonl: no such file", output)
@@ -128,7 +128,7 @@ def test_check_names_the_questions_that_were_never_released(offline):
 
 
 def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
-    """What is wrong in the file itself is told alone: nothing in it is called right."""
+    """Mistakes in the file are reported without an outline of the valid parts."""
     text = (BENCHMARKS / "ovadia2024-mmlu.toml").read_text(encoding="utf-8")
     (tmp_path / "wrong.toml").write_text(text.replace('retrieve = "bge"', 'retrieve = "bgd"', 1), encoding="utf-8")
     result = call("check", "-q", tmp_path / "wrong.toml")
@@ -139,7 +139,7 @@ def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
 
 @pytest.mark.parametrize("name", STUDY)
 def test_cite_knows_the_models(offline, name):
-    """`kib cite` of the study names the paper, its encoder and its three models, trained or not."""
+    """`kib cite` of the study cites the paper, its encoder and its three models."""
     result = call("cite", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 0, result.output
     keys = re.findall(r"^@\w+\{([^,]+),", result.output, re.MULTILINE)
@@ -150,7 +150,7 @@ def test_cite_knows_the_models(offline, name):
 
 @pytest.fixture
 def small(data, offline, monkeypatch):
-    """The stand-in's file, with its data; a skip where these are not there."""
+    """The small benchmark with its data; skip if the data are absent."""
     for part in ("models/stories260K", "wikipedia/enwiki-fragment.xml.bz2", "mmlu/test/anatomy_test.csv"):
         if not (data / part).exists():
             pytest.skip(f"no {data / part}")
@@ -158,8 +158,8 @@ def small(data, offline, monkeypatch):
     return BENCHMARKS / "ovadia2024-small.toml"
 
 
-def test_the_stand_in_has_the_studys_shape(small):
-    """The small benchmark has the arms of the large one: base, every K, fine-tuning, and both."""
+def test_the_small_benchmark_has_the_arms_of_the_study(small):
+    """The small benchmark has the arms of the study: base, every K, fine-tuning and both."""
     plan = make_plan(*open_spec(small))
     arms = {cell.cell.arm for cell in plan.cells if cell.cell.split == "test"}
     both = {f"ft+rag,k={k}" for k in range(1, 6)}
@@ -171,8 +171,8 @@ def test_the_stand_in_has_the_studys_shape(small):
 
 
 @pytest.mark.slow
-def test_the_stand_in_runs(small, data, tmp_path):
-    """Cut down to some questions the stand-in runs to its end and stands beside the published table, unranked."""
+def test_the_small_benchmark_runs(small, data, tmp_path):
+    """A reduced small benchmark runs completely and appears next to the published table, without a common ranking."""
     whole = bz2.decompress((data / "wikipedia" / "enwiki-fragment.xml.bz2").read_bytes()).decode()
     some = [page for page in re.findall(r"  <page>.*?</page>\n", whole, re.DOTALL) if "<redirect" not in page][:4]
     (tmp_path / "four.xml").write_text(

@@ -1,0 +1,125 @@
+"""The check of a table against a stored baseline."""
+
+import json
+
+import pytest
+from leaderboard_lab import NEW, Lab
+
+from kib.errors import InputError
+from kib.leaderboard import Changes, baseline, check
+
+
+def test_a_table_passes_its_own_baseline(tmp_path):
+    """A complete table has no changes from its own baseline."""
+    lab = Lab(tmp_path)
+    lab.add(4, "base")
+    lab.add(12, "rag", k=1)
+    table = lab.table()
+    assert check(table, baseline(table)) == Changes((), ())
+
+
+def changed(lab, change, **more):
+    """What `check` says after a change to the results."""
+    stored = baseline(lab.table(**more))
+    change(lab)
+    return check(lab.table(**more), stored)
+
+
+def measured(lab):
+    """A lab with a base and two arms."""
+    lab.add(4, "base")
+    lab.add(14, "rag", k=1)
+    for seed in (0, 1):
+        lab.add(12, "ft", seed=seed)
+    return lab
+
+
+def again(lab, number, right, method, **more):
+    """Measure a cell anew, with another identity."""
+    lab.cells.pop(number)
+    lab.add(right, method, salt="new", **more)
+    lab.cells.insert(number, lab.cells.pop())
+
+
+def test_a_drop_below_the_interval_fails(lab):
+    """A gain below the baseline's interval fails the check; a smaller drop does not."""
+    failed = changed(measured(lab), lambda lab: again(lab, 1, 7, "rag", k=1)).failed
+    assert len(failed) == 1
+    assert failed[0].startswith(
+        "lab/tiny/rag,k=1/new,0-shot: the gain fell below the interval of the baseline: +50.0 ["
+    )
+    assert failed[0].endswith("] -> +15.0 points")
+    assert changed(lab, lambda lab: again(lab, 1, 6, "rag", k=1)).failed == ()
+
+
+def test_a_rise_is_only_noted(lab):
+    """A gain above the baseline's interval is noted and does not fail the check."""
+    found = changed(measured(lab), lambda lab: again(lab, 1, 20, "rag", k=1))
+    assert (found.failed, len(found.noted)) == ((), 1)
+    assert "rose above the interval" in found.noted[0]
+
+
+def test_failed_and_removed_cells_fail(lab):
+    """A failed cell and a cell removed from the plan fail the check."""
+
+    def change(lab):
+        lab.cells.pop(1)
+        lab.fail("rag", k=1, salt="new", error="boom")
+        lab.cells.pop(2)
+
+    found = changed(measured(lab), change)
+    assert [text.split(": ", 1)[1] for text in found.failed] == [
+        "failed at answers: boom",
+        "removed: no longer in the plan",
+    ]
+    assert found.failed[1].startswith("lab/tiny/ft/new,0-shot/s1")
+    everything = changed(lab, lambda lab: lab.cells.pop(1))
+    assert "lab/tiny/ft/new,0-shot: removed: no longer in the plan" in everything.failed
+
+
+def test_rows_that_became_incomparable_fail(lab):
+    """A lost gain fails the check with its reason."""
+    found = changed(measured(lab), lambda lab: again(lab, 1, 14, "rag", k=1, where=NEW))
+    assert found.failed == ("lab/tiny/rag,k=1/new,0-shot: no longer has a gain: torch 2.14.1 against 2.13.0",)
+
+
+def test_new_cells_are_only_noted(lab):
+    """New arms and seeds are noted and do not fail the check."""
+
+    def change(lab):
+        lab.add(14, "rag", k=2)
+        lab.add(12, "ft", seed=2)
+
+    found = changed(measured(lab), change)
+    assert found.failed == ()
+    assert sorted(found.noted) == ["lab/tiny/ft/new,0-shot/s2: new", "lab/tiny/rag,k=2/new,0-shot: new"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("[]", "not a leaderboard baseline"),
+        ({"kind": "table"}, "not a leaderboard baseline"),
+        ({"schema": 2}, "schema 2, but this version of kib reads 1"),
+        ({"against": "rag"}, "against rag"),
+        ({"rows": None}, "damaged"),
+        ({"rows": {"a": {"seeds": 1, "gain": None}}}, "damaged"),
+        ({"rows": {"a": {"seeds": [0]}}}, "damaged"),
+        ({"rows": {"a": {"seeds": [0], "gain": [1, "x", 2]}}}, "damaged"),
+    ],
+)
+def test_a_foreign_baseline_is_refused(lab, text, said):
+    """A damaged baseline, or one of a different kind, schema or view, raises an error with a remedy."""
+    lab.add(4, "base")
+    if isinstance(text, dict):
+        text = json.dumps({"kind": "kib leaderboard baseline", "schema": 1, "against": None, "rows": {}, **text})
+    with pytest.raises(InputError, match=said) as caught:
+        check(lab.table(), text)
+    assert "--update-baseline" in str(caught.value)
+
+
+def test_a_baseline_holds_no_digests(full_table):
+    """A baseline identifies arms without digests, so that new data do not rename them."""
+    assert not [one for found in full_table.rows for one in found.cells if one[-8:] in baseline(full_table)]

@@ -1,0 +1,173 @@
+"""Missing results, and arms that are not comparable."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from leaderboard_lab import NEW, OLD, row
+
+from kib.errors import InputError
+from kib.identity import digest_file
+from kib.leaderboard import render
+from kib.store.result_records import Failure, TaskEntry
+
+
+@pytest.mark.parametrize(
+    ("base", "arm", "reason"),
+    [
+        ({}, {"where": NEW}, "torch 2.14.1 against 2.13.0"),
+        ({}, {"where": replace(OLD, device="NVIDIA H100")}, "NVIDIA H100 against cpu"),
+        ({}, {"where": replace(OLD, packages={"torch": "2.13.0"})}, "lm-eval (none) against 0.4.13"),
+        ({}, {"where": (OLD, NEW)}, "mixes 2 environments: torch 2.13.0 against 2.14.1"),
+        ({"where": (OLD, NEW)}, {}, "base: mixes 2 environments: torch 2.13.0 against 2.14.1"),
+        ({}, {"n": 19}, "19 questions, but the plan has 20"),
+        ({"n": 19}, {}, "base: 19 questions, but the plan has 20"),
+        ({}, {"metric": "exact_match"}, "metric exact_match against acc"),
+        (
+            {},
+            {"ids": [f"x{number}" for number in range(20)]},
+            "different questions: the reference lacks 20 of 20",
+        ),
+        ({}, {"groups": ["a"] * 20}, "the questions are grouped differently"),
+    ],
+)
+def test_rows_that_are_not_comparable_have_no_gain(lab, base, arm, reason):
+    """Different versions, devices, metrics or questions prevent a gain, and the reason is printed."""
+    lab.add(4, "base", **base)
+    lab.add(12, "rag", k=1, **arm)
+    lab.add(12, "rag", k=2)
+    table = lab.table()
+    found = row(table, "rag,k=1")
+    assert (found.gain, found.p, found.gold_share) == (None, None, None)
+    assert row(table, "rag,k=2").rank == 1
+    assert (found.rank is None) == bool(arm)
+    assert found.reason == reason
+    assert found.accuracy is not None
+    assert table.complete
+    assert reason in " ".join(render(table, "terminal", width=200).split())
+
+
+def test_seeds_of_other_environments_are_not_mixed(lab):
+    """Seeds with different package versions are not averaged into a gain."""
+    lab.add(4, "base")
+    lab.add(9, "ft", seed=0)
+    lab.add(9, "ft", seed=1, where=NEW)
+    assert row(lab.table(), "ft").reason == "mixes 2 environments: torch 2.13.0 against 2.14.1"
+
+
+def test_missing_and_failed_cells_are_rows(lab):
+    """A cell without a result is a row with a reason, is counted, and makes the table incomplete."""
+    lab.add(4, "base")
+    missing, failed = lab.plan("rag", k=1), lab.fail("rag", k=2, error="boom\n\x1b[31mbad\x07")
+    table = lab.table()
+    assert not table.complete
+    assert [(one.cell, one.state) for one in table.missing] == [(missing.id, "missing"), (failed.id, "failed")]
+    assert (row(table, "rag,k=1").status, row(table, "rag,k=1").reason) == ("missing", "not measured")
+    assert row(table, "rag,k=2").status == "failed"
+    assert row(table, "rag,k=2").reason == "failed at answers: boom \ufffd[31mbad\ufffd"
+    text = render(table, "terminal", width=100)
+    assert "Of 3 cells, 1 missing and 1 failed" in text
+    assert "\x1b" not in text
+
+
+def test_a_missing_seed_makes_an_arm_incomplete(lab):
+    """An arm with a missing seed has no accuracy."""
+    lab.add(4, "base")
+    lab.add(9, "ft", seed=0)
+    lab.plan("ft", seed=1)
+    lab.fail("ft", seed=2)
+    found = row(lab.table(), "ft")
+    assert (found.status, found.accuracy, found.gain, found.spread) == ("incomplete", None, None, None)
+    assert found.reason == "seed 1 not measured; seed 2 failed at answers: out of memory"
+
+
+def test_without_base_there_are_no_gains_but_ranks(lab):
+    """Without a base result no arm has a gain, but arms are still ranked."""
+    lab.fail("base")
+    lab.add(18, "rag", k=1)
+    lab.add(2, "rag", k=2)
+    table = lab.table()
+    found = row(table, "rag,k=1")
+    assert (found.gain, found.reason) == (None, "base has no result: failed at answers: out of memory")
+    assert [row(table, f"rag,k={k}").rank for k in (1, 2)] == [1, 2]
+
+
+def test_a_result_overrides_an_old_failure(lab):
+    """A measured cell is not failed, even if an old list of failures contains it."""
+    cell = lab.add(4, "base")
+    lab.failures[cell.id] = Failure("answers", "once")
+    assert lab.table().complete
+
+
+def test_files_changed_by_hand_are_refused(lab):
+    """A changed question file raises an error that names the file."""
+    cell = lab.add(4, "base")
+    path = lab.save().cell_folder(cell) / "questions.jsonl"
+    path.write_text(path.read_text().replace('"score":0', '"score":1'))
+    with pytest.raises(InputError, match=r"questions\.jsonl: not the measured file"):
+        lab.table()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (lambda lines: lines[:-1], "contradicts cell.json, which lists 4 of 20 as correct"),
+        (
+            lambda lines: [lines[0].replace('"score":1', '"score":0'), *lines[1:]],
+            "contradicts cell.json, which lists 4 of 20 as correct",
+        ),
+        (lambda lines: [lines[0], lines[0], *lines[2:]], "contains a question twice"),
+    ],
+)
+def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
+    """Questions that contradict their cell, or appear twice, raise an error with a remedy."""
+    cell = lab.add(4, "base")
+    folder = lab.save().cell_folder(cell)
+    path = folder / "questions.jsonl"
+    path.write_text("".join(lines(path.read_text().splitlines(keepends=True))))
+    value = json.loads((folder / "cell.json").read_text())
+    (folder / "cell.json").write_text(json.dumps({**value, "questions": digest_file(path)}))
+    with pytest.raises(InputError, match=f"{said}; delete .* and run the benchmark again"):
+        lab.table()
+
+
+def test_seeds_of_other_questions_are_refused(lab):
+    """Seeds with different questions raise an error."""
+    lab.add(9, "ft", seed=0)
+    lab.add(9, "ft", seed=1, ids=[f"x{number}" for number in range(20)])
+    with pytest.raises(InputError, match="not the same questions as in the arm's first seed"):
+        lab.table()
+
+
+def test_seeds_of_other_metrics_are_not_mixed(lab):
+    """Seeds with different metrics are not averaged into a gain."""
+    lab.add(4, "base")
+    lab.add(9, "ft", seed=0)
+    lab.add(9, "ft", seed=1, metric="exact_match")
+    assert row(lab.table(), "ft").reason == "mixes metrics: acc, exact_match"
+
+
+def test_sides_differ_where_the_plan_knows_no_number(lab):
+    """If the plan states no number of questions, the two sides must agree."""
+    lab.add(4, "base")
+    lab.add(4, "rag", k=1, n=19)
+    lab.tasks["new"] = TaskEntry("target", None)
+    assert row(lab.table(), "rag,k=1").reason == "19 questions against 20"
+
+
+def test_a_plan_without_base_has_no_gains(lab):
+    """A plan without base has no gains and no Holm family, and the headline states the reason."""
+    lab.add(12, "rag", k=1)
+    table = lab.table()
+    assert row(table, "rag,k=1").reason == "the plan has no base with the same model, task and shots"
+    assert (table.benchmarks[0].family, row(table, "rag,k=1").rank) == (0, 1)
+    assert table.headlines == (
+        "tiny on new: no gain to report; the plan has no base with the same model, task and shots",
+    )
+
+
+def test_a_result_of_another_identity_is_not_this_cells(lab):
+    """A result with a different identity is ignored, even if the identities start alike."""
+    cell = lab.add(4, "base")
+    lab.cells = [replace(cell, identity=cell.identity[:8] + "0" * 56)]
+    assert lab.table().missing[0].reason == "not measured"

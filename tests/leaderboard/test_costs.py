@@ -1,0 +1,178 @@
+"""Costs per question and once, money, and the break-even of training."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from leaderboard_lab import METHODS, OLD, costly, row
+
+from kib.leaderboard import make_table, render
+from kib.leaderboard.render.machine_values import COST, ROW, TIMES
+from kib.plan.planner import make_plan
+from kib.plugins.resolve import open_spec
+from kib.store.result_records import MethodEntry, Times
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "leaderboard.md"
+
+
+def test_costs_are_counted(lab):
+    """Tokens and operations are counted per question or once, and averaged over seeds."""
+    table = costly(lab).table(cost=True)
+    base, rag, ft = (row(table, arm).cost for arm in ("base", "rag,k=1", "ft"))
+    assert (base.prompt_tokens, base.operations, base.operations_once, base.trained_tokens) == (100, 1e6, 0, None)
+    assert (rag.prompt_tokens, rag.operations, rag.index_bytes) == (400, 4e6, 12_345)
+    assert (ft.operations, ft.operations_once, ft.trained_tokens) == (1e6, 3e9, 1000)
+    assert (ft.asking, ft.training, ft.peak_bytes) == (None, None, None)
+
+
+def test_times_are_shown_on_request(lab):
+    """Measured seconds and memory are shown on request."""
+    table = costly(lab).table(times=True)
+    rag, ft, gold = (row(table, arm).cost for arm in ("rag,k=1", "ft", "gold,k=1"))
+    assert (rag.asking, rag.searching, rag.indexing, rag.training) == (0.4, 0.1, 5.0, 0.0)
+    assert (ft.asking, ft.training, ft.peak_bytes) == (0.1, 100.0, 9_000_000)
+    assert (gold.asking, gold.index_bytes) == (None, None)
+    text = render(table, "terminal", width=200)
+    assert "12.3 kB" in text
+    assert "9.0 MB" in text
+
+
+def test_break_even(lab):
+    """The break-even is the smallest number of questions for which a trained arm costs less than a longer prompt."""
+    table = costly(lab).table(cost=True)
+    cost = row(table, "ft").cost
+    assert cost.fewer_operations_from == {"rag,k=1": 1001}
+    assert 3e9 + 1000 * 1e6 == 1000 * 4e6
+    assert cost.less_money_from == {"rag,k=1": 238}
+    assert 100 + 237 * 0.1 > 5 + 237 * 0.5
+    assert 100 + 238 * 0.1 < 5 + 238 * 0.5
+    assert row(table, "rag,k=1").cost.fewer_operations_from == {}
+    assert "ft: fewer operations than rag,k=1 from 1,001 questions upwards" in render(table, "terminal", width=120)
+
+
+def test_longer_prompts_have_no_break_even(lab):
+    """A trained arm whose prompts are not shorter has no break-even, whatever the measured times."""
+    lab.prices = {"device_hour": 3.6}
+    lab.add(4, "base", tokens=2000, flops=2e7)
+    lab.add(14, "rag", k=1, tokens=8000, flops=8e7, times=Times(asking=2.0))
+    training, spent = {"trained_tokens": 9, "flops": 1.0}, Times(asking=1.9, training=1.0)
+    lab.add(16, "ft+rag", k=1, tokens=8000, flops=8e7, training=training, times=spent)
+    cost = row(lab.table(cost=True), "ft+rag,k=1").cost
+    assert (cost.fewer_operations_from, cost.less_money_from) == ({}, {})
+
+
+def test_the_gold_passage_has_no_break_even(lab):
+    """A trained arm with the gold passage has no break-even, because no application has the gold passage."""
+    lab.methods = {**METHODS, "ft+gold": MethodEntry("lora", "gold", "ceiling")}
+    lab.add(4, "base", tokens=2000, flops=2e7)
+    lab.add(14, "rag", k=1, tokens=8000, flops=8e7)
+    lab.add(16, "ft+gold", k=1, tokens=4000, flops=4e7, training={"trained_tokens": 9, "flops": 1.0})
+    cost = row(lab.table(cost=True), "ft+gold,k=1").cost
+    assert (cost.operations_once, cost.fewer_operations_from) == (1.0, {})
+
+
+@pytest.mark.parametrize(
+    ("prices", "device", "expected"),
+    [
+        ({}, "cpu", (None, None)),
+        ({"device_hour": 3.6}, "cpu", (0.0005, 0.005)),
+        ({"device_hour": 3.6, "input_tokens_million": 5.0}, "cpu", (0.0005, 0.005)),
+        ({"input_tokens_million": 5.0}, "cpu", (0.002, 0.0)),
+        ({"device_hour": 3.6, "input_tokens_million": 5.0}, "unknown", (0.002, 0.005)),
+        ({"device_hour": 3.6}, "unknown", (None, 0.005)),
+    ],
+)
+def test_money_is_by_hours_or_by_tokens(lab, prices, device, expected):
+    """Money follows from device hours if they have a price, or from tokens if the model is remote."""
+    lab.prices = prices
+    spent = Times(asking=8.0, searching=2.0, indexing=5.0)
+    lab.add(14, "rag", k=1, tokens=8000, where=replace(OLD, device=device), times=spent)
+    cost = row(lab.table(cost=True), "rag,k=1").cost
+    assert (cost.money, cost.money_once) == tuple(pytest.approx(one) if one else one for one in expected)
+
+
+WRITTEN = {"written_requests": 12, "written_input_tokens": 3_000_000, "written_output_tokens": 500_000}
+TOKENS = {"input_tokens_million": 2.0, "output_tokens_million": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("prices", "paid", "expected"),
+    [
+        ({"device_hour": 3.6} | TOKENS, WRITTEN, (10.0, 10.1)),
+        ({"device_hour": 3.6} | TOKENS, {}, (0.0, 0.1)),
+        ({"device_hour": 3.6}, {}, (0.0, 0.1)),
+        ({"device_hour": 3.6}, WRITTEN, (None, None)),
+        ({"device_hour": 3.6, "input_tokens_million": 2.0}, WRITTEN, (None, None)),
+        ({"device_hour": 3.6} | TOKENS, WRITTEN | {"written_input_tokens": None}, (None, None)),
+        (TOKENS, WRITTEN, (10.0, None)),
+    ],
+)
+def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
+    """The price of writing the training text is paid once, and unknown if a token price or a count is unknown."""
+    lab.prices = prices
+    training = {"trained_tokens": 9, "flops": 1.0, **paid}
+    lab.add(14, "ft", tokens=2000, training=training, times=Times(asking=2.0, training=100.0))
+    cost = row(lab.table(cost=True), "ft").cost
+    assert (cost.money_writing, cost.money_once) == tuple(pytest.approx(one) if one else one for one in expected)
+
+
+def test_money_of_writing_moves_the_break_even(lab):
+    """Paid training text raises the break-even in money, but not in operations."""
+    costly(lab).prices |= TOKENS
+    lab.methods = {**METHODS, "ft-par": MethodEntry("lora", None)}
+    spent = Times(asking=2.0, training=100.0)
+    training = {"trained_tokens": 1000, "flops": 3e9, **WRITTEN}
+    lab.add(14, "ft-par", tokens=20 * 100, flops=20 * 1e6, training=training, times=spent)
+    table = lab.table(cost=True)
+    ft, par = row(table, "ft").cost, row(table, "ft-par").cost
+    assert (par.fewer_operations_from, par.less_money_from) == (ft.fewer_operations_from, {"rag,k=1": 25238})
+    assert 10.1 + 25_237 * 0.0001 > 0.005 + 25_237 * 0.0005
+    assert 10.1 + 25_238 * 0.0001 < 0.005 + 25_238 * 0.0005
+    assert (ft.written_requests, par.written_requests) == (0, 12)
+    text = render(table, "terminal", width=200)
+    assert "3,000,000 + 500,000" in text
+    assert "Writing: tokens read and written by the writers of the training text" in text
+    row_of_json = next(one for one in json.loads(render(table, "json"))["rows"] if one["arm"] == "ft-par")
+    assert {**row_of_json, **WRITTEN, "money_writing": 10.0} == row_of_json
+
+
+def test_prices_come_from_the_spec(tmp_path):
+    """The stored plan contains the prices in the spec."""
+    spec = tmp_path / "lab.toml"
+    text = (DOCS.parent.parent / "benchmarks" / "lab.toml").read_text(encoding="utf-8")
+    for more, expected in (("", {}), ("\n[prices]\ndevice_hour = 2.5\n", {"device_hour": 2.5})):
+        spec.write_text(text + more, encoding="utf-8")
+        assert make_plan(*open_spec(spec)).entry().prices == expected
+
+
+def test_unrecorded_costs_are_none(lab):
+    """Cells without recorded tokens, operations and times have no costs and no break-even."""
+    lab.add(4, "base")
+    lab.add(14, "ft", training={"trained_tokens": 9})
+    lab.add(14, "rag", k=1)
+    table = lab.table(cost=True)
+    assert (row(table, "ft").cost.operations_once, row(table, "ft").cost.fewer_operations_from) == (None, {})
+    assert render(table, "terminal").count("cost · tiny") == 1
+
+
+def test_costs_are_added_below(full_results, full_table, lab):
+    """Costs leave the table of gains unchanged in every format; rows only gain keys."""
+    table = make_table([full_results], cost=True, times=True)
+    blocks = render(full_table, "terminal", width=120).split("\n\n")
+    with_costs = render(table, "terminal", width=120).split("\n\n")
+    assert with_costs[: len(blocks) - 1] == blocks[:-1]
+    plain, more = (json.loads(render(one, "json"))["rows"] for one in (full_table, table))
+    assert [{key: one[key] for key in ROW} for one in more] == plain
+    assert set(more[0]) == {*ROW, *COST, *TIMES}
+    lines = list(csv.DictReader(io.StringIO(render(costly(lab).table(cost=True), "csv"))))
+    assert {line["fewer_operations_from"] for line in lines if line["arm"] == "ft"} == {"rag,k=1=1001"}
+
+
+@pytest.mark.parametrize("width", [64, 100])
+def test_costs_keep_to_the_width(lab, width):
+    """The cost table leaves out columns in a narrow terminal."""
+    text = render(costly(lab).table(times=True), "terminal", width=width)
+    assert max(map(len, text.splitlines())) <= width

@@ -1,0 +1,84 @@
+"""Ranks within a block, and averages over tasks."""
+
+import pytest
+from leaderboard_lab import NEW, row
+
+
+def test_arms_share_ranks_unless_they_differ(lab):
+    """Arms that do not differ significantly from the first of a rank share it; the gold passage has no rank."""
+    lab.add(1, "base")
+    lab.add(2, "random", k=1)
+    lab.add(14, "rag", k=1)
+    lab.add(15, "rag", k=2)
+    lab.add(20, "gold", k=1)
+    table = lab.table()
+    ranks = {one.arm: (one.rank, one.tied) for one in table.rows}
+    assert ranks == {
+        "rag,k=2": (1, True),
+        "rag,k=1": (1, True),
+        "random,k=1": (3, True),
+        "base": (3, True),
+        "gold,k=1": (None, False),
+    }
+    assert [one.arm for one in table.rows] == ["base", "rag,k=2", "rag,k=1", "random,k=1", "gold,k=1"]
+
+
+def test_small_steps_do_not_add_up(lab):
+    """An arm that differs significantly from the first arm of a rank opens a new rank."""
+    for k, right in enumerate((20, 17, 14, 11, 8, 5), 1):
+        lab.add(right, "rag", k=k)
+    lab.add(2, "base")
+    ranks = {one.arm: one.rank for one in lab.table().rows}
+    assert [ranks[f"rag,k={k}"] for k in range(1, 7)] == [1, 1, 1, 4, 4, 4]
+    assert ranks["base"] == 7
+
+
+def test_a_rank_of_its_own_has_no_mark(lab):
+    """An arm that differs significantly from its neighbours has its rank alone."""
+    lab.add(1, "base")
+    lab.add(11, "rag", k=1)
+    lab.add(20, "rag", k=2)
+    assert [(one.rank, one.tied) for one in lab.table().rows] == [(3, False), (1, False), (2, False)]
+
+
+def test_averages_need_two_targets(lab):
+    """An average needs two target tasks; control tasks do not count."""
+    lab.task("known", "control")
+    for task in ("new", "known"):
+        lab.add(4, "base", task)
+        lab.add(12, "rag", task, k=1)
+    assert lab.table().averages == ()
+
+
+def test_averages_are_over_all_targets(lab):
+    """An average covers every target task; an arm planned for only some of them has no average."""
+    for task, right in (("new", 12), ("worded", 8)):
+        lab.add(4, "base", task)
+        lab.add(right, "rag", task, k=1)
+    lab.add(12, "rag", "new", k=2)
+    base, rag = lab.table().averages
+    assert (base.arm, base.average, base.accuracy) == ("base", None, 0.2)
+    assert (rag.arm, rag.tasks, rag.accuracy) == ("rag,k=1", ("new", "worded"), 0.5)
+    assert rag.average.absolute == pytest.approx((0.4 + 0.2) / 2)
+    assert rag.average.relative == pytest.approx((2.0 + 1.0) / 2)
+
+
+def test_an_average_with_a_gap_is_none(lab):
+    """An arm without a gain on one task has no average, and the reason names the task."""
+    for task in ("new", "worded"):
+        lab.add(4, "base", task)
+    lab.add(12, "rag", "new", k=1)
+    lab.add(12, "rag", "worded", k=1, where=NEW)
+    found = lab.table().averages[1]
+    assert (found.average, found.reason) == (None, "worded: torch 2.14.1 against 2.13.0")
+
+
+def test_an_average_over_a_base_of_nothing_is_not_relative(lab):
+    """A base accuracy of 0 rules out a relative gain and a relative average."""
+    for task, right in (("new", 0), ("worded", 4)):
+        lab.add(right, "base", task)
+        lab.add(12, "rag", task, k=1)
+    table = lab.table()
+    assert row(table, "rag,k=1").gain.relative is None
+    assert table.averages[1].average.relative is None
+    assert table.averages[1].average.absolute == pytest.approx((0.6 + 0.4) / 2)
