@@ -162,8 +162,9 @@ def _pack_gain(gain: Gain) -> tuple[float | None, ...]:
 
 
 def _unpack_gain(stored: _StoredGain) -> Gain:
-    absolute, relative, low, high, *rest = stored
-    return Gain(absolute, relative, Interval(low, high), *rest)
+    interval = Interval(stored.low, stored.high)
+    questions = (stored.wins, stored.ties, stored.losses)
+    return Gain(stored.absolute, stored.relative, interval, stored.p, *questions)
 
 
 def _pack_average(average: Average) -> _StoredAverage:
