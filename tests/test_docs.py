@@ -1,4 +1,4 @@
-"""What the documentation shows works as it stands."""
+"""The examples in the documentation work as printed."""
 
 import json
 import os
@@ -23,18 +23,19 @@ ROOT = Path(__file__).parent.parent
 BASH = shutil.which("bash") or "bash"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#\s]+)")
+LINK = re.compile(r"\]\(([^)\s]+)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 CALL = re.compile(r"(?:^|[\s/`(])kib ([a-z]+)((?: [^\s`;&|]+)*)")
 
 
 def blocks(path, language=None):
-    """The fenced code blocks of a page, of one language or all."""
+    """Return the fenced code blocks of a page, in one language or in all."""
     found = BLOCK.findall(path.read_text(encoding="utf-8"))
     return [text for kind, text in found if language in (None, kind)]
 
 
 def snippets():
-    """Each TOML block of each page, by page and number."""
+    """Return every TOML block of every page, with page and number as its test id."""
     return [
         pytest.param(text, id=f"{path.relative_to(ROOT).as_posix()}-{number}")
         for path in PAGES
@@ -43,7 +44,7 @@ def snippets():
 
 
 def calls(path):
-    """Every call of the command line in a page's code: command and arguments."""
+    """Return the command and arguments of every `kib` call in the code of a page."""
     text = path.read_text(encoding="utf-8")
     shown = [*blocks(path, "sh"), *re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))]
     lines = [line.partition(" #")[0] for part in shown for line in part.splitlines()]
@@ -51,7 +52,7 @@ def calls(path):
 
 
 def test_first_blocks_are_one_line_each():
-    """The README's first code block runs the main job in a fresh clone, its second the tests, a line each."""
+    """The README's first code block runs the lab in a fresh clone, the second runs the tests, and each is one line."""
     first, second = (block.strip() for block in blocks(ROOT / "README.md")[:2])
     for line in (first, second):
         assert "\n" not in line
@@ -81,7 +82,7 @@ def test_ci_runs_the_second_block_then_all_tests(tmp_path, first, second):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_exist(path):
-    """Every command and flag that a page shows is there."""
+    """Every command and option on a page exists."""
     for command, arguments in calls(path):
         assert command in main.commands, f"kib {command}"
         known = {option for parameter in main.commands[command].params for option in parameter.opts}
@@ -90,33 +91,45 @@ def test_commands_exist(path):
 
 
 def test_readme_lists_every_command():
-    """The README's table of commands is complete."""
+    """The README mentions every command."""
     shown = {command for command, _ in calls(ROOT / "README.md")}
     assert {name for name, command in main.commands.items() if not command.hidden} == shown
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
-    """Every link to a file of the repository finds it."""
+    """Every link inside the repository leads to an existing file and heading."""
     links = LINK.findall(BLOCK.sub("", path.read_text(encoding="utf-8")))
-    lost = [link for link in links if "://" not in link and not (path.parent / link).exists()]
-    assert not lost
+    assert not [link for link in links if "://" not in link and not leads_somewhere(path, link)]
+
+
+def leads_somewhere(path, link):
+    """Return whether a link on a page has an existing target."""
+    file, _, anchor = link.partition("#")
+    target = path.parent / file if file else path
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def anchors(path):
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = HEADING.findall(BLOCK.sub("", path.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("text", snippets())
 def test_snippets_fit_their_plugins(text, monkeypatch):
-    """Every table that a page shows has options that its plugin takes."""
+    """The plugin of every table on a page accepts the options of the table."""
     for name in re.findall(r"\$\{(\w+)\}", text):
         monkeypatch.setenv(name, "/data")
     document = tomllib.loads(text)
-    for kind in GROUPS if document.get("kind") != "published" else ():  # whose tables have no plugins
+    for kind in GROUPS if document.get("kind") != "published" else ():  # published files have no plugins
         for name, table in document.get(kind, {}).items():
-            if table["plugin"] != "notes":  # the plugin that CONTRIBUTING.md makes
+            if table["plugin"] != "notes":  # the sample plugin of CONTRIBUTING.md
                 check_options(kind, name, table)
 
 
 def check_options(kind, name, table):
-    """The plugin of a table takes its options."""
+    """Check that the plugin of a table accepts its options."""
     varied = table.get("vary", {})
     rest = {key: value for key, value in table.items() if key not in own_keys(kind)}
     first = {key: values[0] for key, values in varied.items() if "." not in key}
@@ -125,7 +138,7 @@ def check_options(kind, name, table):
 
 @pytest.fixture
 def handbook(tmp_path, tiny_model):
-    """The README's own benchmark in a folder, with its documents, questions and a tiny model."""
+    """Return a folder with the README's benchmark, documents and questions, and a tiny model."""
     page = ROOT / "README.md"
     documents, questions = blocks(page, "json")
     spec = next(block for block in blocks(page, "toml") if block.startswith("schema = 1"))
@@ -137,14 +150,14 @@ def handbook(tmp_path, tiny_model):
 
 
 def test_readme_spec_can_be_planned(handbook):
-    """The README's benchmark of one's own documents is right as it stands, in at most 30 lines."""
+    """The README's sample benchmark can be planned as printed and has at most 30 lines."""
     plan = make_plan(*open_spec(handbook / "handbook.toml"))
     assert {cell.cell.arm for cell in plan.cells} == {"base", "rag,k=1", "rag,k=3", "oracle"}
     assert len([line for line in (handbook / "handbook.toml").read_text().splitlines() if line.strip()]) <= 30
 
 
 def test_readme_training_can_be_planned(handbook):
-    """The README's trainer and its methods fit its benchmark as they stand."""
+    """The README's sample benchmark can be planned with the trainer and methods below it."""
     spec, training = (block for block in blocks(ROOT / "README.md", "toml")[:2])
     (handbook / "trained.toml").write_text(f"{spec}\n{training}", encoding="utf-8")
     plan = make_plan(*open_spec(handbook / "trained.toml"))
@@ -153,12 +166,12 @@ def test_readme_training_can_be_planned(handbook):
 
 @pytest.mark.slow
 def test_readme_commands_run(handbook):
-    """The README's commands on one's own documents run as they stand, the check in CI included."""
+    """The README's commands on the sample benchmark run as printed, including the check in CI."""
     lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines() if "handbook" in line]
     assert len(lines) == 4
-    lines.sort(key=lambda line: "leaderboard" in line)  # a baseline is stored from a table that is there
+    lines.sort(key=lambda line: "leaderboard" in line)  # a baseline needs results
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}  # threads wait for each other where it is busy
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}  # several threads are slow on a busy machine
     for line in lines:
         run = subprocess.run(
             [BASH, "-c", line], cwd=handbook, env=environment, capture_output=True, text=True, check=False
@@ -169,7 +182,7 @@ def test_readme_commands_run(handbook):
 
 @pytest.mark.slow
 def test_the_plugin_of_contributing_works(tmp_path):
-    """The plugin that CONTRIBUTING.md shows whole, in under 30 lines, passes the test that it shows."""
+    """The sample plugin of CONTRIBUTING.md has under 30 lines and passes the printed test."""
     page = ROOT / "CONTRIBUTING.md"
     module, contract = blocks(page, "python")
     assert len([line for line in module.splitlines() if line.strip()]) < 30
@@ -190,7 +203,7 @@ def test_the_plugin_of_contributing_works(tmp_path):
 
 
 def install(project, site):
-    """Write a distribution's metadata as pip would."""
+    """Write the metadata of a distribution as pip would."""
     name, version = project["project"]["name"], project["project"]["version"]
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
@@ -201,7 +214,7 @@ def install(project, site):
 
 
 def test_help_pages_say_what_they_do():
-    """Every command and every option of the command line has a sentence of help."""
+    """Every command and every option has a help text."""
     for name, command in main.commands.items():
         assert command.help, name
         options = [one for one in command.params if isinstance(one, click.Option)]
