@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere goes on where it stopped, and ends as if nothing had happened."""
+"""A stopped run resumes, and its results equal those of an uninterrupted run."""
 
 import json
 import random
@@ -12,32 +12,32 @@ from itertools import pairwise
 import pytest
 
 FORMATS = ("terminal", "markdown", "csv", "json")
-QUESTIONS = 60  # five cells of them are about 1,000 requests: 17 batches
-SECONDS = 0.03  # that a batch takes
+QUESTIONS = 60  # five cells make about 1,000 requests in 17 batches
+SECONDS = 0.03  # per batch
 
 
 def write(bench, seconds=SECONDS):
-    """The benchmark that is interrupted, every batch noted in a file of its folder."""
+    """Write a benchmark whose model logs every batch to a file."""
     log = (bench.folder / "asked.log").as_posix()
     return bench.write_toy(questions=QUESTIONS, model=f'log = "{log}"\nseconds = {seconds}\n')
 
 
 def batches(bench):
-    """The batches that were asked, in order: [(process, [request, …]), …]; a line that is being written is none yet."""
+    """Return the logged batches in order, [(process, [request, …]), …], without an incomplete last line."""
     path = bench.folder / "asked.log"
     lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if path.exists() else []
     return [(line["process"], line["asked"]) for line in map(json.loads, lines)]
 
 
 def outcome(bench):
-    """All that people cite: the files of the results folder without times, and the table in every form."""
+    """Return what people cite: the files of the results folder except times, and the table in every format."""
     tables = {form: bench.call("leaderboard", "--format", form).output for form in FORMATS}
     return {**bench.files("times.json"), **tables}
 
 
 @pytest.fixture(scope="module")
 def whole(new_bench, tmp_path_factory, toys):
-    """What an uninterrupted run gives, and its batches."""
+    """The outcome, the batches and the seconds of an uninterrupted run in a process of its own."""
     bench = write(new_bench(tmp_path_factory.mktemp("whole")))
     begun = time.monotonic()
     done = bench.kib("run", bench.spec)
@@ -46,9 +46,10 @@ def whole(new_bench, tmp_path_factory, toys):
 
 
 def stop(bench, kind, moment, wait):
-    """Start a run and stop it: after `moment` more batches, or seconds where that is no whole number; gives its end.
+    """Start a run, send the signal `kind`, and return the exit code with the standard error.
 
-    An interruption by Ctrl-C waits until kib says its first word: before that it is Python's to answer.
+    The signal is sent after `moment` further batches, or after `moment` seconds if it is not a whole number. Except for
+    SIGKILL, it is sent after the first line of output: before that, Python itself handles Ctrl-C.
     """
     before = len(batches(bench))
     with bench.start("run", bench.spec) as running:
@@ -62,9 +63,35 @@ def stop(bench, kind, moment, wait):
         return running.wait(), said
 
 
-@pytest.mark.slow
+def check_batches(found, expected):
+    """Check that each batch is one of the uninterrupted run and is repeated only after its process has ended."""
+    once = [tuple(asked) for _, asked in expected]
+    assert len(set(once)) == len(once)
+    assert [asked for asked in once if asked not in {tuple(asked) for _, asked in found}] == []
+    assert {tuple(asked) for _, asked in found} <= set(once)
+    for (process, asked), (next_process, next_asked) in pairwise(found):
+        place, following = once.index(tuple(asked)), once.index(tuple(next_asked))
+        assert following == place + 1 or (process != next_process and following == place)
+
+
+def test_a_stopped_and_killed_run_resumes(bench, whole):
+    """A run that is interrupted, killed and terminated repeats at most one batch per stop and changes no byte."""
+    expected, all_batches, _ = whole
+    write(bench)
+    for kind, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)):
+        ended, said = stop(bench, kind, 2, 0)
+        assert ended == code, said
+        assert "Traceback" not in said
+        assert ("Interrupted." in said) == (code == 130)
+        assert bench.results.has_plan()
+    assert bench.run() == {}
+    assert outcome(bench) == expected
+    check_batches(batches(bench), all_batches)
+
+
+@pytest.mark.nightly
 def test_a_run_stopped_twenty_times_ends_as_one_that_was_not(new_bench, tmp_path, whole):
-    """Interrupted and killed at random moments and called again, a run redoes one batch at most and changes no byte."""
+    """A run stopped at random moments and started again repeats at most one batch per stop and changes no byte."""
     expected, all_batches, seconds = whole
     chance, stops, epoch = random.Random(20), 0, 0  # noqa: S311 - no secret
     while stops < 20:
@@ -87,19 +114,8 @@ def test_a_run_stopped_twenty_times_ends_as_one_that_was_not(new_bench, tmp_path
         check_batches(batches(bench), all_batches)
 
 
-def check_batches(found, expected):
-    """Each batch is one of the uninterrupted run's; one is asked again only where a process ended with it."""
-    once = [tuple(asked) for _, asked in expected]
-    assert len(set(once)) == len(once)
-    assert [asked for asked in once if asked not in {tuple(asked) for _, asked in found}] == []
-    assert {tuple(asked) for _, asked in found} <= set(once)
-    for (process, asked), (next_process, next_asked) in pairwise(found):
-        place, following = once.index(tuple(asked)), once.index(tuple(next_asked))
-        assert following == place + 1 or (process != next_process and following == place)
-
-
 def test_the_uninterrupted_run_asks_each_request_once(whole):
-    """Without an interruption every request is asked once, in batches of at most 64."""
+    """Without an interruption every request is sent once, in batches of at most 64."""
     _, found, _ = whole
     counts = Counter(asked for _, batch in found for asked in batch)
     assert set(counts.values()) == {1}
@@ -107,90 +123,61 @@ def test_the_uninterrupted_run_asks_each_request_once(whole):
     assert len(found) > 12
 
 
-def test_a_finished_benchmark_is_left_alone(new_bench, tmp_path):
-    """A second run of a finished benchmark asks nothing, and changes no byte and no time of a file."""
-    bench = write(new_bench(tmp_path))
-    assert bench.kib("run", bench.spec).returncode == 0
+def test_a_finished_benchmark_is_left_alone(bench):
+    """A second run of a finished benchmark asks nothing and touches no file, with or without its work folder."""
+    write(bench)
+    assert bench.call("run", bench.spec, "-q").exit_code == 0
     before, asked = bench.files(), batches(bench)
     times = {path: path.stat().st_mtime_ns for path in bench.results.folder.rglob("*") if path.name in names(before)}
-    again = bench.kib("run", bench.spec)
-    assert again.returncode == 0
-    assert again.stdout == bench.call("leaderboard").output
-    assert bench.files() == before
-    assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert batches(bench) == asked
+    for _ in range(2):
+        again = bench.call("run", bench.spec, "-q")
+        assert again.exit_code == 0
+        assert again.stdout == bench.call("leaderboard").output
+        assert bench.files() == before
+        assert {path: path.stat().st_mtime_ns for path in times} == times
+        assert batches(bench) == asked
+        shutil.rmtree(bench.folder / "work")
 
 
 def names(files):
     return {path.rpartition("/")[2] for path in files}
 
 
-def test_a_deleted_work_folder_costs_nothing_that_is_cited(new_bench, tmp_path):
-    """A finished benchmark whose work folder was deleted is still finished."""
-    bench = write(new_bench(tmp_path))
-    assert bench.kib("run", bench.spec).returncode == 0
-    before, asked = bench.files(), batches(bench)
-    shutil.rmtree(bench.folder / "work")
-    assert bench.kib("run", bench.spec).returncode == 0
-    assert bench.files() == before
-    assert batches(bench) == asked
-
-
-@pytest.mark.parametrize("deleted", ["m/base", "m/rag,k=3", "plan.json", "statistics.json"])
-def test_what_was_deleted_of_the_results_is_made_again(bench, deleted):
-    """Cells and files that are missing come back as they were, without asking the model again."""
+def test_deleted_results_are_restored(bench):
+    """Missing cells and files are restored as they were, without asking the model again."""
     write(bench)
     assert bench.run() == {}
     bench.call("leaderboard")
     before, asked = bench.files("times.json"), batches(bench)
-    place = bench.results.folder / deleted
-    if place.is_dir():
-        shutil.rmtree(place)
-    else:
-        place.unlink()
-    assert bench.run() == {}
-    bench.call("leaderboard")
-    assert bench.files("times.json") == before
-    assert batches(bench) == asked
+    for deleted in ("m/base", "m/rag,k=3", "plan.json", "statistics.json"):
+        path = bench.results.folder / deleted
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        assert bench.run() == {}
+        bench.call("leaderboard")
+        assert bench.files("times.json") == before
+        assert batches(bench) == asked
 
 
-def test_ctrl_c_ends_with_130_and_a_sentence(new_bench, tmp_path):
-    """Interrupted while it asks, a run says how to go on and ends with exit code 130, without a traceback."""
-    bench = write(new_bench(tmp_path))
-    code, said = stop(bench, signal.SIGINT, 2, 0)
-    assert code == 130
-    assert said.rstrip().endswith("Interrupted. Run the same command again to resume.")
-    assert "Traceback" not in said
-    assert bench.results.has_plan()
-
-
-def test_a_polite_kill_ends_like_ctrl_c(new_bench, tmp_path):
-    """What a scheduler sends before it kills is answered like Ctrl-C."""
-    bench = write(new_bench(tmp_path))
-    code, said = stop(bench, signal.SIGTERM, 2, 0)
-    assert code == 130
-    assert "Traceback" not in said
-
-
-def test_a_second_run_at_once_is_refused(new_bench, tmp_path):
-    """While one run works on a results folder another is refused with the first one's process and host, exit code 2."""
-    bench = write(new_bench(tmp_path), seconds=3)  # so that it surely runs for a minute
+def test_a_second_run_at_once_is_refused(bench):
+    """While a run holds a results folder, a second run ends with exit code 2 and names the process and host."""
+    write(bench, seconds=3)  # so that the first run takes a minute
     with bench.start("run", bench.spec) as first:
         while first.poll() is None and not batches(bench):
             time.sleep(0.002)
-        second = bench.kib("run", bench.spec)
-        reading = bench.kib("plan", bench.spec)
+        second = bench.call("run", bench.spec)
+        reading = bench.call("plan", bench.spec)
         first.kill()
-    assert second.returncode == 2
+    assert second.exit_code == 2
     words = rf"Error: .*toy: process {first.pid} on host \S+ \(since \S+\) is running on this folder"
-    assert re.search(words, second.stderr)
-    assert "Traceback" not in second.stderr
-    assert reading.returncode == 0
-    assert write(bench).kib("run", bench.spec).returncode == 0
+    assert re.search(words, second.output)
+    assert reading.exit_code == 0
 
 
 def test_a_model_that_breaks_down_fails_its_own_cells(bench):
-    """A model that raises in the middle fails its cells with its error; another model's are measured and stored."""
+    """A model that raises an error fails its own cells, and the cells of a different model are measured."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     other = '[models.weak]\nplugin = "toy"\nseed = 1\nfails_on = "Which animal does Ada Quill own?"\n\n'
@@ -212,8 +199,8 @@ def test_a_model_that_breaks_down_fails_its_own_cells(bench):
     assert bench.call("leaderboard").exit_code == 1
 
 
-def test_what_broke_down_goes_on_once_mended(bench):
-    """After a breakdown the same command goes on with what is missing, and forgets the failure."""
+def test_a_repaired_model_resumes(bench):
+    """After a failure the same command resumes with the missing answers and removes the failure."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("seconds = ", 'fails_on = "Which animal does Ada Quill own?"\nseconds = '))
@@ -229,7 +216,7 @@ def test_what_broke_down_goes_on_once_mended(bench):
 
 
 def test_a_changed_option_measures_anew_and_keeps_the_old(bench):
-    """Another seed of the model is another model: its cells are measured beside those that are there."""
+    """A model with a different seed is a different model: its cells are measured, and existing cells stay."""
     write(bench)
     bench.run()
     before, asked = bench.files("times.json", "plan.json"), len(batches(bench))
@@ -242,7 +229,7 @@ def test_a_changed_option_measures_anew_and_keeps_the_old(bench):
 
 
 def test_a_growing_benchmark_asks_only_what_is_new(bench):
-    """A method that is added later is measured without asking again what was answered."""
+    """A method added later is measured without repeating a request."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("top_k = [1, 3]", "top_k = [1]"))
@@ -257,7 +244,7 @@ def test_a_growing_benchmark_asks_only_what_is_new(bench):
 
 
 def test_a_growing_benchmark_without_its_work_asks_only_what_it_needs(bench):
-    """Where the answers were deleted a new method's are asked, and those of measured cells are not missed."""
+    """After the answers were deleted, a new method asks for its own answers and not for those of measured cells."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("top_k = [1, 3]", "top_k = [1]"))

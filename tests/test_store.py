@@ -15,7 +15,7 @@ from kib.errors import BusyError, InputError
 from kib.identity import digest_file
 from kib.records import Cell, Environment, Score
 from kib.store.files import new_folder, read_lines, write_lines, write_text
-from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry, Times
+from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry, Times, TrainingRecord
 from kib.store.results import Results
 from kib.store.work import Work
 
@@ -74,7 +74,7 @@ RESULTS = st.builds(
     dropped_passages=COUNT,
     dropped_questions=COUNT,
     steps=st.dictionaries(TEXT, TEXT, max_size=3),
-    training=st.dictionaries(TEXT, FLOAT, max_size=3),
+    training=maybe(st.builds(TrainingRecord, maybe(COUNT), first_loss=maybe(FLOAT), written_requests=maybe(COUNT))),
 )
 
 PLANS = st.builds(
@@ -311,10 +311,10 @@ def test_a_damaged_plan_is_named(tmp_path, content):
     assert str(caught.value).startswith(f"{tmp_path / 'plan.json'}: ")
 
 
-def test_a_plan_of_another_kib_is_named(tmp_path):
+def test_a_plan_with_an_unknown_schema_is_named(tmp_path):
     """A plan of another schema says which, and which this kib reads."""
     (tmp_path / "plan.json").write_text('{"schema": 7}')
-    with pytest.raises(InputError, match=r"plan\.json: schema 7, but this kib reads schema 1"):
+    with pytest.raises(InputError, match=r"plan\.json: schema 7, but this version of kib reads schema 1"):
         Results(tmp_path).plan()
 
 

@@ -12,7 +12,7 @@ from kib.plan.planner import QUERIES, HitsStep, IndexStep
 from kib.plugins.resolve import Locked
 from kib.records import Hit, Passage, Query, RenderedQuestion
 from kib.run.context import RunContext
-from kib.run.plugin_calls import call_plugin, check_list
+from kib.run.plugin_calls import call_plugin, check_list, check_type
 from kib.run.steps.passages import Passages
 from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
@@ -197,7 +197,7 @@ def search_batches(
         batch = queries[first : first + BATCH]
         with call_plugin(locked, "search"):
             lists = locked.plugin.search(index, batch, k)
-        found += [check_list(locked, "search", hits, Hit) for hits in check_list(locked, "search", lists, list)]
+        found += [check_list(locked, "search", hits, Hit) for hits in check_type(locked, "search", lists, list)]
         advance(len(batch))
     return found
 

@@ -1,0 +1,102 @@
+"""Errors of plugins and templates name their source, and a failed shared step is not repeated."""
+
+import re
+
+import pytest
+
+from kib.records import Hit
+
+TRAINED = """
+[writers.reword]
+plugin = "toy"
+
+[trainers.par]
+plugin = "toy"
+text = { writer = "reword", count = 2, originals = false }
+
+[methods.ft]
+train = "par"
+"""
+
+
+@pytest.mark.parametrize(
+    ("plugin", "method", "returned", "message"),
+    [
+        (
+            "ToyRetriever",
+            "search",
+            None,
+            "retrievers.words (toy, kib-toys 1.0), search: returned NoneType; expected list",
+        ),
+        ("ToyRetriever", "search", [["ada#0"]] * 18, "search: returned a list with str; expected Hit"),
+        ("ToyRetriever", "search", [None] * 18, "search: returned NoneType; expected a list of Hit"),
+        (
+            "ToyRetriever",
+            "search",
+            [[Hit("ada#0", float("nan"))]] * 18,
+            "the score nan of a hit is not a finite number",
+        ),
+        ("ToyWriter", "write", ["text"], "writers.reword (toy, kib-toys 1.0), write: returned str; expected Text"),
+        ("ToyWriter", "write", None, "write: returned NoneType; expected an iterable of Text"),
+        ("ToyTrainer", "train", None, "trainers.par (toy, kib-toys 1.0), train: returned NoneType; expected Trained"),
+        (
+            "ToyCorpus",
+            "documents",
+            ["text"],
+            "corpora.people (toy, kib-toys 1.0), documents: returned str; expected Doc",
+        ),
+    ],
+)
+def test_a_plugin_that_returns_a_wrong_type_is_named(bench, monkeypatch, plugin, method, returned, message):
+    """A wrong return type is reported with the table, the plugin, its distribution, the method and both types."""
+    import kib_toys
+
+    monkeypatch.setattr(getattr(kib_toys, plugin), method, lambda *_: returned)
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    errors = {failure.error for failure in bench.run().values()}
+    assert [error for error in errors if message in error]
+    assert not [error for error in errors if "traceback" in error]
+    assert bench.results.has(bench.cells()["m/base/people,0-shot"])
+
+
+def test_an_index_that_fails_is_built_once(bench, monkeypatch):
+    """An error that is not a KibError is remembered: cells that share an index do not build it again."""
+    from kib_toys import ToyRetriever
+
+    builds = []
+
+    def build(*_):
+        builds.append(1)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(ToyRetriever, "build", build)
+    bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [2]\n')
+    failures = bench.run()
+    assert len(builds) == 1
+    assert len(failures) == 3
+    [error] = {failure.error for failure in failures.values()}
+    assert error.startswith(
+        "retrievers.words (toy, kib-toys 1.0), build: RuntimeError: no memory (traceback in errors/"
+    )
+    [traceback] = (bench.folder / "work" / "errors").glob("*.txt")
+    assert "builds.append(1)" not in error
+    assert 'raise RuntimeError("no memory")' in traceback.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("p.txt", "'kib.records.Passage object' has no attribute 'txt'"),
+        ("p.text + 1", "TypeError: can only concatenate"),
+    ],
+)
+def test_a_mistake_in_the_template_is_reported_as_one(bench, expression, reason):
+    """A template that fails on a passage is reported with its position, not as questions that do not fit."""
+    template = f"{{% for p in passages %}}\\n{{{{ {expression} }}}}{{% endfor %}}"
+    bench.write_toy(more=f'\n[prompt]\ntemplate = "{template}"\n')
+    failures = bench.run()
+    assert len(failures) == 4
+    [error] = {failure.error for failure in failures.values()}
+    assert re.search(r"bench\.toml:\d+: prompt\.template: line 2 of the template: ", error)
+    assert reason in error
+    assert "fit" not in error
