@@ -1,4 +1,4 @@
-"""What retrievers find is frozen, shared, and held to its promise."""
+"""Hits are stored, shared and checked."""
 
 import json
 
@@ -56,7 +56,7 @@ def hits_files(bench):
 
 
 def found(bench, retriever):
-    """The frozen hits of a retriever: {question: [passage, …]}."""
+    """Return the stored hits of a retriever: {question: [passage, …]}."""
     for path in hits_files(bench):
         if json.loads((path.parent / "done.json").read_text())["note"]["retriever"] == retriever:
             lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
@@ -69,7 +69,7 @@ def reasons(bench):
 
 
 def test_hits_are_frozen_once_for_all_that_use_them(bench):
-    """All numbers of passages and all shots of a task share one file of a retriever's hits."""
+    """All values of top_k and all numbers of shots share one file of a retriever's hits."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [2]\n')
     assert bench.run() == {}
     notes = [json.loads((path.parent / "done.json").read_text())["note"] for path in hits_files(bench)]
@@ -85,7 +85,7 @@ def test_hits_are_frozen_once_for_all_that_use_them(bench):
 
 
 def test_a_retriever_is_asked_for_the_question_alone(bench):
-    """What is searched for is the question, not its options, so that no answer leaks into the search."""
+    """The query is the question without its options, so that no answer leaks into the search."""
     bench.write_toy()
     bench.run()
     asked = (bench.folder / "work" / "asked").glob("*/asked.jsonl")
@@ -95,7 +95,7 @@ def test_a_retriever_is_asked_for_the_question_alone(bench):
 
 
 def test_the_oracle_gives_the_gold_among_others(bench):
-    """Each question gets its own person's passage and one other."""
+    """The oracle returns the gold passage and one other passage."""
     bench.write_toy()
     bench.run()
     for question, passages in found(bench, "gold").items():
@@ -104,7 +104,7 @@ def test_the_oracle_gives_the_gold_among_others(bench):
 
 
 def test_random_never_gives_the_gold(bench):
-    """No question gets its own person's passage by chance."""
+    """The random retriever never returns the gold passage."""
     bench.write_toy()
     bench.run()
     for question, passages in found(bench, "any").items():
@@ -113,7 +113,7 @@ def test_random_never_gives_the_gold(bench):
 
 
 def test_more_passages_than_the_corpus_has(bench):
-    """A number beyond the corpus gives all there is, and the cell says how many each question had."""
+    """If top_k exceeds the corpus, all passages are found and counted."""
     text = bench.write_toy().spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 50]")
     bench.write(text.replace("top_k = [2]", "top_k = [50]"))
     assert bench.run() == {}
@@ -123,7 +123,7 @@ def test_more_passages_than_the_corpus_has(bench):
 
 
 def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
-    """Where a retriever has no hit the prompt is the base's."""
+    """A question without hits has the same prompt as the base."""
     row = {"id": "q", "question": "xyzzy?", "options": ["a", "b"], "answer": "A", "document": "ada"}
     bench.write_toy(questions=json.dumps(row) + "\n")
     assert bench.run() == {}
@@ -146,7 +146,7 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
     ],
 )
 def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words):
-    """Hits that are no hits are an error at the cells that need them, and the others are measured."""
+    """Invalid hits fail the cells that need them, and the other cells are measured."""
     text = bench.write_toy().spec.read_text(encoding="utf-8")
     bench.write(
         text.replace('[retrievers.words]\nplugin = "toy"', f'[retrievers.words]\nplugin = "toy"\nfault = "{fault}"')
@@ -162,7 +162,7 @@ def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words
 
 
 def test_what_changes_no_hit_searches_no_more(bench):
-    """A local option of a retriever leaves hits and index where they are; one that counts makes new ones."""
+    """Only options that belong to a retriever's identity lead to a new search."""
     bench.write_toy()
     bench.run()
     before = hits_files(bench)
@@ -177,7 +177,7 @@ def test_what_changes_no_hit_searches_no_more(bench):
 
 
 def test_an_index_is_shared_by_tasks(bench):
-    """Two tasks on one corpus search in one index."""
+    """Two tasks on one corpus share one index."""
     bench.write_toy(more='\n[tasks.again]\nplugin = "file"\npath = "people.jsonl"\ncorpus = "people"\nlimit = 3\n')
     bench.run()
     assert len(list((bench.folder / "work" / "index").glob("*/done.json"))) == 1
@@ -185,7 +185,7 @@ def test_an_index_is_shared_by_tasks(bench):
 
 
 def test_a_lost_gold_document_fails_what_needs_gold(bench):
-    """A gold document that the corpus has not fails retrieval, with the number of lost ones; base is measured."""
+    """Gold documents missing from the corpus fail retrieval with their number, and the base is measured."""
     bench.write_toy(documents=[person for person in bench.people if person[0] not in ("ada", "fay")])
     failures = bench.run()
     words = "2 gold documents of the questions are not in the corpus: 'ada', 'fay'"
@@ -195,7 +195,7 @@ def test_a_lost_gold_document_fails_what_needs_gold(bench):
 
 
 def test_a_question_without_gold_fails_the_oracle_alone(bench):
-    """Where one question names no gold the ceiling is unknown; all other methods are measured."""
+    """A question without gold fails the oracle, and all other methods are measured."""
     rows = [
         {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"},
         {"id": "q2", "question": "Where does Ben live?", "options": ["a", "b"], "answer": "A"},
@@ -208,7 +208,7 @@ def test_a_question_without_gold_fails_the_oracle_alone(bench):
 
 
 def test_a_task_without_any_gold_has_no_recall(bench):
-    """Where no question names gold nothing is called gold or not."""
+    """Without any gold, no passage is marked as gold or not."""
     row = {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A"}
     bench.write_toy(questions=json.dumps(row) + "\n")
     assert len(bench.run()) == 1
@@ -217,7 +217,7 @@ def test_a_task_without_any_gold_has_no_recall(bench):
 
 
 def test_a_controls_gold_is_not_looked_for(bench):
-    """A control asks for other knowledge: its gold need not be in the corpus it is shown passages from."""
+    """The gold of a control task need not be in the corpus."""
     row = {"id": "q1", "question": "Where does Zoe live?", "options": ["a", "b"], "answer": "A", "document": "zoe"}
     control = '\n[tasks.other]\nplugin = "file"\npath = "other.jsonl"\ncorpus = "people"\nrole = "control"\n'
     bench.write_toy(more=control)
@@ -237,13 +237,13 @@ def test_a_controls_gold_is_not_looked_for(bench):
     ],
 )
 def test_a_corpus_that_cannot_be_used_is_named(bench, documents, words):
-    """What is wrong with a corpus is said once at every cell that needs it."""
+    """An unusable corpus fails every cell that needs it, with one message."""
     bench.write_toy(documents=documents)
     assert reasons(bench) == {words}
 
 
 def test_a_corpus_that_breaks_down_fails_what_needs_it(bench):
-    """A corpus that raises in the middle leaves no half of it behind, and base is measured."""
+    """A corpus that raises an error leaves no passages, and the base is measured."""
     text = bench.write_toy().spec.read_text(encoding="utf-8")
     bench.write(text.replace('[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true'))
     failures = bench.run()
@@ -291,7 +291,7 @@ class Served(ToyRetriever):
 
 
 def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatch):
-    """Where an index lies on a server, its size is that there, and one that is gone there is built anew."""
+    """An index on a server has the size reported by the server, and is built again after the server lost it."""
     site, server = tmp_path / "served", tmp_path / "server"
     info = site / "kib_served-1.dist-info"
     info.mkdir(parents=True)
@@ -313,7 +313,7 @@ def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatc
 
 
 class Told:
-    """A progress that keeps what it is told."""
+    """A progress display that records its lines."""
 
     def __init__(self):
         self.said = []
@@ -329,7 +329,7 @@ class Told:
 
 @pytest.fixture
 def remembering(tmp_path, monkeypatch, bench):
-    """A function that runs the toy benchmark with a retriever that remembers; gives failures, words and notes."""
+    """Return a function that runs the toy benchmark with a retriever that has a memory."""
     site = tmp_path / "remembering"
     info = site / "kib_remembering-1.dist-info"
     info.mkdir(parents=True)
@@ -351,7 +351,7 @@ def remembering(tmp_path, monkeypatch, bench):
 
 
 def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
-    """A retriever that remembers has one folder for all its indexes, and what it says of them is shown and kept."""
+    """A retriever's memory is shared by its indexes, and its remarks are shown and stored."""
     everybody = " ".join(f"{person[0]}#0" for person in bench.people)
     assert remembering() == (set(), [f"retrievers.words: computed {everybody}"], {f"computed {everybody}"})
     changed = [*bench.people[:-1], (*bench.people[-1][:2], bench.people[-1][2] + " She sings.")]
@@ -361,7 +361,7 @@ def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
 
 
 def test_what_a_broken_build_computed_is_remembered(remembering):
-    """A build that breaks down in the middle fails its cells; the next one computes only what is missing."""
+    """After a failed build, the next build computes only what is missing from the memory."""
     failures, _, _ = remembering("breaks_at = 4")
     assert {failure.partition(" (traceback")[0] for failure in failures} == {
         "retrievers.words (remembering, kib-remembering 1), build: OSError: broke down"
@@ -371,7 +371,7 @@ def test_what_a_broken_build_computed_is_remembered(remembering):
 
 
 def test_another_memory_knows_nothing(remembering):
-    """Retrievers share what they remember by the name that they give to it."""
+    """Retrievers share a memory only if they give it the same name."""
     _, first, _ = remembering()
     _, other, _ = remembering('name = "numbers-2"')
     assert first == other
@@ -379,6 +379,6 @@ def test_another_memory_knows_nothing(remembering):
 
 
 def test_a_memory_needs_a_plain_name(remembering):
-    """A name that is no folder's name is refused."""
+    """A memory name that is not a plain folder name is an error."""
     failures, _, _ = remembering('name = "../elsewhere"')
     assert failures == {"memory() returned the name '../elsewhere'; expected lowercase letters, digits and hyphens"}

@@ -1,4 +1,4 @@
-"""An LM may make its own batches and say how it computes."""
+"""An LM may plan its own batches and make remarks."""
 
 import pytest
 
@@ -15,7 +15,7 @@ REQUESTS = [Request("loglikelihood", (f"context {number % 3}", f" {number}")) fo
 
 
 class Planner:
-    """An LM that asks requests three at a time, sorted by what follows, and notes what it did."""
+    """An LM that plans batches of three requests, sorted by continuation, and makes remarks."""
 
     def __init__(self, planned=None):
         self.planned = planned
@@ -36,7 +36,7 @@ class Planner:
 
 
 class Told(SilentProgress):
-    """Keeps what is said."""
+    """Records the printed lines."""
 
     def __init__(self):
         self.lines = []
@@ -52,7 +52,7 @@ def run(work, lm, progress):
 
 
 def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
-    """The batches are those of the LM's plan, whatever the order of the list."""
+    """An LM with a plan gets the planned batches, whatever the order of the requests."""
     lm = Planner()
     run(Work(tmp_path), lm, SilentProgress())
     assert lm.asked == [[" 0", " 1", " 2"], [" 3", " 4", " 5"], [" 6", " 7", " 8"]]
@@ -60,7 +60,7 @@ def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
 
 
 def test_an_lm_may_leave_the_batches_to_kib():
-    """A plan of None is no plan."""
+    """If an LM returns None for its plan, kib forms the batches."""
 
     class Plain(Planner):
         def plan(self, instances):
@@ -71,13 +71,13 @@ def test_an_lm_may_leave_the_batches_to_kib():
 
 @pytest.mark.parametrize("planned", [[[0, 1]], [[number] for number in range(10)], [[0] * 9], []])
 def test_a_plan_has_each_request_once(planned):
-    """A plan that loses, repeats or invents requests is refused."""
+    """A plan that omits, repeats or invents requests is an error."""
     with pytest.raises(StepError, match="Planner planned other requests than those it received"):
         batches(REQUESTS, Planner(planned))
 
 
 def test_what_an_lm_notes_is_said_and_kept(tmp_path):
-    """Each note is said once when it comes and stands with the answers afterwards."""
+    """Each remark of an LM is printed once and stored with the answers."""
     told = Told()
     found = run(Work(tmp_path), Planner(), told)
     assert told.lines == ["asking: computes by threes", "asking: ran out of memory"]
@@ -85,7 +85,7 @@ def test_what_an_lm_notes_is_said_and_kept(tmp_path):
 
 
 def test_a_finished_list_loads_nothing(tmp_path):
-    """Whether an answer is missing is known without the LM, plan or no plan."""
+    """The LM is not loaded if no answer is missing."""
     work = Work(tmp_path)
     run(work, Planner(), SilentProgress())
     with ModelAnswers.open(work, "w" * 64) as answers:
@@ -93,7 +93,7 @@ def test_a_finished_list_loads_nothing(tmp_path):
 
 
 def test_an_lm_lets_go_of_what_it_holds():
-    """An LM that holds more than its model is told to let it go."""
+    """An LM with a `release` method is asked to release its resources."""
 
     class Holding(Planner):
         def release(self):

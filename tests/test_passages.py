@@ -1,4 +1,4 @@
-"""Documents become passages, and questions find their gold among them."""
+"""Documents are split into passages, and gold ranges are matched to passages."""
 
 from dataclasses import asdict
 from itertools import pairwise
@@ -23,12 +23,12 @@ PROSE = TEXT | WORDS.map(" ".join)
 
 
 def tokens_of_bytes(text):
-    """A byte is a token, after one that begins every text."""
+    """Return one token per byte after a start token."""
     return [256, *text.encode()]
 
 
 def tokens_of_words(text):
-    """A word is a token; the space before it belongs to it."""
+    """Return one token per word."""
     return [len(word) for word in text.split()]
 
 
@@ -51,7 +51,7 @@ CHUNKS = st.one_of(
 @example("\u200b", Chunk(sentences=2))
 @example("a" * 50, Chunk(tokens=4))
 def test_a_passage_is_a_range_of_its_document(text, chunk):
-    """The text of a passage stands in the document at its range, word for word."""
+    """A passage's text is the document's text at its range."""
     assume(text.strip())
     passages = cut(text, chunk)
     assert passages
@@ -63,7 +63,7 @@ def test_a_passage_is_a_range_of_its_document(text, chunk):
 
 @given(PROSE, CHUNKS)
 def test_every_character_is_in_some_passage(text, chunk):
-    """Nothing but white space is lost between passages."""
+    """Passages cover all characters except white space."""
     assume(text.strip())
     covered = {at for passage in cut(text, chunk) for at in range(passage.start, passage.end)}
     assert not [at for at, sign in enumerate(text) if at not in covered and not sign.isspace()]
@@ -71,7 +71,7 @@ def test_every_character_is_in_some_passage(text, chunk):
 
 @given(PROSE, CHUNKS)
 def test_passages_stand_in_the_order_of_the_text(text, chunk):
-    """Each passage begins and ends later than the one before it."""
+    """Each passage starts and ends after the previous one."""
     assume(text.strip())
     ranges = [(passage.start, passage.end) for passage in cut(text, chunk)]
     for (start, end), (later, further) in pairwise(ranges):
@@ -81,7 +81,7 @@ def test_passages_stand_in_the_order_of_the_text(text, chunk):
 
 @given(PROSE, st.integers(4, 60), st.integers(0, 30), st.sampled_from([tokens_of_bytes, tokens_of_words]))
 def test_a_passage_keeps_to_its_tokens(text, size, overlap, tokens):
-    """No passage has more tokens than the chunk allows, special ones not counted."""
+    """No passage has more tokens than the chunk size, excluding special tokens."""
     assume(text.strip())
     for passage in cut(text, Chunk(tokens=size, overlap=min(overlap, size - 1)), tokens):
         assert len(tokens(passage.text)) - len(tokens("")) <= size
@@ -89,7 +89,7 @@ def test_a_passage_keeps_to_its_tokens(text, size, overlap, tokens):
 
 @given(PROSE, st.integers(4, 60), st.integers(1, 30))
 def test_passages_share_at_most_the_overlap(text, size, overlap):
-    """Two neighbours have at most `overlap` tokens in common, and none where there is no overlap."""
+    """Neighbouring passages share at most `overlap` tokens."""
     assume(text.strip())
     overlap = min(overlap, size - 1)
     for share, passages in (
@@ -101,14 +101,14 @@ def test_passages_share_at_most_the_overlap(text, size, overlap):
 
 
 def test_an_overlap_is_really_there():
-    """Where sentences allow it neighbours do share text."""
+    """With an overlap, neighbouring passages share text."""
     text = "One two. Three four. Five six. Seven eight."
     passages = cut(text, Chunk(tokens=22, overlap=12))
     assert any(other.start < one.end for one, other in pairwise(passages))
 
 
 def test_chunks_end_at_sentences_where_they_can():
-    """A chunk of tokens is cut between sentences rather than within one."""
+    """Chunks of tokens end between sentences if possible."""
     text = "Ada lives in Norwick. Ben lives in Tarn. Cho lives in Ostend."
     assert [passage.text for passage in cut(text, Chunk(tokens=24))] == [
         "Ada lives in Norwick.",
@@ -130,14 +130,14 @@ def test_chunks_end_at_sentences_where_they_can():
     ],
 )
 def test_sentences_are_counted(size, overlap, expected):
-    """A passage has `size` sentences, `overlap` of them those that ended the one before."""
+    """A passage has `size` sentences and starts with the last `overlap` sentences of the previous one."""
     text = " Ann ate. Bob ran! Who? Eve. \n"
     assert [passage.text for passage in cut(text, Chunk(sentences=size, overlap=overlap))] == expected
 
 
 @given(WORDS.map(" ".join), st.integers(1, 5), st.integers(0, 4))
 def test_no_passage_of_sentences_lies_within_another(text, size, overlap):
-    """A last passage that would only repeat the end of the one before is not made."""
+    """No passage of sentences lies within its neighbour."""
     assume(text.strip())
     passages = cut(text, Chunk(sentences=size, overlap=overlap % size))
     for one, other in pairwise(passages):
@@ -145,17 +145,17 @@ def test_no_passage_of_sentences_lies_within_another(text, size, overlap):
 
 
 def test_abbreviations_do_not_end_a_sentence():
-    """Sentences are found by the rules of the language."""
+    """An abbreviation does not end a sentence."""
     assert [p.text for p in cut("Dr. Quill left. She ran.", Chunk(sentences=1))] == ["Dr. Quill left.", "She ran."]
 
 
 def test_without_a_chunk_a_document_is_a_passage():
-    """A document that is not cut is one passage, white space at its ends left out."""
+    """Without a chunk size, a document is one passage without white space at its ends."""
     assert cut("\n A. \n\nB.\n", None) == [Passage("d#0", "d", "Title", "A. \n\nB.", 2, 9)]
 
 
 def test_each_passage_keeps_the_title():
-    """Every passage of a document bears its title."""
+    """Every passage has the title of its document."""
     assert {p.title for p in cut("A b. C d. E f.", Chunk(sentences=1))} == {"Title"}
 
 
@@ -169,20 +169,20 @@ def test_each_passage_keeps_the_title():
     ],
 )
 def test_documents_that_cannot_be_used_are_named(documents, words):
-    """An id used twice, an empty id and a document without text are errors."""
+    """A repeated id, an empty id and a document without text are errors."""
     with pytest.raises(InputError) as caught:
         list(split_documents(documents, None))
     assert words in str(caught.value)
 
 
 def test_chunks_of_tokens_need_a_tokenizer():
-    """Without a tokenizer there are no tokens to count."""
+    """Chunks of tokens need a tokenizer."""
     with pytest.raises(InputError, match="needs a model with a tokenizer"):
         list(split_documents([Document("d", "", "a")], Chunk(tokens=3)))
 
 
 def stored(folder, *documents, chunk=None):
-    """Passages as a run stores and reads them."""
+    """Return passages after storing them as a run does."""
     made = split_documents([Document(name, name.title(), text) for name, text in documents], chunk, tokens_of_bytes)
     write_passages(made, folder)
     return Passages(folder)
@@ -192,7 +192,7 @@ AWKWARD = 'a\u2028b\x85c\u2029d\x0be\x0c f\r\ng\\n"\x00\x1f桥🚧 '
 
 
 def test_stored_passages_are_what_was_made(tmp_path):
-    """Line breaks of every kind, quotes and signs of all scripts survive the file."""
+    """Line breaks, quotes and characters of all scripts survive storage."""
     passages = stored(tmp_path, ("x", AWKWARD), ("y\u2028", "other"))
     assert [p.text for p in passages] == [AWKWARD.strip(), "other"]
     assert passages.ids == ["x#0", "y\u2028#0"]
@@ -201,7 +201,7 @@ def test_stored_passages_are_what_was_made(tmp_path):
 
 @given(st.lists(PROSE.filter(str.strip), min_size=1, max_size=5), CHUNKS)
 def test_passages_are_read_by_id(tmp_path, texts, chunk):
-    """Any passages come back by their ids, in the order asked for."""
+    """Passages are read by id, in the requested order."""
     passages = stored(tmp_path, *((f"d{number}", text) for number, text in enumerate(texts)), chunk=chunk)
     whole = list(passages)
     assert passages.get(passages.ids[::-1]) == whole[::-1]
@@ -209,7 +209,7 @@ def test_passages_are_read_by_id(tmp_path, texts, chunk):
 
 
 def test_places_are_written_beside_the_passages(tmp_path):
-    """Ids and places read from beside are those that reading every passage gives, and so is the digest."""
+    """Stored ids, offsets and digest equal those computed from the passages."""
     made = list(split_documents([Document(f"d{n}\u2028", "T", AWKWARD * n) for n in range(1, 9)], None))
     count, digest = write_passages(made, tmp_path)
     quick = Passages(tmp_path)
@@ -244,32 +244,32 @@ def golden(tmp_path):
     ],
 )
 def test_a_passage_is_gold_when_it_overlaps_the_range(golden, gold, expected):
-    """Gold is a document, or the passages of it that overlap a range, each once."""
+    """Gold passages are those that overlap a gold range, each listed once."""
     assert golden.gold({"q": gold}) == {"q": expected}
 
 
 def test_a_lost_gold_document_is_an_error(golden):
-    """A join that loses documents is an error that counts and names them, not a smaller number."""
+    """Gold documents missing from the corpus are an error with their number and names."""
     with pytest.raises(InputError) as caught:
         golden.gold({"q1": [Gold("a")], "q2": [Gold("x")], "q3": [Gold("y"), Gold("b")]})
     assert str(caught.value) == "2 gold documents of the questions are not in the corpus: 'x', 'y'"
 
 
 def test_a_gold_range_outside_every_passage_is_an_error(golden):
-    """A range beyond the end of its document is an error that names the question."""
+    """A gold range outside every passage is an error that names the question."""
     with pytest.raises(InputError, match="question q7: no passage overlaps its gold range"):
         golden.gold({"q7": [Gold("a", 500, 510)]})
 
 
 def test_all_gold_of_a_question_must_be_found(golden):
-    """Of several gold ranges each one must lie in some passage."""
+    """Each of several gold ranges must overlap a passage."""
     with pytest.raises(InputError, match="question q: no passage overlaps"):
         golden.gold({"q": [Gold("a", 0, 3), Gold("a", 500, 510)]})
 
 
 @given(st.integers(0, 29), st.integers(1, 30))
 def test_a_range_in_the_text_always_finds_gold(tmp_path, start, length):
-    """A range that holds more than white space overlaps some passage."""
+    """A gold range with any text overlaps a passage."""
     assume(GOLDEN[start : start + length].strip())
     passages = stored(tmp_path, ("a", GOLDEN), chunk=Chunk(sentences=1))
     found = passages.gold({"q": [Gold("a", start, start + length)]})["q"]
