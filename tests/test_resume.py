@@ -82,7 +82,7 @@ def test_a_stopped_and_killed_run_resumes(bench, whole):
         ended, said = stop(bench, kind, 2, 0)
         assert ended == code, said
         assert "Traceback" not in said
-        assert ("Interrupted." in said) == (code == 130)
+        assert ("Interrupted. Run the same command again to resume." in said) == (code == 130)
         assert bench.results.has_plan()
     assert bench.run() == {}
     assert outcome(bench) == expected
