@@ -125,8 +125,8 @@ def test_a_cell_tells_its_retrieval(done):
     found = row(done, "rag,k=3").retrieval
     line = f"gold passage retrieved for 18 of 18 questions; MRR {found.mrr.mean:.3f}, nDCG {found.ndcg.mean:.3f}"
     assert line in text
-    assert f"right {round(found.found.mean * 18)} of 18 where it was\n" in text
-    assert re.search(r"index of \d[\d,]* bytes, made in \S+ s; \S+ ms of searching a question", text)
+    assert f"right {round(found.found.mean * 18)} of 18 with a gold passage" in text
+    assert re.search(r"index of \d[\d,]* bytes, built in \S+ s; \S+ ms of search per question", text)
     chance = done.call("show", "m/random,k=2/people,0-shot").stdout
     assert "gold passage retrieved for 0 of 18 questions; MRR 0.000, nDCG 0.000" in chance
     assert "index of" not in chance
