@@ -320,7 +320,7 @@ def _print_table(paths: list[Path], form: str, averages: bool = False, **options
 @against_option
 @quiet_option
 def figure(names: tuple[str, ...], results: Path, out: Path, kind: str, against: str | None, quiet: bool) -> None:
-    """Draw the table of gains; needs matplotlib: pip install 'kib[figures]'.
+    """Draw the table of gains; needs matplotlib: pip install 'kib-bench[figures]'.
 
     RESULTS: as for `kib leaderboard`.
     """

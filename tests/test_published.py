@@ -805,7 +805,7 @@ def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
 @pytest.mark.parametrize("kind", ["gains", "top-k"])
 def test_figures_take_both_origins(tmp_path, kind):
     """Figures show measured and published benchmarks in separate panels."""
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'kib[figures]'")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'kib-bench[figures]'")
     other = PublishedResults(load_published(FILES / "ovadia2024-topk.toml"))
     table = make_table([measured(tmp_path / "mine"), other])
     save_figure(table, kind, tmp_path / "both.svg")
