@@ -11,7 +11,8 @@ from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
 from kib.harness.requests import batches
 from kib.interfaces import CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
-from kib.plan.planner import HeldBackStep, Plan, PlannedCell, TextStep, WeightsStep
+from kib.plan.planner import Plan
+from kib.plan.steps import HeldBackStep, PlannedCell, TextStep, WeightsStep
 from kib.plugins.resolve import Lock
 from kib.progress import Progress
 from kib.run.failures import explain_error

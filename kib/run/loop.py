@@ -10,7 +10,8 @@ from typing import Any
 from kib.errors import InputError
 from kib.harness.backends import environment, free, quiet
 from kib.interfaces import SizedModel
-from kib.plan.planner import Plan, PlannedCell, WeightsStep
+from kib.plan.planner import Plan
+from kib.plan.steps import PlannedCell, WeightsStep
 from kib.progress import Progress
 from kib.records import Environment, Request, Trained
 from kib.run.failures import explain_error

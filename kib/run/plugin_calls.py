@@ -52,7 +52,7 @@ def check_list(locked: Locked, method: str, value: Any, expected: type[T]) -> li
     return list(value)
 
 
-def iterate_plugin(locked: Locked, method: str, items: Iterable[T], expected: type[T]) -> Iterator[T]:
+def iterate_plugin(locked: Locked, method: str, items: Any, expected: type[T]) -> Iterator[T]:
     """Yield the items that `method` of a plugin returns.
 
     Raises PluginCallError if the plugin fails and PluginError if it returns no iterable or an item of a wrong type.

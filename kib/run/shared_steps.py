@@ -6,16 +6,8 @@ from types import TracebackType
 from typing import Any
 
 from kib.harness.tasks import RenderedTask
-from kib.plan.planner import (
-    HeldBackStep,
-    HitsStep,
-    PassagesStep,
-    Plan,
-    PlannedCell,
-    QuestionsStep,
-    TextStep,
-    WeightsStep,
-)
+from kib.plan.planner import Plan
+from kib.plan.steps import HeldBackStep, HitsStep, PassagesStep, PlannedCell, QuestionsStep, TextStep, WeightsStep
 from kib.progress import Progress
 from kib.records import Hit, RenderedQuestion, Split, Text, Trained
 from kib.run.context import RunContext
@@ -49,8 +41,8 @@ class SharedSteps:
             except Exception as error:  # noqa: BLE001 - raised below, with the same traceback for every cell
                 self._errors[key] = (error, error.__traceback__)
         if key in self._errors:
-            error, traceback = self._errors[key]
-            raise error.with_traceback(traceback)
+            failure, traceback = self._errors[key]
+            raise failure.with_traceback(traceback)
         return self._results[key]
 
     def rendered_task(self, task: str, split: Split) -> RenderedTask:

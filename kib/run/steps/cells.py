@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from kib.errors import InputError, PromptTemplateError, PromptTooLongError, SpecError
 from kib.harness.tasks import RenderedTask
-from kib.plan.planner import PlannedCell
+from kib.plan.steps import PlannedCell
 from kib.prompts import DEFAULT_TEMPLATE, build_prompt
 from kib.records import Answer, Environment, Prompt, RenderedQuestion, Request, Score
 from kib.run.steps.hits import HitsByQuestion

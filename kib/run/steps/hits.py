@@ -8,7 +8,7 @@ from typing import Any
 
 from kib.errors import InputError, PluginError
 from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, ServedRetriever
-from kib.plan.planner import QUERIES, HitsStep, IndexStep
+from kib.plan.steps import QUERIES, HitsStep, IndexStep
 from kib.plugins.resolve import Locked
 from kib.records import Hit, Passage, Query, RenderedQuestion
 from kib.run.context import RunContext

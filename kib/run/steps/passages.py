@@ -16,11 +16,11 @@ from typing import Any
 from kib.errors import InputError
 from kib.identity import canonical
 from kib.interfaces import AliasedCorpus, NotedCorpus
-from kib.plan.planner import PassagesStep
+from kib.plan.steps import PassagesStep
 from kib.records import Document, Gold, Passage, document_id
 from kib.run.chunking import split_documents
 from kib.run.context import RunContext
-from kib.run.plugin_calls import call_plugin, check_type, iterate_plugin
+from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.store.files import read_lines
 
 __all__ = ["Passages", "read_aliases", "split_corpus", "write_passages"]
@@ -167,12 +167,12 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         notes = {}
         if isinstance(locked.plugin, AliasedCorpus):
             with call_plugin(locked, "aliases"):
-                aliases = dict(check_type(locked, "aliases", locked.plugin.aliases(), Mapping))
+                aliases = dict(locked.plugin.aliases())
             if aliases:
                 (folder / ALIASES).write_text(canonical(aliases), encoding="utf-8")
         if isinstance(locked.plugin, NotedCorpus):
             with call_plugin(locked, "notes"):
-                notes = dict(check_type(locked, "notes", locked.plugin.notes(), Mapping))
+                notes = dict(locked.plugin.notes())
         return {"corpus": step.corpus, "passages": count, "digest": digest, **statistics.record(), "notes": notes}
 
     return Passages(context.work.compute("passages", step.identity, build))

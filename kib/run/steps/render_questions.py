@@ -10,7 +10,8 @@ from kib.errors import InputError
 from kib.harness.query_template import query_template
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
-from kib.plan.planner import DEFAULT_SCORING, QuestionsStep
+from kib.plan.planner import DEFAULT_SCORING
+from kib.plan.steps import QuestionsStep
 from kib.plugins.resolve import Locked
 from kib.records import Question, RenderedQuestion, Split
 from kib.run.context import RunContext

@@ -8,7 +8,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.identity import canonical
-from kib.plan.planner import WeightsStep
+from kib.plan.steps import WeightsStep
 from kib.records import Text, Trained, Weights
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, check_type

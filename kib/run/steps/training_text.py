@@ -10,7 +10,7 @@ from typing import Any
 from kib.errors import InputError, PluginError
 from kib.identity import canonical, digest, digest_lines
 from kib.interfaces import PaidWriter, SelectiveWriter
-from kib.plan.planner import HeldBackStep, TextStep
+from kib.plan.steps import HeldBackStep, TextStep
 from kib.records import Passage, Text
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
