@@ -1,13 +1,13 @@
-"""Every error kib raises on purpose. The exit code sits on the class; the command line catches KibError once.
+"""The errors that kib raises on purpose. Each class has its exit code; the command line catches KibError.
 
 KibError
-├── InputError          2  a spec, a name or data that the user can mend
+├── InputError          2  a spec, a name or data that the user can correct
 │   ├── PromptTooLongError   2  a question does not fit into the prompt, even without passages
 │   ├── PromptTemplateError  2  the passage template fails on a real passage
-│   ├── SpecError       2  all mistakes of one benchmark file
-│   └── PluginError     2  a plugin that is missing, broken, claimed twice or malformed
-├── BusyError           2  another run holds the results folder
-├── StepError           3  a step of a run failed; the rest was finished
+│   ├── SpecError       2  all mistakes in one benchmark file
+│   └── PluginError     2  a missing, broken, ambiguous or malformed plugin
+├── BusyError           2  a different run uses the results folder
+├── StepError           3  a step of a run failed; all other steps finished
 └── TableError          1  a leaderboard's check failed, or a cell is missing or failed
 """
 
@@ -31,13 +31,13 @@ __all__ = [
 
 
 class KibError(Exception):
-    """What kib says instead of a traceback; `str()` is the message a user reads."""
+    """An error that is reported without a traceback; `str()` is the message for the user."""
 
     exit_code: ClassVar[int] = 2
 
 
 class InputError(KibError):
-    """Something the user gave is wrong: the message says what, where, and what would be right."""
+    """Wrong input from the user; the message says what is wrong, where, and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Mistake:
 
 
 class SpecError(InputError):
-    """All mistakes of one benchmark file, in the order of their lines."""
+    """All mistakes in one benchmark file, in the order of their lines."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = tuple(sorted(mistakes, key=lambda m: (m.line or 0, m.key, m.message)))
@@ -63,7 +63,7 @@ class SpecError(InputError):
 
 
 class PluginError(InputError):
-    """A plugin cannot be used; the message names it, its distribution and what is wrong."""
+    """A plugin cannot be used; the message names the plugin, its distribution and the reason."""
 
 
 class PromptTooLongError(InputError):
@@ -75,16 +75,16 @@ class PromptTemplateError(InputError):
 
 
 class BusyError(KibError):
-    """Another run holds the results folder; the message names its process and host."""
+    """A different run uses the results folder; the message names its process and host."""
 
 
 class StepError(KibError):
-    """A step of a run failed; what did not depend on it was finished."""
+    """A step of a run failed; all steps that do not depend on it finished."""
 
     exit_code: ClassVar[int] = 3
 
 
 class TableError(KibError):
-    """A leaderboard's check failed, or a cell of its plan is missing or failed."""
+    """A comparison with a baseline failed, or a planned cell is missing or failed."""
 
     exit_code: ClassVar[int] = 1

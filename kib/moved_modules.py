@@ -1,4 +1,4 @@
-"""Former names of the modules that plugins import: they still work, with a DeprecationWarning."""
+"""Former names of modules that plugins import; they still work, with a DeprecationWarning."""
 
 import sys
 import warnings
@@ -18,7 +18,7 @@ MOVED = {
     "kib.questions": "kib.commands.questions",
     "kib.retries": "kib.support.retries",
 }
-"""Former name -> present name, until version 0.3."""
+"""Present names by former names; removed in version 0.3."""
 
 
 class _Finder(MetaPathFinder):
@@ -34,7 +34,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Alias(Loader):
-    """Loads a moved module under its former name; both names then mean one module."""
+    """Loads a moved module under its former name; both names refer to the same module."""
 
     def __init__(self, present: str) -> None:
         self.present = present
@@ -46,10 +46,10 @@ class _Alias(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.own_spec  # the import system has just replaced it
+        module.__spec__ = self.own_spec  # the import system has replaced it
 
 
 def install() -> None:
-    """Let Python find moved modules by their former names."""
+    """Make former module names importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -77,7 +77,7 @@ def test_a_backend_whose_package_is_missing_says_so():
     """A backend that needs a package which is not installed names it."""
     if find_spec("vllm"):
         pytest.skip("vllm is installed here")
-    with pytest.raises(InputError, match="the backend vllm needs a package: No module named 'vllm'"):
+    with pytest.raises(InputError, match="the backend vllm needs a missing package: No module named 'vllm'"):
         model(backend="vllm", args={"pretrained": "x"}).load()
 
 
@@ -153,5 +153,5 @@ def test_paths_are_read_from_the_spec_and_counted_by_their_content(tmp_path):
     before = fingerprint()
     (tmp_path / "tok" / "a").write_text("2")
     assert fingerprint() != before
-    with pytest.raises(ValueError, match="nothing is there"):
+    with pytest.raises(ValueError, match="looks like a path, but no such file or folder exists"):
         LmEvalModel.Options.model_validate_json(raw.replace(b'tok"', b'nosuch"'), context={"folder": tmp_path})

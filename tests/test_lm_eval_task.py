@@ -120,15 +120,15 @@ def test_fields_are_renamed(tmp_path):
         ("t.json", "[{]", {}, ":1: not JSON: "),
         ("t.jsonl", '{"a": 1}\n{"a"\n', {}, ":2: not JSON: "),
         ("t.jsonl", '{"a": 1}\n[]\n', {}, ":2: expected a JSON object"),
-        ("t.jsonl", "", {}, ": holds no row"),
-        ("t.json", "[]", {}, ": holds no row"),
-        ("t.csv", "a,b\n", {}, ": holds no row"),
-        ("t.csv", "a,b\n1,2,3\n", {}, ": row 1: the row has not as many fields as the header"),
-        ("t.csv", "a,b\n1,2\n1\n", {}, ": row 2: the row has not as many fields as the header"),
+        ("t.jsonl", "", {}, ": no rows found"),
+        ("t.json", "[]", {}, ": no rows found"),
+        ("t.csv", "a,b\n", {}, ": no rows found"),
+        ("t.csv", "a,b\n1,2,3\n", {}, ": row 1: the row does not have as many fields as the header"),
+        ("t.csv", "a,b\n1,2\n1\n", {}, ": row 2: the row does not have as many fields as the header"),
         ("t.csv", 'a,b\n"1,2\n', {}, ": not CSV: "),
         ("t.csv", '"a\n', {"layout": "mmlu"}, ": not CSV: "),
-        ("t.csv", "", {"layout": "mmlu"}, ": holds no row"),
-        ("t.txt", "a", {}, ": expected one of .csv, .json, .jsonl, .parquet"),
+        ("t.csv", "", {"layout": "mmlu"}, ": no rows found"),
+        ("t.txt", "a", {}, ": unsupported file type; expected one of .csv, .json, .jsonl, .parquet"),
         ("t.json", '[{"a": 1}, {"b": 2}]', {"fields": {"question": "a"}}, ": row 2: no field a; it has b"),
     ],
 )
@@ -181,8 +181,8 @@ def test_options():
     [
         ("mmlu_anatomi", "lm-eval has no task mmlu_anatomi; did you mean mmlu_anatomy"),
         ("zzzzqqqq", "lm-eval has no task zzzzqqqq; `lm-eval ls tasks` lists them"),
-        ("mmlu", "mmlu is a group of lm-eval tasks; name single ones, a table each"),
-        ("mmlu_stem_tasks", "mmlu_stem_tasks is a group of lm-eval tasks; name single ones, a table each"),
+        ("mmlu", "mmlu is a group of lm-eval tasks; write one table per single task"),
+        ("mmlu_stem_tasks", "mmlu_stem_tasks is a group of lm-eval tasks; write one table per single task"),
     ],
 )
 def test_a_wrong_name_is_answered(name, words):
@@ -281,7 +281,7 @@ def test_tasks_that_cannot_be_measured_are_refused(tmp_path, name, row, words):
 def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
     """Data under names that the task does not use are an error that names the split."""
     path = mmlu_csv(tmp_path / "t.csv")
-    with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: its data have no split or field 'dev'"):
+    with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: the data have no split or field 'dev'"):
         task("mmlu_anatomy", test=path, layout="mmlu").harness_task()
 
 
@@ -299,7 +299,7 @@ def test_without_data_and_network_the_way_out_is_named(monkeypatch, tmp_path):
     """A task whose data lie on a hub that cannot be reached says how to give local files."""
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
-    with pytest.raises(InputError, match=r"lm-eval task mmlu_anatomy: its data cannot be loaded from the hub \("):
+    with pytest.raises(InputError, match=r"lm-eval task mmlu_anatomy: the data cannot be loaded from the hub \("):
         task("mmlu_anatomy").harness_task()
 
 

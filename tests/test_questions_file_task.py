@@ -104,9 +104,13 @@ def test_an_answer_is_a_letter_a_text_or_a_number(tmp_path, answer):
 
 def test_an_answer_that_may_be_two_options_is_an_error(tmp_path):
     """Where an option's text is another's letter or number, kib asks instead of guessing."""
-    with pytest.raises(InputError, match="answer: B is an option's text and another's letter; write its number"):
+    with pytest.raises(
+        InputError, match="answer: B is the text of one option and the letter of another; write the number"
+    ):
         one(tmp_path, options=["B", "A"], answer="B")
-    with pytest.raises(InputError, match="answer: 2 is an option's text and another's number; write its letter"):
+    with pytest.raises(
+        InputError, match="answer: 2 is the text of one option and the number of another; write the letter"
+    ):
         read(write(tmp_path, "question,A,B,C,answer\nWho?,1,2,3,2\n", name="q.csv"))
     assert one(tmp_path, options=["B", "A"], answer=0).answer == 0
     assert one(tmp_path, options=["1", "2", "3"], answer="2").answer == 1
@@ -153,15 +157,15 @@ def test_csv_options_may_be_a_json_list(tmp_path):
     ("changes", "words"),
     [
         ({"question": None}, "question: missing"),
-        ({"question": " "}, "question: expected a text, got ' '"),
-        ({"question": 7}, "question: expected a text, got 7"),
+        ({"question": " "}, "question: expected text, got ' '"),
+        ({"question": 7}, "question: expected text, got 7"),
         ({"options": None}, "options: expected a list of texts"),
         ({"options": "Ada"}, "options: expected a list of texts"),
         ({"options": ["Ada", 2]}, "options: expected a list of texts"),
         ({"options": ["Ada", ""]}, "options: expected a list of texts"),
         ({"options": ["Ada"]}, "options: expected 2 to 26 options, got 1"),
         ({"options": [str(number) for number in range(27)]}, "options: expected 2 to 26 options, got 27"),
-        ({"options": ["Ada", "Ada"]}, "options: the same option stands twice"),
+        ({"options": ["Ada", "Ada"]}, "options: the same option appears twice"),
         ({"answer": None}, "answer: expected a letter A to C, an option's text or a number from 0, got None"),
         ({"answer": "D"}, "answer: expected a letter A to C"),
         ({"answer": "b"}, "answer: expected a letter A to C"),
@@ -171,11 +175,11 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"answer": -1}, "answer: expected a letter A to C"),
         ({"answer": True}, "answer: expected a letter A to C"),
         ({"answer": 1.0}, "answer: expected a letter A to C"),
-        ({"anwser": "A"}, "anwser: unknown field; known are id, question, options, answer"),
-        ({"id": ""}, "id: expected a text, got ''"),
-        ({"id": True}, "id: expected a text, got True"),
-        ({"group": 5}, "group: expected a text, got 5"),
-        ({"document": 5}, "document: expected a text, got 5"),
+        ({"anwser": "A"}, "anwser: unknown field; known: id, question, options, answer"),
+        ({"id": ""}, "id: expected text, got ''"),
+        ({"id": True}, "id: expected text, got True"),
+        ({"group": 5}, "group: expected text, got 5"),
+        ({"document": 5}, "document: expected text, got 5"),
         ({"document": "d", "start": 4}, "start, end: expected whole numbers, 0 <= start < end, got 4 and None"),
         ({"document": "d", "start": 4, "end": 4}, "start, end: expected whole numbers, 0 <= start < end"),
         ({"document": "d", "start": -1, "end": 4}, "start, end: expected whole numbers"),
@@ -198,9 +202,9 @@ def test_a_wrong_field_is_named(tmp_path, changes, words):
     [
         (["{"], ":1: not JSON: "),
         ([GOOD, "[1]\n"], ":2: expected an object with the keys question, options, answer"),
-        ([{**GOOD, "id": "a"}, "\n", {**GOOD, "id": "a"}], ":3: id 'a' stands twice; ids must be unique"),
-        ([GOOD, {**GOOD, "id": "1"}], ":2: id '1' stands twice"),
-        ([""], ": holds no question"),
+        ([{**GOOD, "id": "a"}, "\n", {**GOOD, "id": "a"}], ":3: id 'a' appears twice; ids must be unique"),
+        ([GOOD, {**GOOD, "id": "1"}], ":2: id '1' appears twice"),
+        ([""], ": no questions found"),
     ],
 )
 def test_a_wrong_file_is_named_by_its_line(tmp_path, rows, words):
@@ -214,13 +218,13 @@ def test_a_wrong_file_is_named_by_its_line(tmp_path, rows, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("question,A,B,answer\nWho?,x,y\n", ":2: the row has not as many fields as the header"),
-        ("question,A,B,answer\nWho?,x,y,A,z\n", ":2: the row has not as many fields as the header"),
+        ("question,A,B,answer\nWho?,x,y\n", ":2: the row does not have as many fields as the header"),
+        ("question,A,B,answer\nWho?,x,y,A,z\n", ":2: the row does not have as many fields as the header"),
         ('question,A,B,answer\n"Who?,x,y,A\n', ": not CSV: unexpected end of data"),
         ("question,options,answer\nWho?,x|y,A\n", ":2: options: expected a JSON list of texts, or columns A, B"),
         ("question,A,C,answer\nWho?,x,y,C\n", ":2: answer: expected a letter A to B"),
         ("question,A,B,answer\nWho?,,y,B\n", ":2: options: expected a list of texts"),
-        ("question,A,B,answer\n", ": holds no question"),
+        ("question,A,B,answer\n", ": no questions found"),
     ],
 )
 def test_wrong_csv_is_named_by_its_line(tmp_path, text, words):
@@ -249,9 +253,9 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 
 def test_other_endings_are_refused(tmp_path):
     """Only .jsonl and .csv say how to read a file."""
-    with pytest.raises(InputError, match=r"questions come as \.jsonl or \.csv, not \.txt"):
+    with pytest.raises(InputError, match=r"expected a \.jsonl or \.csv file, got \.txt"):
         read(write(tmp_path, name="q.txt"))
-    with pytest.raises(InputError, match="not a file without an ending"):
+    with pytest.raises(InputError, match="got a file without an extension"):
         read(write(tmp_path, name="q"))
 
 

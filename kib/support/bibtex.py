@@ -1,23 +1,23 @@
-"""Entries of a BibTeX text, by their keys."""
+"""Finds the entries of a BibTeX text."""
 
 import re
 
 __all__ = ["entries_in", "key_of"]
 
 OPEN = re.compile(r"@(\w+)\s*\{(?:\s*([^,\s{}]+)\s*,)?")
-"""Where an entry may begin; one without a key is none."""
+"""The beginning of an entry; text without a key is not an entry."""
 SILENT = ("comment", "preamble", "string")
-"""What BibTeX writes like an entry, and cites nothing."""
+"""Commands with the syntax of an entry that are not citations."""
 
 
 def entries_in(text: str) -> list[str]:
-    """Every BibTeX entry in a text, found by identity_options braces."""
+    """Return every BibTeX entry in a text; the end of an entry is found by counting braces."""
     found: list[str] = []
     last = 0
     for match in OPEN.finditer(text):
         silent = match.group(1).lower() in SILENT
         if match.start() < last or not (match.group(2) or silent):
-            continue  # within the one before, or none
+            continue  # inside the previous entry, or not an entry
         end = _end(text, match.start())
         if end:
             last = end
@@ -26,7 +26,7 @@ def entries_in(text: str) -> list[str]:
 
 
 def _end(text: str, start: int) -> int:
-    """Where the braces that open behind `start` are all closed; 0 where they never are."""
+    """Return the index after the brace that closes the entry at `start`; 0 if it is never closed."""
     depth = 0
     for place in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[place], 0)
@@ -36,6 +36,6 @@ def _end(text: str, start: int) -> int:
 
 
 def key_of(entry: str) -> str:
-    """The key by which an entry is cited; "" for a text that is none."""
+    """Return the citation key of an entry; "" if the text is not an entry."""
     match = OPEN.search(entry)
     return (match.group(2) or "") if match else ""

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: which commit a name means today, and why it does not answer; for plugins that read from it."""
+"""Helpers for plugins that read from the Hugging Face Hub: commits of revisions, and plain error messages."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ Kind = Literal["model", "dataset"]
 CALLED: dict[Kind, str] = {"model": "model", "dataset": "data set"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIENTS = ("httpx", "httpx2")
-"""Packages whose errors come through where nobody answers: the hub's HTTP client, by its version."""
+"""HTTP clients of the hub library, by version; their errors are raised if the hub cannot be reached."""
 
 
 def commit_of(name: str, revision: str, kind: Kind) -> str:
-    """The 40 hexadecimal digits of a revision: as given, as downloaded before, or as the hub says now.
+    """Return the commit (40 hexadecimal digits) of a revision: as given, from the cache, or from the hub.
 
-    InputError where they are not known here and the hub does not tell them.
+    Raises InputError if neither the cache nor the hub has the commit.
     """
     if COMMIT.fullmatch(revision):
         return revision
@@ -32,12 +32,14 @@ def commit_of(name: str, revision: str, kind: Kind) -> str:
     with plainly(name, revision, kind):
         commit = HfApi().repo_info(name, revision=revision, repo_type=kind).sha
     if not commit:
-        raise InputError(f"{name}: the hub gave no commit for `{revision}`; pin `revision` to 40 hexadecimal digits")
+        raise InputError(
+            f"{name}: the hub returned no commit for `{revision}`; set `revision` to a commit of 40 hexadecimal digits"
+        )
     return commit
 
 
 def cache_of(name: str, kind: Kind) -> Path:
-    """Its place in the hub's cache, whose layout is documented."""
+    """Return the folder of a model or data set in the hub's cache, which has a documented layout."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"

@@ -1,4 +1,4 @@
-"""BibTeX of works that several plugins stand on: models by their id on the hub, and BM25."""
+"""BibTeX entries that several plugins share: models by their hub ids, and BM25."""
 
 from collections.abc import Iterator
 
@@ -45,9 +45,9 @@ MODELS = {
   archivePrefix = {arXiv}
 }""",
 }
-"""Models by the beginning of their ids on the hub, in small letters."""
+"""Models by the beginning of their hub ids, in lowercase letters."""
 
 
 def of_model(hub: str) -> Iterator[str]:
-    """The entries of a model by its id on the hub; none of a text that is no id of a known one."""
+    """Yield the entries of a model with this hub id; none for an unknown id."""
     yield from (entry for start, entry in MODELS.items() if hub.lower().startswith(start))

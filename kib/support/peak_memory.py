@@ -1,4 +1,4 @@
-"""The most memory that a part of the work holds: of the CUDA device where torch uses one, else of this process."""
+"""Measures peak memory: of the CUDA device if torch uses one, else of this process."""
 
 import re
 import sys
@@ -11,13 +11,13 @@ from typing import Any
 __all__ = ["Peak", "held", "peak"]
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-FORGET_PEAK = "5"
-"""Written there, it makes Linux forget the process's largest resident size so far (proc(5))."""
+RESET_PEAK = "5"
+"""The text that makes Linux reset the peak resident size of the process when written to `CLEAR` (see proc(5))."""
 
 
 @dataclass
 class Peak:
-    """Bytes; known when the block has ended."""
+    """A peak in bytes, known after the end of the block."""
 
     bytes: int = 0
 
@@ -27,23 +27,23 @@ _open: list[Peak] = []
 
 @contextmanager
 def peak() -> Iterator[Peak]:
-    """The most that is held in a block, that of blocks within it included.
+    """Measure the peak memory of a block, including nested blocks.
 
-    Where the system cannot forget what was held before, it is the most of the process so far.
+    If the system cannot reset its counter, the result is the peak of the process so far.
     """
-    _note()
-    _forget()
+    _update_open_peaks()
+    _reset()
     mine = Peak()
     _open.append(mine)
     try:
         yield mine
     finally:
-        _note()
+        _update_open_peaks()
         _open.pop()
 
 
-def _note() -> None:
-    """Let every open block know what was held until now."""
+def _update_open_peaks() -> None:
+    """Raise the peak of every open block to the current counter."""
     now = held()
     for one in _open:
         one.bytes = max(one.bytes, now)
@@ -55,7 +55,7 @@ def _cuda() -> Any:
 
 
 def held() -> int:
-    """The most since it was last forgotten, in bytes."""
+    """Return the peak in bytes since the last reset."""
     if (cuda := _cuda()) is not None:
         return int(cuda.max_memory_allocated())
     found = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text("utf-8"), re.MULTILINE) if STATUS.is_file() else None
@@ -66,9 +66,9 @@ def held() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _forget() -> None:
+def _reset() -> None:
     if (cuda := _cuda()) is not None:
         cuda.reset_peak_memory_stats()
     elif CLEAR.exists():
         with suppress(OSError):
-            CLEAR.write_text(FORGET_PEAK, encoding="ascii")
+            CLEAR.write_text(RESET_PEAK, encoding="ascii")

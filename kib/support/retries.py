@@ -1,4 +1,4 @@
-"""How long a server asks its callers to wait; for plugins that ask one."""
+"""Reads the waiting time that a server asks for, for plugins that call a server."""
 
 import time
 from email.utils import parsedate_to_datetime
@@ -7,7 +7,7 @@ __all__ = ["asked_wait"]
 
 
 def asked_wait(header: str) -> float | None:
-    """Seconds that the value of a header Retry-After asks for: a number or a date (RFC 9110); None if neither."""
+    """Return the seconds asked for by a Retry-After header, a number or a date (RFC 9110); None for other values."""
     try:
         return max(0.0, float(header))
     except ValueError:

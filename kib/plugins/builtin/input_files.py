@@ -1,4 +1,4 @@
-"""Files that a task is read from."""
+"""Input files of tasks."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ __all__ = ["check_files"]
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """InputError that names every file that is not there, a line each."""
+    """Raise InputError with one line per missing file."""
     missing = [path for path in dict.fromkeys(paths) if not path.is_file()]
     if missing:
         raise InputError("\n".join(f"{path}: no such file" for path in missing))

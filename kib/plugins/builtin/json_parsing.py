@@ -1,4 +1,4 @@
-"""JSON as users write it: whatever is wrong with it is an error that names the place."""
+"""Parsing of users' JSON, with errors that name the position."""
 
 import json
 from typing import Any
@@ -9,13 +9,13 @@ __all__ = ["parse_json"]
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The value of a JSON text; `where` stands before what is wrong: bad syntax, too deep, a number too long."""
+    """Parse a JSON text; raise InputError, starting with `where`, if it is invalid, too deep or has a huge number."""
     try:
-        return json.loads(text.rstrip())  # or an error at the end stands on a line that nobody wrote
+        return json.loads(text.rstrip())  # else an error at the end would be reported on a line after the text
     except json.JSONDecodeError as error:
         place = where if error.lineno == 1 else f"{where}, line {error.lineno}"
         raise InputError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
-        raise InputError(f"{where}: lists within lists are too deep to be read") from error
+        raise InputError(f"{where}: lists and objects are nested too deeply") from error
     except ValueError as error:  # Python refuses whole numbers of thousands of digits
-        raise InputError(f"{where}: not readable: {error}") from error
+        raise InputError(f"{where}: cannot be read: {error}") from error

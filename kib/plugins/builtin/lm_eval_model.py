@@ -1,4 +1,4 @@
-"""`lm-eval`: any backend of lm-eval as a model (vllm, API servers, gguf, …), with its arguments as they are."""
+"""The model plugin `lm-eval`: any lm-eval backend (vllm, API servers, gguf, …) with its own arguments."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -30,17 +30,17 @@ Arguments = Mapping[str, Value]
 
 
 class LmEvalModel:
-    """Whatever lm-eval can score; kib knows no tokenizer of it, so that prompts are neither counted nor fitted."""
+    """A model that lm-eval scores; kib has no access to its tokenizer, so prompts are neither counted nor shortened."""
 
     class Options(BaseOptions):
         """Keys of `[models.NAME]` with `plugin = "lm-eval"`."""
 
-        backend: str = Field(min_length=1, description="lm-eval's name of the backend, for example vllm")
+        backend: str = Field(min_length=1, description="the backend's name in lm-eval, for example vllm")
         args: Arguments = Field(
             default_factory=dict, description="the backend's own arguments, for example `{ pretrained = … }`"
         )
         local_args: Annotated[Arguments, NotInIdentity] = Field(
-            default_factory=dict, description="arguments that change no result: device, batch_size, base_url"
+            default_factory=dict, description="arguments that do not change results: device, batch_size, base_url"
         )
 
         @field_validator("args", "local_args")
@@ -48,22 +48,24 @@ class LmEvalModel:
         def _no_secret(cls, args: Arguments) -> Arguments:
             for key, value in args.items():
                 if SECRET.search(key) or SECRET_VALUE.search(str(value)):
-                    raise ValueError(f"{key} looks like a secret; backends read theirs from the environment")
+                    raise ValueError(
+                        f"{key} looks like a secret; set it as an environment variable of the backend instead"
+                    )
             return args
 
         _folder: Path = PrivateAttr(default=Path())
 
         @model_validator(mode="after")
         def _find_paths(self, info: ValidationInfo) -> Self:
-            """What is written as a path (./x, ../x, /x, ~/x) is read from the spec's folder and must be there."""
+            """Check that each argument that looks like a path (./x, ../x, /x, ~/x) exists, relative to the spec."""
             self._folder = (info.context or {}).get("folder", Path())
             for key, path in self.paths().items():
                 if not path.exists():
-                    raise ValueError(f"{key}: {self.args[key]} is written as a path, and nothing is there")
+                    raise ValueError(f"{key}: {self.args[key]} looks like a path, but no such file or folder exists")
             return self
 
         def paths(self) -> dict[str, Path]:
-            """The arguments that are paths, found from the spec's folder."""
+            """Return the arguments that look like paths, resolved from the folder of the spec."""
             written = {key: value for key, value in self.args.items() if isinstance(value, str) and PATH.search(value)}
             return {key: (self._folder / Path(value).expanduser()).resolve() for key, value in written.items()}
 
@@ -73,28 +75,28 @@ class LmEvalModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Digest of all local files that arguments name; "" where they name none.
+        """Return the digest of all local files among the arguments; "" if there are none.
 
-        A hub's name has no digest here: pin its `revision` in `args`, or a change there goes unseen.
+        A model on the hub has no digest: pin its `revision` in `args`, otherwise its changes are not noticed.
         """
         digests = {key: _digest(path) for key, path in self.options.paths().items()}
         return digest(digests) if digests else ""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
-        """None: the backend keeps its tokenizer to itself."""
+        """Return None: the tokenizer of a backend is not accessible."""
         return None
 
     def context_length(self) -> int | None:
-        """The backend's own argument, where it is given."""
+        """Return the backend's argument for the context length, if given."""
         given = [self.options.args[key] for key in LENGTHS if isinstance(self.options.args.get(key), int)]
         return int(given[0]) if given else None
 
     def weights(self) -> Weights | None:
-        """None: a backend is scored as it is."""
+        """Return None: a backend cannot be trained."""
         return None
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """The backend with its arguments; InputError for a name lm-eval does not have or arguments it refuses."""
+        """Load the backend; raise InputError for an unknown name or rejected arguments."""
         from lm_eval.api.registry import MODEL_REGISTRY, get_model
 
         if weights is not None:
@@ -106,7 +108,7 @@ class LmEvalModel:
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise InputError(f"lm-eval has no backend {self.options.backend}{hint}") from error
         except ImportError as error:
-            raise InputError(f"the backend {self.options.backend} needs a package: {error}") from error
+            raise InputError(f"the backend {self.options.backend} needs a missing package: {error}") from error
         found = {key: str(path) for key, path in self.options.paths().items()}
         arguments = {**self.options.args, **found, **self.options.local_args}
         try:

@@ -1,4 +1,4 @@
-"""`lm-eval`: any multiple-choice or generation task of lm-eval, from the hub or from local files."""
+"""The task plugin `lm-eval`: any multiple-choice or generation task, with data from the hub or local files."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -28,31 +28,31 @@ MMLU_COLUMNS = 6  # question, four options, letter
 
 
 class Data(BaseOptions):
-    """Local files in place of the hub: a file for each split that the task names, and how to read them."""
+    """Local files to use instead of the hub: one file per split of the task, and their format."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     __pydantic_extra__: dict[str, InputPath]
 
     layout: Literal["rows", "mmlu"] = Field(
-        "rows", description='"rows": fields as the file names them; "mmlu": MMLU\'s official CSV without a header'
+        "rows", description='"rows": named fields; "mmlu": the official MMLU format, CSV without a header'
     )
     fields: Mapping[str, str] = Field(
-        default_factory=dict, description="the file's name for a field that the task calls otherwise"
+        default_factory=dict, description="names of fields in the file, by their names in the task"
     )
 
     @property
     def splits(self) -> dict[str, Path]:
-        """The file of each split."""
+        """Return the file of each split."""
         return dict(self.__pydantic_extra__ or {})
 
 
 class LmEvalTask:
-    """A task of lm-eval by its name, with its own prompt, few-shot examples, filters and metrics."""
+    """An lm-eval task with its own prompt, few-shot examples, filters and metrics."""
 
     class Options(BaseOptions):
         """Keys of `[tasks.NAME]` with `plugin = "lm-eval"`."""
 
-        task: str = Field(min_length=1, description="lm-eval's name of the task; a single one, no group")
+        task: str = Field(min_length=1, description="the name of a single lm-eval task, not of a group")
         data: Data | None = Field(
             None,
             description="local files: `{ dev = PATH, test = PATH, layout = …, fields = {…} }`, by lm-eval's splits",
@@ -68,25 +68,25 @@ class LmEvalTask:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Digest of the local files, and lm-eval's version: the task's prompt comes from there."""
+        """Return the digest of the local files and the version of lm-eval, which defines the prompt."""
         files = self.options.data.splits if self.options.data else {}
         check_files(files.values())
         return digest([version("lm-eval"), {split: digest_file(path) for split, path in files.items()}])
 
     def bibtex(self) -> str:
-        """What lm-eval's own page of the task says about citing its data."""
-        entry = task_manager()._index.get(self.options.task)  # noqa: SLF001 - lm-eval shows a task's file nowhere else
+        """Return lm-eval's README of the task, which contains the BibTeX of its data."""
+        entry = task_manager()._index.get(self.options.task)  # noqa: SLF001 - lm-eval has no public access to the file of a task
         path = Path(entry.yaml_path) if entry and entry.yaml_path else None
         pages = [folder / "README.md" for folder in path.parents[:2]] if path else []
         page = next((page for page in pages if page.is_file()), None)
         return page.read_text(encoding="utf-8") if page else ""
 
     def metric(self) -> str | None:
-        """The metric the spec names."""
+        """Return the metric given in the spec."""
         return self.options.metric
 
     def online(self) -> list[str]:
-        """The data set on the hub, where no local files are given; InputError for an unknown name or a group."""
+        """Return the data set to download, if any; raise InputError for an unknown name or a group."""
         name = self._single()
         data = "" if self.options.data else data_set(name)
         return [f"data set {data} of lm-eval's task {name}"] if data else []
@@ -96,33 +96,33 @@ class LmEvalTask:
         return list(task_manager().all_tasks)
 
     def _single(self) -> str:
-        """The name, if it is that of a single task of lm-eval."""
+        """Return the name of the task; raise InputError if it is unknown or a group."""
         name = self.options.task
         if name not in self._known:
             near = get_close_matches(name, self._known, 3)
             hint = f"; did you mean {' or '.join(near)}?" if near else "; `lm-eval ls tasks` lists them"
             raise InputError(f"lm-eval has no task {name}{hint}")
         if name not in task_manager().all_subtasks:
-            raise InputError(f"{name} is a group of lm-eval tasks; name single ones, a table each")
+            raise InputError(f"{name} is a group of lm-eval tasks; write one table per single task")
         return name
 
     def harness_task(self) -> "ConfigurableTask":
-        """The task with its data loaded; InputError for an unknown name, a group, or data that cannot be had."""
+        """Load the task with its data; raise InputError for an unknown name, a group or unavailable data."""
         name = self._single()
         spec: dict[str, Any] = {"task": name}
         if self.options.data:
             spec["custom_dataset"] = self._loader(self.options.data)
         try:
-            # As a member of a group the registered task is inherited; alone it would be a task of its own.
+            # Only a member of a group inherits from the registered task; a single dict would be a new task.
             loaded = task_manager().load([{"group": "kib", "task": [spec]}])
         except InputError:
             raise
         except KeyError as error:
-            raise InputError(f"lm-eval task {name}: its data have no split or field {error}") from error
+            raise InputError(f"lm-eval task {name}: the data have no split or field {error}") from error
         except Exception as error:
             if self.options.data is None and "hub" in f"{type(error)}{error}".lower():
                 raise InputError(
-                    f"lm-eval task {name}: its data cannot be loaded from the hub ({_first_line(error)}); give local "
+                    f"lm-eval task {name}: the data cannot be loaded from the hub ({_first_line(error)}); give local "
                     "files by `data = {…}` or go online"
                 ) from error
             raise InputError(f"lm-eval task {name}: {_first_line(error)}") from error
@@ -143,7 +143,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
-    """The rows of a local file, its fields renamed; InputError names file and row."""
+    """Read the rows of a local file and rename their fields; raise InputError with file and row."""
     try:
         rows = _read(path, data.layout)
     except UnicodeDecodeError as error:
@@ -151,7 +151,7 @@ def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
     except csv.Error as error:
         raise InputError(f"{path}: not CSV: {error}") from error
     if not rows:
-        raise InputError(f"{path}: holds no row")
+        raise InputError(f"{path}: no rows found")
     for number, row in enumerate(rows, 1):
         for field in data.fields.values():
             if field not in row:
@@ -170,12 +170,12 @@ def _read(path: Path, layout: str) -> list[dict[str, Any]]:
     if layout == "mmlu":
         return _mmlu(path)
     if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: expected one of {', '.join(readers)}")
+        raise InputError(f"{path}: unsupported file type; expected one of {', '.join(readers)}")
     return readers[path.suffix.lower()](path)
 
 
 def _mmlu(path: Path) -> list[dict[str, Any]]:
-    """Official MMLU: no header; question, A, B, C, D, letter."""
+    """Read the official MMLU format: no header; question, A, B, C, D, letter."""
     letters = list(LETTERS[:4])
     rows = []
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -193,7 +193,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
         rows = list(csv.DictReader(file, strict=True))
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
-            raise InputError(f"{path}: row {number}: the row has not as many fields as the header")
+            raise InputError(f"{path}: row {number}: the row does not have as many fields as the header")
     return rows
 
 
@@ -206,7 +206,9 @@ def _json(path: Path) -> list[dict[str, Any]]:
 
 def _jsonl(path: Path) -> list[dict[str, Any]]:
     rows = []
-    with path.open(encoding="utf-8-sig", newline="\n") as file:  # signs that Python takes for line ends may be text
+    with path.open(
+        encoding="utf-8-sig", newline="\n"
+    ) as file:  # other characters that Python treats as line ends may be text
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

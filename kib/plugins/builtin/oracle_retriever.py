@@ -1,4 +1,4 @@
-"""`oracle`: the gold passages themselves, among others where asked: the most that retrieval can give."""
+"""The retriever plugin `oracle`: the gold passages, the upper bound of retrieval; other passages can be mixed in."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -14,14 +14,16 @@ __all__ = ["Oracle"]
 
 
 class Oracle:
-    """Every gold passage of a question and `others` that are not gold, in an order shuffled per question."""
+    """The gold passages of a question and `others` that are not gold, shuffled per question."""
 
     class Options(BaseOptions):
         """Keys of `[retrievers.NAME]` with `plugin = "oracle"`."""
 
-        others: int = Field(0, ge=0, description="passages that are not gold beside the gold ones")
-        most: int = Field(5, ge=1, description="gold passages at the most, the document's first ones first")
-        seed: int = Field(0, description="of the choice and order of the passages")
+        others: int = Field(0, ge=0, description="number of additional passages that are not gold")
+        most: int = Field(
+            5, ge=1, description="largest number of gold passages, taken from the beginning of the document"
+        )
+        seed: int = Field(0, description="seed for the choice and order of the passages")
 
     revision: ClassVar[int] = 1
     needs_gold: ClassVar[bool] = True
@@ -31,18 +33,18 @@ class Oracle:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the retriever reads no files."""
         return ""
 
     def fixed_k(self) -> int | None:
-        """Passages that a question with one gold passage gets."""
+        """Return the number of passages for a question with one gold passage."""
         return 1 + self.options.others
 
-    def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:  # noqa: ARG002 - the number follows from the gold
-        """Gold passages and others; InputError for a question without any gold passage."""
+    def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:  # noqa: ARG002 - the gold passages determine the number
+        """Return gold and other passages; raise InputError for a question without a gold passage."""
         if not gold:
-            raise InputError(f"question {question} has no gold passage in this corpus; the oracle gives nothing else")
+            raise InputError(f"question {question} has no gold passage in this corpus, which the oracle needs")
         others = draw(passages, self.options.others, set(gold), question, self.options.seed)
-        # A salt of its own: by that of the draw the others would come first, and the gold passage nearly always last.
+        # A separate salt: with the salt of the draw the gold passage would nearly always come last.
         order = shuffled([*gold[: self.options.most], *others], "order", question, self.options.seed)
         return [Hit(passage, float(len(order) - rank)) for rank, passage in enumerate(order)]

@@ -1,4 +1,4 @@
-"""`file`: questions of the user's own, from JSON lines or CSV."""
+"""The task plugin `file`: the user's own questions, from JSON lines or CSV."""
 
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,14 +24,16 @@ MOST_OPTIONS = len(LETTERS)
 
 
 class FileTask:
-    """Questions with options and the right one, optional gold document and range, and optional group."""
+    """Multiple-choice questions with optional gold documents, gold ranges and groups."""
 
     class Options(BaseOptions):
         """Keys of `[tasks.NAME]` with `plugin = "file"`."""
 
         path: InputPath = Field(description="the questions: a .jsonl or .csv file")
-        examples: InputPath | None = Field(None, description="few-shot examples in the same form, used in their order")
-        validation: InputPath | None = Field(None, description="questions to choose settings on, in the same form")
+        examples: InputPath | None = Field(
+            None, description="few-shot examples in the same format, used in the order of the file"
+        )
+        validation: InputPath | None = Field(None, description="questions for choosing settings, in the same format")
         reworded: InputPath | None = Field(None, description="the questions in other words, with the same ids")
 
     revision: ClassVar[int] = 1
@@ -50,16 +52,16 @@ class FileTask:
         return {split: path for split, path in files.items() if path is not None}
 
     def splits(self) -> Collection[str]:
-        """Those that a file is given for."""
+        """Return the splits with a file."""
         return list(self._files())
 
     def fingerprint(self) -> str:
-        """Digest of the files' bytes; InputError with all that are not there."""
+        """Return the digest of the files; raise InputError with all missing files."""
         check_files(self._files().values())
         return digest({split: digest_file(path) for split, path in self._files().items()})
 
     def questions(self, split: str) -> Iterator[Question]:
-        """The questions of a split's file in its order; one without an id is named by its row, from 1."""
+        """Yield the questions of a split in the order of the file; a question without an id gets its number, from 1."""
         path = self._files().get(split)
         if path is None:
             return
@@ -67,20 +69,20 @@ class FileTask:
         for line, row in _rows(path):
             question = _Row(f"{path}:{line}", row).question(str(len(seen) + 1))
             if not question.id.isprintable():
-                raise InputError(f"{path}:{line}: id {question.id!r} holds signs that cannot be printed")
+                raise InputError(f"{path}:{line}: id {question.id!r} contains characters that cannot be printed")
             if question.id in seen:
-                raise InputError(f"{path}:{line}: id {question.id!r} stands twice; ids must be unique")
+                raise InputError(f"{path}:{line}: id {question.id!r} appears twice; ids must be unique")
             seen.add(question.id)
             yield question
         if not seen:
-            raise InputError(f"{path}: holds no question")
+            raise InputError(f"{path}: no questions found")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Line number and fields of each question."""
+    """Yield (line number, fields) of each question."""
     readers = {".jsonl": _json_rows, ".csv": _csv_rows}
     if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: questions come as .jsonl or .csv, not {path.suffix or 'a file without an ending'}")
+        raise InputError(f"{path}: expected a .jsonl or .csv file, got {path.suffix or 'a file without an extension'}")
     try:
         yield from readers[path.suffix.lower()](path)
     except UnicodeDecodeError as error:
@@ -99,7 +101,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Options stand in the columns A, B, C, … or, as a JSON list, in the column options."""
+    """Read CSV; options are in the columns A, B, C, … or in the column `options` as a JSON list."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         _check_header(path, reader.fieldnames or ())
@@ -111,7 +113,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
-    """InputError for a header that cannot be meant: another separator, blanks round names, names that nobody knows."""
+    """Raise InputError for a header with a wrong separator or unknown column names."""
     known = [*FIELDS, *LETTERS]
     if len(names) == 1 and (found := next((sign for sign in ";\t|" if sign in names[0]), None)):
         raise InputError(f"{path}:1: the columns are separated by {found!r}; expected commas")
@@ -125,7 +127,7 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
 
 def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
     if None in row or None in row.values():
-        raise InputError(f"{where}: the row has not as many fields as the header")
+        raise InputError(f"{where}: the row does not have as many fields as the header")
     fields: dict[str, Any] = {str(key): value for key, value in row.items() if value != ""}
     letters = [letter for letter in LETTERS if letter in row]
     if "options" in fields:
@@ -143,13 +145,15 @@ def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
     if answer.isdecimal():
         texts = fields.get("options", [])
         if answer in texts and texts.index(answer) != int(answer):
-            raise InputError(f"{where}: answer: {answer} is an option's text and another's number; write its letter")
+            raise InputError(
+                f"{where}: answer: {answer} is the text of one option and the number of another; write the letter"
+            )
         fields["answer"] = int(answer)
     return fields
 
 
 class _Row:
-    """One question as written, checked field by field."""
+    """One row of the file, checked field by field."""
 
     def __init__(self, where: str, row: Mapping[str, Any]) -> None:
         self.where = where
@@ -158,7 +162,7 @@ class _Row:
     def question(self, number: str) -> Question:
         unknown = sorted(set(self.row) - set(FIELDS))
         if unknown:
-            raise self._wrong(unknown[0], f"unknown field; known are {', '.join(FIELDS)}")
+            raise self._wrong(unknown[0], f"unknown field; known: {', '.join(FIELDS)}")
         options = self._options()
         return Question(
             id=str(self.row["id"]) if type(self.row.get("id")) is int else self._text("id", number),
@@ -175,15 +179,15 @@ class _Row:
     def _text(self, field: str, default: str | None = None) -> str:
         value = self.row.get(field, default)
         if not isinstance(value, str) or not value.strip():
-            raise self._wrong(field, "missing" if field not in self.row else f"expected a text, got {value!r}")
-        self._check_signs(field, value)
+            raise self._wrong(field, "missing" if field not in self.row else f"expected text, got {value!r}")
+        self._check_characters(field, value)
         return value
 
-    def _check_signs(self, field: str, text: str) -> None:
+    def _check_characters(self, field: str, text: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise self._wrong(field, "holds half a surrogate pair, which is no character") from error
+            raise self._wrong(field, "contains half a surrogate pair, which is not a character") from error
 
     def _options(self) -> tuple[str, ...]:
         value = self.row.get("options")
@@ -192,27 +196,29 @@ class _Row:
         if not 2 <= len(value) <= MOST_OPTIONS:
             raise self._wrong("options", f"expected 2 to {MOST_OPTIONS} options, got {len(value)}")
         if len(set(value)) < len(value):
-            raise self._wrong("options", "the same option stands twice")
+            raise self._wrong("options", "the same option appears twice")
         for option in value:
-            self._check_signs("options", option)
+            self._check_characters("options", option)
         return tuple(value)
 
     def _answer(self, options: tuple[str, ...]) -> int:
-        """The right option as a letter, as its own text, or as a number from 0."""
+        """Return the number of the right option, which is given as a letter, a text or a number from 0."""
         value = self.row.get("answer")
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
             return value
         letters = LETTERS[: len(options)]
         meant = {list(some).index(value) for some in (options, letters) if value in list(some)}
         if len(meant) > 1:
-            raise self._wrong("answer", f"{value} is an option's text and another's letter; write its number, from 0")
+            raise self._wrong(
+                "answer", f"{value} is the text of one option and the letter of another; write the number, from 0"
+            )
         if meant:
             return meant.pop()
         allowed = f"a letter {letters[0]} to {letters[-1]}, an option's text or a number from 0"
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
 
     def _gold(self) -> tuple[Gold, ...]:
-        """One gold document, or a list of objects {document, start, end} for several."""
+        """Return the gold: one document, or several from a list of objects {document, start, end}."""
         value = self.row.get("document")
         if all(self.row.get(field) is None for field in ("document", "start", "end")):
             return ()
@@ -221,7 +227,7 @@ class _Row:
         return (self.one_gold(),)
 
     def one_gold(self) -> Gold:
-        """The document and range of this row."""
+        """Return the gold document and range of this row."""
         start, end = self.row.get("start"), self.row.get("end")
         if start is None and end is None:
             return Gold(self._text("document"))

@@ -1,4 +1,4 @@
-"""Chance that is the same on every machine: draws decided by digests of names, never by a generator's state."""
+"""Random choices that are equal on every machine, because they depend only on digests of names."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,23 +8,23 @@ __all__ = ["draw", "shuffled"]
 
 
 SMALL = 256
-"""Below so many items all of them are shuffled; above, single ones are drawn, or a large corpus would cost minutes."""
+"""With fewer items all are shuffled; from a larger corpus single items are drawn, which is much faster."""
 
 
 def number(*salt: object) -> int:
-    """A whole number from 0 below 2**64 that depends on the salt alone."""
+    """Return a whole number from 0 to 2**64 - 1 that depends only on the salt."""
     return int(digest(list(salt))[:16], 16)
 
 
 def shuffled(items: Sequence[str], *salt: object) -> list[str]:
-    """The items in an order that depends on them and the salt alone."""
+    """Return the items in an order that depends only on the items and the salt."""
     return sorted(items, key=lambda item: number(item, *salt))
 
 
 def draw(items: Sequence[str], count: int, without: Collection[str], *salt: object) -> list[str]:
-    """`count` different items, none of `without`, all of them where there are fewer; time is that of `count`.
+    """Return `count` different items that are not in `without`, or all of them if there are fewer.
 
-    A smaller draw is the beginning of a larger one.
+    A smaller draw is the beginning of a larger draw. The time is proportional to `count`.
     """
     if len(items) - len(without) < SMALL:
         return shuffled([item for item in items if item not in without], *salt)[:count]

@@ -1,4 +1,4 @@
-"""`random`: passages drawn by chance, never a gold one: what a longer prompt does without the knowledge in it."""
+"""The retriever plugin `random`: random passages without gold, to measure the effect of a longer prompt alone."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -13,12 +13,12 @@ __all__ = ["Random"]
 
 
 class Random:
-    """K passages that hold no gold, drawn anew for each question."""
+    """K random passages that are not gold, different for each question."""
 
     class Options(BaseOptions):
         """Keys of `[retrievers.NAME]` with `plugin = "random"`."""
 
-        seed: int = Field(0, description="of the draw")
+        seed: int = Field(0, description="seed of the random choice")
 
     revision: ClassVar[int] = 1
     needs_gold: ClassVar[bool] = True
@@ -28,14 +28,14 @@ class Random:
         self.options = options
 
     def fingerprint(self) -> str:
-        """It points at nothing."""
+        """Return "": the retriever reads no files."""
         return ""
 
     def fixed_k(self) -> int | None:
-        """None: a method says how many."""
+        """Return None: the method gives the number of passages."""
         return None
 
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
-        """`k` passages that are not gold, fewer where the corpus has no more."""
+        """Return `k` passages that are not gold, or fewer if the corpus is too small."""
         drawn = draw(passages, k, set(gold), question, self.options.seed)
         return [Hit(passage, float(len(drawn) - rank)) for rank, passage in enumerate(drawn)]
