@@ -520,7 +520,7 @@ def test_a_folder_of_published_files_is_none_of_results(tmp_path):
     (tmp_path / "broken.toml").write_text("[", encoding="utf-8")
     result = CliRunner().invoke(main, ["leaderboard", f"{tmp_path}/"])
     assert result.exit_code == 2
-    assert "a folder of published files and no results; name one of them: doe.toml" in result.output
+    assert "a folder of published files, not of results; choose a file: doe.toml" in result.output
 
 
 def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
