@@ -41,7 +41,7 @@ class Study:
         return make_table([self.results], against=against)
 
     def row(self, arm: str, task: str = MAIN, against: str | None = None) -> ArmRow:
-        """The row of an arm on a task, with its gain over another arm (base by default)."""
+        """Return the row of an arm on a task, with its gain over a different arm (base by default)."""
         for row in self.table(against).rows:
             if (row.arm, row.task, row.model) == (arm, task, MODEL):
                 return row
@@ -49,38 +49,38 @@ class Study:
 
 
 def with_rag(arm: str) -> str:
-    """The arm with additional retrieval, such as `ft-par+rag,text.count=5,k=3`."""
+    """Return the arm with additional retrieval, such as `ft-par+rag,text.count=5,k=3`."""
     method, comma, settings = arm.partition(",")
     return f"{method}+rag{comma}{settings},k=3"
 
 
 def with_gold(arm: str) -> str:
-    """The arm with the gold passage in addition."""
+    """Return the arm with the gold passage in addition."""
     method, comma, settings = arm.partition(",")
     return f"{method}+gold{comma}{settings}"
 
 
 def significant_sign(row: ArmRow) -> int:
-    """The sign of a significant gain, 1 or -1; 0 if the gain is not significant."""
+    """Return the sign of a significant gain (1 or -1), or 0 if the gain is not significant."""
     if row.gain is None or row.p is None or row.p >= SIGNIFICANCE_LEVEL:
         return 0
     return 1 if row.gain.absolute > 0 else -1
 
 
 def difference(row: ArmRow) -> str:
-    """A gain with interval and p, such as `+12.0 points [9.0, 15.0], p <.001`."""
+    """Format a gain with interval and p, such as `+12.0 points [9.0, 15.0], p <.001`."""
     if row.gain is None:
         return "no difference available"
     return f"{points(row.gain.absolute)} points {interval(row.gain.interval)}, p {p_value(row.p)}"
 
 
 def accuracy(row: ArmRow) -> str:
-    """An accuracy with its interval, such as `95.0 [93.0, 96.5]`."""
+    """Format an accuracy with its interval, such as `95.0 [93.0, 96.5]`."""
     return f"{percent(row.accuracy.mean)} {interval(row.accuracy.interval)}" if row.accuracy else "–"
 
 
 def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table."""
+    """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'|'.join(['---'] * len(head))}|"
     yield from (f"| {' | '.join(line)} |" for line in lines)
@@ -88,19 +88,19 @@ def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def grouped(rows: Sequence[ArmRow]) -> str:
-    """The arms by result, such as `better: a, b; no significant difference: c; worse: d`."""
+    """List the arms by result, such as `better: a, b; no significant difference: c; worse: d`."""
     results = {1: "better", 0: "no significant difference", -1: "worse"}
     groups = {sign: [f"`{row.arm}`" for row in rows if significant_sign(row) == sign] for sign in results}
     return "; ".join(f"{results[sign]}: {', '.join(arms)}" for sign, arms in groups.items() if arms)
 
 
 def negative(rows: Sequence[ArmRow]) -> int:
-    """The number of negative gains, significant or not."""
+    """Count the negative gains, significant or not."""
     return sum(row.gain is not None and row.gain.absolute < 0 for row in rows)
 
 
 def retrieval_and_training(study: Study) -> Iterator[str]:
-    """Retrieval compared with every kind of training."""
+    """Compare retrieval with every kind of training."""
     for arm, passages in ((RAG_1, "one passage"), (RAG_3, "three passages, as in the arms that also train")):
         row, trained = study.row(arm), [study.row(trained, against=arm) for trained in TRAINED]
         chosen = ", the number chosen on validation questions" if row.chosen else ""
@@ -116,12 +116,12 @@ def retrieval_and_training(study: Study) -> Iterator[str]:
 
 
 def seed_accuracies(row: ArmRow) -> str:
-    """The accuracies per seed, if there are several seeds."""
+    """List the accuracies per seed if there are several seeds."""
     return ", ".join(map(percent, row.seed_accuracies)) if len(row.seed_accuracies) > 1 else "–"
 
 
 def copies(study: Study) -> Iterator[str]:
-    """Ten paraphrases compared with the same number of tokens of the documents themselves."""
+    """Compare ten paraphrases with the same number of tokens of the documents themselves."""
     tasks = (MAIN, *OTHER_TASKS)
     rows = [study.row(TEN_PARAPHRASES, task, "ft-reg-long") for task in tasks]
     verdict = {1: "Yes", 0: "Not significantly", -1: "No, copies are better"}[significant_sign(rows[0])]
@@ -136,7 +136,7 @@ def copies(study: Study) -> Iterator[str]:
 
 
 def growth(study: Study) -> Iterator[str]:
-    """Accuracy by number of paraphrases."""
+    """Show the accuracy by number of paraphrases."""
     results = {1: "higher", 0: "no significant difference", -1: "lower"}
     yield "Each number of paraphrases compared with the previous number:"
     yield ""
@@ -152,7 +152,7 @@ def growth(study: Study) -> Iterator[str]:
 
 
 def both(study: Study) -> Iterator[str]:
-    """Training with retrieval compared with retrieval alone, and the same comparison with the gold passage."""
+    """Compare training with retrieval to retrieval alone, and make the same comparison with the gold passage."""
     rag = [study.row(with_rag(arm), against=RAG_3) for arm in TRAINED]
     gold = [study.row(with_gold(arm), against=GOLD) for arm in TRAINED]
     yield f"Training with retrieval, compared with retrieval alone: {grouped(rag)}."
@@ -170,7 +170,7 @@ def both(study: Study) -> Iterator[str]:
 
 
 def forgotten(study: Study) -> Iterator[str]:
-    """The control task and held-out text after each training run, and the effect of replay."""
+    """Show the control task and held-out text after each training run, and the effect of replay."""
     rows = [study.row(arm, CONTROL) for arm in TRAINED]
     replay = study.row("replay", CONTROL, TEN_PARAPHRASES)
     target = study.row("replay", MAIN, TEN_PARAPHRASES)
@@ -194,12 +194,12 @@ def forgotten(study: Study) -> Iterator[str]:
 
 
 def perplexity(row: ArmRow) -> str:
-    """The perplexity of held-out text before and after training."""
+    """Format the perplexity of held-out text before and after training."""
     return "–" if row.perplexity is None else f"{row.perplexity[0]:.2f} → {row.perplexity[1]:.2f}"
 
 
 def kinds(study: Study) -> Iterator[str]:
-    """Pairs, pairs with paraphrases, and LoRA, compared with full training on paraphrases or on documents."""
+    """Compare pairs, pairs with paraphrases, and LoRA with full training on paraphrases or on documents."""
     ten = TEN_PARAPHRASES
     for arm, other in (("sft", BY_PARAPHRASES[0]), ("sft", ten), ("mix", ten), ("lora", ten)):
         row = study.row(arm, against=other)
@@ -211,7 +211,7 @@ def kinds(study: Study) -> Iterator[str]:
 
 
 def transfer(study: Study) -> Iterator[str]:
-    """Reworded, reverse and two-hop questions."""
+    """Show the accuracy on reworded, reverse and two-hop questions."""
     for task in OTHER_TASKS:
         rows = [study.row(arm, task) for arm in (RAG_3, *TRAINED)]
         yield f"- {task}, compared with base: {grouped(rows)}."
@@ -236,7 +236,7 @@ SECTIONS: Sequence[tuple[str, Callable[[Study], Iterator[str]]]] = (
 
 
 def findings(study: Study) -> str:
-    """The whole generated text."""
+    """Return the whole generated text."""
     table = study.table(None)
     row, seeds = study.row("base"), len(study.row(TEN_PARAPHRASES).seeds)
     lines = [

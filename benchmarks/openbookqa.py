@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 
 def facts(text: str) -> dict[str, str]:
-    """The ids of the facts, `fact-<line>`, by text; each line is one fact in double quotes."""
+    """Return the ids of the facts, `fact-<line>`, by text; each line is one fact in double quotes."""
     ids: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         fact = line.removeprefix('"').removesuffix('"')
@@ -36,7 +36,7 @@ def facts(text: str) -> dict[str, str]:
 
 
 def questions(text: str, file: str, ids: Mapping[str, str]) -> Iterator[Row]:
-    """The questions of a split, each with the document of its fact."""
+    """Yield the questions of a split, each with the document of its fact."""
     for number, line in enumerate(text.splitlines(), 1):
         row = json.loads(line)
         if row["fact1"] not in ids:
@@ -56,7 +56,7 @@ def questions(text: str, file: str, ids: Mapping[str, str]) -> Iterator[Row]:
 
 
 def unambiguous(rows: Iterable[Row]) -> Iterator[Row]:
-    """The questions without duplicate options; the others are printed and left out, because they are ambiguous."""
+    """Yield the questions without duplicate options; ambiguous questions are left out and printed."""
     for row in rows:
         if len(set(row["options"])) == len(row["options"]):
             yield row
@@ -78,7 +78,7 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def convert(source: Path, folder: Path) -> None:
-    """Write facts.jsonl, test.jsonl, validation.jsonl and examples.jsonl; SystemExit with the problem if that fails."""
+    """Write facts.jsonl, test.jsonl, validation.jsonl and examples.jsonl; raise SystemExit if the zip is invalid."""
     try:
         with ZipFile(source) as archive:
             ids = facts(archive.read(FACTS).decode())

@@ -120,15 +120,15 @@ class BM25:
         self._opened: _Index | None = None
 
     def fingerprint(self) -> str:
-        """The empty text, because no option names a file."""
+        """Return an empty text, because no option names a file."""
         return ""
 
     def bibtex(self) -> str:
-        """The publications on BM25 and on bm25s."""
+        """Return the publications on BM25 and on bm25s."""
         return f"{ROBERTSON}\n{BM25S}"
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
-        """Write the arrays of bm25s and the passage ids; files of an interrupted build are replaced."""
+        """Write the arrays of bm25s and the passage ids, and replace the files of an interrupted build."""
         import bm25s
 
         split, stem = self._splitter(), self._stemmer()
@@ -155,7 +155,7 @@ class BM25:
         (folder / PASSAGES_FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """The best `k` passages among those that share a word with the query, possibly fewer than `k` or none.
+        """Return at most `k` passages that share a word with the query, best first.
 
         Each query is scored separately against all passages.
         """
@@ -167,7 +167,7 @@ class BM25:
         return [[Hit(index.passage_ids[row], score) for row, score in hits] for hits in ranked]
 
     def _open(self, folder: Path) -> "_Index | None":
-        """The index in a folder, cached for the next batch of queries; None if no passage contains a word."""
+        """Open and cache the index in a folder; return None if no passage contains a word."""
         import bm25s
         import numpy as np
 
@@ -186,12 +186,12 @@ class BM25:
         return self._opened
 
     def _splitter(self) -> Callable[[str], list[str]]:
-        """A function that splits a text into lowercase words."""
+        """Return a function that splits a text into lowercase words."""
         find = re.compile(self.options.token_pattern).findall
         return lambda text: find(unicodedata.normalize("NFKC", text).lower())
 
     def _stemmer(self) -> Callable[[list[str]], list[str]]:
-        """A function that removes stop words and stems the remaining words."""
+        """Return a function that removes stop words and stems the remaining words."""
         ignored = _stop_words(self.options.stop_words)
         stem = _snowball_stemmer(self.options.stemmer)
         return lambda words: stem([word for word in words if word and word not in ignored])
@@ -229,7 +229,7 @@ def _snowball_stemmer(choice: str) -> Callable[[list[str]], list[str]]:
 def _best(
     index: "bm25s.BM25", words: Sequence[str], id_ranks: "npt.NDArray[np.int64]", k: int
 ) -> list[tuple[int, float]]:
-    """The rows and scores of the best `k` passages; equal scores are ordered by passage id."""
+    """Return the rows and scores of the best `k` passages; equal scores are ordered by passage id."""
     import numpy as np
 
     token_ids = index.get_tokens_ids(words)

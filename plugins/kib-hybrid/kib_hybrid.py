@@ -76,15 +76,15 @@ class Hybrid:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The empty text, because no option names a file."""
+        """Return an empty text, because no option names a file."""
         return ""
 
     def bibtex(self) -> str:
-        """The publication on reciprocal rank fusion."""
+        """Return the publication on reciprocal rank fusion."""
         return CORMACK
 
     def sources(self) -> Mapping[str, int]:
-        """The retrievers in `of`, each with the number of hits to read."""
+        """Return the retrievers in `of`, each with the number of hits to read."""
         depth = self.options.depth
         return {name: depth if isinstance(depth, int) else depth.get(name, DEFAULT_DEPTH) for name in self.options.of}
 
@@ -95,7 +95,7 @@ class Hybrid:
         passages: Mapping[str, Passage],  # noqa: ARG002
         k: int,
     ) -> list[Hit]:
-        """The best `k` passages by the sum of weight / (constant + rank), with ranks from 1; ties by passage id."""
+        """Return the `k` passages with the largest sums of weight / (constant + rank), ties ordered by passage id."""
         terms: dict[str, list[float]] = {}
         for name, depth in self.sources().items():
             weight = self.options.weights.get(name, 1.0)

@@ -70,7 +70,7 @@ def _made_up_name(rng: RandomStream, ending: str) -> str:
 
 @cache
 def all_names() -> Names:
-    """The names of all worlds; they do not depend on the seed of a world, so the vocabulary is fixed."""
+    """Return the names of all worlds; they do not depend on the seed of a world, so the vocabulary is fixed."""
     rng = RandomStream("kib-lab", "names")
     used: set[str] = {word.capitalize() for pool in (PROFESSIONS, INSTRUMENTS, PETS) for word in pool}
 
@@ -94,7 +94,7 @@ def all_names() -> Names:
 
 
 def values_of(attribute: str, people: str) -> tuple[str, ...]:
-    """All values of an attribute; `known` and `new` people have different employers."""
+    """Return all values of an attribute; `known` and `new` people have different employers."""
     if attribute == "employer":
         return all_names().known_employer if people == "known" else all_names().new_employer
     if attribute in {"birthplace", "seat"}:

@@ -29,11 +29,11 @@ class LabCorpus:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The empty text, because no option names a file."""
+        """Return an empty text, because no option names a file."""
         return ""
 
     def documents(self) -> Iterator[Document]:
-        """People in the order of the world, then employers."""
+        """Yield the documents about people in the order of the world, then those about employers."""
         world = self.options.world()
         for person in world.people:
             yield describe(person, self.options.seed)[0]

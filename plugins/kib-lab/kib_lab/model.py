@@ -54,7 +54,7 @@ class LabModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The digest of the included files; InputError if one is missing."""
+        """Return the digest of the included files; raise InputError if a file is missing."""
         missing = [name for name in FILES if not (FOLDER / name).is_file()]
         if missing:
             raise InputError(f"{FOLDER}: {', '.join(missing)}: no such file; reinstall kib-lab")
@@ -77,27 +77,27 @@ class LabModel:
         )
 
     def tokenizer_fingerprint(self) -> str:
-        """Return a digest of the shipped tokenizer."""
+        """Return the digest of the included tokenizer."""
         return digest_file(FOLDER / "tokenizer.json")
 
     def tokens(self) -> Callable[[str], list[int]]:
-        """The tokenizer: words, punctuation marks and newlines, without special tokens."""
+        """Return the tokenizer; its tokens are words, punctuation marks and newlines, without special tokens."""
         return self._hf.tokens()
 
     def context_length(self) -> int:
-        """The maximum tokens of prompt and answer together."""
+        """Return the maximum tokens of prompt and answer together."""
         return CONTEXT
 
     def parameters(self) -> int:
-        """The number of parameters, read from the header of the weight file."""
+        """Return the number of parameters, read from the header of the weight file."""
         with (FOLDER / "model.safetensors").open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
     def weights(self) -> Weights:
-        """The included folder."""
+        """Return the folder included in the distribution."""
         return Weights(FOLDER)
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """The model of kib-hf with the included weights, or with the weights of a trainer."""
+        """Return the model of kib-hf with the included weights, or with the weights of a trainer."""
         return self._hf.load(weights)

@@ -80,7 +80,7 @@ def _new_model(settings: PretrainingSettings) -> "LlamaForCausalLM":
 
 
 def _rate(settings: PretrainingSettings, step: int) -> float:
-    """The learning rate of a step: linear warm-up, cosine decay, then linear decay to a fiftieth in stage two."""
+    """Return the learning rate of a step: linear warm-up, cosine decay, then linear decay to a fiftieth."""
     if step < settings.warmup:
         return settings.rate * (step + 1) / settings.warmup
     second = SECOND_STAGE * settings.steps
@@ -91,7 +91,7 @@ def _rate(settings: PretrainingSettings, step: int) -> float:
 
 
 def _batches(examples: Sequence[TrainingExample]) -> Iterator[list[TrainingExample]]:
-    """Batches of examples of similar length, with at most BATCH_TOKENS tokens including padding."""
+    """Yield batches of examples of similar length, with at most BATCH_TOKENS tokens including padding."""
     batch: list[TrainingExample] = []
     for example in sorted(examples, key=lambda example: len(example.tokens)):
         if batch and len(example.tokens) * (len(batch) + 1) > BATCH_TOKENS:
@@ -102,7 +102,7 @@ def _batches(examples: Sequence[TrainingExample]) -> Iterator[list[TrainingExamp
 
 
 def _loss(model: "LlamaForCausalLM", examples: Sequence[TrainingExample]) -> "Tensor":
-    """The weighted sum of the negative log-likelihoods in nats; a branch sees only branch 0 and itself."""
+    """Return the weighted sum of the negative log-likelihoods in nats; a branch sees only branch 0 and itself."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -144,7 +144,7 @@ def _step(model: "LlamaForCausalLM", settings: PretrainingSettings, step: int) -
 
 
 def _flat_state(optimizer: "Optimizer") -> "dict[str, Tensor]":
-    """The tensors of the optimizer state by `<index of the parameter>.<name>`."""
+    """Return the tensors of the optimizer state by `<index of the parameter>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
@@ -176,7 +176,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: PretrainingSettings) -> int:
-    """Load the newest checkpoint and return its number of steps; 0 if there is no checkpoint."""
+    """Load the newest checkpoint and return its number of steps, or 0 if there is no checkpoint."""
     from safetensors.torch import load_file
 
     found = _checkpoints(folder)

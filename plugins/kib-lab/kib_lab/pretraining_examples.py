@@ -87,7 +87,7 @@ class TrainingExample:
 
 
 def make_example(kind: str, seed: int, step: int, index: int, progress: float) -> TrainingExample:
-    """The example at an index of a step; `progress` from 0 to 1 is the position in the curriculum."""
+    """Return the example at an index of a step; `progress` from 0 to 1 is the position in the curriculum."""
     rng = RandomStream("kib-lab", "rows", seed, kind, step, index)
     if kind == "known":
         return _known_document(rng)
@@ -114,7 +114,7 @@ def _known_document(rng: RandomStream) -> TrainingExample:
 
 
 def _end() -> list[int]:
-    """The token that ends a document."""
+    """Return the token that ends a document."""
     return [vocabulary()[END]]
 
 
@@ -137,7 +137,7 @@ def _document_twice(rng: RandomStream, progress: float) -> TrainingExample:
 
 
 def _repeated_facts(rng: RandomStream, progress: float) -> TrainingExample:
-    """One fact about each of several people or employers, then the same facts or questions in a different order."""
+    """State one fact about each of several entities, then repeat or ask for these facts in a different order."""
     entities: list[Entity] = []
     for _ in range(4 + rng.below(7)):
         entities.append(_random_person(rng, entities, progress))
@@ -160,14 +160,14 @@ def _repeated_facts(rng: RandomStream, progress: float) -> TrainingExample:
 
 
 def _question_with_answer(rng: RandomStream, entity: Entity, attribute: str) -> str:
-    """A question about a fact of an entity with its answer and an empty line, like a few-shot example in a prompt."""
+    """Return a question about an entity with its answer and an empty line, like a few-shot example in a prompt."""
     templates = _templates(PERSON_ATTRIBUTES[attribute]) if entity.is_person else EMPLOYER_PAIRS[attribute]
     question = rng.choice(templates).format(n=entity.name)
     return f"{ask_question(question, (), letters=False)} {entity.facts[attribute]}\n\n"
 
 
 def _random_person(rng: RandomStream, others: Sequence[Entity], progress: float) -> Entity:
-    """A person outside all worlds, with a different name; sometimes one part of the name is that of another person."""
+    """Return a person outside all worlds with a unique name, sometimes with one part of another person's name."""
     names, known = all_names(), {person.name for person in generate_world("known", KNOWN_PEOPLE).people}
     while True:
         first, family = rng.below(len(names.first)), rng.below(len(names.family))
@@ -184,26 +184,26 @@ def _random_person(rng: RandomStream, others: Sequence[Entity], progress: float)
 
 
 def _templates(phrasings: Phrasings) -> list[str]:
-    """All questions for an attribute, the direct one twice to double its share."""
+    """Return all questions for an attribute, the direct question twice to double its share."""
     return [phrasings.direct, phrasings.direct, *phrasings.reworded, *phrasings.pair]
 
 
 def _about_person(rng: RandomStream, person: Entity) -> tuple[str, str]:
-    """A question about one attribute of a person, and its answer."""
+    """Return a question about one attribute of a person, and its answer."""
     attribute = rng.choice(list(PERSON_ATTRIBUTES))
     question = rng.choice(_templates(PERSON_ATTRIBUTES[attribute])).format(n=person.name)
     return question, person.facts[attribute]
 
 
 def _about_employer(rng: RandomStream, person: Entity, employer: Entity) -> tuple[str, str]:
-    """A question about the employer of a person, and its answer."""
+    """Return a question about the employer of a person, and its answer."""
     attribute = rng.choice(list(EMPLOYER_ATTRIBUTES))
     question = rng.choice(_templates(EMPLOYER_ATTRIBUTES[attribute])).format(n=person.name)
     return question, employer.facts[attribute]
 
 
 def _about_name(rng: RandomStream, person: Entity) -> tuple[str, str]:
-    """A question for the family name of a person, and its answer."""
+    """Return a question for the family name of a person, and its answer."""
     template = rng.choice(_templates(REVERSE_QUESTIONS))
     return template.format(p=person.facts["profession"], b=person.facts["birthplace"]), person.name.split()[1]
 
@@ -238,7 +238,7 @@ def _add_question(example: TrainingExample, question: str, answer: str, branch: 
 
 
 def _passage_count(rng: RandomStream, progress: float) -> int:
-    """The number of passages in a context."""
+    """Return a random number of passages for a context."""
     return rng.choice(next(counts for end, counts in CURRICULUM if round(30 * progress, 6) < end))
 
 
@@ -276,7 +276,7 @@ def _add_name_weights(example: TrainingExample) -> None:
 
 
 def _random_employers(rng: RandomStream, people: Sequence[Entity], count: int, progress: float) -> dict[str, Entity]:
-    """Employers with random facts by name: first the employers of the people, then others."""
+    """Return employers with random facts by name: first the employers of the people, then others."""
     named = list(dict.fromkeys(person.facts["employer"] for person in people))
     pool = all_names().new_employer + (all_names().known_employer if progress >= SECOND_STAGE else ())
     others = [name for name in pool if name not in named]
@@ -292,7 +292,7 @@ def _passage(rng: RandomStream, entity: Entity) -> Passage:
 def _about_context(
     rng: RandomStream, people: Sequence[Entity], employers: dict[str, Entity], progress: float
 ) -> tuple[str, str]:
-    """A question with its answer in the context; in the last period sometimes one about a known person instead."""
+    """Return a question about the context and its answer; in the last period, some questions are about known people."""
     if progress >= LAST_PERIOD and rng.chance(8):
         return _about_known_person(rng, generate_world("known", KNOWN_PEOPLE))
     person = rng.choice(people)

@@ -23,13 +23,13 @@ BLOCK = 20
 
 
 def split_of(index: int) -> str:
-    """The split of the person at an index; the two people of a pair, one per half of the world, share a split."""
+    """Return the split of the person at an index; the two people of a pair, one from each half, share a split."""
     position = index // 2 % BLOCK
     return "examples" if position == 0 else "validation" if position <= 2 else "test"
 
 
 def generate_questions(world: World, kind: Kind, seed: int, people: str, split: str) -> Iterator[Question]:
-    """The questions of a split: each attribute once per person, and different attributes for consecutive people."""
+    """Yield the questions of a split: each attribute once per person, different attributes for consecutive people."""
     reworded = split == "reworded"
     people_split = "test" if reworded else split
     chosen = [(i, person) for i, person in enumerate(world.people) if split_of(i) == people_split]
@@ -62,14 +62,14 @@ def _question(
 
 
 def _template(rng: RandomStream, attribute: str, kind: Kind, reworded: bool) -> str:
-    """The template of a question; a different template for the split `reworded`."""
+    """Return the template of a question, and a different template for the split `reworded`."""
     phrasings: Phrasings = {**PERSON_ATTRIBUTES, **EMPLOYER_ATTRIBUTES, "name": REVERSE_QUESTIONS}[attribute]
     first = rng.choice(phrasings.reworded) if kind == "reworded" else phrasings.direct
     return rng.choice([other for other in phrasings.reworded if other != first]) if reworded else first
 
 
 def _gold(world: World, person: Entity, attribute: str, kind: Kind, seed: int) -> tuple[Gold, ...]:
-    """The sentences from which the answer follows."""
+    """Return the sentences from which the answer follows."""
     if kind == "reverse":
         return _sentences(person, seed, "profession", "birthplace")
     if kind == "two-hop":

@@ -30,22 +30,22 @@ class RandomStream:
         return self._block.pop()
 
     def below(self, n: int) -> int:
-        """A whole number from 0 to n - 1, uniformly distributed; n is at most 2**32."""
+        """Return a uniformly distributed whole number from 0 to n - 1; n is at most 2**32."""
         limit = LIMIT - LIMIT % n
         while (value := self._next()) >= limit:
             pass
         return value % n
 
     def chance(self, percent: int) -> bool:
-        """True with a probability of `percent`."""
+        """Return True with a probability of `percent`."""
         return self.below(100) < percent
 
     def choice(self, items: Sequence[T]) -> T:
-        """A random item."""
+        """Return a random item."""
         return items[self.below(len(items))]
 
     def sample(self, items: Sequence[T], k: int) -> list[T]:
-        """`k` items at different indices, in random order."""
+        """Return `k` items at different indices, in random order."""
         rest = list(items)
         for i in range(k):
             j = i + self.below(len(rest) - i)
@@ -53,5 +53,5 @@ class RandomStream:
         return rest[:k]
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
-        """All items in random order."""
+        """Return all items in random order."""
         return self.sample(items, len(items))

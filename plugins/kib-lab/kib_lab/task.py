@@ -45,15 +45,15 @@ class LabTask:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The empty text, because no option names a file."""
+        """Return an empty text, because no option names a file."""
         return ""
 
     def splits(self) -> tuple[str, ...]:
-        """The splits, including the test questions in other words."""
+        """Return the names of the splits; `reworded` has the test questions in other words."""
         return SPLITS
 
     def questions(self, split: str) -> Iterator[Question]:
-        """The questions of a split; none for an unknown split."""
+        """Yield the questions of a split; an unknown split has no questions."""
         o = self.options
         world = o.world()
         half = {p.id for i, p in enumerate(world.people) if o.half == "all" or is_taught(i) == (o.half == "taught")}

@@ -32,7 +32,7 @@ _SPLIT = re.compile(PATTERN)
 
 
 def split(text: str) -> list[str]:
-    """The words, punctuation marks and newlines of a text."""
+    """Return the words, punctuation marks and newlines of a text."""
     return _SPLIT.findall(text)
 
 
@@ -45,7 +45,7 @@ def _templates() -> Iterable[str]:
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Token ids by token: special tokens, newline, punctuation marks, words of all phrasings, then names and values."""
+    """Return the token ids: special tokens, newline, punctuation, words of all phrasings, then names and values."""
     names = all_names()
     in_templates = {word for template in _templates() for word in split(re.sub(r"\{.\}", " ", template))}
     plain = sorted(in_templates | set(split(EXTRA)))
@@ -56,7 +56,7 @@ def vocabulary() -> dict[str, int]:
 
 
 def encode(text: str) -> list[int]:
-    """The token ids of a text, equal to those of the included tokenizer; unknown words become `<unk>`."""
+    """Return the token ids of a text, equal to those of the included tokenizer; unknown words become `<unk>`."""
     ids = vocabulary()
     return [ids.get(word, 0) for word in split(text)]
 

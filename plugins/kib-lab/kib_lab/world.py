@@ -63,22 +63,22 @@ class World:
 
 
 def is_name_reserved(first: int, family: int) -> bool:
-    """True for the names of new people, a quarter of all names; a name is given by the indices of its two parts."""
+    """Return whether a name, given by the indices of its parts, is among the quarter reserved for new people."""
     return (first + family) % 4 == 0
 
 
 def is_taught(index: int) -> bool:
-    """True if the pre-training has questions about the known person at this index, not only biographies."""
+    """Return whether the pre-training has questions about the known person at this index in addition to biographies."""
     return index % 2 == 0
 
 
 def random_facts(rng: RandomStream, attributes: Mapping[str, Phrasings], people: str) -> dict[str, str]:
-    """A random value for each attribute, uniformly distributed."""
+    """Return a uniformly distributed random value for each attribute."""
     return {attribute: rng.choice(values_of(attribute, people)) for attribute in attributes}
 
 
 def _generate_people(rng: RandomStream, people: People, count: int, used: set[tuple[str, str]]) -> tuple[Entity, ...]:
-    """`count` people with different names and different pairs of profession and birthplace, added to `used`."""
+    """Return `count` people with unique names and unique pairs of profession and birthplace, added to `used`."""
     names = all_names()
     generated: list[Entity] = []
     used_names: set[str] = set()
@@ -97,7 +97,7 @@ def _generate_people(rng: RandomStream, people: People, count: int, used: set[tu
 
 @cache
 def generate_world(people: People, count: int, seed: int = 0) -> World:
-    """The first `count` known people, or new people generated from a seed, and all employers of that kind.
+    """Return `count` people, either known or generated from a seed, and all employers of that kind.
 
     A larger world begins with the people of a smaller one. The seed of the known world is always 0.
     """
@@ -115,19 +115,19 @@ def generate_world(people: People, count: int, seed: int = 0) -> World:
 
 
 def sentence(entity: Entity, attribute: str, template: str) -> str:
-    """A template filled with a fact; for the attribute "reverse", with profession and birthplace."""
+    """Fill a template with a fact, or with profession and birthplace for the attribute "reverse"."""
     if attribute == "reverse":
         return template.format(n=entity.name, p=entity.facts["profession"], b=entity.facts["birthplace"])
     return template.format(n=entity.name, v=entity.facts[attribute])
 
 
 def phrasings_of(entity: Entity) -> Mapping[str, Phrasings]:
-    """The attributes of an entity with their phrasings."""
+    """Return the attributes of an entity with their phrasings."""
     return PERSON_ATTRIBUTES if entity.is_person else EMPLOYER_ATTRIBUTES
 
 
 def state_facts(entity: Entity, rng: RandomStream, reverse: int = 0) -> list[tuple[str, str]]:
-    """Each attribute with its sentence, in random order and wording.
+    """Return each attribute with its sentence, in random order and wording.
 
     `reverse` is the percentage of sentences that state the value before the name.
     """
@@ -139,7 +139,7 @@ def state_facts(entity: Entity, rng: RandomStream, reverse: int = 0) -> list[tup
 
 
 def describe(entity: Entity, seed: int) -> tuple[Document, dict[str, tuple[int, int]]]:
-    """The document about a person or employer, and the character range of each attribute's sentence in the text."""
+    """Return the document about a person or employer, and the character range of each attribute's sentence."""
     stated = state_facts(entity, RandomStream("kib-lab", "document", entity.id, seed))
     ranges, start = {}, 0
     for attribute, text in stated:
@@ -150,5 +150,5 @@ def describe(entity: Entity, seed: int) -> tuple[Document, dict[str, tuple[int, 
 
 
 def reverse_statement(entity: Entity, rng: RandomStream) -> str:
-    """A sentence that identifies a person by profession and birthplace."""
+    """Return a sentence that identifies a person by profession and birthplace."""
     return sentence(entity, "reverse", rng.choice(REVERSE_STATEMENTS))

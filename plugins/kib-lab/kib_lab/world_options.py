@@ -38,6 +38,6 @@ class WorldOptions(Options):
         return self
 
     def world(self) -> World:
-        """The people and employers selected by the options."""
+        """Return the people and employers selected by the options."""
         default = KNOWN_PEOPLE if self.people == "known" else DEFAULT_NEW_PEOPLE
         return generate_world(self.people, self.count or default, self.seed)

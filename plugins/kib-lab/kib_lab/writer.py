@@ -47,7 +47,7 @@ class LabWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The empty text, because no option names a file."""
+        """Return an empty text, because no option names a file."""
         return ""
 
     def write(
@@ -57,9 +57,9 @@ class LabWriter:
         seed: int,
         kept: MutableMapping[str, str] | None = None,  # noqa: ARG002 - the writer pays for nothing
     ) -> Iterator[Text]:
-        """`count` different paraphrases per passage, followed by `count` different pairs if the options ask for pairs.
+        """Yield `count` different paraphrases per passage, then `count` different pairs if `pairs` is true.
 
-        InputError if a passage is not from the lab, or does not allow as many different texts.
+        Raise InputError if a passage is not from the lab or does not allow as many different texts.
         """
         o = self.options
         for passage in passages:
@@ -130,7 +130,7 @@ def _pattern(template: str, name: str) -> re.Pattern[str]:
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """The attribute and the pattern of every sentence that can state a fact."""
+    """Return the attribute and the pattern of every sentence that can state a fact."""
     kinds = ((PERSON_ATTRIBUTES, r"[A-Z]\w+ [A-Z]\w+"), (EMPLOYER_ATTRIBUTES, r"[A-Z]\w+"))
     return tuple(
         (attribute, _pattern(template, name))
@@ -141,7 +141,7 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 
 def parse_passage(passage: Passage) -> tuple[Entity, dict[str, str]]:
-    """The subject of a passage, and the sentence for each attribute; InputError if the passage is not from the lab."""
+    """Return the subject and the sentences of a passage; raise InputError if the passage is not from the lab."""
     facts: dict[str, str] = {}
     sentences: dict[str, str] = {}
     names: set[str] = set()

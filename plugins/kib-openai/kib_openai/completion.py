@@ -21,23 +21,23 @@ class Completion:
 
     @property
     def tokens(self) -> int | None:
-        """The tokens of prompt and completion together; None if the server did not report both counts."""
+        """The tokens of prompt and completion together, or None if the server did not report both counts."""
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
         return self.prompt_tokens + self.completion_tokens
 
     def to_json(self) -> str:
-        """The completion as ASCII JSON: an answer may contain an unpaired surrogate, which UTF-8 cannot encode."""
+        """Convert the completion to ASCII JSON, because UTF-8 cannot encode the unpaired surrogates in some answers."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Completion":
-        """The completion that `to_json` converted to text."""
+        """Convert the text returned by `to_json` to a completion."""
         return cls(**json.loads(text))
 
 
 def stored_completion(paid_answers: Mapping[str, str], key: str) -> Completion | None:
-    """The completion stored under a key; None if there is none."""
+    """Return the completion stored under a key, or None if the key is unknown."""
     text = paid_answers.get(key)
     return None if text is None else Completion.from_json(text)
 
@@ -45,7 +45,7 @@ def stored_completion(paid_answers: Mapping[str, str], key: str) -> Completion |
 def parse_completion(body: str) -> Completion | None:
     """Read a chat completion from the body of a response.
 
-    None if the body is not a chat completion, such as the error page of a proxy: the server charges nothing for it.
+    Return None if the body is not a chat completion but, for example, a proxy's error page, which costs nothing.
     """
     try:
         value = json.loads(body)

@@ -51,9 +51,9 @@ class Endpoint:
         self._client.close()
 
     def send(self, body: Mapping[str, Any]) -> Completion:
-        """The completion for a request.
+        """Send a request and return the completion.
 
-        InputError immediately if a retry cannot help, otherwise after the last retry.
+        Raise InputError immediately if a retry cannot help, otherwise after the last retry.
         """
         import httpx2
 
@@ -83,14 +83,14 @@ class Endpoint:
         )
 
     def _wait(self, retry: int, requested: float | None) -> bool:
-        """Wait before the next try, as long as the server requests; false if there should be no next try."""
+        """Wait before the next try, as long as the server requests; return False if there should be no next try."""
         if requested is not None and requested > LONGEST_REQUESTED_WAIT:
             return False
         seconds = min(FIRST_WAIT * 2**retry, LONGEST_WAIT) if requested is None else requested
         return not self.stopped.wait(seconds)
 
     def _retryable_failure(self, response: "httpx2.Response") -> str:
-        """The reason for a response without a completion; InputError if a retry cannot help."""
+        """Return the reason for a response without a completion; raise InputError if a retry cannot help."""
         status, message = response.status_code, self._message(response)
         variable = self.options.api_key_env
         if status == 401 and variable:
@@ -108,7 +108,7 @@ class Endpoint:
         return f"the server returned status {status}{flaw}{message}"
 
     def _message(self, response: "httpx2.Response") -> str:
-        """The server's error message after a colon, shortened and without the key; "" if there is none."""
+        """Return a colon and the server's message, shortened and without the key, or "" if the response is empty."""
         text = response.text.strip()
         try:
             value = json.loads(text)
@@ -128,14 +128,14 @@ class Endpoint:
 
 @cache
 def _certificates() -> "SSLContext":
-    """The trusted certificates, shared by all endpoints: loading them takes 50 ms."""
+    """Load the trusted certificates once for all endpoints, because loading takes 50 ms."""
     import httpx2
 
     return httpx2.create_ssl_context()
 
 
 def api_key(variable: str) -> str:
-    """The key in an environment variable; "" if no variable is named. InputError if the key is missing or invalid."""
+    """Return the key in an environment variable, or "" for no variable; raise InputError without a valid key."""
     if not variable:
         return ""
     key = os.environ.get(variable, "")

@@ -39,7 +39,7 @@ class ChatRequest:
     step: int
 
     def body(self, options: WriterOptions) -> dict[str, Any]:
-        """The JSON body of the request; each attempt has its own seed, otherwise the answer would not change."""
+        """Return the JSON body of the request; each attempt has its own seed, otherwise the answer would not change."""
         body: dict[str, Any] = {
             "model": options.model,
             "messages": [{"role": "user", "content": self.message}],
@@ -54,7 +54,7 @@ class ChatRequest:
         return body
 
     def key(self, options: WriterOptions) -> str:
-        """The digest of everything that determines the answer; the URL and the API key are not part of it."""
+        """Return the digest of everything that determines the answer, which excludes the URL and the API key."""
         body = {**self.body(options), "max_tokens": options.max_tokens}
         body.pop("max_completion_tokens", None)
         return digest({"body": body, "seed": self.seed, "attempt": self.attempt})
@@ -68,7 +68,7 @@ class AttemptsExhaustedError(Exception):
 
 
 def write_paraphrases(options: WriterOptions, passage: Passage, count: int, seed: int) -> Job[list[str]]:
-    """`count` paraphrases, at most `per_call` per request; each later request lists the earlier paraphrases."""
+    """Request `count` paraphrases, at most `per_call` per request; each later request lists the earlier paraphrases."""
     written: list[str] = []
     existing = {normalised(passage.text)}
     while len(written) < count:
@@ -84,7 +84,7 @@ def write_paraphrases(options: WriterOptions, passage: Passage, count: int, seed
 def write_pairs(
     options: WriterOptions, held_out: Collection[str], passage: Passage, count: int, seed: int
 ) -> Job[list[tuple[str, str]]]:
-    """`count` questions with answers, none among `held_out`, at most `per_call` per request."""
+    """Request `count` questions with answers, at most `per_call` per request; questions in `held_out` are invalid."""
     written: list[tuple[str, str]] = []
     existing = set(held_out)
     while len(written) < count:
@@ -98,7 +98,7 @@ def write_pairs(
 
 
 def write_questions(options: WriterOptions, passage: Passage, count: int, seed: int) -> Job[list[ParsedQuestion]]:
-    """`count` questions from one request, ordered by a second request with the most specific first."""
+    """Request `count` questions, then request their order, with the most specific question first."""
     message = render("questions", options.prompts.questions, passage, count)
     written = yield from _request(options, passage, message, seed, 0, partial(parse_questions, count=count))
     if count == 1:
@@ -111,7 +111,7 @@ def write_questions(options: WriterOptions, passage: Passage, count: int, seed: 
 def _request(
     options: WriterOptions, passage: Passage, message: str, seed: int, step: int, parse: Callable[[Completion], Parsed]
 ) -> Job[Parsed]:
-    """The first valid answer, parsed; AttemptsExhaustedError if the answers to all attempts are invalid."""
+    """Return the first valid answer, parsed; raise AttemptsExhaustedError if all answers are invalid."""
     reason = ""
     for attempt in range(options.attempts):
         completion = yield ChatRequest(message, seed, attempt, step)

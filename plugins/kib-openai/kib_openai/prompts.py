@@ -96,7 +96,7 @@ def _template(source: str) -> "Template":
 
 
 def check_template(source: str) -> None:
-    """Render a prompt for a short passage; ValueError if jinja cannot render it or if it omits the passage."""
+    """Raise ValueError if jinja cannot render a prompt for a short passage, or if the prompt omits the passage."""
     from jinja2 import TemplateError
 
     try:
@@ -108,7 +108,7 @@ def check_template(source: str) -> None:
 
 
 def render(kind: str, template: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> str:
-    """The message that requests `count` answers; `texts` are the texts written so far, or the questions to order."""
+    """Return the message for `count` texts; `texts` are the texts written so far, or the questions to order."""
     from jinja2 import TemplateError
 
     from kib.errors import InputError

@@ -47,10 +47,10 @@ class RequestPool(Generic[Result]):
         self.waiting: dict[Future[Completion], list[_WaitingJob[Result]]] = {}
 
     def run(self, jobs: Iterable[Job[Result]]) -> Iterator[Result]:
-        """The results in the order of the jobs; a failed job has no result.
+        """Yield the results in the order of the jobs; a failed job has no result.
 
-        InputError if the server rejects a request, the token budget is used up, or too many jobs fail. Requests in
-        flight at that moment are completed and their answers stored.
+        Raise InputError if the server rejects a request, the token budget is used up, or too many jobs fail; the
+        answers to the requests in flight are still awaited and stored.
         """
         numbered, next_number = enumerate(jobs), 0
         threads = ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="kib-openai")

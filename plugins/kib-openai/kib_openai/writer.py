@@ -49,7 +49,7 @@ class OpenAIWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """The digest of the held-out question files; "" if there are none."""
+        """Return the digest of the held-out question files, or "" without such files."""
         paths = self.options.held_out
         for path in paths:
             if not path.is_file():
@@ -57,7 +57,7 @@ class OpenAIWriter:
         return digest(sorted(map(digest_file, paths))) if paths else ""
 
     def online(self) -> list[str]:
-        """The model and the URL of the endpoint, with the reason if no request could be sent now."""
+        """Return the model and the URL of the endpoint, and the problem if the API key is missing or invalid."""
         model = f"model {self.options.model} at {self.options.base_url}"
         try:
             self.ready()
@@ -72,9 +72,9 @@ class OpenAIWriter:
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
-        """`count` paraphrases per passage, `count` pairs, or both in this order; passages keep their order.
+        """Yield `count` paraphrases per passage, `count` pairs, or both in this order; passages keep their order.
 
-        InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
+        Raise InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
         """
         pool: RequestPool[list[Text]] = RequestPool(Endpoint(self.options), kept)
         for texts in pool.run(self._text_job(passage, count, seed) for passage in passages):
@@ -83,20 +83,20 @@ class OpenAIWriter:
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[DraftQuestion]:
-        """`count` questions with four options per passage, the most specific first.
+        """Yield `count` questions with four options per passage, the most specific first.
 
-        InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
+        Raise InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
         """
         pool: RequestPool[list[DraftQuestion]] = RequestPool(Endpoint(self.options), kept)
         for drafts in pool.run(self._question_job(passage, count, seed) for passage in passages):
             yield from drafts
 
     def kinds(self) -> list[str]:
-        """The kinds of text selected by the option `kind`."""
+        """Return the kinds of text selected by the option `kind`."""
         return list(KINDS[self.options.kind])
 
     def only(self, kinds: Collection[str]) -> "OpenAIWriter":
-        """The same writer restricted to these kinds; the requests for one kind do not depend on the other kind."""
+        """Return a writer restricted to these kinds; the requests for one kind do not depend on the other kind."""
         wanted = set(kinds) & set(self.kinds())
         (kind,) = (name for name, written in KINDS.items() if set(written) == wanted)
         return OpenAIWriter(self.options.model_copy(update={"kind": kind}))
@@ -109,7 +109,7 @@ class OpenAIWriter:
         kept: Mapping[str, str] | None = None,
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
-        """The requests without a paid answer in `kept`, if every first answer is valid; a token is four bytes."""
+        """Count the requests without an answer in `kept`, assuming valid answers and one token per four bytes."""
         missing: dict[str, list[RequestTokens]] = {}
         for passage in passages:
             for job, estimates in self._estimated_jobs(passage, count, seed, what):
@@ -120,7 +120,7 @@ class OpenAIWriter:
         return Forecast(len(requests), sum(read for read, _ in requests), sum(written for _, written in requests))
 
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
-        """The cost of the answers that the texts were made of, invalid ones included, as counted by the server."""
+        """Add up the answers used for the texts, including invalid ones, and their tokens as counted by the server."""
         used: dict[str, Completion] = {}  # equal passages share their requests
         for passage in passages:
             used |= self._replay(self._text_job(passage, count, seed), kept)[0]
@@ -129,7 +129,7 @@ class OpenAIWriter:
         return Spending(len(used), _sum(prompts), _sum(completions))
 
     def _text_job(self, passage: Passage, count: int, seed: int) -> Job[list[Text]]:
-        """The paraphrases, below the title as in training text made of the passage itself; then the pairs."""
+        """Return the paraphrases, each below the title of the passage, then the pairs."""
         texts: list[Text] = []
         if self.options.kind != "pairs":
             title = f"{passage.title}\n" if passage.title else ""
@@ -158,7 +158,7 @@ class OpenAIWriter:
     def _estimated_jobs(
         self, passage: Passage, count: int, seed: int, what: str
     ) -> Iterator[tuple[Job[Any], list[RequestTokens]]]:
-        """The jobs of a passage, each with the estimated tokens of its requests in order."""
+        """Yield the jobs of a passage, each with the estimated tokens of its requests in order."""
         o = self.options
         if what == "questions":
             writing = self._prompt_tokens("questions", passage, count), count * QUESTION_TOKENS
@@ -181,7 +181,7 @@ class OpenAIWriter:
     def _replay(
         self, job: Job[Any], paid_answers: Mapping[str, str]
     ) -> tuple[dict[str, Completion], ChatRequest | None]:
-        """The paid answers of a job, and its first request without one; None if the job ends or fails before that."""
+        """Return the paid answers of a job, and its first unanswered request or None if all are answered."""
         used: dict[str, Completion] = {}
         try:
             request = next(job)

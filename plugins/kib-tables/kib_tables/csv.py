@@ -35,7 +35,7 @@ class Csv(TableCorpus):
     file_format = "a CSV file"
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The number of the first line of each row, and its values by column; blank lines are skipped."""
+        """Yield the number of the first line of each row, and its values by column; blank lines are skipped."""
         csv.field_size_limit(LARGEST_FIELD)
         with path.open("rb") as file:
             reader = csv.reader(_lines(path, file), delimiter=self.options.delimiter, strict=True)
@@ -60,7 +60,7 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
 
 
 def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """The number of the first line of each row, and its fields."""
+    """Yield the number of the first line of each row, and its fields."""
     first_line = 1
     try:
         for row in reader:

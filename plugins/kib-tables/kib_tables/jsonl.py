@@ -28,12 +28,12 @@ class Jsonl(TableCorpus):
     file_format = "a JSONL file"
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The number of each line from 1, and its object; blank lines are skipped."""
+        """Yield the number of each line from 1, and its object; blank lines are skipped."""
         return read_jsonl(path)
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSONL file with their line numbers from 1; InputError gives file and line."""
+    """Yield the objects of a JSONL file with their line numbers from 1; raise InputError with file and line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():

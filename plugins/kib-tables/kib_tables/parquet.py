@@ -31,7 +31,7 @@ class Parquet(TableCorpus):
     unit = "row"
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The number of each row from 1, and its values by column.
+        """Yield the number of each row from 1, and its values by column.
 
         The first row also contains the unread columns, with None, so that errors can list all column names.
         """

@@ -30,7 +30,7 @@ class RowDocuments:
     left_out: list[str] = field(default_factory=list)  # the ids without text of the last pass
 
     def documents(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[Document]:
-        """The documents of numbered rows, in their order; InputError at the first invalid row."""
+        """Yield the documents of numbered rows, in their order; raise InputError at the first invalid row."""
         numbers: dict[str, int] = {}
         names: set[str] = set()
         self.left_out = []
@@ -50,7 +50,7 @@ class RowDocuments:
         self._warn_of_left_out()
 
     def _document(self, number: int, row: Mapping[str, Any]) -> Document:
-        """The document of a row; the text may only be empty if such documents are left out."""
+        """Convert a row to a document; the text may only be empty if documents without text are left out."""
         names = self.fields
         text = self._text(number, row, names.text, required=self.empty == "error")
         if not text.strip() and self.empty == "error":
@@ -64,7 +64,7 @@ class RowDocuments:
         )
 
     def _error(self, number: int, problem: str) -> InputError:
-        """The error for a problem in a row."""
+        """Return the error for a problem in a row."""
         position = f"{number}" if self.unit == "line" else f" row {number}"
         return InputError(f"{self.name}:{position}: {problem}")
 
@@ -81,7 +81,7 @@ class RowDocuments:
         return value
 
     def _text(self, number: int, row: Mapping[str, Any], name: str, *, required: bool = False) -> str:
-        """The text of a field; "" if the field is optional and missing or null."""
+        """Return the text of a field, or "" if the field is optional and missing or null."""
         if name not in row and required:
             problem = f'no field "{name}"; the {self.unit} has {quoted(row)}'
             raise self._error(number, f"{problem}; set the right name in `fields`")
@@ -120,7 +120,7 @@ class RowDocuments:
 
 
 def unreadable(path: Path, error: OSError, expected: str) -> InputError:
-    """The error for a file that cannot be read; `expected` is the kind of file, such as "a JSONL file"."""
+    """Return the error for a file that cannot be read; `expected` is the kind of file, such as "a JSONL file"."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: no such file; expected {expected}")
     if isinstance(error, IsADirectoryError):
@@ -129,7 +129,7 @@ def unreadable(path: Path, error: OSError, expected: str) -> InputError:
 
 
 def quoted(names: Iterable[str]) -> str:
-    """Sorted names in quotes."""
+    """Return the sorted names in quotes."""
     return ", ".join(f'"{name}"' for name in sorted(names)) or "no fields"
 
 

@@ -28,23 +28,23 @@ class TableCorpus(ABC):
         self.converter = RowDocuments(options.path, options.fields, options, options.empty, self.unit)
 
     def fingerprint(self) -> str:
-        """The digest of the file; InputError if it cannot be read."""
+        """Return the digest of the file; raise InputError if the file cannot be read."""
         try:
             return digest_file(self.options.path)
         except OSError as error:
             raise unreadable(self.options.path, error, self.file_format) from error
 
     def documents(self) -> Iterator[Document]:
-        """The documents in the order of their rows; InputError at the first invalid row."""
+        """Yield the documents in the order of their rows; raise InputError at the first invalid row."""
         try:
             yield from self.converter.documents(self.rows(self.options.path))
         except OSError as error:
             raise unreadable(self.options.path, error, self.file_format) from error
 
     def notes(self) -> dict[str, Any]:
-        """The date and the number of documents left out in the last pass, to be recorded with the corpus."""
+        """Return the date and the number of documents left out in the last pass, to be recorded with the corpus."""
         return {"date": self.options.date, "left_out": len(self.converter.left_out)}
 
     @abstractmethod
     def rows(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """The number of each row from 1, and its values by field name."""
+        """Yield the number of each row from 1, and its values by field name."""
