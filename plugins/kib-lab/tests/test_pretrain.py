@@ -10,7 +10,8 @@ from kib.identity import digest_file
 from kib_lab import pretrain
 from kib_lab.pretrain import PretrainingSettings
 
-SMALL = PretrainingSettings(steps=20, width=32, layers=1, rows=0.04, threads=1, bf16=False)
+SMALL = PretrainingSettings(steps=20, width=32, layers=1, rows=0.04, warmup=5, threads=1, bf16=False)
+OPTIONS = [f"--{name}={value}" for name, value in asdict(SMALL).items() if name != "bf16"]
 EVERY = 8
 """Steps between two checkpoints: the log line of step 10 is written after the only checkpoint."""
 
@@ -55,8 +56,7 @@ def test_interrupted_pretraining_resumes(uninterrupted, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_pretraining_resumes(uninterrupted, tmp_path):
     """A pre-training run stopped by kill -9 resumes and ends with the weights of an uninterrupted run."""
-    options = [f"--{name}={value}" for name, value in asdict(SMALL).items() if name != "bf16"]
-    command = [sys.executable, "-m", "kib_lab.pretrain", f"--out={tmp_path}", f"--every={EVERY}", "--no-bf16", *options]
+    command = [sys.executable, "-m", "kib_lab.pretrain", f"--out={tmp_path}", f"--every={EVERY}", "--no-bf16", *OPTIONS]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(tmp_path.glob("checkpoint-*[0-9]")):
         time.sleep(0.01)
@@ -74,3 +74,12 @@ def test_a_checkpoint_with_other_settings(tmp_path):
     with pytest.raises(SystemExit, match="checkpoint-000008: made with other settings"):
         pretrain.pretrain(tmp_path, SMALL, EVERY)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000008"]
+
+
+def test_command_line(tmp_path, monkeypatch):
+    """Every setting is an option of the command line."""
+    calls = []
+    monkeypatch.setattr(pretrain, "pretrain", lambda folder, settings, every: calls.append((folder, settings, every)))
+    monkeypatch.setattr(sys, "argv", ["pretrain", f"--out={tmp_path}", f"--every={EVERY}", "--no-bf16", *OPTIONS])
+    pretrain.main()
+    assert calls == [(tmp_path, SMALL, EVERY)]

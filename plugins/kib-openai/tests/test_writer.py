@@ -154,6 +154,14 @@ def test_held_out_files_are_part_of_the_identity(writer, tmp_path):
     assert len({before, with_file.fingerprint(), writer().fingerprint()}) == 3
 
 
+def test_online(writer, server, monkeypatch):
+    """The writer reports the model and the URL that it needs, and a missing key."""
+    assert writer().online() == [f"model m at {server.url}"]
+    monkeypatch.delenv("OPENAI_API_KEY")
+    (needed,) = writer().online()
+    assert needed.startswith(f"model m at {server.url}; the environment variable OPENAI_API_KEY is not set")
+
+
 @pytest.mark.parametrize("kind", ["paraphrases", "pairs", "both"])
 def test_forecast_and_spending(writer, server, passages, write, kind):
     """The forecast is the number of requests sent, without paid answers; spending counts every answer once."""
