@@ -1,4 +1,4 @@
-"""A spec is proved before money is spent."""
+"""`kib check`."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 
 
 def checked(bench, code=0):
-    """What `kib check` prints, on a run that ends with this code."""
+    """Return the output of `kib check`, which must exit with this code."""
     result = bench.call("check", bench.spec, "-q")
     assert result.exit_code == code, result.output
     return result.output
@@ -20,7 +20,7 @@ def edit(bench, before, after):
 
 
 def test_a_check_asks_no_model_and_makes_no_result(bench, tmp_path):
-    """A check reads, cuts, searches and renders; it loads no model and leaves the results folder alone."""
+    """A check loads no model and does not create a results folder."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
     checked(bench)
@@ -29,7 +29,7 @@ def test_a_check_asks_no_model_and_makes_no_result(bench, tmp_path):
 
 
 def test_each_cell_has_a_line_with_its_lengths(bench):
-    """Every cell is told with its number of questions and the tokens of its prompts."""
+    """Every cell is listed with its number of questions and the tokens of its prompts."""
     bench.write_toy()
     text = checked(bench)
     bench.run()
@@ -42,7 +42,7 @@ def test_each_cell_has_a_line_with_its_lengths(bench):
 
 
 def test_the_forecast_is_what_a_run_asks(bench, tmp_path):
-    """The number of requests forecast is the number that a run asks, and the tokens are those of all prompts."""
+    """The forecast numbers of requests and prompt tokens are those of a run."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
     requests, tokens = re.search(r"forecast for m: ([\d,]+) requests, ([\d,]+) prompt tokens", checked(bench)).groups()
@@ -64,7 +64,7 @@ def test_forecasts_name_their_weights(bench):
 
 
 def test_a_run_uses_what_a_check_made(bench):
-    """Passages, index and hits of a check are not made again by the run."""
+    """A run reuses the passages, index and hits of a check."""
     bench.write_toy()
     checked(bench)
     plan = bench.call("plan", bench.spec).output
@@ -75,7 +75,7 @@ def test_a_run_uses_what_a_check_made(bench):
 
 
 def test_a_real_prompt_of_each_method_is_shown(bench):
-    """For each method the first question stands there as the model will read it, with the answers behind it."""
+    """For each method the first prompt is shown exactly as the model reads it, with the scored answers."""
     bench.write_toy()
     text = checked(bench)
     bench.run()
@@ -88,7 +88,7 @@ def test_a_real_prompt_of_each_method_is_shown(bench):
 
 
 def test_what_cannot_be_counted_is_said(bench):
-    """Without a tokenizer lengths and forecast say that tokens are not counted."""
+    """Without a tokenizer, lengths and forecasts say that tokens are not counted."""
     bench.write_toy(model="counts = false\n")
     text = checked(bench)
     assert "18 questions, tokens not counted" in text
@@ -105,7 +105,7 @@ def test_what_cannot_be_counted_is_said(bench):
     ],
 )
 def test_what_would_fail_is_told_with_its_cells(bench, before, after, words, cells):
-    """Each problem is said once with the number of cells that it costs, and the check ends with exit code 2."""
+    """Each problem is reported once with its number of failing cells, and the exit code is 2."""
     bench.write_toy()
     edit(bench, before, after)
     [problem] = [line for line in checked(bench, 2).splitlines() if line.startswith("Error: ")]
@@ -114,7 +114,7 @@ def test_what_would_fail_is_told_with_its_cells(bench, before, after, words, cel
 
 
 def test_problems_do_not_hide_what_works(bench):
-    """Where some cells would fail the others are still told and shown."""
+    """If some cells would fail, the others are still listed and shown."""
     bench.write_toy()
     edit(bench, '[retrievers.words]\nplugin = "toy"', '[retrievers.words]\nplugin = "toy"\nfault = "crash"')
     text = checked(bench, 2)
@@ -125,7 +125,7 @@ def test_problems_do_not_hide_what_works(bench):
 
 
 def test_a_plugin_that_breaks_down_is_told_like_in_a_run(bench):
-    """Whatever a task or corpus raises is one line with its cells, and the traceback lies in the work folder."""
+    """An exception in a task or corpus is one line with its cells; its traceback is in the work folder."""
     bench.write_toy()
     edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
     text = checked(bench, 2)
@@ -178,7 +178,7 @@ train = "in-other-words"
 
 
 def test_a_trainer_is_asked_before_anything_is_scored(bench):
-    """What a trainer would refuse is told once with the cells of all seeds, and the other trainings are shown."""
+    """A trainer's objection is reported once with the cells of all seeds; other training runs are shown."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault='fault = "unfit"\n'))
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     text = checked(bench, 2)
@@ -200,6 +200,6 @@ def test_what_a_training_reads_is_forecast(bench):
 
 
 def test_a_text_without_tokenizer_is_not_counted(bench):
-    """Where the model keeps its tokenizer to itself the forecast says so."""
+    """If the model has no public tokenizer, the forecast says that tokens are not counted."""
     bench.write_toy(model="trainable = true\ncounts = false\n", more=TRAINED.format(fault=""))
     assert re.search(r"forecast for trainer by-heart on people: \d+ texts, tokens not counted", checked(bench))

@@ -1,4 +1,4 @@
-"""The command line: sensible output, errors as sentences, exit codes."""
+"""The command line: output, error messages and exit codes."""
 
 import csv
 import errno
@@ -35,7 +35,7 @@ def copy(done, new_bench, tmp_path, toybox):
 
 
 def refused(result, code=2):
-    """What a command says that ends with this code; it is a sentence and no traceback."""
+    """Return the output of a command that must end with this exit code and without a traceback."""
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.output
@@ -52,7 +52,7 @@ def worsen(bench):
 
 
 def test_help_lists_every_command(bench):
-    """The help page names each command with what it does, in the order of a user's work."""
+    """The help page describes each command, in the order of a user's work."""
     text = bench.call("--help").output
     places = [re.search(rf"^  {name} +\S", text, re.MULTILINE) for name in COMMANDS]
     assert all(places)
@@ -63,7 +63,7 @@ def test_help_lists_every_command(bench):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(bench, command):
-    """Each command has a page with a sentence and its options, by -h too."""
+    """Each command has a help page with its options, also with -h."""
     result = bench.call(command, "--help")
     assert result.exit_code == 0
     assert result.output.startswith("Usage: kib " + command)
@@ -73,13 +73,13 @@ def test_each_command_explains_itself(bench, command):
 
 
 def test_the_version_is_kibs(bench):
-    """The version is the package's."""
+    """The printed version is the version of the package."""
     assert bench.call("--version").output == f"kib, version {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [("rnu",), ("run",), ("run", "a.toml", "b.toml"), ("run", "--bogus", "a.toml")])
-def test_wrong_usage_is_answered(bench, arguments):
-    """A wrong command, a missing argument and an unknown option end with exit code 2 and the way to the help page."""
+def test_wrong_usage_is_an_error(bench, arguments):
+    """A wrong command, a missing argument or an unknown option exits with code 2 and mentions --help."""
     assert "--help" in refused(bench.call(*arguments))
 
 
@@ -96,28 +96,28 @@ def test_wrong_usage_is_answered(bench, arguments):
         (b"\xff", "bench.toml:1: expected UTF-8 text, got byte 0xff"),
     ],
 )
-def test_a_wrong_spec_is_answered_by_every_command(bench, command, content, words):
-    """A benchmark file that cannot be read ends each command with exit code 2 and the file's name."""
+def test_every_command_reports_a_wrong_spec(bench, command, content, words):
+    """Every command exits with code 2 and names a benchmark file that cannot be read."""
     if content is not None:
         bench.spec.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert words in refused(bench.call(command, bench.spec))
 
 
-def test_a_folder_is_no_spec(bench):
-    """A folder in place of a file is told as such."""
+def test_a_folder_is_not_a_spec(bench):
+    """A folder instead of a file is an error."""
     assert "is a directory" in refused(bench.call("run", bench.folder))
 
 
-def test_a_place_that_cannot_be_written_is_named(bench):
-    """A folder that cannot be made is an error with its path, not a traceback."""
+def test_a_path_that_cannot_be_written_is_named(bench):
+    """A folder that cannot be created is an error with its path."""
     bench.write_toy()
     (bench.folder / "file").write_text("x")
     assert "file" in refused(bench.call("run", bench.spec, "-q", "--results", "file/results"))
     assert "file" in refused(bench.call("run", bench.spec, "-q", "--work", "file/work"))
 
 
-def test_a_wrong_plugin_name_is_answered_with_the_nearest(bench):
-    """A plugin that is not installed is answered with file, line, key and the nearest name."""
+def test_a_wrong_plugin_name_suggests_the_nearest(bench):
+    """The message for a plugin that is not installed has file, line, key and the nearest name."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('plugin = "oracle"', 'plugin = "oracel"'))
     said = refused(bench.call("plan", bench.spec))
@@ -128,24 +128,24 @@ def test_a_wrong_plugin_name_is_answered_with_the_nearest(bench):
 
 
 def test_a_run_prints_its_table(bench):
-    """A run prints the leaderboard on standard output and what it does on standard error."""
+    """A run prints the leaderboard to standard output and its progress to standard error."""
     bench.write_toy()
     result = bench.kib("run", bench.spec)
     assert result.returncode == 0
-    assert result.stdout == bench.kib("leaderboard").stdout
+    assert result.stdout == bench.call("leaderboard").stdout
     assert result.stdout.startswith("toy · Six people that nobody knows\n")
     assert "asking m: 312" in result.stderr.splitlines()
     assert "asking" not in result.stdout
 
 
 def test_a_quiet_run_is_quiet(bench):
-    """With --quiet nothing stands on standard error."""
+    """With --quiet a run prints nothing on standard error."""
     bench.write_toy()
-    assert bench.kib("run", bench.spec, "--quiet").stderr == ""
+    assert bench.call("run", bench.spec, "--quiet").stderr == ""
 
 
-def test_results_and_work_go_where_they_are_told(bench):
-    """Both folders can be anywhere; a benchmark's own folder in the results bears its name."""
+def test_results_and_work_folders_can_be_chosen(bench):
+    """Both folders can be anywhere; a benchmark's subfolder in the results has its name."""
     bench.write_toy()
     assert bench.call("run", bench.spec, "-q", "--results", "r/s", "--work", "w").exit_code == 0
     assert (bench.folder / "r" / "s" / "toy" / "plan.json").is_file()
@@ -162,7 +162,7 @@ def test_results_and_work_go_where_they_are_told(bench):
     "place", [(), ("toy",), ("results/toy",), ("bench.toml",), ("{folder}/results/toy",), ("results/toy/",)]
 )
 def test_results_are_named_in_any_way(done, place):
-    """All results, a benchmark's name, its folder or its file give the same table."""
+    """No name, a benchmark's name, its folder and its file give the same table."""
     named = [part.format(folder=done.folder) for part in place]
     result = done.call("leaderboard", *named)
     assert result.exit_code == 0
@@ -170,18 +170,18 @@ def test_results_are_named_in_any_way(done, place):
 
 
 @pytest.mark.parametrize("place", ["nobody", "results/nobody", "nobody.toml"])
-def test_results_that_are_not_there_are_named(done, place):
-    """A name without results is told."""
+def test_missing_results_are_named(done, place):
+    """A name without results is reported."""
     assert "nobody" in refused(done.call("leaderboard", place))
 
 
-def test_without_results_the_way_to_them_is_named(bench):
-    """An empty folder says what makes results."""
+def test_without_results_a_run_is_suggested(bench):
+    """The message for an empty folder names the command that creates results."""
     assert "results: no results found; `kib run SPEC` creates them" in refused(bench.call("leaderboard"))
 
 
 def test_each_form_is_what_it_says(done):
-    """CSV and JSON can be read, Markdown is a table, and each is the same every time."""
+    """CSV and JSON can be parsed, Markdown is a table, and repeated output is identical."""
     texts = {form: done.call("leaderboard", "--format", form).output for form in ("csv", "json", "markdown")}
     rows = list(csv.DictReader(io.StringIO(texts["csv"])))
     assert {row["method"] for row in rows} >= {"base", "rag,k=1", "oracle"} or len(rows) >= 5
@@ -192,22 +192,22 @@ def test_each_form_is_what_it_says(done):
     assert "Invalid value for '--format'" in refused(done.call("leaderboard", "--format", "xml"))
 
 
-def test_another_reference_is_taken(done):
-    """Gains may be over another method than base; a wrong one is told."""
+def test_a_different_reference(done):
+    """Gains may be over a method other than base; an unknown method is reported."""
     assert done.call("leaderboard", "--against", "rag,k=1").exit_code == 0
     assert "rga" in refused(done.call("leaderboard", "--against", "rga"))
 
 
 def test_a_missing_cell_makes_exit_code_1(copy):
-    """A table with a hole is printed, and the command fails as a check would."""
+    """An incomplete table is printed, and the command exits with code 1."""
     shutil.rmtree(copy.results.cell_folder(copy.cells()["m/oracle/people,0-shot"]))
     said = refused(copy.call("leaderboard"), 1)
     assert "incomplete table: cells are missing or failed" in said
     assert "oracle" in said
 
 
-def test_a_baseline_is_stored_and_held_against(copy):
-    """A stored table passes against itself, and fails once a gain fell."""
+def test_a_baseline_is_stored_and_compared(copy):
+    """A table passes the comparison with itself, and fails after a gain has fallen."""
     assert copy.call("leaderboard", "--update-baseline", "base.json").exit_code == 0
     kept = copy.call("leaderboard", "--check", "base.json")
     assert kept.exit_code == 0
@@ -222,14 +222,14 @@ def test_a_baseline_is_stored_and_held_against(copy):
 
 @pytest.mark.parametrize(("content", "words"), [(None, "--update-baseline creates this file"), ("{", "base.json")])
 def test_a_baseline_that_cannot_be_read_is_named(copy, content, words):
-    """A baseline that is missing or damaged is wrong input, not a fall."""
+    """A missing or damaged baseline is an input error with exit code 2."""
     if content is not None:
         (copy.folder / "base.json").write_text(content)
     assert words in refused(copy.call("leaderboard", "--check", "base.json"))
 
 
 def test_damaged_results_are_named(copy):
-    """Results that were damaged are named with what to delete, whatever reads them."""
+    """Every command that reads damaged results names the file to delete."""
     place = copy.results.cell_folder(copy.cells()["m/base/people,0-shot"])
     (place / "cell.json").write_text("{")
     for arguments in (("leaderboard",), ("run", copy.spec, "-q"), ("show", "m/base/people,0-shot")):
@@ -282,7 +282,7 @@ def test_a_broken_pipe_inside_a_command_is_an_error(bench, monkeypatch):
 
 
 def test_output_in_a_pipe_has_no_colour(done):
-    """A table in a pipe or file is plain text."""
+    """A table written to a pipe or file has no colour codes."""
     assert "\x1b" not in done.kib("leaderboard").stdout
 
 
@@ -290,7 +290,7 @@ def test_output_in_a_pipe_has_no_colour(done):
 
 
 def test_the_schema_knows_the_installed_plugins(bench):
-    """The schema is JSON, with the options of what is installed; the core's own has only the core's."""
+    """The schema has the options of all installed plugins; with --core it has only the core plugins' options."""
     whole = bench.call("schema").output
     core = bench.call("schema", "--core").output
     assert json.loads(whole)["$schema"] == json.loads(core)["$schema"]

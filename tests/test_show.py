@@ -1,4 +1,4 @@
-"""What a run did, shown: a cell, a question through all methods, a plan, the plugins."""
+"""`kib show`, `kib plan` and `kib plugins`."""
 
 import json
 import re
@@ -34,14 +34,14 @@ def done(new_bench, toys, tmp_path_factory):
 
 
 def shown(bench, *arguments):
-    """What `kib show` prints; it ends well."""
+    """Return the output of `kib show`, which must succeed."""
     result = bench.call("show", *arguments)
     assert result.exit_code == 0, result.output
     return result.output
 
 
 def refused(bench, *arguments):
-    """What `kib show` says of a wrong name; it ends with exit code 2."""
+    """Return the error of `kib show`, which must exit with code 2."""
     result = bench.call("show", *arguments)
     assert result.exit_code == 2
     assert result.output.startswith("Error: ")
@@ -53,7 +53,7 @@ def refused(bench, *arguments):
 
 @pytest.mark.parametrize("form", ["{id}", "{place}", "{place}/s0", "toy/{id}", "toy/{place}", "{id}/", "m/base"])
 def test_a_cell_is_named_as_it_is_printed(done, form):
-    """A cell's id, the id without digest or seed, and a beginning that is unique all name it."""
+    """A cell is identified by its id, by its id without digest or seed, or by a unique beginning."""
     cell = done.cells()[BASE]
     assert shown(done, form.format(id=cell.id, place=cell.place)).startswith(f"{cell.id}\n")
 
@@ -69,19 +69,19 @@ def test_a_cell_is_named_as_it_is_printed(done, form):
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest(done, name, words):
-    """A name that no cell has is answered with those that are spelled alike; half a name is no name."""
+    """The message for an unknown name suggests similar names; half a name does not match."""
     assert words in refused(done, name)
 
 
 def test_a_name_of_several_cells_lists_them(done):
-    """Where a name is not unique the ids are told."""
+    """The message for an ambiguous name lists the matching ids."""
     said = refused(done, "m")
     assert "m is not unique; choose one of: " in said
     assert all(cell.id in said for cell in done.cells().values())
 
 
 def test_a_name_in_two_benchmarks_asks_which(bench):
-    """Where two benchmarks have the cell, their names before it tell them apart."""
+    """If two benchmarks have the same cell, the benchmark's name in front identifies it."""
     bench.write_toy()
     bench.run()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
@@ -92,7 +92,7 @@ def test_a_name_in_two_benchmarks_asks_which(bench):
 
 
 def test_a_benchmark_may_be_called_like_its_model(bench):
-    """A benchmark with a model's name hides none of its cells."""
+    """A benchmark with the name of a model does not hide any cell."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
     bench.run()
@@ -101,7 +101,7 @@ def test_a_benchmark_may_be_called_like_its_model(bench):
 
 
 def test_without_results_the_way_to_them_is_named(bench):
-    """An empty folder says what makes results."""
+    """The message for an empty folder names the command that creates results."""
     bench.write_toy()
     assert "results: no results found; `kib run SPEC` creates them" in refused(bench, BASE)
 
@@ -167,7 +167,7 @@ def test_a_cell_lists_its_questions(done):
 
 
 def test_a_long_cell_shows_its_first_questions(bench):
-    """Of many questions the first ones are listed, and where the rest are."""
+    """Only the first questions of a large cell are listed, with the file of the others."""
     bench.write_toy(questions=50)
     bench.run()
     text = shown(bench, BASE)
@@ -176,7 +176,7 @@ def test_a_long_cell_shows_its_first_questions(bench):
 
 
 def test_a_failed_cell_says_why(bench):
-    """A cell without a number says at which step it failed and how."""
+    """The message for a failed cell gives the failed step and the reason."""
     bench.write_toy()
     words = '[retrievers.words]\nplugin = "toy"'
     bench.write(bench.spec.read_text(encoding="utf-8").replace(words, f'{words}\nfault = "twice"'))
@@ -187,7 +187,7 @@ def test_a_failed_cell_says_why(bench):
 
 
 def test_a_cell_that_was_not_measured_says_so(bench):
-    """A cell of the plan that is not there yet says how to go on."""
+    """The message for a cell without a result names the command that measures it."""
     bench.write_toy()
     bench.run()
     shutil.rmtree(bench.results.cell_folder(bench.cells()[BASE]))
@@ -215,7 +215,7 @@ def test_a_question_is_shown_whole(done):
 
 
 def test_a_question_is_shown_through_all_methods(done):
-    """Beside the one cell, every other method's answer to the question is told."""
+    """The answers of all other methods to the question are shown as well."""
     text = shown(done, RAG, "eva-10")
     beside = text.partition("all methods on this question:\n")[2].splitlines()
     assert [line.split("  ")[1] for line in beside] == ["base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"]
@@ -225,7 +225,7 @@ def test_a_question_is_shown_through_all_methods(done):
 
 
 def test_dropped_passages_are_marked(bench):
-    """A passage that found no room is listed and marked, and is not in the prompt."""
+    """A passage dropped from a full prompt is listed and marked."""
     bench.write_toy(more="\n[prompt]\ntokens = 220\n")
     bench.run()
     score = next(score for score in bench.scores(RAG) if score.dropped)
@@ -242,12 +242,12 @@ def test_dropped_passages_are_marked(bench):
     ],
 )
 def test_a_wrong_question_is_answered_with_the_nearest(done, question, words):
-    """A question that the cell does not have is answered with the nearest ids."""
+    """The message for an unknown question suggests the nearest ids."""
     assert words in refused(done, BASE, question)
 
 
 def test_without_the_work_folder_the_prompts_digest_is_told(bench):
-    """Where the work folder was deleted the scores are shown, and how to get the prompt back."""
+    """Without the work folder the scores are shown, with the command that recreates the prompt."""
     bench.write_toy()
     bench.run()
     shutil.rmtree(bench.folder / "work")
@@ -260,7 +260,7 @@ def test_without_the_work_folder_the_prompts_digest_is_told(bench):
 
 
 def test_a_prompt_that_is_not_the_one_asked_is_an_error(bench):
-    """A prompt put together from a work folder that was tampered with is never shown as the one that was asked."""
+    """A prompt rebuilt from a changed work folder is an error."""
     bench.write_toy()
     bench.run()
     [path] = (bench.folder / "work" / "passages").glob("*/passages.jsonl")
@@ -269,7 +269,7 @@ def test_a_prompt_that_is_not_the_one_asked_is_an_error(bench):
 
 
 def test_questions_of_any_name_are_found(bench):
-    """Ids with blanks, slashes and signs of other scripts are found as they are."""
+    """Ids with spaces, slashes and characters of other scripts are found."""
     ids = ["a b", "x/y", "桥 1", "--odd"]
     rows = [
         {"id": name, "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"}
@@ -285,7 +285,7 @@ def test_questions_of_any_name_are_found(bench):
 
 
 def test_plugins_are_listed_with_their_distributions(bench):
-    """Each installed plugin stands with its kind, name, distribution and version."""
+    """Each installed plugin is listed with its kind, name, distribution and version."""
     text = bench.call("plugins").output
     assert re.search(r"^retrievers +oracle +kib-bench \d", text, re.MULTILINE)
     assert re.search(r"^models +toy +kib-toys 1\.0$", text, re.MULTILINE)
@@ -295,7 +295,7 @@ def test_plugins_are_listed_with_their_distributions(bench):
 
 
 def test_a_broken_plugin_is_listed_with_its_error(bench, toys, tmp_path):
-    """A plugin that does not work stands in the list with the reason, and the others without one."""
+    """A plugin that does not work is listed with the reason."""
     info = tmp_path / "broken-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
@@ -315,7 +315,7 @@ def test_a_broken_plugin_is_listed_with_its_error(bench, toys, tmp_path):
 
 
 def test_a_plan_shows_what_is_done(bench):
-    """Before a run all is to do, after it all is done, and in between each step and cell says which."""
+    """A plan marks each step and cell as done or to do."""
     bench.write_toy()
     before = bench.call("plan", bench.spec).output
     assert before.startswith("toy: 5 cells, 0 done")
