@@ -135,7 +135,8 @@ def _best_branches(errors: Sequence[ErrorDetails], data: Any) -> list[ErrorDetai
         deepest = max(depth.values())
         if deepest > len(stem):
             candidates = [several for label, several in members.items() if depth[label] == deepest]
-            kept += min(candidates, key=len)
+            fewest: list[ErrorDetails] = min(candidates, key=len)
+            kept += fewest
         else:
             kept += [one for several in members.values() for one in several]
     return kept
