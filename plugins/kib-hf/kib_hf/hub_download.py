@@ -13,7 +13,7 @@ IGNORED = ["*/*", "consolidated*"]
 
 
 def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
-    """Return the folder with the files of a commit, downloaded unless it is complete. Weights are optional."""
+    """Return the folder with the files of a commit, including weights if `weights` is true. Missing files are downloaded."""
     cached = cache_of(hub, "model") / "snapshots" / commit
     if _is_complete(cached, weights=weights):
         return cached

@@ -144,10 +144,14 @@ def greedy_margin(tokenizer: Any) -> Callable[..., float]:
     """Return the smallest difference between the logits of the best and the second best token during generation."""
 
     def greedy_margin(model: Any, prompt: str) -> float:
-        tokens = torch.tensor([tokenizer.encode(prompt, add_special_tokens=prompt != "<s>")])
+        tokens = tokenizer.encode(prompt, add_special_tokens=prompt != "<s>")[9 - LENGTH :]
         with quietly():
             generated = model.generate(
-                tokens, max_new_tokens=9, do_sample=False, output_logits=True, return_dict_in_generate=True
+                torch.tensor([tokens]),
+                max_new_tokens=9,
+                do_sample=False,
+                output_logits=True,
+                return_dict_in_generate=True,
             )
         best, second = torch.cat(generated.logits).topk(2).values.T
         return float((best - second).min())
@@ -157,14 +161,17 @@ def greedy_margin(tokenizer: Any) -> Callable[..., float]:
 
 @pytest.fixture(scope="module")
 def clear_prompts(greedy_margin: Callable[..., float]) -> Callable[[str], list[str]]:
-    """Prompts with shared prefixes, after which rounding does not change the greedy text."""
+    """Prompts with shared prefixes, after which rounding does not change the greedy text.
+
+    The first prompt is a BOS token alone, the last is longer than the model's length.
+    """
 
     @cache
     def clear_prompts(kind: str) -> list[str]:
         draw, prompts = chance(4), ["the "]
         for _ in range(5):
             prompts.append(draw.choice(prompts) + text(draw, 6))
-        return [prompt for prompt in ["<s>", *prompts] if greedy_margin(model(kind), prompt) > 1e-3]
+        return [prompt for prompt in ["<s>", *prompts, "word " * 90] if greedy_margin(model(kind), prompt) > 1e-3]
 
     return clear_prompts
 
@@ -372,7 +379,8 @@ def test_generated_text_is_that_of_lm_eval(
     """Greedy text ends as HFLM's does: at a stop sequence, at the end of the text or after the given length."""
     prompts = clear_prompts(kind)
     assert len(prompts) > 3
-    requests = [*generation(prompts, until=["a", "\n\n"]), *generation(prompts[-1:], tokens=3, until=[])]
+    assert len(prompts[-1]) > LENGTH
+    requests = [*generation(prompts, until=["a", "\n\n"]), *generation(prompts[1:2], tokens=3, until=[])]
     lm, reference = scorer(model(kind), row_tokens=64), hflm(model(kind))
     # HFLM looks for a BOS token in the first text of a batch only, so "<s>" is a batch of its own
     expected = [*answer(reference, requests[:1]), *answer(reference, requests[1:])]
@@ -418,7 +426,7 @@ def test_speculative_decoding_is_lm_evals(
     hflm: Callable[..., Any], scorer: Callable[..., Any], clear_prompts: Callable[[str], list[str]]
 ) -> None:
     """Decoding with tokens guessed from the prompt gives the text of plain decoding."""
-    lm, prompt = scorer(model("llama")), clear_prompts("llama")[-1:]
+    lm, prompt = scorer(model("llama")), clear_prompts("llama")[-2:-1]
     plain, speculative = generation(prompt), generation(prompt, prompt_lookup_num_tokens=3)
     assert answer(lm, speculative) == answer(lm, plain) == answer(hflm(model("llama")), speculative)
 
@@ -462,7 +470,7 @@ def test_generation_continues_with_less_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Out of memory while prompts are read, generation continues with fewer prompts at once."""
-    requests = generation(clear_prompts("llama")[1:], tokens=4)
+    requests = generation(clear_prompts("llama")[1:-1], tokens=4)
     reference, lm = hflm(model("llama")), scorer(model("llama"), row_tokens=1000)
     expected = answer(reference, requests)
     limit_memory(monkeypatch, model("llama"), 15)
@@ -520,12 +528,13 @@ def test_a_size_that_failed_is_not_tried_again(scorer: Callable[..., Any], monke
 
 
 def test_a_failed_pass_frees_its_memory(scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensors of a pass that ran out of memory are freed before its halves are computed."""
+    """Tensors of a pass that ran out of memory are freed before torch's cache is emptied."""
+    from kib_hf.scoring import row_runner
+
     original, failed, alive = model("llama").forward, [], []
 
     @wraps(original)
     def forward(input_ids: Any, *args: Any, **options: Any) -> Any:
-        alive.extend(reference() is not None for reference in failed)
         if input_ids.numel() > 60:
             large = torch.empty(1000)
             failed.append(weakref.ref(large))
@@ -534,10 +543,11 @@ def test_a_failed_pass_frees_its_memory(scorer: Callable[..., Any], monkeypatch:
 
     lm = scorer(model("llama"), row_tokens=1000)
     monkeypatch.setattr(model("llama"), "forward", forward)
+    monkeypatch.setattr(row_runner, "clear_torch_cache", lambda: alive.extend(one() is not None for one in failed))
     contexts = [f"{number} " + "word " * 8 for number in range(4)]
     all_answers(lm, generation(contexts, tokens=1))
     all_answers(lm, [Request("loglikelihood", (context, " x")) for context in contexts])
-    assert failed
+    assert alive
     assert not any(alive)
 
 

@@ -55,7 +55,7 @@ class LogLikelihoods:
         self._found: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(self, logits: Tensor) -> None:
-        """Read the logits [positions, vocabulary] of the next scored positions."""
+        """Add the log-probabilities of the next scored positions, given their logits [positions, vocabulary]."""
         positions, done = self._index.positions, self._positions_done
         chosen = np.flatnonzero((positions >= done) & (positions < done + len(logits)))
         rows = torch.as_tensor(positions[chosen] - done, device=logits.device)

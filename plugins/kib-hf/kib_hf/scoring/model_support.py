@@ -1,4 +1,4 @@
-"""Whether a model can read prefix trees, and otherwise the reason in words."""
+"""Checks of a loaded model: can it read prefix trees, and continue from a cache? If not, the reason in words."""
 
 from typing import Any
 
