@@ -13,7 +13,7 @@ IGNORED = ["*/*", "consolidated*"]
 
 
 def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
-    """Return the folder with the files of a commit, including weights if `weights` is true. Missing files are downloaded."""
+    """Return the folder with the files of a commit, with weights if `weights` is true. Download missing files."""
     cached = cache_of(hub, "model") / "snapshots" / commit
     if _is_complete(cached, weights=weights):
         return cached

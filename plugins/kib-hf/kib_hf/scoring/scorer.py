@@ -1,7 +1,7 @@
 """lm-eval's HFLM with each distinct prefix computed once: the same numbers from less work.
 
-This module extends a class of lm-eval, so it imports torch and lm-eval at its top. Import it only in functions that load
-a model.
+This module extends a class of lm-eval, so it imports torch and lm-eval at its top. Import it only in functions that
+load a model.
 """
 
 import logging
