@@ -22,9 +22,10 @@ def batch_tokens(model: Any, options: ModelOptions) -> int:
 
 
 def split_into_batches(lengths: list[int], most: int) -> Iterator[list[int]]:
-    """Yield batches of positions, longest texts first, with at most `most` tokens including padding or one text each.
+    """Yield batches of positions, longest texts first, each of one text or of at most `most` tokens including padding.
 
-    A batch depends only on the texts that no earlier batch contains, so an interrupted list resumes with equal batches.
+    A batch depends only on the texts that are not in earlier batches. An interrupted list therefore resumes with the
+    same batches.
     """
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     batch: list[int] = []

@@ -31,7 +31,7 @@ __all__ = ["Dense", "DenseOptions", "passage_text"]
 
 VECTORS, FAISS_INDEX, METADATA = "vectors.f32", "faiss.index", "index.json"
 PASSAGES_AT_ONCE = 512
-"""Passages read before their new texts are encoded."""
+"""Number of passages read and encoded at a time."""
 FAISS_BIBTEX = """@misc{douze2024faiss,
   title = {The {Faiss} library},
   author = {Douze, Matthijs and Guzhva, Alexandr and Deng, Chengqi and Johnson, Jeff and Szilvasy, Gergely and
@@ -41,11 +41,11 @@ FAISS_BIBTEX = """@misc{douze2024faiss,
   archivePrefix = {arXiv}
 }"""
 NAMED_IN_REMARK = 5
-"""Long passages that a remark names."""
+"""Maximum number of long passages named in a remark."""
 
 
 class DenseOptions(EncoderOptions):
-    """The encoder and the search for its vectors."""
+    """The encoder and the kind of vector search."""
 
     index: IndexKind = Field(
         default="flat",
@@ -99,7 +99,7 @@ class Dense:
         return self.encoder.memory()
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
-        """Encode the passages that the embedding cache `memory` lacks, and write the index.
+        """Encode the passages that are not in the embedding cache `memory` yet, and write the index.
 
         The index consists of a file of vectors, `index.json` with the passage ids, and FAISS's index if the search is
         approximate.
@@ -127,7 +127,7 @@ class Dense:
         (folder / METADATA).write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
 
     def remarks(self, folder: Path) -> list[str]:
-        """Return a remark if passages are longer than the encoder's limit."""
+        """Return a remark about passages longer than the encoder's limit, if there are any."""
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         long = metadata["long"]
         if not long["count"]:
@@ -197,7 +197,7 @@ class _OpenIndex:
         self.ids: list[str] = metadata["passages"]
         self.dimension: int = metadata["dimension"]
         self.rank: npt.NDArray[np.int64] = np.empty(len(self.ids), dtype=np.int64)
-        """The rank of each passage in the order of ids, which orders equal scores."""
+        """Rank of each passage by id; it breaks ties between equal scores."""
         self.rank[sorted(range(len(self.ids)), key=self.ids.__getitem__)] = np.arange(len(self.ids))
         vectors = open_vectors(folder / VECTORS, self.dimension, len(self.ids))
         self.search: VectorSearch

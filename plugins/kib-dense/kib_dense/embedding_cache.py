@@ -19,7 +19,7 @@ __all__ = ["EmbeddingCache", "cache_key"]
 
 FILE = "embeddings.sqlite"
 KEYS_PER_QUERY = 500
-"""Keys in one query to SQLite."""
+"""Maximum number of keys per SQLite query."""
 
 
 def cache_key(text: str) -> bytes:

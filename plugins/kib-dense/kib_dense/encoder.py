@@ -1,4 +1,4 @@
-"""Encoders of sentence-transformers: equal texts get equal vectors, and no vector is computed twice."""
+"""Encoding of texts with sentence-transformers; no vector is computed twice."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -41,7 +41,7 @@ SENTENCE_TRANSFORMERS = """@inproceedings{reimers2019sentencebert,
 }"""
 
 UNLIMITED = 1 << 30
-"""A limit of at least so many tokens means that there is no limit."""
+"""Smallest token limit that means "no limit"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Encoder:
 
     def max_tokens(self) -> int | None:
         """Return the number of tokens read from a text, including the prompt; None if there is no limit."""
-        truncation = getattr(self._model.tokenizer, "truncation", None)  # of a model without a transformer
+        truncation = getattr(self._model.tokenizer, "truncation", None)  # a model without a transformer truncates here
         limit = truncation["max_length"] if truncation else self._model.max_seq_length
         return int(limit) if limit and limit < UNLIMITED else None
 
@@ -192,7 +192,7 @@ class Encoder:
         return Embedded(vectors.astype(np.float32, copy=False), tuple(tokens for tokens, _ in found))
 
     def _compute(self, texts: dict[bytes, str]) -> Iterator["dict[bytes, Embedding]"]:
-        """Yield the embeddings of texts by key, one batch at a time. A resumed computation has the same batches."""
+        """Yield the embeddings of texts by key, batch by batch. An interrupted call resumes with the same batches."""
         if not texts:
             return
         prompt = _or_default(self._passage_prompt, self._model_prompt("document", "passage", "corpus"))
@@ -233,7 +233,7 @@ class Encoder:
         return [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
 
     def _model_prompt(self, *names: str) -> str:
-        """Return the first of the model's own prompts with one of the names, or its default prompt, or ""."""
+        """Return the model's own prompt under the first known name, else its default prompt, else ""."""
         prompts = self._model.prompts
         default = self._model.default_prompt_name
         return str(next((prompts[name] for name in names if name in prompts), prompts.get(default, "")))

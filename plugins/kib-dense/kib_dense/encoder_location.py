@@ -12,7 +12,7 @@ __all__ = ["EncoderLocation", "bundled_encoder"]
 
 
 class EncoderLocation:
-    """A model in the folder `path`, or on the hub under the name `hub` at `revision`; nothing is read until needed."""
+    """A model in the folder `path`, or the model `hub` on the hub at `revision`. Its files are read on first use."""
 
     def __init__(self, model_class: ModelClass, path: Path | None, hub: str | None, revision: str | None) -> None:
         self.model_class = model_class
@@ -35,7 +35,7 @@ class EncoderLocation:
         return [] if self.path else [f"model {self.hub} on the hub at `{self.revision}`"]
 
     def folder(self) -> Path:
-        """Return the folder to load from; a commit on the hub is downloaded first, unless it is already here."""
+        """Return the folder to load from; a commit on the hub is downloaded first, unless it is in the cache."""
         if self.path:
             check_folder(self.path, self.model_class)
             return self.path

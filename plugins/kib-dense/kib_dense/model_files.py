@@ -1,4 +1,4 @@
-"""The files of a sentence-transformers model in a folder: checks that they are complete, and their digest."""
+"""Checks that a folder holds a complete sentence-transformers model, and computes the digest of its files."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ EXPECTED: dict[ModelClass, str] = {
 }
 
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py", "*.safetensors")
-"""Files of a model, in its folder and the subfolders."""
+"""Names of the files that belong to a model, in its folder and subfolders."""
 
 IGNORED_FOLDERS = ("onnx/", "openvino/")
 """Folders with copies of the model for other backends."""
@@ -29,7 +29,7 @@ WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_folder(folder: Path, model_class: ModelClass) -> None:
-    """Raise InputError unless `folder` holds a model of the class with all of its safetensors files."""
+    """Raise InputError unless `folder` holds a complete model of `model_class` in safetensors format."""
     expected = EXPECTED[model_class]
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; expected a folder with {expected}")

@@ -1,4 +1,4 @@
-"""Options that encoders and cross-encoders share."""
+"""Options shared by encoders and cross-encoders."""
 
 from typing import Annotated, Literal
 

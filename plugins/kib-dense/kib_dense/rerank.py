@@ -25,7 +25,7 @@ __all__ = ["Rerank", "RerankOptions"]
 
 
 class RerankOptions(ModelOptions):
-    """The cross-encoder and the retrievers with the hits that it reads."""
+    """The cross-encoder, and the retrievers that supply its hits."""
 
     of: tuple[str, ...] = Field(min_length=1, description="Names of the retrievers in the file that provide the hits.")
     depth: int = Field(default=50, ge=1, description="Number of hits read from each retriever.")

@@ -1,4 +1,4 @@
-"""Search for the vectors with the largest dot product with a query, exact or with an approximate index of FAISS.
+"""Exact and approximate search for the vectors with the largest dot product with a query.
 
 FAISS only finds candidates. Their scores and order come from float64 dot products, computed one vector at a time, so
 that a score depends only on the query and the passage.
@@ -35,9 +35,9 @@ __all__ = [
 
 IndexKind = Literal["flat", "hnsw", "ivf-pq"]
 BLOCK = 1 << 18
-"""Vectors read from the disk at once."""
+"""Number of vectors read from the disk at a time."""
 EXTRA_CANDIDATES = 64
-"""Candidates in addition to those requested, because rounding may change their order."""
+"""Extra candidates per query, because rounding to float32 may change their order."""
 CENTROIDS = 256
 """Centroids of a product quantizer with one byte per code."""
 
@@ -72,7 +72,7 @@ class IvfPqOptions(Options):
 
 
 class VectorSearch(Protocol):
-    """A search in the vectors of a file."""
+    """Finds the best vectors in a file."""
 
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
         """Return positions and scores of the best `k` vectors per query.
@@ -170,7 +170,7 @@ class ExactSearch:
 
 
 class ApproximateSearch:
-    """Finds a fixed number of candidates with an index of FAISS and orders them by their exact scores."""
+    """Finds a fixed number of candidates with a FAISS index and orders them by their exact scores."""
 
     def __init__(self, vectors: "Vectors", path: Path, options: HnswOptions | IvfPqOptions) -> None:
         import faiss
@@ -214,7 +214,7 @@ class ApproximateSearch:
 
 
 def build_faiss_index(vectors: "Vectors", path: Path, options: HnswOptions | IvfPqOptions) -> None:
-    """Write an approximate index of FAISS."""
+    """Write an approximate FAISS index."""
     import faiss
 
     if isinstance(options, IvfPqOptions):
@@ -256,7 +256,7 @@ def _train_ivf_pq(vectors: "Vectors", options: IvfPqOptions) -> Any:
 
 
 def _blocks(vectors: "Vectors") -> "Iterator[tuple[int, Vectors]]":
-    """Read the vectors block by block, each with the position of its first vector."""
+    """Yield the vectors block by block, each block with the position of its first vector."""
     import numpy as np
 
     for first in range(0, len(vectors), BLOCK):

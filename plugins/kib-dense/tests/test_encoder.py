@@ -14,6 +14,7 @@ from kib.testing import check_fingerprint
 from kib_dense.batching import split_into_batches
 from kib_dense.encoder import PRESETS, Encoder, EncoderOptions
 from kib_dense.encoder_location import EncoderLocation, bundled_encoder
+from kib_dense.model_loading import run_quietly
 
 TEXTS = [
     "A rope of hemp.",
@@ -302,6 +303,25 @@ def a_lost_part(folder: Path) -> Path:
     return folder
 
 
+def broken_modules(folder: Path) -> Path:
+    (folder / "modules.json").write_text('[{"name": "0"}]')
+    return folder
+
+
+def broken_index(folder: Path) -> Path:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text("{}")
+    return folder
+
+
+def with_config(text: str) -> Callable[[Path], Path]:
+    def damage(folder: Path) -> Path:
+        (folder / "config_sentence_transformers.json").write_text(text)
+        return folder
+
+    return damage
+
+
 def other_kind(folder: Path) -> Path:
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "SparseEncoder"}))
     return folder
@@ -334,6 +354,10 @@ def own_code(folder: Path) -> Path:
         (only_bin, "the only weights are in pytorch_model.bin"),
         (a_lost_part, "1 of 2 weight files are missing: model-1.safetensors"),
         (other_kind, "a SparseEncoder of sentence-transformers; expected an encoder"),
+        (broken_modules, "modules.json: invalid; expected a list of modules with their paths"),
+        (broken_index, "model.safetensors.index.json: invalid index of weights; expected an object `weight_map`"),
+        (with_config("{"), "config_sentence_transformers.json: invalid JSON"),
+        (with_config("[]"), "config_sentence_transformers.json: not a JSON object"),
     ],
 )
 def test_unsuitable_folders(copied: Path, damage: Callable[[Path], Path], message: str) -> None:
@@ -368,6 +392,23 @@ def test_an_encoder_that_cannot_be_loaded(
         small_encoder(path=copied, **options).passages(["rope"])
     assert str(caught.value).startswith(str(copied))
     assert message in str(caught.value)
+
+
+def test_vectors_that_are_not_finite(copied: Path) -> None:
+    """An error about a vector with an infinite component names the model and suggests float32."""
+    broken = small_encoder(path=copied)
+    next(broken._model.parameters()).data.fill_(float("inf"))
+    with pytest.raises(InputError, match=r"encoder: a vector in float32 is not finite; try float32"):
+        broken.queries(["rope"])
+
+
+def test_a_full_gpu() -> None:
+    """An error about a full GPU names the model and the option to lower."""
+    import torch
+
+    message = "BAAI/bge-large-en: the GPU's memory is full; lower `batch_tokens`"
+    with pytest.raises(InputError, match=message), run_quietly(small_encoder(preset="paper").location):
+        raise torch.cuda.OutOfMemoryError
 
 
 def test_a_missing_device() -> None:

@@ -23,37 +23,27 @@ from kib_elasticsearch.server_index import ContentCounter, IndexContent
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-__all__ = ["Bulk", "Document", "Encode", "send_bulks", "split_into_bulks", "vector_numbers"]
+__all__ = ["Bulk", "Encode", "send_bulks", "split_into_bulks", "vector_numbers"]
 
 LONGEST_ID = 512
-"""Bytes of a document id that Elasticsearch accepts."""
+"""Maximum length of a document id in Elasticsearch, in bytes."""
 
-CREATED_BEFORE, TOO_LARGE, BUSY = 409, 413, 429
-"""HTTP statuses of a document or a bulk request."""
+ALREADY_EXISTS, TOO_LARGE, BUSY = 409, 413, 429
+"""HTTP statuses in the answer to a bulk request."""
 
 MEMORY_PRESSURE = re.compile(r"_operation_bytes=(\d+), max\w*=(\d+)")
 """In a 429 answer: the bytes of the rejected request and the largest request an idle server accepts."""
+
+Document = dict[str, Any]
+"""The fields of one passage in the index."""
 
 Encode = Callable[[Sequence[str]], Iterable[Iterable[float]]]
 """Returns one vector per text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """One passage as a document of the index."""
-
-    passage_id: str
-    source: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The document's id: the passage's id, or its digest if that id is too long."""
-        return self.passage_id if len(self.passage_id.encode()) <= LONGEST_ID else digest(self.passage_id)
-
-
-@dataclass(frozen=True, slots=True)
 class Bulk:
-    """The documents of one request, and the content of the index once it holds them and all documents before them."""
+    """The documents of one request, and the content of the index after this request and all earlier ones."""
 
     documents: tuple[Document, ...]
     content: IndexContent
@@ -78,20 +68,18 @@ def split_into_bulks(
 
 def _create_bulk(batch: Sequence[Passage], counter: ContentCounter, encode: Encode | None) -> Bulk:
     texts = [f"{passage.title}\n{passage.text}" if passage.title else passage.text for passage in batch]
-    fields: list[dict[str, Any]] = (
-        [{"text": text} for text in texts]
-        if encode is None
-        else [{"vector": vector_numbers(row)} for row in encode(texts)]
-    )
+    fields: list[Document] = [{"text": text} for text in texts]
+    if encode is not None:
+        fields = [{"vector": vector_numbers(row)} for row in encode(texts)]
     documents = [
-        Document(passage.id, {"passage": passage.id, "check": counter.add(passage), **field})
+        {"passage": passage.id, "check": counter.add(passage), **field}
         for passage, field in zip(batch, fields, strict=True)
     ]
     return Bulk(tuple(documents), counter.content())
 
 
 def vector_numbers(row: Iterable[float]) -> list[float]:
-    """Round to the nine digits that identify a 32-bit number, which halves the JSON text."""
+    """Round components to nine digits: they identify a 32-bit number and halve the size of its JSON text."""
     return [float(f"{number:.9g}") for number in row]
 
 
@@ -123,7 +111,7 @@ def send_bulks(
 
 
 def _send(documents: Sequence[Document], server: Server, index_name: str) -> None:
-    """Send documents until all are indexed; resend those that a busy server rejected after a pause."""
+    """Send documents until all are indexed; after a pause, resend documents that a busy server rejected."""
     timer = None
     while documents:
         results = server.call(partial(_send_once, documents, server, index_name))
@@ -146,8 +134,8 @@ def _send_once(
 
     operations: list[dict[str, Any]] = []
     for document in documents:
-        # Created, never replaced: deleted documents would change the scores of the others.
-        operations += [{"create": {"_id": document.id}}, document.source]
+        # Documents are never replaced: Elasticsearch keeps replaced documents for a while, which changes the scores.
+        operations += [{"create": {"_id": _document_id(document["passage"])}}, document]
     # The server may wait for a lost replica; its timeout must end before the client's.
     timeout = f"{max(1, round(server.options.timeout / 2))}s"
     try:
@@ -156,6 +144,10 @@ def _send_once(
         _check_size(documents, server, error.meta.status, error_text(error_body(error)))
         raise
     return [item["create"] for item in answer["items"]]
+
+
+def _document_id(passage_id: str) -> str:
+    return passage_id if len(passage_id.encode()) <= LONGEST_ID else digest(passage_id)
 
 
 def _check_size(documents: Sequence[Document], server: Server, status: int, text: str) -> None:
@@ -171,7 +163,7 @@ def _check_size(documents: Sequence[Document], server: Server, status: int, text
             f"`bulk_bytes`, or raise `{setting}` on the server"
         ) from None
     raise InputError(
-        f"passage {documents[0].passage_id!r}: too large for the server at {server.addresses} {answer}; split it with "
+        f"passage {documents[0]['passage']!r}: too large for the server at {server.addresses} {answer}; split it with "
         f"`chunk` of the corpus, or raise `{setting}` on the server"
     ) from None
 
@@ -179,11 +171,11 @@ def _check_size(documents: Sequence[Document], server: Server, status: int, text
 def _must_resend(document: Document, result: dict[str, Any], server: Server) -> bool:
     """Whether a document is not indexed yet. Raise InputError if resending it cannot help."""
     status = int(result["status"])
-    # An existing document comes from an earlier request with a lost answer, so it is the same.
-    if status < 300 or status == CREATED_BEFORE:
+    # A document already exists if an earlier request indexed it and the answer was lost.
+    if status < 300 or status == ALREADY_EXISTS:
         return False
     error = result["error"]
     if is_retryable(status, error):
         return True
     rejection = server.rejection(status, error)
-    raise rejection if is_blocked(error) else InputError(f"passage {document.passage_id!r}: {rejection}")
+    raise rejection if is_blocked(error) else InputError(f"passage {document['passage']!r}: {rejection}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["search_all", "vector_query", "word_query"]
 
 MOST_HITS = 10_000
-"""Hits that Elasticsearch returns for one query at most (`index.max_result_window`)."""
+"""Maximum number of hits per query in Elasticsearch (`index.max_result_window`)."""
 
 SCRIPT = "double dot = dotProduct(params.query, 'vector'); return dot < 0 ? 1 / (1 - dot) : dot + 1;"
 """Maps a dot product to a positive score, as Elasticsearch requires; the same formula as `max_inner_product`."""
@@ -36,7 +36,7 @@ def vector_query(row: Iterable[float], options: ElasticsearchOptions) -> dict[st
     if options.index == "exact":
         script = {"source": SCRIPT, "params": {"query": vector}}
         return {"query": {"script_score": {"query": {"match_all": {}}, "script": script}}}
-    # The graph search must not depend on the number of hits requested, or fewer hits would not be the first of more.
+    # The number of candidates is fixed: if it depended on `k`, the best hits could differ with the number requested.
     count = options.candidates
     return {"knn": {"field": "vector", "query_vector": vector, "k": count, "num_candidates": count}}
 

@@ -31,7 +31,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 """Seconds before the first retry; the wait doubles with each retry up to the longest."""
 
 LONGEST_TEXT = 300
-"""Characters of a server's message that an error repeats."""
+"""Maximum number of characters quoted from a server's message."""
 
 MAJORS = (8, 9)
 
@@ -74,7 +74,7 @@ class Server:
         self.addresses = ", ".join(self.settings.urls)
         self.stop_retrying = threading.Event()
         self.has_answered = False
-        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # `RetryTimer` logs its warnings once
+        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # `RetryTimer` logs one warning instead
         self.client = self._create_client()
         self.version = self._read_version()
 

@@ -1,6 +1,7 @@
 """Retries of requests that a busy or restarting server rejects, against a scripted server."""
 
 import json
+import time
 
 import pytest
 
@@ -22,7 +23,7 @@ def _short_waits(monkeypatch):
 
 @pytest.fixture
 def scripted(fake_server, info):
-    """A function that returns a `Server` which gives the answers in a list, in order, after its version."""
+    """A function that returns a `Server` with scripted answers, in order; an answer may be a function."""
 
     def create(answers, **options):
         answers = [info, *answers]
@@ -30,7 +31,8 @@ def scripted(fake_server, info):
 
         def answer(_method, _path, body):
             bodies.append(body)
-            return answers.pop(0)
+            answer = answers.pop(0)
+            return answer() if callable(answer) else answer
 
         url = fake_server(answer)
         return server.Server(make_plugin(Elasticsearch, {"url": url, **options}).options), bodies
@@ -75,6 +77,13 @@ def test_patience(scripted):
     """A server that stays busy for longer than the patience is an error."""
     target, _ = scripted([created(429, 429, 429)], patience=0)
     with pytest.raises(InputError, match=r"documents now \(429: too many documents\); gave up after 0 seconds"):
+        send(target)
+
+
+def test_timeout(scripted):
+    """An error about a server that answers too late names the timeout."""
+    target, _ = scripted([lambda: time.sleep(2)], timeout=1, patience=0)
+    with pytest.raises(InputError, match=r"no answer within 1 seconds \(`timeout`\); gave up after 0 seconds"):
         send(target)
 
 
