@@ -103,7 +103,9 @@ class BM25Options(Options):
         except re.error as error:
             raise ValueError(f"invalid regular expression: {error}") from error
         if compiled.groups > 1:
-            raise ValueError(f"{compiled.groups} groups, expected at most one, the word; use (?:...) for other groups")
+            raise ValueError(
+                f"{compiled.groups} groups; expected at most one, which is the word; write other groups as (?:...)"
+            )
         if compiled.fullmatch(""):
             raise ValueError("matches the empty text; expected an expression that matches at least one character")
         return pattern

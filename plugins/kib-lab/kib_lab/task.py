@@ -31,7 +31,7 @@ class TaskOptions(WorldOptions):
     @model_validator(mode="after")
     def _is_an_existing_half(self) -> Self:
         if self.half != "all" and self.people == "new":
-            raise ValueError(f'half: only known people have halves; expected "all" for new people, got "{self.half}"')
+            raise ValueError(f'half: new people are not divided into halves; expected "all", got "{self.half}"')
         return self
 
 

@@ -157,5 +157,7 @@ def parse_passage(passage: Passage) -> tuple[Entity, dict[str, str]]:
         facts[attribute], sentences[attribute] = match["v"], text
         names.add(match["n"])
     if len(names) != 1:
-        raise InputError(f"passage {passage.id} is about {len(names)} names; expected one, as in documents of the lab")
+        raise InputError(
+            f"passage {passage.id} contains {len(names)} names; expected one, as in the documents of the lab"
+        )
     return Entity(passage.document, names.pop(), facts), sentences

@@ -113,7 +113,7 @@ def test_reworded_split(kind):
 
 def test_halves_of_new_people():
     """New people have no halves."""
-    with pytest.raises(ValidationError, match="only known people"):
+    with pytest.raises(ValidationError, match="not divided into halves"):
         TaskOptions(people="new", half="taught")
 
 

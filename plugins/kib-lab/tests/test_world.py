@@ -117,7 +117,7 @@ def test_corpus_without_employers():
     ],
 )
 def test_invalid_worlds(options, message):
-    """Options without a world are refused with the valid values."""
+    """The error for options that select no world contains the valid values."""
     with pytest.raises(ValidationError, match=message):
         CorpusOptions(**options)
 

@@ -110,7 +110,7 @@ def test_seed(passages):
 
 
 def test_too_many_texts(passages):
-    """A count larger than the number of different texts is an error with that number."""
+    """If a count is too large, the error contains the number of possible texts."""
     employer = [passage for passage in passages if "employer" in passage.id][:1]
     with pytest.raises(InputError, match="allows only 5 different paraphrases"):
         write(employer, 6, reword=False)
@@ -122,7 +122,7 @@ def test_too_many_texts(passages):
     "text", ["Water boils at a hundred degrees.", "Mira Kolt plays the harp. Jon Bel plays the lute."]
 )
 def test_other_texts(text):
-    """A passage that is not from the lab, or is about two people, is an error with its id."""
+    """The error for a passage that is not from the lab, or is about two people, contains its id."""
     with pytest.raises(InputError, match="passage x#0"):
         write([Passage("x#0", "x", "", text, 0, len(text))])
 

@@ -199,7 +199,7 @@ def test_check_forecasts_the_cost_of_text(kib, server, questions, monkeypatch):
 
 
 def test_a_kind_without_a_writer(kib, server, questions):
-    """A trainer on a kind of text that its writer does not write is refused by check and run before any request."""
+    """If a writer does not write the kind of text of a trainer, check and run fail before any request."""
     change_spec(*text_kinds("paraphrases", "pairs"))
     for command in ("check", "run"):
         run = kib(command, "own.toml", "--quiet")

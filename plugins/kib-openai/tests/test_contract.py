@@ -55,7 +55,7 @@ def test_options() -> None:
 
 
 def test_a_prompt_without_the_passage() -> None:
-    """A prompt that omits the passage is refused with the missing expression."""
+    """The error for a prompt without the passage contains the missing expression."""
     with pytest.raises(ValidationError, match=r"\{\{ passage.text \}\}"):
         make_plugin(OpenAIWriter, {"model": "m", "prompts": {"paraphrases": "Write!"}})
 

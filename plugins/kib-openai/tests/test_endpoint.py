@@ -88,13 +88,13 @@ def test_timeout(writer, server, passages, write):
 
 
 def test_nobody_listens(writer, passages, write):
-    """A refused connection is an error with the URL."""
+    """The error for a refused connection contains the URL."""
     with pytest.raises(InputError, match=r"http://127.0.0.1:1/v1/chat/completions: the connection failed"):
         write(writer(base_url="http://127.0.0.1:1/v1", retries=1), passages(1))
 
 
 def test_invalid_url(writer, passages, write):
-    """A URL that httpx2 rejects is an error with the URL."""
+    """The error for an invalid URL contains the URL."""
     with pytest.raises(InputError, match="invalid URL"):
         write(writer(base_url="http://a\x01b/v1"), passages(1))
 

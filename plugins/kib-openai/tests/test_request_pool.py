@@ -50,7 +50,7 @@ def test_equal_passages_share_a_request(writer, server, passages, write):
 
 
 def test_paid_answers_hold_no_secret(writer, server, passages, write):
-    """Neither the key nor the URL is stored."""
+    """Paid answers contain neither the key nor the URL."""
     paid_answers = {}
     write(writer(), passages(2), paid_answers=paid_answers)
     assert server.key not in str(paid_answers)

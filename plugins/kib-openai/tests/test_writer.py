@@ -47,7 +47,7 @@ KEYS = ["529b439a5747ebc0", "00b006adcca2bf88", "35795bb5361594c8", "0f5136924b7
 
 
 def test_request_to_other_servers(writer, server, passages, write, monkeypatch):
-    """Key, seed and format can be left out of a request, and the token limit renamed."""
+    """Key, seed and format can be left out of a request, and the field of the token limit can be renamed."""
     monkeypatch.delenv("OPENAI_API_KEY")
     options = {"api_key_env": "", "send_seed": False, "answer_format": "text"}
     write(writer(**options, max_tokens_field="max_completion_tokens"), passages(1))
@@ -73,7 +73,7 @@ def test_own_prompts(writer, server, passages, write):
 
 
 def test_a_prompt_that_cannot_be_rendered(writer, passages, write):
-    """A prompt that cannot be rendered for one of the passages is an error with the passage."""
+    """The error for a prompt that cannot be rendered contains the id of the passage."""
     prompts = {"paraphrases": "{{ passage.text }}{% if count == 2 %}{{ passage.page }}{% endif %}"}
     with pytest.raises(InputError, match=r"prompts\.paraphrases: cannot be rendered for passage d0#0"):
         write(writer(prompts=prompts), passages(1), 2)
@@ -164,7 +164,7 @@ def test_online(writer, server, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["paraphrases", "pairs", "both"])
 def test_forecast_and_spending(writer, server, passages, write, kind):
-    """The forecast is the number of requests sent, without paid answers; spending counts every answer once."""
+    """The forecast equals the number of requests sent later, and spending counts every answer once."""
     server.faults = ["no"]
     paid_answers, two_per_call = {}, writer(kind=kind, per_call=2, concurrency=1)
     given = [*passages(3), *passages(1)]
