@@ -109,6 +109,6 @@ class WriterOptions(Options):
         reserved = sorted(set(self.extra) & set(RESERVED_FIELDS))
         if reserved:
             raise ValueError(
-                f"extra: {', '.join(reserved)}: kib sets such fields itself; remove them or use the corresponding options"
+                f"extra: {', '.join(reserved)}: kib sets these fields itself; remove them or use the options instead"
             )
         return self
