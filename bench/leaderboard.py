@@ -44,8 +44,8 @@ def cells(count: int) -> Iterator[Cell]:
     made = 0
     for model in range(count):
         for task in ("new", "worded", "known"):
-            places = [(arm, 0) for arm in ARMS] + [(arm, seed) for arm in SEEDED for seed in range(3)]
-            for (method, settings), seed in places:
+            seeded_arms = [(arm, 0) for arm in ARMS] + [(arm, seed) for arm in SEEDED for seed in range(3)]
+            for (method, settings), seed in seeded_arms:
                 if made == count:
                     return
                 identity = digest([model, method, settings, task, seed])
@@ -90,8 +90,8 @@ def seconds(folder: Path, form: str, output: Path) -> float:
 
 def measure(count: int, questions: int) -> dict[str, float]:
     """Return times in seconds for one number of cells; with stored statistics, the best of three runs."""
-    with tempfile.TemporaryDirectory() as place:
-        folder, output = Path(place) / "results", Path(place) / "table"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, output = Path(temporary) / "results", Path(temporary) / "table"
         fill(folder, count, questions)
         first = seconds(folder, "csv", output)
         row: dict[str, float] = {"cells": count, "first csv": first}

@@ -98,22 +98,22 @@ def work(job: str, folder: Path) -> dict[str, Any]:
     what, _, name = job.partition(":")
     given = queries() if what == "search" else []
     bare = read_spec(folder / "bench.toml", Wanted())
-    lock, place = resolve(bare), Work(folder / "work")
-    context = RunContext(bare, lock, place, SilentProgress())
+    lock, work_folder = resolve(bare), Work(folder / "work")
+    context = RunContext(bare, lock, work_folder, SilentProgress())
     step = hits_of_queries(bare, lock, "c", name or "bm25", given, TOP)
     begun = clocks()
     made = split_corpus(step.passages, context)
     if what in ("passages", "open"):
-        return told(begun, [place.step_folder("passages", step.passages.identity)])
+        return cost_since(begun, [work_folder.step_folder("passages", step.passages.identity)])
     if step.index is None:
         raise ValueError(f"{name} has no index")
     begun = clocks()
     index = build_index(step.index, made, context)
     if what == "index":
-        return told(begun, [index])
+        return cost_since(begun, [index])
     begun = clocks()
     found = search_batches(lock.get("retrievers", name), index, [Query(*pair) for pair in given], TOP)
-    return told(begun, [], hits=sum(map(len, found)))
+    return cost_since(begun, [], hits=sum(map(len, found)))
 
 
 def clocks() -> Clocks:
@@ -121,7 +121,7 @@ def clocks() -> Clocks:
     return time.perf_counter(), time.process_time()
 
 
-def told(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
+def cost_since(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
     """Return the cost of a job since `begun`, and the size of its folders."""
     from kib.support.peak_memory import held
 

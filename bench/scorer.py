@@ -232,10 +232,10 @@ def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> 
     other = 0
     for number, some in enumerate(lists):
         options: dict[str, list[int]] = {}
-        for place, request in enumerate(some):
-            options.setdefault(request.arguments[0], []).append(place)
-        for places in options.values():
-            plain, mine = ([given[side][number][place][0] for place in places] for side in ("lm-eval", "kib"))
+        for index, request in enumerate(some):
+            options.setdefault(request.arguments[0], []).append(index)
+        for indices in options.values():
+            plain, mine = ([given[side][number][index][0] for index in indices] for side in ("lm-eval", "kib"))
             order = sorted(plain, reverse=True)
             if order[0] - order[1] > MARGIN and plain.index(order[0]) != mine.index(max(mine)):
                 other += 1

@@ -262,7 +262,7 @@ def texts_see_each_other(work: Work, folder: Path) -> bool:
     return not torch.allclose(before, after, atol=1e-5)
 
 
-def measure(work: Work, rounds: int, place: Path) -> dict[str, Any]:
+def measure(work: Work, rounds: int, temporary: Path) -> dict[str, Any]:
     """Run all trainers in turn, `rounds` times."""
     sides: dict[str, Callable[[Path], Run]] = {
         "kib": lambda folder: train_kib(work, folder),
@@ -274,13 +274,13 @@ def measure(work: Work, rounds: int, place: Path) -> dict[str, Any]:
     runs: dict[str, list[Run]] = {side: [] for side in sides}
     for number in range(rounds):
         for side, run in sides.items():
-            with tempfile.TemporaryDirectory(dir=place) as folder:
+            with tempfile.TemporaryDirectory(dir=temporary) as folder:
                 runs[side].append(run(Path(folder)))
             print(
                 f"  round {number + 1}, {side}: {runs[side][-1].timed / runs[side][-1].seconds:,.0f} tokens/s",
                 flush=True,
             )
-    with tempfile.TemporaryDirectory(dir=place) as folder:
+    with tempfile.TemporaryDirectory(dir=temporary) as folder:
         joined = texts_see_each_other(work, Path(folder))
     others = [side for side in sides if side[0] != "k" and not (joined and side == "TRL, packed")]
     result: dict[str, Any] = {
