@@ -71,6 +71,3 @@ class EmbeddingCache:
         rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embeddings.items()]
         with self.connection:
             self.connection.executemany("INSERT OR IGNORE INTO embeddings (key, tokens, vector) VALUES (?, ?, ?)", rows)
-
-    def __len__(self) -> int:
-        return int(self.connection.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0])

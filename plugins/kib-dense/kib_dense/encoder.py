@@ -52,16 +52,15 @@ class Preset:
     revision: str
     query_prompt: str
     passage_prompt: str
-    source: str
 
 
 PRESETS = {
+    # Ovadia et al., "Fine-Tuning or Retrieval?" (2024); the query prompt comes from the model card.
     "paper": Preset(
         hub="BAAI/bge-large-en",
         revision="abe7d9d814b775ca171121fb03f394dc42974275",
         query_prompt="Represent this sentence for searching relevant passages: ",
         passage_prompt="",
-        source='Ovadia et al., "Fine-Tuning or Retrieval?" (2024); the prompt is that of the model\'s card',
     )
 }
 """Encoders of published experiments by name, so that one line of a spec selects them."""

@@ -15,7 +15,7 @@ def test_many_keys(tmp_path: Path) -> None:
         cache.add({key: (number, vectors[number]) for number, key in enumerate(keys[:1200])})
     with EmbeddingCache.open(tmp_path) as cache:
         found = cache.get(keys)
-        assert len(cache) == len(found) == 1200
+        assert len(found) == 1200
     for number, key in enumerate(keys[:1200]):
         tokens, vector = found[key]
         assert tokens == number
