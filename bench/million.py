@@ -85,7 +85,7 @@ def spec(folder: Path, url: str | None) -> Path:
 
 def work(job: str, folder: Path) -> dict[str, Any]:
     """Do the job `passages`, `open`, `index:NAME` or `search:NAME` in this process; return seconds, peak and size."""
-    from kib.commands.retrieve.search import Wanted, read_spec
+    from kib.commands.retrieve.search import SearchRequest, read_spec
     from kib.plan.planner import hits_of_queries
     from kib.plugins.resolve import resolve
     from kib.progress import SilentProgress
@@ -97,7 +97,7 @@ def work(job: str, folder: Path) -> dict[str, Any]:
 
     what, _, name = job.partition(":")
     given = queries() if what == "search" else []
-    bare = read_spec(folder / "bench.toml", Wanted())
+    bare = read_spec(folder / "bench.toml", SearchRequest())
     lock, work_folder = resolve(bare), Work(folder / "work")
     context = RunContext(bare, lock, work_folder, SilentProgress())
     step = hits_of_queries(bare, lock, "c", name or "bm25", given, TOP)

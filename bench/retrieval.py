@@ -17,7 +17,7 @@ from typing import Any
 
 import command
 
-from kib.commands.retrieve import Report, Wanted, retrieve
+from kib.commands.retrieve import Report, SearchRequest, retrieve
 from kib.errors import KibError
 from kib.plugins.registry import installed
 from kib.progress import progress_for
@@ -89,7 +89,7 @@ def measured(collection: Path, names: Sequence[str], url: str | None, work: Path
     text = SPEC.format(path=json.dumps(str(collection.resolve())))
     text += "".join(f"\n[retrievers.{name}]\n{table}" for name, table in tables.items())
     spec.write_text(text, encoding="utf-8")
-    return retrieve(spec, Wanted(depth=DEPTH), Work(work / "work"), progress_for())
+    return retrieve(spec, SearchRequest(depth=DEPTH), Work(work / "work"), progress_for())
 
 
 def overlap(one: Mapping[str, Sequence[Hit]], other: Mapping[str, Sequence[Hit]], k: int = 10) -> float:
