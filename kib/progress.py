@@ -44,10 +44,16 @@ class LineProgress:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self.stream = stream
         self.clock = clock
+        self._reader_gone = False
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        print(text, file=self.stream, flush=True)
+        """Print one line; nothing more if the reader of the stream has gone, as in `kib run 2>&1 | head`."""
+        if self._reader_gone:
+            return
+        try:
+            print(text, file=self.stream, flush=True)
+        except BrokenPipeError:
+            self._reader_gone = True
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:

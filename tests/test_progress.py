@@ -148,3 +148,15 @@ def test_importing_it_is_light():
     """Progress imports nothing heavy before it draws a bar."""
     code = "import sys, kib.progress; assert not {'rich', 'torch', 'numpy'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_lines_end_quietly_if_the_reader_has_gone():
+    """A step finishes its work although nobody reads its lines any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        progress = LineProgress(stream)
+        with progress.step("counting", 3) as advance:
+            advance(3)
+        progress.say("done")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # the unwritten line must not fail when the stream closes
