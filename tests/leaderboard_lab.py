@@ -118,7 +118,7 @@ def chance(*key):
 
 
 def full_lab(folder, name="lab"):
-    """Return a benchmark that uses every column, mark and note of a table."""
+    """Return a benchmark with every column, mark and note of a table."""
     lab = Lab(folder, name, n=60)
     lab.title = "A fictional world: what a small model can be taught"
     lab.task("new").task("worded", no_probe="the questions have one wording only").task("known", "control")

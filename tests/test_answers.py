@@ -81,10 +81,10 @@ def test_each_request_is_asked_once(work):
     assert sum(map(len, lm.asked)) == 10
 
 
-@settings(max_examples=25)  # each opens stores on the disk
+@settings(max_examples=25)  # each example opens stores on disk
 @given(st.integers(1, 400), st.lists(st.integers(0, 3), max_size=6))
 def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(count, stops):
-    """A run stopped between batches and resumed sends each batch once, as an uninterrupted run does."""
+    """A run stopped between batches and resumed sends each batch once, like an uninterrupted run."""
     some, asked, once = requests(count), [], Counting()
     with TemporaryDirectory() as stopped, TemporaryDirectory() as whole:
         for stop in [*stops, None]:
@@ -198,7 +198,7 @@ def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
 
 
 def test_environments_are_each_named_once(work):
-    """Each environment of a list of answers is returned once, in a fixed order."""
+    """The environments of several answers are returned without repeats, in a fixed order."""
     with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(2), [[-1.0, True]] * 2, HERE)
         answers.put(requests(4), [[-1.0, True]] * 4, THERE)

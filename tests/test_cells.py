@@ -36,7 +36,7 @@ def pair(context, continuation):
     return Request("loglikelihood", (context, continuation))
 
 
-# Lengths
+# Prompt lengths
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_room_is_kept_for_what_is_written(settings, tokens):
     assert count("abc") == 4 + tokens
 
 
-# Joins
+# Joins of prompt and answer
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_generated_text_has_no_join():
     TokenBudget(joining(": A"), None, None).check_joins("q", [Request("generate_until", ("Answer: A", {}))])
 
 
-# Through a run
+# Token budgets in a run
 
 
 def short(bench, tokens, **more):

@@ -145,7 +145,7 @@ def test_a_quiet_run_is_quiet(bench):
 
 
 def test_results_and_work_folders_can_be_chosen(bench):
-    """Both folders can be anywhere; a benchmark's subfolder in the results has its name."""
+    """Results and work folders can be anywhere, and a benchmark's results subfolder has the benchmark's name."""
     bench.write_toy()
     assert bench.call("run", bench.spec, "-q", "--results", "r/s", "--work", "w").exit_code == 0
     assert (bench.folder / "r" / "s" / "toy" / "plan.json").is_file()
@@ -171,7 +171,7 @@ def test_results_are_named_in_any_way(done, place):
 
 @pytest.mark.parametrize("place", ["nobody", "results/nobody", "nobody.toml"])
 def test_missing_results_are_named(done, place):
-    """A name without results is reported."""
+    """A benchmark name without results is reported."""
     assert "nobody" in refused(done.call("leaderboard", place))
 
 
@@ -261,7 +261,7 @@ def into_a_closed_pipe(bench, *arguments):
 
 
 def test_a_check_is_made_without_a_reader(copy):
-    """If the reader of standard output has gone, `leaderboard --check` still compares and returns its exit code."""
+    """If the reader closes standard output, `leaderboard --check` still compares and returns its exit code."""
     copy.call("leaderboard", "--update-baseline", "base.json")
     assert into_a_closed_pipe(copy, "leaderboard", "--check", "base.json") == (0, "base.json: nothing is worse\n")
     worsen(copy)

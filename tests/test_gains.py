@@ -160,7 +160,7 @@ def test_p_of_groups_counts_all_sign_flips(pair):
 
 
 def test_p_of_arbitrary_scores_is_scipys():
-    """For arbitrary differences, p approximates scipy's sign-flip test and is never 0."""
+    """For any differences, p approximates scipy's sign-flip test and is never 0."""
     import numpy as np
     from scipy.stats import permutation_test
 
@@ -245,7 +245,7 @@ def test_average_is_the_mean_of_tasks():
 
 
 def test_average_without_a_base_has_no_relative_gain():
-    """A base accuracy of 0 rules out a relative average; a resampled base accuracy of 0 rules out its interval."""
+    """A base accuracy of 0 rules out a relative average, and a resampled base accuracy of 0 rules out its interval."""
     never = ([0] * 20, [1, 0] * 10, [None] * 20)
     seldom = ([1] + [0] * 19, [1, 0] * 10, [None] * 20)
     often = ([1, 0] * 10, [1, 1] * 10, [None] * 20)

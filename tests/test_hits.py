@@ -11,7 +11,7 @@ from pydantic import Field
 
 
 class Remembering:
-    # Finds every passage; what it computes of each, an empty file, it computes once.
+    # Finds every passage; writes one empty file per passage, and only if the file is missing.
 
     class Options(Options):
         name: str = Field("numbers-1", description="of its memory")
@@ -113,7 +113,7 @@ def test_random_never_gives_the_gold(bench):
 
 
 def test_more_passages_than_the_corpus_has(bench):
-    """If top_k exceeds the corpus, all passages are found and counted."""
+    """If `top_k` exceeds the number of passages, all passages are found and counted."""
     text = bench.write_toy().spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 50]")
     bench.write(text.replace("top_k = [2]", "top_k = [50]"))
     assert bench.run() == {}
@@ -162,7 +162,7 @@ def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words
 
 
 def test_what_changes_no_hit_searches_no_more(bench):
-    """Only options that belong to a retriever's identity lead to a new search."""
+    """A changed option leads to a new search only if the option is part of the retriever's identity."""
     bench.write_toy()
     bench.run()
     before = hits_files(bench)
@@ -185,7 +185,7 @@ def test_an_index_is_shared_by_tasks(bench):
 
 
 def test_a_lost_gold_document_fails_what_needs_gold(bench):
-    """Gold documents missing from the corpus fail retrieval with their number, and the base is measured."""
+    """If gold documents are missing from the corpus, retrieval fails with their number, and the base is measured."""
     bench.write_toy(documents=[person for person in bench.people if person[0] not in ("ada", "fay")])
     failures = bench.run()
     words = "2 gold documents of the questions are not in the corpus: 'ada', 'fay'"
@@ -195,7 +195,7 @@ def test_a_lost_gold_document_fails_what_needs_gold(bench):
 
 
 def test_a_question_without_gold_fails_the_oracle_alone(bench):
-    """A question without gold fails the oracle, and all other methods are measured."""
+    """If a question has no gold, the oracle fails and all other methods are measured."""
     rows = [
         {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"},
         {"id": "q2", "question": "Where does Ben live?", "options": ["a", "b"], "answer": "A"},
@@ -268,7 +268,7 @@ from pydantic import Field
 
 
 class Served(ToyRetriever):
-    # Keeps its index in a folder that stands for a server.
+    # Keeps its index in a folder that simulates a server.
 
     class Options(ToyRetriever.Options):
         server: str = Field(description="the folder")
@@ -291,7 +291,7 @@ class Served(ToyRetriever):
 
 
 def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatch):
-    """An index on a server has the size reported by the server, and is built again after the server lost it."""
+    """An index on a server has the size that the server reports, and is rebuilt if the server loses it."""
     site, server = tmp_path / "served", tmp_path / "server"
     info = site / "kib_served-1.dist-info"
     info.mkdir(parents=True)
@@ -351,7 +351,7 @@ def remembering(tmp_path, monkeypatch, bench):
 
 
 def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
-    """A retriever's memory is shared by its indexes, and its remarks are shown and stored."""
+    """All indexes of a retriever share its memory, and the retriever's remarks are shown and stored."""
     everybody = " ".join(f"{person[0]}#0" for person in bench.people)
     assert remembering() == (set(), [f"retrievers.words: computed {everybody}"], {f"computed {everybody}"})
     changed = [*bench.people[:-1], (*bench.people[-1][:2], bench.people[-1][2] + " She sings.")]

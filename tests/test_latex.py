@@ -73,14 +73,14 @@ def test_names_cannot_steer_tex(tmp_path):
 
 @given(st.text())
 def test_no_letter_is_a_command(text):
-    """Escaping leaves no special LaTeX character of any text."""
+    """Escaped text contains no active LaTeX character."""
     safe = _safe(text)
     left = re.sub(r"\\(text[a-z]+|dots)\{\}|\\[{}$&#_%]|\$\\(pm|times)\$|-\{\}|,\{\}", "", safe)
     assert not set(left) & set('\\{}$&#_%~^"`')
 
 
 def test_bold_is_the_first_alone():
-    """The best accuracy of a block is bold only if it has the first rank alone."""
+    """The best accuracy of a block is bold only if no other arm shares the first rank."""
     table = table_of("ovadia2024-current-events")
     text = render(table, "latex")
     bold = re.findall(r"\\textbf\{([^}]*)\}", text)
@@ -102,7 +102,7 @@ def test_intervals_and_rules_are_there():
 
 
 def test_the_same_table_gives_the_same_bytes():
-    """LaTeX output is reproducible, and averages alone are shorter."""
+    """LaTeX output is reproducible, and the averages without rows are shorter than the full table."""
     assert render(table_of("ovadia2024-mmlu"), "latex") == render(table_of("ovadia2024-mmlu"), "latex")
     table = table_of("ovadia2024-mmlu")
     assert len(render(averages_only(table), "latex")) < len(render(table, "latex")) / 2

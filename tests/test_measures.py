@@ -33,12 +33,12 @@ def one(name, grades, ranked):
     ],
 )
 def test_values_worked_out_by_hand(name, grades, ranked, expected):
-    """Each measure has the value of its formula, with the grades as gains."""
+    """Each measure equals its formula, with the grades as gains."""
     assert one(name, grades, ranked) == pytest.approx(expected)
 
 
 def test_order_is_that_of_the_list():
-    """The given order counts, whatever the ids of the documents."""
+    """A ranking keeps its order, whatever the document ids."""
     assert one("RR@10", {"z": 1}, ["z", "a"]) == 1
     assert one("RR@10", {"a": 1}, ["z", "a"]) == 1 / 2
 

@@ -36,7 +36,7 @@ class Planner:
 
 
 class Told(SilentProgress):
-    """Records the printed lines."""
+    """A progress display that records the printed lines."""
 
     def __init__(self):
         self.lines = []

@@ -1,4 +1,4 @@
-"""The most memory of a part of the work."""
+"""Peak memory per step."""
 
 import sys
 
@@ -9,9 +9,9 @@ from kib.support.peak_memory import peak
 MB = 1_000_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the most of the process so far is told")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems report only the peak of the whole process")
 def test_a_part_is_measured_by_itself():
-    """A part that follows a larger one has its own most, and one that holds smaller parts has theirs at least."""
+    """A step reports its own peak, even after a larger step, and at least the peaks of its inner steps."""
     with peak() as whole:
         with peak() as large:
             held = bytearray(200 * MB)
@@ -24,7 +24,7 @@ def test_a_part_is_measured_by_itself():
 
 
 def test_a_part_that_fails_is_measured_too():
-    """A part that ends by an error leaves the parts around it as they were."""
+    """An inner step that fails leaves the outer step's measurement intact."""
     with peak() as whole:
         with pytest.raises(LookupError), peak() as part:
             raise LookupError

@@ -60,7 +60,7 @@ def test_a_plugin_that_returns_a_wrong_type_is_named(bench, monkeypatch, plugin,
 
 
 def test_an_index_that_fails_is_built_once(bench, monkeypatch):
-    """An error that is not a KibError is remembered: cells that share an index do not build it again."""
+    """An unexpected error in a shared index fails all of its cells without a second attempt."""
     from kib_toys import ToyRetriever
 
     builds = []
@@ -91,7 +91,7 @@ def test_an_index_that_fails_is_built_once(bench, monkeypatch):
     ],
 )
 def test_a_mistake_in_the_template_is_reported_as_one(bench, expression, reason):
-    """A template that fails on a passage is reported with its position, not as questions that do not fit."""
+    """A template that fails on a passage is reported with its position in the file, not as an exceeded token budget."""
     template = f"{{% for p in passages %}}\\n{{{{ {expression} }}}}{{% endfor %}}"
     bench.write_toy(more=f'\n[prompt]\ntemplate = "{template}"\n')
     failures = bench.run()

@@ -46,7 +46,7 @@ ARMS = {
     "base_k0": "base",
     **{f"k{k}": f"rag,k={k}" for k in range(1, 6)},
 }
-"""The arm names of kib by CSV column."""
+"""kib's name of the arm in each CSV column."""
 
 
 def own_rows(name):
@@ -646,7 +646,7 @@ def with_metric(folder, *, metric='metric = "acc"\n'):
 
 
 def test_origins_are_not_ranked_together(tmp_path, tables):
-    """Published and measured rows share a table but no rank; the origin is a column and the reason is printed."""
+    """Published and measured rows share a table but no rank, and the table states the origins and the reason."""
     plain = PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml"))
     table = make_table([measured(tmp_path / "mine"), plain])
     assert not table.cross_origin
@@ -672,7 +672,7 @@ def test_origins_are_not_ranked_together(tmp_path, tables):
 
 
 def test_one_origin_has_no_column(tables):
-    """If all rows are published, block titles say so and no column repeats it."""
+    """If all rows are published, block titles say so, and the table has no origin column."""
     text = render(tables["current_events"], "markdown")
     assert "origin" not in text
     assert "current-events · 0-shot · published, unpaired · 910 questions" in text
@@ -781,7 +781,7 @@ def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
 
 
 def test_what_was_not_measured_is_not_ranked(tmp_path):
-    """A run without results is not ranked, and the sentence says so."""
+    """A run without results is not ranked, and the explanation says so."""
     results = measured(tmp_path / "mine")
     for path in (tmp_path / "mine").rglob("cell.json"):
         path.unlink()
@@ -825,7 +825,7 @@ def test_benchmark_names_are_unique(tmp_path):
 
 
 def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
-    """If only some numbers of shots are ranked, the sentence names the others with the reason."""
+    """If only some numbers of shots are ranked, the explanation names the other numbers with the reason."""
     table = make_table([measured(tmp_path / "mine"), with_metric(tmp_path)])
     assert table.cross_origin
     assert table.not_ranked_together[0] == (

@@ -30,7 +30,7 @@ def batches(bench):
 
 
 def outcome(bench):
-    """Return what people cite: the files of the results folder except times, and the table in every format."""
+    """Return the reproducible output: the files of the results folder except times, and the table in every format."""
     tables = {form: bench.call("leaderboard", "--format", form).output for form in FORMATS}
     return {**bench.files("times.json"), **tables}
 
@@ -64,7 +64,7 @@ def stop(bench, kind, moment, wait):
 
 
 def check_batches(found, expected):
-    """Check that each batch is one of the uninterrupted run and is repeated only after its process has ended."""
+    """Check that each batch occurs in the uninterrupted run and is only repeated after its process has ended."""
     once = [tuple(asked) for _, asked in expected]
     assert len(set(once)) == len(once)
     assert [asked for asked in once if asked not in {tuple(asked) for _, asked in found}] == []
@@ -124,7 +124,7 @@ def test_the_uninterrupted_run_asks_each_request_once(whole):
 
 
 def test_a_finished_benchmark_is_left_alone(bench):
-    """A second run of a finished benchmark asks nothing and touches no file, with or without its work folder."""
+    """A second run of a finished benchmark sends no request and changes no file, with or without its work folder."""
     write(bench)
     assert bench.call("run", bench.spec, "-q").exit_code == 0
     before, asked = bench.files(), batches(bench)
@@ -144,7 +144,7 @@ def names(files):
 
 
 def test_deleted_results_are_restored(bench):
-    """Missing cells and files are restored as they were, without asking the model again."""
+    """Missing cells and files are restored unchanged, without a request to the model."""
     write(bench)
     assert bench.run() == {}
     bench.call("leaderboard")
@@ -162,7 +162,7 @@ def test_deleted_results_are_restored(bench):
 
 
 def test_a_second_run_at_once_is_refused(bench):
-    """A second run on a results folder names the process of the first, which ends with exit code 130 on SIGTERM."""
+    """A second run on a results folder names the process of the first run, which ends with exit code 130 on SIGTERM."""
     write(bench, seconds=3)  # so that the first run takes a minute
     with bench.start("run", bench.spec) as first:
         while first.poll() is None and not batches(bench):
@@ -203,7 +203,7 @@ def test_a_model_that_breaks_down_fails_its_own_cells(bench):
 
 
 def test_a_repaired_model_resumes(bench):
-    """After a failure the same command resumes with the missing answers and removes the failure."""
+    """After a failure, the same command requests only the missing answers and removes the failure."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("seconds = ", 'fails_on = "Which animal does Ada Quill own?"\nseconds = '))
@@ -219,7 +219,7 @@ def test_a_repaired_model_resumes(bench):
 
 
 def test_a_changed_option_measures_anew_and_keeps_the_old(bench):
-    """A model with a different seed is a different model: its cells are measured, and existing cells stay."""
+    """A model with a different seed counts as a different model: its cells are measured, and existing cells stay."""
     write(bench)
     bench.run()
     before, asked = bench.files("times.json", "plan.json"), len(batches(bench))
@@ -247,7 +247,7 @@ def test_a_growing_benchmark_asks_only_what_is_new(bench):
 
 
 def test_a_growing_benchmark_without_its_work_asks_only_what_it_needs(bench):
-    """After the answers were deleted, a new method asks for its own answers and not for those of measured cells."""
+    """After the answers are deleted, a new method sends its own requests and no request of a measured cell."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("top_k = [1, 3]", "top_k = [1]"))

@@ -36,7 +36,7 @@ def errors(failures):
 
 
 def test_every_cell_of_a_plan_is_measured(bench):
-    """A run stores a plan with the numbers of questions and a result for each cell."""
+    """A run stores a plan, with the number of questions per task, and a result per cell."""
     bench.write_toy(more=OTHER)
     assert bench.run() == {}
     plan = bench.results.plan()
@@ -115,7 +115,7 @@ def test_a_chat_template_reaches_the_prompt(bench):
     ],
 )
 def test_what_a_model_cannot_do_is_said(bench, model, words):
-    """A model without a chat template or log-probabilities fails its cells with that reason."""
+    """If a model lacks a chat template or log-probabilities, its cells fail with that reason."""
     bench.write_toy(model=model)
     assert errors(bench.run()) == {words}
 
@@ -136,7 +136,7 @@ def test_a_sample_is_measured_as_a_part_of_the_whole(bench):
 
 @pytest.mark.parametrize("scoring", ["letter", "text", "text-norm"])
 def test_each_scoring_is_measured(bench, scoring):
-    """Each kind of scoring requests the right continuations."""
+    """Scoring by letter, by text and by text length requests the matching continuations."""
     bench.write_toy(task=f'scoring = "{scoring}"\n')
     assert bench.run() == {}
     check = bench.call("check", bench.spec, "-q").output
@@ -146,7 +146,7 @@ def test_each_scoring_is_measured(bench, scoring):
     )
 
 
-# What fails, and what goes on
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_each_scoring_is_measured(bench, scoring):
     ],
 )
 def test_a_task_that_cannot_be_asked_fails_its_own_cells(bench, option, words):
-    """A task that cannot be read fails its cells with the reason, and the other task is measured."""
+    """If a task cannot be read, its cells fail with the reason, and the other task is measured."""
     bench.write_toy(more=OTHER + option + "\n")
     failures = bench.run()
     assert {error[: len(words)] for error in errors(failures)} == {words}
@@ -226,7 +226,7 @@ questions = [["Is it?", ["yes", "no"], 0, ""]]
 
 
 def test_a_run_says_what_it_does(bench):
-    """Each step prints a line with its count."""
+    """Each step of a run prints a line with the number of processed items."""
     said = io.StringIO()
     bench.write_toy()
     bench.run(LineProgress(said))
@@ -251,7 +251,7 @@ def test_a_finished_run_has_nothing_to_say(bench):
     assert said.getvalue() == ""
 
 
-# Training, by toys
+# Training with toy trainers
 
 TRAINED = """
 [writers.reword]
@@ -372,7 +372,7 @@ def test_the_least_loss_is_chosen(trained):
 
 
 def test_nothing_is_left_to_validate_on(trained):
-    """If all validation text is also trained on, the arm fails with that reason."""
+    """If the training text contains all validation text, the arm fails with that reason."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS.replace("count = 4", "count = 2"))
     failures = trained.run()
     assert {cell.split("/")[1].partition(",")[0] for cell in failures} == {"ft-par"}
@@ -427,7 +427,7 @@ def test_weights_are_trained_once(trained):
     ],
 )
 def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words):
-    """An invalid training or text fails its arms and gives no result."""
+    """An invalid training result or training text fails its arms and yields no result."""
     edit(trained, f'[{table}]\nplugin = "toy"', f'[{table}]\nplugin = "toy"\nfault = "{fault}"')
     failures = trained.run()
     assert all(re.match(words, error) for error in errors(failures)), errors(failures)
@@ -472,7 +472,7 @@ def test_seeds_are_cells_of_one_place(trained):
 
 
 def test_no_text_is_cut_to_be_as_long_as_another(trained):
-    """A text longer than the text it must match is an error: text is never truncated."""
+    """Training text longer than the text to match is an error, and no training text is truncated."""
     edit(trained, "originals = false }", 'originals = false }\ntokens = "as:by-heart"')
     words = r"trainers.in-other-words.tokens: by-heart leaves room for \d+ tokens, but this text has \d+, so part of it"
     assert all(re.match(words, error) for error in errors(trained.run())) is True
@@ -497,7 +497,7 @@ def test_replay_has_its_share_of_as_many_tokens(trained):
 
 
 def test_as_many_tokens_as_another(trained):
-    """A trainer that must match a text repeats its own text up to that length."""
+    """A trainer that must match the length of a longer text repeats its own text up to that length."""
     more = '\n[trainers.long]\nplugin = "toy"\ntokens = "as:in-other-words"\n\n[methods.long]\ntrain = "long"\n'
     trained.write(trained.spec.read_text(encoding="utf-8") + more)
     assert trained.run() == {}

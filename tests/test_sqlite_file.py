@@ -102,7 +102,7 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path):
 
 
 def test_a_closed_file_is_an_error_of_its_user(tmp_path):
-    """Using paid answers after closing them is a programming error and not blamed on the file."""
+    """Using paid answers after closing them raises ProgrammingError and does not blame the file."""
     with PaidAnswers.open(tmp_path / "answers.sqlite") as answers:
         pass
     with pytest.raises(sqlite3.ProgrammingError):

@@ -109,7 +109,7 @@ def everything(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-# What goes in comes out
+# Reading what was written
 
 
 @given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, FLOAT, FLOAT, FLOAT, FLOAT, COUNT, COUNT)))
@@ -160,7 +160,7 @@ def test_a_cell_without_times_has_none(tmp_path):
 
 
 def test_a_cells_folder_is_its_id(tmp_path):
-    """A cell's folder is named by the id that users type and kib prints."""
+    """A cell's folder has the same name as the id that users type and kib prints."""
     cell = a_cell("ab" * 32, method="rag", settings=(("rank", 4), ("k", 3)), shots=5, seed=2)
     Results(tmp_path).save_cell(a_result(cell), LINES)
     assert cell.id == "m/rag,rank=4,k=3/t,5-shot/s2-abababab"
@@ -179,7 +179,7 @@ def test_a_cells_folder_is_its_id(tmp_path):
     ],
 )
 def test_a_place_names_what_tells_cells_apart(changes, place):
-    """A cell's place names the corpus for a control of trained weights, and the split unless it is the test split."""
+    """A cell's path contains the corpus for a control of trained weights, and the split unless it is the test split."""
     assert a_cell(**changes).place == place
 
 
@@ -195,7 +195,7 @@ def test_results_are_read_without_kib(tmp_path):
     assert json.loads(line)["logprobs"] == [-1.5]
 
 
-# Whole or not at all
+# Atomic writes
 
 
 class Stopped(Exception):  # noqa: N818 - what a test raises to stop a write
@@ -374,7 +374,7 @@ def test_damaged_statistics_are_none(tmp_path, content):
 
 
 def test_a_second_run_is_refused_by_name(tmp_path):
-    """A second run is told the process and host that hold the folder, and the folder is free afterwards."""
+    """A second run reports the process and host that hold the folder, and the folder is free afterwards."""
     with Results(tmp_path).lock():
         with pytest.raises(BusyError) as caught, Results(tmp_path).lock():
             pytest.fail("two runs at once")

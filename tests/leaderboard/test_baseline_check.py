@@ -19,7 +19,7 @@ def test_a_table_passes_its_own_baseline(tmp_path):
 
 
 def changed(lab, change, **more):
-    """What `check` says after a change to the results."""
+    """Return the output of `check` after a change to the results."""
     stored = baseline(lab.table(**more))
     change(lab)
     return check(lab.table(**more), stored)
@@ -35,7 +35,7 @@ def measured(lab):
 
 
 def again(lab, number, right, method, **more):
-    """Measure a cell anew, with another identity."""
+    """Measure a cell again, with a different identity."""
     lab.cells.pop(number)
     lab.add(right, method, salt="new", **more)
     lab.cells.insert(number, lab.cells.pop())

@@ -93,7 +93,7 @@ def test_without_base_there_are_no_gains_but_ranks(lab):
 
 
 def test_a_result_overrides_an_old_failure(lab):
-    """A measured cell is not failed, even if an old list of failures contains it."""
+    """A measured cell does not count as failed, even if an old list of failures contains it."""
     cell = lab.add(4, "base")
     lab.failures[cell.id] = Failure("answers", "once")
     assert lab.table().complete
@@ -167,7 +167,7 @@ def test_a_plan_without_base_has_no_gains(lab):
 
 
 def test_a_result_of_another_identity_is_not_this_cells(lab):
-    """A result with a different identity is ignored, even if the identities start alike."""
+    """A result with a different identity is ignored, even if both identities share a prefix."""
     cell = lab.add(4, "base")
     lab.cells = [replace(cell, identity=cell.identity[:8] + "0" * 56)]
     assert lab.table().missing[0].reason == "not measured"

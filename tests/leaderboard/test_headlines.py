@@ -64,7 +64,7 @@ def test_rates_are_chosen_by_loss_and_then_k_on_questions(lab):
 
 
 def test_nothing_is_chosen_before_all_are_measured(lab):
-    """Without all validation cells nothing is chosen, and the missing cells are listed below the table."""
+    """If validation cells are missing, no setting is chosen, and the missing cells are listed below the table."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.add(4, "base")
     for k in (1, 2):
@@ -78,7 +78,7 @@ def test_nothing_is_chosen_before_all_are_measured(lab):
 
 
 def test_headline_names_insignificant_gains(lab):
-    """The headline calls a gain "not significant" if it may be chance."""
+    """The headline calls a gain "not significant" if it could be due to chance."""
     lab.add(4, "base")
     lab.add(5, "rag", k=1)
     (heading,) = lab.table().headlines
@@ -87,7 +87,7 @@ def test_headline_names_insignificant_gains(lab):
 
 
 def test_headlines_cover_each_way_of_injection(lab):
-    """A model has a headline each for retrieval, fine-tuning and both, on its first target at its fewest shots."""
+    """A model has headlines for retrieval, fine-tuning and both, on its first target task with the fewest shots."""
     lab.task("known", "control")
     for task, shots in (("known", 0), ("new", 5), ("new", 2), ("worded", 0)):
         for method, right, more in (("base", 4, {}), ("rag", 16, {"k": 2}), ("ft", 12, {}), ("ft+rag", 14, {"k": 2})):

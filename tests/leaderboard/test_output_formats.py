@@ -71,11 +71,11 @@ FRACTION = re.compile(r"-?\d+\.\d{7,}(?:e-\d+)?|-?\d+(?:\.\d+)?e-\d+")
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_equal_the_expected_output(full_table, name):
-    """Every text format equals the expected output; KIB_UPDATE_GOLDENS=1 rewrites the expected output."""
+    """Every text format equals the expected output; KIB_UPDATE_EXPECTED=1 rewrites the expected output."""
     form, more = FORMATS[name]
     text = render(full_table, form, **more)
     path = EXPECTED / name
-    if os.environ.get("KIB_UPDATE_GOLDENS"):
+    if os.environ.get("KIB_UPDATE_EXPECTED"):
         path.write_text(text, encoding="utf-8", newline="\n")
     expected = path.read_bytes().decode("utf-8")
     assert FRACTION.sub("#", text) == FRACTION.sub("#", expected)
@@ -163,7 +163,7 @@ EVIL = "=1+1|<b>x</b>[red]y[/red](z)](http://e) `c` *d* \x1b[31m\u2028\n| a | b 
 
 
 def test_texts_of_others_cannot_break_the_formats(lab):
-    """Foreign titles and messages cannot add markup, formulas, control characters or lines."""
+    """Untrusted titles and messages cannot add markup, formulas, control characters or lines."""
     lab.title = EVIL
     lab.add(4, "base")
     lab.fail("rag", k=1, error=EVIL)
@@ -182,7 +182,7 @@ def test_texts_of_others_cannot_break_the_formats(lab):
 
 
 def test_markdown_shows_texts_as_they_are(lab):
-    """A Markdown reader shows foreign titles and messages letter by letter."""
+    """A Markdown renderer shows untrusted titles and messages character for character."""
     from markdown_it import MarkdownIt
 
     lab.title = EVIL
@@ -222,7 +222,7 @@ def test_a_format_that_does_not_exist_is_refused(lab):
 
 
 def test_texts_depend_on_the_results_alone(full_table, full_copy):
-    """Equal results in a different folder yield equal bytes in every format."""
+    """The same results in a different folder yield the same bytes in every format."""
     other = make_table([full_copy])
     for form in ("terminal", "markdown", "csv", "json"):
         assert render(other, form) == render(full_table, form)

@@ -10,7 +10,7 @@ from kib.store.results import Results
 
 
 def test_gains_are_split_by_another_measurement(lab):
-    """A second measurement of base decides which questions were known, never the one in the gain."""
+    """A second measurement of base, not the measurement in the gain, determines the known questions."""
     base = [1] * 6 + [0] * 14
     probe = [0] * 2 + [1] * 8 + [0] * 10
     arm = [1] * 4 + [0] * 4 + [1] * 12

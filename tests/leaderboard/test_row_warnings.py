@@ -1,4 +1,4 @@
-"""Row warnings: signs that a method had no effect or that an accuracy is meaningless."""
+"""Row warnings: signs of a method without effect or of a meaningless accuracy."""
 
 import json
 
@@ -108,7 +108,7 @@ def test_warning_few_passages(lab):
 
 
 def test_warning_at_chance(lab):
-    """An arm on a target task has a warning if its gain is not significant and its accuracy may be chance."""
+    """An arm on a target task has a warning if its gain is not significant and its accuracy could be due to chance."""
     lab.task("new").task("known", "control")
     for task in ("new", "known"):
         lab.add(4, "base", task)

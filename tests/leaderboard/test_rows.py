@@ -84,7 +84,7 @@ def test_share_of_gold_is_a_ratio_of_absolute_gains(lab):
 
 
 def test_no_share_of_a_gold_passage_without_gain(lab):
-    """If the gold passage yields no gain, no row has a share of it."""
+    """If the gold passage yields no gain, no row has a share of the gold passage's gain."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     lab.add(4, "gold", k=1)

@@ -17,7 +17,7 @@ from kib.statistics.gains import REVISION
 
 
 def test_stored_statistics_need_no_questions(full_copy):
-    """A second table reads no questions, loads no numpy and has equal bytes."""
+    """A second table reads no question files, does not load numpy and has the same bytes."""
     first = render(make_table([full_copy]), "json")
     for path in full_copy.folder.rglob("questions.jsonl"):
         path.unlink()
@@ -64,7 +64,7 @@ def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
     ],
 )
 def test_damaged_statistics_are_computed_again(lab, damage):
-    """Missing, damaged or outdated statistics are recomputed to equal bytes."""
+    """Missing, damaged or outdated statistics are recomputed byte for byte."""
     lab.add(4, "base")
     lab.add(2, "base", split="probe")
     lab.add(12, "rag", k=1)
@@ -114,7 +114,7 @@ def test_a_second_table_writes_nothing(lab):
 
 
 def test_many_statistics_show_progress(tmp_path, monkeypatch):
-    """Progress counts every uncached arm once, and nothing is shown for cached arms."""
+    """Progress counts each uncached arm once and skips cached arms."""
     monkeypatch.setattr(table, "PROGRESS_FROM", 4)
     lab = Lab(tmp_path, n=3)
     for model in range(2):
