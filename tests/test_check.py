@@ -1,4 +1,4 @@
-"""`kib check`."""
+"""`kib check`: problems, forecasts and prompts before a run."""
 
 import json
 import re
@@ -187,7 +187,7 @@ def test_a_trainer_is_asked_before_anything_is_scored(bench):
 
 
 def test_what_a_training_reads_is_forecast(bench):
-    """For each text that is trained on stand its number of texts and about how many tokens per pass has."""
+    """For each training text, the forecast shows the number of texts and the approximate number of tokens per pass."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
     found = re.findall(r"forecast for trainer (\S+) on people: ([\d,]+) texts, about ([\d,]+) tokens", checked(bench))
     bench.run()

@@ -1,4 +1,4 @@
-"""BibTeX of what a benchmark stands on."""
+"""`kib cite`: BibTeX entries of the works that a benchmark uses."""
 
 import re
 
@@ -14,7 +14,7 @@ def keys(text):
 
 
 def test_every_benchmark_stands_on_kib_the_study_and_lm_eval(bench):
-    """The entries of kib, of the study and of lm-eval are always there, with kib's own version."""
+    """Every benchmark cites kib with its version, the study and lm-eval."""
     bench.write_toy()
     result = bench.call("cite", bench.spec)
     assert result.exit_code == 0
@@ -24,7 +24,7 @@ def test_every_benchmark_stands_on_kib_the_study_and_lm_eval(bench):
 
 
 def test_lm_evals_version_is_the_installed_one(bench):
-    """The cited version of lm-eval is the one that asks."""
+    """The cited version of lm-eval is the installed version."""
     from importlib.metadata import version
 
     bench.write_toy()
@@ -33,7 +33,7 @@ def test_lm_evals_version_is_the_installed_one(bench):
 
 @pytest.mark.slow
 def test_a_tasks_data_are_cited(bench):
-    """A task of lm-eval brings the entries of its own page, each once."""
+    """A task of lm-eval adds the entries of its README, each once."""
     task = '\n[tasks.{0}]\nplugin = "lm-eval"\ntask = "mmlu_{0}"\n'
     bench.write_toy(more=task.format("anatomy") + task.format("astronomy"))
     text = bench.call("cite", bench.spec).output
@@ -42,7 +42,7 @@ def test_a_tasks_data_are_cited(bench):
 
 
 def test_data_need_not_be_there_to_be_cited(bench):
-    """What a benchmark stands on can be told without having its files."""
+    """A benchmark is cited even if its data files are missing."""
     bench.write_toy()
     (bench.folder / "people.jsonl").unlink()
     assert bench.call("cite", bench.spec).exit_code == 0
@@ -71,7 +71,7 @@ STANDS_ON = [
 
 @pytest.mark.parametrize(("kind", "name", "options", "works"), STANDS_ON)
 def test_plugins_name_what_they_stand_on(bench, kind, name, options, works):
-    """A retriever or trainer brings the entries of what its options make use of, each once and whole."""
+    """A retriever or trainer adds the entries of the methods that its options use, each once and complete."""
     if (kind, name) not in {(plugin.kind, plugin.name) for plugin in installed()}:
         pytest.skip(f"not installed: {name}")
     uses = "train" if kind == "trainers" else "retrieve"
@@ -87,7 +87,7 @@ def test_plugins_name_what_they_stand_on(bench, kind, name, options, works):
 
 
 def test_a_work_of_several_plugins_stands_once(bench):
-    """Retrievers that stand on the same works name them once between them."""
+    """A work cited by several retrievers is listed once."""
     if "bm25" not in {plugin.name for plugin in installed()}:
         pytest.skip("not installed: bm25")
     more = "".join(f'\n[retrievers.{name}]\nplugin = "bm25"\n' for name in ("one", "two"))
@@ -114,5 +114,5 @@ ENTRY = '@article{key,\n  title = {A {B} \\"{o}},\n  year = 2020\n}'
     ],
 )
 def test_entries_are_found_in_any_text(text, found):
-    """Each whole entry of a page is found by its braces, and what is none is left out."""
+    """Each complete BibTeX entry in a text is found by its braces, and incomplete entries are ignored."""
     assert entries_in(text) == found

@@ -1,4 +1,4 @@
-"""Which options of a plugin count, and how they are written down."""
+"""Options of a plugin: strict reading, paths and the options that belong to its identity."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ BASE = {
 
 
 def test_defaults_count():
-    """Options that a file leaves out count by their defaults."""
+    """The default of an omitted option is part of the identity."""
     assert given({}) == BASE
 
 
@@ -81,29 +81,29 @@ def test_defaults_count():
     ],
 )
 def test_what_counts(raw, difference):
-    """Options count as JSON; those marked NotInIdentity do not, on any level, and of lists of paths the length does."""
+    """Options are part of the identity as JSON, except NotInIdentity options and the paths in a list of paths."""
     assert given(raw) == {**BASE, **difference}
 
 
 @pytest.mark.parametrize("raw", [{"path": "a"}, {"size": "here"}])
 def test_a_local_member_of_a_union_is_left_out(raw):
-    """An option of several types is left out where its value is of a type marked NotInIdentity."""
+    """A value of a union option is left out of the identity if its type is marked NotInIdentity."""
     assert given(raw) == {key: value for key, value in BASE.items() if key not in raw}
 
 
 def test_where_files_lie_does_not_count():
-    """The folder that paths start at makes no difference to what counts."""
+    """The folder of relative paths does not change the identity."""
     raw = {"path": "a", "paths": ["b"], "files": {"test": "c"}}
     assert given(raw, "/one") == given(raw, "/two")
 
 
 def test_what_counts_has_a_canonical_form():
-    """What counts can be digested, infinity included."""
+    """The identity options have a canonical JSON form, even if a value is infinite."""
     assert json.loads(canonical(given({})))["limit"] == "inf"
 
 
 def test_paths_are_found_with_their_keys():
-    """Every path in options is found with the key that it stands at."""
+    """Every path in the options is found with its key path."""
     raw = {"path": "a", "paths": ["b"], "by_name": {"en": "c"}, "files": {"test": "d"}, "pair": ["/e", 1]}
     assert dict(paths(read(All, raw, Path("/data")))) == {
         ("path",): Path("/data/a"),
@@ -116,6 +116,6 @@ def test_paths_are_found_with_their_keys():
 
 @pytest.mark.parametrize("raw", [{"depth": "3"}, {"depth": True}, {"depth": 3.0}, {"path": 3}, {"dept": 3}])
 def test_reading_is_strict(raw):
-    """Text is no number, `true` is no number, a number is no path, and unknown keys are refused."""
+    """A value of the wrong type and an unknown key are rejected without conversion."""
     with pytest.raises(ValidationError):
         read(All, raw, Path())

@@ -1,4 +1,4 @@
-"""The ceiling: the gold passages themselves."""
+"""The oracle retriever, which returns the gold passages."""
 
 import pytest
 from hypothesis import given
@@ -21,13 +21,13 @@ def chosen(retriever, gold, question="q"):
 
 
 def test_alone_the_gold_passage_is_all():
-    """Without others a question gets its gold passage and nothing else."""
+    """Without `others`, a question gets only its gold passage."""
     assert chosen(oracle(), ["d4#0"]) == ["d4#0"]
 
 
 @given(st.integers(0, 40), st.sets(st.sampled_from(PASSAGES), min_size=1, max_size=8), st.integers(), st.text())
 def test_gold_and_others(others, gold, seed, question):
-    """Every gold passage, at most five, and as many others as asked for, none of them gold, none twice."""
+    """The oracle returns at most five gold passages and the requested number of other passages, without repetition."""
     ordered = sorted(gold)
     found = chosen(oracle(others=others, seed=seed), ordered, question)
     assert set(found) & gold == set(ordered[:5])
@@ -35,44 +35,44 @@ def test_gold_and_others(others, gold, seed, question):
 
 
 def test_the_first_gold_passages_are_kept():
-    """Of a document with more gold passages than `most`, the first ones are shown."""
+    """If a question has more gold passages than `most`, the first ones are returned."""
     assert sorted(chosen(oracle(most=2), ["d7#0", "d1#0", "d9#0"])) == ["d1#0", "d7#0"]
 
 
 def test_the_gold_passage_stands_anywhere():
-    """Over many questions the gold passage stands at every place equally often: a place tells nothing."""
+    """Over many questions, the gold passage is equally often at each position."""
     places = [chosen(oracle(others=2), ["d4#0"], f"q{number}").index("d4#0") for number in range(600)]
     assert all(150 < places.count(place) < 250 for place in range(3))
 
 
 def test_hits_are_best_first():
-    """Scores fall along the order in which the passages are shown."""
+    """Scores decrease in the order of the passages."""
     scores = [hit.score for hit in oracle(others=3).choose("q", ["d1#0"], PASSAGES, 0)]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 4
 
 
 def test_the_choice_is_the_questions_alone():
-    """The same question gets the same passages from any instance, another seed gives others."""
+    """The passages depend only on the question and the seed, not on the instance."""
     assert chosen(oracle(others=5), ["d1#0"]) == chosen(oracle(others=5), ["d1#0"])
     assert chosen(oracle(others=5), ["d1#0"]) != chosen(oracle(others=5, seed=1), ["d1#0"])
 
 
 def test_a_question_without_gold_is_an_error():
-    """The ceiling of a question that has no gold passage is not known, so it is not made up."""
+    """A question without a gold passage is an error."""
     with pytest.raises(InputError, match="question q has no gold passage in this corpus"):
         chosen(oracle(), [])
 
 
 def test_it_says_how_many_passages_it_gives():
-    """A method with the oracle needs no top_k."""
+    """A method with the oracle needs no `top_k`."""
     assert oracle(others=2).fixed_k() == 3
     assert isinstance(oracle(), GoldRetriever)
     assert (oracle().role, oracle().needs_gold, oracle().fingerprint()) == ("ceiling", True, "")
 
 
 def test_options():
-    """Numbers below their least value are refused."""
+    """Numbers below their minimum and values of the wrong type are rejected."""
     check_options(
         Oracle,
         accepts=[{}, {"others": 2, "most": 1, "seed": -3}],

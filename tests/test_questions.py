@@ -1,4 +1,4 @@
-"""Questions on documents of one's own: what is kept of what a writer gives, and what becomes of it."""
+"""Questions that a writer drafts on the user's own documents: filtering, saving and splitting."""
 
 import json
 from collections import Counter
@@ -43,7 +43,7 @@ def sieved(*drafts, keep=2, group="document"):
 
 
 def test_gold_is_the_quote():
-    """A kept question names its document and the quote's characters in the document, line breaks as they come."""
+    """The gold of a kept question is the character range of its quote, even if line breaks differ."""
     made = sieved(draft(quote="carries two\nroads"), draft("Who?", quote="1970"))
     starts = [(row["document"], row["start"] - 100, row["end"] - 100) for row in made.rows]
     assert starts == [("tarn", 41, 59), ("tarn", 32, 36)]
@@ -65,7 +65,7 @@ def test_gold_is_the_quote():
     ],
 )
 def test_reasons(wrong, reason):
-    """What makes a question useless leaves it out, and is counted under its name."""
+    """A useless question is rejected and counted under its reason."""
     made = sieved(draft(**wrong))
     assert made.rejected == {reason: 1}
     assert not made.rows
@@ -81,12 +81,12 @@ def test_reasons(wrong, reason):
     ],
 )
 def test_no_reason(right):
-    """Signs tell numbers apart, and a question that offers its options or speaks of a sea passage is fine."""
+    """A signed number differs from an unsigned one, and a question may list its options or ask for a sea passage."""
     assert len(sieved(draft(**right)).rows) == 1
 
 
 def test_the_first_are_kept():
-    """Of a passage the first good questions are kept, those left out for a fault taking no place."""
+    """The first good questions on each passage are kept, and rejected questions do not count towards the limit."""
     made = sieved(draft("One?", quote="nowhere"), draft("Two?"), draft("Three?"), draft("Four?"), keep=2)
     assert [row["question"] for row in made.rows] == ["Two?", "Three?"]
     assert [row["id"] for row in made.rows] == ["tarn#0-1", "tarn#0-2"]
@@ -94,19 +94,19 @@ def test_the_first_are_kept():
 
 
 def test_asked_already():
-    """The same question on another passage is left out, though case, space and signs differ."""
+    """A repeated question is rejected, even if its passage, case, spaces or punctuation differ."""
     other = draft("WHEN was the bridge of  Tarn built", passage="pump#0", quote="red lever")
     assert sieved(draft(), other).rejected == {"asked before": 1}
 
 
 def test_a_foreign_passage():
-    """A writer that invents a passage is said to do so."""
+    """A question on an unknown passage is an error that names the passage."""
     with pytest.raises(InputError, match="unknown passage 'moon#1'"):
         sieved(draft(passage="moon#1"))
 
 
 def test_options_are_shuffled():
-    """The right option stands in every place about equally often, and in the same one in every run."""
+    """The right option is at each position about equally often, and at the same position in every run."""
     drafts = [draft(f"Question {number}?") for number in range(400)]
     made = sieved(*drafts, keep=400)
     places = Counter(row["answer"] for row in made.rows)
@@ -117,13 +117,13 @@ def test_options_are_shuffled():
 
 
 def test_order_of_writing_does_not_matter():
-    """The order of the options is that of a draw, not that in which they were written."""
+    """The order in which a writer lists the wrong options does not change the shuffled order."""
     one = sieved(draft(wrong=("1971", "1972", "1973")))
     assert sieved(draft(wrong=("1973", "1971", "1972"))).rows == one.rows
 
 
 def test_the_file_task_reads_them(tmp_path):
-    """What is written is what the task `file` reads, gold and group included, letters of any language as they are."""
+    """The `file` task reads saved questions with their gold and group, and the file keeps characters of any script."""
     made = sieved(draft("Wann wurde die Brücke von Tarn 桥 gebaut?"), group="passage")
     save(made.rows, tmp_path / "q.jsonl")
     assert "Brücke von Tarn 桥" in (tmp_path / "q.jsonl").read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def rows(groups, each=2):
 
 
 def test_split_keeps_groups_together():
-    """A fifth of the groups goes to validation, whole, and none of the questions is lost or moved."""
+    """A split moves a fifth of the groups to validation and keeps each group together and every question in order."""
     test, validation = split(rows(20))
     assert len({row["group"] for row in validation}) == 4
     assert not {row["group"] for row in validation} & {row["group"] for row in test}
@@ -148,14 +148,14 @@ def test_split_keeps_groups_together():
 
 
 def test_split_needs_two_groups():
-    """One group cannot be split, and the message says what can."""
+    """A split of a single group is an error that suggests a different grouping."""
     assert [len(part) for part in split(rows(2))] == [2, 2]
     with pytest.raises(InputError, match="--group passage"):
         split(rows(1))
 
 
 def test_files_are_not_overwritten(tmp_path):
-    """A file that is there is left alone without --force, and names that cannot be right are refused."""
+    """An existing file is overwritten only with --force, and invalid or equal file names are rejected."""
     there = tmp_path / "q.jsonl"
     there.write_text("reviewed")
     with pytest.raises(InputError, match="may have been reviewed"):
@@ -168,7 +168,7 @@ def test_files_are_not_overwritten(tmp_path):
 
 
 def test_summary():
-    """The summary counts what was kept and why the rest was not, and how often length gives the answer away."""
+    """The summary counts kept questions, rejections by reason, and right options that are the longest."""
     made = sieved(draft(), draft("Which lever?", "the red lever", "red lever", passage="pump#0"), draft(quote="no"))
     assert summary(made, PASSAGES) == [
         "kept 2 of 3 questions, on 2 of 2 passages",
@@ -178,7 +178,7 @@ def test_summary():
 
 
 def test_few_documents_are_said():
-    """Where few documents are the groups, the way to more groups is shown."""
+    """If questions come from few documents, the summary suggests grouping by passage."""
     passages = [Passage(f"d#{number}", "d", "", "a b c", number, number + 5) for number in range(3)]
     question_filter = QuestionFilter(passages, QuestionRequest("c"))
     for passage in passages:
@@ -190,24 +190,24 @@ def test_few_documents_are_said():
     ("one", "other"), [("Who?", "who"), ("a  b", "A, b!"), ("\ufb01lter", "filter"), ("cafe\u0301", "café")]
 )
 def test_same_words(one, other):
-    """Case, space, signs and forms of letters make no difference."""
+    """Texts that differ only in case, spaces, punctuation or Unicode form have the same normalised form."""
     assert normalised(one) == normalised(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("?", "!"), ("a b", "b a"), ("1.5", "15"), ("桥", "路")])
 def test_other_words(one, other):
-    """Other words, another order and other signs alone do."""
+    """Texts with different words, word orders or decimal points have different normalised forms."""
     assert normalised(one) != normalised(other)
 
 
 def test_quotes_are_no_patterns():
-    """A quote is looked for as it stands, signs included."""
+    """A quote is searched for literally, not as a regular expression."""
     assert find_quote("costs 5$ (net) in all", "5$ (net)") == (6, 14)
     assert find_quote("costs 5x net", "5. net") is None
 
 
 def test_costs_in_words():
-    """A forecast says requests and tokens, and money where both prices are known."""
+    """A forecast states requests and tokens, and the cost if both token prices are known."""
     prices = {"device_hour": None, "input_tokens_million": 2.0, "output_tokens_million": 10.0}
     said = "1,200 requests, about 3,000,000 input tokens and 500,000 output tokens"
     cost = Forecast(1200, 3_000_000, 500_000)
@@ -239,7 +239,7 @@ corpus = "notes"
 
 
 def test_writers_without_questions(bench):
-    """A writer that writes no questions with options is named, and one that does is offered."""
+    """A writer plugin that cannot write multiple-choice questions is an error that names the writer and the plugin."""
     run = bench.write(SPEC).call("questions", bench.spec, "--corpus", "notes", "--out", "questions.jsonl")
     assert run.exit_code == 2
     assert "writers.words: the plugin 'lab' cannot write multiple-choice questions; use a plugin that can" in run.output
@@ -254,14 +254,14 @@ def test_writers_without_questions(bench):
     ],
 )
 def test_wrong_names(bench, arguments, said):
-    """A name that is not in the file, and a number that cannot be, are told before anything is done."""
+    """Unknown table names and invalid numbers are rejected with the right value or the nearest name."""
     run = bench.write(SPEC).call("questions", bench.spec, "--out", "q.jsonl", *arguments)
     assert run.exit_code == 2
     assert said in run.output
 
 
 def test_one_of_several_writers(bench, tmp_path):
-    """Where there are several writers, or none, the message says what to do."""
+    """If a benchmark file has several writers or none, the error says how to choose or add one."""
     two = SPEC + '[writers.more]\nplugin = "lab"\n'
     run = bench.write(two).call("questions", bench.spec, "--corpus", "notes", "--out", "q.jsonl")
     assert "2 writers; choose one with --writer: words, more" in run.output
@@ -271,7 +271,7 @@ def test_one_of_several_writers(bench, tmp_path):
 
 
 def test_passages_are_those_of_a_run(bench):
-    """Questions are written on the passages of a run; the corpus is not split a second time."""
+    """`kib questions` reuses the passages of a run instead of splitting the corpus again."""
     chunk = "\nchunk = { tokens = 40 }\n\n[retrievers.words]"
     bench.write_toy(more='\n[writers.again]\nplugin = "toy"\n')
     bench.write(bench.spec.read_text(encoding="utf-8").replace("\n[retrievers.words]", chunk))
@@ -283,7 +283,7 @@ def test_passages_are_those_of_a_run(bench):
 
 
 def test_a_line_is_an_object(tmp_path):
-    """Each line is one JSON object with the fields in the order that a reader wants."""
+    """A saved line is a JSON object with its fields in reading order."""
     save(sieved(draft()).rows, tmp_path / "q.jsonl")
     row = json.loads((tmp_path / "q.jsonl").read_text())
     assert list(row) == ["id", "question", "options", "answer", "document", "start", "end", "group"]

@@ -1,4 +1,4 @@
-"""The retrieval part alone: which queries, what is measured, what is shared with a run, what is told when it fails."""
+"""`kib retrieve`: choice of queries, retrieval measures, files shared with a run, TREC output and errors."""
 
 import csv
 import io
@@ -32,32 +32,32 @@ speed = 2
 
 @pytest.fixture
 def toy(bench):
-    """The toy benchmark, written."""
+    """Write the toy benchmark."""
     return bench.write_toy()
 
 
 @pytest.fixture
 def bare(bench):
-    """A file with a corpus and retrievers, and nothing that needs a model."""
+    """Write a benchmark file with one corpus and two retrievers, but without a model."""
     return bench.write_toy(spec=RETRIEVERS)
 
 
 def found(bench, *arguments):
-    """The report of `kib retrieve` as JSON; it ends well."""
+    """Return the JSON report of `kib retrieve`, which must succeed."""
     result = bench.call("retrieve", bench.spec, "--format", "json", "-q", *arguments)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
 def refused(bench, *arguments):
-    """What `kib retrieve` says of wrong input."""
+    """Return the error of `kib retrieve`, which must exit with code 2."""
     result = bench.call("retrieve", bench.spec, "-q", *arguments)
     assert result.exit_code == 2
     return result.output
 
 
 def test_judgments_may_name_a_document_otherwise(tmp_path):
-    """A document that is judged by a further name of it is that document; two names with other grades are an error."""
+    """Judgments may name a document by an alias; two names of a document with different grades are an error."""
     write_passages(
         [Passage("Analysis of variance#0", "Analysis of variance", "", "It compares means.", 0, 18)], tmp_path
     )
@@ -72,19 +72,19 @@ def test_judgments_may_name_a_document_otherwise(tmp_path):
 
 
 def queries(bench, name, *rows):
-    """A file of queries, one JSON object a line."""
+    """Write a queries file with one JSON object per line and return its name."""
     (bench.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return name
 
 
 def means(report, retriever="words", block=0):
-    """The measures of a retriever, by name."""
+    """Return the mean of each of the retriever's measures."""
     [line] = [one for one in report["blocks"][block]["retrievers"] if one["retriever"] == retriever]
     return {name: one["mean"] for name, one in line["measures"].items()}
 
 
 def folders(bench, kind):
-    """The finished steps of a kind in the work folder."""
+    """Return the folders of finished steps of this kind in the work folder."""
     return sorted(path.parent.name for path in (bench.folder / "work" / kind).glob("*/done.json"))
 
 
@@ -92,7 +92,7 @@ def folders(bench, kind):
 
 
 def test_questions_of_tasks(toy):
-    """Without a file of queries the questions of tasks with gold are searched for, and passages are judged."""
+    """Without a queries file, the queries are the task's questions with gold, and passages are judged."""
     report = found(toy)
     [block] = report["blocks"]
     assert (block["queries"], block["n"], block["judged"], block["by"]) == ("task people", 18, 18, "passages")
@@ -101,7 +101,7 @@ def test_questions_of_tasks(toy):
 
 
 def test_recall_is_that_of_the_leaderboard(toy):
-    """The share of questions with a gold passage among the first K is the one that a run's table shows."""
+    """The recall at K equals the recall in the leaderboard."""
     toy.run()
     table = toy.call("leaderboard", "--format", "csv")
     rows = {row["arm"]: row for row in csv.DictReader(io.StringIO(table.stdout))}
@@ -111,7 +111,7 @@ def test_recall_is_that_of_the_leaderboard(toy):
 
 
 def test_a_limited_task_with_a_template(toy):
-    """A task's sample and its own query are what is searched for, as in a run."""
+    """Queries follow the task's limit and query template, as in a run."""
     text = toy.spec.read_text(encoding="utf-8")
     keys = 'corpus = "people"\nlimit = 6\nquery = "{{ options | join(\' \') }}"\n'
     toy.write(text.replace('corpus = "people"\n', keys))
@@ -122,7 +122,7 @@ def test_a_limited_task_with_a_template(toy):
 
 
 def test_queries_of_a_file(bare):
-    """Queries with judgments of documents are measured by documents, grades and all; those without are counted."""
+    """Document judgments with grades are measured by documents; queries without judgments are only counted."""
     name = queries(
         bare,
         "q.jsonl",
@@ -142,14 +142,14 @@ def test_queries_of_a_file(bare):
 
 
 def test_questions_of_a_file(toy):
-    """A file of the task `file` is searched for with its gold, as the task would be."""
+    """A questions file for the `file` task gives the same measures as the task itself."""
     report = found(toy, "--queries", "people.jsonl")
     assert report["blocks"][0]["by"] == "passages"
     assert means(report) == means(found(toy))
 
 
 def test_queries_without_judgments(bare):
-    """Lines of id, tab and text are searched for; without judgments only time is measured."""
+    """A TSV file of ids and texts gives queries without judgments, for which only time is measured."""
     (bare.folder / "q.tsv").write_text("a\tAda Quill\nb\tropes\n", encoding="utf-8")
     result = bare.call("retrieve", bare.spec, "-q", "--queries", "q.tsv")
     assert "queries of q.tsv · 2 queries, 0 of them judged" in result.stdout
@@ -158,7 +158,7 @@ def test_queries_without_judgments(bare):
 
 
 def test_tasks_without_gold_come_last(toy):
-    """A task that names no gold is searched for only where none of the corpus does."""
+    """Tasks without gold are searched only if no task on the corpus has gold."""
     row = {"id": "x", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A"}
     queries(toy, "plain.jsonl", row)
     more = '\n[tasks.plain]\nplugin = "file"\npath = "plain.jsonl"\ncorpus = "people"\n'
@@ -170,7 +170,7 @@ def test_tasks_without_gold_come_last(toy):
 
 
 def test_one_task_of_several(toy):
-    """`--task` takes one task's questions alone."""
+    """`--task` limits the queries to the questions of one task."""
     more = '\n[tasks.few]\nplugin = "file"\npath = "people.jsonl"\ncorpus = "people"\nlimit = 4\n'
     toy.write(toy.spec.read_text(encoding="utf-8") + more)
     assert [block["n"] for block in found(toy)["blocks"]] == [18, 4]
@@ -181,14 +181,14 @@ def test_one_task_of_several(toy):
 
 
 def test_measures_stop_at_the_depth(toy):
-    """No measure looks further than passages were found."""
+    """No measure has a cutoff beyond the search depth."""
     assert set(means(found(toy, "--depth", "4"))) == {"recall@1", "recall@3", "MAP@4"}
     wanted = {*(f"recall@{k}" for k in (1, 3, 5, 10, 100)), "MRR@10", "nDCG@10", "MAP@100"}
     assert set(means(found(toy))) == wanted
 
 
 def test_a_document_stands_at_its_best_passage(bench):
-    """Where documents are judged, a document's further passages take no place of another document's."""
+    """With document judgments, each document counts once, at the rank of its best passage."""
     text = RETRIEVERS.replace("documents = {documents}", "documents = {documents}\nchunk = {{ sentences = 1 }}")
     long = ["long", "", "Red lever. Red lever again. Red lever. Red."]
     bench.write_toy(spec=text.replace("{{", "{").replace("}}", "}"), documents=[long, ["short", "", "A red door."]])
@@ -198,7 +198,7 @@ def test_a_document_stands_at_its_best_passage(bench):
 
 
 def test_every_form_has_the_same_numbers(toy):
-    """Terminal, Markdown, CSV and JSON tell the same measures."""
+    """All output formats contain the same measures."""
     values = means(found(toy))
     table = toy.call("retrieve", toy.spec, "-q", "--format", "csv").stdout
     [row] = csv.DictReader(io.StringIO(table))
@@ -211,19 +211,19 @@ def test_every_form_has_the_same_numbers(toy):
 
 
 def test_every_form_that_is_offered():
-    """The command line offers the forms that a report can have, and no other."""
+    """The command line offers exactly the formats that a report supports."""
     assert cli.TABLES == FORMATS
 
 
 def test_the_same_bytes_again(toy):
-    """Asked again, nothing is computed and the same is printed, times included."""
+    """A repeated call prints identical bytes, stored times included."""
     first, second = (toy.call("retrieve", toy.spec, "-q", "--format", form).stdout for form in ("json", "json"))
     assert first == second
 
 
 @pytest.mark.slow
 def test_quality_on_real_collections(bench, data):
-    """BM25 with one setting finds on SciFact and Vaswani what published runs of BM25 find."""
+    """BM25 with default options reaches published scores on SciFact and Vaswani."""
     for name in ("scifact", "vaswani"):
         if not (data / name).is_dir():
             pytest.skip(f"no {name} in {data}")
@@ -248,7 +248,7 @@ def test_quality_on_real_collections(bench, data):
 
 
 def test_a_run_takes_the_hits_that_are_there(toy):
-    """A run after a search finds its index and its hits, which are the first ones of the deeper list."""
+    """A run reuses the index and hits of a previous, deeper search."""
     found(toy)
     steps = {kind: folders(toy, kind) for kind in ("passages", "index", "hits")}
     assert toy.run() == {}
@@ -266,7 +266,7 @@ def test_a_run_takes_the_hits_that_are_there(toy):
 
 
 def test_a_search_takes_the_hits_of_a_run(toy):
-    """A search no deeper than a run's searches nothing anew."""
+    """A search reuses the hits of a run if they are deep enough."""
     toy.run()
     hits = folders(toy, "hits")
     found(toy, "--depth", "3")
@@ -274,7 +274,7 @@ def test_a_search_takes_the_hits_of_a_run(toy):
 
 
 def test_no_model_is_loaded(bare):
-    """A file without models will do, and neither torch nor lm-eval is imported."""
+    """`kib retrieve` works without models and imports neither torch nor lm-eval."""
     name = queries(bare, "q.jsonl", {"id": "q", "text": "Ada", "gold": "ada"})
     code = (
         "import sys\nfrom kib.cli import main\n"
@@ -295,7 +295,7 @@ def test_no_model_is_loaded(bare):
 
 
 def test_a_trec_run(bare):
-    """A run has a line a hit, best first: query, Q0, document, rank, score and the retriever's name."""
+    """A TREC run file has one line per hit, best first, with query, Q0, document, rank, score and retriever."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada Quill glass", "gold": "ada"})
     found(bare, "--queries", name, "--retriever", "words", "--run", "words.trec")
     lines = [line.split() for line in (bare.folder / "words.trec").read_text(encoding="utf-8").splitlines()]
@@ -306,7 +306,7 @@ def test_a_trec_run(bare):
 
 
 def test_trec_runs_of_several(bare):
-    """Several retrievers need a name each; passages are named where these are judged."""
+    """With several retrievers, each needs a run file of its own."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
     assert "--run: 2 retrievers; put {retriever}" in refused(bare, "--queries", name, "--run", "x.trec")
     found(bare, "--queries", name, "--run", "{retriever}.trec")
@@ -316,7 +316,7 @@ def test_trec_runs_of_several(bare):
 
 
 def test_a_trec_run_is_a_file(bare):
-    """A folder is refused as the place of a run."""
+    """A folder is rejected as the path of a TREC run file."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada"})
     assert "--run: .: expected a file, got a folder" in refused(
         bare, "--queries", name, "--retriever", "words", "--run", "."
@@ -324,7 +324,7 @@ def test_a_trec_run_is_a_file(bare):
 
 
 def test_a_trec_run_has_no_blanks(bench):
-    """An id with a blank cannot stand in a run."""
+    """A document id with a space is rejected in a TREC run file."""
     bench.write_toy(spec=RETRIEVERS, documents=[["a b", "", "Ada"]])
     name = queries(bench, "q.jsonl", {"id": "q1", "text": "Ada"})
     assert "the id 'a b' contains white space" in refused(bench, "--queries", name, "--run", "{retriever}.trec")
@@ -346,7 +346,7 @@ def test_a_trec_run_has_no_blanks(bench):
     ],
 )
 def test_a_wrong_name_is_told(toy, arguments, words):
-    """A wrong name, file or number is one sentence that says what would be right."""
+    """A wrong name, file or number is an error with the right value or the nearest name."""
     assert words in refused(toy, *arguments)
 
 
@@ -369,33 +369,33 @@ def test_a_wrong_name_is_told(toy, arguments, words):
     ],
 )
 def test_a_wrong_file_of_queries_is_told(bare, text, words):
-    """What is wrong with a file of queries is told with its line."""
+    """A faulty queries file is an error with the line number."""
     (bare.folder / "q.jsonl").write_text(text, encoding="utf-8")
     assert words in refused(bare, "--queries", "q.jsonl")
 
 
 def test_a_wrong_tsv_is_told(bare):
-    """A line without a tab is told with its place."""
+    """A TSV line without a tab is an error with its line number."""
     (bare.folder / "q.tsv").write_text("a\tAda\nb Ben\n", encoding="utf-8")
     assert "q.tsv:2: expected an id, a tab and the text of a query" in refused(bare, "--queries", "q.tsv")
 
 
 def test_nothing_to_search_for(bare):
-    """Where no task asks for the corpus and it brings no queries, the way out is told."""
+    """If a corpus has no queries and no task uses it, the error says how to add queries."""
     assert "no task uses corpus people, and the corpus has no queries of its own; add a file with --queries" in refused(
         bare
     )
 
 
 def test_several_corpora(bare):
-    """Of several corpora one must be chosen."""
+    """If a file has several corpora, one must be chosen."""
     more = '\n[corpora.others]\nplugin = "toy"\ndocuments = [["a", "", "b"]]\n'
     bare.write(bare.spec.read_text(encoding="utf-8") + more)
     assert "2 corpora; choose one with --corpus: people or others" in refused(bare)
 
 
 def test_other_mistakes_of_the_file_are_told(bare):
-    """What is wrong in the file is told with its line, though models and tasks may be missing."""
+    """Other mistakes in the benchmark file are reported with their lines, but models and tasks may be missing."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace('plugin = "toy"\nspeed', 'plugin = "toy"\nsped'))
     assert "retrievers.again.sped: unknown key" in refused(bare)
     bare.write(bare.spec.read_text(encoding="utf-8").replace('name = "search"', "name = 3"))
@@ -403,7 +403,7 @@ def test_other_mistakes_of_the_file_are_told(bare):
 
 
 def test_a_failing_retriever_is_named_and_the_others_measured(bare):
-    """A retriever that breaks down fails alone: the table has the others, and the exit code says so."""
+    """A failing retriever is named, the others are measured, and the exit code reports the failure."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace("speed = 2", 'fault = "crash"'))
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
     result = bare.call("retrieve", bare.spec, "-q", "--queries", name)

@@ -110,7 +110,7 @@ def test_without_results_the_way_to_them_is_named(bench):
 
 
 def test_a_cell_shows_what_its_scorer_noted(bench):
-    """What a scorer says of how it computed, as a fall-back or a lack of memory, is kept with the cell and shown."""
+    """A remark of the scorer is stored with the cell and shown."""
     bench.write_toy(model='says = "memory ran out; 512 tokens at a time from here on"\n')
     bench.run()
     assert bench.results.cell(bench.cells()[BASE]).notes == ("memory ran out; 512 tokens at a time from here on",)
@@ -118,7 +118,7 @@ def test_a_cell_shows_what_its_scorer_noted(bench):
 
 
 def test_a_trained_cell_shows_its_text(bench):
-    """A cell on trained weights says what was trained, and a question which texts told of its gold document."""
+    """A cell on trained weights shows its training, and a question shows the training texts of its gold document."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     assert bench.run() == {}
     result = bench.results.cell(bench.cells()[FT])
@@ -154,7 +154,7 @@ def test_gold_given_by_a_further_name_finds_its_training_texts(bench):
 
 
 def test_a_cell_lists_its_questions(done):
-    """A cell shows its number, its environment and each question with answer and evidence."""
+    """A cell shows its score, its environment, and each question with its answer and gold."""
     text = shown(done, RAG)
     result = done.results.cell(done.cells()[RAG])
     assert f"{result.correct} of 18 right (acc)" in text
@@ -198,7 +198,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
 
 
 def test_a_question_is_shown_whole(done):
-    """A question shows what was searched for, its passages with the gold marked, the prompt, options and answer."""
+    """A question shows its query, its passages with the gold marked, the prompt, the options and the answer."""
     text = shown(done, RAG, "eva-10")
     score = next(score for score in done.scores(RAG) if score.question_id == "eva-10")
     assert "searched for: What is the trade of Eva Lind?" in text
