@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from kib.errors import InputError
+from kib.support.sqlite_errors import sqlite_errors
 
 __all__ = ["SqliteFile"]
 
@@ -18,9 +18,6 @@ LOCK_TIMEOUT = 60.0
 
 KEYS_PER_STATEMENT = 500
 """Old builds of SQLite accept at most 999 parameters per statement."""
-
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class SqliteFile:
@@ -39,10 +36,10 @@ class SqliteFile:
         Several threads may share the open file. Raises InputError if the file is locked, damaged or not writable.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _errors_named(path, repair):
+        with sqlite_errors(path, repair):
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
         with closing(connection):
-            with _errors_named(path, repair):
+            with sqlite_errors(path, repair):
                 connection.execute("PRAGMA journal_mode = WAL")
                 for table in tables:
                     connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
@@ -50,7 +47,7 @@ class SqliteFile:
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT statement."""
-        with _errors_named(self.path, self.repair):
+        with sqlite_errors(self.path, self.repair):
             return self.connection.execute(statement, parameters).fetchall()
 
     def rows_by_key(self, statement: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -61,28 +58,6 @@ class SqliteFile:
 
     def write(self, *statements: tuple[str, Sequence[Sequence[Any]]]) -> None:
         """Execute statements, each once per row of parameters, in one transaction."""
-        with _errors_named(self.path, self.repair), self.connection:
+        with sqlite_errors(self.path, self.repair), self.connection:
             for statement, rows in statements:
                 self.connection.executemany(statement, rows)
-
-
-@contextmanager
-def _errors_named(path: Path, repair: str) -> Iterator[None]:
-    """Turn SQLite's errors about the file or the disk into an InputError; errors in the use of SQLite pass through."""
-    try:
-        yield
-    except sqlite3.ProgrammingError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise InputError(f"{path}: {_explain(error, repair)}") from error
-
-
-def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits hold details
-    if code in LOCKED:
-        return f"in use by a different process ({error}); wait until that process ends, then run the command again"
-    if code == sqlite3.SQLITE_FULL:
-        return f"no space left to write ({error}); free disk space, then run the command again. Nothing stored is lost"
-    if code in DAMAGED:
-        return f"damaged ({error}); {repair}"
-    return f"cannot be read or written ({error}); check the permissions of the file and the state of the disk"

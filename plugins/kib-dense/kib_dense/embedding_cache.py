@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kib.errors import InputError
+from kib.support.sqlite_errors import sqlite_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,11 @@ FILE = "embeddings.sqlite"
 KEYS_PER_QUERY = 500
 """Maximum number of keys per SQLite query."""
 
+LOCK_TIMEOUT = 600.0
+"""Seconds to wait for a different process that is writing."""
+
+REPAIR = "delete it and run the command again, which computes the embeddings again"
+
 
 def cache_key(text: str) -> bytes:
     """Return the SHA-256 of a text, 32 bytes."""
@@ -30,28 +35,27 @@ def cache_key(text: str) -> bytes:
 class EmbeddingCache:
     """Float32 vectors of texts, with the number of tokens of each text. Added vectors survive a kill."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
         self.connection = connection
 
     @classmethod
     @contextmanager
     def open(cls, folder: Path) -> Iterator["EmbeddingCache"]:
-        """Open or create the cache in a folder. Raise InputError if its file is damaged."""
+        """Open or create the cache in a folder. Raise InputError if its file is locked, damaged or not writable."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE
-        try:
-            with closing(sqlite3.connect(path, timeout=600)) as connection:
+        with sqlite_errors(path, REPAIR):
+            connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT)
+        with closing(connection):
+            with sqlite_errors(path, REPAIR):
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS embeddings "
                     "(id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, tokens INTEGER NOT NULL, vector BLOB NOT NULL)"
                 )
-                yield cls(connection)
-        except sqlite3.OperationalError as error:
-            raise InputError(f"{path}: cannot store or read embeddings: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{path}: invalid file of embeddings ({error}); delete it and run again") from error
+            yield cls(path, connection)
 
     def get(self, keys: Sequence[bytes]) -> "dict[bytes, Embedding]":
         """Return the number of tokens and the vector of each known key."""
@@ -62,12 +66,14 @@ class EmbeddingCache:
             some = keys[first : first + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
             query = f"SELECT key, tokens, vector FROM embeddings WHERE key IN ({marks})"  # noqa: S608 - question marks
-            for key, tokens, vector in self.connection.execute(query, some):
+            with sqlite_errors(self.path, REPAIR):
+                rows = self.connection.execute(query, some).fetchall()
+            for key, tokens, vector in rows:
                 found[bytes(key)] = (int(tokens), np.frombuffer(vector, dtype="<f4"))
         return found
 
     def add(self, embeddings: "Mapping[bytes, Embedding]") -> None:
         """Add all embeddings in one transaction; vectors of known keys stay unchanged."""
         rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embeddings.items()]
-        with self.connection:
+        with sqlite_errors(self.path, REPAIR), self.connection:
             self.connection.executemany("INSERT OR IGNORE INTO embeddings (key, tokens, vector) VALUES (?, ?, ?)", rows)

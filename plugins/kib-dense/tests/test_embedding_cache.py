@@ -1,9 +1,13 @@
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kib.errors import InputError
+from kib_dense import embedding_cache
 from kib_dense.embedding_cache import EmbeddingCache, cache_key
 
 
@@ -52,7 +56,80 @@ def test_a_file_that_cannot_be_created(tmp_path: Path) -> None:
     """An error about a file that cannot be created names the file and the reason."""
     (tmp_path / "embeddings.sqlite").mkdir()
     with (
-        pytest.raises(InputError, match=r"embeddings\.sqlite: cannot store or read embeddings: unable to open"),
+        pytest.raises(InputError, match=r"embeddings\.sqlite: cannot be read or written \(unable to open"),
         EmbeddingCache.open(tmp_path),
     ):
         pass
+
+
+VECTORS = {cache_key(str(number)): (1, np.ones(1000, np.float32)) for number in range(50)}
+
+
+@contextmanager
+def locked(path: Path, mode: str) -> Iterator[None]:
+    """Hold a lock of a database file through a second connection."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        if mode == "EXCLUSIVE":
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute(f"BEGIN {mode}")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A full disk is reported without advice to delete the file, and vectors can be added after space is freed."""
+    with EmbeddingCache.open(tmp_path) as cache:
+        cache.connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(InputError, match=r"embeddings\.sqlite: no space left to write") as caught:
+            cache.add(VECTORS)
+        assert "delete" not in str(caught.value)
+        cache.connection.execute("PRAGMA max_page_count = 100000")
+        assert cache.get(list(VECTORS)) == {}
+        cache.add(VECTORS)
+        assert len(cache.get(list(VECTORS))) == len(VECTORS)
+
+
+def test_a_file_locked_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that a different process holds cannot be opened, and the error does not advise deletion."""
+    monkeypatch.setattr(embedding_cache, "LOCK_TIMEOUT", 0.05)
+    with EmbeddingCache.open(tmp_path):
+        pass
+    with (
+        locked(tmp_path / "embeddings.sqlite", "EXCLUSIVE"),
+        pytest.raises(InputError, match=r"embeddings\.sqlite: in use by a different process") as caught,
+        EmbeddingCache.open(tmp_path),
+    ):
+        pass
+    assert "delete" not in str(caught.value)
+
+
+def test_a_file_locked_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a different process locks the open file, adding vectors fails until the lock is released."""
+    monkeypatch.setattr(embedding_cache, "LOCK_TIMEOUT", 0.05)
+    with EmbeddingCache.open(tmp_path) as cache:
+        with (
+            locked(tmp_path / "embeddings.sqlite", "IMMEDIATE"),
+            pytest.raises(InputError, match=r"embeddings\.sqlite: in use by a different process"),
+        ):
+            cache.add(VECTORS)
+        cache.add(VECTORS)
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    """A damaged file may be deleted, because its vectors can be computed again."""
+    (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
+    with (
+        pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete it"),
+        EmbeddingCache.open(tmp_path),
+    ):
+        pass
+
+
+def test_errors_of_the_caller(tmp_path: Path) -> None:
+    """Errors raised while the cache is open are not blamed on its file, even SQLite's own."""
+    with pytest.raises(sqlite3.DatabaseError, match="of the caller"), EmbeddingCache.open(tmp_path):
+        raise sqlite3.DatabaseError("of the caller")
+    with EmbeddingCache.open(tmp_path) as cache:
+        cache.connection.close()
+        with pytest.raises(sqlite3.ProgrammingError):
+            cache.add(VECTORS)

@@ -215,7 +215,7 @@ def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
 def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
     """An error about a damaged embedding cache, or one with vectors of the wrong length, names it."""
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database, but long enough to look like one " * 99)
-    with pytest.raises(InputError, match=r"embeddings\.sqlite: invalid file of embeddings .*; delete it"):
+    with pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete it"):
         encoder().passages(TEXTS, tmp_path)
     (tmp_path / "embeddings.sqlite").unlink()
     encoder().passages(TEXTS, tmp_path)

@@ -1,0 +1,38 @@
+"""SQLite's errors about a file or its disk, as messages that name the file and the remedy."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kib.errors import InputError
+
+__all__ = ["sqlite_errors"]
+
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+@contextmanager
+def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
+    """Turn SQLite's errors about the file or the disk into an InputError; errors in the use of SQLite pass through.
+
+    `repair` is the advice for a damaged file, such as to delete it.
+    """
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path}: {_explain(error, repair)}") from error
+
+
+def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits hold details
+    if code in LOCKED:
+        return f"in use by a different process ({error}); wait until that process ends, then run the command again"
+    if code == sqlite3.SQLITE_FULL:
+        return f"no space left to write ({error}); free disk space, then run the command again. Nothing stored is lost"
+    if code in DAMAGED:
+        return f"damaged ({error}); {repair}"
+    return f"cannot be read or written ({error}); check the permissions of the file and the state of the disk"
