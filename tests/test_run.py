@@ -233,7 +233,7 @@ def test_a_run_says_what_it_does(bench):
     lines = said.getvalue().splitlines()
     for words in (
         "reading task people, 0-shot",
-        "cutting corpus people into passages",
+        "splitting corpus people into passages",
         "indexing corpus people with words: 6",
         "searching with words for task people: 18",
         "loading model m",

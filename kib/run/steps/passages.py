@@ -155,7 +155,7 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
     def build(folder: Path) -> dict[str, Any]:
         tokens = _tokenizer(context, step.corpus)
         locked = context.lock.get("corpora", step.corpus)
-        with context.progress.step(f"cutting corpus {step.corpus} into passages") as advance:
+        with context.progress.step(f"splitting corpus {step.corpus} into passages") as advance:
             statistics = _CorpusStatistics(tokens)
             with call_plugin(locked, "documents"):
                 documents = locked.plugin.documents()
