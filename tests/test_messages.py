@@ -39,6 +39,8 @@ class Everything(Options):
     paths: list[InputPath] = Field(default_factory=list)
     pair: tuple[int, str] = (1, "a")
     some: Annotated[tuple[int, ...], Field(min_length=1, max_length=3)] = (1,)
+    limited: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
+    mixed: tuple[int | str, ...] = ()
     table: dict[str, int] = Field(default_factory=dict)
     places: dict[Literal["left", "right"], int] = Field(default_factory=dict)
     either: int | Literal["all"] | list[str] = 1
@@ -78,18 +80,26 @@ class Everything(Options):
         ({"colour": "rde"}, "colour", 'expected "red" or "blue", got "rde"; did you mean "red"?'),
         ({"colour": "green"}, "colour", 'expected "red" or "blue", got "green"'),
         ({"path": 3}, "path", 'expected text in quotes, got 3; write "3"'),
-        ({"paths": "a"}, "paths", 'expected a list, got "a"; write ["a"]'),
+        ({"paths": "a"}, "paths", 'expected a list of paths, got "a"; write ["a"]'),
         ({"paths": ["a", 3]}, "paths[1]", 'expected text in quotes, got 3; write "3"'),
         ({"pair": [1, "a", 2]}, "pair", 'expected a list of at most 2 items, got [1, "a", 2]'),
         ({"pair": [1]}, "pair[1]", "missing"),
-        ({"some": 3}, "some", "expected a list, got 3; write [3]"),
+        ({"some": 3}, "some", "expected a list of whole numbers, got 3; write [3]"),
+        ({"limited": {"a": 1}}, "limited.a", "expected a list of whole numbers, got 1; write [1]"),
+        ({"mixed": 1}, "mixed", "expected a list, got 1; write [1]"),
+        ({"mixed": None}, "mixed", "expected a list, got null"),
         ({"some": []}, "some", "expected a list of at least 1 item, got []"),
         ({"some": [1, 2, 3, 4]}, "some", "expected a list of at most 3 items, got [1, 2, 3, 4]"),
         ({"some": ["x"]}, "some[0]", 'expected a whole number, got "x"'),
         ({"table": [1]}, "table", "expected a table, got [1]"),
         ({"table": {"a b": "1"}}, 'table."a b"', 'expected a whole number, got "1"; write 1 without quotes'),
         ({"places": {"lef": 1}}, "places.lef", 'expected "left" or "right", got "lef"; did you mean "left"?'),
-        ({"either": "al"}, "either", 'expected a whole number, "all" or a list, got "al"; did you mean "all"?'),
+        (
+            {"either": "al"},
+            "either",
+            'expected a whole number, "all" or a list of texts, got "al"; did you mean "all"?',
+        ),
+        ({"either": 1.5}, "either", 'expected a whole number, "all" or a list of texts, got 1.5'),
         ({"either": ["a", 1]}, "either[1]", 'expected text in quotes, got 1; write "1"'),
         ({"shape": 3}, "shape", "expected a table, got 3"),
         ({"shape": {"kind": "circle"}}, "shape.radius", "missing (its size)"),
@@ -117,6 +127,17 @@ def test_a_mistake_has_a_plain_message(data, key, message):
     assert print_key(path) == key
     assert text.startswith(message)
     assert len(text) < len(message) + 200
+
+
+@pytest.mark.parametrize(
+    "data", [{"some": "three"}, {"limited": {"a": 0}}, {"pair": 1}, {"either": 1.5}, {"shapes": 1}]
+)
+def test_no_invalid_list_is_suggested(data):
+    """The message suggests a list of the value only if that list would be accepted."""
+    with pytest.raises(ValidationError) as caught:
+        Everything.model_validate_json(json.dumps(data))
+    [(_, text)] = explain(caught.value, data, Everything)
+    assert "write" not in text
 
 
 def test_an_unset_variable_is_named(monkeypatch):

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kib.spec.line_numbers import KeyPath
@@ -23,6 +25,11 @@ VALIDATOR_ERRORS = ("value_error", "assertion_error")
 TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
 
 LISTS = ("list_type", "tuple_type", "set_type", "frozen_set_type")
+
+ITEMS: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
+"""Names of the types of list items; a list of a different type is called "a list"."""
+
+SEQUENCES = (list, tuple, set, frozenset, Sequence)
 
 EXPECTED = {
     "int_type": "a whole number",
@@ -157,12 +164,13 @@ def _message(path: KeyPath, several: Sequence[ErrorDetails], model: type[BaseMod
         return text if isinstance(value, Mapping | list) or "got " in text else f"{text} (got {show_value(value)})"
     if kind in TAG_ERRORS:
         return _missing_tag(details)
-    expected = list(dict.fromkeys(map(_expected, several)))
+    items = _item_types(model, path)
+    expected = list(dict.fromkeys(_expected(one, items) for one in several))
     if "a number" in expected and "a whole number" in expected:
         expected.remove("a whole number")
     if kind not in EXPECTED and not details["msg"].startswith("Input should "):
         return f"{details['msg']} (got {show_value(value)})"
-    return f"expected {join(expected, 'or')}, got {show_value(value)}{_hint(value, several)}"
+    return f"expected {join(expected, 'or')}, got {show_value(value)}{_hint(value, several, items)}"
 
 
 def _missing_tag(details: ErrorDetails) -> str:
@@ -171,8 +179,10 @@ def _missing_tag(details: ErrorDetails) -> str:
     return f"`{key}` must be one of: {values}" if values else f"the key `{key}` is missing"
 
 
-def _expected(details: ErrorDetails) -> str:
-    """Return what a value should be, as a noun phrase."""
+def _expected(details: ErrorDetails, items: Sequence[Any]) -> str:
+    """Return what a value should be, as a noun phrase; `items` are the item types of the lists that the key accepts."""
+    if details["type"] in LISTS and len(items) == 1 and (name := ITEMS.get(_without_metadata(items[0]))):
+        return f"a list of {name}"
     template = EXPECTED.get(details["type"])
     if template is None:
         return re.sub(r"^Input should (be|have) ", "", details["msg"])
@@ -187,14 +197,14 @@ def _context(key: str, value: Any, noun: str) -> str:
     return re.sub(r"'([^']*)'", r'"\1"', value) if key == "expected" else str(value).removesuffix(".0")
 
 
-def _hint(value: Any, several: Sequence[ErrorDetails]) -> str:
+def _hint(value: Any, several: Sequence[ErrorDetails], items: Sequence[Any]) -> str:
     """Return how to write the value, if that is clear from the value and the expected types."""
     kinds = {one["type"] for one in several}
     choices = re.findall(r"'([^']*)'", " ".join(str(one.get("ctx", {}).get("expected", "")) for one in several))
     if choices and isinstance(value, str):
         like = nearest(value, choices)
         return f'; did you mean "{like}"?' if like else ""
-    if kinds & set(LISTS) and not isinstance(value, list | Mapping):
+    if kinds & set(LISTS) and any(_is_valid(value, item) for item in items):
         return f"; write [{show_value(value)}]"
     if isinstance(value, str):
         return f"; write {value.strip()} without quotes" if _fits(_literal(value), kinds) else ""
@@ -219,6 +229,48 @@ def _fits(value: Any, kinds: Collection[str]) -> bool:
     return (isinstance(value, int) and "int_type" in kinds) or (
         isinstance(value, int | float) and "float_type" in kinds
     )
+
+
+def _is_valid(value: Any, annotation: Any) -> bool:
+    """Return whether a value in a benchmark file is valid for a type."""
+    try:
+        TypeAdapter(annotation).validate_json(json.dumps(value, default=str), strict=True)
+    except (ValidationError, PydanticUserError):  # pydantic raises the latter for a type without a schema
+        return False
+    return True
+
+
+def _without_metadata(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """Yield the members of a union, or the type itself, without metadata."""
+    plain = _without_metadata(annotation)
+    if get_origin(plain) in (Union, UnionType):
+        for member in get_args(plain):
+            yield from _members(member)
+    else:
+        yield plain
+
+
+def _inner(annotation: Any, part: str | int) -> Iterator[Any]:
+    """Yield the types of the value at one key of a table, or at one index of a list."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from (info.annotation for name, info in annotation.model_fields.items() if part == (info.alias or name))
+    elif origin in SEQUENCES and len(arguments) == (2 if origin is tuple and Ellipsis in arguments else 1):
+        yield arguments[0]
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        yield arguments[1]
+
+
+def _item_types(model: type[BaseModel], path: KeyPath) -> list[Any]:
+    """Return the item type of each list type that is valid at a key path; a tuple of different types has none."""
+    found: list[Any] = [model]
+    for part in path:
+        found = [member for one in found for inner in _inner(one, part) for member in _members(inner)]
+    return [item for one in found if get_origin(one) in SEQUENCES for item in _inner(one, 0)]
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
