@@ -1,4 +1,4 @@
-"""What several tests need: a benchmark in a folder, run in this process or by the command line; toys; real data."""
+"""Shared fixtures: benchmark folders with toy plugins, real data and a tiny model."""
 
 import importlib.util
 import os
@@ -19,10 +19,10 @@ ROOT = Path(__file__).parent.parent
 TOYS = Path(__file__).parent / "plugins" / "kib-toys"
 
 PATIENT = settings(
-    deadline=None,  # a busy machine is no failure
+    deadline=None,  # a busy machine must not fail a test
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-# CI draws the same examples every time, so that a change is not judged by the examples of the day.
+# CI draws the same examples every time, so its result depends only on the change.
 settings.register_profile("kib", PATIENT, max_examples=25, derandomize="CI" in os.environ)
 settings.register_profile("thorough", PATIENT, max_examples=2000)  # pytest --hypothesis-profile=thorough
 settings.load_profile("kib")
@@ -30,7 +30,7 @@ settings.load_profile("kib")
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory):
-    """The folder in which the distribution kib-toys is installed, as pip would leave it."""
+    """Return the folder in which kib-toys is installed as pip would install it."""
     site = tmp_path_factory.mktemp("site")
     project = tomllib.loads((TOYS / "pyproject.toml").read_text())["project"]
     info = site / f"kib_toys-{project['version']}.dist-info"
@@ -45,7 +45,7 @@ def toys(tmp_path_factory):
 
 @pytest.fixture
 def toybox(toys, monkeypatch):
-    """The toys can be imported, and kib finds them."""
+    """Make the toy plugins importable and visible to kib."""
     monkeypatch.syspath_prepend(toys)
     return toys
 
@@ -63,7 +63,7 @@ TOY_FACTS = (("lives in", 0), ("trade is", 1), ("owns a", 2))
 
 
 def toy_questions(count=18):
-    """Questions on the people, the right option among those of three others, as JSON lines."""
+    """Return multiple-choice questions on the people as JSON lines; wrong options describe three other people."""
     import json
 
     facts = [(person, *_facts(text)) for person, _, text in TOY_PEOPLE]
@@ -136,7 +136,7 @@ top_k = [2]
 
 @dataclass
 class Bench:
-    """A folder with a benchmark file, its results and its work."""
+    """A folder with a benchmark file, results and a work folder."""
 
     folder: Path
     environment: dict
@@ -154,21 +154,21 @@ class Bench:
 
     @property
     def results(self):
-        """The results folder of the one benchmark in the file."""
+        """The results folder of the benchmark."""
         from kib.spec.load import load_spec
         from kib.store.results import Results
 
         return Results(self.folder / "results" / load_spec(self.spec).name)
 
     def write(self, text, **files):
-        """Write the benchmark file, and others beside it: `people_jsonl` is people.jsonl."""
+        """Write the benchmark file and other files; the argument `people_jsonl` writes people.jsonl."""
         self.spec.write_text(text, encoding="utf-8")
         for name, content in files.items():
             (self.folder / ".".join(name.rsplit("_", 1))).write_text(content, encoding="utf-8")
         return self
 
     def write_toy(self, *, model="", task="", documents=TOY_PEOPLE, questions=18, more="", spec=TOY_SPEC):
-        """The toy benchmark: 6 people, 18 questions, 5 cells."""
+        """Write the toy benchmark, which has 6 documents, 18 questions and 5 cells."""
         import json
 
         listed = json.dumps([list(document) for document in documents], ensure_ascii=False)
@@ -176,29 +176,29 @@ class Bench:
         return self.write(text, people_jsonl=toy_questions(questions) if isinstance(questions, int) else questions)
 
     def plan(self):
-        """The plan of the benchmark file."""
+        """Return the plan of the benchmark file."""
         from kib.plan.planner import make_plan
         from kib.plugins.resolve import open_spec
 
         return make_plan(*open_spec(self.spec))
 
     def run(self, progress=None):
-        """Measure in this process; gives the failures."""
+        """Run the benchmark in this process and return the failures."""
         from kib.progress import SilentProgress
         from kib.run.loop import run
 
         return run(self.plan(), self.results, self.work, progress or SilentProgress())
 
     def cells(self):
-        """The cells of the plan in the results folder, by their place."""
+        """Return the cells of the stored plan by their folder."""
         return {cell.place: cell for cell in self.results.plan().cells}
 
     def scores(self, place):
-        """The questions of a measured cell."""
+        """Return the question scores of a measured cell."""
         return self.results.scores(self.cells()[place])
 
     def kib(self, *arguments, **options):
-        """The command line in a process of its own; gives the completed process."""
+        """Run the command line in a new process and return the completed process."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -211,7 +211,7 @@ class Bench:
         )
 
     def start(self, *arguments):
-        """The command line in a process of its own, running; its standard error is a pipe."""
+        """Start the command line in a new process and return it, with its standard error as a pipe."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
@@ -221,17 +221,17 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            # Where these tests run in the background, Ctrl-C is ignored by every process they start.
+            # If tests run in the background, their child processes would ignore Ctrl-C without this line.
             preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads are held
         )
 
     @staticmethod
     def command(*arguments):
-        """The script that a user would call, with arguments."""
+        """Return the command of the installed `kib` script with these arguments."""
         return [str(Path(sys.executable).with_name("kib")), *map(str, arguments)]
 
     def call(self, *arguments):
-        """The command line in this process; gives click's result, and no error that kib did not mean gets through."""
+        """Run the command line in this process and return click's result; unexpected errors are raised."""
         from kib.cli import main
 
         before = Path.cwd()
@@ -247,7 +247,7 @@ class Bench:
         return result
 
     def files(self, *left_out):
-        """The results folder as {path: bytes}; locks and owners are no results."""
+        """Return the content of the results folder by path, excluding lock and owner files."""
         root = self.results.folder
         found = (path for path in sorted(root.rglob("*")) if path.is_file())
         return {
@@ -259,12 +259,12 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, toybox):
-    """An empty benchmark folder in which the toys are installed."""
+    """Return an empty benchmark folder with the toy plugins installed."""
     return make_bench(tmp_path, toybox)
 
 
 def make_bench(folder, site):
-    """A benchmark folder whose command line finds the plugins in `site` and no network."""
+    """Return a benchmark folder with the plugins in `site` and without network access."""
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("KIB_", "HF_"))},
         "PYTHONPATH": str(site),
@@ -278,13 +278,13 @@ def make_bench(folder, site):
 
 @pytest.fixture(scope="session")
 def new_bench(toys):
-    """A function that makes a benchmark folder."""
+    """Return a function that creates a benchmark folder."""
     return lambda folder: make_bench(folder, toys)
 
 
 @pytest.fixture(scope="session")
 def data():
-    """The folder of real data, or a skip that says how to get it."""
+    """Return the folder of real data, or skip the test and say how to set the folder."""
     folder = Path(os.environ.get("KIB_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "mmlu").is_dir():
         pytest.skip(f"no real data in {folder}; name their folder by the environment variable KIB_TEST_DATA")
@@ -293,7 +293,7 @@ def data():
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A Llama with random weights, a byte tokenizer and a chat template, as a transformers folder."""
+    """Return the transformers folder of a tiny Llama with random weights, a byte tokenizer and a chat template."""
     if importlib.util.find_spec("torch") is None:
         pytest.skip("needs torch")
     from kib.testing import make_tiny_model
@@ -302,5 +302,5 @@ def tiny_model(tmp_path_factory):
 
 
 def pytest_configure():
-    """Tables are as wide in this process as in one that a test starts, whatever runs the tests and when."""
+    """Set the table width, so that tables are equal in this process and in processes started by tests."""
     os.environ["COLUMNS"] = "120"

@@ -1,4 +1,4 @@
-"""The shipped benchmarks, and the script that makes OpenBookQA's files."""
+"""The shipped benchmarks and the script that converts the OpenBookQA data."""
 
 import json
 import os
@@ -23,19 +23,19 @@ TOOL = runpy.run_path(str(SCRIPT))
 
 
 def make_files(source, folder, *, check=True):
-    """Call the script as a user would."""
+    """Run the script on the command line and return the completed process."""
     command = [sys.executable, str(SCRIPT), str(source), str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=check)
 
 
 def lines(path):
-    """The objects of a JSON-lines file."""
+    """Return the objects of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
 def openbookqa(data, tmp_path_factory):
-    """A data folder with OpenBookQA's files, made from the official zip."""
+    """Return a data folder with the OpenBookQA files, converted from the official zip."""
     source = data / "openbookqa" / ZIP
     if not source.is_file():
         pytest.skip(f"no {source}")
@@ -46,18 +46,18 @@ def openbookqa(data, tmp_path_factory):
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
 def test_shipped_specs_are_right(path):
-    """Every shipped benchmark is read without a mistake, and bears the name of its file."""
-    assert load_spec(path).name in (path.stem, f"{path.stem}-measured")  # a published file may bear the plain name
+    """Every shipped benchmark is valid and named after its file."""
+    assert load_spec(path).name in (path.stem, f"{path.stem}-measured")  # published numbers may use the plain name
 
 
 @pytest.mark.parametrize("name", ["lab", "lab-model", "lab-rates", "lab-study"])
 def test_lab_specs_can_be_planned(name):
-    """The lab's benchmarks find their plugins and data in a fresh installation."""
+    """The lab's benchmarks can be planned in a fresh installation."""
     assert make_plan(*open_spec(ROOT / "benchmarks" / f"{name}.toml")).cells
 
 
 def test_the_study_takes_the_rates_that_were_tried():
-    """Each kind of training in the study has one of the learning rates that lab-rates.toml chooses from."""
+    """Every learning rate in the study is one of the rates compared in lab-rates.toml."""
     tried = load_spec(ROOT / "benchmarks" / "lab-rates.toml").trainers
     study = load_spec(ROOT / "benchmarks" / "lab-study.toml").trainers
     for name, table in study.items():
@@ -67,7 +67,7 @@ def test_the_study_takes_the_rates_that_were_tried():
 
 @pytest.mark.slow
 def test_findings_come_from_results(tmp_path):
-    """The study's findings are written from its results, above the marker; what stands below it is kept."""
+    """findings.py rewrites the page above the marker from the results and keeps the text below it."""
     spec = (ROOT / "benchmarks" / "lab-study.toml").read_text(encoding="utf-8")
     small = spec.replace("count = 120", "count = 40").replace("epochs = 5", "epochs = 1").replace("[0, 1, 2]", "[0]")
     (tmp_path / "lab-study.toml").write_text(re.sub("limit = [0-9]+", "limit = 12", small), encoding="utf-8")
@@ -87,7 +87,7 @@ def test_findings_come_from_results(tmp_path):
 
 
 def test_mmlu_can_be_planned(data, tiny_model, monkeypatch):
-    """The five subjects of MMLU are found in their official files, and asked without and with five examples."""
+    """The MMLU benchmark reads the five subjects from the official files and plans 0 and 5 shots."""
     monkeypatch.setenv("KIB_DATA", str(data))
     monkeypatch.setenv("KIB_MODEL", str(tiny_model))
     plan = make_plan(*open_spec(ROOT / "benchmarks" / "mmlu.toml"))
@@ -99,7 +99,7 @@ def test_mmlu_can_be_planned(data, tiny_model, monkeypatch):
 
 
 def test_openbookqa_can_be_planned(openbookqa, tiny_model, monkeypatch):
-    """OpenBookQA has base, 1 to 5 passages, the gold fact and facts by chance, and K is chosen on other questions."""
+    """The OpenBookQA benchmark plans all of its arms, and K is chosen on validation questions."""
     monkeypatch.setenv("KIB_DATA", str(openbookqa))
     monkeypatch.setenv("KIB_MODEL", str(tiny_model))
     plan = make_plan(*open_spec(ROOT / "benchmarks" / "openbookqa.toml"))
@@ -109,14 +109,14 @@ def test_openbookqa_can_be_planned(openbookqa, tiny_model, monkeypatch):
 
 
 def test_openbookqa_has_its_published_size(openbookqa):
-    """The official zip gives 1,326 facts, 500 test and 500 validation questions, and every gold document is a fact."""
+    """The official zip has 1,326 facts and 500 test and validation questions each, with a fact as the gold document."""
     files = {path.stem: lines(path) for path in (openbookqa / "openbookqa").iterdir()}
     facts = {fact["id"] for fact in files["facts"]}
     assert {name: len(rows) for name, rows in files.items()} == {
         "facts": 1326,
         "test": 500,
         "validation": 500,
-        "examples": 4954,  # of 4,957: three have the same option twice
+        "examples": 4954,  # of 4,957: three questions have two equal options
     }
     asked = [row for name in ("test", "validation", "examples") for row in files[name]]
     assert {row["document"] for row in asked} <= facts
@@ -125,7 +125,7 @@ def test_openbookqa_has_its_published_size(openbookqa):
 
 @pytest.mark.slow
 def test_openbookqa_recall(openbookqa, tiny_model, tmp_path, monkeypatch):
-    """BM25 finds the fact behind most questions among the first five, more with each passage, and never every one."""
+    """BM25 finds the gold fact of most OpenBookQA questions, and its recall never falls as K rises."""
     from kib.progress import SilentProgress
     from kib.run.shared_steps import SharedSteps
     from kib.store.work import Work
@@ -148,7 +148,7 @@ FACTS = ["a robin is a bird", "iron rusts in wet air", "« É 桥 » is a fact"]
 
 
 def question(number, fact, options=("yes", "no", "both", "neither")):
-    """A question in OpenBookQA's own form."""
+    """Return a question in the format of OpenBookQA."""
     choices = [{"text": text, "label": label} for text, label in zip(options, "ABCD", strict=True)]
     return {
         "id": str(number),
@@ -159,7 +159,7 @@ def question(number, fact, options=("yes", "no", "both", "neither")):
 
 
 def write_zip(path, *, facts=FACTS, **splits):
-    """A zip in the official layout."""
+    """Write a zip in the official layout and return its path."""
     with ZipFile(path, "w") as archive:
         archive.writestr(TOOL["FACTS"], "".join(f'"{fact}"\n' for fact in facts))
         for split in ("train", "dev", "test"):
@@ -170,7 +170,7 @@ def write_zip(path, *, facts=FACTS, **splits):
 
 
 def test_script_joins_questions_and_facts(tmp_path):
-    """A question's gold document and group is the line of its fact, and its answer the number of its option."""
+    """A converted question has its fact's id as document and group, and the index of the right option as answer."""
     write_zip(tmp_path / ZIP, test=[question(7, FACTS[2])])
     make_files(tmp_path, tmp_path / "made")
     assert [(fact["id"], fact["text"]) for fact in lines(tmp_path / "made" / "facts.jsonl")] == [
@@ -191,7 +191,7 @@ def test_script_joins_questions_and_facts(tmp_path):
 
 
 def test_script_writes_beside_the_zip_unless_told(tmp_path):
-    """Without a folder the files appear beside the zip."""
+    """Without an output folder, the script writes the files next to the zip."""
     source = write_zip(tmp_path / ZIP)
     subprocess.run([sys.executable, str(SCRIPT), str(source)], check=True, capture_output=True)
     made = {path.name for path in tmp_path.glob("*.jsonl")}
@@ -199,7 +199,7 @@ def test_script_writes_beside_the_zip_unless_told(tmp_path):
 
 
 def test_script_names_what_it_leaves_out(tmp_path):
-    """A question with the same option twice is left out and said so."""
+    """A question with two equal options is omitted, and the script reports its id."""
     twice = question("twice", FACTS[0], ("yes", "no", "no", "both"))
     write_zip(tmp_path / ZIP, train=[twice, question("fine", FACTS[1])])
     said = make_files(tmp_path, tmp_path / "made").stdout
@@ -216,7 +216,7 @@ def test_script_names_what_it_leaves_out(tmp_path):
     ],
 )
 def test_script_refuses_what_does_not_fit(tmp_path, change, said):
-    """A fact that no question can be joined to by its exact text is an error that names it, and no file is written."""
+    """An unknown, repeated or empty fact is an error with its line, and no files are written."""
     write_zip(tmp_path / ZIP, **change)
     run = make_files(tmp_path, tmp_path / "made", check=False)
     assert run.returncode == 1
@@ -226,7 +226,7 @@ def test_script_refuses_what_does_not_fit(tmp_path, change, said):
 
 @pytest.mark.parametrize(("content", "said"), [(None, "no such file"), (b"PK", "not the official zip")])
 def test_script_refuses_what_is_no_zip(tmp_path, content, said):
-    """A file that is not there or is no zip is refused in one sentence."""
+    """A missing or damaged zip is an error without a traceback."""
     if content:
         (tmp_path / ZIP).write_bytes(content)
     run = make_files(tmp_path / ZIP, tmp_path / "made", check=False)

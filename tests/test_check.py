@@ -182,7 +182,7 @@ def test_a_trainer_is_asked_before_anything_is_scored(bench):
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault='fault = "unfit"\n'))
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     text = checked(bench, 2)
-    assert re.findall("^Error: .*", text, re.MULTILINE) == ["Error: the toy trainer does not like this model (4 cells)"]
+    assert re.findall("^Error: .*", text, re.MULTILINE) == ["Error: the toy trainer cannot train this model (4 cells)"]
     assert "forecast for trainer in-other-words on people" in text
 
 

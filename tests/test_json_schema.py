@@ -22,16 +22,15 @@ from kib.spec.tables import TABLES, Head, own_keys
 
 ROOT = Path(__file__).parent.parent
 BAD = ROOT / "tests" / "bad_specs"
-WRITE = os.environ.get(
-    "KIB_WRITE_DOCS"
-)  # KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py writes the files it would compare
+# `KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py` writes the files instead of comparing them.
+WRITE = os.environ.get("KIB_WRITE_DOCS")
 describe = runpy.run_path(str(ROOT / "tests" / "key_types.py"))["describe"]
 install = runpy.run_path(str(ROOT / "tests" / "bad_plugins" / "install.py"))["install"]
 
 
 @pytest.fixture(scope="module")
 def schemas(tmp_path_factory):
-    """The schema of the core alone, by True, and by False that of all that is installed, the good plugins among it."""
+    """Return the schema of the core under True, and the schema of all installed and good test plugins under False."""
     folder = str(install(tmp_path_factory.mktemp("plugins") / "site", "good"))
     sys.path.insert(0, folder)
     yield {core_only: benchmark_schema(core_only) for core_only in (True, False)}
@@ -46,7 +45,7 @@ def errors(made, text):
 
 BENCHMARKS = sorted([*(ROOT / "benchmarks").glob("*.toml"), *(ROOT / "bench").glob("*.toml")])
 EXAMPLE = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
-GOOD = (BAD / "path-not-there.toml").read_text()  # valid for the schema, which does not look at files
+GOOD = (BAD / "path-not-there.toml").read_text()  # valid for the schema, which does not check files
 
 
 @pytest.mark.parametrize("core_only", [True, False])

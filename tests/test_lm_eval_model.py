@@ -1,4 +1,4 @@
-"""Any backend of lm-eval as a model."""
+"""The `lm-eval` model, which wraps any backend of lm-eval."""
 
 from importlib.util import find_spec
 
@@ -18,7 +18,7 @@ def model(**options):
 
 
 def test_a_backend_is_loaded_by_its_name():
-    """What lm-eval registers under a name is what answers."""
+    """A backend is loaded by its name in lm-eval."""
     lm = model().load()
     values = answer(lm, [Request("loglikelihood", ("a", letter)) for letter in "bcd"])
     assert [len(value) for value in values] == [2, 2, 2]
@@ -27,14 +27,14 @@ def test_a_backend_is_loaded_by_its_name():
 
 
 def test_its_arguments_reach_the_backend(capsys):
-    """Arguments that count and those that do not are both passed on as they are."""
+    """Both `args` and `local_args` are passed to the backend."""
     lm = model(args={"write_out": True}, local_args={"batch_size": 3}).load()
     answer(lm, [Request("loglikelihood", ("here is", " text"))])
     assert "context: here is" in capsys.readouterr().out
 
 
 def test_what_changes_no_result_stays_out_of_the_identity():
-    """Of `local_args` no value counts; `args` and the backend's name do."""
+    """`args` are part of the model's identity, and the values of `local_args` are not."""
     one = model(args={"pretrained": "x"}, local_args={"device": "cpu"})
     other = model(args={"pretrained": "x"}, local_args={"device": "cuda", "batch_size": 2})
     assert identity_options(one.options)["args"] == identity_options(other.options)["args"] == {"pretrained": "x"}
@@ -47,7 +47,7 @@ def test_what_changes_no_result_stays_out_of_the_identity():
 @pytest.mark.parametrize("key", ["api_key", "OPENAI_API_KEY", "auth_token", "hf_token", "secret", "password"])
 @pytest.mark.parametrize("table", ["args", "local_args"])
 def test_secrets_are_refused(key, table):
-    """A key or password has no place in a benchmark file; arguments that only sound like one pass."""
+    """A key, token or password is rejected in a benchmark file, but an argument with a similar name is accepted."""
     check_options(
         LmEvalModel,
         accepts=[{"backend": "b", table: {"max_gen_toks": 5, "tokenizer": "t", "tokenized_requests": False}}],
@@ -56,7 +56,7 @@ def test_secrets_are_refused(key, table):
 
 
 def test_options():
-    """A backend has a name; arguments are plain values."""
+    """A backend needs a name, and its arguments must be plain values."""
     check_options(
         LmEvalModel,
         accepts=[{"backend": "vllm"}, {"backend": "hf", "args": {"pretrained": "x", "n": 1, "f": 0.5, "b": True}}],
@@ -66,7 +66,7 @@ def test_options():
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():
-    """A backend that lm-eval does not have is answered with those that are spelled alike."""
+    """The error for an unknown backend suggests similar names, if there are any."""
     with pytest.raises(InputError, match=r"lm-eval has no backend dumy; did you mean dummy"):
         model(backend="dumy").load()
     with pytest.raises(InputError, match=r"^lm-eval has no backend qqqqqqqq$"):
@@ -74,7 +74,7 @@ def test_a_wrong_name_is_answered_with_the_nearest():
 
 
 def test_a_backend_whose_package_is_missing_says_so():
-    """A backend that needs a package which is not installed names it."""
+    """The error for a backend without its package names the missing package."""
     if find_spec("vllm"):
         pytest.skip("vllm is installed here")
     with pytest.raises(InputError, match="the backend vllm needs a missing package: No module named 'vllm'"):
@@ -89,7 +89,7 @@ def test_a_backend_whose_package_is_missing_says_so():
     ],
 )
 def test_arguments_that_a_backend_refuses_are_told(backend, args, words):
-    """A backend that cannot start says why in one line."""
+    """The error for a backend that cannot start gives the reason in one line."""
     with pytest.raises(InputError) as caught:
         model(backend=backend, args=args).load()
     assert str(caught.value).startswith(words)
@@ -97,14 +97,14 @@ def test_arguments_that_a_backend_refuses_are_told(backend, args, words):
 
 
 def test_it_cannot_be_trained(tmp_path):
-    """A backend is scored as it is: it gives no weights and takes none."""
+    """A backend can neither be trained nor load trained weights."""
     assert model().weights() is None
     with pytest.raises(InputError, match="the backend dummy cannot load trained weights"):
         model().load(Weights(tmp_path))
 
 
 def test_it_keeps_its_tokenizer():
-    """Without a tokenizer prompts are neither counted nor fitted."""
+    """A backend has no public tokenizer, so prompts are neither counted nor truncated."""
     assert model().tokens() is None
 
 
@@ -113,12 +113,12 @@ def test_it_keeps_its_tokenizer():
     [({}, None), ({"max_length": 512}, 512), ({"max_model_len": 99}, 99), ({"max_length": "512"}, None)],
 )
 def test_the_context_length_is_the_argument(args, length):
-    """How much it reads at once is known where an argument says so."""
+    """The context length of a backend is the whole number in `max_length` or `max_model_len`."""
     assert model(args=args).context_length() == length
 
 
 def test_local_weights_count_by_their_content(tmp_path):
-    """A folder that `pretrained` names is known by its files; a hub name by itself."""
+    """The fingerprint of a local weights folder depends on its files, and a hub name has no fingerprint."""
     assert model().fingerprint() == model(args={"pretrained": "some/model"}).fingerprint() == ""
     (tmp_path / "inner").mkdir()
     (tmp_path / "config.json").write_text("{}")
@@ -136,12 +136,12 @@ def test_local_weights_count_by_their_content(tmp_path):
 
 @pytest.mark.parametrize("value", ["Bearer abc", "Authorization: Basic abc", "sk-12345", "https://me:pw@host/v1"])
 def test_values_that_look_like_secrets_are_refused(value):
-    """A credential under an innocent name has no place in a benchmark file either."""
+    """A value that looks like a credential is rejected under any argument name."""
     check_options(LmEvalModel, refuses=[{"backend": "b", "args": {"extra": value}}])
 
 
 def test_paths_are_read_from_the_spec_and_counted_by_their_content(tmp_path):
-    """Every argument written as a path is found from the spec's folder, and its files count; none may be absent."""
+    """A path in `args` is relative to the benchmark file, must exist, and is fingerprinted by its content."""
     (tmp_path / "tok").mkdir()
     (tmp_path / "tok" / "a").write_text("1")
     raw = b'{"backend": "dummy", "args": {"tokenizer": "./tok"}}'

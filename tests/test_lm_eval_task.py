@@ -1,4 +1,4 @@
-"""lm-eval's tasks by their names, their data from local files."""
+"""The `lm-eval` task: tasks by name, with data from local files."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ def mmlu_csv(path, some=MMLU):
 
 
 def test_mmlus_csv_is_read_as_published(tmp_path):
-    """Without a header: question, four options, letter; quotes and line breaks in fields are text."""
+    """An MMLU file without a header has the columns question, four options and letter, and may contain line breaks."""
     found = rows(mmlu_csv(tmp_path / "t.csv"), layout="mmlu")
     assert found == [{"question": row[0], "choices": row[1:5], "answer": "ABCD".index(row[5])} for row in MMLU]
 
@@ -65,7 +65,7 @@ def test_mmlus_csv_is_read_as_published(tmp_path):
     ],
 )
 def test_a_row_that_is_not_mmlus_is_named(tmp_path, row):
-    """A row of another width or without a single letter A to D is an error with its number, a header too."""
+    """A row of an MMLU file with the wrong number of columns or an invalid letter is an error with its number."""
     with pytest.raises(InputError) as caught:
         rows(mmlu_csv(tmp_path / "t.csv", [MMLU[0], row]), layout="mmlu")
     words = "row 2: expected question, four options and a letter A to D, got "
@@ -93,12 +93,12 @@ FORMS = {
 
 @given(TABLE, st.sampled_from(sorted(FORMS)))
 def test_rows_come_back(tmp_path, table, ending):
-    """Rows written as CSV, JSON or JSON lines are read as they were, whatever signs they hold."""
+    """Rows written as CSV, JSON or JSON lines are read unchanged, whatever characters they contain."""
     assert rows(write(tmp_path / f"t{ending}", FORMS[ending](table))) == table
 
 
 def test_parquet_is_read(tmp_path):
-    """Rows of a Parquet file, lists included."""
+    """Rows of a Parquet file are read, including lists."""
     from datasets import Dataset
 
     table = [{"question": "Q?", "choices": ["a", "ü"], "answer": 1}]
@@ -107,7 +107,7 @@ def test_parquet_is_read(tmp_path):
 
 
 def test_fields_are_renamed(tmp_path):
-    """A file may call its fields otherwise; the others keep their names."""
+    """`fields` renames fields, and all other fields keep their names."""
     path = write(tmp_path / "t.json", [{"stem": "Q?", "key": 1, "more": 2}])
     assert rows(path, fields={"question": "stem", "answer": "key"}) == [{"question": "Q?", "answer": 1, "more": 2}]
 
@@ -133,7 +133,7 @@ def test_fields_are_renamed(tmp_path):
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, data, words):
-    """What is wrong with a file is said with its path, and its line or row where there is one."""
+    """An unreadable data file is an error with the path and, if known, the line or row."""
     path = write(tmp_path / name, content)
     with pytest.raises(InputError) as caught:
         rows(path, **data)
@@ -143,27 +143,27 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, data, word
 
 @pytest.mark.parametrize("name", ["t.csv", "t.json", "t.jsonl", "mmlu.csv"])
 def test_bytes_that_are_no_text_are_named(tmp_path, name):
-    """A file that is not UTF-8 is an error with its path."""
+    """A data file that is not UTF-8 is an error with its path."""
     (tmp_path / name).write_bytes(b'"\xff"')
     with pytest.raises(InputError, match=f"{name}: not UTF-8 at byte 1"):
         rows(tmp_path / name, **({"layout": "mmlu"} if name == "mmlu.csv" else {}))
 
 
 def test_a_missing_file_is_named(tmp_path):
-    """A fingerprint of files that are not there is an error with the path."""
+    """Fingerprinting a missing data file is an error with its path."""
     with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
         task("mmlu_anatomy", test=tmp_path / "nowhere.csv").fingerprint()
 
 
 def test_the_fingerprint_is_that_of_the_files(tmp_path):
-    """The digest changes with the content of the files and which split they are, and with nothing else."""
+    """The fingerprint changes with the content and split of a file, but not with its time stamp."""
     path = mmlu_csv(tmp_path / "t.csv")
     check_fingerprint(lambda: task("mmlu_anatomy", test=path), change=lambda: mmlu_csv(path, MMLU[:1]), same=path.touch)
     assert task("mmlu_anatomy", test=path).fingerprint() != task("mmlu_anatomy", dev=path).fingerprint()
 
 
 def test_options():
-    """Splits are paths by any name; layouts are two."""
+    """Data are paths under any split name, and `layout` accepts known layouts only."""
     check_options(
         LmEvalTask,
         accepts=[{"task": "mmlu_anatomy"}, {"task": "t", "metric": "acc,none", "data": {"test": "t.csv"}}],
@@ -186,7 +186,7 @@ def test_options():
     ],
 )
 def test_a_wrong_name_is_answered(name, words):
-    """A name that lm-eval does not have is answered with the nearest one, a group with the way out."""
+    """The error for an unknown task suggests the nearest name, and the error for a group suggests single tasks."""
     with pytest.raises(InputError) as caught:
         task(name).harness_task()
     assert str(caught.value).startswith(words)
@@ -194,7 +194,7 @@ def test_a_wrong_name_is_answered(name, words):
 
 @pytest.mark.slow
 def test_a_task_takes_local_data(tmp_path):
-    """A registered task keeps its prompt and takes its rows from local files: dev for examples, test for questions."""
+    """A task with local data keeps its prompt, and reads examples from `dev` and questions from `test`."""
     path = mmlu_csv(tmp_path / "t.csv")
     made = RenderedTask("anatomy", task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task())
     first = made.ask(1)[0]
@@ -210,7 +210,7 @@ def test_a_task_takes_local_data(tmp_path):
 
 @pytest.mark.slow
 def test_a_task_is_built_anew_every_time(tmp_path):
-    """Two loads of one task share nothing: what one is told does not reach the other."""
+    """A task is built anew for each call, with nothing shared between instances."""
     path = mmlu_csv(tmp_path / "t.csv")
     plugin = task("mmlu_anatomy", dev=path, test=path, layout="mmlu")
     one, other = plugin.harness_task(), plugin.harness_task()
@@ -228,7 +228,7 @@ ARC = [
 
 @pytest.mark.slow
 def test_templates_of_tasks_work_on_local_rows(tmp_path):
-    """A task with templates for options and answer is asked from rows in its hub's form."""
+    """Templates for options and answers work on local rows in the format of the task's hub data set."""
     path = write(tmp_path / "t.json", ARC)
     made = RenderedTask("arc", task("arc_easy", "acc_norm", test=path, train=path, validation=path).harness_task())
     assert [(asked.ask, asked.options, asked.answer, asked.query) for asked in made.ask(0)] == [
@@ -268,7 +268,7 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
     ],
 )
 def test_tasks_that_cannot_be_measured_are_refused(tmp_path, name, row, words):
-    """Real tasks of lm-eval whose form or metric does not fit are refused with the reason."""
+    """A task of lm-eval with an unsupported form or metric is rejected with the reason."""
     path = write(tmp_path / "t.json", [row])
     splits = dict.fromkeys(("train", "validation", "test"), path)
     with pytest.raises(InputError) as caught:
@@ -279,7 +279,7 @@ def test_tasks_that_cannot_be_measured_are_refused(tmp_path, name, row, words):
 
 @pytest.mark.slow
 def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
-    """Data under names that the task does not use are an error that names the split."""
+    """Local data that lack a split of the task are an error that names the split."""
     path = mmlu_csv(tmp_path / "t.csv")
     with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: the data have no split or field 'dev'"):
         task("mmlu_anatomy", test=path, layout="mmlu").harness_task()
@@ -287,7 +287,7 @@ def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_what_is_wrong_with_local_data_is_said_plainly(tmp_path):
-    """The file and row at fault reach the user without lm-eval's own words around them."""
+    """An error in local data is reported with its file and row, without lm-eval's own message."""
     path = mmlu_csv(tmp_path / "t.csv", [["too", "short"]])
     with pytest.raises(InputError) as caught:
         task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task()
@@ -296,7 +296,7 @@ def test_what_is_wrong_with_local_data_is_said_plainly(tmp_path):
 
 @pytest.mark.slow
 def test_without_data_and_network_the_way_out_is_named(monkeypatch, tmp_path):
-    """A task whose data lie on a hub that cannot be reached says how to give local files."""
+    """Without local data and network, the error says that the data cannot be loaded from the hub."""
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(InputError, match=r"lm-eval task mmlu_anatomy: the data cannot be loaded from the hub \("):
@@ -305,6 +305,6 @@ def test_without_data_and_network_the_way_out_is_named(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_a_tasks_page_is_cited():
-    """The BibTeX of a task is on lm-eval's own page of it."""
+    """The BibTeX entry of a task is read from its README in lm-eval."""
     assert "@article{hendryckstest2021" in task("mmlu_anatomy").bibtex()
     assert task("no_such_task").bibtex() == ""

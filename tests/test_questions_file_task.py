@@ -1,4 +1,4 @@
-"""Questions of the user's own: what is read, and what is said of what cannot be."""
+"""The `file` task, which reads the user's own questions: accepted fields and error messages."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def questions(draw, gold=GOLDS):
 
 
 def as_json(question):
-    """A question as a JSON row, its answer as a letter."""
+    """Return a question as a JSON row, with a letter as its answer."""
     row = {"id": question.id, "question": question.text, "options": list(question.options)}
     row["answer"] = string.ascii_uppercase[question.answer]
     if question.gold:
@@ -52,7 +52,7 @@ def read(path, split="test"):
 
 @given(st.lists(questions(), min_size=1, max_size=4, unique_by=lambda question: question.id), st.booleans())
 def test_json_lines_come_back(tmp_path, asked, ascii_only):
-    """Every question written as JSON lines is read as it was, whatever signs it holds."""
+    """Questions written as JSON lines are read unchanged, whatever characters they contain."""
     assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
     lines = [json.dumps(as_json(question), ensure_ascii=ascii_only) for question in asked]
     path = tmp_path / "questions.jsonl"
@@ -65,7 +65,7 @@ def test_json_lines_come_back(tmp_path, asked, ascii_only):
 )
 @example([Question("1", 'a "b", c\nd', ("x\r\ny", "z"), 1, (Gold("d", 0, 4),), "g")])
 def test_csv_comes_back(tmp_path, asked):
-    """Every question written as CSV is read as it was, line breaks and quotes in fields included."""
+    """Questions written as CSV are read unchanged, including line breaks and quotes in fields."""
     assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
     letters = string.ascii_uppercase[: max(len(question.options) for question in asked)]
     path = tmp_path / "questions.csv"
@@ -91,19 +91,19 @@ GOOD = {"question": "Who?", "options": ["Ada", "Ben", "Cho"], "answer": "B"}
 
 
 def one(tmp_path, **changes):
-    """The question read from a good row with some fields changed; None takes a field away."""
+    """Return the question of a valid row with some fields changed; a field set to None is omitted."""
     row = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
     return read(write(tmp_path, row))[0]
 
 
 @pytest.mark.parametrize("answer", ["B", "Ben", 1])
 def test_an_answer_is_a_letter_a_text_or_a_number(tmp_path, answer):
-    """The right option is given by its letter, its own text, or its number from 0."""
+    """An answer is the letter of the right option, its text, or its number starting at 0."""
     assert one(tmp_path, answer=answer).answer == 1
 
 
 def test_an_answer_that_may_be_two_options_is_an_error(tmp_path):
-    """Where an option's text is another's letter or number, kib asks instead of guessing."""
+    """An answer that matches two options is an error that suggests an unambiguous form."""
     with pytest.raises(
         InputError, match="answer: B is the text of one option and the letter of another; write the number"
     ):
@@ -129,18 +129,18 @@ def test_an_answer_that_may_be_two_options_is_an_error(tmp_path):
     ],
 )
 def test_gold_is_a_document_a_range_or_several(tmp_path, fields, gold):
-    """Gold is optional; it is a document, a range of it, or a list of these."""
+    """Gold is optional, and is a document, a range of a document, or a list of documents and ranges."""
     assert one(tmp_path, **fields).gold == gold
 
 
 def test_a_question_without_an_id_is_named_by_its_row(tmp_path):
-    """Rows without an id count from 1, blank lines left out."""
+    """A question without an id is numbered by its row, and blank lines do not count."""
     path = write(tmp_path, GOOD, "\n", GOOD, {**GOOD, "id": "own"}, {**GOOD, "id": 77})
     assert [question.id for question in read(path)] == ["1", "2", "own", "77"]
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
-    """Files as Windows programs write them are read."""
+    """A byte order mark and Windows line endings in a questions file are ignored."""
     (tmp_path / "q.csv").write_bytes("\ufeffquestion,A,B,answer\r\nWho?,x,y,A\r\n".encode())
     (tmp_path / "q.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
     assert read(tmp_path / "q.csv")[0].text == "Who?"
@@ -148,7 +148,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 
 
 def test_csv_options_may_be_a_json_list(tmp_path):
-    """A column of options as a JSON list serves where their number varies."""
+    """A CSV file may have one column with the options as a JSON list."""
     path = write(tmp_path, 'question,options,answer\nWho?,"[""x"", ""y""]",y\n', name="q.csv")
     assert read(path)[0] == Question("1", "Who?", ("x", "y"), 1)
 
@@ -191,7 +191,7 @@ def test_csv_options_may_be_a_json_list(tmp_path):
     ],
 )
 def test_a_wrong_field_is_named(tmp_path, changes, words):
-    """What is wrong with a row is said with file, line and field."""
+    """An invalid field is an error with the file, line and field."""
     with pytest.raises(InputError) as caught:
         one(tmp_path, **changes)
     assert str(caught.value).startswith(f"{tmp_path / 'q.jsonl'}:1: {words}")
@@ -208,7 +208,7 @@ def test_a_wrong_field_is_named(tmp_path, changes, words):
     ],
 )
 def test_a_wrong_file_is_named_by_its_line(tmp_path, rows, words):
-    """What is wrong with a file is said with the line, blank ones counted."""
+    """An invalid questions file is an error with the line number, counting blank lines."""
     path = write(tmp_path, *rows)
     with pytest.raises(InputError) as caught:
         read(path)
@@ -228,7 +228,7 @@ def test_a_wrong_file_is_named_by_its_line(tmp_path, rows, words):
     ],
 )
 def test_wrong_csv_is_named_by_its_line(tmp_path, text, words):
-    """CSV that does not hold what its header promises is an error with its line."""
+    """A CSV row that does not match the header is an error with the file and line."""
     path = write(tmp_path, text, name="q.csv")
     with pytest.raises(InputError) as caught:
         read(path)
@@ -237,7 +237,7 @@ def test_wrong_csv_is_named_by_its_line(tmp_path, text, words):
 
 
 def test_half_a_character_is_no_text(tmp_path):
-    """A lone surrogate, which JSON can spell and no file can hold, is an error with its line."""
+    """A lone surrogate in JSON is an error with its line."""
     path = write(tmp_path, GOOD, '{"question": "\\ud800?", "options": ["a", "b"], "answer": "A"}\n')
     with pytest.raises(InputError) as caught:
         read(path)
@@ -245,14 +245,14 @@ def test_half_a_character_is_no_text(tmp_path):
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path):
-    """A file that is not UTF-8 is an error, not a guess."""
+    """A questions file that is not UTF-8 is an error."""
     (tmp_path / "q.jsonl").write_bytes(b'{"question": "\xff"}')
     with pytest.raises(InputError, match=r"q\.jsonl: not UTF-8 at byte 14"):
         read(tmp_path / "q.jsonl")
 
 
 def test_other_endings_are_refused(tmp_path):
-    """Only .jsonl and .csv say how to read a file."""
+    """A questions file must have the extension .jsonl or .csv."""
     with pytest.raises(InputError, match=r"expected a \.jsonl or \.csv file, got \.txt"):
         read(write(tmp_path, name="q.txt"))
     with pytest.raises(InputError, match="got a file without an extension"):
@@ -260,7 +260,7 @@ def test_other_endings_are_refused(tmp_path):
 
 
 def test_each_split_has_its_file(tmp_path):
-    """Examples, validation and reworded questions come from files of their own, and only those that are given."""
+    """Few-shot examples, validation questions and reworded questions each come from their own optional file."""
     files = {
         name: write(tmp_path, {**GOOD, "question": name}, name=f"{name}.jsonl") for name in ("examples", "validation")
     }
@@ -274,7 +274,7 @@ def test_each_split_has_its_file(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    """A fingerprint of files that are not there is an error with the path."""
+    """Fingerprinting a missing file is an error with its path."""
     with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
         task(tmp_path / "nowhere.jsonl").fingerprint()
     with pytest.raises(InputError, match=r"examples\.jsonl: no such file"):
@@ -282,7 +282,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_all_missing_files_are_told_at_once(bench):
-    """Several files that are not there are told together, each with the line of its key."""
+    """All missing files are reported together, each with the line of its key."""
     bench.write_toy(task='validation = "more.jsonl"\nreworded = "other.jsonl"\n')
     (bench.folder / "people.jsonl").unlink()
     output = bench.call("plan", bench.spec).output
@@ -292,7 +292,7 @@ def test_all_missing_files_are_told_at_once(bench):
 
 
 def test_the_fingerprint_is_that_of_the_files(tmp_path):
-    """The digest changes with the content of any file and with nothing else."""
+    """The fingerprint changes with the content of a file and its split, but not with its time stamp."""
     path, examples = write(tmp_path, GOOD), write(tmp_path, GOOD, name="e.jsonl")
     check_fingerprint(lambda: task(path), change=lambda: write(tmp_path, {**GOOD, "answer": "A"}), same=path.touch)
     check_fingerprint(lambda: task(path, examples=examples), change=lambda: write(tmp_path, GOOD, GOOD, name="e.jsonl"))
@@ -300,14 +300,14 @@ def test_the_fingerprint_is_that_of_the_files(tmp_path):
 
 
 def test_it_keeps_a_tasks_promises(tmp_path):
-    """The core's own task passes the checks that plugins' tasks are held to."""
+    """The `file` task passes the same checks as task plugins of other packages."""
     path = write(tmp_path, *({**GOOD, "id": f"q{number}"} for number in range(5)))
     check_task(lambda: task(path))
     assert isinstance(task(path), Task)
 
 
 def test_options():
-    """A path is text; unknown keys are refused."""
+    """Paths must be text, and unknown keys are rejected."""
     check_options(
         FileTask,
         accepts=[{"path": "q.csv"}, {"path": "a", "examples": "b", "validation": "c", "reworded": "d"}],
@@ -324,7 +324,7 @@ def test_options():
     ],
 )
 def test_a_header_that_cannot_be_meant_is_told_in_its_line(tmp_path, header, words):
-    """Another separator, blanks round a name and a name spelled otherwise are told before any row is read."""
+    """A wrong separator and a misspelled column name are errors with the line of the header."""
     path = tmp_path / "q.csv"
     path.write_text(f"{header}\n1,Who?,x,y,A\n")
     with pytest.raises(InputError) as error:
@@ -334,7 +334,7 @@ def test_a_header_that_cannot_be_meant_is_told_in_its_line(tmp_path, header, wor
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"answer": ' + "1" * 5000 + "}"])
 def test_json_that_python_refuses_is_named_by_its_line(tmp_path, line):
-    """Lists too deep and numbers too long are errors of the file, not crashes."""
+    """JSON that is nested too deeply or contains too long a number is an error with its line."""
     path = tmp_path / "q.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(InputError, match=r"q\.jsonl:1: "):
@@ -342,7 +342,7 @@ def test_json_that_python_refuses_is_named_by_its_line(tmp_path, line):
 
 
 def test_an_id_that_cannot_be_printed_is_refused(tmp_path):
-    """Control characters in an id would steer the terminal that shows it."""
+    """An id with control characters is rejected."""
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"id": "a\u001b[31m", "question": "Who?", "options": ["x", "y"], "answer": 0}) + "\n")
     with pytest.raises(InputError, match="cannot be printed"):

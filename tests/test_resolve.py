@@ -190,7 +190,7 @@ def test_every_value_of_vary_is_checked(opened):
 def test_incompatible_values_of_vary(opened):
     """Valid values that contradict each other are reported with their arm."""
     assert messages(opened, rest=TURN + 'vary = { rank = [1, 7], target = ["all", "seven"] }') == [
-        'trainers.turn.vary: seven has no rank 7 (with rank = 7, target = "seven")'
+        'trainers.turn.vary: seven does not support rank 7 (with rank = 7, target = "seven")'
     ]
 
 

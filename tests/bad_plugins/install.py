@@ -1,4 +1,4 @@
-"""Puts the distributions of this folder into a folder of sys.path as pip would, but in milliseconds."""
+"""Installs the test distributions into a folder with the metadata that pip would write, but in milliseconds."""
 
 import shutil
 import tomllib
@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 
 def install(site, *names):
-    """Copy each distribution's modules to `site` and write its metadata beside them; gives `site` back."""
+    """Copy the modules of each distribution to `site`, write their metadata and return `site`."""
     site.mkdir(parents=True, exist_ok=True)
     for name in names:
         project = tomllib.loads((HERE / name / "pyproject.toml").read_text())["project"]

@@ -1,4 +1,4 @@
-"""A plugin whose import fails."""
+"""A plugin module with a failing import."""
 
 import a_package_that_nobody_has  # noqa: F401
 

@@ -1,3 +1,3 @@
-"""A plugin that ends the process that imports it."""
+"""A plugin module that exits the importing process."""
 
 raise SystemExit("goodbye")

@@ -1,4 +1,4 @@
-"""A plugin that works, under a name that another distribution claims as well."""
+"""A working plugin with a name that a different distribution also uses."""
 
 from kib.interfaces import Options as BaseOptions
 from kib.records import Document

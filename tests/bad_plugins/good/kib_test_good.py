@@ -1,4 +1,4 @@
-"""Plugins that work, one of each kind that the core itself does not have; small enough to be read at once."""
+"""Working plugins of several kinds that cover every type of option."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,22 +12,22 @@ from kib.records import Document, Hit, Text
 
 class Fields(Options):
     title: str = Field("title", description="field of the title")
-    cache: Annotated[str, NotInIdentity] = Field("", description="where it is kept")
+    cache: Annotated[str, NotInIdentity] = Field("", description="cache folder")
 
 
 class ShelfOptions(Options):
-    path: InputPath = Field(description="the documents, one a line")
-    more: tuple[InputPath, ...] = Field((), description="further files")
+    path: InputPath = Field(description="file with one document per line")
+    more: tuple[InputPath, ...] = Field((), description="additional files")
     by_language: dict[str, InputPath] = Field(default_factory=dict, description="files by language")
-    spare: InputPath | None = Field(None, description="a file to fall back on")
-    fields: Fields = Field(Fields(), description="names of fields")
-    sort: Literal["title", "line"] = Field("line", description="the order of the documents")
-    depth: int = Field(3, ge=1, le=9, description="how far to look")
-    weight: float = Field(0.5, gt=0, description="how much it counts")
-    tags: frozenset[str] = Field(frozenset(), description="what it is about")
-    size: int | Literal["all"] = Field("all", description="how many documents")
-    device: Annotated[str, NotInIdentity] = Field("cpu", description="where it runs")
-    trust_remote_code: bool = Field(False, description="run code that comes with the data")
+    spare: InputPath | None = Field(None, description="file that replaces a missing one")
+    fields: Fields = Field(Fields(), description="names of the fields")
+    sort: Literal["title", "line"] = Field("line", description="order of the documents")
+    depth: int = Field(3, ge=1, le=9, description="search depth")
+    weight: float = Field(0.5, gt=0, description="weight of the documents")
+    tags: frozenset[str] = Field(frozenset(), description="subjects of the documents")
+    size: int | Literal["all"] = Field("all", description="number of documents")
+    device: Annotated[str, NotInIdentity] = Field("cpu", description="device for the computation")
+    trust_remote_code: bool = Field(False, description="run code downloaded with the data")
 
 
 class Shelf:
@@ -39,7 +39,7 @@ class Shelf:
 
     def fingerprint(self):
         if not self.options.path.is_file():
-            raise InputError(f"{self.options.path}: no such file; expected one document a line")
+            raise InputError(f"{self.options.path}: no such file; expected one document per line")
         return digest_file(self.options.path)
 
     def documents(self):
@@ -48,9 +48,9 @@ class Shelf:
 
 
 class ToyOptions(Options):
-    path: InputPath | None = Field(None, description="weights")
-    args: dict[str, str | int | float | bool] = Field(default_factory=dict, description="whatever")
-    fault: str = Field("", description="raises an error of that name")
+    path: InputPath | None = Field(None, description="file of weights")
+    args: dict[str, str | int | float | bool] = Field(default_factory=dict, description="arguments with any values")
+    fault: str = Field("", description="error to raise")
 
 
 class Toy:
@@ -62,7 +62,7 @@ class Toy:
         if options.fault == "built":
             raise LookupError("not built")
         if options.fault == "refused":
-            raise InputError("expected another fault")
+            raise InputError("expected a different fault")
 
     def fingerprint(self):
         if self.options.fault == "print":
@@ -85,7 +85,7 @@ class Toy:
 
 
 class FuseOptions(Options):
-    of: tuple[str, ...] = Field(min_length=1, description="the retrievers whose hits are fused")
+    of: tuple[str, ...] = Field(min_length=1, description="retrievers to fuse")
 
 
 class Fuse:
@@ -108,7 +108,7 @@ class Fuse:
 
 
 class EchoOptions(Options):
-    loud: bool = Field(False, description="in capitals")
+    loud: bool = Field(False, description="write capital letters")
 
 
 class Echo:
@@ -128,15 +128,15 @@ class Echo:
 
 
 class TurnOptions(Options):
-    rank: int = Field(ge=1, description="how much may change")
-    rate: float = Field(1e-4, gt=0, description="how fast it changes")
-    target: str = Field("all", description="what changes")
-    device: Annotated[str, NotInIdentity] = Field("cpu", description="where it runs")
+    rank: int = Field(ge=1, description="rank of the update")
+    rate: float = Field(1e-4, gt=0, description="learning rate")
+    target: str = Field("all", description="layers to train")
+    device: Annotated[str, NotInIdentity] = Field("cpu", description="device for the computation")
 
     @model_validator(mode="after")
     def _together(self):
         if self.rank == 7 and self.target == "seven":
-            raise ValueError("seven has no rank 7")
+            raise ValueError("seven does not support rank 7")
         return self
 
 

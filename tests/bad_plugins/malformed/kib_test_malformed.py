@@ -1,4 +1,4 @@
-"""Plugins that load, each with one thing that no plugin may have or lack."""
+"""Plugins that load, each with one fault."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ class NoOptions(Whole):
 
 class OtherBase(Whole):
     class Options(BaseModel):
-        depth: int = Field(1, description="how far")
+        depth: int = Field(1, description="search depth")
 
 
 class Lenient(Whole):
@@ -47,12 +47,12 @@ class NoRevision(Whole):
 
 class Clash(Whole):
     class Options(BaseOptions):
-        chunk: int = Field(1, description="how large")
+        chunk: int = Field(1, description="size of a chunk")
 
 
 class AliasClash(Whole):
     class Options(BaseOptions):
-        size: int = Field(1, alias="chunk", description="how large")
+        size: int = Field(1, alias="chunk", description="size of a chunk")
 
 
 class Undescribed(Whole):
@@ -61,17 +61,17 @@ class Undescribed(Whole):
 
 
 class Inner(BaseModel):
-    depth: int = Field(1, description="how far")
+    depth: int = Field(1, description="search depth")
 
 
 class Leaky(Whole):
     class Options(BaseOptions):
-        inner: Inner | None = Field(None, description="more")
+        inner: Inner | None = Field(None, description="inner options")
 
 
 class NoSchema(Whole):
     class Options(BaseOptions):
-        call: Callable[[], int] = Field(description="what to call")
+        call: Callable[[], int] = Field(description="function to call")
 
 
 class NoDocuments:

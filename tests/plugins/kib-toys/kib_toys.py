@@ -23,25 +23,27 @@ __all__ = ["ToyCorpus", "ToyModel", "ToyRetriever", "ToyTask", "ToyTrainer", "To
 
 
 class ToyModel:
-    """Log-probabilities from digests, higher for an answer in the context; needs neither a network nor torch.
+    """A model without a network or torch; log-probabilities are digests, higher for answers in the context.
 
-    As in a real model, an answer depends slightly on its batch, in the ninth digit.
+    As with a real model, batches change the ninth digit of log-probabilities.
     """
 
     class Options(BaseOptions):
-        """Keys of `[models.NAME]` with `plugin = "toy"`."""
+        """Options of `[models.NAME]` with `plugin = "toy"`."""
 
         seed: int = Field(0, description="seed of the digests")
         length: int | None = Field(None, description="context length in tokens (bytes)")
-        counts: bool = Field(True, description="whether it has a public tokenizer")
-        joins: bool = Field(False, description="whether its tokenizer makes one token of `:` and everything after it")
-        template: bool = Field(True, description="whether it has a chat template")
+        counts: bool = Field(True, description="whether the model has a public tokenizer")
+        joins: bool = Field(False, description="whether the tokenizer merges `:` and all following text into one token")
+        template: bool = Field(True, description="whether the model has a chat template")
         log: Annotated[str | None, NotInIdentity] = Field(None, description="file to which every batch is appended")
         seconds: Annotated[float, NotInIdentity] = Field(0.0, description="seconds per batch")
-        fails_on: Annotated[str | None, NotInIdentity] = Field(None, description="text in a prompt that makes it raise")
-        says: Annotated[str, NotInIdentity] = Field("", description="a note about its computation")
-        trainable: bool = Field(False, description="whether it can be trained")
-        generates_only: bool = Field(False, description="whether it has no log-probabilities, like chat APIs")
+        fails_on: Annotated[str | None, NotInIdentity] = Field(
+            None, description="text in a prompt that raises an error"
+        )
+        says: Annotated[str, NotInIdentity] = Field("", description="remark on the computation")
+        trainable: bool = Field(False, description="whether the model can be trained")
+        generates_only: bool = Field(False, description="whether log-probabilities are missing, as in chat APIs")
 
     revision: ClassVar[int] = 1
 
@@ -53,28 +55,28 @@ class ToyModel:
         return ""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
-        """Return the bytes of a text after the start token 256."""
+        """Return a tokenizer with a start token 256 and one token per byte, or None."""
         if self.options.joins:
             return lambda text: [256, *text.partition(":")[0].encode(), *([257] if ":" in text else [])]
         return (lambda text: [256, *text.encode()]) if self.options.counts else None
 
     def context_length(self) -> int | None:
-        """Return the length given in the options."""
+        """Return the context length from the options."""
         return self.options.length
 
     def weights(self) -> Weights | None:
-        """Return an arbitrary folder, which no toy reads."""
+        """Return a folder that no toy reads, or None if the model cannot be trained."""
         return Weights(Path(__file__).parent) if self.options.trainable else None
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """Return each message after its role."""
+        """Return the messages as text, each after its role."""
         if not self.options.template:
             raise InputError("the toy has no chat template")
         said = "".join(f"<{message['role']}>{message['content']}</>" for message in messages)
         return said + ("<assistant>" if add_generation_prompt else "")
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """Return the model; it knows its training text."""
+        """Return an LM that knows the training text of the weights."""
         learned = ""
         if weights and weights.adapter:
             learned = "\n".join(json.loads((weights.adapter / "learned.json").read_text(encoding="utf-8")))
@@ -85,7 +87,7 @@ def _lm(options: Any, learned: str) -> "LM":
     from lm_eval.api.model import LM
 
     class ToyLM(LM):
-        """What `ToyModel` loads."""
+        """The LM of a `ToyModel`, which records its batches."""
 
         notes = (options.says,) if options.says else ()
 
@@ -106,12 +108,12 @@ def _lm(options: Any, learned: str) -> "LM":
 
 
 def _log(options: Any, batch: list[Any]) -> float:
-    """Log a batch, sleep, raise if asked to, and return the batch's effect on each answer."""
+    """Log a batch, sleep, fail if requested, and return the effect of the batch on each answer."""
     texts = [json.dumps(arguments) for arguments in batch]
     if options.log:
         line = json.dumps({"process": os.getpid(), "asked": [sha256(text.encode()).hexdigest() for text in texts]})
         file = os.open(options.log, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-        os.write(file, f"{line}\n".encode())  # one write, so a kill cannot leave half a line
+        os.write(file, f"{line}\n".encode())  # a single write, so that a kill cannot leave half a line
         os.close(file)
     time.sleep(options.seconds)
     if options.fails_on and any(options.fails_on in arguments[0] for arguments in batch):
@@ -140,12 +142,12 @@ class ToyCorpus:
     """Documents written in the benchmark file."""
 
     class Options(BaseOptions):
-        """Keys of `[corpora.NAME]` with `plugin = "toy"`."""
+        """Options of `[corpora.NAME]` with `plugin = "toy"`."""
 
-        documents: tuple[tuple[str, str, str], ...] = Field(description="id, title and text of each")
-        crashes: bool = Field(False, description="whether it raises after the last document")
+        documents: tuple[tuple[str, str, str], ...] = Field(description="id, title and text of each document")
+        crashes: bool = Field(False, description="whether an error follows the last document")
         named: Annotated[Mapping[str, str], NotInIdentity] = Field(
-            default_factory=dict, description="ids of documents by further names"
+            default_factory=dict, description="document ids by alias"
         )
 
     revision: ClassVar[int] = 1
@@ -158,14 +160,14 @@ class ToyCorpus:
         return ""
 
     def documents(self) -> Iterator[Document]:
-        """Yield the documents in the order of the file."""
+        """Yield the documents in the order of the benchmark file."""
         for document in self.options.documents:
             yield Document(*document)
         if self.options.crashes:
             raise ZeroDivisionError("the toy corpus broke down")
 
     def aliases(self) -> Mapping[str, str]:
-        """The further names of documents."""
+        """Return the document ids by their aliases."""
         return self.options.named
 
 
@@ -173,10 +175,10 @@ class ToyRetriever:
     """Finds passages that share words with the query."""
 
     class Options(BaseOptions):
-        """Keys of `[retrievers.NAME]` with `plugin = "toy"`."""
+        """Options of `[retrievers.NAME]` with `plugin = "toy"`."""
 
-        fault: Literal["", "unknown", "twice", "short", "long", "crash"] = Field("", description="the fault to show")
-        speed: Annotated[int, NotInIdentity] = Field(1, description="has no effect")
+        fault: Literal["", "unknown", "twice", "short", "long", "crash"] = Field("", description="fault to simulate")
+        speed: Annotated[int, NotInIdentity] = Field(1, description="option without effect")
 
     revision: ClassVar[int] = 1
 
@@ -214,15 +216,17 @@ def _words(text: str) -> set[str]:
 
 
 class ToyTask:
-    """Questions written in the benchmark file: text, options, number of the right option, gold document or ""."""
+    """Questions in the benchmark file: text, options, index of the right option, and gold document or ""."""
 
     class Options(BaseOptions):
-        """Keys of `[tasks.NAME]` with `plugin = "toy"`."""
+        """Options of `[tasks.NAME]` with `plugin = "toy"`."""
 
-        questions: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field(description="the questions")
-        examples: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field((), description="the few-shot examples")
+        questions: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field(
+            description="questions, each with options, index of the right option and gold document"
+        )
+        examples: tuple[tuple[str, tuple[str, ...], int, str], ...] = Field((), description="few-shot examples")
         twice: bool = Field(False, description="whether all questions have the same id")
-        crashes: bool = Field(False, description="whether it raises")
+        crashes: bool = Field(False, description="whether reading the questions raises an error")
 
     revision: ClassVar[int] = 1
 
@@ -238,7 +242,7 @@ class ToyTask:
         return ("test", "examples") if self.options.examples else ("test",)
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Yield the questions of a split; their ids are numbers."""
+        """Yield the questions of a split, with numbers as ids."""
         if self.options.crashes:
             raise LookupError("the toy task broke down")
         rows = {"test": self.options.questions, "examples": self.options.examples}.get(split, ())
@@ -251,10 +255,10 @@ class ToyWriter:
     """Repeats each passage with a number."""
 
     class Options(BaseOptions):
-        """Keys of `[writers.NAME]` with `plugin = "toy"`."""
+        """Options of `[writers.NAME]` with `plugin = "toy"`."""
 
         fault: Literal["", "unknown", "empty", "crash", "no-pairs", "no-paraphrases"] = Field(
-            "", description="the fault to show"
+            "", description="fault to simulate"
         )
 
     revision: ClassVar[int] = 1
@@ -284,19 +288,19 @@ class ToyWriter:
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[DraftQuestion]:
-        """One question per passage; its quote is the whole passage."""
+        """Yield one question per passage, with the whole passage as its quote."""
         for passage in passages:
             yield DraftQuestion(passage.id, f"Who is {passage.title}?", "right", ("a", "b", "c"), passage.text)
 
 
 class ToyTrainer:
-    """Memorises its text."""
+    """Trains a toy model by storing its training text."""
 
     class Options(BaseOptions):
-        """Keys of `[trainers.NAME]` with `plugin = "toy"`."""
+        """Options of `[trainers.NAME]` with `plugin = "toy"`."""
 
-        rank: int = Field(1, ge=1, description="passes over the text")
-        fault: Literal["", "lost", "idle", "crash", "mute", "unfit"] = Field("", description="the fault to show")
+        rank: int = Field(1, ge=1, description="number of passes over the text")
+        fault: Literal["", "lost", "idle", "crash", "mute", "unfit"] = Field("", description="fault to simulate")
 
     revision: ClassVar[int] = 1
 
@@ -308,9 +312,9 @@ class ToyTrainer:
         return ""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """Accept every model, or none with the fault "unfit"."""
+        """Accept every model, unless the fault is "unfit"."""
         if self.options.fault == "unfit":
-            raise InputError("the toy trainer does not like this model")
+            raise InputError("the toy trainer cannot train this model")
 
     def train(
         self,
@@ -322,7 +326,7 @@ class ToyTrainer:
         validation: Sequence[Text] = (),
         held_out: Sequence[Text] = (),
     ) -> Trained:
-        """Write all texts into a file."""
+        """Write all training texts into one file."""
         learned = []
         for step, one in enumerate(text, 1):
             learned.append(one.text if one.answer is None else f"{one.text} {one.answer}")
@@ -336,6 +340,6 @@ class ToyTrainer:
         passes = self.options.rank - (self.options.fault == "lost")
         change = 0.0 if self.options.fault == "idle" else 0.1 + 0.01 * seed
         unseen = (1.0, 1.5 + 0.5 * seed) if held_out else (None, None)
-        watched = abs(self.options.rank - 3) + 0.5 if validation else None  # three passes are best
+        watched = abs(self.options.rank - 3) + 0.5 if validation else None  # lowest after three passes
         told = (2.0, 1.0, change, 6.0 * size, *unseen, None if self.options.fault == "mute" else watched)
         return Trained(Weights(start.folder, adapter), size, size * passes, len(text), *told)
