@@ -45,7 +45,7 @@ def openbookqa(data, tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
-def test_shipped_specs_are_right(path):
+def test_shipped_specs_are_valid(path):
     """Every shipped benchmark is valid and named after its file."""
     assert load_spec(path).name in (path.stem, f"{path.stem}-measured")  # published numbers may use the plain name
 
@@ -56,7 +56,7 @@ def test_lab_specs_can_be_planned(name):
     assert make_plan(*open_spec(ROOT / "benchmarks" / f"{name}.toml")).cells
 
 
-def test_the_study_takes_the_rates_that_were_tried():
+def test_the_study_uses_compared_learning_rates():
     """Every learning rate in the study is one of the rates compared in lab-rates.toml."""
     tried = load_spec(ROOT / "benchmarks" / "lab-rates.toml").trainers
     study = load_spec(ROOT / "benchmarks" / "lab-study.toml").trainers
@@ -190,7 +190,7 @@ def test_script_joins_questions_and_facts(tmp_path):
     ]
 
 
-def test_script_writes_beside_the_zip_unless_told(tmp_path):
+def test_script_writes_next_to_the_zip_by_default(tmp_path):
     """Without an output folder, the script writes the files next to the zip."""
     source = write_zip(tmp_path / ZIP)
     subprocess.run([sys.executable, str(SCRIPT), str(source)], check=True, capture_output=True)
@@ -198,7 +198,7 @@ def test_script_writes_beside_the_zip_unless_told(tmp_path):
     assert made == {"facts.jsonl", "test.jsonl", "validation.jsonl", "examples.jsonl"}
 
 
-def test_script_names_what_it_leaves_out(tmp_path):
+def test_script_reports_omitted_questions(tmp_path):
     """A question with two equal options is omitted, and the script reports its id."""
     twice = question("twice", FACTS[0], ("yes", "no", "no", "both"))
     write_zip(tmp_path / ZIP, train=[twice, question("fine", FACTS[1])])
@@ -215,7 +215,7 @@ def test_script_names_what_it_leaves_out(tmp_path):
         ({"facts": [*FACTS, " "]}, "openbook.txt:4: expected a fact in double quotes"),
     ],
 )
-def test_script_refuses_what_does_not_fit(tmp_path, change, said):
+def test_script_rejects_faulty_facts(tmp_path, change, said):
     """An unknown, repeated or empty fact is an error with its line, and no files are written."""
     write_zip(tmp_path / ZIP, **change)
     run = make_files(tmp_path, tmp_path / "made", check=False)
@@ -225,7 +225,7 @@ def test_script_refuses_what_does_not_fit(tmp_path, change, said):
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "no such file"), (b"PK", "not the official zip")])
-def test_script_refuses_what_is_no_zip(tmp_path, content, said):
+def test_script_rejects_a_faulty_zip(tmp_path, content, said):
     """A missing or damaged zip is an error without a traceback."""
     if content:
         (tmp_path / ZIP).write_bytes(content)

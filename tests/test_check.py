@@ -19,7 +19,7 @@ def edit(bench, before, after):
     return bench.write(text.replace(before, after))
 
 
-def test_a_check_asks_no_model_and_makes_no_result(bench, tmp_path):
+def test_a_check_loads_no_model_and_creates_no_results(bench, tmp_path):
     """A check loads no model and does not create a results folder."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
@@ -41,7 +41,7 @@ def test_each_cell_has_a_line_with_its_lengths(bench):
         assert line in text
 
 
-def test_the_forecast_is_what_a_run_asks(bench, tmp_path):
+def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
     """The forecast numbers of requests and prompt tokens are those of a run."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
@@ -63,7 +63,7 @@ def test_forecasts_name_their_weights(bench):
     assert names == ["m", *arms]
 
 
-def test_a_run_uses_what_a_check_made(bench):
+def test_a_run_reuses_the_steps_of_a_check(bench):
     """A run reuses the passages, index and hits of a check."""
     bench.write_toy()
     checked(bench)
@@ -87,7 +87,7 @@ def test_a_real_prompt_of_each_method_is_shown(bench):
         assert rest.startswith("\nanswers scored: ' Norwick' ' Überlingen' ' Tarn' ' Ostend'")
 
 
-def test_what_cannot_be_counted_is_said(bench):
+def test_uncounted_tokens_are_reported(bench):
     """Without a tokenizer, lengths and forecasts say that tokens are not counted."""
     bench.write_toy(model="counts = false\n")
     text = checked(bench)
@@ -104,7 +104,7 @@ def test_what_cannot_be_counted_is_said(bench):
         ("[models.m]", '[prompt]\ntemplate = "{{ passages[99].text }}"\n\n[models.m]', "prompt.template: ", 4),
     ],
 )
-def test_what_would_fail_is_told_with_its_cells(bench, before, after, words, cells):
+def test_problems_are_reported_with_their_cells(bench, before, after, words, cells):
     """Each problem is reported once with its number of failing cells, and the exit code is 2."""
     bench.write_toy()
     edit(bench, before, after)
@@ -113,7 +113,7 @@ def test_what_would_fail_is_told_with_its_cells(bench, before, after, words, cel
     assert problem.endswith(f"({cells} cells)")
 
 
-def test_problems_do_not_hide_what_works(bench):
+def test_problems_do_not_hide_working_cells(bench):
     """If some cells would fail, the others are still listed and shown."""
     bench.write_toy()
     edit(bench, '[retrievers.words]\nplugin = "toy"', '[retrievers.words]\nplugin = "toy"\nfault = "crash"')
@@ -124,7 +124,7 @@ def test_problems_do_not_hide_what_works(bench):
     assert "Traceback" not in text
 
 
-def test_a_plugin_that_breaks_down_is_told_like_in_a_run(bench):
+def test_a_failing_plugin_is_reported_as_in_a_run(bench):
     """An exception in a task or corpus is one line with its cells; its traceback is in the work folder."""
     bench.write_toy()
     edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
@@ -177,7 +177,7 @@ train = "in-other-words"
 """
 
 
-def test_a_trainer_is_asked_before_anything_is_scored(bench):
+def test_a_trainer_is_checked_before_anything_is_scored(bench):
     """A trainer's objection is reported once with the cells of all seeds; other training runs are shown."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault='fault = "unfit"\n'))
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
@@ -186,7 +186,7 @@ def test_a_trainer_is_asked_before_anything_is_scored(bench):
     assert "forecast for trainer in-other-words on people" in text
 
 
-def test_what_a_training_reads_is_forecast(bench):
+def test_training_text_is_forecast(bench):
     """For each training text, the forecast shows the number of texts and the approximate number of tokens per pass."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
     found = re.findall(r"forecast for trainer (\S+) on people: ([\d,]+) texts, about ([\d,]+) tokens", checked(bench))

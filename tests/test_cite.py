@@ -13,7 +13,7 @@ def keys(text):
     return re.findall(r"^@\w+\{([^,]+),", text, re.MULTILINE)
 
 
-def test_every_benchmark_stands_on_kib_the_study_and_lm_eval(bench):
+def test_every_benchmark_cites_kib_the_study_and_lm_eval(bench):
     """Every benchmark cites kib with its version, the study and lm-eval."""
     bench.write_toy()
     result = bench.call("cite", bench.spec)
@@ -41,7 +41,7 @@ def test_a_tasks_data_are_cited(bench):
     assert len(set(keys(text))) == len(keys(text))
 
 
-def test_data_need_not_be_there_to_be_cited(bench):
+def test_missing_data_files_do_not_prevent_citation(bench):
     """A benchmark is cited even if its data files are missing."""
     bench.write_toy()
     (bench.folder / "people.jsonl").unlink()
@@ -52,7 +52,7 @@ BM25 = {"robertson2009bm25", "lu2024bm25s"}
 DENSE = {"reimers2019sentencebert"}
 PAPER = {*DENSE, "xiao2023cpack"}
 LORA = {"hu2021lora"}
-STANDS_ON = [
+CITED_WORKS = [
     ("retrievers", "bm25", "", BM25),
     ("retrievers", "dense", "", DENSE),
     ("retrievers", "dense", 'preset = "paper"', PAPER),
@@ -69,8 +69,8 @@ STANDS_ON = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "name", "options", "works"), STANDS_ON)
-def test_plugins_name_what_they_stand_on(bench, kind, name, options, works):
+@pytest.mark.parametrize(("kind", "name", "options", "works"), CITED_WORKS)
+def test_plugins_cite_their_methods(bench, kind, name, options, works):
     """A retriever or trainer adds the entries of the methods that its options use, each once and complete."""
     if (kind, name) not in {(plugin.kind, plugin.name) for plugin in installed()}:
         pytest.skip(f"not installed: {name}")
@@ -86,7 +86,7 @@ def test_plugins_name_what_they_stand_on(bench, kind, name, options, works):
     assert result.output.count("{") == result.output.count("}")
 
 
-def test_a_work_of_several_plugins_stands_once(bench):
+def test_a_work_of_several_plugins_is_listed_once(bench):
     """A work cited by several retrievers is listed once."""
     if "bm25" not in {plugin.name for plugin in installed()}:
         pytest.skip("not installed: bm25")

@@ -33,7 +33,7 @@ def test_its_arguments_reach_the_backend(capsys):
     assert "context: here is" in capsys.readouterr().out
 
 
-def test_what_changes_no_result_stays_out_of_the_identity():
+def test_local_args_are_not_part_of_the_identity():
     """`args` are part of the model's identity, and the values of `local_args` are not."""
     one = model(args={"pretrained": "x"}, local_args={"device": "cpu"})
     other = model(args={"pretrained": "x"}, local_args={"device": "cuda", "batch_size": 2})
@@ -46,7 +46,7 @@ def test_what_changes_no_result_stays_out_of_the_identity():
 
 @pytest.mark.parametrize("key", ["api_key", "OPENAI_API_KEY", "auth_token", "hf_token", "secret", "password"])
 @pytest.mark.parametrize("table", ["args", "local_args"])
-def test_secrets_are_refused(key, table):
+def test_secrets_are_rejected(key, table):
     """A key, token or password is rejected in a benchmark file, but an argument with a similar name is accepted."""
     check_options(
         LmEvalModel,
@@ -65,7 +65,7 @@ def test_options():
     assert isinstance(model(), Model)
 
 
-def test_a_wrong_name_is_answered_with_the_nearest():
+def test_a_wrong_name_suggests_the_nearest():
     """The error for an unknown backend suggests similar names, if there are any."""
     with pytest.raises(InputError, match=r"lm-eval has no backend dumy; did you mean dummy"):
         model(backend="dumy").load()
@@ -73,7 +73,7 @@ def test_a_wrong_name_is_answered_with_the_nearest():
         model(backend="qqqqqqqq").load()
 
 
-def test_a_backend_whose_package_is_missing_says_so():
+def test_a_missing_package_is_named():
     """The error for a backend without its package names the missing package."""
     if find_spec("vllm"):
         pytest.skip("vllm is installed here")
@@ -88,7 +88,7 @@ def test_a_backend_whose_package_is_missing_says_so():
         ("gguf", {}, "the backend gguf cannot start: must pass `base_url` to use GGUF LM!"),
     ],
 )
-def test_arguments_that_a_backend_refuses_are_told(backend, args, words):
+def test_arguments_rejected_by_a_backend_are_reported(backend, args, words):
     """The error for a backend that cannot start gives the reason in one line."""
     with pytest.raises(InputError) as caught:
         model(backend=backend, args=args).load()
@@ -103,7 +103,7 @@ def test_it_cannot_be_trained(tmp_path):
         model().load(Weights(tmp_path))
 
 
-def test_it_keeps_its_tokenizer():
+def test_it_has_no_public_tokenizer():
     """A backend has no public tokenizer, so prompts are neither counted nor truncated."""
     assert model().tokens() is None
 
@@ -117,7 +117,7 @@ def test_the_context_length_is_the_argument(args, length):
     assert model(args=args).context_length() == length
 
 
-def test_local_weights_count_by_their_content(tmp_path):
+def test_local_weights_are_fingerprinted_by_content(tmp_path):
     """The fingerprint of a local weights folder depends on its files, and a hub name has no fingerprint."""
     assert model().fingerprint() == model(args={"pretrained": "some/model"}).fingerprint() == ""
     (tmp_path / "inner").mkdir()
@@ -135,12 +135,12 @@ def test_local_weights_count_by_their_content(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["Bearer abc", "Authorization: Basic abc", "sk-12345", "https://me:pw@host/v1"])
-def test_values_that_look_like_secrets_are_refused(value):
+def test_values_that_look_like_secrets_are_rejected(value):
     """A value that looks like a credential is rejected under any argument name."""
     check_options(LmEvalModel, refuses=[{"backend": "b", "args": {"extra": value}}])
 
 
-def test_paths_are_read_from_the_spec_and_counted_by_their_content(tmp_path):
+def test_paths_are_fingerprinted_by_content(tmp_path):
     """A path in `args` is relative to the benchmark file, must exist, and is fingerprinted by its content."""
     (tmp_path / "tok").mkdir()
     (tmp_path / "tok" / "a").write_text("1")

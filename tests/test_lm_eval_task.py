@@ -64,7 +64,7 @@ def test_mmlus_csv_is_read_as_published(tmp_path):
         ["question", "A", "B", "C", "D", "answer"],
     ],
 )
-def test_a_row_that_is_not_mmlus_is_named(tmp_path, row):
+def test_a_faulty_mmlu_row_is_an_error(tmp_path, row):
     """A row of an MMLU file with the wrong number of columns or an invalid letter is an error with its number."""
     with pytest.raises(InputError) as caught:
         rows(mmlu_csv(tmp_path / "t.csv", [MMLU[0], row]), layout="mmlu")
@@ -92,7 +92,7 @@ FORMS = {
 
 
 @given(TABLE, st.sampled_from(sorted(FORMS)))
-def test_rows_come_back(tmp_path, table, ending):
+def test_rows_are_read_unchanged(tmp_path, table, ending):
     """Rows written as CSV, JSON or JSON lines are read unchanged, whatever characters they contain."""
     assert rows(write(tmp_path / f"t{ending}", FORMS[ending](table))) == table
 
@@ -132,7 +132,7 @@ def test_fields_are_renamed(tmp_path):
         ("t.json", '[{"a": 1}, {"b": 2}]', {"fields": {"question": "a"}}, ": row 2: no field a; it has b"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, data, words):
+def test_an_unreadable_file_is_an_error(tmp_path, name, content, data, words):
     """An unreadable data file is an error with the path and, if known, the line or row."""
     path = write(tmp_path / name, content)
     with pytest.raises(InputError) as caught:
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, data, word
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.json", "t.jsonl", "mmlu.csv"])
-def test_bytes_that_are_no_text_are_named(tmp_path, name):
+def test_a_file_that_is_not_utf8_is_an_error(tmp_path, name):
     """A data file that is not UTF-8 is an error with its path."""
     (tmp_path / name).write_bytes(b'"\xff"')
     with pytest.raises(InputError, match=f"{name}: not UTF-8 at byte 1"):
@@ -155,7 +155,7 @@ def test_a_missing_file_is_named(tmp_path):
         task("mmlu_anatomy", test=tmp_path / "nowhere.csv").fingerprint()
 
 
-def test_the_fingerprint_is_that_of_the_files(tmp_path):
+def test_the_fingerprint_depends_on_the_files(tmp_path):
     """The fingerprint changes with the content and split of a file, but not with its time stamp."""
     path = mmlu_csv(tmp_path / "t.csv")
     check_fingerprint(lambda: task("mmlu_anatomy", test=path), change=lambda: mmlu_csv(path, MMLU[:1]), same=path.touch)
@@ -172,7 +172,7 @@ def test_options():
     assert isinstance(task("mmlu_anatomy"), HarnessTask)
 
 
-# lm-eval's own index: seconds, once
+# The first test builds lm-eval's task index, which takes seconds.
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_options():
         ("mmlu_stem_tasks", "mmlu_stem_tasks is a group of lm-eval tasks; write one table per single task"),
     ],
 )
-def test_a_wrong_name_is_answered(name, words):
+def test_a_wrong_name_suggests_the_nearest(name, words):
     """The error for an unknown task suggests the nearest name, and the error for a group suggests single tasks."""
     with pytest.raises(InputError) as caught:
         task(name).harness_task()
@@ -193,7 +193,7 @@ def test_a_wrong_name_is_answered(name, words):
 
 
 @pytest.mark.slow
-def test_a_task_takes_local_data(tmp_path):
+def test_a_task_reads_local_data(tmp_path):
     """A task with local data keeps its prompt, and reads examples from `dev` and questions from `test`."""
     path = mmlu_csv(tmp_path / "t.csv")
     made = RenderedTask("anatomy", task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task())
@@ -267,7 +267,7 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
         ),
     ],
 )
-def test_tasks_that_cannot_be_measured_are_refused(tmp_path, name, row, words):
+def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
     """A task of lm-eval with an unsupported form or metric is rejected with the reason."""
     path = write(tmp_path / "t.json", [row])
     splits = dict.fromkeys(("train", "validation", "test"), path)
@@ -286,7 +286,7 @@ def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_wrong_with_local_data_is_said_plainly(tmp_path):
+def test_errors_in_local_data_are_reported_plainly(tmp_path):
     """An error in local data is reported with its file and row, without lm-eval's own message."""
     path = mmlu_csv(tmp_path / "t.csv", [["too", "short"]])
     with pytest.raises(InputError) as caught:
@@ -295,7 +295,7 @@ def test_what_is_wrong_with_local_data_is_said_plainly(tmp_path):
 
 
 @pytest.mark.slow
-def test_without_data_and_network_the_way_out_is_named(monkeypatch, tmp_path):
+def test_without_data_and_network_the_hub_is_named(monkeypatch, tmp_path):
     """Without local data and network, the error says that the data cannot be loaded from the hub."""
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
@@ -304,7 +304,7 @@ def test_without_data_and_network_the_way_out_is_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_tasks_page_is_cited():
+def test_a_tasks_readme_is_cited():
     """The BibTeX entry of a task is read from its README in lm-eval."""
     assert "@article{hendryckstest2021" in task("mmlu_anatomy").bibtex()
     assert task("no_such_task").bibtex() == ""

@@ -59,7 +59,7 @@ BASE = {
 }
 
 
-def test_defaults_count():
+def test_a_default_is_part_of_the_identity():
     """The default of an omitted option is part of the identity."""
     assert given({}) == BASE
 
@@ -80,24 +80,24 @@ def test_defaults_count():
         ({"as": 2}, {"as": 2}),
     ],
 )
-def test_what_counts(raw, difference):
+def test_identity_options(raw, difference):
     """Options are part of the identity as JSON, except NotInIdentity options and the paths in a list of paths."""
     assert given(raw) == {**BASE, **difference}
 
 
 @pytest.mark.parametrize("raw", [{"path": "a"}, {"size": "here"}])
-def test_a_local_member_of_a_union_is_left_out(raw):
+def test_a_union_value_outside_the_identity_is_omitted(raw):
     """A value of a union option is left out of the identity if its type is marked NotInIdentity."""
     assert given(raw) == {key: value for key, value in BASE.items() if key not in raw}
 
 
-def test_where_files_lie_does_not_count():
+def test_the_folder_of_paths_is_not_part_of_the_identity():
     """The folder of relative paths does not change the identity."""
     raw = {"path": "a", "paths": ["b"], "files": {"test": "c"}}
     assert given(raw, "/one") == given(raw, "/two")
 
 
-def test_what_counts_has_a_canonical_form():
+def test_identity_options_have_a_canonical_form():
     """The identity options have a canonical JSON form, even if a value is infinite."""
     assert json.loads(canonical(given({})))["limit"] == "inf"
 

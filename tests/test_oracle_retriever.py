@@ -20,7 +20,7 @@ def chosen(retriever, gold, question="q"):
     return [hit.passage for hit in retriever.choose(question, gold, PASSAGES, 0)]
 
 
-def test_alone_the_gold_passage_is_all():
+def test_without_others_only_gold_is_returned():
     """Without `others`, a question gets only its gold passage."""
     assert chosen(oracle(), ["d4#0"]) == ["d4#0"]
 
@@ -39,7 +39,7 @@ def test_the_first_gold_passages_are_kept():
     assert sorted(chosen(oracle(most=2), ["d7#0", "d1#0", "d9#0"])) == ["d1#0", "d7#0"]
 
 
-def test_the_gold_passage_stands_anywhere():
+def test_the_gold_passage_is_at_any_position():
     """Over many questions, the gold passage is equally often at each position."""
     places = [chosen(oracle(others=2), ["d4#0"], f"q{number}").index("d4#0") for number in range(600)]
     assert all(150 < places.count(place) < 250 for place in range(3))
@@ -52,7 +52,7 @@ def test_hits_are_best_first():
     assert len(set(scores)) == 4
 
 
-def test_the_choice_is_the_questions_alone():
+def test_passages_depend_on_question_and_seed():
     """The passages depend only on the question and the seed, not on the instance."""
     assert chosen(oracle(others=5), ["d1#0"]) == chosen(oracle(others=5), ["d1#0"])
     assert chosen(oracle(others=5), ["d1#0"]) != chosen(oracle(others=5, seed=1), ["d1#0"])
@@ -64,7 +64,7 @@ def test_a_question_without_gold_is_an_error():
         chosen(oracle(), [])
 
 
-def test_it_says_how_many_passages_it_gives():
+def test_top_k_is_not_needed():
     """A method with the oracle needs no `top_k`."""
     assert oracle(others=2).fixed_k() == 3
     assert isinstance(oracle(), GoldRetriever)

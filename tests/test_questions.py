@@ -64,7 +64,7 @@ def test_gold_is_the_quote():
         ({"text": "The text says what of Tarn?"}, "refers to its passage"),
     ],
 )
-def test_reasons(wrong, reason):
+def test_useless_questions_are_rejected(wrong, reason):
     """A useless question is rejected and counted under its reason."""
     made = sieved(draft(**wrong))
     assert made.rejected == {reason: 1}
@@ -80,12 +80,12 @@ def test_reasons(wrong, reason):
         {"text": "Which passage to the north does Tarn have?"},
     ],
 )
-def test_no_reason(right):
+def test_valid_questions_are_kept(right):
     """A signed number differs from an unsigned one, and a question may list its options or ask for a sea passage."""
     assert len(sieved(draft(**right)).rows) == 1
 
 
-def test_the_first_are_kept():
+def test_the_first_questions_are_kept():
     """The first good questions on each passage are kept, and rejected questions do not count towards the limit."""
     made = sieved(draft("One?", quote="nowhere"), draft("Two?"), draft("Three?"), draft("Four?"), keep=2)
     assert [row["question"] for row in made.rows] == ["Two?", "Three?"]
@@ -93,13 +93,13 @@ def test_the_first_are_kept():
     assert made.rejected == {"quote not in the passage": 1, "less specific than the kept questions": 1}
 
 
-def test_asked_already():
+def test_a_repeated_question_is_rejected():
     """A repeated question is rejected, even if its passage, case, spaces or punctuation differ."""
     other = draft("WHEN was the bridge of  Tarn built", passage="pump#0", quote="red lever")
     assert sieved(draft(), other).rejected == {"asked before": 1}
 
 
-def test_a_foreign_passage():
+def test_an_unknown_passage_is_an_error():
     """A question on an unknown passage is an error that names the passage."""
     with pytest.raises(InputError, match="unknown passage 'moon#1'"):
         sieved(draft(passage="moon#1"))
@@ -116,13 +116,13 @@ def test_options_are_shuffled():
     assert sieved(*drafts, keep=400).rows == made.rows
 
 
-def test_order_of_writing_does_not_matter():
+def test_order_of_wrong_options_does_not_matter():
     """The order in which a writer lists the wrong options does not change the shuffled order."""
     one = sieved(draft(wrong=("1971", "1972", "1973")))
     assert sieved(draft(wrong=("1973", "1971", "1972"))).rows == one.rows
 
 
-def test_the_file_task_reads_them(tmp_path):
+def test_the_file_task_reads_saved_questions(tmp_path):
     """The `file` task reads saved questions with their gold and group, and the file keeps characters of any script."""
     made = sieved(draft("Wann wurde die Brücke von Tarn 桥 gebaut?"), group="passage")
     save(made.rows, tmp_path / "q.jsonl")
@@ -177,7 +177,7 @@ def test_summary():
     ]
 
 
-def test_few_documents_are_said():
+def test_few_documents_suggest_grouping_by_passage():
     """If questions come from few documents, the summary suggests grouping by passage."""
     passages = [Passage(f"d#{number}", "d", "", "a b c", number, number + 5) for number in range(3)]
     question_filter = QuestionFilter(passages, QuestionRequest("c"))
@@ -195,12 +195,12 @@ def test_same_words(one, other):
 
 
 @pytest.mark.parametrize(("one", "other"), [("?", "!"), ("a b", "b a"), ("1.5", "15"), ("桥", "路")])
-def test_other_words(one, other):
+def test_different_words(one, other):
     """Texts with different words, word orders or decimal points have different normalised forms."""
     assert normalised(one) != normalised(other)
 
 
-def test_quotes_are_no_patterns():
+def test_quotes_are_literal():
     """A quote is searched for literally, not as a regular expression."""
     assert find_quote("costs 5$ (net) in all", "5$ (net)") == (6, 14)
     assert find_quote("costs 5x net", "5. net") is None

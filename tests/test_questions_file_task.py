@@ -51,7 +51,7 @@ def read(path, split="test"):
 
 
 @given(st.lists(questions(), min_size=1, max_size=4, unique_by=lambda question: question.id), st.booleans())
-def test_json_lines_come_back(tmp_path, asked, ascii_only):
+def test_json_lines_are_read_unchanged(tmp_path, asked, ascii_only):
     """Questions written as JSON lines are read unchanged, whatever characters they contain."""
     assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
     lines = [json.dumps(as_json(question), ensure_ascii=ascii_only) for question in asked]
@@ -64,7 +64,7 @@ def test_json_lines_come_back(tmp_path, asked, ascii_only):
     st.lists(questions(gold=st.lists(GOLD, max_size=1).map(tuple)), min_size=1, max_size=4, unique_by=lambda q: q.id)
 )
 @example([Question("1", 'a "b", c\nd', ("x\r\ny", "z"), 1, (Gold("d", 0, 4),), "g")])
-def test_csv_comes_back(tmp_path, asked):
+def test_csv_is_read_unchanged(tmp_path, asked):
     """Questions written as CSV are read unchanged, including line breaks and quotes in fields."""
     assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
     letters = string.ascii_uppercase[: max(len(question.options) for question in asked)]
@@ -102,7 +102,7 @@ def test_an_answer_is_a_letter_a_text_or_a_number(tmp_path, answer):
     assert one(tmp_path, answer=answer).answer == 1
 
 
-def test_an_answer_that_may_be_two_options_is_an_error(tmp_path):
+def test_an_ambiguous_answer_is_an_error(tmp_path):
     """An answer that matches two options is an error that suggests an unambiguous form."""
     with pytest.raises(
         InputError, match="answer: B is the text of one option and the letter of another; write the number"
@@ -133,13 +133,13 @@ def test_gold_is_a_document_a_range_or_several(tmp_path, fields, gold):
     assert one(tmp_path, **fields).gold == gold
 
 
-def test_a_question_without_an_id_is_named_by_its_row(tmp_path):
+def test_a_question_without_an_id_is_numbered_by_its_row(tmp_path):
     """A question without an id is numbered by its row, and blank lines do not count."""
     path = write(tmp_path, GOOD, "\n", GOOD, {**GOOD, "id": "own"}, {**GOOD, "id": 77})
     assert [question.id for question in read(path)] == ["1", "2", "own", "77"]
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
+def test_a_byte_order_mark_is_ignored(tmp_path):
     """A byte order mark and Windows line endings in a questions file are ignored."""
     (tmp_path / "q.csv").write_bytes("\ufeffquestion,A,B,answer\r\nWho?,x,y,A\r\n".encode())
     (tmp_path / "q.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
@@ -190,7 +190,7 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"start": 1, "end": 4}, "document: missing"),
     ],
 )
-def test_a_wrong_field_is_named(tmp_path, changes, words):
+def test_an_invalid_field_is_an_error(tmp_path, changes, words):
     """An invalid field is an error with the file, line and field."""
     with pytest.raises(InputError) as caught:
         one(tmp_path, **changes)
@@ -207,7 +207,7 @@ def test_a_wrong_field_is_named(tmp_path, changes, words):
         ([""], ": no questions found"),
     ],
 )
-def test_a_wrong_file_is_named_by_its_line(tmp_path, rows, words):
+def test_an_invalid_file_is_an_error(tmp_path, rows, words):
     """An invalid questions file is an error with the line number, counting blank lines."""
     path = write(tmp_path, *rows)
     with pytest.raises(InputError) as caught:
@@ -227,7 +227,7 @@ def test_a_wrong_file_is_named_by_its_line(tmp_path, rows, words):
         ("question,A,B,answer\n", ": no questions found"),
     ],
 )
-def test_wrong_csv_is_named_by_its_line(tmp_path, text, words):
+def test_invalid_csv_is_an_error(tmp_path, text, words):
     """A CSV row that does not match the header is an error with the file and line."""
     path = write(tmp_path, text, name="q.csv")
     with pytest.raises(InputError) as caught:
@@ -236,7 +236,7 @@ def test_wrong_csv_is_named_by_its_line(tmp_path, text, words):
     assert str(caught.value).startswith(str(path))
 
 
-def test_half_a_character_is_no_text(tmp_path):
+def test_a_lone_surrogate_is_an_error(tmp_path):
     """A lone surrogate in JSON is an error with its line."""
     path = write(tmp_path, GOOD, '{"question": "\\ud800?", "options": ["a", "b"], "answer": "A"}\n')
     with pytest.raises(InputError) as caught:
@@ -244,14 +244,14 @@ def test_half_a_character_is_no_text(tmp_path):
     assert str(caught.value).startswith(f"{path}:2: question: ")
 
 
-def test_bytes_that_are_no_text_are_named(tmp_path):
+def test_a_file_that_is_not_utf8_is_an_error(tmp_path):
     """A questions file that is not UTF-8 is an error."""
     (tmp_path / "q.jsonl").write_bytes(b'{"question": "\xff"}')
     with pytest.raises(InputError, match=r"q\.jsonl: not UTF-8 at byte 14"):
         read(tmp_path / "q.jsonl")
 
 
-def test_other_endings_are_refused(tmp_path):
+def test_other_extensions_are_rejected(tmp_path):
     """A questions file must have the extension .jsonl or .csv."""
     with pytest.raises(InputError, match=r"expected a \.jsonl or \.csv file, got \.txt"):
         read(write(tmp_path, name="q.txt"))
@@ -259,7 +259,7 @@ def test_other_endings_are_refused(tmp_path):
         read(write(tmp_path, name="q"))
 
 
-def test_each_split_has_its_file(tmp_path):
+def test_each_split_has_its_own_file(tmp_path):
     """Few-shot examples, validation questions and reworded questions each come from their own optional file."""
     files = {
         name: write(tmp_path, {**GOOD, "question": name}, name=f"{name}.jsonl") for name in ("examples", "validation")
@@ -281,7 +281,7 @@ def test_a_missing_file_is_named(tmp_path):
         task(write(tmp_path, GOOD), examples=tmp_path / "examples.jsonl").fingerprint()
 
 
-def test_all_missing_files_are_told_at_once(bench):
+def test_all_missing_files_are_reported_together(bench):
     """All missing files are reported together, each with the line of its key."""
     bench.write_toy(task='validation = "more.jsonl"\nreworded = "other.jsonl"\n')
     (bench.folder / "people.jsonl").unlink()
@@ -291,7 +291,7 @@ def test_all_missing_files_are_told_at_once(bench):
     assert len({line.split(": ")[0] for line in output.splitlines()}) == 3
 
 
-def test_the_fingerprint_is_that_of_the_files(tmp_path):
+def test_the_fingerprint_depends_on_the_files(tmp_path):
     """The fingerprint changes with the content of a file and its split, but not with its time stamp."""
     path, examples = write(tmp_path, GOOD), write(tmp_path, GOOD, name="e.jsonl")
     check_fingerprint(lambda: task(path), change=lambda: write(tmp_path, {**GOOD, "answer": "A"}), same=path.touch)
@@ -299,7 +299,7 @@ def test_the_fingerprint_is_that_of_the_files(tmp_path):
     assert task(path, examples=examples).fingerprint() != task(path, validation=examples).fingerprint()
 
 
-def test_it_keeps_a_tasks_promises(tmp_path):
+def test_it_passes_the_checks_of_task_plugins(tmp_path):
     """The `file` task passes the same checks as task plugins of other packages."""
     path = write(tmp_path, *({**GOOD, "id": f"q{number}"} for number in range(5)))
     check_task(lambda: task(path))
@@ -323,7 +323,7 @@ def test_options():
         ("id,Question,A,B,answer", "q.csv:1: unknown column 'Question'; did you mean question?"),
     ],
 )
-def test_a_header_that_cannot_be_meant_is_told_in_its_line(tmp_path, header, words):
+def test_a_faulty_header_is_an_error(tmp_path, header, words):
     """A wrong separator and a misspelled column name are errors with the line of the header."""
     path = tmp_path / "q.csv"
     path.write_text(f"{header}\n1,Who?,x,y,A\n")
@@ -333,7 +333,7 @@ def test_a_header_that_cannot_be_meant_is_told_in_its_line(tmp_path, header, wor
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"answer": ' + "1" * 5000 + "}"])
-def test_json_that_python_refuses_is_named_by_its_line(tmp_path, line):
+def test_json_beyond_pythons_limits_is_an_error(tmp_path, line):
     """JSON that is nested too deeply or contains too long a number is an error with its line."""
     path = tmp_path / "q.jsonl"
     path.write_text(line + "\n")
@@ -341,7 +341,7 @@ def test_json_that_python_refuses_is_named_by_its_line(tmp_path, line):
         read(path)
 
 
-def test_an_id_that_cannot_be_printed_is_refused(tmp_path):
+def test_an_id_with_control_characters_is_rejected(tmp_path):
     """An id with control characters is rejected."""
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"id": "a\u001b[31m", "question": "Who?", "options": ["x", "y"], "answer": 0}) + "\n")

@@ -41,7 +41,7 @@ def test_a_smaller_draw_begins_a_larger_one(size, forbidden):
         assert draw(items, count, without, "question", 0) == whole[:count]
 
 
-def test_forbidden_items_that_are_not_there_cost_nothing():
+def test_unknown_forbidden_items_have_no_effect():
     """Forbidden items outside the list do not change the size of a draw."""
     assert len(draw(many(3), 3, {"x", "y", "z"}, "q")) == 3
     assert len(draw(many(300), 300, {"x", "y", "z"}, "q")) == 300

@@ -40,7 +40,7 @@ def test_each_question_draws_anew():
     assert len({tuple(chosen(question=name, seed=seed)) for name in "abc" for seed in range(3)}) == 9
 
 
-def test_it_needs_a_number():
+def test_top_k_is_required():
     """A method with the random retriever must set `top_k`."""
     retriever = make_plugin(Random)
     assert retriever.fixed_k() is None

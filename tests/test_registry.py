@@ -22,7 +22,7 @@ install = runpy.run_path(str(FOLDER / "install.py"))["install"]
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """All test distributions on sys.path; their modules are forgotten after the test."""
+    """Put all test distributions on sys.path, and unload their modules after the test."""
     folder = install(tmp_path / "site", *ALL)
     monkeypatch.syspath_prepend(folder)
     yield folder
@@ -54,7 +54,7 @@ def test_core_plugins_work():
 
 
 def test_a_good_plugin_loads(site):
-    """A plugin of a different distribution is found by its entry point."""
+    """A plugin of any distribution is found by its entry point."""
     assert load("trainers", "turn").__name__ == "Turn"
 
 

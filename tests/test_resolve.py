@@ -35,7 +35,7 @@ corpus = "facts"
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """The good test distribution on sys.path."""
+    """Put the good test distribution on sys.path."""
     folder = install(tmp_path / "site", "good")
     monkeypatch.syspath_prepend(folder)
     yield folder
@@ -45,7 +45,7 @@ def site(tmp_path, monkeypatch):
 
 @pytest.fixture
 def opened(site, tmp_path):
-    """A function that writes the spec with additional lines and opens it."""
+    """Return a function that writes the spec with additional lines and opens it."""
     (tmp_path / "facts.txt").write_text("a\nb\n")
     (tmp_path / "quiz.jsonl").write_text('{"id": "1", "question": "a?", "options": ["a", "b"], "answer": 0}\n')
 
@@ -83,24 +83,24 @@ def test_an_identity_is_json(opened):
 
 
 @pytest.mark.parametrize("same", ['device = "cuda"', "depth = 3", 'sort = "line"', "chunk = { sentences = 2 }"])
-def test_an_identity_leaves_out_what_changes_no_output(opened, same):
+def test_an_identity_excludes_options_without_effect(opened, same):
     """NotInIdentity options, explicit defaults and kib's own keys do not change an identity."""
     assert facts(opened, corpus=same) == facts(opened)
 
 
 @pytest.mark.parametrize("other", ["depth = 4", 'sort = "title"', 'fields = { title = "t" }', 'more = ["facts.txt"]'])
-def test_what_counts_changes_the_identity(opened, other):
+def test_other_options_change_the_identity(opened, other):
     """Every other option is part of the identity."""
     assert facts(opened, corpus=other) != facts(opened)
 
 
-def test_names_do_not_count(opened):
+def test_names_are_not_part_of_the_identity(opened):
     """Tables with equal content have equal identities, regardless of their names."""
     lock = opened(rest='[corpora.others]\nplugin = "shelf"\npath = "facts.txt"')[1]
     assert lock.get("corpora", "others").identity == lock.get("corpora", "facts").identity
 
 
-def test_file_content_counts_and_its_path_does_not(opened, tmp_path):
+def test_an_identity_depends_on_content_not_on_paths(opened, tmp_path):
     """Equal bytes under a different name give the same identity; different bytes under the same name do not."""
     before = facts(opened)
     shutil.copy(tmp_path / "facts.txt", tmp_path / "moved.txt")
@@ -124,7 +124,7 @@ def test_variables_in_paths_are_expanded(opened, tmp_path, monkeypatch):
     assert lock.get("corpora", "more").fingerprint == lock.get("corpora", "facts").fingerprint
 
 
-def test_source_of_an_editable_plugin_counts(site, opened):
+def test_source_of_an_editable_plugin_is_part_of_its_identity(site, opened):
     """The source code of an editable plugin is part of its identity, so a change is noticed."""
     note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
     (site / "kib_test_good-1.0.dist-info" / "direct_url.json").write_text(json.dumps(note))
@@ -220,7 +220,7 @@ def test_data_of_an_unused_table_may_be_missing(opened):
         '\n[trainers.turn.validation]\ncorpus = "spare"',
     ],
 )
-def test_data_of_a_used_table_must_be_there(opened, user):
+def test_data_of_a_used_table_must_exist(opened, user):
     """The data of a table used by a method, directly or not, must exist."""
     assert [message.split(": ")[0] for message in messages(opened, rest=UNUSED + user)] == ["corpora.spare.path"]
 

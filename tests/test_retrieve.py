@@ -56,7 +56,7 @@ def refused(bench, *arguments):
     return result.output
 
 
-def test_judgments_may_name_a_document_otherwise(tmp_path):
+def test_judgments_may_use_aliases(tmp_path):
     """Judgments may name a document by an alias; two names of a document with different grades are an error."""
     write_passages(
         [Passage("Analysis of variance#0", "Analysis of variance", "", "It compares means.", 0, 18)], tmp_path
@@ -177,7 +177,7 @@ def test_one_task_of_several(toy):
     assert [block["n"] for block in found(toy, "--task", "few")["blocks"]] == [4]
 
 
-# What is measured
+# Measures
 
 
 def test_measures_stop_at_the_depth(toy):
@@ -187,7 +187,7 @@ def test_measures_stop_at_the_depth(toy):
     assert set(means(found(toy))) == wanted
 
 
-def test_a_document_stands_at_its_best_passage(bench):
+def test_a_document_is_ranked_by_its_best_passage(bench):
     """With document judgments, each document counts once, at the rank of its best passage."""
     text = RETRIEVERS.replace("documents = {documents}", "documents = {documents}\nchunk = {{ sentences = 1 }}")
     long = ["long", "", "Red lever. Red lever again. Red lever. Red."]
@@ -197,7 +197,7 @@ def test_a_document_stands_at_its_best_passage(bench):
     assert (values["recall@1"], values["recall@3"], values["MRR@10"]) == (0, 1, 1 / 2)
 
 
-def test_every_form_has_the_same_numbers(toy):
+def test_all_formats_have_the_same_numbers(toy):
     """All output formats contain the same measures."""
     values = means(found(toy))
     table = toy.call("retrieve", toy.spec, "-q", "--format", "csv").stdout
@@ -210,12 +210,12 @@ def test_every_form_has_the_same_numbers(toy):
         assert "task people · 18 queries · the first 6 of 6 passages of corpus people" in text
 
 
-def test_every_form_that_is_offered():
+def test_offered_formats():
     """The command line offers exactly the formats that a report supports."""
     assert cli.TABLES == FORMATS
 
 
-def test_the_same_bytes_again(toy):
+def test_a_repeated_call_prints_identical_bytes(toy):
     """A repeated call prints identical bytes, stored times included."""
     first, second = (toy.call("retrieve", toy.spec, "-q", "--format", form).stdout for form in ("json", "json"))
     assert first == second
@@ -244,10 +244,10 @@ def test_quality_on_real_collections(bench, data):
     assert means(vaswani, "bm25")["MAP@1000"] >= 0.290
 
 
-# What is shared with a run
+# Files shared with a run
 
 
-def test_a_run_takes_the_hits_that_are_there(toy):
+def test_a_run_reuses_the_hits_of_a_search(toy):
     """A run reuses the index and hits of a previous, deeper search."""
     found(toy)
     steps = {kind: folders(toy, kind) for kind in ("passages", "index", "hits")}
@@ -265,7 +265,7 @@ def test_a_run_takes_the_hits_that_are_there(toy):
         assert toy.scores(place) == fresh.scores(place)
 
 
-def test_a_search_takes_the_hits_of_a_run(toy):
+def test_a_search_reuses_the_hits_of_a_run(toy):
     """A search reuses the hits of a run if they are deep enough."""
     toy.run()
     hits = folders(toy, "hits")
@@ -291,7 +291,7 @@ def test_no_model_is_loaded(bare):
     assert run.stdout.splitlines()[-1] == ""
 
 
-# Runs in TREC's format
+# TREC run files
 
 
 def test_a_trec_run(bare):
@@ -305,7 +305,7 @@ def test_a_trec_run(bare):
     assert [float(line[4]) for line in lines] == sorted((float(line[4]) for line in lines), reverse=True)
 
 
-def test_trec_runs_of_several(bare):
+def test_trec_runs_of_several_retrievers(bare):
     """With several retrievers, each needs a run file of its own."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
     assert "--run: 2 retrievers; put {retriever}" in refused(bare, "--queries", name, "--run", "x.trec")
@@ -323,14 +323,14 @@ def test_a_trec_run_is_a_file(bare):
     )
 
 
-def test_a_trec_run_has_no_blanks(bench):
+def test_a_trec_run_rejects_ids_with_spaces(bench):
     """A document id with a space is rejected in a TREC run file."""
     bench.write_toy(spec=RETRIEVERS, documents=[["a b", "", "Ada"]])
     name = queries(bench, "q.jsonl", {"id": "q1", "text": "Ada"})
     assert "the id 'a b' contains white space" in refused(bench, "--queries", name, "--run", "{retriever}.trec")
 
 
-# Mistakes
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_a_trec_run_has_no_blanks(bench):
         (["--depth", "0"], "0 is not in the range"),
     ],
 )
-def test_a_wrong_name_is_told(toy, arguments, words):
+def test_a_wrong_argument_is_an_error(toy, arguments, words):
     """A wrong name, file or number is an error with the right value or the nearest name."""
     assert words in refused(toy, *arguments)
 
@@ -368,19 +368,19 @@ def test_a_wrong_name_is_told(toy, arguments, words):
         ('{"id": "a", "text": "\\ud800"}\n', "q.jsonl:1: text: contains half a surrogate pair"),
     ],
 )
-def test_a_wrong_file_of_queries_is_told(bare, text, words):
+def test_a_faulty_queries_file_is_an_error(bare, text, words):
     """A faulty queries file is an error with the line number."""
     (bare.folder / "q.jsonl").write_text(text, encoding="utf-8")
     assert words in refused(bare, "--queries", "q.jsonl")
 
 
-def test_a_wrong_tsv_is_told(bare):
+def test_a_faulty_tsv_file_is_an_error(bare):
     """A TSV line without a tab is an error with its line number."""
     (bare.folder / "q.tsv").write_text("a\tAda\nb Ben\n", encoding="utf-8")
     assert "q.tsv:2: expected an id, a tab and the text of a query" in refused(bare, "--queries", "q.tsv")
 
 
-def test_nothing_to_search_for(bare):
+def test_a_corpus_without_queries(bare):
     """If a corpus has no queries and no task uses it, the error says how to add queries."""
     assert "no task uses corpus people, and the corpus has no queries of its own; add a file with --queries" in refused(
         bare
@@ -394,7 +394,7 @@ def test_several_corpora(bare):
     assert "2 corpora; choose one with --corpus: people or others" in refused(bare)
 
 
-def test_other_mistakes_of_the_file_are_told(bare):
+def test_other_mistakes_in_the_file_are_reported(bare):
     """Other mistakes in the benchmark file are reported with their lines, but models and tasks may be missing."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace('plugin = "toy"\nspeed', 'plugin = "toy"\nsped'))
     assert "retrievers.again.sped: unknown key" in refused(bare)

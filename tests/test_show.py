@@ -68,7 +68,7 @@ def test_a_cell_is_named_as_it_is_printed(done, form):
         ("zzz", "no cell zzz"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_nearest(done, name, words):
+def test_a_wrong_name_suggests_the_nearest(done, name, words):
     """The message for an unknown name suggests similar names; half a name does not match."""
     assert words in refused(done, name)
 
@@ -100,7 +100,7 @@ def test_a_benchmark_may_be_called_like_its_model(bench):
     assert shown(bench, f"m/{BASE}").startswith(BASE)
 
 
-def test_without_results_the_way_to_them_is_named(bench):
+def test_an_empty_folder_suggests_kib_run(bench):
     """The message for an empty folder names the command that creates results."""
     bench.write_toy()
     assert "results: no results found; `kib run SPEC` creates them" in refused(bench, BASE)
@@ -109,7 +109,7 @@ def test_without_results_the_way_to_them_is_named(bench):
 # A cell
 
 
-def test_a_cell_shows_what_its_scorer_noted(bench):
+def test_a_cell_shows_the_remarks_of_its_scorer(bench):
     """A remark of the scorer is stored with the cell and shown."""
     bench.write_toy(model='says = "memory ran out; 512 tokens at a time from here on"\n')
     bench.run()
@@ -138,7 +138,7 @@ def test_a_trained_cell_shows_its_text(bench):
     assert f"12 paraphrases), digest {digest}, no longer in the work folder" in shown(bench, FT)
 
 
-def test_gold_given_by_a_further_name_finds_its_training_texts(bench):
+def test_gold_named_by_an_alias_finds_its_training_texts(bench):
     """If a question names its gold document by an alias, the training texts of that document are shown."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = bench.spec.read_text(encoding="utf-8").replace(
@@ -241,12 +241,12 @@ def test_dropped_passages_are_marked(bench):
         ("???", "it has 18 questions, for example ada-0"),
     ],
 )
-def test_a_wrong_question_is_answered_with_the_nearest(done, question, words):
+def test_a_wrong_question_suggests_the_nearest(done, question, words):
     """The message for an unknown question suggests the nearest ids."""
     assert words in refused(done, BASE, question)
 
 
-def test_without_the_work_folder_the_prompts_digest_is_told(bench):
+def test_without_the_work_folder_the_scores_are_shown(bench):
     """Without the work folder the scores are shown, with the command that recreates the prompt."""
     bench.write_toy()
     bench.run()
@@ -259,7 +259,7 @@ def test_without_the_work_folder_the_prompts_digest_is_told(bench):
     assert "searched for:" in shown(bench, RAG, "eva-10")
 
 
-def test_a_prompt_that_is_not_the_one_asked_is_an_error(bench):
+def test_a_changed_prompt_is_an_error(bench):
     """A prompt rebuilt from a changed work folder is an error."""
     bench.write_toy()
     bench.run()

@@ -102,7 +102,7 @@ people = "known"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The good test distribution, on sys.path while the tests of this module run."""
+    """Put the good test distribution on sys.path for the tests of this module."""
     folder = str(install(tmp_path_factory.mktemp("plugins") / "site", "good"))
     sys.path.insert(0, folder)
     yield folder
@@ -113,7 +113,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes a benchmark file and returns its path."""
+    """Return a function that writes a benchmark file and returns its path."""
 
     def written(text):
         file = tmp_path / "x.toml"
@@ -416,7 +416,7 @@ device_hour = 1.5
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the data files of the good spec."""
+    """Return a folder with the data files of the good spec."""
     made = tmp_path_factory.mktemp("good")
     (made / "facts.txt").write_text("a\nb\n")
     (made / "quiz.jsonl").write_text('{"id": "1", "question": "a?", "options": ["a", "b"], "answer": 0}\n')
@@ -455,7 +455,7 @@ SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[Healt
 
 @SETTINGS
 @given(data=st.data())
-def test_a_changed_spec_opens_or_is_refused(site, folder, data):
+def test_a_changed_spec_opens_or_is_rejected(site, folder, data):
     """A spec with keys dropped, copied, renamed or retyped is read or rejected with a message, never with a crash."""
     spec = tomli.loads(GOOD)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -467,7 +467,7 @@ def test_a_changed_spec_opens_or_is_refused(site, folder, data):
 
 @SETTINGS
 @given(data=st.data())
-def test_a_spec_with_torn_text_opens_or_is_refused(site, folder, data):
+def test_a_spec_with_damaged_text_opens_or_is_rejected(site, folder, data):
     """A spec with text lost, doubled or changed is read or rejected with a message, never with a crash."""
     text = GOOD
     for _ in range(data.draw(st.integers(1, 4))):
