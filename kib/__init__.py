@@ -1,4 +1,4 @@
-"""kib, the knowledge injection benchmark: fine-tuning or retrieval, measured on your own documents and model."""
+"""kib, the knowledge injection benchmark, compares fine-tuning with retrieval on your own documents and model."""
 
 from kib import moved_modules
 

@@ -1,4 +1,4 @@
-"""The command line. Each command is a few lines and imports what it needs itself, so `kib --help` is fast."""
+"""The command line interface. Commands import what they need when they are called, so that `kib --help` is fast."""
 
 import atexit
 import os
@@ -47,8 +47,8 @@ against_option = click.option("--against", metavar="METHOD", help="Compare with 
 def _print(text: str, *, err: bool = False, nl: bool = True, color: bool | None = None) -> None:
     """Print to standard output or standard error.
 
-    If the reader of that stream has gone, as in `kib leaderboard | head`, discard all further output to the stream: the
-    command must still do its work and return its own exit code.
+    If the reader of that stream has exited, as in `kib leaderboard | head`, all further output to the stream is
+    discarded: the command must still do its work and return its own exit code.
     """
     try:
         click.echo(text, err=err, nl=nl, color=color)
@@ -63,18 +63,18 @@ def _report(text: str) -> None:
 
 
 class _Commands(click.Group):
-    """Turns every KibError into its message on standard error and its exit code, without a traceback."""
+    """Converts every KibError to a message on standard error and an exit code, without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the parameter name is click's
-        """List the commands in the order of this file, which is the order of a user's work."""
+        """Return the commands in the order of this file, which is the order in which a user needs the commands."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; after Ctrl-C or SIGTERM, print how to resume it."""
+        """Run a command; after Ctrl-C or SIGTERM, print how to resume the command."""
         try:
             return super().invoke(ctx)
         except KibError as error:
-            # Editors and CI parse a spec's mistakes as file:line: key: message, so these lines have no prefix.
+            # Editors and CI parse mistakes in a spec as `file:line: key: message`, so these lines have no prefix.
             _report(str(error) if isinstance(error, SpecError) else f"Error: {error}")
             ctx.exit(error.exit_code)
         except OSError as error:
@@ -91,10 +91,11 @@ class _Commands(click.Group):
 def main() -> None:
     """Measure how to bring knowledge into a language model: by retrieval, by fine-tuning, or both.
 
-    One TOML file declares models, documents, questions and methods; `kib run` measures them and prints the gains.
+    One TOML file declares models, documents, questions and methods; `kib run` measures all methods and prints their
+    gains.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    # After the command has ended, Ctrl-C has nothing left to stop and would only make Python's shutdown fail.
+    # After the command has finished, Ctrl-C has nothing left to stop and would only disturb Python's shutdown.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
@@ -147,7 +148,7 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: b
 @work_option
 @trust_option
 def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None:
-    """List sets of weights, steps and cells, and which of them are done."""
+    """List the sets of weights, steps and cells of a benchmark, each with its status."""
     from kib.commands.plan import show_plan
 
     opened = _open(spec, trust_remote_code)
@@ -175,7 +176,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
 
 
 def _outlined(spec: Path, error: SpecError) -> SpecError:
-    """Print an outline of a file if only its data are missing; return the error with all mistakes that are known."""
+    """Print an outline of the file if only its data is missing; return the error with all known mistakes."""
     from kib.commands.check import outline
     from kib.plugins.resolve import open_spec
 
@@ -338,10 +339,10 @@ def figure(names: tuple[str, ...], results: Path, out: Path, kind: str, against:
 @results_option
 @work_option
 def show(cell: str, question: str | None, results: Path, work: Path) -> None:
-    """Show a cell with its questions, or one question with all methods: passages, prompt, scores and answer.
+    """Show a cell with its questions, or how each method answered one question: passages, prompt, scores and answer.
 
-    CELL is an id as printed by the leaderboard. Put the name of the benchmark in front if several benchmarks have the
-    cell; the last part of the id may be left out if the rest is unique.
+    CELL is an id as printed by the leaderboard. If several benchmarks contain the cell, prefix the id with the name of
+    the benchmark. The last part of the id may be omitted if the rest is unique.
     """
     from kib.commands.show import show_cell, show_question
     from kib.store.work import Work
@@ -400,7 +401,7 @@ def questions(
 
 @main.command()
 def plugins() -> None:
-    """List the installed plugins with their distributions, and the reason if one does not work."""
+    """List the installed plugins with their distributions, and the reason if a plugin does not work."""
     from kib.commands.plugins import list_plugins
 
     _print(list_plugins())
@@ -422,7 +423,10 @@ def schema(core: bool, published: bool) -> None:
 @main.command()
 @spec_argument
 def cite(spec: Path) -> None:
-    """Print BibTeX for everything a benchmark or a published file uses: papers, data, models, plugins and kib."""
+    """Print BibTeX entries for everything that a benchmark or a published file uses.
+
+    The entries cite papers, data, models, plugins and kib.
+    """
     from kib.commands.cite import bibtex, bibtex_of_published
     from kib.plugins.resolve import open_spec
     from kib.published.load import is_published, load_published

@@ -37,12 +37,12 @@ class KibError(Exception):
 
 
 class InputError(KibError):
-    """Wrong input from the user; the message says what is wrong, where, and what is expected."""
+    """Invalid input from the user; the message says what is wrong, where, and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One mistake in a benchmark file; prints as `file:line: key.path: message`."""
+    """One mistake in a benchmark file, printed as `file:line: key.path: message`."""
 
     file: Path
     line: int | None
@@ -75,7 +75,7 @@ class PromptTemplateError(InputError):
 
 
 class BusyError(KibError):
-    """A different run uses the results folder; the message names its process and host."""
+    """A different run is using the results folder; the message names the process and the host of that run."""
 
 
 class StepError(KibError):

@@ -13,7 +13,7 @@ BLOCK = 1 << 20
 
 
 def canonical(value: Any) -> str:
-    """Return JSON with sorted keys, without spaces and NaN; dataclasses become objects, paths POSIX text."""
+    """Return JSON with sorted keys, without spaces and NaN; dataclasses become objects, and paths become POSIX text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 
@@ -31,7 +31,7 @@ def digest(value: Any) -> str:
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """Return the SHA-256 of many texts, each followed by its length, so that different lists differ."""
+    """Return the SHA-256 of a list of texts; each text is hashed with its length, so that different lists differ."""
     total = hashlib.sha256()
     for line in lines:
         data = line.encode("utf-8", "surrogatepass")

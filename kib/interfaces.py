@@ -1,7 +1,7 @@
-"""What a plugin must implement: one protocol per entry-point group, and optional protocols for extras.
+"""The interfaces for plugins: one protocol per entry-point group, and optional protocols for additional features.
 
-kib builds a plugin as `cls(options)`; building reads no file, uses no network and imports nothing heavy. The top of a
-plugin's module imports only the standard library, pydantic and kib; heavy imports belong inside methods.
+kib creates a plugin as `cls(options)`; the constructor must not read files, use the network or import heavy packages.
+At module level, a plugin imports only the standard library, pydantic and kib; heavy imports belong inside methods.
 """
 
 import os
@@ -57,17 +57,17 @@ __all__ = [
 ]
 
 GROUPS = ("models", "corpora", "retrievers", "tasks", "writers", "trainers")
-"""The kinds of plugin. Entry points are in the group `kib.<kind>`, tables of a spec are `[<kind>.<name>]`."""
+"""The kinds of plugins. Entry points are in the group `kib.<kind>`, and tables of a spec are `[<kind>.<name>]`."""
 
 
 class Options(BaseModel):
-    """The plugin's own keys in `[kind.name]`; every field needs a description."""
+    """The options of a plugin, which are the keys in `[kind.name]`; every field needs a description."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class NotInIdentity:
-    """Marks an option that changes no result, such as a device, a batch size or a URL; identities ignore it.
+    """Marks an option that does not affect results, such as a device, a batch size or a URL; identities ignore it.
 
     Use: `device: Annotated[str, NotInIdentity] = Field("cpu", description=...)`.
     """
@@ -99,11 +99,11 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 
 
 InputPath = Annotated[Path, NotInIdentity, AfterValidator(_resolve)]
-"""A path option, relative to the spec file, with `${VAR}` expanded. Identities use the `fingerprint`, not the path."""
+"""A path relative to the spec file, with `${VAR}` expanded. Identities use the `fingerprint` instead of the path."""
 
 
 class Plugin(Protocol):
-    """The part that all plugins share."""
+    """The members that all plugins have in common."""
 
     Options: ClassVar[type[Options]]
     revision: ClassVar[int]
@@ -112,28 +112,28 @@ class Plugin(Protocol):
     def __init__(self, options: Any) -> None: ...
 
     def fingerprint(self) -> str:
-        """Return a digest of the data behind the options (file bytes, a hub commit), "" if there are none.
+        """Return a digest of the data that the options refer to (file bytes, a hub commit), or "" without such data.
 
-        Raises InputError if the data are missing.
+        Raises InputError if the data is missing.
         """
         ...
 
 
 @runtime_checkable
 class OnlinePlugin(Protocol):
-    """A plugin of any kind that needs a network; `kib check` lists its needs if the network is missing."""
+    """A plugin of any kind that needs a network; `kib check` lists its downloads if there is no network."""
 
     def online(self) -> Sequence[str]:
-        """Return what the plugin downloads or contacts, in words, even if it is cached; uses no network."""
+        """Return sentences about everything that the plugin downloads or contacts, even if cached; uses no network."""
         ...
 
 
 @runtime_checkable
 class CitingPlugin(Protocol):
-    """A plugin of any kind that builds on published work; `kib cite` lists that work."""
+    """A plugin of any kind that builds on published work; `kib cite` prints the BibTeX entries of this work."""
 
     def bibtex(self) -> str:
-        """Return BibTeX entries for these options; text between entries is dropped, as are repeated keys."""
+        """Return BibTeX entries for these options; kib omits text between entries and entries with repeated keys."""
         ...
 
 
@@ -142,38 +142,38 @@ class Model(Plugin, Protocol):
     """A model that lm-eval can score, with its tokenizer."""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
-        """Return the tokenizer as a function, adding special tokens as the model does.
+        """Return the tokenizer as a function that adds special tokens as the model does.
 
-        kib splits documents, fits prompts and forecasts costs with it. None if the backend does not expose its
-        tokenizer: prompts are then neither counted nor shortened.
+        kib uses the tokenizer to split documents, fit prompts and forecast costs. Return None if the backend does not
+        expose its tokenizer; kib then neither counts nor shortens prompts.
         """
         ...
 
     def context_length(self) -> int | None:
-        """Return the most tokens per request, prompt and answer together; None if unknown."""
+        """Return the maximum number of tokens per request, including prompt and answer; None if unknown."""
         ...
 
     def weights(self) -> Weights | None:
-        """Return a transformers folder to train from; None if the model cannot be trained."""
+        """Return a transformers folder as the starting point of training; None if the model cannot be trained."""
         ...
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """Return the model ready to score, with a trainer's weights if given."""
+        """Return the model ready to score requests, using a trainer's weights if given."""
         ...
 
 
 @runtime_checkable
 class DescribedModel(Protocol):
-    """A model that can describe itself before its weights are downloaded, for the check of a `CheckedTrainer`."""
+    """A model that can be described before its weights are downloaded, for the check of a `CheckedTrainer`."""
 
     def described(self) -> Weights:
-        """Return the folder of `weights` with configuration and tokenizer; the weight files may be missing."""
+        """Return the folder of `weights` with its configuration and tokenizer; the weight files may be missing."""
         ...
 
 
 @runtime_checkable
 class SizedModel(Protocol):
-    """A model with a known size, from which kib counts operations."""
+    """A model with a known number of parameters, from which kib estimates arithmetic operations."""
 
     def parameters(self) -> int:
         """Return the number of parameters without loading them."""
@@ -182,13 +182,13 @@ class SizedModel(Protocol):
 
 @runtime_checkable
 class TokenizerModel(Protocol):
-    """A model whose tokenizer can be identified apart from its weights.
+    """A model whose tokenizer has an identity independent of the weights.
 
-    Passages split by tokens then outlive a change of the model's other options.
+    Passages split by tokens can then be reused if other options of the model change.
     """
 
     def tokenizer_fingerprint(self) -> str:
-        """Return a digest of everything that determines the result of `tokens`."""
+        """Return a digest of everything that affects the result of `tokens`."""
         ...
 
 
@@ -203,7 +203,7 @@ class ChatModel(Protocol):
 
 @runtime_checkable
 class Corpus(Plugin, Protocol):
-    """A source of documents that hold the knowledge."""
+    """A source of documents that contain the knowledge."""
 
     def documents(self) -> Iterator[Document]:
         """Yield every document once, in a fixed order, with unique ids."""
@@ -212,7 +212,7 @@ class Corpus(Plugin, Protocol):
 
 @runtime_checkable
 class JudgedCorpus(Protocol):
-    """A corpus that is a test collection: it has queries with judgments of its documents."""
+    """A corpus that is a test collection: a corpus that includes queries with relevance judgments of its documents."""
 
     def judged_queries(self) -> Iterator[JudgedQuery]:
         """Yield every judged query once, in a fixed order. Raises InputError if a judged document is missing."""
@@ -221,19 +221,19 @@ class JudgedCorpus(Protocol):
 
 @runtime_checkable
 class AliasedCorpus(Protocol):
-    """A corpus whose documents have aliases, such as redirecting titles; gold may use an alias."""
+    """A corpus whose documents have aliases, such as redirecting titles; gold documents may be given by an alias."""
 
     def aliases(self) -> Mapping[str, str]:
-        """Return the document id per alias; complete after `documents` has been read to its end."""
+        """Return the document id for each alias; complete only after `documents` has been read to its end."""
         ...
 
 
 @runtime_checkable
 class NotedCorpus(Protocol):
-    """A corpus with a record of its own, such as a source and a date."""
+    """A corpus with metadata, such as a source and a date."""
 
     def notes(self) -> Mapping[str, Any]:
-        """Return `source`, `date` and counts for the record; complete after `documents` has been read to its end."""
+        """Return `source`, `date` and counts as metadata; complete only after `documents` has been read to its end."""
         ...
 
 
@@ -242,28 +242,28 @@ class Task(Plugin, Protocol):
     """A set of questions with options."""
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Yield a split's questions in a fixed order; nothing if the split does not exist.
+        """Yield the questions of a split in a fixed order; yield nothing if the split does not exist.
 
         Results come from "test", settings are chosen on "validation", few-shot examples come from "examples", and
-        "reworded" has the test questions in other words, with the same ids.
+        "reworded" contains the test questions in different words, with the same ids.
         """
         ...
 
     def splits(self) -> Collection[str]:
-        """Return the names of the existing splits, from the options alone."""
+        """Return the names of the existing splits, determined only by the options."""
         ...
 
 
 @runtime_checkable
 class HarnessTask(Plugin, Protocol):
-    """A task of lm-eval with its own prompt, few-shot examples and metric, such as the core plugin `lm-eval`."""
+    """An lm-eval task with its own prompt, few-shot examples and metric, such as the core plugin `lm-eval`."""
 
     def harness_task(self) -> "ConfigurableTask":
         """Return a new lm-eval task with its data loaded."""
         ...
 
     def metric(self) -> str | None:
-        """Return the metric that gives a question's 0/1 score; None for the task's default."""
+        """Return the metric that determines the 0/1 score of a question; None for the task's default."""
         ...
 
 
@@ -276,44 +276,44 @@ class Retriever(Plugin, Protocol):
         ...
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return at most `k` hits per query, best first, ties by passage id; queries do not affect each other."""
+        """Return at most `k` hits per query, best first, ties by passage id; queries must not affect each other."""
         ...
 
 
 @runtime_checkable
 class RememberingRetriever(Protocol):
-    """A retriever that caches expensive values per passage, such as vectors, beyond the life of an index.
+    """A retriever that caches expensive values per passage, such as vectors, independently of any index.
 
-    A changed corpus needs a new index; with the cache, only changed passages are computed again.
+    A changed corpus needs a new index, but the cache limits the computation to changed passages.
     """
 
     def memory(self) -> str:
-        """Return a name, `[a-z0-9-]+`, for everything that determines the cached values; equal names share a folder."""
+        """Return a name, `[a-z0-9-]+`, for everything that affects the cached values; equal names share a folder."""
         ...
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
-        """Write an index into `folder`; read cached values from the folder `memory` and add new ones at once.
+        """Write an index into `folder`; read cached values from the folder `memory`, and add new values immediately.
 
-        `memory` may contain the values of a killed build, and other processes may use it at the same time.
+        `memory` may contain values of an interrupted build, and other processes may use the folder at the same time.
         """
         ...
 
 
 @runtime_checkable
 class RemarkingRetriever(Protocol):
-    """A retriever with remarks about its index, for example on passages that it had to truncate."""
+    """A retriever that reports remarks about its index, for example on passages that it had to truncate."""
 
     def remarks(self, folder: Path) -> Sequence[str]:
-        """Return sentences that a reader of the results should know; kib shows and stores them."""
+        """Return sentences that a reader of the results should know; kib displays and stores these sentences."""
         ...
 
 
 @runtime_checkable
 class ServedRetriever(Protocol):
-    """A retriever with its index on a server; the folder only holds metadata."""
+    """A retriever whose index is stored on a server; the local folder contains only metadata."""
 
     def holds(self, folder: Path) -> bool:
-        """Return whether the server still has the complete index of the folder; if not, kib builds it again."""
+        """Return whether the server still has the complete index of the folder; if not, kib rebuilds the index."""
         ...
 
     def index_bytes(self, folder: Path) -> int:
@@ -323,47 +323,47 @@ class ServedRetriever(Protocol):
 
 @runtime_checkable
 class GoldRetriever(Plugin, Protocol):
-    """A retriever that is told the gold passages and needs no index: the core's `oracle` and `random`."""
+    """A retriever that knows the gold passages and needs no index: the core plugins `oracle` and `random`."""
 
     needs_gold: ClassVar[bool]
     role: ClassVar[Literal["ceiling", "control"]]
-    """The meaning of its rows: "ceiling" is the upper bound of retrieval, "control" the effect of any passages."""
+    """The meaning of its table rows: "ceiling" is the upper bound of retrieval, "control" the effect of any passage."""
 
     def fixed_k(self) -> int | None:
         """Return the number of passages for a method without `top_k`; None if `top_k` is required."""
         ...
 
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
-        """Return at most `k` hits for a question id, from the ids of its gold passages and of all passages."""
+        """Return at most `k` hits for a question id, given the ids of its gold passages and of all passages."""
         ...
 
 
 @runtime_checkable
 class Reranker(Plugin, Protocol):
-    """A retriever that reorders or fuses the stored hits of other retrievers, named in the option `of`."""
+    """A retriever that reranks or fuses the stored hits of other retrievers, which the option `of` names."""
 
     def sources(self) -> Mapping[str, int]:
-        """Return the number of hits to read per source retriever, by its name in the spec."""
+        """Return the number of hits to read from each source retriever, by the retriever's name in the spec."""
         ...
 
     def rerank(
         self, query: Query, hits: Mapping[str, Sequence[Hit]], passages: Mapping[str, Passage], k: int
     ) -> list[Hit]:
-        """Return at most `k` hits, best first; `hits` holds the hits per source retriever."""
+        """Return at most `k` hits, best first; `hits` contains the hits of each source retriever."""
         ...
 
 
 @runtime_checkable
 class Writer(Plugin, Protocol):
-    """A source of new text made from passages."""
+    """A source of new text derived from passages."""
 
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
         """Yield `count` texts per passage, each with its passage and kind ("paraphrase" or "pair").
 
-        `kept` stores paid answers and outlives the call: put every paid answer there, under a unique key, before
-        using it.
+        `kept` stores paid answers permanently: store every paid answer in `kept`, under a unique key, before using the
+        answer.
         """
         ...
 
@@ -373,11 +373,11 @@ class SelectiveWriter(Protocol):
     """A writer of several kinds of text; kib requests only the kinds that a trainer uses."""
 
     def kinds(self) -> Collection[str]:
-        """Return the kinds of text that the writer can write, from the options alone."""
+        """Return the kinds of text that the writer can produce, determined only by the options."""
         ...
 
     def only(self, kinds: Collection[str]) -> Writer:
-        """Return a writer of only these kinds, at least one; each text is the same as without the restriction."""
+        """Return a writer that produces only these kinds (at least one); this restriction does not change any text."""
         ...
 
 
@@ -394,7 +394,7 @@ class Forecast:
 class Spending:
     """The cost of written text: answered requests and counted tokens; None if some tokens were not counted.
 
-    The sums come from the stored paid answers, so they are the same at any time.
+    The sums are computed from the stored paid answers, so that they never change later.
     """
 
     requests: int
@@ -406,7 +406,7 @@ class Spending:
 class PaidWriter(Protocol):
     """A writer that costs money; `kib check` and `--dry-run` show its forecast.
 
-    The record of every cell trained on the text contains the cost.
+    The record of every cell trained on the written text includes the cost.
     """
 
     def forecast(
@@ -417,24 +417,24 @@ class PaidWriter(Protocol):
         kept: Mapping[str, str] | None = None,
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
-        """Return the remaining cost of `write` or `questions` with these arguments, without sending anything."""
+        """Return the remaining cost of `write` or `questions` with these arguments, without sending any request."""
         ...
 
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
-        """Return the cost of the answers in `kept` that belong to `write` with these arguments.
+        """Return the cost of the answers in `kept` that were requested by `write` with these arguments.
 
-        The sum includes answers from earlier runs and answers that could not be used.
+        The sum includes answers from earlier runs and unusable answers.
         """
         ...
 
     def ready(self) -> None:
-        """Raise InputError if the writer cannot work here, for example without a key; nothing is sent."""
+        """Raise InputError if the writer cannot work here, for example without an API key; no request is sent."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DraftQuestion:
-    """A writer's question: the right option, the wrong options, and a quote from the passage as evidence."""
+    """A question from a writer: the correct option, the wrong options, and a quote from the passage as evidence."""
 
     passage: str
     text: str
@@ -445,12 +445,12 @@ class DraftQuestion:
 
 @runtime_checkable
 class QuestionWriter(Protocol):
-    """A writer that also makes questions with options; `kib questions` checks them."""
+    """A writer that also drafts questions with options; `kib questions` checks these questions."""
 
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[DraftQuestion]:
-        """Yield `count` questions per passage, the most specific first, each with three wrong options.
+        """Yield `count` questions per passage, the most specific question first, each with three wrong options.
 
         `kept` stores paid answers; see `Writer.write`.
         """
@@ -459,7 +459,7 @@ class QuestionWriter(Protocol):
 
 @runtime_checkable
 class Trainer(Plugin, Protocol):
-    """A way to train text into a model's weights."""
+    """A method of training a model on text."""
 
     def train(
         self,
@@ -471,23 +471,24 @@ class Trainer(Plugin, Protocol):
         validation: Sequence[Text] = (),
         held_out: Sequence[Text] = (),
     ) -> Trained:
-        """Write safetensors into `folder`, which may contain a checkpoint of the same training run.
+        """Write trained safetensors to `folder`, which may contain a checkpoint of the same training run.
 
         Call `log` with one record per step: `step` and `steps`, `tokens` trained so far, `loss` in nats per token.
-        Measure the loss on `validation` during training, to stop early, and report the last value, because arms may be
-        chosen by it. Measure the loss on `held_out` before and after. Raises InputError if tokens would be lost.
+        Measure the loss on `validation` during training to decide on early stopping, and report the last value, because
+        kib may choose arms by this loss. Measure the loss on `held_out` before and after training. Raises InputError if
+        tokens would be lost.
         """
         ...
 
 
 @runtime_checkable
 class CheckedTrainer(Protocol):
-    """A trainer that can find problems before training; `kib check` calls it."""
+    """A trainer that can detect problems before training; `kib check` calls `check`."""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """Raise InputError if the options do not fit the model, the machine or each other. Reads no weights.
+        """Raise InputError if the options do not suit the model, the machine or each other. Reads no weights.
 
-        `start` may lack weight files if the model is a `DescribedModel`; `validation` says whether there will be
-        validation text.
+        `start` may lack weight files if the model is a `DescribedModel`; `validation` states whether validation text
+        will be provided.
         """
         ...

@@ -1,4 +1,4 @@
-"""Former names of modules that plugins import; they still work, with a DeprecationWarning."""
+"""Former names of modules that plugins import; these names still work, with a DeprecationWarning."""
 
 import sys
 import warnings
@@ -18,7 +18,7 @@ MOVED = {
     "kib.questions": "kib.commands.questions",
     "kib.retries": "kib.support.retries",
 }
-"""Present names by former names; removed in version 0.3."""
+"""Current module names by former name; the former names are removed in version 0.3."""
 
 
 class _Finder(MetaPathFinder):
@@ -34,7 +34,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Alias(Loader):
-    """Loads a moved module under its former name; both names refer to the same module."""
+    """Loads a moved module under its former name; both names refer to the same module object."""
 
     def __init__(self, present: str) -> None:
         self.present = present

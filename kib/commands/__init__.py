@@ -1,1 +1,1 @@
-"""What the commands of `kib` do, one file or folder per command."""
+"""The implementation of the `kib` commands, one file or folder per command."""

@@ -28,19 +28,19 @@ from kib.support.phrases import counted, join
 __all__ = ["Report", "check", "outline"]
 
 COUNTED = 1000
-"""The largest number of texts per training run with counted tokens; they are spread evenly over all texts."""
+"""The largest number of texts per training run whose tokens are counted; the sample is spread evenly over all texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The output of a check, and the problems that would make a run fail."""
+    """The output of a check, and the problems that would cause a run to fail."""
 
     text: str
     problems: tuple[str, ...]
 
 
 def check(plan: Plan, work: Work, progress: Progress) -> Report:
-    """Prepare every cell as a run would: split and search corpora, render questions, check token joins and lengths."""
+    """Prepare every cell as in a run: split and search corpora, render questions, check token boundaries and length."""
     quiet()
     steps = SharedSteps(plan, work, progress)
     lines = [
@@ -66,15 +66,15 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
 
 
 def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
-    """Add an error with the number of cells that it makes fail."""
+    """Add an error with the number of cells that fail because of the error."""
     message = explain_error(work, doing, error)
     problems[message] = problems.get(message, 0) + cells
 
 
 def outline(spec: Spec, lock: Lock) -> str:
-    """Return the models, tasks, arms and downloads of a file with missing data.
+    """Return the models, tasks, arms and downloads that a spec declares, for a spec with missing data.
 
-    Raises SpecError for mistakes that do not depend on the data, for example a task unknown to lm-eval.
+    Raises SpecError for mistakes that do not depend on the data, for example an unknown lm-eval task.
     """
     tasks = [f"{name} ({join([str(count) for count in task.shots], 'or')} shots)" for name, task in spec.tasks.items()]
     arms = []
@@ -94,7 +94,7 @@ def outline(spec: Spec, lock: Lock) -> str:
 
 
 def _online(spec: Spec, lock: Lock) -> list[str]:
-    """Return what each table downloads, without connecting to a network or looking into a cache."""
+    """Return the downloads that each table requires, without using a network or a cache."""
     lines: dict[str, None] = {}
     mistakes = []
     for (kind, name, _), locked in lock.tables.items():
@@ -109,7 +109,7 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
 
 
 def _row(prepared: PreparedCell) -> str:
-    """Return a cell's number of questions, its prompt lengths and its number of dropped passages."""
+    """Return the number of questions, the prompt lengths and the number of dropped passages of a cell."""
     tokens = [prompt.tokens for prompt in prepared.prompts if prompt.tokens is not None]
     lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)}" if tokens else "tokens not counted"
     dropped = sum(prompt.dropped for prompt in prepared.prompts)
@@ -118,7 +118,7 @@ def _row(prepared: PreparedCell) -> str:
 
 
 def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
-    """Return the requests and prompt tokens of a run per set of weights, ignoring answers stored by earlier runs."""
+    """Return the requests and prompt tokens required per set of weights, ignoring answers stored by earlier runs."""
     lines = []
     for weights in dict.fromkeys(prepared.plan.weights for prepared in ready):
         cells = [prepared for prepared in ready if prepared.plan.weights == weights]
@@ -133,7 +133,7 @@ def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
 
 
 def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """Return the expected cost of each text from a paid writer, excluding answers paid in earlier runs."""
+    """Return the expected cost of each text from a paid writer, excluding answers already paid for in earlier runs."""
     plan = steps.plan
     lines: dict[str, None] = {}
     for step in _texts(plan):
@@ -147,7 +147,7 @@ def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
 
 
 def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedSteps) -> Iterator[str]:
-    """Yield the expected cost of a text; raise InputError if it cannot be written or paid."""
+    """Yield the expected cost of a text; raise InputError if the writer cannot be used or has no price."""
     spec, lock, work = steps.plan.spec, steps.plan.lock, steps.context.work
     writer = selected_writer(order, steps.context)
     if not isinstance(writer, PaidWriter):
@@ -165,7 +165,7 @@ def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedStep
 
 
 def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """Return the size of each training text, if it costs nothing; add the objections of trainers to `problems`."""
+    """Return the size of each free training text; add problems that trainers report to `problems`."""
     plan, lines = steps.plan, []
     for weights in plan.weights:
         text = weights.text
@@ -181,7 +181,7 @@ def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
 
 
 def _trained_by(weights: WeightsStep) -> tuple[object, ...]:
-    """Return what a trainer's check depends on; seeds and texts do not matter."""
+    """Return everything that a trainer's check depends on; seeds and texts do not matter."""
     return (weights.model, weights.trainer, weights.settings, weights.validation is None)
 
 
@@ -196,7 +196,7 @@ def _ask_trainer(plan: Plan, weights: WeightsStep) -> None:
 
 
 def _is_free(steps: SharedSteps, text: TextStep) -> bool:
-    """Return whether a training text costs nothing, or is already written."""
+    """Return whether a training text is free of charge or already written."""
     plan = steps.plan
     orders = [writing_order(step, plan.spec) for step in (text, text.as_many_as) if step]
     writers = [plan.lock.get("writers", order.writer).plugin for order in orders if order]
@@ -204,7 +204,7 @@ def _is_free(steps: SharedSteps, text: TextStep) -> bool:
 
 
 def _pass(steps: SharedSteps, step: TextStep) -> str:
-    """Return the number of training texts and of their tokens, estimated from a sample if there are many."""
+    """Return the number of training texts and of their tokens; if there are many texts, tokens are estimated."""
     texts, tokens = steps.text(step), steps.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
     some = texts[:: -(-len(texts) // COUNTED)]
     read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]
@@ -214,7 +214,7 @@ def _pass(steps: SharedSteps, step: TextStep) -> str:
 
 
 def _texts(plan: Plan) -> list[TextStep | HeldBackStep]:
-    """Return each text used for training or validation once."""
+    """Return every text that is used for training or validation, without duplicates."""
     steps = [step for weights in plan.weights for step in _read_by(weights)]
     return list(dict.fromkeys(steps))
 

@@ -1,4 +1,4 @@
-"""BibTeX for everything that a benchmark uses: kib, the study, lm-eval, the tasks' data and the plugins."""
+"""BibTeX entries for everything that a benchmark uses: kib, the study, lm-eval, the tasks' data and the plugins."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -39,19 +39,19 @@ HARNESS = """@software{lmevalharness,
 
 
 def bibtex(lock: Lock) -> str:
-    """Return the entries for a benchmark, each key once; plugins add their own entries (`CitingPlugin`)."""
+    """Return the BibTeX entries for a benchmark without duplicate keys; plugins may add entries (`CitingPlugin`)."""
     return _join([KIB, STUDY, HARNESS, *_model_entries(_texts(lock)), *_plugin_entries(lock)])
 
 
 def bibtex_of_published(published: Published) -> str:
-    """Return the entries for a published file: its paper, models and data, and kib."""
+    """Return the BibTeX entries for a published file: its paper, models and data, and kib."""
     data = published.data
     hubs = [model.hub for model in data.models.values() if model.hub]
     return _join([KIB, data.paper.bibtex, *_model_entries(hubs), *entries_in(data.paper.cites or "")])
 
 
 def _join(entries: Iterable[str]) -> str:
-    """Join entries; if several have the same key, keep the first, so kib's own entry cannot be replaced."""
+    """Join entries; if several entries share a key, keep the first, so that kib's own entry cannot be replaced."""
     by_key: dict[str, str] = {}
     for entry in entries:
         by_key.setdefault(key_of(entry).lower(), entry.strip())
@@ -59,13 +59,13 @@ def _join(entries: Iterable[str]) -> str:
 
 
 def _model_entries(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the entries of all models with an id in these texts."""
+    """Yield the entries of all models named in these texts."""
     for text in texts:
         yield from of_model(text)
 
 
 def _texts(lock: Lock) -> Iterator[str]:
-    """Yield every text in the options of all tables."""
+    """Yield every text among the options of all tables."""
     for table in lock.tables.values():
         yield from _texts_in(table.options)
 

@@ -1,4 +1,4 @@
-"""JSON Schemas for editors: for a benchmark file, including each plugin's options, and for a published file."""
+"""JSON Schemas for editors: one for benchmark files, including the options of plugins, and one for published files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +22,8 @@ Schema = dict[str, Any]
 def benchmark_schema(core_only: bool) -> Schema:
     """Return the JSON Schema (draft 2020-12) of a benchmark file with the options of all working plugins.
 
-    With `core_only` the schema has only the core plugins' options and accepts any options of other plugins. Otherwise
-    a plugin that is not installed is an error, as it is for kib.
+    If `core_only` is set, the schema contains only the options of core plugins and accepts any options for other
+    plugins. Otherwise, the schema rejects plugins that are not installed, as kib does.
     """
     definitions: Schema = {}
     head = _move_definitions(Head.model_json_schema(ref_template="#/$defs/{model}"), definitions, "")
@@ -51,7 +51,7 @@ def benchmark_schema(core_only: bool) -> Schema:
 
 
 def published_schema() -> Schema:
-    """Return the JSON Schema (draft 2020-12) of a file of published numbers."""
+    """Return the JSON Schema (draft 2020-12) of a file with published results."""
     found = PublishedFile.model_json_schema()
     found["properties"]["name"]["pattern"] = NAMES
     for kind in ("models", "tasks", "methods"):
@@ -60,7 +60,7 @@ def published_schema() -> Schema:
 
 
 def _tidy(node: Schema) -> Schema:
-    """Return a schema without null, which TOML does not have, and without titles derived from key names."""
+    """Return a schema without null, which does not exist in TOML, and without titles derived from key names."""
     node = {key: value for key, value in node.items() if key != "title" and not _is_useless(key, value)}
     members = [member for member in node.get("anyOf", ()) if member != {"type": "null"}]
     if len(members) == 1:
@@ -83,14 +83,14 @@ def _is_useless(key: str, value: Any) -> bool:
 
 
 def _move_definitions(found: Schema, definitions: Schema, prefix: str) -> Schema:
-    """Move a model's definitions to the common definitions under a prefix, and return the rest of its schema."""
+    """Move a model's definitions to the shared definitions under a prefix; return the rest of the model's schema."""
     for name, definition in found.pop("$defs", {}).items():
         definitions[prefix + name] = definition
     return found
 
 
 def _table(kind: str, core_only: bool, definitions: Schema) -> Schema:
-    """Return the schema of the tables of a kind: kib's own keys, and the options of each plugin."""
+    """Return the schema of the tables of one kind: kib's own keys, and the options of each plugin."""
     own = _move_definitions(TABLES[kind].model_json_schema(ref_template="#/$defs/{model}"), definitions, "")
     if kind == "methods":
         return own
@@ -125,7 +125,7 @@ def _usable(kind: str, name: str, core_only: bool) -> bool:
 
 
 def _options(kind: str, name: str, definitions: Schema) -> Schema:
-    """Return the schema of a plugin's options; a trainer has no required ones, because `vary` may contain them."""
+    """Return the schema of a plugin's options; a trainer's options are never required, as `vary` may contain them."""
     prefix = f"{kind}.{name}."
     cls = load(kind, name)
     found: Mapping[str, Any] = cls.Options.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")

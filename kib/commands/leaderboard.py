@@ -1,4 +1,4 @@
-"""`kib leaderboard`: finding the results to show, and comparing their table with a stored baseline."""
+"""The command `kib leaderboard`: finds the results to show, and compares their table with a stored baseline."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["compare_with_baseline", "find_results", "open_results", "store_basel
 
 
 def find_results(names: Sequence[str], results: Path) -> list[Path]:
-    """Return results folders and published files by path, benchmark name or spec file; all folders for no names."""
+    """Return results folders and published files by path, benchmark name or spec file; without names, all folders."""
     if names:
         return [_find(name, results) for name in names]
     found = sorted(path.parent for path in results.glob("*/plan.json"))
@@ -39,20 +39,20 @@ def open_results(path: Path) -> Results | PublishedResults:
 
 
 def verify(paths: Sequence[Path]) -> None:
-    """Check the stored questions of all results, because a baseline must not rely on cached statistics."""
+    """Verify the stored questions of all results, because a baseline must not rely on cached statistics."""
     for path in paths:
         open_results(path).verify()
 
 
 def store_baseline(table: Table, path: Path) -> None:
-    """Write a table as the baseline of later comparisons."""
+    """Write a table as the baseline for later comparisons."""
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder")
     write_text(path, baseline(table))
 
 
 def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None]) -> None:
-    """Compare a table with a stored baseline: `report` harmless changes, raise TableError if anything is worse."""
+    """Compare a table with a stored baseline; `report` harmless changes, raise TableError if any result is worse."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""`kib plan`: sets of weights, steps and cells, and which of them are done."""
+"""The command `kib plan`: lists the sets of weights, steps and cells of a benchmark with their status."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def show_plan(plan: Plan, results: Results, work: Work) -> str:
 
 
 def _steps(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, identity, title) of each step once, after the steps that it depends on."""
+    """Yield the kind, identity and title of each step once, after the steps that it depends on."""
     for asked in plan.asked:
         yield "asked", asked.identity, f"task {asked.task}, {asked.shots}-shot"
     texts = list(dict.fromkeys(step.text for step in plan.weights if step.text))

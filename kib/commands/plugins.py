@@ -1,4 +1,4 @@
-"""`kib plugins`: the installed plugins, and the reason if one does not work."""
+"""The command `kib plugins`: lists the installed plugins, and the reason if a plugin does not work."""
 
 from kib.plugins.registry import installed, problem
 
@@ -6,7 +6,7 @@ __all__ = ["list_plugins"]
 
 
 def list_plugins() -> str:
-    """Return one line per plugin with its kind, name and distribution, and a second line if it does not work."""
+    """Return one line per plugin with its kind, name and distribution, and a second line if a plugin does not work."""
     lines = []
     for plugin in installed():
         reason = problem(plugin)

@@ -1,7 +1,8 @@
-"""`kib questions`: multiple-choice questions about a user's own documents, made by a writer and checked here.
+"""The command `kib questions`: a writer drafts multiple-choice questions about the user's documents; kib checks them.
 
-A question is kept if its passage contains its quote, its options are distinct, and no other question asks the same.
-The gold range is the position of the quote in the document. The options are shuffled by a digest of the question.
+A question is kept if its passage contains its quote, its options are distinct, and it is not a duplicate of another
+question. The gold range is the position of the quote in the document. A digest of the question determines the order of
+the options.
 """
 
 import json
@@ -46,19 +47,19 @@ __all__ = [
 ]
 
 SEED = 0
-"""The seed of writers: questions, like training texts, are written only once."""
+"""The seed passed to writers: questions, like training texts, are written only once."""
 
 WRONG = 3
 """The number of wrong options per question."""
 
 VALIDATION = 5
-"""One of this many groups becomes validation questions, if a file for them is given."""
+"""One in this many groups of questions is used for validation, if an output file for validation questions is given."""
 
 FEW = 10
 """With fewer groups, the summary warns of wide confidence intervals."""
 
 POINTING = re.compile(r"\b(?:this|the|given|above) (?:passage|excerpt|context)\b|\bthe text (?:says|states|mentions)\b")
-"""English phrases that refer to the passage, which a reader of the question does not see."""
+"""English phrases that refer to the passage, which is not shown together with the question."""
 
 REASONS = {
     "options": "options not distinct",
@@ -75,9 +76,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class QuestionRequest:
-    """The command's options: per passage of a corpus, write `count` questions and keep `keep` of them.
+    """The options of `kib questions`: for each passage of a corpus, write `count` questions and keep `keep` of them.
 
-    Questions on the same `group` depend on each other. `writer` may be None if the file has only one writer.
+    Questions with the same `group` depend on each other. `writer` may be None if the file has only one writer.
     """
 
     corpus: str
@@ -89,7 +90,7 @@ class QuestionRequest:
 
 @dataclass(frozen=True, slots=True)
 class QuestionJob:
-    """Everything needed to write questions: passages, a writer and the file of its paid answers."""
+    """Everything needed to write questions: the passages, a writer and the file of paid answers."""
 
     request: QuestionRequest
     passages: Sequence[Passage]
@@ -100,7 +101,7 @@ class QuestionJob:
 
 @dataclass(frozen=True, slots=True)
 class KeptQuestions:
-    """Kept questions as rows of a `file` task, the number written, and the number rejected per reason."""
+    """Kept questions as rows of a `file` task, the number of written questions, and the number rejected per reason."""
 
     rows: Sequence[Row]
     written: int
@@ -108,7 +109,7 @@ class KeptQuestions:
 
 
 def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progress) -> QuestionJob:
-    """Read the part of a benchmark file that questions need; its tasks may refer to questions not yet written.
+    """Read the part of a benchmark file needed to write questions; tasks may refer to question files not yet written.
 
     Raises InputError if a table is missing or the writer cannot write questions.
     """
@@ -153,13 +154,13 @@ def _writer(spec: Spec, name: str | None) -> str:
 
 
 def _tokenizer(spec: Spec, corpus: str) -> str | None:
-    """Return the model with the tokenizer that splits a corpus; None if the corpus is not split by tokens."""
+    """Return the model whose tokenizer splits a corpus; None if the corpus is not split by tokens."""
     chunk = spec.corpora[corpus].chunk
     return (chunk.tokenizer or next(iter(spec.models))) if chunk and chunk.tokens else None
 
 
 def forecast(job: QuestionJob) -> str:
-    """Return the expected cost of the missing questions in words, without sending anything."""
+    """Return a sentence with the expected cost of the missing questions, without sending any request."""
     plugin = job.writer.plugin
     if not isinstance(plugin, PaidWriter):
         return f"writers.{job.writer.name} costs nothing"
@@ -170,7 +171,7 @@ def forecast(job: QuestionJob) -> str:
 
 
 def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
-    """Write, check and choose questions in the order of the passages; raise InputError if none is kept."""
+    """Write, check and select questions in the order of the passages; raise InputError if no question is kept."""
     question_filter = QuestionFilter(job.passages, job.request)
     with (
         PaidAnswers.open(job.paid_answers) as answers,
@@ -204,7 +205,7 @@ class QuestionFilter:
         self.by_id = {passage.id: passage for passage in self.passages}
 
     def add(self, draft: DraftQuestion) -> None:
-        """Keep or reject a question; the writer gives the most specific question of a passage first."""
+        """Keep or reject a question; the writer must yield the most specific question about a passage first."""
         passage = self.by_id.get(draft.passage)
         if passage is None:
             raise InputError(f"the writer returned a question for the unknown passage {draft.passage!r}")
@@ -219,7 +220,7 @@ class QuestionFilter:
         self.rows.append(self._row(draft, passage, place))
 
     def _fault(self, draft: DraftQuestion, place: tuple[int, int] | None) -> str | None:
-        """Return the first of REASONS that applies; None for a valid question."""
+        """Return the first entry of REASONS that applies to a question; None for a valid question."""
         options = {" ".join(option.casefold().split()) for option in (draft.right, *draft.wrong)}  # -5 is not 5
         question = normalised(draft.text)
         faults = {
@@ -252,7 +253,7 @@ class QuestionFilter:
 
 
 def normalised(text: str) -> str:
-    """Return only the words of a text: equal for texts that differ in case, white space and punctuation."""
+    """Return the words of a text, so that texts with different case, white space and punctuation compare equal."""
     words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(words) or text.strip()
 
@@ -262,17 +263,14 @@ def _holds(question: str, option: str) -> bool:
 
 
 def find_quote(text: str, quote: str) -> tuple[int, int] | None:
-    """Return the position of a quote in a text, ignoring differences in white space; None if it is missing."""
+    """Return the position of a quote in a text, ignoring differences in white space; None if the quote is missing."""
     words = quote.split()
     found = re.search(r"\s+".join(map(re.escape, words)), text) if words else None
     return found.span() if found else None
 
 
 def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Split into test and validation questions: one of five groups, chosen by a digest, is for validation.
-
-    Raises InputError if all questions are in one group.
-    """
+    """Split questions into test and validation questions; one in five groups, chosen by a digest, is for validation."""
     groups = sorted({str(row["group"]) for row in rows}, key=lambda group: digest(["validation", group]))
     if len(groups) < 2:
         raise InputError(
@@ -284,7 +282,7 @@ def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def check_free(paths: Sequence[Path], *, force: bool) -> None:
-    """Raise InputError if a file exists, because it may have been reviewed, or if its name does not end in .jsonl."""
+    """Raise InputError if a file exists, because a user may have reviewed it, or if its name does not end in .jsonl."""
     for path in paths:
         if path.suffix.lower() != ".jsonl":
             raise InputError(f"{path}: expected a file name that ends in .jsonl")
@@ -295,12 +293,12 @@ def check_free(paths: Sequence[Path], *, force: bool) -> None:
 
 
 def save(rows: Sequence[Row], path: Path) -> None:
-    """Write questions to a file for the task `file`; the file is written completely or not at all."""
+    """Write questions to a file for the task `file`; an interrupted write leaves no partial file."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
-    """Return the numbers of kept and rejected questions, and hints for the reviewer."""
+    """Return the numbers of kept and rejected questions, and hints for the person who reviews the questions."""
     held = {row["id"].rpartition("-")[0] for row in kept.rows}
     documents = {row["document"] for row in kept.rows}
     groups = {row["group"] for row in kept.rows}

@@ -1,4 +1,4 @@
-"""`kib run`: the message about failed cells."""
+"""The message that `kib run` prints about failed cells."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ __all__ = ["failure_message"]
 
 
 def failure_message(failures: Mapping[str, Failure], cells: int) -> str:
-    """Return each reason once with the number of failed cells, out of `cells` in the plan."""
+    """Return each reason once, with the number of cells that failed for this reason out of all planned `cells`."""
     counts = Counter(f"{failure.step}: {failure.error}" for failure in failures.values())
     lines = [f"{reason} ({counted(count, 'cell')})" for reason, count in counts.items()]
     rest = "none was measured" if len(failures) == cells else "all others were measured"

@@ -1,4 +1,4 @@
-"""`kib show`: a measured cell with its questions, or one question with the answers of all methods."""
+"""The command `kib show`: prints a measured cell with its questions, or how all methods answered one question."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -19,14 +19,14 @@ from kib.store.work import Work
 __all__ = ["find_cells", "show_cell", "show_question"]
 
 SHOWN = 40
-"""The largest number of questions listed per cell."""
+"""The maximum number of questions listed per cell."""
 
 TEXTS = 3
 """The number of training texts quoted per cell."""
 
 
 def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
-    """Return the cells with this id or beginning of an id; raise InputError with the nearest ids if there is none."""
+    """Return the cells with this id or id prefix; raise InputError with the closest ids if no cell matches."""
     stores = [Results(path.parent) for path in sorted(results.glob("*/plan.json"))]
     if not stores:
         raise InputError(f"{results}: no results found; `kib run SPEC` creates them")
@@ -43,10 +43,10 @@ def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
 
 
 def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
-    """Return the cells of a plan that match an id, an id without digest, or a beginning of either.
+    """Return the cells of a plan that match an id, an id without digest, or a prefix of either.
 
-    The name of the benchmark may come first. It may also be the name of a model, so the name of a cell takes
-    precedence.
+    The name of the benchmark may come first. The same word may also be the name of a model; if so, the cell whose id
+    starts with the model takes precedence.
     """
     for short in dict.fromkeys((name, name.removeprefix(f"{plan.name}/"))):
         exact = [cell for cell in plan.cells if cell.id == short]
@@ -64,7 +64,7 @@ def _one(cells: Sequence[Cell], name: str) -> Cell:
 
 
 def show_cell(results: Path, work: Work, name: str) -> str:
-    """Return a cell's result, its training text and its first questions."""
+    """Return the result of a cell, its training text and its first questions."""
     store, cells = find_cells(results, name)
     cell = _one(cells, name)
     result = store.cell(cell)
@@ -97,7 +97,7 @@ def _dropped(result: CellResult) -> Iterator[str]:
 
 
 def _training(result: CellResult, work: Work) -> Iterator[str]:
-    """Yield the training statistics and, if still in the work folder, the first training texts."""
+    """Yield the training statistics and the first training texts, if the work folder still contains the texts."""
     training = result.training
     if not training:
         return
@@ -134,20 +134,20 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
 
 
 def _texts(work: Work, result: CellResult) -> Iterator[Text]:
-    """Yield the training texts of a cell's weights, if they are still in the work folder."""
+    """Yield the training texts of a cell's weights, if the work folder still contains them."""
     path = work.step_folder("text", result.steps.get("text", "")) / "text.jsonl"
     if result.steps.get("text") and path.is_file():
         yield from (Text(**value) for value in read_lines(path))
 
 
 def _quoted(text: Text) -> str:
-    """Return a training text with its passage; the answer of a pair follows on a separate line."""
+    """Return a training text with its passage; the answer of a question-answer pair follows on a separate line."""
     answer = "" if text.answer is None else f"\n    -> {text.answer}"
     return f"  [{text.kind} of {text.passage}]\n    " + text.text.replace("\n", "\n    ") + answer
 
 
 def _corpus(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the size, the source, the licence and the date of a cell's corpus."""
+    """Yield the size, the source, the licence and the date of the corpus that a cell uses."""
     if "documents" not in record:
         return
     notes = dict(record["notes"])
@@ -180,7 +180,7 @@ def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
 
 
 def _absent(cell: Cell, failures: Mapping[str, Failure]) -> str:
-    """Return why a cell has no result."""
+    """Return the reason why a cell has no result."""
     failure = failures.get(cell.id)
     why = f"failed at {failure.step}: {failure.error}" if failure else "is not measured yet; `kib run` measures it"
     return f"{cell.id} {why}"
@@ -202,7 +202,7 @@ def _answer(line: Score) -> str:
 
 
 def show_question(results: Path, work: Work, name: str, question: str) -> str:
-    """Return one question of a cell in full, and the answers of all methods with the same model, task and shots."""
+    """Return one question of a cell in full, and how every method with the same model, task and shots answered it."""
     store, cells = find_cells(results, name)
     cell = _one(cells, name)
     plan = store.plan()
@@ -229,7 +229,7 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
 
 
 def _gold_texts(store: Results, work: Work, cell: Cell, question: str) -> list[str]:
-    """Return the training texts made from the question's gold documents, if the weights were trained."""
+    """Return the training texts derived from the question's gold documents, if the weights were trained."""
     result = store.cell(cell)
     if result is None or "text" not in result.steps:
         return []
@@ -242,9 +242,9 @@ def _gold_texts(store: Results, work: Work, cell: Cell, question: str) -> list[s
 
 
 def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
-    """Return the ids of a corpus's documents by their further names; none if the work folder was deleted.
+    """Return the aliases of a corpus's documents with the ids of the documents; empty if the work folder was deleted.
 
-    The passages are found by their digest, because a cell without retrieval does not record their step.
+    The passages are found by their digest, because a cell without retrieval does not record the step that wrote them.
     """
     for identity, record in work.records("passages"):
         if record.get("digest") == corpus.get("digest"):
@@ -267,14 +267,14 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
 
 
 def _read(work: Work, kind: str, identity: str, key: str, wanted: Iterable[str]) -> dict[str, Any]:
-    """Return the wanted lines of a step's file by id; none if the work folder was deleted."""
+    """Return the wanted lines of a step's file by id; empty if the work folder was deleted."""
     path = work.step_folder(kind, identity) / f"{kind}.jsonl"
     keep = set(wanted)
     return {value[key]: value for value in read_lines(path) if value[key] in keep} if path.is_file() else {}
 
 
 def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: Score) -> list[str]:
-    """Rebuild passages and prompt from the work folder, and compare the prompt with its stored digest."""
+    """Rebuild the passages and the prompt from the work folder, and compare the prompt with its stored digest."""
     from hashlib import sha256
 
     from kib.records import Passage
@@ -304,7 +304,7 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
 
 
 def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:
-    """Return each option with its log-probability, marking the chosen and the right one."""
+    """Return each option with its log-probability; the chosen option and the correct option are marked."""
     if line.output is not None:
         return [f"answer: {line.output!r} ({'right' if line.score else 'wrong'})"]
     result = store.cell(cell)

@@ -1,4 +1,4 @@
-"""The expected cost of a paid writer, for `kib check` and `kib questions`."""
+"""The cost forecast for a paid writer, for `kib check` and `kib questions`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ __all__ = ["describe_cost", "stored_answers"]
 
 @contextmanager
 def stored_answers(path: Path) -> Iterator[Mapping[str, str]]:
-    """Open the paid answers of earlier runs for reading; empty if there are none, without creating a file."""
+    """Open the paid answers of earlier runs read-only; if the file does not exist, return an empty mapping."""
     if not path.is_file():
         yield {}
         return
@@ -22,7 +22,7 @@ def stored_answers(path: Path) -> Iterator[Mapping[str, str]]:
 
 
 def describe_cost(cost: Forecast, prices: PriceTable | None) -> str:
-    """Return a forecast in words, with an amount of money if the benchmark has token prices."""
+    """Return a forecast in words, including an amount of money if the benchmark declares token prices."""
     read, written = cost.input_tokens, cost.output_tokens
     text = f"{cost.calls:,} requests, about {read:,} input tokens and {written:,} output tokens"
     if prices is None or prices.input_tokens_million is None or prices.output_tokens_million is None:

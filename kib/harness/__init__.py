@@ -1,4 +1,4 @@
-"""lm-eval as kib uses it: tasks, few-shot examples, metrics, requests and backends.
+"""The interface to lm-eval: tasks, few-shot examples, metrics, requests and backends.
 
-Only this package and the plugin for lm-eval's backends import lm-eval. Its behaviour was read in the source of 0.4.13.
+Only this package and the plugin for lm-eval's backends import lm-eval. The code relies on the source of lm-eval 0.4.13.
 """

@@ -1,4 +1,4 @@
-"""lm-eval's model backends: their noise, their environment and their memory."""
+"""lm-eval's model backends: their log output, their environment and their memory."""
 
 import gc
 import logging
@@ -15,7 +15,7 @@ __all__ = ["environment", "free", "notes", "quiet"]
 
 
 def quiet() -> None:
-    """Hide the progress bars and remarks of lm-eval and its libraries; their errors still appear."""
+    """Hide the progress bars and log messages of lm-eval and its libraries; errors are still shown."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -24,12 +24,12 @@ def quiet() -> None:
 
 
 def notes(lm: "LM") -> list[str]:
-    """Return a backend's remarks on its own computation, such as a fallback or a lack of memory, in sentences."""
+    """Return a backend's remarks on its own computation as sentences, for example about a lack of memory."""
     return list(getattr(lm, "notes", ()))
 
 
 def environment(lm: "LM", distribution: str) -> Environment:
-    """Return the device and the package versions that can change a score; `distribution` holds the model plugin."""
+    """Return the device and the package versions that can affect a score; `distribution` contains the model plugin."""
     names = sorted({"lm-eval", "torch", "transformers", distribution})
     return Environment(str(getattr(lm, "device", None) or "unknown"), {n: v for n in names if (v := _version(n))})
 

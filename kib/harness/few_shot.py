@@ -1,4 +1,4 @@
-"""Prompts with few-shot examples, as lm-eval alone would render them."""
+"""Few-shot prompts, identical to the prompts of lm-eval itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,16 @@ Chat = Callable[[Sequence[Mapping[str, str]], bool], str]
 """A model's chat template: takes messages and whether to open the answer's turn, returns the text."""
 
 SEED = 1234
-"""lm-eval's default seed for drawing examples; with it a base cell asks exactly what lm-eval alone asks."""
+"""lm-eval's default seed for drawing examples; with this seed, a base cell renders exactly the prompts of lm-eval."""
 
 
 def render_prompts(
     name: str, task: "ConfigurableTask", docs: Sequence[Any], shots: int, chat: Chat | None
 ) -> list[str]:
-    """Return the prompt of every document, each after `shots` examples.
+    """Return the prompt of every document, each preceded by `shots` examples.
 
-    The sampler starts from its seed, so that base and retrieval see the same examples. Raises InputError if the task
-    cannot be asked with so many examples.
+    The sampler is seeded for every call, so that the base and retrieval methods see the same examples. Raises
+    InputError if the task does not support this number of examples.
     """
     task.set_fewshot_seed(SEED)
     template = None

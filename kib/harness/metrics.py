@@ -1,4 +1,4 @@
-"""The metric that gives a question's score, and the option that a model prefers."""
+"""The metric that determines the score of a question, and the option that a model prefers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ DEFAULT_METRICS = {"multiple_choice": "acc", "loglikelihood": "acc", "generate_u
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A question's 0/1 score and the model's answer: the preferred option with all log-probabilities, or a text."""
+    """The 0/1 score of a question and the model's answer: the preferred option with all log-probabilities, or text."""
 
     score: int
     prediction: int | None
@@ -26,9 +26,9 @@ class Outcome:
 
 
 def find_metric(name: str, task: "ConfigurableTask", wanted: str | None) -> tuple[str, str]:
-    """Return the filter and the metric that give a question's score; `wanted` is `metric` or `metric,filter`.
+    """Return the filter and the metric that determine a question's score; `wanted` is `metric` or `metric,filter`.
 
-    Raises InputError if the task lacks the metric or the filter.
+    Raises InputError if the task does not have the metric or the filter.
     """
     filters = [ensemble.name for ensemble in task._filters]  # noqa: SLF001 - lm-eval's own evaluator reads it there
     known = list(task.aggregation())
@@ -68,8 +68,8 @@ def read_outcome(
 def _weigh(metric: str, given: list[float], alone: list[float], options: Sequence[str]) -> list[float]:
     """Return the values by which a metric compares options.
 
-    They are log-probabilities, per character for `acc_norm`, per byte for `acc_bytes`, and minus the log-probability
-    without the question for `acc_mutual_info`.
+    The values are log-probabilities, divided by the number of characters for `acc_norm` and by the number of bytes for
+    `acc_bytes`. For `acc_mutual_info`, the log-probability without the question is subtracted.
     """
     if metric == "acc_norm":
         return [value / len(option) for value, option in zip(given, options, strict=True)]

@@ -1,4 +1,4 @@
-"""The template that makes a search query from a question's fields."""
+"""The template that renders the fields of a question as a search query."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,9 +9,10 @@ __all__ = ["query_template"]
 
 
 def query_template(name: str, template: str | None) -> Callable[[Mapping[str, Any]], str | None]:
-    """Return a function from a question's fields to the search query; it returns None if there is no template.
+    """Return a function that renders a question's fields as a search query; without a template, it returns None.
 
-    The template runs in a sandbox. Raises InputError, also later, if the template is wrong or names an unknown field.
+    The template runs in a sandbox. This function, or the returned function, raises InputError if the template is
+    invalid or uses an unknown field.
     """
     if template is None:
         return lambda _: None

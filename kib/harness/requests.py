@@ -1,4 +1,4 @@
-"""Requests to a backend: their batches, and the answers to one batch."""
+"""Requests to a backend: splitting requests into batches, and sending one batch."""
 
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -21,11 +21,11 @@ BATCH_SIZE = 64
 
 
 def batches(requests: Sequence[Request], lm: "LM | None" = None) -> list[list[Request]]:
-    """Return the distinct requests in batches; the batches depend on the list alone.
+    """Return the distinct requests in batches; the batches depend only on the list of requests.
 
-    A backend may plan its own batches: `plan(instances)` returns lists of indices, or None if any batch will do.
-    Otherwise requests with one context stay together, because one forward pass answers all one-token options, and long
-    requests come first.
+    A backend may define its own batches: `plan(instances)` returns lists of indices, or None if any batches are
+    suitable. Otherwise, requests with the same context stay together, because one forward pass scores all one-token
+    options, and long requests come first.
     """
     originals = dict(zip(map(_hashable, requests), requests, strict=True))
     ordered = sorted(originals, key=lambda key: (key[0], -len(key[1]), key[1:]))
@@ -52,7 +52,7 @@ def _hashable(request: Request) -> tuple[str, str, str]:
 def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
     """Return a backend's answers to a batch of one kind: [log-probability, is_greedy], a log-probability, or text.
 
-    Raises InputError if the backend cannot answer this kind, StepError if its answers are unusable.
+    Raises InputError if the backend does not support this kind, and StepError if its answers are unusable.
     """
     kind = batch[0].kind
     ask_lm = getattr(lm, kind)
@@ -87,5 +87,5 @@ def _instances(requests: Sequence[Request]) -> "list[Instance]":
 
 
 def _no_progress_bars(ask_lm: Callable[..., Any]) -> dict[str, bool]:
-    """Return the argument that hides a backend's own progress bars, if the backend has it."""
+    """Return the argument that hides the progress bars of a backend, if the backend accepts this argument."""
     return {"disable_tqdm": True} if "disable_tqdm" in signature(ask_lm).parameters else {}

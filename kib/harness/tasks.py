@@ -1,4 +1,4 @@
-"""A task rendered through lm-eval: prompts with a slot for passages, requests to a backend, and scores."""
+"""A task rendered by lm-eval: prompts with a slot for passages, requests to a backend, and scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["RenderedTask", "from_questions", "sample_rows"]
 
 MARK = "\u2983kib\u2984"
-"""Marks the start of the asked question during rendering; no text written by people contains it."""
+"""Marks the start of the current question during rendering; text written by people never contains this marker."""
 
 
 class RenderedTask:
-    """An lm-eval task with kib's question ids, queries, gold and groups beside its documents.
+    """An lm-eval task with kib's question ids, queries, gold and groups in addition to its documents.
 
-    `questions` are the user's own questions, in the order of the task's documents; None for a task of lm-eval.
-    Raises InputError if kib cannot measure the task.
+    `questions` are the user's own questions, in the order of the task's documents; None for a task of lm-eval. Raises
+    InputError if kib cannot measure the task.
     """
 
     def __init__(
@@ -56,15 +56,16 @@ class RenderedTask:
         return lambda doc: MARK + str(doc_to_text(doc, self._unmarked))
 
     def _refuse_graded_metric(self) -> None:
-        """Score the first question with made-up answers, so that a metric other than 0/1 is refused before a run."""
+        """Score the first question with artificial answers, so that any metric other than 0/1 is rejected early."""
         requests = self.requests(0, "")
         fake = "" if self.task.OUTPUT_TYPE == "generate_until" else (0.0, False)
         self.score(0, requests, [fake] * len(requests))
 
     def ask(self, shots: int, query: str | None = None, chat: Chat | None = None) -> list[RenderedQuestion]:
-        """Return the sampled questions with their few-shot examples, exactly as lm-eval alone would show them.
+        """Return the sampled questions with their few-shot examples, exactly as lm-eval itself would render them.
 
-        `query` is the template of the search query. Raises InputError if the prompt has no unique slot for passages.
+        `query` is the template of the search query. Raises InputError if the prompt does not contain exactly one slot
+        for passages.
         """
         texts = self._render(shots, chat, self._unmarked)
         parts = [text.split(MARK) for text in self._render(shots, chat, self._marked)]
@@ -96,7 +97,7 @@ class RenderedTask:
         )
 
     def _render(self, shots: int, chat: Chat | None, doc_to_text: Any) -> list[str]:
-        """Return the prompts of all documents; the task keeps its own `doc_to_text` afterwards."""
+        """Return the prompts of all documents, and restore the task's own `doc_to_text` afterwards."""
         self.task.set_config("doc_to_text", doc_to_text)
         try:
             return render_prompts(self.name, self.task, self.docs, shots, chat)
@@ -104,16 +105,16 @@ class RenderedTask:
             self.task.set_config("doc_to_text", self._unmarked)
 
     def _default_query(self, doc: Any) -> str:
-        """Return the field `question`, or else the question's text without examples and chat template.
+        """Return the field `question`, or else the text of the question without examples and chat template.
 
-        The field that a task names for decontamination is not used: it may hold the answer, and lm-eval fails to
-        render most of these fields.
+        The field that a task declares for decontamination is not used: the field may contain the answer, and lm-eval
+        fails to render most of these fields.
         """
         question = doc.get("question")
         return question if isinstance(question, str) and question.strip() else str(self.task.doc_to_text(doc))
 
     def _options(self, row: int) -> tuple[tuple[str, ...], int | None]:
-        """Return a question's options and the index of the right one; None if several are right."""
+        """Return the options of a question and the index of the correct option; None if several options are correct."""
         if self.task.OUTPUT_TYPE != "multiple_choice":
             return (), None
         doc = self.docs[row]
@@ -126,7 +127,7 @@ class RenderedTask:
         if isinstance(answer, str):
             answer = options.index(answer) if answer in options else -1
         if isinstance(answer, list):
-            return options, None  # the metric knows that several options are right
+            return options, None  # the metric itself handles several correct options
         if not isinstance(answer, int) or not 0 <= answer < len(options):
             raise InputError(
                 f"tasks.{self.name}: question {self.question_id(row)}: the right answer is not one of its options"
@@ -134,11 +135,11 @@ class RenderedTask:
         return options, answer
 
     def question_id(self, row: int) -> str:
-        """Return a question's own id, or else the task's name with the row number."""
+        """Return the id of a question, or else the name of the task with the row number."""
         return self.questions[row].id if self.questions else f"{self.name}-{row}"
 
     def requests(self, index: int, prompt: str, *, chat: bool = False) -> list[Request]:
-        """Return the requests for the sampled question `index` with this prompt, in lm-eval's order."""
+        """Return the requests for the sampled question `index` with this prompt, in the order of lm-eval."""
         return [
             Request(instance.request_type, tuple(instance.args)) for instance in self._instances(index, prompt, chat)
         ]
@@ -150,9 +151,9 @@ class RenderedTask:
         return instances if isinstance(instances, list) else [instances]
 
     def score(self, index: int, requests: Sequence[Request], values: Sequence[Any]) -> Outcome:
-        """Return the outcome of the sampled question `index`, by the task's own filters and metric.
+        """Return the outcome of the sampled question `index`, computed with the task's own filters and metric.
 
-        `values` are a model's answers to `requests`, in their order.
+        `values` are the model's answers to `requests`, in the same order.
         """
         instances = self._instances(index, str(requests[0].arguments[0]), chat=False)
         for instance, value in zip(instances, values, strict=True):
@@ -169,7 +170,7 @@ class RenderedTask:
 
 
 def _validation_docs(name: str, task: "ConfigurableTask") -> Any:
-    """Return the validation questions of an lm-eval task, unless the task tests on them or takes examples from them."""
+    """Return the validation questions of an lm-eval task, unless the task uses them as test questions or examples."""
     if not (task.has_test_docs() and task.has_validation_docs()):
         raise InputError(f"tasks.{name}: the lm-eval task has no validation questions apart from its test questions")
     if task.fewshot_cfg.split == task.config.validation_split:
@@ -218,7 +219,7 @@ def from_questions(
 
 
 def sample_rows(count: int, limit: int | None) -> list[int]:
-    """Return the rows of a fixed sample, in order and evenly spread over `count`; all rows without a limit."""
+    """Return the rows of a fixed sample, in order and evenly spread over `count`; without a limit, return all rows."""
     if limit is None or limit >= count:
         return list(range(count))
     return [number * count // limit for number in range(limit)]

@@ -1,4 +1,4 @@
-"""lm-eval tasks that kib cannot measure question by question."""
+"""Detects the lm-eval tasks that kib cannot measure question by question."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,5 +29,5 @@ def refuse_unsupported(name: str, task: "ConfigurableTask") -> None:
 
 
 def _samples(settings: Mapping[str, Any]) -> bool:
-    """Return whether text is sampled; backends differ if a temperature is given without `do_sample`."""
+    """Return whether text is sampled; backends differ if a temperature is set without `do_sample`."""
     return bool(settings.get("do_sample", settings.get("temperature")))

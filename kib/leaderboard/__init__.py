@@ -1,4 +1,4 @@
-"""Results become a leaderboard: a table of gains as text, files and figures, and a check for CI."""
+"""Turns results into a leaderboard: a table of gains as text, files and figures, and a check for CI."""
 
 from kib.leaderboard.compute.baseline_check import Changes, baseline, check
 from kib.leaderboard.compute.table import make_table

@@ -1,4 +1,4 @@
-"""Numbers formatted for readers: per cent and points with one decimal, p values as <.001 or .012, a dash for None."""
+"""Formats numbers for readers: percentages and points with one decimal, p values as <.001 or .012, a dash for None."""
 
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -49,7 +49,7 @@ def whole_percent(fraction: float) -> str:
 
 
 def _rounded_percent(fraction: float, unit: str) -> str:
-    """Round per cent half away from zero; the binary error of the fraction has no effect."""
+    """Round a percentage half away from zero, unaffected by the binary rounding error of the fraction."""
     return str(Decimal(repr(round(100 * fraction, 9))).quantize(Decimal(unit), ROUND_HALF_UP))
 
 
@@ -58,7 +58,7 @@ def _without_negative_zero(text: str) -> str:
 
 
 def three_digits(number: float | None) -> str:
-    """Return three significant digits, and no decimals from 100 upwards: `0.0123`, `12.3`, `1,235`."""
+    """Return three significant digits, without decimals from 100 upwards: `0.0123`, `12.3`, `1,235`."""
     if number is None:
         return DASH
     if abs(number) >= 100:
@@ -68,7 +68,7 @@ def three_digits(number: float | None) -> str:
 
 
 def scientific(number: float | None) -> str:
-    """Return `1.23e9`; 0 remains `0`."""
+    """Return a number as `1.23e9`; zero is returned as `0`."""
     if not number:
         return DASH if number is None else "0"
     digits, _, exponent = f"{number:.2e}".partition("e")
@@ -76,7 +76,7 @@ def scientific(number: float | None) -> str:
 
 
 def byte_size(count: float | None) -> str:
-    """Return a number of bytes in the largest unit that leaves at least one whole unit: `1.5 MB`."""
+    """Return a number of bytes in the largest unit that gives a value of at least 1: `1.5 MB`."""
     if count is None:
         return DASH
     for unit in ("B", "kB", "MB", "GB"):

@@ -30,7 +30,7 @@ Status = Literal["measured", "incomplete", "missing", "failed"]
 class BenchmarkLine:
     """A benchmark in a table; `family` is the number of gains in Holm's correction.
 
-    `no_probe` pairs a target task with the reason why its gains are not split into known and unknown.
+    `no_probe` maps a target task to the reason why its gains are not split into known and unknown questions.
     """
 
     name: str
@@ -42,7 +42,7 @@ class BenchmarkLine:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A planned cell without a result, and the reason."""
+    """A planned cell without a result, and the reason for the missing result."""
 
     benchmark: str
     cell: str
@@ -54,8 +54,8 @@ class Missing:
 class Cost:
     """The cost of an arm, averaged over its seeds; None marks an unknown cost.
 
-    Tokens and operations are counted. Seconds and memory are measured, and None unless requested. Money is in the
-    currency of the spec's prices.
+    Tokens and operations are counted. Seconds and memory are measured, and are None unless requested. Costs in money
+    use the same currency as the prices in the spec.
     """
 
     prompt_tokens: float | None = None  # per question
@@ -80,9 +80,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalQuality:
-    """How well an arm retrieves gold passages; None marks an unknown value.
+    """The quality of retrieval by an arm; None marks an unknown value.
 
-    All values except size and seconds cover the `judged` questions, which have a gold passage in the corpus.
+    All values except size and seconds refer to the `judged` questions, which have a gold passage in the corpus.
     """
 
     judged: int
@@ -99,11 +99,12 @@ class RetrievalQuality:
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """An arm on a task: the cells that differ only in their seed. Accuracies and gains are fractions, not per cent.
+    """An arm on a task: the cells that differ only in their seed. Accuracies and gains are fractions, not percentages.
 
     `kind` is "base" (neither training nor retrieval), "ceiling" (the gold passage), "control" (random passages) or "".
-    `reason` explains a missing accuracy, or a missing gain if the two arms are not comparable; otherwise it is "".
-    `p_adjusted` is None for gains outside Holm's family: control tasks, the gold passage and random passages.
+    `reason` explains why an accuracy is missing, or why a gain is missing because the two arms are not comparable;
+    otherwise, `reason` is "". `p_adjusted` is None for gains outside Holm's family: control tasks, the gold passage and
+    random passages.
     """
 
     benchmark: str
@@ -153,7 +154,7 @@ class ArmRow:
 
     @property
     def p(self) -> float | None:
-        """The decisive p value: adjusted if the gain belongs to Holm's family."""
+        """The decisive p value, which is adjusted if the gain belongs to Holm's family."""
         if self.gain is None:
             return None
         return self.gain.p if self.p_adjusted is None else self.p_adjusted
@@ -163,7 +164,8 @@ class ArmRow:
 class AverageRow:
     """An arm over all target tasks of a model; `accuracy` is the mean of the task accuracies.
 
-    `average` is None, with a reason, if any task has no gain. `shots` is None if the row covers all numbers of shots.
+    If any task has no gain, `average` is None and a reason is given. `shots` is None if the row covers all numbers of
+    shots.
     """
 
     benchmark: str
@@ -181,7 +183,7 @@ class AverageRow:
 
 @dataclass(frozen=True, slots=True)
 class PairwiseComparison:
-    """Two arms of a published benchmark, compared by printed accuracy on every target row that lists both."""
+    """Two arms of a published benchmark, compared by printed accuracy on every target row that contains both arms."""
 
     benchmark: str
     arm: str
@@ -211,7 +213,7 @@ class CrossOriginRanking:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The leaderboard, in reading order. `against` is None if gains are measured against base."""
+    """The leaderboard, in reading order. `against` is None if gains are measured over base."""
 
     benchmarks: tuple[BenchmarkLine, ...]
     against: str | None

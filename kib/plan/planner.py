@@ -1,8 +1,8 @@
-"""Plan a benchmark: from a spec with its plugins to weights, cells and steps with their identities. Nothing runs.
+"""Turns a spec with its plugins into a plan: weights, cells and steps with their identities. Nothing is executed.
 
-An identity is the digest of everything that determines a step's output: its kind, its options, its plugin, and the
-identities of its inputs. The number of hits kept (`depth`) is part of the hits' identity and of no cell's, because a
-retriever's first K hits are the same at every depth.
+An identity is the digest of everything that determines the output of a step: the kind of step, the options, the plugin,
+and the identities of the inputs. The number of hits kept (`depth`) is part of the identity of the hits, but not of any
+cell, because a retriever's first K hits are the same at every depth.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
 
 REVISION = 1
-"""Raise this number when kib makes different prompts, passages or scores from the same spec."""
+"""Increase this number when kib produces different prompts, passages or scores from the same spec."""
 
 DEFAULT_SCORING = "text"
 
@@ -49,26 +49,26 @@ class Plan:
 
     @property
     def weights(self) -> tuple[WeightsStep, ...]:
-        """Every set of weights once."""
+        """All sets of weights, without duplicates."""
         return tuple(dict.fromkeys(cell.weights for cell in self.cells))
 
     @property
     def asked(self) -> tuple[QuestionsStep, ...]:
-        """Every rendering of a task once."""
+        """All rendered sets of questions, without duplicates."""
         return tuple(dict.fromkeys(cell.asked for cell in self.cells))
 
     @property
     def hits(self) -> tuple[HitsStep, ...]:
-        """Every search once, after the searches that it reads."""
+        """All searches without duplicates, each after the searches that it reads."""
         asked_for = dict.fromkeys(cell.hits for cell in self.cells if cell.hits)
         return tuple(dict.fromkeys(step for hits in asked_for for step in hits.with_sources()))
 
     def on(self, weights: WeightsStep) -> tuple[PlannedCell, ...]:
-        """Return the cells measured on a set of weights."""
+        """Return the cells that are measured on a set of weights."""
         return tuple(cell for cell in self.cells if cell.weights == weights)
 
     def entry(self) -> BenchmarkPlan:
-        """Return the plan as the results folder stores it, before the questions are counted."""
+        """Return the plan in the form stored in the results folder, before the questions are counted."""
         used = {cell.cell.task for cell in self.cells}
         return BenchmarkPlan(
             name=self.spec.name,
@@ -88,35 +88,35 @@ class Plan:
 
 
 def make_plan(spec: Spec, lock: Lock) -> Plan:
-    """Return the plan of a spec. Raises SpecError if a method makes no cell."""
+    """Return the plan of a spec. Raises SpecError if a method produces no cell."""
     cells = tuple(cell for name in spec.methods for cell in _Planner(spec, lock).cells(name))
     order = {name: number for number, name in enumerate(spec.models)}
     return Plan(spec, lock, tuple(sorted(cells, key=lambda cell: order[cell.cell.model])))
 
 
 def passages_of(spec: Spec, lock: Lock, corpus: str) -> PassagesStep:
-    """Return the step that splits a corpus into passages, the same step as in any plan of this spec."""
+    """Return the step that splits a corpus into passages, which is the same step as in any plan of this spec."""
     return _Planner(spec, lock).passages(corpus)
 
 
 def hits_of_task(spec: Spec, lock: Lock, task: str, retriever: str, depth: int) -> HitsStep:
-    """Return the search of a retriever for a task's test questions, equal to that of any plan with this depth."""
+    """Return the search of a retriever for a task's test questions, equal to the search in any plan with this depth."""
     return _Planner(spec, lock).task(task, retriever, depth)
 
 
 def hits_of_queries(
     spec: Spec, lock: Lock, corpus: str, retriever: str, queries: Sequence[tuple[str, str]], depth: int
 ) -> HitsStep:
-    """Return the search of a retriever in a corpus for (id, text) queries that belong to no task."""
+    """Return the search of a retriever in a corpus for (id, text) queries that do not belong to a task."""
     what = {"queries": digest([list(pair) for pair in queries])}
     asked = QuestionsStep(_identity("queries", what), QUERIES, 0, None)
     return _Planner(spec, lock).search(retriever, corpus, asked, (what, "target"), depth)
 
 
 def why_no_probe(table: TaskTable, plugin: Any) -> str:
-    """Return why the base cannot be measured a second time with other wording, "" if it can.
+    """Return why the base cannot be measured a second time with reworded questions, or "" if it can.
 
-    The second measurement says what the base knew before.
+    The second measurement determines which questions the base model already answers correctly.
     """
     if isinstance(plugin, HarnessTask):
         return "lm-eval defines the prompt"
@@ -135,14 +135,14 @@ def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
 
 
 class _Planner:
-    """Makes the steps and cells of one spec."""
+    """Creates the steps and cells of one spec."""
 
     def __init__(self, spec: Spec, lock: Lock) -> None:
         self.spec = spec
         self.lock = lock
 
     def cells(self, name: str) -> Iterator[PlannedCell]:
-        """Yield the cells of a method. Raises SpecError if there are none."""
+        """Yield the cells of a method. Raises SpecError if the method has no cells."""
         method = self.spec.methods[name]
         made = 0
         for model in method.models or self.spec.models:
@@ -161,7 +161,7 @@ class _Planner:
             raise self._wrong(f"makes no cell: {reason}", "methods", name)
 
     def _splits(self, name: str, task: str) -> Iterator[Split]:
-        """Yield the splits for a method: the test split, one to choose settings on, and one that probes the base."""
+        """Yield the splits for a method: the test split, one for choosing settings, and one for probing the base."""
         yield "test"
         method, table, plugin = self.spec.methods[name], self.spec.tasks[task], self.lock.get("tasks", task).plugin
         chooses = method.choose or (method.train and self.spec.trainers[method.train].choose == "validation")
@@ -182,7 +182,7 @@ class _Planner:
         return SpecError([self.spec.mistake(message, *keys)])
 
     def _weights(self, name: str, model: str) -> Iterator[tuple[Settings, WeightsStep]]:
-        """Yield the weights that a method is measured on, each with the settings of its arm."""
+        """Yield the weights with which a method is measured, together with the settings of each arm."""
         method = self.spec.methods[name]
         if method.train is None:
             yield (), self._plain_weights(model)
@@ -196,7 +196,7 @@ class _Planner:
                     yield settings, self._trained_weights(model, method.train, settings, corpus, seed)
 
     def _corpora(self, name: str) -> list[str]:
-        """Return the corpora that a method trains on: those of its target tasks."""
+        """Return the corpora that a method trains on, which are the corpora of its target tasks."""
         tables = [self.spec.tasks[task] for task in self.spec.methods[name].tasks or self.spec.tasks]
         return list(dict.fromkeys(table.corpus for table in tables if table.corpus and table.role == "target"))
 
@@ -221,9 +221,10 @@ class _Planner:
         return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)
 
     def _check_sources(self, table: TrainerTable, corpus: str) -> None:
-        """Raise SpecError if replayed text is the training text, or if unseen text is either of them.
+        """Raise SpecError if replayed text is the training text, or if unseen text is replayed or training text.
 
-        Documents are compared rather than passages: the same documents split differently hold the same text.
+        Documents are compared instead of passages, because differently split passages of the same documents hold the
+        same text.
         """
         originals = table.text is None or table.text.originals
         replayed = table.replay.corpus if table.replay else None
@@ -241,7 +242,7 @@ class _Planner:
         return self.lock.get("corpora", corpus).identity == self.lock.get("corpora", other).identity
 
     def _validation(self, model: str, trainer: str, corpus: str) -> PassagesStep | HeldBackStep | None:
-        """Return a trainer's validation text, the same for all arms so that their losses can be compared."""
+        """Return a trainer's validation text, which is the same for all arms so that their losses can be compared."""
         key = self.spec.trainers[trainer].validation
         if key is None or key.writer is None:
             return self.passages(key.corpus) if key and key.corpus else None
@@ -304,7 +305,7 @@ class _Planner:
         return isinstance(plugin, GoldRetriever) and plugin.role == "ceiling"
 
     def _numbers(self, name: str) -> tuple[int | None, ...]:
-        """Return the numbers of passages that a method asks for; (None,) if the retriever has its own number."""
+        """Return the numbers of passages that a method requests; (None,) if the retriever determines the number."""
         method = self.spec.methods[name]
         plugin = self.lock.get("retrievers", str(method.retrieve)).plugin
         own = plugin.fixed_k() if isinstance(plugin, GoldRetriever) else None
@@ -316,7 +317,7 @@ class _Planner:
         return method.top_k or (None,)
 
     def _depths(self, retriever: str) -> list[int]:
-        """Return every number of hits that methods ask of a retriever."""
+        """Return every number of hits that methods request from a retriever."""
         names = [name for name, method in self.spec.methods.items() if method.retrieve == retriever]
         return [k or 0 for name in names for k in self._numbers(name)]
 
@@ -356,7 +357,7 @@ class _Planner:
         return QuestionsStep(identity, task, shots, chat, split)
 
     def _questions(self, task: str, split: Split) -> dict[str, Any]:
-        """Return everything that determines a task's questions, apart from the few-shot examples."""
+        """Return everything that determines the questions of a task, except the few-shot examples."""
         table, locked = self.spec.tasks[task], self.lock.get("tasks", task)
         own = not isinstance(locked.plugin, HarnessTask)
         scoring = (table.scoring or DEFAULT_SCORING) if own else None
@@ -376,7 +377,7 @@ class _Planner:
         return PassagesStep(identity, corpus)
 
     def _retriever(self, name: str) -> dict[str, Any]:
-        """Return everything that determines a retriever's hits, including the retrievers that it reads."""
+        """Return everything that determines the hits of a retriever, including the retrievers that it reads."""
         locked = self.lock.get("retrievers", name)
         if not isinstance(locked.plugin, Reranker):
             return locked.identity
@@ -390,7 +391,7 @@ class _Planner:
         return self.search(retriever, str(table.corpus), first, (questions, table.role), depth)
 
     def search(self, retriever: str, corpus: str, asked: QuestionsStep, what: tuple[Any, str], depth: int) -> HitsStep:
-        """Return a retriever's search in a corpus; `what` is (everything that determines the queries, role)."""
+        """Return the search of a retriever in a corpus; `what` is (everything that determines the queries, role)."""
         locked = self.lock.get("retrievers", retriever)
         passages = self.passages(corpus)
         index: IndexStep | None = None
@@ -412,7 +413,7 @@ class _Planner:
 
 
 def _prompt_parts(spec: Spec) -> dict[str, Any]:
-    """Return the settings that decide how passages are put before a question."""
+    """Return the settings that determine how passages are inserted before a question."""
     prompt = spec.prompt
     return {"template": prompt.template or DEFAULT_TEMPLATE, "order": prompt.order, "tokens": prompt.tokens}
 

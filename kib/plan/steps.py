@@ -1,4 +1,4 @@
-"""The steps of a plan: what has to be made, by identity. A step is a value, so equal steps are one step."""
+"""The steps of a plan, each with its identity. Steps are values, so equal steps are the same step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Settings = tuple[tuple[str, Setting], ...]
 """The settings that distinguish one arm of a method from its other arms, as (key, value) pairs."""
 
 QUERIES = "(queries)"
-"""The task name of queries that belong to no task; a task cannot have this name."""
+"""The task name for queries that do not belong to a task; a real task cannot have this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class IndexStep:
 
 @dataclass(frozen=True, slots=True)
 class QuestionsStep:
-    """Render a task's questions with `shots` examples, in the chat template of the model `chat_of` if there is one."""
+    """Render a task's questions with `shots` examples, using the chat template of the model `chat_of` if it is set."""
 
     identity: str
     task: str
@@ -55,7 +55,7 @@ class QuestionsStep:
 
 @dataclass(frozen=True, slots=True)
 class HitsStep:
-    """Find the first `depth` hits of a task's questions: in an index, from other hits, or (neither) from the gold."""
+    """Find the first `depth` hits for a task's questions: in an index, from other hits, or from the gold passages."""
 
     identity: str
     retriever: str
@@ -67,7 +67,7 @@ class HitsStep:
     family: str = ""  # equal for searches that differ only in depth
 
     def with_sources(self) -> Iterator["HitsStep"]:
-        """Yield the steps that this step reads, then the step itself."""
+        """Yield the steps that this step reads, followed by the step itself."""
         for source in self.of:
             yield from source.with_sources()
         yield self
@@ -75,9 +75,9 @@ class HitsStep:
 
 @dataclass(frozen=True, slots=True)
 class TextStep:
-    """Collect a trainer's text: passages, a writer's texts of these, and passages of another corpus.
+    """Collect the text of a trainer: passages, a writer's texts about them, and passages of a different corpus.
 
-    `as_many_as` is the text whose number of tokens has to be matched.
+    `as_many_as` is the text with the number of tokens to match.
     """
 
     identity: str
@@ -91,7 +91,7 @@ class TextStep:
 
 @dataclass(frozen=True, slots=True)
 class HeldBackStep:
-    """Write `count` texts per passage that are not in `text`, for `sample` passages (None: for all)."""
+    """Write `count` texts per passage that are not in `text`, for `sample` passages (None: for all passages)."""
 
     identity: str
     trainer: str
@@ -107,13 +107,13 @@ class HeldBackStep:
 
     @property
     def place(self) -> str:
-        """The key of the benchmark file that asks for these texts."""
+        """The key of the benchmark file that requests these texts."""
         return f"trainers.{self.trainer}.validation"
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsStep:
-    """The weights that cells are measured on: a model's own, or those that a trainer makes from them."""
+    """The weights used to measure cells: the model's own weights, or weights trained from them."""
 
     identity: str
     model: str
@@ -126,7 +126,7 @@ class WeightsStep:
 
     @property
     def title(self) -> str:
-        """The name in progress bars and in `kib plan`."""
+        """The name shown in progress bars and in `kib plan`."""
         if self.trainer is None or self.text is None:
             return self.model
         values = "".join(f",{key}={value}" for key, value in self.settings)
@@ -135,7 +135,7 @@ class WeightsStep:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """A cell with its steps; the prompt holds the first `k` hits, or all of them if `k` is None."""
+    """A cell with its steps; the prompt contains the first `k` hits, or all hits if `k` is None."""
 
     cell: Cell
     weights: WeightsStep

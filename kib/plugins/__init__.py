@@ -1,1 +1,1 @@
-"""Plugins: finding them, building them with their options, and the plugins that ship with kib."""
+"""Finds and creates plugins; this package also contains the plugins that ship with kib."""

@@ -1,4 +1,4 @@
-"""`kib retrieve`: index and search a corpus, and measure retrieval quality, without loading a model."""
+"""The command `kib retrieve`: indexes and searches a corpus and measures retrieval quality, without loading a model."""
 
 from kib.commands.retrieve.records import Block, Line, Report
 from kib.commands.retrieve.search import SearchRequest, retrieve

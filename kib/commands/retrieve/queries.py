@@ -22,9 +22,10 @@ FIELDS = ("id", "_id", "text", "relevance", "gold", "metadata")
 
 
 def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[QuerySet]:
-    """Return the test questions of tasks with gold in a corpus; without any gold, of all tasks that use the corpus."""
+    """Return the test questions of tasks with gold passages in a corpus; if there are none, of all tasks using it."""
     tables = [table for table in context.spec.tasks.values() if table.corpus == corpus and table.role == "target"]
-    # lm-eval tasks have no gold and take seconds to read, so they are used only if nothing else is available.
+    # lm-eval tasks have no gold passages and take seconds to read, so they are used only if there are no other
+    # questions.
     own = [table.name for table in tables if not isinstance(context.lock.get("tasks", table.name).plugin, HarnessTask)]
     found = [_of_task(name, context, passages) for name in own]
     if judged := [one for one in found if one.relevance]:
@@ -44,7 +45,7 @@ def _by_gold(title: str, asked: list[RenderedQuestion], passages: Passages, task
 
 
 def of_corpus(name: str, lock: Lock) -> QuerySet | None:
-    """Return the judged queries of a corpus, which checks their document ids itself; None if it has none."""
+    """Return the judged queries of a corpus, which checks its document ids itself; None if there are no judgments."""
     plugin = lock.get("corpora", name).plugin
     if not isinstance(plugin, JudgedCorpus):
         return None
@@ -52,7 +53,7 @@ def of_corpus(name: str, lock: Lock) -> QuerySet | None:
 
 
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
-    """Return queries with judged documents; raise InputError for no query or a duplicate id."""
+    """Return queries with judged documents; raise InputError if there is no query or an id is duplicated."""
     found = list(queries)
     asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
@@ -104,7 +105,7 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
 
 
 def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> JudgedQuery:
-    """Replace further names of documents by their ids; raise InputError if two names have different grades."""
+    """Replace aliases by document ids; raise InputError if two aliases of a document have different grades."""
     grades: dict[str, int] = {}
     for name, grade in query.relevance:
         document = aliases.get(name, name)
@@ -114,7 +115,7 @@ def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> Judged
 
 
 def _holds_questions(path: Path) -> bool:
-    """Return whether the first line is a question of a `file` task."""
+    """Return whether the first line of a file is a question of a `file` task."""
     first: tuple[str, Any] = next(_rows(path), ("", {}))
     return "question" in first[1]
 
@@ -128,7 +129,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (position, text) of each line that is not empty."""
+    """Yield the position and the text of each line that is not empty."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):

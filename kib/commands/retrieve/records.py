@@ -10,12 +10,12 @@ from kib.statistics.gains import Accuracy
 __all__ = ["Block", "By", "Line", "QuerySet", "Report"]
 
 By = Literal["passages", "documents"]
-"""What is judged: passages by a task's gold, or documents, each with the rank of its best passage."""
+"""The judged items: passages by a task's gold, or documents, each represented by its best-ranked passage."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """Queries to search for together; `relevance` has the grades by id for each query with a relevant item.
+    """A set of queries that is searched together; `relevance` maps each query with relevant items to grades by item id.
 
     `task` is None if the queries do not come from a task.
     """
@@ -29,7 +29,7 @@ class QuerySet:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A retriever's result on one set of queries: measures with intervals, and the cost on this machine."""
+    """The result of one retriever on one set of queries: measures with intervals, and the cost on this machine."""
 
     retriever: str
     measures: Mapping[str, Accuracy]
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The results for one set of queries; measures are means over the `judged` queries with a relevant item."""
+    """The results for one set of queries; measures are means over the `judged` queries, which have a relevant item."""
 
     title: str
     queries: int
@@ -52,7 +52,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All results for a corpus; `failures` has the reason for each retriever that failed."""
+    """All results for a corpus; `failures` contains the reason for each retriever that failed."""
 
     corpus: str
     passages: int

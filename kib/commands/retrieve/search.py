@@ -1,4 +1,4 @@
-"""Search a corpus with each retriever for each set of queries, with the same steps as a run, and measure the hits."""
+"""Search a corpus with each retriever for each set of queries, in the same steps as a run, and measure the hits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,10 +31,10 @@ CUTS = (1, 3, 5, 10, 100)
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """The command's options: a corpus (None: the only one), retrievers (none: all), queries and depth.
+    """The options of `kib retrieve`: a corpus (None: the only one), retrievers (empty: all), queries and depth.
 
-    `queries` is a file of queries. Without it the queries come from the tasks, or only from `task`, and from the
-    corpus. `depth` is the number of passages found per query.
+    `queries` is a file of queries. Without this file, the queries come from the corpus and from all tasks, or only from
+    `task`. `depth` is the number of passages retrieved per query.
     """
 
     corpus: str | None = None
@@ -46,10 +46,10 @@ class SearchRequest:
 
 
 def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress) -> Report:
-    """Index, search and measure, reusing the indexes and hits in the work folder.
+    """Index, search and measure; reuse the indexes and hits in the work folder.
 
-    The report names a retriever that fails, and has the results of the others. Raises InputError for a wrong name, for
-    missing queries, and for judged documents that are not in the corpus.
+    If a retriever fails, the report contains the reason and the results of the other retrievers. Raises InputError if a
+    name is wrong, if queries are missing, or if judged documents are not in the corpus.
     """
     spec = read_spec(path, request)
     [corpus] = spec.corpora
@@ -72,7 +72,7 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
 
 
 def read_spec(path: Path, request: SearchRequest) -> Spec:
-    """Read the part of a benchmark file that a search needs, with one corpus; the file may lack tasks and methods."""
+    """Read the part of a benchmark file needed for one search of one corpus; tasks and methods may be missing."""
     spec = read_draft(path, whole=False).spec()
     corpus = _corpus(spec, request.corpus)
     chunk = spec.corpora[corpus].chunk
@@ -116,7 +116,7 @@ def _corpus(spec: Spec, name: str | None) -> str:
 
 
 def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
-    """Return the named retrievers without duplicates, or all retrievers that do not know the gold passages."""
+    """Return the named retrievers without duplicates; without names, all retrievers that do not use gold passages."""
 
     def knows_gold(name: str) -> bool:
         return isinstance(lock.get("retrievers", name).plugin, GoldRetriever)
@@ -134,7 +134,7 @@ def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
 
 
 class _Searcher:
-    """Searches one corpus; a retriever that has failed is not used again."""
+    """Searches one corpus; a retriever is not used again after a failure."""
 
     def __init__(self, steps: SharedSteps, corpus: str, depth: int) -> None:
         self.steps = steps
@@ -143,7 +143,7 @@ class _Searcher:
         self.failures: dict[str, str] = {}
 
     def block(self, queries: QuerySet, retrievers: Sequence[str]) -> Block:
-        """Return the results of all working retrievers for a set of queries."""
+        """Return the results of all working retrievers for one set of queries."""
         lines = [self._line(name, queries) for name in retrievers if name not in self.failures]
         found = tuple(line for line in lines if line is not None)
         return Block(queries.title, len(queries.asked), len(queries.relevance), queries.by, found)
@@ -186,7 +186,7 @@ def ids_of(hits: Sequence[Hit], by: By) -> dict[str, float]:
 
 
 def _names(by: By, depth: int) -> Mapping[str, str]:
-    """Return the measures that need at most `depth` hits, with their names in ir_measures."""
+    """Return the measures that need at most `depth` hits, by their names in ir_measures."""
     recall = "Success" if by == "passages" else "R"
     cuts = {f"recall@{cut}": f"{recall}@{cut}" for cut in CUTS if cut <= depth}
     return cuts | ({"MRR@10": "RR@10", "nDCG@10": "nDCG@10"} if depth >= 10 else {}) | {f"MAP@{depth}": "AP"}

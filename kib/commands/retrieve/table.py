@@ -1,4 +1,4 @@
-"""Renders the report of `kib retrieve` for the terminal, as Markdown, CSV or JSON."""
+"""Renders the report of `kib retrieve` for the terminal or as Markdown, CSV or JSON."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "render"]
 FORMATS = ("terminal", "markdown", "csv", "json")
 SCHEMA = 1
 INTERVAL = "nDCG@10"
-"""The measure shown with its interval; CSV and JSON contain the intervals of all measures."""
+"""The measure that is shown with its interval; CSV and JSON contain the intervals of all measures."""
 
 LEGENDS = {
     "passages": (
@@ -68,7 +68,7 @@ def _legend(block: Block) -> str:
 
 
 def _measured(report: Report) -> list[Block]:
-    """Return the blocks with at least one retriever that did not fail."""
+    """Return the blocks in which at least one retriever succeeded."""
     return [block for block in report.blocks if block.lines]
 
 

@@ -1,4 +1,4 @@
-"""Hits as TREC runs, for trec_eval and similar tools."""
+"""Converts hits to TREC runs, for trec_eval and similar tools."""
 
 from collections.abc import Iterator
 
@@ -10,10 +10,11 @@ __all__ = ["trec_runs"]
 
 
 def trec_runs(report: Report) -> dict[str, str]:
-    """Return a run per retriever; its lines are query, Q0, passage or document, rank, score and retriever.
+    """Return one TREC run per retriever, with lines of query, Q0, passage or document, rank, score and retriever.
 
-    A run lists documents, each with its best passage, if documents are judged, and passages otherwise. Raises
-    InputError for several sets of queries and for an id with white space, which the format does not allow.
+    If documents are judged, a run lists documents, each represented by its best passage; otherwise, a run lists
+    passages. Raises InputError if there are several sets of queries or an id contains white space, which the format
+    does not allow.
     """
     if len(report.blocks) > 1:
         names = ", ".join(block.title for block in report.blocks)

@@ -1,1 +1,1 @@
-"""From results folders to table rows. Nothing in this package prints."""
+"""Computes table rows from results folders. Nothing in this package prints."""

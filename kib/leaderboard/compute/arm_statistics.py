@@ -1,4 +1,4 @@
-"""Arm statistics, read from the statistics cache or computed from question scores."""
+"""Statistics of arms, read from the statistics cache or computed from question scores."""
 
 from collections.abc import Container, Iterable, Sequence
 from itertools import compress
@@ -19,7 +19,7 @@ __all__ = ["ArmStatistics"]
 class ArmStatistics:
     """Measures and compares the arms of one results folder.
 
-    `view` names the method or arm that gains are measured against; "" means base.
+    `view` names the method or arm that serves as the reference for gains; "" stands for base.
     """
 
     def __init__(self, results: Results, view: str) -> None:
@@ -32,7 +32,7 @@ class ArmStatistics:
         return sum(1 for arm in arms if arm.status == "measured" and not self._cache.has(arm.stamp))
 
     def measure(self, arm: Arm) -> ArmMeasure:
-        """Return the accuracy, the recall and the warning facts of a measured arm."""
+        """Return the accuracy, the recall and the facts for warnings of a measured arm."""
 
         def compute() -> ArmMeasure:
             scores = self._reader.read(arm)
@@ -41,7 +41,7 @@ class ArmStatistics:
         return self._cache.measure(arm.stamp, compute)
 
     def compare(self, arm: Arm, reference: Arm) -> Gain | str:
-        """Return the gain of a measured arm over a reference arm, or the reason why they are not comparable."""
+        """Return the gain of a measured arm over a reference arm, or the reason why the arms are not comparable."""
 
         def compute() -> Gain | str:
             pair = self._pair(arm, reference)
@@ -54,7 +54,7 @@ class ArmStatistics:
         return self._compared[pair]
 
     def p_value(self, worse: Arm, better: Arm) -> float:
-        """Return the p value of two arms that are both comparable with a third arm."""
+        """Return the p value for two arms that are both comparable with a third arm."""
 
         def compute() -> float:
             pair = self._pair(better, worse)
@@ -63,7 +63,7 @@ class ArmStatistics:
         return self._cache.p_value(_cache_key(better, worse), compute)
 
     def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
-        """Return the gains on questions that the probe, a second measurement of base, got right and got wrong."""
+        """Return the gains on questions that base got right and got wrong in the probe, its second measurement."""
 
         def compute() -> KnowledgeSplit:
             pair, probed = self._pair(arm, reference), align(self._reader.read(arm), self._reader.read(probe))
@@ -84,7 +84,7 @@ class ArmStatistics:
         return self._cache.average("; ".join(_cache_key(arm, reference) for arm, reference in pairs), compute)
 
     def forget(self) -> None:
-        """Free the memory that question scores and comparisons occupy."""
+        """Release the memory used by question scores and comparisons."""
         self._reader.forget()
         self._compared.clear()
 
@@ -99,7 +99,7 @@ class ArmStatistics:
 
 
 def _gain_on(pair: Pair, selected: Sequence[bool]) -> Gain | None:
-    """Return the gain on the selected questions, or None if no question is selected."""
+    """Return the gain on the selected questions, or None if no questions are selected."""
     base, scores, groups = pair
     if not any(selected):
         return None

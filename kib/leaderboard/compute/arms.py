@@ -1,4 +1,4 @@
-"""The arms of a results folder: for each arm and task its cells, their results and the reasons for missing results."""
+"""The arms of a results folder, with their cells, results and the reasons for missing results on each task."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class Arm:
 
     @property
     def cell(self) -> Cell:
-        """The first cell, for the properties that all cells share."""
+        """The first cell of the arm, for properties that all of its cells share."""
         return self.cells[0]
 
     @property
     def key(self) -> BlockKey:
-        """The block of the arm."""
+        """The block that the arm belongs to."""
         return (self.cell.model, self.cell.task, self.cell.shots)
 
     @property
@@ -46,7 +46,7 @@ class Arm:
 
     @property
     def status(self) -> Status:
-        """Whether all cells, some cells or no cells have a result."""
+        """The status of the arm: whether all cells, some cells or no cells have a result."""
         if not self.missing:
             return "measured"
         if self.results:
@@ -55,7 +55,7 @@ class Arm:
 
     @property
     def reason(self) -> str:
-        """Why cells have no result, or "" if every cell has one."""
+        """The reason why cells have no result, or "" if every cell has a result."""
         if len(self.cells) == 1:
             return "".join(one.reason for one in self.missing)
         seeds = {cell.id: cell.seed for cell in self.cells}
@@ -75,7 +75,7 @@ class ResultSource(Protocol):
         """Return the result of a cell, or None if it is missing."""
 
     def failures(self) -> dict[str, Failure]:
-        """Return failed cells by id."""
+        """Return the failures by cell id."""
 
 
 def collect_arms(results: ResultSource, plan: BenchmarkPlan) -> list[Arm]:

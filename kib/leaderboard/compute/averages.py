@@ -1,4 +1,4 @@
-"""Averages over the target tasks of a model, at each number of shots or over all of them."""
+"""Averages over the target tasks of a model, for each number of shots or for all numbers together."""
 
 from collections.abc import Iterator, Sequence
 from math import fsum
@@ -15,7 +15,7 @@ Block = Sequence[RowBuilder]
 
 
 def averages_at_each_shots(statistics: Statistics, blocks: Sequence[Block]) -> Iterator[AverageRow]:
-    """Yield the averages of one model at each number of shots with at least two target tasks."""
+    """Yield the averages of one model for each number of shots with at least two target tasks."""
     for shots in dict.fromkeys(block[0].arm.cell.shots for block in blocks):
         targets = [block for block in _targets(blocks) if block[0].arm.cell.shots == shots]
         if len(targets) > 1:
@@ -34,7 +34,7 @@ def _targets(blocks: Sequence[Block]) -> list[Block]:
 
 
 def _averages(statistics: Statistics, blocks: Sequence[Block]) -> list[AverageRow]:
-    """Return one average per arm that the plan contains in every block: base first, then by gain."""
+    """Return one average per arm that is planned in every block: base first, then by gain."""
     by_arm: dict[str, list[RowBuilder]] = {}
     for row in (row for block in blocks for row in block):
         by_arm.setdefault(row.arm.name, []).append(row)
@@ -68,7 +68,7 @@ def _average(statistics: Statistics, rows: Sequence[RowBuilder]) -> AverageRow:
 
 
 def _order(row: AverageRow) -> tuple[int, float]:
-    """Return the sort key: base, arms by falling gain, the gold passage, arms without an average."""
+    """Return the sort key: base, arms in descending order of gain, the gold passage, arms without an average."""
     if row.kind == "base" or row.average is None:
         return (0 if row.kind == "base" else 3, 0.0)
     return (2 if row.kind == "ceiling" else 1, -row.average.absolute)

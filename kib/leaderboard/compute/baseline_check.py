@@ -1,4 +1,4 @@
-"""The check for continuous integration: a table against a stored baseline."""
+"""The check for continuous integration: compares a table with a stored baseline."""
 
 import json
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Sentences about changes since the baseline; only the `failed` sentences fail the check."""
+    """Sentences about changes since the baseline; only the sentences in `failed` make the check fail."""
 
     failed: tuple[str, ...]
     noted: tuple[str, ...]
 
 
 def baseline(table: Table) -> str:
-    """Return the baseline of a table as JSON: the seeds, the gain and the interval of each arm.
+    """Return a table as baseline JSON: the seeds, the gain and the interval of each arm.
 
-    The id of an arm is `<benchmark>/<place>`. Cells are matched by this id and their seeds, so that an arm keeps its id
-    when data or plugin versions change.
+    The id of an arm is `<benchmark>/<place>`. Cells are matched by this id and their seeds, so that arms can still be
+    matched when data or plugin versions change.
     """
     entries = {}
     for row in table.rows:
@@ -47,8 +47,9 @@ def baseline(table: Table) -> str:
 def check(table: Table, text: str) -> Changes:
     """Compare a table with the text of a baseline.
 
-    A gain below the baseline's interval, a removed arm or seed, a lost gain, and every missing or failed cell fail the
-    check. New arms, new seeds and gains above the interval are noted. Raises InputError for an invalid baseline.
+    The check fails if a gain is below the baseline's interval, if an arm, a seed or a gain is missing, or if any cell
+    is missing or failed. New arms, new seeds and gains above the interval are only reported. Raises InputError for an
+    invalid baseline.
     """
     entries = _read(table, text)
     rows = {f"{row.benchmark}/{row.place}": row for row in table.rows}

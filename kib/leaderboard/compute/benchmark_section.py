@@ -47,7 +47,7 @@ class BenchmarkSection:
         self._blocks = self._rows_by_block()
 
     def _rows_by_block(self) -> dict[BlockKey, list[RowBuilder]]:
-        """Return an empty row builder for every arm, block by block, with the blocks of a model in sequence."""
+        """Return an empty row builder for every arm, grouped by block; the blocks of a model are adjacent."""
         chosen, validation = choose(self.all_arms), validation_accuracies(self.all_arms)
         models = list(dict.fromkeys(arm.cell.model for arm in self.arms))
         blocks: dict[BlockKey, list[RowBuilder]] = {}
@@ -71,7 +71,7 @@ class BenchmarkSection:
 
     @property
     def remarks(self) -> list[str]:
-        """The source of published numbers, and what their sweeps reveal about the choice of K."""
+        """The source of published numbers, and remarks on the choice of K in published sweeps."""
         if not isinstance(self._results, PublishedResults):
             return []
         return [self._results.published.source(), *self._results.findings()]
@@ -115,7 +115,7 @@ class BenchmarkSection:
         statistics.save({name for arm in self.arms for name in (arm.cell.method, arm.name)})
 
     def add_costs(self, *, times: bool) -> None:
-        """Add the costs of measured arms; `times` adds measured seconds and memory."""
+        """Add the costs of measured arms; `times` also adds measured seconds and memory."""
         if isinstance(self._results, PublishedResults):
             return
         for rows in self._blocks.values():
@@ -124,7 +124,7 @@ class BenchmarkSection:
                 row.cost = found.get(row.arm)
 
     def add_retrieval(self, *, times: bool) -> None:
-        """Add the retrieval quality of measured arms; `times` adds measured seconds."""
+        """Add the retrieval quality of measured arms; `times` also adds measured seconds."""
         if isinstance(self._results, PublishedResults):
             return
         for rows in self._blocks.values():
@@ -156,7 +156,7 @@ class BenchmarkSection:
     def _adjust_p_values(self) -> None:
         """Adjust the p values of all planned gains on target tasks; a gain without a result counts as p = 1.
 
-        Counting every planned gain ensures that no p value rises when further cells are measured.
+        Because every planned gain is counted, measuring further cells never increases a p value.
         """
         family = [
             row

@@ -26,7 +26,7 @@ Statistics = ArmStatistics | UnpairedStatistics
 
 
 def add_gain(statistics: Statistics, row: RowBuilder, reference: Arm | str) -> None:
-    """Add the accuracy of an arm and its gain over the reference, or the reason for a missing number."""
+    """Add the accuracy of an arm and its gain over the reference, or the reason why a number is missing."""
     arm = row.arm
     row.reference = reference
     if arm.status != "measured":
@@ -63,7 +63,7 @@ def add_ranks(statistics: Statistics, rows: Sequence[RowBuilder], base: Arm | st
 
 
 def add_best_on_test(rows: Sequence[RowBuilder]) -> None:
-    """Add to each chosen arm on a target task the arm that choosing on the test questions would select."""
+    """Add to each chosen arm on a target task the arm that would be selected by accuracy on the test questions."""
     measured = [(row, row.measure.accuracy.mean) for row in rows if row.measure and row.arm.task.role == "target"]
     for row, mean in measured:
         if not row.chosen:
@@ -76,7 +76,7 @@ def add_best_on_test(rows: Sequence[RowBuilder]) -> None:
 
 
 def add_gold_shares(rows: Sequence[RowBuilder]) -> None:
-    """Add each gain as a share of the gold passage's gain with the untrained model, if that gain is positive."""
+    """Add each gain as a share of the untrained model's gain from the gold passage, if that gain is positive."""
     gold = next((row for row in rows if row.arm.kind == "ceiling" and row.arm.method.train is None), None)
     if gold is None or gold.gain is None or gold.gain.absolute <= 0:
         return
@@ -86,7 +86,7 @@ def add_gold_shares(rows: Sequence[RowBuilder]) -> None:
 
 
 def add_knowledge_split(statistics: Statistics, rows: Sequence[RowBuilder], probe: Arm | None) -> None:
-    """Add gains on known and unknown questions; `probe` is a second, comparable measurement of base."""
+    """Add the gains on known and unknown questions; `probe` is a second, comparable measurement of base."""
     if probe is None:
         return
     for row in rows:

@@ -1,4 +1,4 @@
-"""The settings chosen for each method, on validation questions or validation text and never on test questions."""
+"""The settings chosen for each method on validation questions or validation text, but never on test questions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
@@ -27,8 +27,8 @@ def choose(arms: Iterable[Arm]) -> set[tuple[Group, Settings]]:
     """Return the chosen settings of every group.
 
     Settings chosen by loss minimize the loss on the validation text. All other settings maximize the mean accuracy on
-    validation questions over the tasks, shots and seeds of the group. Ties go to the first arm in the plan. A group
-    with a missing cell has no chosen settings yet.
+    validation questions over the tasks, shots and seeds of the group. In a tie, the arm that comes first in the plan is
+    chosen. A group with a missing cell has no chosen settings yet.
     """
     groups: dict[Group, dict[Settings, list[Arm]]] = {}
     for arm in arms:
@@ -39,14 +39,14 @@ def choose(arms: Iterable[Arm]) -> set[tuple[Group, Settings]]:
 
 
 def _chosen_on(method: MethodEntry) -> Split | None:
-    """Return the split whose cells decide; if all settings are chosen by loss, test cells hold the validation loss."""
+    """Return the split whose cells determine the choice; if only the loss is used, test cells record this loss."""
     if not method.chosen:
         return None
     return "validation" if set(method.chosen) - set(method.by_loss) else "test"
 
 
 def group_of(arm: Arm) -> tuple[Group, Settings]:
-    """Return the group of an arm, and those of its settings that are chosen."""
+    """Return the group of an arm, and the settings of the arm that are subject to choice."""
     cell, names = arm.cell, arm.method.chosen
     fixed = tuple(setting for setting in cell.settings if setting[0] not in names)
     varied = tuple(setting for setting in cell.settings if setting[0] in names)

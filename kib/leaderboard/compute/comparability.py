@@ -1,4 +1,4 @@
-"""Whether two arms are comparable: equal questions, metric, package versions and device."""
+"""Determines whether two arms are comparable: questions, metric, package versions and device must be equal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["align", "why_not_comparable", "why_not_comparable_at_all"]
 
 
 def why_not_comparable_at_all(arm: Arm) -> str:
-    """Return why a measured arm is comparable with no other arm, or "" if nothing prevents a comparison."""
+    """Return why a measured arm is not comparable with any other arm, or "" if nothing prevents a comparison."""
     planned = arm.task.n
     for result in arm.results:
         if planned is not None and result.n != planned:
@@ -25,7 +25,7 @@ def why_not_comparable_at_all(arm: Arm) -> str:
 
 
 def why_not_comparable(arm: Arm, reference: Arm) -> str:
-    """Return why a measured arm and its reference are not comparable, judged without reading their questions."""
+    """Return why a measured arm and its reference are not comparable, without reading their questions."""
     name = reference.name
     if reference.status != "measured":
         return f"{name} has no result: {reference.reason}"
@@ -66,7 +66,7 @@ def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | st
 
 
 def _environments(arm: Arm) -> list[Environment]:
-    """Return the distinct environments of all cells in order, or an empty environment if none is recorded."""
+    """Return the distinct environments of all cells in order, or one empty environment if none is recorded."""
     found: list[Environment] = []
     for result in arm.results:
         for environment in result.environments:
@@ -76,7 +76,7 @@ def _environments(arm: Arm) -> list[Environment]:
 
 
 def _changes(ours: Environment, theirs: Environment) -> str:
-    """Return the differences, as `torch 2.13.0 against 2.14.1`, or "" for equal environments."""
+    """Return the differences between two environments, as `torch 2.13.0 against 2.14.1`, or "" if there are none."""
     parts = [f"{ours.device} against {theirs.device}"] if ours.device != theirs.device else []
     names: Sequence[str] = sorted({*ours.packages, *theirs.packages})
     parts += [

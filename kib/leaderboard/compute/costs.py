@@ -1,4 +1,4 @@
-"""The cost of each arm, once and per question, and the number of questions at which training pays off."""
+"""The one-time cost and the cost per question of each arm, and the number of questions at which training pays off."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -69,9 +69,9 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) 
 def _money(
     result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float]
 ) -> tuple[float | None, float | None]:
-    """Return the money per question and once, priced by device hours.
+    """Return the money spent per question and once, priced by device hours.
 
-    Tokens are priced instead if the model is remote or if hours have no price.
+    If the model is remote or device hours have no price, the amounts are based on token prices instead.
     """
     hour, million = prices.get("device_hour"), prices.get("input_tokens_million")
     remote = all(environment.device == REMOTE for environment in result.environments)
@@ -88,7 +88,7 @@ def _money(
 def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | None:
     """Return the cost of writing the training text, or None if a token count or a price is unknown.
 
-    Every arm bears the full cost, even if several arms share the text.
+    Every arm is charged the full cost, even if several arms share the text.
     """
     total = 0.0
     for count, price in (
@@ -103,7 +103,7 @@ def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | N
 
 
 def _mean(seeds: Sequence[Cost]) -> Cost:
-    """Return the mean over seeds of every number that is known for all seeds."""
+    """Return the mean over seeds of every cost component; a component unknown for any seed is None."""
     names = [name for name in Cost.__slots__ if not name.endswith("_from")]
     columns = {name: [getattr(seed, name) for seed in seeds] for name in names}
     means: dict[str, Any] = {name: fsum(some) / len(some) for name, some in columns.items() if None not in some}
@@ -111,7 +111,7 @@ def _mean(seeds: Sequence[Cost]) -> Cost:
 
 
 def _break_even(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once: Pick, each: Pick) -> dict[str, int]:
-    """Return the smallest number of questions for which `arm` costs less in total, for each costlier rival."""
+    """Return the smallest number of questions for which `arm` costs less in total, for each more expensive rival."""
     least = {}
     ours_once, ours = once(found[arm]), each(found[arm])
     for rival in rivals:

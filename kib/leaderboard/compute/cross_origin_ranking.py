@@ -1,4 +1,4 @@
-"""Rankings of published and measured rows together, and the reasons why other rows are not ranked together."""
+"""Rankings that combine published and measured rows, and the reasons why other rows are not ranked together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,9 +19,9 @@ TaskAndShots = tuple[str, int]
 def rank_across_origins(
     rows: Sequence[ArmRow], conditions: ConditionsByTask
 ) -> tuple[tuple[CrossOriginRanking, ...], tuple[str, ...]]:
-    """Return rankings of rows with equal conditions, and a sentence per pair of benchmarks not fully ranked.
+    """Return rankings of rows with equal conditions, and one sentence per pair of benchmarks not fully ranked.
 
-    Conditions are equal if questions, shots, metric and number of questions are stated and equal.
+    Conditions are equal if both rows state the same questions, shots, metric and number of questions.
     """
     published = list(dict.fromkeys(row.benchmark for row in rows if row.origin == "published"))
     measured = list(dict.fromkeys(row.benchmark for row in rows if row.origin == "measured"))
@@ -35,7 +35,7 @@ def _of_row(row: ArmRow, conditions: ConditionsByTask) -> Conditions:
 
 
 def _rankings(rows: Sequence[ArmRow], conditions: ConditionsByTask) -> Iterator[CrossOriginRanking]:
-    """Yield one ranking per set of equal conditions with rows of both origins."""
+    """Yield one ranking per set of equal conditions that has both published and measured rows."""
     blocks: dict[tuple[str, int, Conditions], list[ArmRow]] = {}
     for row in rows:
         stated = _of_row(row, conditions)
@@ -81,7 +81,7 @@ def _is_ranked(stated: Conditions, shots: int, theirs: Sequence[tuple[ArmRow, Co
 def _reasons(
     published: str, measured: str, stated: Conditions, shots: int, theirs: Sequence[tuple[ArmRow, Conditions]]
 ) -> Iterator[str]:
-    """Yield what prevents measured rows from being ranked together with published rows."""
+    """Yield the reasons why measured rows cannot be ranked together with published rows."""
     same = [(row, other) for row, other in theirs if stated.questions and other.questions == stated.questions]
     same_shots = [(row, other) for row, other in same if row.shots == shots]
     if stated.questions is None:
@@ -113,7 +113,7 @@ def _differences(measured: str, stated: Conditions, other: Conditions) -> Iterat
 
 
 def _tasks(affected: Sequence[TaskAndShots], every: Sequence[TaskAndShots]) -> str:
-    """Return the affected tasks, with shots unless all shots of a task are affected; "" if every task is."""
+    """Return the affected tasks, with their shots unless all shots are affected; "" if every task is affected."""
     if len(affected) == len(every):
         return ""
     tasks: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""The conditions of a measurement: its questions, metric and number of questions, as stated by a paper or a plan."""
+"""The conditions of a measurement: the questions, their number and the metric, as stated by a paper or a plan."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["Conditions", "conditions_of_plan"]
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The conditions under which a model answered a task; `questions` is the task's name in lm-eval.
+    """The conditions under which a model was measured on a task; `questions` is the name of the task in lm-eval.
 
     `deviations` lists possible differences from the lm-eval task of that name. Each deviation is a predicate with the
     benchmark as its subject, such as "takes its questions from local files".
@@ -25,7 +25,7 @@ class Conditions:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that must be equal is stated, and no deviation is known."""
+        """Whether all conditions required for a ranking are stated, and no deviation is known."""
         return bool(self.questions and self.metric and self.n and not self.deviations)
 
 

@@ -1,4 +1,4 @@
-"""The scores per question behind an arm's accuracy, read only if a statistic is not cached."""
+"""The question scores from which an arm's accuracy is computed, read only if a statistic is not cached."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ __all__ = ["QuestionScores", "QuestionScoresReader"]
 
 @dataclass(frozen=True, slots=True)
 class QuestionScores:
-    """An arm's scores, question by question and averaged over seeds.
+    """The scores of an arm for each question, averaged over seeds.
 
-    `recall` is None without gold passages or retrieval.
+    `recall` is None if there are no gold passages or no retrieval.
     """
 
     ids: tuple[str, ...]
@@ -31,7 +31,7 @@ class QuestionScores:
 class QuestionScoresReader:
     """Reads question scores from one results folder and caches them in memory.
 
-    `purpose` names the statistic that needs the questions, for the error raised if the files are absent.
+    `purpose` names the statistic that needs the questions; the error for missing files quotes this name.
     """
 
     def __init__(self, results: Results, purpose: str) -> None:
@@ -46,11 +46,11 @@ class QuestionScoresReader:
         return self._read_before[arm]
 
     def forget(self) -> None:
-        """Free the memory that cached scores occupy."""
+        """Release the memory used by cached scores."""
         self._read_before.clear()
 
     def seeds(self, arm: Arm) -> list[list[Score]]:
-        """Return the question lines of each seed of a measured arm; raises InputError if files are damaged."""
+        """Return the recorded questions of each seed of a measured arm; raises InputError if files are damaged."""
         seeds = [self._scores(result) for result in arm.results]
         ids = tuple(score.question_id for score in seeds[0])
         for result, scores in zip(arm.results, seeds, strict=True):

@@ -13,9 +13,10 @@ T = TypeVar("T")
 def rank(arms: Sequence[tuple[T, float]], p: Callable[[T, T], float]) -> list[tuple[T, int, bool]]:
     """Return each arm with its rank and whether the rank is shared, best arm first.
 
-    An arm opens a new rank if it differs significantly from the first arm of the rank above: `p(worse, better)` times
-    the number of such comparisons (Bonferroni) is below 5 %. Comparing with the first arm of a rank prevents a long
-    series of small steps from putting the worst arm into the best rank. Equal accuracies keep the given order.
+    An arm opens a new rank if it differs significantly from the first arm of the rank above: `p(worse, better)`,
+    multiplied by the number of such comparisons (Bonferroni), must be below 5 %. The comparison with the first arm of a
+    rank prevents a long series of small differences from putting the worst arm into the best rank. Arms with equal
+    accuracies keep their given order.
     """
     ordered = [arm for arm, _ in sorted(arms, key=lambda one: -one[1])]
     starts = [0]

@@ -10,7 +10,7 @@ __all__ = ["References", "check_name"]
 
 
 class References:
-    """Finds the reference of every arm in one benchmark; `against` names a method or an arm, None means base."""
+    """Finds the reference of every arm in one benchmark; `against` names a method or an arm, None stands for base."""
 
     def __init__(self, arms: Iterable[Arm], against: str | None) -> None:
         self._against = against
@@ -20,7 +20,7 @@ class References:
                 self._candidates.setdefault(arm.key, []).append(arm)
 
     def find(self, arm: Arm) -> Arm | str:
-        """Return the reference arm, the arm itself if it is a reference, or the reason why no reference exists."""
+        """Return the reference arm, `arm` itself if it is a reference, or the reason why no reference exists."""
         candidates = self._candidates.get(arm.key, [])
         if arm in candidates:
             return arm
@@ -37,13 +37,13 @@ class References:
 
 
 def _with_matching_settings(arm: Arm, candidates: Sequence[Arm]) -> list[Arm]:
-    """Return candidates whose settings `arm` shares (`rag,k=3` for `ft+rag,rank=4,k=3`), or all if none matches."""
+    """Return candidates with settings that `arm` shares (`rag,k=3` for `ft+rag,rank=4,k=3`), or all if none matches."""
     settings = set(arm.cell.settings)
     return [one for one in candidates if set(one.cell.settings) <= settings] or list(candidates)
 
 
 def check_name(name: str, arms: Sequence[Arm]) -> None:
-    """Raise InputError, listing the existing names, if no method or arm has this name."""
+    """Raise InputError with a list of the existing names if no method or arm has this name."""
     methods = list(dict.fromkeys(arm.cell.method for arm in arms))
     names = list(dict.fromkeys(arm.name for arm in arms))
     if name in methods or name in names:

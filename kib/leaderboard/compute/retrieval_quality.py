@@ -1,4 +1,4 @@
-"""How well each arm retrieves gold passages, and its accuracy with and without a retrieved gold passage."""
+"""The quality of retrieval by each arm, and the accuracy on questions with and without a retrieved gold passage."""
 
 from collections.abc import Sequence
 from math import fsum
@@ -33,7 +33,7 @@ def retrieval_quality(results: Results, arms: Sequence[Arm], *, times: bool) -> 
 
 
 def _quality(seeds: Sequence[Sequence[Score]]) -> dict[str, Any]:
-    """Return all measures of one arm. All seeds share their passages; a question's score is its mean over seeds."""
+    """Return all measures of one arm; all seeds share their passages, and question scores are means over seeds."""
     means = [fsum(line.score for line in lines) / len(lines) for lines in zip(*seeds, strict=True)]
     pairs = [(line, mean) for line, mean in zip(seeds[0], means, strict=True) if is_judged(line)]
     lines = [line for line, _ in pairs]
@@ -50,6 +50,6 @@ def _quality(seeds: Sequence[Sequence[Score]]) -> dict[str, Any]:
 
 
 def _accuracy_on(pairs: Sequence[tuple[Score, float]], selected: Sequence[bool]) -> Accuracy | None:
-    """Return the accuracy on the selected questions, or None if no question is selected."""
+    """Return the accuracy on the selected questions, or None if no questions are selected."""
     some = [pair for pair, one in zip(pairs, selected, strict=True) if one]
     return accuracy([mean for _, mean in some], [line.group for line, _ in some]) if some else None

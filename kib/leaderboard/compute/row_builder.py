@@ -1,4 +1,4 @@
-"""Everything computed about one arm, collected step by step and frozen into a table row at the end."""
+"""Collects everything computed about one arm and finally converts it to an immutable table row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class RowBuilder:
 
     @property
     def p(self) -> float | None:
-        """The decisive p value: adjusted if the gain belongs to Holm's family."""
+        """The decisive p value, which is adjusted if the gain belongs to Holm's family."""
         return self.p_adjusted if self.p_adjusted is not None or self.gain is None else self.gain.p
 
     @property
@@ -135,7 +135,7 @@ def _mark(arm: Arm, gain: Gain | None) -> str:
 
 
 def _prompt_tokens(arm: Arm) -> float | None:
-    """Return the mean number of prompt tokens per question, or None if any cell did not record it."""
+    """Return the mean number of prompt tokens per question, or None if any cell does not record this number."""
     tokens = [result.prompt_tokens for result in arm.results if result.prompt_tokens is not None]
     if not tokens or len(tokens) < len(arm.results):
         return None
@@ -143,7 +143,7 @@ def _prompt_tokens(arm: Arm) -> float | None:
 
 
 def _perplexity(arm: Arm) -> tuple[float, float] | None:
-    """Return the perplexity of held-out text before and after training: e to the mean loss over seeds."""
+    """Return the perplexity of held-out text before and after training: e to the power of the mean loss over seeds."""
     found = []
     for when in ("first", "last"):
         losses = [getattr(result.training, f"held_out_{when}_loss", None) for result in arm.results]

@@ -1,4 +1,4 @@
-"""Row warnings: signs that a method had no effect, or that an accuracy is meaningless."""
+"""Warnings about rows: signs that a method had no effect, or that an accuracy is meaningless."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,7 +14,7 @@ from kib.store.result_records import TrainingRecord
 __all__ = ["BEST_K", "WARNING_MEANINGS", "BlockWarnings", "WarningFacts", "warning_facts"]
 
 MIN_QUESTIONS = 10
-"""With fewer questions, a common first passage is no reason for a warning."""
+"""With fewer questions, a first passage shared by many questions does not cause a warning."""
 
 BEST_K = "best K on test"
 
@@ -41,7 +41,7 @@ WARNING_MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class WarningFacts:
-    """Facts about an arm's questions that warnings need; cached, so that questions are read only once."""
+    """Facts about an arm's questions that warnings need; the facts are cached, so that questions are read once."""
 
     chance: float | None  # accuracy of guessing; None if a question has no options
     repeated: int  # number of questions with the most frequent first passage
@@ -51,7 +51,7 @@ class WarningFacts:
 
 
 def warning_facts(seeds: Sequence[Sequence[Score]], k: int) -> WarningFacts:
-    """Return the facts about an arm's questions; all seeds share prompts and passages, but not answers."""
+    """Return the facts about an arm's questions; all seeds have the same prompts and passages, but not answers."""
     first = seeds[0]
     options = [len(score.logprobs) for score in first]
     passages = Counter(score.passages[0] for score in first if score.passages)
@@ -109,7 +109,7 @@ def _hardly_moved(arm: Arm) -> bool:
 
 
 def _rounded_away(arm: Arm) -> bool:
-    """Return whether rounding the weights undid more than half of the drop in loss for any seed."""
+    """Return whether rounding the weights undid more than half of the reduction in loss for any seed."""
     losses = [(one.first_loss, one.unrounded_loss, one.last_loss) for one in _trainings(arm)]
     return any(
         last - unrounded > (first - unrounded) / 2 >= MIN_LOSS_DROP / 2
@@ -129,7 +129,7 @@ def _at_chance(facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: fl
 
 
 def _digest(scores: Iterable[Score], part: Callable[[Score], object]) -> str:
-    """Return a digest of a part of every question, in any order of questions; "" if any question lacks the part."""
+    """Return a digest of one part of all questions, independent of their order; "" if any question lacks the part."""
     parts = sorted((score.question_id, part(score)) for score in scores)
     if not all(value for _, value in parts):
         return ""

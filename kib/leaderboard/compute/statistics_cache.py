@@ -1,7 +1,7 @@
-"""The cache of statistics in `statistics.json`, keyed by the identities and digests of the results they summarize.
+"""The cache of statistics in `statistics.json`, keyed by the identities and digests of the summarized results.
 
-The cache holds the statistics that the last table of each view used. It may be deleted at any time. A view is named
-after the method or arm that gains are measured against; the view "" measures gains against base.
+The cache holds the statistics used by the last table of each view. The cache may be deleted at any time. A view is
+named after the method or arm that serves as the reference for gains; the view "" measures gains over base.
 """
 
 from collections.abc import Callable, Container
@@ -70,7 +70,7 @@ class StatisticsCache:
         return _AVERAGE.get(self._known, self._used, f"average {key}", compute)
 
     def save(self, names: Container[str]) -> None:
-        """Store the statistics used by this view and drop other views not in `names`; skip an unchanged file."""
+        """Store the statistics used by this view and drop other views not in `names`; keep an unchanged file."""
         views = {view: section for view, section in self._views.items() if not view or view in names}
         value = {"revision": REVISION, "arms": self._used_arms, "views": {**views, self._view: self._used}}
         if value != self._file:
@@ -121,7 +121,7 @@ class _StoredAverage(NamedTuple):
 
 
 class _StoredForm(Generic[Record]):
-    """Converts a record to its stored list and back; pydantic checks the content of the file."""
+    """Converts a record to its stored list and back; pydantic validates the content of the file."""
 
     def __init__(self, stored: Any, pack: Callable[[Record], Any], unpack: Callable[[Any], Record]) -> None:
         self._adapter: TypeAdapter[Any] = TypeAdapter(stored)
@@ -129,7 +129,7 @@ class _StoredForm(Generic[Record]):
         self._unpack = unpack
 
     def get(self, known: dict[str, Any], used: dict[str, Any], key: str, compute: Callable[[], Record]) -> Record:
-        """Return the record under a key in `known`, or compute it; either way, put its stored list into `used`."""
+        """Return the record stored under `key` in `known`, or compute it; in both cases, add its list to `used`."""
         try:
             record = self._unpack(self._adapter.validate_python(known[key]))
         except (KeyError, ValidationError):

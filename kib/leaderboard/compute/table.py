@@ -34,13 +34,14 @@ def make_table(
     times: bool = False,
     retrieval: bool = False,
 ) -> Table:
-    """Return the leaderboard; gains are measured against base, or against the method or arm named by `against`.
+    """Return the leaderboard; gains are measured over base, or over the method or arm named by `against`.
 
-    The table depends on the results alone. Rows of different benchmarks are never compared, except published rows and
-    measured rows for the same questions. Uncached statistics are computed and stored; `progress` reports them if there
-    are many. `cost` adds the costs of each arm; `times` adds measured seconds and memory, the only numbers that differ
-    between runs; `retrieval` adds the retrieval quality. Raises InputError for a folder without results, two folders
-    of one benchmark, an unknown name in `against`, or question files that have changed since they were written.
+    The table depends only on the results. Rows of different benchmarks are never compared, except published and
+    measured rows for the same questions. Missing statistics are computed and stored; `progress` shows the computation
+    if it may take long. `cost` adds the costs of each arm; `times` adds measured seconds and memory, the only numbers
+    that differ between runs; `retrieval` adds the retrieval quality. Raises InputError for a folder without results,
+    two folders of one benchmark, an unknown name in `against`, or question files that have changed since they were
+    written.
     """
     plans = [one.plan() for one in results]
     _check_benchmark_names(results, plans)
@@ -78,7 +79,7 @@ def _compute(
 def _assemble(
     sections: Sequence[BenchmarkSection], against: str | None, *, cost: bool, times: bool, retrieval: bool
 ) -> Table:
-    """Return the table of computed sections."""
+    """Return the table made from the computed sections."""
     several = len(sections) > 1
     environments = Environments()
     by_section = [tuple(section.rows(environments)) for section in sections]
@@ -110,7 +111,7 @@ def _assemble(
 
 
 def _check_benchmark_names(results: Sequence[Results | PublishedResults], plans: Sequence[BenchmarkPlan]) -> None:
-    """Raise InputError without any results, or if two folders contain the same benchmark."""
+    """Raise InputError if there are no results or if two folders contain the same benchmark."""
     if not results:
         raise InputError("no results folder given; `kib run SPEC` creates one")
     twice = [name for name, count in Counter(plan.name for plan in plans).items() if count > 1]

@@ -1,4 +1,4 @@
-"""Statistics of published arms, which are compared by their numbers of questions alone."""
+"""Statistics of published arms, which are compared using only their accuracies and numbers of questions."""
 
 from collections.abc import Container, Iterable, Sequence
 
@@ -13,7 +13,7 @@ __all__ = ["UnpairedStatistics"]
 
 
 class UnpairedStatistics:
-    """Measures and compares published arms; has the same methods as `ArmStatistics`."""
+    """Measures and compares published arms; this class has the same methods as `ArmStatistics`."""
 
     def __init__(self, results: PublishedResults) -> None:
         self._results = results
@@ -24,7 +24,7 @@ class UnpairedStatistics:
         return 0
 
     def measure(self, arm: Arm) -> ArmMeasure:
-        """Return the accuracy with its interval, without facts about single questions."""
+        """Return the accuracy of an arm with its interval, without facts about individual questions."""
         mean, n = self._accuracy_and_n(arm)
         facts = WarningFacts(self._results.chance(arm.cell), repeated=0, short=0, prompts="", answers=("",))
         return ArmMeasure(unpaired_accuracy(mean, n), None, facts)
@@ -34,16 +34,16 @@ class UnpairedStatistics:
         return unpaired_gain(self._accuracy_and_n(reference), self._accuracy_and_n(arm))
 
     def p_value(self, worse: Arm, better: Arm) -> float:
-        """Return the unpaired p value of two arms."""
+        """Return the unpaired p value for two arms."""
         return unpaired_gain(self._accuracy_and_n(worse), self._accuracy_and_n(better)).p
 
     def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
-        """Return no gains: papers do not publish which questions the base model knew."""
+        """Return no gains, because papers do not publish which questions the base model already knew."""
         del arm, reference, probe
         return None, None
 
     def average(self, pairs: Sequence[tuple[Arm, Arm]]) -> Average:
-        """Return the mean gain of (arm, reference) pairs; pairs of one task share their questions."""
+        """Return the mean gain of (arm, reference) pairs; pairs from the same task share their questions."""
         by_task: dict[str, list[tuple[float, float, int]]] = {}
         for arm, reference in pairs:
             (start, _), (end, n) = self._accuracy_and_n(reference), self._accuracy_and_n(arm)

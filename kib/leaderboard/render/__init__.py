@@ -1,1 +1,1 @@
-"""From the rows of a table to text, files and figures. Nothing here computes a statistic."""
+"""Renders the rows of a table as text, files and figures. Nothing in this package computes a statistic."""

@@ -1,4 +1,4 @@
-"""The table reduced to its averages."""
+"""Reduces a table to its averages."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ __all__ = ["averages_only"]
 
 
 def averages_only(table: Table) -> Table:
-    """Return a table with averages only, over all numbers of shots if available.
+    """Return a table that contains only averages, over all numbers of shots if available.
 
-    A benchmark without averages keeps its target rows. A remark names each benchmark without target rows.
+    A benchmark without averages keeps its rows for target tasks. A remark names each benchmark without such rows.
     """
     averages: list[AverageRow] = []
     for one in table.benchmarks:

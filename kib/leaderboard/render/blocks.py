@@ -13,7 +13,7 @@ Tone = Literal["base", "better", "worse", "same", "ceiling", "absent"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A printed column; `title` names the column in a sentence, and `left` selects left alignment."""
+    """A printed column; `title` is the name of the column in sentences, and `left` aligns the column to the left."""
 
     name: str
     header: str
@@ -23,7 +23,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The texts of one line by column name; a column without an entry is printed empty."""
+    """The texts of one line by column name; a column without a text is printed empty."""
 
     texts: Mapping[str, str]
     tone: Tone
@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines under one title, such as a model on a task; `notes` are sentences below the lines."""
+    """Lines under one title, such as a model on a task; `notes` are sentences printed below the lines."""
 
     title: str
     lines: tuple[Line, ...]
@@ -39,7 +39,7 @@ class Block:
 
 
 def used_columns(blocks: Sequence[Block], columns: Sequence[Column]) -> list[Column]:
-    """Return the columns with a value in at least one line."""
+    """Return the columns that have a value in at least one line."""
     names = {
         name for block in blocks for line in block.lines for name, text in line.texts.items() if text not in ("", DASH)
     }

@@ -30,7 +30,7 @@ COST_COLUMNS = (
 
 
 def cost_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """Yield the costs among the first `limit` rows, block by block."""
+    """Yield the costs of the first `limit` rows, block by block."""
     if not table.cost:
         return
     several = len(table.benchmarks) > 1

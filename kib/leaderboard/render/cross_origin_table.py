@@ -1,4 +1,4 @@
-"""Rankings of published and measured rows together, as blocks of printable text."""
+"""Combined rankings of published and measured rows, as blocks of printable text."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ CROSS_ORIGIN_COLUMNS = (
 
 
 def cross_origin_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """Yield one block per set of questions and number of shots, best first; none if `limit` truncates the rows."""
+    """Yield one block per set of questions and number of shots, best row first; none if `limit` truncates the rows."""
     if limit is not None and len(table.rows) + len(table.averages) > limit:
         return
     for ranking in table.cross_origin:

@@ -1,4 +1,4 @@
-"""The table as CSV: a header, one line per arm, then one line per average; fractions at full precision."""
+"""Renders the table as CSV: a header, one line per arm, then one line per average; fractions have full precision."""
 
 import csv
 from io import StringIO
@@ -26,7 +26,7 @@ def to_csv(table: Table) -> str:
 
 
 def _field(value: Any) -> Any:
-    """Return a CSV field; an apostrophe in front of a text prevents spreadsheets from running it as a formula."""
+    """Return a CSV field; an apostrophe before a text prevents spreadsheets from evaluating the text as a formula."""
     kind = type(value)
     if kind is str:
         return f"'{value}" if value.startswith(RISKY) else value

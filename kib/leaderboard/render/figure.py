@@ -50,7 +50,7 @@ METADATA: dict[str, dict[str, Any]] = {
 class Bar:
     """A gain with its interval, in the unit of its panel.
 
-    `flagged` counts the rows behind the bar that have the warning about a K chosen on the test questions.
+    `flagged` is the number of rows behind the bar with a warning that K was chosen on the test questions.
     """
 
     group: str
@@ -71,9 +71,9 @@ class Panel:
 
 
 def save_figure(table: Table, kind: str, path: Path) -> None:
-    """Draw a figure into a PNG, SVG or PDF file; equal tables and matplotlib versions yield equal bytes.
+    """Draw a figure into a PNG, SVG or PDF file; equal tables and matplotlib versions yield identical bytes.
 
-    Raises InputError for an unknown suffix, for a table without anything to draw, or without matplotlib.
+    Raises InputError for an unknown suffix, for a table without anything to draw, or if matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: unknown figure format; expected {', '.join(SUFFIXES)}")
@@ -110,7 +110,7 @@ def _gains(table: Table) -> "Figure":
 
 
 def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
-    """Return the meaning of the whiskers, and the number of rows with a K chosen on the test questions."""
+    """Return a sentence that explains the whiskers, and the number of rows with a K chosen on the test questions."""
     origins = {one.origin for one in table.benchmarks}
     how = {"measured": "paired", "published": "unpaired"}
     kinds = [text if len(origins) == 1 else f"{text} ({origin})" for origin, text in how.items() if origin in origins]
@@ -156,7 +156,7 @@ def _average_panel(table: Table, rows: Sequence[AverageRow]) -> Panel:
 
 
 def _flags(table: Table, average: AverageRow) -> tuple[int, int]:
-    """Return the number of flagged rows in an average, and the number of all its rows."""
+    """Return the number of flagged rows behind an average, and the number of all rows behind it."""
     arm = (average.benchmark, average.model, average.arm)
     rows = [row for row in table.rows if (row.benchmark, row.model, row.arm) == arm and row.task in average.tasks]
     rows = [row for row in rows if average.shots in (None, row.shots)]
@@ -205,7 +205,7 @@ def _draw_bars(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
 
 
 def _label_bar(axes: "Axes", bar: Bar, place: float) -> None:
-    """Print the number of a bar beyond its whisker: above a gain, below a loss."""
+    """Print the value of a bar beyond its whisker: above a gain, below a loss."""
     reach = [bar.value, *([bar.ends.low, bar.ends.high] if bar.ends else [])]
     end, aside = (min(reach), -2) if bar.value < 0 else (max(reach), 2)
     text = f"{points(bar.value)}{'*' * bool(bar.flagged)}"
@@ -255,7 +255,7 @@ def _sweeps(table: Table) -> "Figure":
 
 
 def _finish_column(column: "Iterable[Axes]", task: str, ticks: Sequence[int]) -> None:
-    """Label the task and the axis of a column, and hide panels without lines."""
+    """Label the task and the axis of a column, and hide panels without any lines."""
     used = [axes for axes in column if axes.lines]
     used[0].set_title(task)
     used[-1].set_xlabel("passages")
@@ -273,7 +273,7 @@ def _add_footnote(figure: "Figure", sentences: Sequence[str]) -> None:
 
 
 def _lines(table: Table) -> dict[tuple[str, str, str, str, int], list[tuple[int, ArmRow]]]:
-    """Return rows by K for each benchmark, model, task, method and number of shots; base has K = 0."""
+    """Return rows by K for each benchmark, model, task, method and number of shots; for base, K is 0."""
     found: dict[tuple[str, str, str, str, int], list[tuple[int, ArmRow]]] = {}
     for row in table.rows:
         settings = dict(row.settings)

@@ -1,4 +1,4 @@
-"""The renderer of every output format."""
+"""Selects the renderer for an output format."""
 
 from typing import Literal, get_args
 
@@ -14,9 +14,9 @@ WIDTH = 80
 
 
 def render(table: Table, format: str, *, width: int | None = None, colour: bool = False) -> str:  # noqa: A002 - named after the option --format
-    """Return a table as text with a final line break; `width` (default 80) and `colour` apply to the terminal only.
+    """Return a table as text with a final line break; `width` (default 80) and `colour` apply only to the terminal.
 
-    Equal tables yield equal bytes. Raises InputError for an unknown format.
+    Equal tables yield identical bytes. Raises InputError for an unknown format.
     """
     if format == "terminal":
         from kib.leaderboard.render.terminal import terminal

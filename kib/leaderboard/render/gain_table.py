@@ -39,7 +39,7 @@ GAIN_COLUMNS = (
 
 
 def gain_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """Yield the first `limit` rows block by block, with averages last."""
+    """Yield the first `limit` rows block by block, followed by the averages."""
     several = len(table.benchmarks) > 1
     mixed = len({one.origin for one in table.benchmarks}) > 1
     rows = islice(table.rows, limit)
@@ -78,7 +78,7 @@ def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
 
 
 def _choice_reason_notes(rows: Sequence[ArmRow]) -> Iterator[str]:
-    """Yield a sentence per chosen arm: its accuracy, and the accuracy that choosing on test would report."""
+    """Yield one sentence per chosen arm: its accuracy, and the accuracy of the arm that is best on test questions."""
     for row in rows:
         if row.best_on_test and row.accuracy:
             best, mean = row.best_on_test
@@ -112,7 +112,7 @@ def _texts(row: ArmRow) -> dict[str, str]:
 
 
 def note_of(row: ArmRow) -> str:
-    """Return the note of a row: whether it is the reference, whether it was chosen, its mark and its warnings."""
+    """Return the note of a row: whether the arm is the reference or was chosen, its mark and its warnings."""
     reference = row.arm == row.reference and row.kind != "base"
     words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.warnings]
     return ", ".join(word for word in words if word)

@@ -1,4 +1,4 @@
-"""The table as JSON, documented in `docs/leaderboard.md`; one line per row keeps diffs readable."""
+"""Renders the table as JSON, documented in `docs/leaderboard.md`; one line per row keeps diffs readable."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ SCHEMA = 1
 
 
 def to_json(table: Table) -> str:
-    """Return the whole table as one JSON object."""
+    """Return the entire table as one JSON object."""
     parts = {
         "schema": _value(SCHEMA),
         "benchmarks": _lines(asdict(one) for one in table.benchmarks),

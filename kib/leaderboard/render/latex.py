@@ -1,4 +1,4 @@
-"""The table as LaTeX for use in a paper: booktabs tables that may span several pages."""
+"""Renders the table as LaTeX for use in a paper: booktabs tables that may span several pages."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ SPECIAL = {
 SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
 GAP = r"\setlength{\belowcaptionskip}{4pt}"
 PAGE = 45
-"""The number of table lines that fit on a page."""
+"""The number of table lines that fit on one page."""
 NOTE = r">{\raggedright\arraybackslash}p{3.2cm}"
 NUMBERS = (
     "accuracy interval",
@@ -106,7 +106,7 @@ def _is_ranked(block: Block) -> bool:
 
 
 def _grid(blocks: Sequence[Block], columns: Sequence[Column], table: Table) -> str:
-    """Return a floating table if it fits on one page, or else a table that spans several pages."""
+    """Return a floating table if the lines fit on one page, or else a table that spans several pages."""
     align = "".join(NOTE if column.name == "note" else "l" if column.left else "r" for column in columns)
     head = rf"{' & '.join(_safe(column.header) for column in columns)} \\"
     caption = rf"\caption{{{_safe(', '.join(one.name for one in table.benchmarks))}}}"
@@ -132,7 +132,7 @@ def _block(block: Block, columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _best(block: Block) -> Line | None:
-    """Return the only line of the first rank, if several lines are ranked."""
+    """Return the only line with the first rank if several lines are ranked; otherwise None."""
     ranked = [line for line in block.lines if line.texts.get("rank", DASH) != DASH]
     first = [line for line in ranked if line.texts["rank"].strip() == "1"]
     return first[0] if len(ranked) > 1 and first else None

@@ -45,7 +45,7 @@ def missing_results(table: Table) -> str:
 
 
 def legend(table: Table, columns: Collection[str]) -> list[str]:
-    """Return sentences about the columns of these names, the warnings in the table and the environment."""
+    """Return sentences about the named columns, the warnings in the table and the environment."""
     texts = []
     if "points" in columns:
         over = "base" if table.against is None else table.against
@@ -94,7 +94,7 @@ def _not_split(table: Table) -> Iterator[str]:
 
 
 def _environment(table: Table) -> Iterator[str]:
-    """Yield the environment if all rows share one, or else the number of environments."""
+    """Yield a sentence about the environment that all rows share, or else about the number of environments."""
     if len(table.environments) == 1:
         one = table.environments[0]
         packages = [f"{name} {version}" for name, version in sorted(one.packages.items())]

@@ -1,4 +1,4 @@
-"""Row values for CSV and JSON: fractions (not per cent) at full precision, None for a missing value."""
+"""The values of a row for CSV and JSON: fractions (not percentages) at full precision, and None for a missing value."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -128,7 +128,7 @@ TIMES: Mapping[str, Callable[[Cost], Any]] = {
 def _measure(
     name: str, of: Callable[[RetrievalQuality], Accuracy | None]
 ) -> dict[str, Callable[[RetrievalQuality], Any]]:
-    """Return the keys of a measure and of the ends of its interval."""
+    """Return the keys of a measure and of the two ends of its interval."""
 
     def part(value: Callable[[Accuracy], float]) -> Callable[[RetrievalQuality], Any]:
         def get(found: RetrievalQuality) -> float | None:

@@ -1,4 +1,4 @@
-"""The table as GitHub-flavoured Markdown: all rows, with markup in names and messages escaped."""
+"""Renders the table as GitHub-flavoured Markdown: all rows, with markup in names and messages escaped."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,7 +42,7 @@ def markdown(table: Table) -> str:
 
 
 def _above(table: Table) -> Iterator[str]:
-    """Yield the heading, then the sentences below it; the heading of several benchmarks lists their names."""
+    """Yield the heading, followed by its sentences; the heading of several benchmarks lists their names."""
     titles = [f"{_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}" for one in table.benchmarks]
     if len(titles) == 1:
         yield titles[0]

@@ -19,7 +19,7 @@ PAIRWISE_COLUMNS = (
 
 
 def pairwise_blocks(table: Table) -> Iterator[Block]:
-    """Yield one block per published benchmark; every printed difference counts, significant or not."""
+    """Yield one block per published benchmark; every printed difference counts, whether significant or not."""
     several = len(table.benchmarks) > 1
     for name, group in groupby(table.pairwise, key=lambda one: one.benchmark):
         comparisons = list(group)

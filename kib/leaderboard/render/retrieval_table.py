@@ -44,7 +44,7 @@ MEANINGS = (
 
 
 def retrieval_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """Yield the retrieval quality among the first `limit` rows, block by block."""
+    """Yield the retrieval quality of the first `limit` rows, block by block."""
     if not table.retrieval:
         return
     several = len(table.benchmarks) > 1
@@ -82,7 +82,7 @@ def _texts(row: ArmRow, found: RetrievalQuality) -> dict[str, str]:
 
 
 def _accuracy_of_n(part: Accuracy | None) -> str:
-    """Return an accuracy with its number of questions, which may be small."""
+    """Return an accuracy together with its number of questions, because the number may be small."""
     return DASH if part is None else f"{percent(part.mean)} of {part.n}"
 
 

@@ -1,4 +1,4 @@
-"""The table for a terminal, printed with rich and fitted to the terminal width."""
+"""Renders the table for a terminal with rich, fitted to the width of the terminal."""
 
 from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
@@ -25,9 +25,9 @@ MAX_ROWS = 200
 MAX_HEADLINES = 12
 NOTE_WIDTH = 20  # preferred width of a note line
 MIN_NOTE_WIDTH = 10
-MIN_NAME_WIDTH = 14  # longer names are folded, preferably after commas
+MIN_NAME_WIDTH = 14  # longer names are wrapped, preferably after commas
 NAMES = ("benchmark", "model", "method")
-"""Columns that are folded if they are too wide."""
+"""Columns that are wrapped if they are too wide."""
 BREAK_AFTER = "-_+./"
 """Characters after which a long name without commas may be broken."""
 GAIN_DROPS = (
@@ -47,7 +47,7 @@ GAIN_DROPS = (
     ("relative",),
     ("points interval",),
 )
-"""Columns of the table of gains that a narrow terminal leaves out, in this order."""
+"""Columns of the table of gains that are omitted on a narrow terminal, in this order."""
 
 COST_DROPS = (
     ("peak",),
@@ -59,7 +59,7 @@ COST_DROPS = (
     ("asking",),
     ("prompt",),
 )
-"""Columns of the cost table that a narrow terminal leaves out, in this order."""
+"""Columns of the cost table that are omitted on a narrow terminal, in this order."""
 
 RETRIEVAL_DROPS = (
     ("index",),
@@ -71,10 +71,10 @@ RETRIEVAL_DROPS = (
     ("searching",),
     ("mrr",),
 )
-"""Columns of the retrieval table that a narrow terminal leaves out, in this order."""
+"""Columns of the retrieval table that are omitted on a narrow terminal, in this order."""
 
 CROSS_ORIGIN_DROPS = (("origin",), ("accuracy interval",))
-"""Columns of cross-origin rankings that a narrow terminal leaves out, in this order."""
+"""Columns of cross-origin rankings that are omitted on a narrow terminal, in this order."""
 
 TONES = {"base": "bold", "better": "green", "worse": "red", "same": "", "ceiling": "italic", "absent": "yellow"}
 
@@ -91,7 +91,7 @@ def terminal(table: Table, *, width: int, colour: bool) -> str:
     )
     file = StringIO()
     console = _console(file, width, colour)
-    # Numbers are never truncated: a table may be wider than the terminal, but sentences are wrapped at its width.
+    # Numbers are never truncated: a table may be wider than the terminal, while sentences are wrapped at its width.
     wide = _console(file, max(width, *(grid.width for grid in grids)), colour)
     _above(console, table)
     for grid in grids:
@@ -103,7 +103,7 @@ def terminal(table: Table, *, width: int, colour: bool) -> str:
 
 
 class _FittedTable:
-    """Blocks with common columns, reduced to the columns that fit into `width`."""
+    """Blocks that share their columns, reduced to the columns that fit into `width`."""
 
     def __init__(
         self, blocks: Iterable[Block], columns: Sequence[Column], drops: Sequence[Collection[str]], width: int
@@ -189,7 +189,7 @@ def _print_indented(console: "Console", text: str, style: str) -> None:
 
 
 def _gap(column: Column) -> int:
-    """Return the number of spaces before a column; an interval is close to its number."""
+    """Return the number of spaces before a column; an interval is printed close to its number."""
     return 0 if column.name == "rank" else 1 if column.header == "interval" else 2
 
 
@@ -213,12 +213,12 @@ def _widths(shown: Sequence[Block], columns: Sequence[Column]) -> dict[str, int]
 def _fit(
     columns: Sequence[Column], widths: dict[str, int], width: int, drops: Sequence[Collection[str]]
 ) -> tuple[list[Column], list[Column]]:
-    """Return the columns that fit, and the columns left out; reduces the widths of names and notes in `widths`."""
+    """Return the columns that fit, and the omitted columns; reduces the widths of names and notes in `widths`."""
     kept = list(columns)
     names = [column.name for column in columns if column.name in NAMES]
 
     def rest() -> int:
-        """Return the width that remains for names."""
+        """Return the remaining width for names."""
         return width - sum(_gap(column) + (0 if column.name in NAMES else widths[column.name]) for column in kept)
 
     wanted = sum(min(widths[name], max(MIN_NAME_WIDTH, width // 5)) for name in names)
@@ -239,7 +239,7 @@ def _fit(
 
 
 def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
-    """Return a text after the gap of its column; names and notes are folded to the column width."""
+    """Return a text after the gap of its column; names and notes are wrapped at the column width."""
     text, width = line.texts.get(column.name, ""), widths[column.name]
     gap = " " * _gap(column) if column.left else ""
     if column.name == "note":

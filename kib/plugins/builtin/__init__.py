@@ -1,1 +1,1 @@
-"""The core's own plugins, a file each; they come through the same entry points as a stranger's."""
+"""The core's own plugins, one file each; they use the same entry points as third-party plugins."""

@@ -1,4 +1,4 @@
-"""Input files of tasks."""
+"""Checks the input files of tasks."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Parsing of users' JSON, with errors that name the position."""
+"""Parses JSON written by users, with errors that name the position."""
 
 import json
 from typing import Any

@@ -30,10 +30,10 @@ Arguments = Mapping[str, Value]
 
 
 class LmEvalModel:
-    """A model that lm-eval scores; kib has no access to its tokenizer, so prompts are neither counted nor shortened."""
+    """A model scored by lm-eval; kib has no access to its tokenizer, so prompts are neither counted nor shortened."""
 
     class Options(BaseOptions):
-        """Keys of `[models.NAME]` with `plugin = "lm-eval"`."""
+        """The keys of `[models.NAME]` with `plugin = "lm-eval"`."""
 
         backend: str = Field(min_length=1, description="the backend's name in lm-eval, for example vllm")
         args: Arguments = Field(
@@ -65,7 +65,7 @@ class LmEvalModel:
             return self
 
         def paths(self) -> dict[str, Path]:
-            """Return the arguments that look like paths, resolved from the folder of the spec."""
+            """Return the arguments that look like paths, resolved against the folder of the spec file."""
             written = {key: value for key, value in self.args.items() if isinstance(value, str) and PATH.search(value)}
             return {key: (self._folder / Path(value).expanduser()).resolve() for key, value in written.items()}
 
@@ -77,7 +77,7 @@ class LmEvalModel:
     def fingerprint(self) -> str:
         """Return the digest of all local files among the arguments; "" if there are none.
 
-        A model on the hub has no digest: pin its `revision` in `args`, otherwise its changes are not noticed.
+        A model on the hub has no digest: pin its `revision` in `args`, otherwise changes to the model are not detected.
         """
         digests = {key: _digest(path) for key, path in self.options.paths().items()}
         return digest(digests) if digests else ""
