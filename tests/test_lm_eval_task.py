@@ -244,12 +244,12 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
         (
             "winogrande",
             {"sentence": "The _ ran.", "option1": "cat", "option2": "dog", "answer": "1"},
-            "its contexts are the options, so that there is no one place for passages",
+            "its contexts are the options, so passages have no single place in the prompt",
         ),
         (
             "wikitext",
             {"page": "A page of text."},
-            "it is of the kind loglikelihood_rolling, which has no right or wrong",
+            "its output type loglikelihood_rolling has no right or wrong answer",
         ),
         (
             "gsm8k_cot_self_consistency",
@@ -263,7 +263,7 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
                 "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]},
                 "mc2_targets": {"choices": ["a", "b"], "labels": [1, 0]},
             },
-            "the metric acc gives 0.5 for a question; kib compares 0/1 scores",
+            "the metric acc gives 0.5, but kib compares scores of 0 and 1",
         ),
     ],
 )
