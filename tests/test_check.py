@@ -42,7 +42,7 @@ def test_each_cell_has_a_line_with_its_lengths(bench):
 
 
 def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
-    """The forecast numbers of requests and prompt tokens are those of a run."""
+    """The forecast has the same numbers of requests and prompt tokens as a run."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
     requests, tokens = re.search(r"forecast for m: ([\d,]+) requests, ([\d,]+) prompt tokens", checked(bench)).groups()
@@ -54,7 +54,7 @@ def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
 
 
 def test_forecasts_name_their_weights(bench):
-    """Seeds and arms have forecast lines with model, trainer, settings and seed."""
+    """Each seed of each trained arm has a forecast line with model, trainer, settings and seed."""
     more = '\n[trainers.by-heart]\nplugin = "toy"\nvary = { rank = [1, 2] }\n\n[methods.ft]\ntrain = "by-heart"\n'
     bench.write_toy(model="trainable = true\n", more=more)
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
@@ -114,7 +114,7 @@ def test_problems_are_reported_with_their_cells(bench, before, after, words, cel
 
 
 def test_problems_do_not_hide_working_cells(bench):
-    """If some cells would fail, the others are still listed and shown."""
+    """If some cells would fail, all other cells are still listed and shown."""
     bench.write_toy()
     edit(bench, '[retrievers.words]\nplugin = "toy"', '[retrievers.words]\nplugin = "toy"\nfault = "crash"')
     text = checked(bench, 2)
@@ -125,7 +125,7 @@ def test_problems_do_not_hide_working_cells(bench):
 
 
 def test_a_failing_plugin_is_reported_as_in_a_run(bench):
-    """An exception in a task or corpus is one line with its cells; its traceback is in the work folder."""
+    """An exception in a plugin is reported in one line with its cells, and its traceback is in the work folder."""
     bench.write_toy()
     edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
     text = checked(bench, 2)
@@ -144,7 +144,7 @@ def test_joins_are_checked(bench, toys):
 
 
 def test_a_trained_arm_is_checked_without_training(bench):
-    """Prompts of arms that train are rendered like the others; no trainer is called."""
+    """Prompts of trained arms are rendered like all other prompts, without calling a trainer."""
     more = '\n[trainers.by-heart]\nplugin = "toy"\nfault = "crash"\n\n[methods.ft]\ntrain = "by-heart"\n'
     bench.write_toy(model="trainable = true\n", more=more)
     text = checked(bench)
@@ -178,7 +178,7 @@ train = "in-other-words"
 
 
 def test_a_trainer_is_checked_before_anything_is_scored(bench):
-    """A trainer's objection is reported once with the cells of all seeds; other training runs are shown."""
+    """A model rejected by a trainer is reported once with the cells of all seeds, and other training runs are shown."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault='fault = "unfit"\n'))
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     text = checked(bench, 2)

@@ -92,7 +92,7 @@ def folders(bench, kind):
 
 
 def test_questions_of_tasks(toy):
-    """Without a queries file, the queries are the task's questions with gold, and passages are judged."""
+    """Without a queries file, the task's questions with gold are the queries, and passages are judged."""
     report = found(toy)
     [block] = report["blocks"]
     assert (block["queries"], block["n"], block["judged"], block["by"]) == ("task people", 18, 18, "passages")
@@ -306,7 +306,7 @@ def test_a_trec_run(bare):
 
 
 def test_trec_runs_of_several_retrievers(bare):
-    """With several retrievers, each needs a run file of its own."""
+    """With several retrievers, each retriever needs its own run file."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
     assert "--run: 2 retrievers; put {retriever}" in refused(bare, "--queries", name, "--run", "x.trec")
     found(bare, "--queries", name, "--run", "{retriever}.trec")

@@ -1,4 +1,4 @@
-"""`kib show`, `kib plan` and `kib plugins`."""
+"""`kib show`, `kib plan` and `kib plugins`: names, cells, questions, plugins and plans."""
 
 import json
 import re
@@ -25,7 +25,7 @@ train = "in-other-words"
 
 @pytest.fixture(scope="module")
 def done(new_bench, toys, tmp_path_factory):
-    """The toy benchmark, measured."""
+    """Write and run the toy benchmark."""
     bench = new_bench(tmp_path_factory.mktemp("done")).write_toy()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(toys)
@@ -69,7 +69,7 @@ def test_a_cell_is_named_as_it_is_printed(done, form):
     ],
 )
 def test_a_wrong_name_suggests_the_nearest(done, name, words):
-    """The message for an unknown name suggests similar names; half a name does not match."""
+    """The message for an unknown name suggests similar names; part of a name does not match."""
     assert words in refused(done, name)
 
 
@@ -167,7 +167,7 @@ def test_a_cell_lists_its_questions(done):
 
 
 def test_a_long_cell_shows_its_first_questions(bench):
-    """Only the first questions of a large cell are listed, with the file of the others."""
+    """A large cell lists only its first questions and names the file with all questions."""
     bench.write_toy(questions=50)
     bench.run()
     text = shown(bench, BASE)
@@ -215,7 +215,7 @@ def test_a_question_is_shown_whole(done):
 
 
 def test_a_question_is_shown_through_all_methods(done):
-    """The answers of all other methods to the question are shown as well."""
+    """A question shows the answers of all methods."""
     text = shown(done, RAG, "eva-10")
     beside = text.partition("all methods on this question:\n")[2].splitlines()
     assert [line.split("  ")[1] for line in beside] == ["base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"]
@@ -225,7 +225,7 @@ def test_a_question_is_shown_through_all_methods(done):
 
 
 def test_dropped_passages_are_marked(bench):
-    """A passage dropped from a full prompt is listed and marked."""
+    """A passage that did not fit into the prompt is listed and marked."""
     bench.write_toy(more="\n[prompt]\ntokens = 220\n")
     bench.run()
     score = next(score for score in bench.scores(RAG) if score.dropped)
