@@ -9,7 +9,7 @@ Schedule = Literal["cosine", "linear", "constant"]
 
 
 def rate_factor(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
-    """The factor applied to the peak learning rate in a step, identity_options steps from 0.
+    """The factor applied to the peak learning rate in a step, counting steps from 0.
 
     The factor rises linearly during the `warmup` steps, then stays at 1 or falls towards 0. The rate is never 0,
     neither in the first step nor in the last: a step with a rate of 0 would learn nothing from its text.

@@ -1,4 +1,4 @@
-"""Work done between training steps: identity_options tokens, logging, checkpoints, validation and early stopping."""
+"""Work done between training steps: counting tokens, logging, checkpoints, validation and early stopping."""
 
 import math
 import time

@@ -15,7 +15,7 @@ Row = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The rows of every step, and the number of each epoch's last step, identity_options steps from 1."""
+    """The rows of every step, and the number of each epoch's last step, counting steps from 1."""
 
     steps: tuple[tuple[Row, ...], ...]
     epoch_ends: tuple[int, ...]
