@@ -211,7 +211,7 @@ def test_a_baseline_is_stored_and_compared(copy):
     assert copy.call("leaderboard", "--update-baseline", "base.json").exit_code == 0
     kept = copy.call("leaderboard", "--check", "base.json")
     assert kept.exit_code == 0
-    assert "base.json: nothing is worse" in kept.output
+    assert "base.json: no row is worse" in kept.output
     value = json.loads((copy.folder / "base.json").read_text(encoding="utf-8"))
     assert "rag" in json.dumps(value)
     worsen(copy)
@@ -263,7 +263,7 @@ def into_a_closed_pipe(bench, *arguments):
 def test_a_check_is_made_without_a_reader(copy):
     """If the reader closes standard output, `leaderboard --check` still compares and returns its exit code."""
     copy.call("leaderboard", "--update-baseline", "base.json")
-    assert into_a_closed_pipe(copy, "leaderboard", "--check", "base.json") == (0, "base.json: nothing is worse\n")
+    assert into_a_closed_pipe(copy, "leaderboard", "--check", "base.json") == (0, "base.json: no row is worse\n")
     worsen(copy)
     code, message = into_a_closed_pipe(copy, "leaderboard", "--check", "base.json")
     assert code == 1

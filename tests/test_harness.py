@@ -191,7 +191,7 @@ def test_a_question_that_cannot_be_asked_is_named(question, words):
 
 def test_a_task_without_questions_is_an_error():
     """A task without questions is an error."""
-    with pytest.raises(InputError, match=r"tasks\.people: the task has no question"):
+    with pytest.raises(InputError, match=r"tasks\.people: the task has no questions"):
         rendered_task(questions=[])
 
 
@@ -378,7 +378,7 @@ def test_perplexity_is_refused():
 
 def test_more_shots_than_examples_are_an_error():
     """More shots than examples are an error with the requested number."""
-    with pytest.raises(InputError, match=r"tasks\.made: cannot be asked with 13 shots"):
+    with pytest.raises(InputError, match=r"tasks\.made: cannot build prompts with 13 shots"):
         configured(ROWS, shots=POOL, **CHOICES).ask(13)
 
 
@@ -592,7 +592,7 @@ def test_a_backend_is_asked_with_lm_evals_instances():
 
 def test_a_backend_without_logprobs_is_told_apart():
     """A backend without log-probabilities is named, with the kind of task that it supports."""
-    with pytest.raises(InputError, match="the backend Parrot gives no log-probabilities; use tasks that generate"):
+    with pytest.raises(InputError, match="the backend Parrot returns no log-probabilities; use tasks that generate"):
         answer(lm(), [Request("loglikelihood", ("a", "b"))])
     with pytest.raises(InputError, match="the backend Parrot cannot do this"):
         answer(lm(), [Request("generate_until", ("a", {}))])
@@ -600,7 +600,7 @@ def test_a_backend_without_logprobs_is_told_apart():
 
 def test_lost_answers_are_an_error():
     """A backend that returns too few answers is an error."""
-    with pytest.raises(StepError, match="the backend Parrot gave 1 answers to 2 requests"):
+    with pytest.raises(StepError, match="the backend Parrot returned 1 answers to 2 requests"):
         answer(lm(generate_until=lambda requests: ["a"]), [Request("generate_until", (text, {})) for text in "ab"])
 
 
@@ -610,7 +610,9 @@ def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
     """A log-probability that is not finite is an error that names the request."""
     parrot = lm(loglikelihood=lambda requests: [(number, False)], loglikelihood_rolling=lambda requests: [number])
     request = Request(kind, ("the context", " text")[: 2 if kind == "loglikelihood" else 1])
-    with pytest.raises(StepError, match=f"the backend Parrot gave the log-probability {number} after 'the context'"):
+    with pytest.raises(
+        StepError, match=f"the backend Parrot returned the log-probability {number} after 'the context'"
+    ):
         answer(parrot, [request])
 
 

@@ -231,7 +231,7 @@ def test_a_controls_gold_is_not_looked_for(bench):
 @pytest.mark.parametrize(
     ("documents", "words"),
     [
-        ([], "corpora.people: the corpus has no document"),
+        ([], "corpora.people: the corpus has no documents"),
         ([["a", "", "x"], ["a", "", "y"]], "document id 'a' appears twice in the corpus; ids must be unique"),
         ([["a", "", "  "]], "document 'a' has no text"),
     ],

@@ -77,10 +77,10 @@ def test_check_says_what_it_can_without_a_network(offline, name):
     """Without a network, `kib check` confirms the valid parts of the file and lists the unchecked parts by line."""
     result = call("check", "-q", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 2
-    assert "keys, names and options are right" in result.output
+    assert "keys, names and options are valid" in result.output
     assert "models: mistral-7b, llama2-7b and orca2-7b" in result.output
     for model in ("mistral-7b", "llama2-7b", "orca2-7b"):
-        assert re.search(rf"^\S+:\d+: models\.{model}: .*the hub is out of reach", result.output, re.MULTILINE)
+        assert re.search(rf"^\S+:\d+: models\.{model}: .*the hub cannot be reached", result.output, re.MULTILINE)
     assert re.search(r"^\S+:\d+: corpora\.\S+\.pins: .*`kib-wikipedia pin SPEC`", result.output, re.MULTILINE)
 
 
@@ -88,7 +88,7 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
     """Without a network, `kib check` lists each model, wiki, data set and API key that a run needs."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
-    _, _, taken = output.partition("taken from a network, where it is not on this machine already:\n")
+    _, _, taken = output.partition("downloaded by a run, unless already on this machine:\n")
     assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf on the hub at `main`\n" in taken
     assert "  retrievers.bge: model BAAI/bge-large-en on the hub at `abe7d9d8" in taken
     assert "  corpora.prehistory: pages pinned in prehistory.pins, from https://en.wikipedia.org/w/api.php\n" in taken
@@ -110,7 +110,7 @@ def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
         r"^\S+:\d+: tasks\.anatomy: .*no task mmlu_anatmy; did you mean mmlu_anatomy", result.output, re.MULTILINE
     )
     assert "models.orca2-7b: " in result.output
-    assert "are right" not in result.output
+    assert "are valid" not in result.output
 
 
 def test_check_names_the_questions_that_were_never_released(offline):
@@ -134,7 +134,7 @@ def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
     result = call("check", "-q", tmp_path / "wrong.toml")
     assert result.exit_code == 2
     assert 'did you mean "bge"?' in result.output
-    assert "are right" not in result.output
+    assert "are valid" not in result.output
 
 
 @pytest.mark.parametrize("name", STUDY)

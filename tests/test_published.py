@@ -313,7 +313,7 @@ WRONG = {
         "rag = 50.0",
         25,
         "table.rows[0].accuracy.rag",
-        "expected a number of at most 1, got 50.0; write per cent as a fraction: 0.5",
+        "expected a number of at most 1, got 50.0; write percentages as fractions: 0.5",
     ),
     "negative": ("base = 0.275", "base = -0.275", 26, "table.rows[1].accuracy.base", "of at least 0, got -0.275"),
     "no number": ("rag = 0.475", 'rag = "0.475"', 26, "table.rows[1].accuracy.rag", "write 0.475 without quotes"),
@@ -746,9 +746,9 @@ def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
         ({"metric": "acc_norm"}, "scored by acc against acc_norm"),
         ({"shots": 3}, "mine used 3 examples"),
         ({"n": 100}, "135 questions against 100"),
-        ({"limit": 135}, "mine asked only 135 of the questions"),
+        ({"limit": 135}, "mine used only 135 of the questions"),
         ({"data": {"layout": "mmlu"}}, "mine takes its questions from local files"),
-        ({"chats": ("tiny",)}, "mine asked tiny in its chat template"),
+        ({"chats": ("tiny",)}, "mine used the chat template of tiny"),
         ({"limit": None}, "mine was run by an earlier version of kib that did not record limits and chat templates"),
         ({"chats": None}, "mine was run by an earlier version of kib that did not record limits and chat templates"),
     ],
@@ -775,7 +775,7 @@ def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
     [across] = table.cross_origin
     assert {place.row.model for place in across.rows if place.row.origin == "measured"} == {"tiny"}
     assert (
-        "only partly ranked together: anatomy (0-shot): mine asked chatty in its chat template; anatomy (5-shot):"
+        "only partly ranked together: anatomy (0-shot): mine used the chat template of chatty; anatomy (5-shot):"
         in table.not_ranked_together[0]
     )
 

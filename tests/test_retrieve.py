@@ -338,7 +338,7 @@ def test_a_trec_run_rejects_ids_with_spaces(bench):
     [
         (["--corpus", "peple"], "no table [corpora.peple]; did you mean"),
         (["--retriever", "wrds"], "no table [retrievers.wrds]; did you mean"),
-        (["--retriever", "gold"], "retrievers.gold: it knows the gold passages, so there is nothing to measure"),
+        (["--retriever", "gold"], "retrievers.gold: knows the gold passages, so its search cannot be measured"),
         (["--task", "pple"], "no table [tasks.pple]; did you mean"),
         (["--queries", "none.jsonl"], "none.jsonl: no such file"),
         (["--queries", "bench.toml"], "expected a .jsonl, .csv or .tsv file, got .toml"),
@@ -353,7 +353,7 @@ def test_a_wrong_argument_is_an_error(toy, arguments, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "queries of q.jsonl: no query found"),
+        ("", "queries of q.jsonl: no queries found"),
         ("[1]\n", "q.jsonl:1: expected an object with the keys id and text"),
         ("{\n", "q.jsonl:1: not JSON"),
         ('{"id": "a"}\n', "q.jsonl:1: text: expected text, got None"),

@@ -111,7 +111,7 @@ def test_a_chat_template_reaches_the_prompt(bench):
     ("model", "words"),
     [
         ("chat_template = true\ntemplate = false\n", "the toy has no chat template"),
-        ("generates_only = true\n", "the backend ToyLM gives no log-probabilities; use tasks that generate"),
+        ("generates_only = true\n", "the backend ToyLM returns no log-probabilities; use tasks that generate"),
     ],
 )
 def test_what_a_model_cannot_do_is_said(bench, model, words):

@@ -128,7 +128,7 @@ def test_a_trained_cell_shows_its_text(bench):
     assert f"18 training texts (6 documents, 12 paraphrases), digest {digest}:\n  [document of " in text
     assert "… and 15 more in " in text
     one = shown(bench, FT, "ada-0")
-    told = one.partition("trained on, from the gold documents:\n")[2].partition("\n\n")[0]
+    told = one.partition("training text from the gold documents:\n")[2].partition("\n\n")[0]
     assert told.count("[document of ") == 1
     assert told.count("[paraphrase of ") == 2
     assert told.count("Ada") >= 3
@@ -149,7 +149,7 @@ def test_gold_named_by_an_alias_finds_its_training_texts(bench):
     )
     bench.write(text, people_jsonl=questions)
     assert bench.run() == {}
-    part = shown(bench, FT, "ada-0").partition("trained on, from the gold documents:\n")[2]
+    part = shown(bench, FT, "ada-0").partition("training text from the gold documents:\n")[2]
     assert part.count("[paraphrase of ada#0]") == 2
 
 

@@ -250,8 +250,8 @@ def test_a_circle_of_trainers_is_reported_at_each_trainer(write):
     """Trainers that take their number of tokens from each other are each reported."""
     text = WHOLE.replace('text = { writer = "reword", count = 10 }', 'tokens = "as:reg"').replace('"text.count"', '"b"')
     assert [message.split(": ", 2)[1:] for message in mistakes(write(text))] == [
-        ["trainers.reg.tokens", "expected a trainer without a circle of references, got reg -> par -> reg"],
-        ["trainers.par.tokens", "expected a trainer without a circle of references, got par -> reg -> par"],
+        ["trainers.reg.tokens", "expected a trainer without circular references, got reg -> par -> reg"],
+        ["trainers.par.tokens", "expected a trainer without circular references, got par -> reg -> par"],
     ]
 
 

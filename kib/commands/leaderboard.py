@@ -65,4 +65,4 @@ def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None
         report(f"changed: {change}")
     if changes.failed:
         raise TableError("\n".join([f"worse than {path}:", *changes.failed]))
-    report(f"{path}: nothing is worse")
+    report(f"{path}: no row is worse")

@@ -309,7 +309,9 @@ def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
         f"the right option is the longest in {longest:.0%} of the questions (25% by chance)",
     ]
     if len(groups) < FEW and groups == documents and len(held) > len(groups):
-        lines.append(f"only {len(groups)} documents as groups make intervals wide; use --group passage for more groups")
+        lines.append(
+            f"only {len(groups)} documents as groups, so intervals are wide; use --group passage for more groups"
+        )
     return lines
 
 

@@ -238,7 +238,7 @@ def _gold_texts(store: Results, work: Work, cell: Cell, question: str) -> list[s
     named = {gold["document"] for gold in asked.get("gold") or ()}
     documents = {aliases.get(name, name) for name in named}
     texts = [text for text in _texts(work, result) if document_id(text.passage) in documents]
-    return ["", "trained on, from the gold documents:", *map(_quoted, texts)] if texts else []
+    return ["", "training text from the gold documents:", *map(_quoted, texts)] if texts else []
 
 
 def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:

@@ -45,4 +45,4 @@ def render_prompts(
             for doc in docs
         ]
     except (AssertionError, ValueError, KeyError) as error:
-        raise InputError(f"tasks.{name}: cannot be asked with {shots} shots: {error}") from error
+        raise InputError(f"tasks.{name}: cannot build prompts with {shots} shots: {error}") from error

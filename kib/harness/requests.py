@@ -33,7 +33,7 @@ def batches(requests: Sequence[Request], lm: "LM | None" = None) -> list[list[Re
     planned = plan(_instances([originals[key] for key in ordered])) if plan else None
     if planned is not None:
         if sorted(number for batch in planned for number in batch) != list(range(len(ordered))):
-            raise StepError(f"the backend {type(lm).__name__} planned other requests than those it received")
+            raise StepError(f"the backend {type(lm).__name__} planned different requests from those it received")
         return [[originals[ordered[number]] for number in batch] for batch in planned]
     collected: list[list[Request]] = [[]]
     for _, group in groupby(ordered, key=lambda key: key[:2]):
@@ -59,17 +59,19 @@ def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
     try:
         values = ask_lm(_instances(batch), **_no_progress_bars(ask_lm))
     except NotImplementedError as error:
-        reason = "gives no log-probabilities; use tasks that generate" if kind == "loglikelihood" else "cannot do this"
+        reason = (
+            "returns no log-probabilities; use tasks that generate" if kind == "loglikelihood" else "cannot do this"
+        )
         raise InputError(f"the backend {type(lm).__name__} {reason}") from error
     if len(values) != len(batch):
-        raise StepError(f"the backend {type(lm).__name__} gave {len(values)} answers to {len(batch)} requests")
+        raise StepError(f"the backend {type(lm).__name__} returned {len(values)} answers to {len(batch)} requests")
     if kind == "generate_until":
         return list(values)
     pairs = [(float(value[0]), bool(value[1])) if kind == "loglikelihood" else (float(value), True) for value in values]
     for request, (number, _) in zip(batch, pairs, strict=True):
         if not isfinite(number):
             raise StepError(
-                f"the backend {type(lm).__name__} gave the log-probability {number} after "
+                f"the backend {type(lm).__name__} returned the log-probability {number} after "
                 f"{str(request.arguments[0])[-40:]!r}; a dtype with a larger range, such as float32, may help"
             )
     return [[number, greedy] for number, greedy in pairs] if kind == "loglikelihood" else [one for one, _ in pairs]

@@ -375,7 +375,7 @@ def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:
 
 
 def _arm(settings: Settings) -> str:
-    """Return the key of an arm in `Lock.tables`; unlike a Python key it tells 1, 1.0 and true apart."""
+    """Return the key of an arm in `Lock.tables`; unlike a Python key, it distinguishes 1, 1.0 and true."""
     return canonical({key: value for key, value in settings if key != "text.count"})
 
 

@@ -97,7 +97,7 @@ def _fraction_hint(data: Any, key: KeyPath) -> str:
         value = value[part] if known else None
     if "accuracy" not in key or type(value) not in (int, float) or not 1 < value <= 100:
         return ""
-    return f"; write per cent as a fraction: {value / 100:.6g}"
+    return f"; write percentages as fractions: {value / 100:.6g}"
 
 
 def _invalid_sweeps(data: PublishedFile, path: Path) -> Mistakes:

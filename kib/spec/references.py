@@ -142,7 +142,7 @@ def _check_circle(table: TrainerTable, trainers: Mapping[str, Table]) -> Iterato
         name = other.tokens.removeprefix("as:")
         if name == table.name:
             circle = " -> ".join([*seen, name])
-            yield ("trainers", table.name, "tokens"), f"expected a trainer without a circle of references, got {circle}"
+            yield ("trainers", table.name, "tokens"), f"expected a trainer without circular references, got {circle}"
         if name in seen:
             return
         seen.append(name)

@@ -187,7 +187,7 @@ class Validation(_Strict):
             raise ValueError("expected exactly one of `corpus` and `writer`")
         for key in ("count", "passages"):
             if self.writer is None and key in self.model_fields_set:
-                raise ValueError(f"`{key}` needs `writer`; a corpus is always read whole")
+                raise ValueError(f"`{key}` needs `writer`; a corpus is always read completely")
         return self
 
 

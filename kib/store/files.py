@@ -114,7 +114,7 @@ def read_lines(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def name_damage(path: Path, delete: Path) -> Iterator[None]:
-    """Turn errors caused by a damaged or missing file into an InputError that says which path to delete."""
+    """Turn errors caused by a damaged or missing file into an InputError that names the path to delete."""
     try:
         yield
     except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValidationError) as error:

@@ -47,30 +47,32 @@ def cache_of(name: str, kind: Kind) -> Path:
 
 @contextmanager
 def plainly(name: str, revision: str, kind: Kind) -> Iterator[None]:
-    """InputError that says in a sentence why the hub did not give what was asked for in the block."""
+    """Turn an error of the hub in the block into an InputError with the reason and a remedy."""
     from huggingface_hub import errors
 
     pin = "go online, or give a folder as `path`, or pin `revision` to a commit that is downloaded already"
-    away = f"{name}: `{revision}` is not on this machine and the hub is out of reach"
+    away = f"{name}: `{revision}` is not on this machine, and the hub cannot be reached"
     try:
         yield
     except errors.GatedRepoError as error:
-        raise InputError(f"{name}: the hub wants its conditions accepted and a token (`hf auth login`)") from error
+        raise InputError(
+            f"{name}: the hub requires you to accept its conditions and to send a token (`hf auth login`)"
+        ) from error
     except errors.RepositoryNotFoundError as error:
         what = CALLED[kind]
         raise InputError(f"{name}: no such {what} on the hub, or it is private and needs `hf auth login`") from error
     except errors.HFValidationError as error:
         raise InputError(f"{name}: invalid name for a hub repository: {_first_line(error)}") from error
     except errors.RevisionNotFoundError as error:
-        raise InputError(f"{name}: the hub knows no revision `{revision}` of it") from error
+        raise InputError(f"{name}: the hub has no revision `{revision}` of this repository") from error
     except errors.OfflineModeIsEnabled as error:
         raise InputError(f"{away}; {pin}") from error
-    except errors.LocalEntryNotFoundError as error:  # of a download; why the hub gave nothing is its cause
+    except errors.LocalEntryNotFoundError as error:  # of a download; its cause is the reason
         cause = error.__cause__
         reason = "" if cause is None or isinstance(cause, errors.OfflineModeIsEnabled) else f" ({_first_line(cause)})"
         raise InputError(f"{away}{reason}; {pin}") from error
     except (errors.HfHubHTTPError, OSError) as error:
-        raise InputError(f"{name}: the hub cannot be asked for `{revision}`: {_first_line(error)}; {pin}") from error
+        raise InputError(f"{name}: the hub cannot resolve `{revision}`: {_first_line(error)}; {pin}") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in CLIENTS:
             raise

@@ -7,7 +7,7 @@ __all__ = ["asked_wait"]
 
 
 def asked_wait(header: str) -> float | None:
-    """Return the seconds asked for by a Retry-After header, a number or a date (RFC 9110); None for other values."""
+    """Return the seconds requested by a Retry-After header, a number or a date (RFC 9110); None for other values."""
     try:
         return max(0.0, float(header))
     except ValueError:

@@ -77,7 +77,7 @@ def _check_ids(title: str, asked: list[RenderedQuestion]) -> None:
             raise InputError(f"{title}: the id {one.question_id!r} appears twice; ids must be unique")
         seen.add(one.question_id)
     if not asked:
-        raise InputError(f"{title}: no query found")
+        raise InputError(f"{title}: no queries found")
 
 
 def of_file(path: Path, passages: Passages) -> QuerySet:

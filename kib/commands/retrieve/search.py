@@ -125,7 +125,7 @@ def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
         spec.table("retrievers", name)
         if knows_gold(name):
             raise InputError(
-                f"{spec.file}: retrievers.{name}: it knows the gold passages, so there is nothing to measure"
+                f"{spec.file}: retrievers.{name}: knows the gold passages, so its search cannot be measured"
             )
     found = list(dict.fromkeys(names)) or [name for name in spec.retrievers if not knows_gold(name)]
     if not found:

@@ -49,6 +49,6 @@ def _deviations(plan: BenchmarkPlan, model: str, task: str, options: Mapping[str
     elif limit is None or plan.chats is None:
         yield "was run by an earlier version of kib that did not record limits and chat templates (`kib run` adds them)"
     if limit and (n is None or n >= limit):
-        yield f"asked only {limit} of the questions"
+        yield f"used only {limit} of the questions"
     if model in (plan.chats or ()):
-        yield f"asked {model} in its chat template"
+        yield f"used the chat template of {model}"

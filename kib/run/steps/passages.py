@@ -163,7 +163,7 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
             passages = statistics.count_passages(split_documents(documents, chunk, tokens), advance)
             count, digest = write_passages(passages, folder)
         if not count:
-            raise InputError(f"corpora.{step.corpus}: the corpus has no document")
+            raise InputError(f"corpora.{step.corpus}: the corpus has no documents")
         notes = {}
         if isinstance(locked.plugin, AliasedCorpus):
             with call_plugin(locked, "aliases"):

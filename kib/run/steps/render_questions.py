@@ -106,7 +106,7 @@ def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
         return load_rendered_task(task, "test", context).ask(table.shots[0], table.query)
     questions = _read_questions(locked, "test")
     if not questions:
-        raise InputError(f"tasks.{task}: the task has no question")
+        raise InputError(f"tasks.{task}: the task has no questions")
     search = query_template(task, table.query)
     rendered = []
     for question in (questions[row] for row in sample_rows(len(questions), table.limit)):

@@ -131,7 +131,7 @@ def _links_to_inner_folder(root: Path, entry: "os.DirEntry[str]") -> bool:
 
 
 def _why_unreadable(folder: Path, name: str) -> str:
-    """Return the reason for which a file cannot be read, or "" if the file looks readable.
+    """Return the reason why a file cannot be read, or "" if the file looks readable.
 
     Raise InputError if the file cannot belong to any corpus.
     """

@@ -108,7 +108,7 @@ def hub(tiny: Path, tmp_path: Path) -> Iterator[Hub]:
 
 
 def ask(home: Path, *methods: str, address: str = "", **options: Any) -> dict[str, Any]:
-    """Call methods of a model in a fresh process; its hub is at `address`, or out of reach if there is no address."""
+    """Call methods of a model in a fresh process; its hub is at `address`, or unreachable if there is no address."""
     return ask_each(home, methods, [options], address)[0]
 
 
@@ -173,7 +173,7 @@ def test_pinned(tmp_path: Path) -> None:
 
 def test_missing_offline(tmp_path: Path) -> None:
     """A model that is neither on this machine nor on a reachable hub is an error."""
-    expected = f"InputError: {HUB}: `main` is not on this machine and the hub is out of reach"
+    expected = f"InputError: {HUB}: `main` is not on this machine, and the hub cannot be reached"
     assert ask(tmp_path, "fingerprint")["fingerprint"].startswith(expected)
 
 
@@ -188,18 +188,18 @@ def test_incomplete_offline(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_no_answer(tmp_path: Path) -> None:
-    """A hub that refuses the connection is out of reach."""
+    """A hub that refuses the connection is reported as unreachable."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     found = ask(tmp_path, "fingerprint", address=f"http://127.0.0.1:{port}")["fingerprint"]
-    assert found.startswith(f"InputError: {HUB}: `main` is not on this machine and the hub is out of reach (")
+    assert found.startswith(f"InputError: {HUB}: `main` is not on this machine, and the hub cannot be reached (")
 
 
 REFUSALS = {
     "repository": (404, "RepoNotFound", "no such model on the hub, or it is private and needs `hf auth login`"),
-    "revision": (404, "RevisionNotFound", "the hub knows no revision `revision` of it"),
-    "gated": (403, "GatedRepo", "the hub wants its conditions accepted and a token (`hf auth login`)"),
-    "other": (400, "", "the hub cannot be asked for `other`: "),
+    "revision": (404, "RevisionNotFound", "the hub has no revision `revision` of this repository"),
+    "gated": (403, "GatedRepo", "the hub requires you to accept its conditions and to send a token (`hf auth login`)"),
+    "other": (400, "", "the hub cannot resolve `other`: "),
 }
 """Status, error code and message for requests of each revision."""
 
