@@ -1,9 +1,9 @@
-"""Write the findings of the lab's study as Markdown; all numbers and verdicts are computed from the results folder.
+"""Write the findings of the lab study as Markdown, with all numbers and verdicts computed from the results folder.
 
     kib run benchmarks/lab-study.toml
     python benchmarks/findings.py results/lab-study docs/findings.md
 
-The text of the file below the marker is written by hand and is not changed.
+The text below the marker in the Markdown file is written by hand and stays unchanged.
 """
 
 import sys
@@ -41,7 +41,7 @@ class Study:
         return make_table([self.results], against=against)
 
     def row(self, arm: str, task: str = MAIN, against: str | None = None) -> ArmRow:
-        """Return the row of an arm on a task, with its gain over a different arm (base by default)."""
+        """Return the row of an arm on a task, with its gain over the arm `against` (by default base)."""
         for row in self.table(against).rows:
             if (row.arm, row.task, row.model) == (arm, task, MODEL):
                 return row
@@ -49,13 +49,13 @@ class Study:
 
 
 def with_rag(arm: str) -> str:
-    """Return the arm with additional retrieval, such as `ft-par+rag,text.count=5,k=3`."""
+    """Return the name of a trained arm combined with retrieval, such as `ft-par+rag,text.count=5,k=3`."""
     method, comma, settings = arm.partition(",")
     return f"{method}+rag{comma}{settings},k=3"
 
 
 def with_gold(arm: str) -> str:
-    """Return the arm with the gold passage in addition."""
+    """Return the name of a trained arm combined with the gold passage, such as `ft-par+gold,text.count=5`."""
     method, comma, settings = arm.partition(",")
     return f"{method}+gold{comma}{settings}"
 
@@ -68,7 +68,7 @@ def significant_sign(row: ArmRow) -> int:
 
 
 def difference(row: ArmRow) -> str:
-    """Format a gain with interval and p, such as `+12.0 points [9.0, 15.0], p <.001`."""
+    """Format a gain with its interval and p value, such as `+12.0 points [9.0, 15.0], p <.001`."""
     if row.gain is None:
         return "no difference available"
     return f"{points(row.gain.absolute)} points {interval(row.gain.interval)}, p {p_value(row.p)}"
@@ -87,11 +87,17 @@ def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def grouped(rows: Sequence[ArmRow]) -> str:
-    """List the arms by result, such as `better: a, b; no significant difference: c; worse: d`."""
-    results = {1: "better", 0: "no significant difference", -1: "worse"}
-    groups = {sign: [f"`{row.arm}`" for row in rows if significant_sign(row) == sign] for sign in results}
-    return "; ".join(f"{results[sign]}: {', '.join(arms)}" for sign, arms in groups.items() if arms)
+def listed(arms: Sequence[str]) -> str:
+    """List arms as in a sentence, such as `a`, `b` and `c`."""
+    quoted = [f"`{arm}`" for arm in arms]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def grouped(rows: Sequence[ArmRow], start: str) -> str:
+    """Write one sentence per result (higher, not different, lower), with the arms that have this result."""
+    results = {1: "significantly higher", 0: "not significantly different", -1: "significantly lower"}
+    groups = {sign: [row.arm for row in rows if significant_sign(row) == sign] for sign in results}
+    return " ".join(f"{start} {results[sign]} for {listed(arms)}." for sign, arms in groups.items() if arms)
 
 
 def negative(rows: Sequence[ArmRow]) -> int:
@@ -101,11 +107,12 @@ def negative(rows: Sequence[ArmRow]) -> int:
 
 def retrieval_and_training(study: Study) -> Iterator[str]:
     """Compare retrieval with every kind of training."""
-    for arm, passages in ((RAG_1, "one passage"), (RAG_3, "three passages, as in the arms that also train")):
+    for arm, passages in ((RAG_1, "one passage"), (RAG_3, "three passages")):
         row, trained = study.row(arm), [study.row(trained, against=arm) for trained in TRAINED]
-        chosen = ", the number chosen on validation questions" if row.chosen else ""
-        yield f"Retrieval with {passages}{chosen}: {accuracy(row)} %, {difference(row)} over base."
-        yield f"Training without retrieval, compared with it: {grouped(trained)}."
+        chosen = " (the number chosen on validation questions)" if row.chosen else ""
+        yield f"Retrieval with {passages}{chosen} reaches an accuracy of {accuracy(row)} %."
+        yield f"The gain of retrieval with {passages} over base is {difference(row)}."
+        yield grouped(trained, f"Compared with retrieval with {passages}, the accuracy is")
         yield ""
     rows = [study.row(arm) for arm in ("base", RAG_1, RAG_3, GOLD, *TRAINED)]
     cells = [
@@ -116,7 +123,7 @@ def retrieval_and_training(study: Study) -> Iterator[str]:
 
 
 def seed_accuracies(row: ArmRow) -> str:
-    """List the accuracies per seed if there are several seeds."""
+    """List the accuracy of each seed, or return a dash if there is only one seed."""
     return ", ".join(map(percent, row.seed_accuracies)) if len(row.seed_accuracies) > 1 else "–"
 
 
@@ -125,8 +132,8 @@ def copies(study: Study) -> Iterator[str]:
     tasks = (MAIN, *OTHER_TASKS)
     rows = [study.row(TEN_PARAPHRASES, task, "ft-reg-long") for task in tasks]
     verdict = {1: "Yes", 0: "Not significantly", -1: "No, copies are better"}[significant_sign(rows[0])]
-    yield f"{verdict}: ten paraphrases, compared with the documents repeated up to the same number of tokens:"
-    yield f"{difference(rows[0])}."
+    yield f"{verdict}. Training on ten paraphrases is compared with training on the documents, which are repeated up to"
+    yield f"the same number of tokens. The difference in accuracy is {difference(rows[0])}."
     yield ""
     cells = [
         (task, accuracy(study.row("ft-reg-long", task)), accuracy(row), difference(row))
@@ -137,12 +144,12 @@ def copies(study: Study) -> Iterator[str]:
 
 def growth(study: Study) -> Iterator[str]:
     """Show the accuracy by number of paraphrases."""
-    results = {1: "higher", 0: "no significant difference", -1: "lower"}
-    yield "Each number of paraphrases compared with the previous number:"
+    results = {1: "rises significantly", 0: "does not change significantly", -1: "falls significantly"}
+    yield "Each number of paraphrases is compared with the previous number:"
     yield ""
     for (low, arm), (high, next_arm) in pairwise(BY_PARAPHRASES.items()):
         step = study.row(next_arm, against=arm)
-        yield f"- from {low} to {high}: {difference(step)}: {results[significant_sign(step)]}."
+        yield f"- From {low} to {high} paraphrases, the accuracy {results[significant_sign(step)]}: {difference(step)}."
     yield ""
     cells = [
         (str(count), accuracy(study.row(arm)), difference(study.row(arm)), accuracy(study.row(with_rag(arm))))
@@ -152,14 +159,14 @@ def growth(study: Study) -> Iterator[str]:
 
 
 def both(study: Study) -> Iterator[str]:
-    """Compare training with retrieval to retrieval alone, and make the same comparison with the gold passage."""
+    """Compare trained arms with untrained arms, first with retrieved passages and then with the gold passage."""
     rag = [study.row(with_rag(arm), against=RAG_3) for arm in TRAINED]
     gold = [study.row(with_gold(arm), against=GOLD) for arm in TRAINED]
-    yield f"Training with retrieval, compared with retrieval alone: {grouped(rag)}."
-    yield f"{negative(rag)} of {len(rag)} differences are negative, significant or not."
+    yield grouped(rag, "Compared with retrieval alone, the accuracy is")
+    yield f"With retrieval, {negative(rag)} of {len(rag)} differences are negative, whether significant or not."
     yield ""
-    yield f"The same comparison with the gold passage among three passages: {grouped(gold)}."
-    yield f"{negative(gold)} of {len(gold)} differences are negative."
+    yield grouped(gold, "Compared with the gold passage alone, the accuracy is")
+    yield f"With the gold passage among three passages, {negative(gold)} of {len(gold)} differences are negative."
     yield ""
     cells = [
         (f"`{arm}`", accuracy(with_hits), difference(with_hits), accuracy(with_right), difference(with_right))
@@ -170,14 +177,15 @@ def both(study: Study) -> Iterator[str]:
 
 
 def forgotten(study: Study) -> Iterator[str]:
-    """Show the control task and held-out text after each training run, and the effect of replay."""
+    """Show the results on the control task and on held-out text after training, and the effect of replay."""
     rows = [study.row(arm, CONTROL) for arm in TRAINED]
     replay = study.row("replay", CONTROL, TEN_PARAPHRASES)
     target = study.row("replay", MAIN, TEN_PARAPHRASES)
-    marked = [f"`{row.arm}`" for row in rows if row.mark]
-    yield f"Arms with a significant loss of accuracy on known people: {', '.join(marked) or 'none'}."
-    yield "Replay (three of ten tokens come from documents about known people), compared with the same training without"
-    yield f"replay: {difference(replay)} on known people, {difference(target)} on new people."
+    marked = listed([row.arm for row in rows if row.mark])
+    yield f"The accuracy on questions about known people falls significantly for {marked or 'none of the arms'}."
+    yield "With replay, three of ten training tokens come from documents about known people. Compared with the same"
+    yield "training without replay, replay changes the accuracy on questions about known people by"
+    yield f"{difference(replay)}, and the accuracy on questions about new people by {difference(target)}."
     yield ""
     cells = [
         (
@@ -199,11 +207,11 @@ def perplexity(row: ArmRow) -> str:
 
 
 def kinds(study: Study) -> Iterator[str]:
-    """Compare pairs, pairs with paraphrases, and LoRA with full training on paraphrases or on documents."""
+    """Compare question/answer pairs, their mix with paraphrases, and LoRA with full training on running text."""
     ten = TEN_PARAPHRASES
     for arm, other in (("sft", BY_PARAPHRASES[0]), ("sft", ten), ("mix", ten), ("lora", ten)):
         row = study.row(arm, against=other)
-        yield f"- `{arm}`: {accuracy(row)} %, compared with `{other}`: {difference(row)}."
+        yield f"- `{arm}` reaches {accuracy(row)} %. The difference between `{arm}` and `{other}` is {difference(row)}."
     yield ""
     tasks = (MAIN, *OTHER_TASKS, CONTROL)
     cells = [(f"`{arm}`", *(difference(study.row(arm, task, ten)) for task in tasks)) for arm in ("sft", "mix", "lora")]
@@ -214,7 +222,7 @@ def transfer(study: Study) -> Iterator[str]:
     """Show the accuracy on reworded, reverse and two-hop questions."""
     for task in OTHER_TASKS:
         rows = [study.row(arm, task) for arm in (RAG_3, *TRAINED)]
-        yield f"- {task}, compared with base: {grouped(rows)}."
+        yield f"- {grouped(rows, f'Compared with base, the accuracy on {task} questions is')}"
     yield ""
     cells = [
         (f"`{arm}`", *(percent(row.accuracy.mean) if (row := study.row(arm, task)).accuracy else "–" for task in tasks))
@@ -236,29 +244,31 @@ SECTIONS: Sequence[tuple[str, Callable[[Study], Iterator[str]]]] = (
 
 
 def findings(study: Study) -> str:
-    """Return the whole generated text."""
+    """Return the generated part of the page."""
     table = study.table(None)
     row, seeds = study.row("base"), len(study.row(TEN_PARAPHRASES).seeds)
     lines = [
         "# What the lab's study says",
         "",
-        "Generated by `python benchmarks/findings.py` from the results of `kib run benchmarks/lab-study.toml`:",
-        f"{table.cells} cells, {row.n} questions about new people, {seeds} seeds per training run. Accuracies are in %",
-        "with 95 % intervals, resampled by person. Differences are paired. p is adjusted by Holm's method over all",
-        f"gains over the same arm; a difference is significant if p is below {SIGNIFICANCE_LEVEL}. The differences",
-        "from the paper and their reasons are at the end.",
+        "`python benchmarks/findings.py` writes the numbers on this page from the results of the command",
+        "`kib run benchmarks/lab-study.toml`.",
+        f"The study has {table.cells} cells, {row.n} questions about new people and {seeds} seeds per training run.",
+        "Accuracies are percentages with 95 % intervals, which are resampled by person. All differences are paired.",
+        "Holm's method adjusts the p values over all gains that are measured against the same arm.",
+        f"A difference is significant if its adjusted p value is below {SIGNIFICANCE_LEVEL}.",
+        "The last section explains how the results differ from the paper, and why.",
         "",
     ]
     for title, section in SECTIONS:
         lines += [f"## {title}", "", *section(study)]
     environment = table.environments[0]
     packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
-    lines += [f"Measured on {environment.device} with {packages}.", ""]
+    lines += [f"All results were measured on the device `{environment.device}` with {packages}.", ""]
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the generated text above the marker in a file, or print it if no file is given."""
+    """Write the generated part above the marker in a file, or print the generated part if no file is given."""
     if len(arguments) not in {1, 2}:
         raise SystemExit(__doc__)
     text = findings(Study(Path(arguments[0])))
