@@ -1,4 +1,4 @@
-"""Progress reports: bars on a terminal, plain lines elsewhere, nothing with `--quiet`."""
+"""Progress display: bars on a terminal, plain lines elsewhere, nothing with `--quiet`."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from typing import Any, Protocol, TextIO
 __all__ = ["LineProgress", "Progress", "SilentProgress", "TerminalProgress", "progress_for"]
 
 SECONDS = 5.0
-"""The time between two plain lines of one step."""
+"""The interval between two plain lines about the same step."""
 
 Advance = Callable[[int], None]
 
@@ -18,7 +18,7 @@ class Progress(Protocol):
     """Reports steps on standard error, so that standard output can be piped."""
 
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[Advance]:
-        """Report a step of `total` units; call the yielded function with the number of newly finished units."""
+        """Report a step of `total` units; call the yielded function with the number of newly completed units."""
         ...
 
     def say(self, text: str) -> None:
@@ -27,15 +27,15 @@ class Progress(Protocol):
 
 
 class SilentProgress:
-    """Reports nothing."""
+    """A progress display that shows nothing."""
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's names
-        """Report nothing about a step."""
+        """Ignore a step."""
         yield lambda _: None
 
     def say(self, text: str) -> None:
-        """Print nothing."""
+        """Ignore the text."""
 
 
 class LineProgress:
@@ -47,7 +47,7 @@ class LineProgress:
         self._reader_gone = False
 
     def say(self, text: str) -> None:
-        """Print one line; nothing more if the reader of the stream has gone, as in `kib run 2>&1 | head`."""
+        """Print one line; print nothing after the reader of the stream has exited, as in `kib run 2>&1 | head`."""
         if self._reader_gone:
             return
         try:
@@ -57,7 +57,7 @@ class LineProgress:
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
-        """Report a step; `title` precedes every count."""
+        """Report the progress of a step; `title` precedes every count."""
         self.say(title if total is None else f"{title}: {total:,}")
         done, said, last = 0, 0, self.clock()
 
@@ -78,7 +78,7 @@ class LineProgress:
 
 
 class TerminalProgress:
-    """Bars with counts and remaining time; nested steps appear below each other, finished steps stay visible."""
+    """Progress bars with counts and remaining time; nested steps appear below each other, finished steps remain."""
 
     def __init__(self) -> None:
         self._bars: Any = None
@@ -93,7 +93,7 @@ class TerminalProgress:
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
-        """Show a bar for a step."""
+        """Show a progress bar for a step."""
         from rich.markup import escape
 
         bars = self._started()
@@ -106,7 +106,7 @@ class TerminalProgress:
                 bars.update(task, total=done, completed=done)
         finally:
             self._open -= 1
-            if not self._open:  # rich allows one live display at a time; it ends with the outermost step
+            if not self._open:  # rich allows one live display at a time, which ends with the outermost step
                 bars.stop()
                 self._bars = None
 
@@ -123,6 +123,6 @@ class TerminalProgress:
 
 
 def progress_for(stream: TextIO | None = None) -> Progress:
-    """Return bars if `stream` (default: standard error) is a terminal, else plain lines."""
+    """Return progress bars if `stream` (default: standard error) is a terminal, else plain lines."""
     stream = sys.stderr if stream is None else stream
     return TerminalProgress() if stream.isatty() else LineProgress(stream)

@@ -1,6 +1,6 @@
-"""Build prompts: passages go between the examples and the question, as many whole passages as the budget allows.
+"""Builds prompts: passages go between the examples and the question, as many whole passages as the budget allows.
 
-Do not change the default template or the wording of a question: models are trained on this text.
+Do not change the default template or the wording of a question, because models are trained on this text.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ DEFAULT_TEMPLATE = (
     "{{ passage.text }}\n\n"
     "{% endfor %}"
 )
-"""The jinja template of the text between few-shot examples and question; it gets `passages`, one or more."""
+"""The jinja template for the text between few-shot examples and question; its variable `passages` is never empty."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -28,7 +28,7 @@ Order = Literal["best-first", "best-last"]
 
 
 def ask_question(question: str, options: Sequence[str], letters: bool) -> str:
-    """Return the text of a user's question: `Question: …`, with options as lines `A. …` if letters are scored."""
+    """Return the text of a user's question: `Question: …`, followed by options as `A. …` if letters are scored."""
     lines = [f"Question: {question}"]
     if letters:
         lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
@@ -48,7 +48,7 @@ def _template(source: str) -> Callable[..., str]:
 
 
 def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLATE, order: Order = "best-first") -> str:
-    """Return the text of passages given best first, or "" without passages.
+    """Return the text of passages, which are given best first; return "" if there are no passages.
 
     Raises PromptTemplateError if the template fails.
     """
@@ -66,7 +66,7 @@ def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLAT
 
 
 def _template_line(error: Exception) -> int:
-    """Return the line of a jinja template that raised `error`; jinja puts it into the traceback."""
+    """Return the line of a jinja template that raised `error`, as recorded in the traceback."""
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     return next((line for name, line in reversed(frames) if name == "<template>"), 1)
 
@@ -82,8 +82,9 @@ def build_prompt(
 ) -> Prompt:
     """Return a prompt with as many whole passages, given best first, as `budget` tokens allow.
 
-    `count` returns the tokens of a prompt with its longest answer. The lowest-ranked passage is dropped first; examples
-    and question are never truncated. Raises PromptTooLongError if the prompt is too long without passages.
+    `count` returns the number of tokens in a prompt and its longest answer. The lowest-ranked passages are dropped
+    first; examples and question are never truncated. Raises PromptTooLongError if the prompt is too long even without
+    passages.
     """
     for kept in range(len(passages), -1, -1):
         text = asked.head + render_passages(passages[:kept], template, order) + asked.ask

@@ -1,4 +1,4 @@
-"""The frozen records that pass from stage to stage, linked only by the question's id."""
+"""The immutable records that the stages of a run exchange, linked only by question ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,15 +31,15 @@ Setting = str | int | float | bool
 """The value of a varied option."""
 
 Settings = tuple[tuple[str, Setting], ...]
-"""The varied options of an arm with their values."""
+"""The varied options of an arm, with their values."""
 
 Split = Literal["test", "validation", "probe"]
-"""The test questions of a result, the questions to choose settings on, and the test questions asked differently."""
+"""The test questions of a result, the questions for choosing settings, and the reworded test questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document of a corpus; `id` is printable and unique in the corpus."""
+    """A document of a corpus; its `id` is printable and unique in the corpus."""
 
     id: str
     title: str
@@ -50,7 +50,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document: `text == document.text[start:end]` in characters; `id` is `<document>#<number>`."""
+    """A part of a document: `text == document.text[start:end]` in characters; its `id` is `<document>#<number>`."""
 
     id: str
     document: str
@@ -67,14 +67,14 @@ def document_id(passage_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """The location of a question's answer: a document and, if known, a range of its characters."""
+    """The location of a question's answer: a document and, if known, a character range in the document."""
 
     document: str
     start: int | None = None
     end: int | None = None
 
     def covers(self, passage: Passage) -> bool:
-        """Return whether `passage` is gold: it overlaps the range or, without a range, belongs to the document."""
+        """Return whether `passage` is gold: it overlaps the range or, if there is no range, belongs to the document."""
         if passage.document != self.document:
             return False
         if self.start is None or self.end is None:
@@ -84,9 +84,10 @@ class Gold:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with options, the index of the right option, and optional gold.
+    """A question with options, the index of the correct option, and optional gold.
 
-    `group` names something that questions share, such as a document or a person; such questions are not independent.
+    `group` names something that several questions share, such as a document or a person; questions in one group are not
+    independent.
     """
 
     id: str
@@ -99,7 +100,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The text to search for on behalf of a question, without its gold."""
+    """The search text for a question, without the question's gold."""
 
     id: str
     text: str
@@ -107,7 +108,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class JudgedQuery:
-    """A query of a test collection with relevance grades per document id; grade 0 means not relevant."""
+    """A query of a test collection with relevance grades by document id; grade 0 means not relevant."""
 
     id: str
     text: str
@@ -116,7 +117,7 @@ class JudgedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found for a query, with the retriever's score (higher is better)."""
+    """A passage retrieved for a query, with the retriever's score (higher is better)."""
 
     passage: str
     score: float
@@ -134,7 +135,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A transformers folder with safetensors, and an optional adapter folder on top of it."""
+    """A transformers folder with safetensors, and an optional adapter folder that modifies the model."""
 
     folder: Path
     adapter: Path | None = None
@@ -144,12 +145,13 @@ class Weights:
 class Trained:
     """The result of a training run.
 
-    `text_tokens` counts the tokens with a loss in one pass over the text, `trained_tokens` those in all steps. Losses
-    are means in nats per token: `first_loss` and `last_loss` of the text before and after training, `held_out_*` of
-    held-out text, `validation_loss` of the validation text after training. Values after training belong to the saved
-    weights; `unrounded_loss` is the last loss before saving rounded the weights, if it did. `change` is the norm of the
-    update divided by the norm of the weights. `flops` counts floating-point operations. `seconds` is the training time
-    over all sessions, if the trainer reports it; it is not part of a result.
+    `text_tokens` is the number of tokens with a loss in one pass over the text, `trained_tokens` their number in all
+    steps. Losses are means in nats per token: `first_loss` and `last_loss` are the losses on the text before and after
+    training, `held_out_*` the losses on held-out text, and `validation_loss` is the loss on the validation text after
+    training. Values after training belong to the saved weights; `unrounded_loss` is the last loss before the weights
+    were rounded for saving, if they were. `change` is the norm of the update divided by the norm of the weights.
+    `flops` is the number of floating-point operations. `seconds` is the total training time, including interrupted
+    runs, if the trainer reports it; the training time is not part of a result.
     """
 
     weights: Weights
@@ -171,8 +173,8 @@ class Trained:
 class Cell:
     """One measurement: a model with a method and its settings on a task, with `shots` examples and a seed.
 
-    `corpus` is the corpus that is searched or was trained on; None if there is none. `identity` is the digest of
-    everything that determines the score.
+    `corpus` is the corpus used for retrieval or training; None if the method uses no corpus. `identity` is the digest
+    of everything that determines the score.
     """
 
     model: str
@@ -183,33 +185,33 @@ class Cell:
     shots: int
     seed: int
     identity: str
-    names_corpus: bool = False  # a control's id names the corpus that the weights were trained on
+    names_corpus: bool = False  # the id of a control contains the corpus that the weights were trained on
     split: Split = "test"
 
     @property
     def arm(self) -> str:
-        """The method with its settings, as typed: `rag,k=3`."""
+        """The method with its settings, as written on the command line: `rag,k=3`."""
         return ",".join([self.method, *(f"{key}={value}" for key, value in self.settings)])
 
     @property
     def place(self) -> str:
-        """The id without seed and digest: `tiny/rag,k=3/new-people,0-shot`. Cells of one arm and task share it."""
+        """The id without seed and digest: `tiny/rag,k=3/new-people,0-shot`. All cells of one arm and task share it."""
         corpus = f",corpus={self.corpus}" if self.names_corpus else ""
         split = f",{self.split}" if self.split != "test" else ""
         return f"{self.model}/{self.arm}/{self.task},{self.shots}-shot{corpus}{split}"
 
     @property
     def id(self) -> str:
-        """The name of folder, table row and argument: `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
+        """The name of the folder, the table row and the argument: `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
         return f"{self.place}/s{self.seed}-{self.identity[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedQuestion:
-    """A question as a task asks it: `head` holds the instruction and few-shot examples, `ask` the question.
+    """A rendered question: `head` contains the instruction and the few-shot examples, `ask` the question itself.
 
-    Passages go between `head` and `ask`. `options` and `answer` are for `kib show`; they are empty and None if the task
-    generates text.
+    Passages are inserted between `head` and `ask`. `options` and `answer` are used by `kib show`; if the task generates
+    text, `options` is empty and `answer` is None.
     """
 
     question_id: str
@@ -235,9 +237,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to a backend; `arguments` are those of lm-eval, as JSON values.
+    """A request to a backend; `arguments` are the arguments of lm-eval as JSON values.
 
-    loglikelihood: (context, continuation); loglikelihood_rolling: (text,); generate_until: (context, settings).
+    The arguments of loglikelihood are (context, continuation), of loglikelihood_rolling (text,), and of generate_until
+    (context, settings).
     """
 
     kind: Literal["loglikelihood", "loglikelihood_rolling", "generate_until"]
@@ -248,7 +251,7 @@ class Request:
 class Answer:
     """A backend's answer: [log-probability in nats, is_greedy], a log-probability, or generated text.
 
-    `seconds` is the answer's share of the batch's wall time, in proportion to the length of the request.
+    `seconds` is the answer's share of the batch's wall time, proportional to the length of the request.
     """
 
     value: Any
@@ -258,9 +261,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A line of a cell's `questions.jsonl`: a question's 0/1 score with its evidence.
+    """A line of a cell's `questions.jsonl`: the 0/1 score of a question, with the evidence for the score.
 
-    `logprobs` holds the log-probability of each option in nats; `output` is the generated text if there are no options.
+    `logprobs` contains the log-probability of each option in nats; `output` is the generated text if there are no
+    options.
     """
 
     question_id: str
@@ -271,7 +275,7 @@ class Score:
     logprobs: tuple[float, ...] = ()
     output: str | None = None
     passages: tuple[str, ...] = ()
-    gold: tuple[bool, ...] | None = None  # per retrieved passage, dropped ones included; None: the task has no gold
+    gold: tuple[bool, ...] | None = None  # per retrieved passage, including dropped ones; None: the task has no gold
     dropped: int = 0
     tokens: int | None = None
     prompt: str = ""  # sha256 of the prompt's text
@@ -280,7 +284,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The device and package versions of an answer; only rows with equal environments are ranked together."""
+    """The device and the package versions used for an answer; only rows with equal environments are ranked together."""
 
     device: str
     packages: Mapping[str, str] = field(default_factory=dict)

@@ -59,10 +59,10 @@ DOCUMENTS = (
     Document("rules", "—", "— … — ! ? ( ) —"),
     Document("long", "The long one", "The ferry leaves the northern harbour at dawn and returns at dusk. " * 200),
 )
-"""Fourteen documents: twins, one without a title, one without words, a very long one, and several scripts."""
+"""Fourteen documents: duplicates, one without a title, one without words, a very long one, and several scripts."""
 
 PASSAGES = tuple(Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for d in DOCUMENTS)
-"""Each document as one passage; the twins' ids are not in alphabetical order."""
+"""Each document as one passage; the ids of the duplicates are not in alphabetical order."""
 
 QUERIES = (
     Query("lever", "Which lever switches off pump 7?"),
@@ -83,9 +83,9 @@ QUERIES = (
 
 
 def make_plugin(cls: type[Any], options: Mapping[str, Any] | None = None, folder: Path = Path()) -> Any:
-    """Return a plugin with its options, read as from a benchmark file in `folder`.
+    """Return a plugin with its options, which are read as from a benchmark file in `folder`.
 
-    Raises pydantic's ValidationError if the options are wrong.
+    Raises pydantic's ValidationError if the options are invalid.
     """
     text = json.dumps(dict(options or {}), default=str)
     return cls(cls.Options.model_validate_json(text, context={"folder": folder}))
@@ -106,7 +106,7 @@ def check_plugin(kind: str, name: str) -> type[Any]:
 def check_options(
     cls: type[Any], *, accepts: Sequence[Mapping[str, Any]] = (), refuses: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Check that all options have descriptions, survive a round trip through JSON, and refuse wrong values."""
+    """Check that all options have descriptions, survive a JSON round trip, and reject invalid values."""
     options = cls.Options
     for name, info in options.model_fields.items():
         _expect(bool(info.description), f"{options.__qualname__}: the option `{name}` has no description")
@@ -136,7 +136,7 @@ def check_light_import(module: str) -> None:
     code = (
         "import sys; before = set(sys.modules); __import__(sys.argv[1]); print(*set(sys.modules) - before, sep='\\n')"
     )
-    environment = {**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"}  # pydantic plugins belong to the machine
+    environment = {**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"}  # pydantic plugins depend on the machine
     run = subprocess.run(  # noqa: S603 - this interpreter, with a module's name
         [sys.executable, "-c", code, module], capture_output=True, text=True, env=environment, check=False
     )
@@ -151,9 +151,9 @@ def check_light_import(module: str) -> None:
 def check_fingerprint(
     make: Callable[[], Plugin], *, change: Callable[[], object], same: Callable[[], object] | None = None
 ) -> None:
-    """Check that a fingerprint is equal in all instances and after `same`, and different after `change`.
+    """Check that a fingerprint is equal for all instances and after `same`, and different after `change`.
 
-    `same` changes no content, for example by touching a file.
+    `same` must not change any content; for example, it may update the modification time of a file.
     """
     before = make().fingerprint()
     _expect(isinstance(before, str), f"fingerprint() returns {before!r}; expected text")
@@ -166,7 +166,7 @@ def check_fingerprint(
 
 
 def check_corpus(make: Callable[[], Corpus]) -> None:
-    """Check that documents are unique, in a fixed order, with printable ids and text that fits UTF-8."""
+    """Check that documents are unique and in a fixed order, with printable ids and text that fits UTF-8."""
     corpus = make()
     documents = list(corpus.documents())
     _expect(bool(documents), "documents() yields no documents")
@@ -190,7 +190,7 @@ def _check_document(document: Document) -> None:
 
 
 def check_retriever(make: Callable[[], Retriever]) -> None:
-    """Check that hits are valid and repeatable and do not depend on other queries, K or an interrupted build."""
+    """Check that hits are valid and repeatable, and independent of other queries, K and interrupted builds."""
     with tempfile.TemporaryDirectory() as place:
         folder, retriever = _new(Path(place), "whole"), make()
         retriever.build(iter(PASSAGES), folder)
@@ -283,7 +283,7 @@ def _frozen(source: str, query: Query, depth: int) -> list[Hit]:
 
 
 def check_task(make: Callable[[], Task], corpus: Callable[[], Corpus] | None = None) -> None:
-    """Check that questions have a fixed order, unique ids, several options and a right one, and gold in `corpus`."""
+    """Check that questions have a fixed order, unique ids, several options, a correct option, and gold in `corpus`."""
     documents = {document.id: document for document in corpus().documents()} if corpus else None
     _expect(bool(list(make().questions("test"))), 'questions("test") yields no questions')
     for split in ("test", "validation", "examples"):
@@ -333,9 +333,9 @@ def check_model(
     kinds: Sequence[str] = ("loglikelihood", "loglikelihood_rolling", "generate_until"),
     tolerance: float = 1e-4,
 ) -> None:
-    """Check that answers repeat in a new instance and, within `tolerance` nats, depend only on the request.
+    """Check that answers are the same in a new instance and, within `tolerance` nats, depend only on the request.
 
-    `kinds` are the kinds of request that the backend supports. One prompt is longer than the model's context.
+    `kinds` are the kinds of requests that the backend supports. One prompt exceeds the model's context length.
     """
     from kib.harness.backends import quiet
 
@@ -392,7 +392,7 @@ def _check_close(what: str, one: Any, other: Any, tolerance: float) -> None:
         same = one == other
     else:
         pair = (one[0], other[0]) if isinstance(one, list) else (one, other)
-        # Rounding grows with the value.
+        # Rounding errors grow with the value.
         same = math.isclose(*pair, rel_tol=tolerance / 100, abs_tol=tolerance)
     _expect(same, f"{what}: {one!r} and {other!r}")
 
@@ -410,9 +410,9 @@ def _check_tokens(model: Model, fresh: Model) -> None:
 
 
 def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 32, positions: int = 2048) -> Path:
-    """Write a Llama with random weights and a byte tokenizer to a transformers folder. Needs torch, no network.
+    """Write a Llama model with random weights and a byte tokenizer to a transformers folder; torch must be installed.
 
-    `width` must be a multiple of 8. A text of n bytes has n + 1 tokens, because it begins with `<s>`.
+    `width` must be a multiple of 8. A text of n bytes has n + 1 tokens, because it starts with the token `<s>`.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

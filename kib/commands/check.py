@@ -147,7 +147,7 @@ def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
 
 
 def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedSteps) -> Iterator[str]:
-    """Yield the expected cost of a text; raise InputError if the writer cannot be used or has no price."""
+    """Yield the expected cost of a text; raise InputError if the writer is not ready or cannot write the text."""
     spec, lock, work = steps.plan.spec, steps.plan.lock, steps.context.work
     writer = selected_writer(order, steps.context)
     if not isinstance(writer, PaidWriter):

@@ -1,7 +1,7 @@
-"""Finds installed plugins and loads them lazily, so a broken plugin does not affect the others.
+"""Finds installed plugins and loads them lazily, so that a broken plugin does not affect the others.
 
-A plugin is an entry point in the group `kib.<kind>`. A name claimed by two distributions, a failing import and a
-malformed class are reported with their distribution, and only when that plugin is used.
+A plugin is an entry point in the group `kib.<kind>`. A name claimed by two distributions, a failing import or a
+malformed class is reported together with the distribution, but only when that plugin is used.
 """
 
 import inspect
@@ -50,7 +50,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An entry point: a plugin that a distribution declares. The plugin itself has not been imported."""
+    """An entry point, which is a plugin that a distribution declares. The plugin itself has not been imported yet."""
 
     kind: str
     name: str
@@ -61,7 +61,7 @@ class Installed:
 
     @property
     def source(self) -> str:
-        """The distribution and its version, as shown in messages."""
+        """The name and version of the distribution, as shown in messages."""
         return f"{self.distribution} {self.version}".strip()
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class _Inventory:
 
 
 def installed() -> tuple[Installed, ...]:
-    """Return every plugin, sorted by kind, name and distribution, without importing any."""
+    """Return every plugin, sorted by kind, name and distribution, without importing any of them."""
     return _inventory(tuple(sys.path)).plugins
 
 
@@ -87,7 +87,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def find(kind: str, name: str) -> Installed:
-    """Return the plugin with a name; raise PluginError if no distribution or more than one declares it."""
+    """Return the plugin with a name; raise PluginError if no distribution or several distributions declare the name."""
     found = [plugin for plugin in installed() if (plugin.kind, plugin.name) == (kind, name)]
     if not found:
         raise PluginError(_unknown(kind, name))
@@ -101,7 +101,7 @@ def find(kind: str, name: str) -> Installed:
 
 
 def load(kind: str, name: str) -> type[Any]:
-    """Return the class of a plugin; raise PluginError if it is missing, declared twice or broken."""
+    """Return the class of a plugin; raise PluginError if the plugin is missing, declared twice or broken."""
     plugin = find(kind, name)
     cls = _import(plugin)
     fault = next(_faults(plugin, cls), None)
@@ -112,7 +112,7 @@ def load(kind: str, name: str) -> type[Any]:
 
 
 def problem(plugin: Installed) -> str | None:
-    """Import a plugin and return the reason why it does not work; None if it works."""
+    """Import a plugin and return the reason why it does not work; None if the plugin works."""
     try:
         load(plugin.kind, plugin.name)
     except PluginError as error:
@@ -121,7 +121,7 @@ def problem(plugin: Installed) -> str | None:
 
 
 def _unknown(kind: str, name: str) -> str:
-    """Return the message for a name without a plugin."""
+    """Return the error message for a name that no installed plugin has."""
     known = names(kind)
     like = nearest(name, known)
     other = next((plugin.kind for plugin in installed() if plugin.name == name), None)
@@ -140,7 +140,7 @@ def _unknown(kind: str, name: str) -> str:
 
 @lru_cache(maxsize=4)
 def _inventory(path: tuple[str, ...]) -> _Inventory:
-    """Read the declared plugins of all distributions; `path` is `sys.path`, so a changed path is read again."""
+    """Return the declared plugins of all distributions; `path` is `sys.path`, so that a changed path is read again."""
     del path
     plugins: list[Installed] = []
     unreadable: list[str] = []
@@ -199,7 +199,7 @@ def _import(plugin: Installed) -> Any:
 
 
 def _faults(plugin: Installed, cls: Any) -> Iterator[str]:
-    """Yield what is wrong with a plugin's class."""
+    """Yield the faults of a plugin's class."""
     if not inspect.isclass(cls):
         yield f"{plugin.target} is not a class"
         return
@@ -234,7 +234,7 @@ def _option_faults(kind: str, options: type[Options]) -> Iterator[str]:
 
 
 def _nested_faults(model: type[BaseModel]) -> Iterator[str]:
-    """Yield the faults of a table inside an option: it must reject unknown keys and values of a wrong type."""
+    """Yield the faults of a table within an option: a table must reject unknown keys and values of the wrong type."""
     if model.model_config.get("extra", "ignore") == "ignore":
         yield f'{model.__qualname__} ignores unknown keys; derive it from kib.interfaces.Options (extra = "forbid")'
     if not model.model_config.get("strict"):
@@ -245,7 +245,7 @@ def _nested_faults(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _models_in(info: FieldInfo) -> Iterable[type[BaseModel]]:
-    """Return every pydantic model in a field's type, including the models in its own fields, each once."""
+    """Return every pydantic model in a field's type without duplicates, including the models in its own fields."""
     found: dict[type[BaseModel], None] = {}
     waiting = models_in(info.annotation)
     while waiting:
@@ -257,7 +257,7 @@ def _models_in(info: FieldInfo) -> Iterable[type[BaseModel]]:
 
 
 def _method_faults(kind: str, cls: type[Any]) -> Iterator[str]:
-    """Yield the missing and uncallable methods of the protocol that the class implements best."""
+    """Yield the missing and the non-callable methods of the protocol that the class comes closest to implementing."""
     faults = [list(_protocol_faults(protocol, cls)) for protocol in PROTOCOLS[kind]]
     if all(faults):
         fewest = min(faults, key=len)
@@ -266,7 +266,7 @@ def _method_faults(kind: str, cls: type[Any]) -> Iterator[str]:
 
 
 def _protocol_faults(protocol: type[Any], cls: type[Any]) -> Iterator[str]:
-    """Yield what a class lacks to implement one protocol."""
+    """Yield everything that a class lacks to implement one protocol."""
     for name, required in _members(protocol).items():
         if not hasattr(cls, name):
             yield f"`{name}` is missing" + (" (a method)" if callable(required) else "")

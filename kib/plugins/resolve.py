@@ -1,7 +1,7 @@
-"""Resolves a spec's plugins: each is created with its checked options, and its input files are fingerprinted.
+"""Resolves the plugins of a spec: creates each plugin with validated options and fingerprints its input files.
 
-The result is called a lock, as in "lock file". Nothing is run, and data are read only for fingerprints. All mistakes
-are reported together.
+The result is called a lock, as in "lock file". Nothing is executed, and data is read only to compute fingerprints. All
+mistakes are reported together.
 """
 
 import json
@@ -35,7 +35,7 @@ __all__ = ["Lock", "Locked", "open_spec", "resolve"]
 Tables = Mapping[str, Mapping[str, Table]]
 
 MOST_ARMS = 1000
-"""The largest number of arms per trainer; a typing error in `vary` can ask for millions."""
+"""The largest number of arms per trainer; a typing error in `vary` could otherwise create millions of arms."""
 
 REMOTE = (
     "would run code that comes with the model or data; pass --trust-remote-code if you trust this code, else set it "
@@ -46,7 +46,7 @@ REMOTE_CODE = re.compile(r"\btrust_remote_code\s*=\s*[\"']?(true|yes|1)\b", re.I
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """A resolved table: its plugin, ready to use, and everything that determines the plugin's output."""
+    """A resolved table: a plugin that is ready to use, and everything that determines the plugin's output."""
 
     kind: str
     name: str
@@ -62,14 +62,14 @@ class Locked:
 
     @property
     def tokenizer_identity(self) -> dict[str, Any]:
-        """What determines a model's tokens: the tokenizer's own fingerprint if it has one, else the whole model."""
+        """Everything that determines a model's tokens: the tokenizer's fingerprint if given, else the whole model."""
         if self.tokenizer_fingerprint is None:
             return self.identity
         return {"plugin": self.plugin_name, "revision": self.revision, "tokenizer": self.tokenizer_fingerprint}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that determines the output; tables with equal identities give equal output."""
+        """Everything that determines the output of a table; tables with equal identities yield equal output."""
         return {
             "plugin": self.plugin_name,
             "revision": self.revision,
@@ -81,17 +81,17 @@ class Locked:
 
 @dataclass(frozen=True)
 class Lock:
-    """The resolved plugins of a spec: one entry per table, and one per combination of `vary` for a trainer."""
+    """The resolved plugins of a spec: one entry per table and, for trainers, one entry per combination of `vary`."""
 
     tables: Mapping[tuple[str, str, str], Locked]
-    """Resolved tables by kind, name and arm: the values of `vary` as canonical JSON, "{}" if nothing varies."""
+    """Resolved tables by kind, name and arm. An arm is the canonical JSON of its `vary` values ("{}" if none)."""
     absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Unused tables with missing data, and the error message for each."""
+    """Unused tables whose data is missing, with the error message for each table."""
 
     def get(self, kind: str, name: str, settings: Settings = ()) -> Locked:
-        """Return a resolved table; for a trainer, the arm with these values of `vary`, ignoring "text.count".
+        """Return a resolved table; for a trainer, return the arm with these values of `vary`, ignoring "text.count".
 
-        Raises InputError if the spec does not have the table or its data are missing.
+        Raises InputError if the spec does not contain the table or if the data of the table is missing.
         """
         found = self.tables.get((kind, name, _arm(settings)))
         if found is None:
@@ -100,9 +100,9 @@ class Lock:
         return found
 
     def sources(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return distribution, version and identity by kind and table, to be stored with the results.
+        """Return distribution, version and identity by kind and table, as stored with the results.
 
-        A trainer's varied options and unused tables with missing data are left out.
+        The record omits the varied options of trainers, and unused tables whose data is missing.
         """
         found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in GROUPS}
         for (kind, name, arm), locked in self.tables.items():
@@ -128,10 +128,10 @@ def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
 def open_spec(
     path: Path, *, trust_remote_code: bool = False, look: bool = True, whole: bool = True
 ) -> tuple[Spec, Lock]:
-    """Load and resolve a benchmark file; raise SpecError with the mistakes of both.
+    """Load and resolve a benchmark file; raise SpecError with the mistakes found in both steps.
 
-    With `look = False` no input file is read or must exist; such a lock has no fingerprints and cannot be run. With
-    `whole = False` the file may lack models, tasks and methods.
+    With `look = False`, input files are not read and need not exist; the resulting lock has no fingerprints and cannot
+    be run. With `whole = False`, the file may lack models, tasks and methods.
     """
     draft = read_draft(path, whole=whole)
     resolver = _Resolver(draft.file, draft.readable(), trust_remote_code or not look, look)
@@ -143,7 +143,7 @@ def open_spec(
 
 @dataclass
 class _Built:
-    """A table's plugin without its fingerprint."""
+    """The plugin of a table, not yet fingerprinted."""
 
     table: PluginTable
     record: Installed
@@ -163,7 +163,7 @@ class _Resolver:
         self.mistakes: list[tuple[KeyPath, str]] = []
 
     def resolve(self) -> Lock:
-        """Resolve every valid table; the mistakes of the others are added to `mistakes`."""
+        """Resolve every valid table; the mistakes in all other tables are added to `mistakes`."""
         built = [one for kind in GROUPS for table in self.tables[kind].values() for one in self._build(kind, table)]
         sources_of = self._check_rerankers(built)
         used = _used(self.tables, sources_of)
@@ -183,7 +183,7 @@ class _Resolver:
         return Lock(found, absent)
 
     def _check_arms(self, found: Mapping[tuple[str, str, str], Locked]) -> None:
-        """Report arms of a trainer with equal output: their cells would differ only in their names."""
+        """Report arms of a trainer that yield equal output, because their cells would differ only in their names."""
         seen: dict[tuple[str, str], str] = {}
         for (kind, name, arm), locked in found.items():
             other = seen.setdefault((name, digest(locked.identity)), arm) if kind == "trainers" else arm
@@ -196,7 +196,7 @@ class _Resolver:
             self.mistakes.append((key_path, message))
 
     def _build(self, kind: str, table: Table) -> Iterator[_Built]:
-        """Yield a table's plugin once per combination of `vary`; report the mistakes of an invalid table instead."""
+        """Yield a table's plugin once per combination of `vary`; for an invalid table, report its mistakes instead."""
         if not isinstance(table, PluginTable):
             return
         self._check_trust(kind, table)
@@ -217,7 +217,7 @@ class _Resolver:
         for values in product(*vary.values()):
             settings = tuple(zip(vary, values, strict=True))
             raw = {**table.options, **dict(settings)}
-            for _, message in self._read_faults(kind, record, cls, raw):  # each value alone is valid
+            for _, message in self._read_faults(kind, record, cls, raw):  # each value is valid on its own
                 self._blame((kind, table.name, "vary"), f"{message} (with {_say(dict(settings))})")
                 return
             options = read(cls.Options, raw, self.folder)
@@ -230,7 +230,7 @@ class _Resolver:
     def _option_faults(
         self, kind: str, table: PluginTable, record: Installed, cls: type[Any]
     ) -> Iterator[tuple[KeyPath, str]]:
-        """Yield (key path in the table, message) for each wrong option and each wrong value of `vary`."""
+        """Yield the key path and the message for each invalid option and each invalid value of `vary`."""
         vary = _vary(table)
         known = {info.alias or name for name, info in cls.Options.model_fields.items()}
         for key in sorted(set(vary) - known):
@@ -252,7 +252,7 @@ class _Resolver:
     def _read_faults(
         self, kind: str, record: Installed, cls: type[Any], raw: Mapping[str, Any]
     ) -> Sequence[tuple[KeyPath, str]]:
-        """Return (key path, message) for each mistake in the options `raw` of a plugin's class."""
+        """Return the key path and the message for each mistake in the options `raw` of a plugin's class."""
         try:
             read(cls.Options, raw, self.folder)
         except ValidationError as error:
@@ -262,7 +262,7 @@ class _Resolver:
         return []
 
     def _create(self, record: Installed, table: PluginTable, cls: type[Any], options: BaseModel) -> Any:
-        """Create a plugin; report the mistake and return None if its class raises."""
+        """Create a plugin; if its class raises an error, report the mistake and return None."""
         key_path = (record.kind, table.name)
         try:
             return cls(options)
@@ -273,7 +273,7 @@ class _Resolver:
         return None
 
     def _check_plugin(self, kind: str, table: PluginTable, plugin: Any, options: BaseModel) -> None:
-        """Report keys that this plugin does not support."""
+        """Report the keys of a table that its plugin does not support."""
         if isinstance(table, TaskTable) and table.scoring is not None and isinstance(plugin, HarnessTask):
             self._blame(
                 ("tasks", table.name, "scoring"),
@@ -283,7 +283,7 @@ class _Resolver:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 
     def _check_rerankers(self, built: Sequence[_Built]) -> dict[str, list[str]]:
-        """Return the retrievers that each reranker takes hits from; report missing, circular and gold-aware ones."""
+        """Return the retrievers whose hits each reranker uses; report missing, circular and gold-aware retrievers."""
         sources_of: dict[str, list[str]] = {}
         for one in built:
             if isinstance(one.plugin, Reranker):
@@ -308,7 +308,7 @@ class _Resolver:
         return sources_of
 
     def _check_trust(self, kind: str, table: PluginTable) -> None:
-        """Report options that would run downloaded code without --trust-remote-code."""
+        """Report options that would execute downloaded code without --trust-remote-code."""
         if self.trust_remote_code:
             return
         raw = {**table.options, "vary": dict(table.vary)} if isinstance(table, TrainerTable) else table.options
@@ -316,7 +316,7 @@ class _Resolver:
             self._blame((kind, table.name, *key_path), REMOTE)
 
     def _fingerprint(self, one: _Built) -> tuple[str, list[tuple[KeyPath, str]]]:
-        """Return (digest of a plugin's input files, no mistakes), or ("", mistakes)."""
+        """Return the digest of a plugin's input files and an empty list, or "" and a list of mistakes."""
         try:
             return str(one.plugin.fingerprint()), []
         except KibError as error:
@@ -331,13 +331,13 @@ class _Resolver:
 
 
 def _path_in(message: str, options: BaseModel) -> KeyPath:
-    """Return the option with a path that the message contains, the longest path if there are several; () for none."""
+    """Return the option whose path appears in the message, the longest path if there are several; () for none."""
     named = [(key, path) for key, path in paths(options) if str(path) in message]
     return max(named, key=lambda pair: len(str(pair[1])), default=((), None))[0]
 
 
 def _say(settings: Mapping[str, Setting]) -> str:
-    """Return settings as text: `rank = 4, target = "all"`."""
+    """Return settings as text, such as `rank = 4, target = "all"`."""
     return ", ".join(f"{key} = {show_value(value)}" for key, value in settings.items())
 
 
@@ -358,7 +358,7 @@ def _locked(one: _Built, fingerprint: str) -> Locked:
 
 
 def _tokenizer_fingerprint(plugin: Any) -> str | None:
-    """Return the tokenizer's own fingerprint, if the model has one."""
+    """Return the fingerprint of a model's tokenizer, if the model provides one."""
     return plugin.tokenizer_fingerprint() if isinstance(plugin, TokenizerModel) else None
 
 
@@ -368,7 +368,7 @@ def _fault(record: Installed, failure: str, error: Exception) -> str:
 
 
 def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:
-    """Return the plugin's options that a trainer varies; "text.count" is a key of kib and not one of them."""
+    """Return the plugin options that a trainer varies; "text.count" is excluded because it is a key of kib."""
     vary = table.vary if isinstance(table, TrainerTable) else {}
     own = own_keys("trainers")
     return {key: values for key, values in vary.items() if key not in own and not key.startswith("text.")}
@@ -380,7 +380,7 @@ def _arm(settings: Settings) -> str:
 
 
 def _used(tables: Tables, sources_of: Mapping[str, Sequence[str]]) -> set[tuple[str, str]]:
-    """Return the tables that a method uses, directly or through other tables."""
+    """Return the tables that methods use, directly or through other tables."""
     links: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for key_path, kind, name in references(tables):
         links.setdefault((str(key_path[0]), str(key_path[1])), set()).add((kind, name))
@@ -401,7 +401,7 @@ def _used(tables: Tables, sources_of: Mapping[str, Sequence[str]]) -> set[tuple[
 
 
 def _all_sources(sources_of: Mapping[str, Sequence[str]], retriever: str) -> set[str]:
-    """Return all retrievers that a reranker takes hits from, directly or through other rerankers."""
+    """Return all retrievers whose hits a reranker uses, directly or through other rerankers."""
     found: set[str] = set()
     waiting = [*sources_of.get(retriever, ())]
     while waiting:
@@ -413,7 +413,7 @@ def _all_sources(sources_of: Mapping[str, Sequence[str]], retriever: str) -> set
 
 
 def _key_of_source(name: str, table: Table) -> KeyPath:
-    """Return the key path at which a reranker's option `of` names a retriever; `of` is a name, a list or a table."""
+    """Return the key path of a retriever named in a reranker's option `of`, which is a name, a list or a table."""
     of = table.options.get("of") if isinstance(table, PluginTable) else None
     if isinstance(of, list) and name in of:
         return ("of", of.index(name))
@@ -423,9 +423,9 @@ def _key_of_source(name: str, table: Table) -> KeyPath:
 
 
 def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yield the key paths of options that ask for downloaded code to be run.
+    """Yield the key paths of options that request the execution of downloaded code.
 
-    That is a true `trust_remote_code`, or text with arguments that contain one.
+    Such an option is a true `trust_remote_code`, or a text of arguments that contains one.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -441,9 +441,10 @@ def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def _source(record: Installed) -> str:
-    """Return the digest of an editable plugin's source, else "": the version identifies any other plugin.
+    """Return the digest of an editable plugin's source code; "" for other plugins, which their version identifies.
 
-    The source is the plugin's top-level package or module; for kib's own plugins it is `kib/plugins/builtin`.
+    The source code is the top-level package or module of the plugin; for kib's own plugins, it is
+    `kib/plugins/builtin`.
     """
     if not record.editable:
         return ""

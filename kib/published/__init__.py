@@ -1,1 +1,1 @@
-"""Published numbers: a paper's table as a file, as a results folder and as leaderboard rows."""
+"""Published numbers: the table of a paper as a file, in the form of a results folder, and as leaderboard rows."""

@@ -1,4 +1,4 @@
-"""Checks across the tables of a published file: every mistake with its key."""
+"""Checks across the tables of a published file; every mistake is reported with its key."""
 
 from collections.abc import Iterator
 from math import ceil, floor
@@ -21,11 +21,11 @@ __all__ = [
 
 KeyPath = tuple[str | int, ...]
 Mistakes = Iterator[tuple[KeyPath, str]]
-"""The key of each mistake and its message."""
+"""The key and the message of each mistake."""
 
 
 def invalid_names(data: PublishedFile) -> Mistakes:
-    """Yield table names that cannot be part of an id."""
+    """Yield mistakes for table names that cannot be part of an id."""
     for kind, names in (("models", data.models), ("tasks", data.tasks), ("methods", data.methods)):
         for name in names:
             try:
@@ -35,7 +35,7 @@ def invalid_names(data: PublishedFile) -> Mistakes:
 
 
 def invalid_methods(data: PublishedFile) -> Mistakes:
-    """Yield a second base, numbers of passages without a retriever, and metrics without an lm-eval task."""
+    """Yield mistakes for a second base, numbers of passages without retriever, and metrics without lm-eval task."""
     base = None
     for name, method in data.methods.items():
         for key in ("top_k", "sweep") if method.retrieve is None else ():
@@ -51,7 +51,7 @@ def invalid_methods(data: PublishedFile) -> Mistakes:
 
 
 def invalid_rows(data: PublishedFile) -> Mistakes:
-    """Yield rows with unknown tasks, models or arms, and repeated rows."""
+    """Yield mistakes for repeated rows and for rows with unknown tasks, models or arms."""
     arms, seen = arms_of(data.methods), set()
     for number, row in enumerate(data.table.rows):
         for key, name, known in (("task", row.task, data.tasks), ("model", row.model, data.models)):
@@ -70,7 +70,7 @@ def invalid_rows(data: PublishedFile) -> Mistakes:
 
 
 def impossible_accuracies(data: PublishedFile) -> Mistakes:
-    """Yield accuracies that no number of correct answers yields: typing errors, or a wrong n."""
+    """Yield mistakes for accuracies that no number of correct answers can produce: typing errors, or a wrong n."""
     decimals = data.table.decimals
     if decimals is None:
         return
@@ -92,7 +92,7 @@ def impossible_accuracies(data: PublishedFile) -> Mistakes:
 
 
 def unused_tables(data: PublishedFile) -> Mistakes:
-    """Yield tables that no row uses."""
+    """Yield mistakes for tables that no row uses."""
     used = {
         "models": {row.model for row in data.table.rows},
         "tasks": {row.task for row in data.table.rows},
@@ -123,13 +123,13 @@ def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> It
 
 
 def _unequal(what: str, ours: object, theirs: object) -> Iterator[str]:
-    """Yield a sentence if two values differ; a missing value contradicts nothing."""
+    """Yield a sentence if two values differ; a missing value does not count as a difference."""
     if ours is not None and theirs is not None and ours != theirs:
         yield f"{what} is {show_value(theirs)} there and {show_value(ours)} here"
 
 
 def _unequal_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:
-    """Yield the rows in which the base accuracies of the two files differ by more than rounding."""
+    """Yield the rows in which the base accuracies of two files differ by more than rounding."""
     arms = [base_of(one) for one in (data, other)]
     places = [one.table.decimals for one in (data, other)]
     coarse = min((count for count in places if count is not None), default=None)

@@ -1,4 +1,4 @@
-"""The format of a published file: a paper's table as data, with its source."""
+"""The format of a published file, which contains the table of a paper as data, with its source."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ __all__ = [
 ArmSettings = tuple[tuple[str, int], ...]
 
 ARXIV = re.compile(r"[0-9]{2}(0[1-9]|1[0-2])\.[0-9]{4,5}(v[0-9]+)?|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}(v[0-9]+)?")
-"""Current arXiv identifiers, and the older scheme used until 2007."""
+"""The current arXiv identifiers, and the older scheme that was used until 2007."""
 DOI = re.compile(r"10\.[0-9]{4,9}/\S+")
 URL = re.compile(r"https?://[^\s/.]+(\.[^\s/.]+)+(/\S*)?")
 PARENTHESES = re.compile(r"@\w+\s*\(")
@@ -45,7 +45,7 @@ def _day(value: str) -> str:
         raise ValueError(f'expected a date such as "2026-01-31", got {show_value(value)}')
     if date.fromisoformat(value) > datetime.now(UTC).date() + timedelta(
         days=1
-    ):  # other time zones may already have the next day
+    ):  # in other time zones, the next day may already have begun
         raise ValueError(f"expected a date that is not in the future, got {show_value(value)}")
     return value
 
@@ -78,7 +78,7 @@ def _entries(value: str) -> str:
 
 
 def _like(pattern: re.Pattern[str], expected: str) -> AfterValidator:
-    """Return a validator of texts that match a pattern completely."""
+    """Return a validator for texts that must match a pattern completely."""
 
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
@@ -146,7 +146,7 @@ class PublishedModel(_Strict):
 
 
 class PublishedTask(_Strict):
-    """`[tasks.NAME]`: a set of questions."""
+    """`[tasks.NAME]`: a set of questions used in the paper."""
 
     n: int = Field(ge=1, le=10_000_000, description="the number of questions, which determines the intervals")
     title: str = Field("", description="a description of the questions")
@@ -191,7 +191,7 @@ class PublishedRow(_Strict):
 
 
 class PublishedTable(_Strict):
-    """`[table]`: the numbers."""
+    """`[table]`: the published numbers and their properties."""
 
     decimals: int | None = Field(
         None,
@@ -217,7 +217,7 @@ class PublishedFile(_Strict):
 
 
 def arms_of(methods: Mapping[str, PublishedMethod]) -> dict[str, tuple[str, ArmSettings]]:
-    """Return the method and the settings of every arm by its name, in file order."""
+    """Return the method and the settings of every arm by the arm's name, in file order."""
     found: dict[str, tuple[str, ArmSettings]] = {}
     for name, method in methods.items():
         for k in method.top_k:
@@ -228,5 +228,5 @@ def arms_of(methods: Mapping[str, PublishedMethod]) -> dict[str, tuple[str, ArmS
 
 
 def base_of(data: PublishedFile) -> str:
-    """Return the name of the method without training and retrieval, or "" if no such method exists."""
+    """Return the name of the method without training and retrieval, or "" if there is no such method."""
     return next((name for name, one in data.methods.items() if one.train is None and one.retrieve is None), "")

@@ -1,4 +1,4 @@
-"""Reading published files, with all mistakes of a file reported by line."""
+"""Reads published files; all mistakes in a file are reported with their lines."""
 
 import json
 from collections.abc import Mapping
@@ -29,18 +29,18 @@ __all__ = ["Published", "is_published", "load_published", "published_in"]
 
 @dataclass(frozen=True)
 class Published:
-    """A valid published file; `sweeps` contains the files that methods refer to, by method."""
+    """A valid published file; `sweeps` contains, for each method that refers to one, a file with the method's sweep."""
 
     file: Path
     data: PublishedFile
     sweeps: Mapping[str, "Published"] = field(default_factory=dict)
 
     def arms(self) -> dict[str, tuple[str, ArmSettings]]:
-        """Return the method and the settings of every arm by its name, in file order."""
+        """Return the method and the settings of every arm by the arm's name, in file order."""
         return arms_of(self.data.methods)
 
     def source(self) -> str:
-        """Return a sentence with the source of the numbers."""
+        """Return a sentence that names the source of the numbers."""
         paper = self.data.paper
         return (
             f"Published in {paper.title}, {paper.table} ({', '.join(paper.ids)}), transcribed on {paper.transcribed}; "
@@ -60,19 +60,19 @@ def published_in(folder: Path) -> list[str]:
         try:
             found += [path.name] if is_published(path) else []
         except KibError:
-            continue  # naming the broken file on the command line reports its error
+            continue  # the error of a broken file is reported when the command line names this file
     return found
 
 
 def load_published(path: Path) -> Published:
-    """Read a published file and the sweeps that it refers to; raises SpecError with all mistakes of a file."""
+    """Read a published file and the sweeps that it refers to; raise SpecError with all mistakes in a file."""
     data = _read(path)
     sweeps = {name: path.parent / method.sweep for name, method in data.methods.items() if method.sweep}
     return Published(path, data, {name: Published(sweep, _read(sweep, follow=False)) for name, sweep in sweeps.items()})
 
 
 def _read(path: Path, *, follow: bool = True) -> PublishedFile:
-    """Return the data of one file; `follow` also checks the sweeps that it refers to."""
+    """Return the data of one file; with `follow`, also check the sweeps that the file refers to."""
     draft = read_file(path)
     try:
         data = PublishedFile.model_validate_json(json.dumps(draft.data))
@@ -90,7 +90,7 @@ def _read(path: Path, *, follow: bool = True) -> PublishedFile:
 
 
 def _fraction_hint(data: Any, key: KeyPath) -> str:
-    """Return the correct spelling of an accuracy given in per cent, or ""."""
+    """Return the correct spelling of an accuracy given as a percentage, or ""."""
     value = data
     for part in key:
         known = part in value if isinstance(value, Mapping) else isinstance(value, list)
@@ -101,7 +101,7 @@ def _fraction_hint(data: Any, key: KeyPath) -> str:
 
 
 def _invalid_sweeps(data: PublishedFile, path: Path) -> Mistakes:
-    """Yield sweeps that refer to the file itself, to an invalid file or to a file with different numbers."""
+    """Yield sweeps that refer to the file itself, to an invalid file, or to a file with different numbers."""
     for name, method in data.methods.items():
         if method.sweep is None:
             continue

@@ -1,4 +1,4 @@
-"""A published file in the form of a results folder, so that published numbers become table rows."""
+"""Presents a published file as a results folder, so that published numbers become table rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["PublishedResults"]
 
 UNSTATED = "not stated"
-"""The metric name if a paper does not state how it scored answers."""
+"""The metric name used if a paper does not state how answers were scored."""
 
 
 class PublishedResults:
@@ -49,21 +49,21 @@ class PublishedResults:
         )
 
     def cell(self, cell: Cell) -> CellResult:
-        """Return the result of a cell; `correct` is the nearest possible number of correct answers."""
+        """Return the result of a cell; `correct` is the closest possible number of correct answers."""
         task = self.published.data.tasks[cell.task]
         correct = round(self.accuracy(cell) * task.n)
         return CellResult(cell, n=task.n, correct=correct, metric=task.metric or UNSTATED, environments=())
 
     def accuracy(self, cell: Cell) -> float:
-        """Return the accuracy as printed."""
+        """Return the accuracy as printed in the paper."""
         return self._accuracies[cell.id]
 
     def failures(self) -> dict[str, Failure]:
-        """Return no failures: a number that the paper does not print has no cell."""
+        """Return no failures, because a number missing from the paper has no cell."""
         return {}
 
     def verify(self) -> None:
-        """Do nothing: the file was read directly, so no digest needs to be checked."""
+        """Do nothing: the file was read directly, so there is no digest to verify."""
 
     def chance(self, cell: Cell) -> float | None:
         """Return the accuracy of random guessing, or None if the number of options is unknown."""
@@ -71,14 +71,14 @@ class PublishedResults:
         return None if options is None else 1 / options
 
     def best_of_sweep(self, cell: Cell) -> str:
-        """Return the best numbers of passages, as `k=2 or 5`, if the cell holds the highest number of its sweep."""
+        """Return the best numbers of passages, as `k=2 or 5`, if the cell has the highest accuracy of its sweep."""
         best = self._best(cell)
         return "k=" + " or ".join(str(k) for k in best) if best else ""
 
     def findings(self) -> list[str]:
-        """Return one sentence per method with a sweep: how often its number is the highest of the sweep.
+        """Return one sentence per method with a sweep, which states how often its accuracy is the highest of the sweep.
 
-        If no single K explains all of these numbers, K was chosen row by row on the test questions. If a single K
+        If no single K explains all of these accuracies, K was chosen for each row on the test questions. If a single K
         explains all of them, the paper may have fixed K in advance.
         """
         found = []
@@ -94,13 +94,13 @@ class PublishedResults:
         return found
 
     def _best(self, cell: Cell) -> list[int]:
-        """Return the numbers of passages that yield a cell's number, if it is the highest of its sweep."""
+        """Return the numbers of passages that yield the accuracy of a cell, if it is the highest of its sweep."""
         numbers = self._sweep(cell)
         highest = max(numbers.values(), default=None)
         return [k for k, value in numbers.items() if value == highest] if highest == self.accuracy(cell) else []
 
     def _sweep(self, cell: Cell) -> dict[int, float]:
-        """Return the sweep's accuracies by K for a cell's model, task and shots, if the sweep covers several K."""
+        """Return the sweep's accuracies by K for a cell's model, task and shots, if the sweep includes several K."""
         other = self.published.sweeps.get(cell.method)
         if other is None:
             return {}
@@ -118,7 +118,7 @@ class PublishedResults:
 
 
 def _conclusion(best: Sequence[set[int]]) -> str:
-    """Return the conclusion from the best numbers of passages of each row."""
+    """Return the conclusion to draw from the best numbers of passages in each row."""
     if not all(best):
         return ""
     same = set.intersection(*best)

@@ -1,1 +1,1 @@
-"""Running a plan: the loop, prompts, and one file per step."""
+"""Executes a plan: the run loop, the prompts, and one file per step."""

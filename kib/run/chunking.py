@@ -1,4 +1,4 @@
-"""Split documents into passages: by tokens of a model's tokenizer, by sentences, or not at all."""
+"""Splits documents into passages: by tokens of a model's tokenizer, by sentences, or not at all."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -34,7 +34,7 @@ def split_documents(
 
 
 def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> Callable[[str], Iterable[Range]]:
-    """Return a function from a text to the character ranges of its chunks, without white space at their ends."""
+    """Return a function that maps a text to the character ranges of its chunks, without white space at their ends."""
     if chunk is None:
         return lambda text: [_trimmed(text, 0, len(text))]
     if chunk.sentences is not None:
@@ -45,9 +45,9 @@ def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> C
 
 
 def _by_tokens(size: int, overlap: int, tokens: Callable[[str], list[int]]) -> Callable[[str], Iterable[Range]]:
-    """Return a chunker with at most `size` tokens per chunk, not counting special tokens.
+    """Return a chunker with at most `size` tokens per chunk, excluding special tokens.
 
-    Chunks end at paragraphs if possible, else at sentences, else at words.
+    Chunks end at paragraph boundaries if possible, else at sentence boundaries, else at word boundaries.
     """
     from semantic_text_splitter import TextSplitter
 
@@ -57,7 +57,7 @@ def _by_tokens(size: int, overlap: int, tokens: Callable[[str], list[int]]) -> C
 
 
 def _by_sentences(size: int, overlap: int, language: str) -> Callable[[str], Iterable[Range]]:
-    """Return a chunker with `size` sentences per chunk; neighbouring chunks share `overlap` sentences."""
+    """Return a chunker with `size` sentences per chunk; adjacent chunks share `overlap` sentences."""
     import sentencex
 
     def ranges(text: str) -> Iterator[Range]:

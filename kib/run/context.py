@@ -1,4 +1,4 @@
-"""What every step of a run needs besides its inputs."""
+"""The context that every step of a run needs in addition to its inputs."""
 
 from dataclasses import dataclass
 

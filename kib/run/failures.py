@@ -1,4 +1,4 @@
-"""The message of an unexpected error: one line for the user, the traceback in the work folder."""
+"""Formats unexpected errors: one line for the user, and the traceback in a file in the work folder."""
 
 import traceback
 
@@ -11,7 +11,7 @@ __all__ = ["explain_error"]
 
 
 def explain_error(work: Work, step: str, error: Exception) -> str:
-    """Return the message of an error; for an unexpected one, store its traceback in `work` and name the file."""
+    """Return the message of an error; for an unexpected error, store its traceback in `work` and name the file."""
     if isinstance(error, KibError):
         return str(error)
     text = "".join(traceback.format_exception(error))

@@ -1,4 +1,4 @@
-"""The run loop: compute shared steps once, ask each model once, and finish everything that does not fail."""
+"""The run loop: computes shared steps once, loads each model once, and completes everything that does not fail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,9 +31,10 @@ __all__ = ["run"]
 
 
 def run(plan: Plan, results: Results, work: Work, progress: Progress) -> Mapping[str, Failure]:
-    """Measure every cell without a result and return the failures by cell id.
+    """Measure every cell without a result, and return the failures by cell id.
 
-    After an interruption, the same call resumes. Raises BusyError if a different run holds the results folder.
+    After an interruption, the same call resumes the run. Raises BusyError if a different run is using the results
+    folder.
     """
     if not plan.cells:
         raise InputError(f"{plan.spec.file}: the benchmark has no cells")
@@ -53,7 +54,7 @@ class _Run:
         self.failures: dict[str, Failure] = {}
 
     def measure_missing(self) -> Mapping[str, Failure]:
-        """Measure the missing cells and return the failures."""
+        """Measure the missing cells, and return the failures."""
         entry = self._known_counts(self.plan.entry())
         self.results.save_plan(entry)
         missing = [cell for cell in self.plan.cells if not self.results.has(cell.cell)]
@@ -66,7 +67,7 @@ class _Run:
         return self.failures
 
     def _known_counts(self, entry: BenchmarkPlan) -> BenchmarkPlan:
-        """Fill in the numbers of questions from cells that have been measured."""
+        """Fill in the numbers of questions from cells that have already been measured."""
         counts: dict[str, int] = {}
         for cell in self.plan.cells:
             known = cell.cell.task in counts or cell.cell.split != "test"
@@ -75,7 +76,7 @@ class _Run:
         return _with_counts(entry, counts)
 
     def _count_questions(self, entry: BenchmarkPlan) -> BenchmarkPlan:
-        """Read all questions before any model is asked, so that the plan contains the number of expected answers."""
+        """Read all questions before a model is loaded, so that the plan contains the number of expected answers."""
         counts: dict[str, int] = {}
         for step in self.plan.asked:
             cells = [cell for cell in self.plan.cells if cell.asked == step]
@@ -85,10 +86,10 @@ class _Run:
         return _with_counts(entry, counts)
 
     def _try(self, doing: str, cells: Sequence[PlannedCell], compute: Callable[[], Any]) -> Any:
-        """Return the value of `compute()`. After an error, record a failure for each cell without a result."""
+        """Return the value of `compute()`. If it raises an error, record a failure for each cell without a result."""
         try:
             return compute()
-        except Exception as error:  # noqa: BLE001 - any error of a plugin fails the plugin's cells only
+        except Exception as error:  # noqa: BLE001 - any error in a plugin affects only the plugin's cells
             message = explain_error(self.work, doing, error)
             for cell in cells:
                 if not self.results.has(cell.cell):
@@ -96,7 +97,7 @@ class _Run:
             return None
 
     def _measure(self, weights: WeightsStep) -> None:
-        """Prepare all cells on a set of weights, ask the model one list of requests, and store the missing cells."""
+        """Prepare all cells of a set of weights, send their requests to the model in one list, store missing cells."""
         cells = self.plan.on(weights)
         if weights.trainer and self._try("training", cells, partial(self.steps.trained, weights)) is None:
             return
@@ -110,10 +111,11 @@ class _Run:
         self._try(f"asking {weights.title}", waiting, lambda: self._ask(weights, ready))
 
     def _requests(self, ready: Sequence[PreparedCell]) -> tuple[list[Request], list[Request]]:
-        """Return the requests of missing cells: those shared with measured cells, and all others.
+        """Return the requests of missing cells in two lists: requests shared with measured cells, and all others.
 
-        The two lists are batched separately, so that a benchmark with added cells repeats no request. Cells are stored
-        only after the model has been asked, so that an interrupted run resumes with the same lists.
+        The two lists are batched separately, so that cells added to a benchmark do not cause any request to be
+        repeated. Cells are stored only after all requests have been answered, so that an interrupted run resumes with
+        the same lists.
         """
         has = {cell.plan: self.results.has(cell.plan.cell) for cell in ready}
         known = {request_key(request) for cell in ready if has[cell.plan] for some in cell.requests for request in some}
@@ -124,7 +126,7 @@ class _Run:
         return list(compress(wanted, shared)), list(compress(wanted, map(not_, shared)))
 
     def _ask(self, weights: WeightsStep, ready: Sequence[PreparedCell]) -> None:
-        """Ask a model for all missing answers, then score and store the missing cells."""
+        """Request all missing answers from a model, then score and store the missing cells."""
         locked = self.plan.lock.get("models", weights.model)
         trained = self.steps.trained(weights)
         loaded: list[Any] = []
@@ -172,7 +174,7 @@ class _Run:
     def _with_records(
         self, result: CellResult, plan: PlannedCell, trained: Trained | None, notes: tuple[str, ...]
     ) -> CellResult:
-        """Return a result with the records of its corpus, training text and training."""
+        """Return a result with the records of its corpus, training text and training run."""
         text, hits = plan.weights.text, plan.hits
         passages = hits.passages if hits else text.passages if text else None
         return replace(
@@ -184,7 +186,7 @@ class _Run:
         )
 
     def _times(self, plan: PlannedCell, asking: float, trained: Trained | None, peak_bytes: int) -> Times:
-        """Return the cost of a cell on this machine."""
+        """Return the time and memory that a cell needed on this machine."""
         hits, work = plan.hits, self.work
         indexing_peak = indexing_peak_bytes(hits, work) if hits else 0
         return Times(

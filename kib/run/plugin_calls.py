@@ -1,4 +1,4 @@
-"""Calls of plugin methods. Any failure names the spec table, the plugin, its distribution and the method."""
+"""Wraps calls of plugin methods. Any error names the spec table, the plugin, its distribution and the method."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class PluginCallError(Exception):
-    """A plugin method raised an error that is not a KibError; `__cause__` is that error."""
+    """A plugin method raised an error that is not a KibError; `__cause__` is the original error."""
 
 
 def _where(locked: Locked, method: str) -> str:
@@ -33,7 +33,7 @@ def call_plugin(locked: Locked, method: str) -> Iterator[None]:
 
 
 def check_type(locked: Locked, method: str, value: Any, expected: type[T]) -> T:
-    """Return `value`. Raises PluginError if `value` is not of the type that `method` of a plugin must return."""
+    """Return `value`; raise PluginError if `value` does not have the type that `method` of a plugin must return."""
     if not isinstance(value, expected):
         got = type(value).__name__
         raise PluginError(f"{_where(locked, method)}: returned {got}; expected {expected.__name__}")
@@ -41,7 +41,7 @@ def check_type(locked: Locked, method: str, value: Any, expected: type[T]) -> T:
 
 
 def check_list(locked: Locked, method: str, value: Any, expected: type[T]) -> list[T]:
-    """Return `value` as a list. Raises PluginError if `value` is not a list or tuple of items of the expected type."""
+    """Return `value` as a list; raise PluginError if it is not a list or tuple with items of the expected type."""
     if not isinstance(value, list | tuple):
         got = type(value).__name__
         raise PluginError(f"{_where(locked, method)}: returned {got}; expected a list of {expected.__name__}")
@@ -55,7 +55,7 @@ def check_list(locked: Locked, method: str, value: Any, expected: type[T]) -> li
 def iterate_plugin(locked: Locked, method: str, items: Any, expected: type[T]) -> Iterator[T]:
     """Yield the items that `method` of a plugin returns.
 
-    Raises PluginCallError if the plugin fails and PluginError if it returns no iterable or an item of a wrong type.
+    Raises PluginCallError if the plugin fails, and PluginError if it returns no iterable or an item of the wrong type.
     """
     if not isinstance(items, Iterable):
         got = type(items).__name__

@@ -1,4 +1,4 @@
-"""The steps that cells share, each computed or read at most once per run."""
+"""The steps that cells share; each step is computed or read at most once per run."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,7 @@ __all__ = ["SharedSteps"]
 
 
 class SharedSteps:
-    """Results of the steps of a plan. A step runs on first access; its result or its error is remembered."""
+    """The results of a plan's steps. A step runs on first access; its result or its error is cached."""
 
     def __init__(self, plan: Plan, work: Work, progress: Progress) -> None:
         self.plan = plan
@@ -34,7 +34,7 @@ class SharedSteps:
         self._errors: dict[Any, tuple[Exception, TracebackType | None]] = {}
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """Return the result stored under `key`, computing it on first access. An error is raised again each time."""
+        """Return the result stored under `key`, computing it on first access. A stored error is always raised again."""
         if key not in self._results and key not in self._errors:
             try:
                 self._results[key] = compute()
@@ -46,7 +46,7 @@ class SharedSteps:
         return self._results[key]
 
     def rendered_task(self, task: str, split: Split) -> RenderedTask:
-        """Return a split of a task with its questions loaded."""
+        """Return one split of a task with its questions loaded."""
         loaded: RenderedTask = self.once(
             ("rendered task", task, split), partial(load_rendered_task, task, split, self.context)
         )
@@ -64,7 +64,7 @@ class SharedSteps:
         return questions
 
     def provide_questions(self, step: QuestionsStep, questions: list[RenderedQuestion]) -> None:
-        """Use `questions` as the result of a step, in place of rendering a task."""
+        """Use `questions` as the result of a step instead of rendering a task."""
         self._results[step] = questions
 
     def passages(self, step: PassagesStep) -> Passages:
@@ -86,7 +86,7 @@ class SharedSteps:
         return gold
 
     def hits(self, step: HitsStep) -> dict[str, list[Hit]]:
-        """Return a retriever's hits for a task's questions."""
+        """Return a retriever's hits for the questions of a task."""
 
         def compute() -> dict[str, list[Hit]]:
             gold = self.gold(step.asked, step.passages) or {}
@@ -98,7 +98,7 @@ class SharedSteps:
         return hits
 
     def text(self, step: TextStep) -> list[Text]:
-        """Return the text of a training."""
+        """Return the text for a training run."""
 
         def compute() -> list[Text]:
             replay = self.passages(step.replay) if step.replay else None
@@ -118,7 +118,7 @@ class SharedSteps:
         return text
 
     def trained(self, step: WeightsStep) -> Trained | None:
-        """Return trained weights, or None for an untrained model."""
+        """Return the trained weights, or None for an untrained model."""
         text = step.text
         if text is None:
             return None
@@ -135,13 +135,13 @@ class SharedSteps:
         return TrainerTexts(training, validation, held_out, writing_costs(written, self.context.work))
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
-        """Return text that is not trained on; empty without a step."""
+        """Return text excluded from training; the list is empty if there is no step."""
         if isinstance(step, HeldBackStep):
             return self.held_back(step)
         return list(map(as_document, self.passages(step))) if step else []
 
     def token_budget(self, model: str) -> TokenBudget:
-        """Return a model's tokenizer and token limit."""
+        """Return the tokenizer of a model together with its token limit."""
 
         def compute() -> TokenBudget:
             locked = self.context.lock.get("models", model)
@@ -155,7 +155,7 @@ class SharedSteps:
         return budget
 
     def prepared(self, plan: PlannedCell) -> PreparedCell:
-        """Return a cell's prompts and requests."""
+        """Return the prompts and requests of a cell."""
         hits = self.hits(plan.hits) if plan.hits else None
         passages = self.passages(plan.hits.passages) if plan.hits else None
         questions = self.questions(plan.asked)

@@ -1,4 +1,4 @@
-"""The token budget of a prompt: its tokens and its longest answer against what the model can read."""
+"""The token budget of a prompt: limits the tokens of prompt and longest answer to the length that the model accepts."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -9,10 +9,10 @@ from kib.records import Request
 __all__ = ["TokenBudget"]
 
 DEFAULT_ANSWER_TOKENS = 256
-"""lm-eval's default limit on the length of a generated answer."""
+"""lm-eval's default limit for the length of a generated answer."""
 
 TAIL = 64
-"""Characters at the end of a context that decide how the end is tokenised."""
+"""The number of characters at the end of a context that determine how this end is tokenized."""
 
 
 class TokenBudget:
@@ -30,9 +30,9 @@ class TokenBudget:
         return len(self.tokens(text)) - self._special if self.tokens else 0
 
     def counter(self, requests: Sequence[Request]) -> Callable[[str], int] | None:
-        """Return a function that counts the tokens of a prompt and of the longest answer among `requests`.
+        """Return a function that counts the tokens of a prompt together with the longest answer among `requests`.
 
-        Returns None if the model has no tokenizer.
+        The result is None if the model has no tokenizer.
         """
         tokens = self.tokens
         if tokens is None:
@@ -46,7 +46,7 @@ class TokenBudget:
         return self._answer(request.arguments[-1])
 
     def check_joins(self, question_id: str, requests: Sequence[Request]) -> None:
-        """Raise InputError if an answer has no token of its own because one token spans the end of the prompt."""
+        """Raise InputError if an answer has no token of its own because one token spans the prompt-answer boundary."""
         if self.tokens is None:
             return
         for request in requests:

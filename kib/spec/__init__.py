@@ -1,1 +1,1 @@
-"""A benchmark file becomes a checked `Spec`: tables, references between them, options, line numbers and messages."""
+"""Turns a benchmark file into a validated `Spec`: tables, references, options, line numbers and messages."""

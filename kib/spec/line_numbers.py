@@ -1,7 +1,7 @@
-"""The line number of every key in a TOML text.
+"""Determines the line number of every key in a TOML text.
 
-tomli returns values without line numbers, and the parsers with line numbers do not support TOML 1.1. This module reads
-only text that tomli has already accepted, so splitting it into words, brackets and dots is enough.
+tomli returns values without line numbers, and the parsers with line numbers do not support TOML 1.1. This module
+processes only text that tomli has already accepted, so splitting the text into words, brackets and dots is enough.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import NamedTuple
 __all__ = ["KeyPath", "Lines", "find_lines"]
 
 KeyPath = tuple[str | int, ...]
-"""The keys that lead to a value, from the top of the file: a name per table, an index from 0 per list."""
+"""The keys that lead to a value, starting at the top of the file: names for tables, zero-based indexes for lists."""
 
 TOKEN = re.compile(
     r'''(?P<blank>[ \t\r]+|\#[^\n]*)
@@ -33,12 +33,12 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Line numbers, from 1, by key path."""
+    """One-based line numbers by key path."""
 
     by_key: Mapping[KeyPath, int] = field(default_factory=dict)
 
     def find(self, *keys: str | int) -> int | None:
-        """Return the line of a key path, or of its nearest parent with a line; None if no parent has one."""
+        """Return the line of a key path, or of its nearest parent with a line; None if no parent has a line."""
         for end in range(len(keys), 0, -1):
             if keys[:end] in self.by_key:
                 return self.by_key[keys[:end]]
@@ -62,7 +62,7 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 class _Finder:
-    """Walks through the tokens of a TOML text once and records the line of every key path."""
+    """Reads the tokens of a TOML text once and records the line of every key path."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
@@ -89,7 +89,7 @@ class _Finder:
                 self.pair(table)
 
     def header(self) -> KeyPath:
-        """Record a `[table]` or `[[table]]` header and return its path, with an index for each list of tables."""
+        """Record a `[table]` or `[[table]]` header and return its path, which has an index for each list of tables."""
         self.at += 1
         is_list = self.sees("[")
         self.at += is_list
@@ -107,7 +107,7 @@ class _Finder:
         return path
 
     def key(self) -> list[Token]:
-        """Read the parts of a dotted key."""
+        """Return the parts of a dotted key."""
         parts = []
         while self.at < len(self.tokens) and (self.sees(".") or self.tokens[self.at].kind != "sign"):
             if not self.sees("."):
@@ -124,7 +124,7 @@ class _Finder:
         self.value(path)
 
     def value(self, path: KeyPath) -> None:
-        """Record the keys in a list or inline table; skip any other value."""
+        """Record the keys in a list or an inline table; skip any other value."""
         if self.sees("[", "{"):
             is_list = self.sees("[")
             self.at += 1

@@ -1,6 +1,6 @@
-"""Reads a benchmark file into a `Spec`, checking its syntax, structure and references without importing any plugin.
+"""Reads a benchmark file into a `Spec`; checks syntax, structure and references without importing any plugin.
 
-This is the only module that reads TOML. All mistakes of a file are reported together, each with its line and key.
+This is the only module that reads TOML. All mistakes in a file are reported together, each with its line and key.
 """
 
 import json
@@ -69,10 +69,10 @@ __all__ = [
 ]
 
 LATER = ("models", "tasks", "methods")
-"""Kinds of tables that a benchmark needs, but a command that only reads corpora does not."""
+"""The kinds of tables that a benchmark needs, but a command that only reads corpora does not."""
 
 DEEPEST = 16
-"""Levels of nested tables and lists that are accepted; parsers have limits of their own."""
+"""The maximum nesting depth of tables and lists; parsers have limits of their own."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Spec:
     lines: Lines = field(default_factory=Lines, repr=False, compare=False)
 
     def line(self, *keys: str | int) -> int | None:
-        """Return the line of a key path, or of its nearest parent with a line; None if no parent has one."""
+        """Return the line of a key path, or of its nearest parent with a line; None if no parent has a line."""
         return self.lines.find(*keys)
 
     def mistake(self, message: str, *keys: str | int) -> Mistake:
@@ -103,11 +103,11 @@ class Spec:
         return Mistake(self.file, self.line(*keys) or 1, print_key(keys), message)
 
     def tables(self, kind: str) -> Mapping[str, Table]:
-        """Return all tables of a kind, for example "models"."""
+        """Return all tables of a kind, such as "models"."""
         return cast("Mapping[str, Table]", getattr(self, kind))
 
     def table(self, kind: str, name: str) -> Table:
-        """Return one table; raise InputError with the nearest name if the file does not have it."""
+        """Return one table; if it does not exist, raise InputError with the most similar name."""
         tables = self.tables(kind)
         if name not in tables:
             raise InputError(f"{self.file}: no table [{kind}.{name}]; {offer(name, tables)}")
@@ -116,7 +116,7 @@ class Spec:
 
 @dataclass
 class Draft:
-    """The readable part of a benchmark file, and all of its mistakes."""
+    """The readable part of a benchmark file, and all mistakes in the file."""
 
     file: Path
     lines: Lines
@@ -127,7 +127,7 @@ class Draft:
     mistakes: list[Mistake] = field(default_factory=list)
 
     def blame(self, message: str, *keys: str | int) -> None:
-        """Add a mistake, unless its key path already has one."""
+        """Add a mistake unless its key path already has one."""
         mistake = Mistake(self.file, self.lines.find(*keys) or 1, print_key(keys), message)
         if mistake.key not in {other.key for other in self.mistakes}:
             self.mistakes.append(mistake)
@@ -138,11 +138,11 @@ class Draft:
         return list(raw) if isinstance(raw, Mapping) else []
 
     def readable(self) -> Mapping[str, Mapping[str, Table]]:
-        """Return all tables; a table with mistakes is returned without its wrong keys."""
+        """Return all tables; invalid keys are removed from tables with mistakes."""
         return {kind: {**self.tables[kind], **self.salvaged[kind]} for kind in KINDS}
 
     def spec(self) -> Spec:
-        """Return the spec; raise SpecError with all mistakes if there are any."""
+        """Return the spec; if there are any mistakes, raise SpecError with all of them."""
         if self.mistakes or self.head is None:
             raise SpecError(self.mistakes)
         tables = cast("dict[str, Any]", {kind: MappingProxyType(self.tables[kind]) for kind in KINDS})
@@ -162,15 +162,15 @@ class Draft:
 def load_spec(path: Path) -> Spec:
     """Read a benchmark file.
 
-    Raises SpecError with all mistakes, and InputError if the file cannot be read at all.
+    Raises SpecError with all mistakes, or InputError if the file cannot be read.
     """
     return read_draft(path).spec()
 
 
 def read_draft(path: Path, *, whole: bool = True) -> Draft:
-    """Read as much of a benchmark file as possible; raise SpecError if its syntax is wrong.
+    """Read as much of a benchmark file as possible; raise SpecError if its syntax is invalid.
 
-    With `whole = False` the file may lack models, tasks and methods, which a command that only reads corpora ignores.
+    With `whole = False`, the file may lack models, tasks and methods, which a command that only reads corpora ignores.
     """
     draft = read_file(path)
     if draft.data.get("kind") == "published":
@@ -199,9 +199,9 @@ def read_draft(path: Path, *, whole: bool = True) -> Draft:
 
 
 def _check_kind(draft: Draft) -> None:
-    """Raise SpecError if a file has tables of published numbers but a different `kind`.
+    """Raise SpecError if a file contains tables of published numbers but declares a different `kind`.
 
-    All other mistakes would follow from this one, so only this one is reported.
+    This mistake would cause all others, so it is the only one reported.
     """
     found = [f"[{name}]" for name in ("paper", "table") if isinstance(draft.data.get(name), Mapping)]
     kind = draft.data.get("kind")
@@ -212,7 +212,7 @@ def _check_kind(draft: Draft) -> None:
 
 
 def read_file(path: Path) -> Draft:
-    """Read a benchmark or published file with its line numbers; raise SpecError if its syntax is wrong."""
+    """Read a benchmark file or published file with its line numbers; raise SpecError if its syntax is invalid."""
     text = _read(path)
     data = _parse(path, text)
     try:
@@ -275,7 +275,7 @@ def _say_syntax(message: str, column: int) -> str:
 
 
 def _clean(draft: Draft, value: Any, path: KeyPath) -> Any:
-    """Return a value without dates, nan, infinity and deep nesting, recording a mistake for each of these."""
+    """Return a value without dates, nan, infinity and deep nesting, and record a mistake for each removed value."""
     if len(path) > DEEPEST and isinstance(value, dict | list):
         draft.blame(f"expected at most {DEEPEST} levels of nested tables and lists", *path[:4])
         return None
@@ -320,7 +320,7 @@ def _read_kind(draft: Draft, kind: str) -> None:
 
 
 def _read_table(draft: Draft, kind: str, name: str, content: Mapping[str, Any]) -> None:
-    """Read one table; if it has mistakes, read it again without the wrong keys."""
+    """Read one table; if it contains mistakes, read it again without the invalid keys."""
     model, keys = TABLES[kind], own_keys(kind)
     data = {key: value for key, value in content.items() if key in keys}
     rest = {key: value for key, value in content.items() if key not in keys}

@@ -1,4 +1,4 @@
-"""Error messages for a benchmark file: what was expected, what was found, and how to write the value correctly."""
+"""Error messages for a benchmark file: the expected value, the value found, and the correct spelling."""
 
 import json
 import re
@@ -17,10 +17,10 @@ __all__ = ["explain", "models_in", "print_key", "show_value"]
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")
 LONGEST = 60
-"""Characters of a value that a message shows."""
+"""The number of characters of a value shown in a message."""
 
 VALIDATOR_ERRORS = ("value_error", "assertion_error")
-"""Error types with a message written by a validator of kib or of a plugin."""
+"""Error types whose message comes from a validator of kib or of a plugin."""
 
 TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
 
@@ -60,11 +60,11 @@ EXPECTED = {
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
 }
-"""What a value should be, by pydantic's error type; the fields are those of the error's context."""
+"""The expected value for each of pydantic's error types; the fields come from the context of the error."""
 
 
 def print_key(path: KeyPath) -> str:
-    """Return a key path as TOML spells it: `methods."ft-par+rag".top_k[0]`."""
+    """Return a key path in TOML syntax: `methods."ft-par+rag".top_k[0]`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -76,7 +76,7 @@ def print_key(path: KeyPath) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Return a value as TOML spells it, truncated; a table is shown as "a table"."""
+    """Return a value in TOML syntax, truncated if necessary; tables are shown as "a table"."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, str | bool | None):
@@ -91,9 +91,9 @@ def show_value(value: Any) -> str:
 def explain(
     error: ValidationError, data: Any, model: type[BaseModel], known: Collection[str] = ()
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Yield each mistake that pydantic found in `data` as (key path, message), one per key path.
+    """Yield the key path and the message of each mistake that pydantic found in `data`, one per key path.
 
-    `known` lists further keys that are valid at the top level.
+    `known` lists additional keys that are valid at the top level.
     """
     grouped: dict[KeyPath, list[ErrorDetails]] = {}
     for details in _best_branches(error.errors(include_url=False), data):
@@ -121,12 +121,12 @@ def _walk(details: ErrorDetails, data: Any) -> Iterator[tuple[str | int, bool]]:
 
 
 def _key_path(details: ErrorDetails, data: Any) -> KeyPath:
-    """Return an error's location without the labels of unions."""
+    """Return the location of an error without the labels of unions."""
     return tuple(part for part, is_key in _walk(details, data) if is_key)
 
 
 def _best_branches(errors: Sequence[ErrorDetails], data: Any) -> list[ErrorDetails]:
-    """Keep, of the members of a union, the one whose errors lie deepest; keep all members if none goes deeper."""
+    """Keep, among the members of a union, the one with the most deeply nested errors; keep all at equal depth."""
     kept: list[ErrorDetails] = []
     unions: dict[KeyPath, dict[str | int, list[ErrorDetails]]] = {}
     for details in errors:
@@ -180,7 +180,7 @@ def _missing_tag(details: ErrorDetails) -> str:
 
 
 def _expected(details: ErrorDetails, items: Sequence[Any]) -> str:
-    """Return what a value should be, as a noun phrase; `items` are the item types of the lists that the key accepts."""
+    """Return the expected value as a noun phrase; `items` are the item types of the lists that the key accepts."""
     if details["type"] in LISTS and len(items) == 1 and (name := ITEMS.get(_without_metadata(items[0]))):
         return f"a list of {name}"
     template = EXPECTED.get(details["type"])
@@ -198,7 +198,7 @@ def _context(key: str, value: Any, noun: str) -> str:
 
 
 def _hint(value: Any, several: Sequence[ErrorDetails], items: Sequence[Any]) -> str:
-    """Return how to write the value, if that is clear from the value and the expected types."""
+    """Return the correct spelling of a value, if it is clear from the value and the expected types."""
     kinds = {one["type"] for one in several}
     choices = re.findall(r"'([^']*)'", " ".join(str(one.get("ctx", {}).get("expected", "")) for one in several))
     if choices and isinstance(value, str):
@@ -223,7 +223,7 @@ def _literal(text: str) -> Any:
 
 
 def _fits(value: Any, kinds: Collection[str]) -> bool:
-    """Return whether a value is of a type that one of these errors asks for."""
+    """Return whether a value has a type that one of these errors expects."""
     if isinstance(value, bool):
         return "bool_type" in kinds
     return (isinstance(value, int) and "int_type" in kinds) or (
@@ -266,7 +266,7 @@ def _inner(annotation: Any, part: str | int) -> Iterator[Any]:
 
 
 def _item_types(model: type[BaseModel], path: KeyPath) -> list[Any]:
-    """Return the item type of each list type that is valid at a key path; a tuple of different types has none."""
+    """Return the item type of each list type that is valid at a key path; a tuple with different types has none."""
     found: list[Any] = [model]
     for part in path:
         found = [member for one in found for inner in _inner(one, part) for member in _members(inner)]
@@ -274,24 +274,24 @@ def _item_types(model: type[BaseModel], path: KeyPath) -> list[Any]:
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the pydantic models that a type mentions, without the models that their own fields mention."""
+    """Return the pydantic models that a type mentions, excluding models mentioned only in fields of other models."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for inner in get_args(annotation) for model in models_in(inner)]
 
 
 def _models_at(model: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
-    """Return the models that may describe the table at a key path: several for a union."""
+    """Return the models that may describe the table at a key path; a union has several."""
     found = [model]
     for part in path:
         fields = [info for one in found for name, info in one.model_fields.items() if part == (info.alias or name)]
-        if fields:  # else the part is an index of a list or a free key of a table
+        if fields:  # otherwise the part is a list index or a free key of a table
             found = [inner for info in fields for inner in models_in(info.annotation)]
     return found
 
 
 def _description(model: type[BaseModel], path: KeyPath) -> str:
-    """Return the description of the option at a key path; "" if it has none."""
+    """Return the description of the option at a key path; "" if there is no description."""
     found = [
         info.description or ""
         for one in _models_at(model, path[:-1])

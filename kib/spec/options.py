@@ -1,4 +1,4 @@
-"""A plugin's options: reading them from a table, and the part of them that belongs to an identity."""
+"""Reads a plugin's options from a table, and determines which of them are part of an identity."""
 
 import json
 import math
@@ -23,16 +23,16 @@ Read = TypeVar("Read", bound=BaseModel)
 def read(model: type[Read], raw: Mapping[str, Any], folder: Path) -> Read:
     """Read options from a table in pydantic's strict JSON mode, which accepts neither `"3"` nor `true` as a number.
 
-    Relative paths are resolved from `folder`. Raises pydantic's ValidationError.
+    Relative paths are resolved against `folder`. Raises pydantic's ValidationError.
     """
     return model.model_validate_json(json.dumps(raw), context={"folder": folder})
 
 
 def identity_options(options: BaseModel) -> dict[str, Any]:
-    """Return as JSON the options that belong to the identity, including defaults.
+    """Return the options that are part of the identity, including defaults, as JSON.
 
-    An option marked NotInIdentity is left out on every level. In a list or table of such values every value becomes
-    null, so the length of the list and the keys of the table still count.
+    Options marked NotInIdentity are omitted on every level. In a list or table of such values, every value becomes
+    null, so that the length of the list or the keys of the table still affect the identity.
     """
     kept = {}
     for name, annotation, value in _fields(options):
@@ -42,7 +42,7 @@ def identity_options(options: BaseModel) -> dict[str, Any]:
 
 
 def paths(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Path]]:
-    """Yield every path in a plugin's options as (key path, path)."""
+    """Yield every path in a plugin's options together with its key path."""
     if isinstance(value, Path):
         yield key, value
     elif isinstance(value, BaseModel):
@@ -57,7 +57,7 @@ def paths(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Path]]:
 
 
 def _fields(options: BaseModel) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each option, including extra ones, as (key in the file, full annotation, value)."""
+    """Yield each option, including additional ones, as (key in the file, full annotation, value)."""
     fields = type(options).model_fields
     for name, info in fields.items():
         yield info.alias or name, Annotated[info.annotation, *info.metadata, None], getattr(options, name)
@@ -93,7 +93,7 @@ def _belongs(value: Any, annotation: Any) -> bool:
 
 
 def _as_json(annotation: Any, value: Any) -> Any:
-    """Return a value as JSON, with null for values marked NotInIdentity and with sets sorted."""
+    """Return a value as JSON, with values marked NotInIdentity replaced by null and with sets sorted."""
     if _is_excluded(annotation, value):
         return None
     if isinstance(value, BaseModel):
@@ -104,7 +104,7 @@ def _as_json(annotation: Any, value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return _list_as_json(annotation, value)
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON cannot spell nan or infinity
+        return str(value)  # JSON cannot represent nan or infinity
     return to_jsonable_python(value)
 
 
@@ -117,7 +117,7 @@ def _list_as_json(annotation: Any, value: Collection[Any]) -> list[Any]:
 
 
 def _inner(annotation: Any, value: Any) -> tuple[Any, ...]:
-    """Return the type arguments of a container's type, or of the union member that matches the value."""
+    """Return the type arguments of a container type, or of the union member that matches the value."""
     bare = _bare(annotation)
     if get_origin(bare) in (Union, UnionType):
         bare = next((_bare(member) for member in get_args(bare) if _belongs(value, member)), Any)

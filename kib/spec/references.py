@@ -1,4 +1,4 @@
-"""Checks between the tables of a benchmark file: names that must exist, and keys that depend on each other."""
+"""Checks across the tables of a benchmark file: names that must exist, and keys that depend on each other."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
@@ -16,7 +16,7 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
-    """Yield (key path, message) for each name without a table; `names` also lists unreadable tables."""
+    """Yield the key path and the message for each name without a table; `names` also lists unreadable tables."""
     for kind in ("models", "tasks", "methods"):
         if not names[kind]:
             yield (kind,), f"missing; a benchmark needs at least one table [{kind}.NAME]"
@@ -26,7 +26,7 @@ def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, st
 
 
 def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
-    """Yield (key path, message) for valid keys that contradict each other."""
+    """Yield the key path and the message for individually valid keys that contradict each other."""
     for method in _of(tables, "methods", MethodTable):
         yield from _check_method(method)
     for corpus in _of(tables, "corpora", CorpusTable):
@@ -46,7 +46,7 @@ def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
 
 
 def wrong_templates(tables: Tables, template: str | None) -> Iterator[tuple[KeyPath, str]]:
-    """Yield (key path, message) for invalid query templates and for the prompt's `template`, if invalid."""
+    """Yield the key path and the message for each invalid query template, and for an invalid prompt `template`."""
     for task in _of(tables, "tasks", TaskTable):
         if task.query is not None:
             yield from _check_template(task.query, ("tasks", task.name, "query"))
@@ -150,7 +150,7 @@ def _check_circle(table: TrainerTable, trainers: Mapping[str, Table]) -> Iterato
 
 
 def _check_template(source: str, path: KeyPath, shown: str | None = None) -> Iterator[tuple[KeyPath, str]]:
-    """Yield a mistake if a template is not valid jinja, or uses other variables than `shown`, if given."""
+    """Yield a mistake if a template is invalid jinja or, if `shown` is given, uses variables not listed in `shown`."""
     from jinja2 import TemplateSyntaxError, meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 

@@ -46,7 +46,7 @@ SINGULAR = {
     "trainers": "trainer",
     "methods": "method",
 }
-"""The word for one table of each kind, used in messages."""
+"""The word for one table of each kind, as used in messages."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,62}")
 FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
@@ -55,7 +55,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 def check_name(name: str) -> str:
-    """Return a name that is also a valid folder name; raise ValueError with the rule if it is not."""
+    """Return a name that is also a valid folder name; for any other name, raise ValueError with the rule."""
     if not NAME.fullmatch(name) or ".." in name:
         raise ValueError(
             "expected a name that can be a folder (at most 63 characters from a-z, 0-9 and . _ + -, starting with a "
@@ -65,7 +65,7 @@ def check_name(name: str) -> str:
 
 
 def _unlike(values: tuple[Item, ...]) -> tuple[Item, ...]:
-    """Return a list of different values; raise ValueError for a value that appears twice."""
+    """Return a list of distinct values; raise ValueError if a value appears twice."""
     seen: set[tuple[type, Hashable]] = set()
     for value in values:
         if (type(value), value) in seen:
@@ -75,7 +75,7 @@ def _unlike(values: tuple[Item, ...]) -> tuple[Item, ...]:
 
 
 def _folders(values: tuple[Setting, ...]) -> tuple[Setting, ...]:
-    """Return varied values that can be part of a folder name; raise ValueError for any other value."""
+    """Return varied values that are valid in a folder name; raise ValueError for any other value."""
     for value in values:
         if isinstance(value, str) and (not FOLDER.fullmatch(value) or ".." in value):
             raise ValueError(
@@ -107,13 +107,13 @@ Values = Annotated[tuple[Setting, ...], Different, AfterValidator(_unlike), Afte
 
 
 class _Strict(BaseModel):
-    """A table that accepts neither unknown keys nor values of a different type."""
+    """A table that rejects unknown keys and values of the wrong type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Chunk(_Strict):
-    """How documents are split into passages: by `tokens` or by `sentences`."""
+    """Specifies how documents are split into passages: by `tokens` or by `sentences`."""
 
     tokens: Positive | None = Field(None, description="the largest number of tokens per passage")
     sentences: Positive | None = Field(None, description="the number of sentences per passage")
@@ -145,7 +145,7 @@ class Chunk(_Strict):
 
 
 class TextKey(_Strict):
-    """Text for a trainer in addition to, or instead of, the passages themselves."""
+    """Text for a trainer in addition to the passages themselves, or instead of the passages."""
 
     writer: str = Field(description="the writer that makes the text")
     count: Positive = Field(1, description="the number of texts written per passage")
@@ -156,20 +156,20 @@ class TextKey(_Strict):
 
 
 class Replay(_Strict):
-    """Other text mixed into the training text to reduce forgetting."""
+    """Text from a different corpus that is mixed into the training text to reduce forgetting."""
 
     corpus: str = Field(description="the corpus that provides the text")
     share: Share = Field(description="its share of the whole training text")
 
 
 class Unseen(_Strict):
-    """Text excluded from training."""
+    """Text that is excluded from training."""
 
     corpus: str = Field(description="the corpus that provides the text")
 
 
 class Validation(_Strict):
-    """Text for the validation loss: a different corpus, or further texts written from the training passages."""
+    """Text for the validation loss: a different corpus, or additional texts written about the training passages."""
 
     corpus: str | None = Field(None, description="the corpus that provides the text")
     writer: str | None = Field(
@@ -198,7 +198,7 @@ class Table(_Strict):
 
 
 class PluginTable(Table):
-    """A table with a plugin; `options` holds all keys that are not kib's own, unchanged."""
+    """A table with a plugin; `options` contains all keys other than kib's own, unchanged."""
 
     plugin: str = Field(min_length=1, description="the entry-point name of the plugin")
     options: SkipJsonSchema[Mapping[str, Any]] = Field(default_factory=dict)
@@ -219,15 +219,15 @@ class CorpusTable(PluginTable):
 
 
 class RetrieverTable(PluginTable):
-    """`[retrievers.NAME]`: finds passages."""
+    """`[retrievers.NAME]`: a retriever, which finds passages."""
 
 
 class WriterTable(PluginTable):
-    """`[writers.NAME]`: writes new text from passages."""
+    """`[writers.NAME]`: a writer, which derives new text from passages."""
 
 
 class TrainerTable(PluginTable):
-    """`[trainers.NAME]`: trains a model on text."""
+    """`[trainers.NAME]`: a trainer, which trains a model on text."""
 
     text: TextKey | None = Field(None, description="text made by a writer; default: only the passages")
     vary: Mapping[str, Values] = Field(
@@ -248,7 +248,7 @@ class TrainerTable(PluginTable):
 
 
 class TaskTable(PluginTable):
-    """`[tasks.NAME]`: questions with options."""
+    """`[tasks.NAME]`: a task, which asks questions."""
 
     corpus: str | None = Field(None, description="the corpus that contains the knowledge asked for")
     role: Literal["target", "control"] = Field(
@@ -269,7 +269,7 @@ class TaskTable(PluginTable):
 
 
 class MethodTable(Table):
-    """`[methods.NAME]`: how the knowledge reaches the model; an empty table is the base, without any."""
+    """`[methods.NAME]`: a way of bringing knowledge to the model; an empty table is the base, without any knowledge."""
 
     train: str | None = Field(None, description="the trainer to use")
     retrieve: str | None = Field(None, description="the retriever to use")
@@ -282,7 +282,7 @@ class MethodTable(Table):
 
 
 class PromptTable(_Strict):
-    """`[prompt]`: how prompts show passages."""
+    """`[prompt]`: how passages appear in prompts."""
 
     template: str | None = Field(None, min_length=1, description="jinja template with the variable `passages`")
     order: Literal["best-first", "best-last"] = Field(
@@ -294,7 +294,7 @@ class PromptTable(_Strict):
 
 
 class PriceTable(_Strict):
-    """`[prices]`: prices in any one currency."""
+    """`[prices]`: prices in any single currency."""
 
     device_hour: Price | None = Field(None, description="price per hour of the device")
     input_tokens_million: Price | None = Field(None, description="price per million input tokens")
@@ -302,7 +302,7 @@ class PriceTable(_Strict):
 
 
 class Head(_Strict):
-    """The keys above the tables."""
+    """The keys of a benchmark file above the first table."""
 
     schema_: Literal[1] = Field(alias="schema", description="the version of the file format")
     kind: Literal["benchmark", "published"] = Field("benchmark", description="the kind of file")

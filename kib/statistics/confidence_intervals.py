@@ -1,4 +1,4 @@
-"""Confidence intervals: Wilson's interval, and bootstrap intervals that resample whole question groups."""
+"""Confidence intervals: Wilson's interval, and bootstrap intervals that resample entire question groups."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def wilson_interval(mean: float, trials: int) -> Interval:
 
 
 def mean_interval(clusters: Sequence[Totals]) -> Interval:
-    """Return the bootstrap percentile interval of the mean score; columns are score and size."""
+    """Return the bootstrap percentile interval of the mean score; the columns are score and size."""
     draws = _resample(clusters, random_state())
     return _percentiles(draws[:, 0] / draws[:, 1])
 
@@ -33,8 +33,9 @@ def mean_interval(clusters: Sequence[Totals]) -> Interval:
 def paired_interval(clusters: Sequence[Totals]) -> Interval:
     """Return the interval of the mean difference; swapping the two sides mirrors the interval exactly.
 
-    If all groups have the same mean difference, resampling shows no spread. The interval then allows for unobserved
-    groups with any difference from -1 to 1; their share is the upper end of Wilson's interval for 0 successes.
+    If all groups have the same mean difference, resampling shows no variation. The interval then allows for unobserved
+    groups with any difference from -1 to 1; the assumed share of such groups is the upper end of Wilson's interval for
+    zero successes.
     """
     if agree(clusters):
         value = fsum(total for total, _ in clusters) / fsum(size for _, size in clusters)
@@ -43,17 +44,17 @@ def paired_interval(clusters: Sequence[Totals]) -> Interval:
     mirrored: list[Totals] = sorted((-total + 0.0, size) for total, size in clusters)
     swap = mirrored < list(clusters)
     interval = mean_interval(mirrored if swap else clusters)
-    if mirrored == list(clusters):  # the data are symmetric around 0, although the random draws need not be
+    if mirrored == list(clusters):  # the data is symmetric around 0, although the random draws need not be
         reach = rounded((interval.high - interval.low) / 2)
         return Interval(-reach, reach)
     return Interval(-interval.high + 0.0, -interval.low + 0.0) if swap else interval
 
 
 def average_intervals(clustered: Sequence[Sequence[Totals]]) -> tuple[Interval, Interval | None]:
-    """Return the intervals of the mean absolute and the mean relative gain; columns are base, arm and size.
+    """Return the intervals of the mean absolute and the mean relative gain; the columns are base, arm and size.
 
-    Groups are resampled within each task. If the groups of every task have equal differences, nothing can be
-    resampled; the first interval is then the mean of the tasks' intervals.
+    Groups are resampled within each task. If the groups of every task have equal differences, resampling shows no
+    variation; the first interval is then the mean of the tasks' intervals.
     """
     import numpy as np
 

@@ -1,11 +1,11 @@
-"""The records that statistics produce: accuracies, gains, averages and their intervals."""
+"""The records that the statistics functions produce: accuracies, gains, averages and their intervals."""
 
 from dataclasses import dataclass
 
 __all__ = ["LEVEL", "REVISION", "Accuracy", "Average", "Gain", "Interval"]
 
 REVISION = 2
-"""Raised when the same scores yield different statistics; stored statistics are then recomputed."""
+"""Incremented when the same scores yield different statistics; stored statistics are then recomputed."""
 
 LEVEL = 0.05
 """The significance level: intervals cover 95 %, and a p value below 5 % counts as significant."""
@@ -13,7 +13,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A 95 % interval, in the unit of the number that it belongs to."""
+    """A 95 % interval, in the unit of the estimated number."""
 
     low: float
     high: float
@@ -31,11 +31,12 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The difference between an arm's accuracy and its base's accuracy on the same questions.
+    """The difference between the accuracies of an arm and of its base on the same questions.
 
-    `absolute` and its interval are differences of fractions (.69 means 69 points). `relative` is the relative gain,
-    Eq. 5 of arXiv 2312.05934, and None if the base accuracy is 0. Wins, ties and losses count questions. They are None
-    if no scores per question are available; interval and p then follow from the numbers of questions alone.
+    `absolute` and its interval are differences of fractions (.69 means 69 points). `relative` is the relative gain (Eq.
+    5 of arXiv 2312.05934), and is None if the base accuracy is 0. Wins, ties and losses are numbers of questions. They
+    are None if the scores of individual questions are unknown; the interval and p are then based only on the numbers of
+    questions.
     """
 
     absolute: float
@@ -56,7 +57,8 @@ class Gain:
 class Average:
     """Mean gains over tasks, with equal task weights; `relative` is the bar in Figure 2 of arXiv 2312.05934.
 
-    `relative` is None if any task has no relative gain. Its interval is None if a resampled base accuracy can be 0.
+    `relative` is None if any task has no relative gain. The interval of `relative` is None if a resampled base accuracy
+    can be 0.
     """
 
     tasks: int

@@ -1,4 +1,4 @@
-"""Accuracies, gains and averages from scores per question; the result does not depend on the order of questions.
+"""Accuracies, gains and averages from question scores; the results do not depend on the order of questions.
 
 The statistics follow Miller, arXiv 2411.00640.
 """
@@ -17,7 +17,8 @@ __all__ = ["accuracy", "average", "gain"]
 def accuracy(scores: Sequence[float], groups: Groups) -> Accuracy:
     """Return the mean of scores from 0 to 1 with Wilson's interval or, for grouped scores, a bootstrap interval.
 
-    If every group has the same mean, resampling shows no spread: Wilson's interval then counts each group as a trial.
+    If every group has the same mean, resampling shows no variation: Wilson's interval then counts each group as one
+    trial.
     """
     clusters = totals_by_group(groups, scores)
     mean = rounded(fsum(scores) / len(scores))
@@ -28,7 +29,7 @@ def accuracy(scores: Sequence[float], groups: Groups) -> Accuracy:
 
 
 def gain(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Gain:
-    """Compare two arms question by question; scores range from 0 to 1 and both sequences have equal lengths."""
+    """Compare two arms question by question; scores range from 0 to 1, and both sequences have equal length."""
     differences = [score - other for score, other in zip(scores, base, strict=True)]
     clusters = totals_by_group(groups, differences)
     absolute, relative = mean_change(base, scores)

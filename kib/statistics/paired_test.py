@@ -1,4 +1,4 @@
-"""The paired sign-flip test; for 0/1 scores of independent questions it is the exact McNemar test."""
+"""The paired sign-flip test, which is the exact McNemar test for 0/1 scores of independent questions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ LARGEST_GRID = 100
 
 
 def p_value(base: Sequence[float], scores: Sequence[float], groups: Groups) -> float:
-    """Return the two-sided p value of two arms that answered the same questions."""
+    """Return the two-sided p value for two arms that answered the same questions."""
     differences = [score - other for score, other in zip(scores, base, strict=True)]
     return sign_flip_p([total for total, _ in totals_by_group(groups, differences)])
 
 
 def sign_flip_p(totals: Sequence[float]) -> float:
-    """Return the two-sided p value of a sum of group differences under random sign flips.
+    """Return the two-sided p value for a sum of group differences under random sign flips.
 
     The p value is exact if all differences are multiples of one fraction, and a Monte Carlo estimate otherwise.
     """
@@ -33,7 +33,7 @@ def sign_flip_p(totals: Sequence[float]) -> float:
 
 
 def _grid(magnitudes: Mapping[float, int]) -> int | None:
-    """Return the smallest factor (usually the number of seeds) that turns all magnitudes into whole numbers."""
+    """Return the smallest factor (usually the number of seeds) that turns all magnitudes into integers."""
     for grid in range(1, LARGEST_GRID + 1):
         if all(round(value * grid) > 0 and abs(value * grid - round(value * grid)) < 1e-6 for value in magnitudes):
             return grid

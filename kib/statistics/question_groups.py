@@ -1,4 +1,4 @@
-"""Question groups, and the helpers that make statistics reproducible to the last digit.
+"""Question groups, and helper functions that make statistics reproducible to the last digit.
 
 Questions in one group (a document, a person) are not independent, so they are resampled and sign-flipped together. A
 question without a group forms a group of its own.
@@ -18,17 +18,17 @@ CHUNK = 2_000_000
 """The maximum number of random numbers held in memory at once."""
 
 Groups = Sequence[str | None]
-"""The group name of each question, None for a question without a group."""
+"""The group name of each question; None for a question without a group."""
 
 Pair = tuple[Sequence[float], Sequence[float], Groups]
-"""The base's scores, the arm's scores and the groups, question by question."""
+"""The scores of the base, the scores of the arm, and the groups of the questions."""
 
 Totals = tuple[float, ...]
-"""One group: the sum of each score column, then the number of questions."""
+"""One group: the sum of each score column, followed by the number of questions."""
 
 
 def rounded(value: float) -> float:
-    """Return the value with twelve significant digits; processors and BLAS libraries may differ beyond them."""
+    """Return a value rounded to twelve significant digits; processors and BLAS libraries differ in later digits."""
     return float(f"{value:.12g}") + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
@@ -61,7 +61,7 @@ def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
 
 
 def agree(clusters: Sequence[Totals]) -> bool:
-    """Return whether all groups have the same mean; resampling such groups shows no spread."""
+    """Return whether all groups have the same mean; resampling such groups shows no variation."""
     return len({round(total / size, 9) for total, size in clusters}) == 1
 
 

@@ -1,4 +1,4 @@
-"""Ranking measures, computed with ir_measures: they equal those of trec_eval and compare with published values."""
+"""Ranking measures, computed with ir_measures: the values equal those of trec_eval and of published tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,13 +17,13 @@ Ranked = Mapping[str, Sequence[str]]
 def measure(names: Sequence[str], judgments: Judgments, ranked: Ranked) -> dict[str, dict[str, float]]:
     """Return values from 0 to 1 by measure and query; a judged query without results has the value 0.
 
-    `names` are ir_measures names: `R@10`, `Success@10`, `RR@10`, `nDCG@10`, `AP`. As in trec_eval, the gain that nDCG
-    uses is the grade itself. Queries without judgments are left out.
+    `names` are ir_measures names: `R@10`, `Success@10`, `RR@10`, `nDCG@10`, `AP`. As in trec_eval, the gain in nDCG is
+    the grade itself. Queries without judgments are omitted.
     """
     import ir_measures
 
     parsed: dict[Any, str] = {ir_measures.parse_measure(name): name for name in names}
-    # Ranks serve as scores, so that ties keep the retriever's order and not the evaluator's.
+    # Ranks serve as scores, so that ties follow the order of the retriever and not the order of the evaluator.
     run = {query: {one: -float(rank) for rank, one in enumerate(ids)} for query, ids in ranked.items() if ids}
     grades = {query: dict(some) for query, some in judgments.items()}
     values = {name: dict.fromkeys(judgments, 0.0) for name in names}
@@ -36,7 +36,8 @@ def measure(names: Sequence[str], judgments: Judgments, ranked: Ranked) -> dict[
 def is_judged(line: Score) -> bool:
     """Return whether the corpus contains a gold passage for a question.
 
-    Lines written by earlier versions do not count gold passages; for them, the flags of the retrieved passages decide.
+    Records from earlier versions have no gold-passage count; such a record counts as judged if it has gold flags for
+    the retrieved passages.
     """
     return line.gold is not None if line.relevant is None else line.relevant > 0
 
@@ -44,7 +45,7 @@ def is_judged(line: Score) -> bool:
 def measures_by_question(lines: Sequence[Score]) -> dict[str, list[float]]:
     """Return recall, MRR and nDCG of judged questions, question by question; recall is 1 if a gold passage was found.
 
-    MRR and nDCG are left out if any line lacks the number of gold passages.
+    MRR and nDCG are omitted if any line lacks the number of gold passages.
     """
     values = {"recall": [float(any(line.gold or ())) for line in lines]}
     if not lines or any(line.relevant is None for line in lines):
@@ -54,7 +55,7 @@ def measures_by_question(lines: Sequence[Score]) -> dict[str, list[float]]:
         gold = [passage for passage, flag in zip(line.passages, line.gold or (), strict=False) if flag]
         unseen = [
             f"#{number}" for number in range((line.relevant or 0) - len(gold))
-        ]  # unretrieved gold passages count in the ideal ranking
+        ]  # gold passages that were not retrieved count in the ideal ranking
         judged[line.question_id] = dict.fromkeys([*gold, *unseen], 1)
         ranked[line.question_id] = line.passages
     cut = f"nDCG@{max([1, *(len(line.passages) for line in lines)])}"

@@ -1,7 +1,7 @@
 """Gains between published accuracies, for which only the number of questions is known.
 
-Unpaired intervals are usually wider than paired ones: two arms tend to answer the same questions correctly, and an
-unpaired comparison cannot use that.
+Unpaired intervals are usually wider than paired intervals: two arms tend to answer the same questions correctly, but an
+unpaired comparison cannot use this fact.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from kib.statistics.question_groups import rounded
 __all__ = ["unpaired_accuracy", "unpaired_average", "unpaired_gain"]
 
 Experiment = tuple[float, float, int]
-"""The base's accuracy, the arm's accuracy and the number of questions."""
+"""The accuracy of the base, the accuracy of the arm, and the number of questions."""
 
 
 def unpaired_accuracy(mean: float, n: int) -> Accuracy:
-    """Return an accuracy on `n` independent questions with Wilson's interval."""
+    """Return an accuracy on `n` independent questions, with Wilson's interval."""
     return Accuracy(mean, wilson_interval(mean, n), n, n)
 
 
 def unpaired_gain(base: tuple[float, int], arm: tuple[float, int]) -> Gain:
-    """Compare two accuracies, each with its number of questions, as if the two sides had answered different questions.
+    """Compare two accuracies, given their numbers of questions, as if the two arms had answered different questions.
 
-    The interval is Newcombe's interval of a difference (his method 10); p comes from the two-sided score test.
+    The interval is Newcombe's interval for a difference (his method 10); p comes from the two-sided score test.
     """
     from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
@@ -46,8 +46,8 @@ def unpaired_gain(base: tuple[float, int], arm: tuple[float, int]) -> Gain:
 def unpaired_average(tasks: Sequence[Sequence[Experiment]]) -> Average:
     """Return the mean gains over the experiments of all tasks, with equal weights and normal intervals.
 
-    Experiments of one task share their questions (0-shot and 5-shot, for example), so their standard errors are added
-    as if they were perfectly correlated. The interval of the relative gain uses the delta method.
+    Experiments on the same task share their questions (0-shot and 5-shot, for example), so their standard errors are
+    added as if they were perfectly correlated. The interval of the relative gain uses the delta method.
     """
     pairs = [pair for experiments in tasks for pair in experiments]
     absolute = [arm - base for base, arm, _ in pairs]

@@ -1,4 +1,4 @@
-"""Everything kib stores on disk: results, the work folder, model answers and paid answers."""
+"""Everything that kib stores on disk: results, the work folder, model answers and paid answers."""
 
 from kib.store.files import write_text
 

@@ -1,7 +1,7 @@
 """Atomic writes of files and folders, JSON, and JSON lines.
 
-A new file or folder is written under a temporary name in its final folder, flushed to disk and then renamed, so that a
-killed process leaves either the complete old version or the complete new one.
+A new file or folder is written under a temporary name next to its final path, flushed to disk and then renamed, so that
+a killed process leaves either the complete old version or the complete new version.
 """
 
 import json
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
-"""Names of temporary files and folders; a killed process leaves them behind."""
+"""The names of temporary files and folders, which a killed process leaves behind."""
 
 
 def _temporary(path: Path) -> Path:
@@ -54,7 +54,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder and rename it to `path` at the end; after an error, delete it."""
+    """Yield an empty temporary folder and finally rename it to `path`; after an error, delete it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     temporary.mkdir()
@@ -78,7 +78,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def indented_json(value: Any) -> str:
-    """Return JSON for people and line-by-line diffs: sorted keys, two spaces per level, a final newline."""
+    """Return JSON that is easy to read and to diff: sorted keys, two spaces per level, a final newline."""
     return json.dumps(json.loads(canonical(value)), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The stored answers of a model, one file per set of weights; a run asks only for missing answers."""
+"""The stored answers of a model, one file per set of weights; a run requests only missing answers."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ REPAIR = "delete it and run the benchmark again to compute its answers"
 
 
 class ModelAnswers:
-    """The answers of one set of weights by request, each with the environment that computed it."""
+    """The answers of one set of weights by request, each with the environment in which it was computed."""
 
     def __init__(self, file: SqliteFile) -> None:
         self.file = file
@@ -52,9 +52,9 @@ class ModelAnswers:
     def put(
         self, requests: Sequence[Request], values: Sequence[object], environment: Environment, seconds: float = 0.0
     ) -> None:
-        """Store a batch in one transaction; an existing answer is kept.
+        """Store a batch in one transaction; existing answers are kept.
 
-        The batch took `seconds`, which its requests share in proportion to their length.
+        The duration of the batch, `seconds`, is divided among its requests in proportion to their length.
         """
         name, sizes = digest(environment), [_size(request) for request in requests]
         batch = zip(requests, values, sizes, strict=True)
@@ -68,7 +68,7 @@ class ModelAnswers:
         )
 
     def add_note(self, text: str) -> None:
-        """Store a remark of an LM about how it computes; a repeated remark is stored once."""
+        """Store a remark of an LM about its computation; a repeated remark is stored only once."""
         self.file.write(("INSERT OR IGNORE INTO notes VALUES (?)", [(text,)]))
 
     def notes(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class ModelAnswers:
         return tuple(text for (text,) in self.file.rows("SELECT text FROM notes ORDER BY text"))
 
     def environments(self, names: Sequence[str]) -> tuple[Environment, ...]:
-        """Return the environments with the given names (`Answer.environment`), each once, in order of name."""
+        """Return the distinct environments with the given names (`Answer.environment`), in order of name."""
         stored = dict(self.file.rows("SELECT key, value FROM environments"))
         return tuple(Environment(**json.loads(stored[name])) for name in sorted(set(names)))
 
@@ -87,5 +87,5 @@ def request_key(request: Request) -> str:
 
 
 def _size(request: Request) -> int:
-    """Return the length of a request in characters, plus one: longer prompts take a larger share of a batch's time."""
+    """Return the length of a request in characters, plus one; longer prompts account for more of a batch's time."""
     return 1 + sum(len(part) for part in request.arguments if isinstance(part, str))

@@ -1,6 +1,6 @@
-"""Data that outlives single steps: the answers writers have paid for, and the memories of retrievers.
+"""Data that outlives individual steps: the answers that writers paid for, and the caches of retrievers.
 
-Paid answers are not a cache. Deleting a file of paid answers means paying for the same answers again.
+Paid answers are not a cache. If a file of paid answers is deleted, the same answers must be paid for again.
 """
 
 import re
@@ -23,19 +23,19 @@ REPAIR = (
 
 
 def paid_answers_path(work: Path, plugin: str) -> Path:
-    """Return the path of a writer plugin's paid answers, shared by all of the plugin's tables."""
+    """Return the path of a writer plugin's paid answers, which all tables of the plugin share."""
     return work / "written" / f"{plugin}.sqlite"
 
 
 def retriever_memory(work: Path, name: str) -> Path:
-    """Return the folder shared by all retrievers with the memory `name`. Raises InputError for an invalid name."""
+    """Return the folder shared by all retrievers with the cache `name`. Raises InputError for an invalid name."""
     if not NAME.fullmatch(name):
         raise InputError(f"memory() returned the name {name!r}; expected lowercase letters, digits and hyphens")
     return work / "remembered" / name
 
 
 class PaidAnswers(MutableMapping[str, str]):
-    """Paid answers by key. An assignment returns after the answer is on disk. Safe to share between threads."""
+    """Paid answers by key. An assignment returns after the answer has been written to disk. Thread-safe."""
 
     def __init__(self, file: SqliteFile) -> None:
         self.file = file

@@ -1,7 +1,8 @@
 """The records stored in a results folder, and their conversion to and from JSON.
 
-`plan.json` holds a `BenchmarkPlan`, `cell.json` a `CellResult`, `times.json` a `Times`, `failures.json` a `Failure` per
-failed cell, and `questions.jsonl` a `Score` per line. Keys missing from older files get the defaults declared here.
+`plan.json` contains a `BenchmarkPlan`, `cell.json` a `CellResult`, `times.json` a `Times`, `failures.json` one
+`Failure` per failed cell, and `questions.jsonl` one `Score` per line. Keys missing from older files are filled with the
+defaults declared here.
 """
 
 from collections.abc import Mapping
@@ -36,17 +37,17 @@ __all__ = [
 SCHEMA = 1
 
 STORED_KEYS = {"question_id": "question"}
-"""Attributes stored under a different key."""
+"""Attributes that are stored under a different key."""
 
 STORED = ConfigDict(extra="forbid", alias_generator=lambda name: STORED_KEYS.get(name, name))
-"""How dataclasses map to stored objects; pydantic applies it to nested dataclasses too."""
+"""The mapping from dataclasses to stored objects, which pydantic also applies to nested dataclasses."""
 
 RENAMED_DISTRIBUTIONS = {"kib": "kib-bench", "kib-huggingface": "kib-datasets"}
-"""Former name -> present name of distributions that earlier results mention."""
+"""Current names of distributions by their former names, which earlier results contain."""
 
 
 def _present_packages(environments: Any) -> Any:
-    """Return recorded environments with present distribution names."""
+    """Return recorded environments with the current names of distributions."""
     return [
         {**one, "packages": {RENAMED_DISTRIBUTIONS.get(name, name): at for name, at in one["packages"].items()}}
         if isinstance(one, Mapping)
@@ -56,7 +57,7 @@ def _present_packages(environments: Any) -> Any:
 
 
 def _present_sources(value: Any) -> Any:
-    """Return recorded plugin sources with present distribution names, at any depth."""
+    """Return recorded plugin sources with the current names of distributions, at any depth."""
     if not isinstance(value, Mapping):
         return value
     former = value.get("distribution")
@@ -67,13 +68,13 @@ def _present_sources(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
-    """A task in a plan; `n` is the number of questions, known once they have been read."""
+    """A task in a plan; `n` is the number of questions, which is known once the questions have been read."""
 
     role: str
     corpus: str | None
     n: int | None = None
-    no_probe: str = ""  # why `base` is not measured a second time to find out what the model already knew
-    limit: int | None = None  # the most questions asked; 0: all; None: recorded by a kib version without this key
+    no_probe: str = ""  # why `base` is not measured a second time to determine what the model already knew
+    limit: int | None = None  # maximum number of questions; 0: all; None: recorded by a kib version without this key
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class MethodEntry:
 
     @property
     def is_base(self) -> bool:
-        """Whether this is the unchanged model without passages, the baseline of all gains."""
+        """Whether the method is the unchanged model without passages, which is the baseline of all gains."""
         return self.train is None and self.retrieve is None
 
 
@@ -113,9 +114,9 @@ class BenchmarkPlan:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """What a training run reports, as the table and `kib show` read it; see `Trained` for the units.
+    """The facts that a training run reports for the table and for `kib show`; see `Trained` for the units.
 
-    The `written_*` counts sum over all texts of the run: 0 if nothing was paid for, None if not counted.
+    The `written_*` counts are sums over all texts of the run: 0 if nothing was paid for, None if not counted.
     """
 
     __pydantic_config__ = ConfigDict(extra="ignore")
@@ -138,7 +139,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """The content of `cell.json`: a cell's result and the conditions of its measurement, without the questions."""
+    """The content of `cell.json`: the result of a cell and the conditions of its measurement, without the questions."""
 
     __pydantic_config__ = STORED
 
@@ -161,9 +162,9 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The cost of a cell on this machine, stored in `times.json`; only cost tables read it.
+    """The time and memory that a cell needed on this machine, stored in `times.json`; only cost tables read this data.
 
-    Seconds are wall time. Shared answers and steps are counted in full for every cell that uses them.
+    Seconds are wall-clock time. Shared answers and steps are counted in full for every cell that uses them.
     """
 
     __pydantic_config__ = STORED
@@ -178,7 +179,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a cell has no result: the failed step and its error message."""
+    """The reason why a cell has no result: the failed step and its error message."""
 
     step: str
     error: str
@@ -213,6 +214,6 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
 
 
 def score_to_json(score: Score) -> dict[str, Any]:
-    """Return the object stored on a line of `questions.jsonl`."""
+    """Return the object stored as one line of `questions.jsonl`."""
     line: dict[str, Any] = SCORES.dump_python([score], by_alias=True, warnings=False)[0]
     return line

@@ -1,7 +1,7 @@
-"""The results folder of a benchmark; no other module knows its file names.
+"""The results folder of a benchmark; no other module knows the names of its files.
 
 A results folder is `results/<benchmark>/`. It contains `plan.json`, `failures.json`, `statistics.json` and one folder
-per cell, named by the cell's id, with `cell.json`, `questions.jsonl` and possibly `times.json`. A cell's folder is
+per cell, named after the cell's id, with `cell.json`, `questions.jsonl` and possibly `times.json`. A cell's folder is
 written atomically, so it is either missing or complete.
 """
 
@@ -53,11 +53,11 @@ class Results:
         self.folder = folder
 
     def has_plan(self) -> bool:
-        """Return whether a run has ever started in this folder."""
+        """Return whether a run has ever been started with this folder."""
         return (self.folder / "plan.json").is_file()
 
     def plan(self) -> BenchmarkPlan:
-        """Return the plan of the last run. Raises InputError if the folder has no plan."""
+        """Return the plan of the last run. Raises InputError if the folder contains no plan."""
         path = self.folder / "plan.json"
         if not path.is_file():
             raise InputError(f"{self.folder}: no results here (no plan.json); `kib run SPEC` creates them")
@@ -80,7 +80,7 @@ class Results:
         return self.folder / cell.id
 
     def cell(self, cell: Cell) -> CellResult | None:
-        """Return a cell's result without its questions, or None if the cell has not been measured."""
+        """Return the result of a cell without its questions, or None if the cell has not been measured."""
         path = self.cell_folder(cell) / "cell.json"
         if not path.is_file():
             return None
@@ -95,7 +95,7 @@ class Results:
             return False
 
     def verify(self) -> None:
-        """Compare each cell's questions with the recorded digest. Raises InputError at the first difference."""
+        """Compare the questions of each cell with the recorded digest. Raises InputError at the first difference."""
         for cell in self.plan().cells:
             result = self.cell(cell)
             if result is None:
@@ -108,7 +108,7 @@ class Results:
                     )
 
     def questions(self, cell: Cell, user: str) -> Path:
-        """Return the path of a cell's questions. If the file is missing, raise InputError, saying that `user` needs it.
+        """Return the path of a cell's questions. If the file is missing, raise InputError stating that `user` needs it.
 
         Results may be published without their questions: views with stored statistics can still be shown.
         """
@@ -130,13 +130,13 @@ class Results:
             return SCORES.validate_python(list(read_lines(path)))
 
     def times(self, cell: Cell) -> Times | None:
-        """Return the cost of a cell on the machine that measured it, or None if it was not recorded."""
+        """Return the time and memory that a cell needed on the machine that measured it, or None if not recorded."""
         path = self.cell_folder(cell) / "times.json"
         with name_damage(path, path.parent):
             return TIMES.validate_python(read_json(path)) if path.is_file() else None
 
     def save_cell(self, result: CellResult, scores: Iterable[Score], times: Times | None = None) -> None:
-        """Write a cell's folder atomically and fill in the digest of its questions."""
+        """Write the folder of a cell atomically, including the digest of its questions."""
         with new_folder(self.cell_folder(result.cell)) as folder:
             questions = folder / "questions.jsonl"
             write_lines(questions, map(score_to_json, scores))
@@ -152,7 +152,7 @@ class Results:
             return FAILURES.validate_python(read_json(path)) if path.is_file() else {}
 
     def save_failures(self, failures: Mapping[str, Failure]) -> None:
-        """Replace the list of failed cells; an empty list deletes the file."""
+        """Replace the list of failed cells; if the list is empty, delete the file."""
         path = self.folder / "failures.json"
         if failures:
             write_text(path, indented_json(failures))
@@ -160,7 +160,7 @@ class Results:
             path.unlink(missing_ok=True)
 
     def statistics(self) -> dict[str, Any]:
-        """Return the stored statistics by key, or none if the file is missing or damaged: they can be recomputed."""
+        """Return the stored statistics by key; empty if the file is missing or damaged, as they can be recomputed."""
         try:
             value = json.loads((self.folder / "statistics.json").read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError):

@@ -1,6 +1,6 @@
-"""A SQLite file of rows by key; its errors name the file and say what happened to it.
+"""A SQLite file of rows by key; errors name the file and its problem.
 
-Rows are written in transactions, so that a power cut loses whole transactions only.
+Rows are written in transactions, so that a power failure can lose only entire transactions.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ from kib.support.sqlite_errors import sqlite_errors
 __all__ = ["SqliteFile"]
 
 LOCK_TIMEOUT = 60.0
-"""Seconds to wait for a different process that is writing."""
+"""The number of seconds to wait for a different process that is writing."""
 
 KEYS_PER_STATEMENT = 500
 """Old builds of SQLite accept at most 999 parameters per statement."""
@@ -51,13 +51,13 @@ class SqliteFile:
             return self.connection.execute(statement, parameters).fetchall()
 
     def rows_by_key(self, statement: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a SELECT statement for any number of keys; `{keys}` in it becomes the list of keys."""
+        """Yield the rows of a SELECT statement for any number of keys; `{keys}` is replaced by the list of keys."""
         for first in range(0, len(keys), KEYS_PER_STATEMENT):
             some = keys[first : first + KEYS_PER_STATEMENT]
             yield from self.rows(statement.format(keys=",".join("?" * len(some))), some)
 
     def write(self, *statements: tuple[str, Sequence[Sequence[Any]]]) -> None:
-        """Execute statements, each once per row of parameters, in one transaction."""
+        """Execute statements in one transaction, each statement once per row of parameters."""
         with sqlite_errors(self.path, self.repair), self.connection:
             for statement, rows in statements:
                 self.connection.executemany(statement, rows)

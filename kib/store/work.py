@@ -1,6 +1,7 @@
-"""The work folder: passages, indexes, hits, texts and weights that runs share, one folder per finished step.
+"""The work folder: passages, indexes, hits, texts and weights that runs share, in one folder per finished step.
 
-A step's folder is `work/<kind>/<identity>/`. The file `done.json`, written last, marks the step as finished.
+The folder of a step is `work/<kind>/<identity>/`. The file `done.json`, which is written last, marks the step as
+finished.
 """
 
 import time
@@ -18,7 +19,7 @@ MARKER = "done.json"
 
 
 class Work:
-    """The work folder. Every step in it can be deleted and is then computed again."""
+    """The work folder. Any step in it can be deleted and will then be computed again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,10 +38,10 @@ class Work:
             return False
 
     def compute(self, kind: str, identity: str, build: Callable[[Path], Mapping[str, Any]]) -> Path:
-        """Return the folder of a step and call `build(folder)` first if the step is not finished.
+        """Return the folder of a step; if the step is not finished, call `build(folder)` first.
 
-        `build` returns the step's record. An interrupted build leaves its files in the folder, where the next call of
-        `build` finds them. A file lock prevents two processes from building the same step at once.
+        `build` returns the record of the step. An interrupted build leaves its files in the folder, where the next call
+        of `build` finds them. A file lock prevents two processes from building the same step at once.
         """
         from filelock import FileLock
 
@@ -63,7 +64,7 @@ class Work:
         (self.step_folder(kind, identity) / MARKER).unlink(missing_ok=True)
 
     def record(self, kind: str, identity: str) -> dict[str, Any]:
-        """Return the record of a finished step, or an empty one if the step is not finished."""
+        """Return the record of a finished step, or an empty record if the step is not finished."""
         record: dict[str, Any] = self._marker(kind, identity).get("note", {})
         return record
 
@@ -74,11 +75,11 @@ class Work:
                 yield path.parent.name, self.record(kind, path.parent.name)
 
     def seconds(self, kind: str, identity: str) -> float:
-        """Return the seconds that a step took on this machine, or 0 if it is not finished."""
+        """Return the seconds that a step took on this machine, or 0 if the step is not finished."""
         return float(self._marker(kind, identity).get("seconds", 0.0))
 
     def peak_bytes(self, kind: str, identity: str) -> int:
-        """Return the peak memory of a step on this machine in bytes, or 0 if it is not finished."""
+        """Return the peak memory, in bytes, of a step on this machine, or 0 if the step is not finished."""
         return int(self._marker(kind, identity).get("peak_bytes", 0))
 
     def _marker(self, kind: str, identity: str) -> dict[str, Any]:
@@ -88,6 +89,6 @@ class Work:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each file below `folder` by its relative path."""
+    """Return the size in bytes of each file below `folder`, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

@@ -1,1 +1,1 @@
-"""What authors of plugins may use: the hub, retries, BibTeX, citations, and peak memory."""
+"""Helper modules for plugin authors: the hub, retries, BibTeX, citations, and peak memory."""

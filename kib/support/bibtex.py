@@ -26,7 +26,7 @@ def entries_in(text: str) -> list[str]:
 
 
 def _end(text: str, start: int) -> int:
-    """Return the index after the brace that closes the entry at `start`; 0 if it is never closed."""
+    """Return the index after the brace that closes the entry at `start`; 0 if the entry is never closed."""
     depth = 0
     for place in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[place], 0)

@@ -1,4 +1,4 @@
-"""Helpers for plugins that read from the Hugging Face Hub: commits of revisions, and plain error messages."""
+"""Helpers for plugins that read from the Hugging Face Hub: commits of revisions, and readable error messages."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ Kind = Literal["model", "dataset"]
 CALLED: dict[Kind, str] = {"model": "model", "dataset": "data set"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIENTS = ("httpx", "httpx2")
-"""HTTP clients of the hub library, by version; their errors are raised if the hub cannot be reached."""
+"""The HTTP clients of the hub library's versions; errors of these clients mean that the hub cannot be reached."""
 
 
 def commit_of(name: str, revision: str, kind: Kind) -> str:
     """Return the commit (40 hexadecimal digits) of a revision: as given, from the cache, or from the hub.
 
-    Raises InputError if neither the cache nor the hub has the commit.
+    Raises InputError if the commit is neither in the cache nor on the hub.
     """
     if COMMIT.fullmatch(revision):
         return revision
@@ -39,7 +39,7 @@ def commit_of(name: str, revision: str, kind: Kind) -> str:
 
 
 def cache_of(name: str, kind: Kind) -> Path:
-    """Return the folder of a model or data set in the hub's cache, which has a documented layout."""
+    """Return the folder of a model or data set in the hub's cache, whose layout is documented."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"

@@ -45,9 +45,9 @@ MODELS = {
   archivePrefix = {arXiv}
 }""",
 }
-"""Models by the beginning of their hub ids, in lowercase letters."""
+"""Models by the prefix of their hub ids, in lowercase letters."""
 
 
 def of_model(hub: str) -> Iterator[str]:
-    """Yield the entries of a model with this hub id; none for an unknown id."""
+    """Yield the entries of the model with this hub id; yield nothing for an unknown id."""
     yield from (entry for start, entry in MODELS.items() if hub.lower().startswith(start))

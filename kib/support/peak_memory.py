@@ -1,4 +1,4 @@
-"""Measures peak memory: of the CUDA device if torch uses one, else of this process."""
+"""Measures peak memory: of the CUDA device if torch uses a CUDA device, else of this process."""
 
 import re
 import sys
@@ -12,12 +12,12 @@ __all__ = ["Peak", "held", "peak"]
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
-"""The text that makes Linux reset the peak resident size of the process when written to `CLEAR` (see proc(5))."""
+"""The text that makes Linux reset the peak resident set size of the process when written to `CLEAR` (see proc(5))."""
 
 
 @dataclass
 class Peak:
-    """A peak in bytes, known after the end of the block."""
+    """A peak in bytes, which is known after the end of the block."""
 
     bytes: int = 0
 
@@ -29,7 +29,7 @@ _open: list[Peak] = []
 def peak() -> Iterator[Peak]:
     """Measure the peak memory of a block, including nested blocks.
 
-    If the system cannot reset its counter, the result is the peak of the process so far.
+    If the system cannot reset its counter, the result is the peak since the start of the process.
     """
     _update_open_peaks()
     _reset()
@@ -43,7 +43,7 @@ def peak() -> Iterator[Peak]:
 
 
 def _update_open_peaks() -> None:
-    """Raise the peak of every open block to the current counter."""
+    """Update the peak of every open block from the current counter."""
     now = held()
     for one in _open:
         one.bytes = max(one.bytes, now)
@@ -55,13 +55,13 @@ def _cuda() -> Any:
 
 
 def held() -> int:
-    """Return the peak in bytes since the last reset."""
+    """Return the peak, in bytes, since the last reset."""
     if (cuda := _cuda()) is not None:
         return int(cuda.max_memory_allocated())
     found = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text("utf-8"), re.MULTILINE) if STATUS.is_file() else None
     if found:
         return int(found[1]) * 1024
-    import resource  # Unix only
+    import resource  # available only on Unix
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

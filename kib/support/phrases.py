@@ -7,12 +7,12 @@ __all__ = ["counted", "join", "nearest", "offer"]
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 cell`, `2 cells`, `1,000 cells`."""
+    """Return a number with its noun, such as `1 cell`, `2 cells` or `1,000 cells`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def join(names: Collection[str], word: str = "and") -> str:
-    """Return names as a sentence lists them, `a, b and c`; "" for no names."""
+    """Return names in the form of a list in a sentence, `a, b and c`; "" if there are no names."""
     *others, last = names or [""]
     return f"{', '.join(others)} {word} {last}" if others else last
 
@@ -25,7 +25,7 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def offer(name: str, known: Collection[str]) -> str:
-    """Return the suggestion that ends a message about a wrong name: the nearest known name and all known names."""
+    """Return a suggestion for a misspelled name, which ends an error message: the nearest name and all known names."""
     if not known:
         return "none is defined"
     like = nearest(name, known)

@@ -1,4 +1,4 @@
-"""Reads the waiting time that a server asks for, for plugins that call a server."""
+"""Parses the retry delay requested by a server, for plugins that call a server."""
 
 import time
 from email.utils import parsedate_to_datetime
@@ -7,7 +7,7 @@ __all__ = ["asked_wait"]
 
 
 def asked_wait(header: str) -> float | None:
-    """Return the seconds requested by a Retry-After header, a number or a date (RFC 9110); None for other values."""
+    """Return the delay in seconds from a Retry-After header, given as a number or a date (RFC 9110); None otherwise."""
     try:
         return max(0.0, float(header))
     except ValueError:

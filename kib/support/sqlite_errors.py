@@ -1,4 +1,4 @@
-"""SQLite's errors about a file or its disk, as messages that name the file and the remedy."""
+"""Turns SQLite errors about a file or its disk into messages that name the file and the remedy."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 @contextmanager
 def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
-    """Turn SQLite's errors about the file or the disk into an InputError; errors in the use of SQLite pass through.
+    """Turn SQLite errors about the file or the disk into an InputError; errors in the use of SQLite pass through.
 
-    `repair` is the advice for a damaged file, such as to delete it.
+    `repair` is the advice for a damaged file, for example to delete the file.
     """
     try:
         yield
@@ -28,7 +28,7 @@ def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
 
 
 def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits hold details
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits contain details
     if code in LOCKED:
         return f"in use by a different process ({error}); wait until that process ends, then run the command again"
     if code == sqlite3.SQLITE_FULL:

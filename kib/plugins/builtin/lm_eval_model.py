@@ -83,20 +83,20 @@ class LmEvalModel:
         return digest(digests) if digests else ""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
-        """Return None: the tokenizer of a backend is not accessible."""
+        """Return None, because the tokenizer of a backend is not accessible."""
         return None
 
     def context_length(self) -> int | None:
-        """Return the backend's argument for the context length, if given."""
+        """Return the context length from the backend's arguments, if given."""
         given = [self.options.args[key] for key in LENGTHS if isinstance(self.options.args.get(key), int)]
         return int(given[0]) if given else None
 
     def weights(self) -> Weights | None:
-        """Return None: a backend cannot be trained."""
+        """Return None, because a backend cannot be trained."""
         return None
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """Load the backend; raise InputError for an unknown name or rejected arguments."""
+        """Load the backend; raise InputError for an unknown backend or invalid arguments."""
         from lm_eval.api.registry import MODEL_REGISTRY, get_model
 
         if weights is not None:

@@ -28,7 +28,7 @@ MMLU_COLUMNS = 6  # question, four options, letter
 
 
 class Data(BaseOptions):
-    """Local files to use instead of the hub: one file per split of the task, and their format."""
+    """Local files to use instead of the hub: one file per split of the task, and the format of the files."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     __pydantic_extra__: dict[str, InputPath]
@@ -50,7 +50,7 @@ class LmEvalTask:
     """An lm-eval task with its own prompt, few-shot examples, filters and metrics."""
 
     class Options(BaseOptions):
-        """Keys of `[tasks.NAME]` with `plugin = "lm-eval"`."""
+        """The keys of `[tasks.NAME]` with `plugin = "lm-eval"`."""
 
         task: str = Field(min_length=1, description="the name of a single lm-eval task, not of a group")
         data: Data | None = Field(
@@ -68,13 +68,13 @@ class LmEvalTask:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return the digest of the local files and the version of lm-eval, which defines the prompt."""
+        """Return the digest of the local files and of the lm-eval version, which determines the prompt."""
         files = self.options.data.splits if self.options.data else {}
         check_files(files.values())
         return digest([version("lm-eval"), {split: digest_file(path) for split, path in files.items()}])
 
     def bibtex(self) -> str:
-        """Return lm-eval's README of the task, which contains the BibTeX of its data."""
+        """Return the README of the task in lm-eval, which contains the BibTeX entries of the task's data."""
         entry = task_manager()._index.get(self.options.task)  # noqa: SLF001 - lm-eval has no public access to the file of a task
         path = Path(entry.yaml_path) if entry and entry.yaml_path else None
         pages = [folder / "README.md" for folder in path.parents[:2]] if path else []
@@ -86,7 +86,7 @@ class LmEvalTask:
         return self.options.metric
 
     def online(self) -> list[str]:
-        """Return the data set to download, if any; raise InputError for an unknown name or a group."""
+        """Return the data set to download, if any; raise InputError for an unknown name or a task group."""
         name = self._single()
         data = "" if self.options.data else data_set(name)
         return [f"data set {data} of lm-eval's task {name}"] if data else []
@@ -96,7 +96,7 @@ class LmEvalTask:
         return list(task_manager().all_tasks)
 
     def _single(self) -> str:
-        """Return the name of the task; raise InputError if it is unknown or a group."""
+        """Return the name of the task; raise InputError if the task is unknown or a task group."""
         name = self.options.task
         if name not in self._known:
             near = get_close_matches(name, self._known, 3)
@@ -107,13 +107,13 @@ class LmEvalTask:
         return name
 
     def harness_task(self) -> "ConfigurableTask":
-        """Load the task with its data; raise InputError for an unknown name, a group or unavailable data."""
+        """Load the task with its data; raise InputError for an unknown name, a task group or unavailable data."""
         name = self._single()
         spec: dict[str, Any] = {"task": name}
         if self.options.data:
             spec["custom_dataset"] = self._loader(self.options.data)
         try:
-            # Only a member of a group inherits from the registered task; a single dict would be a new task.
+            # Only the member of a group inherits from the registered task; a single dict would define a new task.
             loaded = task_manager().load([{"group": "kib", "task": [spec]}])
         except InputError:
             raise
@@ -143,7 +143,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
-    """Read the rows of a local file and rename their fields; raise InputError with file and row."""
+    """Return the rows of a local file with renamed fields; raise InputError with the file and the row."""
     try:
         rows = _read(path, data.layout)
     except UnicodeDecodeError as error:
@@ -175,7 +175,7 @@ def _read(path: Path, layout: str) -> list[dict[str, Any]]:
 
 
 def _mmlu(path: Path) -> list[dict[str, Any]]:
-    """Read the official MMLU format: no header; question, A, B, C, D, letter."""
+    """Read the official MMLU format, which has no header and the columns question, A, B, C, D and letter."""
     letters = list(LETTERS[:4])
     rows = []
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -208,7 +208,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
     rows = []
     with path.open(
         encoding="utf-8-sig", newline="\n"
-    ) as file:  # other characters that Python treats as line ends may be text
+    ) as file:  # other characters that Python treats as line breaks may be part of the text
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

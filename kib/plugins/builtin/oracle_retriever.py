@@ -1,4 +1,4 @@
-"""The retriever plugin `oracle`: the gold passages, the upper bound of retrieval; other passages can be mixed in."""
+"""The retriever plugin `oracle`: the gold passages, the upper bound of retrieval, and optional distractors."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -14,10 +14,10 @@ __all__ = ["Oracle"]
 
 
 class Oracle:
-    """The gold passages of a question and `others` that are not gold, shuffled per question."""
+    """Returns the gold passages of a question and `others` non-gold passages, shuffled for each question."""
 
     class Options(BaseOptions):
-        """Keys of `[retrievers.NAME]` with `plugin = "oracle"`."""
+        """The keys of `[retrievers.NAME]` with `plugin = "oracle"`."""
 
         others: int = Field(0, ge=0, description="number of additional passages that are not gold")
         most: int = Field(
@@ -33,7 +33,7 @@ class Oracle:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the retriever reads no files."""
+        """Return "", because the retriever reads no files."""
         return ""
 
     def fixed_k(self) -> int | None:
@@ -45,6 +45,7 @@ class Oracle:
         if not gold:
             raise InputError(f"question {question} has no gold passage in this corpus, which the oracle needs")
         others = draw(passages, self.options.others, set(gold), question, self.options.seed)
-        # A separate salt: with the salt of the draw the gold passage would nearly always come last.
+        # The shuffle needs a salt of its own: with the salt of the draw, the gold passage would nearly always come
+        # last.
         order = shuffled([*gold[: self.options.most], *others], "order", question, self.options.seed)
         return [Hit(passage, float(len(order) - rank)) for rank, passage in enumerate(order)]

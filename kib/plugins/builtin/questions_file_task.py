@@ -1,4 +1,4 @@
-"""The task plugin `file`: the user's own questions, from JSON lines or CSV."""
+"""The task plugin `file`: reads the user's own questions from JSON lines or CSV."""
 
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class FileTask:
     """Multiple-choice questions with optional gold documents, gold ranges and groups."""
 
     class Options(BaseOptions):
-        """Keys of `[tasks.NAME]` with `plugin = "file"`."""
+        """The keys of `[tasks.NAME]` with `plugin = "file"`."""
 
         path: InputPath = Field(description="the questions: a .jsonl or .csv file")
         examples: InputPath | None = Field(
@@ -52,16 +52,16 @@ class FileTask:
         return {split: path for split, path in files.items() if path is not None}
 
     def splits(self) -> Collection[str]:
-        """Return the splits with a file."""
+        """Return the splits for which a file is given."""
         return list(self._files())
 
     def fingerprint(self) -> str:
-        """Return the digest of the files; raise InputError with all missing files."""
+        """Return the digest of the files; raise InputError with a list of all missing files."""
         check_files(self._files().values())
         return digest({split: digest_file(path) for split, path in self._files().items()})
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Yield the questions of a split in the order of the file; a question without an id gets its number, from 1."""
+        """Yield the questions of a split in file order; a question without an id is numbered, starting from 1."""
         path = self._files().get(split)
         if path is None:
             return
@@ -79,7 +79,7 @@ class FileTask:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield (line number, fields) of each question."""
+    """Yield the line number and the fields of each question."""
     readers = {".jsonl": _json_rows, ".csv": _csv_rows}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: expected a .jsonl or .csv file, got {path.suffix or 'a file without an extension'}")
@@ -101,7 +101,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Read CSV; options are in the columns A, B, C, … or in the column `options` as a JSON list."""
+    """Read questions from CSV; options are in the columns A, B, C, … or, as a JSON list, in the column `options`."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         _check_header(path, reader.fieldnames or ())
@@ -153,7 +153,7 @@ def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
 
 
 class _Row:
-    """One row of the file, checked field by field."""
+    """A row of the file, which is validated field by field."""
 
     def __init__(self, where: str, row: Mapping[str, Any]) -> None:
         self.where = where
@@ -202,7 +202,7 @@ class _Row:
         return tuple(value)
 
     def _answer(self, options: tuple[str, ...]) -> int:
-        """Return the number of the right option, which is given as a letter, a text or a number from 0."""
+        """Return the zero-based index of the correct option, which is given as a letter, a text or an index."""
         value = self.row.get("answer")
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
             return value
@@ -218,7 +218,7 @@ class _Row:
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
 
     def _gold(self) -> tuple[Gold, ...]:
-        """Return the gold: one document, or several from a list of objects {document, start, end}."""
+        """Return the gold: one document, or several documents from a list of objects {document, start, end}."""
         value = self.row.get("document")
         if all(self.row.get(field) is None for field in ("document", "start", "end")):
             return ()
@@ -227,7 +227,7 @@ class _Row:
         return (self.one_gold(),)
 
     def one_gold(self) -> Gold:
-        """Return the gold document and range of this row."""
+        """Return the gold document and character range of this row."""
         start, end = self.row.get("start"), self.row.get("end")
         if start is None and end is None:
             return Gold(self._text("document"))

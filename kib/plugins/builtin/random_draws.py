@@ -1,4 +1,4 @@
-"""Random choices that are equal on every machine, because they depend only on digests of names."""
+"""Random choices that are the same on every machine, because they depend only on digests of names."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,11 +8,11 @@ __all__ = ["draw", "shuffled"]
 
 
 SMALL = 256
-"""With fewer items all are shuffled; from a larger corpus single items are drawn, which is much faster."""
+"""Fewer items than this are all shuffled; from a larger corpus, items are drawn one by one, which is much faster."""
 
 
 def number(*salt: object) -> int:
-    """Return a whole number from 0 to 2**64 - 1 that depends only on the salt."""
+    """Return an integer from 0 to 2**64 - 1 that depends only on the salt."""
     return int(digest(list(salt))[:16], 16)
 
 
@@ -22,9 +22,9 @@ def shuffled(items: Sequence[str], *salt: object) -> list[str]:
 
 
 def draw(items: Sequence[str], count: int, without: Collection[str], *salt: object) -> list[str]:
-    """Return `count` different items that are not in `without`, or all of them if there are fewer.
+    """Return `count` distinct items that are not in `without`, or all such items if there are fewer.
 
-    A smaller draw is the beginning of a larger draw. The time is proportional to `count`.
+    A smaller draw is a prefix of a larger draw. The running time is proportional to `count`.
     """
     if len(items) - len(without) < SMALL:
         return shuffled([item for item in items if item not in without], *salt)[:count]

@@ -1,4 +1,4 @@
-"""The retriever plugin `random`: random passages without gold, to measure the effect of a longer prompt alone."""
+"""The retriever plugin `random`: random non-gold passages, to measure the effect of a longer prompt alone."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -13,10 +13,10 @@ __all__ = ["Random"]
 
 
 class Random:
-    """K random passages that are not gold, different for each question."""
+    """Returns K random non-gold passages, which differ between questions."""
 
     class Options(BaseOptions):
-        """Keys of `[retrievers.NAME]` with `plugin = "random"`."""
+        """The keys of `[retrievers.NAME]` with `plugin = "random"`."""
 
         seed: int = Field(0, description="seed of the random choice")
 
@@ -28,14 +28,14 @@ class Random:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the retriever reads no files."""
+        """Return "", because the retriever reads no files."""
         return ""
 
     def fixed_k(self) -> int | None:
-        """Return None: the method gives the number of passages."""
+        """Return None, because the method specifies the number of passages."""
         return None
 
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
-        """Return `k` passages that are not gold, or fewer if the corpus is too small."""
+        """Return `k` non-gold passages, or fewer if the corpus is too small."""
         drawn = draw(passages, k, set(gold), question, self.options.seed)
         return [Hit(passage, float(len(drawn) - rank)) for rank, passage in enumerate(drawn)]

@@ -1,4 +1,4 @@
-"""Ask a model for missing answers, batch by batch, and store each batch at once."""
+"""Requests missing answers from a model batch by batch, and stores each batch immediately."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,11 +23,10 @@ def ask_model(
     progress: Progress,
     title: str,
 ) -> None:
-    """Ask a model for the missing answers to `requests`; `load` is called only if an answer is missing.
+    """Request the missing answers to `requests` from a model; `load` is called only if an answer is missing.
 
-    Batches are formed from all requests, and a batch with a missing answer is repeated as a whole, so that an
-    interrupted run computes the same answers as an uninterrupted one. The LM is loaded first because it may plan the
-    batches.
+    Batches are formed from all requests, and a batch with a missing answer is repeated completely, so that a resumed
+    run computes the same answers as an uninterrupted run. The LM is loaded first because it may plan the batches.
     """
     if not answers.missing(requests):
         return

@@ -1,4 +1,4 @@
-"""Prepare the prompts of a cell, and compute its scores and result from the answers."""
+"""Prepares the prompts of a cell, and computes its scores and its result from the answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ __all__ = ["PreparedCell", "prepare_cell", "score_questions", "summarise_scores"
 
 @dataclass(frozen=True, slots=True)
 class PreparedCell:
-    """A cell with a prompt and its requests for each question, in task order."""
+    """A cell with one prompt and its requests for each question, in task order."""
 
     plan: PlannedCell
     asked: Sequence[RenderedQuestion]
@@ -40,8 +40,8 @@ def prepare_cell(
 ) -> PreparedCell:
     """Return the prompts and requests of a cell.
 
-    Raises InputError with the number of questions that do not fit into the prompt, and SpecError for a template that
-    fails on a passage.
+    Raises InputError with the number of questions that do not fit into the prompt, and SpecError if the template fails
+    on a passage.
     """
     retrieved = [_first_hits(hits, question.question_id, plan.k) for question in questions]
     chat = plan.asked.chat_of is not None
@@ -72,7 +72,7 @@ def prepare_cell(
 
 
 def _first_hits(hits: HitsByQuestion | None, question_id: str, k: int | None) -> tuple[str, ...]:
-    """Return the passage ids of a question's first `k` hits, or of all hits."""
+    """Return the passage ids of the first `k` hits for a question, or of all hits."""
     found = hits[question_id] if hits is not None else ()
     return tuple(hit.passage for hit in (found if k is None else found[:k]))
 
@@ -83,7 +83,7 @@ def score_questions(
     answers: Sequence[Sequence[Answer]],
     gold: Mapping[str, Sequence[str]] | None,
 ) -> list[Score]:
-    """Return the score of each question; `gold` holds the ids of gold passages, or is None if the task has no gold."""
+    """Return the score of each question; `gold` contains the ids of gold passages, or None if the task has no gold."""
     scores = []
     for number, (question, prompt) in enumerate(zip(prepared.asked, prepared.prompts, strict=True)):
         outcome = rendered_task.score(number, prepared.requests[number], [answer.value for answer in answers[number]])
@@ -116,7 +116,7 @@ def summarise_scores(
     environments: tuple[Environment, ...],
     parameters: int | None,
 ) -> CellResult:
-    """Return a cell's result from its scores; `parameters` is the size of the model, if known."""
+    """Return the result of a cell from its scores; `parameters` is the number of model parameters, if known."""
     counted = [score.tokens for score in scores if score.tokens is not None]
     tokens = sum(counted) if len(counted) == len(scores) else None
     return CellResult(
@@ -134,7 +134,7 @@ def summarise_scores(
 
 
 def _step_identities(plan: PlannedCell) -> dict[str, str]:
-    """Return the identities of a cell's steps by kind."""
+    """Return the identities of a cell's steps by kind of step."""
     steps = {"asked": plan.asked.identity, "weights": plan.weights.identity}
     if plan.hits:
         steps |= {"hits": plan.hits.identity, "passages": plan.hits.passages.identity}

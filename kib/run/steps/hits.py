@@ -1,4 +1,4 @@
-"""Find the hits of a task's questions once per retriever and store them for all methods that use them."""
+"""Finds the hits for a task's questions once per retriever, and stores them for all methods that use them."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ __all__ = [
 
 FILE = "hits.jsonl"
 BATCH = 256
-"""Queries per call of a retriever."""
+"""The number of queries per call of a retriever."""
 
 HitsByQuestion = Mapping[str, Sequence[Hit]]
-"""The hits of each question by its id, best first."""
+"""The hits of each question by question id, best first."""
 
 
 def find_hits(
@@ -45,9 +45,10 @@ def find_hits(
     sources: Mapping[str, HitsByQuestion],
     context: RunContext,
 ) -> dict[str, list[Hit]]:
-    """Return the hits of every question, searching only if they are not stored.
+    """Return the hits for every question; search only if no hits are stored.
 
-    `gold` holds the ids of each question's gold passages, `sources` the hits of the retrievers that a reranker reads.
+    `gold` contains the ids of each question's gold passages, `sources` the hits of the retrievers that a reranker
+    reads.
     """
     locked = context.lock.get("retrievers", step.retriever)
 
@@ -77,7 +78,7 @@ def find_hits(
 
 
 def _stored_identity(step: HitsStep, work: Work) -> str:
-    """Return the identity of the step's own hits, or of stored hits of the same search with a greater depth."""
+    """Return the identity of the step's own hits, or of stored hits from the same search with a greater depth."""
     if work.has("hits", step.identity) or not (step.index or step.of):
         return step.identity
     deeper = [
@@ -89,7 +90,7 @@ def _stored_identity(step: HitsStep, work: Work) -> str:
 
 
 def search_seconds(step: HitsStep, work: Work) -> float:
-    """Return the seconds of a search, including the searches it reads but no indexing."""
+    """Return the seconds that a search took, including the searches that it reads, but excluding indexing."""
     parts = dict.fromkeys(_stored_identity(one, work) for one in step.with_sources())
     return sum(float(work.record("hits", one).get("seconds", work.seconds("hits", one))) for one in parts)
 
@@ -100,17 +101,17 @@ def _indexes(step: HitsStep) -> dict[str, None]:
 
 
 def indexing_seconds(step: HitsStep, work: Work) -> float:
-    """Return the seconds that building a step's indexes took."""
+    """Return the number of seconds spent on building the indexes of a step."""
     return sum(work.seconds("index", index) for index in _indexes(step))
 
 
 def indexing_peak_bytes(step: HitsStep, work: Work) -> int:
-    """Return the peak memory in bytes of building a step's indexes."""
+    """Return the peak memory, in bytes, used for building the indexes of a step."""
     return max((work.peak_bytes("index", index) for index in _indexes(step)), default=0)
 
 
 def index_bytes(step: HitsStep, work: Work) -> int:
-    """Return the size of a step's indexes in bytes."""
+    """Return the total size of a step's indexes in bytes."""
     return sum(int(work.record("index", index).get("bytes", 0)) for index in _indexes(step))
 
 
@@ -121,7 +122,7 @@ def _choose(
     gold: Mapping[str, Sequence[str]],
     passages: Passages,
 ) -> list[list[Hit]]:
-    """Return the hits of a retriever that is given the gold passages."""
+    """Return the hits of a retriever that knows the gold passages."""
     found = []
     for question in questions:
         of_question = gold.get(question.question_id, ())
@@ -139,7 +140,7 @@ def _rerank(
     sources: Mapping[str, HitsByQuestion],
     context: RunContext,
 ) -> list[list[Hit]]:
-    """Return the hits of a reranker or fusion."""
+    """Return the hits of a reranker or a fusion."""
     found: list[list[Hit]] = []
     with context.progress.step(f"reranking with {step.retriever} for {_whose(step)}", len(questions)) as advance:
         for question in questions:
@@ -153,7 +154,7 @@ def _rerank(
 
 
 class _LazyPassages(Mapping[str, Passage]):
-    """Passages by id, each read from disk on first access, because a fusion reads no text."""
+    """Passages by id, each read from disk on first access, because a fusion does not read any text."""
 
     def __init__(self, passages: Passages, ids: Iterable[str]) -> None:
         self._passages = passages
@@ -191,7 +192,7 @@ def _search(
 def search_batches(
     locked: Locked, index: Path, queries: Sequence[Query], k: int, advance: Callable[[int], None] = lambda _: None
 ) -> list[list[Hit]]:
-    """Return the `k` best hits of each query; `advance` is called with the size of each batch."""
+    """Return the `k` best hits for each query; `advance` is called with the size of each batch."""
     found: list[list[Hit]] = []
     for first in range(0, len(queries), BATCH):
         batch = queries[first : first + BATCH]
@@ -203,7 +204,7 @@ def search_batches(
 
 
 def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Path:
-    """Return the folder of a retriever's index over a corpus; build a missing index or one that its server has lost."""
+    """Return the folder of a retriever's index for a corpus; build the index if the folder or the server lacks it."""
     locked, work = context.lock.get("retrievers", step.retriever), context.work
     retriever = locked.plugin
 
@@ -233,7 +234,7 @@ def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Pat
 
 
 def _index_size(locked: Locked, index: Path) -> int:
-    """Return the size of an index in bytes, in its folder or on its server."""
+    """Return the size in bytes of an index in its folder or on its server."""
     if isinstance(locked.plugin, ServedRetriever):
         with call_plugin(locked, "index_bytes"):
             return locked.plugin.index_bytes(index)
@@ -257,7 +258,7 @@ def _advancing(passages: Iterable[Passage], advance: Callable[[int], None]) -> I
 def _check_hits(
     step: HitsStep, questions: Sequence[RenderedQuestion], found: Sequence[Sequence[Hit]], passages: Passages
 ) -> None:
-    """Raise PluginError unless each query has at most `depth` hits on known passages, without repetition."""
+    """Raise PluginError unless each query has at most `depth` hits, all of them distinct and on known passages."""
     where = f"retrievers.{step.retriever}"
     if len(found) != len(questions):
         raise PluginError(f"{where}: returned {len(found)} lists of hits for {len(questions)} queries")
@@ -267,7 +268,7 @@ def _check_hits(
 
 
 def _fault(step: HitsStep, hits: Sequence[Hit], passages: Passages) -> str | None:
-    """Return what is wrong with the hits of one question, or None."""
+    """Return the fault in the hits for one question, or None."""
     ids = [hit.passage for hit in hits]
     unknown = [passage for passage in ids if passage not in passages.offsets]
     if unknown:

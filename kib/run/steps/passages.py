@@ -1,6 +1,6 @@
-"""The passages of a corpus, in a file that is read by id, because a corpus may be larger than the memory.
+"""The passages of a corpus, in a file that is read by id, because a corpus may not fit into memory.
 
-Ids and file offsets are stored beside the passages, so that a corpus of a million passages opens without reading them.
+Ids and file offsets are stored next to the passages, so that opening a corpus of a million passages reads none of them.
 """
 
 import json
@@ -29,14 +29,14 @@ FILE = "passages.jsonl"
 IDS = "ids.json"
 ALIASES = "aliases.json"
 OFFSETS = "offsets.bin"
-"""The offset of each line of `FILE`: unsigned integers of eight bytes, little-endian."""
+"""The offset of each line of `FILE`, as unsigned little-endian integers of eight bytes."""
 
 MOST_NAMED = 3
-"""The most sources and the most licences that a corpus record lists by name."""
+"""The maximum number of sources and of licences that a corpus record lists by name."""
 
 
 class Passages:
-    """The passages of a corpus in order: `ids` holds all ids, texts are read on access."""
+    """The passages of a corpus in order; `ids` contains all ids, and texts are read on access."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
@@ -58,7 +58,7 @@ class Passages:
         return found
 
     def aliases(self) -> dict[str, str]:
-        """Return document ids by the documents' further names; empty if the corpus has no aliases."""
+        """Return document ids by alias; the result is empty if the corpus has no aliases."""
         return read_aliases(self.path.parent)
 
     def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
@@ -78,7 +78,7 @@ class Passages:
 def _gold_passages(
     question_id: str, golds: Collection[Gold], by_document: Mapping[str, list[Passage]]
 ) -> tuple[str, ...]:
-    """Return the ids of the passages that overlap a question's gold ranges, each id once."""
+    """Return the distinct ids of the passages that overlap a question's gold ranges."""
     found: dict[str, None] = {}
     for gold in golds:
         covered = [passage.id for passage in by_document[gold.document] if gold.covers(passage)]
@@ -92,19 +92,19 @@ def _gold_passages(
 
 
 def _resolved(gold: Gold, aliases: Mapping[str, str]) -> Gold:
-    """Return the gold record with its document's id in place of an alias."""
+    """Return the gold record with an alias replaced by the id of its document."""
     return replace(gold, document=aliases.get(gold.document, gold.document))
 
 
 def read_aliases(folder: Path) -> dict[str, str]:
-    """Return document ids by the documents' further names; empty if the corpus has no aliases."""
+    """Return document ids by alias; the result is empty if the corpus has no aliases."""
     path = folder / ALIASES
     aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
     return aliases
 
 
 def _read_offsets(folder: Path) -> tuple[list[str], Iterable[int]]:
-    """Return ids and offsets as stored beside the passages."""
+    """Return the ids and offsets that are stored next to the passages."""
     import numpy as np
 
     ids: list[str] = json.loads((folder / IDS).read_bytes())
@@ -112,7 +112,7 @@ def _read_offsets(folder: Path) -> tuple[list[str], Iterable[int]]:
 
 
 def _find_offsets(path: Path) -> tuple[list[str], Iterable[int]]:
-    """Return ids and offsets by reading all passages, for folders of earlier versions that store no offsets."""
+    """Return ids and offsets by reading all passages, for folders of earlier versions without stored offsets."""
     ids, offsets, offset = [], [], 0
     with path.open("rb") as file:
         for line in file:
@@ -149,7 +149,7 @@ def _parse(line: bytes) -> Passage:
 
 
 def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
-    """Return the passages of a corpus, split only if not stored. Raises InputError if the corpus has no document."""
+    """Return the passages of a corpus, split only if none are stored. Raises InputError if there are no documents."""
     chunk = context.spec.corpora[step.corpus].chunk
 
     def build(folder: Path) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
 
 
 class _CorpusStatistics:
-    """Counts of a corpus, collected while its documents and passages are streamed."""
+    """Statistics of a corpus, collected while its documents and passages are streamed."""
 
     def __init__(self, tokens: Callable[[str], list[int]] | None) -> None:
         self.encode = tokens
@@ -190,7 +190,7 @@ class _CorpusStatistics:
         self.licences: set[str] = set()
 
     def count_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Pass documents through; count documents and characters and collect sources and licences."""
+        """Yield the documents unchanged, counting documents and characters and collecting sources and licences."""
         for document in documents:
             self.documents += 1
             self.characters += len(document.text)
@@ -201,7 +201,7 @@ class _CorpusStatistics:
             yield document
 
     def count_passages(self, passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
-        """Pass passages through; count their tokens if the corpus is split by tokens."""
+        """Yield the passages unchanged, counting their tokens if the corpus is split by tokens."""
         for passage in passages:
             advance(1)
             if self.encode:
@@ -209,7 +209,7 @@ class _CorpusStatistics:
             yield passage
 
     def record(self) -> dict[str, Any]:
-        """Return counts, sources and licences; a list with more than `MOST_NAMED` names is replaced by an empty one."""
+        """Return counts, sources and licences; a list of more than `MOST_NAMED` names is replaced by an empty list."""
         return {
             "documents": self.documents,
             "characters": self.characters,

@@ -1,4 +1,4 @@
-"""Render a task's questions, once per number of few-shot examples, split and chat template."""
+"""Renders the questions of a task once per number of few-shot examples, split and chat template."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ QUESTIONS = TypeAdapter(list[RenderedQuestion], config=STORED)
 
 
 def load_rendered_task(name: str, split: Split, context: RunContext) -> RenderedTask:
-    """Load the questions of a task's split. Raises InputError if the task cannot be measured."""
+    """Load the questions of one split of a task. Raises InputError if the task cannot be measured."""
     table, locked = context.spec.tasks[name], context.lock.get("tasks", name)
     if isinstance(locked.plugin, HarnessTask):
         with call_plugin(locked, "harness_task"):
@@ -49,7 +49,7 @@ def _read_questions(locked: Locked, split: str) -> list[Question]:
 
 
 def _split_questions(locked: Locked, split: Split, scoring: str) -> list[Question]:
-    """Return a split's questions; a probe repeats the test questions with rotated options or in different words."""
+    """Return the questions of a split; a probe repeats the test questions reworded or with rotated options."""
     if split != "probe":
         return _read_questions(locked, split)
     tested = _read_questions(locked, "test")
@@ -63,13 +63,13 @@ def _split_questions(locked: Locked, split: Split, scoring: str) -> list[Questio
 
 
 def _rotated(question: Question) -> Question:
-    """Return the question with its last option first, which changes the answer of a model that prefers one letter."""
+    """Return the question with its last option moved first; a model that prefers one letter answers differently."""
     options = (question.options[-1], *question.options[:-1])
     return replace(question, options=options, answer=(question.answer + 1) % len(options))
 
 
 def chat_template(model: str, context: RunContext) -> Any:
-    """Return a model's chat template as a function. Raises InputError if the model has no chat template."""
+    """Return the chat template of a model as a function. Raises InputError if the model has no chat template."""
     plugin = context.lock.get("models", model).plugin
     if not isinstance(plugin, ChatModel):
         raise InputError(f"models.{model}.chat_template: this model has no chat template")
@@ -77,9 +77,9 @@ def chat_template(model: str, context: RunContext) -> Any:
 
 
 def render_questions(step: QuestionsStep, task: RenderedTask | None, context: RunContext) -> list[RenderedQuestion]:
-    """Return the rendered questions of a task, rendering them only if they are not stored.
+    """Return the rendered questions of a task; render them only if they are not stored.
 
-    `task` is loaded if needed and not given.
+    `task` is loaded if it is needed and not given.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -97,9 +97,9 @@ def render_questions(step: QuestionsStep, task: RenderedTask | None, context: Ru
 
 
 def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
-    """Return the search queries of a task's test questions with their gold; `head` and `ask` are empty.
+    """Return the search queries for a task's test questions with their gold; `head` and `ask` are empty.
 
-    The user's own questions are not rendered for this, so that lm-eval is not needed.
+    The user's own questions are not rendered for this purpose, so that lm-eval is not needed.
     """
     table, locked = context.spec.tasks[task], context.lock.get("tasks", task)
     if isinstance(locked.plugin, HarnessTask):

@@ -1,4 +1,4 @@
-"""Train weights once and store them with the training log; an interrupted training resumes from its checkpoint."""
+"""Trains weights once and stores them with the training log; an interrupted run resumes from its checkpoint."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,9 @@ __all__ = ["TrainerTexts", "train_weights", "training_record"]
 
 @dataclass(frozen=True, slots=True)
 class TrainerTexts:
-    """The texts passed to a trainer: to train on, to monitor the loss on, and to measure the perplexity of.
+    """The texts passed to a trainer: for training, for monitoring the loss, and for measuring perplexity.
 
-    `written` holds the amounts paid for writing these texts by their key in a `TrainingRecord`.
+    `written` contains the amounts paid for writing these texts, by their key in a `TrainingRecord`.
     """
 
     training: Sequence[Text]
@@ -32,7 +32,7 @@ class TrainerTexts:
 
 
 def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], context: RunContext) -> Trained:
-    """Return trained weights, training only if they are not stored; `read_texts` is called only for a training."""
+    """Return trained weights; train only if no weights are stored. `read_texts` is called only for a training run."""
     start = context.lock.get("models", step.model).plugin.weights()
     if start is None or step.trainer is None:
         raise InputError(f"models.{step.model}: this model cannot be trained")
@@ -62,16 +62,16 @@ def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], con
 
 
 def training_record(step: WeightsStep, trained: Trained, work: Work) -> TrainingRecord:
-    """Return what a cell's result reports of a training, including the amounts paid for its texts.
+    """Return the facts about a training run that a cell's result contains, including the cost of writing its texts.
 
-    Paths and seconds are left out because they differ from run to run.
+    The record omits paths and seconds because they differ from run to run.
     """
     reported = {name: value for name, value in asdict(trained).items() if name in TrainingRecord.__slots__}
     return TrainingRecord(**reported, **work.record("weights", step.identity).get("written", {}))
 
 
 class _TrainingLog:
-    """The log of a training as JSON lines; a resumed training appends to the log of the interrupted one."""
+    """The log of a training run as JSON lines; a resumed run appends to the log of the interrupted run."""
 
     def __init__(self, folder: Path, advance: Callable[[int], None]) -> None:
         self.path = folder / "log.jsonl"
@@ -94,7 +94,7 @@ class _TrainingLog:
 
 
 def _check_trained(step: WeightsStep, trained: Trained, has_validation: bool) -> None:
-    """Raise InputError if the training lost text, changed no weight or reports no validation loss."""
+    """Raise InputError if training lost text, changed no weights or reports no validation loss."""
     where = f"trainers.{step.trainer}"
     if trained.trained_tokens < trained.text_tokens:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Write training text once and store it, so that the same text is never paid for twice."""
+"""Writes training text once and stores it, so that the same text is never paid for twice."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ __all__ = [
 
 FILE = "text.jsonl"
 SEED, HELD_BACK_SEED = 0, 1
-"""Seeds of writers: all training seeds share one text, and held-back text must differ from it."""
+"""The seeds of writers: all training seeds share one text, and held-back text must differ from this text."""
 
 RUNNING, PAIRS = frozenset({"document", "paraphrase"}), frozenset({"pair"})
 
@@ -42,7 +42,7 @@ KINDS["both"] = {**KINDS["documents"], **KINDS["pairs"]}
 
 
 def as_document(passage: Passage) -> Text:
-    """Return a passage as training text: its title on a line of its own, as in a prompt, and its text."""
+    """Return a passage as training text: the title on a separate line, as in a prompt, followed by the text."""
     title = f"{passage.title}\n" if passage.title else ""
     return Text(passage.id, "document", f"{title}{passage.text}")
 
@@ -54,9 +54,9 @@ def write_training_text(
     other: Sequence[Text] | None,
     context: RunContext,
 ) -> list[Text]:
-    """Return the text of a training, written only if it is not stored.
+    """Return the text for a training run; write it only if it is not stored.
 
-    `replay` holds passages of a different corpus to mix in; `other` is the text whose number of tokens is matched.
+    `replay` contains passages of a different corpus to mix in; `other` is the text with the number of tokens to match.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -82,9 +82,9 @@ def write_training_text(
 def write_held_back_text(
     step: HeldBackStep, passages: Passages, training: Sequence[Text], context: RunContext
 ) -> list[Text]:
-    """Return a writer's validation text, written only if it is not stored.
+    """Return a writer's validation text; write it only if it is not stored.
 
-    Raises InputError if every text that the writer returns is also trained on.
+    Raises InputError if every text that the writer returns is also used for training.
     """
     order = writing_order(step, context.spec)
 
@@ -103,9 +103,9 @@ def write_held_back_text(
 
 
 def writing_costs(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[str, int | None]:
-    """Return the amounts paid for the texts of `steps` by their key in a `TrainingRecord`.
+    """Return the amounts paid for the texts of `steps`, by their key in a `TrainingRecord`.
 
-    Empty if nothing was paid; an amount is None if a writer did not count it.
+    The result is empty if nothing was paid; an amount is None if a writer did not count it.
     """
     paid = [record["written"] for step in steps if "written" in (record := work.record("text", step.identity))]
     columns = {name: [one[name] for one in paid] for name in (paid[0] if paid else ())}
@@ -114,9 +114,9 @@ def writing_costs(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class WritingOrder:
-    """A request to a writer: `count` texts per passage, of all passages or of `sample` passages.
+    """A request to a writer: `count` texts per passage, about all passages or about `sample` passages.
 
-    `place` is the key in the spec that requests the text; texts whose kind does not belong to `kind` are discarded.
+    `place` is the key in the spec that requests the text; texts of kinds that do not belong to `kind` are discarded.
     """
 
     place: str
@@ -134,12 +134,12 @@ class WritingOrder:
         return [passage for passage in every if passage.id in kept]
 
     def keeps(self, kind: str) -> bool:
-        """Return whether texts of a kind are kept."""
+        """Return whether texts of a given kind are kept."""
         return any(kind in kinds for kinds in KINDS[self.kind].values())
 
 
 def writing_order(step: TextStep | HeldBackStep, spec: Spec) -> WritingOrder | None:
-    """Return the request to a writer for a step, or None if the step needs no writer."""
+    """Return the request that a step sends to a writer, or None if the step needs no writer."""
     key = spec.trainers[step.trainer].text
     if isinstance(step, HeldBackStep):
         kind = key.kind if key else "documents"
@@ -163,7 +163,7 @@ def selected_writer(order: WritingOrder, context: RunContext) -> Any:
 
 
 def _originals_and_written(step: TextStep, passages: Passages, context: RunContext) -> Iterator[Text]:
-    """Yield the passages themselves if requested, then the writer's texts."""
+    """Yield the passages themselves if they are requested, followed by the writer's texts."""
     key, order = context.spec.trainers[step.trainer].text, writing_order(step, context.spec)
     if key is None or key.originals:
         yield from map(as_document, passages)
@@ -191,7 +191,7 @@ def _written(order: WritingOrder, passages: Iterable[Passage], context: RunConte
 
 
 def _check_kinds(order: WritingOrder, written: Collection[str]) -> None:
-    """Raise InputError if a required kind of text is missing from those written."""
+    """Raise InputError if the written texts lack a required kind."""
     missing = [name for name, kinds in KINDS[order.kind].items() if kinds.isdisjoint(written)]
     if missing:
         raise InputError(
@@ -201,7 +201,7 @@ def _check_kinds(order: WritingOrder, written: Collection[str]) -> None:
 
 
 def _paid(order: WritingOrder | None, passages: Iterable[Passage], context: RunContext) -> dict[str, Mapping[str, Any]]:
-    """Return the cost entry of a text's record, computed from the paid answers; empty for a free writer."""
+    """Return the cost entry for a text's record, computed from the paid answers; empty for a free writer."""
     writer = selected_writer(order, context) if order else None
     if order is None or not isinstance(writer, PaidWriter):
         return {}
@@ -213,7 +213,7 @@ def _paid(order: WritingOrder | None, passages: Iterable[Passage], context: RunC
 
 
 def _check_text(writer: str, text: Text, passages: Collection[str]) -> None:
-    """Raise PluginError for an empty text or one about an unknown passage."""
+    """Raise PluginError for an empty text or a text about an unknown passage."""
     if text.passage not in passages:
         raise PluginError(f"writers.{writer}: returned a text about {text.passage!r}, which is not a passage")
     if not text.text.strip() or (text.kind == "pair" and not (text.answer or "").strip()):
@@ -221,7 +221,7 @@ def _check_text(writer: str, text: Text, passages: Collection[str]) -> None:
 
 
 def _without_duplicates(texts: Iterable[Text]) -> tuple[list[Text], int]:
-    """Return the distinct texts and the number of removed repetitions."""
+    """Return the distinct texts and the number of removed duplicates."""
     every = list(texts)
     unique = list(dict.fromkeys(every))
     return unique, len(every) - len(unique)
@@ -240,13 +240,13 @@ def _token_counter(step: TextStep, context: RunContext) -> Callable[[Text], int]
 
 
 def _replayed_share(step: TextStep, spec: Spec) -> float:
-    """Return the share of replayed text in the whole training text."""
+    """Return the share of replayed text in the entire training text."""
     key = spec.trainers[step.trainer].replay
     return key.share if key else 0.0
 
 
 def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, count_tokens: Callable[[Text], int]) -> list[Text]:
-    """Repeat texts up to `wanted` tokens. Raises InputError if one pass over the texts is already longer."""
+    """Repeat texts until `wanted` tokens are reached. Raises InputError if one pass over the texts exceeds them."""
     sizes = [count_tokens(text) for text in texts]
     if wanted < sum(sizes) - sizes[-1] / 2:
         name = f"trainers.{step.trainer}.tokens"
@@ -266,7 +266,7 @@ def _replayed(texts: Sequence[Text], replay: Passages, share: float, count_token
 
 
 def _up_to(texts: Sequence[Text], wanted: float, count_tokens: Callable[[Text], int]) -> list[Text]:
-    """Return texts in order, starting again after the last one, until the total is closest to `wanted` tokens."""
+    """Return texts in order, starting over after the last text, until the total is closest to `wanted` tokens."""
     taken: list[Text] = []
     total = 0
     for text in cycle(texts):
