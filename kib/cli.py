@@ -161,7 +161,7 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None
 @trust_option
 @quiet_option
 def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
-    """Check a spec before a costly run: data, real prompts, token lengths, answer tokens, cost forecast."""
+    """Check the data, prompts and token lengths of a spec, and forecast its cost, before an expensive run."""
     from kib.commands.check import check as check_plan
     from kib.store.work import Work
 
@@ -276,7 +276,7 @@ def leaderboard(
 ) -> None:
     """Print the table of gains.
 
-    RESULTS: results folders, names of benchmarks, spec files or published files. Default: all results.
+    RESULTS are results folders, benchmark names, spec files or published files; by default, all results are shown.
     """
     from kib.commands.leaderboard import compare_with_baseline, find_results, store_baseline, verify
 
@@ -323,7 +323,7 @@ def _print_table(paths: list[Path], form: str, averages: bool = False, **options
 def figure(names: tuple[str, ...], results: Path, out: Path, kind: str, against: str | None, quiet: bool) -> None:
     """Draw the table of gains; needs matplotlib: pip install 'kib-bench[figures]'.
 
-    RESULTS: as for `kib leaderboard`.
+    RESULTS are given as for `kib leaderboard`.
     """
     from kib.commands.leaderboard import find_results, open_results
     from kib.leaderboard import make_table, save_figure

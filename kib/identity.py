@@ -1,4 +1,4 @@
-"""Digests: SHA-256 of canonical JSON, so that equal inputs have equal digests on every machine."""
+"""Computes digests as SHA-256 of canonical JSON, so that equal inputs have equal digests on every machine."""
 
 import hashlib
 import json

@@ -107,7 +107,7 @@ class Plugin(Protocol):
 
     Options: ClassVar[type[Options]]
     revision: ClassVar[int]
-    """Raise this number when equal options and inputs produce different output."""
+    """Increase this number when equal options and inputs produce different output than before."""
 
     def __init__(self, options: Any) -> None: ...
 
@@ -197,7 +197,7 @@ class ChatModel(Protocol):
     """A model with a chat template; used only if a spec sets `chat_template = true`."""
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """Return a conversation formatted with the model's template. Raises InputError if the model has none."""
+        """Return a conversation formatted with the model's template. Raises InputError if the model has no template."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""`kib check`: read the data, render all prompts and count their tokens before a costly run, without scoring."""
+"""The command `kib check`: reads the data, renders all prompts and counts their tokens, without scoring."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

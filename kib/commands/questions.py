@@ -141,7 +141,7 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
 
 
 def _writer(spec: Spec, name: str | None) -> str:
-    """Return the requested writer, or the only one."""
+    """Return the name of the requested writer, or of the only writer in the file."""
     if name is not None:
         spec.table("writers", name)
         return name

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["Chat", "render_prompts"]
 
 Chat = Callable[[Sequence[Mapping[str, str]], bool], str]
-"""A model's chat template: takes messages and whether to open the answer's turn, returns the text."""
+"""A model's chat template as a function of messages and `add_generation_prompt`, which returns the text."""
 
 SEED = 1234
 """lm-eval's default seed for drawing examples; with this seed, a base cell renders exactly the prompts of lm-eval."""

@@ -17,34 +17,34 @@ __all__ = [
 ]
 
 DASH = "–"
-"""Printed in place of a number that does not exist."""
+"""Printed in place of a missing number."""
 
 
 def percent(fraction: float | None) -> str:
-    """Return `95.0` for .95."""
+    """Return a fraction as a percentage, such as `95.0` for .95."""
     return DASH if fraction is None else _without_negative_zero(_rounded_percent(fraction, "0.1"))
 
 
 def points(fraction: float | None) -> str:
-    """Return `+69.0` for .69; zero has no sign."""
+    """Return a fraction in points, such as `+69.0` for .69; zero has no sign."""
     text = percent(fraction)
     return text if fraction is None or text.startswith("-") or text == "0.0" else f"+{text}"
 
 
 def interval(ends: Interval | None) -> str:
-    """Return `[64.0, 74.0]`, or "" without an interval."""
+    """Return an interval as `[64.0, 74.0]`, or "" if there is no interval."""
     return "" if ends is None else f"[{percent(ends.low)}, {percent(ends.high)}]"
 
 
 def p_value(p: float | None) -> str:
-    """Return `<.001`, `.012` or `1.000`."""
+    """Return a p value as `<.001`, `.012` or `1.000`."""
     if p is None:
         return DASH
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def whole_percent(fraction: float) -> str:
-    """Return `95` for .95."""
+    """Return a fraction as a whole percentage, such as `95` for .95."""
     return _without_negative_zero(_rounded_percent(fraction, "1"))
 
 

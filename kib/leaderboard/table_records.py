@@ -213,7 +213,7 @@ class CrossOriginRanking:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The leaderboard, in reading order. `against` is None if gains are measured over base."""
+    """The leaderboard, in reading order. `against` is None if gains are measured against base."""
 
     benchmarks: tuple[BenchmarkLine, ...]
     against: str | None

@@ -21,7 +21,7 @@ KEYS_PER_STATEMENT = 500
 
 
 class SqliteFile:
-    """An open SQLite file. `repair` is the advice for a damaged file, such as to delete it."""
+    """An open SQLite file. `repair` is the advice for a damaged file, for example to delete the file."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, repair: str) -> None:
         self.path = path

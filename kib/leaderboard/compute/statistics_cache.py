@@ -18,7 +18,7 @@ __all__ = ["ArmMeasure", "KnowledgeSplit", "StatisticsCache"]
 
 Record = TypeVar("Record")
 KnowledgeSplit = tuple[Gain | None, Gain | None]
-"""The gains on questions that base knew before, and on questions that it did not know."""
+"""The gains on questions that base answered correctly before, and on questions that base did not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def make_table(
     times: bool = False,
     retrieval: bool = False,
 ) -> Table:
-    """Return the leaderboard; gains are measured over base, or over the method or arm named by `against`.
+    """Return the leaderboard; gains are measured against base, or against the method or arm named by `against`.
 
     The table depends only on the results. Rows of different benchmarks are never compared, except published and
     measured rows for the same questions. Missing statistics are computed and stored; `progress` shows the computation

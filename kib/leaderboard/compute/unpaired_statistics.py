@@ -19,7 +19,7 @@ class UnpairedStatistics:
         self._results = results
 
     def count_uncached(self, arms: Iterable[Arm]) -> int:
-        """Return 0: unpaired statistics are fast and need no cache."""
+        """Return 0, because unpaired statistics are fast and need no cache."""
         del arms
         return 0
 
@@ -51,10 +51,10 @@ class UnpairedStatistics:
         return unpaired_average(list(by_task.values()))
 
     def forget(self) -> None:
-        """Do nothing: unpaired statistics keep nothing in memory."""
+        """Do nothing, because unpaired statistics keep nothing in memory."""
 
     def save(self, views: Container[str]) -> None:
-        """Do nothing: unpaired statistics are not stored."""
+        """Do nothing, because unpaired statistics are not stored."""
         del views
 
     def _accuracy_and_n(self, arm: Arm) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Combined rankings of published and measured rows, as blocks of printable text."""
+"""Renders the combined rankings of published and measured rows as blocks of printable text."""
 
 from collections.abc import Iterator
 

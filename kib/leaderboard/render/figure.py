@@ -1,4 +1,4 @@
-"""Figures: gains by model and method, as in Figure 2 of arXiv 2312.05934, and accuracy by number of passages."""
+"""Draws gains by model and method, as in Figure 2 of arXiv 2312.05934, and accuracy by number of passages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The table of gains as blocks of printable text."""
+"""Renders the table of gains as blocks of printable text."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice

@@ -1,4 +1,4 @@
-"""Pairwise comparisons of published arms, as blocks of printable text."""
+"""Renders pairwise comparisons of published arms as blocks of printable text."""
 
 from collections.abc import Iterator
 from itertools import groupby

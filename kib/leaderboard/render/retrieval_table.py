@@ -1,4 +1,4 @@
-"""The retrieval table below the table of gains, as blocks of printable text."""
+"""Renders the retrieval table, which appears below the table of gains, as blocks of printable text."""
 
 from collections.abc import Iterator
 from itertools import groupby, islice
