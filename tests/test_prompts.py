@@ -71,13 +71,13 @@ def test_a_template_of_ones_own():
         ("{% for p in passages %}", "prompt.template: "),
         ("{{ documents }}", "'documents' is undefined"),
         ("{% for p in passages %}{{ p.body }}{% endfor %}", "no attribute 'body'"),
-        ("{{ passages.clear() }}", "prompt.template: "),
-        ("{{ passages.__class__.__mro__ }}", "prompt.template: "),
+        ("{{ passages.clear() }}", "unsafe"),
+        ("{{ passages.__class__.__mro__ }}", "unsafe"),
     ],
 )
 def test_a_template_that_cannot_be_shown_is_named(template, words):
     """A template error is reported, and a template reaches nothing except the passages."""
-    with pytest.raises(InputError, match=r"^prompt\.template: ") as caught:
+    with pytest.raises(InputError, match=r"^(prompt\.template|line 1 of the template): ") as caught:
         render_passages([passage(1)], template)
     assert words in str(caught.value)
 
