@@ -242,7 +242,7 @@ def _gold_texts(store: Results, work: Work, cell: Cell, question: str) -> list[s
 
 
 def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
-    """Return the aliases of a corpus's documents with the ids of the documents; empty if the work folder was deleted.
+    """Return the document id for each alias in a corpus; empty if the work folder was deleted.
 
     The passages are found by their digest, because a cell without retrieval does not record the step that wrote them.
     """

@@ -135,7 +135,7 @@ class SharedSteps:
         return TrainerTexts(training, validation, held_out, writing_costs(written, self.context.work))
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
-        """Return text excluded from training; the list is empty if there is no step."""
+        """Return validation text or other text excluded from training; empty if there is none."""
         if isinstance(step, HeldBackStep):
             return self.held_back(step)
         return list(map(as_document, self.passages(step))) if step else []

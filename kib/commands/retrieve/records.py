@@ -15,7 +15,7 @@ By = Literal["passages", "documents"]
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """A set of queries that is searched together; `relevance` maps each query with relevant items to grades by item id.
+    """Queries that are searched together; `relevance` maps each query with relevant items to grades by item id.
 
     `task` is None if the queries do not come from a task.
     """

@@ -69,7 +69,7 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) 
 def _money(
     result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float]
 ) -> tuple[float | None, float | None]:
-    """Return the money spent per question and once, priced by device hours.
+    """Return the cost in money per question and the one-time cost in money, priced by device hours.
 
     If the model is remote or device hours have no price, the amounts are based on token prices instead.
     """

@@ -19,7 +19,7 @@ TaskAndShots = tuple[str, int]
 def rank_across_origins(
     rows: Sequence[ArmRow], conditions: ConditionsByTask
 ) -> tuple[tuple[CrossOriginRanking, ...], tuple[str, ...]]:
-    """Return rankings of rows with equal conditions, and one sentence per pair of benchmarks not fully ranked.
+    """Return rankings of rows with equal conditions, and a sentence for each pair of benchmarks not fully ranked.
 
     Conditions are equal if both rows state the same questions, shots, metric and number of questions.
     """
@@ -56,7 +56,7 @@ def _unpaired_p(worse: ArmRow, better: ArmRow) -> float:
 
 
 def _why_not_ranked(published: str, measured: str, rows: Sequence[ArmRow], conditions: ConditionsByTask) -> str:
-    """Return why rows of a published and a measured benchmark are not ranked together, or "" if all of them are."""
+    """Return why not all rows of a published and a measured benchmark are ranked together, or "" if they are."""
     theirs = [(row, _of_row(row, conditions)) for row in rows if row.benchmark == measured]
     ours = {(row.task, row.shots): _of_row(row, conditions) for row in rows if row.benchmark == published}
     by_reason: dict[str, list[TaskAndShots]] = {}

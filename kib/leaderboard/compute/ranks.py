@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def rank(arms: Sequence[tuple[T, float]], p: Callable[[T, T], float]) -> list[tuple[T, int, bool]]:
-    """Return each arm with its rank and whether the rank is shared, best arm first.
+    """Return each arm with its rank and a flag for a shared rank, best arm first.
 
     An arm opens a new rank if it differs significantly from the first arm of the rank above: `p(worse, better)`,
     multiplied by the number of such comparisons (Bonferroni), must be below 5 %. The comparison with the first arm of a

@@ -70,7 +70,7 @@ class StatisticsCache:
         return _AVERAGE.get(self._known, self._used, f"average {key}", compute)
 
     def save(self, names: Container[str]) -> None:
-        """Store the statistics used by this view and drop other views not in `names`; keep an unchanged file."""
+        """Store the statistics used by this view and drop other views not in `names`; an unchanged file is kept."""
         views = {view: section for view, section in self._views.items() if not view or view in names}
         value = {"revision": REVISION, "arms": self._used_arms, "views": {**views, self._view: self._used}}
         if value != self._file:

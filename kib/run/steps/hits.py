@@ -1,4 +1,4 @@
-"""Finds the hits for a task's questions once per retriever, and stores them for all methods that use them."""
+"""Finds the hits for a task's questions once per retriever, and stores the hits for all methods."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -246,7 +246,7 @@ def _replayed_share(step: TextStep, spec: Spec) -> float:
 
 
 def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, count_tokens: Callable[[Text], int]) -> list[Text]:
-    """Repeat texts until `wanted` tokens are reached. Raises InputError if one pass over the texts exceeds them."""
+    """Repeat texts until `wanted` tokens are reached. Raises InputError if one pass already exceeds this number."""
     sizes = [count_tokens(text) for text in texts]
     if wanted < sum(sizes) - sizes[-1] / 2:
         name = f"trainers.{step.trainer}.tokens"
