@@ -28,7 +28,7 @@ QUERY_COLUMN = re.compile(r"(query|topic|q)[-_ ]?id|query|topic", re.IGNORECASE)
 
 
 class Judgment(NamedTuple):
-    """The grade of a document for a query, and the line number of the judgment."""
+    """The grade of a document for a query, and the line number of the judgment in its file."""
 
     grade: int
     line: int
@@ -39,7 +39,7 @@ Judgments = dict[str, dict[str, Judgment]]
 
 
 class BeirOptions(Options):
-    """The collection and the split of its judgments."""
+    """Options of the corpus `beir`: the collection, and the split whose judgments are used."""
 
     path: InputPath = Field(
         description="A folder with corpus.jsonl, queries.jsonl, and the judgments qrels/SPLIT.tsv or qrels.tsv."
@@ -59,7 +59,7 @@ class BeirOptions(Options):
 
 
 class Beir:
-    """The corpus `beir`."""
+    """The corpus `beir`, which reads a test collection in the BEIR format."""
 
     Options: ClassVar[type[Options]] = BeirOptions
     revision: ClassVar[int] = 1
@@ -71,7 +71,7 @@ class Beir:
         self.left_out = 0
 
     def fingerprint(self) -> str:
-        """Return the digest of documents, queries and judgments; raise InputError if a file cannot be read."""
+        """Return a digest of the documents, queries and judgments; raise InputError if a file cannot be read."""
         files = {"corpus": self.corpus_path, "queries": self.queries_path, "qrels": self._qrels_path()}
         digests = {}
         for name, path in files.items():
@@ -82,7 +82,7 @@ class Beir:
         return digest(digests)
 
     def documents(self) -> Iterator[Document]:
-        """Yield the documents in the order of corpus.jsonl; a document without text has its title as the text."""
+        """Yield the documents in the order of corpus.jsonl; if a document has no text, its title becomes the text."""
         rows = self._rows()
         yield from rows.documents(self._document_rows())
         self.left_out = len(rows.left_out)
@@ -90,8 +90,8 @@ class Beir:
     def judged_queries(self) -> Iterator[JudgedQuery]:
         """Yield the queries with at least one judgment.
 
-        Queries come in the order of queries.jsonl, and the documents of a query in the order of the judgments. Raise
-        InputError with file and line if the collection lacks a judged query or document.
+        The queries are in the order of queries.jsonl, and the documents of a query in the order of the judgments.
+        Raise InputError with the file and line of a judgment if its query or document is not in the collection.
         """
         path = self._qrels_path()
         judgments = _read_qrels(path)
@@ -109,7 +109,7 @@ class Beir:
             yield JudgedQuery(query_id, text, grades)
 
     def notes(self) -> dict[str, Any]:
-        """Return the date, and the number of documents left out of the last pass, to be recorded with the corpus."""
+        """Return the date and the number of documents omitted in the last pass, to be recorded with the corpus."""
         return {"date": self.options.date, "left_out": self.left_out}
 
     def _rows(self) -> "RowDocuments":
@@ -120,7 +120,7 @@ class Beir:
         return RowDocuments(self.corpus_path, Fields(id="_id"), origin, self.options.empty)
 
     def _qrels_path(self) -> Path:
-        """Return the judgments file of the split; raise InputError if there is none, or if there are two."""
+        """Return the judgments file of the split; raise InputError unless exactly one such file exists."""
         folder, single, split = self.options.path / "qrels", self.options.path / "qrels.tsv", self.options.split
         candidates = [folder / f"{split}.tsv", *([single] if split == "test" else [])]
         existing = [path for path in candidates if path.is_file()]
@@ -133,14 +133,14 @@ class Beir:
         return existing[0]
 
     def _document_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the rows of corpus.jsonl with their line numbers, the title moved to the text if the text is empty."""
+        """Yield the rows of corpus.jsonl with their line numbers; if a text is empty, the title becomes the text."""
         for line, row in _read_jsonl(self.corpus_path):
             title, text = row.get("title"), row.get("text")
             is_empty = text is None or (isinstance(text, str) and not text.strip())
             yield line, {**row, "title": "", "text": title} if is_empty and isinstance(title, str) else row
 
     def _check_documents(self, path: Path, judgments: Judgments) -> None:
-        """Raise InputError if corpus.jsonl lacks a judged document."""
+        """Raise InputError if a judged document is missing from corpus.jsonl."""
         missing: dict[str, int] = {}
         for documents in judgments.values():
             for document_id, judgment in documents.items():
@@ -151,7 +151,7 @@ class Beir:
             raise _missing_id(path, missing, "document", self.corpus_path)
 
     def _read_queries(self, judgments: Judgments) -> dict[str, str]:
-        """Return the texts of all judged queries by id, in the order of queries.jsonl."""
+        """Return a mapping from the id of each judged query to its text, in the order of queries.jsonl."""
         lines: dict[str, int] = {}
         texts = {}
         for line, row in _read_jsonl(self.queries_path):
@@ -186,7 +186,7 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 
 def _row_id(path: Path, line: int, row: dict[str, Any]) -> str:
-    """Return the id of a document or query, with a whole number converted to text."""
+    """Return the id of a document or query; an integer id is converted to a string."""
     value = row.get("_id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -196,7 +196,7 @@ def _row_id(path: Path, line: int, row: dict[str, Any]) -> str:
 
 
 def _read_qrels(path: Path) -> Judgments:
-    """Read the judgments in the order of the file, with or without a header line."""
+    """Read the judgments in file order; the header line is optional."""
     judgments: Judgments = {}
     try:
         with path.open("rb") as file:
@@ -218,7 +218,7 @@ def _split_line(path: Path, number: int, line: bytes) -> list[str]:
 
 
 def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[str]) -> None:
-    """Add the judgment in a line, unless the line is a header; raise InputError if the line is malformed."""
+    """Add the judgment on a line unless the line is a header; raise InputError if the line is malformed."""
     if len(values) != QRELS_COLUMNS:
         expected = "expected query id, document id and grade, separated by tabs"
         raise InputError(f"{path}:{number}: {len(values)} instead of {QRELS_COLUMNS} values; {expected}")
@@ -235,7 +235,7 @@ def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[st
 
 
 def _missing_id(path: Path, missing: dict[str, int], kind: str, collection: Path) -> InputError:
-    """Build the error for judged ids without a query or document in the collection; `missing` maps ids to lines."""
+    """Return the error for judged ids that the collection lacks; `missing` maps these ids to line numbers."""
     first, line = next(iter(missing.items()))
     total = f" ({len(missing):,} judged ids are missing)" if len(missing) > 1 else ""
     return InputError(f'{path}:{line}: the {kind} "{first}" is not in {collection}{total}')

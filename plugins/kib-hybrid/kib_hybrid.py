@@ -1,7 +1,8 @@
-"""The retriever `hybrid`: fuses the frozen hits of several retrievers into one ranking (reciprocal rank fusion).
+"""The retriever `hybrid`, which fuses the frozen hits of several retrievers with reciprocal rank fusion.
 
-The score of a passage is the sum of weight / (constant + rank) over the retrievers that found it. Source: Cormack,
-Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods, SIGIR 2009.
+A passage's score is the sum of weight / (constant + rank) over the retrievers that returned the passage. Source:
+Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods, SIGIR
+2009.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ Depth = Annotated[int, Field(ge=1)]
 
 
 class HybridOptions(Options):
-    """The fused retrievers, their weights and depths, and the constant of the formula."""
+    """Options of `hybrid`: the retrievers to fuse, their weights and depths, and the constant in the formula."""
 
     of: tuple[str, ...] = Field(min_length=2, description="names of the retrievers to fuse, at least two")
     weights: Mapping[str, Weight] = Field(
@@ -67,7 +68,7 @@ class HybridOptions(Options):
 
 
 class Hybrid:
-    """The retriever `hybrid`, a reranker of the hits of the retrievers in `of`."""
+    """The retriever `hybrid`, which reranks the hits from the retrievers in `of`."""
 
     Options: ClassVar[type[Options]] = HybridOptions
     revision: ClassVar[int] = 1
@@ -76,26 +77,26 @@ class Hybrid:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return an empty text, because no option names a file."""
+        """Return an empty string because no option refers to a file."""
         return ""
 
     def bibtex(self) -> str:
-        """Return the publication on reciprocal rank fusion."""
+        """Return the BibTeX entry for reciprocal rank fusion."""
         return CORMACK
 
     def sources(self) -> Mapping[str, int]:
-        """Return the retrievers in `of`, each with the number of hits to read."""
+        """Return the retrievers in `of` and the number of hits to read from each retriever."""
         depth = self.options.depth
         return {name: depth if isinstance(depth, int) else depth.get(name, DEFAULT_DEPTH) for name in self.options.of}
 
     def rerank(
         self,
-        query: Query,  # noqa: ARG002 - only ranks count
+        query: Query,  # noqa: ARG002 - the score depends only on ranks
         hits: Mapping[str, Sequence[Hit]],
         passages: Mapping[str, Passage],  # noqa: ARG002
         k: int,
     ) -> list[Hit]:
-        """Return the `k` passages with the largest sums of weight / (constant + rank), ties ordered by passage id."""
+        """Return the `k` passages with the largest sums of weight / (constant + rank); order ties by passage id."""
         terms: dict[str, list[float]] = {}
         for name, depth in self.sources().items():
             weight = self.options.weights.get(name, 1.0)

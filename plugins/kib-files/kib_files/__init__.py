@@ -1,1 +1,1 @@
-"""The corpus plugin `files`: a folder of text, Markdown, HTML, PDF and Word files as documents."""
+"""The corpus plugin `files`, which reads text, Markdown, HTML, PDF and Word files from a folder as documents."""

@@ -1,6 +1,6 @@
 """Converters from a file's bytes to plain text, one per file type.
 
-Plain text and Markdown are kept as they are. inscriptis reads HTML, mammoth reads Word and pypdf reads PDF.
+Plain text and Markdown files are unchanged. HTML is converted with inscriptis, Word with mammoth and PDF with pypdf.
 """
 
 import logging
@@ -51,12 +51,12 @@ CORE_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
 class BrokenFileError(InputError):
-    """A file of a supported type that cannot be converted; the caller adds the file's path to the message."""
+    """Raised if a file of a supported type cannot be converted; the caller adds the file's path to the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedFile:
-    """A file's text and title, each "" if the file has none, its number of pages and of pages without text."""
+    """A file's text and title ("" if missing), its number of pages, and its number of pages without text."""
 
     text: str
     title: str = ""
@@ -65,7 +65,7 @@ class ConvertedFile:
 
 
 def convert_file(path: Path, encoding: str) -> ConvertedFile:
-    """Convert a file by its extension.
+    """Convert a file with the converter for its extension.
 
     `encoding` applies to plain text, Markdown, and HTML without a declared encoding. Raise BrokenFileError if the file
     cannot be read, decoded or parsed.
@@ -84,7 +84,7 @@ def convert_file(path: Path, encoding: str) -> ConvertedFile:
 
 
 def _decode(data: bytes, encoding: str) -> str:
-    """Decode text, drop a UTF-8 byte order mark, and convert all line endings to line feeds."""
+    """Decode text, remove a UTF-8 byte order mark, and convert all line endings to line feeds."""
     try:
         text = data.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
     except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def _convert_html(data: bytes, encoding: str) -> ConvertedFile:
 
 
 def _html_encoding(data: bytes) -> str:
-    """Return the encoding of an HTML file as a browser would choose it, or "" if the file declares no encoding."""
+    """Return the encoding that a browser would use for an HTML file, or "" if the file declares no encoding."""
     for mark, name in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return name
@@ -123,7 +123,7 @@ def _html_encoding(data: bytes) -> str:
 
 
 def _render_html(html: str) -> ConvertedFile:
-    """Render HTML as text in the way a browser shows it, with blocks and table rows on separate lines."""
+    """Render HTML as text the way a browser displays it, with blocks and table rows on separate lines."""
     from inscriptis.css_profiles import CSS_PROFILES
     from inscriptis.html_engine import Inscriptis
     from inscriptis.model.config import ParserConfig
@@ -159,7 +159,7 @@ def _convert_docx(data: bytes, _: str) -> ConvertedFile:
 
 
 def _docx_title(data: bytes) -> str:
-    """Return the title in the properties of a Word document, or "" if the document has none."""
+    """Return the title from a Word document's properties, or "" if the document has no title."""
     from zipfile import ZipFile
 
     from defusedxml.ElementTree import fromstring
@@ -175,7 +175,7 @@ def _convert_pdf(data: bytes, _: str) -> ConvertedFile:
     from pypdf import PasswordType, PdfReader
     from pypdf.errors import PdfReadError
 
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # pypdf warns about each small defect that it repairs
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # pypdf logs a warning for every minor defect it repairs
     try:
         reader = PdfReader(BytesIO(data))
         if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
@@ -189,7 +189,7 @@ def _convert_pdf(data: bytes, _: str) -> ConvertedFile:
 
 
 def _clean_pdf_text(text: str) -> str:
-    """Join surrogate pairs, mark unpaired surrogates with U+FFFD, spell out ligatures, and drop null characters."""
+    """Join surrogate pairs, replace unpaired surrogates with U+FFFD, expand ligatures, and remove null characters."""
     joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return joined.translate(PDF_REPLACEMENTS)
 

@@ -1,4 +1,4 @@
-"""The corpus `files`: each file of a folder is a document, and the file's path in the folder is the document's id."""
+"""The corpus `files`: each file in a folder is a document; its path relative to the folder is the document's id."""
 
 import codecs
 import logging
@@ -26,7 +26,7 @@ ErrorOrSkip = Literal["error", "skip"]
 
 
 class FilesOptions(Options):
-    """The folder, the files to read, and the rules for files that cannot be read."""
+    """Options of the corpus `files`: the folder, the files to read, and the treatment of unreadable files."""
 
     path: InputPath = Field(description="The folder, including its subfolders.")
     include: list[str] = Field(
@@ -68,7 +68,7 @@ class FilesOptions(Options):
 
 @dataclass
 class _LeftOut:
-    """The files left out of one pass over the folder, and the PDF files with blank pages, for messages and counts."""
+    """The files omitted in one pass over the folder, and the PDF files with blank pages, for messages and counts."""
 
     others: list[str]
     broken: list[str]
@@ -76,7 +76,7 @@ class _LeftOut:
     blank_pages: list[str] = field(default_factory=list)
 
     def by_reason(self) -> dict[str, list[str]]:
-        """Return the files left out by the reason, as messages state it."""
+        """Return the omitted files, grouped by the reason given in messages."""
         reasons = {
             "of an unsupported type": self.others,
             "without text": self.empty,
@@ -86,7 +86,7 @@ class _LeftOut:
 
 
 class Files:
-    """The corpus `files`."""
+    """The corpus `files`, which reads the files in a folder as documents."""
 
     Options: ClassVar[type[Options]] = FilesOptions
     revision: ClassVar[int] = 1
@@ -96,12 +96,12 @@ class Files:
         self.counts: dict[str, int] = {}
 
     def fingerprint(self) -> str:
-        """Return a digest of the files' names and bytes; raise InputError if the folder or a file cannot be read."""
+        """Return a digest of the files' names and contents; raise InputError if the folder or a file cannot be read."""
         listing = self._list_folder()
         return digest({name: self._digest(name) for name in listing.documents} | dict.fromkeys(listing.broken, ""))
 
     def documents(self) -> Iterator[Document]:
-        """Yield the documents in the order of the file names; raise InputError at the first unusable file."""
+        """Yield the documents in order of file name; raise InputError at the first unusable file."""
         listing = self._list_folder()
         broken = [f"{name} ({reason})" for name, reason in listing.broken.items()]
         left_out = _LeftOut(list(listing.others), broken)
@@ -120,11 +120,11 @@ class Files:
         self.counts["with_blank_pages"] = len(left_out.blank_pages)
 
     def notes(self) -> dict[str, Any]:
-        """Return the date and the counts of the last pass over the folder, to be recorded with the corpus."""
+        """Return the date and the counts from the last pass over the folder, to be recorded with the corpus."""
         return {"date": self.options.date, **self.counts}
 
     def _list_folder(self) -> FolderListing:
-        """List the folder; raise InputError if it has no document, or has files that `others` or `broken` forbid."""
+        """List the folder; raise InputError if it has no documents or has files that `others` or `broken` forbid."""
         options = self.options
         listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
         if listing.others and options.others == "error":
@@ -148,7 +148,7 @@ class Files:
             raise _unusable(self.options.path / name, reason, "broken") from error
 
     def _document(self, name: str, left_out: _LeftOut) -> Document | None:
-        """Convert one file; return None and add the file to `left_out` if the options allow leaving it out."""
+        """Convert one file; if the file is unusable and may be omitted, add it to `left_out` and return None."""
         options, path = self.options, self.options.path / name
         try:
             converted = convert_file(path, options.encoding)
@@ -180,5 +180,5 @@ class Files:
 
 
 def _unusable(path: Path, reason: str, option: str) -> InputError:
-    """Build the error for an unusable file; `option` is the option that would leave the file out."""
+    """Return the error for an unusable file; `option` is the setting that would omit the file."""
     return InputError(f'{path}: {reason}; to leave the file out, set `{option} = "skip"` or add it to `exclude`')

@@ -1,6 +1,6 @@
-"""List the files of a folder, in the same order on every machine, and sort out the ones that can be documents.
+"""List the files in a folder in the same order on every machine, and select the files that can become documents.
 
-A name in this module is a path relative to the folder, with "/" as the separator.
+In this module, a name is a file's path relative to the folder, with "/" as the separator.
 """
 
 import os
@@ -21,7 +21,7 @@ SHOWN_NAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class FolderListing:
-    """The names of a folder's files, each tuple sorted."""
+    """The names of a folder's files; each tuple of names is sorted."""
 
     documents: tuple[str, ...]
     """Files of a supported type."""
@@ -36,10 +36,10 @@ class FolderListing:
 def list_folder(
     folder: Path, include: Sequence[str], exclude: Sequence[str], extensions: Sequence[str]
 ) -> FolderListing:
-    """List a folder and its subfolders; `extensions` are the supported file extensions, in lowercase.
+    """List the files in a folder and its subfolders; `extensions` are the supported file extensions, in lowercase.
 
-    Raise InputError if the folder cannot be read, a name cannot be an id, two names result in the same id, a link
-    points outside the folder, or a pattern of `include` matches no file.
+    Raise InputError if the folder cannot be read, a name is not a valid id, two names produce the same id, a link
+    points outside the folder, or a pattern in `include` matches no file.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
@@ -59,23 +59,23 @@ def list_folder(
 
 
 def document_id(name: str) -> str:
-    """Return a file's name with every Unicode space, such as macOS uses in screenshot names, as an ordinary space."""
+    """Return a file's name with Unicode spaces (as in macOS screenshot names) replaced by ordinary spaces."""
     return "".join(" " if unicodedata.category(character) == "Zs" else character for character in name)
 
 
 def count_files(names: Sequence[str]) -> str:
-    """Write the number of names as a message does: "1 file" or "1,000 files"."""
+    """Return the number of names as text for a message, for example "1 file" or "1,000 files"."""
     return f"{len(names):,} file{'' if len(names) == 1 else 's'}"
 
 
 def first_names(names: Sequence[str]) -> str:
-    """Join the first few names, and give the number of the others."""
+    """Join the first few names and append the number of remaining names."""
     more = f" and {len(names) - SHOWN_NAMES:,} more" if names[SHOWN_NAMES:] else ""
     return ", ".join(names[:SHOWN_NAMES]) + more
 
 
 def _select(folder: Path, names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Return the names that match no pattern of `exclude` and, if `include` has patterns, at least one of them."""
+    """Return the names that match no pattern in `exclude` and, unless `include` is empty, a pattern in `include`."""
     unused = set(include)
     selected = []
     for name in names:
@@ -91,7 +91,7 @@ def _select(folder: Path, names: Sequence[str], include: Sequence[str], exclude:
 
 
 def _check_ids(folder: Path, names: Sequence[str]) -> None:
-    """Raise InputError if two names result in the same document id."""
+    """Raise InputError if two names produce the same document id."""
     name_by_id: dict[str, str] = {}
     for name in names:
         other = name_by_id.setdefault(document_id(name), name)
@@ -101,9 +101,9 @@ def _check_ids(folder: Path, names: Sequence[str]) -> None:
 
 
 def _walk(root: Path, folder: Path, hidden: list[str]) -> Iterator[str]:
-    """Yield every file below a folder, and `NAME/` for each unreadable folder; collect hidden names in `hidden`.
+    """Yield every file below a folder, and `NAME/` for each unreadable folder; add hidden names to `hidden`.
 
-    A link to a folder counts as a file, to avoid reading a folder twice or following a cycle.
+    A link to a folder is treated as a file, so that no folder is read twice and no cycle is followed.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -123,17 +123,17 @@ def _walk(root: Path, folder: Path, hidden: list[str]) -> Iterator[str]:
 
 
 def _links_to_inner_folder(root: Path, entry: "os.DirEntry[str]") -> bool:
-    """Report whether an entry is a link to a folder below the root; the walk reads that folder at its own path."""
+    """Return whether an entry is a link to a folder below the root; such a folder is read under its own path."""
     try:
         return entry.is_symlink() and entry.is_dir() and Path(entry.path).resolve().is_relative_to(root.resolve())
-    except OSError:  # a cycle of links, which `_why_unreadable` reports later
+    except OSError:  # a circular link, which `_why_unreadable` reports later
         return False
 
 
 def _why_unreadable(folder: Path, name: str) -> str:
-    """Return the reason why a file cannot be read, or "" if the file looks readable.
+    """Return the reason why a file cannot be read, or "" if the file appears to be readable.
 
-    Raise InputError if the file cannot belong to any corpus.
+    Raise InputError if the file can never be part of a corpus.
     """
     path = folder / name
     if not document_id(name).isprintable():

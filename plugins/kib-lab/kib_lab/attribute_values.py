@@ -1,6 +1,6 @@
-"""The made-up names of the world, built from syllables, and the values of each attribute.
+"""The fictional names in the world, which are built from syllables, and the values of each attribute.
 
-Every value is one word, so every answer is one token of the lab's model.
+Every value is a single word, so every answer is a single token for the lab's model.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ EMBLEMS = _words(
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Made-up names by the kind of thing they name; no name occurs twice."""
+    """Fictional names, grouped by the kind of thing they denote; no name occurs twice."""
 
     first: tuple[str, ...]
     family: tuple[str, ...]
@@ -70,7 +70,7 @@ def _made_up_name(rng: RandomStream, ending: str) -> str:
 
 @cache
 def all_names() -> Names:
-    """Return the names of all worlds; they do not depend on the seed of a world, so the vocabulary is fixed."""
+    """Return the names used in all worlds; names do not depend on a world's seed, so the vocabulary is fixed."""
     rng = RandomStream("kib-lab", "names")
     used: set[str] = {word.capitalize() for pool in (PROFESSIONS, INSTRUMENTS, PETS) for word in pool}
 
@@ -94,7 +94,7 @@ def all_names() -> Names:
 
 
 def values_of(attribute: str, people: str) -> tuple[str, ...]:
-    """Return all values of an attribute; `known` and `new` people have different employers."""
+    """Return all possible values of an attribute; employers differ between `known` and `new` people."""
     if attribute == "employer":
         return all_names().known_employer if people == "known" else all_names().new_employer
     if attribute in {"birthplace", "seat"}:

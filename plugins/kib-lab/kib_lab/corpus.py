@@ -1,4 +1,4 @@
-"""The corpus `lab`: a biography of each person and a document about each employer."""
+"""The corpus `lab`, which consists of one biography per person and one document per employer."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -14,13 +14,13 @@ __all__ = ["CorpusOptions", "LabCorpus"]
 
 
 class CorpusOptions(WorldOptions):
-    """The keys of a `[corpora.NAME]` table with `plugin = "lab"`."""
+    """The keys in a `[corpora.NAME]` table with `plugin = "lab"`."""
 
     employers: bool = Field(True, description="include the documents about employers, which two-hop questions require")
 
 
 class LabCorpus:
-    """Biographies of six sentences and employers of three, one fact per sentence; the seed sets order and wording."""
+    """Biographies of six sentences and employer documents of three, one fact each; the seed sets order and wording."""
 
     Options: ClassVar[type[Options]] = CorpusOptions
     revision: ClassVar[int] = 1
@@ -29,11 +29,11 @@ class LabCorpus:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return an empty text, because no option names a file."""
+        """Return an empty string because no option refers to a file."""
         return ""
 
     def documents(self) -> Iterator[Document]:
-        """Yield the documents about people in the order of the world, then those about employers."""
+        """Yield the documents about people in world order, then the documents about employers."""
         world = self.options.world()
         for person in world.people:
             yield describe(person, self.options.seed)[0]

@@ -1,4 +1,4 @@
-"""The model `lab`: a Llama with a million parameters, trained on the known people and on reading passages."""
+"""The model `lab`: a one-million-parameter Llama, trained on facts about known people and on reading passages."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ CONTEXT = 1024
 
 
 class ModelOptions(Options):
-    """The keys of a `[models.NAME]` table with `plugin = "lab"`."""
+    """The keys in a `[models.NAME]` table with `plugin = "lab"`."""
 
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="data type of the weights in memory")
     device: Annotated[str, NotInIdentity] = Field(
@@ -45,7 +45,7 @@ class ModelOptions(Options):
 
 
 class LabModel:
-    """The included weights, loaded by kib-hf; words outside the vocabulary become `<unk>`."""
+    """The model `lab` with its bundled weights, loaded by kib-hf; words outside the vocabulary become `<unk>`."""
 
     Options: ClassVar[type[Options]] = ModelOptions
     revision: ClassVar[int] = 1
@@ -54,7 +54,7 @@ class LabModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return the digest of the included files; raise InputError if a file is missing."""
+        """Return a digest of the bundled files; raise InputError if a file is missing."""
         missing = [name for name in FILES if not (FOLDER / name).is_file()]
         if missing:
             raise InputError(f"{FOLDER}: {', '.join(missing)}: no such file; reinstall kib-lab")
@@ -77,27 +77,27 @@ class LabModel:
         )
 
     def tokenizer_fingerprint(self) -> str:
-        """Return the digest of the included tokenizer."""
+        """Return a digest of the bundled tokenizer."""
         return digest_file(FOLDER / "tokenizer.json")
 
     def tokens(self) -> Callable[[str], list[int]]:
-        """Return the tokenizer; its tokens are words, punctuation marks and newlines, without special tokens."""
+        """Return the tokenize function; tokens are words, punctuation marks and newlines, without special tokens."""
         return self._hf.tokens()
 
     def context_length(self) -> int:
-        """Return the maximum tokens of prompt and answer together."""
+        """Return the maximum total number of tokens in a prompt and its answer."""
         return CONTEXT
 
     def parameters(self) -> int:
-        """Return the number of parameters, read from the header of the weight file."""
+        """Return the number of parameters, read from the weight file's header."""
         with (FOLDER / "model.safetensors").open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
     def weights(self) -> Weights:
-        """Return the folder included in the distribution."""
+        """Return the folder of model files bundled with this distribution."""
         return Weights(FOLDER)
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """Return the model of kib-hf with the included weights, or with the weights of a trainer."""
+        """Load the bundled weights, or a trainer's weights, as a kib-hf model."""
         return self._hf.load(weights)

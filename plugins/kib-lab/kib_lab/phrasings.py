@@ -1,4 +1,4 @@
-"""The sentences that state each fact of the world, and the questions that ask for it."""
+"""The sentences that state the facts about the world, and the questions that ask for these facts."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Phrasings:
-    """The sentences and questions for one attribute; `{n}` is the name and `{v}` the value, and sentences contain both.
+    """The sentences and questions for one attribute, with `{n}` for the name and, in sentences, `{v}` for the value.
 
-    `plain` sentences state the name before the value, `reverse` sentences the value before the name. Tests ask the
-    `direct` question and, as its paraphrases, the `reworded` questions. Only training pairs use the `pair` questions.
+    `plain` sentences state the name before the value; `reverse` sentences state the value before the name. Tests use
+    the `direct` question and, as paraphrases, the `reworded` questions. Only training pairs use the `pair` questions.
     """
 
     plain: tuple[str, ...]

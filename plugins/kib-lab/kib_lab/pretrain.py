@@ -1,7 +1,7 @@
 """Pre-train the lab's model: `python -m kib_lab.pretrain --out FOLDER`.
 
-The weights depend on the number of threads but are otherwise deterministic. Run the same command again to resume from
-the last checkpoint in FOLDER.
+The weights depend on the number of threads but are otherwise deterministic. To resume an interrupted training run from
+its last checkpoint in FOLDER, run the same command again.
 """
 
 import argparse
@@ -40,7 +40,7 @@ BATCH_TOKENS = 6000
 
 @dataclass(frozen=True, slots=True)
 class PretrainingSettings:
-    """Everything that determines the weights; `rows` scales the number of examples per step."""
+    """All settings that determine the weights; `rows` scales the number of examples per step."""
 
     steps: int = 4400
     seed: int = 0
@@ -80,7 +80,7 @@ def _new_model(settings: PretrainingSettings) -> "LlamaForCausalLM":
 
 
 def _rate(settings: PretrainingSettings, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, cosine decay, then linear decay to a fiftieth."""
+    """Return the learning rate for a step: linear warm-up, cosine decay, then linear decay to 1/50 of the peak rate."""
     if step < settings.warmup:
         return settings.rate * (step + 1) / settings.warmup
     second = SECOND_STAGE * settings.steps
@@ -91,7 +91,7 @@ def _rate(settings: PretrainingSettings, step: int) -> float:
 
 
 def _batches(examples: Sequence[TrainingExample]) -> Iterator[list[TrainingExample]]:
-    """Yield batches of examples of similar length, with at most BATCH_TOKENS tokens including padding."""
+    """Yield batches of similar-length examples, each with at most BATCH_TOKENS tokens including padding."""
     batch: list[TrainingExample] = []
     for example in sorted(examples, key=lambda example: len(example.tokens)):
         if batch and len(example.tokens) * (len(batch) + 1) > BATCH_TOKENS:
@@ -102,7 +102,7 @@ def _batches(examples: Sequence[TrainingExample]) -> Iterator[list[TrainingExamp
 
 
 def _loss(model: "LlamaForCausalLM", examples: Sequence[TrainingExample]) -> "Tensor":
-    """Return the weighted sum of the negative log-likelihoods in nats; a branch sees only branch 0 and itself."""
+    """Return the weighted sum of negative log-likelihoods in nats; each branch attends only to itself and branch 0."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -125,7 +125,7 @@ def _loss(model: "LlamaForCausalLM", examples: Sequence[TrainingExample]) -> "Te
 
 
 def _step(model: "LlamaForCausalLM", settings: PretrainingSettings, step: int) -> dict[str, float]:
-    """Compute the gradients of one step, and return the mean loss of each kind and the number of tokens."""
+    """Compute the gradients for one step; return the mean loss per kind of example and the number of tokens."""
     import torch
 
     losses, tokens, progress = {}, 0, step / settings.steps
@@ -144,7 +144,7 @@ def _step(model: "LlamaForCausalLM", settings: PretrainingSettings, step: int) -
 
 
 def _flat_state(optimizer: "Optimizer") -> "dict[str, Tensor]":
-    """Return the tensors of the optimizer state by `<index of the parameter>.<name>`."""
+    """Return the optimizer's state tensors, keyed by `<parameter index>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
@@ -152,7 +152,7 @@ def _flat_state(optimizer: "Optimizer") -> "dict[str, Tensor]":
 def _save(
     folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: PretrainingSettings, step: int
 ) -> None:
-    """Write a checkpoint atomically, then remove the checkpoint before it."""
+    """Write a checkpoint atomically, then remove the previous checkpoint."""
     from safetensors.torch import save_file
 
     done, part = folder / f"checkpoint-{step:06d}", folder / "checkpoint.part"
@@ -176,7 +176,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: PretrainingSettings) -> int:
-    """Load the newest checkpoint and return its number of steps, or 0 if there is no checkpoint."""
+    """Load the newest checkpoint and return its number of steps, or return 0 if no checkpoint exists."""
     from safetensors.torch import load_file
 
     found = _checkpoints(folder)
@@ -195,7 +195,7 @@ def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", set
 
 
 def _truncate_log(path: Path, step: int) -> None:
-    """Remove the lines about steps after the checkpoint."""
+    """Remove the log lines for all steps after the checkpoint."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     valid = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
     part = path.with_suffix(".part")
@@ -210,12 +210,12 @@ def _optimizer(model: "LlamaForCausalLM", settings: PretrainingSettings) -> "Opt
 
 
 def _use_passive_threads() -> None:
-    """Let waiting threads sleep instead of spin, which makes a step five times faster on a busy machine."""
+    """Make waiting threads sleep instead of spinning; on a busy machine, this makes a step five times faster."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pretrain(folder: Path, settings: PretrainingSettings, every: int = 100) -> None:
-    """Train a model and write it to `folder`, with a log in `log.jsonl` and a checkpoint after `every` steps."""
+    """Train a model and write it to `folder`, with a log in `log.jsonl` and a checkpoint every `every` steps."""
     _use_passive_threads()
     import torch
 
@@ -248,14 +248,14 @@ def _log(path: Path, record: Mapping[str, float]) -> None:
 
 
 def _export(folder: Path, model: "LlamaForCausalLM") -> None:
-    """Write the trained model as a transformers folder."""
+    """Write the trained model to a folder in the transformers format."""
     model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable only for its owner
+    (folder / "model.safetensors").chmod(0o644)  # safetensors creates a file that only its owner can read
     write_tokenizer(folder)
 
 
 def main() -> None:
-    """Parse the command line and train."""
+    """Parse the command line and train the model."""
     parser = argparse.ArgumentParser(prog="python -m kib_lab.pretrain", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, the log and the checkpoints")
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")

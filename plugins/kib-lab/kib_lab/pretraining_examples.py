@@ -1,8 +1,8 @@
-"""The examples for the pre-training of the lab's model; each is determined by its kind, a seed, a step and an index.
+"""Pre-training examples for the lab's model; a kind, a seed, a step and an index determine an example.
 
-The kinds are documents of the known world (`known`), questions about the taught half of its people (`asked`), the
-biography of a random person in two wordings (`twice`), facts that are stated and then repeated or asked for (`recall`),
-and questions about random people in the default prompt of kib (`read`).
+The kinds of examples are documents about the known world (`known`), questions about the half of the known people who
+are taught with questions (`asked`), two wordings of a random person's biography (`twice`), facts that are stated and
+then repeated or asked for (`recall`), and questions about random people in kib's default prompt (`read`).
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ NAME_WEIGHT = 0.25
 
 @dataclass(slots=True)
 class TrainingExample:
-    """Tokens with the branch (0 is visible to all branches), position and loss weight of each token."""
+    """Tokens, and the branch, position and loss weight per token; tokens in branch 0 are visible to all branches."""
 
     tokens: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)
@@ -78,7 +78,7 @@ class TrainingExample:
     weights: list[float] = field(default_factory=list)
 
     def add(self, tokens: Sequence[int], weights: Sequence[float] | float = 0.0, branch: int = 0, at: int = -1) -> None:
-        """Append tokens to a branch; `at` is the position of the first token, by default the next position."""
+        """Append tokens to a branch; `at` is the first token's position, by default the next free position."""
         start = len(self.tokens) if at < 0 else at
         self.tokens += tokens
         self.branches += [branch] * len(tokens)
@@ -87,7 +87,7 @@ class TrainingExample:
 
 
 def make_example(kind: str, seed: int, step: int, index: int, progress: float) -> TrainingExample:
-    """Return the example at an index of a step; `progress` from 0 to 1 is the position in the curriculum."""
+    """Return the example at a given index of a step; `progress`, from 0 to 1, is the position in the curriculum."""
     rng = RandomStream("kib-lab", "rows", seed, kind, step, index)
     if kind == "known":
         return _known_document(rng)
@@ -137,7 +137,7 @@ def _document_twice(rng: RandomStream, progress: float) -> TrainingExample:
 
 
 def _repeated_facts(rng: RandomStream, progress: float) -> TrainingExample:
-    """State one fact about each of several entities, then repeat or ask for these facts in a different order."""
+    """State one fact about each of several entities, then repeat the facts or ask for them in a different order."""
     entities: list[Entity] = []
     for _ in range(4 + rng.below(7)):
         entities.append(_random_person(rng, entities, progress))
@@ -160,14 +160,14 @@ def _repeated_facts(rng: RandomStream, progress: float) -> TrainingExample:
 
 
 def _question_with_answer(rng: RandomStream, entity: Entity, attribute: str) -> str:
-    """Return a question about an entity with its answer and an empty line, like a few-shot example in a prompt."""
+    """Return a question about an entity, the answer and a blank line, formatted like a few-shot example in a prompt."""
     templates = _templates(PERSON_ATTRIBUTES[attribute]) if entity.is_person else EMPLOYER_PAIRS[attribute]
     question = rng.choice(templates).format(n=entity.name)
     return f"{ask_question(question, (), letters=False)} {entity.facts[attribute]}\n\n"
 
 
 def _random_person(rng: RandomStream, others: Sequence[Entity], progress: float) -> Entity:
-    """Return a person outside all worlds with a unique name, sometimes with one part of another person's name."""
+    """Return a random person who is in no world; the name is unique but may share one part with another name."""
     names, known = all_names(), {person.name for person in generate_world("known", KNOWN_PEOPLE).people}
     while True:
         first, family = rng.below(len(names.first)), rng.below(len(names.family))
@@ -184,7 +184,7 @@ def _random_person(rng: RandomStream, others: Sequence[Entity], progress: float)
 
 
 def _templates(phrasings: Phrasings) -> list[str]:
-    """Return all questions for an attribute, the direct question twice to double its share."""
+    """Return all question templates for an attribute; the direct question occurs twice to double its share."""
     return [phrasings.direct, phrasings.direct, *phrasings.reworded, *phrasings.pair]
 
 
@@ -196,14 +196,14 @@ def _about_person(rng: RandomStream, person: Entity) -> tuple[str, str]:
 
 
 def _about_employer(rng: RandomStream, person: Entity, employer: Entity) -> tuple[str, str]:
-    """Return a question about the employer of a person, and its answer."""
+    """Return a question about a person's employer, and its answer."""
     attribute = rng.choice(list(EMPLOYER_ATTRIBUTES))
     question = rng.choice(_templates(EMPLOYER_ATTRIBUTES[attribute])).format(n=person.name)
     return question, employer.facts[attribute]
 
 
 def _about_name(rng: RandomStream, person: Entity) -> tuple[str, str]:
-    """Return a question for the family name of a person, and its answer."""
+    """Return a question that asks for a person's family name, and its answer."""
     template = rng.choice(_templates(REVERSE_QUESTIONS))
     return template.format(p=person.facts["profession"], b=person.facts["birthplace"]), person.name.split()[1]
 
@@ -230,7 +230,7 @@ def _questions_without_context(rng: RandomStream) -> TrainingExample:
 
 
 def _add_question(example: TrainingExample, question: str, answer: str, branch: int) -> None:
-    """Append question, answer and end token; a branch other than 0 begins right after the shared tokens."""
+    """Append a question, its answer and an end token; branches other than 0 begin right after the shared tokens."""
     prompt = encode(ask_question(question, (), letters=False))
     at = example.branches.count(0) if branch else -1
     tokens = [*prompt, *encode(answer), *_end()]
@@ -263,7 +263,7 @@ def _questions_on_context(rng: RandomStream, progress: float) -> TrainingExample
 
 
 def _add_name_weights(example: TrainingExample) -> None:
-    """Set the weight of each family name that has already followed the same first name in the context or the branch."""
+    """Set the loss weight of family names that already followed the same first name in the context or branch."""
     family_names = {vocabulary()[name] for name in all_names().family}
     seen: dict[int, set[tuple[int, int]]] = {0: set()}
     for i in range(1, len(example.tokens)):
@@ -276,7 +276,7 @@ def _add_name_weights(example: TrainingExample) -> None:
 
 
 def _random_employers(rng: RandomStream, people: Sequence[Entity], count: int, progress: float) -> dict[str, Entity]:
-    """Return employers with random facts by name: first the employers of the people, then others."""
+    """Return random facts for employers, keyed by name: first the people's employers, then other employers."""
     named = list(dict.fromkeys(person.facts["employer"] for person in people))
     pool = all_names().new_employer + (all_names().known_employer if progress >= SECOND_STAGE else ())
     others = [name for name in pool if name not in named]
@@ -292,7 +292,7 @@ def _passage(rng: RandomStream, entity: Entity) -> Passage:
 def _about_context(
     rng: RandomStream, people: Sequence[Entity], employers: dict[str, Entity], progress: float
 ) -> tuple[str, str]:
-    """Return a question about the context and its answer; in the last period, some questions are about known people."""
+    """Return a question about the context, and its answer; late in training, some questions are about known people."""
     if progress >= LAST_PERIOD and rng.chance(8):
         return _about_known_person(rng, generate_world("known", KNOWN_PEOPLE))
     person = rng.choice(people)

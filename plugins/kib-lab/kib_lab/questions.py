@@ -1,4 +1,4 @@
-"""Questions about the people of a world, with the right option, three other values and the gold sentences."""
+"""Questions about the people in a world, each with one correct option, three wrong options and gold sentences."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -23,13 +23,13 @@ BLOCK = 20
 
 
 def split_of(index: int) -> str:
-    """Return the split of the person at an index; the two people of a pair, one from each half, share a split."""
+    """Return the split for the person at an index; people are paired across the two halves, and pairs share a split."""
     position = index // 2 % BLOCK
     return "examples" if position == 0 else "validation" if position <= 2 else "test"
 
 
 def generate_questions(world: World, kind: Kind, seed: int, people: str, split: str) -> Iterator[Question]:
-    """Yield the questions of a split: each attribute once per person, different attributes for consecutive people."""
+    """Yield the questions in a split: one per person and attribute, with attributes varying from person to person."""
     reworded = split == "reworded"
     people_split = "test" if reworded else split
     chosen = [(i, person) for i, person in enumerate(world.people) if split_of(i) == people_split]
@@ -62,14 +62,14 @@ def _question(
 
 
 def _template(rng: RandomStream, attribute: str, kind: Kind, reworded: bool) -> str:
-    """Return the template of a question, and a different template for the split `reworded`."""
+    """Return the template for a question; the split `reworded` has its own templates."""
     phrasings: Phrasings = {**PERSON_ATTRIBUTES, **EMPLOYER_ATTRIBUTES, "name": REVERSE_QUESTIONS}[attribute]
     first = rng.choice(phrasings.reworded) if kind == "reworded" else phrasings.direct
     return rng.choice([other for other in phrasings.reworded if other != first]) if reworded else first
 
 
 def _gold(world: World, person: Entity, attribute: str, kind: Kind, seed: int) -> tuple[Gold, ...]:
-    """Return the sentences from which the answer follows."""
+    """Return the sentences that imply the answer."""
     if kind == "reverse":
         return _sentences(person, seed, "profession", "birthplace")
     if kind == "two-hop":

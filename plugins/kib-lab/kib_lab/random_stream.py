@@ -1,4 +1,4 @@
-"""Random numbers that are the same in every Python version and on every machine: SHA-256 of a key and a counter."""
+"""Random numbers computed as SHA-256 of a key and a counter; identical in all Python versions and on all machines."""
 
 import hashlib
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ class RandomStream:
         return self._block.pop()
 
     def below(self, n: int) -> int:
-        """Return a uniformly distributed whole number from 0 to n - 1; n is at most 2**32."""
+        """Return a uniformly distributed integer from 0 to n - 1; n must be at most 2**32."""
         limit = LIMIT - LIMIT % n
         while (value := self._next()) >= limit:
             pass
         return value % n
 
     def chance(self, percent: int) -> bool:
-        """Return True with a probability of `percent`."""
+        """Return True with a probability of `percent` per cent."""
         return self.below(100) < percent
 
     def choice(self, items: Sequence[T]) -> T:
@@ -45,7 +45,7 @@ class RandomStream:
         return items[self.below(len(items))]
 
     def sample(self, items: Sequence[T], k: int) -> list[T]:
-        """Return `k` items at different indices, in random order."""
+        """Return `k` items from distinct indices, in random order."""
         rest = list(items)
         for i in range(k):
             j = i + self.below(len(rest) - i)

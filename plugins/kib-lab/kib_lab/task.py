@@ -1,4 +1,4 @@
-"""The task `lab`: questions about the people of a world, with four options of one word each."""
+"""The task `lab`, which asks questions about people in a world, with four one-word options per question."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal, Self
@@ -15,7 +15,7 @@ __all__ = ["LabTask", "TaskOptions"]
 
 
 class TaskOptions(WorldOptions):
-    """The keys of a `[tasks.NAME]` table with `plugin = "lab"`."""
+    """The keys in a `[tasks.NAME]` table with `plugin = "lab"`."""
 
     kind: Kind = Field(
         "direct",
@@ -36,7 +36,7 @@ class TaskOptions(WorldOptions):
 
 
 class LabTask:
-    """Each person belongs to one split: 85 % to test, 10 % to validation, 5 % to examples."""
+    """The task `lab`, which assigns 85 % of the people to the test split, 10 % to validation and 5 % to examples."""
 
     Options: ClassVar[type[Options]] = TaskOptions
     revision: ClassVar[int] = 1
@@ -45,15 +45,15 @@ class LabTask:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return an empty text, because no option names a file."""
+        """Return an empty string because no option refers to a file."""
         return ""
 
     def splits(self) -> tuple[str, ...]:
-        """Return the names of the splits; `reworded` has the test questions in other words."""
+        """Return the names of the splits; `reworded` contains paraphrased test questions."""
         return SPLITS
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Yield the questions of a split; an unknown split has no questions."""
+        """Yield the questions in a split; yield nothing for an unknown split."""
         o = self.options
         world = o.world()
         half = {p.id for i, p in enumerate(world.people) if o.half == "all" or is_taught(i) == (o.half == "taught")}

@@ -1,4 +1,4 @@
-"""The word-level vocabulary of the lab's model and its tokenizer; a token is a word, a punctuation mark or a newline.
+"""The lab model's word-level vocabulary and tokenizer; a token is a word, a punctuation mark or a newline.
 
 Spaces are not tokens, so no token spans the boundary between a prompt and its answer.
 """
@@ -32,7 +32,7 @@ _SPLIT = re.compile(PATTERN)
 
 
 def split(text: str) -> list[str]:
-    """Return the words, punctuation marks and newlines of a text."""
+    """Split a text into words, punctuation marks and newlines."""
     return _SPLIT.findall(text)
 
 
@@ -45,7 +45,7 @@ def _templates() -> Iterable[str]:
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Return the token ids: special tokens, newline, punctuation, words of all phrasings, then names and values."""
+    """Return token ids, ordered as special tokens, newline, punctuation, words in phrasings, names and values."""
     names = all_names()
     in_templates = {word for template in _templates() for word in split(re.sub(r"\{.\}", " ", template))}
     plain = sorted(in_templates | set(split(EXTRA)))
@@ -56,13 +56,13 @@ def vocabulary() -> dict[str, int]:
 
 
 def encode(text: str) -> list[int]:
-    """Return the token ids of a text, equal to those of the included tokenizer; unknown words become `<unk>`."""
+    """Return a text's token ids, identical to the bundled tokenizer's ids; unknown words become `<unk>`."""
     ids = vocabulary()
     return [ids.get(word, 0) for word in split(text)]
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json with the library `tokenizers`."""
+    """Write tokenizer.json and tokenizer_config.json, using the `tokenizers` library."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordLevel(vocabulary(), unk_token=UNKNOWN))

@@ -1,7 +1,7 @@
-"""The world: people with six attributes, employers with three, and a document about each of them.
+"""The world: people with six attributes, employers with three attributes, and a document about each entity.
 
-The single set of `known` people is part of the pre-training of the lab's model. `new` people are generated from a seed;
-their names are reserved and never occur in the pre-training.
+The lab's model is pre-trained on the single set of `known` people. `new` people are generated from a seed; their names
+are reserved and never occur in the pre-training data.
 """
 
 from collections.abc import Mapping
@@ -50,35 +50,35 @@ class Entity:
 
     @property
     def is_person(self) -> bool:
-        """True unless a fact is an employer's; an entity may have only some of its facts."""
+        """Whether the entity is a person, judged by the attributes it has."""
         return not self.facts.keys() & EMPLOYER_ATTRIBUTES.keys()
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """People, and their employers by name."""
+    """People, and a mapping from names to their employers."""
 
     people: tuple[Entity, ...]
     employers: Mapping[str, Entity]
 
 
 def is_name_reserved(first: int, family: int) -> bool:
-    """Return whether a name, given by the indices of its parts, is among the quarter reserved for new people."""
+    """Return whether a name, given by the indices of its parts, is in the quarter of names reserved for new people."""
     return (first + family) % 4 == 0
 
 
 def is_taught(index: int) -> bool:
-    """Return whether the pre-training has questions about the known person at this index in addition to biographies."""
+    """Return whether pre-training includes questions about the known person at this index, not just biographies."""
     return index % 2 == 0
 
 
 def random_facts(rng: RandomStream, attributes: Mapping[str, Phrasings], people: str) -> dict[str, str]:
-    """Return a uniformly distributed random value for each attribute."""
+    """Return a uniformly random value for each attribute."""
     return {attribute: rng.choice(values_of(attribute, people)) for attribute in attributes}
 
 
 def _generate_people(rng: RandomStream, people: People, count: int, used: set[tuple[str, str]]) -> tuple[Entity, ...]:
-    """Return `count` people with unique names and unique pairs of profession and birthplace, added to `used`."""
+    """Return `count` people with unique names and unique profession-birthplace pairs, and add both to `used`."""
     names = all_names()
     generated: list[Entity] = []
     used_names: set[str] = set()
@@ -97,9 +97,9 @@ def _generate_people(rng: RandomStream, people: People, count: int, used: set[tu
 
 @cache
 def generate_world(people: People, count: int, seed: int = 0) -> World:
-    """Return `count` people, either known or generated from a seed, and all employers of that kind.
+    """Return a world of `count` people, known or generated from a seed, and all employers of the same kind.
 
-    A larger world begins with the people of a smaller one. The seed of the known world is always 0.
+    A larger world begins with the people from any smaller world. The seed of the known world is always 0.
     """
     used: set[tuple[str, str]] = set()
     if people == "new":
@@ -115,19 +115,19 @@ def generate_world(people: People, count: int, seed: int = 0) -> World:
 
 
 def sentence(entity: Entity, attribute: str, template: str) -> str:
-    """Fill a template with a fact, or with profession and birthplace for the attribute "reverse"."""
+    """Fill a template with a fact, or with the profession and birthplace for the attribute "reverse"."""
     if attribute == "reverse":
         return template.format(n=entity.name, p=entity.facts["profession"], b=entity.facts["birthplace"])
     return template.format(n=entity.name, v=entity.facts[attribute])
 
 
 def phrasings_of(entity: Entity) -> Mapping[str, Phrasings]:
-    """Return the attributes of an entity with their phrasings."""
+    """Return an entity's attributes with their phrasings."""
     return PERSON_ATTRIBUTES if entity.is_person else EMPLOYER_ATTRIBUTES
 
 
 def state_facts(entity: Entity, rng: RandomStream, reverse: int = 0) -> list[tuple[str, str]]:
-    """Return each attribute with its sentence, in random order and wording.
+    """Return the entity's attributes, each with a sentence in a random wording, in random order.
 
     `reverse` is the percentage of sentences that state the value before the name.
     """
@@ -139,7 +139,7 @@ def state_facts(entity: Entity, rng: RandomStream, reverse: int = 0) -> list[tup
 
 
 def describe(entity: Entity, seed: int) -> tuple[Document, dict[str, tuple[int, int]]]:
-    """Return the document about a person or employer, and the character range of each attribute's sentence."""
+    """Return the document about an entity, and the character range of each attribute's sentence in the document."""
     stated = state_facts(entity, RandomStream("kib-lab", "document", entity.id, seed))
     ranges, start = {}, 0
     for attribute, text in stated:

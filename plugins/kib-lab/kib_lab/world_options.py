@@ -16,7 +16,7 @@ DEFAULT_NEW_PEOPLE = 200
 
 
 class WorldOptions(Options):
-    """The people of a world; equal options give the same world on every machine."""
+    """Options that select the people in a world; the same options produce the same world on every machine."""
 
     people: People = Field(
         description="`known` people are part of the pre-training of the lab's model, `new` people are not"

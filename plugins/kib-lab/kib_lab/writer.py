@@ -1,4 +1,4 @@
-"""The writer `lab`: states the facts of a passage in other words or another order, or as questions with answers."""
+"""The writer `lab`, which restates a passage's facts in a different wording and order, or as question-answer pairs."""
 
 import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -21,7 +21,7 @@ MAX_REPETITIONS = 200
 
 
 class WriterOptions(Options):
-    """The keys of a `[writers.NAME]` table with `plugin = "lab"`."""
+    """The keys in a `[writers.NAME]` table with `plugin = "lab"`."""
 
     reword: bool = Field(True, description="state each fact in one of several wordings")
     reorder: bool = Field(True, description="state the facts in random order")
@@ -38,7 +38,7 @@ class WriterOptions(Options):
 
 
 class LabWriter:
-    """Parses the sentences of the lab; its texts depend only on the passage, the options and the seed."""
+    """The writer `lab`, which parses the lab's sentences; its output depends only on the passage, options and seed."""
 
     Options: ClassVar[type[Options]] = WriterOptions
     revision: ClassVar[int] = 1
@@ -47,7 +47,7 @@ class LabWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return an empty text, because no option names a file."""
+        """Return an empty string because no option refers to a file."""
         return ""
 
     def write(
@@ -55,11 +55,11 @@ class LabWriter:
         passages: Sequence[Passage],
         count: int,
         seed: int,
-        kept: MutableMapping[str, str] | None = None,  # noqa: ARG002 - the writer pays for nothing
+        kept: MutableMapping[str, str] | None = None,  # noqa: ARG002 - this writer makes no paid requests
     ) -> Iterator[Text]:
-        """Yield `count` different paraphrases per passage, then `count` different pairs if `pairs` is true.
+        """Yield `count` distinct paraphrases per passage, then `count` distinct pairs if `pairs` is true.
 
-        Raise InputError if a passage is not from the lab or does not allow as many different texts.
+        Raise InputError if a passage is not from the lab or does not allow `count` distinct texts.
         """
         o = self.options
         for passage in passages:
@@ -130,7 +130,7 @@ def _pattern(template: str, name: str) -> re.Pattern[str]:
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Return the attribute and the pattern of every sentence that can state a fact."""
+    """Return the attribute and regular expression for every sentence that can state a fact."""
     kinds = ((PERSON_ATTRIBUTES, r"[A-Z]\w+ [A-Z]\w+"), (EMPLOYER_ATTRIBUTES, r"[A-Z]\w+"))
     return tuple(
         (attribute, _pattern(template, name))
@@ -141,7 +141,7 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 
 def parse_passage(passage: Passage) -> tuple[Entity, dict[str, str]]:
-    """Return the subject and the sentences of a passage; raise InputError if the passage is not from the lab."""
+    """Return a passage's subject and sentences; raise InputError if the passage is not from the lab."""
     facts: dict[str, str] = {}
     sentences: dict[str, str] = {}
     names: set[str] = set()

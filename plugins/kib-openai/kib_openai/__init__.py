@@ -1,11 +1,11 @@
-"""A kib writer that obtains training text and test questions from an OpenAI-compatible chat endpoint.
+"""A kib writer that generates training text and test questions with an OpenAI-compatible chat endpoint.
 
-- `options`: the keys of a `[writers.NAME]` table
+- `options`: the keys in a `[writers.NAME]` table
 - `prompts`: default prompts, and the message built from a prompt and a passage
-- `completion`: a chat completion, read from a response or from the paid answers
+- `completion`: a chat completion, read from a response or from the stored paid answers
 - `parsing`: texts, pairs and questions parsed from a completion and validated
 - `endpoint`: HTTP requests to the server, with retries
 - `passage_jobs`: the requests needed for one passage
-- `request_pool`: many passage jobs at once, within the token budget
+- `request_pool`: runs many passage jobs concurrently, within the token budget
 - `writer`: the plugin
 """

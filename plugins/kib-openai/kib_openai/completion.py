@@ -9,7 +9,7 @@ __all__ = ["Completion", "parse_completion", "stored_completion"]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The text of a completion (None if it has no text), its finish reason and its token counts (None if not reported).
+    """A completion's text (None if empty), its finish reason and its token counts (None if not reported).
 
     The field names are the keys of a paid answer on disk.
     """
@@ -21,31 +21,31 @@ class Completion:
 
     @property
     def tokens(self) -> int | None:
-        """The tokens of prompt and completion together, or None if the server did not report both counts."""
+        """The total number of prompt and completion tokens, or None unless the server reported both counts."""
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
         return self.prompt_tokens + self.completion_tokens
 
     def to_json(self) -> str:
-        """Convert the completion to ASCII JSON, because UTF-8 cannot encode the unpaired surrogates in some answers."""
+        """Convert the completion to ASCII JSON, because UTF-8 cannot encode unpaired surrogates in answers."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Completion":
-        """Convert the text returned by `to_json` to a completion."""
+        """Convert text returned by `to_json` back to a completion."""
         return cls(**json.loads(text))
 
 
 def stored_completion(paid_answers: Mapping[str, str], key: str) -> Completion | None:
-    """Return the completion stored under a key, or None if the key is unknown."""
+    """Return the completion stored under a key, or None if no completion is stored under it."""
     text = paid_answers.get(key)
     return None if text is None else Completion.from_json(text)
 
 
 def parse_completion(body: str) -> Completion | None:
-    """Read a chat completion from the body of a response.
+    """Parse a chat completion from a response body.
 
-    Return None if the body is not a chat completion but, for example, a proxy's error page, which costs nothing.
+    Return None if the body is not a chat completion, for example if it is a proxy's error page, which costs nothing.
     """
     try:
         value = json.loads(body)

@@ -1,4 +1,4 @@
-"""HTTP requests to a chat endpoint, with retries; every failure is an InputError of one sentence, without the key."""
+"""HTTP requests to a chat endpoint, with retries; failures raise a one-sentence InputError without the API key."""
 
 import json
 import os
@@ -33,7 +33,7 @@ SHOWN_CHARACTERS = 300
 
 
 class Endpoint:
-    """Sends requests; safe for use by many threads. Once `stopped` is set, failed requests are no longer retried."""
+    """A thread-safe HTTP client for a chat endpoint. Once `stopped` is set, failed requests are no longer retried."""
 
     def __init__(self, options: WriterOptions) -> None:
         import httpx2
@@ -53,7 +53,7 @@ class Endpoint:
     def send(self, body: Mapping[str, Any]) -> Completion:
         """Send a request and return the completion.
 
-        Raise InputError immediately if a retry cannot help, otherwise after the last retry.
+        Raise InputError immediately if retrying cannot help, otherwise after the last retry.
         """
         import httpx2
 
@@ -83,14 +83,14 @@ class Endpoint:
         )
 
     def _wait(self, retry: int, requested: float | None) -> bool:
-        """Wait before the next try, as long as the server requests; return False if there should be no next try."""
+        """Wait before the next attempt, for as long as the server requests; return False to give up instead."""
         if requested is not None and requested > LONGEST_REQUESTED_WAIT:
             return False
         seconds = min(FIRST_WAIT * 2**retry, LONGEST_WAIT) if requested is None else requested
         return not self.stopped.wait(seconds)
 
     def _retryable_failure(self, response: "httpx2.Response") -> str:
-        """Return the reason for a response without a completion; raise InputError if a retry cannot help."""
+        """Return the reason why a response has no completion; raise InputError if retrying cannot help."""
         status, message = response.status_code, self._message(response)
         variable = self.options.api_key_env
         if status == 401 and variable:
@@ -108,7 +108,7 @@ class Endpoint:
         return f"the server returned status {status}{flaw}{message}"
 
     def _message(self, response: "httpx2.Response") -> str:
-        """Return a colon and the server's message, shortened and without the key, or "" if the response is empty."""
+        """Return a colon and the server's message, shortened and without the API key; "" if the response is empty."""
         text = response.text.strip()
         try:
             value = json.loads(text)
@@ -128,14 +128,14 @@ class Endpoint:
 
 @cache
 def _certificates() -> "SSLContext":
-    """Load the trusted certificates once for all endpoints, because loading takes 50 ms."""
+    """Load the trusted certificates once for all endpoints, because loading certificates takes 50 ms."""
     import httpx2
 
     return httpx2.create_ssl_context()
 
 
 def api_key(variable: str) -> str:
-    """Return the key in an environment variable, or "" for no variable; raise InputError without a valid key."""
+    """Return the API key in an environment variable, or "" for no variable; raise InputError if the key is invalid."""
     if not variable:
         return ""
     key = os.environ.get(variable, "")

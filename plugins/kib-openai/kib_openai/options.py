@@ -16,7 +16,7 @@ RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "messages", "model", "
 
 
 class Prompts(Options):
-    """The prompts, jinja templates with the variables `passage` (title, text, document, id) and `count`."""
+    """The prompts, which are jinja templates with the variables `passage` (title, text, document, id) and `count`."""
 
     paraphrases: str = Field(PARAPHRASES, description="requests `count` paraphrases of `passage`")
     pairs: str = Field(PAIRS, description="requests `count` questions with answers about `passage`, to train on")
@@ -33,7 +33,7 @@ class Prompts(Options):
 
 
 class WriterOptions(Options):
-    """The keys of a `[writers.NAME]` table with `plugin = "openai"`."""
+    """The keys in a `[writers.NAME]` table with `plugin = "openai"`."""
 
     model: str = Field(min_length=1, description="the name of the model at the endpoint")
     base_url: Annotated[str, NotInIdentity] = Field(
@@ -88,7 +88,7 @@ class WriterOptions(Options):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected a URL that begins with http:// or https://")
-        if parts.port == 0:  # `parts.port` raises ValueError itself for other invalid ports
+        if parts.port == 0:  # for other invalid ports, reading `parts.port` raises ValueError
             raise ValueError("expected a port from 1 to 65535")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(

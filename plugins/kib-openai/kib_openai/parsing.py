@@ -1,4 +1,4 @@
-"""Texts parsed from a completion: valid JSON of the requested form, with as many distinct texts as requested."""
+"""Parsing of completions, which must be JSON in the requested form with the requested number of distinct texts."""
 
 import json
 import re
@@ -23,12 +23,12 @@ WRONG_OPTIONS = 3
 
 
 class InvalidAnswerError(Exception):
-    """An answer that cannot be used; the message gives the reason."""
+    """Raised for an unusable answer; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedQuestion:
-    """A question with its right option, three wrong options, and the quote that proves the right option."""
+    """A question with its correct option, three wrong options, and a quote that proves the correct option."""
 
     question: str
     right: str
@@ -37,13 +37,13 @@ class ParsedQuestion:
 
 
 def parse_paraphrases(completion: Completion, count: int, existing: Collection[str]) -> list[str]:
-    """Return the first `count` paraphrases; the normalised texts in `existing` must not be repeated."""
+    """Return the first `count` paraphrases; reject paraphrases that repeat a normalised text in `existing`."""
     texts = [_text(value, "a paraphrase") for value in _list(completion, "paraphrases", count)]
     return _distinct(texts, count, existing)
 
 
 def parse_pairs(completion: Completion, count: int, existing: Collection[str]) -> list[tuple[str, str]]:
-    """Return the first `count` questions with answers; the normalised questions in `existing` must not be repeated."""
+    """Return the first `count` question-answer pairs; reject questions that repeat a normalised one in `existing`."""
     answers: dict[str, str] = {}
     for value in _list(completion, "pairs", count):
         pair = _object(value, "a pair")
@@ -52,12 +52,12 @@ def parse_pairs(completion: Completion, count: int, existing: Collection[str]) -
 
 
 def parse_questions(completion: Completion, count: int) -> list[ParsedQuestion]:
-    """Return the first `count` questions, each with a right option, three wrong options and a quote."""
+    """Return the first `count` questions, each with the correct option, three wrong options and a quote."""
     return [_question(value) for value in _list(completion, "questions", count)][:count]
 
 
 def parse_order(completion: Completion, count: int) -> list[int]:
-    """Return a permutation of the indices 0 to `count` - 1."""
+    """Parse a permutation of the indices 0 to `count` - 1."""
     numbers = _list(completion, "order", count)
     if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(1, count + 1)):
         raise InvalidAnswerError(f"expected each number from 1 to {count} exactly once")
@@ -78,7 +78,7 @@ def _question(value: Any) -> ParsedQuestion:
 
 
 def _list(completion: Completion, key: str, count: int) -> list[Any]:
-    """Return the list under a key, with at least `count` entries."""
+    """Return the list stored under a key, which must have at least `count` entries."""
     value = _json(completion).get(key)
     if not isinstance(value, list):
         raise InvalidAnswerError(f'expected a list under "{key}"')
@@ -88,7 +88,7 @@ def _list(completion: Completion, key: str, count: int) -> list[Any]:
 
 
 def _json(completion: Completion) -> dict[str, Any]:
-    """Return the JSON object in an answer, without the code fence and the reasoning that some models add."""
+    """Return the JSON object in an answer, ignoring code fences and reasoning that some models add."""
     if completion.finish == "length":
         raise InvalidAnswerError("the answer was truncated: raise `max_tokens` or lower `per_call`")
     if completion.finish == "content_filter":
@@ -121,7 +121,7 @@ def _text(value: Any, what: str) -> str:
 
 
 def _distinct(texts: Sequence[str], count: int, existing: Collection[str]) -> list[str]:
-    """Return the first `count` texts that differ from each other and from `existing`."""
+    """Return the first `count` texts that differ from each other and from the texts in `existing`."""
     new: dict[str, str] = {}
     for text in texts:
         if normalised(text) not in existing:

@@ -1,6 +1,6 @@
-"""The requests needed for one passage, one after the other: paraphrases, pairs, or questions and their order.
+"""The sequential requests for one passage, which ask for paraphrases, pairs, or questions and their order.
 
-A job is a generator that yields requests, receives a completion for each, and returns what it parsed from them.
+A job is a generator that yields requests, receives a completion per request, and returns the parsed texts.
 """
 
 from collections.abc import Callable, Collection, Generator
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A request to the chat model: the message, the seed, the attempt from 0, and the step of its job from 0."""
+    """A request to the chat model: the message, the seed, and the zero-based indices of the attempt and job step."""
 
     message: str
     seed: int
@@ -39,7 +39,7 @@ class ChatRequest:
     step: int
 
     def body(self, options: WriterOptions) -> dict[str, Any]:
-        """Return the JSON body of the request; each attempt has its own seed, otherwise the answer would not change."""
+        """Return the JSON body of the request; every attempt has its own seed, so that the answers differ."""
         body: dict[str, Any] = {
             "model": options.model,
             "messages": [{"role": "user", "content": self.message}],
@@ -54,7 +54,7 @@ class ChatRequest:
         return body
 
     def key(self, options: WriterOptions) -> str:
-        """Return the digest of everything that determines the answer, which excludes the URL and the API key."""
+        """Return a digest of everything that affects the answer, which excludes the URL and the API key."""
         body = {**self.body(options), "max_tokens": options.max_tokens}
         body.pop("max_completion_tokens", None)
         return digest({"body": body, "seed": self.seed, "attempt": self.attempt})
@@ -64,11 +64,11 @@ Job = Generator[ChatRequest, Completion, Result]
 
 
 class AttemptsExhaustedError(Exception):
-    """Every attempt at a request returned an invalid answer."""
+    """Raised if every attempt at a request returned an invalid answer."""
 
 
 def write_paraphrases(options: WriterOptions, passage: Passage, count: int, seed: int) -> Job[list[str]]:
-    """Request `count` paraphrases, at most `per_call` per request; each later request lists the earlier paraphrases."""
+    """Request `count` paraphrases, at most `per_call` per request; later requests list the earlier paraphrases."""
     written: list[str] = []
     existing = {normalised(passage.text)}
     while len(written) < count:
@@ -84,7 +84,7 @@ def write_paraphrases(options: WriterOptions, passage: Passage, count: int, seed
 def write_pairs(
     options: WriterOptions, held_out: Collection[str], passage: Passage, count: int, seed: int
 ) -> Job[list[tuple[str, str]]]:
-    """Request `count` questions with answers, at most `per_call` per request; questions in `held_out` are invalid."""
+    """Request `count` question-answer pairs, at most `per_call` per request; reject questions in `held_out`."""
     written: list[tuple[str, str]] = []
     existing = set(held_out)
     while len(written) < count:
@@ -98,7 +98,7 @@ def write_pairs(
 
 
 def write_questions(options: WriterOptions, passage: Passage, count: int, seed: int) -> Job[list[ParsedQuestion]]:
-    """Request `count` questions, then request their order, with the most specific question first."""
+    """Request `count` questions, then ask the model to rank the questions from most to least specific."""
     message = render("questions", options.prompts.questions, passage, count)
     written = yield from _request(options, passage, message, seed, 0, partial(parse_questions, count=count))
     if count == 1:
@@ -111,7 +111,7 @@ def write_questions(options: WriterOptions, passage: Passage, count: int, seed: 
 def _request(
     options: WriterOptions, passage: Passage, message: str, seed: int, step: int, parse: Callable[[Completion], Parsed]
 ) -> Job[Parsed]:
-    """Return the first valid answer, parsed; raise AttemptsExhaustedError if all answers are invalid."""
+    """Return the first valid answer in parsed form; raise AttemptsExhaustedError if all answers are invalid."""
     reason = ""
     for attempt in range(options.attempts):
         completion = yield ChatRequest(message, seed, attempt, step)

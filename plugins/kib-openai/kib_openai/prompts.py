@@ -1,7 +1,7 @@
 """The default prompts for paraphrases, pairs and questions, and the message built from a prompt and a passage.
 
-A message has the role `user`, the only role that every model supports. It consists of the prompt, the texts written so
-far, and the form of the answer.
+Every message has the role `user`, because no other role is supported by all models. A message consists of the prompt,
+the texts written so far, and the required form of the answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ def _template(source: str) -> "Template":
 
 
 def check_template(source: str) -> None:
-    """Raise ValueError if jinja cannot render a prompt for a short passage, or if the prompt omits the passage."""
+    """Raise ValueError if jinja cannot render a prompt with a short passage, or if the prompt omits the passage."""
     from jinja2 import TemplateError
 
     try:
@@ -108,7 +108,7 @@ def check_template(source: str) -> None:
 
 
 def render(kind: str, template: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> str:
-    """Return the message for `count` texts; `texts` are the texts written so far, or the questions to order."""
+    """Return the message that requests `count` texts; `texts` are the earlier texts, or the questions to rank."""
     from jinja2 import TemplateError
 
     from kib.errors import InputError

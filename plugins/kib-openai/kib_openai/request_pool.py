@@ -1,6 +1,6 @@
-"""A pool of concurrent requests: runs many passage jobs at once and stores every answer before it is used.
+"""A pool of concurrent requests, which runs many passage jobs at once and stores every answer before using it.
 
-Only the thread that reads the results accesses the paid answers; the worker threads do nothing but wait for the server.
+Only the thread that reads the results accesses the stored answers; the worker threads only wait for the server.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ MAX_UNREAD = 256
 
 @dataclass(slots=True)
 class _WaitingJob(Generic[Result]):
-    """A job that waits for the answer to a request."""
+    """A job that is waiting for the answer to a request."""
 
     number: int
     job: Job[Result]
@@ -33,7 +33,7 @@ class _WaitingJob(Generic[Result]):
 
 
 class RequestPool(Generic[Result]):
-    """Runs jobs; a pool is used once, by one thread."""
+    """Runs passage jobs; each pool may be used only once and by only one thread."""
 
     def __init__(self, endpoint: Endpoint, paid_answers: MutableMapping[str, str]) -> None:
         self.endpoint = endpoint
@@ -47,10 +47,10 @@ class RequestPool(Generic[Result]):
         self.waiting: dict[Future[Completion], list[_WaitingJob[Result]]] = {}
 
     def run(self, jobs: Iterable[Job[Result]]) -> Iterator[Result]:
-        """Yield the results in the order of the jobs; a failed job has no result.
+        """Yield the jobs' results in job order; a failed job yields no result.
 
-        Raise InputError if the server rejects a request, the token budget is used up, or too many jobs fail; the
-        answers to the requests in flight are still awaited and stored.
+        Raise InputError if the server rejects a request, the token budget is exhausted, or too many jobs fail. Before
+        the error is raised, the answers to all requests in flight are awaited and stored.
         """
         numbered, next_number = enumerate(jobs), 0
         threads = ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="kib-openai")
@@ -86,7 +86,7 @@ class RequestPool(Generic[Result]):
     def _advance(
         self, threads: ThreadPoolExecutor, number: int, job: Job[Result], completion: Completion | None = None
     ) -> None:
-        """Run a job up to its next request without a paid answer, and send that request."""
+        """Run a job until a request has no stored answer, and send that request."""
         try:
             request = next(job) if completion is None else job.send(completion)
             while (stored := stored_completion(self.paid_answers, request.key(self.options))) is not None:
@@ -108,7 +108,7 @@ class RequestPool(Generic[Result]):
             )
 
     def _send(self, threads: ThreadPoolExecutor, waiting: _WaitingJob[Result]) -> None:
-        """Send a request unless the same request is in flight for another job."""
+        """Send a request unless an identical request from a different job is already in flight."""
         key = waiting.request.key(self.options)
         if key not in self.in_flight:
             self._check_budget()
@@ -124,7 +124,7 @@ class RequestPool(Generic[Result]):
             )
 
     def _collect_answers(self, threads: ThreadPoolExecutor) -> None:
-        """Wait for answers, store all that have arrived, then resume the jobs that waited for them."""
+        """Wait for answers, store all answers received so far, then resume the waiting jobs."""
         wait(self.in_flight.values(), return_when=FIRST_COMPLETED)
         arrived = {key: future for key, future in self.in_flight.items() if future.done()}
         for key, future in arrived.items():
@@ -143,10 +143,10 @@ class RequestPool(Generic[Result]):
         self.tokens_spent += completion.tokens or 0
 
     def _shut_down(self, threads: ThreadPoolExecutor) -> None:
-        """Send no further request; requests in flight cost money, so their answers are awaited and stored."""
+        """Stop sending requests; await and store the answers to requests in flight, which cost money anyway."""
         self.endpoint.stopped.set()
         threads.shutdown(wait=True, cancel_futures=True)
-        with suppress(sqlite3.ProgrammingError):  # the caller has closed the paid answers before this generator
+        with suppress(sqlite3.ProgrammingError):  # the caller closed the database of paid answers before this generator
             for key, future in self.in_flight.items():
                 if not future.cancelled() and future.exception() is None:
                     self._store(key, future.result())

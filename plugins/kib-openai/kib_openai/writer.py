@@ -1,4 +1,4 @@
-"""The writer `openai`: a chat model behind an OpenAI-compatible endpoint writes training text and test questions."""
+"""The writer `openai`, which generates training text and test questions with a chat model behind an endpoint."""
 
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
@@ -40,7 +40,7 @@ RequestTokens = tuple[int, int]
 
 
 class OpenAIWriter:
-    """Writes paraphrases, pairs and questions; every answer is stored before it is used."""
+    """A writer of paraphrases, pairs and questions; every answer is stored before it is used."""
 
     Options: ClassVar[type[Options]] = WriterOptions
     revision: ClassVar[int] = 1
@@ -49,7 +49,7 @@ class OpenAIWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return the digest of the held-out question files, or "" without such files."""
+        """Return a digest of the held-out question files, or "" if the options list no such files."""
         paths = self.options.held_out
         for path in paths:
             if not path.is_file():
@@ -57,7 +57,7 @@ class OpenAIWriter:
         return digest(sorted(map(digest_file, paths))) if paths else ""
 
     def online(self) -> list[str]:
-        """Return the model and the URL of the endpoint, and the problem if the API key is missing or invalid."""
+        """Return the model and the endpoint's URL, and an error message if the API key is missing or invalid."""
         model = f"model {self.options.model} at {self.options.base_url}"
         try:
             self.ready()
@@ -66,13 +66,13 @@ class OpenAIWriter:
         return [model]
 
     def ready(self) -> None:
-        """Raise InputError if the environment holds no valid API key; nothing is sent to the server."""
+        """Raise InputError unless the environment contains a valid API key; no request is sent to the server."""
         api_key(self.options.api_key_env)
 
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
-        """Yield `count` paraphrases per passage, `count` pairs, or both in this order; passages keep their order.
+        """Yield `count` paraphrases per passage, `count` pairs, or first paraphrases, then pairs, in passage order.
 
         Raise InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
         """
@@ -83,7 +83,7 @@ class OpenAIWriter:
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[DraftQuestion]:
-        """Yield `count` questions with four options per passage, the most specific first.
+        """Yield `count` four-option questions per passage, with the most specific question first.
 
         Raise InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
         """
@@ -92,11 +92,11 @@ class OpenAIWriter:
             yield from drafts
 
     def kinds(self) -> list[str]:
-        """Return the kinds of text selected by the option `kind`."""
+        """Return the kinds of text that the option `kind` selects."""
         return list(KINDS[self.options.kind])
 
     def only(self, kinds: Collection[str]) -> "OpenAIWriter":
-        """Return a writer restricted to these kinds; the requests for one kind do not depend on the other kind."""
+        """Return a writer restricted to the given kinds; requests for one kind do not depend on other kinds."""
         wanted = set(kinds) & set(self.kinds())
         (kind,) = (name for name, written in KINDS.items() if set(written) == wanted)
         return OpenAIWriter(self.options.model_copy(update={"kind": kind}))
@@ -109,7 +109,7 @@ class OpenAIWriter:
         kept: Mapping[str, str] | None = None,
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
-        """Count the requests without an answer in `kept`, assuming valid answers and one token per four bytes."""
+        """Estimate the requests still missing from `kept`, assuming valid answers and one token per four bytes."""
         missing: dict[str, list[RequestTokens]] = {}
         for passage in passages:
             for job, estimates in self._estimated_jobs(passage, count, seed, what):
@@ -120,7 +120,7 @@ class OpenAIWriter:
         return Forecast(len(requests), sum(read for read, _ in requests), sum(written for _, written in requests))
 
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
-        """Add up the answers used for the texts, including invalid ones, and their tokens as counted by the server."""
+        """Count the answers used for the texts, including invalid answers, and sum the server's token counts."""
         used: dict[str, Completion] = {}  # equal passages share their requests
         for passage in passages:
             used |= self._replay(self._text_job(passage, count, seed), kept)[0]
@@ -129,7 +129,7 @@ class OpenAIWriter:
         return Spending(len(used), _sum(prompts), _sum(completions))
 
     def _text_job(self, passage: Passage, count: int, seed: int) -> Job[list[Text]]:
-        """Return the paraphrases, each below the title of the passage, then the pairs."""
+        """Return the paraphrases, each preceded by the passage's title, then the pairs."""
         texts: list[Text] = []
         if self.options.kind != "pairs":
             title = f"{passage.title}\n" if passage.title else ""
@@ -146,7 +146,7 @@ class OpenAIWriter:
 
     @cached_property
     def _held_out(self) -> frozenset[str]:
-        """The held-out questions, normalised."""
+        """The normalised held-out questions."""
         from kib.plugins.builtin.questions_file_task import FileTask
 
         files = [
@@ -158,7 +158,7 @@ class OpenAIWriter:
     def _estimated_jobs(
         self, passage: Passage, count: int, seed: int, what: str
     ) -> Iterator[tuple[Job[Any], list[RequestTokens]]]:
-        """Yield the jobs of a passage, each with the estimated tokens of its requests in order."""
+        """Yield a passage's jobs, each with the estimated token counts of its requests in order."""
         o = self.options
         if what == "questions":
             writing = self._prompt_tokens("questions", passage, count), count * QUESTION_TOKENS
@@ -181,7 +181,7 @@ class OpenAIWriter:
     def _replay(
         self, job: Job[Any], paid_answers: Mapping[str, str]
     ) -> tuple[dict[str, Completion], ChatRequest | None]:
-        """Return the paid answers of a job, and its first unanswered request or None if all are answered."""
+        """Return a job's stored answers and its first unanswered request, or None if all requests are answered."""
         used: dict[str, Completion] = {}
         try:
             request = next(job)

@@ -1,1 +1,1 @@
-"""The corpus plugin `wikipedia`: articles of Wikipedia, or of any other MediaWiki, as documents."""
+"""The corpus plugin `wikipedia`, which reads articles from Wikipedia or any other MediaWiki as documents."""

@@ -1,6 +1,6 @@
-"""The corpus `wikipedia`: each article of a wiki is a document, and a title that redirects to it is an alias.
+"""The corpus `wikipedia`: each article is a document, and each title that redirects to an article is an alias.
 
-Articles come either from a dump or, with `pins`, through the API of the wiki.
+Articles are read from a dump or, if `pins` is set, fetched through the wiki's API.
 """
 
 import logging
@@ -35,7 +35,7 @@ LISTED_TITLES = 5
 
 
 class WikipediaOptions(Options):
-    """A dump, or a selection of pages that a pin file pins to their revisions."""
+    """Options of `wikipedia`: either a dump, or a selection of pages pinned to revisions in a pin file."""
 
     dump: InputPath | None = Field(
         default=None, description="A dump, pages-articles.xml, plain, .bz2 or .gz. Set either `dump` or `pins`."
@@ -104,7 +104,7 @@ class WikipediaOptions(Options):
 
 @dataclass
 class _Pass:
-    """The titles collected in one pass over all pages."""
+    """The titles collected during one pass over all pages."""
 
     redirects: dict[str, str] = field(default_factory=dict)
     document_ids: set[str] = field(default_factory=set)
@@ -113,7 +113,7 @@ class _Pass:
     newest_day: str = ""
 
     def resolve_redirects(self) -> tuple[dict[str, str], list[str]]:
-        """Return the document id of each redirect, also through other redirects, and the unresolved redirects."""
+        """Return the document id for each redirect, following chains of redirects, and the unresolved redirects."""
         aliases: dict[str, str] = {}
         unresolved: list[str] = []
         for title in self.redirects:
@@ -129,7 +129,7 @@ class _Pass:
 
 
 class Wikipedia:
-    """The corpus `wikipedia`."""
+    """The corpus `wikipedia`, which reads a wiki's articles as documents."""
 
     Options: ClassVar[type[Options]] = WikipediaOptions
     revision: ClassVar[int] = 1
@@ -141,7 +141,7 @@ class Wikipedia:
         self._date = self._site = ""
 
     def fingerprint(self) -> str:
-        """Return the digest of the dump or pin file; raise InputError if it is missing or pins another selection."""
+        """Return a digest of the dump or pin file; raise InputError if it is missing or pins a different selection."""
         path = self.options.dump or self._read_pins()[0]
         try:
             return digest_file(path)
@@ -151,23 +151,23 @@ class Wikipedia:
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def online(self) -> list[str]:
-        """Name the wiki; a dump needs no network."""
+        """Return the name of the wiki to contact; a dump needs no network access."""
         return [f"pages pinned in {self.options.pins.name}, from {self.options.api}"] if self.options.pins else []
 
     def documents(self) -> Iterator[Document]:
-        """Yield the articles of a dump in its order, or the pinned pages by title, fetching pages not in the store."""
+        """Yield articles in dump order, or pinned pages in title order; pages missing from the store are fetched."""
         return self._dumped_documents(self.options.dump) if self.options.dump else self._pinned_documents()
 
     def aliases(self) -> Mapping[str, str]:
-        """Map each title that redirects to a document to the document's id; empty before `documents` has ended."""
+        """Return a mapping from redirecting titles to document ids, which is empty until `documents` is exhausted."""
         return dict(self._aliases)
 
     def notes(self) -> dict[str, Any]:
-        """Return site, date, and the counts of the last pass over all pages, to be recorded with the corpus."""
+        """Return the site, the date and the counts from the last pass over all pages, to record with the corpus."""
         return {"source": self._site, "date": self.options.date or self._date, **self._counts}
 
     def pin(self, again: bool = False) -> Pins:
-        """Ask the wiki for the selected pages and their revisions, and write the pin file."""
+        """Query the wiki for the selected pages and their revisions, and write the pin file."""
         path = self.options.pins
         if path is None:
             raise InputError("a corpus from a dump has no pins")
@@ -208,7 +208,7 @@ class Wikipedia:
         self._finish(collected, path)
 
     def _document(self, page: Page, address: str, hidden: Collection[str], collected: _Pass) -> Document | None:
-        """Convert one page; return None if its text is empty or its content is not wikitext."""
+        """Convert one page to a document; return None if the page's text is empty or its content is not wikitext."""
         position = f"{self.options.dump or self.options.pins}: {page.title!r}"
         if page.title in collected.document_ids:
             raise InputError(f"{position}: duplicate title")
@@ -229,7 +229,7 @@ class Wikipedia:
         return Document(page.title, page.title, text, source, self.options.licence)
 
     def _finish(self, collected: _Pass, path: Path) -> None:
-        """Resolve the redirects, count what a pass left out, and warn about it."""
+        """Resolve the redirects; count the omitted pages and redirects, and log warnings about them."""
         if not collected.document_ids:
             raise InputError(f"{path}: no article; check the option `namespaces`")
         self._aliases, unresolved = collected.resolve_redirects()
@@ -283,6 +283,6 @@ def _count_pages(titles: Sequence[str]) -> str:
 
 
 def _page_title(target: str) -> str:
-    """Return the title of the page that a redirect names, without the section and in the wiki's spelling."""
+    """Return the normalised title of a redirect's target page, without the section."""
     title = " ".join(target.partition("#")[0].replace("_", " ").split())
     return title[:1].upper() + title[1:]

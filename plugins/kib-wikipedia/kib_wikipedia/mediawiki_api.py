@@ -1,4 +1,4 @@
-"""A client for the API of a MediaWiki: one request at a time, with pauses between requests and retries after errors."""
+"""A client for the MediaWiki API, which sends one request at a time, pauses between requests and retries failures."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ BUSY_STATUSES = frozenset({408, 425, 429})
 
 
 class MediaWikiApi:
-    """Sends queries to one MediaWiki, with `contact` in the User-Agent and `pause` seconds between two requests."""
+    """Sends queries to one wiki, with `contact` in the User-Agent header and `pause` seconds between requests."""
 
     def __init__(
         self, url: str, contact: str, pause: float, sleep: Callable[[float], None] = time.sleep, timeout: float = 60.0
@@ -56,7 +56,7 @@ class MediaWikiApi:
         self._client.close()
 
     def query(self, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Yield the `query` part of each answer, until the wiki reports that the last part was sent."""
+        """Yield the `query` part of each response until the wiki reports no further parts."""
         continuation: Mapping[str, str] = {}
         while True:
             answer = self._request({"action": "query", **parameters, **continuation})
@@ -68,7 +68,7 @@ class MediaWikiApi:
             continuation = {key: str(value) for key, value in answer["continue"].items()}
 
     def _request(self, parameters: Mapping[str, str]) -> dict[str, Any]:
-        """Return one answer; raise InputError after an error that a retry cannot solve, or after the last attempt."""
+        """Return the response to one request; raise InputError after a permanent error or after the last attempt."""
         form = {**parameters, "format": "json", "formatversion": "2", "maxlag": str(MAXLAG)}
         for attempt in range(1, ATTEMPTS + 1):
             self._pause()
@@ -89,7 +89,7 @@ class MediaWikiApi:
         self._last_request = time.monotonic()
 
     def _attempt(self, form: Mapping[str, str]) -> tuple[dict[str, Any] | None, str, float | None]:
-        """Send a request once; return the answer or None, the reason for a retry, and the requested wait if any."""
+        """Send a request once; return the response or None, the reason for a retry, and the requested delay, if any."""
         import httpx2
 
         try:
@@ -130,7 +130,7 @@ class MediaWikiApi:
 
 
 def batches(values: Sequence[Value]) -> Iterator[list[Value]]:
-    """Split values into lists that fit into one request."""
+    """Split values into lists small enough for one request."""
     rest = iter(values)
     while batch := list(islice(rest, BATCH_SIZE)):
         yield batch

@@ -1,4 +1,4 @@
-"""Select the pages of a corpus through the API of a wiki, and pin each page to one revision."""
+"""Select the pages of a corpus through a wiki's API, and pin each page to one revision."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ LISTED_TITLES = 5
 
 
 def select_pages(api: MediaWikiApi, selection: Selection, limit: int, today: str) -> Pins:
-    """Ask a wiki for the pages of a selection, and pin each page to its newest revision, or the last one of a day.
+    """Query a wiki for the selected pages; pin each page to its newest revision or its last revision on a given day.
 
-    Raise InputError if a page or category does not exist, or did not exist on that day, or if there are more than
-    `limit` pages.
+    Raise InputError if a page or category does not exist or did not exist on the given day, or if more than `limit`
+    pages are selected.
     """
     site = _site(api)
     titles = [*selection.pages, *_category_members(api, selection, limit)]
@@ -41,7 +41,7 @@ def select_pages(api: MediaWikiApi, selection: Selection, limit: int, today: str
 
 
 def _site(api: MediaWikiApi) -> dict[str, Any]:
-    """Return the wiki's name, address and licence, and its names for the namespaces of files and categories."""
+    """Return the wiki's name, address and licence, and its names for the file and category namespaces."""
     parameters = {"meta": "siteinfo", "siprop": "general|namespaces|namespacealiases|rightsinfo"}
     answer = next(api.query(parameters))
     try:
@@ -61,7 +61,7 @@ def _site(api: MediaWikiApi) -> dict[str, Any]:
 
 
 def _category_members(api: MediaWikiApi, selection: Selection, limit: int) -> list[str]:
-    """Return the titles in the categories and in their subcategories, down to the selected depth."""
+    """Return the titles in the categories and their subcategories, down to the selected depth."""
     titles: dict[str, None] = {}
     level, seen = list(selection.categories), set(selection.categories)
     for depth in range(selection.category_depth + 1):
@@ -88,7 +88,7 @@ def _members(api: MediaWikiApi, category: str) -> list[tuple[int, str]]:
 
 
 def _linked_titles(api: MediaWikiApi, selection: Selection, start: Iterable[str], limit: int) -> list[str]:
-    """Return the titles that can be reached by links from the first titles, up to the selected number of links."""
+    """Return the titles within the selected number of links from the first titles."""
     seen = dict.fromkeys(start)
     level = list(seen)
     for _ in range(selection.link_depth):
@@ -117,7 +117,7 @@ def _check_limit(api: MediaWikiApi, count: int, limit: int) -> None:
 
 
 class _Lookup:
-    """The pages that a wiki has under some titles, with their revisions; redirects; and the number of missing pages."""
+    """Pages looked up by title, with their revisions, the redirects between titles, and the number of missing pages."""
 
     def __init__(self, api: MediaWikiApi, selection: Selection, limit: int) -> None:
         self.api = api
@@ -129,12 +129,12 @@ class _Lookup:
         self.missing = 0
 
     def resolve(self, title: str) -> str:
-        """Return the title of the page to which a title leads."""
+        """Follow redirects from a title and return the title of the target page."""
         title = self.normalized.get(title, title)
         return self.redirects.get(title, title)
 
     def find_newest(self, titles: Sequence[str]) -> None:
-        """Find the newest revision of each page."""
+        """Look up the newest revision of each page."""
         for batch in batches(titles):
             parameters = {
                 "prop": "revisions",
@@ -153,7 +153,7 @@ class _Lookup:
             _check_limit(self.api, len(self.pages), self.limit)
 
     def go_back(self, day: str) -> None:
-        """Replace each revision with the page's last revision of a day; a page created later counts as missing.
+        """Replace each revision with the page's last revision on a given day; pages created later count as missing.
 
         A wiki returns the history of only one page per request.
         """
@@ -172,7 +172,7 @@ class _Lookup:
             self.missing += title not in self.pages
 
     def _add(self, page: Mapping[str, Any], missing: set[str]) -> None:
-        """Add a page of the selected namespaces if its content is wikitext; add a missing page's title to `missing`."""
+        """Add a wikitext page in one of the selected namespaces; add the title of a missing page to `missing`."""
         if page.get("missing") or page.get("invalid"):
             missing.add(page["title"])
             return

@@ -1,4 +1,4 @@
-"""The folder of fetched pages: the wikitext of each pinned revision, checked against its SHA-1 at every reading."""
+"""The folder of fetched pages; the SHA-1 of each pinned revision's wikitext is verified on every read."""
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha1
@@ -13,7 +13,7 @@ __all__ = ["read_pages"]
 
 
 def read_pages(pins: Sequence[Pin], store: Path, connect: Callable[[], MediaWikiApi]) -> Iterator[tuple[Pin, str]]:
-    """Yield each pin with its wikitext; fetch the missing pages from the wiki, and add them to the store."""
+    """Yield each pin with its wikitext; fetch missing pages from the wiki and add them to the store."""
     api: MediaWikiApi | None = None
     try:
         for batch in batches(pins):
@@ -33,7 +33,7 @@ def _path(store: Path, pin: Pin) -> Path:
 
 
 def _is_stored(store: Path, pin: Pin) -> bool:
-    """Report whether the store has the unmodified text of a revision."""
+    """Return whether the store contains the unmodified text of a revision."""
     try:
         return sha1(_path(store, pin).read_bytes(), usedforsecurity=False).hexdigest() == pin.sha1
     except OSError:
@@ -41,7 +41,7 @@ def _is_stored(store: Path, pin: Pin) -> bool:
 
 
 def _fetch(api: MediaWikiApi, pins: Sequence[Pin], store: Path) -> None:
-    """Fetch revisions from the wiki; raise InputError if the wiki no longer has one of them."""
+    """Fetch revisions from the wiki; raise InputError if a revision no longer exists in the wiki."""
     unfetched = {pin.revision: pin for pin in pins}
     parameters = {"prop": "revisions", "revids": "|".join(map(str, unfetched)), "rvslots": "main"}
     for part in api.query({**parameters, "rvprop": "ids|content"}):
@@ -60,7 +60,7 @@ def _fetch(api: MediaWikiApi, pins: Sequence[Pin], store: Path) -> None:
 
 
 def _add(api: MediaWikiApi, pin: Pin, text: str, store: Path) -> None:
-    """Add a text to the store; raise InputError if its SHA-1 differs from the pin."""
+    """Add a text to the store; raise InputError if the text's SHA-1 differs from the pin."""
     if sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest() != pin.sha1:
         problem = f"the text of revision {pin.revision} of {pin.title!r} differs from the pinned text"
         raise InputError(f"{api.url}: {problem}; pin it again with `kib-wikipedia pin --again SPEC`")

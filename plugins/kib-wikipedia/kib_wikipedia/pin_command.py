@@ -1,4 +1,4 @@
-"""The command `kib-wikipedia`: it asks a wiki for the revisions of pages and writes them to a pin file."""
+"""The command `kib-wikipedia`, which queries a wiki for page revisions and writes them to a pin file."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def pin(spec: Path, corpus: str | None, again: bool) -> None:
 
 
 def _pinned_corpora(spec: Path, corpus: str | None) -> dict[str, Wikipedia]:
-    """Return the corpora with `pins` in a spec by name; raise InputError if there is none, or none named `corpus`."""
+    """Return a spec's corpora with `pins`, keyed by name; raise InputError if none exists or `corpus` is not one."""
     from kib.plugins.resolve import open_spec
 
     opened, lock = open_spec(spec, look=False, whole=False)

@@ -1,7 +1,7 @@
-"""The pin file: the pages of a corpus, each pinned to one revision.
+"""The pin file, which lists the pages in a corpus and pins each page to one revision.
 
-A pin file consists of JSON lines. The first line has the selection and the wiki. The other lines have one page or
-redirect each: first all pages, then all redirects, both sorted by title.
+A pin file is in the JSON Lines format. The first line describes the selection and the wiki. Each further line describes
+one page or redirect; all pages come before all redirects, and both groups are sorted by title.
 """
 
 import json
@@ -21,7 +21,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The options that select pages; the field names are keys in the pin file."""
+    """The options that select pages; the field names are the keys in the pin file."""
 
     api: str
     pages: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One revision of a page, with the hexadecimal SHA-1 of its wikitext; the field names are keys in the pin file."""
+    """A page revision, with the hexadecimal SHA-1 of its wikitext; the field names are the keys in the pin file."""
 
     title: str
     page: int
@@ -45,7 +45,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """The content of a pin file; the field names are keys in the file."""
+    """The content of a pin file; the field names are the keys in the file."""
 
     selection: Selection
     site: str

@@ -1,7 +1,7 @@
-"""The text of templates that represent words of a sentence; all other templates become empty text.
+"""Conversion of templates that stand for words in a sentence; all other templates are replaced with an empty string.
 
-A wiki defines its templates in its own pages. This module knows the templates of the English Wikipedia that produce
-text inside a sentence. Many other Wikipedias use the same names.
+A wiki defines its templates in its own pages. This module supports the English Wikipedia templates that produce text
+inside a sentence. Many other Wikipedias use the same template names.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ CONVERT_WORDS = ("to", "and", "or", "by", "-", "–", "x", "+/-", "±")
 
 
 def template_text(name: str, unnamed: Unnamed, named: Named) -> str:
-    """Return the text that a template shows inside a sentence, or "" if the template shows none or is unknown."""
+    """Return the text that a template displays inside a sentence, or "" if the template is unknown or has no text."""
     name = " ".join(name.replace("_", " ").split()).lower()
     if name in FIXED_TEXT:
         return FIXED_TEXT[name]
@@ -91,7 +91,7 @@ def _last(unnamed: Unnamed, named: Named) -> str:
 
 
 def _convert(unnamed: Unnamed, _: Named) -> str:
-    """Show the numbers and the first unit: `{{convert|5|to|7|km|mi}}` becomes "5 to 7 km"."""
+    """Return the numbers and the first unit: `{{convert|5|to|7|km|mi}}` becomes "5 to 7 km"."""
     parts = []
     for value in unnamed:
         parts.append("×" if value == "x" else value)
@@ -109,7 +109,7 @@ def _circa(unnamed: Unnamed, _: Named) -> str:
 
 
 def _as_of(unnamed: Unnamed, named: Named) -> str:
-    """Show the year only, because months may be numbers or names: `{{As of|2016|4}}` becomes "As of 2016"."""
+    """Return only the year, because a month may be a number or a name: `{{As of|2016|4}}` becomes "As of 2016"."""
     if named("alt"):
         return named("alt")
     word = "as of" if named("lc") else "As of"
@@ -127,7 +127,7 @@ def _concatenated(unnamed: Unnamed, _: Named) -> str:
 
 
 def _quantity(unnamed: Unnamed, named: Named) -> str:
-    """Show a number, its error, power of ten and unit: `{{val|6.02|e=23|u=mol}}` becomes "6.02 × 10^23 mol"."""
+    """Return a number with its error, power of ten and unit: `{{val|6.02|e=23|u=mol}}` becomes "6.02 × 10^23 mol"."""
     if not unnamed:
         return ""
     error = f" ± {unnamed[1]}" if len(unnamed) > 1 else ""
@@ -142,7 +142,7 @@ def _quote(unnamed: Unnamed, named: Named) -> str:
 
 
 def _nihongo(unnamed: Unnamed, named: Named) -> str:
-    """Show a term and its Japanese forms: `{{nihongo|Japan|日本|Nihon}}` becomes "Japan (日本, Nihon)"."""
+    """Return a term and its Japanese forms: `{{nihongo|Japan|日本|Nihon}}` becomes "Japan (日本, Nihon)"."""
     foreign = ", ".join(value for value in unnamed[1:3] if value)
     return f"{_first(unnamed, named)} ({foreign})" if foreign else _first(unnamed, named)
 
@@ -164,7 +164,7 @@ def _first_two(unnamed: Unnamed, _: Named) -> str:
 
 
 def _musical_sign(unnamed: Unnamed, _: Named) -> str:
-    """Show a musical sign: `{{music|flat}}` becomes "♭"."""
+    """Return a musical symbol: `{{music|flat}}` becomes "♭"."""
     return {"flat": "♭", "sharp": "♯", "natural": "♮"}.get(next(iter(unnamed), ""), "")
 
 

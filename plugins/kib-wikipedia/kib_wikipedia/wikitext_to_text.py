@@ -1,6 +1,6 @@
-"""Convert wikitext to plain text: keep the sentences, headings and lists that a reader sees, and drop everything else.
+"""Convert wikitext to plain text; keep visible sentences, headings and lists, and remove everything else.
 
-mwparserfromhell parses the wikitext, and regular expressions remove what its parser leaves behind.
+mwparserfromhell parses the wikitext, and regular expressions remove any markup that the parser leaves in place.
 """
 
 import re
@@ -103,23 +103,23 @@ def wikitext_to_text(
     hidden_namespaces: Collection[str] = HIDDEN_NAMESPACES,
     dropped_sections: Iterable[str] = DROPPED_SECTIONS,
 ) -> str:
-    """Convert an article to text, with a blank line between two paragraphs.
+    """Convert an article to text, with a blank line between paragraphs.
 
-    Templates become empty text, except templates that represent words. `hidden_namespaces` are the wiki's lowercase
-    names for the namespaces of files and categories. Sections with a title in `dropped_sections` are dropped together
-    with their subsections, and so are headings without text below them.
+    Templates are removed unless they stand for words. `hidden_namespaces` are the wiki's lowercase names for the file
+    and category namespaces. Sections whose title is in `dropped_sections` are removed together with their
+    subsections. Headings without text below them are removed, too.
     """
     from mwparserfromhell import parse
 
     renderer = _Renderer(hidden_namespaces)
     dropped = {title.casefold() for title in dropped_sections}
-    # Articles often lack closing quotes for bold and italic; parsed as tags, such quotes would swallow links.
+    # Bold and italic quotes are often not closed; if they were parsed as tags, unclosed quotes would swallow links.
     sections = list(_sections(parse(wikitext, skip_style_tags=True), renderer))
     return _clean_up("\n\n".join(_section_texts(sections, dropped)))
 
 
 def _sections(code: "Wikicode", renderer: "_Renderer") -> Iterator[_Section]:
-    """Yield the text before the first heading, then each heading with the text that follows it."""
+    """Yield the text before the first heading, then each heading with the text after the heading."""
     from mwparserfromhell.nodes import Heading
 
     level, title, parts = 0, "", list[str]()
@@ -133,8 +133,8 @@ def _sections(code: "Wikicode", renderer: "_Renderer") -> Iterator[_Section]:
 
 
 def _section_texts(sections: list[_Section], dropped: Collection[str]) -> Iterator[str]:
-    """Yield title and text of each section, without dropped sections and titles without text."""
-    dropped_level = 0  # level of the dropped section around the current section, or 0
+    """Yield the title and text of each section, excluding dropped sections and titles without text."""
+    dropped_level = 0  # level of the dropped section that contains the current section, or 0
     for index, section in enumerate(sections):
         if dropped_level and section.level > dropped_level:
             continue
@@ -144,7 +144,7 @@ def _section_texts(sections: list[_Section], dropped: Collection[str]) -> Iterat
 
 
 def _has_text(sections: list[_Section], index: int, dropped: Collection[str]) -> bool:
-    """Report whether a section, or one of its subsections that are not dropped, has text."""
+    """Return whether a section, or one of its remaining subsections, contains text."""
     if sections[index].text:
         return True
     dropped_level = 0
@@ -160,7 +160,7 @@ def _has_text(sections: list[_Section], index: int, dropped: Collection[str]) ->
 
 
 class _Renderer:
-    """Converts the nodes of the parser to text."""
+    """Converts parser nodes to text."""
 
     def __init__(self, hidden_namespaces: Collection[str]) -> None:
         from mwparserfromhell import nodes
@@ -177,16 +177,16 @@ class _Renderer:
         }
 
     def render(self, code: Any) -> str:
-        """Return the text of wikitext that may be missing."""
+        """Return the rendered text, or "" if the wikitext is None."""
         return "".join(map(self.render_node, code.nodes)) if code is not None else ""
 
     def render_node(self, node: Any) -> str:
-        """Return the text of one node; comments and template arguments have none."""
+        """Return the text of one node; comments and template arguments have no text."""
         method = self.methods.get(type(node))
         return method(node) if method else ""
 
     def _external_link(self, node: Any) -> str:
-        """Return the label of a link, or the address if the link has neither label nor brackets."""
+        """Return an external link's label, or its address if the link has neither a label nor brackets."""
         if node.title is not None:
             return self.render(node.title)
         return "" if node.brackets else str(node.url)
@@ -228,9 +228,9 @@ class _Renderer:
 
 
 def _superscript(text: str) -> str:
-    """Write an exponent in Unicode superscripts or after "^": `10<sup>3</sup>` becomes 10³, not 103.
+    """Convert an exponent to Unicode superscripts or put "^" before it: `10<sup>3</sup>` becomes 10³, not 103.
 
-    Letters alone, as in `4<sup>th</sup>`, are left unchanged.
+    Superscripts that consist only of letters, as in `4<sup>th</sup>`, become ordinary letters.
     """
     text = text.strip()
     if not any(character.isalnum() for character in text):
@@ -250,19 +250,19 @@ def _entity(node: Any) -> str:
 
 
 def _replace_spaces(text: str) -> str:
-    """Replace special spaces with ordinary spaces, and remove invisible characters."""
+    """Replace special space characters with ordinary spaces, and remove invisible characters."""
     return text.translate(SPACES)
 
 
 def _plain(text: str) -> str:
-    """Remove markup that the parser returned as text, and decode HTML entities."""
+    """Remove markup that the parser left in the text, and decode HTML entities."""
     for pattern in (STRAY_TAG, STRAY_MARKUP):
         text = pattern.sub("", text)
     return _replace_spaces(unescape(text))
 
 
 def _clean_up(text: str) -> str:
-    """Remove what removed markup leaves behind: table rows, empty brackets, spaces, commas and empty lines."""
+    """Remove remnants of deleted markup, such as table rows, empty brackets, spaces, commas and blank lines."""
     text = STRAY_LINE.sub("", text)
     before = ""
     while before != text:

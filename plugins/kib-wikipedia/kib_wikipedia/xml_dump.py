@@ -1,4 +1,4 @@
-"""Read the XML dump of a MediaWiki (export formats 0.10 and 0.11) page by page, compressed or not."""
+"""Read a MediaWiki XML dump (export format 0.10 or 0.11) page by page; the dump may be compressed."""
 
 import bz2
 import gzip
@@ -24,7 +24,7 @@ UNSUPPORTED_ARCHIVES = {b"7z\xbc\xaf": "7z", b"PK\x03\x04": "zip", b"\xfd7zX": "
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A wiki's name, the start of its article addresses, and its lowercase names for files and categories."""
+    """A wiki's name, the base of its article URLs, and its lowercase names for the file and category namespaces."""
 
     name: str
     address: str
@@ -33,7 +33,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page in a dump: `text` is its wikitext, and `redirect` the title that a redirect leads to."""
+    """A page in a dump; `text` is the page's wikitext, and `redirect` is the target title of a redirect."""
 
     title: str
     namespace: int
@@ -46,7 +46,7 @@ class Page:
 
 
 def read_dump(path: Path) -> Iterator[Site | Page]:
-    """Yield the site, then each page in the order of the file, with one page in memory at a time.
+    """Yield the site, then each page in file order, holding only one page in memory at a time.
 
     If a page has several revisions, the last one in the file is read. Raise InputError if the file cannot be read, is
     truncated, or is not a dump.
@@ -57,7 +57,7 @@ def read_dump(path: Path) -> Iterator[Site | Page]:
 
 @contextmanager
 def _input_errors(path: Path) -> Iterator[None]:
-    """Convert the errors of parsing and decompression to InputError."""
+    """Convert parsing and decompression errors to InputError."""
     from defusedxml import DefusedXmlException
 
     try:
@@ -81,7 +81,7 @@ def _input_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain, bzip2 or gzip file by its first bytes; the file name does not matter."""
+    """Open a plain, bzip2 or gzip file; the format is detected from the first bytes, not from the file name."""
     with path.open("rb") as raw:
         start = raw.read(4)
         raw.seek(0)
@@ -112,7 +112,7 @@ def _parse(path: Path, file: IO[bytes]) -> Iterator[Site | Page]:
             yield _site(element)
         elif event == "end" and _tag(element) == "page":
             yield _page(path, element)
-            root.clear()  # otherwise, all pages would stay in memory
+            root.clear()  # otherwise, all pages would remain in memory
 
 
 def _tag(element: Element) -> str:
@@ -121,7 +121,7 @@ def _tag(element: Element) -> str:
 
 
 def _child(element: Element, name: str) -> Element | None:
-    """Return the last child of that name."""
+    """Return the last child element with a given name."""
     children = [child for child in element if _tag(child) == name]
     return children[-1] if children else None
 
