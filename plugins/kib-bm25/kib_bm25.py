@@ -1,7 +1,7 @@
-"""The retriever `bm25`: ranks passages by the words they share with the query, computed with bm25s.
+"""The retriever `bm25`, which ranks passages by their words in common with the query, using bm25s.
 
-The title and the text of a passage form one field. bm25s computes the scores, including inverse document frequency and
-length normalisation. This module orders equal scores, because bm25s orders them arbitrarily.
+A passage's title and text form one field. bm25s computes the scores, including inverse document frequency and length
+normalisation. This module breaks ties between equal scores, because bm25s breaks ties arbitrarily.
 """
 
 import json
@@ -66,7 +66,7 @@ BM25S = """@misc{lu2024bm25s,
 
 
 class BM25Options(Options):
-    """The tokenisation and the BM25 formula; the defaults were chosen for the quality of retrieval."""
+    """Options for tokenisation and the BM25 formula; the defaults were chosen for retrieval quality."""
 
     stemmer: Stemmer = Field(
         default="english", description='language of the Snowball stemmer; "none" keeps words unchanged'
@@ -112,7 +112,7 @@ class BM25Options(Options):
 
 
 class BM25:
-    """The retriever `bm25`."""
+    """The retriever `bm25`, which ranks passages with the BM25 formula."""
 
     Options: ClassVar[type[Options]] = BM25Options
     revision: ClassVar[int] = 1
@@ -122,21 +122,21 @@ class BM25:
         self._opened: _Index | None = None
 
     def fingerprint(self) -> str:
-        """Return an empty text, because no option names a file."""
+        """Return an empty string because no option refers to a file."""
         return ""
 
     def bibtex(self) -> str:
-        """Return the publications on BM25 and on bm25s."""
+        """Return the BibTeX entries for BM25 and bm25s."""
         return f"{ROBERTSON}\n{BM25S}"
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
-        """Write the arrays of bm25s and the passage ids, and replace the files of an interrupted build."""
+        """Write the bm25s arrays and the passage ids, replacing any files left by an interrupted build."""
         import bm25s
 
         split, stem = self._splitter(), self._stemmer()
         passage_ids: list[str] = []
-        vocabulary: dict[str, int] = {}  # in order of appearance: the order of bm25s changes from run to run
-        token_ids: dict[str, list[int]] = {}  # cache, so each word is stemmed once; empty for a stop word
+        vocabulary: dict[str, int] = {}  # in order of first occurrence, because the order in bm25s varies between runs
+        token_ids: dict[str, list[int]] = {}  # a cache, to stem each word only once; empty for a stop word
         tokens: list[array[int]] = []  # four bytes per word: 0.5 GB for a million passages of 100 words
         for passage in passages:
             passage_ids.append(passage.id)
@@ -147,7 +147,7 @@ class BM25:
             tokens.append(array("i", [token for word in words for token in token_ids[word]]))
         folder.mkdir(parents=True, exist_ok=True)
         for path in (*folder.glob("*.npy"), folder / PASSAGES_FILE):
-            path.unlink(missing_ok=True)  # not overwritten: a process may have mapped the old file into memory
+            path.unlink(missing_ok=True)  # not overwritten, because a process may have the old file memory-mapped
         if vocabulary:
             o = self.options
             index = bm25s.BM25(k1=o.k1, b=o.b, delta=o.delta, method=o.method)
@@ -157,9 +157,9 @@ class BM25:
         (folder / PASSAGES_FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return at most `k` passages that share a word with the query, best first.
+        """Return at most `k` passages with a word in common with the query, best first.
 
-        Each query is scored separately against all passages.
+        Each query is scored against all passages, independently of the other queries.
         """
         index = self._open(folder)
         if index is None:
@@ -169,7 +169,7 @@ class BM25:
         return [[Hit(index.passage_ids[row], score) for row, score in hits] for hits in ranked]
 
     def _open(self, folder: Path) -> "_Index | None":
-        """Open and cache the index in a folder; return None if no passage contains a word."""
+        """Open the index in a folder and cache it; return None if no passage contains any word."""
         import bm25s
         import numpy as np
 
@@ -201,7 +201,7 @@ class BM25:
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """An index with arrays mapped into memory; `id_ranks` has the rank of each row's passage id in sorted order."""
+    """A memory-mapped index; `id_ranks` gives the rank of each row's passage id among the sorted ids."""
 
     version: tuple[str, int, int]
     passage_ids: list[str]
@@ -231,7 +231,7 @@ def _snowball_stemmer(choice: str) -> Callable[[list[str]], list[str]]:
 def _best(
     index: "bm25s.BM25", words: Sequence[str], id_ranks: "npt.NDArray[np.int64]", k: int
 ) -> list[tuple[int, float]]:
-    """Return the rows and scores of the best `k` passages; equal scores are ordered by passage id."""
+    """Return the rows and scores of the `k` best passages, with equal scores ordered by passage id."""
     import numpy as np
 
     token_ids = index.get_tokens_ids(words)
@@ -245,7 +245,7 @@ def _best(
     candidates = np.flatnonzero(shares_word)
     scores = all_scores[candidates]
     if len(candidates) > k:
-        contenders = scores >= np.partition(scores, -k)[-k]  # includes all ties with the last hit
+        contenders = scores >= np.partition(scores, -k)[-k]  # includes all passages tied with the last hit
         candidates, scores = candidates[contenders], scores[contenders]
     order: Any = np.lexsort((id_ranks[candidates], -scores))[:k]
     return [(int(candidates[i]), float(scores[i])) for i in order]

@@ -1,1 +1,1 @@
-"""The corpus plugin `huggingface`: rows of a data set on the Hugging Face Hub, or in a local folder, as documents."""
+"""The corpus plugin `huggingface`, which reads a data set from the Hugging Face Hub or a local folder as documents."""

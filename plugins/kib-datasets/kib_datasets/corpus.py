@@ -1,6 +1,6 @@
-"""The corpus `huggingface`: each row of a data set is a document.
+"""The corpus `huggingface`, which reads each row of a data set as a document.
 
-The data set is either a commit on the Hugging Face Hub or a local folder. The library `datasets` reads both.
+The data set is either a commit on the Hugging Face Hub or a local folder, and is read with the `datasets` library.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ SAVED_MARKERS = ("dataset_dict.json", "state.json")
 
 
 class HuggingFaceOptions(Options):
-    """The data set, the part of it to read, and the names of its columns."""
+    """Options of `huggingface`: the data set, the rows to read, and the column names."""
 
     hub: str | None = Field(
         default=None,
@@ -76,7 +76,7 @@ class HuggingFaceOptions(Options):
 
 
 class HuggingFace:
-    """The corpus `huggingface`."""
+    """The corpus `huggingface`, which reads the rows of a data set as documents."""
 
     Options: ClassVar[type[Options]] = HuggingFaceOptions
     revision: ClassVar[int] = 1
@@ -87,7 +87,7 @@ class HuggingFace:
         self.left_out = 0
 
     def fingerprint(self) -> str:
-        """Return the commit on the hub, or the digest of the folder's files; raise InputError if there is none."""
+        """Return the commit on the hub or a digest of the folder's files; raise InputError if neither exists."""
         if self.options.hub is not None:
             return commit_of(self.options.hub, self._revision, "dataset")
         folder = self._folder()
@@ -97,7 +97,7 @@ class HuggingFace:
             raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
 
     def online(self) -> list[str]:
-        """Name the data set on the hub; a folder needs no network."""
+        """Return the data set's name on the hub; a folder needs no network access."""
         if self.options.hub is None:
             return []
         return [f"data set {self.options.hub} on the hub at `{self._revision}`"]
@@ -109,7 +109,7 @@ class HuggingFace:
         self.left_out = len(rows.left_out)
 
     def notes(self) -> dict[str, Any]:
-        """Return the date, and the number of rows left out of the last pass, to be recorded with the corpus."""
+        """Return the date and the number of rows omitted in the last pass, to be recorded with the corpus."""
         return {"date": self.options.date, "left_out": self.left_out}
 
     @property
@@ -125,7 +125,7 @@ class HuggingFace:
         return RowDocuments(self.name, Fields(**dict(options.fields)), origin, options.empty, "row")
 
     def _folder(self) -> Path:
-        """Return the folder; raise InputError if it does not exist or contains no file."""
+        """Return the data set's folder; raise InputError if the folder does not exist or contains no files."""
         folder = self.options.path
         if folder is None or not folder.is_dir():
             problem = "a file, expected a folder" if folder is not None and folder.exists() else "no such folder"
@@ -135,7 +135,7 @@ class HuggingFace:
         return folder
 
     def _numbered_rows(self, rows: "RowDocuments") -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Yield each row with its number; raise InputError if the library `datasets` fails."""
+        """Yield each row with its number; raise InputError if the `datasets` library fails."""
         numbered = self.options.numbered
         columns = [column for part, column in dict(rows.fields).items() if part != "id" or not numbered]
         number = 0
@@ -144,14 +144,14 @@ class HuggingFace:
                 yield number, {**row, rows.fields.id: number} if numbered else row
         except InputError:
             raise
-        except Exception as error:  # `datasets` passes on any exception of the readers of all formats
+        except Exception as error:  # `datasets` does not wrap the exceptions raised by its file format readers
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             problem = "not UTF-8: " if isinstance(error, UnicodeDecodeError) else ""
             position = f", after row {number}" if number else ""
             raise InputError(f"{self.name}: cannot be read as a data set{position}: {problem}{reason}") from error
 
     def _split(self) -> Any:
-        """Return an iterable of the split's rows, after downloading the data set if necessary."""
+        """Return an iterable over the split's rows; download the data set first if necessary."""
         import datasets
 
         datasets.disable_progress_bars()
@@ -171,7 +171,7 @@ class HuggingFace:
         return datasets.load_dataset(str(folder), **arguments)
 
     def _saved_split(self, folder: Path) -> Any:
-        """Return the split of a data set written by `save_to_disk`."""
+        """Load the split from a data set written by `save_to_disk`."""
         from datasets import DatasetDict, load_from_disk
 
         saved = load_from_disk(str(folder))
@@ -183,9 +183,9 @@ class HuggingFace:
 
 
 def _select_columns(rows: Any, columns: list[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield rows with the given columns only, to avoid decoding pictures and sound.
+    """Yield rows with only the given columns, to avoid decoding images and audio.
 
-    The first row also has the names of all other columns, without their values, for error messages.
+    For error messages, the first row also contains the names of all other columns, without values.
     """
     names = rows.column_names
     if not names:
@@ -198,6 +198,6 @@ def _select_columns(rows: Any, columns: list[str]) -> Iterator[Mapping[str, Any]
 
 
 def _visible_files(folder: Path) -> list[Path]:
-    """List every file below a folder in order, except hidden files and the content of hidden folders."""
+    """Return all files below a folder in sorted order, excluding hidden files and the contents of hidden folders."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))

@@ -1,4 +1,4 @@
-"""Download the files of one commit of a data set from the Hugging Face Hub."""
+"""Download one commit of a data set from the Hugging Face Hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,10 @@ METADATA_FILES = ["README.md", "dataset_infos.json", "dataset_dict.json"]
 
 
 def download_commit(hub: str, commit: str, patterns: Sequence[str]) -> Path:
-    """Return the cache folder of a commit, after downloading its files if they are not yet in the cache.
+    """Return a commit's cache folder; download any files that are not in the cache yet.
 
-    Download all files, or only the files that match one of `patterns`. The cache does not record whether a download was
-    completed, so an empty marker file does.
+    Download all files, or only the files that match one of `patterns`. An empty marker file marks a completed download,
+    because the hub's cache does not record completion.
     """
     cache = cache_of(hub, "dataset")
     folder = cache / "snapshots" / commit
@@ -26,7 +26,7 @@ def download_commit(hub: str, commit: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     with plainly(hub, commit, "dataset"):
-        HfApi().dataset_info(hub, revision=commit)  # without it, an unreachable hub means a partial folder
+        HfApi().dataset_info(hub, revision=commit)  # fails if the hub is unreachable; `snapshot_download` does not
         allowed = [*patterns, *METADATA_FILES] if patterns else None
         folder = Path(snapshot_download(hub, repo_type="dataset", revision=commit, allow_patterns=allowed))
     marker.touch()

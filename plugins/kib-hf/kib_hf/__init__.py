@@ -1,4 +1,4 @@
-"""The model plugin `hf`: any causal language model of transformers, with the numbers of lm-eval's HFLM."""
+"""The model plugin `hf`, which runs any causal language model from transformers with the same results as HFLM."""
 
 from kib_hf.model import HF, HFOptions
 

@@ -1,4 +1,4 @@
-"""SHA-256 digests of large files, cached between runs, so that weights of many gigabytes are read only once."""
+"""SHA-256 digests of large files, cached between runs to avoid rereading many gigabytes of weights."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SETTLED = 2_000_000_000
 
 
 def cached_digest(path: Path, cache: Path | None = None) -> str:
-    """Return the SHA-256 of a file's bytes, from the cache if path, size and time stamps are unchanged.
+    """Return the SHA-256 of a file's bytes; use the cache if the path, size and time stamps are unchanged.
 
     `cache` is a folder; the default is `kib/digests` in the user's cache folder. If the folder is not writable, nothing
     is cached.
@@ -46,7 +46,7 @@ def _file_state(path: Path) -> dict[str, int]:
 
 
 def _read_entry(entry: Path, state: dict[str, int]) -> str | None:
-    """Return the cached digest of a file in this state; None if the entry is missing, damaged or out of date."""
+    """Return the cached digest of a file, or None if the cache entry is missing, damaged or out of date."""
     try:
         known = json.loads(entry.read_text(encoding="utf-8"))
     except (OSError, ValueError):

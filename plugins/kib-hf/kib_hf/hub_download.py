@@ -1,4 +1,4 @@
-"""Download the files of a model on the Hugging Face Hub."""
+"""Download a model from the Hugging Face Hub."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ IGNORED = ["*/*", "consolidated*"]
 
 
 def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
-    """Return the folder with the files of a commit, with weights if `weights` is true. Download missing files."""
+    """Return the folder for a commit, including weights if `weights` is true; download any missing files."""
     cached = cache_of(hub, "model") / "snapshots" / commit
     if _is_complete(cached, weights=weights):
         return cached

@@ -1,4 +1,4 @@
-"""Load configurations, tokenizers, weights and adapters with transformers: quietly, with errors of one sentence."""
+"""Load configurations, tokenizers, weights and adapters with transformers, without output other than short errors."""
 
 import logging
 import warnings
@@ -40,7 +40,7 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def _one_sentence(folder: Path, problem: str) -> Iterator[None]:
-    """Turn any error into an InputError with the first two lines of its message."""
+    """Convert any error to an InputError with the first two lines of the original message."""
     try:
         with quietly():
             yield
@@ -53,7 +53,7 @@ def _one_sentence(folder: Path, problem: str) -> Iterator[None]:
 
 
 def load_config(folder: Path, *, trust_remote_code: bool) -> "PretrainedConfig":
-    """Load the configuration of a causal language model. Raises InputError for other models."""
+    """Load the configuration of a causal language model; raise InputError for other kinds of models."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -71,7 +71,7 @@ def load_config(folder: Path, *, trust_remote_code: bool) -> "PretrainedConfig":
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool, add_bos_token: bool | None) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer as lm-eval's HFLM does. Raises InputError if it has neither a BOS nor an EOS token."""
+    """Load a tokenizer as lm-eval's HFLM does; raise InputError if the tokenizer has neither a BOS nor an EOS token."""
     from transformers import AutoTokenizer
 
     given = {} if add_bos_token is None else {"add_bos_token": add_bos_token}
@@ -88,14 +88,14 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool, add_bos_token: bool
 
 
 def load_model(folder: Path, *, dtype: str, device: str, trust_remote_code: bool) -> "PreTrainedModel":
-    """Load a model on a device. Raises InputError if any weight would keep its random initial value."""
+    """Load a model on a device; raise InputError if any weight would keep its random initial value."""
     from transformers import AutoModelForCausalLM
 
     load_config(folder, trust_remote_code=trust_remote_code)
     options: dict[str, Any] = {
         "device_map": {"": device},
         "dtype": dtype,
-        "ignore_mismatched_sizes": True,  # reported by name below
+        "ignore_mismatched_sizes": True,  # mismatched weights are reported by name below
         "output_loading_info": True,
         "trust_remote_code": trust_remote_code,
         "use_safetensors": True,
@@ -115,14 +115,14 @@ def load_model(folder: Path, *, dtype: str, device: str, trust_remote_code: bool
 
 
 def add_adapter(model: "PreTrainedModel", adapter: Path, device: str) -> Any:
-    """Apply a peft adapter to a model. Raises InputError if any part of the adapter would have no effect."""
+    """Apply a peft adapter to a model; raise InputError if any part of the adapter would have no effect."""
     for name in ("adapter_config.json", ADAPTER):
         if not (adapter / name).is_file():
             raise InputError(f"{adapter}: not an adapter in peft's format: the folder has no {name}")
     from peft import PeftModel
 
     with _one_sentence(adapter, "peft cannot load the adapter"), warnings.catch_warnings():
-        # peft only warns if it ignores the adapter or a part of it
+        # peft only logs a warning if it ignores all or part of an adapter
         warnings.filterwarnings("error", message=r".*[Mm]issing adapter keys")
         try:
             return PeftModel.from_pretrained(model, str(adapter), torch_device=device)
@@ -131,9 +131,9 @@ def add_adapter(model: "PreTrainedModel", adapter: Path, device: str) -> Any:
 
 
 def torch_device(wanted: str) -> str:
-    """Return the name of a device. `auto` is the first CUDA GPU if there is one, otherwise the CPU.
+    """Return the name of a device; `auto` selects the first CUDA GPU, or the CPU if there is no GPU.
 
-    Raises InputError if the machine has no such device.
+    Raise InputError if the machine does not have the requested device.
     """
     import torch
 

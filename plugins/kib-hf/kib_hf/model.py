@@ -1,4 +1,4 @@
-"""The model `hf`: a causal language model from a folder of safetensors or from a commit on the hub."""
+"""The model `hf`, a causal language model loaded from a folder of safetensors or a commit on the hub."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -24,7 +24,7 @@ __all__ = ["HF", "HFOptions"]
 
 
 class HFOptions(Options):
-    """Options of the model `hf`: its source and how to run it."""
+    """Options of the model `hf`: its source and its runtime settings."""
 
     path: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None, description="Folder with config.json, safetensors and tokenizer. Set either `path` or `hub`."
@@ -83,7 +83,7 @@ class HFOptions(Options):
 
 
 class HF:
-    """The model `hf`. Nothing is read before a method needs it."""
+    """The model `hf`, which reads its files only when a method needs them."""
 
     Options: ClassVar[type[Options]] = HFOptions
     revision: ClassVar[int] = 1
@@ -92,30 +92,30 @@ class HF:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return the digest of the folder's files, or the commit on the hub.
+        """Return a digest of the folder's files, or the commit on the hub.
 
-        Raises InputError if the model is missing.
+        Raise InputError if the model does not exist.
         """
         return fingerprint_folder(self.options.path) if self.options.path else self._commit
 
     def tokenizer_fingerprint(self) -> str:
-        """Return a digest of the tokenizer's files, or the commit on the hub, with the options that change tokens."""
+        """Return a digest of the tokenizer files or the hub commit, combined with the options that affect tokens."""
         files = fingerprint_tokenizer(self.options.path) if self.options.path else self._commit
         return digest([files, self.options.add_bos_token, self.options.trust_remote_code])
 
     def online(self) -> list[str]:
-        """Name the model and revision to look up on the hub; empty for a folder."""
+        """Return the model and revision to look up on the hub; return nothing for a folder."""
         return [f"model {self.options.hub} on the hub at `{self._revision}`"] if self.options.hub else []
 
     def tokens(self) -> Callable[[str], list[int]]:
-        """Return a function from text to token ids: the ids of HFLM's `tok_encode`, including special tokens."""
+        """Return a function that tokenizes text as HFLM's `tok_encode` does, including special tokens."""
         tokenizer, add = self._tokenizer, self.options.add_bos_token
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         prefix = str(tokenizer.decode(first))
 
         def encode(text: str) -> list[int]:
             special = {} if add is None else {"add_special_tokens": add}
-            if text.startswith(prefix):  # the text brings the token itself
+            if text.startswith(prefix):  # the text already contains the token
                 special = {"add_special_tokens": False}
             return list(tokenizer.encode(text, verbose=False, **special))
 
@@ -124,8 +124,8 @@ class HF:
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         """Format a conversation with the tokenizer's chat template, as HFLM's `apply_chat_template` does.
 
-        A template that refuses system messages receives the conversation without them. Raises InputError if the
-        tokenizer has no template or the template refuses the conversation.
+        System messages are removed if the template rejects them. Raise InputError if the tokenizer has no template or
+        the template rejects the conversation.
         """
         from jinja2.exceptions import TemplateError
 
@@ -151,7 +151,7 @@ class HF:
         return str(text)
 
     def context_length(self) -> int:
-        """Return `max_length`, or the limit that lm-eval finds in configuration and tokenizer. Needs no weights."""
+        """Return `max_length`, or the limit in the configuration or tokenizer as lm-eval reads it; load no weights."""
         if self.options.max_length is not None:
             return self.options.max_length
         from lm_eval.models.utils import resolve_max_length
@@ -160,7 +160,7 @@ class HF:
         return int(resolve_max_length(config, self._tokenizer))
 
     def weights(self) -> Weights:
-        """Return the folder to train from. A model on the hub is downloaded if it is not yet on this machine."""
+        """Return the folder with the weights to train; download a hub model that is not in the cache."""
         folder = self._folder(weights=True)
         check_folder(folder)
         return Weights(folder)
@@ -170,12 +170,12 @@ class HF:
         return Weights(self._folder(weights=False))
 
     def load(self, weights: Weights | None = None) -> "HFLM":
-        """Load an LM with this model's weights, or with a trainer's weights and this model's tokenizer."""
+        """Load an LM with this model's weights, or with a trainer's weights, and with this model's tokenizer."""
         o, own = self.options, self._folder(weights=weights is None)
         folder = weights.folder if weights else own
         check_folder(folder)
         device = torch_device(o.device)
-        _ = self._tokenizer  # read before the large weights, so that its errors appear early
+        _ = self._tokenizer  # loaded before the large weights, so that tokenizer errors appear early
         model: Any = load_model(folder, dtype=o.dtype, device=device, trust_remote_code=o.trust_remote_code)
         if weights and weights.adapter:
             model = add_adapter(model, weights.adapter, device)
@@ -211,7 +211,7 @@ class HF:
     @cached_property
     def _tokenizer(self) -> "PreTrainedTokenizerBase":
         o, folder = self.options, self._folder(weights=False)
-        load_config(folder, trust_remote_code=o.trust_remote_code)  # first, so that its errors name config.json
+        load_config(folder, trust_remote_code=o.trust_remote_code)  # loaded first, so that errors name config.json
         return load_tokenizer(folder, trust_remote_code=o.trust_remote_code, add_bos_token=o.add_bos_token)
 
     def _folder(self, *, weights: bool) -> Path:

@@ -1,4 +1,4 @@
-"""A folder in transformers' format: the files that determine a model's answers, and errors if files are missing."""
+"""Checks and digests for a model folder in the transformers format."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ CONVERT = (
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError unless `folder` holds a transformers model with all of its safetensors."""
+    """Raise InputError unless `folder` contains a transformers model with all of its safetensors files."""
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; expected a folder with a model in transformers' format")
     if not folder.is_dir():
@@ -35,7 +35,7 @@ def check_folder(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files, sorted. Raises InputError if a file is missing or no file is in safetensors format."""
+    """Return the sorted weight files; raise InputError if a file is missing or no safetensors file exists."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
@@ -61,16 +61,16 @@ def _no_safetensors(folder: Path) -> str:
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """Return a digest of the names and bytes of all files that determine a model's answers.
+    """Return a digest of the names and contents of all files that affect a model's answers.
 
-    Prose such as README.md does not count.
+    Documentation files such as README.md are excluded.
     """
     check_folder(folder)
     return _digest_files(folder, _files_besides_weights(folder) | set(weight_files(folder)))
 
 
 def fingerprint_tokenizer(folder: Path) -> str:
-    """Return a digest of the files that determine a model's tokens: all files except the weights and prose."""
+    """Return a digest of the files that can affect tokenization: all files except weights and documentation."""
     return _digest_files(folder, {path for path in _files_besides_weights(folder) if path.name != INDEX})
 
 

@@ -1,4 +1,4 @@
-"""The trainers `full` and `lora`, which train a model on documents, paraphrases, or questions with answers."""
+"""The trainers `full` and `lora`, which train a model on documents, paraphrases, or question-answer pairs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ RSLORA = """@misc{kalajdzievski2023rslora,
 
 
 class _Trainer:
-    """The code shared by `full` and `lora`, which differ in their options."""
+    """The code shared by the trainers `full` and `lora`."""
 
     revision: ClassVar[int] = 1
 
@@ -48,7 +48,7 @@ class _Trainer:
         self.options = options
 
     def fingerprint(self) -> str:
-        """An empty string, because no option points at data; raise InputError if accelerate's file is missing."""
+        """Return "", because no option refers to data; raise InputError if accelerate's configuration is missing."""
         from kib_hf.training.processes import check_accelerate_file
 
         if self.options.accelerate is not None:
@@ -56,7 +56,7 @@ class _Trainer:
         return ""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """Raise InputError if the options do not suit the model or the machine, without reading any weights."""
+        """Raise InputError if the options are incompatible with the model or machine; no weights are read."""
         from kib_hf.training.preflight_checks import check_before_training
 
         check_before_training(self.options, start, validation)
@@ -73,8 +73,8 @@ class _Trainer:
     ) -> Trained:
         """Train the weights of `start` on `text`, and save checkpoints and the trained weights in `folder`.
 
-        Raise InputError for everything that `check` rejects, for incomplete weights, and for text that would lose
-        tokens. Raise StepError if the loss is no longer finite.
+        Raise InputError if `check` fails, if the weights are incomplete, or if tokens of the text would be lost. Raise
+        StepError if the loss becomes infinite or NaN.
         """
         from kib_hf.model_folder import check_folder
         from kib_hf.training.checkpoints import last_checkpoint, read_trained, remove_checkpoints
@@ -104,7 +104,7 @@ class Full(_Trainer):
 
 
 class Lora(_Trainer):
-    """The trainer `lora`, which freezes the weights and trains a low-rank adapter next to them."""
+    """The trainer `lora`, which freezes the weights and trains a low-rank adapter."""
 
     Options: ClassVar[type[Options]] = LoraOptions
 
@@ -114,7 +114,7 @@ class Lora(_Trainer):
         self.dropout = options.dropout
 
     def fingerprint(self) -> str:
-        """A digest of the options that arrange rows in batches, if dropout makes the arrangement affect the weights."""
+        """Return a digest of the batching options if dropout is used, because batching then affects the weights."""
         from kib_hf.training.processes import process_count
 
         o, without_dropout = self.options, super().fingerprint()
@@ -123,5 +123,5 @@ class Lora(_Trainer):
         return digest({"device_batch": o.device_batch, "layout": o.layout, "processes": process_count(o)})
 
     def bibtex(self) -> str:
-        """The papers on LoRA and on the variants selected by the options."""
+        """Return the BibTeX entries for LoRA and the variants selected by the options."""
         return "\n".join(self._works)

@@ -1,1 +1,1 @@
-"""The corpora `jsonl`, `csv` and `parquet`: one document per row of a table file."""
+"""The corpora `jsonl`, `csv` and `parquet`, which read one document per row from a table file."""

@@ -1,4 +1,4 @@
-"""The corpus `csv`: documents from a CSV file with a header; an error gives file and line."""
+"""The corpus `csv`, which reads documents from a CSV file with a header; errors name the file and line."""
 
 import csv
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LARGEST_FIELD = 2**31 - 1
 
 
 class CsvOptions(TableOptions):
-    """The file, the names of its columns, and the delimiter."""
+    """Options of `csv`: the file, its column names, and the delimiter."""
 
     path: InputPath = Field(description="the file: UTF-8, with the column names in the first line")
     delimiter: str = Field(
@@ -29,13 +29,13 @@ class CsvOptions(TableOptions):
 
 
 class Csv(TableCorpus):
-    """The corpus `csv`."""
+    """The corpus `csv`, which reads one document per row of a CSV file."""
 
     Options: ClassVar[type[Options]] = CsvOptions
     file_format = "a CSV file"
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the number of the first line of each row, and its values by column; blank lines are skipped."""
+        """Yield each row's first line number and its values by column; skip blank lines."""
         csv.field_size_limit(LARGEST_FIELD)
         with path.open("rb") as file:
             reader = csv.reader(_lines(path, file), delimiter=self.options.delimiter, strict=True)
@@ -60,7 +60,7 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
 
 
 def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the first line of each row, and its fields."""
+    """Yield each row's first line number and its fields."""
     first_line = 1
     try:
         for row in reader:

@@ -1,4 +1,4 @@
-"""The corpus `jsonl`: documents from a UTF-8 file with one JSON object per line; an error gives file and line."""
+"""The corpus `jsonl`, which reads one JSON object per line from a UTF-8 file; errors name the file and line."""
 
 import json
 from collections.abc import Iterator
@@ -16,24 +16,24 @@ __all__ = ["Jsonl", "JsonlOptions", "read_jsonl"]
 
 
 class JsonlOptions(TableOptions):
-    """The file, and the names of its fields."""
+    """Options of `jsonl`: the file and its field names."""
 
     path: InputPath = Field(description="the file: UTF-8, with one JSON object per line")
 
 
 class Jsonl(TableCorpus):
-    """The corpus `jsonl`."""
+    """The corpus `jsonl`, which reads one document per line of a JSON Lines file."""
 
     Options: ClassVar[type[Options]] = JsonlOptions
     file_format = "a JSONL file"
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the number of each line from 1, and its object; blank lines are skipped."""
+        """Yield each line's one-based number and JSON object; skip blank lines."""
         return read_jsonl(path)
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSONL file with their line numbers from 1; raise InputError with file and line."""
+    """Yield one-based line numbers and the JSON objects on these lines; raise InputError for an invalid line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():

@@ -1,4 +1,4 @@
-"""The options that all table corpora share: the file, its field names, and the origin of the documents."""
+"""Options shared by all table corpora: the file, its field names, and the origin of the documents."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ Empty = Literal["error", "skip"]
 
 
 class Fields(Options):
-    """The names of the fields with the parts of a document."""
+    """The names of the fields that contain the parts of a document."""
 
     id: str = Field(
         default="id", min_length=1, description="field with the id: text or a whole number, unique in the file"
@@ -32,7 +32,7 @@ class Origin(Options):
 
 
 class TableOptions(Origin):
-    """The file, the names of its fields, and the treatment of documents without text."""
+    """The file, its field names, and the treatment of documents without text."""
 
     path: InputPath = Field(description="the file")
     fields: Fields = Field(default=Fields(), description="field names of id, title, text, source and licence")

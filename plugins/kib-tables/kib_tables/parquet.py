@@ -1,4 +1,4 @@
-"""The corpus `parquet`: documents from a Parquet file, read in batches; an error gives file and row."""
+"""The corpus `parquet`, which reads documents from a Parquet file in batches; errors name the file and row."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,22 +18,22 @@ BATCH_ROWS = 256
 
 
 class ParquetOptions(TableOptions):
-    """The file, and the names of its columns."""
+    """Options of `parquet`: the file and its column names."""
 
     path: InputPath = Field(description="the Parquet file; only the columns named in `fields` are read")
 
 
 class Parquet(TableCorpus):
-    """The corpus `parquet`."""
+    """The corpus `parquet`, which reads one document per row of a Parquet file."""
 
     Options: ClassVar[type[Options]] = ParquetOptions
     file_format = "a Parquet file"
     unit = "row"
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the number of each row from 1, and its values by column.
+        """Yield each row's one-based number and its values by column.
 
-        The first row also contains the unread columns, with None, so that errors can list all column names.
+        The first row also contains the unread columns, with the value None, so that errors can list all column names.
         """
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile

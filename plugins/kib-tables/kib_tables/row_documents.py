@@ -1,4 +1,4 @@
-"""Conversion of the rows of a table to documents; an invalid row is an error with its line or row number."""
+"""Conversion of table rows to documents; an invalid row raises an error that states its line or row number."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,17 +20,17 @@ LISTED_IDS = 5
 
 @dataclass
 class RowDocuments:
-    """Converts the rows of one table to documents; `name` and `unit` are the table and its rows in messages."""
+    """Converts the rows of one table to documents; messages call the table `name` and its rows `unit`."""
 
     name: Path | str
     fields: Fields
     origin: Origin
     empty: Empty = "error"
     unit: Literal["line", "row"] = "line"
-    left_out: list[str] = field(default_factory=list)  # the ids without text of the last pass
+    left_out: list[str] = field(default_factory=list)  # the ids of documents without text in the last pass
 
     def documents(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[Document]:
-        """Yield the documents of numbered rows, in their order; raise InputError at the first invalid row."""
+        """Convert numbered rows to documents, in row order; raise InputError at the first invalid row."""
         numbers: dict[str, int] = {}
         names: set[str] = set()
         self.left_out = []
@@ -50,7 +50,7 @@ class RowDocuments:
         self._warn_of_left_out()
 
     def _document(self, number: int, row: Mapping[str, Any]) -> Document:
-        """Convert a row to a document; the text may only be empty if documents without text are left out."""
+        """Convert a row to a document; an empty text is allowed only if the options omit documents without text."""
         names = self.fields
         text = self._text(number, row, names.text, required=self.empty == "error")
         if not text.strip() and self.empty == "error":
@@ -64,7 +64,7 @@ class RowDocuments:
         )
 
     def _error(self, number: int, problem: str) -> InputError:
-        """Return the error for a problem in a row."""
+        """Return an InputError that describes a problem in a row."""
         position = f"{number}" if self.unit == "line" else f" row {number}"
         return InputError(f"{self.name}:{position}: {problem}")
 
@@ -81,7 +81,7 @@ class RowDocuments:
         return value
 
     def _text(self, number: int, row: Mapping[str, Any], name: str, *, required: bool = False) -> str:
-        """Return the text of a field, or "" if the field is optional and missing or null."""
+        """Return a field's text, or "" if an optional field is missing or null."""
         if name not in row and required:
             problem = f'no field "{name}"; the {self.unit} has {quoted(row)}'
             raise self._error(number, f"{problem}; set the right name in `fields`")
@@ -105,7 +105,7 @@ class RowDocuments:
             raise InputError(f"{self.name}: no document has text (documents without text: {len(ids)})")
 
     def _check_names(self, found: set[str]) -> None:
-        """Raise InputError if no row has a field that the options name."""
+        """Raise InputError if a field named in the options occurs in no row."""
         for part in sorted({*self.fields.model_fields_set, "text"}):
             name = getattr(self.fields, part)
             if name not in found:
@@ -120,7 +120,7 @@ class RowDocuments:
 
 
 def unreadable(path: Path, error: OSError, expected: str) -> InputError:
-    """Return the error for a file that cannot be read; `expected` is the kind of file, such as "a JSONL file"."""
+    """Return the error for an unreadable file; `expected` is the kind of file, such as "a JSONL file"."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: no such file; expected {expected}")
     if isinstance(error, IsADirectoryError):
@@ -129,7 +129,7 @@ def unreadable(path: Path, error: OSError, expected: str) -> InputError:
 
 
 def quoted(names: Iterable[str]) -> str:
-    """Return the sorted names in quotes."""
+    """Return the sorted names, each in quotes, as one string."""
     return ", ".join(f'"{name}"' for name in sorted(names)) or "no fields"
 
 

@@ -1,4 +1,4 @@
-"""The base class of the table corpora: one file, one document per row."""
+"""The base class of the table corpora, which read one file with one document per row."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -28,23 +28,23 @@ class TableCorpus(ABC):
         self.converter = RowDocuments(options.path, options.fields, options, options.empty, self.unit)
 
     def fingerprint(self) -> str:
-        """Return the digest of the file; raise InputError if the file cannot be read."""
+        """Return a digest of the file; raise InputError if the file cannot be read."""
         try:
             return digest_file(self.options.path)
         except OSError as error:
             raise unreadable(self.options.path, error, self.file_format) from error
 
     def documents(self) -> Iterator[Document]:
-        """Yield the documents in the order of their rows; raise InputError at the first invalid row."""
+        """Yield the documents in row order; raise InputError at the first invalid row."""
         try:
             yield from self.converter.documents(self.rows(self.options.path))
         except OSError as error:
             raise unreadable(self.options.path, error, self.file_format) from error
 
     def notes(self) -> dict[str, Any]:
-        """Return the date and the number of documents left out in the last pass, to be recorded with the corpus."""
+        """Return the date and the number of documents omitted in the last pass, to be recorded with the corpus."""
         return {"date": self.options.date, "left_out": len(self.converter.left_out)}
 
     @abstractmethod
     def rows(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Yield the number of each row from 1, and its values by field name."""
+        """Yield each row's one-based number and its values by field name."""

@@ -1,4 +1,4 @@
-"""LoRA adapters from peft: attached to a model, saved, and compared with the weights they change."""
+"""Functions that attach, save and measure LoRA adapters from peft."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ __all__ = ["new_adapter", "save_adapter", "squared_update"]
 
 
 def new_adapter(model: Any, options: LoraOptions, name: str) -> Any:
-    """Attach a new adapter to a model and freeze all other weights; raise InputError if the options do not fit."""
+    """Attach a new adapter to a model and freeze all other weights; raise InputError if the options are invalid."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -36,7 +36,7 @@ def new_adapter(model: Any, options: LoraOptions, name: str) -> Any:
 
 
 def _linear_layer_names(model: Any) -> list[str]:
-    """The last parts of the names of a model's linear layers, sorted."""
+    """Return the sorted last name components of a model's linear layers."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D
 
@@ -45,13 +45,13 @@ def _linear_layer_names(model: Any) -> list[str]:
 
 
 def _tied_output_layer(model: Any) -> Any:
-    """The output layer if it shares its weight with the embedding, otherwise None."""
+    """Return the output layer if its weight is tied to the embedding, otherwise None."""
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
     return last if first is not None and last is not None and last.weight is first.weight else None
 
 
 def _adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """Every layer with an adapter, as (last part of its name, layer without the adapter)."""
+    """Yield every layer with an adapter as a tuple (last name component, layer without the adapter)."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in model.named_modules():
@@ -60,7 +60,7 @@ def _adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOptions, name: str) -> None:
-    """Raise InputError if the adapter cannot be saved, or if its rank is too high for every targeted layer."""
+    """Raise InputError if the adapter cannot be saved, or if its rank exceeds the limit of every targeted layer."""
     for layer_name, layer in layers:
         if layer is tied:
             raise InputError(
@@ -76,7 +76,7 @@ def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOpt
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter's safetensors and configuration with sorted lists and without paths of this machine."""
+    """Write the adapter's safetensors and configuration, with sorted lists and without local paths."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -85,11 +85,11 @@ def save_adapter(model: Any, folder: Path) -> None:
         if isinstance(config.get(key), list):
             config[key].sort()
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / "README.md").unlink(missing_ok=True)  # peft's model card contains paths of this machine
+    (folder / "README.md").unlink(missing_ok=True)  # peft's model card contains local paths
 
 
 def squared_update(model: Any) -> float:
-    """The squared norm of the change an adapter makes to the weights; merges the adapter into the model."""
+    """Merge the adapter into the model, and return the squared norm of the change in the weights."""
     import torch
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -1,4 +1,4 @@
-"""The output folder of a training run: checkpoints during the run, and a record of the result at its end."""
+"""The output folder of a training run, with checkpoints during training and a record of the final result."""
 
 import json
 import shutil
@@ -27,10 +27,10 @@ RECORD_FILE, PROGRESS_FILE, LOWEST_FILE = "trained.json", "progress.json", "lowe
 
 @dataclass(slots=True)
 class Progress:
-    """The part of a training run's state that transformers' own checkpoints lack.
+    """The training state missing from the checkpoints that transformers writes.
 
-    `tokens` counts trained tokens, `lowest` is the lowest validation loss, `lowest_step` its step, `without` the
-    epochs since then, and `seconds` the training time.
+    `tokens` counts trained tokens, `lowest` is the lowest validation loss, `lowest_step` is the step with this loss,
+    `without` counts the epochs since that step, and `seconds` is the training time.
     """
 
     tokens: int = 0
@@ -41,7 +41,7 @@ class Progress:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in `folder`, or None; incomplete checkpoints are removed."""
+    """Return the newest complete checkpoint in `folder`, or None; remove incomplete checkpoints."""
     complete = {}
     for path in folder.glob("checkpoint-*"):
         if (path / PROGRESS_FILE).is_file():
@@ -59,7 +59,7 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def write_progress(checkpoint: Path, progress: Progress) -> None:
-    """Write the progress, which marks the checkpoint as complete; write all other files first."""
+    """Write the progress file, which marks the checkpoint as complete and must therefore be written last."""
     write_text(checkpoint / PROGRESS_FILE, json.dumps(asdict(progress)))
 
 
@@ -69,14 +69,14 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
-    """Write the record of a finished training run, without the path of the weights; call it after saving them."""
+    """Write the record of a finished training run, without the weights' path; the weights must be saved before."""
     value = asdict(trained)
     del value["weights"]
     write_text(folder / RECORD_FILE, json.dumps(value))
 
 
 def read_trained(folder: Path, weights: Weights) -> Trained | None:
-    """Read the record of a finished training run and add `weights`; return None if `folder` has no such record."""
+    """Read the record of a finished training run and add the path `weights`; return None if no record exists."""
     path = folder / RECORD_FILE
     if not path.is_file():
         return None
@@ -85,7 +85,7 @@ def read_trained(folder: Path, weights: Weights) -> Trained | None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that replaces the folder at `path` when the `with` block succeeds."""
+    """Create a temporary folder, which replaces the folder at `path` if the `with` block succeeds."""
     part = path.with_name(f"{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""Training examples: text as tokens and labels.
+"""Conversion of text to training examples, which consist of tokens and labels.
 
-No token is lost: every token of a text has a loss in exactly one example, however texts are split or joined.
+Every token in a text has a loss in exactly one example, regardless of how texts are split or joined.
 """
 
 from array import array
@@ -26,9 +26,9 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The tokens of an example, with one label per token: the token itself if it has a loss, otherwise IGNORED.
+    """Tokens with one label per token: the token itself if its loss is computed, otherwise IGNORED.
 
-    The first label is always IGNORED because no token precedes the first one.
+    The first label is always IGNORED because the first token has no preceding token to predict it.
     """
 
     tokens: "array[int]"
@@ -39,7 +39,7 @@ class Example:
 
     @property
     def loss_tokens(self) -> int:
-        """The number of tokens with a loss."""
+        """Return the number of tokens with a loss."""
         return len(self.labels) - self.labels.count(IGNORED)
 
 
@@ -69,12 +69,12 @@ def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOption
 
 
 def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool | None) -> list[Example]:
-    """One example per text, in the same order and of any length.
+    """Return one example per text, in the order of the texts and of any length.
 
-    Documents and paraphrases are enclosed in BOS and EOS, and all their tokens and EOS have a loss. If `begin` is
-    None, BOS is used only if the model knows it. A pair is rendered like a kib question, with the special tokens that
-    the tokenizer puts before any prompt; only the answer's tokens and EOS have a loss.
-    Raise InputError for the first text without tokens, and for a tokenizer without EOS.
+    Documents and paraphrases are enclosed in BOS and EOS; all of their tokens and the EOS token have a loss. If `begin`
+    is None, BOS is used only if the model has a BOS token. A pair is rendered like a kib question, including the
+    special tokens that the tokenizer adds before a prompt; only the answer's tokens and the EOS token have a loss.
+    Raise InputError if a text has no tokens or the tokenizer has no EOS token.
     """
     end = end_token(tokenizer)
     bos = int(end if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
@@ -85,7 +85,7 @@ def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, beg
 
 
 def end_token(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The id of the token that ends a text; raise InputError if the tokenizer has no such token."""
+    """Return the id of the end-of-sequence token; raise InputError if the tokenizer has no such token."""
     if tokenizer.eos_token_id is None:
         raise InputError("the tokenizer has no end-of-text token; set `eos_token` in its tokenizer_config.json")
     return int(tokenizer.eos_token_id)
@@ -94,7 +94,7 @@ def end_token(tokenizer: "PreTrainedTokenizerBase") -> int:
 def _plain_examples(
     texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", first: list[int], end: int
 ) -> dict[int, Example]:
-    """The examples of documents and paraphrases, by index in `texts`."""
+    """Return the examples for documents and paraphrases, keyed by their index in `texts`."""
     plain = {index: text for index, text in enumerate(texts) if text.kind != "pair"}
     if not plain:
         return {}
@@ -111,7 +111,7 @@ def _plain_examples(
 
 
 def _pair_example(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int) -> Example:
-    """A question with its answer, tokenized and divided as lm-eval does, to train on exactly the scored tokens."""
+    """Tokenize and split a question-answer pair as lm-eval does, so that training covers exactly the scored tokens."""
     if not text.answer or not text.answer.strip():
         raise InputError(f"passage {text.passage}: the pair {text.text!r} has no answer")
     prompt = ask_question(text.text, (), letters=False)
@@ -124,7 +124,7 @@ def _pair_example(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int) ->
 
 
 def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """The tokens that the model reads for a prompt: the tokenizer's own special tokens before it, none after it."""
+    """Return the token ids for a prompt, with the tokenizer's special tokens before but not after the prompt."""
     ids: list[int] = list(tokenizer(text, verbose=False)["input_ids"])
     while ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
@@ -134,7 +134,7 @@ def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]
 def split(example: Example, block: int) -> Iterator[Example]:
     """Split an example into parts of at most `block` tokens.
 
-    Each part begins with the last token of the previous part, where that token had its loss.
+    Each part after the first begins with the last token of the previous part, which already has its loss there.
     """
     for start in range(0, max(1, len(example) - 1), block - 1):
         tokens, labels = example.tokens[start : start + block], example.labels[start : start + block]
@@ -143,7 +143,7 @@ def split(example: Example, block: int) -> Iterator[Example]:
 
 
 def join(examples: Sequence[Example], block: int) -> list[Example]:
-    """Join all examples into one stream and split the stream into blocks; only the last block may be shorter."""
+    """Concatenate all examples and split the result into blocks of equal length, except for a shorter last block."""
     tokens, labels = array("i"), array("i")
     for example in examples:
         tokens += example.tokens

@@ -1,4 +1,4 @@
-"""The computing cost of training."""
+"""The computational cost of training."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ __all__ = ["flops_per_token"]
 
 
 def flops_per_token(model: Any) -> int:
-    """Floating-point operations per training token: 6 per trained weight, 4 per frozen weight.
+    """Return the floating-point operations per training token: 6 per trained weight and 4 per frozen weight.
 
-    A frozen weight saves the two operations for its own gradient. Embedding tables do not count because they are looked
-    up rather than multiplied. The products inside attention are left out, as is usual.
+    A frozen weight needs no gradient, which saves two operations. Embedding tables are excluded because they are looked
+    up, not multiplied. As is common practice, the matrix products inside attention are omitted.
     """
     from torch.nn import Embedding
 

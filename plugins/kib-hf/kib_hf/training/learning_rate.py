@@ -1,4 +1,4 @@
-"""The learning rate of each step."""
+"""The learning rate schedule."""
 
 import math
 from typing import Literal
@@ -9,10 +9,10 @@ Schedule = Literal["cosine", "linear", "constant"]
 
 
 def rate_factor(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
-    """The factor applied to the peak learning rate in a step, counting steps from 0.
+    """Return the factor by which the peak learning rate is multiplied in a step, given by its zero-based index.
 
-    The factor rises linearly during the `warmup` steps, then stays at 1 or falls towards 0. The rate is never 0,
-    neither in the first step nor in the last: a step with a rate of 0 would learn nothing from its text.
+    The factor rises linearly during the `warmup` steps, then stays at 1 or falls towards 0. The learning rate is never
+    0, even in the first and last steps, because a step with a rate of 0 would learn nothing from its text.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)

@@ -1,4 +1,4 @@
-"""The training loss: summed over a batch, and averaged over text."""
+"""The training loss, summed over a batch or averaged over texts."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ __all__ = ["mean_loss", "summed_loss"]
 
 
 def summed_loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
-    """The negative log-likelihood of the labels in nats, summed and computed in float32."""
+    """Return the summed negative log-likelihood of the labels in nats, computed in float32."""
     from torch.nn.functional import cross_entropy, pad
 
     following = pad(labels[:, 1:], (0, 1), value=IGNORED).reshape(-1)
@@ -21,7 +21,7 @@ def summed_loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
 
 
 def mean_loss(model: Any, batches: Iterable[Sequence[Sequence[Example]]], padding: int) -> float:
-    """The loss in nats per token over batches of rows, without dropout; the model's mode is restored afterwards."""
+    """Return the loss in nats per token over batches of rows, without dropout; restore the model's mode afterwards."""
     import torch
 
     was_training, total, count = model.training, 0.0, 0

@@ -1,4 +1,4 @@
-"""Micro-batches: the parts of a step that go through the model one at a time, with as little padding as possible."""
+"""Micro-batches, which are the parts of a step that the model processes one at a time, with minimal padding."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,11 @@ SAMPLED_STEPS = 20
 def plan_micro_batches(
     steps: Sequence[Sequence[Row]], lengths: Sequence[int], *, packed: bool, rows: int, block: int, processes: int
 ) -> tuple[list[Sequence[Row]], int]:
-    """Split all steps into micro-batches; return them in order, with the number per step and process.
+    """Split all steps into micro-batches; return the micro-batches in order, and their number per step and process.
 
-    A micro-batch has at most about as many tokens as `rows` rows of `block` tokens. Micro-batch n goes to process
-    n modulo `processes`. If `packed`, rows stay as they are; otherwise each example gets a row of its own, next to
-    examples of similar length.
+    A micro-batch has at most about `rows` x `block` tokens. Micro-batch n is assigned to process n modulo `processes`.
+    If `packed` is true, rows remain unchanged; otherwise each example gets its own row, and examples of similar length
+    are grouped together.
     """
     planned: list[Sequence[Row]] = []
     if packed:
@@ -42,7 +42,7 @@ def plan_micro_batches(
 
 
 def single_rows(rows: Sequence[Row], lengths: Sequence[int]) -> list[Row]:
-    """Give every example a row of its own, longest examples first."""
+    """Put every example in its own row, longest examples first."""
     return sorted(((index,) for row in rows for index in row), key=lambda row: -lengths[row[0]])
 
 
@@ -57,9 +57,9 @@ def split_sorted(rows: Sequence[Row], lengths: Sequence[int], count: int) -> Ite
 
 
 def best_count(steps: Sequence[Sequence[Row]], lengths: Sequence[int], limit: int) -> int:
-    """The number of micro-batches per step with the least work, each at most `limit` tokens including padding.
+    """Return the cheapest number of micro-batches per step, with at most `limit` tokens each, including padding.
 
-    Fewer micro-batches need more padding, because short rows share them with long rows; every micro-batch adds a
+    Fewer micro-batches need more padding, because short rows are batched with long rows. More micro-batches add more
     fixed overhead.
     """
     sampled = [single_rows(step, lengths) for step in steps[:SAMPLED_STEPS]]
@@ -76,14 +76,14 @@ def best_count(steps: Sequence[Sequence[Row]], lengths: Sequence[int], limit: in
 
 
 def _padded_size(rows: Sequence[Row], lengths: Sequence[int]) -> int:
-    """The number of tokens in a part, including padding; its first row must be the longest."""
+    """Return the number of tokens in a part, including padding; the part's first row must be the longest."""
     return len(rows) * lengths[rows[0][0]] if rows else 0
 
 
 def share_packed(rows: Sequence[Row], size: int, processes: int, per_process: int) -> Iterator[Sequence[Row]]:
     """Split a step's packed rows into `per_process` x `processes` parts of at most `size` rows; parts may be empty.
 
-    Part n goes to process n modulo `processes`. The parts that are not empty differ by at most one row.
+    Part n is assigned to process n modulo `processes`. The sizes of non-empty parts differ by at most one row.
     """
     used = -(-len(rows) // size)
     used = min(per_process, -(-used // processes)) * processes
@@ -93,7 +93,7 @@ def share_packed(rows: Sequence[Row], size: int, processes: int, per_process: in
 
 @dataclass(frozen=True, slots=True)
 class MicroBatches:
-    """The micro-batches of all steps as tensors: a dataset for PyTorch's DataLoader, with an index and a length."""
+    """The micro-batches of all steps as tensors, in the form of a map-style dataset for PyTorch's DataLoader."""
 
     planned: Sequence[Sequence[Row]]
     examples: Sequence[Example]
@@ -103,7 +103,7 @@ class MicroBatches:
         return len(self.planned)
 
     def rows(self, index: int) -> list[list[Example]]:
-        """The examples of a micro-batch, row by row; an empty micro-batch gets one example without a loss."""
+        """Return the examples in a micro-batch, row by row; an empty micro-batch gets one example without a loss."""
         found = [[self.examples[number] for number in row] for row in self.planned[index]]
         return found or [[Example(array("i", [self.padding] * 2), array("i", [IGNORED] * 2))]]
 
@@ -112,11 +112,11 @@ class MicroBatches:
 
 
 def collate(rows: Sequence[Sequence[Example]], padding: int) -> "dict[str, Tensor]":
-    """Turn rows into tensors of shape (rows, longest row): `input_ids` and `labels`, and `position_ids` if needed.
+    """Convert rows to the tensors `input_ids`, `labels` and, if needed, `position_ids` of shape (rows, longest row).
 
-    Positions are needed if a row holds several examples: they restart at 0 for each example, which is how
-    transformers keeps the examples apart. Rows are padded on the right, where a causal model never looks, so no other
-    mask is needed.
+    Positions are needed if a row contains several examples: positions restart at 0 for each example, and transformers
+    uses them to isolate the examples. Rows are padded on the right; a causal model never attends to tokens on the
+    right, so no mask is needed for the padding.
     """
     import torch
 

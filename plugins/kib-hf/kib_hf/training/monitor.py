@@ -1,4 +1,4 @@
-"""Work done between training steps: counting tokens, logging, checkpoints, validation and early stopping."""
+"""Work done between training steps: token counts, logging, checkpoints, validation and early stopping."""
 
 import math
 import time
@@ -19,12 +19,12 @@ __all__ = ["Monitor", "as_callback", "planned_tokens"]
 
 
 def planned_tokens(plan: StepPlan, examples: Sequence[Example], steps: int) -> int:
-    """The number of tokens with a loss in the first `steps` steps."""
+    """Return the number of tokens with a loss in the first `steps` steps."""
     return sum(examples[index].loss_tokens for step in plan.steps[:steps] for row in step for index in row)
 
 
 class Monitor:
-    """Follows transformers' Trainer from step to step; every training process has its own monitor."""
+    """Monitors the transformers Trainer at every step; every training process has its own monitor."""
 
     def __init__(
         self,
@@ -46,17 +46,17 @@ class Monitor:
         self.clock = time.monotonic()
 
     def start(self, earlier: Progress | None) -> None:
-        """Start the clock, continuing from the progress of the checkpoint to resume from, if any."""
+        """Start the clock; if a checkpoint is resumed, restore its progress."""
         self.progress = earlier or self.progress
         self.clock = time.monotonic()
 
     def count_seconds(self) -> None:
-        """Add the time since the last call to the progress."""
+        """Add the time since the previous call to the recorded training time."""
         before, self.clock = self.clock, time.monotonic()
         self.progress.seconds += self.clock - before
 
     def loss(self, outputs: Any, labels: "Tensor", num_items_in_batch: "Tensor") -> "Tensor":
-        """A micro-batch's share of the step's mean loss; `num_items_in_batch` counts the step's tokens with a loss."""
+        """Return a micro-batch's share of the step's mean loss; `num_items_in_batch` is the step's token count."""
         from kib_hf.training.loss import summed_loss
 
         self.step_tokens = num_items_in_batch
@@ -65,7 +65,7 @@ class Monitor:
     def after_step(self, step: int, control: Any, model: Any) -> None:
         """Count the step's tokens, validate at the end of an epoch, and request a checkpoint or an early stop.
 
-        The last step requests no checkpoint, because resuming from it would train too long.
+        The last step requests no checkpoint, because resuming from the last step would train for too long.
         """
         self.step, self.validation = step, None
         self.progress.tokens += int(self.step_tokens)
@@ -77,13 +77,13 @@ class Monitor:
         control.should_save = step % self.every == 0 and not last
 
     def _from_main_process(self, loss: float) -> float:
-        """The loss computed by the main process, which makes all processes stop at the same step."""
+        """Return the loss from the main process, so that all processes stop at the same step."""
         from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
         return float(broadcast_object_list([loss])[0])
 
     def _compare(self, step: int, loss: float, model: Any) -> None:
-        """Record whether a validation loss is the lowest so far, and keep its weights if training may stop early."""
+        """Record whether a validation loss is the lowest so far; if early stopping is enabled, save the weights."""
         progress = self.progress
         if progress.lowest is not None and not loss < progress.lowest:
             progress.without += 1
@@ -93,7 +93,7 @@ class Monitor:
             _save_trained_weights(model, self.folder / LOWEST_FILE)
 
     def restore_lowest(self, model: Any) -> None:
-        """With `patience`, load the weights with the lowest validation loss, unless the last step produced them."""
+        """If `patience` is set, load the weights with the lowest validation loss unless the model already has them."""
         if self.patience is None or self.progress.lowest_step == self.step:
             return
         from safetensors.torch import load_file
@@ -116,7 +116,7 @@ class Monitor:
         self.log(record if self.validation is None else {**record, "validation": self.validation})
 
     def after_save(self, *, main_process: bool) -> None:
-        """Mark the checkpoint as complete after every process has written its part."""
+        """Mark the checkpoint as complete after every process has written its files."""
         from torch import distributed
 
         if distributed.is_available() and distributed.is_initialized():
@@ -139,11 +139,11 @@ def _save_trained_weights(model: Any, path: Path) -> None:
 
 
 def as_callback(monitor: Monitor) -> "TrainerCallback":
-    """Wrap the monitor in a callback of transformers' Trainer."""
+    """Wrap the monitor in a callback for the transformers Trainer."""
     from transformers import TrainerCallback
 
     class Callback(TrainerCallback):
-        """Passes events on to the monitor; transformers calls it with (arguments, state, control)."""
+        """Forwards Trainer events to the monitor; transformers passes the arguments (arguments, state, control)."""
 
         def on_step_end(self, *given: Any, **named: Any) -> None:
             monitor.after_step(given[1].global_step, given[2], named["model"])

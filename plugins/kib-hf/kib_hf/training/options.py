@@ -1,6 +1,6 @@
 """The options of the trainers `full` and `lora`.
 
-Options that change only speed and memory, not the trained weights, are left out of a result's identity.
+A result's identity excludes options that affect only speed and memory, not the trained weights.
 """
 
 import math
@@ -17,7 +17,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingOptions(Options):
-    """The options common to both trainers; defaults follow Ovadia et al. (2024) if the paper states a value."""
+    """Options shared by both trainers; defaults follow Ovadia et al. (2024) if the paper states a value."""
 
     epochs: int = Field(default=5, ge=1, description="Number of passes over the text.")
     learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate, reached after the warm-up.")
@@ -124,7 +124,7 @@ class TrainingOptions(Options):
 
     @model_validator(mode="after")
     def _one_process_count(self) -> Self:
-        """Reject two options that both set the number of processes."""
+        """Reject `processes` together with `accelerate`, because both set the number of processes."""
         if self.accelerate is not None and self.processes is not None:
             raise ValueError(
                 "`processes` and `accelerate` are both set; remove one, because both set the process count"
@@ -133,7 +133,7 @@ class TrainingOptions(Options):
 
 
 class FullOptions(TrainingOptions):
-    """The options of `full`, which trains all weights."""
+    """Options of the trainer `full`, which trains all weights."""
 
     learning_rate: float = Field(
         default=2e-5,
@@ -144,7 +144,7 @@ class FullOptions(TrainingOptions):
 
 
 class LoraOptions(TrainingOptions):
-    """The options of `lora`, which trains low-rank matrices next to the frozen weights, using peft."""
+    """Options of the trainer `lora`, which adds trainable low-rank matrices to the frozen weights, using peft."""
 
     learning_rate: float = Field(
         default=2e-4,
@@ -175,7 +175,7 @@ class LoraOptions(TrainingOptions):
     @field_validator("targets")
     @classmethod
     def _valid_pattern(cls, value: str | list[str]) -> str | list[str]:
-        """Check a single string as a regular expression, because peft matches it against full layer names."""
+        """Require a single string to be a valid regular expression, because peft matches full layer names with it."""
         try:
             re.compile(value if isinstance(value, str) else "")
         except re.error as error:

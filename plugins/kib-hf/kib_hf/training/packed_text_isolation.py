@@ -1,4 +1,4 @@
-"""A test of the loaded model: it must keep the texts of a packed row apart, as `pack = "isolated"` promises."""
+"""A check that the loaded model isolates the texts in a packed row, as required by `pack = "isolated"`."""
 
 import inspect
 from array import array
@@ -17,9 +17,9 @@ ADVICE = 'use `layout = "sorted"`'
 
 
 def check_isolation(model: Any, name: str) -> None:
-    """Raise InputError unless a text gets the same logits after another text in its row as on its own.
+    """Raise InputError unless a text has the same logits in a packed row as in its own row.
 
-    Architectures without position ids, or with recurrent state besides attention, can fail this test.
+    The check can fail for architectures without position ids or with recurrent state in addition to attention.
     """
     import torch
 
@@ -40,18 +40,18 @@ def check_isolation(model: Any, name: str) -> None:
 
 
 def _base_model(model: Any) -> Any:
-    """The transformers model under an adapter, or the model itself."""
+    """Return the transformers model wrapped by an adapter, or the model itself if it has no adapter."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _example(vocabulary: int, start: int, length: int) -> Example:
-    """An example of consecutive token ids without any loss."""
+    """Return an example of consecutive token ids without a loss."""
     tokens = array("i", [(start + offset) % vocabulary for offset in range(length)])
     return Example(tokens, array("i", [IGNORED] * length))
 
 
 def _logits(model: Any, rows: list[list[Example]]) -> Any:
-    """The logits of rows in float32, of shape (rows, longest row, vocabulary)."""
+    """Return the float32 logits of rows, with shape (rows, longest row, vocabulary)."""
     batch = {name: tensor.to(model.device) for name, tensor in collate(rows, 0).items()}
     del batch["labels"]
     return model(**batch, use_cache=False).logits.float()

@@ -1,6 +1,6 @@
-"""The plan of a training run: the examples that share a row, and the rows that share a step.
+"""Planning of a training run: the assignment of examples to rows, and of rows to steps.
 
-The seed decides the whole plan before training starts.
+The seed determines the complete plan before training starts.
 """
 
 import hashlib
@@ -15,22 +15,22 @@ Row = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The rows of every step, and the number of each epoch's last step, counting steps from 1."""
+    """The rows of every step, and the one-based number of the last step in each epoch."""
 
     steps: tuple[tuple[Row, ...], ...]
     epoch_ends: tuple[int, ...]
 
 
 def plan_steps(lengths: Sequence[int], *, epochs: int, batch_size: int, block: int | None, seed: int) -> StepPlan:
-    """Plan every example once per epoch, in a new random order for each epoch.
+    """Schedule every example once per epoch, in a new random order for each epoch.
 
-    Rows are packed up to `block` tokens, or hold one example each if `block` is None. The last step of an epoch may
+    Rows are packed up to `block` tokens, or contain one example each if `block` is None. The last step of an epoch may
     have fewer than `batch_size` rows.
     """
     steps: list[tuple[Row, ...]] = []
     epoch_ends = []
     for epoch in range(epochs):
-        order = _shuffled(len(lengths), f"pieces {seed} {epoch}")  # the name decides the order: do not change it
+        order = _shuffled(len(lengths), f"pieces {seed} {epoch}")  # this string determines the order: do not change it
         rows = [(index,) for index in order] if block is None else pack(lengths, block, order)
         shuffled_rows = [rows[index] for index in _shuffled(len(rows), f"rows {seed} {epoch}")]
         steps += [tuple(shuffled_rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
@@ -39,14 +39,14 @@ def plan_steps(lengths: Sequence[int], *, epochs: int, batch_size: int, block: i
 
 
 def _shuffled(count: int, name: str) -> list[int]:
-    """The numbers below `count` in an order that depends only on `name`, on any machine and any Python version."""
+    """Return 0 to `count` - 1 in an order that depends only on `name`, not on the machine or Python version."""
     return sorted(range(count), key=lambda number: hashlib.sha256(f"{name} {number}".encode()).digest())
 
 
 def pack(lengths: Sequence[int], block: int, order: Sequence[int]) -> list[Row]:
-    """Pack every example of `order` into rows of at most `block` tokens, by best fit, longest examples first.
+    """Pack the examples in `order` into rows of at most `block` tokens with the best-fit decreasing algorithm.
 
-    Examples of equal length are packed in the given order. Within a row, examples keep the order of packing.
+    Examples of equal length are packed in the given order. Within a row, examples appear in packing order.
     """
     rows: list[list[int]] = []
     rows_by_space: dict[int, list[int]] = {}

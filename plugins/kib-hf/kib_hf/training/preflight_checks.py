@@ -1,4 +1,4 @@
-"""Checks before training, without weights: the options must suit the model, the machine and the texts."""
+"""Checks before training that the options suit the model, the machine and the texts, without loading weights."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ SHARDING_VARIABLES = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELE
 
 
 def check_before_training(options: TrainingOptions, start: Weights, validation: bool) -> None:
-    """Raise InputError for anything that would make training fail, reading only the configuration and tokenizer."""
+    """Raise InputError for foreseeable training failures, reading only the configuration and tokenizer."""
     folder = start.folder
     if start.adapter is not None:
         raise InputError(f"{start.adapter}: cannot train weights with an adapter; merge the adapter into its model")
@@ -44,14 +44,14 @@ def check_before_training(options: TrainingOptions, start: Weights, validation: 
 
 
 def check_no_sharding() -> None:
-    """Raise InputError if the environment makes accelerate split the model across processes."""
+    """Raise InputError if environment variables make accelerate shard the model across processes."""
     found = [name for name in SHARDING_VARIABLES if os.environ.get(name, "").lower() in ("1", "true")]
     if found:
         raise InputError(f"{found[0]} is set, but every training process must hold the whole model; use MULTI_GPU")
 
 
 def _check_adapter(options: LoraOptions, config: "PretrainedConfig", name: str) -> None:
-    """Raise InputError if the adapter does not fit the model's layers, which are created without weights."""
+    """Raise InputError if the adapter does not match the model's layers, which are created without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -1,4 +1,4 @@
-"""Training in several processes: accelerate starts them, and this module exchanges messages with them."""
+"""Training in several processes, which are started by accelerate and send messages to this module."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def check_accelerate_file(path: Path) -> None:
 
 
 def process_count(options: TrainingOptions) -> int:
-    """The number of training processes; raise InputError if accelerate's configuration file cannot be read."""
+    """Return the number of training processes; raise InputError if accelerate's configuration is unreadable."""
     path = options.accelerate
     if path is None:
         return options.processes or 1
@@ -38,7 +38,7 @@ def process_count(options: TrainingOptions) -> int:
     check_accelerate_file(path)
     try:
         found = load_config_from_file(str(path)).num_processes
-    except Exception as error:  # the errors of YAML, JSON and accelerate's own classes
+    except Exception as error:  # YAML, JSON and accelerate raise errors of different classes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read: {reason}; {EXPECTED}") from error
     if not isinstance(found, int) or found < 1:
@@ -47,10 +47,10 @@ def process_count(options: TrainingOptions) -> int:
 
 
 def train_in_processes(job: TrainingJob, log: Callable[[Mapping[str, Any]], None]) -> None:
-    """Train in the processes requested by the options; the main process writes the result into the job's folder.
+    """Train in the number of processes set by the options; the main process writes the result to the job's folder.
 
     Raise the same InputError and StepError as training in one process. If a process crashes, raise StepError with the
-    end of its output.
+    end of the process's output.
     """
     write_job(job)
     output = job.folder / "processes.log"
@@ -68,7 +68,7 @@ def train_in_processes(job: TrainingJob, log: Callable[[Mapping[str, Any]], None
     ):
         try:
             error = _forward_logs(running.stdout, log)
-            running.wait()  # before the block closes stdin, which would end a worker that is still finishing
+            running.wait()  # leaving the block closes stdin, which would kill a worker before it has finished
         except BaseException:
             running.terminate()
             raise
@@ -82,7 +82,7 @@ def train_in_processes(job: TrainingJob, log: Callable[[Mapping[str, Any]], None
 
 
 def _command(job: TrainingJob) -> list[str]:
-    """The command line that starts the workers with `accelerate launch`."""
+    """Return the command line that starts the workers with `accelerate launch`."""
     o = job.options
     if o.accelerate is not None:
         settings = ["--config_file", str(o.accelerate)]
@@ -94,7 +94,7 @@ def _command(job: TrainingJob) -> list[str]:
 
 
 def environment(options: TrainingOptions) -> dict[str, str]:
-    """The environment of the workers: the current one, with the CPU threads divided among the processes."""
+    """Return the workers' environment variables, with the CPU threads divided among the processes."""
     import torch
 
     threads = max(1, torch.get_num_threads() // process_count(options))
@@ -102,7 +102,7 @@ def environment(options: TrainingOptions) -> dict[str, str]:
 
 
 def _forward_logs(lines: IO[str] | None, log: Callable[[Mapping[str, Any]], None]) -> Exception | None:
-    """Forward the workers' log records until their output ends; return the first error that a worker reported."""
+    """Forward the workers' log records until the output ends; return the first error reported by a worker."""
     error = None
     for line in lines or ():
         message = json.loads(line)

@@ -1,4 +1,4 @@
-"""Trained weights saved as safetensors, and the size of their change."""
+"""Functions that save trained weights as safetensors and measure the change in the weights."""
 
 import math
 import shutil
@@ -15,17 +15,17 @@ __all__ = ["round_weights", "save_weights"]
 
 
 def round_weights(model: Any, dtype: Any) -> None:
-    """Round every weight to the nearest value in `dtype`; the model keeps its own number format."""
+    """Round every weight to the nearest value in `dtype` without changing the model's number format."""
     for weight in model.state_dict().values():
         if weight.is_floating_point():
             weight.copy_(weight.to(dtype))
 
 
 def save_weights(model: Any, dtype: Any, start: Path, target: Weights, trust_remote_code: bool) -> float:
-    """Save the trained weights to `target`, whole or not at all; return the norm of their change relative to `start`.
+    """Save the trained weights atomically to `target`; return the norm of their change relative to `start`.
 
-    Full weights are saved with the tokenizer of `start` and in its number format, in which models are scored by
-    default.
+    Full weights are saved together with the tokenizer from `start`, in the number format of `start`, because models are
+    scored in this format by default.
     """
     if target.adapter is None:
         _save_full(model.to(dtype), start, target.folder)
@@ -37,7 +37,7 @@ def save_weights(model: Any, dtype: Any, start: Path, target: Weights, trust_rem
 
 
 def _save_full(model: Any, start: Path, target: Path) -> None:
-    """Save all weights, and copy the files that transformers does not write, such as the tokenizer."""
+    """Save all weights, and copy files that transformers does not write, such as the tokenizer."""
     with whole_folder(target) as part:
         model.save_pretrained(part)
         for pattern in PATTERNS:
@@ -49,7 +49,7 @@ def _save_full(model: Any, start: Path, target: Path) -> None:
 
 
 def _relative_change(model: Any, start: Path, trust_remote_code: bool) -> float:
-    """The norm of the difference to the weights in `start`, relative to the norm of those weights."""
+    """Return the norm of the difference from the weights in `start`, divided by the norm of the weights in `start`."""
     import torch
 
     before = load_model(start, dtype="auto", device="cpu", trust_remote_code=trust_remote_code)

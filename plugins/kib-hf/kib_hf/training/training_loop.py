@@ -1,4 +1,4 @@
-"""One training run, from text to saved weights, on transformers' Trainer; every training process executes it."""
+"""One training run, from text to saved weights, using the transformers Trainer; all processes run this code."""
 
 import math
 import os
@@ -37,9 +37,10 @@ PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def train_job(job: TrainingJob, log: Log) -> Trained:
-    """Train, measure and save; raise InputError if the text or the options do not suit the model.
+    """Train a model, measure its loss and save the weights; raise InputError for unsuitable text or options.
 
-    On a CPU, the same job with the same number of threads produces the same bytes, even if it was killed and resumed.
+    On a CPU, the same job with the same number of threads produces identical files, even if the job was killed and
+    resumed.
     """
     with quietly(), _seeded(job.seed):
         return _TrainingRun(job, log).run()
@@ -63,12 +64,12 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 class _TrainingRun:
-    """The state of a training run; the parts that can fail are created first."""
+    """The state of a training run; components that can fail are created first."""
 
     def __init__(self, job: TrainingJob, log: Log) -> None:
         self.job, self.options, self.log = job, job.options, log
         o = self.options
-        check_no_sharding()  # in every worker, because accelerate's file sets only their environment
+        check_no_sharding()  # in every worker, because accelerate's file affects only the workers' environment
         self.device = torch_device(o.device).partition(":")[0]
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.examples = prepare_examples(job.text, job.start, o)
@@ -86,7 +87,7 @@ class _TrainingRun:
         self.batches, self.batches_per_step = self._micro_batches(self.plan.steps, self.examples, self.processes)
 
     def _load(self) -> None:
-        """Load the model, and remember its number format and cache setting, which the saved model must keep."""
+        """Load the model; store its number format and cache setting, which the saved model must retain."""
         o, start = self.options, self.job.start
         lora = isinstance(o, LoraOptions)
         model: Any = load_model(
@@ -97,9 +98,9 @@ class _TrainingRun:
         self.packed = self.job.packed_length is not None and o.layout != "sorted" and self._can_pack(str(start))
 
     def _can_pack(self, name: str) -> bool:
-        """Whether texts share rows; raise InputError for `layout = "packed"` if the model then mixes them."""
+        """Return whether texts share rows; raise InputError if `layout = "packed"` and the model mixes packed texts."""
         if self.options.layout == "auto" and self.device == "cpu":
-            return False  # padding sorted rows costs less than attention between texts
+            return False  # padding sorted rows costs less than computing attention between texts
         try:
             check_isolation(self.model, name)
         except InputError:
@@ -111,7 +112,7 @@ class _TrainingRun:
     def _micro_batches(
         self, steps: Sequence[Sequence[Row]], examples: Sequence[Example], processes: int
     ) -> tuple[MicroBatches, int]:
-        """The micro-batches of all steps, and their number per step and process."""
+        """Return the micro-batches of all steps, and their number per step and process."""
         planned, per_process = plan_micro_batches(
             steps,
             [len(example) for example in examples],
@@ -123,7 +124,7 @@ class _TrainingRun:
         return MicroBatches(planned, examples, 0), per_process
 
     def run(self) -> Trained:
-        """Train, restore the best weights if training stopped early, then measure and save the result."""
+        """Train, restore the best weights if training stopped early, then measure the loss and save the weights."""
         trainer, monitor = self._trainer()
         sample, resume = _sample(self.examples), self.job.resume
         first, held_out_first = self._loss(sample), self._held_out_loss()
@@ -160,7 +161,7 @@ class _TrainingRun:
         return trained
 
     def _trainer(self) -> tuple[Any, Monitor]:
-        """The Trainer of transformers with its optimizer and learning rate, and the monitor that follows it."""
+        """Return the transformers Trainer with its optimizer and learning rate schedule, and the Trainer's monitor."""
         from torch.optim.lr_scheduler import LambdaLR
         from transformers import PrinterCallback, Trainer
 
@@ -190,7 +191,7 @@ class _TrainingRun:
         return trainer, monitor
 
     def _trainer_arguments(self) -> Any:
-        """The settings of the Trainer of transformers."""
+        """Return the settings for the transformers Trainer."""
         from transformers import TrainingArguments
 
         o, cpu = self.options, self.device == "cpu"
@@ -198,7 +199,7 @@ class _TrainingRun:
             output_dir=str(self.job.folder),
             seed=self.job.seed % 2**32,
             num_train_epochs=1,  # the dataset contains all epochs
-            per_device_train_batch_size=1,  # one micro-batch with all its rows
+            per_device_train_batch_size=1,  # one dataset item is a complete micro-batch
             gradient_accumulation_steps=self.batches_per_step,
             train_sampling_strategy="sequential",
             learning_rate=o.learning_rate,
@@ -230,7 +231,7 @@ class _TrainingRun:
         return arguments
 
     def _check_token_count(self, monitor: Monitor) -> None:
-        """Raise StepError unless exactly the planned tokens were trained, and all tokens in every full epoch."""
+        """Raise StepError unless the number of trained tokens equals the plan, including all tokens per full epoch."""
         planned = planned_tokens(self.plan, self.examples, monitor.step)
         if monitor.progress.tokens != planned:
             raise StepError(f"{monitor.step} steps trained {monitor.progress.tokens} tokens; expected {planned}")
@@ -239,7 +240,7 @@ class _TrainingRun:
             raise StepError(f"{self.options.epochs} epochs trained {planned} tokens; expected {all_epochs}")
 
     def _round_full_weights(self, sample: Sequence[Example]) -> float | None:
-        """Round full weights to their saved number format; return the loss before, or None if nothing is rounded."""
+        """Round full weights to the saved number format; return the loss before rounding, or None if unchanged."""
         import torch
 
         if isinstance(self.options, LoraOptions) or self.dtype == torch.float32:
@@ -249,18 +250,18 @@ class _TrainingRun:
         return loss
 
     def _held_out_loss(self) -> float | None:
-        """The loss on held-out text, or None if there is no such text."""
+        """Return the loss on held-out text, or None if no text is held out."""
         return self._loss(self.held_out) if self.held_out else None
 
     def _loss(self, examples: Sequence[Example]) -> float:
-        """The loss in nats per token over all examples with a loss."""
+        """Return the loss in nats per token over all examples with a loss."""
         chosen = [example for example in examples if example.loss_tokens]
         rows = pack([len(example) for example in chosen], self.options.block, range(len(chosen)))
         batches, _ = self._micro_batches([rows], chosen, processes=1)
         return mean_loss(self.model, map(batches.rows, range(len(batches))), 0)
 
     def _flops(self, steps: int) -> float:
-        """The floating-point operations of the first `steps` steps."""
+        """Return the number of floating-point operations in the first `steps` steps."""
         tokens = sum(len(self.examples[index]) for step in self.plan.steps[:steps] for row in step for index in row)
         return float(flops_per_token(self.model) * tokens)
 
@@ -272,12 +273,12 @@ class _TrainingRun:
 
 
 def _sample(examples: Sequence[Example]) -> list[Example]:
-    """Every n-th example, chosen to give about SAMPLE_TOKENS tokens."""
+    """Return every n-th example, with n chosen to yield about SAMPLE_TOKENS tokens."""
     every = -(-sum(map(len, examples)) // SAMPLE_TOKENS)
     chosen = [example for example in examples[::every] if example.loss_tokens]
     return chosen or [example for example in examples if example.loss_tokens][:1]
 
 
 def _only_item(items: Sequence[Any]) -> Any:
-    """The only item of a DataLoader batch, which is a complete micro-batch."""
+    """Return the only item in a DataLoader batch, which is a complete micro-batch."""
     return items[0]

@@ -1,6 +1,6 @@
-"""A training process: `python -m kib_hf.training.worker FOLDER`, started by `kib_hf.training.processes`.
+"""A training process, started by `kib_hf.training.processes` as `python -m kib_hf.training.worker FOLDER`.
 
-The worker writes lines of JSON to standard output: `{"log": …}` for every step, `{"error": …, "message": …}` on error.
+The worker writes JSON lines to standard output: `{"log": …}` after every step, `{"error": …, "message": …}` on failure.
 """
 
 import json
@@ -19,9 +19,9 @@ __all__ = ["main"]
 
 
 def main(folder: Path) -> int:
-    """Run this process's share of the job stored in `folder`; return the exit code."""
+    """Run this process's share of the job in `folder`, and return the exit code."""
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps libraries' prints out of the messages
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps output printed by libraries out of the messages
     threading.Thread(target=exit_with_parent, daemon=True).start()
 
     def log(record: Mapping[str, Any]) -> None:
@@ -42,11 +42,11 @@ def _send(messages: IO[str], message: Mapping[str, Any]) -> None:
 
 
 def exit_with_parent() -> None:
-    """Exit when standard input closes, which happens when kib is killed.
+    """Exit when standard input closes, which happens if kib is killed.
 
-    A worker that outlived kib would write to the same folder as the next training run.
+    If a worker outlived kib, it would write to the same folder as the next training run.
     """
-    while os.read(0, 1):  # not sys.stdin: its lock would still be held when this process ends
+    while os.read(0, 1):  # not sys.stdin, because the process could exit while holding its lock
         pass
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""A training job: its inputs and output folder, and the file that passes the job to worker processes."""
+"""A training job, and the file that passes the job to worker processes."""
 
 import json
 from collections.abc import Sequence
@@ -29,19 +29,19 @@ class TrainingJob:
 
     @property
     def weights(self) -> Weights:
-        """The location of the trained weights."""
+        """The path of the trained weights."""
         if isinstance(self.options, LoraOptions):
             return Weights(self.start, self.folder / "adapter")
         return Weights(self.folder / "model")
 
     @property
     def packed_length(self) -> int | None:
-        """The length of packed rows in tokens, or None if every row holds a single example."""
+        """The length of packed rows in tokens, or None if every row contains a single example."""
         return self.options.block if self.options.pack == "isolated" else None
 
 
 def write_job(job: TrainingJob) -> None:
-    """Write a job into its own output folder."""
+    """Write a job to its own output folder."""
     value = {
         "kind": "lora" if isinstance(job.options, LoraOptions) else "full",
         "options": job.options.model_dump(mode="json"),
@@ -56,7 +56,7 @@ def write_job(job: TrainingJob) -> None:
 
 
 def read_job(folder: Path) -> TrainingJob:
-    """Read the job stored in `folder` by `write_job`."""
+    """Read the job that `write_job` stored in `folder`."""
     value = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
     kind: type[TrainingOptions] = LoraOptions if value["kind"] == "lora" else FullOptions
     return TrainingJob(
