@@ -1,5 +1,6 @@
 """Shared fixtures: benchmark folders with toy plugins, real data and a tiny model."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -26,6 +27,14 @@ PATIENT = settings(
 settings.register_profile("kib", PATIENT, max_examples=25, derandomize="CI" in os.environ)
 settings.register_profile("thorough", PATIENT, max_examples=2000)  # pytest --hypothesis-profile=thorough
 settings.load_profile("kib")
+
+
+@pytest.fixture(autouse=True)
+def _cheap_collection():
+    """Exclude the objects of imported libraries from garbage collection, which kib forces after every model."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
