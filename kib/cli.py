@@ -323,7 +323,7 @@ def _print_table(paths: list[Path], form: str, averages: bool = False, **options
 def figure(names: tuple[str, ...], results: Path, out: Path, kind: str, against: str | None, quiet: bool) -> None:
     """Draw the table of gains; needs matplotlib: pip install 'kib-bench[figures]'.
 
-    RESULTS are given as for `kib leaderboard`.
+    RESULTS has the same meaning as for `kib leaderboard`.
     """
     from kib.commands.leaderboard import find_results, open_results
     from kib.leaderboard import make_table, save_figure

@@ -40,7 +40,7 @@ class Report:
 
 
 def check(plan: Plan, work: Work, progress: Progress) -> Report:
-    """Prepare every cell as in a run: split and search corpora, render questions, check token boundaries and length."""
+    """Prepare every cell as in a run: split and search corpora, render questions, and check token boundaries."""
     quiet()
     steps = SharedSteps(plan, work, progress)
     lines = [
@@ -72,7 +72,7 @@ def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Except
 
 
 def outline(spec: Spec, lock: Lock) -> str:
-    """Return the models, tasks, arms and downloads that a spec declares, for a spec with missing data.
+    """Return the models, tasks, arms and downloads declared by a spec whose data is missing.
 
     Raises SpecError for mistakes that do not depend on the data, for example an unknown lm-eval task.
     """

@@ -270,7 +270,10 @@ def find_quote(text: str, quote: str) -> tuple[int, int] | None:
 
 
 def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Split questions into test and validation questions; one in five groups, chosen by a digest, is for validation."""
+    """Split questions into test and validation questions; a digest selects one in five groups for validation.
+
+    Raises InputError if all questions are in one group.
+    """
     groups = sorted({str(row["group"]) for row in rows}, key=lambda group: digest(["validation", group]))
     if len(groups) < 2:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Few-shot prompts, identical to the prompts of lm-eval itself."""
+"""Renders few-shot prompts, identical to the prompts of lm-eval itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -114,7 +114,7 @@ def hits_of_queries(
 
 
 def why_no_probe(table: TaskTable, plugin: Any) -> str:
-    """Return why the base cannot be measured a second time with reworded questions, or "" if it can.
+    """Return why a second measurement of the base with changed questions is impossible, or "" if it is possible.
 
     The second measurement determines which questions the base model already answers correctly.
     """
@@ -221,7 +221,7 @@ class _Planner:
         return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)
 
     def _check_sources(self, table: TrainerTable, corpus: str) -> None:
-        """Raise SpecError if replayed text is the training text, or if unseen text is replayed or training text.
+        """Raise SpecError if replayed text equals the training text, or if unseen text is replayed or trained on.
 
         Documents are compared instead of passages, because differently split passages of the same documents hold the
         same text.

@@ -97,7 +97,7 @@ class _Run:
             return None
 
     def _measure(self, weights: WeightsStep) -> None:
-        """Prepare all cells of a set of weights, send their requests to the model in one list, store missing cells."""
+        """Prepare all cells of a set of weights, send their requests in one list, and store the missing cells."""
         cells = self.plan.on(weights)
         if weights.trainer and self._try("training", cells, partial(self.steps.trained, weights)) is None:
             return

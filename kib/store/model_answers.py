@@ -29,7 +29,7 @@ class ModelAnswers:
     @classmethod
     @contextmanager
     def open(cls, work: Work, weights: str) -> Iterator["ModelAnswers"]:
-        """Open the answers of the weights with this identity. Raises InputError if the file cannot be used."""
+        """Open the stored answers for the weights with this identity. Raises InputError if the file cannot be used."""
         path = work.step_folder("answers", weights) / "answers.sqlite"
         with SqliteFile.open(path, TABLES, REPAIR) as file:
             yield cls(file)

@@ -1,4 +1,4 @@
-"""Search a corpus with each retriever for each set of queries, in the same steps as a run, and measure the hits."""
+"""Searches a corpus with each retriever for each set of queries, in the same steps as a run; measures the hits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class SearchRequest:
 
 
 def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress) -> Report:
-    """Index, search and measure; reuse the indexes and hits in the work folder.
+    """Index and search a corpus, and measure the hits; indexes and hits in the work folder are reused.
 
     If a retriever fails, the report contains the reason and the results of the other retrievers. Raises InputError if a
     name is wrong, if queries are missing, or if judged documents are not in the corpus.

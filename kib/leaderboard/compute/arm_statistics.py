@@ -84,7 +84,7 @@ class ArmStatistics:
         return self._cache.average("; ".join(_cache_key(arm, reference) for arm, reference in pairs), compute)
 
     def forget(self) -> None:
-        """Release the memory used by question scores and comparisons."""
+        """Release the memory that question scores and comparisons use."""
         self._reader.forget()
         self._compared.clear()
 
