@@ -65,7 +65,7 @@ def test_the_study_uses_compared_learning_rates():
     assert set(study) == {*tried, "replay"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_findings_come_from_results(tmp_path):
     """findings.py rewrites the page above the marker from the results and keeps the text below it."""
     spec = (ROOT / "benchmarks" / "lab-study.toml").read_text(encoding="utf-8")

@@ -140,6 +140,7 @@ def test_a_killed_run_resumes(frail_node, make, synthetic, queries, undisturbed,
     assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
+@pytest.mark.nightly
 def test_a_cluster_loses_a_node(new_node, ports, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
     """A build on three nodes with a replica continues after one node is killed in the middle."""
     transport_ports = ports(3)
