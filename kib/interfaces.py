@@ -182,7 +182,7 @@ class SizedModel(Protocol):
 
 @runtime_checkable
 class TokenizerModel(Protocol):
-    """A model whose tokenizer has an identity independent of the weights.
+    """A model with a tokenizer that has its own identity, independent of the weights.
 
     Passages split by tokens can then be reused if other options of the model change.
     """
@@ -221,7 +221,7 @@ class JudgedCorpus(Protocol):
 
 @runtime_checkable
 class AliasedCorpus(Protocol):
-    """A corpus whose documents have aliases, such as redirecting titles; gold documents may be given by an alias."""
+    """A corpus with document aliases, such as redirecting titles; gold documents may be given by an alias."""
 
     def aliases(self) -> Mapping[str, str]:
         """Return the document id for each alias; complete only after `documents` has been read to its end."""
@@ -310,7 +310,7 @@ class RemarkingRetriever(Protocol):
 
 @runtime_checkable
 class ServedRetriever(Protocol):
-    """A retriever whose index is stored on a server; the local folder contains only metadata."""
+    """A retriever with an index on a server; the local folder contains only metadata."""
 
     def holds(self, folder: Path) -> bool:
         """Return whether the server still has the complete index of the folder; if not, kib rebuilds the index."""

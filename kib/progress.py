@@ -31,11 +31,11 @@ class SilentProgress:
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's names
-        """Ignore a step."""
+        """Report nothing about a step."""
         yield lambda _: None
 
     def say(self, text: str) -> None:
-        """Ignore the text."""
+        """Discard the text."""
 
 
 class LineProgress:

@@ -195,7 +195,7 @@ class Cell:
 
     @property
     def place(self) -> str:
-        """The id without seed and digest: `tiny/rag,k=3/new-people,0-shot`. All cells of one arm and task share it."""
+        """The id without seed and digest, shared by all cells of one arm and task: `tiny/rag,k=3/new-people,0-shot`."""
         corpus = f",corpus={self.corpus}" if self.names_corpus else ""
         split = f",{self.split}" if self.split != "test" else ""
         return f"{self.model}/{self.arm}/{self.task},{self.shots}-shot{corpus}{split}"

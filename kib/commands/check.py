@@ -28,7 +28,7 @@ from kib.support.phrases import counted, join
 __all__ = ["Report", "check", "outline"]
 
 COUNTED = 1000
-"""The largest number of texts per training run whose tokens are counted; the sample is spread evenly over all texts."""
+"""The maximum number of texts with counted tokens per training run; the sample is spread evenly over all texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Except
 
 
 def outline(spec: Spec, lock: Lock) -> str:
-    """Return the models, tasks, arms and downloads declared by a spec whose data is missing.
+    """Return the models, tasks, arms and downloads declared by a spec with missing data.
 
     Raises SpecError for mistakes that do not depend on the data, for example an unknown lm-eval task.
     """

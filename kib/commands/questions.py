@@ -154,7 +154,7 @@ def _writer(spec: Spec, name: str | None) -> str:
 
 
 def _tokenizer(spec: Spec, corpus: str) -> str | None:
-    """Return the model whose tokenizer splits a corpus; None if the corpus is not split by tokens."""
+    """Return the model with the tokenizer that splits a corpus; None if the corpus is not split by tokens."""
     chunk = spec.corpora[corpus].chunk
     return (chunk.tokenizer or next(iter(spec.models))) if chunk and chunk.tokens else None
 

@@ -45,8 +45,8 @@ def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
 def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
     """Return the cells of a plan that match an id, an id without digest, or a prefix of either.
 
-    The id may start with the name of the benchmark. The same word may also be the name of a model; if so, the cell
-    whose id starts with the model takes precedence.
+    The id may start with the name of the benchmark. The same word may also be the name of a model; if so, a cell
+    with an id that starts with the model takes precedence.
     """
     for short in dict.fromkeys((name, name.removeprefix(f"{plan.name}/"))):
         exact = [cell for cell in plan.cells if cell.id == short]

@@ -86,7 +86,7 @@ class Lock:
     tables: Mapping[tuple[str, str, str], Locked]
     """Resolved tables by kind, name and arm. An arm is the canonical JSON of its `vary` values ("{}" if none)."""
     absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Unused tables whose data is missing, with the error message for each table."""
+    """Unused tables with missing data, and the error message for each table."""
 
     def get(self, kind: str, name: str, settings: Settings = ()) -> Locked:
         """Return a resolved table; for a trainer, return the arm with these values of `vary`, ignoring "text.count".
@@ -102,7 +102,7 @@ class Lock:
     def sources(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return distribution, version and identity by kind and table, as stored with the results.
 
-        The record omits the varied options of trainers, and unused tables whose data is missing.
+        The record omits the varied options of trainers, and unused tables with missing data.
         """
         found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in GROUPS}
         for (kind, name, arm), locked in self.tables.items():
@@ -283,7 +283,7 @@ class _Resolver:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 
     def _check_rerankers(self, built: Sequence[_Built]) -> dict[str, list[str]]:
-        """Return the retrievers whose hits each reranker uses; report missing, circular and gold-aware retrievers."""
+        """Return the source retrievers of each reranker; report missing, circular and gold-aware source retrievers."""
         sources_of: dict[str, list[str]] = {}
         for one in built:
             if isinstance(one.plugin, Reranker):
@@ -331,7 +331,7 @@ class _Resolver:
 
 
 def _path_in(message: str, options: BaseModel) -> KeyPath:
-    """Return the option whose path appears in the message, the longest path if there are several; () for none."""
+    """Return the option with a path that appears in the message, the longest path if there are several; () for none."""
     named = [(key, path) for key, path in paths(options) if str(path) in message]
     return max(named, key=lambda pair: len(str(pair[1])), default=((), None))[0]
 
@@ -401,7 +401,7 @@ def _used(tables: Tables, sources_of: Mapping[str, Sequence[str]]) -> set[tuple[
 
 
 def _all_sources(sources_of: Mapping[str, Sequence[str]], retriever: str) -> set[str]:
-    """Return all retrievers whose hits a reranker uses, directly or through other rerankers."""
+    """Return all source retrievers of a reranker, direct or through other rerankers."""
     found: set[str] = set()
     waiting = [*sources_of.get(retriever, ())]
     while waiting:

@@ -35,7 +35,7 @@ def invalid_names(data: PublishedFile) -> Mistakes:
 
 
 def invalid_methods(data: PublishedFile) -> Mistakes:
-    """Yield mistakes for a second base, numbers of passages without retriever, and metrics without lm-eval task."""
+    """Yield mistakes for a second base, passage counts without a retriever, and metrics without an lm-eval task."""
     base = None
     for name, method in data.methods.items():
         for key in ("top_k", "sweep") if method.retrieve is None else ():
@@ -129,7 +129,7 @@ def _unequal(what: str, ours: object, theirs: object) -> Iterator[str]:
 
 
 def _unequal_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:
-    """Yield the rows in which the base accuracies of two files differ by more than rounding."""
+    """Yield one sentence per row in which the base accuracies of two files differ by more than rounding."""
     arms = [base_of(one) for one in (data, other)]
     places = [one.table.decimals for one in (data, other)]
     coarse = min((count for count in places if count is not None), default=None)

@@ -101,7 +101,7 @@ def _fraction_hint(data: Any, key: KeyPath) -> str:
 
 
 def _invalid_sweeps(data: PublishedFile, path: Path) -> Mistakes:
-    """Yield sweeps that refer to the file itself, to an invalid file, or to a file with different numbers."""
+    """Yield mistakes for sweeps that refer to the file itself, to an invalid file, or to different numbers."""
     for name, method in data.methods.items():
         if method.sweep is None:
             continue

@@ -20,7 +20,7 @@ LONGEST = 60
 """The number of characters of a value shown in a message."""
 
 VALIDATOR_ERRORS = ("value_error", "assertion_error")
-"""Error types whose message comes from a validator of kib or of a plugin."""
+"""Error types with a message from a validator of kib or of a plugin."""
 
 TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
 

@@ -39,7 +39,7 @@ def commit_of(name: str, revision: str, kind: Kind) -> str:
 
 
 def cache_of(name: str, kind: Kind) -> Path:
-    """Return the folder of a model or data set in the hub's cache, whose layout is documented."""
+    """Return the folder of a model or data set in the hub's cache, which has a documented layout."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"

@@ -28,7 +28,7 @@ class ArmStatistics:
         self._compared: dict[tuple[Arm, Arm], Gain | str] = {}
 
     def count_uncached(self, arms: Iterable[Arm]) -> int:
-        """Return the number of arms whose statistics must be computed from question scores."""
+        """Return the number of arms with statistics that must be computed from question scores."""
         return sum(1 for arm in arms if arm.status == "measured" and not self._cache.has(arm.stamp))
 
     def measure(self, arm: Arm) -> ArmMeasure:

@@ -153,7 +153,7 @@ def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
 
 
 class _Row:
-    """A row of the file, which is validated field by field."""
+    """A row of a question file, validated field by field."""
 
     def __init__(self, where: str, row: Mapping[str, Any]) -> None:
         self.where = where
