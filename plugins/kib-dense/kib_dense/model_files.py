@@ -1,4 +1,4 @@
-"""Checks that a folder holds a complete sentence-transformers model, and computes the digest of its files."""
+"""Completeness checks and digests for a folder that contains a sentence-transformers model."""
 
 import json
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_folder(folder: Path, model_class: ModelClass) -> None:
-    """Raise InputError unless `folder` holds a complete model of `model_class` in safetensors format."""
+    """Raise InputError unless `folder` contains a complete model of `model_class` in safetensors format."""
     expected = EXPECTED[model_class]
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; expected a folder with {expected}")
@@ -51,7 +51,7 @@ def check_folder(folder: Path, model_class: ModelClass) -> None:
 
 
 def _check_class(folder: Path, model_class: ModelClass) -> None:
-    """Reject a folder that sentence-transformers would complete with guessed or random layers."""
+    """Reject a folder in which sentence-transformers would fill in missing layers with guessed or random layers."""
     modules, config, expected = folder / "modules.json", folder / "config.json", EXPECTED[model_class]
     if not modules.is_file() and not config.is_file():
         raise InputError(f"{folder}: neither modules.json nor config.json exists; expected {expected}")
@@ -72,7 +72,7 @@ def _check_class(folder: Path, model_class: ModelClass) -> None:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a missing file is an empty object."""
+    """Read a JSON object from a file; return an empty object if the file does not exist."""
     try:
         value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
@@ -83,7 +83,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _module_folders(folder: Path) -> list[Path]:
-    """Return the folders of a model's modules, listed in modules.json, and the model's own folder."""
+    """Return the model's own folder and the folders of the modules listed in modules.json."""
     modules = folder / "modules.json"
     if not modules.is_file():
         return [folder]
@@ -95,7 +95,7 @@ def _module_folders(folder: Path) -> list[Path]:
 
 
 def _check_weight_files(module: Path) -> None:
-    """Raise InputError if a file in the index of the weights is missing."""
+    """Raise InputError if a file listed in the weight index is missing."""
     index = module / WEIGHTS_INDEX
     if (module / WEIGHTS).is_file():
         return
@@ -109,7 +109,7 @@ def _check_weight_files(module: Path) -> None:
 
 
 def fingerprint_folder(folder: Path, model_class: ModelClass) -> str:
-    """Return a digest of all files that affect the model's output, with their relative paths; prose is ignored."""
+    """Return a digest of the names and contents of all files that affect the output, excluding documentation."""
     from kib_hf.digest_cache import cached_digest
 
     check_folder(folder, model_class)

@@ -1,4 +1,4 @@
-"""Loading and running sentence-transformers models without output; failures are one-sentence errors."""
+"""Loading and running of sentence-transformers models, without output other than one-sentence errors."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class _Recorder(logging.Handler):
-    """Keeps warnings as lines instead of printing them."""
+    """Records warnings as lines of text instead of printing them."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -74,7 +74,7 @@ def load_model(location: EncoderLocation, options: ModelOptions) -> Any:
                 str(folder),
                 device=device,
                 trust_remote_code=options.trust_remote_code,
-                local_files_only=not options.trust_remote_code,  # the code may be in a different repository
+                local_files_only=not options.trust_remote_code,  # custom code may be in a different repository
                 model_kwargs={"dtype": options.dtype, "use_safetensors": True},
             )
     except Exception as error:
@@ -93,17 +93,17 @@ def _explain(error: Exception) -> str:
 
 
 def _check_weights(location: EncoderLocation, warning_lines: list[str]) -> None:
-    """Reject missing weights: transformers replaces them with random values and only logs a warning."""
+    """Reject missing weights, which transformers would replace with random values after logging a warning."""
     names = [match.group(1) for line in warning_lines if (match := MISSING_WEIGHT.match(line))]
     if location.model_class == "SentenceTransformer":
-        names = [name for name in names if "pooler" not in name]  # unused: pooling is a separate module
+        names = [name for name in names if "pooler" not in name]  # poolers are unused: pooling is a separate module
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise InputError(f"{location}: weights described in config.json are missing: {', '.join(names[:3])}{more}")
 
 
 def _check_tokenizer(location: EncoderLocation, tokenizer: Any) -> None:
-    """Reject a tokenizer without words: transformers creates one if the tokenizer's files are missing."""
+    """Reject a tokenizer with an empty vocabulary, which transformers creates if the tokenizer files are missing."""
     special = set(getattr(tokenizer, "all_special_tokens", ()))
     if not set(tokenizer.get_vocab()) - special:
         raise InputError(
@@ -127,7 +127,7 @@ def _set_max_tokens(model: Any, location: EncoderLocation, max_tokens: int | Non
 
 @contextmanager
 def run_quietly(location: EncoderLocation) -> Iterator[None]:
-    """Run a computation without output. Raise InputError if the GPU's memory is full."""
+    """Run a computation without output; raise InputError if the GPU runs out of memory."""
     import torch
 
     try:

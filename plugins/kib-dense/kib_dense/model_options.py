@@ -10,7 +10,7 @@ __all__ = ["ModelOptions"]
 
 
 class ModelOptions(Options):
-    """The model and the way it runs."""
+    """The model and its runtime settings."""
 
     path: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None, description="Folder of a model saved by sentence-transformers."

@@ -1,4 +1,4 @@
-"""The retriever `rerank`: a cross-encoder reads the query together with each hit of other retrievers."""
+"""The retriever `rerank`, which scores the hits of other retrievers with a cross-encoder."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -25,7 +25,7 @@ __all__ = ["Rerank", "RerankOptions"]
 
 
 class RerankOptions(ModelOptions):
-    """The cross-encoder, and the retrievers that supply its hits."""
+    """Options of `rerank`: the cross-encoder, and the retrievers that supply the hits to rerank."""
 
     of: tuple[str, ...] = Field(min_length=1, description="Names of the retrievers in the file that provide the hits.")
     depth: int = Field(default=50, ge=1, description="Number of hits read from each retriever.")
@@ -48,7 +48,7 @@ class RerankOptions(ModelOptions):
 
 
 class Rerank:
-    """The retriever `rerank`: reorders the hits of the retrievers in `of`."""
+    """The retriever `rerank`, which reorders the hits from the retrievers in `of`."""
 
     Options: ClassVar[type[Options]] = RerankOptions
     revision: ClassVar[int] = 1
@@ -57,25 +57,25 @@ class Rerank:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return the digest of the model's files, or its commit on the hub. Raise InputError if it does not exist."""
+        """Return a digest of the model's files or its commit on the hub; raise InputError if the model is missing."""
         return self._location.fingerprint()
 
     def online(self) -> list[str]:
-        """Name the cross-encoder if it comes from the hub."""
+        """Return the cross-encoder's name if the cross-encoder comes from the hub."""
         return self._location.online()
 
     def bibtex(self) -> str:
-        """Return the works to cite: the library, and the model if its id on the hub is known."""
+        """Return the BibTeX entries for the library and, if the model's hub id is known, for the model."""
         return "\n".join([*of_model(self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def sources(self) -> Mapping[str, int]:
-        """Return the retrievers in `of`, each with the number of hits read."""
+        """Return the retrievers in `of` and the number of hits to read from each retriever."""
         return dict.fromkeys(self.options.of, self.options.depth)
 
     def rerank(
         self, query: Query, hits: Mapping[str, Sequence[Hit]], passages: Mapping[str, Passage], k: int
     ) -> list[Hit]:
-        """Return the best `k` hits by the cross-encoder's raw score, equal scores by passage id.
+        """Return the `k` hits with the highest raw cross-encoder scores; order ties by passage id.
 
         A blank query has no hits.
         """
@@ -88,7 +88,7 @@ class Rerank:
         return sorted(scored, key=lambda hit: (-hit.score, hit.passage))[:k]
 
     def _scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Return one raw score per text; a sigmoid would round the scores of many good passages to 1.0."""
+        """Return one raw score per text, because a sigmoid would round the scores of many good passages to 1.0."""
         import torch
 
         if not texts:

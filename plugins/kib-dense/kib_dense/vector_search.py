@@ -1,7 +1,7 @@
 """Exact and approximate search for the vectors with the largest dot product with a query.
 
-FAISS only finds candidates. Their scores and order come from float64 dot products, computed one vector at a time, so
-that a score depends only on the query and the passage.
+FAISS is used only to find candidates. Scores and ranks are computed from float64 dot products, one vector at a time, so
+a score depends only on the query and the passage.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ CENTROIDS = 256
 
 
 class HnswOptions(Options):
-    """A graph of neighbours: fast, with all vectors in memory."""
+    """Options of an HNSW index, a graph of neighbours that is fast but holds all vectors in memory."""
 
     links: int = Field(default=32, ge=2, le=512, description="Neighbours of each vector in the graph (M).")
     ef_construction: int = Field(default=200, ge=2, description="Candidates for the neighbours of each added vector.")
@@ -51,7 +51,7 @@ class HnswOptions(Options):
 
 
 class IvfPqOptions(Options):
-    """Lists of vectors around centroids, a few bytes per vector: for vectors that do not fit into memory."""
+    """Options of an IVF-PQ index, which stores a few bytes per vector, for vectors that do not fit in memory."""
 
     lists: int | None = Field(
         default=None,
@@ -72,10 +72,10 @@ class IvfPqOptions(Options):
 
 
 class VectorSearch(Protocol):
-    """Finds the best vectors in a file."""
+    """A search for the best vectors in a file."""
 
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
-        """Return positions and scores of the best `k` vectors per query.
+        """Return the indices and scores of the `k` best vectors for each query.
 
         `queries` has the shape (queries, dimension). `rank` orders vectors with equal scores.
         """
@@ -83,7 +83,7 @@ class VectorSearch(Protocol):
 
 
 def open_vectors(path: Path, dimension: int, count: int) -> "Vectors":
-    """Map the vectors in a raw float32 file into memory. Raise InputError if the file has the wrong size."""
+    """Memory-map the vectors in a raw float32 file; raise InputError if the file has the wrong size."""
     import numpy as np
 
     if not path.is_file() or path.stat().st_size != 4 * dimension * count:
@@ -114,15 +114,15 @@ def _best(
 
 
 class ExactSearch:
-    """Compares all vectors, block by block."""
+    """An exact search that compares a query with all vectors, block by block."""
 
     def __init__(self, vectors: "Vectors") -> None:
         self.vectors = vectors
 
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
-        """Return the best `k` vectors per query, exactly.
+        """Return the exact `k` best vectors for each query.
 
-        FAISS rounds to float32, so the number of candidates grows until no vector outside them can be among the best.
+        FAISS rounds to float32, so the number of candidates is increased until no other vector can be among the best.
         """
         found: dict[int, Scored] = {}
         left, wanted = list(range(len(queries))), 2 * k + EXTRA_CANDIDATES
@@ -136,7 +136,7 @@ class ExactSearch:
         return [found[number] for number in range(len(queries))]
 
     def _is_complete(self, query: "Vectors", scores: "npt.NDArray[np.float64]", rough: "Vectors", k: int) -> bool:
-        """Whether every vector outside the candidates must score below the best `k` candidates."""
+        """Return whether all other vectors are certain to score below the `k` best candidates."""
         import numpy as np
 
         if len(scores) == len(self.vectors):
@@ -147,7 +147,7 @@ class ExactSearch:
     def _candidates(
         self, queries: "Vectors", wanted: int
     ) -> "list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]":
-        """Return the positions and rounded scores of the best `wanted` vectors per query."""
+        """Return the indices and rounded scores of the `wanted` best vectors for each query."""
         import faiss
         import numpy as np
 
@@ -163,14 +163,14 @@ class ExactSearch:
 
     @cached_property
     def _longest_norm(self) -> float:
-        """The norm of the longest vector."""
+        """The largest norm of any vector."""
         import numpy as np
 
         return max(float(np.linalg.norm(block, axis=1).max()) for _, block in _blocks(self.vectors))
 
 
 class ApproximateSearch:
-    """Finds a fixed number of candidates with a FAISS index and orders them by their exact scores."""
+    """A search that finds a fixed number of candidates with a FAISS index and ranks them by their exact scores."""
 
     def __init__(self, vectors: "Vectors", path: Path, options: HnswOptions | IvfPqOptions) -> None:
         import faiss
@@ -186,7 +186,7 @@ class ApproximateSearch:
             self.candidates, self.index.nprobe = options.candidates, options.probes
 
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
-        """Return the best `k` candidates per query. Raise InputError if there are fewer candidates."""
+        """Return the `k` best candidates for each query; raise InputError if there are fewer candidates."""
         wanted = min(k, len(self.vectors))
         if wanted > self.candidates:
             raise InputError(
@@ -194,7 +194,7 @@ class ApproximateSearch:
                 "`hnsw` or `candidates` of `ivf_pq`"
             )
         found = []
-        for query in queries:  # one by one: FAISS rounds differently if it computes several at once
+        for query in queries:  # one by one, because FAISS rounds differently if it computes several queries at once
             positions = self._candidates(query)
             if len(positions) < wanted:
                 raise InputError(
@@ -207,14 +207,14 @@ class ApproximateSearch:
     def _candidates(self, query: "Vectors") -> "npt.NDArray[np.int64]":
         import numpy as np
 
-        if len(self.vectors) <= self.candidates:  # a graph may not reach every vector
+        if len(self.vectors) <= self.candidates:  # because a graph search may not reach every vector
             return np.arange(len(self.vectors))
         positions: npt.NDArray[np.int64] = self.index.search(query[None], self.candidates)[1][0]
         return positions[positions >= 0]
 
 
 def build_faiss_index(vectors: "Vectors", path: Path, options: HnswOptions | IvfPqOptions) -> None:
-    """Write an approximate FAISS index."""
+    """Build an approximate FAISS index and write it to a file."""
     import faiss
 
     if isinstance(options, IvfPqOptions):
@@ -256,7 +256,7 @@ def _train_ivf_pq(vectors: "Vectors", options: IvfPqOptions) -> Any:
 
 
 def _blocks(vectors: "Vectors") -> "Iterator[tuple[int, Vectors]]":
-    """Yield the vectors block by block, each block with the position of its first vector."""
+    """Yield blocks of vectors, each with the index of its first vector."""
     import numpy as np
 
     for first in range(0, len(vectors), BLOCK):

@@ -1,7 +1,7 @@
-"""Sends passages to the server in several concurrent bulk requests, in constant memory.
+"""Indexing of passages with concurrent bulk requests, in constant memory.
 
-The client's `parallel_bulk` is no alternative: a lost connection ends it, and it reads the passages in a thread of its
-own, where an interruption is lost. `streaming_bulk` sends one request at a time.
+The client's own helpers are not suitable. `parallel_bulk` fails if a connection is lost, and ignores interruptions,
+because a separate thread reads the passages. `streaming_bulk` sends only one request at a time.
 """
 
 import re
@@ -43,7 +43,7 @@ Encode = Callable[[Sequence[str]], Iterable[Iterable[float]]]
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """The documents of one request, and the content of the index after this request and all earlier ones."""
+    """The documents in one bulk request, and the content of the index after this request and all earlier requests."""
 
     documents: tuple[Document, ...]
     content: IndexContent
@@ -52,7 +52,7 @@ class Bulk:
 def split_into_bulks(
     passages: Iterable[Passage], counter: ContentCounter, options: ElasticsearchOptions, encode: Encode | None
 ) -> Iterator[Bulk]:
-    """Split passages into bulks and add them to `counter`. A passage larger than `bulk_bytes` gets its own bulk."""
+    """Split passages into bulks and add them to `counter`; a passage larger than `bulk_bytes` gets its own bulk."""
     batch: list[Passage] = []
     size = 0
     for passage in passages:
@@ -79,14 +79,14 @@ def _create_bulk(batch: Sequence[Passage], counter: ContentCounter, encode: Enco
 
 
 def vector_numbers(row: Iterable[float]) -> list[float]:
-    """Round components to nine digits: they identify a 32-bit number and halve the size of its JSON text."""
+    """Round components to nine digits, which identify a 32-bit float exactly and halve the size of its JSON text."""
     return [float(f"{number:.9g}") for number in row]
 
 
 def send_bulks(
     bulks: Iterable[Bulk], server: Server, index_name: str, on_indexed: Callable[[IndexContent], None]
 ) -> None:
-    """Send bulks, `concurrency` at a time. Call `on_indexed` in order, once all documents of a bulk are indexed."""
+    """Send bulks, `concurrency` at a time; after a bulk is completely indexed, call `on_indexed`, in bulk order."""
     pending: deque[tuple[Bulk, Future[None]]] = deque()
 
     def finish_oldest() -> None:
@@ -104,21 +104,21 @@ def send_bulks(
                 while pending:
                     finish_oldest()
             except BaseException:
-                server.stop_retrying.set()  # otherwise the pool would wait for retries nobody needs
+                server.stop_retrying.set()  # otherwise, the pool would wait for unnecessary retries
                 raise
     finally:
         server.stop_retrying.clear()
 
 
 def _send(documents: Sequence[Document], server: Server, index_name: str) -> None:
-    """Send documents until all are indexed; after a pause, resend documents that a busy server rejected."""
+    """Send documents until all are indexed; after a pause, resend documents rejected by a busy server."""
     timer = None
     while documents:
         results = server.call(partial(_send_once, documents, server, index_name))
         pairs = zip(documents, results, strict=True)
         rejected = [(document, result) for document, result in pairs if _must_resend(document, result, server)]
         if rejected:
-            if timer is None or len(rejected) < len(documents):  # some were indexed: the server is slow, not stuck
+            if timer is None or len(rejected) < len(documents):  # some were indexed, so the server is merely slow
                 timer = RetryTimer(server)
             status, text = int(rejected[0][1]["status"]), error_text(rejected[0][1]["error"])
             _check_size(documents, server, status, text)
@@ -134,9 +134,9 @@ def _send_once(
 
     operations: list[dict[str, Any]] = []
     for document in documents:
-        # Documents are never replaced: Elasticsearch keeps replaced documents for a while, which changes the scores.
+        # Documents are never replaced, because replaced documents remain in the index for a while and change scores.
         operations += [{"create": {"_id": _document_id(document["passage"])}}, document]
-    # The server may wait for a lost replica; its timeout must end before the client's.
+    # The server may wait for a lost replica, so the server's timeout must be shorter than the client's.
     timeout = f"{max(1, round(server.options.timeout / 2))}s"
     try:
         answer = client.bulk(index=index_name, operations=operations, timeout=timeout)
@@ -151,7 +151,7 @@ def _document_id(passage_id: str) -> str:
 
 
 def _check_size(documents: Sequence[Document], server: Server, status: int, text: str) -> None:
-    """Raise InputError if the request is too large even for an idle server, so that resending it cannot help."""
+    """Raise InputError if the request is too large even for an idle server, because resending would not help."""
     sizes = MEMORY_PRESSURE.search(text) if status == BUSY else None
     if status != TOO_LARGE and not (sizes and int(sizes[1]) > int(sizes[2])):
         return
@@ -169,9 +169,9 @@ def _check_size(documents: Sequence[Document], server: Server, status: int, text
 
 
 def _must_resend(document: Document, result: dict[str, Any], server: Server) -> bool:
-    """Whether a document is not indexed yet. Raise InputError if resending it cannot help."""
+    """Return whether a document must be sent again; raise InputError if resending cannot help."""
     status = int(result["status"])
-    # A document already exists if an earlier request indexed it and the answer was lost.
+    # A document already exists if an earlier request indexed the document but the response was lost.
     if status < 300 or status == ALREADY_EXISTS:
         return False
     error = result["error"]

@@ -1,4 +1,4 @@
-"""Server addresses and login, read from the options or the environment. Secrets come from the environment only."""
+"""Server addresses and login, read from options or the environment; secrets are read only from the environment."""
 
 import os
 import re
@@ -20,7 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:9200"
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Server addresses and login: a user with a password, an API key, or neither. Its repr shows no secret."""
+    """Server addresses and the login (user and password, API key, or none); the repr contains no secrets."""
 
     urls: tuple[str, ...]
     ca_certs: Path | None = None
@@ -31,12 +31,12 @@ class ConnectionSettings:
 
     @property
     def basic_auth(self) -> str:
-        """User and password, encoded for HTTP basic authentication; "" without a user."""
+        """The user and password, encoded for HTTP basic authentication, or "" if there is no user."""
         return b64encode(f"{self.user}:{self.secret}".encode()).decode() if self.user else ""
 
     @property
     def login_description(self) -> str:
-        """The login as error messages describe it, without the secret."""
+        """The description of the login in error messages, without the secret."""
         if self.user:
             return f"the password in {self.secret_variable} for the user {self.user!r}"
         return f"the API key in {self.secret_variable}" if self.secret else "a request without a user or API key"
@@ -45,7 +45,7 @@ class ConnectionSettings:
 def read_connection_settings(
     options: ElasticsearchOptions, environment: Mapping[str, str] = os.environ
 ) -> ConnectionSettings:
-    """Read addresses and login. Options take precedence over the environment.
+    """Read the addresses and the login; options take precedence over environment variables.
 
     Raise InputError if a required environment variable is missing or a value is invalid.
     """
@@ -71,7 +71,7 @@ def _check_utf8(variable: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        # The original error quotes the value, so it must not be chained.
+        # The original error quotes the secret value, so the error must not be chained.
         raise InputError(f"environment variable {variable} does not hold valid UTF-8 text") from None
 
 
@@ -94,7 +94,7 @@ def _read_urls(options: ElasticsearchOptions, environment: Mapping[str, str]) ->
 
 
 def _find_login(options: ElasticsearchOptions, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return the user, if any, and the name of the variable that holds the secret. Options take precedence."""
+    """Return the user, if any, and the name of the variable with the secret; options take precedence."""
     if options.user is not None:
         return options.user, options.password_env
     if options.api_key_env != type(options).model_fields["api_key_env"].default:

@@ -1,4 +1,4 @@
-"""One-sentence explanations of failed requests, for errors of the server and of the Python client."""
+"""One-sentence explanations of failed requests, for server errors and for errors in the Python client."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -46,7 +46,7 @@ CONNECTION_ERRORS = {
 
 
 def error_body(error: "ApiError") -> Mapping[str, Any] | str:
-    """Return the error object of a server's answer, or its message if the answer has no such object."""
+    """Return the error object in a server's response, or the response's message if it has no error object."""
     body: Any = error.body
     message = str(error.message or "no reason given")
     found: Mapping[str, Any] | str = body.get("error", message) if isinstance(body, dict) else message
@@ -54,23 +54,23 @@ def error_body(error: "ApiError") -> Mapping[str, Any] | str:
 
 
 def error_text(error: Mapping[str, Any] | str) -> str:
-    """Return the reasons in a server's error object, causes included, as one line of text."""
+    """Return the reasons in a server's error object, including causes, as one line of text."""
     if isinstance(error, str):
         return error
     causes = [error, *(error.get("root_cause") or ()), error.get("caused_by") or {}]
     keys = ("reason", "additional_unsuccessful_credentials")
-    # Some reasons end with a semicolon of their own.
+    # Some reasons already end with a semicolon.
     reasons = [str(cause[key]).rstrip("; ") for cause in causes for key in keys if cause.get(key)]
     return "; ".join(dict.fromkeys(reasons)) or str(error.get("type", error))
 
 
 def is_retryable(status: int, error: Mapping[str, Any] | str) -> bool:
-    """Whether the same request may succeed later. A blocked index stays blocked unless the server is starting (503)."""
+    """Return whether a retry may succeed; a blocked index stays blocked unless the server is starting (503)."""
     return status in RETRY_STATUSES and (not is_blocked(error) or status == 503)
 
 
 def is_blocked(error: Mapping[str, Any] | str) -> bool:
-    """Whether the server rejected a request because the index is blocked, for example by a full disk."""
+    """Return whether a request was rejected because the index is blocked, for example due to a full disk."""
     return _error_type(error) == "cluster_block_exception"
 
 
@@ -79,7 +79,7 @@ def _error_type(error: Mapping[str, Any] | str) -> str:
 
 
 def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, login: str) -> str:
-    """Explain a final error; `text` is the server's redacted message, and `login` describes the login."""
+    """Explain a permanent error; `text` is the server's redacted message, and `login` describes the login."""
     if is_blocked(error):
         return (
             f"the index is blocked: {text}; if a disk is full, free some space, then run the same command again to "
@@ -98,5 +98,5 @@ def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, l
 
 
 def find_explanation(message: str, explanations: Mapping[str, str]) -> str | None:
-    """Return the first explanation with a matching fragment in `message`, or None."""
+    """Return the first explanation for which a fragment occurs in `message`, or None."""
     return next((explanation for fragment, explanation in explanations.items() if fragment in message), None)

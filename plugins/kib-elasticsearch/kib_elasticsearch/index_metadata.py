@@ -1,4 +1,4 @@
-"""Local metadata of an index on a server: its name and the number of passages it holds so far."""
+"""Local metadata of an index on a server, with the index's name and the number of passages indexed so far."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ class IndexMetadata:
 
 
 def read_metadata(folder: Path) -> IndexMetadata | None:
-    """Read the metadata in `folder`. Return None if the file is missing or an interrupted build left it unreadable."""
+    """Read the metadata in `folder`; return None if the file is missing or was damaged by an interrupted build."""
     try:
         value: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return IndexMetadata(**{**value, "sent": IndexContent(**value["sent"])})
@@ -45,5 +45,5 @@ def write_metadata(folder: Path, metadata: IndexMetadata) -> None:
 
 
 def delete_metadata(folder: Path) -> None:
-    """Delete the metadata of a lost index; kib then rebuilds the index on the next run."""
+    """Delete the metadata of a lost index, so that the next run rebuilds the index."""
     (folder / FILE).unlink(missing_ok=True)

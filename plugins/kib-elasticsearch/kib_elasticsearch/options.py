@@ -1,4 +1,4 @@
-"""Options of the retriever: the keys of `[retrievers.NAME]` with `plugin = "elasticsearch"`."""
+"""The keys in a `[retrievers.NAME]` table with `plugin = "elasticsearch"`."""
 
 import json
 import re
@@ -25,9 +25,10 @@ PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def check_url(url: str) -> str:
-    """Return a server address without a trailing slash. Raise ValueError if it is invalid or contains a secret.
+    """Return a server address without a trailing slash; raise ValueError if the address is invalid or has a secret.
 
-    kib appends the value to an error message unless the message says "got". These messages say it to hide a secret.
+    kib appends the invalid value to an error message unless the message contains "got". The messages raised here
+    contain "got", so that no secret is printed.
     """
     try:
         parts = urlsplit(url)
@@ -46,7 +47,7 @@ def check_url(url: str) -> str:
 
 
 def _read_encoder(value: Any, info: ValidationInfo) -> Any:
-    """Read the options of kib-dense's encoder; this needs kib-dense."""
+    """Validate the encoder options with kib-dense, which must be installed."""
     if value is None or isinstance(value, Options):
         return value
     try:

@@ -1,4 +1,4 @@
-"""The retriever `elasticsearch`: BM25 or vector search in an index on a server, named after the step that builds it."""
+"""The retriever `elasticsearch`, which runs BM25 or vector search on a server, in one index per build step."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ NO_CONTENT = ContentCounter().content()
 
 
 class Elasticsearch:
-    """The retriever `elasticsearch`."""
+    """The retriever `elasticsearch`, which searches an index on a server."""
 
     Options: ClassVar[type[Options]] = ElasticsearchOptions
     revision: ClassVar[int] = 1
@@ -41,15 +41,15 @@ class Elasticsearch:
         """Indexes that this instance has compared with the server."""
 
     def fingerprint(self) -> str:
-        """Return the encoder's fingerprint, or "" for BM25; sends no request to the server."""
+        """Return the encoder's fingerprint, or "" for BM25, without sending a request to the server."""
         return self._encoder.fingerprint() if self._encoder else ""
 
     def online(self) -> list[str]:
-        """Name the encoder if it comes from the hub. The server counts as local: kib downloads nothing from it."""
+        """Return the encoder's name if the encoder comes from the hub; the server itself counts as local."""
         return self._encoder.location.online() if self._encoder else []
 
     def bibtex(self) -> str:
-        """Return the works to cite: those of the encoder, or BM25."""
+        """Return the BibTeX entries for the encoder or for BM25."""
         return self._encoder.bibtex() if self._encoder else BM25
 
     def memory(self) -> str:
@@ -59,8 +59,8 @@ class Elasticsearch:
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
         """Fill an index on the server, or resume an interrupted build.
 
-        `folder` keeps the index metadata, and `memory` the embedding cache. Raise InputError if the server is away for
-        too long, rejects a request or has lost documents.
+        `folder` stores the index metadata, and `memory` the embedding cache. Raise InputError if the server is
+        unavailable for too long, rejects a request or has lost documents.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._checked.clear()
@@ -91,7 +91,7 @@ class Elasticsearch:
         save_progress(counter.content(), whole=True)
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return the best `k` passages per query, equal scores by passage id; only from a complete index."""
+        """Return the `k` best passages for each query, with ties ordered by passage id; the index must be complete."""
         if self.options.index != "exact" and k > self.options.candidates:
             raise InputError(
                 f"{k} hits per query requested, but the graph search considers {self.options.candidates} candidates; "
@@ -110,7 +110,7 @@ class Elasticsearch:
             raise
 
     def holds(self, folder: Path) -> bool:
-        """Whether the server still has the complete, unchanged index that was built for `folder`."""
+        """Return whether the server still has the complete, unchanged index built for `folder`."""
         metadata = read_metadata(folder)
         if metadata is None or not metadata.whole:
             return False
@@ -125,18 +125,18 @@ class Elasticsearch:
         return ServerIndex(self._server, self._require_complete_index(folder).index).size_in_bytes()
 
     def _open_or_create(self, index: ServerIndex, folder: Path) -> tuple[str, IndexContent, bool]:
-        """Prepare the index; return its uuid, the passages it is known to hold and whether it is complete."""
+        """Prepare the index; return its uuid, the number of passages already indexed and whether it is complete."""
         state = index.state()
         if state and state.complete:
             if index.is_complete(state.complete):
                 return state.uuid, state.complete, True
-            index.delete()  # it has changed since it was completed
+            index.delete()  # the index has changed since it was completed
             state = None
         if state is None:
             dimension = self._encoder.dimension() if self._encoder else None
             return index.create(self.options, dimension), NO_CONTENT, False
         if state.read_only:
-            index.reopen()  # the previous build ended just before it recorded the index as complete
+            index.reopen()  # the previous build was interrupted just before it recorded the index as complete
         metadata = read_metadata(folder)
         if metadata is None or metadata.index != index.name or metadata.uuid != state.uuid:
             return state.uuid, NO_CONTENT, False
@@ -145,7 +145,7 @@ class Elasticsearch:
         return state.uuid, NO_CONTENT if lost else metadata.sent, False
 
     def _require_complete_index(self, folder: Path) -> IndexMetadata:
-        """Return the metadata of a finished index after one comparison with the server; otherwise raise InputError."""
+        """Return a finished index's metadata; raise InputError if the index is incomplete or differs on the server."""
         metadata = read_metadata(folder)
         if metadata is None or not metadata.whole:
             raise InputError(f"{folder}: no finished index; run the same command again to build it")
@@ -159,7 +159,7 @@ class Elasticsearch:
         return metadata
 
     def _index_name(self, folder: Path) -> str:
-        """Return prefix, mode and the step's identity; a folder outside a step gets a digest of path and options."""
+        """Return an index name built from the prefix, the mode and the step's identity or, outside a step, a digest."""
         identity = folder.parent.name
         if not IDENTITY.fullmatch(identity):
             identity = digest([folder.resolve(), identity_options(self.options)])[:32]

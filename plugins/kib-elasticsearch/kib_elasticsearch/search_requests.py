@@ -1,4 +1,4 @@
-"""Search requests: queries are sent in batches (`_msearch`), and the answers become hits."""
+"""Search requests, which send queries in batches (`_msearch`) and convert the responses to hits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -26,7 +26,7 @@ SCRIPT = "double dot = dotProduct(params.query, 'vector'); return dot < 0 ? 1 / 
 
 
 def word_query(text: str) -> dict[str, Any]:
-    """Return the search for passages that share words with `text`."""
+    """Return the search for passages that have words in common with `text`."""
     return {"query": {"match": {"text": {"query": text}}}}
 
 
@@ -36,13 +36,13 @@ def vector_query(row: Iterable[float], options: ElasticsearchOptions) -> dict[st
     if options.index == "exact":
         script = {"source": SCRIPT, "params": {"query": vector}}
         return {"query": {"script_score": {"query": {"match_all": {}}, "script": script}}}
-    # The number of candidates is fixed: if it depended on `k`, the best hits could differ with the number requested.
+    # The number of candidates is fixed, because otherwise the best hits could depend on the number of hits requested.
     count = options.candidates
     return {"knn": {"field": "vector", "query_vector": vector, "k": count, "num_candidates": count}}
 
 
 def search_all(server: Server, index_name: str, queries: Sequence[dict[str, Any]], k: int) -> list[list[Hit]]:
-    """Return at most `k` hits per query, best first, equal scores by passage id. Queries do not affect each other."""
+    """Return at most `k` hits per query, best first, with ties ordered by passage id; queries are independent."""
     if k < 1:
         return [[] for _ in queries]
     if k > MOST_HITS:
@@ -65,12 +65,12 @@ def search_all(server: Server, index_name: str, queries: Sequence[dict[str, Any]
 
 
 def _dot_product(score: float) -> float:
-    """Invert the formula in `SCRIPT`."""
+    """Recover the dot product from a score by inverting the formula in `SCRIPT`."""
     return score - 1 if score >= 1 else 1 - 1 / score
 
 
 def _search_batch(server: Server, index_name: str, bodies: Sequence[dict[str, Any]]) -> list[list[Hit]]:
-    """Return the hits of each search; repeat incomplete searches after a pause."""
+    """Return the hits for each search; repeat incomplete searches after a pause."""
     found: dict[int, list[Hit]] = {}
     timer = RetryTimer(server)
     while len(found) < len(bodies):
@@ -94,13 +94,13 @@ def _msearch(
     searches: list[dict[str, Any]] = []
     for body in bodies:
         searches += [header, body]
-    # With several shards, BM25 needs the word frequencies of the whole index, not those of one shard.
+    # With several shards, BM25 needs the word frequencies of the whole index, not of a single shard.
     all_shards = server.options.mode == "bm25" and server.options.shards > 1
     return client.msearch(searches=searches, search_type="dfs_query_then_fetch" if all_shards else None)
 
 
 def _find_failure(server: Server, index_name: str, response: Mapping[str, Any]) -> str:
-    """Return the reason why a search is incomplete, or "". Raise InputError if a retry cannot help."""
+    """Return the reason why a search is incomplete, or "" if complete; raise InputError if retrying cannot help."""
     if "error" in response:
         status, error = int(response["status"]), response["error"]
         if status == 404:

@@ -1,4 +1,4 @@
-"""Requests to a server: failed requests are retried, and final errors become one sentence without secrets."""
+"""Requests to a server, with retries; permanent failures raise one-sentence errors without secrets."""
 
 import logging
 import threading
@@ -47,7 +47,7 @@ class RetryTimer:
         self.retries = 0
 
     def wait(self, reason: str) -> None:
-        """Wait before the next retry. Raise InputError with `reason` if the wait would exceed `patience`."""
+        """Wait before the next retry; raise InputError with `reason` if the total wait would exceed `patience`."""
         seconds = min(FIRST_WAIT * 2**self.retries, LONGEST_WAIT)
         patience = self.server.options.patience
         if self.server.stop_retrying.is_set() or time.monotonic() + seconds > self.started + patience:
@@ -63,7 +63,7 @@ class RetryTimer:
 
 
 class Server:
-    """One server or cluster; threads may share it.
+    """A thread-safe client for one server or cluster.
 
     `has_answered` becomes true after the first successful request. Set `stop_retrying` to end all retries.
     """
@@ -74,20 +74,20 @@ class Server:
         self.addresses = ", ".join(self.settings.urls)
         self.stop_retrying = threading.Event()
         self.has_answered = False
-        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # `RetryTimer` logs one warning instead
+        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # `RetryTimer` logs a single warning instead
         self.client = self._create_client()
         self.version = self._read_version()
 
     def call(self, request: Callable[["Elasticsearch"], Answer]) -> Answer:
-        """Send a request and return its answer; retry while the server is away or busy.
+        """Send a request and return the response; retry while the server is unavailable or busy.
 
-        Raise InputError if a retry cannot help or `patience` has passed.
+        Raise InputError if retrying cannot help or after `patience` seconds.
         """
         from elasticsearch import ApiError, ElasticsearchWarning, TransportError
 
         timer = RetryTimer(self)
         while True:
-            # Warnings about deprecated settings and the like do not concern kib's users.
+            # Warnings about deprecated settings are not relevant to kib's users.
             warnings.filterwarnings("ignore", category=ElasticsearchWarning)
             try:
                 answer = request(self.client)
@@ -101,7 +101,7 @@ class Server:
             timer.wait(reason)
 
     def call_or_none(self, request: Callable[["Elasticsearch"], Answer]) -> Answer | None:
-        """Send a request as `call` does, but return None if the server answers 404."""
+        """Send a request as `call` does, but return None if the server responds with status 404."""
         from elasticsearch import NotFoundError
 
         def request_or_none(client: "Elasticsearch") -> Answer | None:
@@ -113,12 +113,12 @@ class Server:
         return self.call(request_or_none)
 
     def rejection(self, status: int, error: Mapping[str, Any] | str) -> InputError:
-        """Return the InputError for a final error of the server."""
+        """Return the InputError for a permanent server error."""
         text, login = self.redact(error_text(error)), self.settings.login_description
         return InputError(f"{self.addresses}: {describe_rejection(status, error, text, login)}")
 
     def redact(self, text: str) -> str:
-        """Shorten a server's message and replace secrets in it."""
+        """Shorten a server's message and mask any secrets."""
         for secret in filter(None, (self.settings.secret, self.settings.basic_auth)):
             text = text.replace(secret, "…")
         text = " ".join(text.split())
@@ -142,11 +142,11 @@ class Server:
                 max_retries=0,  # `call` retries
                 **login,
             )
-        except ValueError as error:  # for example http addresses besides https ones with `ca_certs`
+        except ValueError as error:  # for example a mix of http and https addresses with `ca_certs`
             raise InputError(f"{self.addresses}: {self.redact(str(error))}") from None
 
     def _read_version(self) -> str:
-        """Return the server's version; "" if the login may not read it."""
+        """Return the server's version, or "" if the login lacks permission to read the version."""
         from elasticsearch import AuthorizationException
 
         def read(client: "Elasticsearch") -> str:
@@ -161,7 +161,7 @@ class Server:
         return version
 
     def _explain_answer(self, error: "ApiError") -> str:
-        """Return the reason for retrying after an error answer. Raise InputError if a retry cannot help."""
+        """Return the reason for retrying after an error response; raise InputError if retrying cannot help."""
         from elasticsearch import UnsupportedProductError
 
         if isinstance(error, UnsupportedProductError):
@@ -172,7 +172,7 @@ class Server:
         return f"the server answered with status {status} ({self.redact(error_text(body))})"
 
     def _explain_missing_answer(self, error: "TransportError") -> str:
-        """Return the reason for retrying after a failed connection. Raise InputError if a retry cannot help."""
+        """Return the reason for retrying after a connection failure; raise InputError if retrying cannot help."""
         from elasticsearch import ConnectionTimeout, SSLError
 
         message = self.redact(str(error.message))
@@ -182,6 +182,6 @@ class Server:
         if tls_explanation:
             raise InputError(f"{self.addresses}: {tls_explanation}") from None
         reason = find_explanation(message, CONNECTION_ERRORS) or message
-        # A server that answered earlier has probably been killed; one that expects https never answers over http.
+        # A server that responded earlier has probably been killed; a server that requires https never responds to http.
         maybe_https = "http://" in self.addresses and not self.has_answered and "Connection aborted" in message
         return f"no connection: {reason}{' (does the server expect https?)' if maybe_https else ''}"

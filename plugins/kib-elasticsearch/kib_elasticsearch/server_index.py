@@ -1,8 +1,8 @@
-"""One index on the server: its settings, its content and the check that it is complete.
+"""Settings, content and completeness check of one index on the server.
 
-The mapping's `_meta` records the number and digest of the passages once a build has finished; the index is read-only
-from then on. Each document also stores a checksum of its passage. The server's document count and checksum total must
-equal those of the corpus before the index is searched.
+When a build finishes, the number and digest of the passages are recorded in the mapping's `_meta`, and the index is
+made read-only. Each document also stores a checksum of its passage. Before the index is searched, the document count
+and the sum of the checksums on the server must match the corpus.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ CHECKSUM_DIGITS = 6
 
 
 class LostIndexError(InputError):
-    """A finished index was deleted from the server or changed there."""
+    """Raised if a finished index was deleted from the server or changed on the server."""
 
     def __init__(self, addresses: str, name: str) -> None:
         super().__init__(
@@ -33,7 +33,7 @@ class LostIndexError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class IndexContent:
-    """Number of passages, sum of their checksums and a digest of all of them in order; stored under these names."""
+    """The number of passages, their checksum total and their ordered digest; the field names are stored keys."""
 
     passages: int
     checks: int
@@ -48,7 +48,7 @@ class ContentCounter:
         self._passages = self._checks = 0
 
     def add(self, passage: Passage) -> int:
-        """Count one passage and return its checksum, computed from its id, title and text."""
+        """Count one passage; return the checksum of its id, title and text."""
         line = digest((passage.id, passage.title, passage.text))
         checksum = int(line[:CHECKSUM_DIGITS], 16)
         self._digest.update(line.encode())
@@ -63,7 +63,7 @@ class ContentCounter:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """An existing index on the server; `complete` is the content recorded in its `_meta` by a finished build."""
+    """The state of an existing index; `complete` is the content that a finished build recorded in `_meta`."""
 
     uuid: str
     complete: IndexContent | None
@@ -72,7 +72,7 @@ class IndexState:
 
 
 class ServerIndex:
-    """The index `name` on `server`; it may not exist yet."""
+    """The index `name` on `server`, which may not exist yet."""
 
     def __init__(self, server: Server, name: str) -> None:
         self.server = server
@@ -93,14 +93,14 @@ class ServerIndex:
         )
 
     def is_complete(self, content: IndexContent) -> bool:
-        """Whether the index exists, is recorded as complete with `content` and has not changed since."""
+        """Return whether the index exists, was recorded as complete with `content` and has not changed since."""
         state = self.state()
         if state is None or state.complete != content or not state.read_only:
             return False
         return self.count_documents() == (content.passages, content.checks)
 
     def create(self, options: ElasticsearchOptions, dimension: int | None) -> str:
-        """Create the index, unless somebody else has just created it, and return its uuid."""
+        """Create the index unless a concurrent process has created it, and return its uuid."""
         from elasticsearch import BadRequestError, Elasticsearch
 
         settings, mappings = _settings(options), _mappings(options, dimension)
@@ -126,13 +126,13 @@ class ServerIndex:
         self.server.call_or_none(lambda client: client.indices.delete(index=self.name))
 
     def refresh(self) -> None:
-        """Make all written documents visible to searches."""
+        """Make all indexed documents visible to searches."""
         self.server.call(lambda client: client.indices.refresh(index=self.name))
 
     def complete(self, content: IndexContent) -> None:
-        """Make the index read-only, check its documents against `content` and record it as complete.
+        """Make the index read-only, check its documents against `content`, and record the index as complete.
 
-        If the documents differ, delete the index and raise InputError.
+        If the documents do not match, delete the index and raise InputError.
         """
         self.server.call(lambda client: client.indices.add_block(index=self.name, block="write"))
         self.refresh()
@@ -146,21 +146,21 @@ class ServerIndex:
         self._record(content)
 
     def reopen(self) -> None:
-        """Allow writes again and remove the record that the index is complete."""
+        """Make the index writable again and remove the record of its completion."""
         self._record(None)
         self._put_setting("index.blocks.write", None)
 
     def set_replicas(self) -> None:
-        """Set the number of replicas if the options give it; otherwise leave it unchanged."""
+        """Set the number of replicas if the options specify one; otherwise leave the number unchanged."""
         options = self.server.options
-        # Several work folders may share an index, so a default must not remove the replicas of another folder.
+        # Several work folders may share an index, so a default must not remove replicas requested by another folder.
         if "replicas" in options.model_fields_set:
             state = self.state()
             if state is not None and state.replicas != options.replicas:
                 self._put_setting("index.number_of_replicas", options.replicas)
 
     def count_documents(self) -> tuple[int, int]:
-        """Return the number of documents that searches see, and the sum of their checksums."""
+        """Return the number of searchable documents and the sum of their checksums."""
         aggregations = {"checks": {"sum": {"field": "check"}}}
         found = self.server.call(
             lambda client: client.search(
@@ -203,7 +203,7 @@ def _mappings(options: ElasticsearchOptions, dimension: int | None) -> dict[str,
         "check": {"type": "integer", "index": False},
     }
     if options.mode == "bm25":
-        # Only phrase queries need positions; kib sends none, and BM25 scores do not depend on positions.
+        # Only phrase queries need positions; kib sends no phrase queries, and BM25 scores do not depend on positions.
         fields["text"] = {"type": "text", "analyzer": options.analyzer, "index_options": "freqs"}
         return {"dynamic": "strict", "properties": fields}
     fields["vector"] = {"type": "dense_vector", "dims": dimension, "index": options.index != "exact"}

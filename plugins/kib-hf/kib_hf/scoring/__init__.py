@@ -1,1 +1,1 @@
-"""Log-likelihoods and generated text from prompts that share prefixes, with each distinct prefix computed once."""
+"""Scoring and text generation for prompts with common prefixes; each distinct prefix is computed only once."""

@@ -1,4 +1,4 @@
-"""The cache from which transformers' `generate` continues a batch of prompts that were read as trees."""
+"""The key-value cache for `generate`, assembled from a batch of prompts that were computed as prefix trees."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ __all__ = ["generation_cache"]
 def generation_cache(
     config: Any, layout: RowLayout, prompts: Sequence[int], row: KeyValues, prefix: Sequence[KeyValues]
 ) -> Any:
-    """Collect the keys and values of some prompts of a row, padded on the left to the longest prompt.
+    """Collect the keys and values of some prompts in a row, padded on the left to the length of the longest prompt.
 
-    `row` holds the keys and values of the row, `prefix` those of its shared prefixes.
+    `row` contains the row's keys and values; `prefix` contains the keys and values of the row's shared prefixes.
     """
     cache = DynamicCache(config=config)
     paths = [layout.paths[prompt] for prompt in prompts]
@@ -32,7 +32,7 @@ def generation_cache(
 
 
 def _padded(prefix: Sequence[torch.Tensor], new: torch.Tensor, paths: "Sequence[NDArray[np.int64]]") -> torch.Tensor:
-    """Join the tensors [1, heads, tokens, head size] of prefix and row to [prompts, heads, tokens, head size]."""
+    """Combine prefix and row tensors of shape [1, heads, tokens, head size] to [prompts, heads, tokens, head size]."""
     prefix_length = sum(part.shape[2] for part in prefix)
     length = prefix_length + max(map(len, paths))
     padded = new.new_zeros(len(paths), new.shape[1], length, new.shape[3])

@@ -22,10 +22,11 @@ Answer = tuple[float, bool]
 
 @dataclass(frozen=True, slots=True)
 class TargetIndex:
-    """The positions that predict the targets of some requests.
+    """The row positions that predict the target tokens of several requests.
 
-    `scored` holds the sorted row indices of all scored positions. `targets` holds the targets of all requests in turn,
-    `lengths` their number per request, and `positions` the index in `scored` per target.
+    `scored` lists the sorted row indices of all scored positions. `targets` lists the targets of all requests, one
+    request after another. `lengths` is the number of targets per request, and `positions` the index in `scored` of each
+    target.
     """
 
     scored: "NDArray[np.int64]"
@@ -35,7 +36,7 @@ class TargetIndex:
 
 
 def index_targets(plan: RequestPlan, layout: RowLayout, requests: Sequence[int]) -> TargetIndex:
-    """Find the positions that predict the targets of some requests of a row."""
+    """Find the row positions that predict the targets of several requests."""
     targets = [plan.targets[request] for request in requests]
     found = [layout.paths[plan.prompt_of[request]][-len(plan.targets[request]) :] for request in requests]
     scored, positions = np.unique(np.concatenate(found), return_inverse=True)
@@ -45,7 +46,7 @@ def index_targets(plan: RequestPlan, layout: RowLayout, requests: Sequence[int])
 class LogLikelihoods:
     """Sums log-probabilities as logits arrive, rounded as lm-eval's HFLM rounds them.
 
-    `dtype` is the number format of the softmax; None means the model's own format.
+    `dtype` is the number format in which the softmax is computed; None means the model's own format.
     """
 
     def __init__(self, index: TargetIndex, dtype: torch.dtype | None) -> None:
@@ -55,7 +56,7 @@ class LogLikelihoods:
         self._found: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(self, logits: Tensor) -> None:
-        """Add the log-probabilities of the next scored positions, given their logits [positions, vocabulary]."""
+        """Add the log-probabilities at the next scored positions, given logits of shape [positions, vocabulary]."""
         positions, done = self._index.positions, self._positions_done
         chosen = np.flatnonzero((positions >= done) & (positions < done + len(logits)))
         rows = torch.as_tensor(positions[chosen] - done, device=logits.device)
@@ -66,7 +67,7 @@ class LogLikelihoods:
         self._found.append((torch.as_tensor(chosen), log_probabilities[rows, targets].cpu(), greedy.cpu()))
 
     def answers(self) -> list[Answer]:
-        """Return the log-likelihood and the greedy flag of each request."""
+        """Return each request's log-likelihood and whether greedy decoding would produce its targets."""
         chosen, values, greedy = (torch.cat(parts) for parts in zip(*self._found, strict=True))
         order = chosen.argsort()
         lengths = list(self._index.lengths)

@@ -1,4 +1,4 @@
-"""Checks of a loaded model: can it read prefix trees, and continue from a cache? If not, the reason in words."""
+"""Checks whether a loaded model supports prefix trees and generation from a cache."""
 
 from typing import Any
 
@@ -24,10 +24,10 @@ LENGTH_DEPENDENT = {"dynamic", "longrope"}
 
 
 def why_no_trees(model: Any) -> str | None:
-    """Return the reason to score `model` prompt by prompt as lm-eval does; None if trees give the same numbers.
+    """Return why `model` must be scored prompt by prompt as in lm-eval, or None if prefix trees give the same results.
 
-    The configuration is checked first. Then the model reads a small tree of made-up tokens, and the same prompts one by
-    one.
+    The configuration is checked first. Then the results for a small tree of arbitrary tokens are compared with the
+    results for the same prompts one by one.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = causal.config.get_text_config()
@@ -61,9 +61,10 @@ def _any_adapter(model: Any, attribute: str) -> bool:
 
 
 def why_no_prefill(model: Any) -> str | None:
-    """Return the reason to let transformers read prompts before it generates; None if it can continue from a cache.
+    """Return why transformers must process the prompts itself, or None if it can generate from a precomputed cache.
 
-    Some models cache other keys and values than their attention receives, so a small prompt is tried both ways.
+    Some models cache keys and values that differ from the inputs of their attention, so both ways are compared on a
+    small prompt.
     """
     reader = TreeReader(model)
     *tokens, last = _test_tokens(model)
@@ -79,7 +80,7 @@ def why_no_prefill(model: Any) -> str | None:
 
 
 def _why_trees_differ(model: Any) -> str | None:
-    """Read two prompts with a shared prefix as a tree and one by one; a wrong mask changes logits strongly."""
+    """Compute two prompts with a shared prefix as a tree and one by one; a wrong mask strongly changes the logits."""
     stem = _test_tokens(model)
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     ends = [[token % vocabulary for token in end] for end in ([1, 2, 3], [1, 5, 8, 4])]
@@ -109,7 +110,7 @@ def _test_tokens(model: Any) -> list[int]:
 
 
 def _agree(logits: torch.Tensor, plain: torch.Tensor) -> bool:
-    """Return whether logits differ by rounding only, relative to the spread of the plain logits."""
+    """Return whether logits differ only by rounding errors, relative to the spread of the plain logits."""
     tolerance = 1e-3 if plain.dtype == torch.float32 else 5e-2
     found, expected = logits.float(), plain.float()
     return bool((found - expected).norm() <= tolerance * (expected - expected.mean()).norm())

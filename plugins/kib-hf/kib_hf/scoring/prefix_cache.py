@@ -1,4 +1,4 @@
-"""Keys and values of shared prefixes, held within a budget of bytes."""
+"""A cache for the keys and values of shared prefixes, limited by a budget in bytes."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ PrefixId = tuple[bytes, ...]
 
 
 class PrefixCache:
-    """Keys and values of shared prefixes. Beyond the budget, the prefix with the fewest own tokens is dropped first.
+    """A cache of keys and values; if the budget is exceeded, the prefix with the fewest own tokens is evicted first.
 
     `compute(prefix, key_values)` computes a missing prefix from the keys and values of its parents.
     """
@@ -25,7 +25,7 @@ class PrefixCache:
         self._held: dict[PrefixId, tuple[int, KeyValues]] = {}
 
     def get(self, prefix: SharedPrefix | None) -> "list[KeyValues]":
-        """Return the keys and values of a prefix and its parents, parents first; an empty list for None."""
+        """Return the keys and values of a prefix and its parents, parents first; return an empty list for None."""
         found: list[KeyValues] = []
         needed: list[PrefixId] = []
         for part in prefix.lineage if prefix else ():
@@ -38,17 +38,17 @@ class PrefixCache:
         return found
 
     def _evict(self, needed: set[PrefixId]) -> None:
-        """Drop prefixes that are not needed now, fewest tokens first, until the rest fits the budget."""
+        """Evict prefixes that are not in use, fewest tokens first, until the cache fits in the budget."""
         others = sorted(self._held.keys() - needed, key=lambda prefix_id: (self._held[prefix_id][0], prefix_id))
         while others and self.bytes() > self._budget:
             del self._held[others.pop(0)]
 
     def bytes(self) -> int:
-        """Return the size of all keys and values held now."""
+        """Return the total size of the cached keys and values in bytes."""
         return sum(byte_size(key_values) for _, key_values in self._held.values())
 
     def clear(self) -> None:
-        """Drop all keys and values."""
+        """Remove all cached keys and values."""
         self._held.clear()
 
 

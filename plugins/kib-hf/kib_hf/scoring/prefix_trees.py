@@ -1,8 +1,8 @@
-"""Plan which tokens are computed together.
+"""Planning of forward passes, each of which computes the tokens of several prompts together.
 
-Prompts with a common prefix form a *prefix tree*. Trees side by side form a *row*, the input of one forward pass. All
-trees of a row continue the same *shared prefix*: the beginning of many prompts, whose keys and values are cached. The
-plan is a pure function of the prompts and the limits.
+Prompts with a common prefix form a *prefix tree*. Several trees form a *row*, which is the input to one forward pass.
+All trees in a row continue the same *shared prefix*, which is the cached beginning of many prompts. The plan is a pure
+function of the prompts and the limits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ REPEATED_SHARE = 1 / 16
 
 @dataclass(frozen=True, slots=True)
 class RowLimits:
-    """Limits on the size of a row. A tree or prompt larger than a limit stays whole if it cannot be split."""
+    """Limits on the size of a row; a tree or prompt that cannot be split may exceed the limits."""
 
     row_tokens: int
     """New tokens per row. A tree of up to twice this size is not split."""
@@ -41,9 +41,9 @@ class RowLimits:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SharedPrefix:
-    """The beginning of many prompts, whose keys and values are cached.
+    """The beginning of many prompts, for which keys and values are cached.
 
-    `tokens` follow the tokens of `parent`; `length` counts the tokens of both.
+    `tokens` follow the tokens of `parent`; `length` is the total number of tokens in both.
     """
 
     parent: "SharedPrefix | None"
@@ -52,13 +52,13 @@ class SharedPrefix:
 
     @property
     def lineage(self) -> "tuple[SharedPrefix, ...]":
-        """All shared prefixes from the beginning of the text, ending with this one."""
+        """The chain of shared prefixes from the beginning of the text to this prefix."""
         return (*(self.parent.lineage if self.parent else ()), self)
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixTree:
-    """The prefix tree of the prompts `start` to `stop`, with `new_tokens` tokens after the shared prefix."""
+    """The prefix tree for the prompts `start` to `stop`, with `new_tokens` tokens after the shared prefix."""
 
     start: int
     stop: int
@@ -66,40 +66,40 @@ class PrefixTree:
 
     @property
     def prompts(self) -> range:
-        """Indices of the prompts."""
+        """The indices of the prompts in the tree."""
         return range(self.start, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
 class TreeRow:
-    """The input of one forward pass: trees that continue a shared prefix."""
+    """The input to one forward pass, consisting of trees that continue a shared prefix."""
 
     prefix: SharedPrefix | None
     trees: tuple[PrefixTree, ...]
 
     @property
     def prefix_length(self) -> int:
-        """Number of cached tokens before each tree."""
+        """The number of cached tokens before each tree."""
         return self.prefix.length if self.prefix else 0
 
     @property
     def new_tokens(self) -> int:
-        """Number of tokens to compute."""
+        """The number of tokens to compute."""
         return sum(tree.new_tokens for tree in self.trees)
 
     @property
     def prompts(self) -> list[int]:
-        """Indices of the prompts of all trees."""
+        """The indices of the prompts in all trees of the row."""
         return [index for tree in self.trees for index in tree.prompts]
 
 
 def plan_rows(prompts: SortedPrompts, limits: RowLimits) -> Iterator[TreeRow]:
-    """Yield rows that contain each prompt once. Rows with the same shared prefix follow each other."""
+    """Yield rows that contain each prompt exactly once; rows with the same shared prefix are consecutive."""
     return _RowPlanner(prompts, limits).rows()
 
 
 class _Range(NamedTuple):
-    """The prompts `start` to `stop`, all of which begin with `prefix`; `divide` allows a longer prefix and parts."""
+    """The prompts `start` to `stop`, which all begin with `prefix`; `divide` allows a longer prefix and splitting."""
 
     start: int
     stop: int
@@ -126,7 +126,7 @@ class _RowPlanner:
         return self.prompts.new_tokens(start, stop, _length(prefix)) > 2 * self.limits.row_tokens
 
     def _longer_prefix(self, start: int, stop: int, parent: SharedPrefix | None) -> SharedPrefix | None:
-        """Extend `parent` by the tokens that all prompts share if caching them saves enough and stays in the limit."""
+        """Extend `parent` by the prompts' common tokens if caching them saves enough and stays within the limit."""
         cached = _length(parent)
         common = int(min(self.prompts.shared[start + 1 : stop].min(), self.prompts.first_scored[start:stop].min()))
         repetitions = -(-self.prompts.new_tokens(start, stop, cached) // self.limits.row_tokens) - 1
@@ -135,7 +135,7 @@ class _RowPlanner:
         return SharedPrefix(parent, self.prompts.tokens(start)[cached:common], common)
 
     def _parts(self, start: int, stop: int, prefix: SharedPrefix | None) -> Iterator[_Range]:
-        """Split where the prompts first differ. Large parts are divided further, consecutive small parts are joined."""
+        """Split a range where its prompts first differ; divide large parts further and merge adjacent small parts."""
         inner = self.prompts.shared[start + 1 : stop]
         edges = [start, *(start + 1 + (inner == inner.min()).nonzero()[0]).tolist(), stop]
         small_from = start
@@ -149,7 +149,7 @@ class _RowPlanner:
             yield _Range(small_from, stop, prefix, divide=False)
 
     def _trees(self, start: int, stop: int, prefix: SharedPrefix | None) -> Iterator[PrefixTree]:
-        """Split a range into trees where few tokens are repeated, or where a tree becomes too large."""
+        """Split a range into trees where few tokens need to be repeated, or where a tree would become too large."""
         left = start
         while left < stop:
             right = self._tree_end(left, stop, _length(prefix))
@@ -170,7 +170,7 @@ class _RowPlanner:
         return stop
 
     def _fill(self, prefix: SharedPrefix | None, trees: Iterable[PrefixTree]) -> Iterator[TreeRow]:
-        """Put trees side by side up to the limits, largest first, so that a lack of memory shows early."""
+        """Fill rows with trees up to the limits, largest trees first, so that a lack of memory is detected early."""
         row: list[PrefixTree] = []
         for tree in sorted(trees, key=lambda tree: -tree.new_tokens):
             if row and not self._fits([*row, tree]):

@@ -1,4 +1,4 @@
-"""Texts as tokens, split and truncated as lm-eval does it, many at once."""
+"""Batch tokenization of texts, which are split and truncated as in lm-eval."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ BATCH = 2048
 
 
 class RequestEncoder:
-    """The tokenizer of an HFLM, with the HFLM's rules for special tokens, contexts and lengths."""
+    """An HFLM's tokenizer, with the HFLM's rules for special tokens, contexts and lengths."""
 
     def __init__(self, lm: "HFLM") -> None:
         self._lm = lm
@@ -43,7 +43,7 @@ class RequestEncoder:
         return [tokens[number] for number in range(len(texts))]
 
     def encode_pairs(self, pairs: Iterable[tuple[str, str]]) -> Iterator[EncodedRequest]:
-        """Encode contexts and continuations as HFLM's `_encode_pair` does, but each distinct text once per batch."""
+        """Encode contexts and continuations as HFLM's `_encode_pair` does, but encode each distinct text only once."""
         remaining = iter(pairs)
         while batch := [_move_spaces(*pair) for pair in islice(remaining, BATCH)]:
             texts = {text for context, continuation in batch if context for text in (context, context + continuation)}
@@ -61,9 +61,9 @@ class RequestEncoder:
         return ([prefix], tokens[1:]) if tokens[:1] == [prefix] else ([prefix], tokens)
 
     def encoded_request(self, context: "Sequence[int] | NDArray[np.int32]", continuation: Any) -> EncodedRequest:
-        """Join context and continuation, truncated on the left to the model's length as in lm-eval.
+        """Join a context and a continuation, truncated on the left to the model's context length as in lm-eval.
 
-        Raises StepError if the continuation is empty or longer than the model's length.
+        Raise StepError if the continuation is empty or longer than the model's context length.
         """
         limit = self._lm.max_length
         if not 0 < len(continuation) <= limit:
@@ -75,6 +75,6 @@ class RequestEncoder:
 
 
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
-    """Move spaces at the end of a context to the continuation, as lm-eval does."""
+    """Move trailing spaces from the context to the start of the continuation, as lm-eval does."""
     spaces = len(context) - len(context.rstrip()) if context else 0
     return (context[:-spaces], context[-spaces:] + continuation) if spaces else (context, continuation)

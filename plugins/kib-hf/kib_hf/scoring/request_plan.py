@@ -1,4 +1,4 @@
-"""Requests as tokens, grouped by the row that answers them."""
+"""Tokenized requests, grouped by the row that computes their answers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ __all__ = ["EncodedRequest", "RequestPlan"]
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """The prompt `tokens` of a request, and the `targets` to predict, one after each of the last prompt tokens."""
+    """A request's prompt `tokens`, and the `targets` to predict after the last prompt tokens, one target per token."""
 
     tokens: "NDArray[np.int32]"
     targets: "NDArray[np.int32]"
 
 
 class RequestPlan:
-    """Requests by row. Requests are identified by their index; requests with the same prompt share it."""
+    """Requests grouped by row and identified by their index; requests with the same prompt are computed only once."""
 
     def __init__(self, requests: Iterable[EncodedRequest], limits: RowLimits) -> None:
-        """Sort requests into rows: a pure function of the requests and the limits."""
+        """Assign requests to rows; the assignment is a pure function of the requests and the limits."""
         given = list(requests)
         self.prompts = SortedPrompts((one.tokens, len(one.tokens) - len(one.targets)) for one in given)
         self.prompt_of = [self.prompts.index_of(one.tokens) for one in given]
@@ -39,5 +39,5 @@ class RequestPlan:
         self.row_of = {request: row for row, batch in enumerate(self.batches) for request in batch}
 
     def requests(self, row: TreeRow) -> list[int]:
-        """Return the indices of the requests that a row answers."""
+        """Return the indices of the requests answered by a row."""
         return [request for prompt in row.prompts for request in self._requests_of[prompt]]

@@ -1,4 +1,4 @@
-"""The tokens of a row in order, their positions in their texts, and the tokens that each of them attends to."""
+"""The order of the tokens in a row, their positions in the texts, and the tokens visible to each token."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ __all__ = ["RowLayout", "TreeSpan", "lay_out_row", "lay_out_text"]
 
 @dataclass(frozen=True, slots=True)
 class TreeSpan:
-    """The tokens `start` to `stop` of a row, which attend to each other and to the shared prefix only.
+    """The tokens `start` to `stop` in a row, which attend only to each other and to the shared prefix.
 
-    `visible` is a square matrix: True if the token of the row attends to the token of the column. None means causal
-    attention: each token attends to itself and to all tokens before it.
+    `visible` is a square matrix: an entry is True if the token of its row attends to the token of its column. None
+    means causal attention, in which each token attends to itself and to all preceding tokens.
     """
 
     start: int
@@ -29,9 +29,9 @@ class TreeSpan:
 
 @dataclass(frozen=True, slots=True)
 class RowLayout:
-    """A row as arrays: `tokens` and their `positions` in the text, after a shared prefix of `prefix_length` tokens.
+    """A row's `tokens` and their `positions` in the text, after a shared prefix of `prefix_length` tokens.
 
-    `paths` maps each prompt of the row to the row indices of its tokens after the shared prefix.
+    `paths` maps each prompt in the row to the row indices of the prompt's tokens after the shared prefix.
     """
 
     tokens: "NDArray[np.int64]"
@@ -42,7 +42,7 @@ class RowLayout:
 
 
 def lay_out_text(tokens: "NDArray[np.int32]", prefix_length: int) -> RowLayout:
-    """Lay out the tokens of a single text, which follow `prefix_length` cached tokens."""
+    """Lay out the tokens of a single text after `prefix_length` cached tokens."""
     import numpy as np
 
     indices = np.arange(len(tokens))
@@ -51,7 +51,7 @@ def lay_out_text(tokens: "NDArray[np.int32]", prefix_length: int) -> RowLayout:
 
 
 def lay_out_row(prompts: SortedPrompts, row: TreeRow) -> RowLayout:
-    """Lay out the trees of a row side by side, with each distinct prefix of a tree once."""
+    """Lay out the trees of a row one after another; each distinct prefix in a tree occurs only once."""
     import numpy as np
 
     tokens: list[NDArray[np.int64]] = []
@@ -70,7 +70,7 @@ def lay_out_row(prompts: SortedPrompts, row: TreeRow) -> RowLayout:
 
 
 def _lay_out_tree(prompts: SortedPrompts, tree: PrefixTree, prefix_length: int) -> RowLayout:
-    """Lay out the prompts of a tree depth first: of each prompt only the tokens that the previous prompt lacks."""
+    """Lay out a tree's prompts depth first, omitting the tokens that a prompt shares with the previous prompt."""
     import numpy as np
 
     size = tree.new_tokens

@@ -1,4 +1,4 @@
-"""Forward passes over the rows of a plan, in smaller parts if memory runs out."""
+"""Forward passes over the rows of a plan, which are split into smaller parts if memory runs out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,16 +36,17 @@ class Prefill:
     prefix: list[KeyValues]
 
     def cache_for(self, prompts: Sequence[Tensor], config: Any) -> Any:
-        """Return the cache from which transformers continues these prompts of the row."""
+        """Return the cache from which transformers generates text for the given prompts."""
         indices = [self.plan.prompts.index_of(tokens.cpu().numpy()) for tokens in prompts]
         return generation_cache(config, self.layout, indices, self.row, self.prefix)
 
 
 class RowRunner:
-    """Runs rows through the model of an HFLM and caches shared prefixes.
+    """Runs rows through an HFLM's model and caches shared prefixes.
 
-    If memory runs out, rows are split from then on, and `note` receives a sentence about it. `token_limit` is the
-    largest number of tokens per forward pass after that, None before. `read_tokens` counts the tokens of all passes.
+    After memory has run out, rows are split, and `note` receives a sentence about the split. `token_limit` is the
+    maximum number of tokens per forward pass, or None until memory runs out. `read_tokens` counts the tokens of all
+    forward passes.
     """
 
     def __init__(self, lm: "HFLM", row_tokens: int, prefix_bytes: int, note: Callable[[str], None]) -> None:
@@ -59,15 +60,15 @@ class RowRunner:
         self._tokens_tried = 0
 
     def token_bytes(self) -> int:
-        """Return the size of one token's keys and values in all layers, measured on two tokens.
+        """Return the size in bytes of one token's keys and values in all layers, measured with two tokens.
 
-        Configurations do not state this size in a common way.
+        The size is measured because model configurations do not state it in a uniform way.
         """
         layout = lay_out_text(np.zeros(2, dtype=np.int32), 0)
         return max(1, byte_size(self.reader.key_values(layout, [])) // 2)
 
     def answers(self, plan: RequestPlan, row: TreeRow) -> dict[int, Answer]:
-        """Return the answers to all requests of a row, by request."""
+        """Return the answers to all requests in a row, keyed by request."""
         found: dict[int, Answer] = {}
         waiting = [row]
         while waiting:
@@ -83,7 +84,7 @@ class RowRunner:
         return found
 
     def halves(self, plan: RequestPlan, row: TreeRow) -> list[TreeRow]:
-        """Split a row that exceeds the token limit; empty if the row is small enough or cannot be split."""
+        """Split a row that exceeds the token limit; return an empty result if no split is needed or possible."""
         too_large = self.token_limit is not None and row.new_tokens > self.token_limit
         return split_row(plan.prompts, row) if too_large else []
 
@@ -105,7 +106,7 @@ class RowRunner:
             return Prefill(plan, layout, self.reader.key_values(layout, prefix), prefix)
 
     def _prefix_key_values(self, prefix: SharedPrefix, parents: Sequence[KeyValues]) -> KeyValues:
-        """Compute the keys and values of a shared prefix in chunks of a row; smaller chunks if memory runs out."""
+        """Compute the keys and values of a shared prefix in chunks; reduce the chunk size if memory runs out."""
         while True:
             try:
                 return _joined(self._prefix_chunks(prefix, parents))
@@ -123,16 +124,16 @@ class RowRunner:
         return chunks
 
     def _forward_pass(self, tokens: int) -> torch.autocast:
-        """Count the tokens of a forward pass, and return its context: mixed precision if the HFLM uses it."""
+        """Count the tokens of a forward pass; return a context manager for mixed precision, if the HFLM uses it."""
         self._tokens_tried = tokens
         self.read_tokens += tokens
         mixed = self._lm.mixed_precision_dtype
         return torch.autocast(self._lm.device.type, dtype=mixed, enabled=mixed is not None)
 
     def lower_limit(self, error: RuntimeError, *, can_split: bool) -> None:
-        """Halve the token limit after running out of memory; any other error is raised again.
+        """Halve the token limit after an out-of-memory error; re-raise any other error.
 
-        Raises StepError if the failed row cannot be split.
+        Raise StepError if the failed row cannot be split.
         """
         self.free_memory(error)
         tried = self._tokens_tried
@@ -142,15 +143,15 @@ class RowRunner:
         self._note(f"out of memory with {tried} tokens per forward pass; continued with {self.token_limit}")
 
     def free_memory(self, error: RuntimeError) -> None:
-        """Drop everything that can be computed again; any error other than a lack of memory is raised again."""
+        """Free everything that can be recomputed after an out-of-memory error; re-raise any other error."""
         if not should_reduce_batch_size(error):
             raise error
-        clear_frames(error.__traceback__)  # they hold the tensors of the failed pass
+        clear_frames(error.__traceback__)  # frames hold the tensors of the failed pass
         self.clear()
         clear_torch_cache()
 
     def clear(self) -> None:
-        """Drop the cached prefixes."""
+        """Clear the cache of shared prefixes."""
         self._prefixes.clear()
 
 

@@ -1,7 +1,7 @@
-"""lm-eval's HFLM with each distinct prefix computed once: the same numbers from less work.
+"""A subclass of lm-eval's HFLM that computes each distinct prefix only once and returns the same results.
 
-This module extends a class of lm-eval, so it imports torch and lm-eval at its top. Import it only in functions that
-load a model.
+This module imports torch and lm-eval at the top level, because it subclasses HFLM. Import this module only inside
+functions that load a model.
 """
 
 import logging
@@ -41,16 +41,16 @@ Batches = list[list[int]]
 
 
 class _PromptBatch(NamedTuple):
-    """Requests for generated text, by their number; `row` is None if their prompts have nothing to prefill."""
+    """Generation requests, identified by their numbers; `row` is None if the prompts have nothing to prefill."""
 
     row: TreeRow | None
     requests: "Mapping[int, Instance]"
 
 
 class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
-    """An HFLM that shares prefixes. It accepts the options of HFLM, the size of a forward pass and a cache budget.
+    """An HFLM that computes shared prefixes once; accepts HFLM's options, the forward pass size and a cache budget.
 
-    `notes` lists sentences for the user, for example that the scorer falls back to HFLM or that memory ran out.
+    `notes` lists sentences for the user, for example about a fallback to HFLM or a lack of memory.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._limits = RowLimits(tokens, max(1, tokens // 8), prefix_bytes // self._rows.token_bytes())
 
     def plan(self, requests: "Sequence[Instance]") -> Batches | None:
-        """Group the numbers of the requests into batches to answer together, in this order; None if any order will do.
+        """Group request numbers into batches, in the order of execution; return None if the order does not matter.
 
-        The plan is a pure function of the list. A batch is one forward pass; neighbours share cached prefixes.
+        The plan is a pure function of the requests. A batch is one forward pass; neighbouring batches share prefixes.
         """
         if self.falls_back:
             return None
@@ -91,11 +91,11 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return batches
 
     def planned(self, kind: str) -> RequestPlan:
-        """Return the latest plan for a kind of requests; KeyError if none exists."""
+        """Return the latest plan for a kind of request; raise KeyError if no plan exists."""
         return self._plans[kind][0]
 
     def release(self) -> None:
-        """Drop the model and everything computed with it. The scorer cannot answer requests afterwards."""
+        """Free the model and all cached results; the scorer cannot answer requests afterwards."""
         self._plans.clear()
         if not self.falls_back:
             self._rows.clear()
@@ -105,7 +105,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     # Log-likelihoods
 
     def loglikelihood(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[Answer]:
-        """Return HFLM's log-likelihoods, row by row. Requests outside the plan are planned on their own."""
+        """Return the same log-likelihoods as HFLM, row by row; requests outside the plan get a separate plan."""
         if self.falls_back or self.enable_thinking:
             answers: list[Answer] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
             return answers
@@ -119,7 +119,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **options: Any
     ) -> list[Answer]:
-        """Return HFLM's log-likelihoods of tokens. HFLM's rolling log-likelihoods call this method."""
+        """Return the same token log-likelihoods as HFLM; called by HFLM for rolling log-likelihoods."""
         if self.falls_back:
             answers: list[Answer] = super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, **options)
             return answers
@@ -129,7 +129,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [found[index] for index in range(len(requests))]
 
     def encode_pairs(self, pairs: Iterable[tuple[str, str]]) -> Iterable[EncodedRequest]:
-        """Return contexts and continuations as tokens."""
+        """Tokenize contexts and continuations."""
         return self._encoder.encode_pairs(pairs)
 
     def _plan_pairs(self, pairs: Sequence[tuple[str, str]]) -> Batches:
@@ -152,13 +152,13 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def _plan_for(
         self, kind: str, keys: Sequence[Any], planner: Callable[[Sequence[Any]], Any]
     ) -> tuple[RequestPlan, dict[Any, int]]:
-        """Return the latest plan if it has all these requests, otherwise a plan of these requests alone."""
+        """Return the latest plan if it contains all given requests, otherwise a new plan for the given requests."""
         if kind not in self._plans or not all(key in self._plans[kind][1] for key in keys):
             planner(list(dict.fromkeys(keys)))
         return self._plans[kind]
 
     def _answers(self, plan: RequestPlan, requests: Iterable[int]) -> dict[int, Answer]:
-        """Return the answers to some requests of a plan, and to all other requests of their rows."""
+        """Return the answers to the given requests and to all other requests in the same rows."""
         found: dict[int, Answer] = {}
         for row in dict.fromkeys(plan.row_of[request] for request in requests):
             found |= self._rows.answers(plan, plan.rows[row])
@@ -167,7 +167,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     # Generation
 
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
-        """Return HFLM's text. The prompts of a batch are read as trees, and transformers continues from their cache."""
+        """Generate the same text as HFLM from a cache of keys and values, computed from the prompts as trees."""
         if (
             self.falls_back
             or not all(self._continues_from_cache(request.args[1]) for request in requests)
@@ -189,13 +189,13 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [found[number] for number in range(len(requests))]
 
     def _continues_from_cache(self, options: Mapping[str, Any]) -> bool:
-        """Return whether transformers accepts a given cache: in greedy search and sampling, with its default cache."""
+        """Return whether transformers accepts a precomputed cache, as in greedy search or in sampling."""
         config = deepcopy(self.model.generation_config)
         for name, value in options.items():
-            if hasattr(config, name):  # the others are lm-eval's own, such as `until`
+            if hasattr(config, name):  # other options are lm-eval's own, such as `until`
                 setattr(config, name, value)
         plain = config.get_generation_mode() in {GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE}
-        # Gemma models are published with "hybrid", which transformers ignores
+        # Gemma models are published with the value "hybrid", which transformers ignores
         default = config.cache_implementation in {None, "hybrid"}
         return plain and default and config.num_return_sequences in {None, 1}
 
@@ -207,7 +207,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return reason is None
 
     def _prompt_key(self, args: tuple[str, dict[str, Any]]) -> tuple[str, int]:
-        """Return a prompt and the number of its tokens that leave room for the answer."""
+        """Return a prompt and the number of its tokens to keep, so that the answer fits in the context."""
         room = self.max_length - int(normalize_gen_kwargs(args[1], self.max_gen_toks)["max_gen_toks"])
         return args[0], max(1, room)
 
@@ -219,7 +219,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [[number for index in batch for number in numbers_of[keys[index]]] for batch in self._plan_prompts(keys)]
 
     def _plan_prompts(self, keys: Sequence[tuple[str, int]]) -> Batches:
-        """Plan all but the last token of each prompt; prompts of a single token form the last batch."""
+        """Plan the prefill, which covers all but the last prompt token; single-token prompts form the last batch."""
         encoded = self._encoder.encode_texts([text for text, _ in keys])
         prompts = [tokens[-room:] for tokens, (_, room) in zip(encoded, keys, strict=True)]
         planned = [index for index, tokens in enumerate(prompts) if len(tokens) > 1]
@@ -233,7 +233,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [*batches, single] if single else batches
 
     def _generated(self, plan: RequestPlan, batch: _PromptBatch, disable_tqdm: bool) -> dict[int, str]:
-        """Return the text after each prompt of a batch, in smaller batches if memory runs out."""
+        """Return the generated text for each prompt in a batch; reduce the batch size if memory runs out."""
         found: dict[int, str] = {}
         waiting = [batch]
         while waiting:
@@ -260,7 +260,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return found
 
     def _split_batch(self, plan: RequestPlan, batch: _PromptBatch) -> list[_PromptBatch]:
-        """Split a batch that exceeds the limits of tokens or prompts; empty if the batch is small enough."""
+        """Split a batch that exceeds the token or prompt limit; return an empty result if the batch is small enough."""
         row, requests = batch
         halves = self._rows.halves(plan, row) if row else []
         if halves:
@@ -274,13 +274,13 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def _requests_in(
         self, plan: RequestPlan, row: TreeRow, requests: "Mapping[int, Instance]"
     ) -> "dict[int, Instance]":
-        """Return the requests whose prompts are in a row."""
+        """Return the requests with prompts in a row."""
         index_of, prompts = self._plans["generate_until"][1], set(row.prompts)
         keys = {number: self._prompt_key(request.args) for number, request in requests.items()}
         return {number: requests[number] for number, key in keys.items() if plan.prompt_of[index_of[key]] in prompts}
 
     def _lower_prompt_limit(self, error: RuntimeError, count: int) -> None:
-        """Halve the number of prompts per batch after running out of memory; any other error is raised again."""
+        """Halve the number of prompts per batch after an out-of-memory error; re-raise any other error."""
         self._rows.free_memory(error)
         if count < 2:
             raise StepError("out of memory while generating text after a single prompt") from error
@@ -288,7 +288,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._note(f"out of memory with {count} prompts per batch; continued with {self._prompt_limit}")
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
-        """Generate as HFLM does, from the cache of the prompts if they were prefilled."""
+        """Generate text as HFLM does, starting from the prompts' cache if the prompts were prefilled."""
         if self._prefilled is not None:
             prompts = [row[mask.bool()][:-1] for row, mask in zip(context, options["attention_mask"], strict=True)]
             options["past_key_values"] = self._prefilled.cache_for(prompts, self._rows.reader.config)
@@ -304,7 +304,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         left_truncate_len: int | None = None,
         truncation: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Encode as HFLM does, but check each text for a BOS token of its own, not only the first text."""
+        """Encode texts as HFLM does, but check every text for an explicit BOS token, not only the first text."""
         if self.falls_back:
             tokens: tuple[Tensor, Tensor] = super().tok_batch_encode(
                 strings, padding_side, left_truncate_len, truncation

@@ -1,4 +1,4 @@
-"""Prompts as token sequences: each distinct prompt once, sorted by tokens."""
+"""A sorted list of distinct prompts, represented as token sequences."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -12,14 +12,14 @@ __all__ = ["SortedPrompts"]
 
 
 class SortedPrompts:
-    """Distinct prompts, sorted by their tokens. A prompt is identified by its index in this order.
+    """Distinct prompts, sorted by their tokens and identified by their index in the sorted order.
 
-    Prompts with a common prefix are neighbours, so the prompts of a prefix tree are a range of indices. `lengths` holds
-    the number of tokens per prompt, `first_scored` the position of the first scored token per prompt.
+    Prompts with a common prefix are neighbours, so the prompts of a prefix tree form a range of indices. `lengths` is
+    the number of tokens per prompt, and `first_scored` the position of the first scored token per prompt.
     """
 
     def __init__(self, prompts: "Iterable[tuple[NDArray[np.int32], int]]") -> None:
-        """Read pairs of tokens and first scored position. All tokens from this position on are scored."""
+        """Sort pairs of (tokens, first scored position); all tokens from the first scored position on are scored."""
         import numpy as np
 
         first_scored: dict[bytes, int] = {}
@@ -44,12 +44,12 @@ class SortedPrompts:
         return {key: index for index, key in enumerate(self._keys)}
 
     def index_of(self, tokens: "NDArray[np.int32]") -> int:
-        """Return the index of the prompt with these tokens."""
+        """Return the index of the prompt with the given tokens."""
         return self._indices[_sort_key(tokens)]
 
     @cached_property
     def shared(self) -> "NDArray[np.int64]":
-        """Length of the prefix that each prompt shares with the previous prompt; 0 for the first prompt."""
+        """The length of the common prefix of each prompt and the previous prompt; 0 for the first prompt."""
         import numpy as np
 
         found = np.zeros(len(self), dtype=np.int64)
@@ -69,5 +69,5 @@ class SortedPrompts:
 
 
 def _sort_key(tokens: "NDArray[np.int32]") -> bytes:
-    """Return bytes whose order is the order of the tokens."""
+    """Return bytes that sort in the same order as the tokens."""
     return tokens.astype(">u4").tobytes()

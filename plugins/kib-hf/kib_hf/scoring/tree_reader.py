@@ -1,10 +1,10 @@
-"""One forward pass over a row: the model's own attention, applied tree by tree after a cached shared prefix.
+"""One forward pass over a row, which applies the model's own attention to each tree after a cached shared prefix.
 
-transformers lets attention be replaced by name (`AttentionInterface`). The function registered here receives queries,
-keys and values after rotation. For each tree of the row, it puts the keys and values of the shared prefix in front and
-calls the attention that the model was loaded with, masked so that each token attends to its own text only. Position
-ids are positions in the text. If the layers have the usual form, the last layer and the output layer are computed at
-the scored positions only.
+In transformers, the attention function can be replaced by name (`AttentionInterface`). The function registered here
+receives queries, keys and values after rotation. For each tree in the row, this function prepends the keys and values
+of the shared prefix and calls the model's original attention with a mask that restricts each token to its own text.
+Position ids are positions in the text. If the layers have the usual structure, the last layer and the output layer are
+computed only at the scored positions.
 """
 
 import sys
@@ -45,7 +45,7 @@ KeyValues = Mapping[int, tuple[Tensor, Tensor]]
 
 
 class _KeyValuesStored(Exception):  # noqa: N818 - it ends a forward pass early and is not an error
-    """The required keys and values are stored; the rest of the layer is not needed."""
+    """Raised when the required keys and values have been stored, to skip the rest of the forward pass."""
 
 
 _passes: "list[_ForwardPass]" = []
@@ -55,7 +55,7 @@ _passes: "list[_ForwardPass]" = []
 def _attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> tuple[Tensor, None]:
-    if attention_mask is not None:  # transformers makes no mask for an attention of this name
+    if attention_mask is not None:  # transformers creates no mask for an attention function with this name
         raise NotImplementedError("the model makes a mask of its own")
     return _passes[-1].attend(module, query, key, value, options), None
 
@@ -64,7 +64,7 @@ AttentionInterface.register(ATTENTION_NAME, _attend)
 
 
 class TreeReader:
-    """Runs rows through a causal language model of transformers."""
+    """Runs rows through a causal language model from transformers."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -80,12 +80,12 @@ class TreeReader:
 
     @property
     def window(self) -> int | None:
-        """Tokens visible to a sliding layer, including the current token; None if all layers see all tokens."""
+        """The sliding window size in tokens, including the current token; None if all layers see all tokens."""
         found: int | None = getattr(self.config, "sliding_window", None)
         return found if self._uses_window else None
 
     def _window_matters(self) -> bool:
-        """Return whether the model's code uses the window in its configuration; the code of Llama ignores it."""
+        """Return whether the model's code uses the window from the configuration; Llama's code ignores the window."""
         if not getattr(self.config, "sliding_window", None):
             return False
         vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
@@ -97,14 +97,14 @@ class TreeReader:
                 return not torch.equal(narrow, self.model(tokens).logits)
 
     def layer_type(self, layer: int) -> str:
-        """Return `FULL` if a layer sees all previous tokens, `SLIDING` if it sees a window."""
+        """Return `FULL` if a layer attends to all previous tokens, `SLIDING` if a layer attends to a window."""
         types = getattr(self.config, "layer_types", None)
         if types:
             return str(types[layer])
         return SLIDING if self.window else FULL
 
     def original_attention(self, module: Any) -> Callable[..., Any]:
-        """Return the attention function that the model was loaded with."""
+        """Return the attention function with which the model was loaded."""
         eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         found: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(self.implementation, eager)
         return found
@@ -116,10 +116,9 @@ class TreeReader:
         scored: "NDArray[np.int64]",
         use: Callable[[Tensor], None],
     ) -> None:
-        """Pass the logits [positions, vocabulary] at the sorted row indices `scored` to `use`.
+        """Pass logits of shape [positions, vocabulary], computed at the sorted row indices `scored`, to `use`.
 
-        The logits arrive in order, in chunks of `CHUNK` positions, because each position has a value per vocabulary
-        entry.
+        To limit memory, the logits are passed in order in chunks of `CHUNK` positions.
         """
         forward_pass = _ForwardPass(self, layout, prefix, scored)
         rows = torch.as_tensor(scored, device=self.model.device)
@@ -133,7 +132,7 @@ class TreeReader:
                 use(self._call(layout)[0])
 
     def key_values(self, layout: RowLayout, prefix: Sequence[KeyValues]) -> KeyValues:
-        """Compute the keys and values of all tokens of a row."""
+        """Compute the keys and values of all tokens in a row."""
         forward_pass = _ForwardPass(self, layout, prefix, None)
         with self._tree_attention(forward_pass), suppress(_KeyValuesStored):
             self._call(layout)
@@ -150,7 +149,7 @@ class TreeReader:
 
     @contextmanager
     def _tree_attention(self, forward_pass: "_ForwardPass") -> Iterator[None]:
-        """Replace the model's attention during a forward pass."""
+        """Replace the model's attention function during a forward pass."""
         _passes.append(forward_pass)
         for config in self._configs:
             config._attn_implementation = ATTENTION_NAME  # noqa: SLF001 - transformers has no public way
@@ -165,7 +164,7 @@ class TreeReader:
 
 @contextmanager
 def sliding_window(config: Any, window: int) -> Iterator[None]:
-    """Change the window of a configuration temporarily; a configuration without a window stays as it is."""
+    """Temporarily change the window in a configuration; leave a configuration without a window unchanged."""
     original = getattr(config, "sliding_window", None)
     if original:
         config.sliding_window = window
@@ -177,7 +176,7 @@ def sliding_window(config: Any, window: int) -> Iterator[None]:
 
 
 class _ForwardPass:
-    """The state of a forward pass: `scored` holds the scored row indices, or None to store keys and values."""
+    """The state of a forward pass; `scored` contains the scored row indices, or is None to store keys and values."""
 
     def __init__(
         self, reader: TreeReader, layout: RowLayout, prefix: Sequence[KeyValues], scored: "NDArray[np.int64] | None"
@@ -193,7 +192,7 @@ class _ForwardPass:
         self._masks: dict[tuple[str, bool, int], Tensor | None] = {}
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, options: Mapping[str, Any]) -> Tensor:
-        """Return the attention [1, queries, heads, head size] of a layer, computed tree by tree."""
+        """Compute a layer's attention output of shape [1, queries, heads, head size] tree by tree."""
         layer = int(module.layer_idx)
         if self.scored is None:
             self.stored[layer] = (key.contiguous(), value.contiguous())
@@ -219,7 +218,7 @@ class _ForwardPass:
         return slice(*self.scored.searchsorted([span.start, span.stop]).tolist())
 
     def _mask(self, number: int, layer: int, like: Tensor) -> Tensor | None:
-        """Return the mask [1, 1, queries, prefix and tree] of a tree: 0, or the least number; None if plain causal."""
+        """Return a tree's mask [1, 1, queries, prefix and tree] of 0 or the least number; None if plain causal."""
         layer_type = self.reader.layer_type(layer)
         mask_id = (layer_type, self.only_scored, number)
         if mask_id not in self._masks:
@@ -234,7 +233,7 @@ class _ForwardPass:
         positions = self.layout.positions[span.start : span.stop]
         window = (self.reader.window or 0) if layer_type == SLIDING else 0
         slides = 0 < window <= positions.max()
-        is_sdpa = self.reader.implementation == "sdpa"  # its causal attention needs no mask
+        is_sdpa = self.reader.implementation == "sdpa"  # causal SDPA attention needs no mask
         if span.visible is None and not cached and not slides and not self.only_scored and is_sdpa:
             return None
         visible = np.ones((size, cached + size), dtype=np.bool_)
@@ -249,7 +248,7 @@ class _ForwardPass:
 
 
 class _KeyValueBuffer:
-    """Keys and values of prefix and tree in one tensor each: the prefix is copied once, each tree over the last one."""
+    """Buffers for the keys and values of prefix and tree; the prefix is copied once, and trees overwrite each other."""
 
     def __init__(self, prefix: Sequence[tuple[Tensor, Tensor]], key: Tensor, value: Tensor, layout: RowLayout) -> None:
         self._prefix_length = layout.prefix_length
@@ -268,7 +267,7 @@ class _KeyValueBuffer:
             self._joined.append(joined)
 
     def of(self, span: TreeSpan) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of the prefix and a tree."""
+        """Return the keys and values of the prefix followed by a tree."""
         if not self._joined:
             key, value = (new[:, :, span.start : span.stop] for new in self._row)
             return key, value
@@ -286,7 +285,7 @@ def _has_usual_form(layer: Any) -> bool:
 
 @contextmanager
 def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Replace the forward method of a module temporarily."""
+    """Temporarily replace a module's forward method."""
     original = vars(module).get("forward")
     module.forward = forward
     try:
@@ -299,7 +298,7 @@ def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def _last_layer_at(rows: Tensor, layer: Any, forward_pass: _ForwardPass) -> Iterator[None]:
-    """Let the last layer compute keys and values at all positions, and everything else at `rows` only."""
+    """Make the last layer compute keys and values at all positions, but everything else only at `rows`."""
     if layer is None:
         yield
         return
@@ -326,7 +325,7 @@ def _last_layer_at(rows: Tensor, layer: Any, forward_pass: _ForwardPass) -> Iter
 
 @contextmanager
 def _output_in_chunks(rows: Tensor, decoder: Any) -> Iterator[list[Tensor]]:
-    """Let a decoder return its output at `rows` chunk by chunk, one per call; the list holds the remaining chunks."""
+    """Make a decoder return its output at `rows` in chunks, one chunk per call; yield the list of remaining chunks."""
     original = decoder.forward
     outputs: list[Any] = []
     remaining: list[Tensor] = []
