@@ -39,7 +39,7 @@ def _cheap_collection():
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory):
-    """Return the folder in which kib-toys is installed as pip would install it."""
+    """Return the folder that contains kib-toys with the metadata of a pip installation."""
     site = tmp_path_factory.mktemp("site")
     project = tomllib.loads((TOYS / "pyproject.toml").read_text())["project"]
     info = site / f"kib_toys-{project['version']}.dist-info"
@@ -72,7 +72,7 @@ TOY_FACTS = (("lives in", 0), ("trade is", 1), ("owns a", 2))
 
 
 def toy_questions(count=18):
-    """Return multiple-choice questions on the people as JSON lines; wrong options describe three other people."""
+    """Return multiple-choice questions about people as JSON lines; wrong options describe three other people."""
     import json
 
     facts = [(person, *_facts(text)) for person, _, text in TOY_PEOPLE]
@@ -170,7 +170,7 @@ class Bench:
         return Results(self.folder / "results" / load_spec(self.spec).name)
 
     def write(self, text, **files):
-        """Write the benchmark file and other files; the argument `people_jsonl` writes people.jsonl."""
+        """Write the benchmark file and any other files; the argument `people_jsonl` writes people.jsonl."""
         self.spec.write_text(text, encoding="utf-8")
         for name, content in files.items():
             (self.folder / ".".join(name.rsplit("_", 1))).write_text(content, encoding="utf-8")
@@ -199,7 +199,7 @@ class Bench:
         return run(self.plan(), self.results, self.work, progress or SilentProgress())
 
     def cells(self):
-        """Return the cells of the stored plan by their folder."""
+        """Return the cells of the stored plan, keyed by their folder."""
         return {cell.place: cell for cell in self.results.plan().cells}
 
     def scores(self, place):
@@ -220,7 +220,7 @@ class Bench:
         )
 
     def start(self, *arguments):
-        """Start the command line in a new process and return it, with its standard error as a pipe."""
+        """Start the command line in a new process and return the process, with its standard error as a pipe."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
@@ -236,7 +236,7 @@ class Bench:
 
     @staticmethod
     def command(*arguments):
-        """Return the command of the installed `kib` script with these arguments."""
+        """Return the command line that calls the installed `kib` script with these arguments."""
         return [str(Path(sys.executable).with_name("kib")), *map(str, arguments)]
 
     def call(self, *arguments):
@@ -256,7 +256,7 @@ class Bench:
         return result
 
     def files(self, *left_out):
-        """Return the content of the results folder by path, excluding lock and owner files."""
+        """Return the contents of the results folder, keyed by path, excluding lock and owner files."""
         root = self.results.folder
         found = (path for path in sorted(root.rglob("*")) if path.is_file())
         return {
@@ -293,7 +293,7 @@ def new_bench(toys):
 
 @pytest.fixture(scope="session")
 def data():
-    """Return the folder of real data, or skip the test and say how to set the folder."""
+    """Return the folder of real data; if it is not set, skip the test with instructions for setting it."""
     folder = Path(os.environ.get("KIB_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "mmlu").is_dir():
         pytest.skip(f"no real data in {folder}; name their folder by the environment variable KIB_TEST_DATA")
@@ -311,5 +311,5 @@ def tiny_model(tmp_path_factory):
 
 
 def pytest_configure():
-    """Set the table width, so that tables are equal in this process and in processes started by tests."""
+    """Fix the table width, so that tables are identical in this process and in processes started by tests."""
     os.environ["COLUMNS"] = "120"

@@ -44,7 +44,7 @@ def describe_number(node, plural):
 
 
 def describe_text(node, plural):
-    """Return a text's least length and pattern."""
+    """Return the minimum length and the pattern of a text."""
     least = node.get("minLength", 0)
     length = f"of at least {least} characters" if least > 1 else ""
     pattern = f"that matches {node['pattern']}" if "pattern" in node else ""
@@ -52,7 +52,7 @@ def describe_text(node, plural):
 
 
 def resolve(node, schema):
-    """Follow a `$ref`, or the single member of an `allOf` or `anyOf`; TOML has no null."""
+    """Follow a `$ref`, or the only non-null member of an `allOf` or `anyOf`; TOML has no null."""
     if "$ref" in node:
         return resolve(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
     if len(node.get("allOf", ())) == 1:

@@ -1,4 +1,4 @@
-"""A base cell equals what lm-eval alone measures, question for question, and retrieval only adds passages."""
+"""kib's base cells reproduce lm-eval's results for every question, and retrieval only adds passages."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ The larger bound counts: sums of many tokens lose digits in proportion, small va
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
-    """Block the hub, and cache data sets in the test's own folder."""
+    """Block access to the Hugging Face Hub, and cache data sets in the test's own folder."""
     quiet()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
@@ -30,7 +30,7 @@ def offline(monkeypatch, tmp_path):
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Use one thread: models this small are slower on several."""
+    """Use one thread, because very small models run more slowly on several threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -45,7 +45,7 @@ def write_json(path, rows):
 
 
 class Alone:
-    """lm-eval without kib, on a task file that includes the registered one and names local data."""
+    """Runs lm-eval without kib on a task file that includes the registered task and points to local data."""
 
     def __init__(self, folder, lm, task, files, **more):
         import lm_eval
@@ -67,7 +67,7 @@ class Alone:
         (self.folder / "task.yaml").write_text(json.dumps(config), encoding="utf-8")  # YAML holds JSON
 
     def samples(self, shots, **options):
-        """Return lm-eval's record of each question, and the task's results."""
+        """Return lm-eval's record of each question and the results of the task."""
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
 
@@ -89,29 +89,29 @@ FOLDERS = {"mmlu": "mmlu/default", "arc": "arc", "gsm8k": "gsm8k"}
 
 
 def logprobs(sample):
-    """Return the options' log-probabilities in a sample of lm-eval."""
+    """Return the log-probabilities of the options in an lm-eval sample."""
     return [float(given[0]) for given in sample["filtered_resps"]]
 
 
 def arguments(sample):
-    """Return what lm-eval asked for a question: [(context, continuation), …]."""
+    """Return the requests that lm-eval sent for a question: [(context, continuation), …]."""
     return [tuple(some) for some in sample["arguments"]]
 
 
 def prepared(bench, place):
-    """Return a cell's prompts and requests, without asking a model."""
+    """Return the prompts and requests of a cell without calling a model."""
     plan = bench.plan()
     cell = next(cell for cell in plan.cells if cell.cell.place == place)
     return SharedSteps(plan, bench.work, SilentProgress()).prepared(cell)
 
 
 def asked(cell):
-    """Return what kib asks for each question: [[(context, continuation), …], …]."""
+    """Return the requests that kib sends for each question: [[(context, continuation), …], …]."""
     return [[request.arguments for request in some] for some in cell.requests]
 
 
 def assert_same_numbers(scores, samples, results):
-    """Fail unless every log-probability, every score and the accuracy equal those of lm-eval."""
+    """Fail unless every log-probability, every score and the accuracy equal lm-eval's values."""
     assert len(scores) == len(samples)
     for score, sample in zip(scores, samples, strict=True):
         assert score.logprobs == pytest.approx(logprobs(sample), **CLOSE), score.question_id
@@ -159,14 +159,14 @@ RAG = '\n[methods.rag]\nretrieve = "words"\ntop_k = [1, 2]\n'
 
 
 def mmlu_rows(path):
-    """Return the rows of a CSV file of MMLU, read without kib."""
+    """Return the rows of an MMLU CSV file, read without kib."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{"question": r[0], "choices": r[1:5], "answer": "ABCD".index(r[5])} for r in csv.reader(file)]
 
 
 @pytest.fixture(scope="module")
 def stories(data):
-    """A real model of 260 thousand parameters, loaded by lm-eval without kib."""
+    """A real model with 260,000 parameters, loaded by lm-eval without kib."""
     folder = data / "models" / "stories260K"
     if not folder.is_dir():
         pytest.skip(f"no model in {folder}")
@@ -177,7 +177,7 @@ def stories(data):
 
 
 class Mmlu:
-    """The first `count` questions of a subject of MMLU, for kib and for lm-eval alone; None for all of them."""
+    """The first `count` questions of an MMLU subject, for kib and for lm-eval alone; None selects all questions."""
 
     def __init__(self, bench, data, folder, subject, count):
         self.bench, self.folder, self.subject = bench, folder, subject
@@ -199,11 +199,11 @@ class Mmlu:
         return self.bench.write(MMLU_SPEC.format(model=self.model, subject=self.subject, **self.files) + more)
 
     def rows(self):
-        """Return the asked questions, read without kib."""
+        """Return the selected questions, read without kib."""
         return mmlu_rows(self.files["test"])
 
     def alone(self, lm):
-        """Return lm-eval alone on the same questions."""
+        """Return an lm-eval run without kib on the same questions."""
         files = {
             split: write_json(self.folder / f"{split}.json", mmlu_rows(path)) for split, path in self.files.items()
         }
@@ -217,13 +217,13 @@ SUBJECTS += [pytest.param((name, None), id=name, marks=WHOLE) for name in ("anat
 
 @pytest.fixture(params=SUBJECTS)
 def mmlu(request, bench, data, tmp_path):
-    """A subject of MMLU: a few questions, or all of them in the nightly run."""
+    """An MMLU subject, limited to a few questions except in the nightly run."""
     return Mmlu(bench, data, tmp_path, *request.param)
 
 
 @pytest.mark.slow
 def test_base_cells_of_mmlu_equal_lm_eval(mmlu, stories):
-    """On every question of a subject of MMLU, with 0 and 5 examples, kib asks and finds what lm-eval does."""
+    """On each MMLU question, with 0 and 5 examples, kib sends the same requests and gets the same scores as lm-eval."""
     bench, alone = mmlu.write(), mmlu.alone(stories)
     assert bench.run() == {}
     for shots in (0, 5):
@@ -235,7 +235,7 @@ def test_base_cells_of_mmlu_equal_lm_eval(mmlu, stories):
 
 @pytest.mark.parametrize("shots", [0, 5])
 def test_retrieval_adds_passages_and_nothing_else(mmlu, shots):
-    """A prompt with passages is the base prompt, with the passages between the examples and the asked question."""
+    """A prompt with passages is the base prompt with the passages inserted between the examples and the question."""
     bench, rows, subject = mmlu.write(RAG), mmlu.rows(), mmlu.subject
     base = prepared(bench, f"stories/base/{subject},{shots}-shot")
     texts = {
@@ -304,7 +304,7 @@ def tiny(tiny_model):
 
 
 def write_tiny(bench, model, task, files, shots, *, chat=False, more=""):
-    """Write the benchmark of the tiny model on one lm-eval task with local files."""
+    """Write a benchmark of the tiny model on one lm-eval task with local files."""
     splits = ", ".join(f'{split} = "{path}"' for split, path in files.items())
     return bench.write(
         TINY_SPEC.format(model=model, task=task, splits=splits, shots=shots, chat=str(chat).lower(), more=more)
@@ -313,7 +313,7 @@ def write_tiny(bench, model, task, files, shots, *, chat=False, more=""):
 
 @pytest.mark.parametrize(("chat", "shots"), [(False, 0), (True, 3)])
 def test_a_base_cell_equals_lm_eval(bench, tmp_path, tiny, tiny_model, chat, shots):
-    """With or without a chat template and examples, kib asks and finds what lm-eval does."""
+    """With or without a chat template and examples, kib's requests and scores equal lm-eval's."""
     files = {"dev": write_json(tmp_path / "dev.json", DEV), "test": write_json(tmp_path / "test.json", ROWS)}
     write_tiny(bench, tiny_model, "mmlu_anatomy", files, [shots], chat=chat)
     assert bench.run() == {}
@@ -330,7 +330,7 @@ def test_a_base_cell_equals_lm_eval(bench, tmp_path, tiny, tiny_model, chat, sho
 
 @pytest.mark.slow
 def test_sampled_examples_and_lengths_equal_lm_eval(bench, tmp_path, tiny, tiny_model):
-    """Examples drawn at random, and scores normalised by length, equal those of lm-eval."""
+    """Randomly drawn examples and length-normalised scores equal lm-eval's examples and scores."""
     rows = [
         {
             "id": str(number),
@@ -359,7 +359,7 @@ SUMS = [{"question": f"How much is {n} and {n}?", "answer": f"It is so.\n#### {2
 
 
 def writer():
-    """Return a model that adds numbers, answers in words that some filters miss, and fails once in four."""
+    """Return a model that adds numbers; some filters miss some answers, and some answers are wrong."""
     from lm_eval.api.model import LM
 
     class Sums(LM):
@@ -389,7 +389,7 @@ def writer():
     ],
 )
 def test_generated_answers_score_as_in_lm_eval(tmp_path, metric, name):
-    """Generated answers are filtered and matched as lm-eval does, with the chosen filter."""
+    """Generated answers are filtered and scored with the selected filter, as in lm-eval."""
     from kib.harness.requests import answer
     from kib.harness.tasks import RenderedTask
     from kib.plugins.builtin.lm_eval_task import LmEvalTask
@@ -423,7 +423,7 @@ def test_text_that_a_model_generates_equals_lm_evals(bench, tmp_path, tiny, tiny
 
 
 def test_questions_of_ones_own_equal_an_lm_eval_task(tmp_path):
-    """The user's own questions are asked as lm-eval asks a task with the same wording."""
+    """The user's own questions produce the same requests as an lm-eval task with the same wording."""
     from lm_eval.tasks import TaskManager
 
     from kib.harness.tasks import from_questions

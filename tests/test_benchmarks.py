@@ -35,7 +35,7 @@ def lines(path):
 
 @pytest.fixture(scope="module")
 def openbookqa(data, tmp_path_factory):
-    """Return a data folder with the OpenBookQA files, converted from the official zip."""
+    """Return a data folder with the OpenBookQA files, converted from the official zip file."""
     source = data / "openbookqa" / ZIP
     if not source.is_file():
         pytest.skip(f"no {source}")
@@ -57,7 +57,7 @@ def test_lab_specs_can_be_planned(name):
 
 
 def test_the_study_uses_compared_learning_rates():
-    """Every learning rate in the study is one of the rates compared in lab-rates.toml."""
+    """Every learning rate in the study is among the rates compared in lab-rates.toml."""
     tried = load_spec(ROOT / "benchmarks" / "lab-rates.toml").trainers
     study = load_spec(ROOT / "benchmarks" / "lab-study.toml").trainers
     for name, table in study.items():
@@ -67,7 +67,7 @@ def test_the_study_uses_compared_learning_rates():
 
 @pytest.mark.nightly
 def test_findings_come_from_results(tmp_path):
-    """findings.py rewrites the page above the marker from the results and keeps the text below it."""
+    """findings.py regenerates the page above the marker from the results and keeps the text below the marker."""
     spec = (ROOT / "benchmarks" / "lab-study.toml").read_text(encoding="utf-8")
     small = spec.replace("count = 120", "count = 40").replace("epochs = 5", "epochs = 1").replace("[0, 1, 2]", "[0]")
     (tmp_path / "lab-study.toml").write_text(re.sub("limit = [0-9]+", "limit = 12", small), encoding="utf-8")
@@ -87,7 +87,7 @@ def test_findings_come_from_results(tmp_path):
 
 
 def test_mmlu_can_be_planned(data, tiny_model, monkeypatch):
-    """The MMLU benchmark reads the five subjects from the official files and plans 0 and 5 shots."""
+    """The MMLU benchmark reads five subjects from the official files and plans cells with 0 and 5 shots."""
     monkeypatch.setenv("KIB_DATA", str(data))
     monkeypatch.setenv("KIB_MODEL", str(tiny_model))
     plan = make_plan(*open_spec(ROOT / "benchmarks" / "mmlu.toml"))
@@ -99,7 +99,7 @@ def test_mmlu_can_be_planned(data, tiny_model, monkeypatch):
 
 
 def test_openbookqa_can_be_planned(openbookqa, tiny_model, monkeypatch):
-    """The OpenBookQA benchmark plans all of its arms, and K is chosen on validation questions."""
+    """The OpenBookQA benchmark plans all of its arms and chooses K on validation questions."""
     monkeypatch.setenv("KIB_DATA", str(openbookqa))
     monkeypatch.setenv("KIB_MODEL", str(tiny_model))
     plan = make_plan(*open_spec(ROOT / "benchmarks" / "openbookqa.toml"))
@@ -109,7 +109,7 @@ def test_openbookqa_can_be_planned(openbookqa, tiny_model, monkeypatch):
 
 
 def test_openbookqa_has_its_published_size(openbookqa):
-    """The official zip has 1,326 facts and 500 test and validation questions each, with a fact as the gold document."""
+    """The official zip has 1,326 facts, 500 test questions and 500 validation questions, each with a gold fact."""
     files = {path.stem: lines(path) for path in (openbookqa / "openbookqa").iterdir()}
     facts = {fact["id"] for fact in files["facts"]}
     assert {name: len(rows) for name, rows in files.items()} == {
@@ -125,7 +125,7 @@ def test_openbookqa_has_its_published_size(openbookqa):
 
 @pytest.mark.slow
 def test_openbookqa_recall(openbookqa, tiny_model, tmp_path, monkeypatch):
-    """BM25 finds the gold fact of most OpenBookQA questions, and its recall never falls as K rises."""
+    """BM25 finds the gold fact for most OpenBookQA questions, and recall never decreases as K increases."""
     from kib.progress import SilentProgress
     from kib.run.shared_steps import SharedSteps
     from kib.store.work import Work
@@ -148,7 +148,7 @@ FACTS = ["a robin is a bird", "iron rusts in wet air", "« É 桥 » is a fact"]
 
 
 def question(number, fact, options=("yes", "no", "both", "neither")):
-    """Return a question in the format of OpenBookQA."""
+    """Return a question in the OpenBookQA format."""
     choices = [{"text": text, "label": label} for text, label in zip(options, "ABCD", strict=True)]
     return {
         "id": str(number),
@@ -159,7 +159,7 @@ def question(number, fact, options=("yes", "no", "both", "neither")):
 
 
 def write_zip(path, *, facts=FACTS, **splits):
-    """Write a zip in the official layout and return its path."""
+    """Write a zip file with the official layout and return its path."""
     with ZipFile(path, "w") as archive:
         archive.writestr(TOOL["FACTS"], "".join(f'"{fact}"\n' for fact in facts))
         for split in ("train", "dev", "test"):
@@ -170,7 +170,7 @@ def write_zip(path, *, facts=FACTS, **splits):
 
 
 def test_script_joins_questions_and_facts(tmp_path):
-    """A converted question has its fact's id as document and group, and the index of the right option as answer."""
+    """A converted question has its fact as document and group, and the index of the correct option as answer."""
     write_zip(tmp_path / ZIP, test=[question(7, FACTS[2])])
     make_files(tmp_path, tmp_path / "made")
     assert [(fact["id"], fact["text"]) for fact in lines(tmp_path / "made" / "facts.jsonl")] == [
@@ -191,7 +191,7 @@ def test_script_joins_questions_and_facts(tmp_path):
 
 
 def test_script_writes_next_to_the_zip_by_default(tmp_path):
-    """Without an output folder, the script writes the files next to the zip."""
+    """By default, the conversion script writes its output files next to the zip file."""
     source = write_zip(tmp_path / ZIP)
     subprocess.run([sys.executable, str(SCRIPT), str(source)], check=True, capture_output=True)
     made = {path.name for path in tmp_path.glob("*.jsonl")}
@@ -199,7 +199,7 @@ def test_script_writes_next_to_the_zip_by_default(tmp_path):
 
 
 def test_script_reports_omitted_questions(tmp_path):
-    """A question with two equal options is omitted, and the script reports its id."""
+    """The conversion script omits a question with two equal options and reports the question's id."""
     twice = question("twice", FACTS[0], ("yes", "no", "no", "both"))
     write_zip(tmp_path / ZIP, train=[twice, question("fine", FACTS[1])])
     said = make_files(tmp_path, tmp_path / "made").stdout
@@ -216,7 +216,7 @@ def test_script_reports_omitted_questions(tmp_path):
     ],
 )
 def test_script_rejects_faulty_facts(tmp_path, change, said):
-    """An unknown, repeated or empty fact is an error with its line, and no files are written."""
+    """An unknown, repeated or empty fact raises an error with the line number, and no files are written."""
     write_zip(tmp_path / ZIP, **change)
     run = make_files(tmp_path, tmp_path / "made", check=False)
     assert run.returncode == 1
@@ -226,7 +226,7 @@ def test_script_rejects_faulty_facts(tmp_path, change, said):
 
 @pytest.mark.parametrize(("content", "said"), [(None, "no such file"), (b"PK", "not the official zip")])
 def test_script_rejects_a_faulty_zip(tmp_path, content, said):
-    """A missing or damaged zip is an error without a traceback."""
+    """A missing or damaged zip file raises an error without a traceback."""
     if content:
         (tmp_path / ZIP).write_bytes(content)
     run = make_files(tmp_path / ZIP, tmp_path / "made", check=False)

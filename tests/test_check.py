@@ -7,7 +7,7 @@ import pytest
 
 
 def checked(bench, code=0):
-    """Return the output of `kib check`, which must exit with this code."""
+    """Return the output of `kib check`, which must exit with the given code."""
     result = bench.call("check", bench.spec, "-q")
     assert result.exit_code == code, result.output
     return result.output
@@ -42,7 +42,7 @@ def test_each_cell_has_a_line_with_its_lengths(bench):
 
 
 def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
-    """The forecast has the same numbers of requests and prompt tokens as a run."""
+    """The forecast predicts the exact numbers of requests and prompt tokens of a run."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
     requests, tokens = re.search(r"forecast for m: ([\d,]+) requests, ([\d,]+) prompt tokens", checked(bench)).groups()
@@ -54,7 +54,7 @@ def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
 
 
 def test_forecasts_name_their_weights(bench):
-    """Each seed of each trained arm has a forecast line with model, trainer, settings and seed."""
+    """The forecast has one line per trained arm and seed, with the model, trainer, settings and seed."""
     more = '\n[trainers.by-heart]\nplugin = "toy"\nvary = { rank = [1, 2] }\n\n[methods.ft]\ntrain = "by-heart"\n'
     bench.write_toy(model="trainable = true\n", more=more)
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
@@ -64,7 +64,7 @@ def test_forecasts_name_their_weights(bench):
 
 
 def test_a_run_reuses_the_steps_of_a_check(bench):
-    """A run reuses the passages, index and hits of a check."""
+    """A run reuses the passages, index and hits computed by a check."""
     bench.write_toy()
     checked(bench)
     plan = bench.call("plan", bench.spec).output
@@ -75,7 +75,7 @@ def test_a_run_reuses_the_steps_of_a_check(bench):
 
 
 def test_a_real_prompt_of_each_method_is_shown(bench):
-    """For each method the first prompt is shown exactly as the model reads it, with the scored answers."""
+    """For each method, the first prompt is shown exactly as the model reads it, with the answers to be scored."""
     bench.write_toy()
     text = checked(bench)
     bench.run()
@@ -88,7 +88,7 @@ def test_a_real_prompt_of_each_method_is_shown(bench):
 
 
 def test_uncounted_tokens_are_reported(bench):
-    """Without a tokenizer, lengths and forecasts say that tokens are not counted."""
+    """Without a tokenizer, prompt lengths and forecasts state that tokens are not counted."""
     bench.write_toy(model="counts = false\n")
     text = checked(bench)
     assert "18 questions, tokens not counted" in text
@@ -105,7 +105,7 @@ def test_uncounted_tokens_are_reported(bench):
     ],
 )
 def test_problems_are_reported_with_their_cells(bench, before, after, words, cells):
-    """Each problem is reported once with its number of failing cells, and the exit code is 2."""
+    """Each problem is reported once with the number of affected cells, and the exit code is 2."""
     bench.write_toy()
     edit(bench, before, after)
     [problem] = [line for line in checked(bench, 2).splitlines() if line.startswith("Error: ")]
@@ -114,7 +114,7 @@ def test_problems_are_reported_with_their_cells(bench, before, after, words, cel
 
 
 def test_problems_do_not_hide_working_cells(bench):
-    """If some cells would fail, all other cells are still listed and shown."""
+    """If some cells would fail, `kib check` still lists and shows all other cells."""
     bench.write_toy()
     edit(bench, '[retrievers.words]\nplugin = "toy"', '[retrievers.words]\nplugin = "toy"\nfault = "crash"')
     text = checked(bench, 2)
@@ -125,7 +125,7 @@ def test_problems_do_not_hide_working_cells(bench):
 
 
 def test_a_failing_plugin_is_reported_as_in_a_run(bench):
-    """An exception in a plugin is reported in one line with its cells, and its traceback is in the work folder."""
+    """A plugin's exception is reported on one line with the affected cells; the traceback goes to the work folder."""
     bench.write_toy()
     edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
     text = checked(bench, 2)
@@ -136,7 +136,7 @@ def test_a_failing_plugin_is_reported_as_in_a_run(bench):
 
 
 def test_joins_are_checked(bench, toys):
-    """A tokenizer that joins prompt and answer is found before anything is scored."""
+    """A tokenizer that merges tokens across the prompt-answer boundary is detected before anything is scored."""
     bench.write_toy()
     edit(bench, '[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\njoins = true')
     text = checked(bench, 2)
@@ -144,7 +144,7 @@ def test_joins_are_checked(bench, toys):
 
 
 def test_a_trained_arm_is_checked_without_training(bench):
-    """Prompts of trained arms are rendered like all other prompts, without calling a trainer."""
+    """Prompts of trained arms are rendered without calling a trainer."""
     more = '\n[trainers.by-heart]\nplugin = "toy"\nfault = "crash"\n\n[methods.ft]\ntrain = "by-heart"\n'
     bench.write_toy(model="trainable = true\n", more=more)
     text = checked(bench)
@@ -178,7 +178,7 @@ train = "in-other-words"
 
 
 def test_a_trainer_is_checked_before_anything_is_scored(bench):
-    """A model rejected by a trainer is reported once with the cells of all seeds, and other training runs are shown."""
+    """If a trainer rejects a model, the rejection is reported once for all seeds, and other training runs are shown."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault='fault = "unfit"\n'))
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     text = checked(bench, 2)
@@ -187,7 +187,7 @@ def test_a_trainer_is_checked_before_anything_is_scored(bench):
 
 
 def test_training_text_is_forecast(bench):
-    """For each training text, the forecast shows the number of texts and the approximate number of tokens per pass."""
+    """The forecast shows the number of texts and the approximate tokens per epoch for each training text."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
     found = re.findall(r"forecast for trainer (\S+) on people: ([\d,]+) texts, about ([\d,]+) tokens", checked(bench))
     bench.run()
@@ -200,6 +200,6 @@ def test_training_text_is_forecast(bench):
 
 
 def test_a_text_without_tokenizer_is_not_counted(bench):
-    """If the model has no public tokenizer, the forecast says that tokens are not counted."""
+    """If the model has no public tokenizer, the forecast states that the training tokens are not counted."""
     bench.write_toy(model="trainable = true\ncounts = false\n", more=TRAINED.format(fault=""))
     assert re.search(r"forecast for trainer by-heart on people: \d+ texts, tokens not counted", checked(bench))

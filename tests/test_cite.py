@@ -1,4 +1,4 @@
-"""`kib cite`: BibTeX entries of the works that a benchmark uses."""
+"""`kib cite` prints BibTeX entries for the works that a benchmark uses."""
 
 import re
 
@@ -14,7 +14,7 @@ def keys(text):
 
 
 def test_every_benchmark_cites_kib_the_study_and_lm_eval(bench):
-    """Every benchmark cites kib with its version, the study and lm-eval."""
+    """Every benchmark cites the installed version of kib, the study and lm-eval."""
     bench.write_toy()
     result = bench.call("cite", bench.spec)
     assert result.exit_code == 0
@@ -33,7 +33,7 @@ def test_lm_evals_version_is_the_installed_one(bench):
 
 @pytest.mark.slow
 def test_a_tasks_data_are_cited(bench):
-    """A task of lm-eval adds the entries of its README, each once."""
+    """An lm-eval task adds each BibTeX entry from its README once."""
     task = '\n[tasks.{0}]\nplugin = "lm-eval"\ntask = "mmlu_{0}"\n'
     bench.write_toy(more=task.format("anatomy") + task.format("astronomy"))
     text = bench.call("cite", bench.spec).output
@@ -42,7 +42,7 @@ def test_a_tasks_data_are_cited(bench):
 
 
 def test_missing_data_files_do_not_prevent_citation(bench):
-    """A benchmark is cited even if its data files are missing."""
+    """`kib cite` works even if the data files of the benchmark are missing."""
     bench.write_toy()
     (bench.folder / "people.jsonl").unlink()
     assert bench.call("cite", bench.spec).exit_code == 0
@@ -71,7 +71,7 @@ CITED_WORKS = [
 
 @pytest.mark.parametrize(("kind", "name", "options", "works"), CITED_WORKS)
 def test_plugins_cite_their_methods(bench, kind, name, options, works):
-    """A retriever or trainer adds the entries of the methods that its options use, each once and complete."""
+    """A retriever or trainer adds one complete BibTeX entry for each method selected by its options."""
     if (kind, name) not in {(plugin.kind, plugin.name) for plugin in installed()}:
         pytest.skip(f"not installed: {name}")
     uses = "train" if kind == "trainers" else "retrieve"
@@ -114,5 +114,5 @@ ENTRY = '@article{key,\n  title = {A {B} \\"{o}},\n  year = 2020\n}'
     ],
 )
 def test_entries_are_found_in_any_text(text, found):
-    """Each complete BibTeX entry in a text is found by its braces, and incomplete entries are ignored."""
+    """Complete BibTeX entries in any text are found by matching braces, and incomplete entries are ignored."""
     assert entries_in(text) == found

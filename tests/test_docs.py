@@ -1,4 +1,4 @@
-"""The examples in the documentation work as printed."""
+"""Tests that the examples in the documentation work as printed."""
 
 import json
 import os
@@ -29,13 +29,13 @@ CALL = re.compile(r"(?:^|[\s/`(])kib ([a-z]+)((?: [^\s`;&|]+)*)")
 
 
 def blocks(path, language=None):
-    """Return the fenced code blocks of a page, in one language or in all."""
+    """Return the fenced code blocks of a page, either in one language or in all languages."""
     found = BLOCK.findall(path.read_text(encoding="utf-8"))
     return [text for kind, text in found if language in (None, kind)]
 
 
 def snippets():
-    """Return every TOML block of every page, with page and number as its test id."""
+    """Return every TOML block of every page, with the page and the block number as the test id."""
     return [
         pytest.param(text, id=f"{path.relative_to(ROOT).as_posix()}-{number}")
         for path in PAGES
@@ -44,7 +44,7 @@ def snippets():
 
 
 def calls(path):
-    """Return the command and arguments of every `kib` call in the code of a page."""
+    """Return the command and arguments of every `kib` call in the code blocks of a page."""
     text = path.read_text(encoding="utf-8")
     shown = [*blocks(path, "sh"), *re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))]
     lines = [line.partition(" #")[0] for part in shown for line in part.splitlines()]
@@ -52,7 +52,7 @@ def calls(path):
 
 
 def test_first_blocks_are_one_line_each():
-    """The README's first code block runs the lab in a fresh clone, the second runs the tests, and each is one line."""
+    """The README's first code block runs the lab in a fresh clone, the second runs the tests, and both are one line."""
     first, second = (block.strip() for block in blocks(ROOT / "README.md")[:2])
     for line in (first, second):
         assert "\n" not in line
@@ -63,7 +63,7 @@ def test_first_blocks_are_one_line_each():
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (3, 0), (0, 3)])
 def test_ci_runs_the_second_block_then_all_tests(tmp_path, first, second):
-    """`.ci/run` runs the README's second block, then all tests, stops at a failure, and repeats the closing lines."""
+    """`.ci/run` runs the README's second block and all tests, stops at a failure, and repeats the final lines."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     quick, full = ("======== 3 passed in 0.10s ========", "======== 5 passed in 0.20s ========")
@@ -82,7 +82,7 @@ def test_ci_runs_the_second_block_then_all_tests(tmp_path, first, second):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_exist(path):
-    """Every command and option on a page exists."""
+    """Every command and option mentioned in the documentation exists."""
     for command, arguments in calls(path):
         assert command in main.commands, f"kib {command}"
         known = {option for parameter in main.commands[command].params for option in parameter.opts}
@@ -104,21 +104,21 @@ def test_links_lead_somewhere(path):
 
 
 def leads_somewhere(path, link):
-    """Return whether a link on a page has an existing target."""
+    """Return whether the target of a link on a page exists."""
     file, _, anchor = link.partition("#")
     target = path.parent / file if file else path
     return target.exists() and (not anchor or anchor in anchors(target))
 
 
 def anchors(path):
-    """Return the anchors that GitHub gives to the headings of a page."""
+    """Return the anchors that GitHub generates for the headings of a page."""
     headings = HEADING.findall(BLOCK.sub("", path.read_text(encoding="utf-8")))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("text", snippets())
 def test_snippets_fit_their_plugins(text, monkeypatch):
-    """The plugin of every table on a page accepts the options of the table."""
+    """Every table in a TOML example contains only options that its plugin accepts."""
     for name in re.findall(r"\$\{(\w+)\}", text):
         monkeypatch.setenv(name, "/data")
     document = tomllib.loads(text)
@@ -129,7 +129,7 @@ def test_snippets_fit_their_plugins(text, monkeypatch):
 
 
 def check_options(kind, name, table):
-    """Check that the plugin of a table accepts its options."""
+    """Check that the plugin of a table accepts the options in the table."""
     varied = table.get("vary", {})
     rest = {key: value for key, value in table.items() if key not in own_keys(kind)}
     first = {key: values[0] for key, values in varied.items() if "." not in key}
@@ -157,7 +157,7 @@ def test_readme_spec_can_be_planned(handbook):
 
 
 def test_readme_training_can_be_planned(handbook):
-    """The README's sample benchmark can be planned with the trainer and methods below it."""
+    """The README's sample benchmark can be planned together with the trainer and methods from the training example."""
     spec, training = (block for block in blocks(ROOT / "README.md", "toml")[:2])
     (handbook / "trained.toml").write_text(f"{spec}\n{training}", encoding="utf-8")
     plan = make_plan(*open_spec(handbook / "trained.toml"))
@@ -166,7 +166,7 @@ def test_readme_training_can_be_planned(handbook):
 
 @pytest.mark.slow
 def test_readme_commands_run(handbook):
-    """The README's commands on the sample benchmark run as printed, including the check in CI."""
+    """The README's commands, including the CI check, run as printed on the sample benchmark."""
     lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines() if "handbook" in line]
     assert len(lines) == 4
     lines.sort(key=lambda line: "leaderboard" in line)  # a baseline needs results
@@ -182,7 +182,7 @@ def test_readme_commands_run(handbook):
 
 @pytest.mark.slow
 def test_the_plugin_of_contributing_works(tmp_path):
-    """The sample plugin of CONTRIBUTING.md has under 30 lines and passes the printed test."""
+    """The sample plugin in CONTRIBUTING.md has fewer than 30 lines and passes the printed test."""
     page = ROOT / "CONTRIBUTING.md"
     module, contract = blocks(page, "python")
     assert len([line for line in module.splitlines() if line.strip()]) < 30
@@ -203,7 +203,7 @@ def test_the_plugin_of_contributing_works(tmp_path):
 
 
 def install(project, site):
-    """Write the metadata of a distribution as pip would."""
+    """Write the same metadata for a distribution as pip."""
     name, version = project["project"]["name"], project["project"]["version"]
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
@@ -214,7 +214,7 @@ def install(project, site):
 
 
 def test_help_pages_say_what_they_do():
-    """Every command and every option has a help text."""
+    """Every command and every option has help text."""
     for name, command in main.commands.items():
         assert command.help, name
         options = [one for one in command.params if isinstance(one, click.Option)]

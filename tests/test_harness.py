@@ -1,4 +1,4 @@
-"""Tasks of lm-eval in kib: one slot for passages, fixed examples, and refusals with reasons."""
+"""lm-eval tasks in kib: where passages are inserted, how examples are selected, and which tasks are rejected."""
 
 import re
 from itertools import chain, pairwise
@@ -33,7 +33,7 @@ def rendered_task(scoring="text", questions=QUESTIONS, limit=None, examples=EXAM
 
 
 def configured(rows, *, shots=(), name="made", metric=None, limit=None, split="test", validation=(), **config):
-    """Return a rendered task over an lm-eval task made from a configuration and rows."""
+    """Return a rendered task for an lm-eval task created from a configuration and rows."""
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask
 
@@ -69,7 +69,7 @@ WRITTEN = {"output_type": "generate_until", "metric_list": EXACT, "generation_kw
 
 
 def test_a_question_of_ones_own_is_asked_in_kibs_words():
-    """Without examples the prompt is the question alone, and options follow a space."""
+    """Without examples, the prompt is the question alone, and each option is scored after a leading space."""
     first = rendered_task().ask(0)[0]
     assert (first.head, first.ask) == ("", "Question: Where does Ada live?\nAnswer:")
     assert [request.arguments for request in rendered_task().requests(0, text_of(first))] == [
@@ -80,7 +80,7 @@ def test_a_question_of_ones_own_is_asked_in_kibs_words():
 
 
 def test_letters_are_asked_with_the_options_above():
-    """With letter scoring the question lists the options, and there are as many letters as options."""
+    """With letter scoring, the prompt lists the options, and each option has one letter as its answer."""
     made = rendered_task("letter")
     first, second = made.ask(0)
     assert first.ask == "Question: Where does Ada live?\nA. Tarn\nB. Norwick\nC. Ostend\nAnswer:"
@@ -89,19 +89,19 @@ def test_letters_are_asked_with_the_options_above():
 
 
 def test_examples_stand_before_the_question_in_their_order():
-    """The head holds the first examples, each with its answer and a blank line."""
+    """The prompt head contains the first examples in order, each with its answer and a blank line."""
     first = rendered_task().ask(2)[0]
     assert first.head == ("Question: Where does Eva live?\nAnswer: Visby\n\nQuestion: Who owns a hen?\nAnswer: Fay\n\n")
     assert first.ask == "Question: Where does Ada live?\nAnswer:"
 
 
 def test_examples_of_letters_are_answered_by_letters():
-    """With letter scoring the answer of an example is a letter."""
+    """With letter scoring, the answer to a few-shot example is a letter."""
     assert rendered_task("letter").ask(1)[0].head == "Question: Where does Eva live?\nA. Visby\nB. Wells\nAnswer: A\n\n"
 
 
 def test_what_a_question_carries_goes_with_it():
-    """A rendered question keeps id, options, answer, gold and group, and its query is the question."""
+    """A rendered question keeps its id, options, answer, gold and group, and uses the question text as the query."""
     first, second = rendered_task().ask(0)
     assert (first.question_id, first.answer, first.gold, first.group) == ("q1", 1, (Gold("ada"),), "ada")
     assert (second.gold, second.group) == ((), None)
@@ -114,7 +114,7 @@ WORDS = st.text(SIGNS, min_size=1, max_size=25).filter(lambda text: text.strip()
 
 @given(WORDS, st.lists(WORDS, min_size=2, max_size=4, unique=True), st.sampled_from(["text", "letter"]))
 def test_no_question_is_read_as_code(text, options, scoring):
-    """Characters of all scripts, braces and brackets in questions and options appear literally."""
+    """Braces, brackets and characters of any script in questions and options appear literally in the prompt."""
     question = Question("q", text, tuple(options), len(options) - 1)
     made = rendered_task(scoring, [question], examples=[question])
     zero, one = made.ask(0)[0], made.ask(1)[0]
@@ -128,7 +128,7 @@ def test_no_question_is_read_as_code(text, options, scoring):
 
 
 def test_the_right_option_scores_one():
-    """The score is 1 if the right option is the most probable and 0 otherwise, with the evidence."""
+    """The score is 1 if the correct option is the most probable and 0 otherwise, with log-probabilities stored."""
     made = rendered_task()
     requests = made.requests(0, "P")
     right = made.score(0, requests, [(-3.0, False), (-1.0, True), (-2.0, False)])
@@ -138,7 +138,7 @@ def test_the_right_option_scores_one():
 
 
 def test_text_by_its_length_divides_by_it():
-    """With text-norm the most probable option per character scores."""
+    """With text-norm scoring, the option with the highest log-probability per character is chosen."""
     question = Question("q", "Which?", ("a", "a much longer answer"), 1)
     made = rendered_task("text-norm", [question])
     outcome = made.score(0, made.requests(0, "P"), [(-2.0, False), (-4.0, False)])
@@ -151,7 +151,7 @@ def test_text_by_its_length_divides_by_it():
     [("acc", 0), ("acc_norm", 1), ("acc_bytes", 2), ("acc_mutual_info", 3)],
 )
 def test_the_chosen_option_is_the_one_that_the_metric_compares(metric, chosen):
-    """The prediction is the option that the metric prefers, after any normalisation."""
+    """The prediction is the option preferred by the metric, after any length normalisation."""
     choices = ["x" * 2, "y" * 20, "ü" * 30, "z"]
     given, alone = [-1.0, -4.0, -7.0, -9.0], [-1.0, -4.0, -7.0, -99.0]
     for right in range(4):
@@ -164,7 +164,7 @@ def test_the_chosen_option_is_the_one_that_the_metric_compares(metric, chosen):
 
 
 def test_an_empty_option_is_named():
-    """An empty option is an error that names the question and the option, for any metric."""
+    """For any metric, an empty option raises an error that names the question and the option."""
     rows = [ROWS[0], {"question": "Q?", "choices": ["a", ""], "answer": 0}]
     with pytest.raises(InputError, match=r"tasks\.made: question made-1: option 2 is empty"):
         configured(rows, metric="acc_norm", metric_list=[{"metric": "acc_norm"}], **CHOICES).ask(0)
@@ -184,13 +184,13 @@ def test_an_empty_option_is_named():
     ],
 )
 def test_a_question_that_cannot_be_asked_is_named(question, words):
-    """A right answer outside the options, a wrong number of options, and kib's own mark are errors."""
+    """An invalid answer index or number of options, or kib's marker in a question, raises an error."""
     with pytest.raises(InputError, match=re.escape(f"tasks.people: {words}")):
         rendered_task(questions=[question])
 
 
 def test_a_task_without_questions_is_an_error():
-    """A task without questions is an error."""
+    """A task without questions raises an error."""
     with pytest.raises(InputError, match=r"tasks\.people: the task has no questions"):
         rendered_task(questions=[])
 
@@ -200,7 +200,7 @@ def test_a_task_without_questions_is_an_error():
 
 @given(st.integers(0, 2000), st.none() | st.integers(1, 2500))
 def test_a_sample_is_spread_evenly(count, limit):
-    """A limit selects that many rows in order, starting at the first, with gaps that differ by at most one."""
+    """A question limit selects rows in order, starting with the first, with gaps that differ by at most one."""
     rows = sample_rows(count, limit)
     assert len(rows) == (count if limit is None else min(count, limit))
     assert rows == sorted(set(rows))
@@ -210,7 +210,7 @@ def test_a_sample_is_spread_evenly(count, limit):
 
 
 def test_a_sampled_question_is_asked_as_in_the_whole():
-    """With a limit the selected questions keep their ids and examples."""
+    """With a question limit, the selected questions keep their ids and few-shot examples."""
     whole = {asked.question_id: asked for asked in configured(ROWS, shots=POOL, **CHOICES).ask(3)}
     sample = configured(ROWS, shots=POOL, limit=4, **CHOICES).ask(3)
     assert [asked.question_id for asked in sample] == ["made-0", "made-2", "made-4", "made-6"]
@@ -221,7 +221,7 @@ def test_a_sampled_question_is_asked_as_in_the_whole():
 
 
 def test_examples_are_the_same_every_time():
-    """Rendering again, also after other numbers of shots, gives the same examples."""
+    """Rendering a task again selects the same examples, even after rendering with other numbers of shots."""
     made = configured(ROWS, shots=POOL, **CHOICES)
     first = made.ask(3)
     made.ask(0)
@@ -231,7 +231,7 @@ def test_examples_are_the_same_every_time():
 
 
 def test_examples_are_those_of_lm_eval():
-    """Examples equal those of lm-eval alone with its default seed."""
+    """kib selects the same few-shot examples as lm-eval with its default seed."""
     made = configured(ROWS, shots=POOL, **CHOICES)
     made.task.set_fewshot_seed(1234)
     alone = [made.task.fewshot_context(doc, num_fewshot=3) for doc in made.task.eval_docs]
@@ -239,13 +239,13 @@ def test_examples_are_those_of_lm_eval():
 
 
 def test_the_mark_stands_in_no_prompt():
-    """No prompt contains the mark that locates the question."""
+    """The marker that locates the question never appears in a prompt."""
     for shots in (0, 2):
         assert all(MARK not in text_of(asked) for asked in configured(ROWS, shots=POOL, **CHOICES).ask(shots))
 
 
 def test_an_instruction_stays_in_the_head():
-    """A task's description precedes the examples, and passages follow both."""
+    """A task's description precedes the examples, and passages follow the examples."""
     made = configured(ROWS, shots=POOL, description="Answer these.\n\n", **CHOICES)
     for asked in made.ask(2):
         assert asked.head.startswith("Answer these.\n\n")
@@ -254,7 +254,7 @@ def test_an_instruction_stays_in_the_head():
 
 
 def test_what_follows_the_question_stays_behind_it():
-    """A prefix of the answer belongs to the question part of the prompt."""
+    """Text before the answer, such as an answer prefix, belongs to the question part of the prompt."""
     made = configured(ROWS, gen_prefix="It is", **CHOICES)
     assert made.ask(0)[0].ask == "Which is 0? It is"
 
@@ -269,12 +269,12 @@ def test_what_follows_the_question_stays_behind_it():
     ],
 )
 def test_the_right_option_is_found_as_lm_eval_finds_it(target, rows, right):
-    """The right answer may be an index, an option's text or a template, and is None if several options are right."""
+    """The answer may be an index, an option's text or a template, and is None if several options are correct."""
     assert configured(rows, doc_to_target=target, **CHOICES).ask(0)[0].answer == right
 
 
 def test_several_right_options_score():
-    """If several options are right, each of them scores."""
+    """If several options are correct, choosing any of them scores 1."""
     rows = [{"question": "Q?", "choices": ["a", "b", "c"], "answer": [1, 2]}]
     made = configured(rows, **CHOICES)
     scores = [
@@ -286,14 +286,14 @@ def test_several_right_options_score():
 
 @pytest.mark.parametrize("answer", [3, -1, "d"])
 def test_a_label_out_of_range_is_an_error(answer):
-    """A right answer outside the options is an error that names the question."""
+    """An answer index outside the options raises an error that names the question."""
     rows = [ROWS[0], {**ROWS[0], "answer": answer}] if isinstance(answer, int) else [{**ROWS[0], "answer": answer}]
     with pytest.raises(InputError, match=rf"tasks\.made: question made-{len(rows) - 1}: the right answer is not one"):
         configured(rows, **CHOICES).ask(0)
 
 
 def test_generated_text_goes_through_the_filters():
-    """Generated text goes through the task's filters and metric, and is stored unchanged."""
+    """Generated text is scored with the task's filters and metric, but stored unfiltered."""
     rows = [{"question": "2 + 2?", "answer": "4"}]
     filters = [
         {
@@ -316,7 +316,7 @@ def test_generated_text_goes_through_the_filters():
 
 
 def test_a_continuation_scores_where_it_is_greedy():
-    """A task with one continuation scores 1 if the model would generate it greedily."""
+    """A task with a single continuation scores 1 if the model would generate the continuation greedily."""
     made = configured([{"question": "The sky is", "answer": " blue"}], output_type="loglikelihood")
     requests = made.requests(0, "The sky is")
     assert [request.arguments for request in requests] == [("The sky is", " blue")]
@@ -352,7 +352,7 @@ def test_a_continuation_scores_where_it_is_greedy():
     ],
 )
 def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
-    """A task without a 0/1 score per question is refused with the reason before anything is asked."""
+    """A task without a score of 0 or 1 per question is rejected with a reason before any request is sent."""
     rows = [{"question": "Q?", "choices": ["a", "b"], "answer": 1 if "doc_to_choice" in config else "x"}]
     with pytest.raises(InputError) as caught:
         configured(rows, metric=metric, **config)
@@ -360,14 +360,14 @@ def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
 
 
 def test_a_task_whose_contexts_are_the_options_is_refused():
-    """A task whose options form separate prompts is refused, because passages have no single slot."""
+    """A task with one prompt per option is rejected, because passages have no single insertion point."""
     rows = [{"question": "The _ ran.", "choices": ["The cat", "The dog"], "answer": 1}]
     with pytest.raises(InputError, match="its contexts are the options, so passages have no single place"):
         configured(rows, doc_to_text=lambda doc: doc["answer"], doc_to_target="question", **CHOICES)
 
 
 def test_perplexity_is_refused():
-    """A task that measures the probability of whole texts is refused."""
+    """A task that measures the perplexity of whole texts is rejected."""
     with pytest.raises(InputError, match="its output type loglikelihood_rolling has no right or wrong answer"):
         configured(
             [{"question": "", "answer": "text"}],
@@ -377,13 +377,13 @@ def test_perplexity_is_refused():
 
 
 def test_more_shots_than_examples_are_an_error():
-    """More shots than examples are an error with the requested number."""
+    """Requesting more shots than available examples raises an error that states the requested number."""
     with pytest.raises(InputError, match=r"tasks\.made: cannot build prompts with 13 shots"):
         configured(ROWS, shots=POOL, **CHOICES).ask(13)
 
 
 def test_validation_questions_are_another_split():
-    """Validation questions come from the task's validation split, or an error says why there are none."""
+    """Validation questions come from the task's validation split; without one, an error states the reason."""
     other = [{**ROWS[0], "question": "To choose on?"}]
     made = configured(ROWS, shots=POOL, validation=other, split="validation", **CHOICES)
     assert [asked.ask for asked in made.ask(0)] == ["To choose on?"]
@@ -397,13 +397,13 @@ def test_validation_questions_are_another_split():
 
 
 def test_the_query_is_the_question():
-    """Without a template the query is the field `question`, whatever the prompt adds."""
+    """Without a query template, the query is the field `question`, regardless of additional text in the prompt."""
     made = configured(ROWS, doc_to_text="Pick one. {{question}} Say it:", **CHOICES)
     assert made.ask(0)[1].query == "Which is 1?"
 
 
 def test_without_a_field_question_what_is_asked_is_searched_for():
-    """A task without a field `question` uses its rendered question as query, for any shots and chat template."""
+    """If a task has no field `question`, the rendered question is the query, for any shots and chat template."""
     rows = [{"stem": f"Stem {n}", "choices": ["a", "b"], "answer": 0} for n in range(3)]
     made = configured(rows, shots=rows, doc_to_text="{{stem}} is", **CHOICES)
     queries = [[asked.query for asked in made.ask(shots, chat=chat)] for shots in (0, 2) for chat in (None, angles)]
@@ -411,7 +411,7 @@ def test_without_a_field_question_what_is_asked_is_searched_for():
 
 
 def test_a_query_never_holds_the_answer():
-    """The text that lm-eval compares with training data is not used as query, because it may hold the answer."""
+    """lm-eval's text for decontamination is not used as the query, because it may contain the answer."""
     rows = [{"text": "The sky is blue", "choices": ["a"], "answer": 0}]
     made = configured(
         rows,
@@ -425,7 +425,7 @@ def test_a_query_never_holds_the_answer():
 
 
 def test_a_template_says_what_is_searched_for():
-    """A query template sees the question's fields."""
+    """A query template can use every field of the question."""
     assert configured(ROWS, **CHOICES).ask(0, "{{ question }} {{ choices | join(' ') }}")[2].query == (
         "Which is 2? one two three"
     )
@@ -433,13 +433,13 @@ def test_a_template_says_what_is_searched_for():
 
 
 def test_a_template_with_an_unknown_field_names_the_known():
-    """An unknown field in a query template is an error that lists the known fields."""
+    """An unknown field in a query template raises an error that lists the known fields."""
     with pytest.raises(InputError, match=r"tasks\.people\.query: 'title' is undefined; known fields are options, que"):
         rendered_task().ask(0, "{{ title }}")
 
 
 def test_a_query_cannot_reach_out():
-    """A query template reaches nothing except the fields."""
+    """A query template can access nothing except the question's fields."""
     with pytest.raises(InputError, match=r"tasks\.people\.query: "):
         rendered_task().ask(0, "{{ question.__class__.__mro__ }}")
 
@@ -453,14 +453,14 @@ def angles(messages, add_generation_prompt):
 
 
 def test_a_chat_template_wraps_question_and_examples():
-    """In a chat template examples are separate turns, and passages precede the question in the last user turn."""
+    """In a chat template, examples are separate turns, and passages precede the question in the last user turn."""
     first = rendered_task().ask(1, chat=angles)[0]
     assert first.head == "<user>Question: Where does Eva live?\nAnswer:</><assistant>Visby</><user>"
     assert first.ask == "Question: Where does Ada live?\nAnswer:</><assistant>"
 
 
 def test_a_chat_template_drops_the_space_before_an_answer():
-    """After the assistant's mark an option follows without a space, as in lm-eval."""
+    """With a chat template, an option follows the assistant marker without a leading space, as in lm-eval."""
     assert [request.arguments[1] for request in rendered_task().requests(0, "P", chat=True)] == [
         "Tarn",
         "Norwick",
@@ -469,13 +469,13 @@ def test_a_chat_template_drops_the_space_before_an_answer():
 
 
 def test_an_instruction_is_the_systems():
-    """A task's description becomes the system turn in the head."""
+    """With a chat template, the task's description becomes the system turn."""
     made = configured(ROWS, description="Answer.\n\n", **CHOICES)
     assert made.ask(0, chat=angles)[0].head.startswith("<system>Answer.")
 
 
 def test_a_template_that_changes_the_text_is_refused():
-    """A chat template that rewrites its input is refused, because passages have no slot."""
+    """A chat template that rewrites its input is rejected, because passages cannot be inserted reliably."""
 
     def shouting(messages, add_generation_prompt):
         return angles(messages, add_generation_prompt).upper().replace(MARK.upper(), "")
@@ -517,7 +517,7 @@ def test_each_request_is_asked_once(requests):
 
 @given(REQUESTS, st.randoms(use_true_random=False))
 def test_batches_follow_from_the_set_of_requests(requests, random):
-    """Batches depend only on the set of requests, so that a resumed run computes the same values."""
+    """Batches depend only on the set of requests, so that a resumed run computes identical values."""
     other = [*requests, *requests[:3]]
     random.shuffle(other)
     assert list(map(named, batches(other))) == list(map(named, batches(requests)))
@@ -525,7 +525,7 @@ def test_batches_follow_from_the_set_of_requests(requests, random):
 
 @given(REQUESTS)
 def test_a_batch_is_of_one_kind_and_whole_contexts(requests):
-    """Requests with one context are in one batch, of one kind and of limited size."""
+    """Each batch is limited in size, has one kind of request, and keeps requests with one context together."""
     made = batches(requests)
     place = {}
     for number, batch in enumerate(made):
@@ -539,7 +539,7 @@ def test_a_batch_is_of_one_kind_and_whole_contexts(requests):
 
 @given(REQUESTS)
 def test_long_contexts_come_first(requests):
-    """Within a kind the longest contexts come first, so that a lack of memory shows at once."""
+    """Within a request kind, the longest contexts come first, so that out-of-memory errors occur early."""
     lengths = {}
     for request in chain.from_iterable(batches(requests)):
         lengths.setdefault(request.kind, []).append(len(request.arguments[0]))
@@ -547,7 +547,7 @@ def test_long_contexts_come_first(requests):
 
 
 def test_many_options_of_one_context_stay_together():
-    """A context with more options than the batch size is a batch of its own."""
+    """A context with more options than the batch size forms a separate batch."""
     requests = [Request("loglikelihood", ("c", str(number))) for number in range(100)]
     assert [len(batch) for batch in batches([*requests, Request("loglikelihood", ("dd", "x"))])] == [1, 100]
 
@@ -556,7 +556,7 @@ def test_many_options_of_one_context_stay_together():
 
 
 def lm(**replies):
-    """Return an LM that gives fixed replies."""
+    """Return a language model with fixed replies."""
     from lm_eval.api.model import LM
 
     def reply(kind):
@@ -572,7 +572,7 @@ def lm(**replies):
 
 
 def test_answers_are_plain_values():
-    """Log-probabilities are plain floats and booleans, whatever types a backend returns."""
+    """Log-probabilities are converted to plain floats and booleans, regardless of the backend's types."""
     import numpy as np
 
     parrot = lm(loglikelihood=lambda requests: [(np.float32(-1.5), np.bool_(True)) for _ in requests])
@@ -582,7 +582,7 @@ def test_answers_are_plain_values():
 
 
 def test_a_backend_is_asked_with_lm_evals_instances():
-    """A backend receives lm-eval's own instances, in the order of the batch."""
+    """A backend receives lm-eval `Instance` objects in batch order."""
     seen = []
     batch = [Request("generate_until", (text, {"until": ["\n"]})) for text in "abc"]
     parrot = lm(generate_until=lambda requests: [seen.append(r.args) or r.args[0].upper() for r in requests])
@@ -591,7 +591,7 @@ def test_a_backend_is_asked_with_lm_evals_instances():
 
 
 def test_a_backend_without_logprobs_is_told_apart():
-    """A backend without log-probabilities is named, with the kind of task that it supports."""
+    """If a backend lacks log-probabilities, the error names the backend and the supported kind of task."""
     with pytest.raises(InputError, match="the backend Parrot returns no log-probabilities; use tasks that generate"):
         answer(lm(), [Request("loglikelihood", ("a", "b"))])
     with pytest.raises(InputError, match="the backend Parrot cannot do this"):
@@ -599,7 +599,7 @@ def test_a_backend_without_logprobs_is_told_apart():
 
 
 def test_lost_answers_are_an_error():
-    """A backend that returns too few answers is an error."""
+    """A backend that returns too few answers raises an error."""
     with pytest.raises(StepError, match="the backend Parrot returned 1 answers to 2 requests"):
         answer(lm(generate_until=lambda requests: ["a"]), [Request("generate_until", (text, {})) for text in "ab"])
 
@@ -607,7 +607,7 @@ def test_lost_answers_are_an_error():
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
 def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
-    """A log-probability that is not finite is an error that names the request."""
+    """A log-probability that is not finite raises an error that names the request."""
     parrot = lm(loglikelihood=lambda requests: [(number, False)], loglikelihood_rolling=lambda requests: [number])
     request = Request(kind, ("the context", " text")[: 2 if kind == "loglikelihood" else 1])
     with pytest.raises(
@@ -617,7 +617,7 @@ def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
 
 
 def test_an_environment_names_what_decides_the_last_digit():
-    """An environment records the device and the versions of lm-eval and the model plugin, if installed."""
+    """An environment records the device and the installed versions of lm-eval and the model plugin."""
     found = environment(lm(), "kib-bench")
     assert found.device == "unknown"
     assert {"kib-bench", "lm-eval"} <= set(found.packages)

@@ -56,7 +56,7 @@ TESTS = sorted([*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/te
 
 
 def relative(path):
-    """Return a file's path from the root, as a test id."""
+    """Return a file's path relative to the repository root, as a test id."""
     return path.relative_to(ROOT).as_posix()
 
 
@@ -84,25 +84,25 @@ def own_imports(name):
 
 
 def part(name):
-    """Return the top-level module or package of kib that contains a module."""
+    """Return the top-level module or subpackage of kib that contains a module."""
     return name.split(".")[1]
 
 
 def test_rows_are_complete():
-    """Every top-level module of kib is in exactly one row, and rows name only existing modules."""
+    """Every top-level module of kib is in exactly one row of the import order, and rows list only existing modules."""
     listed = [*(name for row in ROWS for name in row), BESIDE]
     assert sorted(listed) == sorted({part(name) for name in MODULES if name != "kib"})
 
 
 def test_rows_are_documented():
-    """The module table in docs/architecture.md equals the rows of this test."""
+    """The module table in docs/architecture.md matches the import order in this test."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d+ \| ([^|]+) \|", page, re.MULTILINE)
     assert tuple(tuple(re.findall(r"`(\w+)/?`", row)) for row in rows) == ROWS
 
 
 def test_rendering_stays_out_of_computing():
-    """What computes the leaderboard imports nothing that renders it."""
+    """Modules that compute the leaderboard do not import modules that render it."""
     computing = [name for name in MODULES if name.startswith("kib.leaderboard.compute.")]
     assert computing
     for name in computing:
@@ -111,7 +111,7 @@ def test_rendering_stays_out_of_computing():
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "kib"])
 def test_imports_point_to_earlier_rows(name):
-    """A module imports only from earlier rows and its own package, in functions as well."""
+    """A module imports only from its own package and from earlier rows of the import order, even inside functions."""
     rows = {part: number for number, row in enumerate(ROWS) for part in row}
     rows[BESIDE] = rows["cli"]
     wrong = {
@@ -121,7 +121,7 @@ def test_imports_point_to_earlier_rows(name):
 
 
 def test_imports_make_no_circle():
-    """The imports of kib contain no cycle, inside packages as well."""
+    """The imports of kib contain no cycle, even inside subpackages."""
     try:
         TopologicalSorter({name: own_imports(name) for name in MODULES}).prepare()
     except CycleError as error:
@@ -129,7 +129,7 @@ def test_imports_make_no_circle():
 
 
 def test_modules_are_imported_by_statements_only():
-    """No module is imported by a name in a string, except plugins by their entry points and moved modules."""
+    """Only entry points of plugins and moved modules are imported by a name in a string."""
     for name, path in MODULES.items():
         if name == "kib.moved_modules":
             continue  # it exists to map former names
@@ -148,7 +148,7 @@ def test_lm_eval_is_imported_in_one_place():
 
 @pytest.mark.parametrize("code", ["import kib", "call(['--help'])", "call(['run', '--help'])"])
 def test_starting_imports_nothing_heavy(code):
-    """`import kib` and the help pages import no heavy package."""
+    """Running `import kib` or showing a help page does not import slow packages."""
     call = """
 def call(arguments):
     from kib.cli import main
@@ -164,7 +164,7 @@ def call(arguments):
 
 @pytest.mark.parametrize("path", TESTS, ids=relative)
 def test_tests_say_their_rule(path):
-    """Every test has a docstring of one sentence."""
+    """Every test has a one-sentence docstring."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     for function in functions:
@@ -176,7 +176,7 @@ def test_tests_say_their_rule(path):
 
 @pytest.mark.parametrize("path", [*MODULES.values(), *PLUGINS], ids=relative)
 def test_public_names_exist_and_are_explained(path):
-    """Every name in `__all__` exists, and functions and classes in it have docstrings."""
+    """Every name in `__all__` exists, and every public function or class has a docstring."""
     name = ".".join(path.relative_to(plugin_of(path)).with_suffix("").parts)
     module = importlib.import_module(name.removesuffix(".__init__"))
     listed = getattr(module, "__all__", None)
@@ -187,7 +187,7 @@ def test_public_names_exist_and_are_explained(path):
 
 
 def explains_itself(thing):
-    """Return whether a public object is a function or a class; aliases and constants have no docstring."""
+    """Return whether a public object is a function or class, which needs a docstring, unlike an alias or constant."""
     return inspect.isfunction(thing) or inspect.isclass(thing)
 
 
@@ -198,7 +198,7 @@ def plugin_of(path):
 
 @cache
 def tracked():
-    """Return the files of the repository; skip the test outside a git checkout."""
+    """Return the files tracked by git; skip the test outside a git checkout."""
     command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
         run = subprocess.run(command, capture_output=True, check=True)
@@ -208,7 +208,7 @@ def tracked():
 
 
 def test_no_file_names_a_machine():
-    """No file mentions a path of a single machine or the host of a package index."""
+    """No file mentions a path on a specific machine or the host of a package index."""
     for path in tracked():
         if path == Path(__file__):
             continue
@@ -229,7 +229,7 @@ def test_every_plugin_is_tested():
 
 
 def test_every_requirement_has_a_version():
-    """Every requirement of kib, its plugins and its tests has one version in constraints.txt."""
+    """Every requirement of kib, its plugins and its tests is pinned to one version in constraints.txt."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = {plain(name) for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
     deps = (ROOT / "tox.ini").read_text(encoding="utf-8").partition("\ndeps =\n")[2].partition("\npass_env")[0]
@@ -244,11 +244,11 @@ def test_every_requirement_has_a_version():
 
 
 def plain(name):
-    """Return a distribution's name in the normal form of package indexes."""
+    """Return a distribution's name in the normalised form used by package indexes."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_versions_agree():
-    """The package, its metadata and its citation have one version."""
+    """The package, its metadata and its citation file state the same version."""
     assert f'\nversion = "{kib.__version__}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f"\nversion: {kib.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ VALUES = st.recursive(ATOMS, lambda inner: st.lists(inner) | st.dictionaries(TEX
 
 
 def shape(value):
-    """Return a value with its types, so that 1, 1.0 and True differ and key order is ignored."""
+    """Return a value together with its types, so that 1, 1.0 and True differ and key order is ignored."""
     if isinstance(value, dict):
         return "object", frozenset((key, shape(inner)) for key, inner in value.items())
     if isinstance(value, list):
@@ -28,19 +28,19 @@ def shape(value):
 
 @given(VALUES)
 def test_canonical_json_is_json_of_the_value(value):
-    """Canonical JSON reads back as the same value with the same types."""
+    """Canonical JSON decodes to the original value with the original types."""
     assert shape(json.loads(canonical(value))) == shape(value)
 
 
 @given(VALUES, VALUES)
 def test_equal_values_and_only_these_share_a_digest(one, other):
-    """Two values share a digest exactly if they are equal in value and type."""
+    """Two values have the same digest if and only if they are equal in value and type."""
     assert (digest(one) == digest(other)) == (shape(one) == shape(other))
 
 
 @given(st.dictionaries(TEXT, ATOMS), st.randoms(use_true_random=False))
 def test_the_order_of_keys_does_not_count(value, random):
-    """A digest does not depend on key order."""
+    """A digest does not depend on the order of keys."""
     keys = list(value)
     random.shuffle(keys)
     assert digest({key: value[key] for key in keys}) == digest(value)
@@ -48,37 +48,37 @@ def test_the_order_of_keys_does_not_count(value, random):
 
 @pytest.mark.parametrize("values", [(1, 1.0), (1, True), (0, False), ("1", 1), (None, "null"), ([], {}), ("", None)])
 def test_what_python_or_people_confuse_has_two_digests(values):
-    """Values that look alike but differ have different digests."""
+    """Values that look alike but are not equal have different digests."""
     assert digest(values[0]) != digest(values[1])
 
 
 def test_a_tuple_is_a_list():
-    """Lists and tuples share a digest."""
+    """A list and a tuple with equal elements have the same digest."""
     assert digest((1, (2, 3))) == digest([1, [2, 3]])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), [float("nan")]])
 def test_numbers_that_json_lacks_are_refused(value):
-    """NaN and infinity are refused."""
+    """NaN and infinity are rejected, because JSON cannot represent them."""
     with pytest.raises(ValueError, match="JSON"):
         canonical(value)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), Passage])
 def test_what_has_no_canonical_form_is_refused(value):
-    """A value without a canonical form is an error, because its repr may contain an address."""
+    """A value without a canonical form raises an error, because its repr may contain a memory address."""
     with pytest.raises(TypeError, match="has no canonical form"):
         canonical(value)
 
 
 def test_a_record_is_an_object():
-    """A dataclass has the digest of its fields."""
+    """A dataclass has the same digest as a dictionary of its fields."""
     fields = {"document": "d", "start": 1, "end": 2}
     assert digest(Gold("d", 1, 2)) == digest(fields)
 
 
 def test_records_nest():
-    """Dataclasses inside containers become objects."""
+    """Dataclasses inside containers are converted to JSON objects."""
 
     @dataclass
     class Shelf:
@@ -88,13 +88,13 @@ def test_records_nest():
 
 
 def test_a_path_is_its_posix_text():
-    """A path has one digest on every system."""
+    """A path has the same digest on every operating system."""
     assert digest(Path("a") / "b") == digest("a/b")
     assert isinstance(Path("a"), PurePosixPath) or canonical(Path("a") / "b") == '"a/b"'
 
 
 def test_the_bytes_of_a_digest_never_change():
-    """Digests stay the same across versions, because stored results are found by them."""
+    """Digests remain the same across versions, because they identify stored results."""
     assert digest({"b": [1, 2.5, None, True], "a": "ü\u2028"}) == (
         hashlib.sha256('{"a":"ü\u2028","b":[1,2.5,null,true]}'.encode()).hexdigest()
     )
@@ -102,12 +102,12 @@ def test_the_bytes_of_a_digest_never_change():
 
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_two_lists_of_texts_never_share_a_digest(one, other):
-    """Text boundaries change a digest, even between surrogates."""
+    """Lists that split a text at different positions have different digests, even between surrogates."""
     assert (digest_lines(one) == digest_lines(other)) == (one == other)
 
 
 def test_lines_are_read_as_they_come():
-    """A generator of texts has the digest of its list."""
+    """A generator of texts has the same digest as a list of these texts."""
     assert digest_lines(letter for letter in "abc") == digest_lines(["a", "b", "c"])
 
 

@@ -30,7 +30,7 @@ install = runpy.run_path(str(ROOT / "tests" / "bad_plugins" / "install.py"))["in
 
 @pytest.fixture(scope="module")
 def schemas(tmp_path_factory):
-    """Return the schema of the core under True, and the schema of all installed and good test plugins under False."""
+    """Return the core schema under True, and the schema of all installed and test plugins under False."""
     folder = str(install(tmp_path_factory.mktemp("plugins") / "site", "good"))
     sys.path.insert(0, folder)
     yield {core_only: benchmark_schema(core_only) for core_only in (True, False)}
@@ -117,13 +117,13 @@ def test_bad_files_are_not_valid(schemas, name):
 
 @pytest.mark.parametrize("name", ["plugin-unknown", "option-unknown"])
 def test_the_core_schema_lets_other_plugins_pass(schemas, name):
-    """The core schema accepts unknown plugins and their options."""
+    """The core schema accepts unknown plugins and arbitrary options for these plugins."""
     assert errors(schemas[True], (BAD / f"{name}.toml").read_text()) == []
 
 
 @pytest.mark.parametrize("name", ["path-variable", "remote-code", "remote-code-nested"])
 def test_a_file_that_kib_opens_is_valid(schemas, name, monkeypatch):
-    """The schema accepts a file that needs a flag or an environment variable."""
+    """The schema accepts benchmark files that need a command-line flag or an environment variable."""
     monkeypatch.chdir(BAD)
     monkeypatch.setenv("KIB_TEST_NOT_SET", str(BAD / "data"))
     assert open_spec(Path(f"{name}.toml"), trust_remote_code=True)
@@ -131,7 +131,7 @@ def test_a_file_that_kib_opens_is_valid(schemas, name, monkeypatch):
 
 
 def test_documented_messages_are_current(tmp_path, monkeypatch):
-    """The messages in docs/spec.md are those of its example with three mistakes."""
+    """The messages in docs/spec.md match the errors for the documented example with three mistakes."""
     monkeypatch.chdir(tmp_path)
     text = EXAMPLE.replace("sentences = 5", "sentence = 5").replace('retrieve = "bm25"', 'retrieve = "bm52"')
     Path("manuals.toml").write_text(text.replace("[1, 3, 5]", "3"))
@@ -170,7 +170,7 @@ def key_table(name):
 
 
 def test_every_key_is_documented():
-    """The tables of keys in docs/spec.md agree with the code."""
+    """The tables of keys in docs/spec.md match the code."""
     file = ROOT / "docs" / "spec.md"
     text = file.read_text(encoding="utf-8")
     marker = r"(<!-- keys: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
@@ -185,7 +185,7 @@ def test_every_key_is_documented():
 
 @pytest.mark.parametrize("kind", sorted(TABLES))
 def test_no_core_plugin_has_an_own_key_as_option(kind):
-    """No option of a core plugin has the name of an own key of kib."""
+    """No core plugin has an option with the name of a key reserved by kib."""
     for plugin in installed():
         if plugin.kind == kind and plugin.distribution == "kib-bench":
             assert not set(load(kind, plugin.name).Options.model_fields) & set(own_keys(kind))

@@ -1,4 +1,4 @@
-"""Line numbers of the keys of a TOML text."""
+"""Line numbers of the keys in a TOML text."""
 
 import re
 
@@ -54,7 +54,7 @@ b = 3
     ],
 )
 def test_a_key_has_its_line_or_that_of_its_parent(path, line):
-    """A key path gives its line, and a missing key the line of its nearest parent."""
+    """A key path is mapped to its line, and a missing key is mapped to the line of its nearest parent."""
     assert find_lines(TEXT).find(*path) == line
 
 
@@ -70,7 +70,7 @@ def test_new_escapes_hide_nothing():
 
 
 class Writer:
-    """Writes random TOML in which the name of each key contains a unique number."""
+    """Writes random TOML with a unique number in the name of each key."""
 
     def __init__(self, draw):
         self.draw = draw
@@ -137,7 +137,7 @@ def key_paths(value, path=()):
 @settings(max_examples=60, deadline=None)
 @given(documents())
 def test_every_key_has_its_line(text):
-    """Every key path that tomli reads has a line, and that line contains the key."""
+    """Every key path that tomli reads is mapped to a line that contains the key."""
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError:

@@ -18,7 +18,7 @@ def model(**options):
 
 
 def test_a_backend_is_loaded_by_its_name():
-    """A backend is loaded by its name in lm-eval."""
+    """A backend is loaded by its lm-eval name."""
     lm = model().load()
     values = answer(lm, [Request("loglikelihood", ("a", letter)) for letter in "bcd"])
     assert [len(value) for value in values] == [2, 2, 2]
@@ -34,7 +34,7 @@ def test_its_arguments_reach_the_backend(capsys):
 
 
 def test_local_args_are_not_part_of_the_identity():
-    """`args` are part of the model's identity, and the values of `local_args` are not."""
+    """The values of `args` are part of the model's identity, but the values of `local_args` are not."""
     one = model(args={"pretrained": "x"}, local_args={"device": "cpu"})
     other = model(args={"pretrained": "x"}, local_args={"device": "cuda", "batch_size": 2})
     assert identity_options(one.options)["args"] == identity_options(other.options)["args"] == {"pretrained": "x"}
@@ -47,7 +47,7 @@ def test_local_args_are_not_part_of_the_identity():
 @pytest.mark.parametrize("key", ["api_key", "OPENAI_API_KEY", "auth_token", "hf_token", "secret", "password"])
 @pytest.mark.parametrize("table", ["args", "local_args"])
 def test_secrets_are_rejected(key, table):
-    """A key, token or password is rejected in a benchmark file, but an argument with a similar name is accepted."""
+    """A key, token or password in a benchmark file is rejected, but an argument with a similar name is accepted."""
     check_options(
         LmEvalModel,
         accepts=[{"backend": "b", table: {"max_gen_toks": 5, "tokenizer": "t", "tokenized_requests": False}}],
@@ -56,7 +56,7 @@ def test_secrets_are_rejected(key, table):
 
 
 def test_options():
-    """A backend needs a name, and its arguments must be plain values."""
+    """A backend must have a name, and its arguments must be plain values."""
     check_options(
         LmEvalModel,
         accepts=[{"backend": "vllm"}, {"backend": "hf", "args": {"pretrained": "x", "n": 1, "f": 0.5, "b": True}}],
@@ -74,7 +74,7 @@ def test_a_wrong_name_suggests_the_nearest():
 
 
 def test_a_missing_package_is_named():
-    """The error for a backend without its package names the missing package."""
+    """If a backend's package is not installed, the error names the missing package."""
     if find_spec("vllm"):
         pytest.skip("vllm is installed here")
     with pytest.raises(InputError, match="the backend vllm needs a missing package: No module named 'vllm'"):
@@ -89,7 +89,7 @@ def test_a_missing_package_is_named():
     ],
 )
 def test_arguments_rejected_by_a_backend_are_reported(backend, args, words):
-    """The error for a backend that cannot start gives the reason in one line."""
+    """If a backend cannot start, the error states the reason on one line."""
     with pytest.raises(InputError) as caught:
         model(backend=backend, args=args).load()
     assert str(caught.value).startswith(words)
@@ -97,14 +97,14 @@ def test_arguments_rejected_by_a_backend_are_reported(backend, args, words):
 
 
 def test_it_cannot_be_trained(tmp_path):
-    """A backend can neither be trained nor load trained weights."""
+    """The `lm-eval` model can neither be trained nor load trained weights."""
     assert model().weights() is None
     with pytest.raises(InputError, match="the backend dummy cannot load trained weights"):
         model().load(Weights(tmp_path))
 
 
 def test_it_has_no_public_tokenizer():
-    """A backend has no public tokenizer, so prompts are neither counted nor truncated."""
+    """The `lm-eval` model exposes no tokenizer, so prompts are neither counted nor truncated."""
     assert model().tokens() is None
 
 
@@ -113,12 +113,12 @@ def test_it_has_no_public_tokenizer():
     [({}, None), ({"max_length": 512}, 512), ({"max_model_len": 99}, 99), ({"max_length": "512"}, None)],
 )
 def test_the_context_length_is_the_argument(args, length):
-    """The context length of a backend is the whole number in `max_length` or `max_model_len`."""
+    """The context length of a backend is the integer in `max_length` or `max_model_len`."""
     assert model(args=args).context_length() == length
 
 
 def test_local_weights_are_fingerprinted_by_content(tmp_path):
-    """The fingerprint of a local weights folder depends on its files, and a hub name has no fingerprint."""
+    """The fingerprint of a local weights folder depends on its files, but a hub name has no fingerprint."""
     assert model().fingerprint() == model(args={"pretrained": "some/model"}).fingerprint() == ""
     (tmp_path / "inner").mkdir()
     (tmp_path / "config.json").write_text("{}")
@@ -141,7 +141,7 @@ def test_values_that_look_like_secrets_are_rejected(value):
 
 
 def test_paths_are_fingerprinted_by_content(tmp_path):
-    """A path in `args` is relative to the benchmark file, must exist, and is fingerprinted by its content."""
+    """A path in `args` is relative to the benchmark file, must exist, and is fingerprinted by content."""
     (tmp_path / "tok").mkdir()
     (tmp_path / "tok" / "a").write_text("1")
     raw = b'{"backend": "dummy", "args": {"tokenizer": "./tok"}}'

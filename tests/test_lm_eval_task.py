@@ -1,4 +1,4 @@
-"""The `lm-eval` task: tasks by name, with data from local files."""
+"""The `lm-eval` task, which loads tasks by name and can read their data from local files."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ def mmlu_csv(path, some=MMLU):
 
 
 def test_mmlus_csv_is_read_as_published(tmp_path):
-    """An MMLU file without a header has the columns question, four options and letter, and may contain line breaks."""
+    """An MMLU file has no header; its columns are question, four options and letter, and fields may span lines."""
     found = rows(mmlu_csv(tmp_path / "t.csv"), layout="mmlu")
     assert found == [{"question": row[0], "choices": row[1:5], "answer": "ABCD".index(row[5])} for row in MMLU]
 
@@ -65,7 +65,7 @@ def test_mmlus_csv_is_read_as_published(tmp_path):
     ],
 )
 def test_a_faulty_mmlu_row_is_an_error(tmp_path, row):
-    """A row of an MMLU file with the wrong number of columns or an invalid letter is an error with its number."""
+    """A row of an MMLU file with a wrong number of columns or an invalid letter raises an error with the row number."""
     with pytest.raises(InputError) as caught:
         rows(mmlu_csv(tmp_path / "t.csv", [MMLU[0], row]), layout="mmlu")
     words = "row 2: expected question, four options and a letter A to D, got "
@@ -98,7 +98,7 @@ def test_rows_are_read_unchanged(tmp_path, table, ending):
 
 
 def test_parquet_is_read(tmp_path):
-    """Rows of a Parquet file are read, including lists."""
+    """Rows of a Parquet file are read correctly, including list values."""
     from datasets import Dataset
 
     table = [{"question": "Q?", "choices": ["a", "ü"], "answer": 1}]
@@ -107,7 +107,7 @@ def test_parquet_is_read(tmp_path):
 
 
 def test_fields_are_renamed(tmp_path):
-    """`fields` renames fields, and all other fields keep their names."""
+    """The option `fields` renames the listed fields, and all other fields keep their names."""
     path = write(tmp_path / "t.json", [{"stem": "Q?", "key": 1, "more": 2}])
     assert rows(path, fields={"question": "stem", "answer": "key"}) == [{"question": "Q?", "answer": 1, "more": 2}]
 
@@ -133,7 +133,7 @@ def test_fields_are_renamed(tmp_path):
     ],
 )
 def test_an_unreadable_file_is_an_error(tmp_path, name, content, data, words):
-    """An unreadable data file is an error with the path and, if known, the line or row."""
+    """An unreadable data file raises an error with the path and, if known, the line or row."""
     path = write(tmp_path / name, content)
     with pytest.raises(InputError) as caught:
         rows(path, **data)
@@ -143,27 +143,27 @@ def test_an_unreadable_file_is_an_error(tmp_path, name, content, data, words):
 
 @pytest.mark.parametrize("name", ["t.csv", "t.json", "t.jsonl", "mmlu.csv"])
 def test_a_file_that_is_not_utf8_is_an_error(tmp_path, name):
-    """A data file that is not UTF-8 is an error with its path."""
+    """A data file that is not UTF-8 raises an error that names its path."""
     (tmp_path / name).write_bytes(b'"\xff"')
     with pytest.raises(InputError, match=f"{name}: not UTF-8 at byte 1"):
         rows(tmp_path / name, **({"layout": "mmlu"} if name == "mmlu.csv" else {}))
 
 
 def test_a_missing_file_is_named(tmp_path):
-    """Fingerprinting a missing data file is an error with its path."""
+    """Computing the fingerprint of a missing data file raises an error that names its path."""
     with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
         task("mmlu_anatomy", test=tmp_path / "nowhere.csv").fingerprint()
 
 
 def test_the_fingerprint_depends_on_the_files(tmp_path):
-    """The fingerprint changes with the content and split of a file, but not with its time stamp."""
+    """The fingerprint changes with a file's content and split, but not with its modification time."""
     path = mmlu_csv(tmp_path / "t.csv")
     check_fingerprint(lambda: task("mmlu_anatomy", test=path), change=lambda: mmlu_csv(path, MMLU[:1]), same=path.touch)
     assert task("mmlu_anatomy", test=path).fingerprint() != task("mmlu_anatomy", dev=path).fingerprint()
 
 
 def test_options():
-    """Data are paths under any split name, and `layout` accepts known layouts only."""
+    """Data paths are accepted under any split name, but `layout` accepts only known layouts."""
     check_options(
         LmEvalTask,
         accepts=[{"task": "mmlu_anatomy"}, {"task": "t", "metric": "acc,none", "data": {"test": "t.csv"}}],
@@ -186,7 +186,7 @@ def test_options():
     ],
 )
 def test_a_wrong_name_suggests_the_nearest(name, words):
-    """The error for an unknown task suggests the nearest name, and the error for a group suggests single tasks."""
+    """The error for an unknown task suggests the nearest name, and the error for a task group suggests single tasks."""
     with pytest.raises(InputError) as caught:
         task(name).harness_task()
     assert str(caught.value).startswith(words)
@@ -194,7 +194,7 @@ def test_a_wrong_name_suggests_the_nearest(name, words):
 
 @pytest.mark.slow
 def test_a_task_reads_local_data(tmp_path):
-    """A task with local data keeps its prompt, and reads examples from `dev` and questions from `test`."""
+    """A task with local data keeps its prompt, takes examples from `dev` and takes questions from `test`."""
     path = mmlu_csv(tmp_path / "t.csv")
     made = RenderedTask("anatomy", task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task())
     first = made.ask(1)[0]
@@ -210,7 +210,7 @@ def test_a_task_reads_local_data(tmp_path):
 
 @pytest.mark.slow
 def test_a_task_is_built_anew_every_time(tmp_path):
-    """A task is built anew for each call, with nothing shared between instances."""
+    """Each call creates a new task instance that shares no state with other instances."""
     path = mmlu_csv(tmp_path / "t.csv")
     plugin = task("mmlu_anatomy", dev=path, test=path, layout="mmlu")
     one, other = plugin.harness_task(), plugin.harness_task()
@@ -228,7 +228,7 @@ ARC = [
 
 @pytest.mark.slow
 def test_templates_of_tasks_work_on_local_rows(tmp_path):
-    """Templates for options and answers work on local rows in the format of the task's hub data set."""
+    """Templates for options and answers work on local rows in the format of the original data set on the hub."""
     path = write(tmp_path / "t.json", ARC)
     made = RenderedTask("arc", task("arc_easy", "acc_norm", test=path, train=path, validation=path).harness_task())
     assert [(asked.ask, asked.options, asked.answer, asked.query) for asked in made.ask(0)] == [
@@ -268,7 +268,7 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
     ],
 )
 def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
-    """A task of lm-eval with an unsupported form or metric is rejected with the reason."""
+    """An lm-eval task with an unsupported format or metric is rejected with a reason."""
     path = write(tmp_path / "t.json", [row])
     splits = dict.fromkeys(("train", "validation", "test"), path)
     with pytest.raises(InputError) as caught:
@@ -279,7 +279,7 @@ def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
 
 @pytest.mark.slow
 def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
-    """Local data that lack a split of the task are an error that names the split."""
+    """Local data without a required split of the task raise an error that names the split."""
     path = mmlu_csv(tmp_path / "t.csv")
     with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: the data have no split or field 'dev'"):
         task("mmlu_anatomy", test=path, layout="mmlu").harness_task()
@@ -287,7 +287,7 @@ def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_errors_in_local_data_are_reported_plainly(tmp_path):
-    """An error in local data is reported with its file and row, without lm-eval's own message."""
+    """An error in local data is reported with the file and row instead of lm-eval's own message."""
     path = mmlu_csv(tmp_path / "t.csv", [["too", "short"]])
     with pytest.raises(InputError) as caught:
         task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task()

@@ -1,4 +1,4 @@
-"""Messages for wrong values in a benchmark file."""
+"""Error messages for invalid values in a benchmark file."""
 
 import enum
 import json
@@ -120,7 +120,7 @@ class Everything(Options):
     ],
 )
 def test_a_mistake_has_a_plain_message(data, key, message):
-    """The message for a wrong value gives the expected type, the value found and, if clear, the correct spelling."""
+    """The error for an invalid value states the expected type, the value and, if clear, the correct spelling."""
     with pytest.raises(ValidationError) as caught:
         Everything.model_validate_json(json.dumps(data))
     [(path, text)] = explain(caught.value, data, Everything)
@@ -133,7 +133,7 @@ def test_a_mistake_has_a_plain_message(data, key, message):
     "data", [{"some": "three"}, {"limited": {"a": 0}}, {"pair": 1}, {"either": 1.5}, {"shapes": 1}]
 )
 def test_no_invalid_list_is_suggested(data):
-    """The message suggests a list of the value only if that list would be accepted."""
+    """The message suggests wrapping the value in a list only if the list would be valid."""
     with pytest.raises(ValidationError) as caught:
         Everything.model_validate_json(json.dumps(data))
     [(_, text)] = explain(caught.value, data, Everything)
@@ -152,7 +152,7 @@ def test_an_unset_variable_is_named(monkeypatch):
 
 
 def test_further_known_keys_are_suggested():
-    """Further known keys are suggested at the top level only."""
+    """A message lists additional known keys only at the top level of the file."""
     data = {"chunks": 1, "shape": {"kind": "square", "side": 1, "chunks": 2}}
     with pytest.raises(ValidationError) as caught:
         Everything.model_validate_json(json.dumps(data))
@@ -162,7 +162,7 @@ def test_further_known_keys_are_suggested():
 
 
 def test_a_key_path_is_printed_as_toml():
-    """A key path is printed as TOML spells it, with quotes if a key needs them."""
+    """A key path is printed in TOML syntax, with quotes around keys that need quotes."""
     assert print_key(("methods", "ft+rag", "top_k", 0)) == 'methods."ft+rag".top_k[0]'
 
 
@@ -178,18 +178,18 @@ def test_a_key_path_is_printed_as_toml():
     ],
 )
 def test_a_value_is_shown_as_toml_spells_it(value, text):
-    """A value is shown as TOML spells it; tables and long lists are abbreviated."""
+    """A value is printed in TOML syntax, and tables and long lists are abbreviated."""
     assert show_value(value) == text
 
 
 def test_the_nearest_name():
-    """The nearest name is found regardless of case, and only if its spelling is similar."""
+    """The nearest name is found regardless of case, but only if its spelling is similar."""
     assert nearest("BM25", ["bm25", "oracle"]) == "bm25"
     assert nearest("xyzzy", ["bm25", "oracle"]) is None
     assert offer("x", []) == "none is defined"
 
 
 def test_phrases():
-    """Names are joined with commas and a final word, and counts agree with their noun."""
+    """Names are joined with commas and a final conjunction, and nouns are singular or plural depending on the count."""
     assert [join(names, "or") for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a or b", "a, b or c"]
     assert [counted(number, "cell") for number in (1, 2, 1000)] == ["1 cell", "2 cells", "1,000 cells"]

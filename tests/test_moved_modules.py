@@ -1,4 +1,4 @@
-"""Modules that moved keep their former names for a while."""
+"""Moved modules can still be imported under their former names."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from kib.moved_modules import MOVED
 
 @pytest.mark.parametrize("former", MOVED)
 def test_former_name_is_the_same_module(former):
-    """A former module name still imports the moved module, with a warning that names the present one."""
+    """Importing a module by its former name returns the moved module and warns with the current name."""
     sys.modules.pop(former, None)
     with pytest.warns(DeprecationWarning, match=f"{former} is now {MOVED[former]}"):
         module = importlib.import_module(former)
@@ -23,7 +23,7 @@ def test_former_name_is_the_same_module(former):
     [("kib.interfaces", "Local", "NotInIdentity"), ("kib.spec.options", "counting", "identity_options")],
 )
 def test_former_name_is_the_same_thing(module, former, present):
-    """A renamed class or function of the plugin interface keeps its former name, with a warning."""
+    """A renamed class or function of the plugin interface remains available under its former name, with a warning."""
     home = importlib.import_module(module)
     with pytest.warns(DeprecationWarning, match=present):
         assert getattr(home, former) is getattr(home, present)

@@ -1,4 +1,4 @@
-"""Options of a plugin: strict reading, paths and the options that belong to its identity."""
+"""Plugin options: strict validation, paths, and options that are part of the identity."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ BASE = {
 
 
 def test_a_default_is_part_of_the_identity():
-    """The default of an omitted option is part of the identity."""
+    """The default value of an omitted option is part of the identity."""
     assert given({}) == BASE
 
 
@@ -81,18 +81,18 @@ def test_a_default_is_part_of_the_identity():
     ],
 )
 def test_identity_options(raw, difference):
-    """Options are part of the identity as JSON, except NotInIdentity options and the paths in a list of paths."""
+    """Options are part of the identity as JSON, except options marked NotInIdentity and paths in a list."""
     assert given(raw) == {**BASE, **difference}
 
 
 @pytest.mark.parametrize("raw", [{"path": "a"}, {"size": "here"}])
 def test_a_union_value_outside_the_identity_is_omitted(raw):
-    """A value of a union option is left out of the identity if its type is marked NotInIdentity."""
+    """A value of a union option is omitted from the identity if its type is marked NotInIdentity."""
     assert given(raw) == {key: value for key, value in BASE.items() if key not in raw}
 
 
 def test_the_folder_of_paths_is_not_part_of_the_identity():
-    """The folder of relative paths does not change the identity."""
+    """The base folder of relative paths is not part of the identity."""
     raw = {"path": "a", "paths": ["b"], "files": {"test": "c"}}
     assert given(raw, "/one") == given(raw, "/two")
 
@@ -116,6 +116,6 @@ def test_paths_are_found_with_their_keys():
 
 @pytest.mark.parametrize("raw", [{"depth": "3"}, {"depth": True}, {"depth": 3.0}, {"path": 3}, {"dept": 3}])
 def test_reading_is_strict(raw):
-    """A value of the wrong type and an unknown key are rejected without conversion."""
+    """A value of the wrong type or an unknown key is rejected, without any type conversion."""
     with pytest.raises(ValidationError):
         read(All, raw, Path())

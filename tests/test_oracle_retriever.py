@@ -21,13 +21,13 @@ def chosen(retriever, gold, question="q"):
 
 
 def test_without_others_only_gold_is_returned():
-    """Without `others`, a question gets only its gold passage."""
+    """By default, the oracle returns only the gold passages of a question."""
     assert chosen(oracle(), ["d4#0"]) == ["d4#0"]
 
 
 @given(st.integers(0, 40), st.sets(st.sampled_from(PASSAGES), min_size=1, max_size=8), st.integers(), st.text())
 def test_gold_and_others(others, gold, seed, question):
-    """The oracle returns at most five gold passages and the requested number of other passages, without repetition."""
+    """The oracle returns at most five gold passages and the requested number of other passages, without duplicates."""
     ordered = sorted(gold)
     found = chosen(oracle(others=others, seed=seed), ordered, question)
     assert set(found) & gold == set(ordered[:5])
@@ -46,33 +46,33 @@ def test_the_gold_passage_is_at_any_position():
 
 
 def test_hits_are_best_first():
-    """Scores decrease in the order of the passages."""
+    """Scores of the oracle's hits decrease with rank."""
     scores = [hit.score for hit in oracle(others=3).choose("q", ["d1#0"], PASSAGES, 0)]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 4
 
 
 def test_passages_depend_on_question_and_seed():
-    """The passages depend only on the question and the seed, not on the instance."""
+    """The returned passages depend only on the question and the seed, not on the retriever instance."""
     assert chosen(oracle(others=5), ["d1#0"]) == chosen(oracle(others=5), ["d1#0"])
     assert chosen(oracle(others=5), ["d1#0"]) != chosen(oracle(others=5, seed=1), ["d1#0"])
 
 
 def test_a_question_without_gold_is_an_error():
-    """A question without a gold passage is an error."""
+    """A question without a gold passage raises an error in the oracle."""
     with pytest.raises(InputError, match="question q has no gold passage in this corpus"):
         chosen(oracle(), [])
 
 
 def test_top_k_is_not_needed():
-    """A method with the oracle needs no `top_k`."""
+    """A method that uses the oracle does not need `top_k`."""
     assert oracle(others=2).fixed_k() == 3
     assert isinstance(oracle(), GoldRetriever)
     assert (oracle().role, oracle().needs_gold, oracle().fingerprint()) == ("ceiling", True, "")
 
 
 def test_options():
-    """Numbers below their minimum and values of the wrong type are rejected."""
+    """Numbers below the minimum and values of the wrong type are rejected in the oracle's options."""
     check_options(
         Oracle,
         accepts=[{}, {"others": 2, "most": 1, "seed": -3}],

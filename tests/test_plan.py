@@ -1,4 +1,4 @@
-"""A spec becomes cells and steps whose identities hold what decides a number, and nothing else."""
+"""Planned cells and steps have identities that contain everything that affects a result, and nothing else."""
 
 import json
 import re
@@ -44,7 +44,7 @@ top_k = [2]
 
 
 def cells(bench):
-    """Return the plan's cells by path, or by path and seed if a path has several."""
+    """Return the plan's cells by path, or by path and seed if several cells share a path."""
     return {(cell.cell.place, cell.cell.seed): cell for cell in bench.plan().cells}
 
 
@@ -57,7 +57,7 @@ def identities(bench):
 
 
 def changed(bench, before, after, count=1):
-    """Return the paths whose identity changes if the benchmark file is spelled differently."""
+    """Return the paths of cells with a different identity after a change to the benchmark file."""
     old = identities(bench)
     text = bench.spec.read_text(encoding="utf-8")
     assert text.count(before) >= 1, before
@@ -76,7 +76,7 @@ RETRIEVED = ALL - {"base"}
 
 
 def test_the_entry_says_how_questions_are_asked(bench):
-    """A plan records per task the limit on its questions, and the models with a chat template."""
+    """A plan records the question limit of each task and the models that use a chat template."""
     bench.write_toy()
     plan = bench.plan().entry()
     assert ({task.limit for task in plan.tasks.values()}, plan.chats) == ({0}, ())
@@ -89,13 +89,13 @@ def test_the_entry_says_how_questions_are_asked(bench):
 
 
 def test_methods_tasks_and_numbers_make_cells(bench):
-    """Each method is measured on every model and task, with each number of passages and of shots."""
+    """Each method is planned for every model, task, number of passages and number of shots."""
     bench.write_toy(task="shots = [0]\n")
     assert places(bench) == [f"m/{arm}/people,0-shot" for arm in ("base", "rag,k=1", "rag,k=3", "oracle", "random,k=2")]
 
 
 def test_cells_of_a_model_stand_together(bench):
-    """Models and, within a model, methods come in the order of the file, so each model is loaded once."""
+    """Cells are ordered by model and then by method, as in the file, so that each model is loaded once."""
     bench.write_toy()
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("[models.m]", '[models.z]\nplugin = "toy"\nseed = 4\n\n[models.m]'))
@@ -105,21 +105,21 @@ def test_cells_of_a_model_stand_together(bench):
 
 
 def test_a_method_may_be_restricted(bench):
-    """A method that names tasks or models makes cells only for these."""
+    """A method that names tasks or models gets cells only for these tasks or models."""
     more = CONTROL + '\n[methods.some]\nretrieve = "words"\ntop_k = [1]\ntasks = ["people"]\nmodels = ["m"]\n'
     bench.write_toy(more=more)
     assert [place for place in places(bench) if "/some" in place] == ["m/some,k=1/people,0-shot"]
 
 
 def test_a_control_without_a_corpus_gets_no_passages(bench):
-    """A control task without a corpus is asked without retrieval."""
+    """A control task without a corpus is measured without retrieval."""
     bench.write_toy(more=CONTROL)
     assert [place for place in places(bench) if "/other" in place] == ["m/base/other,0-shot"]
     assert cells(bench)["m/base/other,0-shot", 0].cell.corpus is None
 
 
 def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
-    """A control task with a corpus is asked with its passages, but not with the oracle's."""
+    """A control task with a corpus is measured with retrieved passages, but not with the oracle."""
     bench.write_toy(more=CONTROL + 'corpus = "people"\n')
     assert [place for place in places(bench) if "/other" in place] == [
         "m/base/other,0-shot",
@@ -142,7 +142,7 @@ def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
     ],
 )
 def test_a_method_that_makes_no_sense_is_named_by_its_line(bench, before, after, words):
-    """A missing or superfluous key of a method is reported with file, line and key."""
+    """A missing or superfluous key of a method is reported with the file, line and key."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after))
     with pytest.raises(SpecError) as caught:
@@ -159,7 +159,7 @@ def test_a_plan_is_made_without_running_anything(bench):
 
 
 def test_a_plan_is_the_same_every_time(bench):
-    """One file gives one set of identities in every process and folder."""
+    """Planning the same file gives identical identities in every process and folder."""
     bench.write_toy()
     first = json.loads(json.dumps(identities(bench)))
     code = (
@@ -199,7 +199,7 @@ def test_a_plan_is_the_same_every_time(bench):
     ],
 )
 def test_what_changes_no_number_changes_no_identity(bench, before, after):
-    """Titles, options outside the identity, explicit defaults, orders and path spellings change no identity."""
+    """Titles, non-identity options, explicit defaults, order and path spelling do not affect identities."""
     bench.write_toy()
     assert changed(bench, before, after) == set()
 
@@ -228,7 +228,7 @@ def test_what_changes_no_number_changes_no_identity(bench, before, after):
     ],
 )
 def test_what_decides_a_number_is_in_its_identity(bench, before, after, expected):
-    """An option changes the identities of the cells that it affects, and no others."""
+    """Changing an option changes the identities of the affected cells and of no other cells."""
     bench.write_toy()
     text = bench.spec.read_text(encoding="utf-8")
     if "[prompt]" in after:
@@ -238,7 +238,7 @@ def test_what_decides_a_number_is_in_its_identity(bench, before, after, expected
 
 
 def test_passages_depend_on_the_tokenizer_and_not_on_the_model(bench):
-    """Changing a model's number format keeps the passages split by its tokens and their index."""
+    """Passages split by a model's tokens, and their index, stay valid if the model's number format changes."""
     spec = """schema = 1
 name = "split"
 [models.m]
@@ -267,7 +267,7 @@ top_k = [1]
 
 
 def test_data_count_by_their_bytes(bench):
-    """A changed question changes the identity, even under the same file name."""
+    """A changed question changes the identity of its cells, even if the file name stays the same."""
     bench.write_toy()
     before = identities(bench)
     path = bench.folder / "people.jsonl"
@@ -277,7 +277,7 @@ def test_data_count_by_their_bytes(bench):
 
 
 def test_a_deeper_search_changes_no_other_cell(bench):
-    """Adding a number of passages adds one search and one cell, and keeps the other cells."""
+    """Adding a larger top_k adds one search and one cell, and leaves the other cells unchanged."""
     bench.write_toy()
     before, old = identities(bench), bench.plan()
     bench.write(bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 3, 9]"))
@@ -289,7 +289,7 @@ def test_a_deeper_search_changes_no_other_cell(bench):
 
 
 def test_shots_share_hits_and_have_questions_of_their_own(bench):
-    """Cells that differ in shots have different prompts and share one search."""
+    """Cells that differ only in the number of shots share one search but have separate prompts."""
     bench.write_toy(task='shots = [0, 2]\nexamples = "people.jsonl"\n')
     plan = bench.plan()
     assert len(plan.asked) == 2
@@ -298,7 +298,7 @@ def test_shots_share_hits_and_have_questions_of_their_own(bench):
 
 
 def test_methods_of_the_same_kind_share_everything(bench):
-    """Two names for equal options make two cells with one identity."""
+    """Two methods with equal options produce two cells with the same identity."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [3]\n')
     found = identities(bench)
     assert found["m/again,k=3/people,0-shot"] == found["m/rag,k=3/people,0-shot"]
@@ -306,7 +306,7 @@ def test_methods_of_the_same_kind_share_everything(bench):
 
 
 def test_a_model_by_another_name_is_the_same(bench):
-    """A table's name is not part of an identity: two models with equal options share their answers."""
+    """Table names are not part of an identity, so two models with equal options share their answers."""
     bench.write_toy()
     bench.write(
         bench.spec.read_text(encoding="utf-8").replace("[models.m]", '[models.n]\nplugin = "toy"\n\n[models.m]')
@@ -317,7 +317,7 @@ def test_a_model_by_another_name_is_the_same(bench):
 
 
 def test_the_plan_of_record_says_where_everything_comes_from(bench):
-    """The plan stores each table's plugin, distribution, version, options and fingerprint."""
+    """The plan stores the plugin, distribution, version, options and fingerprint of each table."""
     bench.write_toy(model="seconds = 0.5\n")
     entry = bench.plan().entry()
     model = entry.sources["models"]["m"]
@@ -336,7 +336,7 @@ def test_the_plan_of_record_says_where_everything_comes_from(bench):
 
 
 def test_choosing_measures_on_validation_too(bench):
-    """A method that chooses its number of passages is also measured on validation questions."""
+    """A method that chooses its top_k is also measured on validation questions."""
     bench.write_toy(task='validation = "people.jsonl"\n')
     bench.write(
         bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"')
@@ -351,7 +351,7 @@ def test_choosing_measures_on_validation_too(bench):
 
 
 def test_choosing_needs_validation_questions(bench):
-    """Choosing without validation questions is an error in the benchmark file."""
+    """Choosing a setting without validation questions raises an error that refers to the benchmark file."""
     bench.write_toy()
     bench.write(
         bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"')
@@ -370,7 +370,7 @@ def test_choosing_needs_validation_questions(bench):
     ],
 )
 def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
-    """The base is measured a second time with other wording, or the plan says why not."""
+    """The base is measured a second time with different wording, or the plan states the reason why not."""
     bench.write_toy(task=task)
     assert ("m/base/people,0-shot,probe" in places(bench)) == probed
     assert (bench.plan().entry().tasks["people"].no_probe == "") == probed
@@ -380,7 +380,7 @@ def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
 
 
 def test_a_model_without_weights_cannot_be_trained(bench):
-    """Training a model that cannot be trained is an error that says what to change."""
+    """Training a model without local weights raises an error that states a remedy."""
     bench.write_toy(more=TRAINED)
     with pytest.raises(
         SpecError, match="the model m cannot be trained; list the other models in the method's `models`"
@@ -390,7 +390,7 @@ def test_a_model_without_weights_cannot_be_trained(bench):
 
 @pytest.mark.parametrize("key", ["validation", "held_out"])
 def test_text_that_is_trained_on_is_not_unseen(bench, key):
-    """A trainer's own corpus cannot also be its validation or held-out text."""
+    """A trainer's training corpus cannot also serve as its validation or held-out text."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     wrong = f'[trainers.by-heart]\n{key} = {{ corpus = "people" }}'
     bench.write(bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", wrong))
@@ -417,7 +417,7 @@ def test_text_that_is_trained_on_is_not_unseen(bench, key):
     ],
 )
 def test_the_same_documents_are_the_same_text(bench, more, said):
-    """The same documents are the same text, even if another table splits them differently."""
+    """Two corpora with the same documents count as the same text, even if they are split differently."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", f"[trainers.by-heart]\n{more}")
     documents = re.search(r"\[corpora\.people\]\n.*?^(documents = .*?)$", text, re.DOTALL | re.MULTILINE)[1]
@@ -427,7 +427,7 @@ def test_the_same_documents_are_the_same_text(bench, more, said):
 
 
 def test_trained_arms_are_told_apart(bench):
-    """Each combination of varied options, seeds and tasks is a cell with its own weights."""
+    """Each combination of varied options, seed and task is a separate cell with separate weights."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "toy"\nseeds = [0, 7]', 1))
     arms = [(cell.cell.arm, cell.cell.seed) for cell in bench.plan().cells if cell.weights.trainer]
@@ -438,14 +438,14 @@ def test_trained_arms_are_told_apart(bench):
 
 
 def test_retrieval_on_trained_weights_shares_them(bench):
-    """A method that trains and retrieves uses the weights of the method that only trains."""
+    """A method that trains and retrieves uses the same weights as the method that only trains."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     found = cells(bench)
     assert found["m/ft/people,0-shot", 0].weights == found["m/ft+rag,k=2/people,0-shot", 0].weights
 
 
 def test_a_control_names_the_corpus_that_was_trained_on(bench):
-    """A control's cell on trained weights names the corpus that the weights were trained on."""
+    """A control task's cell on trained weights names the training corpus."""
     bench.write_toy(model="trainable = true\n", more=CONTROL + TRAINED)
     assert "m/ft/other,0-shot,corpus=people" in places(bench)
     assert "m/base/other,0-shot" in places(bench)
@@ -453,7 +453,7 @@ def test_a_control_names_the_corpus_that_was_trained_on(bench):
 
 
 def test_knowledge_is_asked_of_what_was_trained_on_it(bench):
-    """With two corpora each target uses the weights trained on its own corpus, and each control both."""
+    """With two corpora, each target task uses weights trained on its own corpus, and each control task uses both."""
     more = """
 [corpora.more]
 plugin = "toy"
@@ -485,7 +485,7 @@ corpus = "more"
     ],
 )
 def test_what_decides_trained_weights_is_in_their_identity(bench, before, after, expected):
-    """Trainer, text and corpus change the identity of trained cells, the prompt only that of retrieving cells."""
+    """Trainer, text and corpus affect the identity of every trained cell, but prompts affect only retrieving cells."""
     bench.write_toy(model="trainable = true\n", more=TRAINED + "\n[prompt]\n")
     old = {cell.cell.arm: cell.cell.identity for cell in bench.plan().cells}
     bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after, 1))
@@ -497,7 +497,7 @@ def test_what_decides_trained_weights_is_in_their_identity(bench, before, after,
 
 
 def test_the_plan_prints(bench):
-    """A shown plan lists each set of weights, step and cell with its status."""
+    """The printed plan lists the status of each set of weights, step and cell."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = show_plan(bench.plan(), bench.results, bench.work)
     assert text.startswith("toy: 11 cells, 0 done")
@@ -512,7 +512,7 @@ def test_the_plan_prints(bench):
 
 
 def test_make_plan_is_what_the_command_line_prints(bench):
-    """The plan of a spec and its lock is the plan that runs."""
+    """Planning from Python with a spec and its lock gives the same plan as a run."""
     from kib.plugins.resolve import open_spec
 
     bench.write_toy()

@@ -12,7 +12,7 @@ from kib.progress import LineProgress, SilentProgress, TerminalProgress, progres
 
 
 class Clock:
-    """A clock that a test sets."""
+    """A clock controlled by the test."""
 
     def __init__(self):
         self.now = 0.0
@@ -22,14 +22,14 @@ class Clock:
 
 
 def lines(work):
-    """Return the plain lines printed while `work` runs."""
+    """Return the plain lines printed during `work`."""
     stream, clock = io.StringIO(), Clock()
     work(LineProgress(stream, clock), clock)
     return stream.getvalue().splitlines()
 
 
 def test_a_step_says_its_title_and_number():
-    """A step starts with its title, and with its total if that is known."""
+    """A step starts with a line that contains its title and, if known, its total."""
 
     def work(progress, clock):
         with progress.step("reading"):
@@ -42,7 +42,7 @@ def test_a_step_says_its_title_and_number():
 
 
 def test_counts_come_every_few_seconds():
-    """Lines of a step are seconds apart, and the last line has the full count."""
+    """Progress lines of a step are several seconds apart, and the last line contains the full count."""
 
     def work(progress, clock):
         with progress.step("asking", 50) as advance:
@@ -54,7 +54,7 @@ def test_counts_come_every_few_seconds():
 
 
 def test_without_a_total_only_what_is_done_is_said():
-    """A step with an unknown total counts upwards."""
+    """A step with an unknown total prints only the number of processed items."""
 
     def work(progress, clock):
         with progress.step("cutting") as advance:
@@ -65,7 +65,7 @@ def test_without_a_total_only_what_is_done_is_said():
 
 
 def test_a_quick_step_is_one_line():
-    """A quick step prints only its title."""
+    """A step that finishes quickly prints only its title."""
 
     def work(progress, clock):
         with progress.step("cutting", 3) as advance:
@@ -76,7 +76,7 @@ def test_a_quick_step_is_one_line():
 
 @pytest.mark.parametrize("make", [lambda: LineProgress(io.StringIO()), SilentProgress, TerminalProgress])
 def test_an_error_gets_through(make, capsys):
-    """An error inside a step reaches the caller, and the next step works."""
+    """An error inside a step reaches the caller, and the next step works normally."""
     progress = make()
     with pytest.raises(ZeroDivisionError), progress.step("outer", 2), progress.step("inner"):
         raise ZeroDivisionError
@@ -86,7 +86,7 @@ def test_an_error_gets_through(make, capsys):
 
 
 def test_silence_is_silent(capsys):
-    """Silent progress prints nothing."""
+    """The silent progress display prints nothing."""
     progress = SilentProgress()
     with progress.step("asking", 3) as advance:
         advance(3)
@@ -95,7 +95,7 @@ def test_silence_is_silent(capsys):
 
 
 def test_bars_go_to_standard_error(capsys):
-    """Bars and messages go to standard error, so that a table can be piped."""
+    """Progress bars and messages are written to standard error, so that a table can be piped."""
     progress = TerminalProgress()
     with progress.step("outer [bold]", 2) as advance:
         progress.say("a [word]")
@@ -109,12 +109,12 @@ def test_bars_go_to_standard_error(capsys):
 
 
 def test_a_stream_that_is_no_terminal_gets_lines():
-    """A stream that is not a terminal gets plain lines."""
+    """Progress is printed as plain lines if the stream is not a terminal."""
     assert isinstance(progress_for(io.StringIO()), LineProgress)
 
 
 def test_a_terminal_gets_bars(bench):
-    """A terminal gets bars with counts and no plain lines."""
+    """A terminal shows progress bars with counts instead of plain lines."""
     bench.write_toy()
     main, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -145,13 +145,13 @@ def test_a_terminal_gets_bars(bench):
 
 
 def test_importing_it_is_light():
-    """Progress imports nothing heavy before it draws a bar."""
+    """The progress module imports no slow package before it draws a bar."""
     code = "import sys, kib.progress; assert not {'rich', 'torch', 'numpy'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_lines_end_quietly_if_the_reader_has_gone():
-    """A step finishes its work although nobody reads its lines any more."""
+    """A step finishes its work even if the reader has closed the progress stream."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", encoding="utf-8") as stream:

@@ -1,4 +1,4 @@
-"""Prompts: the frozen wording, and the passages dropped when tokens run out."""
+"""Prompts: their fixed wording, and the passages dropped if the token budget is exceeded."""
 
 import pytest
 from hypothesis import given
@@ -25,31 +25,31 @@ PASSAGES = st.lists(st.tuples(TEXT, TEXT), max_size=8).map(
 
 
 def test_the_wording_of_a_question_is_frozen():
-    """The default template does not change, because models are trained on it."""
+    """The default question template does not change, because models are trained on it."""
     assert ask_question("Who?", ["Ada", "Ben"], letters=False) == "Question: Who?\nAnswer:"
     assert ask_question("Who?", ["Ada", "Ben"], letters=True) == "Question: Who?\nA. Ada\nB. Ben\nAnswer:"
 
 
 def test_the_wording_of_passages_is_frozen():
-    """A prompt has a heading, then each passage with title and text, each followed by a blank line."""
+    """A prompt has a heading, followed by the title and text of each passage and a blank line."""
     shown = render_passages([passage(1, "One.", "First"), passage(2, "Two.")])
     assert shown == "Context:\nFirst\nOne.\n\nTwo.\n\n"
 
 
 def test_no_passages_are_no_text():
-    """A base prompt has no heading without passages."""
+    """A base prompt contains no passages and no heading for passages."""
     assert render_passages([]) == ""
 
 
 def test_best_last_turns_the_order_round():
-    """With best-last the best passage is nearest to the question."""
+    """With the order best-last, the highest-ranked passage is nearest to the question."""
     shown = render_passages([passage(1, "best"), passage(2, "worse")], order="best-last")
     assert shown.index("worse") < shown.index("best")
 
 
 @given(TEXT, TEXT)
 def test_passages_are_shown_letter_for_letter(title, text):
-    """Passages appear literally, without rendering, escaping or trimming."""
+    """Passages appear literally in the prompt, without rendering, escaping or trimming."""
     shown = render_passages([passage(1, text, title)])
     assert shown == "Context:\n" + (f"{title}\n" if title else "") + f"{text}\n\n"
 
@@ -60,7 +60,7 @@ def test_a_passage_that_looks_like_a_template_is_text():
 
 
 def test_a_template_of_ones_own():
-    """A template sees every field of the passages."""
+    """A custom template can use every field of the passages."""
     template = "{% for p in passages %}[{{ loop.index }} {{ p.document }}] {{ p.text }}\n{% endfor %}"
     assert render_passages([passage(1, "a"), passage(2, "b")], template) == "[1 d1] a\n[2 d2] b\n"
 
@@ -76,7 +76,7 @@ def test_a_template_of_ones_own():
     ],
 )
 def test_a_template_that_cannot_be_shown_is_named(template, words):
-    """A template error is reported, and a template reaches nothing except the passages."""
+    """A template error is reported, and a template cannot access anything except the passages."""
     with pytest.raises(InputError, match=r"^(prompt\.template|line 1 of the template): ") as caught:
         render_passages([passage(1)], template)
     assert words in str(caught.value)
@@ -84,7 +84,7 @@ def test_a_template_that_cannot_be_shown_is_named(template, words):
 
 @given(TEXT, TEXT, PASSAGES, st.integers(0, 300), st.sampled_from(["best-first", "best-last"]))
 def test_only_the_last_ranked_passages_are_dropped(head, ask, passages, budget, order):
-    """Examples and question stay complete, and as many of the best passages as fit."""
+    """Examples and question are never truncated, and as many of the best passages as possible are kept."""
     question = asked(head, ask)
 
     def text(kept):
@@ -105,7 +105,7 @@ def test_only_the_last_ranked_passages_are_dropped(head, ask, passages, budget, 
 
 @given(PASSAGES)
 def test_without_a_budget_nothing_is_dropped(passages):
-    """Without a limit all passages appear, and tokens are counted if a tokenizer is known."""
+    """Without a token limit, all passages are kept, and tokens are counted if a tokenizer is available."""
     counted = build_prompt(asked(), passages, count=len)
     assert (counted.dropped, counted.tokens) == (0, len(counted.text))
     assert build_prompt(asked(), passages).tokens is None
@@ -114,7 +114,7 @@ def test_without_a_budget_nothing_is_dropped(passages):
 
 @given(PASSAGES)
 def test_a_prompt_is_bases_with_the_passages_before_the_question(passages):
-    """A prompt without its passages equals the base prompt."""
+    """Removing the passages from a prompt yields the base prompt."""
     base, rag = build_prompt(asked(), []), build_prompt(asked(), passages)
     shown = render_passages(passages)
     at = len(asked().head)
@@ -123,7 +123,7 @@ def test_a_prompt_is_bases_with_the_passages_before_the_question(passages):
 
 
 def test_the_budget_may_be_met_exactly():
-    """A prompt that fits exactly is complete, and one token less drops a passage."""
+    """A prompt that exactly meets the token budget is complete, and a budget one token smaller drops a passage."""
     passages = [passage(1), passage(2)]
     full = len(build_prompt(asked(), passages).text)
     assert build_prompt(asked(), passages, count=len, budget=full).dropped == 0
@@ -131,5 +131,5 @@ def test_the_budget_may_be_met_exactly():
 
 
 def test_letters_are_the_alphabet():
-    """Options have the letters A to Z."""
+    """Options are labelled with the letters A to Z."""
     assert "".join(map(chr, range(65, 91))) == LETTERS

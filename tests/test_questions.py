@@ -1,4 +1,4 @@
-"""Questions that a writer drafts on the user's own documents: filtering, saving and splitting."""
+"""Questions that a writer generates from the user's own documents: filtering, saving and splitting."""
 
 import json
 from collections import Counter
@@ -43,7 +43,7 @@ def sieved(*drafts, keep=2, group="document"):
 
 
 def test_gold_is_the_quote():
-    """The gold of a kept question is the character range of its quote, even if line breaks differ."""
+    """The gold range of an accepted question is the character range of its quote, even if line breaks differ."""
     made = sieved(draft(quote="carries two\nroads"), draft("Who?", quote="1970"))
     starts = [(row["document"], row["start"] - 100, row["end"] - 100) for row in made.rows]
     assert starts == [("tarn", 41, 59), ("tarn", 32, 36)]
@@ -81,12 +81,12 @@ def test_useless_questions_are_rejected(wrong, reason):
     ],
 )
 def test_valid_questions_are_kept(right):
-    """A signed number differs from an unsigned one, and a question may list its options or ask for a sea passage."""
+    """Valid questions are accepted, such as questions with signed numbers, listed options or a sea passage."""
     assert len(sieved(draft(**right)).rows) == 1
 
 
 def test_the_first_questions_are_kept():
-    """The first good questions on each passage are kept, and rejected questions do not count towards the limit."""
+    """The first valid questions for each passage are kept, and rejected questions do not count towards the limit."""
     made = sieved(draft("One?", quote="nowhere"), draft("Two?"), draft("Three?"), draft("Four?"), keep=2)
     assert [row["question"] for row in made.rows] == ["Two?", "Three?"]
     assert [row["id"] for row in made.rows] == ["tarn#0-1", "tarn#0-2"]
@@ -94,19 +94,19 @@ def test_the_first_questions_are_kept():
 
 
 def test_a_repeated_question_is_rejected():
-    """A repeated question is rejected, even if its passage, case, spaces or punctuation differ."""
+    """A repeated question is rejected, even if its passage, case, spacing or punctuation differs."""
     other = draft("WHEN was the bridge of  Tarn built", passage="pump#0", quote="red lever")
     assert sieved(draft(), other).rejected == {"asked before": 1}
 
 
 def test_an_unknown_passage_is_an_error():
-    """A question on an unknown passage is an error that names the passage."""
+    """A question about an unknown passage raises an error that names the passage."""
     with pytest.raises(InputError, match="unknown passage 'moon#1'"):
         sieved(draft(passage="moon#1"))
 
 
 def test_options_are_shuffled():
-    """The right option is at each position about equally often, and at the same position in every run."""
+    """The correct option is equally likely at each position and is at the same position in every run."""
     drafts = [draft(f"Question {number}?") for number in range(400)]
     made = sieved(*drafts, keep=400)
     places = Counter(row["answer"] for row in made.rows)
@@ -117,13 +117,13 @@ def test_options_are_shuffled():
 
 
 def test_order_of_wrong_options_does_not_matter():
-    """The order in which a writer lists the wrong options does not change the shuffled order."""
+    """The order of the wrong options in the writer's output does not affect the shuffled order."""
     one = sieved(draft(wrong=("1971", "1972", "1973")))
     assert sieved(draft(wrong=("1973", "1971", "1972"))).rows == one.rows
 
 
 def test_the_file_task_reads_saved_questions(tmp_path):
-    """The `file` task reads saved questions with their gold and group, and the file keeps characters of any script."""
+    """The `file` task reads saved questions with their gold and group, and characters of any script are preserved."""
     made = sieved(draft("Wann wurde die Brücke von Tarn 桥 gebaut?"), group="passage")
     save(made.rows, tmp_path / "q.jsonl")
     assert "Brücke von Tarn 桥" in (tmp_path / "q.jsonl").read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def rows(groups, each=2):
 
 
 def test_split_keeps_groups_together():
-    """A split moves a fifth of the groups to validation and keeps each group together and every question in order."""
+    """A split moves a fifth of the groups to validation, never divides a group, and keeps the questions in order."""
     test, validation = split(rows(20))
     assert len({row["group"] for row in validation}) == 4
     assert not {row["group"] for row in validation} & {row["group"] for row in test}
@@ -148,14 +148,14 @@ def test_split_keeps_groups_together():
 
 
 def test_split_needs_two_groups():
-    """A split of a single group is an error that suggests a different grouping."""
+    """Splitting a single group raises an error that suggests a different grouping."""
     assert [len(part) for part in split(rows(2))] == [2, 2]
     with pytest.raises(InputError, match="--group passage"):
         split(rows(1))
 
 
 def test_files_are_not_overwritten(tmp_path):
-    """An existing file is overwritten only with --force, and invalid or equal file names are rejected."""
+    """An existing file is overwritten only with --force, and invalid or identical file names are rejected."""
     there = tmp_path / "q.jsonl"
     there.write_text("reviewed")
     with pytest.raises(InputError, match="may have been reviewed"):
@@ -168,7 +168,7 @@ def test_files_are_not_overwritten(tmp_path):
 
 
 def test_summary():
-    """The summary counts kept questions, rejections by reason, and right options that are the longest."""
+    """The summary counts accepted questions, rejections by reason, and questions with the longest option correct."""
     made = sieved(draft(), draft("Which lever?", "the red lever", "red lever", passage="pump#0"), draft(quote="no"))
     assert summary(made, PASSAGES) == [
         "kept 2 of 3 questions, on 2 of 2 passages",
@@ -178,7 +178,7 @@ def test_summary():
 
 
 def test_few_documents_suggest_grouping_by_passage():
-    """If questions come from few documents, the summary suggests grouping by passage."""
+    """If all questions come from a few documents, the summary suggests grouping by passage."""
     passages = [Passage(f"d#{number}", "d", "", "a b c", number, number + 5) for number in range(3)]
     question_filter = QuestionFilter(passages, QuestionRequest("c"))
     for passage in passages:
@@ -190,7 +190,7 @@ def test_few_documents_suggest_grouping_by_passage():
     ("one", "other"), [("Who?", "who"), ("a  b", "A, b!"), ("\ufb01lter", "filter"), ("cafe\u0301", "café")]
 )
 def test_same_words(one, other):
-    """Texts that differ only in case, spaces, punctuation or Unicode form have the same normalised form."""
+    """Texts that differ only in case, spacing, punctuation or Unicode form have the same normalised form."""
     assert normalised(one) == normalised(other)
 
 
@@ -201,13 +201,13 @@ def test_different_words(one, other):
 
 
 def test_quotes_are_literal():
-    """A quote is searched for literally, not as a regular expression."""
+    """A quote is matched literally, not as a regular expression."""
     assert find_quote("costs 5$ (net) in all", "5$ (net)") == (6, 14)
     assert find_quote("costs 5x net", "5. net") is None
 
 
 def test_costs_in_words():
-    """A forecast states requests and tokens, and the cost if both token prices are known."""
+    """A cost forecast states the requests and tokens, and the price if both token prices are known."""
     prices = {"device_hour": None, "input_tokens_million": 2.0, "output_tokens_million": 10.0}
     said = "1,200 requests, about 3,000,000 input tokens and 500,000 output tokens"
     cost = Forecast(1200, 3_000_000, 500_000)
@@ -239,7 +239,7 @@ corpus = "notes"
 
 
 def test_writers_without_questions(bench):
-    """A writer plugin that cannot write multiple-choice questions is an error that names the writer and the plugin."""
+    """A writer plugin without multiple-choice support raises an error that names the writer and the plugin."""
     run = bench.write(SPEC).call("questions", bench.spec, "--corpus", "notes", "--out", "questions.jsonl")
     assert run.exit_code == 2
     assert "writers.words: the plugin 'lab' cannot write multiple-choice questions; use a plugin that can" in run.output
@@ -254,14 +254,14 @@ def test_writers_without_questions(bench):
     ],
 )
 def test_wrong_names(bench, arguments, said):
-    """Unknown table names and invalid numbers are rejected with the right value or the nearest name."""
+    """Unknown table names and invalid numbers are rejected with a valid value or the nearest name."""
     run = bench.write(SPEC).call("questions", bench.spec, "--out", "q.jsonl", *arguments)
     assert run.exit_code == 2
     assert said in run.output
 
 
 def test_one_of_several_writers(bench, tmp_path):
-    """If a benchmark file has several writers or none, the error says how to choose or add one."""
+    """If a benchmark file has several writers or none, the error explains how to select or add a writer."""
     two = SPEC + '[writers.more]\nplugin = "lab"\n'
     run = bench.write(two).call("questions", bench.spec, "--corpus", "notes", "--out", "q.jsonl")
     assert "2 writers; choose one with --writer: words, more" in run.output
@@ -271,7 +271,7 @@ def test_one_of_several_writers(bench, tmp_path):
 
 
 def test_passages_are_those_of_a_run(bench):
-    """`kib questions` reuses the passages of a run instead of splitting the corpus again."""
+    """`kib questions` reuses stored passages from a run instead of splitting the corpus again."""
     chunk = "\nchunk = { tokens = 40 }\n\n[retrievers.words]"
     bench.write_toy(more='\n[writers.again]\nplugin = "toy"\n')
     bench.write(bench.spec.read_text(encoding="utf-8").replace("\n[retrievers.words]", chunk))
@@ -283,7 +283,7 @@ def test_passages_are_those_of_a_run(bench):
 
 
 def test_a_line_is_an_object(tmp_path):
-    """A saved line is a JSON object with its fields in reading order."""
+    """A saved question is a JSON object with its fields in reading order."""
     save(sieved(draft()).rows, tmp_path / "q.jsonl")
     row = json.loads((tmp_path / "q.jsonl").read_text())
     assert list(row) == ["id", "question", "options", "answer", "document", "start", "end", "group"]

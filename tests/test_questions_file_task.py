@@ -34,7 +34,7 @@ def questions(draw, gold=GOLDS):
 
 
 def as_json(question):
-    """Return a question as a JSON row, with a letter as its answer."""
+    """Return a question as a JSON row with a letter as its answer."""
     row = {"id": question.id, "question": question.text, "options": list(question.options)}
     row["answer"] = string.ascii_uppercase[question.answer]
     if question.gold:
@@ -91,19 +91,19 @@ GOOD = {"question": "Who?", "options": ["Ada", "Ben", "Cho"], "answer": "B"}
 
 
 def one(tmp_path, **changes):
-    """Return the question of a valid row with some fields changed; a field set to None is omitted."""
+    """Return the question from a valid row with some fields changed; a field set to None is omitted."""
     row = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
     return read(write(tmp_path, row))[0]
 
 
 @pytest.mark.parametrize("answer", ["B", "Ben", 1])
 def test_an_answer_is_a_letter_a_text_or_a_number(tmp_path, answer):
-    """An answer is the letter of the right option, its text, or its number starting at 0."""
+    """An answer is the letter, the text or the one-based number of the correct option."""
     assert one(tmp_path, answer=answer).answer == 1
 
 
 def test_an_ambiguous_answer_is_an_error(tmp_path):
-    """An answer that matches two options is an error that suggests an unambiguous form."""
+    """An answer that matches two options raises an error that suggests an unambiguous form."""
     with pytest.raises(
         InputError, match="answer: B is the text of one option and the letter of another; write the number"
     ):
@@ -129,12 +129,12 @@ def test_an_ambiguous_answer_is_an_error(tmp_path):
     ],
 )
 def test_gold_is_a_document_a_range_or_several(tmp_path, fields, gold):
-    """Gold is optional, and is a document, a range of a document, or a list of documents and ranges."""
+    """Gold is optional, and may be a document, a range in a document, or a list of documents and ranges."""
     assert one(tmp_path, **fields).gold == gold
 
 
 def test_a_question_without_an_id_is_numbered_by_its_row(tmp_path):
-    """A question without an id is numbered by its row, and blank lines do not count."""
+    """A question without an id gets its row number as the id, and blank lines are not counted as rows."""
     path = write(tmp_path, GOOD, "\n", GOOD, {**GOOD, "id": "own"}, {**GOOD, "id": 77})
     assert [question.id for question in read(path)] == ["1", "2", "own", "77"]
 
@@ -148,7 +148,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
 
 
 def test_csv_options_may_be_a_json_list(tmp_path):
-    """A CSV file may have one column with the options as a JSON list."""
+    """A CSV file may have a single column that contains the options as a JSON list."""
     path = write(tmp_path, 'question,options,answer\nWho?,"[""x"", ""y""]",y\n', name="q.csv")
     assert read(path)[0] == Question("1", "Who?", ("x", "y"), 1)
 
@@ -191,7 +191,7 @@ def test_csv_options_may_be_a_json_list(tmp_path):
     ],
 )
 def test_an_invalid_field_is_an_error(tmp_path, changes, words):
-    """An invalid field is an error with the file, line and field."""
+    """An invalid field raises an error with the file, line and field."""
     with pytest.raises(InputError) as caught:
         one(tmp_path, **changes)
     assert str(caught.value).startswith(f"{tmp_path / 'q.jsonl'}:1: {words}")
@@ -208,7 +208,7 @@ def test_an_invalid_field_is_an_error(tmp_path, changes, words):
     ],
 )
 def test_an_invalid_file_is_an_error(tmp_path, rows, words):
-    """An invalid questions file is an error with the line number, counting blank lines."""
+    """An invalid questions file raises an error with the line number, and blank lines are counted as lines."""
     path = write(tmp_path, *rows)
     with pytest.raises(InputError) as caught:
         read(path)
@@ -228,7 +228,7 @@ def test_an_invalid_file_is_an_error(tmp_path, rows, words):
     ],
 )
 def test_invalid_csv_is_an_error(tmp_path, text, words):
-    """A CSV row that does not match the header is an error with the file and line."""
+    """A CSV row that does not match the header raises an error with the file and line."""
     path = write(tmp_path, text, name="q.csv")
     with pytest.raises(InputError) as caught:
         read(path)
@@ -237,7 +237,7 @@ def test_invalid_csv_is_an_error(tmp_path, text, words):
 
 
 def test_a_lone_surrogate_is_an_error(tmp_path):
-    """A lone surrogate in JSON is an error with its line."""
+    """A lone surrogate in JSON raises an error with its line number."""
     path = write(tmp_path, GOOD, '{"question": "\\ud800?", "options": ["a", "b"], "answer": "A"}\n')
     with pytest.raises(InputError) as caught:
         read(path)
@@ -245,7 +245,7 @@ def test_a_lone_surrogate_is_an_error(tmp_path):
 
 
 def test_a_file_that_is_not_utf8_is_an_error(tmp_path):
-    """A questions file that is not UTF-8 is an error."""
+    """A questions file that is not UTF-8 raises an error."""
     (tmp_path / "q.jsonl").write_bytes(b'{"question": "\xff"}')
     with pytest.raises(InputError, match=r"q\.jsonl: not UTF-8 at byte 14"):
         read(tmp_path / "q.jsonl")
@@ -260,7 +260,7 @@ def test_other_extensions_are_rejected(tmp_path):
 
 
 def test_each_split_has_its_own_file(tmp_path):
-    """Few-shot examples, validation questions and reworded questions each come from their own optional file."""
+    """Few-shot examples, validation questions and reworded questions are read from separate optional files."""
     files = {
         name: write(tmp_path, {**GOOD, "question": name}, name=f"{name}.jsonl") for name in ("examples", "validation")
     }
@@ -274,7 +274,7 @@ def test_each_split_has_its_own_file(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    """Fingerprinting a missing file is an error with its path."""
+    """Computing the fingerprint of a missing questions file raises an error that names its path."""
     with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
         task(tmp_path / "nowhere.jsonl").fingerprint()
     with pytest.raises(InputError, match=r"examples\.jsonl: no such file"):
@@ -282,7 +282,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_all_missing_files_are_reported_together(bench):
-    """All missing files are reported together, each with the line of its key."""
+    """All missing files are reported together, each with the line number of its key in the benchmark file."""
     bench.write_toy(task='validation = "more.jsonl"\nreworded = "other.jsonl"\n')
     (bench.folder / "people.jsonl").unlink()
     output = bench.call("plan", bench.spec).output
@@ -292,7 +292,7 @@ def test_all_missing_files_are_reported_together(bench):
 
 
 def test_the_fingerprint_depends_on_the_files(tmp_path):
-    """The fingerprint changes with the content of a file and its split, but not with its time stamp."""
+    """The fingerprint changes with a file's content and split, but not with its modification time."""
     path, examples = write(tmp_path, GOOD), write(tmp_path, GOOD, name="e.jsonl")
     check_fingerprint(lambda: task(path), change=lambda: write(tmp_path, {**GOOD, "answer": "A"}), same=path.touch)
     check_fingerprint(lambda: task(path, examples=examples), change=lambda: write(tmp_path, GOOD, GOOD, name="e.jsonl"))
@@ -300,14 +300,14 @@ def test_the_fingerprint_depends_on_the_files(tmp_path):
 
 
 def test_it_passes_the_checks_of_task_plugins(tmp_path):
-    """The `file` task passes the same checks as task plugins of other packages."""
+    """The `file` task passes the contract checks for task plugins."""
     path = write(tmp_path, *({**GOOD, "id": f"q{number}"} for number in range(5)))
     check_task(lambda: task(path))
     assert isinstance(task(path), Task)
 
 
 def test_options():
-    """Paths must be text, and unknown keys are rejected."""
+    """Paths in the options of the `file` task must be text, and unknown keys are rejected."""
     check_options(
         FileTask,
         accepts=[{"path": "q.csv"}, {"path": "a", "examples": "b", "validation": "c", "reworded": "d"}],
@@ -324,7 +324,7 @@ def test_options():
     ],
 )
 def test_a_faulty_header_is_an_error(tmp_path, header, words):
-    """A wrong separator and a misspelled column name are errors with the line of the header."""
+    """A wrong separator or a misspelled column name raises an error with the line number of the header."""
     path = tmp_path / "q.csv"
     path.write_text(f"{header}\n1,Who?,x,y,A\n")
     with pytest.raises(InputError) as error:
@@ -334,7 +334,7 @@ def test_a_faulty_header_is_an_error(tmp_path, header, words):
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"answer": ' + "1" * 5000 + "}"])
 def test_json_beyond_pythons_limits_is_an_error(tmp_path, line):
-    """JSON that is nested too deeply or contains too long a number is an error with its line."""
+    """JSON with too many nested levels or too long a number raises an error with its line number."""
     path = tmp_path / "q.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(InputError, match=r"q\.jsonl:1: "):
@@ -342,7 +342,7 @@ def test_json_beyond_pythons_limits_is_an_error(tmp_path, line):
 
 
 def test_an_id_with_control_characters_is_rejected(tmp_path):
-    """An id with control characters is rejected."""
+    """A question id with control characters is rejected."""
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"id": "a\u001b[31m", "question": "Who?", "options": ["x", "y"], "answer": 0}) + "\n")
     with pytest.raises(InputError, match="cannot be printed"):

@@ -1,4 +1,4 @@
-"""Random draws that are the same on every machine."""
+"""Random draws that are identical on every machine."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ def many(count):
 
 @given(NAMES, st.integers(0, 50), st.integers(), st.data())
 def test_a_draw_gives_different_allowed_items(items, count, seed, data):
-    """A draw contains no forbidden or repeated item and has the requested size if enough items are allowed."""
+    """A draw contains no forbidden or repeated items and has the requested size if enough items are allowed."""
     without = set(data.draw(st.lists(st.sampled_from(items)))) if items else set()
     drawn = draw(items, count, without, "question", seed)
     assert len(set(drawn)) == len(drawn) == min(count, len(items) - len(without))
@@ -33,7 +33,7 @@ def test_a_small_draw_does_not_depend_on_the_order_of_items(items, count, random
 @pytest.mark.parametrize("size", [0, 1, 10, 255, 256, 257, 300, 1000, 5000])
 @pytest.mark.parametrize("forbidden", [0, 3])
 def test_a_smaller_draw_begins_a_larger_one(size, forbidden):
-    """A smaller draw is the beginning of a larger draw, for any number of items."""
+    """A smaller draw is a prefix of a larger draw, for any number of items."""
     items, without = many(size), set(many(size)[: forbidden * 50 : 50])
     whole = draw(items, 400, without, "question", 0)
     assert len(whole) == min(400, size - len(without & set(items)))
@@ -42,21 +42,21 @@ def test_a_smaller_draw_begins_a_larger_one(size, forbidden):
 
 
 def test_unknown_forbidden_items_have_no_effect():
-    """Forbidden items outside the list do not change the size of a draw."""
+    """Forbidden items that are not in the list do not affect the size of a draw."""
     assert len(draw(many(3), 3, {"x", "y", "z"}, "q")) == 3
     assert len(draw(many(300), 300, {"x", "y", "z"}, "q")) == 300
 
 
 @pytest.mark.parametrize("size", [20, 2000])
 def test_each_question_and_seed_draws_anew(size):
-    """A different question or seed gives a different draw."""
+    """A different question or a different seed leads to a different draw."""
     draws = {tuple(draw(many(size), 5, (), question, seed)) for question in "abcde" for seed in range(5)}
     assert len(draws) == 25
 
 
 @pytest.mark.parametrize("size", [12, 1000])
 def test_every_item_has_the_same_chance(size):
-    """Each allowed item is drawn about equally often over many questions."""
+    """Over many questions, each allowed item is drawn about equally often."""
     items, without = many(size), {"d3#0"}
     counts = dict.fromkeys(items, 0)
     for question in range(40 * size // 4):
@@ -75,6 +75,6 @@ def test_shuffling_keeps_every_item(items):
 
 
 def test_the_chosen_items_never_change():
-    """Draws never change between versions, because published results depend on them."""
+    """Random draws do not change between versions, because published results depend on them."""
     assert shuffled(["a", "b", "c", "d", "e"], "q", 0) == ["c", "b", "d", "a", "e"]
     assert draw(many(1000), 4, {"d1#0"}, "q", 0) == ["d258#0", "d477#0", "d892#0", "d450#0"]

@@ -1,4 +1,4 @@
-"""The random retriever, a control without knowledge of the answer."""
+"""The random retriever, a control that returns passages unrelated to the answer."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ def chosen(gold=(), k=3, question="q", **options):
 
 @given(st.integers(1, 40), st.sets(st.sampled_from(PASSAGES)), st.integers(), st.text())
 def test_never_a_gold_passage(k, gold, seed, question):
-    """The random retriever returns K different passages without gold, or all of them if K is larger."""
+    """The random retriever returns K distinct non-gold passages, or all of them if K is larger."""
     found = chosen(sorted(gold), k, question, seed=seed)
     assert not set(found) & gold
     assert len(found) == len(set(found)) == min(k, len(PASSAGES) - len(gold))
@@ -24,24 +24,24 @@ def test_never_a_gold_passage(k, gold, seed, question):
 
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_a_smaller_k_begins_a_larger_one(k, more):
-    """The passages for a smaller K are the first passages for a larger K."""
+    """The random passages for a smaller K are a prefix of the passages for a larger K."""
     assert chosen(k=k) == chosen(k=max(k, more))[:k]
 
 
 def test_hits_are_best_first():
-    """Scores decrease in the order of the passages."""
+    """Scores of random hits decrease with rank."""
     scores = [hit.score for hit in make_plugin(Random).choose("q", (), PASSAGES, 4)]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 4
 
 
 def test_each_question_draws_anew():
-    """A different question or seed gives different passages."""
+    """A different question or a different seed yields different random passages."""
     assert len({tuple(chosen(question=name, seed=seed)) for name in "abc" for seed in range(3)}) == 9
 
 
 def test_top_k_is_required():
-    """A method with the random retriever must set `top_k`."""
+    """A method that uses the random retriever must set `top_k`."""
     retriever = make_plugin(Random)
     assert retriever.fixed_k() is None
     assert isinstance(retriever, GoldRetriever)
@@ -49,5 +49,5 @@ def test_top_k_is_required():
 
 
 def test_options():
-    """The seed must be a whole number."""
+    """The seed of the random retriever must be an integer."""
     check_options(Random, accepts=[{}, {"seed": 7}], refuses=[{"seed": "7"}, {"seed": 0.5}])

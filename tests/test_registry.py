@@ -1,4 +1,4 @@
-"""Finding, loading and rejecting plugins."""
+"""How plugins are found, loaded and rejected."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def message(kind, name):
 
 
 def test_core_plugins_are_installed():
-    """The core's own plugins are installed as entry points, like all other plugins."""
+    """The core plugins are registered as entry points, like third-party plugins."""
     mine = {(plugin.kind, plugin.name) for plugin in installed() if plugin.distribution == "kib-bench"}
     assert mine == {
         ("models", "lm-eval"),
@@ -49,23 +49,23 @@ def test_core_plugins_are_installed():
 
 
 def test_core_plugins_work():
-    """Every plugin of the core loads without a fault."""
+    """Every core plugin loads without an error."""
     assert [problem(plugin) for plugin in installed() if plugin.distribution == "kib-bench"] == [None] * 5
 
 
 def test_a_good_plugin_loads(site):
-    """A plugin of any distribution is found by its entry point."""
+    """A plugin from any distribution is found through its entry point."""
     assert load("trainers", "turn").__name__ == "Turn"
 
 
 def test_listing_imports_nothing(site):
-    """Listing the installed plugins imports none of them."""
+    """Listing the installed plugins does not import any plugin."""
     assert names("corpora")
     assert not [name for name in sys.modules if name.startswith("kib_test_")]
 
 
 def test_listing_names_distribution_and_version(site):
-    """A listed plugin has its distribution, version and target."""
+    """The list of plugins contains the distribution, version and target of each plugin."""
     turn = next(plugin for plugin in installed() if plugin.name == "turn")
     assert (turn.distribution, turn.version, turn.target, turn.editable) == (
         "kib-test-good",
@@ -76,7 +76,7 @@ def test_listing_names_distribution_and_version(site):
 
 
 def test_editable_installs_are_recognised(site):
-    """A distribution that pip recorded as editable is listed as editable."""
+    """A distribution that pip installed in editable mode is listed as editable."""
     note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
     (site / "kib_test_good-1.0.dist-info" / "direct_url.json").write_text(json.dumps(note))
     sys.path.append(str(site / "makes sys.path another one"))
@@ -84,7 +84,7 @@ def test_editable_installs_are_recognised(site):
 
 
 def test_two_claims_on_a_name_name_both(site):
-    """A name claimed by two distributions is an error that names both."""
+    """A plugin name registered by two distributions raises an error that names both distributions."""
     text = message("corpora", "shelf")
     assert 'the corpus plugin "shelf" is claimed by ' in text
     assert "kib-test-colliding 2.0 (kib_test_colliding:Shelf)" in text
@@ -92,7 +92,7 @@ def test_two_claims_on_a_name_name_both(site):
 
 
 def test_a_collision_does_not_affect_other_plugins(site):
-    """The other plugins of two colliding distributions still work."""
+    """If two distributions register the same plugin name, their other plugins still work."""
     assert load("corpora", "other-shelf").__name__ == "Shelf"
     assert load("models", "toy").__name__ == "Toy"
 
@@ -107,7 +107,7 @@ def test_a_collision_does_not_affect_other_plugins(site):
     ],
 )
 def test_a_failing_import_names_distribution_and_error(site, kind, name, words):
-    """A failing import is reported with the plugin, its distribution and the error."""
+    """A failed import is reported with the plugin, its distribution and the error."""
     assert words in message(kind, name)
 
 
@@ -135,7 +135,7 @@ def test_a_failing_import_names_distribution_and_error(site, kind, name, words):
     ],
 )
 def test_a_malformed_plugin_names_class_and_option(site, kind, name, words):
-    """A malformed plugin is reported with its distribution, its class and the faulty option or method."""
+    """A malformed plugin is reported with its distribution, its class and the invalid option or method."""
     text = message(kind, name)
     assert f'plugin "{name}" of kib-test-malformed 0.1: ' in text
     assert words in text
@@ -143,14 +143,14 @@ def test_a_malformed_plugin_names_class_and_option(site, kind, name, words):
 
 @pytest.mark.parametrize("kind", GROUPS)
 def test_every_own_key_clashes(kind):
-    """An option with the name of any own key of kib in its kind of table is rejected."""
+    """A plugin option is rejected if its name is a key that kib reserves in the same kind of table."""
     fields = {key: (int, Field(1, description="x")) for key in own_keys(kind)}
     faults = list(_option_faults(kind, create_model("Clash", __base__=Options, **fields)))
     assert faults == [f"its option `{key}` is one of kib's own keys in [{kind}.NAME]; rename it" for key in fields]
 
 
 def test_problem_and_load_agree(site):
-    """`problem` returns the message that `load` would raise."""
+    """`problem` returns the same message that `load` raises."""
     torn = next(plugin for plugin in installed() if plugin.name == "torn")
     assert problem(torn) == message("corpora", "torn")
 
@@ -163,17 +163,17 @@ def test_a_misspelled_name_suggests_the_nearest_name(site):
 
 
 def test_a_name_of_another_kind_is_recognised(site):
-    """The message for the name of a plugin of a different kind says so."""
+    """If the unknown name belongs to a plugin of a different kind, the error says so."""
     assert "a trainer plugin has this name" in message("writers", "turn")
 
 
 def test_an_unknown_name_suggests_a_package(site):
-    """The message for an unknown name suggests the package that may contain the plugin."""
+    """The error for an unknown plugin name suggests a package that may contain the plugin."""
     assert "is the package kib-xyzzy installed in this environment?" in message("writers", "xyzzy")
 
 
 def test_unreadable_metadata_do_not_affect_other_plugins(site):
-    """A distribution with unreadable entry points is reported with a missing plugin; all other plugins work."""
+    """Unreadable entry points are mentioned in the error for a missing plugin, and all other plugins work."""
     info = site / "kib_test_torn_apart-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kib-test-torn-apart\nVersion: 1\n")
@@ -184,7 +184,7 @@ def test_unreadable_metadata_do_not_affect_other_plugins(site):
 
 
 def test_a_hidden_distribution_is_not_a_collision(site, tmp_path, monkeypatch):
-    """A distribution that is twice on sys.path counts once: the first hides the second."""
+    """If a distribution occurs twice on sys.path, the first copy is used without an error."""
     monkeypatch.syspath_prepend(install(tmp_path / "again", "good"))
     assert load("trainers", "turn").__name__ == "Turn"
 
@@ -198,7 +198,7 @@ print(json.dumps({f"{p.kind}.{p.name}": [p.distribution, problem(p)] for p in in
 
 @pytest.mark.slow
 def test_really_installed(tmp_path):
-    """After an installation with pip, each bad distribution is reported and the good one works."""
+    """After an installation with pip, each faulty distribution is reported and the valid one works."""
     folder = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     sources = []

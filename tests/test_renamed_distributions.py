@@ -1,4 +1,4 @@
-"""Results that mention a distribution by its former name are read with the present name."""
+"""Results recorded under a distribution's former name are read with its current name."""
 
 from kib.store.result_records import CELL, plan_from_json
 
@@ -20,7 +20,7 @@ CELL_JSON = {
 
 
 def test_environment_uses_present_names():
-    """A recorded environment that mentions `kib` equals one that mentions `kib-bench`."""
+    """A recorded environment that mentions `kib` equals an environment that mentions `kib-bench`."""
     former, present = (
         CELL.validate_python({**CELL_JSON, "environments": [{"device": "cpu", "packages": {name: "0.1.0"}}]})
         for name in ("kib", "kib-bench")
@@ -29,7 +29,7 @@ def test_environment_uses_present_names():
 
 
 def test_sources_use_present_names():
-    """A recorded plugin of the distribution `kib-huggingface` is read as one of `kib-datasets`."""
+    """A plugin recorded under the distribution `kib-huggingface` is read as a plugin of `kib-datasets`."""
     source = {"distribution": "kib-huggingface", "version": "0.1.0"}
     value = {"schema": 1, "name": "b", "title": "", "tasks": {}, "methods": {}, "cells": []}
     plan = plan_from_json({**value, "sources": {"corpora": {"wiki": source}}})

@@ -1,4 +1,4 @@
-"""Resolving the plugins of a spec: options, identities and fingerprints."""
+"""How the plugins of a spec are resolved into options, identities and fingerprints."""
 
 import json
 import runpy
@@ -68,7 +68,7 @@ def messages(opened, **lines):
 
 
 def test_a_table_is_resolved(opened):
-    """A resolved table has its plugin, ready to use, and its distribution."""
+    """A resolved table has a ready-to-use plugin and the plugin's distribution."""
     locked = opened()[1].get("corpora", "facts")
     assert (locked.kind, locked.name, locked.plugin_name, locked.revision) == ("corpora", "facts", "shelf", 1)
     assert (locked.distribution, locked.version, locked.source) == ("kib-test-good", "1.0", "")
@@ -76,7 +76,7 @@ def test_a_table_is_resolved(opened):
 
 
 def test_an_identity_is_json(opened):
-    """An identity is JSON with plugin, revision, source, options and fingerprint."""
+    """An identity is a JSON object with the plugin, revision, source, options and fingerprint."""
     identity = facts(opened)
     assert json.loads(json.dumps(identity)) == identity
     assert list(identity) == ["plugin", "revision", "source", "options", "fingerprint"]
@@ -84,24 +84,24 @@ def test_an_identity_is_json(opened):
 
 @pytest.mark.parametrize("same", ['device = "cuda"', "depth = 3", 'sort = "line"', "chunk = { sentences = 2 }"])
 def test_an_identity_excludes_options_without_effect(opened, same):
-    """NotInIdentity options, explicit defaults and kib's own keys do not change an identity."""
+    """Options marked NotInIdentity, explicit defaults and kib's own keys do not affect an identity."""
     assert facts(opened, corpus=same) == facts(opened)
 
 
 @pytest.mark.parametrize("other", ["depth = 4", 'sort = "title"', 'fields = { title = "t" }', 'more = ["facts.txt"]'])
 def test_other_options_change_the_identity(opened, other):
-    """Every other option is part of the identity."""
+    """Every option that is not marked NotInIdentity is part of the identity."""
     assert facts(opened, corpus=other) != facts(opened)
 
 
 def test_names_are_not_part_of_the_identity(opened):
-    """Tables with equal content have equal identities, regardless of their names."""
+    """Tables with equal content have equal identities, whatever their names."""
     lock = opened(rest='[corpora.others]\nplugin = "shelf"\npath = "facts.txt"')[1]
     assert lock.get("corpora", "others").identity == lock.get("corpora", "facts").identity
 
 
 def test_an_identity_depends_on_content_not_on_paths(opened, tmp_path):
-    """Equal bytes under a different name give the same identity; different bytes under the same name do not."""
+    """Renaming a file keeps the identity, but changing the file's content changes the identity."""
     before = facts(opened)
     shutil.copy(tmp_path / "facts.txt", tmp_path / "moved.txt")
     moved = opened(rest='[corpora.moved]\nplugin = "shelf"\npath = "moved.txt"')[1].get("corpora", "moved").identity
@@ -111,7 +111,7 @@ def test_an_identity_depends_on_content_not_on_paths(opened, tmp_path):
 
 
 def test_paths_start_at_the_file(opened, tmp_path, monkeypatch):
-    """Relative paths start at the folder of the benchmark file, not at the current folder."""
+    """Relative paths are resolved from the folder of the benchmark file, not from the current folder."""
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert facts(opened)["fingerprint"]
@@ -125,7 +125,7 @@ def test_variables_in_paths_are_expanded(opened, tmp_path, monkeypatch):
 
 
 def test_source_of_an_editable_plugin_is_part_of_its_identity(site, opened):
-    """The source code of an editable plugin is part of its identity, so a change is noticed."""
+    """The source code of an editable plugin is part of its identity, so that changes to the code are detected."""
     note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
     (site / "kib_test_good-1.0.dist-info" / "direct_url.json").write_text(json.dumps(note))
     sys.path.append(str(site / "makes sys.path another one"))
@@ -136,7 +136,7 @@ def test_source_of_an_editable_plugin_is_part_of_its_identity(site, opened):
 
 
 def test_source_of_a_package_is_all_of_it(site, opened):
-    """The source code of a plugin in a package includes every file of the package."""
+    """The source code of a plugin in a package includes all files of the package."""
     note = {"url": "file:///somewhere", "dir_info": {"editable": True}}
     info = site / "kib_test_good-1.0.dist-info"
     (info / "direct_url.json").write_text(json.dumps(note))
@@ -165,14 +165,14 @@ def test_each_arm_of_a_trainer_is_resolved(opened):
 
 
 def test_a_missing_arm(opened):
-    """Asking for a missing arm is an error."""
+    """Requesting a nonexistent arm of a trainer raises an error."""
     lock = opened(rest=TURN + "vary = { rank = [1, 2] }")[1]
     with pytest.raises(InputError, match=r"\[trainers.turn\]: no such table, or no such arm of this trainer"):
         lock.get("trainers", "turn", (("rank", 3),))
 
 
 def test_too_many_arms_are_rejected(opened):
-    """Lists that make too many arms are rejected before any plugin is created."""
+    """Too many combinations of varied options are rejected before any plugin is created."""
     lists = ", ".join(f"{name} = [{', '.join(str(n + 1) for n in range(40))}]" for name in ("rank", "rate"))
     assert messages(opened, rest=f"{TURN}vary = {{ {lists} }}") == [
         "trainers.turn.vary: expected lists that make at most 1000 arms, got 1600"
@@ -180,7 +180,7 @@ def test_too_many_arms_are_rejected(opened):
 
 
 def test_every_value_of_vary_is_checked(opened):
-    """Each wrong value in `vary` is reported with its index."""
+    """Each invalid value in `vary` is reported with its index."""
     assert messages(opened, rest=TURN + 'vary = { rank = [0, 1], target = ["all", 3] }') == [
         "trainers.turn.vary.rank[0]: expected a number of at least 1, got 0",
         'trainers.turn.vary.target[1]: expected text in quotes, got 3; write "3"',
@@ -188,7 +188,7 @@ def test_every_value_of_vary_is_checked(opened):
 
 
 def test_incompatible_values_of_vary(opened):
-    """Valid values that contradict each other are reported with their arm."""
+    """Values that are valid separately but incompatible together are reported with the affected arm."""
     assert messages(opened, rest=TURN + 'vary = { rank = [1, 7], target = ["all", "seven"] }') == [
         'trainers.turn.vary: seven does not support rank 7 (with rank = 7, target = "seven")'
     ]
@@ -196,7 +196,7 @@ def test_incompatible_values_of_vary(opened):
 
 @pytest.mark.parametrize("vary", ['device = ["cpu", "cuda"]', "rate = [1, 1.0]"])
 def test_arms_with_equal_output(opened, vary):
-    """Arms that differ only in a NotInIdentity option, or in 1 and 1.0, are reported."""
+    """Arms are reported as duplicates if they differ only in a NotInIdentity option or in the type of a number."""
     (message,) = messages(opened, rest=f"{TURN}rank = 1\nvary = {{ {vary} }}")
     assert message.startswith("trainers.turn.vary: expected arms with different effects, but ")
 
@@ -205,7 +205,7 @@ UNUSED = '[corpora.spare]\nplugin = "shelf"\npath = "nowhere.txt"\n'
 
 
 def test_data_of_an_unused_table_may_be_missing(opened):
-    """The data of an unused table may be missing; using the table raises the reason."""
+    """Missing data of an unused table cause no error until the table is used."""
     lock = opened(rest=UNUSED)[1]
     with pytest.raises(InputError, match=r"\[corpora.spare\]: .*nowhere.txt: no such file"):
         lock.get("corpora", "spare")
@@ -221,19 +221,19 @@ def test_data_of_an_unused_table_may_be_missing(opened):
     ],
 )
 def test_data_of_a_used_table_must_exist(opened, user):
-    """The data of a table used by a method, directly or not, must exist."""
+    """The data of every table that a method uses, directly or indirectly, must exist."""
     assert [message.split(": ")[0] for message in messages(opened, rest=UNUSED + user)] == ["corpora.spare.path"]
 
 
 def test_options_of_an_unused_table_are_checked(opened):
-    """Wrong options in unused tables are reported."""
+    """Invalid options are reported even in unused tables."""
     assert messages(opened, rest=UNUSED + "depth = 0") == [
         "corpora.spare.depth: expected a number of at least 1, got 0"
     ]
 
 
 def test_rerankers_in_a_circle(opened):
-    """Rerankers that use each other are each reported."""
+    """Every reranker in a circular reference is reported."""
     rest = '[retrievers.a]\nplugin = "fuse"\nof = ["b"]\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]'
     assert messages(opened, rest=rest) == [
         'retrievers.a.of[0]: expected a retriever that does not use this one, got "b"',
@@ -242,14 +242,14 @@ def test_rerankers_in_a_circle(opened):
 
 
 def test_a_reranker_uses_its_sources(opened):
-    """A reranker uses the retrievers that its options name."""
+    """A reranker uses the retrievers named in its options."""
     rest = '[retrievers.a]\nplugin = "bm25"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
     assert opened(rest=rest)[1].get("retrievers", "b").plugin.options.of == ("a",)
 
 
 @pytest.mark.parametrize("plugin", ["oracle", "random"])
 def test_a_reranker_needs_sources_that_search(opened, plugin):
-    """A reranker of a retriever that knows the gold passages is rejected."""
+    """A reranker is rejected if its source retriever has access to the gold passages."""
     rest = (
         f'[retrievers.a]\nplugin = "{plugin}"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
     )
@@ -267,7 +267,7 @@ REMOTE = [
 
 @pytest.mark.parametrize("lines", REMOTE)
 def test_remote_code_needs_the_flag(opened, lines):
-    """An option that runs downloaded code is rejected with its key and the flag that allows it."""
+    """An option that executes downloaded code is rejected with its key and the flag that permits it."""
     (message,) = messages(opened, **lines)
     assert "--trust-remote-code" in message
     assert opened(**lines, trust=True)
@@ -275,12 +275,12 @@ def test_remote_code_needs_the_flag(opened, lines):
 
 @pytest.mark.parametrize("line", ["trust_remote_code = false", 'args = { all = "trust_remote_code=False" }'])
 def test_refusing_remote_code_needs_no_flag(opened, line):
-    """An option that forbids downloaded code is accepted without the flag."""
+    """An option that forbids downloaded code needs no flag."""
     assert opened(**{"corpus" if line.startswith("trust") else "model": line})
 
 
 def test_resolve_reports_all_mistakes(opened, tmp_path):
-    """Resolving a spec reports all mistakes in its plugins together, each with line and key."""
+    """Resolving a spec reports all mistakes in plugin tables together, each with its line and key."""
     file = tmp_path / "x.toml"
     file.write_text(SPEC.format(model="a = 1", corpus="depth = 0", rest='[writers.w]\nplugin = "ekho"'))
     with pytest.raises(SpecError) as caught:
@@ -293,7 +293,7 @@ def test_resolve_reports_all_mistakes(opened, tmp_path):
 
 
 def test_resolve_and_open_agree(opened, tmp_path):
-    """Opening a file equals loading and resolving it."""
+    """Opening a spec gives the same result as loading and then resolving it."""
     spec, lock = opened()
     again = load_spec(tmp_path / "x.toml")
     assert again == spec
@@ -301,7 +301,7 @@ def test_resolve_and_open_agree(opened, tmp_path):
 
 
 def test_sources_leave_out_varied_options(opened):
-    """The record of sources is JSON and contains only the options that all arms of a trainer share."""
+    """The recorded sources are JSON and contain only the options shared by all arms of a trainer."""
     sources = opened(rest=UNUSED + TURN + "vary = { rank = [1, 2] }")[1].sources()
     assert json.loads(json.dumps(sources)) == sources
     assert sources["trainers"]["turn"]["options"] == {"rate": 1e-4, "target": "all"}

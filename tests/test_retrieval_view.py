@@ -24,14 +24,14 @@ def done(new_bench, toys, tmp_path_factory):
 
 
 def row(bench, arm, **more):
-    """Return the row of an arm in a table with retrieval quality."""
+    """Return the row of an arm from a table with retrieval quality."""
     table = make_table([bench.results], retrieval=True, **more)
     [found] = [one for one in table.rows if one.arm == arm]
     return found
 
 
 def test_numbers_are_those_of_the_questions(done):
-    """Recall, MRR and the accuracies with and without a gold passage follow from the question lines of the cell."""
+    """Recall, MRR and accuracy with and without gold passages are computed from the cell's question records."""
     for arm in ("rag,k=1", "rag,k=3"):
         lines = done.scores(f"m/{arm}/people,0-shot")
         found = row(done, arm).retrieval
@@ -46,7 +46,7 @@ def test_numbers_are_those_of_the_questions(done):
 
 
 def test_the_ends_of_the_scale(done):
-    """The oracle retrieves every gold passage, and random passages contain none."""
+    """The oracle retrieves every gold passage, and random passages never include a gold passage."""
     gold, chance = row(done, "oracle").retrieval, row(done, "random,k=2").retrieval
     assert (gold.recall.mean, gold.missed) == (1, None)
     assert (chance.recall.mean, chance.mrr.mean, chance.ndcg.mean, chance.found) == (0, 0, 0, None)
@@ -54,7 +54,7 @@ def test_the_ends_of_the_scale(done):
 
 
 def test_recall_counts_questions_with_gold_alone(bench):
-    """Recall excludes questions without a gold passage and counts questions without results."""
+    """Recall excludes questions without a gold passage, but includes questions without results."""
     rows = [
         {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"},
         {"id": "q2", "question": "Where does Ben live?", "options": ["a", "b"], "answer": "A"},
@@ -70,7 +70,7 @@ def test_recall_counts_questions_with_gold_alone(bench):
 
 
 def test_cells_from_before_gold_was_counted(bench):
-    """Cells that do not record the number of gold passages have recall, but no MRR and nDCG."""
+    """Cells without a recorded number of gold passages have recall, but neither MRR nor nDCG."""
     bench.write_toy()
     bench.run()
     cell = bench.cells()[RAG]
@@ -84,7 +84,7 @@ def test_cells_from_before_gold_was_counted(bench):
 
 
 def test_every_form_has_them(done):
-    """CSV and JSON contain all values, and the terminal and Markdown tables print the same values."""
+    """CSV and JSON contain all retrieval values, and the terminal and Markdown tables print matching values."""
     given = json.loads(done.call("leaderboard", "--retrieval", "--format", "json").stdout)["rows"]
     listed = list(csv.DictReader(io.StringIO(done.call("leaderboard", "--retrieval", "--format", "csv").stdout)))
     for one, other in zip(given, listed, strict=False):
@@ -101,7 +101,7 @@ def test_every_form_has_them(done):
 
 
 def test_times_stand_there_only_where_asked_for(done):
-    """Measured seconds appear only with `--times`, so that other output is reproducible."""
+    """Measured times appear only with `--times`, so that all other output is reproducible."""
     assert done.call("leaderboard", "--retrieval").stdout == done.call("leaderboard", "--retrieval").stdout
     given = json.loads(done.call("leaderboard", "--retrieval", "--times", "--format", "json").stdout)["rows"]
     assert set(given[0]) == {*ROW, *RETRIEVAL, *RETRIEVAL_TIMES}
@@ -113,14 +113,14 @@ def test_times_stand_there_only_where_asked_for(done):
 
 
 def test_the_table_of_gains_stays_as_it_is(done):
-    """`--retrieval` leaves the table of gains unchanged."""
+    """The option `--retrieval` does not change the table of gains."""
     plain = done.call("leaderboard").stdout.split("\n\n")
     more = done.call("leaderboard", "--retrieval").stdout.split("\n\n")
     assert more[: len(plain) - 1] == plain[:-1]
 
 
 def test_a_cell_tells_its_retrieval(done):
-    """`kib show` prints recall, MRR, nDCG, the accuracy with and without gold passages, and the index costs."""
+    """`kib show` prints recall, MRR, nDCG, accuracy with and without gold passages, and index costs."""
     text = done.call("show", RAG).stdout
     found = row(done, "rag,k=3").retrieval
     line = f"gold passage retrieved for 18 of 18 questions; MRR {found.mrr.mean:.3f}, nDCG {found.ndcg.mean:.3f}"

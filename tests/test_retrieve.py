@@ -1,4 +1,4 @@
-"""`kib retrieve`: choice of queries, retrieval measures, files shared with a run, TREC output and errors."""
+"""`kib retrieve`: query selection, retrieval measures, files shared with a run, TREC output and errors."""
 
 import csv
 import io
@@ -43,21 +43,21 @@ def bare(bench):
 
 
 def found(bench, *arguments):
-    """Return the JSON report of `kib retrieve`, which must succeed."""
+    """Return the JSON report of a successful `kib retrieve` call."""
     result = bench.call("retrieve", bench.spec, "--format", "json", "-q", *arguments)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
 def refused(bench, *arguments):
-    """Return the error of `kib retrieve`, which must exit with code 2."""
+    """Return the error output of `kib retrieve`, which must exit with code 2."""
     result = bench.call("retrieve", bench.spec, "-q", *arguments)
     assert result.exit_code == 2
     return result.output
 
 
 def test_judgments_may_use_aliases(tmp_path):
-    """Judgments may name a document by an alias; two names of a document with different grades are an error."""
+    """A judgment may use a document's alias, but different grades for two names of one document raise an error."""
     write_passages(
         [Passage("Analysis of variance#0", "Analysis of variance", "", "It compares means.", 0, 18)], tmp_path
     )
@@ -78,13 +78,13 @@ def queries(bench, name, *rows):
 
 
 def means(report, retriever="words", block=0):
-    """Return the mean of each of the retriever's measures."""
+    """Return the mean of each measure for a retriever."""
     [line] = [one for one in report["blocks"][block]["retrievers"] if one["retriever"] == retriever]
     return {name: one["mean"] for name, one in line["measures"].items()}
 
 
 def folders(bench, kind):
-    """Return the folders of finished steps of this kind in the work folder."""
+    """Return the folders of finished steps of the given kind in the work folder."""
     return sorted(path.parent.name for path in (bench.folder / "work" / kind).glob("*/done.json"))
 
 
@@ -92,7 +92,7 @@ def folders(bench, kind):
 
 
 def test_questions_of_tasks(toy):
-    """Without a queries file, the task's questions with gold are the queries, and passages are judged."""
+    """Without a queries file, a task's questions with gold are the queries, and relevance is judged by passage."""
     report = found(toy)
     [block] = report["blocks"]
     assert (block["queries"], block["n"], block["judged"], block["by"]) == ("task people", 18, 18, "passages")
@@ -101,7 +101,7 @@ def test_questions_of_tasks(toy):
 
 
 def test_recall_is_that_of_the_leaderboard(toy):
-    """The recall at K equals the recall in the leaderboard."""
+    """Recall at K in `kib retrieve` equals recall in the leaderboard."""
     toy.run()
     table = toy.call("leaderboard", "--format", "csv")
     rows = {row["arm"]: row for row in csv.DictReader(io.StringIO(table.stdout))}
@@ -111,7 +111,7 @@ def test_recall_is_that_of_the_leaderboard(toy):
 
 
 def test_a_limited_task_with_a_template(toy):
-    """Queries follow the task's limit and query template, as in a run."""
+    """`kib retrieve` applies a task's question limit and query template, like a run."""
     text = toy.spec.read_text(encoding="utf-8")
     keys = 'corpus = "people"\nlimit = 6\nquery = "{{ options | join(\' \') }}"\n'
     toy.write(text.replace('corpus = "people"\n', keys))
@@ -122,7 +122,7 @@ def test_a_limited_task_with_a_template(toy):
 
 
 def test_queries_of_a_file(bare):
-    """Document judgments with grades are measured by documents; queries without judgments are only counted."""
+    """With graded document judgments, documents are measured, and queries without judgments are only counted."""
     name = queries(
         bare,
         "q.jsonl",
@@ -142,14 +142,14 @@ def test_queries_of_a_file(bare):
 
 
 def test_questions_of_a_file(toy):
-    """A questions file for the `file` task gives the same measures as the task itself."""
+    """A questions file in the format of the `file` task yields the same measures as the task itself."""
     report = found(toy, "--queries", "people.jsonl")
     assert report["blocks"][0]["by"] == "passages"
     assert means(report) == means(found(toy))
 
 
 def test_queries_without_judgments(bare):
-    """A TSV file of ids and texts gives queries without judgments, for which only time is measured."""
+    """A TSV file of ids and texts contains queries without judgments, so that only the search time is measured."""
     (bare.folder / "q.tsv").write_text("a\tAda Quill\nb\tropes\n", encoding="utf-8")
     result = bare.call("retrieve", bare.spec, "-q", "--queries", "q.tsv")
     assert "queries of q.tsv · 2 queries, 0 of them judged" in result.stdout
@@ -158,7 +158,7 @@ def test_queries_without_judgments(bare):
 
 
 def test_tasks_without_gold_come_last(toy):
-    """Tasks without gold are searched only if no task on the corpus has gold."""
+    """Tasks without gold are searched only if no task on the corpus has gold passages."""
     row = {"id": "x", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A"}
     queries(toy, "plain.jsonl", row)
     more = '\n[tasks.plain]\nplugin = "file"\npath = "plain.jsonl"\ncorpus = "people"\n'
@@ -181,14 +181,14 @@ def test_one_task_of_several(toy):
 
 
 def test_measures_stop_at_the_depth(toy):
-    """No measure has a cutoff beyond the search depth."""
+    """The cutoff of a measure never exceeds the search depth."""
     assert set(means(found(toy, "--depth", "4"))) == {"recall@1", "recall@3", "MAP@4"}
     wanted = {*(f"recall@{k}" for k in (1, 3, 5, 10, 100)), "MRR@10", "nDCG@10", "MAP@100"}
     assert set(means(found(toy))) == wanted
 
 
 def test_a_document_is_ranked_by_its_best_passage(bench):
-    """With document judgments, each document counts once, at the rank of its best passage."""
+    """With document judgments, each document is counted once, at the rank of its best passage."""
     text = RETRIEVERS.replace("documents = {documents}", "documents = {documents}\nchunk = {{ sentences = 1 }}")
     long = ["long", "", "Red lever. Red lever again. Red lever. Red."]
     bench.write_toy(spec=text.replace("{{", "{").replace("}}", "}"), documents=[long, ["short", "", "A red door."]])
@@ -198,7 +198,7 @@ def test_a_document_is_ranked_by_its_best_passage(bench):
 
 
 def test_all_formats_have_the_same_numbers(toy):
-    """All output formats contain the same measures."""
+    """All output formats contain the same values."""
     values = means(found(toy))
     table = toy.call("retrieve", toy.spec, "-q", "--format", "csv").stdout
     [row] = csv.DictReader(io.StringIO(table))
@@ -211,19 +211,19 @@ def test_all_formats_have_the_same_numbers(toy):
 
 
 def test_offered_formats():
-    """The command line offers exactly the formats that a report supports."""
+    """The command line offers exactly the formats supported by a report."""
     assert cli.TABLES == FORMATS
 
 
 def test_a_repeated_call_prints_identical_bytes(toy):
-    """A repeated call prints identical bytes, stored times included."""
+    """Repeating a `kib retrieve` call prints identical bytes, including the stored times."""
     first, second = (toy.call("retrieve", toy.spec, "-q", "--format", form).stdout for form in ("json", "json"))
     assert first == second
 
 
 @pytest.mark.slow
 def test_quality_on_real_collections(bench, data):
-    """BM25 with default options reaches published scores on SciFact and Vaswani."""
+    """BM25 with default options matches published scores on SciFact and Vaswani."""
     for name in ("scifact", "vaswani"):
         if not (data / name).is_dir():
             pytest.skip(f"no {name} in {data}")
@@ -248,7 +248,7 @@ def test_quality_on_real_collections(bench, data):
 
 
 def test_a_run_reuses_the_hits_of_a_search(toy):
-    """A run reuses the index and hits of a previous, deeper search."""
+    """A run reuses the index and hits of an earlier, deeper search."""
     found(toy)
     steps = {kind: folders(toy, kind) for kind in ("passages", "index", "hits")}
     assert toy.run() == {}
@@ -266,7 +266,7 @@ def test_a_run_reuses_the_hits_of_a_search(toy):
 
 
 def test_a_search_reuses_the_hits_of_a_run(toy):
-    """A search reuses the hits of a run if they are deep enough."""
+    """`kib retrieve` reuses the hits from a run if their depth is sufficient."""
     toy.run()
     hits = folders(toy, "hits")
     found(toy, "--depth", "3")
@@ -316,7 +316,7 @@ def test_trec_runs_of_several_retrievers(bare):
 
 
 def test_a_trec_run_is_a_file(bare):
-    """A folder is rejected as the path of a TREC run file."""
+    """A folder is rejected as the output path of a TREC run file."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada"})
     assert "--run: .: expected a file, got a folder" in refused(
         bare, "--queries", name, "--retriever", "words", "--run", "."
@@ -324,7 +324,7 @@ def test_a_trec_run_is_a_file(bare):
 
 
 def test_a_trec_run_rejects_ids_with_spaces(bench):
-    """A document id with a space is rejected in a TREC run file."""
+    """A document id that contains a space is rejected when a TREC run file is written."""
     bench.write_toy(spec=RETRIEVERS, documents=[["a b", "", "Ada"]])
     name = queries(bench, "q.jsonl", {"id": "q1", "text": "Ada"})
     assert "the id 'a b' contains white space" in refused(bench, "--queries", name, "--run", "{retriever}.trec")
@@ -346,7 +346,7 @@ def test_a_trec_run_rejects_ids_with_spaces(bench):
     ],
 )
 def test_a_wrong_argument_is_an_error(toy, arguments, words):
-    """A wrong name, file or number is an error with the right value or the nearest name."""
+    """An invalid name, file or number raises an error that states a valid value or the nearest name."""
     assert words in refused(toy, *arguments)
 
 
@@ -369,33 +369,33 @@ def test_a_wrong_argument_is_an_error(toy, arguments, words):
     ],
 )
 def test_a_faulty_queries_file_is_an_error(bare, text, words):
-    """A faulty queries file is an error with the line number."""
+    """An invalid queries file raises an error with the line number."""
     (bare.folder / "q.jsonl").write_text(text, encoding="utf-8")
     assert words in refused(bare, "--queries", "q.jsonl")
 
 
 def test_a_faulty_tsv_file_is_an_error(bare):
-    """A TSV line without a tab is an error with its line number."""
+    """A TSV line without a tab raises an error with its line number."""
     (bare.folder / "q.tsv").write_text("a\tAda\nb Ben\n", encoding="utf-8")
     assert "q.tsv:2: expected an id, a tab and the text of a query" in refused(bare, "--queries", "q.tsv")
 
 
 def test_a_corpus_without_queries(bare):
-    """If a corpus has no queries and no task uses it, the error says how to add queries."""
+    """If a corpus has no queries and no task uses it, the error explains how to add queries."""
     assert "no task uses corpus people, and the corpus has no queries of its own; add a file with --queries" in refused(
         bare
     )
 
 
 def test_several_corpora(bare):
-    """If a file has several corpora, one must be chosen."""
+    """If a benchmark file has several corpora, one corpus must be selected."""
     more = '\n[corpora.others]\nplugin = "toy"\ndocuments = [["a", "", "b"]]\n'
     bare.write(bare.spec.read_text(encoding="utf-8") + more)
     assert "2 corpora; choose one with --corpus: people or others" in refused(bare)
 
 
 def test_other_mistakes_in_the_file_are_reported(bare):
-    """Other mistakes in the benchmark file are reported with their lines, but models and tasks may be missing."""
+    """Other mistakes in the benchmark file are reported with line numbers, but models and tasks may be missing."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace('plugin = "toy"\nspeed', 'plugin = "toy"\nsped'))
     assert "retrievers.again.sped: unknown key" in refused(bare)
     bare.write(bare.spec.read_text(encoding="utf-8").replace('name = "search"', "name = 3"))
@@ -403,7 +403,7 @@ def test_other_mistakes_in_the_file_are_reported(bare):
 
 
 def test_a_failing_retriever_is_named_and_the_others_measured(bare):
-    """A failing retriever is named, the others are measured, and the exit code reports the failure."""
+    """If a retriever fails, the error names it, the other retrievers are measured, and the exit code is nonzero."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace("speed = 2", 'fault = "crash"'))
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
     result = bare.call("retrieve", bare.spec, "-q", "--queries", name)

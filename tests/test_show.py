@@ -1,4 +1,4 @@
-"""`kib show`, `kib plan` and `kib plugins`: names, cells, questions, plugins and plans."""
+"""The commands `kib show`, `kib plan` and `kib plugins`."""
 
 import json
 import re
@@ -34,14 +34,14 @@ def done(new_bench, toys, tmp_path_factory):
 
 
 def shown(bench, *arguments):
-    """Return the output of `kib show`, which must succeed."""
+    """Return the output of a successful `kib show` call."""
     result = bench.call("show", *arguments)
     assert result.exit_code == 0, result.output
     return result.output
 
 
 def refused(bench, *arguments):
-    """Return the error of `kib show`, which must exit with code 2."""
+    """Return the error output of `kib show`, which must exit with code 2."""
     result = bench.call("show", *arguments)
     assert result.exit_code == 2
     assert result.output.startswith("Error: ")
@@ -53,7 +53,7 @@ def refused(bench, *arguments):
 
 @pytest.mark.parametrize("form", ["{id}", "{place}", "{place}/s0", "toy/{id}", "toy/{place}", "{id}/", "m/base"])
 def test_a_cell_is_named_as_it_is_printed(done, form):
-    """A cell is identified by its id, by its id without digest or seed, or by a unique beginning."""
+    """A cell is identified by its id, with or without digest and seed, or by a unique prefix."""
     cell = done.cells()[BASE]
     assert shown(done, form.format(id=cell.id, place=cell.place)).startswith(f"{cell.id}\n")
 
@@ -69,19 +69,19 @@ def test_a_cell_is_named_as_it_is_printed(done, form):
     ],
 )
 def test_a_wrong_name_suggests_the_nearest(done, name, words):
-    """The message for an unknown name suggests similar names; part of a name does not match."""
+    """The error for an unknown cell name suggests similar names, and substrings do not match."""
     assert words in refused(done, name)
 
 
 def test_a_name_of_several_cells_lists_them(done):
-    """The message for an ambiguous name lists the matching ids."""
+    """The error for an ambiguous cell name lists the matching ids."""
     said = refused(done, "m")
     assert "m is not unique; choose one of: " in said
     assert all(cell.id in said for cell in done.cells().values())
 
 
 def test_a_name_in_two_benchmarks_asks_which(bench):
-    """If two benchmarks have the same cell, the benchmark's name in front identifies it."""
+    """If two benchmarks contain the same cell, prefixing the benchmark's name identifies the cell."""
     bench.write_toy()
     bench.run()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
@@ -92,7 +92,7 @@ def test_a_name_in_two_benchmarks_asks_which(bench):
 
 
 def test_a_benchmark_may_be_called_like_its_model(bench):
-    """A benchmark with the name of a model does not hide any cell."""
+    """All cells remain accessible if a benchmark has the same name as a model."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
     bench.run()
@@ -101,7 +101,7 @@ def test_a_benchmark_may_be_called_like_its_model(bench):
 
 
 def test_an_empty_folder_suggests_kib_run(bench):
-    """The message for an empty folder names the command that creates results."""
+    """The error for an empty results folder names the command that creates results."""
     bench.write_toy()
     assert "results: no results found; `kib run SPEC` creates them" in refused(bench, BASE)
 
@@ -110,7 +110,7 @@ def test_an_empty_folder_suggests_kib_run(bench):
 
 
 def test_a_cell_shows_the_remarks_of_its_scorer(bench):
-    """A remark of the scorer is stored with the cell and shown."""
+    """A scorer's remark is stored with the cell and shown by `kib show`."""
     bench.write_toy(model='says = "memory ran out; 512 tokens at a time from here on"\n')
     bench.run()
     assert bench.results.cell(bench.cells()[BASE]).notes == ("memory ran out; 512 tokens at a time from here on",)
@@ -118,7 +118,7 @@ def test_a_cell_shows_the_remarks_of_its_scorer(bench):
 
 
 def test_a_trained_cell_shows_its_text(bench):
-    """A cell on trained weights shows its training, and a question shows the training texts of its gold document."""
+    """A trained cell shows its training run, and a question shows the training texts from its gold document."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     assert bench.run() == {}
     result = bench.results.cell(bench.cells()[FT])
@@ -139,7 +139,7 @@ def test_a_trained_cell_shows_its_text(bench):
 
 
 def test_gold_named_by_an_alias_finds_its_training_texts(bench):
-    """If a question names its gold document by an alias, the training texts of that document are shown."""
+    """If a question refers to its gold document by an alias, the document's training texts are shown."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = bench.spec.read_text(encoding="utf-8").replace(
         "[retrievers.words]", 'named = { Quill = "ada" }\n\n[retrievers.words]'
@@ -154,7 +154,7 @@ def test_gold_named_by_an_alias_finds_its_training_texts(bench):
 
 
 def test_a_cell_lists_its_questions(done):
-    """A cell shows its score, its environment, and each question with its answer and gold."""
+    """A cell is shown with its score, its environment, and the answer and gold of each question."""
     text = shown(done, RAG)
     result = done.results.cell(done.cells()[RAG])
     assert f"{result.correct} of 18 right (acc)" in text
@@ -167,7 +167,7 @@ def test_a_cell_lists_its_questions(done):
 
 
 def test_a_long_cell_shows_its_first_questions(bench):
-    """A large cell lists only its first questions and names the file with all questions."""
+    """A cell with many questions lists only the first ones and names the file with all questions."""
     bench.write_toy(questions=50)
     bench.run()
     text = shown(bench, BASE)
@@ -176,7 +176,7 @@ def test_a_long_cell_shows_its_first_questions(bench):
 
 
 def test_a_failed_cell_says_why(bench):
-    """The message for a failed cell gives the failed step and the reason."""
+    """The message for a failed cell states the failed step and the reason."""
     bench.write_toy()
     words = '[retrievers.words]\nplugin = "toy"'
     bench.write(bench.spec.read_text(encoding="utf-8").replace(words, f'{words}\nfault = "twice"'))
@@ -187,7 +187,7 @@ def test_a_failed_cell_says_why(bench):
 
 
 def test_a_cell_that_was_not_measured_says_so(bench):
-    """The message for a cell without a result names the command that measures it."""
+    """The message for an unmeasured cell names the command that measures the cell."""
     bench.write_toy()
     bench.run()
     shutil.rmtree(bench.results.cell_folder(bench.cells()[BASE]))
@@ -198,7 +198,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
 
 
 def test_a_question_is_shown_whole(done):
-    """A question shows its query, its passages with the gold marked, the prompt, the options and the answer."""
+    """A question is shown with its query, passages, marked gold passages, prompt, options and answer."""
     text = shown(done, RAG, "eva-10")
     score = next(score for score in done.scores(RAG) if score.question_id == "eva-10")
     assert "searched for: What is the trade of Eva Lind?" in text
@@ -215,7 +215,7 @@ def test_a_question_is_shown_whole(done):
 
 
 def test_a_question_is_shown_through_all_methods(done):
-    """A question shows the answers of all methods."""
+    """`kib show` shows how each method answered a question."""
     text = shown(done, RAG, "eva-10")
     beside = text.partition("all methods on this question:\n")[2].splitlines()
     assert [line.split("  ")[1] for line in beside] == ["base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"]
@@ -225,7 +225,7 @@ def test_a_question_is_shown_through_all_methods(done):
 
 
 def test_dropped_passages_are_marked(bench):
-    """A passage that did not fit into the prompt is listed and marked."""
+    """A passage that did not fit into the prompt is listed and marked as dropped."""
     bench.write_toy(more="\n[prompt]\ntokens = 220\n")
     bench.run()
     score = next(score for score in bench.scores(RAG) if score.dropped)
@@ -242,12 +242,12 @@ def test_dropped_passages_are_marked(bench):
     ],
 )
 def test_a_wrong_question_suggests_the_nearest(done, question, words):
-    """The message for an unknown question suggests the nearest ids."""
+    """The error for an unknown question id suggests the nearest ids."""
     assert words in refused(done, BASE, question)
 
 
 def test_without_the_work_folder_the_scores_are_shown(bench):
-    """Without the work folder the scores are shown, with the command that recreates the prompt."""
+    """Without the work folder, `kib show` prints the scores and the command that recreates the prompt."""
     bench.write_toy()
     bench.run()
     shutil.rmtree(bench.folder / "work")
@@ -260,7 +260,7 @@ def test_without_the_work_folder_the_scores_are_shown(bench):
 
 
 def test_a_changed_prompt_is_an_error(bench):
-    """A prompt rebuilt from a changed work folder is an error."""
+    """A changed work folder raises an error if the rebuilt prompt differs from the measured prompt."""
     bench.write_toy()
     bench.run()
     [path] = (bench.folder / "work" / "passages").glob("*/passages.jsonl")
@@ -269,7 +269,7 @@ def test_a_changed_prompt_is_an_error(bench):
 
 
 def test_questions_of_any_name_are_found(bench):
-    """Ids with spaces, slashes and characters of other scripts are found."""
+    """Question ids with spaces, slashes and characters of any script are found."""
     ids = ["a b", "x/y", "桥 1", "--odd"]
     rows = [
         {"id": name, "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"}
@@ -295,7 +295,7 @@ def test_plugins_are_listed_with_their_distributions(bench):
 
 
 def test_a_broken_plugin_is_listed_with_its_error(bench, toys, tmp_path):
-    """A plugin that does not work is listed with the reason."""
+    """A plugin that cannot be loaded is listed with the reason."""
     info = tmp_path / "broken-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
@@ -315,7 +315,7 @@ def test_a_broken_plugin_is_listed_with_its_error(bench, toys, tmp_path):
 
 
 def test_a_plan_shows_what_is_done(bench):
-    """A plan marks each step and cell as done or to do."""
+    """The printed plan marks each step and cell as done or pending."""
     bench.write_toy()
     before = bench.call("plan", bench.spec).output
     assert before.startswith("toy: 5 cells, 0 done")

@@ -1,4 +1,4 @@
-"""Reading a benchmark file and reporting its mistakes."""
+"""How a benchmark file is read and its mistakes are reported."""
 
 import runpy
 import subprocess
@@ -130,7 +130,7 @@ def mistakes(path):
 
 
 def test_tables_keep_the_order_of_the_file(write):
-    """Tables of a kind keep the order of the file."""
+    """Tables of the same kind keep their order in the file."""
     spec = load_spec(write(WHOLE))
     assert [list(spec.tables(kind)) for kind in KINDS] == [
         ["tiny"],
@@ -144,7 +144,7 @@ def test_tables_keep_the_order_of_the_file(write):
 
 
 def test_own_keys_and_options_are_separated(write):
-    """Kib reads its own keys of a table; every other key is an option of the plugin."""
+    """kib reads its own keys from a table and treats every other key as a plugin option."""
     spec = load_spec(write(WHOLE))
     par = spec.trainers["par"]
     assert par.options == {"epochs": 5}
@@ -154,7 +154,7 @@ def test_own_keys_and_options_are_separated(write):
 
 
 def test_defaults(write):
-    """A missing key has its documented default."""
+    """A missing key has its documented default value."""
     spec = load_spec(
         write('schema = 1\nname = "x"\n[models.m]\nplugin = "p"\n[tasks.t]\nplugin = "p"\n[methods.base]\n')
     )
@@ -165,7 +165,7 @@ def test_defaults(write):
 
 
 def test_lines(write):
-    """A key path gives its line, and a missing key the line of its nearest parent."""
+    """A key path is mapped to its line, and a missing key is mapped to the line of its nearest parent."""
     spec = load_spec(write(WHOLE))
     assert WHOLE.split("\n")[spec.line("methods", "rag", "top_k") - 1] == "top_k = [1, 2, 3]"
     assert WHOLE.split("\n")[spec.line("methods", "ft-par+rag", "top_k") - 1] == '[methods."ft-par+rag"]'
@@ -173,13 +173,13 @@ def test_lines(write):
 
 
 def test_a_missing_table(write):
-    """The error for a missing table suggests the table with the nearest name."""
+    """The error for a missing table suggests the table with the most similar name."""
     with pytest.raises(InputError, match=r'no table \[retrievers.bm52\]; did you mean "bm25"'):
         load_spec(write(WHOLE)).table("retrievers", "bm52")
 
 
 def test_a_spec_is_frozen(write):
-    """A spec and its tables cannot be changed."""
+    """A spec and its tables are immutable."""
     spec = load_spec(write(WHOLE))
     with pytest.raises(AttributeError):
         spec.name = "other"
@@ -190,14 +190,14 @@ def test_a_spec_is_frozen(write):
 
 
 def first_line(file):
-    """Return the expected message of a bad spec, without the file name; it is the comment in the first line."""
+    """Return the expected message of an invalid spec, taken from the comment in its first line."""
     return file.read_text().split("\n", 1)[0].removeprefix("# ")
 
 
 @pytest.mark.usefixtures("site")
 @pytest.mark.parametrize("file", BAD, ids=[file.stem for file in BAD])
 def test_a_bad_spec_has_one_message(file, monkeypatch):
-    """Each bad spec has exactly one mistake, with file, line, key and the message from its first line."""
+    """Each invalid spec has one mistake and produces exactly the message in its first line, with file, line and key."""
     monkeypatch.chdir(file.parent)
     with pytest.raises(SpecError) as caught:
         open_spec(Path(file.name))
@@ -211,7 +211,7 @@ def test_a_bad_spec_has_one_message(file, monkeypatch):
 @pytest.mark.parametrize("command", ["check", "plan", "run"])
 @pytest.mark.parametrize("name", ["option-range", "path-not-there", "plugin-fault", "syntax-open-text"])
 def test_every_command_reports_a_bad_spec(command, name, monkeypatch, tmp_path):
-    """Every command that reads a bad spec prints its message, exits with code 2 and writes nothing."""
+    """Every command that reads an invalid spec prints the error, exits with code 2 and writes no files."""
     monkeypatch.chdir(HERE / "bad_specs")
     folders = [f"--work={tmp_path / 'work'}", *([f"--results={tmp_path / 'results'}"] if command != "check" else [])]
     file = HERE / "bad_specs" / f"{name}.toml"
@@ -223,12 +223,12 @@ def test_every_command_reports_a_bad_spec(command, name, monkeypatch, tmp_path):
 
 
 def test_there_are_enough_bad_specs():
-    """The bad specs cover syntax, types, names, references, plugins and options."""
+    """The invalid specs cover syntax, types, names, references, plugins and options."""
     assert len(BAD) > 90
 
 
 def test_all_mistakes_are_reported_together(write, site):
-    """All mistakes of a file, including those in plugin options, are reported together in the order of their lines."""
+    """All mistakes in a file, including invalid plugin options, are reported together in line order."""
     file = write(
         'schema = 2\nname = "x"\n[models.m]\nplugin = "toy"\npaht = "x"\n[corpora.c]\nplugin = "shelf"\n'
         'chunk = { tokens = 0 }\n[tasks.t]\nplugin = 3\ncorpus = "d"\n[methods.m]\nretrieve = "r"\ntop_k = 3\n'
@@ -247,7 +247,7 @@ def test_all_mistakes_are_reported_together(write, site):
 
 
 def test_a_circle_of_trainers_is_reported_at_each_trainer(write):
-    """Trainers that take their number of tokens from each other are each reported."""
+    """Trainers with a circular reference in their token counts are all reported."""
     text = WHOLE.replace('text = { writer = "reword", count = 10 }', 'tokens = "as:reg"').replace('"text.count"', '"b"')
     assert [message.split(": ", 2)[1:] for message in mistakes(write(text))] == [
         ["trainers.reg.tokens", "expected a trainer without circular references, got reg -> par -> reg"],
@@ -268,30 +268,30 @@ def test_a_circle_of_trainers_is_reported_at_each_trainer(write):
     ],
 )
 def test_a_file_that_is_not_toml(write, content, message):
-    """A file that is not TOML or not UTF-8 is reported with the first wrong line, if known."""
+    """A file that is not valid TOML or UTF-8 is reported with the first invalid line, if known."""
     assert mistakes(write(content))[0].startswith(message)
 
 
 def test_a_missing_file(tmp_path):
-    """A missing file is reported with its name."""
+    """A missing benchmark file is reported with its name."""
     with pytest.raises(InputError, match=r"x\.toml: no such file"):
         load_spec(tmp_path / "x.toml")
 
 
 def test_a_folder_is_not_a_file(tmp_path):
-    """A folder instead of a file is reported with its name."""
+    """If a folder is passed instead of a benchmark file, the error names the folder."""
     with pytest.raises(InputError, match="cannot be read"):
         load_spec(tmp_path)
 
 
 def test_published_numbers_are_recognised(write):
-    """A file of published numbers is recognised, regardless of its other content."""
+    """A file of published numbers is recognised, whatever else it contains."""
     with pytest.raises(InputError, match="expected a benchmark, got a file of published numbers"):
         load_spec(write('schema = 1\nkind = "published"\nname = "paper"\n'))
 
 
 def test_loading_imports_nothing_heavy(tmp_path):
-    """Loading a spec imports neither a plugin nor a package with a slow import."""
+    """Loading a spec imports neither a plugin nor a package that is slow to import."""
     (tmp_path / "x.toml").write_text(WHOLE)
     script = (
         "import sys; from pathlib import Path; from kib.spec.load import load_spec; load_spec(Path('x.toml'));"
@@ -320,7 +320,7 @@ def test_loading_imports_nothing_heavy(tmp_path):
 
 
 def test_own_keys_are_documented():
-    """Every own key of kib is documented in docs/spec.md."""
+    """Every key that kib reserves is documented in docs/spec.md."""
     text = (HERE.parent / "docs" / "spec.md").read_text()
     assert [key for kind in KINDS for key in own_keys(kind) if f"`{key}`" not in text] == []
 
@@ -351,7 +351,7 @@ def places(value, path=()):
 
 
 def change(data, draw):
-    """Drop, copy, rename or retype one value anywhere in a benchmark file."""
+    """Delete, copy, rename or change the type of one value anywhere in a benchmark file."""
     path = draw(st.sampled_from(list(places(data)) or [()]))
     if not path:
         return
@@ -416,7 +416,7 @@ device_hour = 1.5
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with the data files of the good spec."""
+    """Return a folder with the data files of the valid spec."""
     made = tmp_path_factory.mktemp("good")
     (made / "facts.txt").write_text("a\nb\n")
     (made / "quiz.jsonl").write_text('{"id": "1", "question": "a?", "options": ["a", "b"], "answer": 0}\n')
@@ -424,7 +424,7 @@ def folder(tmp_path_factory):
 
 
 def opens_or_complains(file):
-    """Open a file; check that each mistake has an existing line and a message in kib's own words."""
+    """Open a file, and check that each error has an existing line and a message written by kib."""
     try:
         spec, lock = open_spec(file)
     except KibError as error:
@@ -456,7 +456,7 @@ SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[Healt
 @SETTINGS
 @given(data=st.data())
 def test_a_changed_spec_opens_or_is_rejected(site, folder, data):
-    """A spec with keys dropped, copied, renamed or retyped is read or rejected with a message, never with a crash."""
+    """A spec with deleted, copied, renamed or retyped keys is read or rejected with an error, but never crashes."""
     spec = tomli.loads(GOOD)
     for _ in range(data.draw(st.integers(1, 4))):
         change(spec, data.draw)
@@ -468,7 +468,7 @@ def test_a_changed_spec_opens_or_is_rejected(site, folder, data):
 @SETTINGS
 @given(data=st.data())
 def test_a_spec_with_damaged_text_opens_or_is_rejected(site, folder, data):
-    """A spec with text lost, doubled or changed is read or rejected with a message, never with a crash."""
+    """A spec with missing, repeated or changed text is read or rejected with an error message, but never crashes."""
     text = GOOD
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))

@@ -38,7 +38,7 @@ class Nothing(Options):
 
 
 class Plugin:
-    """The part that the test plugins share; attributes may break each one."""
+    """The common base class of the test plugins; attributes may break individual instances."""
 
     Options: ClassVar[type[Options]] = Nothing
     revision: ClassVar[int] = 1
@@ -71,7 +71,7 @@ def of(*documents: Any) -> Any:
 
 
 def test_corpus() -> None:
-    """A correct corpus passes."""
+    """A correct corpus passes the check."""
     check_corpus(lambda: make_plugin(Shelf))
 
 
@@ -91,7 +91,7 @@ def test_corpus() -> None:
     ],
 )
 def test_spoilt_corpus(documents: Any, message: str) -> None:
-    """A check names the rule that a corpus breaks."""
+    """The check of a faulty corpus names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_corpus(spoilt(Shelf, documents=documents))
 
@@ -115,12 +115,12 @@ class Overlap(Plugin):
 
 
 def test_retriever() -> None:
-    """A correct retriever passes."""
+    """A correct retriever passes the check."""
     check_retriever(lambda: make_plugin(Overlap))
 
 
 def later(change: Callable[..., Any]) -> Any:
-    """Return a `search` that changes its hits before returning them."""
+    """Return a `search` method that modifies its hits before returning them."""
 
     def search(self: Any, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
         found: list[list[Hit]] = change(Overlap.search(self, folder, queries, k), self, queries, k)
@@ -161,7 +161,7 @@ def later(change: Callable[..., Any]) -> Any:
     ],
 )
 def test_spoilt_search(change: Callable[..., Any], message: str) -> None:
-    """A check names the rule that a search breaks."""
+    """The check of a faulty `search` method names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_retriever(spoilt(Overlap, search=later(change)))
 
@@ -185,7 +185,7 @@ def test_too_many_hits() -> None:
     ],
 )
 def test_spoilt_build(change: Callable[..., Any], message: str) -> None:
-    """A retriever fails the check if an earlier build affects its index, or if it finds unindexed passages."""
+    """A retriever fails the check if an earlier build affects its index or if it returns unindexed passages."""
 
     def build(self: Any, passages: Iterable[Passage], folder: Path) -> None:
         place = folder / "index.json"
@@ -197,13 +197,13 @@ def test_spoilt_build(change: Callable[..., Any], message: str) -> None:
 
 
 def test_twins_out_of_order() -> None:
-    """The built-in passages contain a tie whose order of positions differs from its order of ids."""
+    """The built-in passages contain a tie in which the order of positions differs from the order of ids."""
     places = [passage.id for passage in PASSAGES if passage.document.startswith("twin")]
     assert places == sorted(places, reverse=True)
 
 
 class RenderedTask(Plugin):
-    """A task with two questions on the built-in documents."""
+    """A task with two questions about the built-in documents."""
 
     def questions(self, split: str) -> Iterator[Question]:
         if split == "test":
@@ -217,7 +217,7 @@ def asks(**changes: Any) -> Any:
 
 
 def test_task() -> None:
-    """A correct task passes, and the check finds its gold in the corpus."""
+    """A correct task passes the check, and its gold is found in the corpus."""
     check_task(lambda: make_plugin(RenderedTask), corpus=lambda: make_plugin(Shelf))
 
 
@@ -253,13 +253,13 @@ def test_task() -> None:
     ],
 )
 def test_spoilt_task(questions: Any, message: str) -> None:
-    """A check names the rule that a task breaks."""
+    """The check of a faulty task names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_task(spoilt(RenderedTask, questions=questions), corpus=lambda: make_plugin(Shelf))
 
 
 class Echo(Plugin):
-    """A model with log-probabilities drawn from the request's digest."""
+    """A model with log-probabilities derived from the digest of the request."""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
         return lambda text: list(text.encode())
@@ -298,13 +298,13 @@ class Echo(Plugin):
 
 
 def test_model() -> None:
-    """A correct model passes, with or without a tokenizer."""
+    """A correct model passes the check, with or without a tokenizer."""
     check_model(lambda: make_plugin(Echo))
     check_model(spoilt(Echo, tokens=lambda _: None, context_length=lambda _: None))
 
 
 def test_model_tolerance() -> None:
-    """Differences from rounding are allowed between batches and orders."""
+    """The model check tolerates rounding differences between batches and request orders."""
     noisy = spoilt(Echo, value=lambda self, request, place, count: Echo.value(self, request, 0, 0) - place * 1e-7)
     check_model(noisy)
     with pytest.raises(AssertionError, match="depends on the order"):
@@ -330,13 +330,13 @@ def test_model_tolerance() -> None:
     ],
 )
 def test_spoilt_model(name: str, method: Any, message: str) -> None:
-    """A check names the rule that a model breaks."""
+    """The check of a faulty model names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_model(spoilt(Echo, **{name: method}))
 
 
 def test_model_kinds() -> None:
-    """A check sends only the kinds of request that a backend supports."""
+    """The model check sends only the kinds of request supported by the backend."""
     no_rolling = spoilt(Echo, text=lambda *_: 1)
     check_model(no_rolling, kinds=["loglikelihood"])
 
@@ -354,13 +354,13 @@ class Loose(Strict):
 
 
 class Bare(Options):
-    """Options without a description."""
+    """Options without descriptions."""
 
     count: int = 1
 
 
 class Filed(Options):
-    """Options that name a file."""
+    """Options that contain a file path."""
 
     path: InputPath = Field(description="The file.")
 
@@ -370,7 +370,7 @@ def with_options(options: type[Options]) -> type[Any]:
 
 
 def test_options() -> None:
-    """Strict options with descriptions pass."""
+    """Strict options with descriptions pass the check."""
     check_options(with_options(Strict), accepts=[{}, {"count": 2}], refuses=[{"count": 0}, {"count": "1"}])
 
 
@@ -383,20 +383,20 @@ def test_options() -> None:
     ],
 )
 def test_spoilt_options(options: type[Options], refuses: list[dict[str, Any]], message: str) -> None:
-    """A check names the rule that options break."""
+    """The check of faulty options names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_options(with_options(options), accepts=[{}], refuses=refuses)
 
 
 def test_make_plugin(tmp_path: Path) -> None:
-    """Options are read as from a benchmark file in the given folder."""
+    """Plugin options are read as if they came from a benchmark file in the given folder."""
     assert make_plugin(with_options(Filed), {"path": "a.txt"}, tmp_path).options.path == tmp_path / "a.txt"
     with pytest.raises(ValueError, match="count"):
         make_plugin(with_options(Strict), {"count": "3"})
 
 
 def test_fingerprint(tmp_path: Path) -> None:
-    """A fingerprint must follow the content, change only with it, and be text."""
+    """A fingerprint must be text, must change with the content, and must not change otherwise."""
     file = tmp_path / "file"
 
     def check(fingerprint: Callable[[Any], Any]) -> None:
@@ -419,7 +419,7 @@ def test_fingerprint(tmp_path: Path) -> None:
 
 
 def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check names heavy imports and import errors, and a light module passes."""
+    """The check reports slow imports and import errors, and a lightweight module passes."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     texts = {
         "light_one": "import json, pydantic\nfrom kib.interfaces import Options\n\ndef heavy():\n    import numpy\n",
@@ -436,19 +436,19 @@ def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_testing_is_light() -> None:
-    """The checks themselves import nothing heavy."""
+    """The module of plugin checks imports no slow package."""
     check_light_import("kib.testing")
 
 
 def test_plugin() -> None:
-    """An installed plugin is returned, and a missing plugin is an error with its name."""
+    """An installed plugin is returned, and a missing plugin raises an error that names it."""
     assert check_plugin("retrievers", "oracle").__name__ == "Oracle"
     with pytest.raises(PluginError, match='no retriever plugin "no-such" is installed'):
         check_plugin("retrievers", "no-such")
 
 
 def test_tiny_model(tmp_path: Path) -> None:
-    """The tiny model depends only on its seed, and its tokens are bytes after `<s>`."""
+    """The tiny model depends only on its seed, and its tokens are bytes after the start token `<s>`."""
     pytest.importorskip("torch", reason="the tiny model needs torch")
     pytest.importorskip("transformers", reason="the tiny model needs transformers")
     from safetensors import safe_open

@@ -1,4 +1,4 @@
-"""Installs the test distributions into a folder with the metadata that pip would write, but in milliseconds."""
+"""Installs the test distributions into a folder with the same metadata as pip, but within milliseconds."""
 
 import shutil
 import tomllib
@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 
 def install(site, *names):
-    """Copy the modules of each distribution to `site`, write their metadata and return `site`."""
+    """Copy the modules of each distribution to `site`, write the distribution's metadata and return `site`."""
     site.mkdir(parents=True, exist_ok=True)
     for name in names:
         project = tomllib.loads((HERE / name / "pyproject.toml").read_text())["project"]

@@ -1,3 +1,3 @@
-"""A plugin module that exits the importing process."""
+"""A plugin module that terminates the importing process."""
 
 raise SystemExit("goodbye")

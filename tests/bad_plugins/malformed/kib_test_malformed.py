@@ -1,4 +1,4 @@
-"""Plugins that load, each with one fault."""
+"""Plugins that can be loaded but contain exactly one fault each."""
 
 from collections.abc import Callable
 

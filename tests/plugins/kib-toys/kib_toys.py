@@ -1,4 +1,4 @@
-"""Plugins for kib's tests; their options make them fail in specific ways."""
+"""Plugins for kib's tests; options of the plugins trigger specific failures."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class ToyModel:
         return ""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
-        """Return a tokenizer with a start token 256 and one token per byte, or None."""
+        """Return a tokenizer with start token 256 and one token per byte, or None if the model has no tokenizer."""
         if self.options.joins:
             return lambda text: [256, *text.partition(":")[0].encode(), *([257] if ":" in text else [])]
         return (lambda text: [256, *text.encode()]) if self.options.counts else None
@@ -65,18 +65,18 @@ class ToyModel:
         return self.options.length
 
     def weights(self) -> Weights | None:
-        """Return a folder that no toy reads, or None if the model cannot be trained."""
+        """Return a folder that the toy model never reads, or None if the model cannot be trained."""
         return Weights(Path(__file__).parent) if self.options.trainable else None
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        """Return the messages as text, each after its role."""
+        """Return the messages as text, each message preceded by its role."""
         if not self.options.template:
             raise InputError("the toy has no chat template")
         said = "".join(f"<{message['role']}>{message['content']}</>" for message in messages)
         return said + ("<assistant>" if add_generation_prompt else "")
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """Return an LM that knows the training text of the weights."""
+        """Return a language model that knows the training text of the weights."""
         learned = ""
         if weights and weights.adapter:
             learned = "\n".join(json.loads((weights.adapter / "learned.json").read_text(encoding="utf-8")))
@@ -87,7 +87,7 @@ def _lm(options: Any, learned: str) -> "LM":
     from lm_eval.api.model import LM
 
     class ToyLM(LM):
-        """The LM of a `ToyModel`, which records its batches."""
+        """The language model of a `ToyModel`; records its batches."""
 
         notes = (options.says,) if options.says else ()
 
@@ -122,7 +122,7 @@ def _log(options: Any, batch: list[Any]) -> float:
 
 
 def _number(*parts: object) -> float:
-    """Return a number from 0 to 1 that depends only on the parts."""
+    """Return a number between 0 and 1 that depends only on the arguments."""
     return int(sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12], 16) / 16**12
 
 
@@ -139,7 +139,7 @@ def _said(seed: int, context: str) -> str:
 
 
 class ToyCorpus:
-    """Documents written in the benchmark file."""
+    """A corpus of documents written in the benchmark file."""
 
     class Options(BaseOptions):
         """Options of `[corpora.NAME]` with `plugin = "toy"`."""
@@ -167,7 +167,7 @@ class ToyCorpus:
             raise ZeroDivisionError("the toy corpus broke down")
 
     def aliases(self) -> Mapping[str, str]:
-        """Return the document ids by their aliases."""
+        """Return a mapping from aliases to document ids."""
         return self.options.named
 
 
@@ -195,7 +195,7 @@ class ToyRetriever:
         (folder / "words.json").write_text(json.dumps(index), encoding="utf-8")
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return the passages with the most common words first."""
+        """Return the passages that share the most words with the query, best first."""
         fault = self.options.fault
         if fault == "crash":
             raise IndexError("the toy retriever broke down")
@@ -216,7 +216,7 @@ def _words(text: str) -> set[str]:
 
 
 class ToyTask:
-    """Questions in the benchmark file: text, options, index of the right option, and gold document or ""."""
+    """Questions from the benchmark file: text, options, index of the correct option, and gold document or ""."""
 
     class Options(BaseOptions):
         """Options of `[tasks.NAME]` with `plugin = "toy"`."""
@@ -238,7 +238,7 @@ class ToyTask:
         return ""
 
     def splits(self) -> Collection[str]:
-        """Return the splits that are not empty."""
+        """Return the names of the splits that contain questions."""
         return ("test", "examples") if self.options.examples else ("test",)
 
     def questions(self, split: str) -> Iterator[Question]:
@@ -252,7 +252,7 @@ class ToyTask:
 
 
 class ToyWriter:
-    """Repeats each passage with a number."""
+    """A writer that repeats each passage with a number."""
 
     class Options(BaseOptions):
         """Options of `[writers.NAME]` with `plugin = "toy"`."""
@@ -273,7 +273,7 @@ class ToyWriter:
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
-        """Yield `count` paraphrases and a pair per passage; paraphrases are stored like paid answers."""
+        """Yield `count` paraphrases and a question-answer pair per passage; store paraphrases like paid answers."""
         for passage in passages:
             for number in range(0 if self.options.fault == "no-paraphrases" else count):
                 if self.options.fault == "crash" and passage is passages[-1]:
@@ -294,7 +294,7 @@ class ToyWriter:
 
 
 class ToyTrainer:
-    """Trains a toy model by storing its training text."""
+    """A trainer that stores the training text as the weights of a toy model."""
 
     class Options(BaseOptions):
         """Options of `[trainers.NAME]` with `plugin = "toy"`."""
@@ -312,7 +312,7 @@ class ToyTrainer:
         return ""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """Accept every model, unless the fault is "unfit"."""
+        """Accept every model, unless the configured fault is "unfit"."""
         if self.options.fault == "unfit":
             raise InputError("the toy trainer cannot train this model")
 
@@ -326,7 +326,7 @@ class ToyTrainer:
         validation: Sequence[Text] = (),
         held_out: Sequence[Text] = (),
     ) -> Trained:
-        """Write all training texts into one file."""
+        """Write all training texts to one file."""
         learned = []
         for step, one in enumerate(text, 1):
             learned.append(one.text if one.answer is None else f"{one.text} {one.answer}")
