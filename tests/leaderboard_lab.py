@@ -1,4 +1,4 @@
-"""Invented benchmark results for the leaderboard tests, written by the store itself."""
+"""Synthetic benchmark results for the leaderboard tests, written with kib's store."""
 
 from kib.identity import digest
 from kib.leaderboard import make_table
@@ -22,7 +22,7 @@ FACTS = ("ids", "groups", "gold", "n", "metric", "where", "tokens", "passages", 
 
 
 class Lab:
-    """Writes the results of an invented benchmark, cell by cell."""
+    """Writes the results of a synthetic benchmark, cell by cell."""
 
     def __init__(self, folder, name="lab", n=20, methods=METHODS):
         self.results = Results(folder / name)
@@ -36,7 +36,7 @@ class Lab:
         return self
 
     def plan(self, method, task="new", k=None, seed=0, model="tiny", shots=0, salt="", **more):
-        """Plan a cell without measuring it."""
+        """Add a cell to the plan without measuring it."""
         if task not in self.tasks:
             self.task(task)
         settings = more.pop("settings", ()) + ((("k", k),) if k else ())
@@ -46,7 +46,7 @@ class Lab:
         return cell
 
     def add(self, right, method, task="new", **more):
-        """Plan and measure a cell; `right` is the number of correct answers (the first ones), or a list of scores."""
+        """Plan and measure a cell; `right` is the number of leading correct answers or a list of scores."""
         facts = {key: more.pop(key) for key in FACTS if key in more}
         dropped, training = more.pop("dropped", 0), more.pop("training", {})
         times = more.pop("times", None)
@@ -86,7 +86,7 @@ class Lab:
         ]
 
     def fail(self, method, task="new", error="out of memory", **more):
-        """Plan a cell and record its failure."""
+        """Plan a cell and record a failure for the cell."""
         cell = self.plan(method, task, **more)
         self.failures[cell.id] = Failure("answers", error)
         return cell
@@ -113,12 +113,12 @@ def row(table, arm, task="new"):
 
 
 def chance(*key):
-    """Return a reproducible number from 0 to 1."""
+    """Return a reproducible number between 0 and 1."""
     return int(digest(key)[:8], 16) / 2**32
 
 
 def full_lab(folder, name="lab"):
-    """Return a benchmark with every column, mark and note of a table."""
+    """Return a benchmark that produces every column, mark and note of a table."""
     lab = Lab(folder, name, n=60)
     lab.title = "A fictional world: what a small model can be taught"
     lab.task("new").task("worded", no_probe="the questions have one wording only").task("known", "control")
@@ -160,7 +160,7 @@ def full_lab(folder, name="lab"):
 
 
 def costly(lab):
-    """Add arms with costs to a lab: retrieval costs per question, training costs once."""
+    """Add arms with costs to a lab: retrieval costs per question and one-time training costs."""
     lab.prices = {"device_hour": 3.6}
     lab.add(4, "base", tokens=20 * 100, flops=20 * 1e6, times=Times(asking=2.0, peak_bytes=3_000_000))
     spent = Times(asking=8.0, searching=2.0, indexing=5.0, index_bytes=12_345)

@@ -1,4 +1,4 @@
-"""Model answers are stored at once and never requested twice."""
+"""Model answers are stored immediately and never requested twice."""
 
 import sqlite3
 from contextlib import suppress
@@ -21,12 +21,12 @@ THERE = Environment("cuda", {"torch": "3"})
 
 
 def requests(count, context="c"):
-    """Return requests with different contexts, so that a batch holds 64 of them."""
+    """Return requests with different contexts, so that each batch contains 64 requests."""
     return [Request("loglikelihood", (f"{context}{number:04}", " x")) for number in range(count)]
 
 
 class Counting:
-    """An LM that records its batches and may stop before a batch."""
+    """A language model that records its batches and may stop before a given batch."""
 
     def __init__(self, stop_at=None):
         self.asked = []
@@ -60,14 +60,14 @@ def run(work, some, lm):
 
 
 def test_answers_come_back_in_order(work):
-    """Answers are returned in the order of the requests, repeated requests included."""
+    """Answers are returned in the order of the requests, including repeated requests."""
     some = [*requests(3), Request("generate_until", ("c", {"until": ["\n"]})), requests(1)[0]]
     values = [answer.value for answer in run(work, some, Counting())]
     assert values == [values[0], values[1], values[2], "said c", values[0]]
 
 
 def test_what_is_answered_is_not_asked_again(work):
-    """A second run sends no request and does not load the model."""
+    """If all answers are stored, a second run sends no request and does not load the model."""
     run(work, requests(100), Counting())
     again = Counting()
     run(work, requests(100), again)
@@ -75,7 +75,7 @@ def test_what_is_answered_is_not_asked_again(work):
 
 
 def test_each_request_is_asked_once(work):
-    """A request shared by several cells is sent once."""
+    """A request that several cells share is sent once."""
     lm = Counting()
     run(work, requests(10) * 5, lm)
     assert sum(map(len, lm.asked)) == 10
@@ -84,7 +84,7 @@ def test_each_request_is_asked_once(work):
 @settings(max_examples=25)  # each example opens stores on disk
 @given(st.integers(1, 400), st.lists(st.integers(0, 3), max_size=6))
 def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(count, stops):
-    """A run stopped between batches and resumed sends each batch once, like an uninterrupted run."""
+    """A run that is stopped between batches and resumed sends each batch once, like an uninterrupted run."""
     some, asked, once = requests(count), [], Counting()
     with TemporaryDirectory() as stopped, TemporaryDirectory() as whole:
         for stop in [*stops, None]:
@@ -97,7 +97,7 @@ def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(count, stops
 
 
 def test_a_batch_that_misses_an_answer_is_asked_whole(work):
-    """A partly answered batch is sent as a whole, and existing answers are kept."""
+    """A partially answered batch is sent again as a whole, and its stored answers are kept."""
     first, second = Counting(), Counting()
     some = requests(64)
     with ModelAnswers.open(work, "w" * 64) as answers:
@@ -120,7 +120,7 @@ def test_a_stored_answer_stays(work):
 
 
 def test_weights_share_no_answers(work):
-    """Each set of weights has its own answers."""
+    """Different sets of weights do not share stored answers."""
     with ModelAnswers.open(work, "a" * 64) as answers:
         answers.put(requests(1), [[-1.0, True]], HERE)
     with ModelAnswers.open(work, "b" * 64) as answers:
@@ -139,19 +139,19 @@ def test_weights_share_no_answers(work):
     ],
 )
 def test_requests_that_differ_have_two_answers(one, other):
-    """Requests that differ in kind, text or settings have different keys."""
+    """Requests with different kinds, texts or settings have different keys."""
     assert request_key(Request(*one)) != request_key(Request(*other))
 
 
 def test_the_key_of_an_answer_never_changes():
-    """The key of a request never changes, so that stored answers are found."""
+    """The key of a request remains the same across versions, so that stored answers are found."""
     assert request_key(Request("loglikelihood", ("Straße \u2028", " x")))[:16] == "34b8e92f1bfa1b3c"
 
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 3000), max_size=20))
 def test_missing_counts_each_request_once(numbers):
-    """Repeated requests count once among the missing answers."""
+    """Repeated requests are counted once among the missing answers."""
     some = [requests(3001)[number] for number in numbers]
     with TemporaryDirectory() as folder, ModelAnswers.open(Work(Path(folder)), "w") as answers:
         assert answers.missing(some) == len(set(numbers))
@@ -161,7 +161,7 @@ def test_missing_counts_each_request_once(numbers):
 
 
 def test_more_requests_than_a_statement_takes(work):
-    """Lookups are not limited by the number of parameters of a statement."""
+    """Answers can be read for more requests than an SQL statement allows parameters."""
     run(work, requests(2500), Counting())
     with ModelAnswers.open(work, "w" * 64) as answers:
         assert answers.missing(requests(2600)) == 100
@@ -175,7 +175,7 @@ def test_a_missing_answer_is_an_error(work):
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(work):
-    """A batch with an answer that cannot be stored leaves no answer."""
+    """If one answer in a batch cannot be stored, no answer in the batch is stored."""
     with ModelAnswers.open(work, "w") as answers:
         with pytest.raises(ValueError, match="JSON"):
             answers.put(requests(3), [[-1.0, True], [-1.0, True], [float("nan"), True]], HERE)
@@ -183,14 +183,14 @@ def test_a_batch_is_stored_whole_or_not_at_all(work):
 
 
 def test_time_is_shared_among_a_batch(work):
-    """Requests of equal length share the time of their batch equally."""
+    """The time of a batch is divided equally among requests of equal length."""
     with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(4), [[-1.0, True]] * 4, HERE, seconds=2.0)
         assert [answer.seconds for answer in answers.get(requests(4))] == [0.5] * 4
 
 
 def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
-    """Requests share the time of their batch in proportion to their length."""
+    """The time of a batch is divided among requests in proportion to their length."""
     short, long = (Request("loglikelihood", ("a" * size, " b")) for size in (17, 57))
     with ModelAnswers.open(work, "w") as answers:
         answers.put([short, long], [[-1.0, True]] * 2, HERE, seconds=8.0)
@@ -198,7 +198,7 @@ def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
 
 
 def test_environments_are_each_named_once(work):
-    """The environments of several answers are returned without repeats, in a fixed order."""
+    """The environments of several answers are returned without duplicates and in a fixed order."""
     with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(2), [[-1.0, True]] * 2, HERE)
         answers.put(requests(4), [[-1.0, True]] * 4, THERE)
@@ -209,7 +209,7 @@ def test_environments_are_each_named_once(work):
 
 
 def test_a_damaged_store_is_named(work):
-    """A file that is not a database is an InputError with its path and advice."""
+    """A file that is not a database raises InputError with its path and a suggested remedy."""
     folder = work.step_folder("answers", "w")
     folder.mkdir(parents=True)
     (folder / "answers.sqlite").write_bytes(b"not a database, but long enough to be taken for a header of one" * 20)
@@ -221,7 +221,7 @@ def test_a_damaged_store_is_named(work):
 
 
 def test_the_store_survives_a_process_that_does_not_close_it(work):
-    """Stored answers are visible to a second process while the first still has the file open."""
+    """A second process can read stored answers while the first process keeps the file open."""
     with ModelAnswers.open(work, "w") as one:
         one.put(requests(1), [[-1.0, True]], HERE)
         with ModelAnswers.open(work, "w") as other:
@@ -229,7 +229,7 @@ def test_the_store_survives_a_process_that_does_not_close_it(work):
 
 
 def test_answers_can_be_read_without_kib(work):
-    """The stored answers are a table of keys and JSON."""
+    """Stored answers can be read with plain SQL from a table of keys and JSON."""
     run(work, requests(1), Counting())
     path = work.step_folder("answers", "w" * 64) / "answers.sqlite"
     connection = sqlite3.connect(path)

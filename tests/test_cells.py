@@ -1,4 +1,4 @@
-"""Prompts fit their token budget, and scores contain their evidence."""
+"""Prompts fit their token budget, and scores contain the underlying evidence."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def letters(text):
 
 
 def joining(*pieces):
-    """Return a tokenizer that encodes each of `pieces` as one token."""
+    """Return a tokenizer that encodes each string in `pieces` as one token."""
 
     def tokens(text):
         found = []
@@ -43,12 +43,12 @@ def pair(context, continuation):
     ("length", "budget", "limit"), [(None, None, None), (10, None, 10), (None, 7, 7), (10, 7, 7), (7, 10, 7)]
 )
 def test_the_smaller_limit_holds(length, budget, limit):
-    """The limit is the smaller of context length and budget."""
+    """The token limit is the smaller of the model's context length and the spec's token budget."""
     assert TokenBudget(letters, length, budget).limit == limit
 
 
 def test_without_a_tokenizer_nothing_is_counted():
-    """A model without a tokenizer has no limit."""
+    """Without a tokenizer, a model has no token limit."""
     token_budget = TokenBudget(None, 10, 7)
     assert token_budget.limit is None
     assert token_budget.counter([pair("a", " b")]) is None
@@ -57,14 +57,14 @@ def test_without_a_tokenizer_nothing_is_counted():
 
 @given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=10), min_size=1, max_size=4))
 def test_a_prompt_is_counted_with_its_longest_answer(prompt, options):
-    """A prompt is counted with its special tokens and its longest option."""
+    """A prompt's token count includes special tokens and the longest option."""
     count = TokenBudget(letters, None, None).counter([pair("", option) for option in options])
     assert count(prompt) == 1 + len(prompt.encode()) + max(len(option.encode()) for option in options)
 
 
 @pytest.mark.parametrize(("settings", "tokens"), [({"max_gen_toks": 30}, 30), ({"until": ["\n"]}, 256)])
 def test_room_is_kept_for_what_is_written(settings, tokens):
-    """A generated answer reserves the task's limit or lm-eval's default."""
+    """For a generated answer, the budget reserves the task's maximum length or lm-eval's default."""
     count = TokenBudget(letters, None, None).counter([Request("generate_until", ("", settings))])
     assert count("abc") == 4 + tokens
 
@@ -77,7 +77,7 @@ def test_room_is_kept_for_what_is_written(settings, tokens):
     [(": A", "Answer: ", "A"), (": A", "Answer:", " A"), ("Answer: A", "Answer:", " A"), ("r: A\n", "Answer:", " A\n")],
 )
 def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
-    """A token shared by prompt and answer is an error before the run."""
+    """A token that spans the prompt-answer boundary raises an error before the run."""
     with pytest.raises(InputError) as caught:
         TokenBudget(joining(piece), None, None).check_joins("q7", [pair(context, " B"), pair(context, continuation)])
     words = f"question q7: the answer {continuation!r} has no token of its own after {context[-16:]!r}"
@@ -86,14 +86,14 @@ def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
 
 @pytest.mark.parametrize("continuation", ["A", " A", " AB", " A\n"])
 def test_a_token_within_the_answer_is_none_that_spans(continuation):
-    """A token of a space and a letter belongs to the answer, because lm-eval moves the space there."""
+    """A token of a space and a letter belongs to the answer, because lm-eval moves the space into the answer."""
     TokenBudget(joining(" A", "Answer:"), None, None).check_joins(
         "q", [pair("Answer: ", "A"), pair("Answer:", continuation)]
     )
 
 
 def test_only_the_end_of_a_prompt_is_looked_at():
-    """Only the end of a long prompt is tokenised to check its join."""
+    """Only the end of a long prompt is tokenised to check the prompt-answer boundary."""
     seen = []
 
     def tokens(text):
@@ -107,12 +107,12 @@ def test_only_the_end_of_a_prompt_is_looked_at():
 
 
 def test_an_empty_prompt_has_no_join():
-    """An empty prompt needs no check."""
+    """An empty prompt passes the check of the prompt-answer boundary."""
     TokenBudget(joining(" A"), None, None).check_joins("q", [pair("", " A")])
 
 
 def test_generated_text_has_no_join():
-    """A generation request needs no check."""
+    """Generation requests need no check of the prompt-answer boundary."""
     TokenBudget(joining(": A"), None, None).check_joins("q", [Request("generate_until", ("Answer: A", {}))])
 
 
@@ -120,12 +120,12 @@ def test_generated_text_has_no_join():
 
 
 def short(bench, tokens, **more):
-    """Write the toy benchmark with a token budget (in bytes) per prompt."""
+    """Write the toy benchmark with a token budget per prompt; one token is one byte."""
     return bench.write_toy(more=f"\n[prompt]\ntokens = {tokens}\n", **more)
 
 
 def test_dropped_passages_are_counted(bench):
-    """Passages that do not fit are dropped, last first, and counted per question and per cell."""
+    """The lowest-ranked passages are dropped if a prompt is too long, and counted per question and per cell."""
     short(bench, 220)
     assert bench.run() == {}
     cell = bench.cells()["m/rag,k=3/people,0-shot"]
@@ -139,7 +139,7 @@ def test_dropped_passages_are_counted(bench):
 
 
 def test_a_prompt_is_the_largest_that_fits(bench):
-    """A budget drops no passage that fits, and the order of passages does not depend on it."""
+    """No passage that would fit is dropped, and the order of passages does not depend on the budget."""
     bench.write_toy()
     bench.run()
     whole = {score.question_id: score for score in bench.scores("m/rag,k=3/people,0-shot")}
@@ -151,7 +151,7 @@ def test_a_prompt_is_the_largest_that_fits(bench):
 
 
 def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
-    """A cell with questions that do not fit fails with their number and the first of them."""
+    """If questions exceed the token budget, the cell fails with their number and names the first one."""
     short(bench, 60)
     failures = bench.run()
     assert len(failures) == 5
@@ -164,14 +164,14 @@ def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
 
 
 def test_the_models_own_length_is_a_budget_too(bench):
-    """The model's context length limits a prompt as the spec's budget does."""
+    """The model's context length limits a prompt in the same way as the spec's token budget."""
     bench.write_toy(model="length = 220\n")
     assert bench.run() == {}
     assert bench.results.cell(bench.cells()["m/rag,k=3/people,0-shot"]).dropped_passages > 0
 
 
 def test_without_a_tokenizer_cells_have_no_tokens(bench):
-    """Without a tokenizer, cells and scores have no token counts."""
+    """Without a tokenizer, cells and scores contain no token counts."""
     bench.write_toy(model="counts = false\n", more="\n[prompt]\ntokens = 60\n")
     assert bench.run() == {}
     for cell in bench.cells().values():
@@ -180,7 +180,7 @@ def test_without_a_tokenizer_cells_have_no_tokens(bench):
 
 
 def test_chunks_of_tokens_need_a_model_that_shows_its_tokenizer(bench):
-    """A corpus split by the tokens of a model without a tokenizer is an error with a remedy."""
+    """Splitting a corpus by the tokens of a model without a tokenizer raises an error that suggests a remedy."""
     chunk = '[corpora.people]\nplugin = "toy"\nchunk = { tokens = 30 }'
     text = bench.write_toy(model="counts = false\n").spec.read_text(encoding="utf-8")
     bench.write(text.replace('[corpora.people]\nplugin = "toy"', chunk))
@@ -191,7 +191,7 @@ def test_chunks_of_tokens_need_a_model_that_shows_its_tokenizer(bench):
 
 
 def test_scores_carry_their_evidence(bench):
-    """Each score contains its prompt and answer, and the cell's result is their sum."""
+    """Each question score is stored with its prompt and answer, and the cell's result is the sum of the scores."""
     bench.write_toy()
     bench.run()
     rows = {row["id"]: row for row in map(json.loads, (bench.folder / "people.jsonl").read_text().splitlines())}
@@ -209,7 +209,7 @@ def test_scores_carry_their_evidence(bench):
 
 
 def test_a_prompts_digest_is_that_of_its_text(bench):
-    """A stored prompt digest is the digest of the prompt's text."""
+    """The stored digest of a prompt is computed from the prompt's text."""
     bench.write_toy()
     bench.run()
     first = bench.scores("m/base/people,0-shot")[0]
@@ -217,7 +217,7 @@ def test_a_prompts_digest_is_that_of_its_text(bench):
 
 
 def test_gold_is_told_for_each_passage(bench):
-    """Each retrieved passage is marked as gold or not, and the base has no such marks."""
+    """Each retrieved passage is marked as gold or not gold, and base cells have no such marks."""
     bench.write_toy()
     bench.run()
     for score in bench.scores("m/rag,k=3/people,0-shot"):
@@ -226,7 +226,7 @@ def test_gold_is_told_for_each_passage(bench):
 
 
 def test_unicode_goes_all_the_way(bench):
-    """Characters of all scripts survive from the documents to the prompt."""
+    """Characters of all scripts are preserved from the documents to the prompt."""
     bench.write_toy()
     bench.run()
     shown = bench.call("show", "m/oracle/people,0-shot", "ben-1").output
@@ -236,7 +236,7 @@ def test_unicode_goes_all_the_way(bench):
 
 
 def test_a_template_and_order_of_ones_own(bench):
-    """A spec's template and order apply to prompts with passages only."""
+    """A custom template and passage order in the spec apply only to prompts with passages."""
     template = "{% for p in passages %}* {{ p.text }}\\n{% endfor %}"
     bench.write_toy()
     bench.run()

@@ -19,7 +19,7 @@ COMMANDS = ("run", "plan", "check", "leaderboard", "show", "plugins", "schema", 
 
 @pytest.fixture(scope="module")
 def done(new_bench, toys, tmp_path_factory):
-    """The toy benchmark, measured."""
+    """The toy benchmark with all cells measured."""
     bench = new_bench(tmp_path_factory.mktemp("done")).write_toy()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(toys)
@@ -29,20 +29,20 @@ def done(new_bench, toys, tmp_path_factory):
 
 @pytest.fixture
 def copy(done, new_bench, tmp_path, toybox):
-    """A copy of the measured benchmark that a test may change."""
+    """A copy of the measured benchmark that a test may modify."""
     shutil.copytree(done.folder, tmp_path / "copy")
     return new_bench(tmp_path / "copy")
 
 
 def refused(result, code=2):
-    """Return the output of a command that must end with this exit code and without a traceback."""
+    """Return the output of a command that must exit with the given code and without a traceback."""
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.output
 
 
 def worsen(bench):
-    """Make all answers of one measured cell wrong."""
+    """Mark all answers of one measured cell as wrong."""
     cell = bench.cells()["m/rag,k=1/people,0-shot"]
     result, scores = bench.results.cell(cell), bench.results.scores(cell)
     bench.results.save_cell(replace(result, correct=0), [replace(score, score=0) for score in scores])
@@ -52,7 +52,7 @@ def worsen(bench):
 
 
 def test_help_lists_every_command(bench):
-    """The help page describes each command, in the order of a user's work."""
+    """The help page describes each command, in the order in which users need them."""
     text = bench.call("--help").output
     places = [re.search(rf"^  {name} +\S", text, re.MULTILINE) for name in COMMANDS]
     assert all(places)
@@ -63,7 +63,7 @@ def test_help_lists_every_command(bench):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(bench, command):
-    """Each command has a help page with its options, also with -h."""
+    """Each command has a help page that lists its options, for both --help and -h."""
     result = bench.call(command, "--help")
     assert result.exit_code == 0
     assert result.output.startswith("Usage: kib " + command)
@@ -73,13 +73,13 @@ def test_each_command_explains_itself(bench, command):
 
 
 def test_the_version_is_kibs(bench):
-    """The printed version is the version of the package."""
+    """The option --version prints the version of the package."""
     assert bench.call("--version").output == f"kib, version {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [("rnu",), ("run",), ("run", "a.toml", "b.toml"), ("run", "--bogus", "a.toml")])
 def test_wrong_usage_is_an_error(bench, arguments):
-    """A wrong command, a missing argument or an unknown option exits with code 2 and mentions --help."""
+    """An unknown command, a missing argument or an unknown option causes exit code 2 and a hint to use --help."""
     assert "--help" in refused(bench.call(*arguments))
 
 
@@ -97,19 +97,19 @@ def test_wrong_usage_is_an_error(bench, arguments):
     ],
 )
 def test_every_command_reports_a_wrong_spec(bench, command, content, words):
-    """Every command exits with code 2 and names a benchmark file that cannot be read."""
+    """If a benchmark file cannot be read, every command exits with code 2 and names the file."""
     if content is not None:
         bench.spec.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert words in refused(bench.call(command, bench.spec))
 
 
 def test_a_folder_is_not_a_spec(bench):
-    """A folder instead of a file is an error."""
+    """Passing a folder instead of a benchmark file is reported as an error."""
     assert "is a directory" in refused(bench.call("run", bench.folder))
 
 
 def test_a_path_that_cannot_be_written_is_named(bench):
-    """A folder that cannot be created is an error with its path."""
+    """If a folder cannot be created, the error names the folder's path."""
     bench.write_toy()
     (bench.folder / "file").write_text("x")
     assert "file" in refused(bench.call("run", bench.spec, "-q", "--results", "file/results"))
@@ -117,7 +117,7 @@ def test_a_path_that_cannot_be_written_is_named(bench):
 
 
 def test_a_wrong_plugin_name_suggests_the_nearest(bench):
-    """The message for a plugin that is not installed has file, line, key and the nearest name."""
+    """The error for an uninstalled plugin states the file, line, key and nearest plugin name."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('plugin = "oracle"', 'plugin = "oracel"'))
     said = refused(bench.call("plan", bench.spec))
@@ -128,7 +128,7 @@ def test_a_wrong_plugin_name_suggests_the_nearest(bench):
 
 
 def test_a_run_prints_its_table(bench):
-    """A run prints the leaderboard to standard output and its progress to standard error."""
+    """A run prints the leaderboard to standard output and progress to standard error."""
     bench.write_toy()
     result = bench.kib("run", bench.spec)
     assert result.returncode == 0
@@ -139,13 +139,13 @@ def test_a_run_prints_its_table(bench):
 
 
 def test_a_quiet_run_is_quiet(bench):
-    """With --quiet a run prints nothing on standard error."""
+    """With --quiet, a run prints nothing to standard error."""
     bench.write_toy()
     assert bench.call("run", bench.spec, "--quiet").stderr == ""
 
 
 def test_results_and_work_folders_can_be_chosen(bench):
-    """Results and work folders can be anywhere, and a benchmark's results subfolder has the benchmark's name."""
+    """Results and work folders can be anywhere, and the results subfolder is named after the benchmark."""
     bench.write_toy()
     assert bench.call("run", bench.spec, "-q", "--results", "r/s", "--work", "w").exit_code == 0
     assert (bench.folder / "r" / "s" / "toy" / "plan.json").is_file()
@@ -162,7 +162,7 @@ def test_results_and_work_folders_can_be_chosen(bench):
     "place", [(), ("toy",), ("results/toy",), ("bench.toml",), ("{folder}/results/toy",), ("results/toy/",)]
 )
 def test_results_are_named_in_any_way(done, place):
-    """No name, a benchmark's name, its folder and its file give the same table."""
+    """Results can be selected by default, by benchmark name, by folder or by file, with the same table."""
     named = [part.format(folder=done.folder) for part in place]
     result = done.call("leaderboard", *named)
     assert result.exit_code == 0
@@ -171,17 +171,17 @@ def test_results_are_named_in_any_way(done, place):
 
 @pytest.mark.parametrize("place", ["nobody", "results/nobody", "nobody.toml"])
 def test_missing_results_are_named(done, place):
-    """A benchmark name without results is reported."""
+    """The error for a benchmark without results names the benchmark."""
     assert "nobody" in refused(done.call("leaderboard", place))
 
 
 def test_without_results_a_run_is_suggested(bench):
-    """The message for an empty folder names the command that creates results."""
+    """The error for an empty folder names the command that creates results."""
     assert "results: no results found; `kib run SPEC` creates them" in refused(bench.call("leaderboard"))
 
 
 def test_each_form_is_what_it_says(done):
-    """CSV and JSON can be parsed, Markdown is a table, and repeated output is identical."""
+    """CSV and JSON output can be parsed, Markdown output is a table, and repeated output is identical."""
     texts = {form: done.call("leaderboard", "--format", form).output for form in ("csv", "json", "markdown")}
     rows = list(csv.DictReader(io.StringIO(texts["csv"])))
     assert {row["method"] for row in rows} >= {"base", "rag,k=1", "oracle"} or len(rows) >= 5
@@ -193,13 +193,13 @@ def test_each_form_is_what_it_says(done):
 
 
 def test_a_different_reference(done):
-    """Gains may be over a method other than base; an unknown method is reported."""
+    """Gains can be measured over a method other than base, and an unknown method is reported."""
     assert done.call("leaderboard", "--against", "rag,k=1").exit_code == 0
     assert "rga" in refused(done.call("leaderboard", "--against", "rga"))
 
 
 def test_a_missing_cell_makes_exit_code_1(copy):
-    """An incomplete table is printed, and the command exits with code 1."""
+    """An incomplete table is printed, and the command then exits with code 1."""
     shutil.rmtree(copy.results.cell_folder(copy.cells()["m/oracle/people,0-shot"]))
     said = refused(copy.call("leaderboard"), 1)
     assert "incomplete table: cells are missing or failed" in said
@@ -207,7 +207,7 @@ def test_a_missing_cell_makes_exit_code_1(copy):
 
 
 def test_a_baseline_is_stored_and_compared(copy):
-    """A table passes the comparison with itself, and fails after a gain has fallen."""
+    """The comparison of a table with its own baseline passes, and fails after a gain has fallen."""
     assert copy.call("leaderboard", "--update-baseline", "base.json").exit_code == 0
     kept = copy.call("leaderboard", "--check", "base.json")
     assert kept.exit_code == 0
@@ -222,14 +222,14 @@ def test_a_baseline_is_stored_and_compared(copy):
 
 @pytest.mark.parametrize(("content", "words"), [(None, "--update-baseline creates this file"), ("{", "base.json")])
 def test_a_baseline_that_cannot_be_read_is_named(copy, content, words):
-    """A missing or damaged baseline is an input error with exit code 2."""
+    """A missing or damaged baseline is reported as an input error with exit code 2."""
     if content is not None:
         (copy.folder / "base.json").write_text(content)
     assert words in refused(copy.call("leaderboard", "--check", "base.json"))
 
 
 def test_damaged_results_are_named(copy):
-    """Every command that reads damaged results names the file to delete."""
+    """Every command that reads damaged results names the file that must be deleted."""
     place = copy.results.cell_folder(copy.cells()["m/base/people,0-shot"])
     (place / "cell.json").write_text("{")
     for arguments in (("leaderboard",), ("run", copy.spec, "-q"), ("show", "m/base/people,0-shot")):
@@ -242,7 +242,7 @@ def test_damaged_results_are_named(copy):
 
 
 def into_a_closed_pipe(bench, *arguments):
-    """Run a command with a closed pipe as standard output; return its exit code and standard error."""
+    """Run a command with a closed pipe as standard output, and return its exit code and standard error."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -261,7 +261,7 @@ def into_a_closed_pipe(bench, *arguments):
 
 
 def test_a_check_is_made_without_a_reader(copy):
-    """If the reader closes standard output, `leaderboard --check` still compares and returns its exit code."""
+    """If the reader closes standard output, `leaderboard --check` still returns the exit code of the comparison."""
     copy.call("leaderboard", "--update-baseline", "base.json")
     assert into_a_closed_pipe(copy, "leaderboard", "--check", "base.json") == (0, "base.json: no row is worse\n")
     worsen(copy)
@@ -272,7 +272,7 @@ def test_a_check_is_made_without_a_reader(copy):
 
 
 def test_a_broken_pipe_inside_a_command_is_an_error(bench, monkeypatch):
-    """A broken pipe that is not standard output, for example to a worker, ends the command with exit code 2."""
+    """A broken pipe other than standard output, for example to a worker process, causes exit code 2."""
 
     def broken(*_):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -282,7 +282,7 @@ def test_a_broken_pipe_inside_a_command_is_an_error(bench, monkeypatch):
 
 
 def test_output_in_a_pipe_has_no_colour(done):
-    """A table written to a pipe or file has no colour codes."""
+    """A table written to a pipe or file contains no colour codes."""
     assert "\x1b" not in done.kib("leaderboard").stdout
 
 
@@ -290,7 +290,7 @@ def test_output_in_a_pipe_has_no_colour(done):
 
 
 def test_the_schema_knows_the_installed_plugins(bench):
-    """The schema has the options of all installed plugins; with --core it has only the core plugins' options."""
+    """The schema contains the options of all installed plugins, or only of core plugins with --core."""
     whole = bench.call("schema").output
     core = bench.call("schema", "--core").output
     assert json.loads(whole)["$schema"] == json.loads(core)["$schema"]

@@ -1,4 +1,4 @@
-"""Figures: reproducible, readable for colour-blind people, and faithful to the table."""
+"""Figures are reproducible, readable for colour-blind people, and consistent with the table."""
 
 import os
 import re
@@ -31,24 +31,24 @@ def table_of(*names, **more):
 
 
 def footnote(figure):
-    """Return the footnote of a figure on one line."""
+    """Return the footnote of a figure as one line of text."""
     return " ".join(figure.get_supxlabel().split())
 
 
 def draw(*arguments):
-    """Run `kib figure`."""
+    """Run `kib figure` with the given arguments."""
     return CliRunner().invoke(main, ["figure", *map(str, arguments)])
 
 
 @pytest.fixture(autouse=True)
 def matplotlib():
-    """Skip without matplotlib."""
+    """Skip the test if matplotlib is not installed."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'kib-bench[figures]'")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf"])
 def test_the_same_table_gives_the_same_bytes(tmp_path, suffix):
-    """Drawing a figure twice yields equal files, without a date and without random ids."""
+    """Drawing a figure twice produces identical files without a date or random ids."""
     paths = [tmp_path / f"{number}{suffix}" for number in range(2)]
     for path in paths:
         save_figure(table_of("ovadia2024-current-events"), "gains", path)
@@ -56,7 +56,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, suffix):
 
 
 def test_another_process_gives_the_same_bytes(tmp_path):
-    """The ids in an SVG do not depend on the process."""
+    """The element ids in an SVG figure do not depend on the process."""
     call = [str(Path(sys.executable).with_name("kib")), "figure", str(FILES / "ovadia2024-current-events.toml")]
     subprocess.run([*call, "--out", str(tmp_path / "there.svg")], check=True, capture_output=True)
     save_figure(table_of("ovadia2024-current-events"), "gains", tmp_path / "here.svg")
@@ -73,7 +73,7 @@ def test_an_svg_is_xml_and_a_png_has_a_size(tmp_path):
 
 
 def test_gains_are_the_averages_over_all_shots():
-    """The bars are the relative gains over all shots, each with its interval, in table order."""
+    """The bars show relative gains averaged over all shots, each with its interval, in table order."""
     table = table_of("ovadia2024-mmlu")
     [panel] = _panels(table, "ovadia2024-mmlu")
     wanted = [
@@ -88,14 +88,14 @@ def test_gains_are_the_averages_over_all_shots():
 
 
 def test_one_task_is_drawn_in_points():
-    """Without averages, the rows are drawn in points."""
+    """Without averages, the figure shows the gain of each row in percentage points."""
     [panel] = _panels(table_of("ovadia2024-current-events"), "ovadia2024-current-events")
     assert panel.unit == "gain over base, points"
     assert len(panel.bars) == 15
 
 
 def test_sweeps_begin_at_base():
-    """A line over K starts with base at K = 0, for each task, model and number of shots."""
+    """A line over K starts with the base at K = 0, for each task, model and number of shots."""
     lines = _lines(table_of("ovadia2024-topk"))
     assert len(lines) == 30
     for (_, model, task, method, shots), points in lines.items():
@@ -106,7 +106,7 @@ def test_sweeps_begin_at_base():
 
 
 def test_sweeps_say_whether_they_were_measured(tmp_path):
-    """The columns of each benchmark are adjacent, below its name and origin, and no panel is empty."""
+    """Panels of one benchmark are adjacent below its name and origin, and no panel is empty."""
     first = _sweeps(table_of("ovadia2024-topk")).axes[0]
     assert first.get_title(loc="left") == "ovadia2024-topk (published)\n"
     assert first.get_ylabel() == "mistral-7b\naccuracy, %"
@@ -123,7 +123,7 @@ def test_sweeps_say_whether_they_were_measured(tmp_path):
 
 
 def test_losses_are_labelled_below_their_bars():
-    """The label of a loss is below its whisker, and the label of a gain is above its whisker."""
+    """A negative gain is labelled below its whisker, and a positive gain above its whisker."""
     table = table_of("ovadia2024-mmlu", against="rag")
     [axes] = _gains(table).axes
     bars = {bar.value: bar for bar in _panels(table, "ovadia2024-mmlu")[0].bars}
@@ -145,7 +145,7 @@ def test_the_axis_says_what_gains_are_over():
 
 
 def test_footnote_explains_whiskers_and_a_k_chosen_on_test():
-    """The footnote explains the whiskers and counts the rows with a K chosen on the test questions."""
+    """The footnote explains the whiskers and states the number of rows with a K chosen on the test questions."""
     figure = _gains(table_of("ovadia2024-mmlu"))
     assert footnote(figure).startswith(
         "Whiskers: 95 % intervals of the gain, unpaired. * best K on test: in 30 of 30 rows, the published number is"
@@ -164,7 +164,7 @@ PATH_ID = re.compile(r"\b[mhpC]+[0-9a-f_]{10,}\b")
 
 
 def is_same_drawing(made, kept):
-    """Return whether two figures agree, apart from differences in rounding between processors."""
+    """Return whether two figures are equal except for rounding differences between processors."""
     if made.suffix == ".png":
         from matplotlib.image import imread
 
@@ -179,7 +179,7 @@ def is_same_drawing(made, kept):
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 @pytest.mark.parametrize(("name", "file", "kind"), [("mmlu", "figure2", "gains"), ("topk", "top-k", "top-k")])
 def test_documented_figures_are_current(tmp_path, name, file, kind, suffix):
-    """The figures in docs show the shipped tables, if the pinned matplotlib is installed."""
+    """The figures in the documentation match the shipped tables, if the pinned matplotlib is installed."""
     from matplotlib import __version__
 
     if f"\nmatplotlib=={__version__}\n" not in (ROOT / "constraints.txt").read_text(encoding="utf-8"):
@@ -193,7 +193,7 @@ def test_documented_figures_are_current(tmp_path, name, file, kind, suffix):
 
 @pytest.mark.parametrize("kind", FIGURES)
 def test_nothing_to_draw_is_said(tmp_path, kind):
-    """A table without gains, or without several K, raises an error."""
+    """A table without gains, or without several values of K, raises an error."""
     text = (FILES / "ovadia2024-current-events.toml").read_text(encoding="utf-8")
     methods = ("rag", "ft-reg", "ft-par", "ft-reg+rag", "ft-par+rag")
     head, _, rows = text.partition("[methods.base]")
@@ -206,7 +206,7 @@ def test_nothing_to_draw_is_said(tmp_path, kind):
 
 
 def test_other_suffixes_and_folders_are_refused(tmp_path):
-    """An unknown file format or a missing folder raises an error."""
+    """An unknown file extension or a missing folder raises an error."""
     result = draw(FILES / "ovadia2024-mmlu.toml", "--out", tmp_path / "a.gif")
     assert result.exit_code == 2
     assert "unknown figure format; expected .png, .svg, .pdf" in result.output
@@ -214,14 +214,14 @@ def test_other_suffixes_and_folders_are_refused(tmp_path):
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
-    """Without matplotlib, the error names the package to install."""
+    """If matplotlib is missing, the error names the package to install."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'kib-bench\[figures\]'"):
         save_figure(table_of("ovadia2024-current-events"), "gains", tmp_path / "a.svg")
 
 
 def simulated(colour, matrix):
-    """Return a colour as seen by colour-blind readers (Machado et al. 2009), in linear light."""
+    """Return a colour as perceived by colour-blind readers (Machado et al. 2009), in linear light."""
     parts = [(int(colour[start : start + 2], 16) / 255) ** 2.2 for start in (1, 3, 5)]
     return [sum(weight * part for weight, part in zip(row, parts, strict=True)) for row in matrix]
 

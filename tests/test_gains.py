@@ -1,4 +1,4 @@
-"""Accuracies, gains, intervals and p values: compared with scipy, statsmodels and worked examples."""
+"""Accuracies, gains, intervals and p values, compared with scipy, statsmodels and worked examples."""
 
 import random
 import subprocess
@@ -21,7 +21,7 @@ ANY = st.floats(0, 1, allow_subnormal=False)
 
 @st.composite
 def pairs(draw, score=ZERO_ONE, grouped=True, smallest=1):
-    """The scores of two arms on the same questions, and the groups of the questions."""
+    """The scores of two arms on the same questions, and the group of each question."""
     group = st.sampled_from([None, "a", "b", "c", "d"]) if grouped else st.none()
     rows = draw(st.lists(st.tuples(score, score, group), min_size=smallest, max_size=40))
     base, scores, groups = (list(column) for column in zip(*rows, strict=True))
@@ -35,7 +35,7 @@ def dice(seed):
 
 @given(st.lists(ZERO_ONE, min_size=1, max_size=60))
 def test_accuracy_of_independent_questions_is_wilsons(scores):
-    """Independent questions have the Wilson interval of statsmodels."""
+    """The accuracy of independent questions has the Wilson interval computed by statsmodels."""
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(sum(scores), len(scores), alpha=0.05, method="wilson")
@@ -46,7 +46,7 @@ def test_accuracy_of_independent_questions_is_wilsons(scores):
 
 
 def test_accuracy_of_groups_is_a_bootstrap_of_groups():
-    """Grouped questions have the interval of scipy's bootstrap over groups, which is wider than Wilson's."""
+    """For grouped questions, the interval is scipy's group bootstrap interval and is wider than Wilson's."""
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -64,7 +64,7 @@ def test_accuracy_of_groups_is_a_bootstrap_of_groups():
 
 
 def test_groups_of_unequal_size_count_by_their_questions():
-    """A resampled mean weighs groups by their number of questions."""
+    """A resampled mean weights each group by its number of questions."""
     import numpy as np
 
     sizes, right = [1, 2, 3, 10, 4, 6], [1, 0, 3, 2, 4, 1]
@@ -79,7 +79,7 @@ def test_groups_of_unequal_size_count_by_their_questions():
 
 @given(st.lists(SEEDS, min_size=2, max_size=30))
 def test_accuracy_lies_in_its_interval(scores):
-    """An accuracy lies in its interval, and the interval lies between 0 and 1, also for means over seeds."""
+    """An accuracy lies within its interval, and the interval lies between 0 and 1, even for means over seeds."""
     found = accuracy(scores, [None] * len(scores))
     assert 0 <= found.interval.low <= found.mean + 1e-9
     assert found.mean - 1e-9 <= found.interval.high <= 1
@@ -87,7 +87,7 @@ def test_accuracy_lies_in_its_interval(scores):
 
 @given(pairs(score=SEEDS))
 def test_gain_against_itself_is_nothing(pair):
-    """An arm has no gain over itself, with p = 1 and all questions tied."""
+    """The gain of an arm over itself is 0, with p = 1 and all questions tied."""
     _, scores, groups = pair
     found = gain(scores, scores, groups)
     assert (found.absolute, found.p, found.wins, found.ties, found.losses) == (0.0, 1.0, 0, len(scores), 0)
@@ -96,7 +96,7 @@ def test_gain_against_itself_is_nothing(pair):
 
 @given(st.one_of(pairs(), pairs(score=SEEDS), pairs(score=ANY)), st.randoms(use_true_random=False))
 def test_order_of_questions_does_not_matter(pair, rng):
-    """The order of questions and the names of groups do not change any statistic."""
+    """The order of questions and the names of groups do not affect any statistic."""
     base, scores, groups = pair
     order = list(range(len(base)))
     rng.shuffle(order)
@@ -111,7 +111,7 @@ def test_order_of_questions_does_not_matter(pair, rng):
 @given(st.one_of(pairs(), pairs(score=SEEDS), pairs(score=ANY)))
 @example(([0, 0, 0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 1, 1, 0, 0], [None, *"abbb", None, "a", None, "a"]))
 def test_swapping_sides_flips_the_sign(pair):
-    """Swapping the two arms mirrors gain, interval, wins and losses, and keeps p."""
+    """Swapping two arms mirrors the gain, interval, wins and losses, but does not change p."""
     base, scores, groups = pair
     there, back = gain(base, scores, groups), gain(scores, base, groups)
     assert back.absolute == -there.absolute
@@ -121,7 +121,7 @@ def test_swapping_sides_flips_the_sign(pair):
 
 @given(pairs(grouped=False))
 def test_p_of_independent_questions_is_mcnemars(pair):
-    """For 0/1 scores of independent questions, p is that of the exact McNemar test."""
+    """For binary scores of independent questions, p equals the p value of the exact McNemar test."""
     from scipy.stats import binomtest
 
     base, scores, groups = pair
@@ -131,7 +131,7 @@ def test_p_of_independent_questions_is_mcnemars(pair):
 
 
 def test_p_of_many_questions_is_mcnemars():
-    """The p value of thousands of questions is exact far in the tail."""
+    """The p value for thousands of questions is accurate far into the tail."""
     from scipy.stats import binomtest
 
     base, scores = [0] * 700 + [1] * 500 + [1] * 3000, [1] * 700 + [0] * 500 + [1] * 3000
@@ -142,7 +142,7 @@ def test_p_of_many_questions_is_mcnemars():
 
 @given(st.one_of(pairs(), pairs(score=SEEDS)))
 def test_p_of_groups_counts_all_sign_flips(pair):
-    """For few groups, p is the share of sign flips with a sum at least as far from 0."""
+    """For few groups, p is the share of sign flips with a sum at least as extreme as the observed sum."""
     base, scores, groups = pair
     names = [group or f"alone {number}" for number, group in enumerate(groups)]
     sums = dict.fromkeys(names, 0.0)
@@ -160,7 +160,7 @@ def test_p_of_groups_counts_all_sign_flips(pair):
 
 
 def test_p_of_arbitrary_scores_is_scipys():
-    """For any differences, p approximates scipy's sign-flip test and is never 0."""
+    """For arbitrary differences, p approximates the p value of scipy's sign-flip test and is never 0."""
     import numpy as np
     from scipy.stats import permutation_test
 
@@ -174,7 +174,7 @@ def test_p_of_arbitrary_scores_is_scipys():
 
 
 def test_interval_of_a_gain_is_the_paired_bootstrap():
-    """The interval of a gain is scipy's bootstrap interval of the mean difference over groups."""
+    """The interval of a gain equals scipy's bootstrap interval for the mean difference over groups."""
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -195,7 +195,7 @@ def test_relative_gain_is_equation_five():
 
 
 def test_one_group_tells_nearly_nothing():
-    """If all questions belong to one group, p is 1 and the interval is wide."""
+    """If all questions belong to one group, the p value is 1 and the interval is wide."""
     found = gain([0] * 50, [1] * 50, ["a"] * 50)
     assert (found.absolute, found.p) == (1.0, 1.0)
     assert found.interval.low < 0
@@ -203,7 +203,7 @@ def test_one_group_tells_nearly_nothing():
 
 
 def test_unanimous_groups_leave_room_for_others():
-    """If all groups agree, the interval allows for unobserved groups and shrinks with the number of groups."""
+    """If all groups agree, the interval still has a positive width, which shrinks with the number of groups."""
     few, many = (gain([0] * n, [0] * n, [None] * n).interval for n in (3, 300))
     assert few.high == -few.low > 0.5
     assert 0 < many.high == -many.low < 0.013
@@ -211,7 +211,7 @@ def test_unanimous_groups_leave_room_for_others():
 
 
 def test_seeds_are_not_more_questions():
-    """A mean over seeds that agree has the p value of a single seed."""
+    """The mean over several identical seeds has the same p value as a single seed."""
     base = [0, 0, 0, 1, 0, 1, 0, 0]
     scores = [1, 1, 0, 1, 1, 1, 0, 1]
     agreed = [sum([score] * 3) / 3 for score in scores]
@@ -219,7 +219,7 @@ def test_seeds_are_not_more_questions():
 
 
 def test_holm_of_a_worked_example():
-    """Adjusted p values multiply the ordered p values by n, n - 1, ... and never fall below the previous value."""
+    """Holm's method multiplies the ordered p values by n, n - 1, ... without falling below the previous value."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
@@ -227,7 +227,7 @@ def test_holm_of_a_worked_example():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_keeps_order_and_never_lowers(values):
-    """Adjustment never lowers a p value, keeps the order and never exceeds 1."""
+    """Holm's adjustment never lowers a p value, preserves the order and never exceeds 1."""
     adjusted = holm(values)
     assert all(value - 1e-9 <= after <= 1 for value, after in zip(values, adjusted, strict=True))
     ordered = sorted(zip(values, adjusted, strict=True))
@@ -235,7 +235,7 @@ def test_holm_keeps_order_and_never_lowers(values):
 
 
 def test_average_is_the_mean_of_tasks():
-    """An average weighs tasks equally, whatever their numbers of questions."""
+    """An average weights tasks equally, whatever their numbers of questions."""
     small = ([1, 0], [1, 1], [None] * 2)
     large = ([1, 0, 0, 0] * 10, [1, 1, 0, 0] * 10, [None] * 40)
     found = average([small, large])
@@ -245,7 +245,7 @@ def test_average_is_the_mean_of_tasks():
 
 
 def test_average_without_a_base_has_no_relative_gain():
-    """A base accuracy of 0 rules out a relative average, and a resampled base accuracy of 0 rules out its interval."""
+    """A zero base accuracy rules out a relative average, and a resampled zero rules out its interval."""
     never = ([0] * 20, [1, 0] * 10, [None] * 20)
     seldom = ([1] + [0] * 19, [1, 0] * 10, [None] * 20)
     often = ([1, 0] * 10, [1, 1] * 10, [None] * 20)
@@ -256,7 +256,7 @@ def test_average_without_a_base_has_no_relative_gain():
 
 
 def test_average_is_resampled_within_tasks():
-    """The interval of an average of n equal tasks is narrower than a single task's interval by a factor of sqrt(n)."""
+    """Averaging n equal tasks narrows the interval of a single task by a factor of sqrt(n)."""
     rng = dice(8)
     tasks = [
         ([int(rng.random() < 0.3) for _ in range(100)], [int(rng.random() < 0.5) for _ in range(100)], [None] * 100)
@@ -271,19 +271,19 @@ def test_average_is_resampled_within_tasks():
 
 @pytest.mark.parametrize("call", [lambda: accuracy([], []), lambda: gain([], [], [])])
 def test_no_questions_are_no_number(call):
-    """Statistics without questions raise an error."""
+    """Computing a statistic without questions raises an error."""
     with pytest.raises(ValueError, match="no questions"):
         call()
 
 
 def test_sides_of_unequal_length_are_refused():
-    """Arms with different numbers of questions raise an error."""
+    """Comparing arms with different numbers of questions raises an error."""
     with pytest.raises(ValueError, match=r"shorter|longer"):
         gain([0, 1], [1], [None])
 
 
 def test_bytes_do_not_depend_on_the_process():
-    """A process with a different hash seed computes the same numbers to the last digit."""
+    """A process with a different hash seed computes exactly the same numbers."""
     code = (
         "import random; from kib.statistics.paired_gains import *; r = random.Random(1)\n"
         "b, s = ([r.randint(0, 1) for _ in range(90)] for _ in 'bs'); g = [f'g{i // 4}' for i in range(90)]\n"
@@ -320,7 +320,7 @@ def rejections(rounds, groups, size, shared):
 
 @pytest.mark.slow
 def test_grouped_questions_do_not_fool_the_test():
-    """Under the null hypothesis, the grouped test has p < .05 in 5 % of cases at most, but McNemar's test in more."""
+    """Under the null hypothesis, at most 5 % of grouped tests have p < .05, but more than 5 % of McNemar's tests do."""
     ours, theirs = rejections(rounds=600, groups=40, size=5, shared=0.8)
     assert ours <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
     assert theirs > 0.1
@@ -328,7 +328,7 @@ def test_grouped_questions_do_not_fool_the_test():
 
 @pytest.mark.slow
 def test_intervals_cover():
-    """Intervals of gains on grouped questions contain the true gain in about 95 % of cases."""
+    """About 95 % of intervals for gains on grouped questions contain the true gain."""
     rng = dice(10)
     names = [f"g{number // 4}" for number in range(240)]
     held = 0

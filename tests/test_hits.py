@@ -56,7 +56,7 @@ def hits_files(bench):
 
 
 def found(bench, retriever):
-    """Return the stored hits of a retriever: {question: [passage, …]}."""
+    """Return the stored hits of a retriever as {question: [passage, …]}."""
     for path in hits_files(bench):
         if json.loads((path.parent / "done.json").read_text())["note"]["retriever"] == retriever:
             lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
@@ -69,7 +69,7 @@ def reasons(bench):
 
 
 def test_hits_are_frozen_once_for_all_that_use_them(bench):
-    """All values of top_k and all numbers of shots share one file of a retriever's hits."""
+    """All values of top_k and all numbers of shots share one file with a retriever's hits."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [2]\n')
     assert bench.run() == {}
     notes = [json.loads((path.parent / "done.json").read_text())["note"] for path in hits_files(bench)]
@@ -85,7 +85,7 @@ def test_hits_are_frozen_once_for_all_that_use_them(bench):
 
 
 def test_a_retriever_is_asked_for_the_question_alone(bench):
-    """The query is the question without its options, so that no answer leaks into the search."""
+    """The query excludes the question's options, so that no answer leaks into the search."""
     bench.write_toy()
     bench.run()
     asked = (bench.folder / "work" / "asked").glob("*/asked.jsonl")
@@ -104,7 +104,7 @@ def test_the_oracle_gives_the_gold_among_others(bench):
 
 
 def test_random_never_gives_the_gold(bench):
-    """The random retriever never returns the gold passage."""
+    """The random retriever never returns a gold passage."""
     bench.write_toy()
     bench.run()
     for question, passages in found(bench, "any").items():
@@ -113,7 +113,7 @@ def test_random_never_gives_the_gold(bench):
 
 
 def test_more_passages_than_the_corpus_has(bench):
-    """If `top_k` exceeds the number of passages, all passages are found and counted."""
+    """If `top_k` exceeds the number of passages, all passages are retrieved and counted."""
     text = bench.write_toy().spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 50]")
     bench.write(text.replace("top_k = [2]", "top_k = [50]"))
     assert bench.run() == {}
@@ -123,7 +123,7 @@ def test_more_passages_than_the_corpus_has(bench):
 
 
 def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
-    """A question without hits has the same prompt as the base."""
+    """A question without hits has the same prompt as in the base cell."""
     row = {"id": "q", "question": "xyzzy?", "options": ["a", "b"], "answer": "A", "document": "ada"}
     bench.write_toy(questions=json.dumps(row) + "\n")
     assert bench.run() == {}
@@ -146,7 +146,7 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
     ],
 )
 def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words):
-    """Invalid hits fail the cells that need them, and the other cells are measured."""
+    """Invalid hits fail only the cells that need them, and all other cells are measured."""
     text = bench.write_toy().spec.read_text(encoding="utf-8")
     bench.write(
         text.replace('[retrievers.words]\nplugin = "toy"', f'[retrievers.words]\nplugin = "toy"\nfault = "{fault}"')
@@ -162,7 +162,7 @@ def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words
 
 
 def test_what_changes_no_hit_searches_no_more(bench):
-    """A changed option leads to a new search only if the option is part of the retriever's identity."""
+    """A changed retriever option triggers a new search only if the option is part of the retriever's identity."""
     bench.write_toy()
     bench.run()
     before = hits_files(bench)
@@ -177,7 +177,7 @@ def test_what_changes_no_hit_searches_no_more(bench):
 
 
 def test_an_index_is_shared_by_tasks(bench):
-    """Two tasks on one corpus share one index."""
+    """Two tasks on the same corpus share one index."""
     bench.write_toy(more='\n[tasks.again]\nplugin = "file"\npath = "people.jsonl"\ncorpus = "people"\nlimit = 3\n')
     bench.run()
     assert len(list((bench.folder / "work" / "index").glob("*/done.json"))) == 1
@@ -185,7 +185,7 @@ def test_an_index_is_shared_by_tasks(bench):
 
 
 def test_a_lost_gold_document_fails_what_needs_gold(bench):
-    """If gold documents are missing from the corpus, retrieval fails with their number, and the base is measured."""
+    """If gold documents are missing from the corpus, retrieval fails with their number, but the base is measured."""
     bench.write_toy(documents=[person for person in bench.people if person[0] not in ("ada", "fay")])
     failures = bench.run()
     words = "2 gold documents of the questions are not in the corpus: 'ada', 'fay'"
@@ -195,7 +195,7 @@ def test_a_lost_gold_document_fails_what_needs_gold(bench):
 
 
 def test_a_question_without_gold_fails_the_oracle_alone(bench):
-    """If a question has no gold, the oracle fails and all other methods are measured."""
+    """If a question has no gold, only the oracle's cells fail, and all other methods are measured."""
     rows = [
         {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"},
         {"id": "q2", "question": "Where does Ben live?", "options": ["a", "b"], "answer": "A"},
@@ -208,7 +208,7 @@ def test_a_question_without_gold_fails_the_oracle_alone(bench):
 
 
 def test_a_task_without_any_gold_has_no_recall(bench):
-    """Without any gold, no passage is marked as gold or not."""
+    """If a task has no gold, passages are not marked as gold or not gold."""
     row = {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A"}
     bench.write_toy(questions=json.dumps(row) + "\n")
     assert len(bench.run()) == 1
@@ -217,7 +217,7 @@ def test_a_task_without_any_gold_has_no_recall(bench):
 
 
 def test_a_controls_gold_is_not_looked_for(bench):
-    """The gold of a control task need not be in the corpus."""
+    """The gold documents of a control task may be missing from the corpus."""
     row = {"id": "q1", "question": "Where does Zoe live?", "options": ["a", "b"], "answer": "A", "document": "zoe"}
     control = '\n[tasks.other]\nplugin = "file"\npath = "other.jsonl"\ncorpus = "people"\nrole = "control"\n'
     bench.write_toy(more=control)
@@ -237,13 +237,13 @@ def test_a_controls_gold_is_not_looked_for(bench):
     ],
 )
 def test_a_corpus_that_cannot_be_used_is_named(bench, documents, words):
-    """An unusable corpus fails every cell that needs it, with one message."""
+    """An unusable corpus fails every cell that needs it with the same message."""
     bench.write_toy(documents=documents)
     assert reasons(bench) == {words}
 
 
 def test_a_corpus_that_breaks_down_fails_what_needs_it(bench):
-    """A corpus that raises an error leaves no passages, and the base is measured."""
+    """If a corpus raises an error, no passages are stored, but the base is measured."""
     text = bench.write_toy().spec.read_text(encoding="utf-8")
     bench.write(text.replace('[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true'))
     failures = bench.run()
@@ -291,7 +291,7 @@ class Served(ToyRetriever):
 
 
 def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatch):
-    """An index on a server has the size that the server reports, and is rebuilt if the server loses it."""
+    """The size of an index on a server is the reported size, and a lost index is rebuilt."""
     site, server = tmp_path / "served", tmp_path / "server"
     info = site / "kib_served-1.dist-info"
     info.mkdir(parents=True)
@@ -329,7 +329,7 @@ class Told:
 
 @pytest.fixture
 def remembering(tmp_path, monkeypatch, bench):
-    """Return a function that runs the toy benchmark with a retriever that has a memory."""
+    """Return a function that runs the toy benchmark with a retriever that has a cache."""
     site = tmp_path / "remembering"
     info = site / "kib_remembering-1.dist-info"
     info.mkdir(parents=True)
@@ -351,7 +351,7 @@ def remembering(tmp_path, monkeypatch, bench):
 
 
 def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
-    """All indexes of a retriever share its memory, and the retriever's remarks are shown and stored."""
+    """All indexes of a retriever share its cache, and remarks from the retriever are shown and stored."""
     everybody = " ".join(f"{person[0]}#0" for person in bench.people)
     assert remembering() == (set(), [f"retrievers.words: computed {everybody}"], {f"computed {everybody}"})
     changed = [*bench.people[:-1], (*bench.people[-1][:2], bench.people[-1][2] + " She sings.")]
@@ -361,7 +361,7 @@ def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
 
 
 def test_what_a_broken_build_computed_is_remembered(remembering):
-    """After a failed build, the next build computes only what is missing from the memory."""
+    """After a failed build, the next build computes only what is missing from the cache."""
     failures, _, _ = remembering("breaks_at = 4")
     assert {failure.partition(" (traceback")[0] for failure in failures} == {
         "retrievers.words (remembering, kib-remembering 1), build: OSError: broke down"
@@ -371,7 +371,7 @@ def test_what_a_broken_build_computed_is_remembered(remembering):
 
 
 def test_another_memory_knows_nothing(remembering):
-    """Retrievers share a memory only if they give it the same name."""
+    """Retrievers share a cache only if they use the same cache name."""
     _, first, _ = remembering()
     _, other, _ = remembering('name = "numbers-2"')
     assert first == other
@@ -379,6 +379,6 @@ def test_another_memory_knows_nothing(remembering):
 
 
 def test_a_memory_needs_a_plain_name(remembering):
-    """A memory name that is not a plain folder name is an error."""
+    """A cache name that is not a simple folder name raises an error."""
     failures, _, _ = remembering('name = "../elsewhere"')
     assert failures == {"memory() returned the name '../elsewhere'; expected lowercase letters, digits and hyphens"}

@@ -1,4 +1,4 @@
-"""The LaTeX format: names are escaped, significantly best numbers are bold, and TeX compiles the output."""
+"""The LaTeX format: names are escaped, significantly best numbers are bold, and the output compiles."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ def table_of(*names):
 
 
 def compiled(text, folder):
-    """Return the log of TeX for a page with a table; skip if no TeX is installed."""
+    """Return the TeX log of a page with a table; skip the test if TeX is not installed."""
     command = [["tectonic", "--keep-logs"], ["pdflatex", "-interaction=nonstopmode", "-halt-on-error"]]
     found = next((call for call in command if shutil.which(call[0])), None)
     if found is None:
@@ -45,7 +45,7 @@ def compiled(text, folder):
 
 
 def evil(folder, name):
-    """Return the table of a published file whose title and source contain every special LaTeX character."""
+    """Return the table of a published file with every special LaTeX character in its title and source."""
     text = (FILES / f"{name}.toml").read_text(encoding="utf-8")
     text = re.sub(r'^title = ".*"$', lambda _: f"title = '''{EVIL}'''", text, count=1, flags=re.MULTILINE)
     text = text.replace('table = "Table 2"', f"table = '''{EVIL}'''")
@@ -56,7 +56,7 @@ def evil(folder, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ovadia2024-mmlu", "ovadia2024-current-events", "ovadia2024-topk"])
 def test_it_compiles(tmp_path, name):
-    """TeX compiles the tables of the study without errors and overfull lines."""
+    """TeX compiles the study's tables without errors or overfull lines."""
     log = compiled(render(table_of(name), "latex"), tmp_path)
     assert "Overfull \\hbox" not in log
     assert (tmp_path / "page.pdf").is_file()
@@ -64,7 +64,7 @@ def test_it_compiles(tmp_path, name):
 
 @pytest.mark.slow
 def test_names_cannot_steer_tex(tmp_path):
-    """Special LaTeX characters in a title are printed, not interpreted."""
+    """Special LaTeX characters in a title are printed literally."""
     text = render(evil(tmp_path, "ovadia2024-current-events"), "latex")
     compiled(text, tmp_path)
     assert r"\end{document}" not in text
@@ -80,7 +80,7 @@ def test_no_letter_is_a_command(text):
 
 
 def test_bold_is_the_first_alone():
-    """The best accuracy of a block is bold only if no other arm shares the first rank."""
+    """The best accuracy in a block is bold only if no other arm shares the first rank."""
     table = table_of("ovadia2024-current-events")
     text = render(table, "latex")
     bold = re.findall(r"\\textbf\{([^}]*)\}", text)
@@ -92,7 +92,7 @@ def test_bold_is_the_first_alone():
 
 
 def test_intervals_and_rules_are_there():
-    """Rows have intervals, minus signs are typeset as such, and rules are booktabs rules."""
+    """LaTeX rows contain intervals and typographic minus signs, and the rules come from booktabs."""
     text = render(table_of("ovadia2024-current-events"), "latex")
     assert text.startswith("% needs \\usepackage{array,booktabs,longtable,textcomp}")
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))

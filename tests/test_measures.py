@@ -1,4 +1,4 @@
-"""Ranking measures equal worked examples from their definitions."""
+"""Ranking measures match worked examples that follow the definitions."""
 
 from math import log2
 
@@ -13,7 +13,7 @@ IDS = [f"d{number}" for number in range(12)]
 
 
 def one(name, grades, ranked):
-    """Return the value of one measure for one query."""
+    """Return the value of a single measure for a single query."""
     return measure([name], {"q": grades}, {"q": ranked})[name]["q"]
 
 
@@ -33,25 +33,25 @@ def one(name, grades, ranked):
     ],
 )
 def test_values_worked_out_by_hand(name, grades, ranked, expected):
-    """Each measure equals its formula, with the grades as gains."""
+    """Each ranking measure equals its formula, with relevance grades as gains."""
     assert one(name, grades, ranked) == pytest.approx(expected)
 
 
 def test_order_is_that_of_the_list():
-    """A ranking keeps its order, whatever the document ids."""
+    """A ranking keeps the order of the list, whatever the document ids."""
     assert one("RR@10", {"z": 1}, ["z", "a"]) == 1
     assert one("RR@10", {"a": 1}, ["z", "a"]) == 1 / 2
 
 
 def test_every_judged_query_has_a_value():
-    """A judged query without results has the value 0, and a query without judgments has no value."""
+    """A judged query without results scores 0, and a query without judgments has no score."""
     values = measure(["R@5", "AP"], {"q1": {"a": 1}, "q2": {"b": 1}}, {"q1": ["a"], "q3": ["a"]})
     assert values == {"R@5": {"q1": 1.0, "q2": 0.0}, "AP": {"q1": 1.0, "q2": 0.0}}
 
 
 @given(st.permutations(IDS), st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 12))
 def test_measures_of_any_ranking(ranked, relevant, k):
-    """For any ranking, recall is the share of relevant documents found, and MRR depends on the first one."""
+    """For any ranking, recall is the share of relevant documents found, and MRR depends on the first relevant one."""
     grades = dict.fromkeys(relevant, 1)
     places = [place for place, name in enumerate(ranked, 1) if name in relevant]
     assert one(f"R@{k}", grades, ranked) == pytest.approx(sum(p <= k for p in places) / len(relevant))
@@ -63,13 +63,13 @@ def test_measures_of_any_ranking(ranked, relevant, k):
 
 
 def line(question, gold, relevant, passages=None):
-    """Return the question line of a cell."""
+    """Return a question record of a cell."""
     found = tuple(f"{question}-{n}" for n in range(len(gold or ()))) if passages is None else passages
     return Score(question, None, 1, 0, 0, passages=found, gold=gold, relevant=relevant)
 
 
 def test_lines_of_a_cell():
-    """Recall, reciprocal rank and nDCG of a cell cover all gold passages in the corpus."""
+    """Recall, reciprocal rank and nDCG of a cell take all gold passages in the corpus into account."""
     lines = [line("a", (False, True), 1), line("b", (True, True), 4), line("c", None, 2, ()), line("d", (False,), 1)]
     values = measures_by_question(lines)
     assert values["recall"] == [1, 1, 0, 0]
@@ -78,7 +78,7 @@ def test_lines_of_a_cell():
 
 
 def test_lines_from_before_gold_was_counted():
-    """Without the number of gold passages, only recall is available."""
+    """If the number of gold passages is not recorded, only recall is available."""
     assert measures_by_question([line("a", (False, True), None), line("b", (True,), 1)]) == {"recall": [1, 1]}
 
 
@@ -87,5 +87,5 @@ def test_lines_from_before_gold_was_counted():
     [((True,), None, True), ((False,), None, True), (None, None, False), ((False,), 0, False), (None, 1, True)],
 )
 def test_a_judged_question_has_gold_in_the_corpus(gold, relevant, expected):
-    """A question is judged if the corpus contains a gold passage, retrieved or not."""
+    """A question is judged if the corpus contains one of its gold passages, even if it was not retrieved."""
     assert is_judged(line("a", gold, relevant, ())) == expected

@@ -1,4 +1,4 @@
-"""Fixtures with invented benchmark results."""
+"""Fixtures with synthetic benchmark results."""
 
 import shutil
 
@@ -17,7 +17,7 @@ def lab(tmp_path):
 
 @pytest.fixture(scope="session")
 def full_results(tmp_path_factory):
-    """The results folder of the complete example; tests must not change it."""
+    """The results folder of the complete example, which tests must not modify."""
     return full_lab(tmp_path_factory.mktemp("full")).save()
 
 
@@ -29,7 +29,7 @@ def full_table(full_results):
 
 @pytest.fixture
 def full_copy(full_results, tmp_path):
-    """A copy of the complete results folder, without cached statistics."""
+    """A copy of the complete results folder without cached statistics."""
     folder = tmp_path / "lab"
     shutil.copytree(full_results.folder, folder, ignore=shutil.ignore_patterns("statistics.json"))
     return Results(folder)

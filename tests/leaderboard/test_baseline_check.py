@@ -1,4 +1,4 @@
-"""The check of a table against a stored baseline."""
+"""Comparison of a table with a stored baseline."""
 
 import json
 
@@ -10,7 +10,7 @@ from kib.leaderboard import Changes, baseline, check
 
 
 def test_a_table_passes_its_own_baseline(tmp_path):
-    """A complete table has no changes from its own baseline."""
+    """A complete table shows no changes when compared with its own baseline."""
     lab = Lab(tmp_path)
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
@@ -19,14 +19,14 @@ def test_a_table_passes_its_own_baseline(tmp_path):
 
 
 def changed(lab, change, **more):
-    """Return the output of `check` after a change to the results."""
+    """Return the output of `leaderboard --check` after the results have changed."""
     stored = baseline(lab.table(**more))
     change(lab)
     return check(lab.table(**more), stored)
 
 
 def measured(lab):
-    """A lab with a base and two arms."""
+    """A lab with measured results for a base and two arms."""
     lab.add(4, "base")
     lab.add(14, "rag", k=1)
     for seed in (0, 1):
@@ -35,14 +35,14 @@ def measured(lab):
 
 
 def again(lab, number, right, method, **more):
-    """Measure a cell again, with a different identity."""
+    """Repeat the measurement of a cell with a different identity."""
     lab.cells.pop(number)
     lab.add(right, method, salt="new", **more)
     lab.cells.insert(number, lab.cells.pop())
 
 
 def test_a_drop_below_the_interval_fails(lab):
-    """A gain below the baseline's interval fails the check; a smaller drop does not."""
+    """The check fails if a gain falls below the baseline's interval, but passes after a smaller drop."""
     failed = changed(measured(lab), lambda lab: again(lab, 1, 7, "rag", k=1)).failed
     assert len(failed) == 1
     assert failed[0].startswith(
@@ -53,14 +53,14 @@ def test_a_drop_below_the_interval_fails(lab):
 
 
 def test_a_rise_is_only_noted(lab):
-    """A gain above the baseline's interval is noted and does not fail the check."""
+    """The check reports a gain above the baseline's interval without failing."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 20, "rag", k=1))
     assert (found.failed, len(found.noted)) == ((), 1)
     assert "rose above the interval" in found.noted[0]
 
 
 def test_failed_and_removed_cells_fail(lab):
-    """A failed cell and a cell removed from the plan fail the check."""
+    """The check fails if a cell failed or was removed from the plan."""
 
     def change(lab):
         lab.cells.pop(1)
@@ -78,13 +78,13 @@ def test_failed_and_removed_cells_fail(lab):
 
 
 def test_rows_that_became_incomparable_fail(lab):
-    """A lost gain fails the check with its reason."""
+    """The check fails if a gain can no longer be computed, and states the reason."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 14, "rag", k=1, where=NEW))
     assert found.failed == ("lab/tiny/rag,k=1/new,0-shot: no longer has a gain: torch 2.14.1 against 2.13.0",)
 
 
 def test_new_cells_are_only_noted(lab):
-    """New arms and seeds are noted and do not fail the check."""
+    """The check reports new arms and seeds without failing."""
 
     def change(lab):
         lab.add(14, "rag", k=2)
@@ -111,7 +111,7 @@ def test_new_cells_are_only_noted(lab):
     ],
 )
 def test_a_foreign_baseline_is_refused(lab, text, said):
-    """A damaged baseline, or one of a different kind, schema or view, raises an error with a remedy."""
+    """A baseline that is damaged or has a different kind, schema or view raises an error that suggests a remedy."""
     lab.add(4, "base")
     if isinstance(text, dict):
         text = json.dumps({"kind": "kib leaderboard baseline", "schema": 1, "against": None, "rows": {}, **text})
@@ -121,5 +121,5 @@ def test_a_foreign_baseline_is_refused(lab, text, said):
 
 
 def test_a_baseline_holds_no_digests(full_table):
-    """A baseline identifies arms without digests, so that new data do not rename them."""
+    """A baseline identifies arms without digests, so that changed data do not rename the arms."""
     assert not [one for found in full_table.rows for one in found.cells if one[-8:] in baseline(full_table)]

@@ -1,4 +1,4 @@
-"""Missing results, and arms that are not comparable."""
+"""Missing results and arms that are not comparable."""
 
 import json
 from dataclasses import replace
@@ -32,7 +32,7 @@ from kib.store.result_records import Failure, TaskEntry
     ],
 )
 def test_rows_that_are_not_comparable_have_no_gain(lab, base, arm, reason):
-    """Different versions, devices, metrics or questions prevent a gain, and the reason is printed."""
+    """Different versions, devices, metrics or questions rule out a gain, and the reason is printed."""
     lab.add(4, "base", **base)
     lab.add(12, "rag", k=1, **arm)
     lab.add(12, "rag", k=2)
@@ -48,7 +48,7 @@ def test_rows_that_are_not_comparable_have_no_gain(lab, base, arm, reason):
 
 
 def test_seeds_of_other_environments_are_not_mixed(lab):
-    """Seeds with different package versions are not averaged into a gain."""
+    """Seeds measured with different package versions are not averaged into one gain."""
     lab.add(4, "base")
     lab.add(9, "ft", seed=0)
     lab.add(9, "ft", seed=1, where=NEW)
@@ -56,7 +56,7 @@ def test_seeds_of_other_environments_are_not_mixed(lab):
 
 
 def test_missing_and_failed_cells_are_rows(lab):
-    """A cell without a result is a row with a reason, is counted, and makes the table incomplete."""
+    """A cell without a result appears as a row with a reason, is counted, and makes the table incomplete."""
     lab.add(4, "base")
     missing, failed = lab.plan("rag", k=1), lab.fail("rag", k=2, error="boom\n\x1b[31mbad\x07")
     table = lab.table()
@@ -82,7 +82,7 @@ def test_a_missing_seed_makes_an_arm_incomplete(lab):
 
 
 def test_without_base_there_are_no_gains_but_ranks(lab):
-    """Without a base result no arm has a gain, but arms are still ranked."""
+    """Without a base result, no arm has a gain, but arms are still ranked."""
     lab.fail("base")
     lab.add(18, "rag", k=1)
     lab.add(2, "rag", k=2)
@@ -93,14 +93,14 @@ def test_without_base_there_are_no_gains_but_ranks(lab):
 
 
 def test_a_result_overrides_an_old_failure(lab):
-    """A measured cell does not count as failed, even if an old list of failures contains it."""
+    """A measured cell does not count as failed, even if an outdated failure list contains the cell."""
     cell = lab.add(4, "base")
     lab.failures[cell.id] = Failure("answers", "once")
     assert lab.table().complete
 
 
 def test_files_changed_by_hand_are_refused(lab):
-    """A changed question file raises an error that names the file."""
+    """A manually edited question file raises an error that names the file."""
     cell = lab.add(4, "base")
     path = lab.save().cell_folder(cell) / "questions.jsonl"
     path.write_text(path.read_text().replace('"score":0', '"score":1'))
@@ -120,7 +120,7 @@ def test_files_changed_by_hand_are_refused(lab):
     ],
 )
 def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
-    """Questions that contradict their cell, or appear twice, raise an error with a remedy."""
+    """Question records that are duplicated or contradict their cell raise an error that suggests a remedy."""
     cell = lab.add(4, "base")
     folder = lab.save().cell_folder(cell)
     path = folder / "questions.jsonl"
@@ -132,7 +132,7 @@ def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
 
 
 def test_seeds_of_other_questions_are_refused(lab):
-    """Seeds with different questions raise an error."""
+    """Seeds of one arm with different questions raise an error."""
     lab.add(9, "ft", seed=0)
     lab.add(9, "ft", seed=1, ids=[f"x{number}" for number in range(20)])
     with pytest.raises(InputError, match="not the same questions as in the arm's first seed"):
@@ -140,7 +140,7 @@ def test_seeds_of_other_questions_are_refused(lab):
 
 
 def test_seeds_of_other_metrics_are_not_mixed(lab):
-    """Seeds with different metrics are not averaged into a gain."""
+    """Seeds measured with different metrics are not averaged into one gain."""
     lab.add(4, "base")
     lab.add(9, "ft", seed=0)
     lab.add(9, "ft", seed=1, metric="exact_match")
@@ -148,7 +148,7 @@ def test_seeds_of_other_metrics_are_not_mixed(lab):
 
 
 def test_sides_differ_where_the_plan_knows_no_number(lab):
-    """If the plan states no number of questions, the two sides must agree."""
+    """If the plan states no number of questions, an arm and its base must have the same number."""
     lab.add(4, "base")
     lab.add(4, "rag", k=1, n=19)
     lab.tasks["new"] = TaskEntry("target", None)
@@ -156,7 +156,7 @@ def test_sides_differ_where_the_plan_knows_no_number(lab):
 
 
 def test_a_plan_without_base_has_no_gains(lab):
-    """A plan without base has no gains and no Holm family, and the headline states the reason."""
+    """A plan without a base has no gains and no Holm family, and the headline states the reason."""
     lab.add(12, "rag", k=1)
     table = lab.table()
     assert row(table, "rag,k=1").reason == "the plan has no base with the same model, task and shots"
@@ -167,7 +167,7 @@ def test_a_plan_without_base_has_no_gains(lab):
 
 
 def test_a_result_of_another_identity_is_not_this_cells(lab):
-    """A result with a different identity is ignored, even if both identities share a prefix."""
+    """A result with a different identity is ignored, even if the two identities share a prefix."""
     cell = lab.add(4, "base")
     lab.cells = [replace(cell, identity=cell.identity[:8] + "0" * 56)]
     assert lab.table().missing[0].reason == "not measured"

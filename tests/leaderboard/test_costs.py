@@ -1,4 +1,4 @@
-"""Costs per question and once, money, and the break-even of training."""
+"""Costs per question, one-time costs, prices, and the break-even point of training."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ DOCS = Path(__file__).parent.parent.parent / "docs" / "leaderboard.md"
 
 
 def test_costs_are_counted(lab):
-    """Tokens and operations are counted per question or once, and averaged over seeds."""
+    """Tokens and operations are counted as one-time costs or per question, and averaged over seeds."""
     table = costly(lab).table(cost=True)
     base, rag, ft = (row(table, arm).cost for arm in ("base", "rag,k=1", "ft"))
     assert (base.prompt_tokens, base.operations, base.operations_once, base.trained_tokens) == (100, 1e6, 0, None)
@@ -29,7 +29,7 @@ def test_costs_are_counted(lab):
 
 
 def test_times_are_shown_on_request(lab):
-    """Measured seconds and memory are shown on request."""
+    """Measured times and memory are shown only on request."""
     table = costly(lab).table(times=True)
     rag, ft, gold = (row(table, arm).cost for arm in ("rag,k=1", "ft", "gold,k=1"))
     assert (rag.asking, rag.searching, rag.indexing, rag.training) == (0.4, 0.1, 5.0, 0.0)
@@ -41,7 +41,7 @@ def test_times_are_shown_on_request(lab):
 
 
 def test_break_even(lab):
-    """The break-even is the smallest number of questions for which a trained arm costs less than a longer prompt."""
+    """The break-even point is the smallest number of questions for which training costs less than longer prompts."""
     table = costly(lab).table(cost=True)
     cost = row(table, "ft").cost
     assert cost.fewer_operations_from == {"rag,k=1": 1001}
@@ -54,7 +54,7 @@ def test_break_even(lab):
 
 
 def test_longer_prompts_have_no_break_even(lab):
-    """A trained arm whose prompts are not shorter has no break-even, whatever the measured times."""
+    """A trained arm without shorter prompts has no break-even point, whatever its measured times."""
     lab.prices = {"device_hour": 3.6}
     lab.add(4, "base", tokens=2000, flops=2e7)
     lab.add(14, "rag", k=1, tokens=8000, flops=8e7, times=Times(asking=2.0))
@@ -65,7 +65,7 @@ def test_longer_prompts_have_no_break_even(lab):
 
 
 def test_the_gold_passage_has_no_break_even(lab):
-    """A trained arm with the gold passage has no break-even, because no application has the gold passage."""
+    """A trained arm has no break-even point with the gold passage, which is unknown in practice."""
     lab.methods = {**METHODS, "ft+gold": MethodEntry("lora", "gold", "ceiling")}
     lab.add(4, "base", tokens=2000, flops=2e7)
     lab.add(14, "rag", k=1, tokens=8000, flops=8e7)
@@ -86,7 +86,7 @@ def test_the_gold_passage_has_no_break_even(lab):
     ],
 )
 def test_money_is_by_hours_or_by_tokens(lab, prices, device, expected):
-    """Money follows from device hours if they have a price, or from tokens if the model is remote."""
+    """Costs in money are based on device hours if an hour has a price, or on tokens for remote models."""
     lab.prices = prices
     spent = Times(asking=8.0, searching=2.0, indexing=5.0)
     lab.add(14, "rag", k=1, tokens=8000, where=replace(OLD, device=device), times=spent)
@@ -111,7 +111,7 @@ TOKENS = {"input_tokens_million": 2.0, "output_tokens_million": 8.0}
     ],
 )
 def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
-    """The price of writing the training text is paid once, and unknown if a token price or a count is unknown."""
+    """The price of generated training text is a one-time cost, and unknown if a token price or count is unknown."""
     lab.prices = prices
     training = {"trained_tokens": 9, "flops": 1.0, **paid}
     lab.add(14, "ft", tokens=2000, training=training, times=Times(asking=2.0, training=100.0))
@@ -120,7 +120,7 @@ def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
 
 
 def test_money_of_writing_moves_the_break_even(lab):
-    """Paid training text raises the break-even in money, but not in operations."""
+    """Paying for training text raises the break-even point in money, but not in operations."""
     costly(lab).prices |= TOKENS
     lab.methods = {**METHODS, "ft-par": MethodEntry("lora", None)}
     spent = Times(asking=2.0, training=100.0)
@@ -140,7 +140,7 @@ def test_money_of_writing_moves_the_break_even(lab):
 
 
 def test_prices_come_from_the_spec(tmp_path):
-    """The stored plan contains the prices in the spec."""
+    """The stored plan contains the prices from the spec."""
     spec = tmp_path / "lab.toml"
     text = (DOCS.parent.parent / "benchmarks" / "lab.toml").read_text(encoding="utf-8")
     for more, expected in (("", {}), ("\n[prices]\ndevice_hour = 2.5\n", {"device_hour": 2.5})):
@@ -149,7 +149,7 @@ def test_prices_come_from_the_spec(tmp_path):
 
 
 def test_unrecorded_costs_are_none(lab):
-    """Cells without recorded tokens, operations and times have no costs and no break-even."""
+    """Cells without recorded tokens, operations and times have neither costs nor a break-even point."""
     lab.add(4, "base")
     lab.add(14, "ft", training={"trained_tokens": 9})
     lab.add(14, "rag", k=1)
@@ -159,7 +159,7 @@ def test_unrecorded_costs_are_none(lab):
 
 
 def test_costs_are_added_below(full_results, full_table, lab):
-    """Costs leave the table of gains unchanged in every format; rows only gain keys."""
+    """Showing costs does not change the table of gains in any format and only adds keys to rows."""
     table = make_table([full_results], cost=True, times=True)
     blocks = render(full_table, "terminal", width=120).split("\n\n")
     with_costs = render(table, "terminal", width=120).split("\n\n")
@@ -173,6 +173,6 @@ def test_costs_are_added_below(full_results, full_table, lab):
 
 @pytest.mark.parametrize("width", [64, 100])
 def test_costs_keep_to_the_width(lab, width):
-    """The cost table leaves out columns in a narrow terminal."""
+    """The cost table omits columns in a narrow terminal."""
     text = render(costly(lab).table(times=True), "terminal", width=width)
     assert max(map(len, text.splitlines())) <= width

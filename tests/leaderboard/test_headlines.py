@@ -1,4 +1,4 @@
-"""Headlines, and the choice of settings on validation questions."""
+"""Headlines, and the selection of settings on validation questions."""
 
 from leaderboard_lab import METHODS, NEW, Lab, row
 
@@ -18,7 +18,7 @@ def test_headline_uses_the_largest_k(lab):
 
 
 def test_headline_uses_the_chosen_k(lab):
-    """The headline uses the K chosen on validation questions; ties go to the first arm."""
+    """The headline uses the K chosen on validation questions, and a tie is resolved in favour of the first arm."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.add(4, "base")
     for k, test, validation in ((1, 12, 9), (3, 14, 12), (5, 16, 12)):
@@ -34,7 +34,7 @@ def test_headline_uses_the_chosen_k(lab):
 
 
 def test_a_choice_that_is_best_on_test_says_so(lab):
-    """If the chosen setting is also the best on test, a note says so."""
+    """If the chosen setting is also the best on the test questions, a note says so."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.task("new").task("known", "control")
     lab.add(4, "base")
@@ -50,7 +50,7 @@ def test_a_choice_that_is_best_on_test_says_so(lab):
 
 
 def test_rates_are_chosen_by_loss_and_then_k_on_questions(lab):
-    """If rates are chosen by loss and K on questions, K is chosen among the arms with the best rate."""
+    """If learning rates are chosen by loss, K is chosen on questions among the arms with the best rate."""
     by_loss = MethodEntry("adapter", "bm25", chosen=("rate", "k"), by_loss=("rate",))
     lab.methods = {**METHODS, "ft+rag": by_loss}
     lab.add(4, "base")
@@ -64,7 +64,7 @@ def test_rates_are_chosen_by_loss_and_then_k_on_questions(lab):
 
 
 def test_nothing_is_chosen_before_all_are_measured(lab):
-    """If validation cells are missing, no setting is chosen, and the missing cells are listed below the table."""
+    """While validation cells are missing, no setting is chosen, and the table lists the missing cells."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.add(4, "base")
     for k in (1, 2):
@@ -87,7 +87,7 @@ def test_headline_names_insignificant_gains(lab):
 
 
 def test_headlines_cover_each_way_of_injection(lab):
-    """A model has headlines for retrieval, fine-tuning and both, on its first target task with the fewest shots."""
+    """A model has headlines for retrieval, fine-tuning and both, for its first target task with the fewest shots."""
     lab.task("known", "control")
     for task, shots in (("known", 0), ("new", 5), ("new", 2), ("worded", 0)):
         for method, right, more in (("base", 4, {}), ("rag", 16, {"k": 2}), ("ft", 12, {}), ("ft+rag", 14, {"k": 2})):
@@ -102,7 +102,7 @@ def test_headlines_cover_each_way_of_injection(lab):
 
 
 def test_headline_without_a_gain_to_report(lab):
-    """A plan with only base and random passages has no gain to report."""
+    """The headline of a plan with only base and random passages states that there is no gain to report."""
     lab.add(4, "base")
     lab.add(5, "random", k=1)
     table = lab.table()
@@ -111,14 +111,14 @@ def test_headline_without_a_gain_to_report(lab):
 
 
 def test_headline_without_a_target_task(lab):
-    """A model without a target task has no gain to report."""
+    """The headline of a model without a target task states that there is no gain to report."""
     lab.task("known", "control")
     lab.add(4, "base", "known")
     assert lab.table().headlines == ("tiny: no gain to report; the plan has no target task for this model",)
 
 
 def test_headline_omits_a_share_of_an_insignificant_gain(lab):
-    """The headline omits the share of the gold passage's gain if that gain is not significant."""
+    """The headline omits the share of the gold passage's gain if the gold passage's gain is not significant."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     lab.add(6, "gold", k=1)
@@ -126,7 +126,7 @@ def test_headline_omits_a_share_of_an_insignificant_gain(lab):
 
 
 def test_headline_states_the_reason_for_a_missing_gain(lab):
-    """If the arm in the headline has no gain, the headline states the reason."""
+    """If the headline arm has no gain, the headline states the reason."""
     lab.add(4, "base")
     lab.add(5, "rag", k=1, where=NEW)
     assert lab.table().headlines == (
@@ -135,7 +135,7 @@ def test_headline_states_the_reason_for_a_missing_gain(lab):
 
 
 def test_one_point_is_no_points(tmp_path):
-    """The headline uses the singular for one point."""
+    """The headline uses the singular for a gain of one percentage point."""
     lab = Lab(tmp_path, n=100)
     lab.add(50, "base")
     lab.add(51, "rag", k=1)

@@ -1,4 +1,4 @@
-"""The terminal, Markdown, CSV and JSON formats."""
+"""Output of the leaderboard as terminal, Markdown, CSV and JSON tables."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
     ],
 )
 def test_halves_are_rounded_away_from_zero(fraction, shown, cut):
-    """Halves are rounded away from zero, whatever the binary representation of the fraction."""
+    """Halves are rounded away from zero, regardless of their binary representation."""
     assert (whole_percent(fraction), percent(fraction)) == (shown, cut)
 
 
@@ -47,7 +47,7 @@ COSTS = {
 
 @pytest.mark.parametrize("name", COSTS)
 def test_cost_table_equals_the_expected_output(lab, name):
-    """The cost table equals the expected output; KIB_UPDATE_EXPECTED=1 rewrites the expected output."""
+    """The cost table equals the expected output, which KIB_UPDATE_EXPECTED=1 regenerates."""
     form, more = COSTS[name]
     text = render(costly(lab).table(times=True), form, **more)
     path = EXPECTED / name
@@ -71,7 +71,7 @@ FRACTION = re.compile(r"-?\d+\.\d{7,}(?:e-\d+)?|-?\d+(?:\.\d+)?e-\d+")
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_equal_the_expected_output(full_table, name):
-    """Every text format equals the expected output; KIB_UPDATE_EXPECTED=1 rewrites the expected output."""
+    """Every text format equals the expected output, which KIB_UPDATE_EXPECTED=1 regenerates."""
     form, more = FORMATS[name]
     text = render(full_table, form, **more)
     path = EXPECTED / name
@@ -85,7 +85,7 @@ def test_formats_equal_the_expected_output(full_table, name):
 
 @pytest.mark.parametrize("width", [52, 80, 120, 240])
 def test_terminal_keeps_to_its_width(full_table, width):
-    """No line is wider than the terminal, and columns left out are listed."""
+    """No table line is wider than the terminal, and omitted columns are listed."""
     text = render(full_table, "terminal", width=width)
     assert max(len(line) for line in text.splitlines()) <= width
     assert ("Left out at this width" in text) == (width < 200)
@@ -93,21 +93,21 @@ def test_terminal_keeps_to_its_width(full_table, width):
 
 @pytest.mark.parametrize("width", [40, 60])
 def test_sentences_keep_to_the_terminal(full_table, width):
-    """Sentences are wrapped at the terminal width, even below a wider table."""
+    """Sentences are wrapped at the terminal width, even below a table that is wider than the terminal."""
     text = render(full_table, "terminal", width=width)
     below = text[text.index("Accuracy in %") :]
     assert max(map(len, below.splitlines())) <= width
 
 
 def test_a_note_is_folded_before_the_table_is_too_wide(full_table):
-    """Long notes are folded so that the table fits into 60 columns."""
+    """Long notes are wrapped so that the table fits into 60 columns."""
     text = render(full_table, "terminal", width=60)
     assert "forgets" in text
     assert max(map(len, text.splitlines())) <= 60
 
 
 def test_numbers_are_never_truncated(full_table):
-    """Numbers are complete even in a terminal that is too narrow for them."""
+    """Numbers are never truncated, even in a very narrow terminal."""
     narrow = " ".join(render(full_table, "terminal", width=20).split())
     for found in full_table.rows:
         if found.gain:
@@ -115,7 +115,7 @@ def test_numbers_are_never_truncated(full_table):
 
 
 def test_colour_is_an_addition(full_table):
-    """The coloured table contains the same text as the plain table."""
+    """Without its colour codes, the coloured table is identical to the plain table."""
     plain, coloured = (render(full_table, "terminal", width=120, colour=colour) for colour in (False, True))
     stripped = [line.rstrip() for line in ANSI.sub("", coloured).splitlines()]
     assert coloured != plain
@@ -123,7 +123,7 @@ def test_colour_is_an_addition(full_table):
 
 
 def test_the_terminal_prints_the_first_200_rows(lab):
-    """The terminal prints 200 rows and states the total; the other formats contain all rows."""
+    """The terminal prints the first 200 rows and the total number, and all other formats contain all rows."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     small = lab.table()
@@ -140,7 +140,7 @@ def test_the_terminal_prints_the_first_200_rows(lab):
 
 
 def test_csv_holds_everything(full_table):
-    """CSV has every key of rows and averages, one line each, and floats that read back exactly."""
+    """CSV contains every key, one line per row or average, and floats with full precision."""
     lines = list(csv.DictReader(io.StringIO(render(full_table, "csv"))))
     assert set(lines[0]) == {"entry", *ROW, *AVERAGE}
     assert [line["entry"] for line in lines] == ["arm"] * len(full_table.rows) + ["average"] * len(full_table.averages)
@@ -150,7 +150,7 @@ def test_csv_holds_everything(full_table):
 
 
 def test_json_is_what_the_documentation_says(full_results):
-    """The documentation lists exactly the keys of the JSON table."""
+    """The documentation lists all keys of the JSON table and no others."""
     value = json.loads(render(make_table([full_results], cost=True, times=True, retrieval=True), "json"))
     assert value["schema"] == 1
     lists = ("rows", "averages", "missing", "benchmarks", "environments")
@@ -163,7 +163,7 @@ EVIL = "=1+1|<b>x</b>[red]y[/red](z)](http://e) `c` *d* \x1b[31m\u2028\n| a | b 
 
 
 def test_texts_of_others_cannot_break_the_formats(lab):
-    """Untrusted titles and messages cannot add markup, formulas, control characters or lines."""
+    """Untrusted titles and messages cannot inject markup, formulas, control characters or lines."""
     lab.title = EVIL
     lab.add(4, "base")
     lab.fail("rag", k=1, error=EVIL)
@@ -182,7 +182,7 @@ def test_texts_of_others_cannot_break_the_formats(lab):
 
 
 def test_markdown_shows_texts_as_they_are(lab):
-    """A Markdown renderer shows untrusted titles and messages character for character."""
+    """Rendered Markdown shows untrusted titles and messages character by character."""
     from markdown_it import MarkdownIt
 
     lab.title = EVIL
@@ -201,7 +201,7 @@ def test_markdown_shows_texts_as_they_are(lab):
 @settings(max_examples=10)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_keeps_the_shape(tmp_path_factory, title, error):
-    """Arbitrary titles and messages keep Markdown columns and valid JSON."""
+    """Arbitrary titles and messages neither break the columns of Markdown tables nor invalidate JSON."""
     lab = Lab(tmp_path_factory.mktemp("lab"), n=2)
     lab.title = title
     lab.add(1, "base")
@@ -222,7 +222,7 @@ def test_a_format_that_does_not_exist_is_refused(lab):
 
 
 def test_texts_depend_on_the_results_alone(full_table, full_copy):
-    """The same results in a different folder yield the same bytes in every format."""
+    """Identical results in a different folder produce identical bytes in every format."""
     other = make_table([full_copy])
     for form in ("terminal", "markdown", "csv", "json"):
         assert render(other, form) == render(full_table, form)

@@ -1,11 +1,11 @@
-"""Ranks within a block, and averages over tasks."""
+"""Ranks within a block and averages over tasks."""
 
 import pytest
 from leaderboard_lab import NEW, row
 
 
 def test_arms_share_ranks_unless_they_differ(lab):
-    """Arms that do not differ significantly from the first of a rank share it; the gold passage has no rank."""
+    """Arms share a rank if they do not differ significantly from its first arm; the gold passage is not ranked."""
     lab.add(1, "base")
     lab.add(2, "random", k=1)
     lab.add(14, "rag", k=1)
@@ -24,7 +24,7 @@ def test_arms_share_ranks_unless_they_differ(lab):
 
 
 def test_small_steps_do_not_add_up(lab):
-    """An arm that differs significantly from the first arm of a rank opens a new rank."""
+    """An arm that differs significantly from the first arm of a rank starts a new rank."""
     for k, right in enumerate((20, 17, 14, 11, 8, 5), 1):
         lab.add(right, "rag", k=k)
     lab.add(2, "base")
@@ -34,7 +34,7 @@ def test_small_steps_do_not_add_up(lab):
 
 
 def test_a_rank_of_its_own_has_no_mark(lab):
-    """An arm that differs significantly from its neighbours has its rank alone."""
+    """An arm that differs significantly from its neighbours does not share its rank."""
     lab.add(1, "base")
     lab.add(11, "rag", k=1)
     lab.add(20, "rag", k=2)
@@ -42,7 +42,7 @@ def test_a_rank_of_its_own_has_no_mark(lab):
 
 
 def test_averages_need_two_targets(lab):
-    """An average needs two target tasks; control tasks do not count."""
+    """An average requires at least two target tasks, and control tasks are not counted."""
     lab.task("known", "control")
     for task in ("new", "known"):
         lab.add(4, "base", task)
@@ -64,7 +64,7 @@ def test_averages_are_over_all_targets(lab):
 
 
 def test_an_average_with_a_gap_is_none(lab):
-    """An arm without a gain on one task has no average, and the reason names the task."""
+    """An arm without a gain on one task has no average, and the given reason names the task."""
     for task in ("new", "worded"):
         lab.add(4, "base", task)
     lab.add(12, "rag", "new", k=1)

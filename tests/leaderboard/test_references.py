@@ -1,4 +1,4 @@
-"""References of gains: second measurements, other methods and several benchmarks."""
+"""References for gains: second measurements, other methods and several benchmarks."""
 
 import pytest
 from leaderboard_lab import Lab, row
@@ -10,7 +10,7 @@ from kib.store.results import Results
 
 
 def test_gains_are_split_by_another_measurement(lab):
-    """A second measurement of base, not the measurement in the gain, determines the known questions."""
+    """The second base measurement, not the one used for the gain, determines the known questions."""
     base = [1] * 6 + [0] * 14
     probe = [0] * 2 + [1] * 8 + [0] * 10
     arm = [1] * 4 + [0] * 4 + [1] * 12
@@ -23,7 +23,7 @@ def test_gains_are_split_by_another_measurement(lab):
 
 
 def test_why_gains_are_not_split_is_said(lab):
-    """The legend states why a task has no second measurement."""
+    """The legend states the reason why a task has no second measurement."""
     lab.task("new", no_probe="lm-eval brings its own prompt")
     lab.add(4, "base")
     lab.add(5, "rag", k=1)
@@ -33,7 +33,7 @@ def test_why_gains_are_not_split_is_said(lab):
 
 
 def test_against_an_arm(lab):
-    """`against` measures all gains over an arm, and Holm's method counts only the gains of this view."""
+    """The option `against` computes all gains over one arm, and Holm's method counts only these gains."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     lab.add(18, "ft+rag", k=1)
@@ -50,7 +50,7 @@ def test_against_an_arm(lab):
 
 
 def test_against_a_method_takes_the_arm_with_the_same_settings(lab):
-    """A method with several arms is compared arm by arm, by equal settings."""
+    """If the reference method has several arms, each arm is compared with the reference arm with equal settings."""
     lab.add(4, "base")
     for k, right in ((1, 10), (3, 12)):
         lab.add(right, "rag", k=k)
@@ -62,7 +62,7 @@ def test_against_a_method_takes_the_arm_with_the_same_settings(lab):
 
 
 def test_against_a_wrong_name_lists_what_exists(lab):
-    """An unknown name in `against` raises an error with the nearest name and all known names."""
+    """An unknown name in `against` raises an error that lists the nearest name and all known names."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     with pytest.raises(InputError, match=r"no method or arm 'rga'.*did you mean \"rag\"\? Known: base, rag"):
@@ -72,7 +72,7 @@ def test_against_a_wrong_name_lists_what_exists(lab):
 
 
 def test_benchmarks_are_never_compared(tmp_path):
-    """Rows of two benchmarks have separate gains, ranks and Holm families."""
+    """Two benchmarks have separate gains, ranks and Holm families."""
     one, two = Lab(tmp_path, "one"), Lab(tmp_path, "two")
     for lab, right in ((one, 4), (two, 10)):
         lab.add(right, "base")
@@ -91,7 +91,7 @@ def test_benchmarks_are_never_compared(tmp_path):
 
 
 def test_one_benchmark_twice_is_refused(tmp_path):
-    """Two folders of the same benchmark raise an error that names both folders."""
+    """Two results folders of the same benchmark raise an error that names both folders."""
     folders = [Lab(tmp_path / place) for place in ("here", "there")]
     for lab in folders:
         lab.add(4, "base")

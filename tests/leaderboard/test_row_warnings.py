@@ -1,4 +1,4 @@
-"""Row warnings: signs of a method without effect or of a meaningless accuracy."""
+"""Row warnings: signs of an ineffective method or a meaningless accuracy."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_regular_results_have_no_warnings(full_table):
     ("last", "expected"), [(1.998, ()), (1.9995, ("loss not falling",)), (2.1, ("loss not falling",))]
 )
 def test_warning_loss_not_falling(lab, last, expected):
-    """A trained arm has a warning if the loss of any seed fell by less than 0.001 nats per token."""
+    """A trained arm has a warning if the training loss of any seed fell by less than 0.001 nats per token."""
     lab.add(4, "base")
     lab.add(14, "ft", seed=0, training={"first_loss": 2.0, "last_loss": 1.0})
     lab.add(14, "ft", seed=1, training={"first_loss": 2.0, "last_loss": last})
@@ -38,7 +38,7 @@ def test_warning_hardly_trained(lab, change, expected):
     ("last", "expected"), [(1.5, ()), (1.6, ("rounded away",)), (2.1, ("loss not falling", "rounded away"))]
 )
 def test_warning_rounded_away(lab, last, expected):
-    """A trained arm has a warning if rounding the weights of any seed undid more than half of the drop in loss."""
+    """A trained arm has a warning if rounding any seed's weights undid more than half of the decrease in loss."""
     lab.add(4, "base")
     lab.add(14, "ft", seed=0, training={"first_loss": 2.0, "unrounded_loss": None, "last_loss": 1.0})
     lab.add(14, "ft", seed=1, training={"first_loss": 2.0, "unrounded_loss": 1.0, "last_loss": last})
@@ -46,7 +46,7 @@ def test_warning_rounded_away(lab, last, expected):
 
 
 def test_held_out_perplexity(lab):
-    """A trained arm has the perplexity of held-out text before and after training: e to the mean loss over seeds."""
+    """Held-out perplexity before and after training is the exponential of the mean loss over seeds."""
     lab.add(4, "base")
     for seed, last in enumerate((1.0, 2.0)):
         lab.add(14, "ft", seed=seed, training={"held_out_first_loss": 0.0, "held_out_last_loss": last})
@@ -57,7 +57,7 @@ def test_held_out_perplexity(lab):
 
 
 def test_warning_as_untrained(lab):
-    """A trained arm has a warning if all log-probabilities of a seed equal those of an untrained arm, in any order."""
+    """A trained arm has a warning if a seed has the same log-probabilities as an untrained arm, in any order."""
     same = [(-float(number), -1.0) for number in range(20)]
     ids = [f"q{number}" for number in range(20)]
     lab.add(4, "base", logprobs=same)
@@ -71,7 +71,7 @@ def test_warning_as_untrained(lab):
 
 
 def test_warning_prompts_as_base(lab):
-    """A retrieving arm has a warning if all of its prompts equal the base prompts."""
+    """A retrieval arm has a warning if all of its prompts equal the base prompts."""
     prompts = [digest(number) for number in range(20)]
     lab.add(4, "base", prompts=prompts)
     lab.add(14, "rag", k=1, prompts=prompts)
@@ -82,7 +82,7 @@ def test_warning_prompts_as_base(lab):
 
 
 def test_warning_one_passage(lab):
-    """An arm without the gold passage has a warning if most of its questions have the same first passage."""
+    """An arm without the gold passage has a warning if most questions share the same top-ranked passage."""
     lab.add(4, "base")
     for k, same in ((1, 10), (2, 11)):
         passages = [tuple(f"{'a' if number < same else number}#{rank}" for rank in range(k)) for number in range(20)]
@@ -93,7 +93,7 @@ def test_warning_one_passage(lab):
 
 
 def test_no_warning_for_few_questions(tmp_path):
-    """A common first passage of only nine questions causes no warning."""
+    """If an arm has only nine questions, a shared top-ranked passage causes no warning."""
     lab = Lab(tmp_path, n=9)
     lab.add(1, "base")
     lab.add(9, "rag", k=1, passages=[("a#0",)] * 9)
@@ -101,14 +101,14 @@ def test_no_warning_for_few_questions(tmp_path):
 
 
 def test_warning_few_passages(lab):
-    """A warning counts the questions with fewer than K retrieved passages."""
+    """A warning states the number of questions with fewer than K retrieved passages."""
     lab.add(4, "base")
     lab.add(14, "rag", k=2, passages=[("a#0",), (), *((f"b{number}", "c") for number in range(18))])
     assert row(lab.table(), "rag,k=2").warnings == ("few passages (2)",)
 
 
 def test_warning_at_chance(lab):
-    """An arm on a target task has a warning if its gain is not significant and its accuracy could be due to chance."""
+    """A target arm has a warning if its gain is not significant and its accuracy could be due to chance."""
     lab.task("new").task("known", "control")
     for task in ("new", "known"):
         lab.add(4, "base", task)
@@ -121,7 +121,7 @@ def test_warning_at_chance(lab):
 
 
 def test_warnings_are_explained(lab):
-    """Warnings appear in the note of their row, and each warning is explained once below the table."""
+    """Each warning appears in the note of its row and is explained once below the table."""
     lab.add(4, "base", prompts=["a" * 64] * 20)
     lab.add(4, "rag", k=1, prompts=["a" * 64] * 20, passages=[()] + [("a#0",)] * 19)
     table = lab.table()

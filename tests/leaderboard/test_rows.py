@@ -8,7 +8,7 @@ from kib.statistics.paired_gains import gain
 
 
 def test_a_row_is_an_arm(lab):
-    """Cells that differ only in their seed form one row with the mean over seeds and their standard deviation."""
+    """Cells that differ only in their seed form one row with the mean and standard deviation over seeds."""
     lab.add(4, "base")
     for seed, right in enumerate((10, 12, 14)):
         lab.add(right, "ft", seed=seed)
@@ -23,7 +23,7 @@ def test_a_row_is_an_arm(lab):
 
 
 def test_a_gain_is_paired_with_base(lab):
-    """The gain of a row is measured against base with the same model, task and shots, question by question."""
+    """The gain of a row is its paired difference from the base with the same model, task and number of shots."""
     other = [1] * 10 + [0] * 10
     lab.add(4, "base")
     lab.add(other, "rag", k=3)
@@ -34,7 +34,7 @@ def test_a_gain_is_paired_with_base(lab):
 
 
 def test_questions_are_paired_by_id(lab):
-    """Questions are paired by id, whatever their order in the two files."""
+    """Questions are paired by id, regardless of their order in the two files."""
     ids = [f"q{number}" for number in range(20)]
     lab.add([1] * 4 + [0] * 16, "base", ids=ids)
     lab.add([0] * 16 + [1] * 4, "rag", k=1, ids=ids[::-1])
@@ -43,7 +43,7 @@ def test_questions_are_paired_by_id(lab):
 
 
 def test_groups_are_resampled_together(lab):
-    """Questions with a group are resampled by group."""
+    """Questions with a common group are resampled together."""
     groups = [f"p{number // 5}" for number in range(20)]
     lab.add(5, "base", groups=groups)
     lab.add(15, "rag", k=1, groups=groups)
@@ -53,7 +53,7 @@ def test_groups_are_resampled_together(lab):
 
 
 def test_holm_counts_the_plans_gains(lab):
-    """Holm's family contains all planned gains on targets, except gold and random passages; missing ones have p = 1."""
+    """Holm's family has all planned gains on targets except gold and random passages; missing gains have p = 1."""
     lab.task("known", "control")
     for task in ("new", "known"):
         lab.add(2, "base", task)
@@ -73,7 +73,7 @@ def test_holm_counts_the_plans_gains(lab):
 
 
 def test_share_of_gold_is_a_ratio_of_absolute_gains(lab):
-    """The share of gold is an arm's gain divided by the gold passage's gain with the untrained model, in points."""
+    """The share of gold is an arm's gain in points divided by the untrained model's gold-passage gain."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     lab.add(20, "gold", k=1)
@@ -92,7 +92,7 @@ def test_no_share_of_a_gold_passage_without_gain(lab):
 
 
 def test_recall_counts_questions_with_a_gold_passage(lab):
-    """Recall is the share of questions with a retrieved gold passage, including dropped passages."""
+    """Recall is the share of questions with a retrieved gold passage, even if the passage was dropped."""
     lab.add(4, "base", gold=[()] * 20)
     lab.add(9, "rag", k=2, gold=[(False, True)] * 5 + [(True, True)] * 4 + [(False, False)] * 11, dropped=7)
     lab.add(9, "random", k=2)
@@ -104,7 +104,7 @@ def test_recall_counts_questions_with_a_gold_passage(lab):
 
 
 def test_a_controls_drop_is_marked(lab):
-    """A significant drop on a control task is marked "forgets" after training and "harmed" otherwise."""
+    """A significant drop on a control task is marked "forgets" for trained arms and "harmed" for all other arms."""
     lab.task("known", "control")
     lab.add(20, "base", "known")
     lab.add(10, "ft", "known")

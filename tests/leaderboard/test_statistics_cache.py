@@ -1,4 +1,4 @@
-"""The statistics cache next to the results."""
+"""The statistics cache stored next to the results."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from kib.statistics.gains import REVISION
 
 
 def test_stored_statistics_need_no_questions(full_copy):
-    """A second table reads no question files, does not load numpy and has the same bytes."""
+    """Repeating a table reads no question files, does not load numpy and produces identical bytes."""
     first = render(make_table([full_copy]), "json")
     for path in full_copy.folder.rglob("questions.jsonl"):
         path.unlink()
@@ -40,7 +40,7 @@ def test_stored_statistics_need_no_questions(full_copy):
     ],
 )
 def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
-    """A view that needs missing question files names the missing input and the available views."""
+    """If a view needs missing question files, the error names the missing files and the available views."""
     make_table([full_copy])
     for path in full_copy.folder.rglob("questions.jsonl"):
         path.unlink()
@@ -64,7 +64,7 @@ def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
     ],
 )
 def test_damaged_statistics_are_computed_again(lab, damage):
-    """Missing, damaged or outdated statistics are recomputed byte for byte."""
+    """Missing, damaged or outdated statistics are recomputed with byte-identical results."""
     lab.add(4, "base")
     lab.add(2, "base", split="probe")
     lab.add(12, "rag", k=1)
@@ -76,7 +76,7 @@ def test_damaged_statistics_are_computed_again(lab, damage):
 
 
 def test_statistics_follow_the_questions(lab):
-    """A cell that was measured again gets new statistics."""
+    """Statistics are recomputed if a cell has been measured again."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     before = row(lab.table(), "rag,k=1").gain
@@ -87,7 +87,7 @@ def test_statistics_follow_the_questions(lab):
 
 
 def test_statistics_hold_what_is_used(lab):
-    """The cache drops statistics of removed cells and keeps other views."""
+    """The cache discards statistics of removed cells and keeps statistics of other views."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     lab.add(13, "rag", k=2)
@@ -104,7 +104,7 @@ def test_statistics_hold_what_is_used(lab):
 
 
 def test_a_second_table_writes_nothing(lab):
-    """Unchanged statistics are not written again."""
+    """Unchanged statistics are not rewritten."""
     lab.add(4, "base")
     lab.table()
     path = lab.results.folder / "statistics.json"
@@ -114,7 +114,7 @@ def test_a_second_table_writes_nothing(lab):
 
 
 def test_many_statistics_show_progress(tmp_path, monkeypatch):
-    """Progress counts each uncached arm once and skips cached arms."""
+    """Progress counts each arm without cached statistics once and skips cached arms."""
     monkeypatch.setattr(table, "PROGRESS_FROM", 4)
     lab = Lab(tmp_path, n=3)
     for model in range(2):
