@@ -1,4 +1,4 @@
-"""The study as executable benchmarks: planned, checked without a network, cited, and run at a small scale."""
+"""The study as executable benchmarks: planned, checked offline, cited, and run at a small scale."""
 
 import bz2
 import json
@@ -20,13 +20,13 @@ STUDY = ("ovadia2024-mmlu", "ovadia2024-current-events")
 
 
 def call(*arguments):
-    """Run a kib command."""
+    """Run a kib command with the given arguments."""
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Work without network access; skip if a plugin of the study is not installed."""
+    """Block network access, and skip the test if a plugin of the study is not installed."""
     missing = {"dense", "wikipedia", "openai", "hf"} - {plugin.name for plugin in installed()}
     if missing:
         pytest.skip(f"not installed: {', '.join(sorted(missing))}")
@@ -35,7 +35,7 @@ def offline(monkeypatch):
 
 @pytest.mark.parametrize("name", STUDY)
 def test_the_set_up_is_the_papers(name):
-    """Models, retriever, K, learning rates, block size, batch size and epochs equal those in the paper."""
+    """Models, retriever, K, learning rates, block size, batch size and epochs match the paper."""
     spec = load_spec(BENCHMARKS / f"{name}.toml")
     assert [model.options["hub"].split("/")[1] for model in spec.models.values()] == [
         "Mistral-7B-v0.1",
@@ -56,7 +56,7 @@ def test_the_set_up_is_the_papers(name):
 
 
 def test_the_subjects_are_asked_with_and_without_examples():
-    """Each subject of Table 1 has 0-shot and 5-shot questions and a separate corpus."""
+    """Each subject in Table 1 has 0-shot and 5-shot questions and a separate corpus."""
     spec = load_spec(BENCHMARKS / "ovadia2024-mmlu.toml")
     assert {(task.options["task"], task.shots) for task in spec.tasks.values()} == {
         (f"mmlu_{subject}", (0, 5))
@@ -74,7 +74,7 @@ def test_paraphrases_come_from_an_endpoint():
 
 @pytest.mark.parametrize("name", STUDY)
 def test_check_says_what_it_can_without_a_network(offline, name):
-    """Without a network, `kib check` confirms the valid parts of the file and lists the unchecked parts by line."""
+    """Without network access, `kib check` confirms the valid parts of the file and lists the unchecked lines."""
     result = call("check", "-q", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 2
     assert "keys, names and options are valid" in result.output
@@ -85,7 +85,7 @@ def test_check_says_what_it_can_without_a_network(offline, name):
 
 
 def test_check_names_what_a_network_gives(offline, monkeypatch):
-    """Without a network, `kib check` lists each model, wiki, data set and API key that a run needs."""
+    """Without network access, `kib check` lists every model, wiki, data set and API key needed by a run."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
     _, _, taken = output.partition("downloaded by a run, unless already on this machine:\n")
@@ -101,7 +101,7 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
 
 
 def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
-    """An unknown lm-eval task is reported together with unreachable models, and the file is not called valid."""
+    """If models are unreachable, `kib check` still reports an unknown lm-eval task and does not call the file valid."""
     text = (BENCHMARKS / "ovadia2024-mmlu.toml").read_text(encoding="utf-8")
     (tmp_path / "wrong.toml").write_text(text.replace('"mmlu_anatomy"', '"mmlu_anatmy"'), encoding="utf-8")
     result = call("check", "-q", tmp_path / "wrong.toml")
@@ -114,7 +114,7 @@ def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
 
 
 def test_check_names_the_questions_that_were_never_released(offline):
-    """`kib check` reports the missing questions on current events, and the file shows the command that creates them."""
+    """`kib check` reports the missing questions on current events; the file shows the command that creates them."""
     path = BENCHMARKS / "ovadia2024-current-events.toml"
     output = call("check", "-q", path).output
     assert re.search(r"tasks\.current-events\.path: .*questions\.jsonl: no such file", output)
@@ -128,7 +128,7 @@ def test_check_names_the_questions_that_were_never_released(offline):
 
 
 def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
-    """Mistakes in the file are reported without an outline of the valid parts."""
+    """If the file contains mistakes, `kib check` reports the mistakes without listing the valid parts."""
     text = (BENCHMARKS / "ovadia2024-mmlu.toml").read_text(encoding="utf-8")
     (tmp_path / "wrong.toml").write_text(text.replace('retrieve = "bge"', 'retrieve = "bgd"', 1), encoding="utf-8")
     result = call("check", "-q", tmp_path / "wrong.toml")
@@ -139,7 +139,7 @@ def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
 
 @pytest.mark.parametrize("name", STUDY)
 def test_cite_knows_the_models(offline, name):
-    """`kib cite` of the study cites the paper, its encoder and its three models."""
+    """`kib cite` cites the study's paper, its encoder and its three models."""
     result = call("cite", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 0, result.output
     keys = re.findall(r"^@\w+\{([^,]+),", result.output, re.MULTILINE)
@@ -150,7 +150,7 @@ def test_cite_knows_the_models(offline, name):
 
 @pytest.fixture
 def small(data, offline, monkeypatch):
-    """The small benchmark with its data; skip if the data are absent."""
+    """The small benchmark with its data; skips the test if the data are missing."""
     for part in ("models/stories260K", "wikipedia/enwiki-fragment.xml.bz2", "mmlu/test/anatomy_test.csv"):
         if not (data / part).exists():
             pytest.skip(f"no {data / part}")
@@ -159,7 +159,7 @@ def small(data, offline, monkeypatch):
 
 
 def test_the_small_benchmark_has_the_arms_of_the_study(small):
-    """The small benchmark has the arms of the study: base, every K, fine-tuning and both."""
+    """The small benchmark has the study's arms: base, every K, fine-tuning and both combined."""
     plan = make_plan(*open_spec(small))
     arms = {cell.cell.arm for cell in plan.cells if cell.cell.split == "test"}
     both = {f"ft+rag,k={k}" for k in range(1, 6)}
@@ -172,7 +172,7 @@ def test_the_small_benchmark_has_the_arms_of_the_study(small):
 
 @pytest.mark.slow
 def test_the_small_benchmark_runs(small, data, tmp_path):
-    """A reduced small benchmark runs to the end and appears next to the published table, without a common ranking."""
+    """The small benchmark runs to completion and appears next to the published table without a common ranking."""
     whole = bz2.decompress((data / "wikipedia" / "enwiki-fragment.xml.bz2").read_bytes()).decode()
     some = [page for page in re.findall(r"  <page>.*?</page>\n", whole, re.DOTALL) if "<redirect" not in page][:4]
     (tmp_path / "four.xml").write_text(

@@ -1,4 +1,4 @@
-"""An LM may plan its own batches and make remarks."""
+"""A language model may plan its own batches and add remarks."""
 
 import pytest
 
@@ -15,7 +15,7 @@ REQUESTS = [Request("loglikelihood", (f"context {number % 3}", f" {number}")) fo
 
 
 class Planner:
-    """An LM that plans batches of three requests, sorted by continuation, and makes remarks."""
+    """A language model that plans batches of three requests, sorted by continuation, and adds remarks."""
 
     def __init__(self, planned=None):
         self.planned = planned
@@ -52,7 +52,7 @@ def run(work, lm, progress):
 
 
 def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
-    """An LM with a plan gets the planned batches, whatever the order of the requests."""
+    """A language model that plans its batches receives these batches, regardless of the order of requests."""
     lm = Planner()
     run(Work(tmp_path), lm, SilentProgress())
     assert lm.asked == [[" 0", " 1", " 2"], [" 3", " 4", " 5"], [" 6", " 7", " 8"]]
@@ -60,7 +60,7 @@ def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
 
 
 def test_an_lm_may_leave_the_batches_to_kib():
-    """If an LM returns None for its plan, kib forms the batches."""
+    """If a language model returns None as its plan, kib forms the batches."""
 
     class Plain(Planner):
         def plan(self, instances):
@@ -71,13 +71,13 @@ def test_an_lm_may_leave_the_batches_to_kib():
 
 @pytest.mark.parametrize("planned", [[[0, 1]], [[number] for number in range(10)], [[0] * 9], []])
 def test_a_plan_has_each_request_once(planned):
-    """A plan that omits, repeats or invents requests is an error."""
+    """A batch plan that omits, repeats or adds requests raises an error."""
     with pytest.raises(StepError, match="Planner planned different requests from those it received"):
         batches(REQUESTS, Planner(planned))
 
 
 def test_what_an_lm_notes_is_said_and_kept(tmp_path):
-    """Each remark of an LM is printed once and stored with the answers."""
+    """Each remark of a language model is printed once and stored with the answers."""
     told = Told()
     found = run(Work(tmp_path), Planner(), told)
     assert told.lines == ["asking: computes by threes", "asking: ran out of memory"]
@@ -85,7 +85,7 @@ def test_what_an_lm_notes_is_said_and_kept(tmp_path):
 
 
 def test_a_finished_list_loads_nothing(tmp_path):
-    """The LM is not loaded if no answer is missing."""
+    """The language model is not loaded if all answers are already stored."""
     work = Work(tmp_path)
     run(work, Planner(), SilentProgress())
     with ModelAnswers.open(work, "w" * 64) as answers:
@@ -93,7 +93,7 @@ def test_a_finished_list_loads_nothing(tmp_path):
 
 
 def test_an_lm_lets_go_of_what_it_holds():
-    """An LM with a `release` method is asked to release its resources."""
+    """If a language model has a `release` method, kib calls the method to free resources."""
 
     class Holding(Planner):
         def release(self):

@@ -51,7 +51,7 @@ CHUNKS = st.one_of(
 @example("\u200b", Chunk(sentences=2))
 @example("a" * 50, Chunk(tokens=4))
 def test_a_passage_is_a_range_of_its_document(text, chunk):
-    """A passage's text is the document's text at its range."""
+    """A passage's text equals the document's text in the passage's character range."""
     assume(text.strip())
     passages = cut(text, chunk)
     assert passages
@@ -63,7 +63,7 @@ def test_a_passage_is_a_range_of_its_document(text, chunk):
 
 @given(PROSE, CHUNKS)
 def test_every_character_is_in_some_passage(text, chunk):
-    """Passages cover all characters except white space."""
+    """Every character of a document except white space belongs to a passage."""
     assume(text.strip())
     covered = {at for passage in cut(text, chunk) for at in range(passage.start, passage.end)}
     assert not [at for at, sign in enumerate(text) if at not in covered and not sign.isspace()]
@@ -71,7 +71,7 @@ def test_every_character_is_in_some_passage(text, chunk):
 
 @given(PROSE, CHUNKS)
 def test_passages_stand_in_the_order_of_the_text(text, chunk):
-    """Each passage starts and ends after the previous one."""
+    """Each passage starts after the start and ends after the end of the previous passage."""
     assume(text.strip())
     ranges = [(passage.start, passage.end) for passage in cut(text, chunk)]
     for (start, end), (later, further) in pairwise(ranges):
@@ -81,7 +81,7 @@ def test_passages_stand_in_the_order_of_the_text(text, chunk):
 
 @given(PROSE, st.integers(4, 60), st.integers(0, 30), st.sampled_from([tokens_of_bytes, tokens_of_words]))
 def test_a_passage_keeps_to_its_tokens(text, size, overlap, tokens):
-    """No passage has more tokens than the chunk size, excluding special tokens."""
+    """No passage exceeds the chunk size in tokens, excluding special tokens."""
     assume(text.strip())
     for passage in cut(text, Chunk(tokens=size, overlap=min(overlap, size - 1)), tokens):
         assert len(tokens(passage.text)) - len(tokens("")) <= size
@@ -101,14 +101,14 @@ def test_passages_share_at_most_the_overlap(text, size, overlap):
 
 
 def test_an_overlap_is_really_there():
-    """With an overlap, neighbouring passages share text."""
+    """If an overlap is set, neighbouring passages share text."""
     text = "One two. Three four. Five six. Seven eight."
     passages = cut(text, Chunk(tokens=22, overlap=12))
     assert any(other.start < one.end for one, other in pairwise(passages))
 
 
 def test_chunks_end_at_sentences_where_they_can():
-    """Chunks of tokens end between sentences if possible."""
+    """Chunks measured in tokens end at sentence boundaries if possible."""
     text = "Ada lives in Norwick. Ben lives in Tarn. Cho lives in Ostend."
     assert [passage.text for passage in cut(text, Chunk(tokens=24))] == [
         "Ada lives in Norwick.",
@@ -130,14 +130,14 @@ def test_chunks_end_at_sentences_where_they_can():
     ],
 )
 def test_sentences_are_counted(size, overlap, expected):
-    """A passage has `size` sentences and starts with the last `overlap` sentences of the previous one."""
+    """A passage has `size` sentences and starts with the last `overlap` sentences of the previous passage."""
     text = " Ann ate. Bob ran! Who? Eve. \n"
     assert [passage.text for passage in cut(text, Chunk(sentences=size, overlap=overlap))] == expected
 
 
 @given(WORDS.map(" ".join), st.integers(1, 5), st.integers(0, 4))
 def test_no_passage_of_sentences_lies_within_another(text, size, overlap):
-    """No passage of sentences lies within its neighbour."""
+    """No passage made of sentences is contained in a neighbouring passage."""
     assume(text.strip())
     passages = cut(text, Chunk(sentences=size, overlap=overlap % size))
     for one, other in pairwise(passages):
@@ -150,7 +150,7 @@ def test_abbreviations_do_not_end_a_sentence():
 
 
 def test_without_a_chunk_a_document_is_a_passage():
-    """Without a chunk size, a document is one passage without white space at its ends."""
+    """Without a chunk size, each document is one passage, with leading and trailing white space removed."""
     assert cut("\n A. \n\nB.\n", None) == [Passage("d#0", "d", "Title", "A. \n\nB.", 2, 9)]
 
 
@@ -169,20 +169,20 @@ def test_each_passage_keeps_the_title():
     ],
 )
 def test_documents_that_cannot_be_used_are_named(documents, words):
-    """A repeated id, an empty id and a document without text are errors."""
+    """A repeated id, an empty id or a document without text raises an error."""
     with pytest.raises(InputError) as caught:
         list(split_documents(documents, None))
     assert words in str(caught.value)
 
 
 def test_chunks_of_tokens_need_a_tokenizer():
-    """Chunks of tokens need a tokenizer."""
+    """Splitting into chunks of tokens requires a tokenizer."""
     with pytest.raises(InputError, match="needs a model with a tokenizer"):
         list(split_documents([Document("d", "", "a")], Chunk(tokens=3)))
 
 
 def stored(folder, *documents, chunk=None):
-    """Return passages after storing them as a run does."""
+    """Return passages after storing and reading them in the same way as a run."""
     made = split_documents([Document(name, name.title(), text) for name, text in documents], chunk, tokens_of_bytes)
     write_passages(made, folder)
     return Passages(folder)
@@ -192,7 +192,7 @@ AWKWARD = 'a\u2028b\x85c\u2029d\x0be\x0c f\r\ng\\n"\x00\x1f桥🚧 '
 
 
 def test_stored_passages_are_what_was_made(tmp_path):
-    """Line breaks, quotes and characters of all scripts survive storage."""
+    """Line breaks, quotes and characters of all scripts are preserved in stored passages."""
     passages = stored(tmp_path, ("x", AWKWARD), ("y\u2028", "other"))
     assert [p.text for p in passages] == [AWKWARD.strip(), "other"]
     assert passages.ids == ["x#0", "y\u2028#0"]
@@ -201,7 +201,7 @@ def test_stored_passages_are_what_was_made(tmp_path):
 
 @given(st.lists(PROSE.filter(str.strip), min_size=1, max_size=5), CHUNKS)
 def test_passages_are_read_by_id(tmp_path, texts, chunk):
-    """Passages are read by id, in the requested order."""
+    """Passages are read by id and returned in the requested order."""
     passages = stored(tmp_path, *((f"d{number}", text) for number, text in enumerate(texts)), chunk=chunk)
     whole = list(passages)
     assert passages.get(passages.ids[::-1]) == whole[::-1]
@@ -209,7 +209,7 @@ def test_passages_are_read_by_id(tmp_path, texts, chunk):
 
 
 def test_places_are_written_beside_the_passages(tmp_path):
-    """Stored ids, offsets and digest equal those computed from the passages."""
+    """The stored ids, offsets and digest match the values computed from the passages."""
     made = list(split_documents([Document(f"d{n}\u2028", "T", AWKWARD * n) for n in range(1, 9)], None))
     count, digest = write_passages(made, tmp_path)
     quick = Passages(tmp_path)
@@ -244,32 +244,32 @@ def golden(tmp_path):
     ],
 )
 def test_a_passage_is_gold_when_it_overlaps_the_range(golden, gold, expected):
-    """Gold passages are those that overlap a gold range, each listed once."""
+    """Gold passages are the passages that overlap a gold range, without duplicates."""
     assert golden.gold({"q": gold}) == {"q": expected}
 
 
 def test_a_lost_gold_document_is_an_error(golden):
-    """Gold documents missing from the corpus are an error with their number and names."""
+    """Gold documents missing from the corpus raise an error that states their number and names."""
     with pytest.raises(InputError) as caught:
         golden.gold({"q1": [Gold("a")], "q2": [Gold("x")], "q3": [Gold("y"), Gold("b")]})
     assert str(caught.value) == "2 gold documents of the questions are not in the corpus: 'x', 'y'"
 
 
 def test_a_gold_range_outside_every_passage_is_an_error(golden):
-    """A gold range outside every passage is an error that names the question."""
+    """A gold range outside all passages raises an error that names the question."""
     with pytest.raises(InputError, match="question q7: no passage overlaps its gold range"):
         golden.gold({"q7": [Gold("a", 500, 510)]})
 
 
 def test_all_gold_of_a_question_must_be_found(golden):
-    """Each of several gold ranges must overlap a passage."""
+    """If a question has several gold ranges, every range must overlap a passage."""
     with pytest.raises(InputError, match="question q: no passage overlaps"):
         golden.gold({"q": [Gold("a", 0, 3), Gold("a", 500, 510)]})
 
 
 @given(st.integers(0, 29), st.integers(1, 30))
 def test_a_range_in_the_text_always_finds_gold(tmp_path, start, length):
-    """A gold range with any text overlaps a passage."""
+    """A gold range that contains any text overlaps at least one passage."""
     assume(GOLDEN[start : start + length].strip())
     passages = stored(tmp_path, ("a", GOLDEN), chunk=Chunk(sentences=1))
     found = passages.gold({"q": [Gold("a", start, start + length)]})["q"]

@@ -1,4 +1,4 @@
-"""Peak memory per step."""
+"""Measurement of peak memory per step."""
 
 import sys
 
@@ -11,7 +11,7 @@ MB = 1_000_000
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems report only the peak of the whole process")
 def test_a_part_is_measured_by_itself():
-    """A step reports its own peak, even after a larger step, and at least the peaks of its inner steps."""
+    """The peak memory of a step is independent of earlier steps and at least as high as that of its inner steps."""
     with peak() as whole:
         with peak() as large:
             held = bytearray(200 * MB)
@@ -24,7 +24,7 @@ def test_a_part_is_measured_by_itself():
 
 
 def test_a_part_that_fails_is_measured_too():
-    """An inner step that fails leaves the outer step's measurement intact."""
+    """A failure of an inner step does not affect the outer step's memory measurement."""
     with peak() as whole:
         with pytest.raises(LookupError), peak() as part:
             raise LookupError

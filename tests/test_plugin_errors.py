@@ -1,4 +1,4 @@
-"""Errors of plugins and templates name their source, and a failed shared step is not repeated."""
+"""Errors in plugins and templates name their source, and a failed shared step is not repeated."""
 
 import re
 
@@ -48,7 +48,7 @@ train = "par"
     ],
 )
 def test_a_plugin_that_returns_a_wrong_type_is_named(bench, monkeypatch, plugin, method, returned, message):
-    """A wrong return type is reported with the table, the plugin, its distribution, the method and both types."""
+    """The error for a wrong return type names the table, plugin, distribution, method, and both types."""
     import kib_toys
 
     monkeypatch.setattr(getattr(kib_toys, plugin), method, lambda *_: returned)
@@ -60,7 +60,7 @@ def test_a_plugin_that_returns_a_wrong_type_is_named(bench, monkeypatch, plugin,
 
 
 def test_an_index_that_fails_is_built_once(bench, monkeypatch):
-    """An unexpected error in a shared index fails all of its cells without a second attempt."""
+    """An unexpected error in a shared index fails all dependent cells without a second attempt."""
     from kib_toys import ToyRetriever
 
     builds = []
@@ -91,7 +91,7 @@ def test_an_index_that_fails_is_built_once(bench, monkeypatch):
     ],
 )
 def test_a_mistake_in_the_template_is_reported_as_one(bench, expression, reason):
-    """A template that fails on a passage is reported with its position in the file, not as an exceeded token budget."""
+    """A template error on a passage is reported with its position in the file, not as an exceeded token budget."""
     template = f"{{% for p in passages %}}\\n{{{{ {expression} }}}}{{% endfor %}}"
     bench.write_toy(more=f'\n[prompt]\ntemplate = "{template}"\n')
     failures = bench.run()

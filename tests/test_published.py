@@ -1,4 +1,4 @@
-"""Published files: recomputed numbers, mistakes with lines, and tables with measured and published rows."""
+"""Published files: recomputed numbers, errors with line numbers, and tables with measured and published rows."""
 
 import csv
 import itertools
@@ -50,7 +50,7 @@ ARMS = {
 
 
 def own_rows(name):
-    """Read the numbers of a TOML file independently of kib: (task, shots, model) -> (n, arm -> exact decimal)."""
+    """Read a TOML file's numbers independently of kib: (task, shots, model) -> (n, arm -> exact decimal)."""
     data = tomli.loads((FILES / f"{NAMES[name]}.toml").read_text(encoding="utf-8"), parse_float=Fraction)
     return {
         (row["task"], row.get("shots", 0), row["model"]): (data["tasks"][row["task"]]["n"], row["accuracy"])
@@ -59,7 +59,7 @@ def own_rows(name):
 
 
 def csv_rows(name):
-    """Read the numbers of a CSV file in the form of `own_rows`; skip if the file is absent."""
+    """Read the numbers in a CSV file in the format of `own_rows`; skip the test if the file is missing."""
     path = DATA.parent / "reference" / "published" / f"ovadia2024_{name}.csv"
     if not path.is_file():
         pytest.skip(f"no {path}")
@@ -80,19 +80,19 @@ def table_of(*names, **more):
 
 @pytest.fixture(scope="module")
 def tables():
-    """The leaderboard of each of the study's files."""
+    """The leaderboards of all files of the study."""
     return {name: table_of(name) for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_are_those_of_the_paper(name):
-    """Every number, n and number of shots in a shipped file equals the transcribed table."""
+    """Every accuracy, number of questions and number of shots in a shipped file equals the transcribed table."""
     assert own_rows(name) == csv_rows(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gains_are_recomputed(tables, name):
-    """Accuracies and gains of every row follow exactly from the printed numbers."""
+    """The accuracy and gain in every row are computed exactly from the printed numbers."""
     rows, seen = own_rows(name), 0
     for row in tables[name].rows:
         n, numbers = rows[row.task, row.shots, row.model]
@@ -108,14 +108,14 @@ def test_gains_are_recomputed(tables, name):
 
 
 def mean(values):
-    """Return the mean of fractions."""
+    """Return the exact mean of the fractions."""
     values = list(values)
     return sum(values) / len(values)
 
 
 @pytest.mark.parametrize("name", ["mmlu", "topk"])
 def test_averages_are_recomputed(tables, name):
-    """The averages of each model and arm weigh experiments equally, at each number of shots and over all."""
+    """Averages of each model and arm weight experiments equally, per number of shots and over all shots."""
     rows, seen = own_rows(name), 0
     for row in tables[name].averages:
         some = [
@@ -135,7 +135,7 @@ def test_averages_are_recomputed(tables, name):
 
 
 def test_figure_2_has_numbers(tables):
-    """Over all experiments, retrieval gains more than fine-tuning with every model."""
+    """Averaged over all experiments, retrieval has a larger gain than fine-tuning for every model."""
     found = {
         (row.model, row.arm): row.average.relative
         for row in tables["mmlu"].averages
@@ -147,7 +147,7 @@ def test_figure_2_has_numbers(tables):
 
 
 def count(rows, ours, theirs):
-    """Return the numbers of rows in which an arm is better than, equal to and worse than another arm."""
+    """Return the numbers of rows in which one arm is better than, equal to or worse than the other arm."""
     pairs = [(numbers[ours], numbers[theirs]) for _, numbers in rows.values()]
     wins, losses = sum(one > other for one, other in pairs), sum(one < other for one, other in pairs)
     return wins, len(pairs) - wins - losses, losses
@@ -155,7 +155,7 @@ def count(rows, ours, theirs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pairwise_comparisons_are_recomputed(tables, name):
-    """Pairwise wins, ties and losses follow from the printed numbers."""
+    """Pairwise wins, ties and losses are computed from the printed numbers."""
     rows = own_rows(name)
     arms = list(next(iter(rows.values()))[1])
     comparisons = {(one.arm, one.other): (one.wins, one.ties, one.losses) for one in tables[name].pairwise}
@@ -164,7 +164,7 @@ def test_pairwise_comparisons_are_recomputed(tables, name):
 
 
 def test_the_studys_own_counts(tables):
-    """Fine-tuning beats base in 22 rows, ties in 2 and loses in 6, as the printed numbers imply."""
+    """In the printed numbers, fine-tuning beats base in 22 rows, ties in 2 rows and loses in 6 rows."""
     comparisons = {(one.arm, one.other): (one.wins, one.ties, one.losses) for one in tables["mmlu"].pairwise}
     assert comparisons["ft", "base"] == (22, 2, 6)
     wins, ties, losses = comparisons["ft", "rag"]
@@ -173,7 +173,7 @@ def test_the_studys_own_counts(tables):
 
 
 def test_k_was_chosen_on_the_test_questions(tables):
-    """In 30 of 30 rows, the published RAG number is the maximum over K, and each row has a warning."""
+    """In all 30 rows, the published RAG number is the maximum over K, and the row has a warning."""
     single, swept = own_rows("mmlu"), own_rows("topk")
     flags = {(row.task, row.shots, row.model): row.warnings for row in tables["mmlu"].rows if row.arm == "rag"}
     assert len(flags) == 30
@@ -190,7 +190,7 @@ def test_k_was_chosen_on_the_test_questions(tables):
 
 
 def test_a_fixed_k_is_not_flagged(tmp_path):
-    """A number that is not the highest of its sweep has no warning and is not counted."""
+    """A row has no warning and is not counted if its number is not the maximum of its sweep."""
     text = (FILES / "ovadia2024-topk.toml").read_text(encoding="utf-8")
     (tmp_path / "ovadia2024-topk.toml").write_text(
         text.replace('= 0.681, "rag,k=3" = 0.630', '= 0.689, "rag,k=3" = 0.630')
@@ -202,7 +202,7 @@ def test_a_fixed_k_is_not_flagged(tmp_path):
 
 
 def wilson(share, n):
-    """Return Wilson's interval from its formula."""
+    """Return Wilson's interval, computed from its formula."""
     z = NormalDist().inv_cdf(0.975)
     middle, reach = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
     return (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)
@@ -210,7 +210,7 @@ def wilson(share, n):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_intervals_are_recomputed(tables, name):
-    """Accuracies have Wilson's intervals and gains have Newcombe's, as computed from the formulas."""
+    """The intervals of accuracies and gains match the formulas of Wilson and Newcombe."""
     rows = own_rows(name)
     for row in tables[name].rows:
         n, numbers = rows[row.task, row.shots, row.model]
@@ -228,7 +228,7 @@ def test_intervals_are_recomputed(tables, name):
 
 
 def test_few_of_the_differences_are_more_than_chance(tables):
-    """Few gains in Table 1 are significant after adjustment, but all RAG gains in Table 2 are."""
+    """After adjustment, few gains in Table 1 but all RAG gains in Table 2 are significant."""
     over = [row for row in tables["mmlu"].rows if row.p is not None and row.p < 0.05]
     assert len(over) < 5
     rag = [row for row in tables["current_events"].rows if row.arm == "rag"]
@@ -241,7 +241,7 @@ shares = st.floats(0.05, 0.95)
 
 @given(shares, shares, st.integers(20, 2000))
 def test_unpaired_gains_are_antisymmetric(start, end, n):
-    """Swapping the sides of an unpaired comparison mirrors its interval and keeps p."""
+    """Swapping the sides of an unpaired comparison mirrors the interval but does not change p."""
     there, back = unpaired_gain((start, n), (end, n)), unpaired_gain((end, n), (start, n))
     assert there.absolute == pytest.approx(-back.absolute, abs=1e-9)
     ends = (there.interval.low, there.interval.high)
@@ -258,7 +258,7 @@ def test_unpaired_extremes():
 
 
 def test_shared_questions_widen_averages():
-    """Experiments that share their questions yield a wider interval than independent experiments."""
+    """Experiments with shared questions yield a wider interval than independent experiments."""
     pair = (0.5, 0.6, 100)
     same, other = unpaired_average([[pair, pair]]), unpaired_average([[pair], [pair]])
     assert same.absolute == other.absolute
@@ -416,7 +416,7 @@ WRONG = {
 
 
 def swept(folder, **changes):
-    """Return the leaderboard of a file with a sweep after text replacements."""
+    """Return the leaderboard of a file with a sweep, after applying text replacements."""
     text = SWEEP
     for old, new in changes.get("sweep", ()):
         assert old in text
@@ -446,7 +446,7 @@ def swept(folder, **changes):
     ],
 )
 def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):
-    """A sweep with a different paper, questions, base or method is rejected with its line."""
+    """A sweep is rejected with its line number if its paper, questions, base or method differs from the table's."""
     with pytest.raises(SpecError) as caught:
         swept(tmp_path, sweep=[(old, new)])
     [mistake] = caught.value.mistakes
@@ -455,13 +455,13 @@ def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):
 
 
 def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
-    """Base accuracies that differ only by rounding do not contradict each other."""
+    """Base accuracies in a table and a sweep may differ by rounding."""
     two = [("decimals = 3\n", "decimals = 2\n"), ("base = 0.275", "base = 0.28"), ("0.475", "0.48")]
     assert swept(tmp_path, sweep=two)
 
 
 def test_only_several_k_show_a_choice(tmp_path):
-    """K was chosen on the test questions only if no single K yields all numbers."""
+    """K counts as chosen on the test questions only if no single K yields all of the numbers."""
     start = "the published number of rag is the highest over all K in roe (Table 4)"
     assert f"In 2 of 2 rows, {start}: K was chosen on the test questions" in swept(tmp_path).remarks
     fixed = swept(tmp_path, sweep=[('"rag,k=1" = 0.300', '"rag,k=1" = 0.475')])
@@ -471,7 +471,7 @@ def test_only_several_k_show_a_choice(tmp_path):
 
 
 def test_a_sweep_of_one_number_says_nothing(tmp_path):
-    """A row whose sweep has a single K has no warning and is not counted."""
+    """A row with only one K in its sweep has no warning and is not counted."""
     table = swept(tmp_path, sweep=[(', "rag,k=2" = 0.400', ""), ('"rag,k=1" = 0.300, ', "")])
     assert len(table.remarks) == 1
     assert not any(row.warnings for row in table.rows)
@@ -495,7 +495,7 @@ def test_mistakes_have_their_line(tmp_path, name):
 
 @pytest.mark.parametrize("number", ["2312.05934", "0704.0001v2", "cs/0112017", "math.GT/0309136v1"])
 def test_numbers_on_arxiv_of_all_times_are_taken(tmp_path, number):
-    """Current and older arXiv identifiers are accepted."""
+    """Both the current and the older format of arXiv identifiers are accepted."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("3101.00001", number), encoding="utf-8")
     assert load_published(path).data.paper.ids == [f"arXiv {number}"]
@@ -504,7 +504,7 @@ def test_numbers_on_arxiv_of_all_times_are_taken(tmp_path, number):
 @pytest.mark.parametrize(("kind", "got"), [("", "nothing"), ('kind = "publshed"\n', '"publshed"'), ("kind = 3\n", "3")])
 @pytest.mark.parametrize("command", ["leaderboard", "run", "cite"])
 def test_a_file_that_does_not_say_its_kind_gets_one_error(tmp_path, kind, got, command):
-    """A published file with a wrong `kind` has only one error."""
+    """A published file with a wrong `kind` produces only one error."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace('kind = "published"\n', kind), encoding="utf-8")
     result = CliRunner().invoke(main, [command, str(path)])
@@ -515,7 +515,7 @@ def test_a_file_that_does_not_say_its_kind_gets_one_error(tmp_path, kind, got, c
 
 
 def test_a_folder_of_published_files_is_none_of_results(tmp_path):
-    """For a folder of published files, the error lists these files."""
+    """If a folder of published files is passed as results, the error lists these files."""
     (tmp_path / "doe.toml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "broken.toml").write_text("[", encoding="utf-8")
     result = CliRunner().invoke(main, ["leaderboard", f"{tmp_path}/"])
@@ -524,7 +524,7 @@ def test_a_folder_of_published_files_is_none_of_results(tmp_path):
 
 
 def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
-    """`--averages` names a benchmark without target tasks."""
+    """The error of `--averages` names the benchmark that has no target tasks."""
     (tmp_path / "doe.toml").write_text(GOOD.replace("n = 40", 'n = 40\nrole = "control"'), encoding="utf-8")
     cut = averages_only(make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]))
     assert (cut.rows, cut.averages) == ((), ())
@@ -532,7 +532,7 @@ def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
 
 
 def test_legends_appear_only_with_their_tables(tables, tmp_path):
-    """Published numbers have no cost or retrieval tables, and therefore no legends of these tables."""
+    """Published numbers have no cost or retrieval tables, and therefore no legends for these tables."""
     both = [PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml"))]
     for more in ({"cost": True}, {"times": True}, {"retrieval": True}):
         assert render(make_table(both, **more), "markdown") == render(tables["mmlu"], "markdown")
@@ -540,7 +540,7 @@ def test_legends_appear_only_with_their_tables(tables, tmp_path):
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
-    """All mistakes of a file are reported together, in line order, with status 2."""
+    """All mistakes in a published file are reported together in line order, with exit code 2."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("0.250", "25").replace("n = 40", "n = 0").replace("0.475", "1.5"), encoding="utf-8")
     result = CliRunner().invoke(main, ["leaderboard", str(path)])
@@ -549,14 +549,14 @@ def test_all_mistakes_are_told_at_once(tmp_path):
 
 
 def test_means_are_not_held_against_n(tmp_path):
-    """Without `decimals`, a number may be a mean over seeds."""
+    """If `decimals` is omitted, a published number may be a mean over seeds."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("0.275", "0.2761").replace("decimals = 3\n", ""), encoding="utf-8")
     assert load_published(path).data.table.rows[1].accuracy["base"] == 0.2761
 
 
 def test_schema_knows_good_and_bad(tmp_path):
-    """The JSON Schema accepts the shipped files and rejects mistakes."""
+    """The JSON Schema accepts the shipped files and rejects files with mistakes."""
     schema = published_schema()
     Draft202012Validator.check_schema(schema)
     check = Draft202012Validator(schema)
@@ -578,7 +578,7 @@ def test_the_shipped_schema_is_current():
 
 
 def key_table(name):
-    """Return the table of keys for a marker in docs/published.md."""
+    """Return the table of keys that follows a marker in docs/published.md."""
     made = getattr(file_format, name).model_json_schema()
     lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
     for key, node in made["properties"].items():
@@ -598,7 +598,7 @@ def key_table(name):
 
 
 def test_every_key_is_documented():
-    """The tables of keys in docs/published.md are current."""
+    """The tables of keys in docs/published.md match the code."""
     file = ROOT / "docs" / "published.md"
     text = file.read_text(encoding="utf-8")
     marker = r"(<!-- published keys: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
@@ -618,7 +618,7 @@ def test_documented_files_are_right(tmp_path):
 
 
 def measured(folder, *, task="mmlu_anatomy", metric="acc", shots=0, n=135, right=90, data=None, limit=0, chats=()):
-    """Write the results of one arm and its base on an lm-eval task, for `tiny` and for models with a chat template."""
+    """Write results of one arm and its base on an lm-eval task, for `tiny` and for models with a chat template."""
     results, cells = Results(folder), []
     models = dict.fromkeys(("tiny", *(chats or ())))
     for model, (method, correct) in itertools.product(models, (("base", 60), ("rag", right))):
@@ -638,7 +638,7 @@ def measured(folder, *, task="mmlu_anatomy", metric="acc", shots=0, n=135, right
 
 
 def with_metric(folder, *, metric='metric = "acc"\n'):
-    """Return Table 1 with an added metric, as if the paper stated its scoring."""
+    """Return Table 1 with an added metric, as if the paper reported its scoring method."""
     for path in FILES.glob("*.toml"):
         text = path.read_text(encoding="utf-8")
         (folder / path.name).write_text(text.replace("options = 4\n", f"options = 4\n{metric}"), encoding="utf-8")
@@ -646,7 +646,7 @@ def with_metric(folder, *, metric='metric = "acc"\n'):
 
 
 def test_origins_are_not_ranked_together(tmp_path, tables):
-    """Published and measured rows share a table but no rank, and the table states the origins and the reason."""
+    """Published and measured rows share a table but not a ranking, and the table states the reason."""
     plain = PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml"))
     table = make_table([measured(tmp_path / "mine"), plain])
     assert not table.cross_origin
@@ -672,7 +672,7 @@ def test_origins_are_not_ranked_together(tmp_path, tables):
 
 
 def test_one_origin_has_no_column(tables):
-    """If all rows are published, block titles say so, and the table has no origin column."""
+    """If all rows are published, block titles say so, and the table has no column for the origin."""
     text = render(tables["current_events"], "markdown")
     assert "origin" not in text
     assert "current-events · 0-shot · published, unpaired · 910 questions" in text
@@ -681,7 +681,7 @@ def test_one_origin_has_no_column(tables):
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "json"])
 def test_remarks_name_their_benchmark(tmp_path, tables, form):
-    """Remarks name their benchmark if the table has several."""
+    """If a table covers several benchmarks, each remark names its benchmark."""
     table = make_table([PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml")), measured(tmp_path / "mine")])
     assert len(table.remarks) == 2
     assert all(remark.startswith("ovadia2024-mmlu: ") for remark in table.remarks)
@@ -691,7 +691,7 @@ def test_remarks_name_their_benchmark(tmp_path, tables, form):
 
 
 def test_headings_go_down_level_by_level(tmp_path):
-    """Markdown heading levels never skip a level, also for several benchmarks."""
+    """Markdown headings never skip a level, even with several benchmarks."""
     table = make_table([PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml")), measured(tmp_path / "mine")])
     for text in (render(table, "markdown"), (ROOT / "README.md").read_text(encoding="utf-8")):
         levels = [
@@ -702,7 +702,7 @@ def test_headings_go_down_level_by_level(tmp_path):
 
 
 def test_equal_conditions_are_ranked_together(tmp_path):
-    """Rows are ranked together if questions, shots, scoring and n are stated and equal."""
+    """Rows are ranked together if their questions, shots, scoring and number of questions are stated and equal."""
     table = make_table([measured(tmp_path / "mine", right=100), with_metric(tmp_path)])
     [across] = table.cross_origin
     assert (across.questions, across.shots) == ("mmlu_anatomy", 0)
@@ -716,7 +716,7 @@ def test_equal_conditions_are_ranked_together(tmp_path):
 
 
 def test_a_ranking_across_origins_has_columns_of_its_own(tmp_path):
-    """A cross-origin ranking has columns for benchmark, model and arm, and keeps the warning about K."""
+    """A cross-origin ranking has columns for benchmark, model and arm, and retains the warning about K."""
     table = make_table([measured(tmp_path / "mine", right=100), with_metric(tmp_path)])
     text = render(table, "markdown").partition("### published and measured")[2]
     assert "| # | benchmark | model | arm | origin | acc. % | interval | note |" in text
@@ -728,7 +728,7 @@ def test_a_ranking_across_origins_has_columns_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("width", [60, 120])
 def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
-    """A cross-origin ranking fits the terminal, and names are only broken at separators."""
+    """A cross-origin ranking fits the terminal width, and names are wrapped only at separators."""
     table = make_table([measured(tmp_path / "mine", right=100), with_metric(tmp_path)])
     shown = render(table, "terminal", width=width)
     assert max(map(len, shown.splitlines())) <= width
@@ -754,7 +754,7 @@ def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
     ],
 )
 def test_any_difference_prevents_a_common_ranking(tmp_path, change, reason):
-    """Any difference in questions, scoring, shots, n or format prevents a common ranking and is named."""
+    """A different question set, scoring, shot count, size or format rules out a common ranking and is reported."""
     text = GOOD.replace("n = 40", 'n = 135\ntask = "mmlu_anatomy"\nmetric = "acc"').replace("decimals = 3\n", "")
     (tmp_path / "doe.toml").write_text(text.replace("deeds", "anatomy"), encoding="utf-8")
     published = PublishedResults(load_published(tmp_path / "doe.toml"))
@@ -765,12 +765,12 @@ def test_any_difference_prevents_a_common_ranking(tmp_path, change, reason):
 
 
 def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
-    """A limit that excludes no question does not prevent a common ranking."""
+    """A question limit that excludes no question does not prevent a common ranking."""
     assert make_table([measured(tmp_path / "mine", limit=200), with_metric(tmp_path)]).cross_origin
 
 
 def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
-    """A model with a chat template is not ranked together with published rows, but other models of the run are."""
+    """A model with a chat template is not ranked with published rows, but other models in the same run are."""
     table = make_table([measured(tmp_path / "mine", chats=("chatty",)), with_metric(tmp_path)])
     [across] = table.cross_origin
     assert {place.row.model for place in across.rows if place.row.origin == "measured"} == {"tiny"}
@@ -781,7 +781,7 @@ def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
 
 
 def test_what_was_not_measured_is_not_ranked(tmp_path):
-    """A run without results is not ranked, and the explanation says so."""
+    """A run without results is not ranked, and the explanation states the reason."""
     results = measured(tmp_path / "mine")
     for path in (tmp_path / "mine").rglob("cell.json"):
         path.unlink()
@@ -791,7 +791,7 @@ def test_what_was_not_measured_is_not_ranked(tmp_path):
 
 
 def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
-    """A plan without limits and chat templates is readable, but its rows are not ranked with published rows."""
+    """An older plan without limits and chat templates is readable, but its rows are not ranked with published rows."""
     results = measured(tmp_path / "mine")
     path = tmp_path / "mine" / "plan.json"
     value = json.loads(path.read_text(encoding="utf-8"))
@@ -815,7 +815,7 @@ def test_figures_take_both_origins(tmp_path, kind):
 
 
 def test_benchmark_names_are_unique(tmp_path):
-    """A benchmark and a published file with the same name raise an error with a remedy."""
+    """A measured benchmark and a published file with the same name raise an error that suggests a remedy."""
     names = [tomli.loads(path.read_text(encoding="utf-8"))["name"] for path in (ROOT / "benchmarks").rglob("*.toml")]
     assert len(names) == len(set(names))
     text = GOOD.replace('name = "doe"', 'name = "mine"')
@@ -825,7 +825,7 @@ def test_benchmark_names_are_unique(tmp_path):
 
 
 def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
-    """If only some numbers of shots are ranked, the explanation names the other numbers with the reason."""
+    """If only some shot counts are ranked, the explanation lists the others with the reason."""
     table = make_table([measured(tmp_path / "mine"), with_metric(tmp_path)])
     assert table.cross_origin
     assert table.not_ranked_together[0] == (
@@ -854,7 +854,7 @@ def test_against_another_arm():
 
 
 def test_the_command_prints_it():
-    """`kib leaderboard FILE` prints gains, averages and pairwise comparisons reproducibly."""
+    """`kib leaderboard FILE` prints reproducible gains, averages and pairwise comparisons."""
     call = ["leaderboard", str(FILES / "ovadia2024-mmlu.toml"), "--format", "markdown"]
     first, second = CliRunner().invoke(main, call), CliRunner().invoke(main, call)
     assert first.exit_code == 0, first.output
@@ -872,7 +872,7 @@ def test_every_format_prints_published_tables(tables, form):
 
 
 def test_averages_alone(tables):
-    """`--averages` keeps averages over all shots, or the rows of a benchmark with one task."""
+    """The option `--averages` prints only averages over all shots, or the rows of a benchmark with one task."""
     cut = averages_only(tables["mmlu"])
     assert not cut.rows
     assert {row.shots for row in cut.averages} == {None}
@@ -889,7 +889,7 @@ def test_a_published_file_cannot_be_run(command):
 
 
 def test_cite_names_paper_models_data_and_kib():
-    """`kib cite` prints the paper, its models, its data sets and kib, each once."""
+    """`kib cite` prints one entry each for the paper, its models, its data sets and kib."""
     result = CliRunner().invoke(main, ["cite", str(FILES / "ovadia2024-mmlu.toml")])
     keys = re.findall(r"^@\w+\{([^,]+),", result.output, re.MULTILINE)
     assert keys == [
@@ -905,7 +905,7 @@ def test_cite_names_paper_models_data_and_kib():
 
 
 def test_baselines_know_published_rows(tmp_path):
-    """A baseline contains published rows, and an unchanged table passes the check."""
+    """A baseline contains published rows, and an unchanged table passes the baseline check."""
     file, call = tmp_path / "baseline.json", ["leaderboard", str(FILES / "ovadia2024-current-events.toml")]
     assert CliRunner().invoke(main, [*call, "--update-baseline", str(file)]).exit_code == 0
     assert CliRunner().invoke(main, [*call, "--check", str(file)]).exit_code == 0
@@ -915,7 +915,7 @@ BLOCK = re.compile(r"<!-- table: (kib leaderboard [^\n]*?) -->\n(.*?)<!-- table:
 
 
 def test_readme_shows_what_its_command_prints(monkeypatch):
-    """Each marked table in README.md equals the output of its command."""
+    """Each marked table in README.md matches the output of the command above it."""
     file = ROOT / "README.md"
     text = file.read_text(encoding="utf-8")
     if not BLOCK.search(text):
@@ -929,7 +929,7 @@ def test_readme_shows_what_its_command_prints(monkeypatch):
 
 
 def printed(command):
-    """Return the output of a command with all headings one level deeper."""
+    """Return the output of a command with every heading moved down one level."""
     result = CliRunner().invoke(main, command.split()[1:])
     assert result.exit_code == 0, result.output
     return re.sub(r"^(#+ )", r"#\1", result.output.strip(), flags=re.MULTILINE) + "\n"

@@ -1,4 +1,4 @@
-"""A stopped run resumes, and its results equal those of an uninterrupted run."""
+"""A stopped run can be resumed, and its results equal those of an uninterrupted run."""
 
 import json
 import random
@@ -23,21 +23,21 @@ def write(bench, seconds=SECONDS):
 
 
 def batches(bench):
-    """Return the logged batches in order, [(process, [request, …]), …], without an incomplete last line."""
+    """Return the logged batches in order as [(process, [request, …]), …], without an incomplete last line."""
     path = bench.folder / "asked.log"
     lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if path.exists() else []
     return [(line["process"], line["asked"]) for line in map(json.loads, lines)]
 
 
 def outcome(bench):
-    """Return the reproducible output: the files of the results folder except times, and the table in every format."""
+    """Return the reproducible output: all result files except times, and the table in every format."""
     tables = {form: bench.call("leaderboard", "--format", form).output for form in FORMATS}
     return {**bench.files("times.json"), **tables}
 
 
 @pytest.fixture(scope="module")
 def whole(new_bench, tmp_path_factory, toys):
-    """The outcome, the batches and the seconds of an uninterrupted run in a process of its own."""
+    """The output, batches and duration of an uninterrupted run in a separate process."""
     bench = write(new_bench(tmp_path_factory.mktemp("whole")))
     begun = time.monotonic()
     done = bench.kib("run", bench.spec)
@@ -64,7 +64,7 @@ def stop(bench, kind, moment, wait):
 
 
 def check_batches(found, expected):
-    """Check that each batch occurs in the uninterrupted run and is only repeated after its process has ended."""
+    """Check that each batch occurs in the uninterrupted run and is repeated only after its process has ended."""
     once = [tuple(asked) for _, asked in expected]
     assert len(set(once)) == len(once)
     assert [asked for asked in once if asked not in {tuple(asked) for _, asked in found}] == []
@@ -75,7 +75,7 @@ def check_batches(found, expected):
 
 
 def test_a_stopped_and_killed_run_resumes(bench, whole):
-    """A run that is interrupted and killed repeats at most one batch per stop and changes no byte."""
+    """A run that is interrupted or killed repeats at most one batch per stop and produces identical output."""
     expected, all_batches, _ = whole
     write(bench)
     for kind, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
@@ -91,7 +91,7 @@ def test_a_stopped_and_killed_run_resumes(bench, whole):
 
 @pytest.mark.nightly
 def test_a_run_stopped_twenty_times_ends_as_one_that_was_not(new_bench, tmp_path, whole):
-    """A run stopped at random moments and started again repeats at most one batch per stop and changes no byte."""
+    """A run stopped at random moments repeats at most one batch per stop and produces identical output."""
     expected, all_batches, seconds = whole
     chance, stops, epoch = random.Random(20), 0, 0  # noqa: S311 - no secret
     while stops < 20:
@@ -115,7 +115,7 @@ def test_a_run_stopped_twenty_times_ends_as_one_that_was_not(new_bench, tmp_path
 
 
 def test_the_uninterrupted_run_asks_each_request_once(whole):
-    """Without an interruption every request is sent once, in batches of at most 64."""
+    """An uninterrupted run sends every request once, in batches of at most 64 requests."""
     _, found, _ = whole
     counts = Counter(asked for _, batch in found for asked in batch)
     assert set(counts.values()) == {1}
@@ -124,7 +124,7 @@ def test_the_uninterrupted_run_asks_each_request_once(whole):
 
 
 def test_a_finished_benchmark_is_left_alone(bench):
-    """A second run of a finished benchmark sends no request and changes no file, with or without its work folder."""
+    """Running a finished benchmark again sends no requests and changes no files, even without a work folder."""
     write(bench)
     assert bench.call("run", bench.spec, "-q").exit_code == 0
     before, asked = bench.files(), batches(bench)
@@ -144,7 +144,7 @@ def names(files):
 
 
 def test_deleted_results_are_restored(bench):
-    """Missing cells and files are restored unchanged, without a request to the model."""
+    """Missing cells and files are restored with identical content, without any request to the model."""
     write(bench)
     assert bench.run() == {}
     bench.call("leaderboard")
@@ -162,7 +162,7 @@ def test_deleted_results_are_restored(bench):
 
 
 def test_a_second_run_at_once_is_refused(bench):
-    """A second run on a results folder names the process of the first run, which ends with exit code 130 on SIGTERM."""
+    """A concurrent run is rejected with an error that names the first process, which exits with code 130 on SIGTERM."""
     write(bench, seconds=3)  # so that the first run takes a minute
     with bench.start("run", bench.spec) as first:
         while first.poll() is None and not batches(bench):
@@ -180,7 +180,7 @@ def test_a_second_run_at_once_is_refused(bench):
 
 
 def test_a_model_that_breaks_down_fails_its_own_cells(bench):
-    """A model that raises an error fails its own cells, and the cells of a different model are measured."""
+    """If a model raises an error, only its cells fail, and the cells of other models are measured."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     other = '[models.weak]\nplugin = "toy"\nseed = 1\nfails_on = "Which animal does Ada Quill own?"\n\n'
@@ -203,7 +203,7 @@ def test_a_model_that_breaks_down_fails_its_own_cells(bench):
 
 
 def test_a_repaired_model_resumes(bench):
-    """After a failure, the same command requests only the missing answers and removes the failure."""
+    """After a failure, rerunning the command requests only the missing answers and removes the recorded failure."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("seconds = ", 'fails_on = "Which animal does Ada Quill own?"\nseconds = '))
@@ -219,7 +219,7 @@ def test_a_repaired_model_resumes(bench):
 
 
 def test_a_changed_option_measures_anew_and_keeps_the_old(bench):
-    """A model with a different seed counts as a different model: its cells are measured, and existing cells stay."""
+    """Changing a model's seed causes new cells to be measured, and existing cells are kept."""
     write(bench)
     bench.run()
     before, asked = bench.files("times.json", "plan.json"), len(batches(bench))
@@ -232,7 +232,7 @@ def test_a_changed_option_measures_anew_and_keeps_the_old(bench):
 
 
 def test_a_growing_benchmark_asks_only_what_is_new(bench):
-    """A method added later is measured without repeating a request."""
+    """Measuring a newly added method does not repeat any earlier request."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("top_k = [1, 3]", "top_k = [1]"))
@@ -247,7 +247,7 @@ def test_a_growing_benchmark_asks_only_what_is_new(bench):
 
 
 def test_a_growing_benchmark_without_its_work_asks_only_what_it_needs(bench):
-    """After the answers are deleted, a new method sends its own requests and no request of a measured cell."""
+    """If the stored answers are deleted, a new method sends its own requests but none for measured cells."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("top_k = [1, 3]", "top_k = [1]"))

@@ -1,4 +1,4 @@
-"""A run measures everything it can and reports why the rest failed."""
+"""A run measures every cell that can be measured and reports the reason for each failure."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def errors(failures):
 
 
 def test_every_cell_of_a_plan_is_measured(bench):
-    """A run stores a plan, with the number of questions per task, and a result per cell."""
+    """A run stores a result for every cell, and a plan with the number of questions per task."""
     bench.write_toy(more=OTHER)
     assert bench.run() == {}
     plan = bench.results.plan()
@@ -46,7 +46,7 @@ def test_every_cell_of_a_plan_is_measured(bench):
 
 
 def test_reading_helps_where_the_passage_holds_the_answer(bench):
-    """Retrieved passages reach the model: with the right passage, most answers are right."""
+    """Retrieved passages reach the model, so that most answers are correct with the gold passage."""
     bench.write_toy()
     bench.run()
     right = {place: bench.results.cell(cell).correct for place, cell in bench.cells().items()}
@@ -55,7 +55,7 @@ def test_reading_helps_where_the_passage_holds_the_answer(bench):
 
 
 def test_the_questions_are_counted_before_anything_is_scored(bench):
-    """The number of questions is in the plan even if the model fails at once."""
+    """The plan contains the number of questions even if the model fails immediately."""
     bench.write_toy(model='fails_on = "Question"\n')
     assert len(bench.run()) == 5
     assert bench.results.plan().tasks["people"].n == 18
@@ -63,7 +63,7 @@ def test_the_questions_are_counted_before_anything_is_scored(bench):
 
 
 def test_cells_of_two_models_are_both_measured(bench):
-    """Two models with different seeds give different answers to the same prompts."""
+    """Two models with different seeds give different answers to identical prompts."""
     bench.write_toy()
     edit(bench, "[models.m]", '[models.n]\nplugin = "toy"\nseed = 9\n\n[models.m]')
     assert bench.run() == {}
@@ -73,7 +73,7 @@ def test_cells_of_two_models_are_both_measured(bench):
 
 
 def test_models_that_are_the_same_share_answers(bench, tmp_path):
-    """Two tables with the same model send each request once."""
+    """If two tables describe the same model, each request is sent only once."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
     edit(bench, "[corpora.people]", f'[models.twin]\nplugin = "toy"\nlog = "{log.as_posix()}"\n\n[corpora.people]')
@@ -97,7 +97,7 @@ def test_shots_are_asked_with_examples(bench):
 
 
 def test_a_chat_template_reaches_the_prompt(bench):
-    """With a chat template, prompts are conversations, and answers follow without a space."""
+    """With a chat template, prompts are conversations, and answers follow without a leading space."""
     bench.write_toy(model="chat_template = true\n")
     assert bench.run() == {}
     shown = bench.call("show", "m/rag,k=1/people,0-shot", "ada-0").output
@@ -115,13 +115,13 @@ def test_a_chat_template_reaches_the_prompt(bench):
     ],
 )
 def test_what_a_model_cannot_do_is_said(bench, model, words):
-    """If a model lacks a chat template or log-probabilities, its cells fail with that reason."""
+    """If a model lacks a chat template or log-probabilities, its cells fail with an error that states the reason."""
     bench.write_toy(model=model)
     assert errors(bench.run()) == {words}
 
 
 def test_a_sample_is_measured_as_a_part_of_the_whole(bench):
-    """A limited run gives the same answers to the same questions as a full run."""
+    """A run with a question limit gives the same answers to the selected questions as a full run."""
     bench.write_toy()
     bench.run()
     whole = {score.question_id: score for score in bench.scores("m/rag,k=1/people,0-shot")}
@@ -136,7 +136,7 @@ def test_a_sample_is_measured_as_a_part_of_the_whole(bench):
 
 @pytest.mark.parametrize("scoring", ["letter", "text", "text-norm"])
 def test_each_scoring_is_measured(bench, scoring):
-    """Scoring by letter, by text and by text length requests the matching continuations."""
+    """Scoring by letter, by text and by normalised text requests the corresponding continuations."""
     bench.write_toy(task=f'scoring = "{scoring}"\n')
     assert bench.run() == {}
     check = bench.call("check", bench.spec, "-q").output
@@ -162,7 +162,7 @@ def test_each_scoring_is_measured(bench, scoring):
     ],
 )
 def test_a_task_that_cannot_be_asked_fails_its_own_cells(bench, option, words):
-    """If a task cannot be read, its cells fail with the reason, and the other task is measured."""
+    """If a task cannot be read, only its cells fail, and the other task is measured."""
     bench.write_toy(more=OTHER + option + "\n")
     failures = bench.run()
     assert {error[: len(words)] for error in errors(failures)} == {words}
@@ -172,7 +172,7 @@ def test_a_task_that_cannot_be_asked_fails_its_own_cells(bench, option, words):
 
 
 def test_failures_are_kept_with_the_results(bench):
-    """Failures are stored in the results folder until the cells are measured."""
+    """Failures remain in the results folder until the failed cells are measured."""
     bench.write_toy(more=OTHER + "crashes = true\n")
     failures = bench.run()
     assert bench.results.failures() == failures
@@ -183,7 +183,7 @@ def test_failures_are_kept_with_the_results(bench):
 
 
 def test_a_breakdown_leaves_its_traceback_in_a_file(bench):
-    """An unexpected error is one line in the results and a traceback in the work folder."""
+    """An unexpected error is stored as one line in the results and as a traceback in the work folder."""
     bench.write_toy(more=OTHER + "crashes = true\n")
     [error] = errors(bench.run())
     name = re.search(r"errors/([0-9a-f]{12}\.txt)", error)[1]
@@ -194,7 +194,7 @@ def test_a_breakdown_leaves_its_traceback_in_a_file(bench):
 
 
 def test_a_failure_is_said_once_and_counted(bench):
-    """The command line prints each reason once with its number of cells and ends with exit code 3."""
+    """The command line prints each failure reason once with the number of cells and exits with code 3."""
     bench.write_toy(more=OTHER + "crashes = true\n")
     result = bench.call("run", bench.spec, "-q")
     assert result.exit_code == 3
@@ -204,7 +204,7 @@ def test_a_failure_is_said_once_and_counted(bench):
 
 
 def test_a_benchmark_of_one_number(bench):
-    """A benchmark may have one model, one task and one method."""
+    """A benchmark can consist of one model, one task and one method."""
     text = """schema = 1
 name = "one"
 
@@ -243,7 +243,7 @@ def test_a_run_says_what_it_does(bench):
 
 
 def test_a_finished_run_has_nothing_to_say(bench):
-    """A run of a finished benchmark prints nothing."""
+    """Running a finished benchmark again prints nothing."""
     said = io.StringIO()
     bench.write_toy()
     bench.run()
@@ -279,23 +279,23 @@ top_k = [1]
 
 @pytest.fixture
 def trained(bench):
-    """Write the toy benchmark with methods that train."""
+    """Write the toy benchmark with methods that train a model."""
     return bench.write_toy(model="trainable = true\n", more=TRAINED)
 
 
 def all_texts(bench):
-    """Return the lines of every stored text."""
+    """Return the lines of all stored training texts."""
     paths = sorted((bench.folder / "work" / "text").glob("*/text.jsonl"))
     return [[json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in paths]
 
 
 def texts(bench):
-    """Return the stored training texts by their first kind."""
+    """Return the stored training texts, keyed by their first kind."""
     return {min(line["kind"] for line in lines): lines for lines in all_texts(bench)}
 
 
 def test_what_was_trained_is_known_without_passages(trained):
-    """A trained arm is measured on its own weights and knows the documents."""
+    """A trained arm is measured with its own weights and can answer from the documents without passages."""
     assert trained.run() == {}
     right = {place: trained.results.cell(cell).correct for place, cell in trained.cells().items()}
     assert right["m/ft/people,0-shot"] > right["m/base/people,0-shot"]
@@ -305,7 +305,7 @@ def test_what_was_trained_is_known_without_passages(trained):
 
 
 def test_a_training_is_recorded_with_its_cell(trained):
-    """Every cell on trained weights records tokens, steps, losses and the size of the update."""
+    """Every trained cell records the tokens, steps and losses of the training run and the size of the weight update."""
     trained.run()
     result = trained.results.cell(trained.cells()["m/ft/people,0-shot"])
     assert result.training.trained_tokens == result.training.text_tokens > 0
@@ -315,7 +315,7 @@ def test_a_training_is_recorded_with_its_cell(trained):
 
 
 def test_waiting_for_a_writer_is_no_training(trained, monkeypatch):
-    """Waiting for a writer does not count as training time."""
+    """Time spent waiting for a writer is not counted as training time."""
     from kib_toys import ToyWriter
 
     write = ToyWriter.write
@@ -345,7 +345,7 @@ choose = "loss"
 
 
 def test_validation_text_is_not_trained_on(trained):
-    """Validation text covers the requested number of passages and contains no text that is trained on."""
+    """Validation text has the requested number of passages and does not overlap with the training text."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS)
     assert trained.run() == {}
     every = [line for lines in all_texts(trained) for line in lines]
@@ -356,7 +356,7 @@ def test_validation_text_is_not_trained_on(trained):
 
 
 def test_the_least_loss_is_chosen(trained):
-    """Choosing by loss picks the arm with the least loss on the validation text, without validation questions."""
+    """Selection by loss chooses the arm with the lowest validation loss, without validation questions."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS)
     trained.run()
     entry = trained.results.plan().methods["ft-par"]
@@ -372,7 +372,7 @@ def test_the_least_loss_is_chosen(trained):
 
 
 def test_nothing_is_left_to_validate_on(trained):
-    """If the training text contains all validation text, the arm fails with that reason."""
+    """If the training text contains all validation text, the arm fails with an error that states the reason."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS.replace("count = 4", "count = 2"))
     failures = trained.run()
     assert {cell.split("/")[1].partition(",")[0] for cell in failures} == {"ft-par"}
@@ -381,14 +381,14 @@ def test_nothing_is_left_to_validate_on(trained):
 
 
 def test_a_trainer_tells_the_validation_loss(trained):
-    """A trainer that reports no loss on its validation text fails."""
+    """A trainer fails if it reports no loss on its validation text."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS + 'fault = "mute"\n')
     words = "trainers.in-other-words: received a validation text but reported no loss on it"
     assert set(errors(trained.run())) == {words}
 
 
 def test_text_is_frozen(trained):
-    """Training text is stored: passages with their titles, or a writer's texts of the requested kind."""
+    """The stored training text contains passages with titles or a writer's texts of the requested kind."""
     trained.run()
     found = texts(trained)
     assert [line["text"] for line in found["document"]] == [f"{title}\n{text}" for _, title, text in trained.people]
@@ -398,7 +398,7 @@ def test_text_is_frozen(trained):
 
 
 def test_weights_are_trained_once(trained):
-    """Methods share trained weights, and a second run trains nothing."""
+    """Methods share trained weights, and a second run does not train again."""
     trained.run()
     logs = sorted((trained.folder / "work" / "weights").glob("*/log.jsonl"))
     assert len(logs) == 2
@@ -427,7 +427,7 @@ def test_weights_are_trained_once(trained):
     ],
 )
 def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words):
-    """An invalid training result or training text fails its arms and yields no result."""
+    """An invalid training result or training text fails the affected arms, and no result is stored."""
     edit(trained, f'[{table}]\nplugin = "toy"', f'[{table}]\nplugin = "toy"\nfault = "{fault}"')
     failures = trained.run()
     assert all(re.match(words, error) for error in errors(failures)), errors(failures)
@@ -454,7 +454,7 @@ def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words)
     ],
 )
 def test_a_writer_that_writes_another_kind_is_told_of(trained, kind, fault, words):
-    """A writer that lacks a requested kind of text fails the training."""
+    """If a writer does not produce a requested kind of text, the training run fails."""
     edit(trained, '[writers.reword]\nplugin = "toy"', f'[writers.reword]\nplugin = "toy"\nfault = "{fault}"')
     edit(trained, "count = 2, originals = false", f'count = 2, kind = "{kind}"')
     failures = trained.run()
@@ -463,7 +463,7 @@ def test_a_writer_that_writes_another_kind_is_told_of(trained, kind, fault, word
 
 
 def test_seeds_are_cells_of_one_place(trained):
-    """Each training seed has its own weights and its own cell."""
+    """Each training seed has separate weights and a separate cell."""
     edit(trained, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     assert trained.run() == {}
     cells = [cell for cell in trained.results.plan().cells if cell.place == "m/ft/people,0-shot"]
@@ -472,7 +472,7 @@ def test_seeds_are_cells_of_one_place(trained):
 
 
 def test_no_text_is_cut_to_be_as_long_as_another(trained):
-    """Training text longer than the text to match is an error, and no training text is truncated."""
+    """Training text that exceeds the target length raises an error and is never truncated."""
     edit(trained, "originals = false }", 'originals = false }\ntokens = "as:by-heart"')
     words = r"trainers.in-other-words.tokens: by-heart leaves room for \d+ tokens, but this text has \d+, so part of it"
     assert all(re.match(words, error) for error in errors(trained.run())) is True
@@ -480,7 +480,7 @@ def test_no_text_is_cut_to_be_as_long_as_another(trained):
 
 
 def test_replay_has_its_share_of_as_many_tokens(trained):
-    """Repeated and replayed text together match the length of the other text."""
+    """Repeated training text and replayed text together match the target length."""
     more = (
         '\n[corpora.others]\nplugin = "toy"\ndocuments = [["zoe", "Zoe", "Zoe keeps two snails."]]\n'
         '\n[trainers.long]\nplugin = "toy"\ntokens = "as:in-other-words"\n'
@@ -497,7 +497,7 @@ def test_replay_has_its_share_of_as_many_tokens(trained):
 
 
 def test_as_many_tokens_as_another(trained):
-    """A trainer that must match the length of a longer text repeats its own text up to that length."""
+    """A trainer that must match a longer text repeats its own training text up to the target length."""
     more = '\n[trainers.long]\nplugin = "toy"\ntokens = "as:in-other-words"\n\n[methods.long]\ntrain = "long"\n'
     trained.write(trained.spec.read_text(encoding="utf-8") + more)
     assert trained.run() == {}

@@ -1,4 +1,4 @@
-"""SQLite files that are full, locked or damaged are reported as such, by name."""
+"""Full, locked or damaged SQLite files are reported with their path and the reason."""
 
 import sqlite3
 from contextlib import closing, contextmanager
@@ -32,7 +32,7 @@ STORES = pytest.mark.parametrize("opened", [open_model_answers, open_paid_answer
 
 @STORES
 def test_a_full_disk_is_reported_as_such(tmp_path, opened):
-    """If no space is left, the error names the file and the reason, and no advice to delete the file."""
+    """If the disk is full, the error names the file and the reason and does not suggest deleting the file."""
     with opened(tmp_path) as (file, write):
         file.connection.execute("PRAGMA max_page_count = 1")  # SQLite's own limit, as if the disk ended here
         with pytest.raises(InputError) as caught:
@@ -45,7 +45,7 @@ def test_a_full_disk_is_reported_as_such(tmp_path, opened):
 
 @STORES
 def test_a_locked_file_is_reported_as_such(tmp_path, opened, monkeypatch):
-    """If a different process holds the file, the error says so and gives no advice to delete the file."""
+    """If a different process has locked the file, the error says so and does not suggest deleting the file."""
     with opened(tmp_path) as (file, _):
         path = file.path
     monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
@@ -60,7 +60,7 @@ def test_a_locked_file_is_reported_as_such(tmp_path, opened, monkeypatch):
 
 @STORES
 def test_a_file_locked_while_open_is_reported_as_such(tmp_path, opened, monkeypatch):
-    """If a different process locks an open file, writing to the file fails with the reason."""
+    """If a different process locks an open file, writing to the file raises an error that states the reason."""
     monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
     with opened(tmp_path) as (file, write), closing(sqlite3.connect(file.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -71,19 +71,19 @@ def test_a_file_locked_while_open_is_reported_as_such(tmp_path, opened, monkeypa
 
 
 def test_a_damaged_file_of_model_answers_may_be_deleted(tmp_path):
-    """For damaged model answers, which can be computed again, the error advises deletion."""
+    """If model answers are damaged, the error suggests deleting the file, because answers can be recomputed."""
     message = damaged(tmp_path / "answers" / "w" / "answers.sqlite", lambda: open_model_answers(tmp_path))
     assert "damaged (file is not a database); delete it" in message
 
 
 def test_a_damaged_file_of_paid_answers_must_not_be_deleted(tmp_path):
-    """For damaged paid answers, the error warns against deletion."""
+    """If paid answers are damaged, the error warns against deleting the file."""
     message = damaged(tmp_path / "answers.sqlite", lambda: open_paid_answers(tmp_path))
     assert "damaged (file is not a database); do not delete it" in message
 
 
 def damaged(path, opened):
-    """Return the message for a file that is not a database."""
+    """Return the error message for a file that is not a database."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"not a database, but long enough to be taken for the header of one" * 20)
     with pytest.raises(InputError) as caught, opened():
@@ -93,7 +93,7 @@ def damaged(path, opened):
 
 
 def test_a_path_that_cannot_be_opened_is_named(tmp_path):
-    """If the path is a folder, the error names the path and advises no deletion."""
+    """If the path is a folder, the error names the path and does not suggest deleting it."""
     (tmp_path / "answers.sqlite").mkdir()
     words = r"answers\.sqlite: cannot be read or written"
     with pytest.raises(InputError, match=words) as caught, open_paid_answers(tmp_path):
@@ -102,7 +102,7 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path):
 
 
 def test_a_closed_file_is_an_error_of_its_user(tmp_path):
-    """Using paid answers after closing them raises ProgrammingError and does not blame the file."""
+    """Using paid answers after they are closed raises ProgrammingError without reporting a damaged file."""
     with PaidAnswers.open(tmp_path / "answers.sqlite") as answers:
         pass
     with pytest.raises(sqlite3.ProgrammingError):

@@ -1,4 +1,4 @@
-"""Stored files are complete or missing, and are read as they were written."""
+"""Stored files are either complete or absent, and reading them returns the written values."""
 
 import json
 import os
@@ -114,7 +114,7 @@ def everything(folder):
 
 @given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, FLOAT, FLOAT, FLOAT, FLOAT, COUNT, COUNT)))
 def test_a_cell_comes_back(tmp_path, result, scores, times):
-    """A cell's result, scores and times are read as they were written, whatever characters they contain."""
+    """A cell's result, scores and times can be read back unchanged, whatever characters they contain."""
     store = Results(tmp_path)
     store.save_cell(result, scores, times)
     read = store.cell(result.cell)
@@ -127,7 +127,7 @@ def test_a_cell_comes_back(tmp_path, result, scores, times):
 
 @given(PLANS)
 def test_a_plan_comes_back(tmp_path, plan):
-    """A plan is read as it was written."""
+    """A stored plan can be read back unchanged."""
     store = Results(tmp_path)
     store.save_plan(plan)
     assert store.plan() == plan
@@ -135,7 +135,7 @@ def test_a_plan_comes_back(tmp_path, plan):
 
 @given(st.dictionaries(TEXT, st.builds(Failure, TEXT, TEXT), max_size=3))
 def test_failures_come_back(tmp_path, failures):
-    """Failures are read as they were written, and no failures leave no file."""
+    """Failures can be read back unchanged, and no file is written if there are none."""
     Results(tmp_path).save_failures(failures)
     assert Results(tmp_path).failures() == failures
     assert (tmp_path / "failures.json").is_file() == bool(failures)
@@ -143,7 +143,7 @@ def test_failures_come_back(tmp_path, failures):
 
 @given(st.lists(st.dictionaries(TEXT, TEXT | FLOAT, max_size=3), max_size=5))
 def test_lines_come_back(tmp_path, values):
-    """Each value takes one JSON line, whatever line breaks it contains."""
+    """Each value is stored on one JSON line, even if the value contains line breaks."""
     path = tmp_path / "lines.jsonl"
     assert write_lines(path, values) == len(values)
     assert list(read_lines(path)) == values
@@ -151,7 +151,7 @@ def test_lines_come_back(tmp_path, values):
 
 
 def test_a_cell_without_times_has_none(tmp_path):
-    """A cell without recorded times has no times, and a missing cell has no result."""
+    """A cell stored without times is read without times, and a missing cell has no result."""
     store = Results(tmp_path)
     assert (store.has(a_cell()), store.cell(a_cell())) == (False, None)
     store.save_cell(a_result(), LINES)
@@ -160,7 +160,7 @@ def test_a_cell_without_times_has_none(tmp_path):
 
 
 def test_a_cells_folder_is_its_id(tmp_path):
-    """A cell's folder has the same name as the id that users type and kib prints."""
+    """A cell's folder is named after the cell's printed id, which users can type."""
     cell = a_cell("ab" * 32, method="rag", settings=(("rank", 4), ("k", 3)), shots=5, seed=2)
     Results(tmp_path).save_cell(a_result(cell), LINES)
     assert cell.id == "m/rag,rank=4,k=3/t,5-shot/s2-abababab"
@@ -179,12 +179,12 @@ def test_a_cells_folder_is_its_id(tmp_path):
     ],
 )
 def test_a_place_names_what_tells_cells_apart(changes, place):
-    """A cell's path contains the corpus for a control of trained weights, and the split unless it is the test split."""
+    """A cell's path contains the corpus for a control on trained weights, and the split if it is not the test split."""
     assert a_cell(**changes).place == place
 
 
 def test_results_are_read_without_kib(tmp_path):
-    """A cell's files are JSON and JSON lines with field names as keys, in unescaped UTF-8."""
+    """A cell is stored as JSON and JSON lines with field names as keys, in unescaped UTF-8."""
     store = Results(tmp_path)
     store.save_cell(a_result(metric="Straße"), [Score("über", None, 1, 0, 0, (-1.5,))])
     text = (store.cell_folder(a_cell()) / "cell.json").read_text(encoding="utf-8")
@@ -203,7 +203,7 @@ class Stopped(Exception):  # noqa: N818 - what a test raises to stop a write
 
 
 def test_a_folder_appears_at_once(tmp_path):
-    """A new folder appears at its path only when its block ends, and leaves no temporary folder."""
+    """A new folder appears at its path only after its block ends, and no temporary folder remains."""
     with new_folder(tmp_path / "a" / "b") as folder:
         (folder / "file").write_text("x")
         assert not (tmp_path / "a" / "b").exists()
@@ -211,14 +211,14 @@ def test_a_folder_appears_at_once(tmp_path):
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path):
-    """An error while a folder is being filled leaves nothing behind."""
+    """If an error occurs while a folder is being written, no files or folders remain."""
     with pytest.raises(UnicodeEncodeError), new_folder(tmp_path / "a") as folder:
         write_lines(folder / "file", ["x", "\ud800"])
     assert everything(tmp_path) == set()
 
 
 def test_a_folder_is_replaced_whole(tmp_path):
-    """A new folder replaces an existing one with all of its files."""
+    """A new folder replaces an existing folder, including all of its files."""
     for name in ("old", "new"):
         with new_folder(tmp_path / "a") as folder:
             (folder / name).write_text("x")
@@ -226,7 +226,7 @@ def test_a_folder_is_replaced_whole(tmp_path):
 
 
 def test_a_cell_whose_questions_fail_is_not_there(tmp_path):
-    """An error while the questions are being written leaves no cell."""
+    """If an error occurs while questions are being written, no cell is stored."""
 
     def broken():
         yield LINES[0]
@@ -240,7 +240,7 @@ def test_a_cell_whose_questions_fail_is_not_there(tmp_path):
 
 
 def test_a_file_is_replaced_whole(tmp_path):
-    """A failed write leaves the file unchanged and no temporary file."""
+    """A failed write leaves the original file unchanged and no temporary file."""
     path = tmp_path / "a" / "file"
     write_text(path, "old\n")
     with pytest.raises(UnicodeEncodeError):
@@ -250,7 +250,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 
 
 def test_an_unchanged_plan_is_not_written(tmp_path):
-    """Saving an unchanged plan does not touch the file."""
+    """Saving an unchanged plan does not modify the file."""
     store, plan = Results(tmp_path), BenchmarkPlan("b", "", {}, {}, (a_cell(),))
     store.save_plan(plan)
     before = (tmp_path / "plan.json").stat()
@@ -278,7 +278,7 @@ with store.lock():
 
 
 def test_what_a_killed_run_left_half_done_is_swept_away(tmp_path):
-    """A run killed while writing leaves no cell, and the next run deletes its temporary files."""
+    """A run killed while writing stores no cell, and the next run deletes its temporary files."""
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert done.returncode == -9
     assert not Results(tmp_path).has(a_cell())
@@ -288,7 +288,7 @@ def test_what_a_killed_run_left_half_done_is_swept_away(tmp_path):
 
 
 def test_sweeping_spares_what_is_not_kibs(tmp_path):
-    """Hidden files of other programs are kept."""
+    """The cleanup of temporary files does not delete hidden files of other programs."""
     for name in (".gitignore", ".DS_Store", ".x.12345678.txt", "a/.keep"):
         write_text(tmp_path / name, "x")
     with Results(tmp_path).lock():
@@ -304,7 +304,7 @@ def test_sweeping_spares_what_is_not_kibs(tmp_path):
     [b"", b"{", b"\xff", b"[]", b"null", b'{"schema": 1}', b'{"schema": 1, "name": "b", "title": "", "tasks": 3}'],
 )
 def test_a_damaged_plan_is_named(tmp_path, content):
-    """An unreadable plan is an InputError that names the file."""
+    """An unreadable plan raises InputError with the name of the file."""
     (tmp_path / "plan.json").write_bytes(content)
     with pytest.raises(InputError) as caught:
         Results(tmp_path).plan()
@@ -312,14 +312,14 @@ def test_a_damaged_plan_is_named(tmp_path, content):
 
 
 def test_a_plan_with_an_unknown_schema_is_named(tmp_path):
-    """An unknown schema is reported with the schema that this version reads."""
+    """The error for an unknown plan schema names the schema supported by this version."""
     (tmp_path / "plan.json").write_text('{"schema": 7}')
     with pytest.raises(InputError, match=r"plan\.json: schema 7, but this version of kib reads schema 1"):
         Results(tmp_path).plan()
 
 
 def test_no_plan_is_no_results(tmp_path):
-    """For a folder without a plan, the error says how to create results."""
+    """For a folder without a plan, the error explains how to create results."""
     assert not Results(tmp_path).has_plan()
     with pytest.raises(InputError, match="no results here"):
         Results(tmp_path).plan()
@@ -327,7 +327,7 @@ def test_no_plan_is_no_results(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"n": 3}', b'{"cell": {}, "environments": []}'])
 def test_a_damaged_cell_is_named(tmp_path, content):
-    """An unreadable cell is an InputError that names the file."""
+    """An unreadable cell raises InputError with the name of the file."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
     path = store.cell_folder(a_cell()) / "cell.json"
@@ -339,7 +339,7 @@ def test_a_damaged_cell_is_named(tmp_path, content):
 
 @pytest.mark.parametrize("content", [b"{\n", b"\xff\n", b"[]\n", b'{"question": "q"}\n'])
 def test_damaged_questions_are_named(tmp_path, content):
-    """Unreadable questions are an InputError that names the file."""
+    """Unreadable question records raise InputError with the name of the file."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
     path = store.cell_folder(a_cell()) / "questions.jsonl"
@@ -350,7 +350,7 @@ def test_damaged_questions_are_named(tmp_path, content):
 
 
 def test_lost_questions_are_named(tmp_path):
-    """Deleted questions are an InputError that names the file."""
+    """Missing question records raise InputError with the name of the file."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
     path = store.cell_folder(a_cell()) / "questions.jsonl"
@@ -363,7 +363,7 @@ def test_lost_questions_are_named(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"7"])
 def test_damaged_statistics_are_none(tmp_path, content):
-    """A damaged statistics file counts as empty, because statistics can be recomputed."""
+    """A damaged statistics file is treated as empty, because statistics can be recomputed."""
     (tmp_path / "statistics.json").write_bytes(content)
     assert Results(tmp_path).statistics() == {}
     Results(tmp_path).save_statistics({"a": 1})
@@ -374,7 +374,7 @@ def test_damaged_statistics_are_none(tmp_path, content):
 
 
 def test_a_second_run_is_refused_by_name(tmp_path):
-    """A second run reports the process and host that hold the folder, and the folder is free afterwards."""
+    """A concurrent run reports the process and host that hold the lock, which is released afterwards."""
     with Results(tmp_path).lock():
         with pytest.raises(BusyError) as caught, Results(tmp_path).lock():
             pytest.fail("two runs at once")
@@ -385,7 +385,7 @@ def test_a_second_run_is_refused_by_name(tmp_path):
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
-    """A killed process releases its lock."""
+    """The lock of a killed process is released."""
     code = (
         "import sys, time; from pathlib import Path; from kib.store.results import Results\n"
         "with Results(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
@@ -401,7 +401,7 @@ def test_a_lock_ends_with_its_process(tmp_path):
 
 
 def test_a_lock_is_freed_by_an_error(tmp_path):
-    """A failed run releases the folder and deletes the owner file."""
+    """A failed run releases its lock and deletes the owner file."""
     with pytest.raises(Stopped), Results(tmp_path).lock():
         raise Stopped
     assert not (tmp_path / ".owner.json").exists()
@@ -413,7 +413,7 @@ def test_a_lock_is_freed_by_an_error(tmp_path):
 
 
 def test_a_step_is_made_once(tmp_path):
-    """A finished step is not built again, and its record and seconds are stored."""
+    """A finished step is not rebuilt, and its record and duration are stored."""
     built = []
 
     def build(folder):
@@ -431,7 +431,7 @@ def test_a_step_is_made_once(tmp_path):
 
 
 def test_a_step_that_lost_a_file_is_made_again(tmp_path):
-    """A missing or truncated file makes a step unfinished, and the next call builds it again."""
+    """A step with a missing or truncated file counts as unfinished and is rebuilt by the next call."""
     work = Work(tmp_path)
 
     def build(folder):
@@ -446,7 +446,7 @@ def test_a_step_that_lost_a_file_is_made_again(tmp_path):
 
 
 def test_a_step_that_failed_finds_what_it_left(tmp_path):
-    """An interrupted build keeps its files for the next build and does not count as finished."""
+    """An interrupted build keeps its files for the next attempt and does not count as finished."""
     work, seen = Work(tmp_path), []
 
     def build(folder):
@@ -465,7 +465,7 @@ def test_a_step_that_failed_finds_what_it_left(tmp_path):
 
 
 def test_two_processes_build_a_step_once(tmp_path):
-    """While one process builds a step, other processes wait and use its result."""
+    """While one process builds a step, other processes wait and then use the finished step."""
     code = """
 import sys, time
 from pathlib import Path
