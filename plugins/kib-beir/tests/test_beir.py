@@ -39,7 +39,7 @@ def read_queries(folder: Path, **options: Any) -> list[JudgedQuery]:
 
 @pytest.mark.parametrize("line", ["q1\td1\t1.0\n", "q1\td1\tone\n"])
 def test_invalid_first_line(tmp_path: Path, line: str) -> None:
-    """A first line with an invalid grade is an error unless the line is a header."""
+    """A first line with an invalid grade raises an error unless the line is a header."""
     with pytest.raises(InputError, match=r":1: invalid grade '(1\.0|one)'; expected a whole number"):
         read_queries(write_collection(tmp_path, line + QRELS))
 
@@ -72,7 +72,7 @@ def test_single_file_is_test(tmp_path: Path) -> None:
 
 
 def test_two_files(tmp_path: Path) -> None:
-    """Two files of judgments for one split are an error that names both files."""
+    """Two files of judgments for one split raise an error that names both files."""
     write_collection(tmp_path, name="qrels.tsv")
     write_collection(tmp_path, name="qrels/test.tsv")
     with pytest.raises(InputError, match=r"judgments both in .*test\.tsv and in .*qrels\.tsv"):
@@ -80,7 +80,7 @@ def test_two_files(tmp_path: Path) -> None:
 
 
 def test_no_judgments(tmp_path: Path) -> None:
-    """A collection without judgments is an error."""
+    """A collection without judgments raises an error."""
     write_collection(tmp_path).joinpath("qrels", "test.tsv").unlink()
     with pytest.raises(InputError, match=r"test\.tsv: no such file; the collection has no judgments"):
         make_plugin(Beir, {"path": tmp_path}).fingerprint()
@@ -107,7 +107,7 @@ def test_no_judgments(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_judgments(tmp_path: Path, qrels: str, message: str) -> None:
-    """A judged id that is missing from the collection, and a malformed judgment, are errors with file and line."""
+    """Malformed judgments, and judged ids missing from the collection, raise errors with the file and line."""
     with pytest.raises(InputError, match=message):
         read_queries(write_collection(tmp_path, qrels))
 
@@ -118,7 +118,7 @@ def test_duplicate_judgment(tmp_path: Path) -> None:
 
 
 def test_judgments_not_utf8(tmp_path: Path) -> None:
-    """A judgments file that is not UTF-8 is an error with file and line."""
+    """A judgments file that is not UTF-8 raises an error that states the file and line."""
     write_collection(tmp_path).joinpath("qrels", "test.tsv").write_bytes(b"q1\td1\t1\nq\xff\td1\t1\n")
     with pytest.raises(InputError, match=r"test\.tsv:2: not UTF-8: invalid start byte at byte 1"):
         read_queries(tmp_path)
@@ -133,7 +133,7 @@ def test_judgments_not_utf8(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_queries(tmp_path: Path, queries: list[dict[str, Any]], message: str) -> None:
-    """A duplicate query, and a query without text or id, are errors with file and line."""
+    """A duplicate query, and a query without text or id, raise errors that state the file and line."""
     with pytest.raises(InputError, match=message):
         read_queries(write_collection(tmp_path, queries=json_lines(queries)))
 
@@ -147,7 +147,7 @@ def test_numeric_ids(tmp_path: Path) -> None:
 
 
 def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A title replaces a missing text, and a document with neither is left out with a warning but stays judged."""
+    """A title replaces a missing text, and a document with neither is omitted with a warning but stays judged."""
     corpus = json_lines([*CORPUS, {"_id": "d3", "title": "Alone", "text": " "}, {"_id": "d4", "title": "", "text": ""}])
     write_collection(tmp_path, "q1\td4\t1\n", corpus=corpus)
     plugin = make_plugin(Beir, {"path": tmp_path, "licence": "CC0-1.0"})
@@ -165,7 +165,7 @@ def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_duplicate_document(tmp_path: Path) -> None:
-    """A duplicate document id is an error that names both lines."""
+    """A duplicate document id raises an error that names both lines."""
     write_collection(tmp_path, corpus=json_lines([*CORPUS, CORPUS[0]]))
     with pytest.raises(InputError, match=r'corpus\.jsonl:3: .*"d1".* line 1\b'):
         list(make_plugin(Beir, {"path": tmp_path}).documents())
@@ -173,7 +173,7 @@ def test_duplicate_document(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
 def test_missing_file(tmp_path: Path, name: str) -> None:
-    """A missing file of the collection is an error that names the file."""
+    """A missing file of the collection raises an error that names the file."""
     write_collection(tmp_path).joinpath(name).unlink()
     plugin = make_plugin(Beir, {"path": tmp_path})
     for method in (plugin.fingerprint, lambda: list(plugin.judged_queries())):

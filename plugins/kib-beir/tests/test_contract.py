@@ -25,7 +25,7 @@ def test_installed() -> None:
 
 
 def test_contract(folder: Path) -> None:
-    """The plugin fulfils the contract of a corpus."""
+    """The plugin satisfies the contract for a corpus."""
     check_corpus(lambda: make_plugin(Beir, {"path": folder}))
 
 

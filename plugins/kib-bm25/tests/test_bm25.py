@@ -51,7 +51,7 @@ def test_formula(find: Search) -> None:
 
 
 def test_many_ties(find: Search) -> None:
-    """Among many equal passages the hits are the first by id, whatever their order in the corpus."""
+    """Among many equal passages the hits are the first by id, regardless of their order in the corpus."""
     same = [Passage(f"p{number * 37 % 100:02}", "d", "", "a red lever", 0, 11) for number in range(100)]
     assert ids(find("red lever", same, k=3)) == ["p00", "p01", "p02"]
 

@@ -5,18 +5,18 @@ from kib_bm25 import BM25
 
 
 def test_installed() -> None:
-    """The entry point leads to the plugin, which is well formed and light to import."""
+    """The entry point loads the plugin, which is well formed and imports no heavy package."""
     assert check_plugin("retrievers", "bm25") is BM25
 
 
 @pytest.mark.parametrize("method", ["lucene", "bm25+"])
 def test_contract(method: str) -> None:
-    """The retriever fulfils its contract, with and without a score for passages that share no word."""
+    """The retriever satisfies its contract, with and without a score for passages that share no word."""
     check_retriever(lambda: make_plugin(BM25, {"method": method}))
 
 
 def test_options() -> None:
-    """Options are described, and invalid values are refused."""
+    """Options are described, and invalid values are rejected."""
     check_options(
         BM25,
         accepts=[{}, {"stop_words": ["the"], "k1": 1}, {"stemmer": "none", "stop_words": "none", "b": 0.0}],

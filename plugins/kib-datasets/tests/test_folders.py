@@ -88,14 +88,14 @@ def test_saved(tmp_path: Path, single: bool) -> None:
     ],
 )
 def test_invalid_row(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
-    """An invalid row is an error with the name of the data set and the row number."""
+    """An invalid row raises an error with the name of the data set and the row number."""
     write_lines(tmp_path / "train.jsonl", rows)
     with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path))}: {message}"):
         read(tmp_path)
 
 
 def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With `empty = "skip"`, rows without text are left out with a warning, and counted."""
+    """With `empty = "skip"`, rows without text are omitted with a warning, and counted."""
     write_lines(tmp_path / "train.jsonl", [*ROWS, {"id": "c", "title": "", "text": "", "more": 3}])
     plugin = make_plugin(HuggingFace, {"path": tmp_path, "empty": "skip", "date": "2024"})
     with caplog.at_level(logging.WARNING, "kib_tables"):
@@ -107,7 +107,7 @@ def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_no_split(tmp_path: Path) -> None:
-    """An unknown split is an error that lists the available splits."""
+    """An unknown split raises an error that lists the available splits."""
     write_lines(tmp_path / "train.jsonl", ROWS)
     with pytest.raises(InputError, match=r"cannot be read as a data set: .*split.*train"):
         read(tmp_path, split="dev")
@@ -123,14 +123,14 @@ def test_no_split(tmp_path: Path) -> None:
     ],
 )
 def test_damaged(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    """A damaged file, or a file that is not UTF-8, is an error with the reason."""
+    """A damaged file, or a file that is not UTF-8, raises an error with the reason."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=f"cannot be read as a data set: {message}"):
         read(tmp_path)
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """A missing folder, a file instead of a folder, and an empty folder are errors."""
+    """A missing folder, a file instead of a folder, and an empty folder raise errors."""
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     for name, message in (

@@ -1,4 +1,4 @@
-"""Tests against a small server that imitates the Hugging Face Hub; no test needs a network.
+"""Tests against a small server that mocks the Hugging Face Hub; no test needs a network.
 
 The Hugging Face libraries read the address of the hub and of their cache from environment variables when they are
 imported, so one worker process for the whole module reads the data sets. Each test has a data set of its own.
@@ -47,7 +47,7 @@ def sha1(data: bytes) -> str:
 
 @dataclass
 class DataSet:
-    """A data set on the imitated hub, the requests for it, and the next answers if they are errors."""
+    """A data set on the mock hub, the requests for the data set, and the error responses to send next."""
 
     name: str
     files: dict[str, bytes] = field(
@@ -72,7 +72,7 @@ class Hub(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request to the imitated hub."""
+    """Answers one request to the mock hub."""
 
     server: Hub
 
@@ -158,7 +158,7 @@ def describe(data_set: DataSet, path: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """Start the imitated hub."""
+    """Start the mock hub."""
     with Hub(tmp_path_factory.mktemp("cache")) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

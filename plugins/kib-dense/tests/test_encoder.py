@@ -136,7 +136,7 @@ def test_length(encoder: Callable[..., Encoder]) -> None:
 
 @pytest.mark.parametrize("limit", [None, 128])
 def test_without_a_transformer(tmp_path: Path, limit: int | None) -> None:
-    """A model without a transformer has the limit of its tokenizer, and `max_tokens` is an error."""
+    """A model without a transformer has the limit of its tokenizer, and `max_tokens` raises an error."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer
@@ -361,7 +361,7 @@ def own_code(folder: Path) -> Path:
     ],
 )
 def test_unsuitable_folders(copied: Path, damage: Callable[[Path], Path], message: str) -> None:
-    """The fingerprint of a folder without an encoder is an error that names the folder."""
+    """The fingerprint of a folder without an encoder raises an error that names the folder."""
     folder = damage(copied)
     with pytest.raises(InputError) as caught:
         small_encoder(path=folder).fingerprint()
@@ -418,7 +418,7 @@ def test_a_missing_device() -> None:
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a network, a model on the hub that is not downloaded is an error that names it."""
+    """Without a network, a model on the hub that is not downloaded raises an error that names it."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

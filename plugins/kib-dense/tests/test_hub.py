@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that answers as the Hugging Face Hub does."""
+"""Downloads from a server on the local machine that answers as the Hugging Face Hub does."""
 
 import hashlib
 import json
@@ -135,7 +135,7 @@ def test_download_once(hub: Hub, tiny_encoder: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("status", "code"), [(404, "RepoNotFound"), (403, "GatedRepo"), (500, "")])
 def test_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
-    """An error of the hub is an error that names the model."""
+    """An error of the hub raises an error that names the model."""
     monkeypatch.setattr(time, "sleep", lambda _: None)  # between the hub client's own retries
     hub.refusal = (status, code)
     with pytest.raises(InputError, match=rf"^{HUB}: [^\n]*$"):
@@ -143,7 +143,7 @@ def test_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, code: s
 
 
 def test_no_safetensors(hub: Hub) -> None:
-    """A model on the hub without safetensors is an error that names the model."""
+    """A model on the hub without safetensors raises an error that names the model."""
     (hub.folder / "model.safetensors").unlink()
     (hub.folder / "2_Dense" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=rf"^{HUB}: .*no weights; expected model\.safetensors"):

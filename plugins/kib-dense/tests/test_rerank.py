@@ -150,7 +150,7 @@ def lost_classifier(folder: Path, _: Create) -> Path:
 def test_unsuitable_models(
     tmp_path: Path, create_cross_encoder: Create, damage: Callable[[Path, Create], Path], message: str
 ) -> None:
-    """A folder without a cross-encoder with one score is an error, instead of a model with random layers."""
+    """A folder without a cross-encoder with one score raises an error, instead of a model with random layers."""
     folder = damage(create_cross_encoder(tmp_path / "model"), create_cross_encoder)
     with pytest.raises(InputError) as caught:
         reranker(folder).rerank(QUERY, {"bm25": FOUND}, TEXTS, 3)

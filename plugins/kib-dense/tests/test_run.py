@@ -116,7 +116,7 @@ def test_run(bench: Path) -> None:
 
 
 def test_a_missing_model(bench: Path) -> None:
-    """A missing model is an error with the line in the file, before the run starts."""
+    """A missing model raises an error with the line in the file, before the run starts."""
     (bench / "bench.toml").write_text(SPEC.replace('path = "cross"', 'path = "crass"'))
     result = CliRunner().invoke(main, ["run", str(bench / "bench.toml"), "--work", str(bench / "work")])
     assert result.exit_code == 2

@@ -140,7 +140,7 @@ def test_fewer_hits_are_the_first_of_more(indexes: dict[str, ApproximateSearch],
 
 
 def test_more_hits_than_candidates(indexes: dict[str, ApproximateSearch]) -> None:
-    """A request for more hits than an approximate search considers is an error that names the option."""
+    """A request for more hits than an approximate search considers raises an error that names the option."""
     query = clustered(1, seed=1)
     with pytest.raises(InputError, match=r"129 hits requested, .* considers 128 candidates; raise `ef_search`"):
         indexes["hnsw"].best(query, 129, RANK)
@@ -155,7 +155,7 @@ def test_as_many_candidates_as_vectors(tmp_path: Path) -> None:
 
 
 def test_too_few_vectors_in_the_lists(tmp_path: Path) -> None:
-    """A request for more hits than the searched lists hold is an error that names the option."""
+    """A request for more hits than the searched lists hold raises an error that names the option."""
     options = IvfPqOptions(lists=100, probes=1, code_bytes=1)
     search = approximate(clustered(COUNT), tmp_path / "index", options)
     with pytest.raises(InputError, match=r"200 hits requested, but the index found \d+; raise .*`probes`"):
@@ -171,7 +171,7 @@ def test_too_few_vectors_in_the_lists(tmp_path: Path) -> None:
     ],
 )
 def test_unsuitable_options(tmp_path: Path, count: int, options: IvfPqOptions, message: str) -> None:
-    """Options that do not suit the vectors are an error with suitable values."""
+    """Options that do not suit the vectors raise an error with suitable values."""
     with pytest.raises(InputError, match=message):
         build_faiss_index(clustered(count), tmp_path / "index", options)
 

@@ -259,7 +259,7 @@ def ports():
 
 @pytest.fixture(scope="session")
 def synthetic():
-    """A function that returns passages of made-up words, a few of them frequent; the same on every machine."""
+    """A function that returns passages of synthetic words, a few of them frequent; the same on every machine."""
 
     def passages(count, words=40):
         state = 1
@@ -275,7 +275,7 @@ def synthetic():
 
 @pytest.fixture(scope="session")
 def queries():
-    """Queries that share words with the made-up passages."""
+    """Queries that share words with the synthetic passages."""
     return [Query(f"q{number}", f"w{number} w{number * 7 + 3} title {number}") for number in range(50)]
 
 

@@ -67,7 +67,7 @@ def library(node, make, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(node, make, synthetic, queries, tmp_path_factory):
-    """The hits of the made-up passages after a build without an interruption."""
+    """The hits among the synthetic passages after an uninterrupted build."""
     folder = tmp_path_factory.mktemp("undisturbed")
     retriever = make(node)
     retriever.build(synthetic(COUNT), folder)
@@ -107,7 +107,7 @@ def test_long_ids_and_long_passages(library):
 
 
 def test_more_hits_than_elasticsearch_returns(library):
-    """A request for more hits per query than Elasticsearch returns is an error."""
+    """A request for more hits per query than Elasticsearch returns raises an error."""
     retriever, folder = library
     with pytest.raises(InputError, match="10,001 hits per query requested, but Elasticsearch returns at most 10,000"):
         retriever.search(folder, LEVER, 10_001)
@@ -216,7 +216,7 @@ def test_foreign_documents_are_never_served(node, make, tmp_path):
 
 
 def test_a_changed_index_is_not_searched(node, make, tmp_path):
-    """An index that was deleted or changed after its build is an error, and the next build repairs it."""
+    """An index that was deleted or changed after its build raises an error, and the next build repairs it."""
     given = passages("red lever", "green door")
     make(node).build(given, tmp_path)
     name = index_name(tmp_path)
@@ -243,7 +243,7 @@ def test_a_changed_index_is_not_searched(node, make, tmp_path):
 
 
 def test_an_index_deleted_between_two_searches(node, make, tmp_path):
-    """An index that was deleted after the first search of a run is an error that names the index."""
+    """An index that was deleted after the first search of a run raises an error that names the index."""
     retriever = make(node)
     find(retriever, tmp_path, "lever", passages("red lever"))
     name = index_name(tmp_path)

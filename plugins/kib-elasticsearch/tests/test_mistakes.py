@@ -232,7 +232,7 @@ def test_unsupported_version(fake_server, tmp_path):
 
 
 def test_http_and_https_mixed(tmp_path):
-    """A list of addresses with http and https is an error if certificates are given."""
+    """A list of addresses with http and https raises an error if certificates are given."""
     ca_certs = tmp_path / "ca.pem"
     pytest.importorskip("trustme").CA().cert_pem.write_to_path(ca_certs)
     urls = ["https://127.0.0.1:9", "http://127.0.0.1:9"]
@@ -241,7 +241,7 @@ def test_http_and_https_mixed(tmp_path):
 
 
 def test_full_disk(node, make, tmp_path):
-    """An index that a full disk made read-only is an error, and the same build resumes once there is space."""
+    """An index that a full disk made read-only raises an error, and the same build resumes once there is space."""
     retriever = make(node, bulk_passages=1, concurrency=1)
     settings = f"/{retriever._index_name(tmp_path)}/_settings"
     more = Passage("p2", "d2", "", "a blue pump", 0, 11)

@@ -65,7 +65,7 @@ def test_a_passage_too_large_for_the_server(frail_node, make, tmp_path, words, s
 
 
 def test_bulks_too_large_for_the_server(frail_node, make, synthetic, tmp_path):
-    """A bulk request too large for the server is an error that names the option to lower."""
+    """A bulk request too large for the server raises an error that names the option to lower."""
     with pytest.raises(InputError, match=r"2,000 passages are too large for one request \(413.*; lower `bulk_bytes`"):
         make(frail_node, bulk_passages=COUNT).build(synthetic(COUNT), tmp_path)
 

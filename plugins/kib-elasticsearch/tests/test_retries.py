@@ -74,7 +74,7 @@ def test_a_lost_answer_is_no_error(scripted, caplog):
 
 
 def test_patience(scripted):
-    """A server that stays busy for longer than the patience is an error."""
+    """A server that stays busy for longer than the patience raises an error."""
     target, _ = scripted([created(429, 429, 429)], patience=0)
     with pytest.raises(InputError, match=r"documents now \(429: too many documents\); gave up after 0 seconds"):
         send(target)
@@ -88,7 +88,7 @@ def test_timeout(scripted):
 
 
 def test_a_rejected_document(scripted):
-    """A document that the server rejects for good is an error that names the passage."""
+    """A document that the server rejects for good raises an error that names the passage."""
     target, _ = scripted([created(201, 400, 201)])
     with pytest.raises(InputError, match=r"passage 'p1': .* the server rejects the request \(400\)"):
         send(target)
@@ -103,7 +103,7 @@ def test_a_rejected_document(scripted):
 )
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_request_too_large_for_the_server(scripted, status, reason, setting, count):
-    """A request too large even for an idle server is an error at once, with the options that help."""
+    """A request too large even for an idle server immediately raises an error, with the options that help."""
     target, _ = scripted([(status, {"error": {"type": "x", "reason": reason}})])
     with pytest.raises(InputError) as caught:
         send(target, count)
@@ -134,7 +134,7 @@ def test_incomplete_searches_are_repeated(scripted):
 
 
 def test_a_search_that_fails_for_good(scripted):
-    """A missing index and a rejected query are errors."""
+    """A missing index and a rejected query raise errors."""
     target, _ = scripted([(200, {"responses": [{"status": 404, "error": {"reason": "no such index"}}]})])
     with pytest.raises(LostIndexError, match="the index index was deleted or changed after it was built"):
         search_all(target, "index", [word_query("a")], 5)

@@ -37,7 +37,7 @@ def test_graph_search(node, make, word_vectors, corpus, tmp_path):
 
 
 def test_more_hits_than_candidates(node, make, word_vectors, tmp_path):
-    """A request for more hits than the graph search considers is an error that names the option."""
+    """A request for more hits than the graph search considers raises an error that names the option."""
     retriever = make(node, **word_vectors, index="hnsw", candidates=5)
     with pytest.raises(InputError, match=r"6 hits per query requested, .* considers 5 candidates; raise `candidates`"):
         retriever.search(tmp_path, [Query("q", "lever")], 6)

@@ -19,7 +19,7 @@ def words_by_line(text: str) -> list[list[str]]:
 
 
 def test_plain_text(tmp_path: Path) -> None:
-    """Plain text is unchanged except for line endings, and a byte order mark is dropped."""
+    """Plain text is unchanged except for line endings, and a byte order mark is removed."""
     content = b"\xef\xbb\xbfThe red lever.\r\nBeside the d\xc3\xb6\xc3\xb6r.\r"
     assert convert(tmp_path / "a.txt", content) == ConvertedFile("The red lever.\nBeside the döör.\n")
 
@@ -91,12 +91,12 @@ def test_pdf(tmp_path: Path, files: SimpleNamespace) -> None:
 
 
 def test_pdf_characters() -> None:
-    """Ligatures become letters, surrogate pairs are joined, and null characters are dropped."""
+    """Ligatures become letters, surrogate pairs are joined, and null characters are removed."""
     assert _clean_pdf_text("di\ufb00erent, e\ufb03cient \ud83d\udea7\0\ud83d.") == "different, efficient 🚧\ufffd."
 
 
 def test_password(tmp_path: Path, files: SimpleNamespace) -> None:
-    """A PDF with only an owner password is read, and a PDF with a user password is an error."""
+    """A PDF with only an owner password is read, and a PDF with a user password raises an error."""
     path = files.write_pdf(tmp_path / "a.pdf", ["The relief valve"])
     assert convert_file(files.encrypt_pdf(path, tmp_path / "b.pdf", ""), "utf-8").text == "The relief valve"
     with pytest.raises(BrokenFileError, match=r"^protected by a password; save it without a password$"):
@@ -117,13 +117,13 @@ def test_password(tmp_path: Path, files: SimpleNamespace) -> None:
     ],
 )
 def test_broken_file(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    """A file that cannot be decoded or parsed is an error with the reason."""
+    """A file that cannot be decoded or parsed raises an error with the reason."""
     with pytest.raises(BrokenFileError, match=message):
         convert(tmp_path / name, content)
 
 
 def test_zip_file_named_docx(tmp_path: Path) -> None:
-    """A zip file with the extension of a Word document is an error."""
+    """A zip file with the extension of a Word document raises an error."""
     with ZipFile(tmp_path / "a.docx", "w") as archive:
         archive.writestr("readme.txt", "no")
     with pytest.raises(BrokenFileError, match=r"^damaged, or not a Word document"):
@@ -131,7 +131,7 @@ def test_zip_file_named_docx(tmp_path: Path) -> None:
 
 
 def test_parser_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unexpected exception of a parser is an error with the exception's first line."""
+    """An unexpected exception of a parser raises an error with the exception's first line."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("no such glyph\nmore")
@@ -142,7 +142,7 @@ def test_parser_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that the operating system cannot open is an error with the system's reason."""
+    """A file that the operating system cannot open raises an error with the system's reason."""
     with pytest.raises(BrokenFileError, match=r"^cannot be read: No such file or directory$"):
         convert_file(tmp_path / "a.txt", "utf-8")
 

@@ -60,7 +60,7 @@ def test_links(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["outside/secret.txt", "outside"])
 def test_link_to_the_outside(tmp_path: Path, target: str) -> None:
-    """A link to a file or folder outside the folder is an error."""
+    """A link to a file or folder outside the folder raises an error."""
     write(tmp_path / "outside" / "secret.txt")
     folder = write(tmp_path / "inside" / "a.txt").parent
     (folder / "b.txt").symlink_to(tmp_path / target)
@@ -81,14 +81,14 @@ def test_dangling_links(tmp_path: Path) -> None:
 
 
 def test_pipe(tmp_path: Path) -> None:
-    """A named pipe is an error, because reading a pipe would never end."""
+    """A named pipe raises an error, because reading a pipe would never end."""
     os.mkfifo(tmp_path / "b.txt")
     with pytest.raises(InputError, match=r"b\.txt: neither a file nor a folder"):
         list_text(tmp_path)
 
 
 def test_name_not_utf8(tmp_path: Path) -> None:
-    """A file name that is not UTF-8 is an error with the name in escaped form."""
+    """A file name that is not UTF-8 raises an error with the name in escaped form."""
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.txt")).write_text("x", encoding="utf-8")
     except OSError:
@@ -108,7 +108,7 @@ def test_spaces_in_patterns(tmp_path: Path) -> None:
 
 
 def test_same_id(tmp_path: Path) -> None:
-    """Two names that differ only in the kind of their spaces are an error."""
+    """Two names that differ only in the kind of their spaces raise an error."""
     write(tmp_path / "at\u00a09.41\u202fAM.txt")
     write(tmp_path / "at 9.41 AM.txt")
     message = r"the names 'at 9\.41 AM\.txt' and 'at\\xa09\.41\\u202fAM\.txt' differ only in the kind of their spaces"

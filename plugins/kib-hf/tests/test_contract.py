@@ -14,12 +14,12 @@ def test_installed() -> None:
 
 @pytest.mark.slow
 def test_contract(tiny: Path, one_thread: None) -> None:
-    """The plugin keeps the promises of a model, up to rounding that grows with the number of tokens."""
+    """The plugin satisfies the contract for a model, with a tolerance that grows with the number of tokens."""
     check_model(lambda: make_plugin(HF, {"path": tiny, "device": "cpu"}), tolerance=1e-3)
 
 
 def test_options() -> None:
-    """Each option has a description, and invalid values are refused."""
+    """Each option has a description, and invalid values are rejected."""
     check_options(
         HF,
         accepts=[
@@ -61,7 +61,7 @@ def test_fingerprint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
 def test_fingerprint_of_small_files(tmp_path: Path, name: str) -> None:
-    """Configuration and tokenizer count in the fingerprint."""
+    """The fingerprint depends on the configuration and the tokenizer."""
     folder = make_tiny_model(tmp_path / "tiny", positions=512)
     change = (folder / name).read_text(encoding="utf-8") + "\n"
     check_fingerprint(

@@ -46,7 +46,7 @@ def test_a_changed_file_is_read_again(file: Path, cache: Path) -> None:
 
 
 def test_a_restored_time_stamp_hides_no_change(file: Path, cache: Path) -> None:
-    """Different content of the same size is noticed even if the modification time was restored."""
+    """A change of content is detected even if the size is equal and the modification time was restored."""
     cached_digest(file, cache)
     overwrite_entry(cache, "0" * 64)
     created = file.stat().st_ctime_ns
@@ -57,7 +57,7 @@ def test_a_restored_time_stamp_hides_no_change(file: Path, cache: Path) -> None:
 
 
 def test_a_new_file_is_not_cached(file: Path, cache: Path) -> None:
-    """The digest of a file written just now is not cached, because the file may change without a new time stamp."""
+    """The digest of a recently written file is not cached, because the file may change without a new time stamp."""
     an_hour_ahead = time.time() + 3600  # however slow the machine is, the file is new
     os.utime(file, (an_hour_ahead, an_hour_ahead))
     assert cached_digest(file, cache) == digest_file(file)

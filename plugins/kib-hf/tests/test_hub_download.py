@@ -1,4 +1,4 @@
-"""Downloads from a small server on this machine that answers as the hub does: nothing leaves the machine."""
+"""Downloads from a local mock of the hub, without any network access."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ print(json.dumps([{method: call(model, method) for method in given["methods"]} f
 
 
 class Hub(ThreadingHTTPServer):
-    """Answers as the Hugging Face Hub does for one model."""
+    """Mocks the Hugging Face Hub for one model."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -172,13 +172,13 @@ def test_pinned(tmp_path: Path) -> None:
 
 
 def test_missing_offline(tmp_path: Path) -> None:
-    """A model that is neither on this machine nor on a reachable hub is an error."""
+    """A model that is neither on the local machine nor on a reachable hub raises an error."""
     expected = f"InputError: {HUB}: `main` is not on this machine, and the hub cannot be reached"
     assert ask(tmp_path, "fingerprint")["fingerprint"].startswith(expected)
 
 
 def test_incomplete_offline(tiny: Path, tmp_path: Path) -> None:
-    """A model whose weights were not downloaded is described without the hub, but its weights are an error."""
+    """A model without downloaded weights can be described offline, but loading its weights raises an error."""
     folder = fill_cache(tmp_path, tiny)
     (folder / "model.safetensors").unlink()
     found = ask(tmp_path, "described", "weights")
@@ -205,7 +205,7 @@ REFUSALS = {
 
 
 def test_refused(hub: Hub, tmp_path: Path) -> None:
-    """A refusal of the hub is an error of one sentence."""
+    """A refusal of the hub raises an error of one sentence."""
     hub.refuses = True
     options = [{"revision": revision} for revision in REFUSALS]
     found = ask_each(tmp_path / "home", ["fingerprint"], options, address=hub.address)
@@ -221,6 +221,6 @@ def test_refused(hub: Hub, tmp_path: Path) -> None:
     ],
 )
 def test_incomplete_online(hub: Hub, tmp_path: Path, missing: str, message: str) -> None:
-    """A model on the hub without safetensors or without a configuration is an error."""
+    """A model on the hub without safetensors or without a configuration raises an error."""
     (hub.folder / missing).unlink()
     assert message in ask(tmp_path / "home", "weights", address=hub.address, revision=COMMIT)["weights"]

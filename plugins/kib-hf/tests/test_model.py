@@ -135,7 +135,7 @@ def test_chat(tiny: Path) -> None:
 
 
 def test_chat_without_system(copy: Path) -> None:
-    """A system message refused by the template is dropped, as in HFLM; any other refusal is an error."""
+    """A system message refused by the template is removed, as in HFLM; any other refusal raises an error."""
     template = copy / "chat_template.jinja"
     refusal = "{%% if messages[0].role == '%s' %%}{{ raise_exception('never') }}{%% endif %%}{{ messages[0].content }}"
     template.write_text(refusal % "system", encoding="utf-8")
@@ -146,7 +146,7 @@ def test_chat_without_system(copy: Path) -> None:
 
 
 def test_no_chat_template(copy: Path) -> None:
-    """A tokenizer without a chat template is an error."""
+    """A tokenizer without a chat template raises an error."""
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match="the tokenizer has no chat template; set `chat_template = false`"):
         model(copy).chat(CONVERSATION, True)
@@ -231,7 +231,7 @@ def test_adapter_keeps_vocabulary(copy: Path, shared_adapter: Path) -> None:
 
 
 def test_an_incomplete_adapter_is_an_error(tiny: Path, adapter: Path) -> None:
-    """An adapter that lacks weights is an error."""
+    """An adapter that lacks weights raises an error."""
     from safetensors.torch import load_file, save_file
 
     file = adapter / "adapter_model.safetensors"
@@ -242,14 +242,14 @@ def test_an_incomplete_adapter_is_an_error(tiny: Path, adapter: Path) -> None:
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
 def test_a_folder_without_an_adapter_is_an_error(tiny: Path, adapter: Path, name: str) -> None:
-    """A folder that lacks a file of the adapter format is an error that names the file."""
+    """A folder that lacks a file of the adapter format raises an error that names the file."""
     (adapter / name).unlink()
     with pytest.raises(InputError, match=f"not an adapter in peft's format: the folder has no {name}"):
         model(tiny).load(Weights(tiny, adapter))
 
 
 def test_a_missing_device_is_an_error(tiny: Path) -> None:
-    """A device that the machine lacks is an error that lists the available devices."""
+    """A device that the machine lacks raises an error that lists the available devices."""
     with pytest.raises(InputError, match=r'device = "cuda:77": PyTorch .* finds no such device; available: cpu'):
         model(tiny, device="cuda:77").load()
 

@@ -83,7 +83,7 @@ def no_weights(folder: Path) -> None:
     ],
 )
 def test_not_a_model(folder: Path, damage: Callable[[Path], object], message: str) -> None:
-    """A folder without a complete model in safetensors is an error that gives the reason."""
+    """A folder without a complete model in safetensors raises an error that states the reason."""
     damage(folder)
     for read in (model(folder).fingerprint, model(folder).weights, model(folder).load):
         with pytest.raises(InputError, match=message):
@@ -91,7 +91,7 @@ def test_not_a_model(folder: Path, damage: Callable[[Path], object], message: st
 
 
 def test_an_unreadable_file_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that cannot be read is an error that names the file."""
+    """A file that cannot be read raises an error that names the file."""
 
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
@@ -102,7 +102,7 @@ def test_an_unreadable_file_is_an_error(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_weights_in_several_files(folder: Path, tiny: Path) -> None:
-    """All weight files are loaded, and all of them count in the fingerprint."""
+    """All weight files are loaded, and the fingerprint depends on all weight files."""
     shard(folder)
     before = model(folder).fingerprint()
     assert model(folder).load().model.num_parameters() == model(tiny).load().model.num_parameters()
@@ -127,7 +127,7 @@ def test_weights_in_several_files(folder: Path, tiny: Path) -> None:
     ],
 )
 def test_a_wrong_configuration_is_an_error(folder: Path, changes: dict[str, Any], message: str) -> None:
-    """A configuration that does not match the weights is an error; no weight keeps its random initial value."""
+    """A configuration that does not match the weights raises an error; no weight keeps its random initial value."""
     edit(folder / "config.json", **changes)
     with pytest.raises(InputError, match=message):
         model(folder).load()
@@ -135,7 +135,7 @@ def test_a_wrong_configuration_is_an_error(folder: Path, changes: dict[str, Any]
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
 def test_damaged_weights(folder: Path, content: bytes | None) -> None:
-    """Truncated or overwritten weights are an error that names the folder."""
+    """Truncated or overwritten weights raise an error that names the folder."""
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:5000] if content is None else content)
     with pytest.raises(InputError, match="model: transformers cannot load the model: "):
@@ -143,7 +143,7 @@ def test_damaged_weights(folder: Path, content: bytes | None) -> None:
 
 
 def test_no_tokenizer(folder: Path) -> None:
-    """A folder without a tokenizer is an error that names the missing files."""
+    """A folder without a tokenizer raises an error that names the missing files."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     for read in (model(folder).tokens, model(folder).load):
@@ -152,14 +152,14 @@ def test_no_tokenizer(folder: Path) -> None:
 
 
 def test_no_special_token(folder: Path) -> None:
-    """A tokenizer without BOS and EOS tokens is an error."""
+    """A tokenizer without BOS and EOS tokens raises an error."""
     edit(folder / "tokenizer_config.json", bos_token=None, eos_token=None)
     with pytest.raises(InputError, match="neither a beginning-of-text nor an end-of-text token"):
         model(folder).tokens()
 
 
 def test_trusted_code(folder: Path) -> None:
-    """Code that comes with a model runs if it is trusted, and counts in the fingerprint."""
+    """A model's custom code runs only if the code is trusted, and the fingerprint depends on the code."""
     edit(folder / "config.json", auto_map={"AutoConfig": "own.OwnConfig"}, model_type="own-of-kib")
     code = "from transformers import LlamaConfig\n\nclass OwnConfig(LlamaConfig):\n    model_type = 'own-of-kib'\n"
     (folder / "own.py").write_text(code, encoding="utf-8")

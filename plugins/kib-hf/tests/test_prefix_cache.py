@@ -64,7 +64,7 @@ def test_the_cache_stays_within_its_budget(compute: Compute) -> None:
 
 
 def test_the_shortest_prefix_is_dropped_first(compute: Compute) -> None:
-    """Beyond the budget, the prefix with the fewest tokens is dropped, and computed again when it is needed."""
+    """If the budget is exceeded, the prefix with the fewest tokens is evicted and recomputed when needed."""
     cache = PrefixCache(compute, budget=7 * TOKEN)
     short, long = prefix(None, 1, 2), prefix(None, 5, 6, 7, 8)
     for one in (short, long, prefix(None, 3, 4)):

@@ -198,7 +198,7 @@ def generation(prompts: Sequence[str], tokens: int = 9, **options: Any) -> list[
 def test_log_likelihoods_are_those_of_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
-    """Log-likelihoods and greedy flags are those of HFLM, for any size of a forward pass."""
+    """Log-likelihoods and greedy flags are the same as HFLM's for any forward pass size."""
     reference = hflm(model(kind))
     requests = [*tree(seed=1), *greedy_requests(reference)]
     expected = answer(reference, requests)
@@ -215,7 +215,7 @@ def test_log_likelihoods_are_those_of_lm_eval(
 def test_log_likelihoods_of_other_trees(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str, seed: int
 ) -> None:
-    """Log-likelihoods are those of HFLM on any tree of prompts."""
+    """Log-likelihoods are the same as HFLM's for any prefix tree."""
     requests = tree(seed)
     lm = scorer(model(kind), row_tokens=chance(seed).choice([16, 50, 300]))
     assert_same(requests, all_answers(lm, requests), answer(hflm(model(kind)), requests))
@@ -236,7 +236,7 @@ def test_the_attention_of_the_model_is_used(
 def test_half_precision_is_as_exact_as_lm_evals(
     hflm: Callable[..., Any], scorer: Callable[..., Any], kind: str, softmax: str | None
 ) -> None:
-    """In bfloat16, log-likelihoods are about as close to those in float32 as HFLM's are."""
+    """In bfloat16, log-likelihoods are about as close to the float32 results as HFLM's log-likelihoods."""
     half, requests = deepcopy(model(kind)).to(torch.bfloat16), tree(seed=1)
     exact = deepcopy(half).float()
     expected = np.array([value for value, _ in answer(hflm(exact), requests)])
@@ -351,7 +351,7 @@ def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
 
 
 def test_a_continuation_without_tokens_is_an_error(scorer: Callable[..., Any]) -> None:
-    """An empty continuation is an error."""
+    """An empty continuation raises an error."""
     with pytest.raises(StepError, match="a continuation has 0 tokens; expected 1 to 400"):
         all_answers(scorer(model("llama")), [Request("loglikelihood", ("a", ""))])
 
@@ -413,7 +413,7 @@ def test_a_model_with_an_unusual_cache_generates_as_lm_eval(
 def test_other_ways_to_generate_are_lm_evals(
     hflm: Callable[..., Any], scorer: Callable[..., Any], setting: dict[str, Any], source: str
 ) -> None:
-    """Beams and caches that a task or the model's folder asks for are those of transformers."""
+    """If a task or a model folder requests beam search or a special cache, transformers generates the text itself."""
     llama = fresh("llama")
     if source == "folder":
         llama.generation_config.update(**setting)
@@ -453,7 +453,7 @@ def test_less_memory_halves_the_forward_pass(
     assert_same: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Out of memory, the scorer continues with half the tokens per forward pass, gives the same numbers and says so."""
+    """If memory runs out, the scorer halves the tokens per forward pass, returns the same results and adds a note."""
     requests = [request for request in tree(seed=9, size=16) if len("".join(request.arguments)) < 80]
     expected = answer(hflm(model("llama")), requests)
     lm = scorer(model("llama"), row_tokens=1000)
@@ -469,7 +469,7 @@ def test_generation_continues_with_less_memory(
     clear_prompts: Callable[[str], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Out of memory while prompts are read, generation continues with fewer prompts at once."""
+    """If memory runs out during the prefill, generation continues with fewer prompts per batch."""
     requests = generation(clear_prompts("llama")[1:-1], tokens=4)
     reference, lm = hflm(model("llama")), scorer(model("llama"), row_tokens=1000)
     expected = answer(reference, requests)
@@ -484,7 +484,7 @@ def test_a_long_shared_prefix_is_read_in_chunks(
     assert_same: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Out of memory in a shared prefix, the prefix is read in smaller chunks, even if no prompt could be split."""
+    """If memory runs out in a shared prefix, the prefix is computed in smaller chunks, even if no row can be split."""
     requests = [Request("loglikelihood", ("word " * 40, letter * 10)) for letter in "abcdefgh"]
     expected = answer(hflm(model("llama")), requests)
     lm = scorer(model("llama"), row_tokens=20)
@@ -499,7 +499,7 @@ def test_less_memory_reduces_the_prompts_per_batch(
     clear_prompts: Callable[[str], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Out of memory during generation, batches have fewer prompts, however few tokens are left to read."""
+    """If memory runs out during generation, the number of prompts per batch is reduced, even for short prompts."""
     from lm_eval.models.huggingface import HFLM
 
     requests = generation(clear_prompts("llama")[1:5], tokens=4)
@@ -571,7 +571,7 @@ def test_no_pass_reads_more_than_a_row(scorer: Callable[..., Any], monkeypatch: 
 def test_too_little_memory_for_one_prompt_is_an_error(
     scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step fails in a sentence if nothing is left to split, neither the prompt nor the batch."""
+    """If neither the prompt nor the batch can be split further, the step fails with a one-sentence error."""
     lm = scorer(model("llama"))
     assert lm._can_prefill
     limit_memory(monkeypatch, model("llama"), 1)
@@ -586,7 +586,7 @@ def test_too_little_memory_for_one_prompt_is_an_error(
 def test_other_errors_are_raised(
     scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, request_: Request
 ) -> None:
-    """An error other than a lack of memory is raised as it is."""
+    """Errors other than out-of-memory errors are raised unchanged."""
     lm = scorer(model("llama"))
 
     def fail(*_: Any, **__: Any) -> None:

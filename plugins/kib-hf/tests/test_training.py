@@ -47,7 +47,7 @@ class Run:
 
 @pytest.fixture(scope="module", autouse=True)
 def cheap_collection() -> Iterator[None]:
-    """Every run collects garbage, which takes longer than the run unless imported modules are left out."""
+    """Exclude imported modules from garbage collection, which otherwise takes longer than a training run."""
     import peft  # noqa: F401 - imported to be left out
     import transformers  # noqa: F401
 
@@ -150,7 +150,7 @@ def loss_per_token(start: Path, weights: Weights | None, text: str) -> float:
 
 @BOTH
 def test_training(trainer: type[Any], runs: dict[type[Any], Run]) -> None:
-    """A training run lowers the loss, trains every token once per epoch, and logs every step."""
+    """A training run reduces the loss, trains on every token once per epoch, and logs every step."""
     trained, log = runs[trainer].trained, runs[trainer].log
     tokens = sum(len(text.text.encode()) + 1 for text in TEXTS) + sum(len(f" {p.answer}") + 1 for p in PAIRS)
     assert (trained.text_tokens, trained.trained_tokens) == (tokens, 2 * tokens)
@@ -173,7 +173,7 @@ def test_learned(trainer: type[Any], small: Path, runs: dict[type[Any], Run]) ->
 
 
 def test_full_folder(small: Path, runs: dict[type[Any], Run]) -> None:
-    """The trainer `full` saves a complete model with the configuration and the tokenizer of the original model."""
+    """The trainer `full` saves a complete model with the original model's configuration and tokenizer."""
     weights = runs[Full].trained.weights
     for name in ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"):
         found, wanted = (json.loads((f / name).read_text(encoding="utf-8")) for f in (weights.folder, small))
@@ -219,7 +219,7 @@ def test_no_token_is_lost(trainer: type[Any], small: Path, tmp_path: Path, pack:
 def test_same_again(
     trainer: type[Any], small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], runs: dict[type[Any], Run]
 ) -> None:
-    """The same seed gives the same bytes, a different seed gives different weights, and nothing is printed."""
+    """The same seed produces the same bytes, a different seed produces different weights, and nothing is printed."""
     expected = runs[trainer].trained
     again = train(trainer, small, tmp_path / "again")
     assert digest_file(weights_file(again.weights)) == digest_file(weights_file(expected.weights))
@@ -344,7 +344,7 @@ def test_rounding(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_tied_weights(copy: Path, tmp_path: Path) -> None:
-    """A model that uses its embedding as output layer keeps doing so, and the shared weights count once."""
+    """An output layer tied to the embedding remains tied after training, and the tied weights are counted once."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(copy)
@@ -404,7 +404,7 @@ def test_measured_text(
 
 
 def test_finished_already(small: Path, runs: dict[type[Any], Run]) -> None:
-    """A training run finished earlier in the same folder is not repeated."""
+    """A training run that is already finished in the same folder is not repeated."""
     log: list[Mapping[str, Any]] = []
     finished = runs[Full].trained
     assert train(Full, small, finished.weights.folder.parent, log=log) == finished

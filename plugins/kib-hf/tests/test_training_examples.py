@@ -54,7 +54,7 @@ def test_document_without_begin(tokenizer: Any) -> None:
     ],
 )
 def test_document_by_default(tokenizer: Any, changes: dict[str, Any], first: list[int]) -> None:
-    """By default, a document begins with the token that the model knows as the beginning of a text, or with none."""
+    """By default, a document starts with the beginning-of-sequence token if the model has such a token."""
     from copy import deepcopy
 
     other = deepcopy(tokenizer)

@@ -148,7 +148,7 @@ def test_worker_error(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_crashed_worker(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crashed worker is an error that shows the end of its output."""
+    """A crashed worker raises an error that shows the end of its output."""
     crash = [sys.executable, "-c", "import sys; print('out of luck', file=sys.stderr); sys.exit(3)"]
     monkeypatch.setattr(processes, "_command", lambda _: crash)
     with pytest.raises(StepError, match=r"a training process exited with code 3:\nout of luck"):

@@ -52,7 +52,7 @@ class StopError(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def cheap_collection() -> Iterator[None]:
-    """Every run collects garbage, which takes longer than the run unless imported modules are left out."""
+    """Exclude imported modules from garbage collection, which otherwise takes longer than a training run."""
     import peft  # noqa: F401 - imported to be left out
     import transformers  # noqa: F401
 
@@ -69,7 +69,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], Trained]:
-    """Runs that were never interrupted."""
+    """Uninterrupted training runs, against which resumed runs are compared."""
     return {trainer: train(trainer, small, tmp_path_factory.mktemp("whole"), lambda _: None) for trainer in OPTIONS}
 
 
@@ -143,7 +143,7 @@ def test_half_a_checkpoint(
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:
-    """A folder with only an incomplete checkpoint has no checkpoint, and the incomplete one is removed."""
+    """An incomplete checkpoint is removed and never used, even if no complete checkpoint exists."""
     (tmp_path / "checkpoint-3").mkdir()
     assert last_checkpoint(tmp_path) is None
     assert not list(tmp_path.iterdir())

@@ -3,18 +3,18 @@ from kib_hybrid import Hybrid
 
 
 def test_installed() -> None:
-    """The entry point leads to the plugin, which is well formed and light to import."""
+    """The entry point loads the plugin, which is well formed and imports no heavy package."""
     assert check_plugin("retrievers", "hybrid") is Hybrid
 
 
 def test_contract() -> None:
-    """The plugin fulfils the contract of a reranker, with equal and with unequal weights and depths."""
+    """The plugin satisfies the contract for a reranker, with equal and with unequal weights and depths."""
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b"]}))
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b", "c"], "weights": {"b": 2.5}, "depth": {"c": 2}}))
 
 
 def test_options() -> None:
-    """Options are described, and invalid values are refused."""
+    """Options are described, and invalid values are rejected."""
     check_options(
         Hybrid,
         accepts=[

@@ -64,7 +64,7 @@ def test_depth() -> None:
 
 
 def test_nothing_found() -> None:
-    """If no retriever has a hit, the fusion has none."""
+    """If no retriever has a hit, the fusion returns no hits."""
     assert fuse({"a": [], "b": []}) == []
 
 
@@ -172,7 +172,7 @@ def test_retrieval(tmp_path: Path) -> None:
 
 
 def test_wrong_names(tmp_path: Path) -> None:
-    """An unknown retriever in `of` and a cycle of retrievers are errors with the key, before anything runs."""
+    """An unknown retriever in `of` and a cycle of retrievers raise errors with the key, before anything runs."""
     spec = tmp_path / "bench.toml"
     spec.write_text(SPEC.replace('of = ["words", "exact"]', 'of = ["words", "exct"]'), encoding="utf-8")
     with pytest.raises(SpecError, match=r"retrievers\.both\.of\[1\]: .*exact"):

@@ -20,7 +20,7 @@ CLASSES = {"models": LabModel, "corpora": LabCorpus, "tasks": LabTask, "writers"
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_installed(kind):
-    """Each entry point leads to its plugin, which is well formed and light to import."""
+    """Each entry point loads its plugin, which is well formed and imports no heavy package."""
     assert check_plugin(kind, "lab") is CLASSES[kind]
 
 
@@ -30,7 +30,7 @@ def test_pretraining_is_light_to_import():
 
 
 def test_options():
-    """Options are described, and invalid values are refused."""
+    """Options are described, and invalid values are rejected."""
     check_options(LabModel, accepts=[{}, {"dtype": "bfloat16"}], refuses=[{"dtype": "float64"}, {"batch_size": "8"}])
     check_options(LabCorpus, accepts=[{"people": "new", "seed": 3}], refuses=[{}, {"people": "old"}])
     check_options(
@@ -43,13 +43,13 @@ def test_options():
 
 @pytest.mark.parametrize("people", ["known", "new"])
 def test_corpus(people):
-    """The plugin fulfils the contract of a corpus."""
+    """The plugin satisfies the contract for a corpus."""
     check_corpus(lambda: make_plugin(LabCorpus, {"people": people, "count": 40}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_task(kind):
-    """The plugin fulfils the contract of a task, with gold in the corpus with the same options."""
+    """The plugin satisfies the contract for a task, with gold in the corpus with the same options."""
     options = {"people": "new", "count": 40}
     check_task(lambda: make_plugin(LabTask, {**options, "kind": kind}), lambda: make_plugin(LabCorpus, options))
 

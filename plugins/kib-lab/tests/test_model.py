@@ -20,12 +20,12 @@ def test_model_card():
 
 
 def test_size():
-    """The included folder is smaller than 6 million bytes."""
+    """The bundled folder is smaller than 6 million bytes."""
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 6_000_000
 
 
 def test_log():
-    """The included log of the pre-training has one line per ten steps, from the first to the last step."""
+    """The bundled log of the pre-training has one line per ten steps, from the first to the last step."""
     steps = [int(step) for step in re.findall(r'"step": (\d+)', (FOLDER / "log.jsonl").read_text())]
     assert steps == list(range(10, 4401, 10))
 
@@ -51,7 +51,7 @@ def test_transformers_loads_the_folder(capfd):
 
 
 def test_contract():
-    """The plugin fulfils the contract of a model."""
+    """The plugin satisfies the contract for a model."""
     check_model(lambda: make_plugin(LabModel))
 
 

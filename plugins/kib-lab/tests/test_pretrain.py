@@ -67,7 +67,7 @@ def test_killed_pretraining_resumes(uninterrupted, tmp_path):
 
 
 def test_a_checkpoint_with_other_settings(tmp_path):
-    """A folder with a checkpoint made with other settings is refused and not changed."""
+    """A folder with a checkpoint made with other settings is rejected and not changed."""
     checkpoint = tmp_path / "checkpoint-000008"
     checkpoint.mkdir()
     (checkpoint / "settings.json").write_text('{"steps": 4400}')

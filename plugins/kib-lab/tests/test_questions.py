@@ -30,7 +30,7 @@ def test_options(people, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_position_of_the_right_option(kind):
-    """The position of the right option is uniformly distributed, within four standard deviations."""
+    """The position of the correct option is uniformly distributed, within four standard deviations."""
     positions = [question.answer for question in questions(people="new", kind=kind)]
     deviation = (len(positions) * 0.25 * 0.75) ** 0.5
     assert all(abs(positions.count(position) - len(positions) / 4) < 4 * deviation for position in range(4))
@@ -38,7 +38,7 @@ def test_position_of_the_right_option(kind):
 
 @pytest.mark.parametrize("kind", ["direct", "reworded", "two-hop"])
 def test_gold(kind):
-    """The last gold range of a question is a sentence with the right option and no other option."""
+    """The last gold range of a question is a sentence with the correct option and no other option."""
     texts = {d.id: d.text for d in LabCorpus(CorpusOptions(people="new")).documents()}
     for question in questions(people="new", kind=kind):
         gold = question.gold[-1]

@@ -128,6 +128,6 @@ def test_other_texts(text):
 
 
 def test_nothing_to_write():
-    """Options that disable every kind of text are refused."""
+    """Options that disable every kind of text are rejected."""
     with pytest.raises(ValidationError, match="at least one of"):
         WriterOptions(reword=False, reorder=False)

@@ -75,7 +75,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Handles one connection to the mock endpoint."""
 
     protocol_version = "HTTP/1.1"
 

@@ -146,7 +146,7 @@ def test_validation(kib):
 
 
 def test_invented_quotes(kib, server):
-    """A question with a quote that is not in its passage is refused and counted, and no empty file is written."""
+    """A question with a quote that is not in its passage is rejected and counted, and no empty file is written."""
     write = server.write
 
     def invent(body):

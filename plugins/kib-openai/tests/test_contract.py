@@ -11,7 +11,7 @@ from kib_openai.writer import OpenAIWriter
 
 
 def test_installed() -> None:
-    """The entry point leads to the plugin, which is well formed and light to import."""
+    """The entry point loads the plugin, which is well formed and imports no heavy package."""
     assert check_plugin("writers", "openai") is OpenAIWriter
 
 
@@ -25,7 +25,7 @@ def test_protocols() -> None:
 
 
 def test_options() -> None:
-    """Options are described, and invalid values are refused."""
+    """Options are described, and invalid values are rejected."""
     check_options(
         OpenAIWriter,
         accepts=[

@@ -79,7 +79,7 @@ def test_permanent_faults(writer, server, passages, write):
 
 
 def test_timeout(writer, server, passages, write):
-    """A request without an answer in time is retried, and the error names the option `timeout`."""
+    """A request without a response before the timeout is retried, and the error names the option `timeout`."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait()
     with pytest.raises(InputError, match=r"no answer within 0.01 seconds \(`timeout`\) after 2 tries"):
@@ -166,7 +166,7 @@ def test_a_completion_without_text(writer, server, passages, write, choice):
     ],
 )
 def test_not_a_chat_completion(writer, server, passages, write, body, message):
-    """A response that is not a chat completion is retried whatever its status, and nothing is stored."""
+    """A response that is not a chat completion is retried regardless of its status, and nothing is stored."""
     server.faults = [(200, {}, body)] * 3
     paid_answers = {}
     with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:

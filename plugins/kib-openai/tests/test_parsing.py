@@ -26,7 +26,7 @@ from kib_openai.parsing import InvalidAnswerError, parse_order, parse_pairs, par
     ],
 )
 def test_invalid_texts(parse, text, reason):
-    """An invalid list of paraphrases or pairs is refused with the reason."""
+    """An invalid list of paraphrases or pairs is rejected with the reason."""
     with pytest.raises(InvalidAnswerError, match=reason):
         parse(Completion(text), 2, {"old"})
 
@@ -42,7 +42,7 @@ def test_invalid_texts(parse, text, reason):
     ],
 )
 def test_invalid_questions(parse, text, reason):
-    """A question without all its parts, or an order that repeats a number, is refused with the reason."""
+    """A question without all its parts, or an order that repeats a number, is rejected with the reason."""
     with pytest.raises(InvalidAnswerError, match=reason):
         parse(Completion(text), 1)
 

@@ -109,7 +109,7 @@ def test_budget(writer, server, passages, write):
 
 
 def test_budget_without_token_counts(writer, server, passages, write):
-    """A budget is refused after the first answer if the server does not report token counts."""
+    """A budget is rejected after the first answer if the server does not report token counts."""
     server.usage = None
     with pytest.raises(InputError, match="does not report token counts; remove `token_budget`"):
         write(writer(token_budget=400, concurrency=1), passages(5))

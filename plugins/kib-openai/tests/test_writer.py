@@ -132,7 +132,7 @@ def test_several_requests_per_passage(writer, server, passages, write):
 
 
 def test_held_out(writer, server, passages, write, tmp_path):
-    """A pair that repeats a held-out question is invalid, whatever its case and punctuation."""
+    """A pair that repeats a held-out question is invalid, regardless of its case and punctuation."""
     start = passages(1)[0].text[:30]
     question = {"question": f"QUESTION 1, on {start}", "options": ["a", "b"], "answer": "A"}
     (tmp_path / "test.jsonl").write_text(json.dumps(question) + "\n")

@@ -33,19 +33,19 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[type[Any], Pa
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv, Parquet])
 def test_installed(cls: type[Any]) -> None:
-    """Each entry point leads to its plugin, which is well formed and light to import."""
+    """Each entry point loads its plugin, which is well formed and imports no heavy package."""
     assert check_plugin("corpora", cls.__name__.lower()) is cls
 
 
 def test_contract(table: tuple[type[Any], Path]) -> None:
-    """Each plugin fulfils the contract of a corpus."""
+    """Each plugin satisfies the contract for a corpus."""
     cls, file = table
     check_corpus(lambda: make_plugin(cls, {"path": file}))
 
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv, Parquet])
 def test_options(cls: type[Any]) -> None:
-    """Options are described, and invalid values are refused."""
+    """Options are described, and invalid values are rejected."""
     check_options(
         cls,
         accepts=[

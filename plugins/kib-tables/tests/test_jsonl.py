@@ -71,7 +71,7 @@ def test_line_ends(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_line(tmp_path: Path, line: bytes, message: str) -> None:
-    """An invalid line is an error with the file, the line and the problem."""
+    """An invalid line raises an error with the file, the line and the problem."""
     with pytest.raises(InputError, match=re.escape(f"d.jsonl:2: {message}")):
         read(tmp_path, GOOD + line + b"\n")
 
@@ -83,20 +83,20 @@ def test_duplicate_number(tmp_path: Path) -> None:
 
 
 def test_unknown_field(tmp_path: Path) -> None:
-    """A field name that occurs in no line is an error with the existing names."""
+    """A field name that occurs in no line raises an error with the existing names."""
     with pytest.raises(InputError, match=r'fields\.title: no line has the field "head", only "id", "text"$'):
         read(tmp_path, GOOD, fields={"title": "head"})
 
 
 def test_no_document(tmp_path: Path) -> None:
-    """A file without documents is an error."""
+    """A file without documents raises an error."""
     with pytest.raises(InputError, match=r"d\.jsonl: no documents; expected one per line"):
         read(tmp_path, b"\n\n")
 
 
 @pytest.mark.parametrize("method", ["fingerprint", "documents"])
 def test_unreadable(tmp_path: Path, method: str) -> None:
-    """A missing file is an error, and so is a folder with its name."""
+    """A missing file raises an error, and so is a folder with its name."""
     for path, message in (("none.jsonl", r"none\.jsonl: no such file"), (".", "a folder; expected a JSONL file")):
         corpus = make_plugin(Jsonl, {"path": path}, tmp_path)
         with pytest.raises(InputError, match=message):

@@ -60,7 +60,7 @@ def test_csv_delimiter(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_csv(tmp_path: Path, content: bytes, message: str) -> None:
-    """A problem in a CSV file is an error with file and line."""
+    """A problem in a CSV file raises an error that states the file and line."""
     with pytest.raises(InputError, match=re.escape(message)):
         read_csv(tmp_path, content)
 
@@ -95,20 +95,20 @@ def test_parquet_batches(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_parquet(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
-    """A problem in a Parquet file is an error with file and row."""
+    """A problem in a Parquet file raises an error that states the file and row."""
     with pytest.raises(InputError, match=re.escape(message)):
         read_parquet(tmp_path, columns)
 
 
 def test_parquet_not_utf8(tmp_path: Path) -> None:
-    """Text that is not UTF-8 in a Parquet file is an error with the number of the row before it."""
+    """Text that is not UTF-8 in a Parquet file raises an error with the number of the row before it."""
     bad = pa.array([b"one", b"tw\xff"]).view(pa.string())
     with pytest.raises(InputError, match=r"d\.parquet: after row 0: text is not UTF-8: invalid start byte"):
         read_parquet(tmp_path, {"id": ["a", "b"], "text": bad})
 
 
 def test_not_parquet(tmp_path: Path) -> None:
-    """A file in a different format than Parquet is an error with its path."""
+    """A file in a different format than Parquet raises an error with its path."""
     (tmp_path / "d.parquet").write_bytes(b"id,text\n")
     with pytest.raises(InputError, match=r"d\.parquet: invalid Parquet"):
         read(Parquet, tmp_path / "d.parquet")
@@ -117,7 +117,7 @@ def test_not_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cls", "kind"), [(Csv, "a CSV file"), (Parquet, "a Parquet file")])
 @pytest.mark.parametrize("method", ["fingerprint", "documents"])
 def test_unreadable(tmp_path: Path, cls: type[Any], kind: str, method: str) -> None:
-    """A missing file is an error, and so is a folder with its name."""
+    """A missing file raises an error, and so is a folder with its name."""
     for path, message in ((tmp_path / "none", "none: no such file"), (tmp_path, f"a folder; expected {kind}")):
         with pytest.raises(InputError, match=re.escape(message)):
             list(getattr(make_plugin(cls, {"path": path}), method)())
@@ -125,7 +125,7 @@ def test_unreadable(tmp_path: Path, cls: type[Any], kind: str, method: str) -> N
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv])
 def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
-    """A file that the system cannot read is an error with the reason."""
+    """A file that the system cannot read raises an error with the reason."""
     file = tmp_path / "d"
     file.symlink_to("/proc/self/mem")  # every user can open it, even root, but nobody can read it
     if not file.exists():
@@ -136,7 +136,7 @@ def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
 
 
 def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With `empty = "skip"`, documents without text are left out, and a warning gives their number and first ids."""
+    """With `empty = "skip"`, documents without text are omitted, and a warning gives their number and first ids."""
     lines = [{"id": f"e{number}", "text": " "} for number in range(7)] + [{"id": "a", "text": "one"}, {"id": "n"}]
     file = tmp_path / "d.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -148,7 +148,7 @@ def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_all_without_text(tmp_path: Path) -> None:
-    """A file without a document with text is an error with the number of documents."""
+    """A file without a document with text raises an error with the number of documents."""
     (tmp_path / "d.csv").write_text("id,text\na,\nb,\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"d\.csv: no document has text \(documents without text: 2\)"):
         read(Csv, tmp_path / "d.csv", empty="skip")

@@ -1,4 +1,4 @@
-"""A small imitation of a MediaWiki: an HTTP server on this machine that answers and fails like api.php."""
+"""A small imitation of a MediaWiki: an HTTP server on the local machine that answers and fails like api.php."""
 
 import json
 import ssl

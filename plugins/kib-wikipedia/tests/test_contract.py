@@ -33,12 +33,12 @@ def test_installed() -> None:
 
 
 def test_contract(dump: Path) -> None:
-    """The plugin fulfils the contract of a corpus with a dump."""
+    """The plugin satisfies the contract for a corpus with a dump."""
     check_corpus(lambda: make_plugin(Wikipedia, {"dump": dump}))
 
 
 def test_contract_of_pins(wiki: Any, pinned: Any) -> None:
-    """The plugin fulfils the contract of a corpus with pins."""
+    """The plugin satisfies the contract for a corpus with pins."""
     wiki.add("Pump", "'''Pump 7''' has a [[lever|red lever]].")
     wiki.add("Brücke 桥", "Über die Brücke 🚧")
     pinned(pages=["Pump", "Brücke 桥"]).pin()

@@ -78,7 +78,7 @@ def test_errors(anatomy: Any, connect: Connect, failure: Any, message: str, atte
 
 @pytest.mark.parametrize("listens", [True, False])
 def test_silent_server(connect: Connect, listens: bool) -> None:
-    """A server that refuses connections or does not answer in time is an error."""
+    """A server that refuses connections or does not respond before the timeout raises an error."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         if listens:
@@ -90,13 +90,13 @@ def test_silent_server(connect: Connect, listens: bool) -> None:
 
 
 def test_invalid_address(connect: Connect) -> None:
-    """An address that is not a URL is an error."""
+    """An address that is not a URL raises an error."""
     with pytest.raises(InputError, match=r"^http://: invalid address: "):
         list(connect("http://").query(QUERY))
 
 
 def test_endless_query(anatomy: Any, connect: Connect) -> None:
-    """A wiki that sends the same continuation twice is an error."""
+    """A wiki that sends the same continuation twice raises an error."""
     anatomy.failures[:] = [{"continue": {"plcontinue": "1"}}] * 2
     with pytest.raises(InputError, match="the wiki sent the same continuation twice"):
         list(connect().query(QUERY))

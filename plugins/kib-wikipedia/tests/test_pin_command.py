@@ -74,13 +74,13 @@ def test_pin_again(spec: Path) -> None:
 
 
 def test_unknown_corpus(spec: Path) -> None:
-    """An unknown corpus is an error that lists the corpora with pins."""
+    """An unknown corpus raises an error that lists the corpora with pins."""
     run = pin(spec, "other")
     assert (run.exit_code, "no corpus 'other' with `pins`; corpora with `pins`: anatomy" in run.output) == (2, True)
 
 
 def test_spec_without_pins(tmp_path: Path) -> None:
-    """A spec without a corpus to pin is an error."""
+    """A spec without a corpus to pin raises an error."""
     corpus = f'plugin = "wikipedia"\ndump = "{tmp_path / "dump.xml"}"\n'
     (tmp_path / "part.toml").write_text(f'schema = 1\nname = "part"\n\n[corpora.dump]\n{corpus}', encoding="utf-8")
     run = pin(tmp_path / "part.toml")
@@ -116,7 +116,7 @@ def kib(spec: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
 
 
 def test_check_without_pins(anatomy: Any, spec: Path, kib: Callable[..., tuple[int, str]]) -> None:
-    """A benchmark without its pin file is an error, and no request is sent."""
+    """A benchmark without its pin file raises an error, and no request is sent."""
     code, output = kib("check", str(spec))
     assert (code, "anatomy.pins: no such file; write it with `kib-wikipedia pin SPEC`" in output) == (2, True)
     assert anatomy.requests == []

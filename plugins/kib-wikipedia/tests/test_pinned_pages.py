@@ -48,7 +48,7 @@ def test_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], ids: l
 
 
 def test_as_of(anatomy: Any, pinned: Pinned) -> None:
-    """`as_of` pins the last revision of a day, and a page created later is an error if `pages` names it."""
+    """`as_of` pins the last revision of a day, and a page created later raises an error if `pages` names it."""
     anatomy.edit("Bone", "A bone is old.")
     anatomy.edit("Bone", "A bone is new.", since="2024-07-01T00:00:00Z")
     plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")
@@ -70,21 +70,21 @@ def test_as_of(anatomy: Any, pinned: Pinned) -> None:
     ],
 )
 def test_invalid_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], message: str, tmp_path: Path) -> None:
-    """A missing page or category, and a selection that is empty or too large, are errors without a pin file."""
+    """A missing page or category, and a selection that is empty or too large, raise errors without a pin file."""
     with pytest.raises(InputError, match=re.escape(message)):
         pinned(**options).pin()
     assert not (tmp_path / "w.pins").exists()
 
 
 def test_not_a_mediawiki(anatomy: Any, pinned: Pinned) -> None:
-    """A server without the name of a wiki is an error."""
+    """A server without the name of a wiki raises an error."""
     anatomy.failures[:] = [{"query": {"general": {}}}]
     with pytest.raises(InputError, match="the answer lacks 'namespaces'; expected the address of a MediaWiki's"):
         pinned(pages=["Bone"]).pin()
 
 
 def test_other_content(anatomy: Any, pinned: Pinned, caplog: pytest.LogCaptureFixture) -> None:
-    """Only wikitext is pinned, and a pinned page without text is left out with a warning."""
+    """Only wikitext is pinned, and a pinned page without text is omitted with a warning."""
     anatomy.add("Data", "{}", model="json", categories=("Category:Body",))
     anatomy.add("Empty", "{{box}}", categories=("Category:Body",))
     plugin = pinned(categories=["Category:Body"])
@@ -105,7 +105,7 @@ def test_existing_pins(anatomy: Any, pinned: Pinned) -> None:
 
 
 def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
-    """A missing pin file is an error that names the command, and no request is sent."""
+    """A missing pin file raises an error that names the command, and no request is sent."""
     plugin = pinned(pages=["Bone"])
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
         with pytest.raises(InputError, match=r"w\.pins: no such file; write it with `kib-wikipedia pin SPEC`"):
@@ -124,21 +124,21 @@ def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
     ],
 )
 def test_malformed_pin_file(pinned: Pinned, tmp_path: Path, content: str, line: int) -> None:
-    """A malformed pin file is an error with the line."""
+    """A malformed pin file raises an error with the line."""
     (tmp_path / "w.pins").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=rf"w\.pins:{line}: not a pin file of kib-wikipedia"):
         pinned(pages=["Bone"]).fingerprint()
 
 
 def test_unreadable_pin_file(pinned: Pinned, tmp_path: Path) -> None:
-    """A pin file that is not UTF-8 is an error."""
+    """A pin file that is not UTF-8 raises an error."""
     (tmp_path / "w.pins").write_bytes(b"\xff")
     with pytest.raises(InputError, match=r"w\.pins: cannot be read: "):
         pinned(pages=["Bone"]).fingerprint()
 
 
 def test_other_selection(anatomy: Any, pinned: Pinned) -> None:
-    """Pins of a different selection are an error."""
+    """Pins of a different selection raise an error."""
     pinned(pages=["Bone"]).pin()
     for options in (
         {"pages": ["Muscle"]},
@@ -173,7 +173,7 @@ def test_modified_store(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
 
 
 def test_deleted_revision(anatomy: Any, pinned: Pinned) -> None:
-    """A revision that the wiki no longer has is an error that names page and revision."""
+    """A revision that the wiki no longer has raises an error that names page and revision."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     del anatomy.pages["Bone"]
@@ -182,7 +182,7 @@ def test_deleted_revision(anatomy: Any, pinned: Pinned) -> None:
 
 
 def test_different_text(anatomy: Any, pinned: Pinned) -> None:
-    """A text that differs from the pinned text is an error."""
+    """A text that differs from the pinned text raises an error."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     anatomy.pages["Bone"].text = "Vandalized."

@@ -66,20 +66,20 @@ def test_wikitext(wikitext: str, text: str) -> None:
 
 
 def test_headings() -> None:
-    """A heading is a line above its text, and a heading without text is dropped."""
+    """A heading is a line above its text, and a heading without text is removed."""
     wikitext = "Intro.\n\n== One ==\nText.\n=== Under ===\n{{box}}\n== Two ==\n=== Deep ===\nMore.\n== Three ==\n"
     assert wikitext_to_text(wikitext) == "Intro.\n\nOne\nText.\n\nTwo\n\nDeep\nMore."
 
 
 def test_dropped_sections() -> None:
-    """Sections of references and links are dropped together with their subsections."""
+    """Sections of references and links are removed together with their subsections."""
     wikitext = "Intro.\n== Life ==\nText.\n== See also ==\n* [[A]]\n=== More ===\n* [[B]]\n== Works ==\nText."
     assert wikitext_to_text(wikitext) == "Intro.\n\nLife\nText.\n\nWorks\nText."
     assert "- A" in wikitext_to_text(wikitext, dropped_sections=())
 
 
 def test_hidden_namespaces() -> None:
-    """Links to files and categories are dropped, under the names that the wiki uses for the two namespaces."""
+    """Links to files and categories are removed, under the names that the wiki uses for the two namespaces."""
     wikitext = "[[Datei:A.jpg|mini|no]]Text.[[Kategorie:Pumpen]]"
     assert wikitext_to_text(wikitext, {"datei", "kategorie"}) == "Text."
 

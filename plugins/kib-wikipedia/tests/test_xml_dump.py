@@ -52,7 +52,7 @@ def read_ids(plugin: Wikipedia) -> list[str]:
     "compress", [bytes, bz2.compress, gzip.compress, lambda d: bz2.compress(d[:99]) + bz2.compress(d[99:])]
 )
 def test_compression(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
-    """A dump is read as plain XML, as gzip, and as one or several bzip2 streams, whatever its name."""
+    """A dump is read as plain XML, as gzip, and as one or several bzip2 streams, regardless of its name."""
     text = "[[Datei:A.jpg]]The pump.[[Kategorie:P]]"
     path = write_dump(tmp_path, page("Pump &amp; Co", text), compress=compress)
     source = "https://test.example/wiki/Pump_%26_Co?oldid=7"
@@ -96,7 +96,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Pages without text and pages in other formats are left out with a warning, or the first one is an error."""
+    """Pages without text and pages in other formats are omitted with a warning, or the first one raises an error."""
     path = write_dump(tmp_path, page("A"), page("Empty", "{{box}}"), page("Data", "x", model="json"))
     with caplog.at_level(logging.WARNING):
         assert read_ids(create(path)) == ["A"]
@@ -129,14 +129,14 @@ def truncate(data: bytes) -> bytes:
     ],
 )
 def test_invalid_dump(tmp_path: Path, content: bytes, message: str) -> None:
-    """A truncated dump, and a file that is not a dump, are errors with position and reason."""
+    """A truncated dump, and a file that is not a dump, raise errors with position and reason."""
     (tmp_path / "dump.xml").write_bytes(content)
     with pytest.raises(InputError, match=r"dump\.xml: .*" + message):
         list(create(tmp_path / "dump.xml").documents())
 
 
 def test_duplicate_title(tmp_path: Path) -> None:
-    """A duplicate title is an error."""
+    """A duplicate title raises an error."""
     with pytest.raises(InputError, match="'A': duplicate title"):
         list(create(write_dump(tmp_path, page("A"), page("A"))).documents())
 
@@ -146,7 +146,7 @@ def test_duplicate_title(tmp_path: Path) -> None:
     [("none", "no such file"), (".", "cannot be read: |a folder, expected a dump"), ("n" * 300, "cannot be read: ")],
 )
 def test_unreadable_file(tmp_path: Path, name: str, message: str) -> None:
-    """A missing file, a folder, and a file that the operating system cannot open are errors."""
+    """A missing file, a folder, and a file that the operating system cannot open raise errors."""
     plugin = create(tmp_path / name)
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
         with pytest.raises(InputError, match=message):
