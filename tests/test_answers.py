@@ -169,7 +169,7 @@ def test_more_requests_than_a_statement_takes(work):
 
 
 def test_a_missing_answer_is_an_error(work):
-    """Reading a missing answer raises KeyError."""
+    """Reading an answer that has not been stored raises KeyError."""
     with ModelAnswers.open(work, "w") as answers, pytest.raises(KeyError):
         answers.get(requests(1))
 

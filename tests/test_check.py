@@ -29,7 +29,7 @@ def test_a_check_loads_no_model_and_creates_no_results(bench, tmp_path):
 
 
 def test_each_cell_has_a_line_with_its_lengths(bench):
-    """Every cell is listed with its number of questions and the tokens of its prompts."""
+    """Every cell is listed with its number of questions and the token counts of its prompts."""
     bench.write_toy()
     text = checked(bench)
     bench.run()

@@ -162,7 +162,7 @@ def test_results_and_work_folders_can_be_chosen(bench):
     "place", [(), ("toy",), ("results/toy",), ("bench.toml",), ("{folder}/results/toy",), ("results/toy/",)]
 )
 def test_results_are_named_in_any_way(done, place):
-    """Results can be selected by default, by benchmark name, by folder or by file, with the same table."""
+    """The table is the same if results are selected by default, benchmark name, folder or file."""
     named = [part.format(folder=done.folder) for part in place]
     result = done.call("leaderboard", *named)
     assert result.exit_code == 0

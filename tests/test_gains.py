@@ -188,7 +188,7 @@ def test_interval_of_a_gain_is_the_paired_bootstrap():
 
 
 def test_relative_gain_is_equation_five():
-    """The relative gain is (arm - base) / base, and None if the base accuracy is 0."""
+    """The relative gain is (arm - base) / base, or None if the base accuracy is 0."""
     found = gain([1, 0, 0, 0], [1, 1, 1, 0], [None] * 4)
     assert (found.absolute, found.relative) == (0.5, 2.0)
     assert gain([0, 0], [1, 0], [None] * 2).relative is None
@@ -298,9 +298,9 @@ def test_bytes_do_not_depend_on_the_process():
 
 
 def rejections(rounds, groups, size, shared):
-    """Return the shares of rounds with p < .05, by group and by question, for two equally good arms.
+    """Return the rejection rates (p < .05) of the grouped and the ungrouped test for two equally good arms.
 
-    With probability `shared`, an arm gives the answer to the first question of a group to a further question too.
+    With probability `shared`, an arm repeats its answer to the first question of a group for a later question.
     """
     rng = dice(9)
     names = [f"g{number // size}" for number in range(groups * size)]

@@ -219,7 +219,7 @@ def test_no_file_names_a_machine():
 
 
 def test_every_plugin_is_tested():
-    """Every plugin of the repository has a contract test and a README, and is installed for the tests."""
+    """Every plugin in the repository has a contract test and a README, and is installed for the tests."""
     installed = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-all.txt").read_text()
     for project in ROOT.glob("plugins/*/pyproject.toml"):
         folder = project.parent

@@ -1,4 +1,4 @@
-"""The JSON Schema and the documentation of benchmark files agree with the code."""
+"""The JSON Schema and the documentation of benchmark files match the code."""
 
 import json
 import os

@@ -73,7 +73,7 @@ def test_names_cannot_steer_tex(tmp_path):
 
 @given(st.text())
 def test_no_letter_is_a_command(text):
-    """Escaped text contains no active LaTeX character."""
+    """Escaped text contains no LaTeX character with a special meaning."""
     safe = _safe(text)
     left = re.sub(r"\\(text[a-z]+|dots)\{\}|\\[{}$&#_%]|\$\\(pm|times)\$|-\{\}|,\{\}", "", safe)
     assert not set(left) & set('\\{}$&#_%~^"`')

@@ -305,6 +305,6 @@ def test_without_data_and_network_the_hub_is_named(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_a_tasks_readme_is_cited():
-    """The BibTeX entry of a task is read from its README in lm-eval."""
+    """The BibTeX entry for an lm-eval task is read from the task's README."""
     assert "@article{hendryckstest2021" in task("mmlu_anatomy").bibtex()
     assert task("no_such_task").bibtex() == ""

@@ -103,7 +103,7 @@ def test_identity_options_have_a_canonical_form():
 
 
 def test_paths_are_found_with_their_keys():
-    """Every path in the options is found with its key path."""
+    """Every path in the options is found together with its key path."""
     raw = {"path": "a", "paths": ["b"], "by_name": {"en": "c"}, "files": {"test": "d"}, "pair": ["/e", 1]}
     assert dict(paths(read(All, raw, Path("/data")))) == {
         ("path",): Path("/data/a"),

@@ -35,12 +35,12 @@ def test_gold_and_others(others, gold, seed, question):
 
 
 def test_the_first_gold_passages_are_kept():
-    """If a question has more gold passages than `most`, the first ones are returned."""
+    """If a question has more gold passages than `most`, the oracle returns the first ones."""
     assert sorted(chosen(oracle(most=2), ["d7#0", "d1#0", "d9#0"])) == ["d1#0", "d7#0"]
 
 
 def test_the_gold_passage_is_at_any_position():
-    """Over many questions, the gold passage is equally often at each position."""
+    """Over many questions, the gold passage appears about equally often at each position."""
     places = [chosen(oracle(others=2), ["d4#0"], f"q{number}").index("d4#0") for number in range(600)]
     assert all(150 < places.count(place) < 250 for place in range(3))
 

@@ -351,7 +351,7 @@ def test_choosing_measures_on_validation_too(bench):
 
 
 def test_choosing_needs_validation_questions(bench):
-    """Choosing a setting without validation questions raises an error that refers to the benchmark file."""
+    """Choosing a setting on validation questions raises an error if the task has no validation questions."""
     bench.write_toy()
     bench.write(
         bench.spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"')

@@ -228,7 +228,7 @@ def test_intervals_are_recomputed(tables, name):
 
 
 def test_few_of_the_differences_are_more_than_chance(tables):
-    """After adjustment, few gains in Table 1 but all RAG gains in Table 2 are significant."""
+    """After adjustment, only a few gains in Table 1 are significant, but all RAG gains in Table 2 are significant."""
     over = [row for row in tables["mmlu"].rows if row.p is not None and row.p < 0.05]
     assert len(over) < 5
     rag = [row for row in tables["current_events"].rows if row.arm == "rag"]
@@ -524,7 +524,7 @@ def test_a_folder_of_published_files_is_none_of_results(tmp_path):
 
 
 def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
-    """The error of `--averages` names the benchmark that has no target tasks."""
+    """If a benchmark has no target task, `--averages` prints a message that names the benchmark."""
     (tmp_path / "doe.toml").write_text(GOOD.replace("n = 40", 'n = 40\nrole = "control"'), encoding="utf-8")
     cut = averages_only(make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]))
     assert (cut.rows, cut.averages) == ((), ())
@@ -549,7 +549,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
 
 
 def test_means_are_not_held_against_n(tmp_path):
-    """If `decimals` is omitted, a published number may be a mean over seeds."""
+    """Without `decimals`, a published number may be a mean over seeds instead of a whole number of correct answers."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("0.275", "0.2761").replace("decimals = 3\n", ""), encoding="utf-8")
     assert load_published(path).data.table.rows[1].accuracy["base"] == 0.2761
@@ -854,7 +854,7 @@ def test_against_another_arm():
 
 
 def test_the_command_prints_it():
-    """`kib leaderboard FILE` prints reproducible gains, averages and pairwise comparisons."""
+    """`kib leaderboard FILE` reproducibly prints gains, averages and pairwise comparisons."""
     call = ["leaderboard", str(FILES / "ovadia2024-mmlu.toml"), "--format", "markdown"]
     first, second = CliRunner().invoke(main, call), CliRunner().invoke(main, call)
     assert first.exit_code == 0, first.output
@@ -915,7 +915,7 @@ BLOCK = re.compile(r"<!-- table: (kib leaderboard [^\n]*?) -->\n(.*?)<!-- table:
 
 
 def test_readme_shows_what_its_command_prints(monkeypatch):
-    """Each marked table in README.md matches the output of the command above it."""
+    """Each marked table in README.md matches the output of the command in its marker."""
     file = ROOT / "README.md"
     text = file.read_text(encoding="utf-8")
     if not BLOCK.search(text):

@@ -65,7 +65,7 @@ def test_gold_is_the_quote():
     ],
 )
 def test_useless_questions_are_rejected(wrong, reason):
-    """A useless question is rejected and counted under its reason."""
+    """A question that fails a quality check is rejected and counted under the reason for rejection."""
     made = sieved(draft(**wrong))
     assert made.rejected == {reason: 1}
     assert not made.rows

@@ -24,7 +24,7 @@ def test_a_draw_gives_different_allowed_items(items, count, seed, data):
 
 @given(NAMES, st.integers(0, 50), st.randoms(use_true_random=False))
 def test_a_small_draw_does_not_depend_on_the_order_of_items(items, count, random):
-    """A draw from few items does not depend on their order."""
+    """A draw from a short list does not depend on the order of the list."""
     other = list(items)
     random.shuffle(other)
     assert draw(items, count, (), "q") == draw(other, count, (), "q")
@@ -69,7 +69,7 @@ def test_every_item_has_the_same_chance(size):
 
 @given(NAMES)
 def test_shuffling_keeps_every_item(items):
-    """Shuffling changes only the order of a list."""
+    """Shuffling a list changes only the order of its items."""
     assert sorted(shuffled(items, "salt")) == sorted(items)
     assert shuffled(items[::-1], "salt") == shuffled(items, "salt")
 

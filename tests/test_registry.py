@@ -173,7 +173,7 @@ def test_an_unknown_name_suggests_a_package(site):
 
 
 def test_unreadable_metadata_do_not_affect_other_plugins(site):
-    """Unreadable entry points are mentioned in the error for a missing plugin, and all other plugins work."""
+    """The error for a missing plugin mentions distributions with unreadable entry points; other plugins still load."""
     info = site / "kib_test_torn_apart-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kib-test-torn-apart\nVersion: 1\n")

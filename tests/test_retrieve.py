@@ -170,7 +170,7 @@ def test_tasks_without_gold_come_last(toy):
 
 
 def test_one_task_of_several(toy):
-    """`--task` limits the queries to the questions of one task."""
+    """The option `--task` limits the queries to the questions of one task."""
     more = '\n[tasks.few]\nplugin = "file"\npath = "people.jsonl"\ncorpus = "people"\nlimit = 4\n'
     toy.write(toy.spec.read_text(encoding="utf-8") + more)
     assert [block["n"] for block in found(toy)["blocks"]] == [18, 4]
@@ -295,7 +295,7 @@ def test_no_model_is_loaded(bare):
 
 
 def test_a_trec_run(bare):
-    """A TREC run file has one line per hit, best first, with query, Q0, document, rank, score and retriever."""
+    """A TREC run file has one line per hit, best first: query, Q0, document, rank, score and retriever."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada Quill glass", "gold": "ada"})
     found(bare, "--queries", name, "--retriever", "words", "--run", "words.trec")
     lines = [line.split() for line in (bare.folder / "words.trec").read_text(encoding="utf-8").splitlines()]

@@ -330,7 +330,7 @@ def test_waiting_for_a_writer_is_no_training(trained, monkeypatch):
 
 
 def test_held_out_text_is_measured(trained):
-    """A cell records the loss on the held-out corpus before and after training."""
+    """A cell records the held-out loss before and after training."""
     edit(trained, "[trainers.in-other-words]", '[trainers.in-other-words]\nheld_out = { corpus = "people" }')
     trained.run()
     training = trained.results.cell(trained.cells()["m/ft-par/people,0-shot"]).training

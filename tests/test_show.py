@@ -25,7 +25,7 @@ train = "in-other-words"
 
 @pytest.fixture(scope="module")
 def done(new_bench, toys, tmp_path_factory):
-    """Write and run the toy benchmark."""
+    """Write the toy benchmark, run it and return its folder."""
     bench = new_bench(tmp_path_factory.mktemp("done")).write_toy()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(toys)

@@ -65,7 +65,7 @@ def test_longer_prompts_have_no_break_even(lab):
 
 
 def test_the_gold_passage_has_no_break_even(lab):
-    """A trained arm has no break-even point with the gold passage, which is unknown in practice."""
+    """A trained arm with the gold passage has no break-even point, because the gold passage is unknown in practice."""
     lab.methods = {**METHODS, "ft+gold": MethodEntry("lora", "gold", "ceiling")}
     lab.add(4, "base", tokens=2000, flops=2e7)
     lab.add(14, "rag", k=1, tokens=8000, flops=8e7)

@@ -51,7 +51,7 @@ def test_averages_need_two_targets(lab):
 
 
 def test_averages_are_over_all_targets(lab):
-    """An average covers every target task; an arm planned for only some of them has no average."""
+    """An average covers every target task, and an arm planned for only some target tasks has no average."""
     for task, right in (("new", 12), ("worded", 8)):
         lab.add(4, "base", task)
         lab.add(right, "rag", task, k=1)

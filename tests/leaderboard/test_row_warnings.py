@@ -10,7 +10,7 @@ from kib.leaderboard import render
 
 
 def test_regular_results_have_no_warnings(full_table):
-    """A table of regular results has no warnings."""
+    """A table with normal results has no warnings."""
     assert not [one.warnings for one in full_table.rows if one.warnings]
 
 
@@ -27,7 +27,7 @@ def test_warning_loss_not_falling(lab, last, expected):
 
 @pytest.mark.parametrize(("change", "expected"), [(1e-5, ()), (5e-7, ("hardly trained",))])
 def test_warning_hardly_trained(lab, change, expected):
-    """A trained arm has a warning if any seed changed the weights by less than a millionth of their norm."""
+    """A trained arm has a warning if any seed changed the weights by less than one millionth of their norm."""
     lab.add(4, "base")
     lab.add(14, "ft", seed=0, training={"change": 0.1})
     lab.add(14, "ft", seed=1, training={"change": change})

@@ -23,9 +23,9 @@ __all__ = ["ToyCorpus", "ToyModel", "ToyRetriever", "ToyTask", "ToyTrainer", "To
 
 
 class ToyModel:
-    """A model without a network or torch; log-probabilities are digests, higher for answers in the context.
+    """A model without a network or torch; log-probabilities are derived from digests and favour answers in the context.
 
-    As with a real model, batches change the ninth digit of log-probabilities.
+    As with a real model, the batch affects the ninth digit of a log-probability.
     """
 
     class Options(BaseOptions):
