@@ -70,7 +70,7 @@ def test_title(find: Search) -> None:
 
 @pytest.mark.parametrize("method", ["lucene", "atire", "bm25l", "bm25+"])
 def test_no_shared_word(find: Search, method: str) -> None:
-    """A passage without a shared word is not a hit, although some formulas give it a score above 0."""
+    """A passage without a word in common with the query is not a hit, even if a formula assigns it a positive score."""
     given = passages("red lever", "green door", "blue pump")
     assert ids(find("red", given, method=method)) == ["p0"]
     assert find("unheard", given, method=method) == []

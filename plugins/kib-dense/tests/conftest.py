@@ -104,7 +104,7 @@ def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def create_cross_encoder() -> Callable[..., Path]:
-    """A function that saves a tiny cross-encoder in a folder, with a number of labels and a seed."""
+    """Return a function that saves a tiny cross-encoder in a folder, with a number of labels and a seed."""
     return _create_cross_encoder
 
 

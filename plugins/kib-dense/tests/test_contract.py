@@ -14,7 +14,7 @@ def test_installed(name: str, cls: type) -> None:
 
 
 def test_contract(tiny_encoder: Path) -> None:
-    """Exact search keeps the contract of a retriever."""
+    """Exact search satisfies the contract for a retriever."""
     options = {"device": "cpu", "path": tiny_encoder, "query_prompt": "query: ", "normalize": True}
     check_retriever(lambda: make_plugin(Dense, options))
 

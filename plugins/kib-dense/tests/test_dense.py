@@ -18,7 +18,7 @@ from kib_dense.embedding_cache import EmbeddingCache
 
 @pytest.fixture
 def dense(tiny_encoder: Path) -> Callable[..., Dense]:
-    """A function that creates a retriever, by default with the tiny encoder."""
+    """Return a function that creates a retriever, by default with the tiny encoder."""
 
     def create(**options: Any) -> Dense:
         made: Dense = make_plugin(Dense, {"device": "cpu", "path": tiny_encoder, **options})
@@ -168,13 +168,13 @@ def scores(hits: Sequence[Any]) -> list[float]:
 
 
 def test_too_few_passages_to_train(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """An error about too few passages for the lists names the options to change."""
+    """The error for too few passages for the lists names the options to change."""
     with pytest.raises(InputError, match=r"14 passages are too few for .* keep the default of `exact_below`"):
         dense(index="ivf-pq", exact_below=0).build(PASSAGES, tmp_path)
 
 
 def test_an_index_of_a_different_encoder(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """An error about vectors of the wrong dimension names both dimensions."""
+    """The error for vectors of the wrong dimension names both dimensions."""
     dense().build(PASSAGES, tmp_path)
     metadata = json.loads((tmp_path / "index.json").read_text())
     half = {**metadata, "dimension": 8, "passages": [str(number) for number in range(2 * len(PASSAGES))]}
@@ -194,7 +194,7 @@ def test_an_index_of_a_different_encoder(dense: Callable[..., Dense], tmp_path: 
     ],
 )
 def test_a_damaged_index(dense: Callable[..., Dense], tmp_path: Path, name: str, damage: Callable[[Path], Any]) -> None:
-    """An error about a missing or truncated file of an index names the file."""
+    """The error for a missing or truncated file of an index names the file."""
     dense(index="hnsw", exact_below=0).build(PASSAGES, tmp_path)
     damage(tmp_path / name)
     with pytest.raises(InputError, match=rf"{name}: .*missing; delete its folder and run again"):

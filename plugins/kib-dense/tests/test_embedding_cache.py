@@ -27,7 +27,7 @@ def test_many_keys(tmp_path: Path) -> None:
 
 
 def test_compact(tmp_path: Path) -> None:
-    """The file is little larger than its vectors."""
+    """The cache file is only slightly larger than its vectors."""
     vectors = np.zeros((2000, 384), np.float32)
     with EmbeddingCache.open(tmp_path) as cache:
         cache.add({cache_key(str(number)): (1, vector) for number, vector in enumerate(vectors)})
@@ -53,7 +53,7 @@ def test_any_text_has_a_key() -> None:
 
 
 def test_a_file_that_cannot_be_created(tmp_path: Path) -> None:
-    """An error about a file that cannot be created names the file and the reason."""
+    """The error for a file that cannot be created names the file and the reason."""
     (tmp_path / "embeddings.sqlite").mkdir()
     with (
         pytest.raises(InputError, match=r"embeddings\.sqlite: cannot be read or written \(unable to open"),

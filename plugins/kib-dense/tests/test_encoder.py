@@ -35,7 +35,7 @@ def small_encoder(**options: Any) -> Encoder:
 
 @pytest.fixture
 def encoder(tiny_encoder: Path) -> Callable[..., Encoder]:
-    """A function that returns a new encoder, by default the tiny one."""
+    """Return a function that returns a new encoder, by default the tiny one."""
     return lambda **options: small_encoder(**{"path": tiny_encoder, **options})
 
 
@@ -175,7 +175,7 @@ def test_batches() -> None:
 def test_cached_vectors_are_not_computed_again(
     encoder: Callable[..., Encoder], tmp_path: Path, encoded: list[str]
 ) -> None:
-    """Only texts that the embedding cache lacks are encoded; cached vectors are the same to the bit."""
+    """Only texts that the embedding cache lacks are encoded; cached vectors are the same bit for bit."""
     first = encoder().embed(TEXTS, tmp_path)
     encoded.clear()
     again = encoder().embed([*TEXTS[::-1], "A new one."], tmp_path)
@@ -213,7 +213,7 @@ def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
-    """An error about a damaged embedding cache, or one with vectors of the wrong length, names it."""
+    """The error for a damaged embedding cache, or one with vectors of the wrong length, names it."""
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database, but long enough to look like one " * 99)
     with pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete it"):
         encoder().passages(TEXTS, tmp_path)
@@ -395,7 +395,7 @@ def test_an_encoder_that_cannot_be_loaded(
 
 
 def test_vectors_that_are_not_finite(copied: Path) -> None:
-    """An error about a vector with an infinite component names the model and suggests float32."""
+    """The error for a vector with an infinite component names the model and suggests float32."""
     broken = small_encoder(path=copied)
     next(broken._model.parameters()).data.fill_(float("inf"))
     with pytest.raises(InputError, match=r"encoder: a vector in float32 is not finite; try float32"):
@@ -403,7 +403,7 @@ def test_vectors_that_are_not_finite(copied: Path) -> None:
 
 
 def test_a_full_gpu() -> None:
-    """An error about a full GPU names the model and the option to lower."""
+    """The error for a full GPU names the model and the option to lower."""
     import torch
 
     message = "BAAI/bge-large-en: the GPU's memory is full; lower `batch_tokens`"
@@ -412,7 +412,7 @@ def test_a_full_gpu() -> None:
 
 
 def test_a_missing_device() -> None:
-    """An error about a missing device names the device."""
+    """The error for a missing device names the device."""
     with pytest.raises(InputError, match='device = "cuda:77": '):
         small_encoder(device="cuda:77").passages(["rope"])
 

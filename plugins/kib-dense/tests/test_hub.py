@@ -135,7 +135,7 @@ def test_download_once(hub: Hub, tiny_encoder: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("status", "code"), [(404, "RepoNotFound"), (403, "GatedRepo"), (500, "")])
 def test_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
-    """An error of the hub raises an error that names the model."""
+    """An error response from the hub raises an error that names the model."""
     monkeypatch.setattr(time, "sleep", lambda _: None)  # between the hub client's own retries
     hub.refusal = (status, code)
     with pytest.raises(InputError, match=rf"^{HUB}: [^\n]*$"):

@@ -33,7 +33,7 @@ def same(hits: Sequence[Hit]) -> Any:
 
 
 def test_contract(cross_encoder: Path) -> None:
-    """It keeps the contract of a reranker over two retrievers."""
+    """The retriever satisfies the contract for a reranker over two retrievers."""
     check_reranker(lambda: reranker(cross_encoder, of=["bm25", "dense"], depth=5))
 
 
@@ -62,7 +62,7 @@ def test_saved_by_sentence_transformers(cross_encoder: Path, tmp_path: Path) -> 
 
 
 def test_twins_by_id(cross_encoder: Path) -> None:
-    """Passages with equal texts have equal scores and are ordered by id."""
+    """Passages with identical texts have equal scores and are ordered by passage id."""
     hits = reranker(cross_encoder).rerank(QUERY, {"bm25": FOUND}, TEXTS, 99)
     twins = [hit for hit in hits if hit.passage.startswith("twin")]
     assert [hit.passage for hit in twins] == ["twin-a#0", "twin-b#0"]
@@ -92,7 +92,7 @@ def test_a_blank_query(cross_encoder: Path) -> None:
 
 
 def test_a_long_passage(cross_encoder: Path) -> None:
-    """A pair that is too long for the model loses the end of its passage, not the question."""
+    """A pair that is too long for the model is truncated at the end of the passage, not in the question."""
     short = reranker(cross_encoder, max_tokens=24)
     [hit] = short.rerank(QUERY, {"bm25": [Hit("long#0", 1.0)]}, TEXTS, 1)
     other = short.rerank(Query("q", "When does the ferry leave?"), {"bm25": [Hit("long#0", 1.0)]}, TEXTS, 1)

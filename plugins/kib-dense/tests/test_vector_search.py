@@ -178,7 +178,7 @@ def test_unsuitable_options(tmp_path: Path, count: int, options: IvfPqOptions, m
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-4])])
 def test_damaged_vectors(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
-    """An error about a missing or truncated file of vectors names the file."""
+    """The error for a missing or truncated file of vectors names the file."""
     path = tmp_path / "vectors.f32"
     path.write_bytes(clustered(10).tobytes())
     assert np.array_equal(open_vectors(path, DIMENSION, 10), clustered(10))
@@ -188,7 +188,7 @@ def test_damaged_vectors(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
 
 
 def test_threads_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An index is built in one thread, and FAISS has its former number of threads afterwards."""
+    """An index is built in a single thread, and the number of FAISS threads is restored afterwards."""
     import faiss
 
     during, real = [], vector_search._blocks

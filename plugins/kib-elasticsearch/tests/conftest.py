@@ -118,7 +118,7 @@ class Node:
         return self
 
     def answers(self):
-        """Whether the node answers a request, even by asking for a password."""
+        """Return whether the node answers a request, even by asking for a password."""
         try:
             self.ask("GET", "/")
         except urllib.error.HTTPError:
@@ -155,7 +155,7 @@ def java_version():
 
 @pytest.fixture(scope="session")
 def new_node(tmp_path_factory):
-    """A function that creates nodes for the current test process only."""
+    """Return a function that creates nodes for the current test process only."""
     nodes = []
 
     def create(ports=None, **settings):
@@ -210,7 +210,7 @@ def clean_environment():
 
 @pytest.fixture(scope="session")
 def make():
-    """A function that creates a retriever for a node, with options as in a benchmark file."""
+    """Return a function that creates a retriever for a node, with options as in a benchmark file."""
 
     def retriever(node, **options):
         return make_plugin(Elasticsearch, {"url": node.url, "patience": 600, **node.retriever_options, **options})
@@ -253,13 +253,13 @@ def word_vectors(monkeypatch):
 
 @pytest.fixture(scope="session")
 def ports():
-    """A function that returns ports on which nothing listens."""
+    """Return a function that returns ports on which nothing listens."""
     return free_ports
 
 
 @pytest.fixture(scope="session")
 def synthetic():
-    """A function that returns passages of synthetic words, a few of them frequent; the same on every machine."""
+    """Return a function that returns passages of synthetic words, a few of them frequent; the same on every machine."""
 
     def passages(count, words=40):
         state = 1
@@ -281,7 +281,7 @@ def queries():
 
 @pytest.fixture(scope="session")
 def assert_same_hits():
-    """A function that compares hits up to rounding: hits with nearly equal scores may swap places."""
+    """Return a function that compares hits up to rounding: hits with nearly equal scores may swap places."""
 
     def compare(found, expected, rel=1e-5):
         assert len(found) == len(expected)
@@ -308,7 +308,7 @@ def info():
 
 @pytest.fixture
 def fake_server():
-    """A function that starts a scripted server and returns its address.
+    """Return a function that starts a scripted server and returns its address.
 
     `answer(method, path, body)` returns a status and an object, or None to hang up.
     """

@@ -101,12 +101,12 @@ def test_options_of_vector_search() -> None:
 
 
 def test_word_search(node, make) -> None:
-    """BM25 keeps the contract of a retriever, also with several shards and query batches."""
+    """BM25 satisfies the contract for a retriever, also with several shards and query batches."""
     check_retriever(lambda: make(node, shards=3, queries=5))
 
 
 def test_exact_vector_search(node, make, word_vectors) -> None:
-    """Exact vector search keeps the contract of a retriever."""
+    """Exact vector search satisfies the contract for a retriever."""
     check_retriever(lambda: make(node, **word_vectors))
 
 

@@ -136,7 +136,7 @@ def test_analyzer(node, make, tmp_path):
 
 
 def test_unknown_analyzer(node, make, tmp_path):
-    """An error about an unknown analyzer quotes the server's message."""
+    """The error for an unknown analyzer quotes the server's message."""
     with pytest.raises(InputError, match=r"the server rejects the request \(400\): .*klingon"):
         make(node, analyzer="klingon").build(passages("red"), tmp_path)
 

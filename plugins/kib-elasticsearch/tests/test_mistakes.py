@@ -22,7 +22,7 @@ def user(node):
 
 @pytest.fixture
 def secured(node, monkeypatch):
-    """A function that sets environment variables and creates a retriever for the shared node without a login."""
+    """Return a function that sets environment variables and creates a retriever for the shared node without a login."""
 
     def make(secrets, **options):
         for name, secret in secrets.items():
@@ -67,7 +67,7 @@ def test_user_and_password(secured, user, tmp_path, caplog):
 
 
 def test_wrong_password(secured, user, tmp_path):
-    """An error about a wrong password names the variable that holds the password."""
+    """The error for a wrong password names the variable that holds the password."""
     retriever = secured({"MY_PASSWORD": "not-it-0815"}, **login(user[0]))
     message = failure(retriever, tmp_path)
     assert "the server rejects the password in MY_PASSWORD for the user 'librarian' (401)" in message
@@ -75,7 +75,7 @@ def test_wrong_password(secured, user, tmp_path):
 
 
 def test_no_login(secured, tmp_path):
-    """An error about a missing login says that the request had none."""
+    """The error for a missing login states that the request had no login."""
     assert "the server rejects a request without a user or API key (401)" in failure(secured({}), tmp_path)
 
 
@@ -90,7 +90,7 @@ def test_api_key(secured, node, tmp_path):
 
 @pytest.mark.parametrize("fault", ["expired", "revoked", "unknown", "garbled"])
 def test_invalid_api_keys(secured, node, tmp_path, fault):
-    """An error about an expired, revoked, unknown or malformed API key names the variable that holds the key."""
+    """The error for an expired, revoked, unknown or malformed API key names the variable that holds the key."""
     key, key_id = new_key(node, **({"expiration": "1ms"} if fault == "expired" else {}))
     if fault == "expired":
         while accepts(node, key):
@@ -108,7 +108,7 @@ def test_invalid_api_keys(secured, node, tmp_path, fault):
 
 
 def accepts(node, key):
-    """Whether the node accepts an API key."""
+    """Return whether the node accepts an API key."""
     try:
         return bool(node.ask("GET", "/", authorization=f"ApiKey {key}"))
     except HTTPError:
@@ -116,7 +116,7 @@ def accepts(node, key):
 
 
 def test_a_key_with_too_few_rights(secured, node, tmp_path):
-    """An error about a missing permission names the login and the action."""
+    """The error for a missing permission names the login and the action."""
     role = {"cluster": [], "indices": [{"names": ["kib-*"], "privileges": ["read"]}]}
     key, _ = new_key(node, role_descriptors={"reader": role})
     message = failure(secured({"KIB_ELASTICSEARCH_API_KEY": key}), tmp_path)
@@ -154,7 +154,7 @@ def test_a_key_with_too_few_rights(secured, node, tmp_path):
     ],
 )
 def test_invalid_environment(tmp_path, monkeypatch, secrets, options, words):
-    """An error about the environment names the variable, not its value, before any request is sent."""
+    """The error for an invalid environment variable names the variable, not its value, and no request is sent."""
     for name, secret in secrets.items():
         monkeypatch.setenv(name, secret)
     message = failure(make_plugin(Elasticsearch, {"url": "http://127.0.0.1:9", **options}), tmp_path)
@@ -163,7 +163,7 @@ def test_invalid_environment(tmp_path, monkeypatch, secrets, options, words):
 
 
 def test_unknown_ca(secured, tmp_path):
-    """An error about an untrusted CA names the option for trusted certificates."""
+    """The error for an untrusted CA names the option for trusted certificates."""
     other = tmp_path / "other.pem"
     pytest.importorskip("trustme").CA().cert_pem.write_to_path(other)
     for options in ({"ca_certs": other}, {"ca_certs": None}):
@@ -172,13 +172,13 @@ def test_unknown_ca(secured, tmp_path):
 
 
 def test_certificate_of_another_host(secured, node, tmp_path):
-    """An error about a host name that is not in the certificate says so."""
+    """The error for a host name that is not in the certificate states the mismatch."""
     message = failure(secured({}, url=node.url.replace("127.0.0.1", "localhost")), tmp_path)
     assert "the server's certificate is for a different host" in message
 
 
 def test_invalid_ca_file(tmp_path):
-    """An error about a file without certificates names the file."""
+    """The error for a file without certificates names the file."""
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     message = failure(make_plugin(Elasticsearch, {"ca_certs": path}), tmp_path)
@@ -186,20 +186,20 @@ def test_invalid_ca_file(tmp_path):
 
 
 def test_http_instead_of_https(secured, node, tmp_path):
-    """An error about a server that expects https suggests https."""
+    """The error for a server that expects https suggests https."""
     message = failure(secured({}, url=node.url.replace("https", "http")), tmp_path)
     assert "does the server expect https?" in message
 
 
 def test_https_instead_of_http(fake_server, tmp_path):
-    """An error about a server without TLS suggests http."""
+    """The error for a server without TLS suggests http."""
     url = fake_server(lambda _method, _path, _body: (200, {})).replace("http", "https")
     message = failure(make_plugin(Elasticsearch, {"url": url}), tmp_path)
     assert "the server does not use TLS; use an address that begins with http://" in message
 
 
 def test_nothing_listens(ports, tmp_path):
-    """An error about an address on which nothing listens says so."""
+    """The error for an address on which nothing listens states the cause."""
     url = f"http://127.0.0.1:{ports(1)[0]}"
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
     assert message == f"{url}: no connection: nothing listens at this address; gave up after 0 seconds (`patience`)"
@@ -207,7 +207,7 @@ def test_nothing_listens(ports, tmp_path):
 
 @pytest.mark.parametrize("answers_once", [False, True])
 def test_a_server_that_hangs_up(fake_server, info, tmp_path, answers_once):
-    """An error about a closed connection suggests https only if the server has never answered."""
+    """The error for a closed connection suggests https only if the server has never answered."""
     url = fake_server(lambda _method, path, _body: info if answers_once and path == "/" else None)
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
     closed = f"{url}: no connection: the connection was closed before an answer arrived"
@@ -219,13 +219,13 @@ def test_a_server_that_hangs_up(fake_server, info, tmp_path, answers_once):
 
 
 def test_not_elasticsearch(fake_server, tmp_path):
-    """An error about a server of a different product says so."""
+    """The error for a server of a different product states the cause."""
     url = fake_server(lambda _method, _path, _body: (200, {}), product="")
     assert failure(make_plugin(Elasticsearch, {"url": url}), tmp_path).endswith("at this address is not Elasticsearch")
 
 
 def test_unsupported_version(fake_server, tmp_path):
-    """An error about an unsupported server version names the supported ones."""
+    """The error for an unsupported server version names the supported ones."""
     url = fake_server(lambda _method, _path, _body: (200, {"version": {"number": "7.17.0"}}))
     message = failure(make_plugin(Elasticsearch, {"url": url}), tmp_path)
     assert message == f"{url}: unsupported Elasticsearch version 7.17.0; expected 8 or 9"

@@ -1,4 +1,4 @@
-"""Nodes that are busy, killed and restarted: a build resumes and gives the hits of an undisturbed build."""
+"""When nodes are busy, killed or restarted, a build resumes and returns the same hits as an uninterrupted build."""
 
 import signal
 import subprocess
@@ -25,7 +25,7 @@ def frail_node(new_node):
 
 @pytest.fixture(scope="module")
 def undisturbed(frail_node, make, synthetic, queries, tmp_path_factory):
-    """The hits that all builds in this module must give."""
+    """The hits that all builds in this module must return."""
     folder = tmp_path_factory.mktemp("undisturbed")
     retriever = make(frail_node, bulk_passages=100, concurrency=1)
     retriever.build(synthetic(COUNT), folder)
@@ -71,7 +71,7 @@ def test_bulks_too_large_for_the_server(frail_node, make, synthetic, tmp_path):
 
 
 def test_killed_while_indexing(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path, caplog):
-    """A build survives a node that is killed and restarted in the middle."""
+    """A build continues after a node is killed and restarted during indexing."""
 
     def kill():
         frail_node.kill()

@@ -28,7 +28,7 @@ def read_collection(folder):
 
 @pytest.fixture(scope="module")
 def searched(node, make, data, tmp_path_factory):
-    """A function that returns a collection's passages, queries and judgments, and the hits of its queries."""
+    """Return a function that returns a collection's passages, queries and judgments, and the hits of its queries."""
     finished = {}
 
     def search(name):

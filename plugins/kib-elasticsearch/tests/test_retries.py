@@ -23,7 +23,7 @@ def _short_waits(monkeypatch):
 
 @pytest.fixture
 def scripted(fake_server, info):
-    """A function that returns a `Server` with scripted answers, in order; an answer may be a function."""
+    """Return a function that returns a `Server` with scripted answers, in order; an answer may be a function."""
 
     def create(answers, **options):
         answers = [info, *answers]
@@ -74,21 +74,21 @@ def test_a_lost_answer_is_no_error(scripted, caplog):
 
 
 def test_patience(scripted):
-    """A server that stays busy for longer than the patience raises an error."""
+    """A server that stays busy for longer than `patience` raises an error."""
     target, _ = scripted([created(429, 429, 429)], patience=0)
     with pytest.raises(InputError, match=r"documents now \(429: too many documents\); gave up after 0 seconds"):
         send(target)
 
 
 def test_timeout(scripted):
-    """An error about a server that answers too late names the timeout."""
+    """The error for a server that answers too late names the timeout."""
     target, _ = scripted([lambda: time.sleep(2)], timeout=1, patience=0)
     with pytest.raises(InputError, match=r"no answer within 1 seconds \(`timeout`\); gave up after 0 seconds"):
         send(target)
 
 
 def test_a_rejected_document(scripted):
-    """A document that the server rejects for good raises an error that names the passage."""
+    """A document that the server permanently rejects raises an error that names the passage."""
     target, _ = scripted([created(201, 400, 201)])
     with pytest.raises(InputError, match=r"passage 'p1': .* the server rejects the request \(400\)"):
         send(target)

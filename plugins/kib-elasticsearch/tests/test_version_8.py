@@ -44,7 +44,7 @@ def client_9(tmp_path_factory):
 
 
 def test_word_search(old_node, make):
-    """A server of version 8 keeps the contract of a retriever."""
+    """A server of version 8 satisfies the contract for a retriever."""
     check_retriever(lambda: make(old_node))
 
 

@@ -1,4 +1,4 @@
-"""Writers of small PDF and Word files, byte by byte, to keep the tests independent of the libraries under test."""
+"""Functions that write small PDF and Word files byte by byte, independently of the libraries under test."""
 
 from collections.abc import Sequence
 from io import BytesIO

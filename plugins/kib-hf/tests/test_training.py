@@ -420,7 +420,7 @@ def test_refused_text(small: Path, tmp_path: Path) -> None:
 
 
 def test_divergence(copy: Path, tmp_path: Path) -> None:
-    """A loss that is not finite ends training with an error that names the step."""
+    """An infinite or NaN loss ends training with an error that names the step."""
     from safetensors.torch import load_file, save_file
 
     parts = load_file(copy / "model.safetensors")

@@ -90,7 +90,7 @@ def test_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_log(tmp_path: Path) -> None:
-    """A step is logged with its validation loss if it has one, and a loss that is not finite raises an error."""
+    """A step is logged with its validation loss if it has one, and an infinite or NaN loss raises an error."""
     records: list[Mapping[str, Any]] = []
     monitor = Monitor(PLAN, tmp_path, every=1, log=records.append, validate=None, patience=None)
     monitor.step = 3

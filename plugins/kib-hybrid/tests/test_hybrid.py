@@ -150,7 +150,7 @@ limit = 10
 
 
 def rankings_of(run: Path) -> dict[str, list[str]]:
-    """The passages found per query in a file in TREC's run format."""
+    """Return the passages per query from a file in the TREC run format."""
     found = defaultdict(list)
     for line in run.read_text(encoding="utf-8").splitlines():
         query_id, _, passage_id, *_ = line.split()

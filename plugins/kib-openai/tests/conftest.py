@@ -1,4 +1,4 @@
-"""A local chat endpoint that answers every kind of request, records the requests and fails on demand."""
+"""A local mock of a chat endpoint, which answers all kinds of requests, records requests and fails on demand."""
 
 import json
 import re
@@ -145,13 +145,13 @@ def server(monkeypatch):
 
 @pytest.fixture
 def writer(server):
-    """A function that returns a writer for the endpoint with the given options."""
+    """Return a function that returns a writer for the endpoint with the given options."""
     return lambda **options: make_plugin(OpenAIWriter, {"model": "m", "base_url": server.url, **options})
 
 
 @pytest.fixture
 def passages():
-    """A function that returns passages of ten words, each with a title."""
+    """Return a function that returns passages of ten words, each with a title."""
 
     def make(number):
         texts = [f"Pump {n} stands in hall {n * 7} beside door {n}." for n in range(number)]
@@ -162,7 +162,7 @@ def passages():
 
 @pytest.fixture
 def write():
-    """A function that returns the texts of a writer as a list, by default without earlier paid answers."""
+    """Return a function that returns the texts of a writer as a list, by default without earlier paid answers."""
     return lambda writer, passages, count=1, paid_answers=None, seed=0: list(
         writer.write(passages, count, seed, {} if paid_answers is None else paid_answers)
     )

@@ -49,7 +49,7 @@ PUMPS = 5
 
 @pytest.fixture
 def kib(server, tmp_path, monkeypatch):
-    """A function that calls the command line in a folder with a benchmark on pumps, still without questions."""
+    """Return a function that calls the command line in a folder with a benchmark on pumps, still without questions."""
     texts = [
         f"Pump {n} stands in hall {n * 7} beside door {n}. Its lever is red and {n} feet long." for n in range(PUMPS)
     ]

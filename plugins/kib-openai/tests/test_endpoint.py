@@ -12,7 +12,7 @@ BODY = {"messages": [{"content": 'Passage:\na b c\n\nin this form: {"paraphrases
 
 
 class RecordedWaits:
-    """Takes the place of `Endpoint.stopped`: records each wait instead of waiting."""
+    """A replacement for `Endpoint.stopped` that records each wait instead of waiting."""
 
     def __init__(self):
         self.seconds = []
@@ -25,7 +25,7 @@ class RecordedWaits:
 
 @pytest.fixture
 def waits(writer, monkeypatch):
-    """A function that sends one request and returns the waits between its tries."""
+    """Return a function that sends one request and returns the waits between its tries."""
 
     def send():
         endpoint = Endpoint(writer(retries=9).options)
@@ -40,7 +40,7 @@ def waits(writer, monkeypatch):
 
 @pytest.mark.parametrize("fault", [429, 500, 503, "cut", 408])
 def test_temporary_faults(writer, server, passages, write, fault):
-    """A request is retried if the server is busy, fails or disconnects, and the texts are the same as without fault."""
+    """If the server is busy, fails or disconnects, requests are retried, and the texts are not affected."""
     server.faults = [fault, fault]
     texts = write(writer(concurrency=1), passages(2))
     assert len(server.bodies) == 2 + 2
@@ -48,7 +48,7 @@ def test_temporary_faults(writer, server, passages, write, fault):
 
 
 def test_the_wait_doubles(waits, server):
-    """The wait before a retry doubles up to the longest wait."""
+    """The wait before a retry doubles up to a maximum."""
     server.faults = [500] * 9
     assert waits() == [FIRST_WAIT * 2**n for n in range(6)] + [LONGEST_WAIT] * 3
 
@@ -63,7 +63,7 @@ def test_retry_after(waits, server):
 
 
 def test_too_long_a_wait(writer, server, passages, write):
-    """A server that requests a wait of an hour ends the run at once with the server's message."""
+    """If the server requests a wait of one hour, the run ends immediately with the server's message."""
     server.faults = [(429, {"Retry-After": "3600"}, '{"error": {"message": "come back later"}}')]
     with pytest.raises(InputError, match="429: come back later; all answers so far are stored"):
         write(writer(), passages(1))
@@ -71,7 +71,7 @@ def test_too_long_a_wait(writer, server, passages, write):
 
 
 def test_permanent_faults(writer, server, passages, write):
-    """After the last retry one sentence gives the URL, the status and the number of tries."""
+    """After the last retry, a one-sentence error states the URL, the status and the number of attempts."""
     server.faults = [500] * 9
     with pytest.raises(InputError, match=r"/v1/chat/completions: the server returned status 500: .* after 3 tries; "):
         write(writer(retries=2), passages(1))
@@ -110,7 +110,7 @@ def test_invalid_url(writer, passages, write):
     ],
 )
 def test_rejections(writer, server, passages, write, status, message):
-    """A rejected request is one sentence at once, without the key even if the server repeats it."""
+    """A rejected request immediately raises a one-sentence error, without the key even if the server echoes the key."""
     server.faults = [(status, {}, json.dumps({"error": {"message": f"bad {server.key}"}}))]
     with pytest.raises(InputError) as error:
         write(writer(concurrency=1), passages(3))
@@ -120,14 +120,14 @@ def test_rejections(writer, server, passages, write, status, message):
 
 
 def test_a_server_that_needs_a_key(writer, server, passages, write):
-    """A server that rejects a request without a key leads to the option that names the variable of the key."""
+    """If a server rejects a request without a key, the error names the option for the key's environment variable."""
     server.faults = [401]
     with pytest.raises(InputError, match=r"requires a key \(401\); name its variable in `api_key_env`"):
         write(writer(api_key_env=""), passages(1))
 
 
 def test_no_credit(writer, server, passages, write):
-    """An account without credit is reported at once, although its status is that of a busy server."""
+    """An account without credit is reported immediately, although the server uses the status of a busy server."""
     server.faults = [(429, {}, '{"error": {"code": "insufficient_quota", "message": "You have no money."}}')]
     with pytest.raises(InputError, match="You have no money"):
         write(writer(), passages(1))

@@ -50,7 +50,7 @@ def test_equal_passages_share_a_request(writer, server, passages, write):
 
 
 def test_paid_answers_hold_no_secret(writer, server, passages, write):
-    """Paid answers contain neither the key nor the URL."""
+    """Stored paid answers contain neither the API key nor the URL."""
     paid_answers = {}
     write(writer(), passages(2), paid_answers=paid_answers)
     assert server.key not in str(paid_answers)
@@ -90,14 +90,14 @@ def test_unpaired_surrogates_are_stored(writer, server, passages, write, tmp_pat
 
 
 def test_some_passages_may_miss(writer, server, passages, write):
-    """At most `may_miss` passages remain without text, and all other passages have theirs."""
+    """At most `may_miss` passages may remain without text; all other passages have text."""
     server.faults = ["no"]
     texts = write(writer(attempts=1, may_miss=1, concurrency=1), passages(3))
     assert [text.passage for text in texts] == ["d1#0", "d2#0"]
 
 
 def test_budget(writer, server, passages, write):
-    """A run stops when its token budget is used up, and resumes with a larger budget."""
+    """A run stops when its token budget is exhausted, and resumes with a larger budget."""
     paid_answers = {}
     budget = {"concurrency": 1, "token_budget": 400}
     for _ in range(2):

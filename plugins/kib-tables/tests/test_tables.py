@@ -136,7 +136,7 @@ def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
 
 
 def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With `empty = "skip"`, documents without text are omitted, and a warning gives their number and first ids."""
+    """With `empty = "skip"`, documents without text are omitted, and a warning states their number and first ids."""
     lines = [{"id": f"e{number}", "text": " "} for number in range(7)] + [{"id": "a", "text": "one"}, {"id": "n"}]
     file = tmp_path / "d.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A small imitation of a MediaWiki: an HTTP server on the local machine that answers and fails like api.php."""
+"""A local mock of a MediaWiki server, which responds and fails like api.php."""
 
 import json
 import ssl
@@ -36,7 +36,7 @@ class Article:
 
 @dataclass
 class Wiki:
-    """The pages of the wiki, the requests that it received, and its next failures, one per request."""
+    """The wiki's pages, the received requests, and the failures to return next, one per request."""
 
     pages: dict[str, Article] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)

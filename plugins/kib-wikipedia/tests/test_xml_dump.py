@@ -96,7 +96,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Pages without text and pages in other formats are omitted with a warning, or the first one raises an error."""
+    """Pages without text or in other formats are omitted with a warning, or the first such page raises an error."""
     path = write_dump(tmp_path, page("A"), page("Empty", "{{box}}"), page("Data", "x", model="json"))
     with caplog.at_level(logging.WARNING):
         assert read_ids(create(path)) == ["A"]
