@@ -46,7 +46,7 @@ class EncoderLocation:
         return commit_of(str(self.hub), self.revision, "model")
 
     def _downloaded(self) -> Path | None:
-        """Return the commit's folder if the local hub cache contains the complete commit."""
+        """Return the commit's folder if the local hub cache contains the complete commit, otherwise None."""
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:

@@ -52,7 +52,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_exact_search(small_blocks: None) -> None:
-    """Exact search finds the best vectors of all blocks, with dot products as scores and ties in the order of rank."""
+    """Exact search finds the best vectors in all blocks, scored by dot product, with ties ordered by rank."""
     vectors, queries, rank = (
         whole_numbers(COUNT),
         whole_numbers(20, seed=1),

@@ -125,7 +125,7 @@ class Elasticsearch:
         return ServerIndex(self._server, self._require_complete_index(folder).index).size_in_bytes()
 
     def _open_or_create(self, index: ServerIndex, folder: Path) -> tuple[str, IndexContent, bool]:
-        """Prepare the index; return its uuid, the number of passages already indexed and whether it is complete."""
+        """Prepare the index; return its uuid, the content already indexed and whether the index is complete."""
         state = index.state()
         if state and state.complete:
             if index.is_complete(state.complete):

@@ -66,7 +66,7 @@ def model(kind: str) -> Any:
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny: Path) -> Any:
-    """A tokenizer of bytes, so the tokens of a text are its bytes."""
+    """A byte-level tokenizer, for which the tokens of a text are its bytes."""
     return load_tokenizer(tiny, trust_remote_code=False, add_bos_token=None)
 
 

@@ -65,7 +65,7 @@ def test_no_early_stop(tmp_path: Path) -> None:
 
 
 def test_last_step_leaves_no_checkpoint(tmp_path: Path) -> None:
-    """No checkpoint is saved after the last step, from which a killed run would resume and train too long."""
+    """No checkpoint is saved after the last step, because a run resumed from this step would train for too long."""
     _, _, saved = follow(tmp_path, [1, 1, 1], patience=1)
     assert saved == [1, 2, 3]
     _, _, saved = follow(tmp_path, [1] * EPOCHS, patience=None, every=4)

@@ -32,7 +32,7 @@ def test_nothing_is_paid_for_twice(writer, server, passages, write, tmp_path):
 
 
 def test_more_texts_begin_with_the_fewer(writer, server, passages, write):
-    """A larger count only pays for texts that a smaller count has not paid for."""
+    """If the count is increased, only the additional texts are requested and paid for."""
     paid_answers, two_per_call = {}, writer(per_call=2)
     few = write(two_per_call, passages(3), 2, paid_answers)
     many = write(two_per_call, passages(3), 4, paid_answers)

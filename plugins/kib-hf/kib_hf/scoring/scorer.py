@@ -189,7 +189,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [found[number] for number in range(len(requests))]
 
     def _continues_from_cache(self, options: Mapping[str, Any]) -> bool:
-        """Return whether transformers accepts a precomputed cache, as in greedy search or in sampling."""
+        """Return whether transformers accepts a precomputed cache, as in greedy search with the default cache."""
         config = deepcopy(self.model.generation_config)
         for name, value in options.items():
             if hasattr(config, name):  # other options are lm-eval's own, such as `until`
