@@ -90,8 +90,8 @@ class Beir:
     def judged_queries(self) -> Iterator[JudgedQuery]:
         """Yield the queries with at least one judgment.
 
-        The queries are in the order of queries.jsonl, and the documents of a query in the order of the judgments.
-        Raise InputError with the file and line of a judgment if its query or document is not in the collection.
+        The queries are in the order of queries.jsonl, and each query's documents are in the order of the judgments
+        file. Raise InputError with the file and line of a judgment if its query or document is not in the collection.
         """
         path = self._qrels_path()
         judgments = _read_qrels(path)
@@ -151,7 +151,7 @@ class Beir:
             raise _missing_id(path, missing, "document", self.corpus_path)
 
     def _read_queries(self, judgments: Judgments) -> dict[str, str]:
-        """Return a mapping from the id of each judged query to its text, in the order of queries.jsonl."""
+        """Return a mapping from judged query ids to query texts, in the order of queries.jsonl."""
         lines: dict[str, int] = {}
         texts = {}
         for line, row in _read_jsonl(self.queries_path):
@@ -235,7 +235,10 @@ def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[st
 
 
 def _missing_id(path: Path, missing: dict[str, int], kind: str, collection: Path) -> InputError:
-    """Return the error for judged ids that the collection lacks; `missing` maps these ids to line numbers."""
+    """Return the error for judged ids missing from the collection.
+
+    `missing` maps each missing id to its line number.
+    """
     first, line = next(iter(missing.items()))
     total = f" ({len(missing):,} judged ids are missing)" if len(missing) > 1 else ""
     return InputError(f'{path}:{line}: the {kind} "{first}" is not in {collection}{total}')

@@ -66,7 +66,10 @@ BM25S = """@misc{lu2024bm25s,
 
 
 class BM25Options(Options):
-    """Options for tokenisation and the BM25 formula; the defaults were chosen for retrieval quality."""
+    """Options of the retriever `bm25` for tokenisation and the BM25 formula.
+
+    The defaults were chosen for retrieval quality.
+    """
 
     stemmer: Stemmer = Field(
         default="english", description='language of the Snowball stemmer; "none" keeps words unchanged'

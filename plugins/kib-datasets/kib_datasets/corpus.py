@@ -97,7 +97,7 @@ class HuggingFace:
             raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
 
     def online(self) -> list[str]:
-        """Return the data set's name on the hub; a folder needs no network access."""
+        """Return the data set's name on the hub, or nothing for a local folder, which needs no network access."""
         if self.options.hub is None:
             return []
         return [f"data set {self.options.hub} on the hub at `{self._revision}`"]
@@ -185,7 +185,8 @@ class HuggingFace:
 def _select_columns(rows: Any, columns: list[str]) -> Iterator[Mapping[str, Any]]:
     """Yield rows with only the given columns, to avoid decoding images and audio.
 
-    For error messages, the first row also contains the names of all other columns, without values.
+    The first row also contains the names of all other columns, with the value None, so that errors can list these
+    names.
     """
     names = rows.column_names
     if not names:

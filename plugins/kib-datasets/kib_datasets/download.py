@@ -15,8 +15,8 @@ METADATA_FILES = ["README.md", "dataset_infos.json", "dataset_dict.json"]
 def download_commit(hub: str, commit: str, patterns: Sequence[str]) -> Path:
     """Return a commit's cache folder; download any files that are not in the cache yet.
 
-    Download all files, or only the files that match one of `patterns`. An empty marker file marks a completed download,
-    because the hub's cache does not record completion.
+    Download all files or, if `patterns` is set, only the files that match a pattern. An empty file marks a completed
+    download, because the hub's cache does not record completion.
     """
     cache = cache_of(hub, "dataset")
     folder = cache / "snapshots" / commit

@@ -23,10 +23,12 @@ def batch_tokens(model: Any, options: ModelOptions) -> int:
 
 
 def split_into_batches(lengths: list[int], most: int) -> Iterator[list[int]]:
-    """Yield batches of text indices, longest texts first; a batch of several texts has at most `most` padded tokens.
+    """Yield batches of text indices, longest texts first.
 
-    A batch depends only on the texts that are not in earlier batches, so an interrupted computation resumes with the
-    same batches.
+    A batch of several texts has at most `most` tokens with padding.
+
+    Each batch depends only on the texts outside earlier batches, so an interrupted computation resumes with the same
+    batches.
     """
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     batch: list[int] = []

@@ -95,11 +95,11 @@ class Dense:
         return "\n".join([self.encoder.bibtex(), *([] if self.options.index == "flat" else [FAISS_BIBTEX])])
 
     def memory(self) -> str:
-        """Return the name of the embedding cache, shared by encoders that compute equal passage vectors."""
+        """Return the embedding cache's name, which is the same for all encoders that compute equal passage vectors."""
         return self.encoder.memory()
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
-        """Encode the passages that are not in the embedding cache `memory` yet, and write the index.
+        """Encode the passages missing from the embedding cache in the folder `memory`, and write the index.
 
         The index consists of a vector file, `index.json` with the passage ids and, if the search is approximate, a
         FAISS index.
@@ -144,7 +144,8 @@ class Dense:
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
         """Return the `k` passages with the largest dot product for each query; a blank query has no hits.
 
-        Raise InputError if a different encoder built the index, or if an approximate index has too few candidates.
+        Raise InputError if a different encoder built the index, or if an approximate search considers fewer than `k`
+        candidates.
         """
         index = self._open(folder)
         visible = [query for query in queries if query.text.strip()]

@@ -33,7 +33,7 @@ def cache_key(text: str) -> bytes:
 
 
 class EmbeddingCache:
-    """Float32 vectors and token counts of texts; stored vectors are not lost if the process is killed."""
+    """A cache of texts' float32 vectors and token counts; stored vectors survive if the process is killed."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -73,7 +73,7 @@ class EmbeddingCache:
         return found
 
     def add(self, embeddings: "Mapping[bytes, Embedding]") -> None:
-        """Add all embeddings in one transaction; leave vectors of existing keys unchanged."""
+        """Add all embeddings in one transaction; if a key already exists, keep its stored vector."""
         rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embeddings.items()]
         with sqlite_errors(self.path, REPAIR), self.connection:
             self.connection.executemany("INSERT OR IGNORE INTO embeddings (key, tokens, vector) VALUES (?, ?, ?)", rows)

@@ -1,4 +1,4 @@
-"""Text encoding with sentence-transformers, which computes no vector twice."""
+"""Text encoding with sentence-transformers and an embedding cache, so that no vector is computed twice."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -103,8 +103,9 @@ class Embedded:
 class Encoder:
     """An encoder, which loads its model on first use.
 
-    If texts are encoded one by one, a vector depends only on its text. Queries are always encoded one by one; passages
-    are encoded in batches only if `batch_tokens` is set or a GPU is used. Batching causes different rounding errors.
+    If texts are encoded one by one, each vector depends only on its text. Queries are always encoded one by one;
+    passages are encoded in batches only if `batch_tokens` is set or a GPU is used. Batching causes different rounding
+    errors.
     """
 
     def __init__(self, options: EncoderOptions) -> None:
@@ -128,7 +129,7 @@ class Encoder:
         return "\n".join([*of_model(preset.hub if preset else self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def memory(self) -> str:
-        """Return the name of the embedding cache, shared by encoders that compute equal passage vectors."""
+        """Return the embedding cache's name, which is the same for all encoders that compute equal passage vectors."""
         o = self.options
         settings = [o.dtype, o.max_tokens, o.normalize, o.trust_remote_code, self._passage_prompt]
         return f"embeddings-{digest(['kib-dense', 1, self.fingerprint(), settings])[:32]}"

@@ -26,7 +26,7 @@ class EncoderLocation:
     def fingerprint(self) -> str:
         """Return a digest of the folder's files, or the commit on the hub.
 
-        Raise InputError if the model does not exist or is of a different class.
+        Raise InputError if the model does not exist or is not of the required class.
         """
         return fingerprint_folder(self.path, self.model_class) if self.path else self._commit
 

@@ -1,4 +1,4 @@
-"""Loading and running of sentence-transformers models, without output other than one-sentence errors."""
+"""Loads and runs sentence-transformers models, without any output except one-sentence errors."""
 
 import logging
 import re

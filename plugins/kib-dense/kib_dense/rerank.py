@@ -88,7 +88,7 @@ class Rerank:
         return sorted(scored, key=lambda hit: (-hit.score, hit.passage))[:k]
 
     def _scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Return one raw score per text, because a sigmoid would round the scores of many good passages to 1.0."""
+        """Return one raw score per text; a sigmoid would round the scores of many good passages to 1.0."""
         import torch
 
         if not texts:

@@ -77,7 +77,7 @@ class VectorSearch(Protocol):
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
         """Return the indices and scores of the `k` best vectors for each query.
 
-        `queries` has the shape (queries, dimension). `rank` orders vectors with equal scores.
+        `queries` has the shape (queries, dimension). `rank` gives the order of vectors with equal scores.
         """
         ...
 
@@ -122,7 +122,8 @@ class ExactSearch:
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
         """Return the exact `k` best vectors for each query.
 
-        FAISS rounds to float32, so the number of candidates is increased until no other vector can be among the best.
+        FAISS rounds scores to float32, so the number of candidates is increased until no other vector can be among the
+        `k` best.
         """
         found: dict[int, Scored] = {}
         left, wanted = list(range(len(queries))), 2 * k + EXTRA_CANDIDATES
@@ -186,7 +187,7 @@ class ApproximateSearch:
             self.candidates, self.index.nprobe = options.candidates, options.probes
 
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
-        """Return the `k` best candidates for each query; raise InputError if there are fewer candidates."""
+        """Return the `k` best candidates for each query; raise InputError if a query has fewer than `k` candidates."""
         wanted = min(k, len(self.vectors))
         if wanted > self.candidates:
             raise InputError(

@@ -129,7 +129,7 @@ def _send(documents: Sequence[Document], server: Server, index_name: str) -> Non
 def _send_once(
     documents: Sequence[Document], server: Server, index_name: str, client: "Elasticsearch"
 ) -> list[dict[str, Any]]:
-    """Send one bulk request and return the server's result for each document."""
+    """Send one bulk request, and return the server's result for each document in the request."""
     from elasticsearch import ApiError
 
     operations: list[dict[str, Any]] = []
@@ -169,7 +169,7 @@ def _check_size(documents: Sequence[Document], server: Server, status: int, text
 
 
 def _must_resend(document: Document, result: dict[str, Any], server: Server) -> bool:
-    """Return whether a document must be sent again; raise InputError if resending cannot help."""
+    """Return whether a rejected document must be sent again; raise InputError if resending the document cannot help."""
     status = int(result["status"])
     # A document already exists if an earlier request indexed the document but the response was lost.
     if status < 300 or status == ALREADY_EXISTS:

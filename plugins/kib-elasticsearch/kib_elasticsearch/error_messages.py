@@ -65,7 +65,10 @@ def error_text(error: Mapping[str, Any] | str) -> str:
 
 
 def is_retryable(status: int, error: Mapping[str, Any] | str) -> bool:
-    """Return whether a retry may succeed; a blocked index stays blocked unless the server is starting (503)."""
+    """Return whether a retry may succeed.
+
+    A blocked index remains blocked unless the server is starting up (status 503).
+    """
     return status in RETRY_STATUSES and (not is_blocked(error) or status == 503)
 
 
@@ -98,5 +101,5 @@ def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, l
 
 
 def find_explanation(message: str, explanations: Mapping[str, str]) -> str | None:
-    """Return the first explanation for which a fragment occurs in `message`, or None."""
+    """Return the first explanation with a text fragment that occurs in `message`, or None if no fragment occurs."""
     return next((explanation for fragment, explanation in explanations.items() if fragment in message), None)

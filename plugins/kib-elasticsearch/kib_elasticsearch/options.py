@@ -1,4 +1,4 @@
-"""The keys in a `[retrievers.NAME]` table with `plugin = "elasticsearch"`."""
+"""The options that a `[retrievers.NAME]` table with `plugin = "elasticsearch"` may contain."""
 
 import json
 import re
@@ -27,7 +27,7 @@ PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 def check_url(url: str) -> str:
     """Return a server address without a trailing slash; raise ValueError if the address is invalid or has a secret.
 
-    kib appends the invalid value to an error message unless the message contains "got". The messages raised here
+    kib appends the invalid value to an error message unless the message contains "got". This function's error messages
     contain "got", so that no secret is printed.
     """
     try:
@@ -69,7 +69,7 @@ Encoder = Annotated[
 
 
 class ElasticsearchOptions(Options):
-    """The kind of search, the server, and the size and timing of requests."""
+    """Options of the retriever `elasticsearch`: the kind of search, the server, and the size and timing of requests."""
 
     mode: Literal["bm25", "knn"] = Field(
         default="bm25", description="Kind of search: `bm25` by shared words, `knn` by vectors."

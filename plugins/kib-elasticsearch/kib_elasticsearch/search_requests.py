@@ -26,12 +26,12 @@ SCRIPT = "double dot = dotProduct(params.query, 'vector'); return dot < 0 ? 1 / 
 
 
 def word_query(text: str) -> dict[str, Any]:
-    """Return the search for passages that have words in common with `text`."""
+    """Return the body of a search for passages that have words in common with `text`."""
     return {"query": {"match": {"text": {"query": text}}}}
 
 
 def vector_query(row: Iterable[float], options: ElasticsearchOptions) -> dict[str, Any]:
-    """Return the search for the passages with the largest dot product with a vector."""
+    """Return the body of a search for the passages with the largest dot products with a query vector."""
     vector = vector_numbers(row)
     if options.index == "exact":
         script = {"source": SCRIPT, "params": {"query": vector}}
@@ -70,7 +70,7 @@ def _dot_product(score: float) -> float:
 
 
 def _search_batch(server: Server, index_name: str, bodies: Sequence[dict[str, Any]]) -> list[list[Hit]]:
-    """Return the hits for each search; repeat incomplete searches after a pause."""
+    """Return the hits for each search in a batch; repeat incomplete searches after a pause."""
     found: dict[int, list[Hit]] = {}
     timer = RetryTimer(server)
     while len(found) < len(bodies):
@@ -100,7 +100,10 @@ def _msearch(
 
 
 def _find_failure(server: Server, index_name: str, response: Mapping[str, Any]) -> str:
-    """Return the reason why a search is incomplete, or "" if complete; raise InputError if retrying cannot help."""
+    """Return the reason why a search is incomplete, or "" if it is complete.
+
+    Raise InputError if a retry cannot help.
+    """
     if "error" in response:
         status, error = int(response["status"]), response["error"]
         if status == 404:

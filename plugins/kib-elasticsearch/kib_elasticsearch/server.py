@@ -81,7 +81,7 @@ class Server:
     def call(self, request: Callable[["Elasticsearch"], Answer]) -> Answer:
         """Send a request and return the response; retry while the server is unavailable or busy.
 
-        Raise InputError if retrying cannot help or after `patience` seconds.
+        Raise InputError if a retry cannot help, or if the request still fails after `patience` seconds.
         """
         from elasticsearch import ApiError, ElasticsearchWarning, TransportError
 

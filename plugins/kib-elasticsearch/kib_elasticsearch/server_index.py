@@ -93,7 +93,7 @@ class ServerIndex:
         )
 
     def is_complete(self, content: IndexContent) -> bool:
-        """Return whether the index exists, was recorded as complete with `content` and has not changed since."""
+        """Return whether the index exists, was recorded as complete with `content` and is unchanged since then."""
         state = self.state()
         if state is None or state.complete != content or not state.read_only:
             return False
@@ -151,7 +151,10 @@ class ServerIndex:
         self._put_setting("index.blocks.write", None)
 
     def set_replicas(self) -> None:
-        """Set the number of replicas if the options specify one; otherwise leave the number unchanged."""
+        """Set the number of replicas if the options specify a number.
+
+        Otherwise leave the index's number of replicas unchanged.
+        """
         options = self.server.options
         # Several work folders may share an index, so a default must not remove replicas requested by another folder.
         if "replicas" in options.model_fields_set:

@@ -68,7 +68,7 @@ class FilesOptions(Options):
 
 @dataclass
 class _LeftOut:
-    """The files omitted in one pass over the folder, and the PDF files with blank pages, for messages and counts."""
+    """The files omitted during one pass over the folder, and PDF files with blank pages, for messages and counts."""
 
     others: list[str]
     broken: list[str]
@@ -96,7 +96,10 @@ class Files:
         self.counts: dict[str, int] = {}
 
     def fingerprint(self) -> str:
-        """Return a digest of the files' names and contents; raise InputError if the folder or a file cannot be read."""
+        """Return a digest of the files' names and contents.
+
+        Raise InputError if the folder or any of its files cannot be read.
+        """
         listing = self._list_folder()
         return digest({name: self._digest(name) for name in listing.documents} | dict.fromkeys(listing.broken, ""))
 
@@ -180,5 +183,5 @@ class Files:
 
 
 def _unusable(path: Path, reason: str, option: str) -> InputError:
-    """Return the error for an unusable file; `option` is the setting that would omit the file."""
+    """Return the error for an unusable file; `option` is the setting that omits such files."""
     return InputError(f'{path}: {reason}; to leave the file out, set `{option} = "skip"` or add it to `exclude`')

@@ -69,7 +69,7 @@ def count_files(names: Sequence[str]) -> str:
 
 
 def first_names(names: Sequence[str]) -> str:
-    """Join the first few names and append the number of remaining names."""
+    """Join the first few of the given names in a text for a message, and append the number of remaining names."""
     more = f" and {len(names) - SHOWN_NAMES:,} more" if names[SHOWN_NAMES:] else ""
     return ", ".join(names[:SHOWN_NAMES]) + more
 

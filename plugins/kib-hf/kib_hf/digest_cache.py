@@ -1,4 +1,4 @@
-"""SHA-256 digests of large files, cached between runs to avoid rereading many gigabytes of weights."""
+"""SHA-256 digests of large files, cached on disk between runs so that many gigabytes of weights are not read again."""
 
 import json
 import os

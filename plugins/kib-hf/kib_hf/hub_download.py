@@ -13,7 +13,7 @@ IGNORED = ["*/*", "consolidated*"]
 
 
 def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
-    """Return the folder for a commit, including weights if `weights` is true; download any missing files."""
+    """Return the folder with a commit's files, including weights if `weights` is true; download any missing files."""
     cached = cache_of(hub, "model") / "snapshots" / commit
     if _is_complete(cached, weights=weights):
         return cached

@@ -1,4 +1,4 @@
-"""Load configurations, tokenizers, weights and adapters with transformers, without output other than short errors."""
+"""Load configurations, tokenizers, weights and adapters with transformers, without any output except short errors."""
 
 import logging
 import warnings

@@ -24,7 +24,7 @@ __all__ = ["HF", "HFOptions"]
 
 
 class HFOptions(Options):
-    """Options of the model `hf`: its source and its runtime settings."""
+    """Options of the model `hf`: the source of the model and the runtime settings."""
 
     path: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None, description="Folder with config.json, safetensors and tokenizer. Set either `path` or `hub`."
@@ -99,12 +99,12 @@ class HF:
         return fingerprint_folder(self.options.path) if self.options.path else self._commit
 
     def tokenizer_fingerprint(self) -> str:
-        """Return a digest of the tokenizer files or the hub commit, combined with the options that affect tokens."""
+        """Return a digest of the tokenizer files or the hub commit, and of the options that affect tokenization."""
         files = fingerprint_tokenizer(self.options.path) if self.options.path else self._commit
         return digest([files, self.options.add_bos_token, self.options.trust_remote_code])
 
     def online(self) -> list[str]:
-        """Return the model and revision to look up on the hub; return nothing for a folder."""
+        """Return the model and revision to look up on the hub; return nothing if the model is in a local folder."""
         return [f"model {self.options.hub} on the hub at `{self._revision}`"] if self.options.hub else []
 
     def tokens(self) -> Callable[[str], list[int]]:

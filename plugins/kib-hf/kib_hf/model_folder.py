@@ -70,7 +70,7 @@ def fingerprint_folder(folder: Path) -> str:
 
 
 def fingerprint_tokenizer(folder: Path) -> str:
-    """Return a digest of the files that can affect tokenization: all files except weights and documentation."""
+    """Return a digest of all files that can affect tokenization; weights and documentation are excluded."""
     return _digest_files(folder, {path for path in _files_besides_weights(folder) if path.name != INDEX})
 
 

@@ -19,7 +19,7 @@ __all__ = ["generation_cache"]
 def generation_cache(
     config: Any, layout: RowLayout, prompts: Sequence[int], row: KeyValues, prefix: Sequence[KeyValues]
 ) -> Any:
-    """Collect the keys and values of some prompts in a row, padded on the left to the length of the longest prompt.
+    """Collect the keys and values of the given prompts in a row, padded on the left to the longest prompt's length.
 
     `row` contains the row's keys and values; `prefix` contains the keys and values of the row's shared prefixes.
     """

@@ -36,7 +36,7 @@ class TargetIndex:
 
 
 def index_targets(plan: RequestPlan, layout: RowLayout, requests: Sequence[int]) -> TargetIndex:
-    """Find the row positions that predict the targets of several requests."""
+    """Return the index of the row positions that predict the target tokens of several requests."""
     targets = [plan.targets[request] for request in requests]
     found = [layout.paths[plan.prompt_of[request]][-len(plan.targets[request]) :] for request in requests]
     scored, positions = np.unique(np.concatenate(found), return_inverse=True)
@@ -67,7 +67,7 @@ class LogLikelihoods:
         self._found.append((torch.as_tensor(chosen), log_probabilities[rows, targets].cpu(), greedy.cpu()))
 
     def answers(self) -> list[Answer]:
-        """Return each request's log-likelihood and whether greedy decoding would produce its targets."""
+        """Return each request's log-likelihood, and whether greedy decoding would produce the request's targets."""
         chosen, values, greedy = (torch.cat(parts) for parts in zip(*self._found, strict=True))
         order = chosen.argsort()
         lengths = list(self._index.lengths)

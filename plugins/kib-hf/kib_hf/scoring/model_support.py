@@ -110,7 +110,7 @@ def _test_tokens(model: Any) -> list[int]:
 
 
 def _agree(logits: torch.Tensor, plain: torch.Tensor) -> bool:
-    """Return whether logits differ only by rounding errors, relative to the spread of the plain logits."""
+    """Return whether two sets of logits differ only by rounding errors, relative to the spread of the plain logits."""
     tolerance = 1e-3 if plain.dtype == torch.float32 else 5e-2
     found, expected = logits.float(), plain.float()
     return bool((found - expected).norm() <= tolerance * (expected - expected.mean()).norm())

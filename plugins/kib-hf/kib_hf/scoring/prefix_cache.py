@@ -25,7 +25,10 @@ class PrefixCache:
         self._held: dict[PrefixId, tuple[int, KeyValues]] = {}
 
     def get(self, prefix: SharedPrefix | None) -> "list[KeyValues]":
-        """Return the keys and values of a prefix and its parents, parents first; return an empty list for None."""
+        """Return the keys and values of a prefix and its parents, parents first.
+
+        Return an empty list if the prefix is None.
+        """
         found: list[KeyValues] = []
         needed: list[PrefixId] = []
         for part in prefix.lineage if prefix else ():
@@ -38,7 +41,7 @@ class PrefixCache:
         return found
 
     def _evict(self, needed: set[PrefixId]) -> None:
-        """Evict prefixes that are not in use, fewest tokens first, until the cache fits in the budget."""
+        """Evict unused prefixes, those with the fewest tokens first, until the cache fits in the budget."""
         others = sorted(self._held.keys() - needed, key=lambda prefix_id: (self._held[prefix_id][0], prefix_id))
         while others and self.bytes() > self._budget:
             del self._held[others.pop(0)]

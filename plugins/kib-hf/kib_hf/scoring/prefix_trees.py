@@ -94,7 +94,7 @@ class TreeRow:
 
 
 def plan_rows(prompts: SortedPrompts, limits: RowLimits) -> Iterator[TreeRow]:
-    """Yield rows that contain each prompt exactly once; rows with the same shared prefix are consecutive."""
+    """Yield rows that together contain each prompt exactly once; rows with the same shared prefix are consecutive."""
     return _RowPlanner(prompts, limits).rows()
 
 
@@ -126,7 +126,7 @@ class _RowPlanner:
         return self.prompts.new_tokens(start, stop, _length(prefix)) > 2 * self.limits.row_tokens
 
     def _longer_prefix(self, start: int, stop: int, parent: SharedPrefix | None) -> SharedPrefix | None:
-        """Extend `parent` by the prompts' common tokens if caching them saves enough and stays within the limit."""
+        """Extend `parent` by the prompts' common tokens if caching them saves enough work and respects the limit."""
         cached = _length(parent)
         common = int(min(self.prompts.shared[start + 1 : stop].min(), self.prompts.first_scored[start:stop].min()))
         repetitions = -(-self.prompts.new_tokens(start, stop, cached) // self.limits.row_tokens) - 1
@@ -135,7 +135,10 @@ class _RowPlanner:
         return SharedPrefix(parent, self.prompts.tokens(start)[cached:common], common)
 
     def _parts(self, start: int, stop: int, prefix: SharedPrefix | None) -> Iterator[_Range]:
-        """Split a range where its prompts first differ; divide large parts further and merge adjacent small parts."""
+        """Split a range at the token where its prompts first differ.
+
+        Divide large parts further and merge adjacent small parts.
+        """
         inner = self.prompts.shared[start + 1 : stop]
         edges = [start, *(start + 1 + (inner == inner.min()).nonzero()[0]).tolist(), stop]
         small_from = start
@@ -149,7 +152,7 @@ class _RowPlanner:
             yield _Range(small_from, stop, prefix, divide=False)
 
     def _trees(self, start: int, stop: int, prefix: SharedPrefix | None) -> Iterator[PrefixTree]:
-        """Split a range into trees where few tokens need to be repeated, or where a tree would become too large."""
+        """Split a range into trees if few tokens must be repeated, or if a tree would otherwise become too large."""
         left = start
         while left < stop:
             right = self._tree_end(left, stop, _length(prefix))
@@ -188,7 +191,7 @@ class _RowPlanner:
 
 
 def split_row(prompts: SortedPrompts, row: TreeRow) -> list[TreeRow]:
-    """Split a row into two smaller rows with the same prompts, or into a shared prefix and the rest.
+    """Split a row into two smaller rows with the same prompts in total, or into a shared prefix and the remaining row.
 
     The result is empty if the row cannot be split.
     """

@@ -1,4 +1,4 @@
-"""Batch tokenization of texts, which are split and truncated as in lm-eval."""
+"""Tokenization of texts in batches; texts are split and truncated as in lm-eval."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence

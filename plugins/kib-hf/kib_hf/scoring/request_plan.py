@@ -1,4 +1,4 @@
-"""Tokenized requests, grouped by the row that computes their answers."""
+"""Tokenized requests, grouped by the row in which their answers are computed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -44,9 +44,9 @@ class Prefill:
 class RowRunner:
     """Runs rows through an HFLM's model and caches shared prefixes.
 
-    After memory has run out, rows are split, and `note` receives a sentence about the split. `token_limit` is the
-    maximum number of tokens per forward pass, or None until memory runs out. `read_tokens` counts the tokens of all
-    forward passes.
+    After memory has run out, rows are split, and the function `note` receives a message about the split. `token_limit`
+    is the maximum number of tokens per forward pass, or None until memory runs out. `read_tokens` counts the tokens of
+    all forward passes.
     """
 
     def __init__(self, lm: "HFLM", row_tokens: int, prefix_bytes: int, note: Callable[[str], None]) -> None:
@@ -84,7 +84,10 @@ class RowRunner:
         return found
 
     def halves(self, plan: RequestPlan, row: TreeRow) -> list[TreeRow]:
-        """Split a row that exceeds the token limit; return an empty result if no split is needed or possible."""
+        """Split a row that exceeds the token limit into two rows.
+
+        Return an empty result if no split is needed or possible.
+        """
         too_large = self.token_limit is not None and row.new_tokens > self.token_limit
         return split_row(plan.prompts, row) if too_large else []
 

@@ -91,7 +91,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return batches
 
     def planned(self, kind: str) -> RequestPlan:
-        """Return the latest plan for a kind of request; raise KeyError if no plan exists."""
+        """Return the latest plan for the given kind of request; raise KeyError if no plan for this kind exists."""
         return self._plans[kind][0]
 
     def release(self) -> None:
@@ -105,7 +105,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     # Log-likelihoods
 
     def loglikelihood(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[Answer]:
-        """Return the same log-likelihoods as HFLM, row by row; requests outside the plan get a separate plan."""
+        """Compute log-likelihoods row by row, with the same results as HFLM.
+
+        Requests outside the plan get a separate plan.
+        """
         if self.falls_back or self.enable_thinking:
             answers: list[Answer] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
             return answers
@@ -129,7 +132,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [found[index] for index in range(len(requests))]
 
     def encode_pairs(self, pairs: Iterable[tuple[str, str]]) -> Iterable[EncodedRequest]:
-        """Tokenize contexts and continuations."""
+        """Tokenize pairs of a context and a continuation."""
         return self._encoder.encode_pairs(pairs)
 
     def _plan_pairs(self, pairs: Sequence[tuple[str, str]]) -> Batches:
@@ -189,7 +192,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [found[number] for number in range(len(requests))]
 
     def _continues_from_cache(self, options: Mapping[str, Any]) -> bool:
-        """Return whether transformers accepts a precomputed cache, as in greedy search with the default cache."""
+        """Return whether transformers accepts a precomputed cache for the given generation options."""
         config = deepcopy(self.model.generation_config)
         for name, value in options.items():
             if hasattr(config, name):  # other options are lm-eval's own, such as `until`
@@ -260,7 +263,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return found
 
     def _split_batch(self, plan: RequestPlan, batch: _PromptBatch) -> list[_PromptBatch]:
-        """Split a batch that exceeds the token or prompt limit; return an empty result if the batch is small enough."""
+        """Split a batch that exceeds the token limit or the prompt limit.
+
+        Return an empty result if the batch is small enough.
+        """
         row, requests = batch
         halves = self._rows.halves(plan, row) if row else []
         if halves:
@@ -274,7 +280,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def _requests_in(
         self, plan: RequestPlan, row: TreeRow, requests: "Mapping[int, Instance]"
     ) -> "dict[int, Instance]":
-        """Return the requests with prompts in a row."""
+        """Return the generation requests that have their prompts in the given row."""
         index_of, prompts = self._plans["generate_until"][1], set(row.prompts)
         keys = {number: self._prompt_key(request.args) for number, request in requests.items()}
         return {number: requests[number] for number, key in keys.items() if plan.prompt_of[index_of[key]] in prompts}

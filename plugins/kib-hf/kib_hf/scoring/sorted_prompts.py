@@ -19,7 +19,10 @@ class SortedPrompts:
     """
 
     def __init__(self, prompts: "Iterable[tuple[NDArray[np.int32], int]]") -> None:
-        """Sort pairs of (tokens, first scored position); all tokens from the first scored position on are scored."""
+        """Sort pairs of (tokens, first scored position).
+
+        The token at the first scored position and all later tokens are scored.
+        """
         import numpy as np
 
         first_scored: dict[bytes, int] = {}

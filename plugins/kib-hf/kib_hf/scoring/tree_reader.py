@@ -218,7 +218,10 @@ class _ForwardPass:
         return slice(*self.scored.searchsorted([span.start, span.stop]).tolist())
 
     def _mask(self, number: int, layer: int, like: Tensor) -> Tensor | None:
-        """Return a tree's mask [1, 1, queries, prefix and tree] of 0 or the least number; None if plain causal."""
+        """Return a tree's mask of shape [1, 1, queries, prefix and tree].
+
+        Return None if plain causal attention needs no mask.
+        """
         layer_type = self.reader.layer_type(layer)
         mask_id = (layer_type, self.only_scored, number)
         if mask_id not in self._masks:
@@ -298,7 +301,7 @@ def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def _last_layer_at(rows: Tensor, layer: Any, forward_pass: _ForwardPass) -> Iterator[None]:
-    """Make the last layer compute keys and values at all positions, but everything else only at `rows`."""
+    """Make the last layer compute keys and values at all positions, and everything else only at positions `rows`."""
     if layer is None:
         yield
         return
@@ -325,7 +328,10 @@ def _last_layer_at(rows: Tensor, layer: Any, forward_pass: _ForwardPass) -> Iter
 
 @contextmanager
 def _output_in_chunks(rows: Tensor, decoder: Any) -> Iterator[list[Tensor]]:
-    """Make a decoder return its output at `rows` in chunks, one chunk per call; yield the list of remaining chunks."""
+    """Make a decoder return its output at the positions `rows` in chunks, one per call.
+
+    Yield the list of remaining chunks.
+    """
     original = decoder.forward
     outputs: list[Any] = []
     remaining: list[Tensor] = []

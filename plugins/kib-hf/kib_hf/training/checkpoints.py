@@ -29,8 +29,8 @@ RECORD_FILE, PROGRESS_FILE, LOWEST_FILE = "trained.json", "progress.json", "lowe
 class Progress:
     """The training state missing from the checkpoints that transformers writes.
 
-    `tokens` counts trained tokens, `lowest` is the lowest validation loss, `lowest_step` is the step with this loss,
-    `without` counts the epochs since that step, and `seconds` is the training time.
+    `tokens` counts trained tokens, `lowest` is the lowest validation loss, `lowest_step` is the step of the lowest
+    loss, `without` counts the epochs since the step of the lowest loss, and `seconds` is the training time.
     """
 
     tokens: int = 0
@@ -69,14 +69,17 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
-    """Write the record of a finished training run, without the weights' path; the weights must be saved before."""
+    """Write a finished training run's record, without the weights' path.
+
+    Save the weights before calling this function.
+    """
     value = asdict(trained)
     del value["weights"]
     write_text(folder / RECORD_FILE, json.dumps(value))
 
 
 def read_trained(folder: Path, weights: Weights) -> Trained | None:
-    """Read the record of a finished training run and add the path `weights`; return None if no record exists."""
+    """Read the record of a finished training run, and add the given `weights`; return None if no record exists."""
     path = folder / RECORD_FILE
     if not path.is_file():
         return None

@@ -44,7 +44,7 @@ class Example:
 
 
 def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOptions) -> list[Example]:
-    """Tokenize texts with the tokenizer in the folder `start`, then split or join them into blocks.
+    """Tokenize texts with the tokenizer in the folder `start`, then split or join the texts into blocks of tokens.
 
     Raise InputError for a pair longer than a block, for texts without any loss, and if splitting would lose a token.
     """
@@ -72,7 +72,7 @@ def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, beg
     """Return one example per text, in the order of the texts and of any length.
 
     Documents and paraphrases are enclosed in BOS and EOS; all of their tokens and the EOS token have a loss. If `begin`
-    is None, BOS is used only if the model has a BOS token. A pair is rendered like a kib question, including the
+    is None, BOS is added only if the model has a BOS token. A pair is rendered like a kib question, including the
     special tokens that the tokenizer adds before a prompt; only the answer's tokens and the EOS token have a loss.
     Raise InputError if a text has no tokens or the tokenizer has no EOS token.
     """
@@ -134,7 +134,8 @@ def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]
 def split(example: Example, block: int) -> Iterator[Example]:
     """Split an example into parts of at most `block` tokens.
 
-    Each part after the first begins with the last token of the previous part, which already has its loss there.
+    Each part after the first begins with the last token of the previous part; this token has its loss in the previous
+    part.
     """
     for start in range(0, max(1, len(example) - 1), block - 1):
         tokens, labels = example.tokens[start : start + block], example.labels[start : start + block]

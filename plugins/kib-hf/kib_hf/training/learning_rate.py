@@ -9,7 +9,9 @@ Schedule = Literal["cosine", "linear", "constant"]
 
 
 def rate_factor(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
-    """Return the factor by which the peak learning rate is multiplied in a step, given by its zero-based index.
+    """Return the factor by which the peak learning rate is multiplied in a step.
+
+    `step` is the zero-based index of the step.
 
     The factor rises linearly during the `warmup` steps, then stays at 1 or falls towards 0. The learning rate is never
     0, even in the first and last steps, because a step with a rate of 0 would learn nothing from its text.

@@ -112,7 +112,7 @@ class MicroBatches:
 
 
 def collate(rows: Sequence[Sequence[Example]], padding: int) -> "dict[str, Tensor]":
-    """Convert rows to the tensors `input_ids`, `labels` and, if needed, `position_ids` of shape (rows, longest row).
+    """Convert rows to the tensors `input_ids`, `labels` and, if needed, `position_ids`, of shape (rows, longest row).
 
     Positions are needed if a row contains several examples: positions restart at 0 for each example, and transformers
     uses them to isolate the examples. Rows are padded on the right; a causal model never attends to tokens on the

@@ -1,4 +1,4 @@
-"""Work done between training steps: token counts, logging, checkpoints, validation and early stopping."""
+"""Work done between training steps, such as token counts, logging, checkpoints, validation and early stopping."""
 
 import math
 import time
@@ -46,12 +46,15 @@ class Monitor:
         self.clock = time.monotonic()
 
     def start(self, earlier: Progress | None) -> None:
-        """Start the clock; if a checkpoint is resumed, restore its progress."""
+        """Start measuring the training time.
+
+        If training resumes from a checkpoint, restore the checkpoint's progress.
+        """
         self.progress = earlier or self.progress
         self.clock = time.monotonic()
 
     def count_seconds(self) -> None:
-        """Add the time since the previous call to the recorded training time."""
+        """Add the seconds since the previous call of this method to the recorded training time."""
         before, self.clock = self.clock, time.monotonic()
         self.progress.seconds += self.clock - before
 

@@ -24,8 +24,8 @@ class StepPlan:
 def plan_steps(lengths: Sequence[int], *, epochs: int, batch_size: int, block: int | None, seed: int) -> StepPlan:
     """Schedule every example once per epoch, in a new random order for each epoch.
 
-    Rows are packed up to `block` tokens, or contain one example each if `block` is None. The last step of an epoch may
-    have fewer than `batch_size` rows.
+    Examples are packed in rows of up to `block` tokens, or one per row if `block` is None. The last step of an epoch
+    may have fewer than `batch_size` rows.
     """
     steps: list[tuple[Row, ...]] = []
     epoch_ends = []

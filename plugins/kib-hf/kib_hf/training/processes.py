@@ -102,7 +102,7 @@ def environment(options: TrainingOptions) -> dict[str, str]:
 
 
 def _forward_logs(lines: IO[str] | None, log: Callable[[Mapping[str, Any]], None]) -> Exception | None:
-    """Forward the workers' log records until the output ends; return the first error reported by a worker."""
+    """Forward the workers' log records until the workers' output ends; return the first error reported by a worker."""
     error = None
     for line in lines or ():
         message = json.loads(line)

@@ -191,7 +191,7 @@ class _TrainingRun:
         return trainer, monitor
 
     def _trainer_arguments(self) -> Any:
-        """Return the settings for the transformers Trainer."""
+        """Return the `TrainingArguments` for the transformers Trainer."""
         from transformers import TrainingArguments
 
         o, cpu = self.options, self.device == "cpu"
@@ -273,7 +273,7 @@ class _TrainingRun:
 
 
 def _sample(examples: Sequence[Example]) -> list[Example]:
-    """Return every n-th example, with n chosen to yield about SAMPLE_TOKENS tokens."""
+    """Return every n-th example, with n chosen so that the sample has about SAMPLE_TOKENS tokens."""
     every = -(-sum(map(len, examples)) // SAMPLE_TOKENS)
     chosen = [example for example in examples[::every] if example.loss_tokens]
     return chosen or [example for example in examples if example.loss_tokens][:1]

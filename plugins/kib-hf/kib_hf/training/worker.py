@@ -36,7 +36,7 @@ def main(folder: Path) -> int:
 
 
 def _send(messages: IO[str], message: Mapping[str, Any]) -> None:
-    """Write one message as a line of JSON."""
+    """Write one message to standard output as a line of JSON."""
     messages.write(json.dumps(message) + "\n")
     messages.flush()
 
