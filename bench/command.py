@@ -1,4 +1,4 @@
-"""Types of command-line arguments. An invalid argument is reported in one sentence, with exit code 2."""
+"""Types of command-line arguments; an invalid argument is reported in one sentence, and the exit code is 2."""
 
 import argparse
 from pathlib import Path
@@ -7,14 +7,14 @@ __all__ = ["count", "folder"]
 
 
 def count(text: str) -> int:
-    """Read a whole number from 1."""
+    """Parse an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
     return int(text)
 
 
 def folder(text: str) -> Path:
-    """Read the path of an existing folder."""
+    """Parse the path of an existing folder."""
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
     return Path(text)

@@ -1,7 +1,7 @@
-"""Count the tokens that a model must read, for growing numbers of questions, shots and passages; print one table.
+"""Count the tokens that a model must read as questions, shots and passages grow in number, and print one table.
 
-The cost of a run follows these counts. lm-eval's `hf` reads each prompt once per option, except that options of one
-token share the prompt. kib reads each distinct prefix once. No model is run.
+The cost of a run grows with these token counts. lm-eval's `hf` backend reads each prompt once per option, but only once
+for all one-token options together. kib reads each distinct prompt prefix once. The script does not run a model.
 Usage: python bench/growth.py --data FOLDER [--json FILE]
 """
 
@@ -51,7 +51,7 @@ def _requests(rendered_task: Any, asked: Sequence[Any], count: int) -> list[Requ
 
 
 def openbook(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
-    """Count tokens for OpenBookQA with option texts as answers, for all numbers of passages from 0 to K together."""
+    """Count tokens for OpenBookQA with option texts as answers, summed over all numbers of passages from 0 to K."""
     rendered_task = material.openbook(data)
     asked = rendered_task.ask(0)
     passages = {passage.id: passage for passage in material.facts(data)}
@@ -67,7 +67,7 @@ def openbook(lm: Any, data: Path) -> dict[str, tuple[int, int]]:
 
 
 def scorer(data: Path, folder: Path) -> Any:
-    """Create a scorer with a minimal model; only its tokenizer and its plan are used."""
+    """Create a scorer with a minimal model; only the scorer's tokenizer and its batch plan are used."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from kib_hf.scoring.scorer import Scorer

@@ -1,7 +1,7 @@
-"""Time a whole benchmark: the run from an empty folder, the run again with nothing left to do, and the leaderboard.
+"""Time a whole benchmark: a run from an empty folder, a second run with nothing left to do, and the leaderboard.
 
-Each line of the table is a new process of the command line. The lines below it add up the seconds stored in the
-results, such as the seconds for answering, with each answer counted once per cell.
+Each line of the table measures one command in a new process. The lines below the table add up the seconds stored in the
+results, such as the seconds spent on answering. An answer that several cells share is counted once per cell.
 Usage: python bench/lab.py [SPEC] [--json FILE]; the default spec is benchmarks/lab.toml.
 """
 
@@ -23,7 +23,7 @@ KIB = str(Path(sys.executable).with_name("kib"))
 
 @dataclass(frozen=True)
 class Taken:
-    """The cost of a process: seconds of wall time, seconds of all processors together, and peak memory in bytes."""
+    """The cost of a process: wall time and total processor time in seconds, and peak memory in bytes."""
 
     wall: float
     processors: float
@@ -42,7 +42,7 @@ def taken(command: list[str]) -> Taken:
 
 
 def noted(results: Path) -> dict[str, float]:
-    """Add up the seconds stored in the cells, by step."""
+    """Add up the seconds stored in the cells, separately for each step."""
     found: dict[str, float] = {}
     for path in sorted(results.rglob("times.json")):
         for name, seconds in json.loads(path.read_text(encoding="utf-8")).items():
@@ -52,7 +52,7 @@ def noted(results: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Run the measurement and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("spec", type=Path, nargs="?", default=LAB, help="benchmark file (default: benchmarks/lab.toml)")
     parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")

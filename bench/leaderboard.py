@@ -89,7 +89,7 @@ def seconds(folder: Path, form: str, output: Path) -> float:
 
 
 def measure(count: int, questions: int) -> dict[str, float]:
-    """Return times in seconds for one number of cells; with stored statistics, the best of three runs."""
+    """Return times in seconds for one number of cells; tables from stored statistics use the best of three runs."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, output = Path(temporary) / "results", Path(temporary) / "table"
         fill(folder, count, questions)
@@ -103,7 +103,7 @@ def measure(count: int, questions: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print the table, and write it as JSON if `--json` is given."""
+    """Run the measurement, print the table, and write the table as JSON if `--json` is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", nargs="*", type=command.count, default=[100, 1_000, 10_000])
     parser.add_argument("--questions", type=command.count, default=100)

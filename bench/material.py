@@ -1,4 +1,4 @@
-"""Real questions, passages and texts for the other scripts, from a folder with MMLU, OpenBookQA and Wikipedia text."""
+"""Questions, passages and texts for the other scripts, read from a folder with MMLU, OpenBookQA and Wikipedia text."""
 
 import bz2
 import io
@@ -20,7 +20,7 @@ WORDS = 32_000
 
 
 def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") -> RenderedTask:
-    """Return MMLU anatomy as lm-eval renders it. Letters are scored, or texts in `mmlu_anatomy_continuation`."""
+    """Return MMLU anatomy as rendered by lm-eval; `mmlu_anatomy_continuation` scores texts instead of letters."""
     from kib.plugins.builtin.lm_eval_task import LmEvalTask
 
     files = {split: str(data / "mmlu" / split / f"anatomy_{split}.csv") for split in ("dev", "test")}
@@ -67,7 +67,7 @@ def search(asked: Sequence[RenderedQuestion], passages: Sequence[Passage], k: in
 def requests(
     rendered_task: RenderedTask, asked: Sequence[RenderedQuestion], passages: Sequence[Sequence[Passage]]
 ) -> list[Request]:
-    """Return the requests for all questions in turn, each question with its own passages."""
+    """Return the requests for all questions in order; each prompt contains the question's own passages."""
     made: list[Request] = []
     for number, (one, some) in enumerate(zip(asked, passages, strict=True)):
         made += rendered_task.requests(number, build_prompt(one, some).text)
@@ -75,7 +75,7 @@ def requests(
 
 
 def tokenizer(data: Path, folder: Path) -> Path:
-    """Return a folder with a byte-level BPE tokenizer of 32,000 tokens, trained on Wikipedia text unless it exists."""
+    """Return a folder with a byte-level BPE tokenizer of 32,000 tokens, trained on Wikipedia text if it is missing."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

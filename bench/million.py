@@ -1,10 +1,11 @@
-"""Measure the cost of a corpus of up to a million passages: time, memory and index size, at growing sizes.
+"""Measure the time, memory and index size required by corpora of growing size, up to a million passages.
 
     python bench/million.py [--sizes 10000 100000 1000000] [--elasticsearch URL] [--work FOLDER] [--json FILE]
 
-A passage has 100 words, drawn by Zipf's law from 200,000 made-up words with a fixed seed. Each of the 1,000 queries has
-6 words of one passage. Passages, index and search use the code of a run. Each job is a process of its own, so each peak
-of memory belongs to one job. The peaks exclude the memory of a server, which is a separate process.
+A passage consists of 100 words, drawn with a fixed seed from 200,000 synthetic words with a Zipf distribution. Each of
+the 1,000 queries consists of 6 words from one passage. Splitting, indexing and searching use the same code as `kib
+run`. Each job runs in a separate process, so that each memory peak belongs to a single job. The peaks exclude the
+memory of a search server, which runs in a separate process.
 """
 
 import argparse
@@ -36,7 +37,7 @@ Clocks = tuple[float, float]
 
 
 def vocabulary() -> list[str]:
-    """Return distinct made-up words of alternating consonants and vowels."""
+    """Return distinct synthetic words with alternating consonants and vowels."""
     consonants, vowels = "bcdfghklmnprstvz", "aeiou"
     made = []
     for number in range(VOCABULARY):
@@ -49,7 +50,7 @@ def vocabulary() -> list[str]:
 
 
 def texts(count: int) -> Iterator[str]:
-    """Yield `count` texts; a larger `count` adds texts at the end."""
+    """Yield `count` texts; a larger `count` appends texts without changing the first texts."""
     import numpy as np
 
     words = vocabulary()
@@ -62,7 +63,7 @@ def texts(count: int) -> Iterator[str]:
 
 
 def queries() -> list[tuple[str, str]]:
-    """Return the 7th, 17th, … word of every tenth passage of the smallest corpus: the same queries at every size."""
+    """Return one query per tenth passage of the smallest corpus: the 7th, 17th, … word; all sizes share the queries."""
     chosen = (text.split()[6 : 6 + 10 * ASKED : 10] for n, text in enumerate(texts(min(SIZES))) if n % 10 == 0)
     return [(f"q{number}", " ".join(words)) for number, words in enumerate(chosen)]
 
@@ -84,7 +85,7 @@ def spec(folder: Path, url: str | None) -> Path:
 
 
 def work(job: str, folder: Path) -> dict[str, Any]:
-    """Do the job `passages`, `open`, `index:NAME` or `search:NAME` in this process; return seconds, peak and size."""
+    """Run the job `passages`, `open`, `index:NAME` or `search:NAME` in this process; return its cost."""
     from kib.commands.retrieve.search import SearchRequest, read_spec
     from kib.plan.planner import hits_of_queries
     from kib.plugins.resolve import resolve
@@ -117,7 +118,7 @@ def work(job: str, folder: Path) -> dict[str, Any]:
 
 
 def clocks() -> Clocks:
-    """Return the wall time and the processor time of this process in seconds; they differ if the machine is busy."""
+    """Return this process's wall time and processor time in seconds; the times differ if the machine is busy."""
     return time.perf_counter(), time.process_time()
 
 
@@ -166,7 +167,7 @@ def lines(count: int, found: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print the table, and write it as JSON if `--json` is given."""
+    """Run the measurement, print the table, and write the table as JSON if `--json` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=command.count, nargs="+", default=SIZES, help="numbers of passages")
     parser.add_argument("--elasticsearch", metavar="URL", help="address of a server to include")

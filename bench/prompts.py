@@ -1,7 +1,7 @@
-"""Time the work before a model answers, and print one table: rendering, index, search, and prompts for K = 0..5.
+"""Time rendering, indexing, searching and prompt building for K = 0 to 5 passages, and print one table.
 
 The questions and facts are from OpenBookQA. The table shows medians of interleaved rounds for a quarter, a half and all
-of the 500 test questions, so that the growth is visible.
+of the 500 test questions, to show how the times grow.
 Usage: python bench/prompts.py --data FOLDER [--rounds N] [--json FILE]
 """
 
@@ -74,7 +74,7 @@ def prompts(
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Run the measurement and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder, required=True, help="folder with openbookqa and wikipedia")
     parser.add_argument("--rounds", type=command.count, default=3, help="rounds per size; the default is 3")

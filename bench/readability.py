@@ -1,7 +1,7 @@
-"""Measure how the code reads: `functions` prints sizes, `sentences` draws prose for a person to judge.
+"""Measure readability: `functions` prints function sizes, `sentences` draws random sentences for a person to judge.
 
-Sentences come in equal parts from docstrings, messages and documents; the same seed draws the same sentences. Messages
-are string literals of at least five words outside docstrings; a value in a message appears as `…`.
+A sample contains equal numbers of sentences from docstrings, messages and documents; equal seeds yield equal samples.
+Messages are string literals of at least five words outside docstrings; a value in a message appears as `…`.
 """
 
 import argparse
@@ -27,12 +27,12 @@ def sources(part: str) -> list[Path]:
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield every function of a module, nested ones included."""
+    """Yield every function of a module, including nested functions."""
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def print_functions() -> None:
-    """Print lines of code, and the length and parameters of functions, for kib and for the plugins."""
+    """Print the lines of code, and the lengths and parameters of functions, for kib and for the plugins."""
     print("part, lines of code, functions, length median / 90th percentile / longest, most parameters")
     for part in ("kib", "plugins"):
         lines, lengths, parameters = 0, [], []
@@ -49,7 +49,7 @@ def print_functions() -> None:
 
 
 def docstrings() -> Iterator[str]:
-    """Yield the sentences of all docstrings, those of tests included."""
+    """Yield the sentences of all docstrings, including the docstrings of tests."""
     for path in [*sources("kib"), *sources("plugins"), *sorted(ROOT.glob("**/tests/**/test_*.py"))]:
         if ".tox" in path.parts or ".venv" in path.parts:
             continue
@@ -108,7 +108,7 @@ def print_sentences(seed: int, count: int) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("functions", "sentences"))
     parser.add_argument("--seed", type=int, default=1)

@@ -1,9 +1,10 @@
-"""Measure retrieval quality on two test collections, next to published values, with one setting per retriever.
+"""Measure retrieval quality on two test collections with one setting per retriever, next to published values.
 
     python bench/retrieval.py --data FOLDER [--elasticsearch URL] [--work FOLDER] [--json FILE]
 
-FOLDER holds `scifact` and `vaswani` in BEIR's layout. All steps use the code of `kib retrieve`. A retriever that is not
-available on this machine is left out, and the reason is printed. The exit code is 1 if a value is below its minimum.
+FOLDER holds `scifact` and `vaswani` in BEIR's layout. All steps use the code of `kib retrieve`. A retriever that is
+unavailable on this machine is skipped, and the reason is printed. The exit code is 1 if a measured value is below its
+required minimum.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def overlap(one: Mapping[str, Sequence[Hit]], other: Mapping[str, Sequence[Hit]]
 
 
 def figures(report: Report) -> dict[str, Any]:
-    """Return the numbers of a report by retriever."""
+    """Return the measured values of a report by retriever."""
     [block] = report.blocks
     return {
         "passages": report.passages,
@@ -141,7 +142,7 @@ def lines(name: str, found: Mapping[str, Any]) -> list[str]:
 
 
 def shortfalls(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence per value below its minimum."""
+    """Return one sentence for each measured value below its required minimum."""
     short = []
     for (retriever, name, measure), least in LEAST.items():
         row = found[name]["retrievers"].get(retriever)
@@ -151,7 +152,7 @@ def shortfalls(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def main() -> int:
-    """Measure and print the tables."""
+    """Run the measurement and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder, required=True, help="folder with scifact and vaswani")
     parser.add_argument("--elasticsearch", metavar="URL", help="address of a server; without it, the row is left out")

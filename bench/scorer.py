@@ -1,8 +1,9 @@
-"""Compare the speed of kib's scorer with lm-eval's `hf` on the same prompts, and print one table.
+"""Compare the speed of kib's scorer with lm-eval's `hf` backend on the same prompts, and print one table.
 
-Both sides use the same model, threads and requests. They take turns and start with empty caches. lm-eval runs at its
-fastest batch size, found once on a few questions. The times of both sides include tokenising, and kib's includes
-planning. A matrix multiplication in the same number format measures the machine's peak. Usage:
+kib and lm-eval use the same model, number of threads and requests, take turns, and start with empty caches. lm-eval
+runs at its fastest batch size, which is determined once on a few questions. All times include tokenisation, and kib's
+times also include planning. A matrix multiplication in the same number format measures the machine's peak throughput.
+Usage:
 
     python bench/scorer.py --data FOLDER [--full] [--json FILE]     a random Llama of about 100 million parameters
     python bench/scorer.py --data FOLDER --gpu [--json FILE]        a random Mistral of 7 billion on a CUDA GPU, bf16
@@ -73,7 +74,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: seconds of wall time and of all processors together for each run, memory in bytes."""
+    """A line of the table: wall time and total processor time of each run in seconds, and memory in bytes."""
 
     work: str
     questions: int
@@ -94,7 +95,7 @@ class Line:
 
     @property
     def faster(self) -> float:
-        """The ratio of lm-eval's median time to kib's."""
+        """The ratio of lm-eval's median time to kib's median time."""
         return median(self.lm_eval) / median(self.kib)
 
 
@@ -132,7 +133,7 @@ def load(setting: Setting) -> Any:
 
 
 def make(side: str, setting: Setting, model: Any, batch_size: int) -> Any:
-    """Wrap the model in a new LM of one side."""
+    """Wrap the model in a new LM object of kib or of lm-eval."""
     from lm_eval.models.huggingface import HFLM
 
     from kib_hf.scoring.scorer import Scorer
@@ -142,7 +143,7 @@ def make(side: str, setting: Setting, model: Any, batch_size: int) -> Any:
 
 
 def run(lm: Any, lists: Sequence[Sequence[Request]]) -> list[list[tuple[float, bool]]]:
-    """Answer each list. kib receives all lists in one run, as in `kib run`; lm-eval receives one list per run."""
+    """Answer all lists of requests; kib receives all lists at once, as in `kib run`, and lm-eval one list per run."""
     if not hasattr(lm, "plan"):
         return [answer(lm, some) for some in lists]
     known: dict[tuple[str, str], Any] = {}
@@ -152,7 +153,7 @@ def run(lm: Any, lists: Sequence[Sequence[Request]]) -> list[list[tuple[float, b
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Return seconds of wall time and of all processors together, and the result of the call."""
+    """Return the wall time and the total processor time of a call in seconds, and the result of the call."""
     import torch
 
     start, busy = time.perf_counter(), time.process_time()
@@ -188,7 +189,7 @@ def best_batch(setting: Setting, model: Any, work: str) -> int:
 
 
 def measure(setting: Setting, model: Any, work: str, peak: float) -> Line:
-    """Measure a workload: one line of the table."""
+    """Measure a workload and return one line of the table."""
     lists = runs(work, setting.data, setting.questions)
     size = best_batch(setting, model, work)
     times: dict[str, list[tuple[float, float]]] = {"lm-eval": [], "kib": []}
@@ -228,7 +229,7 @@ def _pairs(given: dict[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> int:
-    """Count the questions with different answers, excluding those with a margin within rounding in lm-eval."""
+    """Count questions with different answers, except questions with an lm-eval margin within rounding error."""
     other = 0
     for number, some in enumerate(lists):
         options: dict[str, list[int]] = {}
@@ -245,7 +246,7 @@ def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> 
 def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> tuple[int, int, float]:
     """Return the distinct tokens of all prompts, all tokens of each list's distinct prompts, and the operations needed.
 
-    The operations are those of the distinct tokens: layers, attention and scored outputs.
+    The operations needed are the operations on distinct tokens: in layers, in attention and for scored outputs.
     """
     import numpy as np
 
@@ -273,7 +274,7 @@ def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> 
 
 
 def matmul_peak(setting: Setting) -> float:
-    """Return the operations per second of a plain matrix multiplication, the best of several."""
+    """Return the operations per second of the fastest of several plain matrix multiplications."""
     import torch
 
     size = 8192 if setting.device.startswith("cuda") else 2048
@@ -283,7 +284,7 @@ def matmul_peak(setting: Setting) -> float:
 
 
 def memory(setting: Setting, side: str, work: str, batch_size: int) -> int | None:
-    """Return the peak memory of a new process of one side, including the model: GPU memory, or resident memory."""
+    """Return the peak GPU or resident memory of a new process that scores with kib or lm-eval, including the model."""
     arguments = [sys.executable, __file__, "--memory-of", side, work, str(batch_size), "--model", setting.model]
     arguments += ["--data", str(setting.data), "--work", str(setting.folder), "--dtype", setting.dtype]
     arguments += ["--threads", str(setting.threads), "--questions", str(min(SEARCHED, setting.questions or SEARCHED))]
@@ -305,7 +306,7 @@ def held(setting: Setting) -> int:
 
 
 def machine(setting: Setting, peak: float) -> dict[str, Any]:
-    """Return the machine, packages and model of the figures."""
+    """Return the machine, packages and model used for the measurements."""
     import torch
 
     names = ("kib", "kib-hf", "lm-eval", "torch", "transformers", "tokenizers")
@@ -376,7 +377,7 @@ def show(lines: Sequence[Line], about: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder, required=True, help="folder with mmlu, openbookqa and wikipedia")
     parser.add_argument("--work", type=Path, help="folder for the trained tokenizer; the default is a temporary folder")
@@ -394,7 +395,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Run the measurement and print the table."""
     import torch
 
     arguments = parse()

@@ -1,8 +1,8 @@
-"""Time `kib --help` next to a Python process that does nothing: medians of interleaved runs.
+"""Compare the startup time of `kib --help` with an empty Python process: medians of interleaved runs.
 
     python bench/startup.py [--json FILE]
 
-Prints a table. The exit code is 1 if `kib --help` takes 0.2 s or longer.
+The script prints a table. The exit code is 1 if `kib --help` takes 0.2 s or longer.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def seconds(command: list[str]) -> float:
 
 
 def measure() -> dict[str, dict[str, float]]:
-    """Return median and quartiles per command in seconds. Commands take turns, so a busy minute affects all of them."""
+    """Return each command's median and quartiles in seconds; commands take turns, so that load affects all commands."""
     for command in COMMANDS.values():
         seconds(command)  # the first run reads files from disk
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}

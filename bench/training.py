@@ -1,10 +1,11 @@
 """Compare the training speed of kib, of transformers' Trainer with padding, and of TRL's SFTTrainer, padded and packed.
 
 All trainers take turns and train the same model on the same documents (tokens with BOS and EOS), with AdamW in float32
-on the CPU and about the same number of tokens per step. Speed counts the tokens with a loss and the time of all steps
-after the first, without loading and saving. The loss that kib computes before and after training is not included. TRL's
-packing is compared only if its texts do not see each other, which is tested on the model. The table shows the tokens
-that a trainer loses. On a shared machine, processor time with one thread is the better clock. Usage:
+on the CPU and about the same number of tokens per step. Speed is the number of tokens with a loss per second, over all
+steps after the first step, excluding loading and saving. The times also exclude kib's loss computation before and after
+training. TRL's packing is compared only if packed texts do not attend to each other, which is tested on the model. The
+table shows the number of tokens that each trainer loses. On a shared machine, the processor time of a single thread is
+more reliable than wall time. Usage:
 
     pip install trl
     python bench/training.py [--data FOLDER] [--rounds N] [--threads N] [--json FILE]
@@ -57,13 +58,13 @@ class Work:
 
     @property
     def batch(self) -> int:
-        """The number of texts with about as many tokens as a step of kib."""
+        """The number of texts that contain about as many tokens as one step of kib's trainer."""
         return max(1, round(BLOCK * ROWS * len(self.examples) / sum(map(len, self.examples))))
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Tokens with a loss in all steps; and tokens, seconds and processor seconds of the steps after the first."""
+    """The number of tokens with a loss in all steps, and the tokens and times of the steps after the first step."""
 
     trained: int
     timed: int
@@ -216,7 +217,7 @@ def trl_padded(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
 
 
 def trl_packed(model: Any, work: Work, arguments: dict[str, Any]) -> Any:
-    """Create TRL's SFTTrainer with packing that splits long texts. Rows are as long, and as many per step, as in kib.
+    """Create TRL's SFTTrainer with packing that splits long texts; row length and rows per step are the same as in kib.
 
     A step has four micro-batches, because TRL joins the rows of a micro-batch and wastes attention between texts.
     """
@@ -298,7 +299,7 @@ def measure(work: Work, rounds: int, temporary: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print the tables."""
+    """Run the measurement and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=command.folder)
     parser.add_argument("--rounds", type=command.count, default=3)

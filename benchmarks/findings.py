@@ -128,7 +128,7 @@ def seed_accuracies(row: ArmRow) -> str:
 
 
 def copies(study: Study) -> Iterator[str]:
-    """Compare ten paraphrases with the same number of tokens of the documents themselves."""
+    """Compare training on ten paraphrases with training on an equal number of tokens from the documents themselves."""
     tasks = (MAIN, *OTHER_TASKS)
     rows = [study.row(TEN_PARAPHRASES, task, "ft-reg-long") for task in tasks]
     verdict = {1: "Yes", 0: "Not significantly", -1: "No, copies are better"}[significant_sign(rows[0])]
@@ -244,7 +244,7 @@ SECTIONS: Sequence[tuple[str, Callable[[Study], Iterator[str]]]] = (
 
 
 def findings(study: Study) -> str:
-    """Return the generated part of the page."""
+    """Return the generated part of the findings page."""
     table = study.table(None)
     row, seeds = study.row("base"), len(study.row(TEN_PARAPHRASES).seeds)
     lines = [

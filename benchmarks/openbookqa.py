@@ -2,8 +2,8 @@
 
     python benchmarks/openbookqa.py ZIP-OR-ITS-FOLDER [FOLDER]
 
-The 1,326 facts become the documents. The fact of a question is its gold document and its group. The files are written
-to FOLDER, by default the folder of the zip; `openbookqa.toml` reads them from `${KIB_DATA}/openbookqa`.
+The 1,326 facts become the documents. Each question's fact is the question's gold document and its group. The files are
+written to FOLDER, by default the folder of the zip; `openbookqa.toml` reads them from `${KIB_DATA}/openbookqa`.
 """
 
 import json
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 
 def facts(text: str) -> dict[str, str]:
-    """Return the ids of the facts, `fact-<line>`, by text; each line is one fact in double quotes."""
+    """Return the ids of the facts, `fact-<line>`, by text; each line of the file is one fact in double quotes."""
     ids: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         fact = line.removeprefix('"').removesuffix('"')
@@ -56,7 +56,7 @@ def questions(text: str, file: str, ids: Mapping[str, str]) -> Iterator[Row]:
 
 
 def unambiguous(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the questions without duplicate options; ambiguous questions are left out and printed."""
+    """Yield the questions without duplicate options; ambiguous questions are omitted, and a message names them."""
     for row in rows:
         if len(set(row["options"])) == len(row["options"]):
             yield row

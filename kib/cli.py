@@ -1,4 +1,4 @@
-"""The command line interface. Commands import what they need when they are called, so that `kib --help` is fast."""
+"""The command line interface; a command imports its modules only when it is called, so that `kib --help` is fast."""
 
 import atexit
 import os
@@ -63,7 +63,7 @@ def _report(text: str) -> None:
 
 
 class _Commands(click.Group):
-    """Converts every KibError to a message on standard error and an exit code, without a traceback."""
+    """A command group that converts every KibError to a message on standard error and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the parameter name is click's
         """Return the commands in the order of this file, which is the order in which a user needs the commands."""

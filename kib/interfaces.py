@@ -124,7 +124,7 @@ class OnlinePlugin(Protocol):
     """A plugin of any kind that needs a network; `kib check` lists its downloads if there is no network."""
 
     def online(self) -> Sequence[str]:
-        """Return sentences about everything that the plugin downloads or contacts, even if cached; uses no network."""
+        """Return sentences that list all downloads and servers of the plugin, even if cached; uses no network."""
         ...
 
 
@@ -173,7 +173,7 @@ class DescribedModel(Protocol):
 
 @runtime_checkable
 class SizedModel(Protocol):
-    """A model with a known number of parameters, from which kib estimates arithmetic operations."""
+    """A model with a known number of parameters, from which kib estimates the number of arithmetic operations."""
 
     def parameters(self) -> int:
         """Return the number of parameters without loading them."""
@@ -203,7 +203,7 @@ class ChatModel(Protocol):
 
 @runtime_checkable
 class Corpus(Plugin, Protocol):
-    """A source of documents that contain the knowledge."""
+    """A source of documents that contain the knowledge to inject."""
 
     def documents(self) -> Iterator[Document]:
         """Yield every document once, in a fixed order, with unique ids."""
@@ -212,7 +212,7 @@ class Corpus(Plugin, Protocol):
 
 @runtime_checkable
 class JudgedCorpus(Protocol):
-    """A corpus that is a test collection: a corpus that includes queries with relevance judgments of its documents."""
+    """A test collection: a corpus that includes queries with relevance judgments of its documents."""
 
     def judged_queries(self) -> Iterator[JudgedQuery]:
         """Yield every judged query once, in a fixed order. Raises InputError if a judged document is missing."""
@@ -276,7 +276,7 @@ class Retriever(Plugin, Protocol):
         ...
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return at most `k` hits per query, best first, ties by passage id; queries must not affect each other."""
+        """Return at most `k` hits per query, best first, ties sorted by passage id; queries must be independent."""
         ...
 
 
@@ -394,7 +394,7 @@ class Forecast:
 class Spending:
     """The cost of written text: answered requests and counted tokens; None if some tokens were not counted.
 
-    The sums are computed from the stored paid answers, so that they never change later.
+    The sums are computed from the stored paid answers, so that the sums never change later.
     """
 
     requests: int

@@ -181,7 +181,7 @@ def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
 
 
 def _trained_by(weights: WeightsStep) -> tuple[object, ...]:
-    """Return everything that a trainer's check depends on; seeds and texts do not matter."""
+    """Return every input that affects a trainer's check; seeds and texts do not affect the check."""
     return (weights.model, weights.trainer, weights.settings, weights.validation is None)
 
 
@@ -204,7 +204,7 @@ def _is_free(steps: SharedSteps, text: TextStep) -> bool:
 
 
 def _pass(steps: SharedSteps, step: TextStep) -> str:
-    """Return the number of training texts and of their tokens; if there are many texts, tokens are estimated."""
+    """Return the numbers of training texts and of their tokens; for many texts, the second number is an estimate."""
     texts, tokens = steps.text(step), steps.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
     some = texts[:: -(-len(texts) // COUNTED)]
     read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]

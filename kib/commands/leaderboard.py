@@ -52,7 +52,7 @@ def store_baseline(table: Table, path: Path) -> None:
 
 
 def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None]) -> None:
-    """Compare a table with a stored baseline; `report` harmless changes, raise TableError if any result is worse."""
+    """Compare a table with a stored baseline; `report` receives harmless changes, worse results raise TableError."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -76,9 +76,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class QuestionRequest:
-    """The options of `kib questions`: for each passage of a corpus, write `count` questions and keep `keep` of them.
+    """The options of `kib questions`: write `count` questions per passage of a corpus, keep at most `keep` per passage.
 
-    Questions with the same `group` depend on each other. `writer` may be None if the file has only one writer.
+    `group` determines whether questions about the same document or only about the same passage form a group of
+    dependent questions. `writer` may be None if the file has only one writer.
     """
 
     corpus: str

@@ -43,10 +43,10 @@ def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
 
 
 def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
-    """Return the cells of a plan that match an id, an id without digest, or a prefix of either.
+    """Return the cells of a plan with this id, with or without its digest, or with an id that starts with this text.
 
-    The id may start with the name of the benchmark. The same word may also be the name of a model; if so, a cell
-    with an id that starts with the model takes precedence.
+    The id may start with the name of the benchmark. If the benchmark and a model have the same name, a cell of this
+    model takes precedence.
     """
     for short in dict.fromkeys((name, name.removeprefix(f"{plan.name}/"))):
         exact = [cell for cell in plan.cells if cell.id == short]

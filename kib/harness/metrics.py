@@ -1,4 +1,4 @@
-"""The metric that determines the score of a question, and the option that a model prefers."""
+"""Finds the metric that determines the score of a question, and reads the option that a model prefers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ FIELDS = ("id", "_id", "text", "relevance", "gold", "metadata")
 
 
 def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[QuerySet]:
-    """Return the test questions of tasks with gold passages in a corpus; if there are none, of all tasks using it."""
+    """Return the test questions of tasks with gold passages in a corpus, or else of all tasks that use the corpus."""
     tables = [table for table in context.spec.tasks.values() if table.corpus == corpus and table.role == "target"]
     # lm-eval tasks have no gold passages and take seconds to read, so they are used only if there are no other
     # questions.
@@ -53,7 +53,7 @@ def of_corpus(name: str, lock: Lock) -> QuerySet | None:
 
 
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
-    """Return queries with judged documents; raise InputError if there is no query or an id is duplicated."""
+    """Return queries with judged documents; raise InputError if there is no query or a query id is duplicated."""
     found = list(queries)
     asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
