@@ -405,7 +405,7 @@ def _check_tokens(model: Model, fresh: Model) -> None:
     for text in (*CONTEXTS, *CONTINUATIONS, "word " * 20_000):
         tokens = encode(text)
         _expect(all(type(token) is int for token in tokens), f"tokens() of {text[:40]!r} are not integers")
-        _expect(encode(text) == tokens == again(text), f"tokens() of {text[:40]!r} differ between calls")
+        _expect(encode(text) == tokens == again(text), f"tokens() returns different results for {text[:40]!r}")
         _expect(bool(tokens) or not text, f"tokens() of {text[:40]!r} is empty")
 
 

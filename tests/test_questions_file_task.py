@@ -166,7 +166,7 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"options": ["Ada"]}, "options: expected 2 to 26 options, got 1"),
         ({"options": [str(number) for number in range(27)]}, "options: expected 2 to 26 options, got 27"),
         ({"options": ["Ada", "Ada"]}, "options: the same option appears twice"),
-        ({"answer": None}, "answer: expected a letter A to C, an option's text or a number from 0, got None"),
+        ({"answer": None}, "answer: expected a letter A to C, an option's text or a zero-based option index, got None"),
         ({"answer": "D"}, "answer: expected a letter A to C"),
         ({"answer": "b"}, "answer: expected a letter A to C"),
         ({"answer": "AB"}, "answer: expected a letter A to C"),

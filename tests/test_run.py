@@ -417,7 +417,7 @@ def test_weights_are_trained_once(trained):
             "crash",
             r"trainers\.by-heart \(toy, kib-toys 1.0\), train: MemoryError: the toy trainer broke down \(traceback",
         ),
-        ("writers.reword", "unknown", r"writers\.reword: returned a text about 'nowhere#0', which is not a passage"),
+        ("writers.reword", "unknown", r"writers\.reword: returned a text for the unknown passage 'nowhere#0'"),
         ("writers.reword", "empty", r"writers\.reword: returned an empty text about passage ada#0"),
         (
             "writers.reword",

@@ -316,7 +316,7 @@ def test_model_tolerance() -> None:
     [
         ("tokens", lambda _: lambda text: [float(len(text))], "are not integers"),
         ("tokens", lambda _: lambda text: [], "is empty"),
-        ("tokens", lambda self: lambda text: [self.number, len(text)], "differ between calls"),
+        ("tokens", lambda self: lambda text: [self.number, len(text)], "returns different results"),
         ("tokens", lambda self: None if self.number % 2 else len, "is None in only one of two instances"),
         ("context_length", lambda _: 0, r"context_length\(\) returns 0"),
         ("weights", lambda _: Weights(Path("nowhere")), "which is not a folder"),

@@ -52,7 +52,8 @@ def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
         else:
             members.setdefault(group, []).append(index)
     if any(len(column) != len(groups) for column in columns):
-        raise ValueError(f"{len(groups)} groups for columns of {[len(column) for column in columns]} scores")
+        sizes = [len(column) for column in columns]
+        raise ValueError(f"{len(groups)} group names, but {sizes} scores; expected one group name per score")
     parts = [*alone, *members.values()]
     return sorted(
         (*(round(fsum(column[index] for index in part), 9) + 0.0 for column in columns), float(len(part)))

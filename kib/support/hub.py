@@ -50,7 +50,7 @@ def plainly(name: str, revision: str, kind: Kind) -> Iterator[None]:
     """Turn an error of the hub in the block into an InputError with the reason and a remedy."""
     from huggingface_hub import errors
 
-    pin = "go online, or give a folder as `path`, or pin `revision` to a commit that is downloaded already"
+    pin = "connect to the network, give a folder as `path`, or pin `revision` to a downloaded commit"
     away = f"{name}: `{revision}` is not on this machine, and the hub cannot be reached"
     try:
         yield

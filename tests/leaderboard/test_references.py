@@ -28,7 +28,10 @@ def test_why_gains_are_not_split_is_said(lab):
     lab.add(4, "base")
     lab.add(5, "rag", k=1)
     text = render(lab.table(), "markdown")
-    said = "Gains on the task \\`new\\` are not split into known and unknown: lm-eval brings its own prompt."
+    said = (
+        "Gains on the task \\`new\\` are not reported separately for known and unknown questions: "
+        "lm-eval brings its own prompt."
+    )
     assert said in text
 
 

@@ -90,7 +90,8 @@ def _not_split(table: Table) -> Iterator[str]:
         for reason, tasks in by_reason.items():
             names = f"task{'s' * (len(tasks) > 1)} {', '.join(f'`{task}`' for task in tasks)}"
             benchmark = f"{one.name}: " if len(table.benchmarks) > 1 else ""
-            yield f"{benchmark}Gains on the {names} are not split into known and unknown: {reason}."
+            gains = f"{benchmark}Gains on the {names}"
+            yield f"{gains} are not reported separately for known and unknown questions: {reason}."
 
 
 def _environment(table: Table) -> Iterator[str]:

@@ -122,8 +122,8 @@ class LmEvalTask:
         except Exception as error:
             if self.options.data is None and "hub" in f"{type(error)}{error}".lower():
                 raise InputError(
-                    f"lm-eval task {name}: the data cannot be loaded from the hub ({_first_line(error)}); give local "
-                    "files by `data = {…}` or go online"
+                    f"lm-eval task {name}: cannot load the data from the hub ({_first_line(error)}); set local "
+                    "files with `data = {…}`, or connect to the network"
                 ) from error
             raise InputError(f"lm-eval task {name}: {_first_line(error)}") from error
         task: ConfigurableTask = loaded["tasks"][name]

@@ -214,7 +214,7 @@ class _Row:
             )
         if meant:
             return meant.pop()
-        allowed = f"a letter {letters[0]} to {letters[-1]}, an option's text or a number from 0"
+        allowed = f"a letter {letters[0]} to {letters[-1]}, an option's text or a zero-based option index"
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
 
     def _gold(self) -> tuple[Gold, ...]:

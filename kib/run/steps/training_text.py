@@ -215,7 +215,7 @@ def _paid(order: WritingOrder | None, passages: Iterable[Passage], context: RunC
 def _check_text(writer: str, text: Text, passages: Collection[str]) -> None:
     """Raise PluginError for an empty text or a text about an unknown passage."""
     if text.passage not in passages:
-        raise PluginError(f"writers.{writer}: returned a text about {text.passage!r}, which is not a passage")
+        raise PluginError(f"writers.{writer}: returned a text for the unknown passage {text.passage!r}")
     if not text.text.strip() or (text.kind == "pair" and not (text.answer or "").strip()):
         raise PluginError(f"writers.{writer}: returned an empty text about passage {text.passage}")
 

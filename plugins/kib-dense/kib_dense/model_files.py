@@ -68,7 +68,7 @@ def _check_class(folder: Path, model_class: ModelClass) -> None:
     else:
         architecture = str((_read_object(config).get("architectures") or ["none"])[0])
         if not architecture.endswith(("ForSequenceClassification", "ForCausalLM")):
-            raise InputError(f"{folder}: the architecture {architecture} computes no score; expected {expected}")
+            raise InputError(f"{folder}: the architecture {architecture} does not produce scores; expected {expected}")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

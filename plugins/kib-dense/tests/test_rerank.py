@@ -141,7 +141,7 @@ def lost_classifier(folder: Path, _: Create) -> Path:
     [
         (nowhere, "no such folder; expected a folder with a cross-encoder"),
         (an_encoder, "a SentenceTransformer of sentence-transformers; expected a cross-encoder"),
-        (plain_model, "the architecture BertModel computes no score; expected a cross-encoder"),
+        (plain_model, "the architecture BertModel does not produce scores; expected a cross-encoder"),
         (lost_classifier, "weights described in config.json are missing: classifier"),
         (three_labels, "gives 3 scores per pair; expected a cross-encoder"),
     ],

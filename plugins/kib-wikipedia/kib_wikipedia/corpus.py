@@ -48,7 +48,9 @@ class WikipediaOptions(Options):
         default=0, ge=0, le=5, description="With `pins`: maximum number of links to follow from `pages`."
     )
     categories: list[str] = Field(default=[], description="With `pins`: categories, such as `Category:Anatomy`.")
-    category_depth: int = Field(default=0, ge=0, le=20, description="With `pins`: levels of subcategories.")
+    category_depth: int = Field(
+        default=0, ge=0, le=20, description="With `pins`: the number of subcategory levels to include."
+    )
     as_of: str = Field(
         default="",
         pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$",
