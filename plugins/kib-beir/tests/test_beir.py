@@ -39,7 +39,7 @@ def read_queries(folder: Path, **options: Any) -> list[JudgedQuery]:
 
 @pytest.mark.parametrize("line", ["q1\td1\t1.0\n", "q1\td1\tone\n"])
 def test_invalid_first_line(tmp_path: Path, line: str) -> None:
-    """A first line with an invalid grade raises an error unless the line is a header."""
+    """In a judgments file, a first line with an invalid grade raises an error unless the line is a header."""
     with pytest.raises(InputError, match=r":1: invalid grade '(1\.0|one)'; expected a whole number"):
         read_queries(write_collection(tmp_path, line + QRELS))
 
@@ -47,7 +47,7 @@ def test_invalid_first_line(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("header", ["", "query-id\tcorpus-id\tscore\n", "\ufeffquery-id\tcorpus-id\tscore\r\n"])
 @pytest.mark.parametrize("name", ["qrels.tsv", "qrels/test.tsv"])
 def test_judged_queries(tmp_path: Path, header: str, name: str) -> None:
-    """Judged queries have their grades and keep the order of queries.jsonl, with and without a header."""
+    """Judged queries have their grades and follow queries.jsonl, with or without a header in the judgments file."""
     found = read_queries(write_collection(tmp_path, header + QRELS, name))
     assert found == [
         JudgedQuery("q1", "Which lever?", (("d1", 1),)),
@@ -56,7 +56,7 @@ def test_judged_queries(tmp_path: Path, header: str, name: str) -> None:
 
 
 def test_split(tmp_path: Path) -> None:
-    """`split` selects the judgments."""
+    """The option `split` selects the judgments file to read."""
     write_collection(tmp_path)
     (tmp_path / "qrels" / "dev.tsv").write_text("q2\td1\t1\n", encoding="utf-8")
     assert [query.id for query in read_queries(tmp_path, split="dev")] == ["q2"]
@@ -113,7 +113,7 @@ def test_invalid_judgments(tmp_path: Path, qrels: str, message: str) -> None:
 
 
 def test_duplicate_judgment(tmp_path: Path) -> None:
-    """A repeated judgment with the same grade counts once."""
+    """If a judgment occurs twice with the same grade, the repetition is ignored."""
     assert read_queries(write_collection(tmp_path, "q1\td1\t1\nq1\td1\t1\n"))[0].relevance == (("d1", 1),)
 
 
@@ -139,7 +139,7 @@ def test_invalid_queries(tmp_path: Path, queries: list[dict[str, Any]], message:
 
 
 def test_numeric_ids(tmp_path: Path) -> None:
-    """A whole number in JSON is the same id as its digits in the judgments."""
+    """An integer id in JSON matches the same number written as text in the judgments."""
     corpus, queries = json_lines([{"_id": 7, "text": "one"}]), json_lines([{"_id": 1, "text": "?"}])
     assert read_queries(write_collection(tmp_path, "1\t7\t1\n", corpus=corpus, queries=queries))[0].relevance == (
         ("7", 1),
@@ -147,7 +147,7 @@ def test_numeric_ids(tmp_path: Path) -> None:
 
 
 def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A title replaces a missing text, and a document with neither is omitted with a warning but stays judged."""
+    """A title replaces a missing text, and a document without both is omitted with a warning but remains judged."""
     corpus = json_lines([*CORPUS, {"_id": "d3", "title": "Alone", "text": " "}, {"_id": "d4", "title": "", "text": ""}])
     write_collection(tmp_path, "q1\td4\t1\n", corpus=corpus)
     plugin = make_plugin(Beir, {"path": tmp_path, "licence": "CC0-1.0"})
@@ -185,7 +185,7 @@ def test_missing_file(tmp_path: Path, name: str) -> None:
     ("name", "documents", "queries", "judgments"), [("scifact", 5183, 300, 339), ("vaswani", 11429, 93, 2083)]
 )
 def test_published(name: str, documents: int, queries: int, judgments: int) -> None:
-    """Published collections have the documented numbers of documents, queries and judgments."""
+    """The collections SciFact and Vaswani have the published numbers of documents, queries and judgments."""
     if not (DATA / name).is_dir():
         pytest.skip(f"no {name} in {DATA}; KIB_TEST_DATA names the folder of test data")
     plugin = make_plugin(Beir, {"path": DATA / name})

@@ -37,7 +37,7 @@ def ids(hits: Sequence[Hit]) -> list[str]:
 
 
 def test_formula(find: Search) -> None:
-    """The score is that of Lucene: idf times saturated frequency, with the length relative to the mean length."""
+    """The score is Lucene's BM25: idf times saturated term frequency, with the passage length relative to the mean."""
     given = passages("red lever", "red red door of the boiler room", "green", title="")
     hits = find("red", given, stop_words="none", stemmer="none", k1=0.9, b=0.4)
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
@@ -51,19 +51,19 @@ def test_formula(find: Search) -> None:
 
 
 def test_many_ties(find: Search) -> None:
-    """Among many equal passages the hits are the first by id, regardless of their order in the corpus."""
+    """Among many passages with the same text, the hits are the first passages by id, regardless of corpus order."""
     same = [Passage(f"p{number * 37 % 100:02}", "d", "", "a red lever", 0, 11) for number in range(100)]
     assert ids(find("red lever", same, k=3)) == ["p00", "p01", "p02"]
 
 
 def test_tie_for_the_last_hit(find: Search) -> None:
-    """If passages tie for the last hit, the better passage remains first and the lowest id becomes the last hit."""
+    """If passages tie for the last hit, better passages remain first and the lowest id among the tied passages wins."""
     given = [*passages("lever", "lever", "lever"), Passage("z", "z", "", "lever pump", 0, 10)]
     assert ids(find("lever pump", given, k=2)) == ["z", "p0"]
 
 
 def test_title(find: Search) -> None:
-    """A word in the title counts like a word in the text."""
+    """A word in a passage's title has the same effect on the score as a word in the passage's text."""
     given = [Passage("p0", "d0", "Relief valve", "Opens at eleven bar.", 0, 20), *passages("pump")[1:]]
     assert ids(find("valve", given)) == ["p0"]
 
@@ -77,13 +77,13 @@ def test_no_shared_word(find: Search, method: str) -> None:
 
 
 def test_a_word_in_all_passages(find: Search) -> None:
-    """A passage that only shares a word of weight 0 is still a hit, with score 0."""
+    """A passage with only a zero-weight word in common with the query is still a hit, with score 0."""
     hits = find("red", passages("red lever", "red door", "red pump"), method="robertson")
     assert hits == [Hit("p0", 0.0), Hit("p1", 0.0), Hit("p2", 0.0)]
 
 
 def test_stop_words(find: Search) -> None:
-    """Stop words are ignored, whether from a list of bm25s or from the user's own list."""
+    """Stop words are ignored, whether they are from a list in bm25s or from the user's own list."""
     given = passages("the lever of the pump", "a door")
     assert find("the", given) == []
     assert ids(find("the", given, stop_words="none")) == ["p0"]
@@ -92,7 +92,7 @@ def test_stop_words(find: Search) -> None:
 
 
 def test_stemmer(find: Search) -> None:
-    """Inflected forms match each other in the language of the stemmer."""
+    """Inflected forms of a word match each other in the stemmer's language."""
     assert ids(find("levers", passages("lever", "door"))) == ["p0"]
     assert find("levers", passages("lever", "door"), stemmer="none") == []
     assert ids(find("Häusern", passages("Haus", "Tür"), stemmer="german", stop_words="de")) == ["p0"]
@@ -108,7 +108,7 @@ def test_unicode_forms(find: Search, query: str, text: str) -> None:
 
 
 def test_token_pattern(find: Search) -> None:
-    """A pattern for single characters finds words in text without spaces, and a pattern may have one group."""
+    """A token pattern for single characters matches in text without spaces, and a token pattern may have one group."""
     given, character, machine = passages("这座桥建于一九七零年", "红色的门"), r"\w", r"(\w+-\d)\b"
     plain = {"stop_words": "none", "stemmer": "none"}
     assert find("桥", given, **plain) == []
@@ -147,12 +147,12 @@ def test_same_bytes(tmp_path: Path) -> None:
 
 
 def test_no_words_at_all(find: Search) -> None:
-    """A search in a corpus without a single word has no hits."""
+    """A search in a corpus that contains no words returns no hits."""
     assert find("red", passages("—", "!?")) == []
 
 
 def test_no_k(find: Search) -> None:
-    """A search for zero passages has no hits."""
+    """A search with `k` = 0 returns no hits."""
     assert find("red", passages("red", "door"), k=0) == []
 
 

@@ -11,7 +11,7 @@ def test_installed() -> None:
 
 @pytest.mark.parametrize("method", ["lucene", "bm25+"])
 def test_contract(method: str) -> None:
-    """The retriever satisfies its contract, with and without a score for passages that share no word."""
+    """The plugin satisfies the contract for a retriever, with the BM25 variants `lucene` and `bm25+`."""
     check_retriever(lambda: make_plugin(BM25, {"method": method}))
 
 

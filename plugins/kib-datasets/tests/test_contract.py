@@ -52,7 +52,7 @@ def test_options() -> None:
 
 
 def test_fingerprint(folder: Path) -> None:
-    """The fingerprint depends on the bytes of the files, but not on timestamps."""
+    """The fingerprint depends on the content of the data set's files, but not on their timestamps."""
     file = folder / "train.jsonl"
     check_fingerprint(
         lambda: make_plugin(HuggingFace, {"path": folder}),

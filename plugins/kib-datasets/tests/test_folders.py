@@ -17,7 +17,7 @@ ROWS = [{"id": "a", "title": "T", "text": "one", "more": 1}, {"id": "b", "title"
 
 
 def read(folder: Path, **options: Any) -> list[Document]:
-    """Return the documents of a folder."""
+    """Return the documents that the corpus reads from a folder."""
     return list(make_plugin(HuggingFace, {"path": folder, **options}).documents())
 
 
@@ -29,7 +29,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_files(tmp_path: Path) -> None:
-    """A split is read from the files with the name of the split in their names."""
+    """A split is read from the files that contain the split's name in their file names."""
     parquet.write_table(pa.Table.from_pylist(ROWS), tmp_path / "train-00000.parquet")
     parquet.write_table(pa.Table.from_pylist([{**ROWS[0], "id": "c"}]), tmp_path / "test-00000.parquet")
     assert read(tmp_path) == [Document("a", "T", "one"), Document("b", "", "two")]
@@ -37,26 +37,26 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_fields(tmp_path: Path) -> None:
-    """`fields` names the columns of a document, and all other columns are ignored."""
+    """The option `fields` selects the columns that form a document, and all other columns are ignored."""
     write_lines(tmp_path / "train.jsonl", [{"nr": 7, "body": "one", "title": "no", "head": "T", "vector": [1.0]}])
     assert read(tmp_path, fields={"id": "nr", "text": "body", "title": "head"}) == [Document("7", "T", "one")]
 
 
 def test_numbered(tmp_path: Path) -> None:
-    """With `numbered`, the row number is the id."""
+    """With the option `numbered`, the row number is the document id."""
     write_lines(tmp_path / "train.jsonl", [{"text": "one"}, {"text": "two"}])
     assert [document.id for document in read(tmp_path, numbered=True)] == ["1", "2"]
 
 
 def test_chosen_files(tmp_path: Path) -> None:
-    """`files` selects the files of the split."""
+    """The option `files` selects the files of a split."""
     write_lines(tmp_path / "old" / "train.jsonl", [{"id": "old", "text": "no"}])
     write_lines(tmp_path / "new" / "train.jsonl", [{"id": "new", "text": "yes"}])
     assert [document.id for document in read(tmp_path, files=["new/*.jsonl"])] == ["new"]
 
 
 def test_configurations(tmp_path: Path) -> None:
-    """`config` selects a configuration declared in the README of the data set."""
+    """The option `config` selects a configuration declared in the data set's README."""
     write_lines(tmp_path / "de" / "train.jsonl", [{"id": "de", "text": "eins"}])
     write_lines(tmp_path / "en" / "train.jsonl", [{"id": "en", "text": "one"}])
     parts = "".join(f"- config_name: {name}\n  data_files: {name}/*.jsonl\n" for name in ("de", "en"))
@@ -68,7 +68,7 @@ def test_configurations(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("single", [True, False])
 def test_saved(tmp_path: Path, single: bool) -> None:
-    """A folder written by `save_to_disk` is read, with a single split or several."""
+    """A folder written by `save_to_disk` is read, whether it contains one split or several splits."""
     from datasets import Dataset, DatasetDict
 
     train = Dataset.from_list(ROWS)
@@ -123,7 +123,7 @@ def test_no_split(tmp_path: Path) -> None:
     ],
 )
 def test_damaged(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    """A damaged file, or a file that is not UTF-8, raises an error with the reason."""
+    """A damaged file, or a file that is not UTF-8, raises an error that states the reason."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=f"cannot be read as a data set: {message}"):
         read(tmp_path)
@@ -145,7 +145,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_long_row(tmp_path: Path) -> None:
-    """A row longer than the 10 MiB that `datasets` reads at a time is read completely."""
+    """A row longer than the 10 MiB blocks in which `datasets` reads files is read completely."""
     text = "The ferry leaves the harbour at dawn. " * 280_000
     assert len(text) > 10 * 2**20
     write_lines(tmp_path / "train.jsonl", [{"id": "a", "text": text}])

@@ -59,7 +59,7 @@ class DataSet:
 
 
 class Hub(ThreadingHTTPServer):
-    """A server that answers like the Hugging Face Hub for a few data sets."""
+    """A mock server that answers requests for a few data sets as the Hugging Face Hub does."""
 
     def __init__(self, cache: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -72,7 +72,7 @@ class Hub(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request to the mock hub."""
+    """The handler for requests to the mock hub."""
 
     server: Hub
 
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer_json({"id": data_set.name, "sha": COMMIT, "siblings": siblings})
 
     def do_POST(self) -> None:
-        """Answer a request for information on some paths."""
+        """Answer a request for the descriptions of the given paths."""
         data_set, _ = self.find_data_set()
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         paths = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body)["paths"]
@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer_json([describe(data_set, path) for path in existing if data_set])
 
     def find_data_set(self) -> tuple[DataSet | None, str]:
-        """Return the data set that the path names, and the rest of the path; record the request."""
+        """Return the data set named in the request path and the rest of the path, and record the request."""
         path = unquote(urlsplit(self.path).path).removeprefix("/api")
         for name, data_set in self.server.data_sets.items():
             if path.startswith(f"/datasets/{name}"):
@@ -145,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Print nothing."""
+        """Suppress the log output of the HTTP server."""
 
 
 def describe(data_set: DataSet, path: str) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def read(hub: Hub) -> Iterator[Read]:
 
 
 def test_download(hub: Hub, read: Read) -> None:
-    """The commit identifies a data set, and its files are downloaded once."""
+    """A data set on the hub is identified by its commit, and its files are downloaded only once."""
     data_set = hub.add("facts")
     assert read(data_set) == {"fingerprint": COMMIT, "ids": ["a"]}
     assert f"/datasets/{data_set.name}/resolve/{COMMIT}/data/train.jsonl" in data_set.requests
@@ -208,7 +208,7 @@ def test_download_of_some_files(hub: Hub, read: Read) -> None:
 
 
 def test_incomplete_download(hub: Hub, read: Read) -> None:
-    """An incomplete download is not used until it is completed."""
+    """An interrupted download of a data set is completed before the data set is read."""
     data_set = hub.add("incomplete")
     folder = hub.cache / "hub" / f"datasets--{data_set.name.replace('/', '--')}" / "snapshots" / COMMIT / "data"
     folder.mkdir(parents=True)
@@ -231,7 +231,7 @@ def test_incomplete_download(hub: Hub, read: Read) -> None:
     ],
 )
 def test_hub_error(hub: Hub, read: Read, status: int, code: str, message: str) -> None:
-    """An error of the hub is reported in one sentence with a remedy."""
+    """An error response from the hub raises a one-sentence error that suggests a remedy."""
     data_set = hub.add(f"error-{status}{code}")
     data_set.error = (status, code)
     assert read(data_set, revision="v2")["error"].startswith(f"{data_set.name}: {message}")

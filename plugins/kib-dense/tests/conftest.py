@@ -24,7 +24,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep digests of files in a folder for these tests only."""
+    """Store cached file digests in a temporary folder used only by these tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -32,13 +32,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def unchanging(tiny_encoder: Path, cross_encoder: Path) -> set[Path]:
-    """Folders of models that no test changes."""
+    """The folders of the models that no test changes."""
     return {bundled_encoder(), tiny_encoder, cross_encoder}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def load_once(unchanging: set[Path]) -> Iterator[None]:
-    """Load each model in an unchanging folder only once per session and options."""
+    """Load each unchanged model folder only once per session for each set of options."""
     loaded: dict[tuple[Path, str], Any] = {}
     load = encoder.load_model
 
@@ -84,7 +84,7 @@ def copied(tiny_encoder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that encoders have computed, in order."""
+    """The texts that encoders have encoded during the test, in order."""
     texts: list[str] = []
     real: Callable[..., object] = Encoder._encode
 

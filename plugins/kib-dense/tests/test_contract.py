@@ -54,7 +54,7 @@ def test_options_of_dense() -> None:
 
 
 def test_options_of_rerank() -> None:
-    """A cross-encoder and its retrievers must be given, each retriever once."""
+    """The options of `rerank` must specify a cross-encoder and retrievers, without listing a retriever twice."""
     check_options(
         Rerank,
         accepts=[{"path": "models/cross", "of": ["bm25"]}, {"hub": "a/b", "of": ["bm25", "dense"], "depth": 20}],

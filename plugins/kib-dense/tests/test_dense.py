@@ -32,20 +32,20 @@ def passages(*texts: str, title: str = "") -> list[Passage]:
 
 
 def read_index(folder: Path) -> tuple[Any, Any]:
-    """Return the metadata and the vectors of an index."""
+    """Return the metadata and the vectors of the index in a folder."""
     metadata = json.loads((folder / "index.json").read_text())
     vectors = np.fromfile(folder / "vectors.f32", dtype="<f4")
     return metadata, vectors.reshape(len(metadata["passages"]), metadata["dimension"])
 
 
 def assert_same_index(one: Path, other: Path) -> None:
-    """Two indexes have the same metadata, and the same vectors up to rounding."""
+    """Assert that two indexes have the same metadata, and the same vectors up to rounding."""
     assert read_index(one)[0] == read_index(other)[0]
     np.testing.assert_allclose(read_index(one)[1], read_index(other)[1], rtol=1e-4, atol=1e-5)
 
 
 def test_finds_by_meaning(tmp_path: Path) -> None:
-    """The small encoder finds a passage with the answer in other words; the score is the dot product."""
+    """The small encoder finds a passage that states the answer in other words, and the score is the dot product."""
     retriever: Dense = make_plugin(Dense, {"device": "cpu"})
     texts = "Felines feed on small rodents.", "The bridge was built in 1970.", "What do you call a band of horns?"
     retriever.build(passages(*texts), tmp_path)
@@ -65,7 +65,7 @@ def test_title_counts(dense: Callable[..., Dense], tmp_path: Path) -> None:
 
 
 def test_a_blank_query_finds_nothing(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """A blank query has no hits, even with a prompt before it."""
+    """A blank query has no hits, even if the encoder adds a prompt before the query."""
     retriever = dense(query_prompt="query: ")
     retriever.build(PASSAGES, tmp_path)
     found = retriever.search(tmp_path, [Query("a", " \n"), Query("b", "rope"), Query("c", "")], 3)
@@ -73,7 +73,7 @@ def test_a_blank_query_finds_nothing(dense: Callable[..., Dense], tmp_path: Path
 
 
 def test_long_passages_are_reported(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """A remark gives the number of passages longer than the encoder's limit and names the longest of them."""
+    """A remark states the number of passages longer than the encoder's token limit, and names the longest passage."""
     retriever = dense(max_tokens=16)
     given = passages(*(f"{'lever ' * (10 * number)}" for number in range(1, 9)))
     retriever.build(given, tmp_path)
@@ -85,7 +85,7 @@ def test_long_passages_are_reported(dense: Callable[..., Dense], tmp_path: Path)
 
 
 def test_a_changed_corpus(dense: Callable[..., Dense], tmp_path: Path, encoded: list[str]) -> None:
-    """An index of a changed corpus encodes only the new passages and equals a new index."""
+    """An index built for a changed corpus encodes only the new passages, and equals an index built from scratch."""
     dense().build(PASSAGES, tmp_path / "old", tmp_path / "memory")
     encoded.clear()
     changed = [*passages("A new passage."), *PASSAGES[3:], *passages("Another new passage.", title="New")]
@@ -97,7 +97,7 @@ def test_a_changed_corpus(dense: Callable[..., Dense], tmp_path: Path, encoded: 
 
 
 def test_memory_names(dense: Callable[..., Dense]) -> None:
-    """Retrievers share an embedding cache exactly if their passages have equal vectors."""
+    """Two retrievers share an embedding cache if and only if they compute equal passage vectors."""
     name = dense().memory()
     assert dense(passage_prompt="passage: ").memory() != name
     assert dense(index="hnsw", query_prompt="query: ").memory() == name
@@ -130,7 +130,7 @@ make_plugin(Dense, {"device": "cpu", "path": sys.argv[2]}).build(given, folder /
 def test_a_killed_build_resumes(
     dense: Callable[..., Dense], tiny_encoder: Path, tmp_path: Path, encoded: list[str]
 ) -> None:
-    """A build that was killed in the middle resumes with the texts that are not encoded yet."""
+    """If an index build is killed, the next build encodes only the texts that are not in the embedding cache."""
     command = [sys.executable, "-c", BUILD_AND_DIE, str(tmp_path), str(tiny_encoder)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == -9
     assert not (tmp_path / "index" / "index.json").exists()
@@ -142,7 +142,7 @@ def test_a_killed_build_resumes(
 
 
 def test_a_stored_embedding_is_used(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """A build takes vectors from the embedding cache."""
+    """An index build reuses vectors from the embedding cache."""
     dense().build(passages("rope"), tmp_path / "index", tmp_path / "memory")
     with EmbeddingCache.open(tmp_path / "memory") as cache:
         cache.connection.execute("UPDATE embeddings SET vector = ?", (np.full(16, 7, "<f4").tobytes(),))
@@ -168,7 +168,7 @@ def scores(hits: Sequence[Any]) -> list[float]:
 
 
 def test_too_few_passages_to_train(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """The error for too few passages for the lists names the options to change."""
+    """If an index has too few passages for its number of lists, the error names the options to change."""
     with pytest.raises(InputError, match=r"14 passages are too few for .* keep the default of `exact_below`"):
         dense(index="ivf-pq", exact_below=0).build(PASSAGES, tmp_path)
 
@@ -194,7 +194,7 @@ def test_an_index_of_a_different_encoder(dense: Callable[..., Dense], tmp_path: 
     ],
 )
 def test_a_damaged_index(dense: Callable[..., Dense], tmp_path: Path, name: str, damage: Callable[[Path], Any]) -> None:
-    """The error for a missing or truncated file of an index names the file."""
+    """A missing or truncated index file raises an error that names the file."""
     dense(index="hnsw", exact_below=0).build(PASSAGES, tmp_path)
     damage(tmp_path / name)
     with pytest.raises(InputError, match=rf"{name}: .*missing; delete its folder and run again"):
@@ -223,7 +223,7 @@ torch.randn(500, 500) @ torch.randn(500, 500)
 @pytest.mark.slow
 @pytest.mark.parametrize("imports", ["import torch, faiss", "import faiss, torch"])
 def test_torch_and_faiss_in_one_process(tmp_path: Path, imports: str) -> None:
-    """Both libraries work in one process with several threads, in either order of import."""
+    """FAISS and torch work in one process with several threads, in either order of import."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", CLASH.format(imports=imports), str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
@@ -232,7 +232,7 @@ def test_torch_and_faiss_in_one_process(tmp_path: Path, imports: str) -> None:
 
 
 def test_no_output(dense: Callable[..., Dense], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Building and searching print nothing, not even a progress bar."""
+    """Building and searching an index print nothing, not even a progress bar."""
     retriever = dense(index="hnsw", exact_below=0)
     retriever.build(PASSAGES, tmp_path)
     retriever.search(tmp_path, QUERIES, 3)

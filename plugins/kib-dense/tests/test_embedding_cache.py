@@ -12,7 +12,7 @@ from kib_dense.embedding_cache import EmbeddingCache, cache_key
 
 
 def test_many_keys(tmp_path: Path) -> None:
-    """Exactly the added vectors are found by their keys, bit for bit, even with more than a thousand keys at once."""
+    """The cache returns the added vectors for their keys, bit for bit, even for more than a thousand keys at once."""
     vectors = np.random.default_rng(0).normal(size=(1200, 7)).astype(np.float32)
     keys = [cache_key(f"text {number}") for number in range(1300)]
     with EmbeddingCache.open(tmp_path) as cache:
@@ -35,7 +35,7 @@ def test_compact(tmp_path: Path) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    """Two processes may add to the same cache: the first vector of a text stays, and both see all vectors."""
+    """If two processes add to one cache, the first vector for a text is kept, and both processes read all vectors."""
     one, other = np.ones(3, np.float32), np.zeros(3, np.float32)
     with EmbeddingCache.open(tmp_path) as first, EmbeddingCache.open(tmp_path) as second:
         first.add({cache_key("a"): (1, one)})
@@ -116,7 +116,7 @@ def test_a_file_locked_while_it_is_open(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
-    """A damaged file may be deleted, because its vectors can be computed again."""
+    """The error for a damaged cache file suggests deleting the file, because the vectors can be computed again."""
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
     with (
         pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete it"),
@@ -126,7 +126,7 @@ def test_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_errors_of_the_caller(tmp_path: Path) -> None:
-    """Errors raised while the cache is open are not blamed on its file, even SQLite's own."""
+    """Errors raised by the caller while the cache is open, even SQLite errors, are not blamed on the cache file."""
     with pytest.raises(sqlite3.DatabaseError, match="of the caller"), EmbeddingCache.open(tmp_path):
         raise sqlite3.DatabaseError("of the caller")
     with EmbeddingCache.open(tmp_path) as cache:

@@ -40,13 +40,13 @@ def encoder(tiny_encoder: Path) -> Callable[..., Encoder]:
 
 
 def assert_close(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> None:
-    """Vectors are equal up to rounding, relative to the largest component."""
+    """Assert that vectors are equal up to rounding, relative to the largest component."""
     largest = float(np.abs(expected).max(initial=1e-9))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * largest)
 
 
 def test_small_encoder() -> None:
-    """The default encoder is all-MiniLM-L6-v2, byte for byte, with 384 components and 256 tokens."""
+    """The default encoder is all-MiniLM-L6-v2, byte for byte, with 384 vector components and a limit of 256 tokens."""
     small = small_encoder()
     assert digest_file(bundled_encoder() / "model.safetensors") == PUBLISHED_DIGEST
     assert (small.dimension(), small.max_tokens()) == (384, 256)
@@ -54,7 +54,7 @@ def test_small_encoder() -> None:
 
 
 def test_same_vectors_as_sentence_transformers(encoder: Callable[..., Encoder], tiny_encoder: Path) -> None:
-    """Vectors equal those of sentence-transformers up to rounding, also with a layer after pooling."""
+    """Vectors equal those from sentence-transformers up to rounding, even if the model has a layer after pooling."""
     from sentence_transformers import SentenceTransformer
 
     for made, folder in ((encoder(), tiny_encoder), (small_encoder(), bundled_encoder())):
@@ -66,7 +66,7 @@ def test_same_vectors_as_sentence_transformers(encoder: Callable[..., Encoder], 
 
 
 def test_batches_differ_by_rounding(encoder: Callable[..., Encoder]) -> None:
-    """Vectors of texts in a batch equal those of single texts up to rounding."""
+    """Texts encoded in a batch have the same vectors as texts encoded one by one, up to rounding."""
     together = encoder(batch_tokens=10_000).passages(TEXTS)
     assert together.dtype == np.float32
     for text, vector in zip(TEXTS, together, strict=True):
@@ -77,7 +77,7 @@ def test_batches_differ_by_rounding(encoder: Callable[..., Encoder]) -> None:
 def test_texts_are_computed_one_by_one_on_a_cpu(
     encoder: Callable[..., Encoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a CPU no other text is in the batch of a text, unless `batch_tokens` asks for it."""
+    """On a CPU, texts are encoded one by one unless `batch_tokens` is set."""
     sizes: list[int] = []
     real = Encoder._encode
 
@@ -94,18 +94,18 @@ def test_texts_are_computed_one_by_one_on_a_cpu(
 
 
 def test_no_texts(encoder: Callable[..., Encoder]) -> None:
-    """Without texts, the result has no rows and the encoder's dimension."""
+    """Encoding an empty list returns an array without rows, with the encoder's dimension as the number of columns."""
     assert encoder().passages([]).shape == encoder().queries([]).shape == (0, 16)
 
 
 def test_equal_texts_are_computed_once(encoder: Callable[..., Encoder], encoded: list[str]) -> None:
-    """A text that occurs twice is encoded once."""
+    """A text that occurs twice in a list is encoded only once."""
     encoder().passages(TEXTS)
     assert sorted(encoded) == sorted(set(TEXTS))
 
 
 def test_prompts(encoder: Callable[..., Encoder], copied: Path) -> None:
-    """The prompt before a text comes from the options, by default from the model's configuration."""
+    """The prompt before a text is read from the options or, by default, from the model's configuration."""
     query, passage = encoder().passages(["query: rope", "passage: rope"])
     given = encoder(query_prompt="query: ", passage_prompt="passage: ")
     assert_close(given.queries(["rope"])[0], query)
@@ -119,13 +119,13 @@ def test_prompts(encoder: Callable[..., Encoder], copied: Path) -> None:
 
 
 def test_normalize(encoder: Callable[..., Encoder]) -> None:
-    """With `normalize`, vectors have length 1."""
+    """With the option `normalize`, vectors have length 1."""
     assert (abs(np.linalg.norm(encoder().passages(TEXTS), axis=1) - 1) > 0.1).any()
     assert np.linalg.norm(encoder(normalize=True).passages(TEXTS), axis=1) == pytest.approx(1, rel=1e-3)
 
 
 def test_length(encoder: Callable[..., Encoder]) -> None:
-    """The number of tokens includes the prompt and the whole text, but only `max_tokens` tokens are read."""
+    """The reported token count covers the prompt and the whole text, but the model reads only `max_tokens` tokens."""
     short = encoder(max_tokens=8, passage_prompt="passage: ")
     embedded = short.embed(["one two three four", "one two three four five six", "one two three four nine ten", "one"])
     assert embedded.tokens == (8, 10, 10, 5)
@@ -136,7 +136,7 @@ def test_length(encoder: Callable[..., Encoder]) -> None:
 
 @pytest.mark.parametrize("limit", [None, 128])
 def test_without_a_transformer(tmp_path: Path, limit: int | None) -> None:
-    """A model without a transformer has the limit of its tokenizer, and `max_tokens` raises an error."""
+    """A model without a transformer has the token limit of its tokenizer, and rejects the option `max_tokens`."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer
@@ -155,7 +155,7 @@ def test_without_a_transformer(tmp_path: Path, limit: int | None) -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_dtype(dtype: str) -> None:
-    """A shorter number format gives similar vectors, returned as float32."""
+    """A model loaded in a shorter number format computes similar vectors, which are returned as float32."""
     found, expected = small_encoder(dtype=dtype).passages(TEXTS[:2]), small_encoder().passages(TEXTS[:2])
     assert found.dtype == np.float32
     assert not np.array_equal(found, expected)
@@ -163,7 +163,7 @@ def test_dtype(dtype: str) -> None:
 
 
 def test_batches() -> None:
-    """Batches are filled with the longest texts first, and the rest of a list has the same batches."""
+    """Batches are filled with the longest texts first, and resuming with the remaining texts gives the same batches."""
     lengths = [3, 9, 1, 20, 9, 4, 2]
     batches = list(split_into_batches(lengths, 18))
     assert batches == [[3], [1, 4], [5, 0, 6, 2]]
@@ -204,7 +204,7 @@ def test_an_interrupted_call(encoder: Callable[..., Encoder], tmp_path: Path, en
 
 
 def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
-    """Progress counts each text once, and all cached texts at once."""
+    """The progress callback counts each text once, and reports all cached texts together."""
     counts: list[int] = []
     distinct = list(dict.fromkeys(TEXTS))
     encoder().embed(distinct[:2], tmp_path)
@@ -213,7 +213,7 @@ def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
-    """The error for a damaged embedding cache, or one with vectors of the wrong length, names it."""
+    """A damaged embedding cache, or one with vectors of the wrong length, raises an error that names the cache."""
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database, but long enough to look like one " * 99)
     with pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete it"):
         encoder().passages(TEXTS, tmp_path)
@@ -227,7 +227,7 @@ def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> Non
 
 
 def test_memory_names(encoder: Callable[..., Encoder], copied: Path) -> None:
-    """Exactly the options that change a passage's vector change the name of the embedding cache."""
+    """An option changes the name of the embedding cache if and only if the option changes passage vectors."""
     name = encoder().memory()
     assert name.startswith("embeddings-")
     for same in ({"path": copied}, {"query_prompt": "query: "}, {"batch_tokens": 99}, {"device": "auto"}):
@@ -238,7 +238,7 @@ def test_memory_names(encoder: Callable[..., Encoder], copied: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "1_Pooling/config.json", "tokenizer.json", "model.safetensors"])
 def test_fingerprint(copied: Path, name: str) -> None:
-    """The fingerprint changes with the files that affect a vector, including subfolders, not with prose."""
+    """The fingerprint depends on all files that affect vectors, including those in subfolders, except documentation."""
 
     def change() -> None:
         with (copied / name).open("ab") as file:
@@ -258,7 +258,7 @@ def test_a_copy_has_the_same_fingerprint(encoder: Callable[..., Encoder], copied
 
 
 def test_preset() -> None:
-    """The paper's encoder is pinned to a commit on the hub, with the instruction from its model card."""
+    """The preset for the paper's encoder pins a commit on the hub and the instruction from the model card."""
     paper = small_encoder(preset="paper")
     assert paper.fingerprint() == PRESETS["paper"].revision
     assert str(paper.location) == "BAAI/bge-large-en"
@@ -361,7 +361,7 @@ def own_code(folder: Path) -> Path:
     ],
 )
 def test_unsuitable_folders(copied: Path, damage: Callable[[Path], Path], message: str) -> None:
-    """The fingerprint of a folder without an encoder raises an error that names the folder."""
+    """Computing the fingerprint of a folder without an encoder raises an error that names the folder."""
     folder = damage(copied)
     with pytest.raises(InputError) as caught:
         small_encoder(path=folder).fingerprint()
@@ -386,7 +386,7 @@ def test_unsuitable_folders(copied: Path, damage: Callable[[Path], Path], messag
 def test_an_encoder_that_cannot_be_loaded(
     copied: Path, damage: Callable[[Path], Path], options: dict[str, Any], message: str
 ) -> None:
-    """An error found only when loading names the model."""
+    """An error detected only while the model is loaded names the model."""
     damage(copied)
     with pytest.raises(InputError) as caught:
         small_encoder(path=copied, **options).passages(["rope"])
@@ -395,7 +395,7 @@ def test_an_encoder_that_cannot_be_loaded(
 
 
 def test_vectors_that_are_not_finite(copied: Path) -> None:
-    """The error for a vector with an infinite component names the model and suggests float32."""
+    """A vector with an infinite component raises an error that names the model and suggests float32."""
     broken = small_encoder(path=copied)
     next(broken._model.parameters()).data.fill_(float("inf"))
     with pytest.raises(InputError, match=r"encoder: a vector in float32 is not finite; try float32"):
@@ -403,7 +403,7 @@ def test_vectors_that_are_not_finite(copied: Path) -> None:
 
 
 def test_a_full_gpu() -> None:
-    """The error for a full GPU names the model and the option to lower."""
+    """If the GPU runs out of memory, the error names the model and the option to lower."""
     import torch
 
     message = "BAAI/bge-large-en: the GPU's memory is full; lower `batch_tokens`"
@@ -412,13 +412,13 @@ def test_a_full_gpu() -> None:
 
 
 def test_a_missing_device() -> None:
-    """The error for a missing device names the device."""
+    """A device that the machine does not have raises an error that names the device."""
     with pytest.raises(InputError, match='device = "cuda:77": '):
         small_encoder(device="cuda:77").passages(["rope"])
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a network, a model on the hub that is not downloaded raises an error that names it."""
+    """Without a network, a hub model that has not been downloaded raises an error that names the model."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -430,7 +430,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_downloaded_commit_needs_no_network(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit in the hub's cache is used without a network."""
+    """A model commit in the local hub cache is used without network access."""
     from huggingface_hub import constants
 
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -446,6 +446,6 @@ def test_a_downloaded_commit_needs_no_network(copied: Path, tmp_path: Path, monk
 
 
 def test_no_output(copied: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Loading and encoding print nothing."""
+    """Loading an encoder and encoding texts print nothing."""
     small_encoder(path=copied).passages(["word " * 999])
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""Downloads from a server on the local machine that answers as the Hugging Face Hub does."""
+"""Tests of model downloads from a local mock of the Hugging Face Hub."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """Answers as the Hugging Face Hub does, for one model."""
+    """The request handler of a mock Hugging Face Hub with one model."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Print nothing."""
+        """Suppress the log output of the HTTP server."""
 
 
 def etag(file: Path) -> str:
@@ -81,7 +81,7 @@ def etag(file: Path) -> str:
 
 @pytest.fixture
 def hub(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub with the tiny encoder, used by this process, with an empty cache."""
+    """A mock hub that offers the tiny encoder; this process uses the mock hub with an empty cache."""
     from huggingface_hub import constants
 
     folder = Path(shutil.copytree(tiny_encoder, tmp_path / "served"))
@@ -113,7 +113,7 @@ def encoder(**options: str) -> Encoder:
 
 
 def test_download_once(hub: Hub, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A branch becomes a commit, all modules are downloaded, and afterwards no network is needed."""
+    """A branch is resolved to a commit, all modules are downloaded, and no network is needed after the download."""
     from huggingface_hub import constants
 
     options = EncoderOptions.model_validate_json(json.dumps({"path": str(tiny_encoder), "device": "cpu"}))

@@ -28,17 +28,17 @@ def scores(hits: Sequence[Hit]) -> dict[str, float]:
 
 
 def same(hits: Sequence[Hit]) -> Any:
-    """Return the scores of hits for a comparison up to rounding."""
+    """Return the scores of hits, to be compared up to rounding."""
     return pytest.approx(scores(hits), rel=1e-3, abs=1e-4)
 
 
 def test_contract(cross_encoder: Path) -> None:
-    """The retriever satisfies the contract for a reranker over two retrievers."""
+    """The plugin satisfies the contract for a reranker with two retrievers."""
     check_reranker(lambda: reranker(cross_encoder, of=["bm25", "dense"], depth=5))
 
 
 def test_the_same_as_sentence_transformers(cross_encoder: Path) -> None:
-    """Scores are the raw scores of sentence-transformers for the question and the passage, title first."""
+    """Scores equal the raw scores from sentence-transformers for a question and a passage with its title first."""
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -52,7 +52,7 @@ def test_the_same_as_sentence_transformers(cross_encoder: Path) -> None:
 
 
 def test_saved_by_sentence_transformers(cross_encoder: Path, tmp_path: Path) -> None:
-    """A model gives the same scores whether transformers or sentence-transformers saved it."""
+    """A cross-encoder has the same scores whether it was saved by transformers or by sentence-transformers."""
     from sentence_transformers import CrossEncoder
 
     CrossEncoder(str(cross_encoder), device="cpu", local_files_only=True).save_pretrained(str(tmp_path))
@@ -70,7 +70,7 @@ def test_twins_by_id(cross_encoder: Path) -> None:
 
 
 def test_depth(cross_encoder: Path) -> None:
-    """Only the first `depth` hits of each retriever are read, and each passage only once."""
+    """Only the first `depth` hits from each retriever are reranked, and each passage is scored only once."""
     both = reranker(cross_encoder, of=["bm25", "dense"], depth=3)
     assert both.sources() == {"bm25": 3, "dense": 3}
     hits = both.rerank(QUERY, {"bm25": FOUND, "dense": FOUND[::-1]}, TEXTS, 99)
@@ -80,7 +80,7 @@ def test_depth(cross_encoder: Path) -> None:
 
 
 def test_batches_differ_by_rounding(cross_encoder: Path) -> None:
-    """Several pairs in a batch have the same scores up to rounding."""
+    """Pairs scored in one batch have the same scores as pairs scored one by one, up to rounding."""
     alone = reranker(cross_encoder).rerank(QUERY, {"bm25": FOUND}, TEXTS, 99)
     together = reranker(cross_encoder, batch_tokens=2048).rerank(QUERY, {"bm25": FOUND}, TEXTS, 99)
     assert scores(together) == same(alone)
@@ -92,7 +92,7 @@ def test_a_blank_query(cross_encoder: Path) -> None:
 
 
 def test_a_long_passage(cross_encoder: Path) -> None:
-    """A pair that is too long for the model is truncated at the end of the passage, not in the question."""
+    """If a question and a passage are too long for the model, the end of the passage is truncated, not the question."""
     short = reranker(cross_encoder, max_tokens=24)
     [hit] = short.rerank(QUERY, {"bm25": [Hit("long#0", 1.0)]}, TEXTS, 1)
     other = short.rerank(Query("q", "When does the ferry leave?"), {"bm25": [Hit("long#0", 1.0)]}, TEXTS, 1)
@@ -100,7 +100,7 @@ def test_a_long_passage(cross_encoder: Path) -> None:
 
 
 def test_fingerprint(tmp_path: Path, create_cross_encoder: Create) -> None:
-    """The fingerprint changes with the weights, not with the prose."""
+    """The fingerprint depends on the weights, but not on documentation files."""
     folder = create_cross_encoder(tmp_path / "model")
     check_fingerprint(
         lambda: reranker(folder),
@@ -150,7 +150,7 @@ def lost_classifier(folder: Path, _: Create) -> Path:
 def test_unsuitable_models(
     tmp_path: Path, create_cross_encoder: Create, damage: Callable[[Path, Create], Path], message: str
 ) -> None:
-    """A folder without a cross-encoder with one score raises an error, instead of a model with random layers."""
+    """A folder without a single-score cross-encoder raises an error instead of loading a model with random layers."""
     folder = damage(create_cross_encoder(tmp_path / "model"), create_cross_encoder)
     with pytest.raises(InputError) as caught:
         reranker(folder).rerank(QUERY, {"bm25": FOUND}, TEXTS, 3)
@@ -159,6 +159,6 @@ def test_unsuitable_models(
 
 
 def test_no_output(cross_encoder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Reranking prints nothing."""
+    """Reranking hits prints nothing."""
     reranker(cross_encoder).rerank(QUERY, {"bm25": FOUND}, TEXTS, 3)
     assert capfd.readouterr() == ("", "")

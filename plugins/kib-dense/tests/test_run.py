@@ -101,7 +101,7 @@ def stored(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_run(bench: Path) -> None:
-    """`kib run` with both retrievers finds each person, reports long passages and encodes only changed texts again."""
+    """`kib run` with both retrievers finds each person, reports long passages and re-encodes only changed texts."""
     done = kib_run(bench)
     assert done.returncode == 0, done.stderr
     said = "retrievers.dense: 1 of 4 passages have more than the 256 tokens that the encoder reads"
@@ -116,7 +116,7 @@ def test_run(bench: Path) -> None:
 
 
 def test_a_missing_model(bench: Path) -> None:
-    """A missing model raises an error with the line in the file, before the run starts."""
+    """A missing model raises an error that states the line in the benchmark file, before the run starts."""
     (bench / "bench.toml").write_text(SPEC.replace('path = "cross"', 'path = "crass"'))
     result = CliRunner().invoke(main, ["run", str(bench / "bench.toml"), "--work", str(bench / "work")])
     assert result.exit_code == 2

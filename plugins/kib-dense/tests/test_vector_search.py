@@ -36,7 +36,7 @@ def whole_numbers(count: int, dimension: int = DIMENSION, seed: int = 0) -> Vect
 
 
 def best_of_all(vectors: Vectors, query: Vectors, k: int, rank: npt.NDArray[np.int64]) -> list[int]:
-    """Return the positions of the best vectors, from a comparison with every vector."""
+    """Return the indices of the best vectors, found by comparing each query with every vector."""
     scores = vectors.astype(np.float64) @ query.astype(np.float64)
     return [int(position) for position in np.lexsort((rank, -scores))[:k]]
 
@@ -47,7 +47,7 @@ def positions(found: list[tuple[int, float]]) -> list[int]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make blocks so small that two thousand vectors need several."""
+    """Reduce the block size so that two thousand vectors fill several blocks."""
     monkeypatch.setattr(vector_search, "BLOCK", 700)
 
 
@@ -64,7 +64,7 @@ def test_exact_search(small_blocks: None) -> None:
 
 
 def test_many_ties(small_blocks: None) -> None:
-    """Of a thousand equal vectors in several blocks, exact search returns the first by rank."""
+    """Among a thousand equal vectors in several blocks, exact search returns the first vectors by rank."""
     same = np.repeat(whole_numbers(1, seed=9), 1000, axis=0)
     vectors = np.concatenate([whole_numbers(1500) // 2, same, whole_numbers(500, seed=2) // 2])
     rank = np.random.default_rng(3).permutation(3000)
@@ -83,7 +83,7 @@ def test_differences_below_float32() -> None:
 
 
 def test_queries_do_not_affect_each_other() -> None:
-    """A query has the same hits alone and among others, and fewer hits are the first of more."""
+    """A query has the same hits alone and among other queries, and a smaller `k` returns the first of these hits."""
     vectors, queries = whole_numbers(COUNT), whole_numbers(64, seed=1)
     search = ExactSearch(vectors)
     found = search.best(queries, 50, RANK)
@@ -93,7 +93,7 @@ def test_queries_do_not_affect_each_other() -> None:
 
 
 def test_more_hits_than_vectors() -> None:
-    """A request for more hits than there are vectors returns all vectors."""
+    """A search for more hits than the number of vectors returns all vectors."""
     [found] = ExactSearch(clustered(5)).best(clustered(1, seed=1), 9, np.arange(5))
     assert sorted(positions(found)) == [0, 1, 2, 3, 4]
 
@@ -106,7 +106,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ApproximateSearch]:
-    """Approximate searches in the same clustered vectors, by the kind of index."""
+    """Approximate searches over the same clustered vectors, keyed by the kind of index."""
     folder = tmp_path_factory.mktemp("indexes")
     return {kind: approximate(clustered(COUNT), folder / kind, options) for kind, options in OPTIONS.items()}
 
@@ -118,7 +118,7 @@ def approximate(vectors: Vectors, path: Path, options: HnswOptions | IvfPqOption
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_recall(indexes: dict[str, ApproximateSearch], kind: str) -> None:
-    """An approximate search finds most hits of the exact search, best first, with exact scores."""
+    """An approximate search finds most of the hits from an exact search, best first, with exact scores."""
     vectors, queries = clustered(COUNT), clustered(50, seed=1)
     exact = ExactSearch(vectors).best(queries, 10, RANK)
     found = indexes[kind].best(queries, 10, RANK)
@@ -132,7 +132,7 @@ def test_recall(indexes: dict[str, ApproximateSearch], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_fewer_hits_are_the_first_of_more(indexes: dict[str, ApproximateSearch], kind: str) -> None:
-    """In one approximate index, a query has the same hits alone and among others, whatever their number."""
+    """In an approximate search, a query has the same hits alone and together with any number of other queries."""
     queries = clustered(20, seed=1)
     found = indexes[kind].best(queries, 50, RANK)
     for k in (1, 10):
@@ -140,14 +140,14 @@ def test_fewer_hits_are_the_first_of_more(indexes: dict[str, ApproximateSearch],
 
 
 def test_more_hits_than_candidates(indexes: dict[str, ApproximateSearch]) -> None:
-    """A request for more hits than an approximate search considers raises an error that names the option."""
+    """A search for more hits than the number of candidates raises an error that names the option for candidates."""
     query = clustered(1, seed=1)
     with pytest.raises(InputError, match=r"129 hits requested, .* considers 128 candidates; raise `ef_search`"):
         indexes["hnsw"].best(query, 129, RANK)
 
 
 def test_as_many_candidates_as_vectors(tmp_path: Path) -> None:
-    """With as many candidates as vectors, a graph search finds every vector, whether a link leads to it or not."""
+    """With as many candidates as vectors, a graph search finds every vector, even vectors without incoming links."""
     lengths = np.exp(3 * np.random.default_rng(0).normal(size=(200, 1))).astype(np.float32)
     search = approximate(clustered(200) * lengths, tmp_path / "index", HnswOptions(links=4))
     for found in search.best(clustered(20, seed=1), 200, np.arange(200)):
@@ -155,7 +155,7 @@ def test_as_many_candidates_as_vectors(tmp_path: Path) -> None:
 
 
 def test_too_few_vectors_in_the_lists(tmp_path: Path) -> None:
-    """A request for more hits than the searched lists hold raises an error that names the option."""
+    """A search for more hits than the searched lists contain raises an error that names the option to increase."""
     options = IvfPqOptions(lists=100, probes=1, code_bytes=1)
     search = approximate(clustered(COUNT), tmp_path / "index", options)
     with pytest.raises(InputError, match=r"200 hits requested, but the index found \d+; raise .*`probes`"):
@@ -171,14 +171,14 @@ def test_too_few_vectors_in_the_lists(tmp_path: Path) -> None:
     ],
 )
 def test_unsuitable_options(tmp_path: Path, count: int, options: IvfPqOptions, message: str) -> None:
-    """Options that do not suit the vectors raise an error with suitable values."""
+    """Index options that are incompatible with the vectors raise an error that suggests valid values."""
     with pytest.raises(InputError, match=message):
         build_faiss_index(clustered(count), tmp_path / "index", options)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-4])])
 def test_damaged_vectors(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
-    """The error for a missing or truncated file of vectors names the file."""
+    """A missing or truncated vector file raises an error that names the file."""
     path = tmp_path / "vectors.f32"
     path.write_bytes(clustered(10).tobytes())
     assert np.array_equal(open_vectors(path, DIMENSION, 10), clustered(10))
@@ -188,7 +188,7 @@ def test_damaged_vectors(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
 
 
 def test_threads_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An index is built in a single thread, and the number of FAISS threads is restored afterwards."""
+    """An index is built in a single thread, and the number of FAISS threads is restored after the build."""
     import faiss
 
     during, real = [], vector_search._blocks
@@ -208,6 +208,6 @@ def test_threads_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_training_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Training with the default options on enough vectors prints no warning."""
+    """Training an approximate index with the default options on enough vectors prints no warning."""
     build_faiss_index(clustered(10_000, 8), tmp_path / "index", IvfPqOptions())
     assert capfd.readouterr() == ("", "")

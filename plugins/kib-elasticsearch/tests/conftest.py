@@ -56,7 +56,7 @@ USER, PASSWORD, PASSWORD_VARIABLE = "librarian", "s3cret-pässword-4711", "KIB_T
 
 
 def free_ports(count):
-    """Return ports on which nothing listens."""
+    """Return unused local ports."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -68,13 +68,13 @@ def free_ports(count):
 
 
 def new_folder():
-    """Return a new folder for a node, in memory if possible: index operations are then three times as fast."""
+    """Return a new folder for a node, in memory if possible, which makes index operations three times as fast."""
     in_memory = os.access(MEMORY_DISK, os.W_OK) and shutil.disk_usage(MEMORY_DISK).free > DISK_SPACE
     return tempfile.mkdtemp(prefix="kib-elasticsearch-", dir=MEMORY_DISK if in_memory else None)
 
 
 class Node:
-    """A node with its data in `folder`. Test processes that share it hold a lock on the file `in_use`."""
+    """An Elasticsearch node with its data in `folder`; test processes that share the node lock the file `in_use`."""
 
     def __init__(self, folder, in_use, ports, version="9", options=()):
         if not os.access(SCRIPT, os.X_OK):
@@ -93,11 +93,11 @@ class Node:
         fcntl.flock(self.in_use, fcntl.LOCK_SH)
 
     def start(self):
-        """Start the node, or restart it with the same data, and wait for it."""
+        """Start the node, or restart the node with the same data, and wait until it responds."""
         return self.wait_for_start(self.start_in_background())
 
     def start_in_background(self):
-        """Start the node without waiting for it."""
+        """Start the node without waiting until it responds."""
         jvm_options = self.folder / "config" / "jvm.options.d"
         if not jvm_options.exists():
             jvm_options.mkdir(parents=True)
@@ -109,7 +109,7 @@ class Node:
             return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
     def wait_for_start(self, started):
-        """Wait until the node answers, on a busy machine longer than the script does."""
+        """Wait until the node responds; the timeout is longer than the script's, for busy machines."""
         if started.wait():
             give_up = time.monotonic() + SECONDS_TO_START
             while not self.answers():
@@ -118,7 +118,7 @@ class Node:
         return self
 
     def answers(self):
-        """Return whether the node answers a request, even by asking for a password."""
+        """Return whether the node responds to a request, even with a request for a password."""
         try:
             self.ask("GET", "/")
         except urllib.error.HTTPError:
@@ -128,15 +128,15 @@ class Node:
         return True
 
     def kill(self):
-        """Kill the node as a power failure would; the data remains."""
+        """Kill the node without a clean shutdown, as a power failure would, and keep its data."""
         subprocess.run([SCRIPT, "kill", self.folder], check=True)
 
     def release(self):
-        """Let the guard kill the node, unless other test processes still use it."""
+        """Let the guard process kill the node, unless other test processes still use the node."""
         self.in_use.close()
 
     def ask(self, method, path, body=None, authorization=None):
-        """Return the answer to a request that does not pass through the plugin."""
+        """Send a request directly to the node, bypassing the plugin, and return the response."""
         headers = {"Content-Type": "application/json"}
         if authorization or self.authorization:
             headers["Authorization"] = authorization or self.authorization
@@ -147,7 +147,7 @@ class Node:
 
 
 def java_version():
-    """Return the output of `java -version`, "" without Java."""
+    """Return the output of `java -version`, or "" if Java is not installed."""
     if not shutil.which("java"):
         return ""
     return subprocess.run([shutil.which("java"), "-version"], capture_output=True, text=True, check=False).stderr
@@ -170,7 +170,7 @@ def new_node(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
-    """The node of version 9 that all test processes share, with TLS and a user. No test stops it."""
+    """The version 9 node shared by all test processes, with TLS and a user; no test stops this node."""
     trustme = pytest.importorskip("trustme")
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-elasticsearch"
@@ -219,7 +219,7 @@ def make():
 
 
 class WordVectors:
-    """A stand-in for the encoder of kib-dense: vectors of whole numbers, so that no processor rounds a dot product."""
+    """A replacement for kib-dense's encoder with integer vectors, so that no processor rounds a dot product."""
 
     def __init__(self, _options):
         self.location = self
@@ -253,13 +253,13 @@ def word_vectors(monkeypatch):
 
 @pytest.fixture(scope="session")
 def ports():
-    """Return a function that returns ports on which nothing listens."""
+    """Return a function that returns unused local ports."""
     return free_ports
 
 
 @pytest.fixture(scope="session")
 def synthetic():
-    """Return a function that returns passages of synthetic words, a few of them frequent; the same on every machine."""
+    """Return a function that returns passages of synthetic words, some of them frequent, identical on every machine."""
 
     def passages(count, words=40):
         state = 1
@@ -281,7 +281,7 @@ def queries():
 
 @pytest.fixture(scope="session")
 def assert_same_hits():
-    """Return a function that compares hits up to rounding: hits with nearly equal scores may swap places."""
+    """Return a function that compares hits up to rounding; hits with nearly equal scores may be in any order."""
 
     def compare(found, expected, rel=1e-5):
         assert len(found) == len(expected)
@@ -302,7 +302,7 @@ def data():
 
 @pytest.fixture
 def info():
-    """The answer of a server of version 9 to the request for its version."""
+    """The response of a version 9 server to a request for the server's version."""
     return 200, {"version": {"number": "9.0.0"}}
 
 
@@ -310,7 +310,7 @@ def info():
 def fake_server():
     """Return a function that starts a scripted server and returns its address.
 
-    `answer(method, path, body)` returns a status and an object, or None to hang up.
+    `answer(method, path, body)` returns a status and an object, or None to close the connection.
     """
     servers = []
 
@@ -327,7 +327,7 @@ def fake_server():
 
 
 class ScriptedHandler(BaseHTTPRequestHandler):
-    """Answers requests with the function `answer`."""
+    """A request handler that returns the responses of the function `answer`."""
 
     def do_GET(self):
         self.respond()
@@ -355,4 +355,4 @@ class ScriptedHandler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_):
-        """Print nothing."""
+        """Suppress the log output of the HTTP server."""

@@ -26,7 +26,7 @@ def test_installed() -> None:
     ],
 )
 def test_a_secret_in_a_file_is_not_shown(tmp_path: Path, line: str) -> None:
-    """A secret in a benchmark file is rejected without being shown."""
+    """A secret in a benchmark file is rejected with an error that does not show the secret."""
     (tmp_path / "c.jsonl").write_text('{"id": "a", "text": "b"}\n', encoding="utf-8")
     head = 'schema = 1\nname = "x"\n[corpora.c]\nplugin = "jsonl"\npath = "c.jsonl"\n[retrievers.r]\n'
     (tmp_path / "x.toml").write_text(f'{head}plugin = "elasticsearch"\n{line}\n', encoding="utf-8")
@@ -85,7 +85,7 @@ def test_identity() -> None:
 
 
 def test_options_of_vector_search() -> None:
-    """An option without effect in the chosen mode is rejected, and so is an unknown option of the encoder."""
+    """An option without effect in the selected search mode is rejected, and so is an unknown encoder option."""
     pytest.importorskip("kib_dense")
     knn = {"mode": "knn", "encoder": {}}
     check_options(
@@ -101,15 +101,15 @@ def test_options_of_vector_search() -> None:
 
 
 def test_word_search(node, make) -> None:
-    """BM25 satisfies the contract for a retriever, also with several shards and query batches."""
+    """BM25 search satisfies the contract for a retriever, even with several shards and query batches."""
     check_retriever(lambda: make(node, shards=3, queries=5))
 
 
 def test_exact_vector_search(node, make, word_vectors) -> None:
-    """Exact vector search satisfies the contract for a retriever."""
+    """Exact vector search on a server satisfies the contract for a retriever."""
     check_retriever(lambda: make(node, **word_vectors))
 
 
 def test_fingerprint_needs_no_server() -> None:
-    """The fingerprint, which a plan needs, is known without a server."""
+    """The fingerprint, which a plan needs, is computed without contacting the server."""
     assert make_plugin(Elasticsearch, {"url": "http://127.0.0.1:9"}).fingerprint() == ""

@@ -1,4 +1,4 @@
-"""Word search in an index on the server: its scores, its order, and the check that it is complete."""
+"""Tests of word search on the server, covering scores, the order of hits and the check for completeness."""
 
 import math
 from itertools import islice
@@ -39,24 +39,24 @@ def passages(*texts):
 
 
 def find(retriever, folder, query, given, k=10):
-    """Build an index and return the hits of one query."""
+    """Build an index, and return the hits for one query."""
     retriever.build(given, folder)
     return retriever.search(folder, [Query("q", query)], k)[0]
 
 
 def ids(hits):
-    """Return the passage ids of hits."""
+    """Return the passage ids of the given hits."""
     return [hit.passage for hit in hits]
 
 
 def index_name(folder):
-    """Return the name on the server of the index of a folder."""
+    """Return the name of the server's index that belongs to a work folder."""
     return read_metadata(folder).index
 
 
 @pytest.fixture(scope="module")
 def library(node, make, tmp_path_factory):
-    """A retriever and the folder of its index; no test changes the index."""
+    """A retriever and the work folder of an index that no test changes."""
     folder = tmp_path_factory.mktemp("library")
     retriever = make(node, bulk_bytes=1000)
     titled = Passage("titled", "d", "Relief valve", "Opens at eleven bar.", 0, 20)
@@ -75,7 +75,7 @@ def undisturbed(node, make, synthetic, queries, tmp_path_factory):
 
 
 def test_formula(node, make, tmp_path):
-    """A score is Lucene's BM25 with the given k1 and b."""
+    """A hit's score is Lucene's BM25 score with the given `k1` and `b`."""
     given = passages("red lever", "red red door of boiler room", "green")
     hits = find(make(node, analyzer="standard", k1=1.7, b=0.3), tmp_path, "red", given)
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
@@ -89,44 +89,44 @@ def test_formula(node, make, tmp_path):
 
 
 def test_many_ties(node, make, tmp_path):
-    """Passages with equal scores are ordered by id, whatever their position in the corpus."""
+    """Passages with equal scores are ordered by passage id, regardless of their position in the corpus."""
     same = [Passage(f"p{number * 37 % 100:02}", "d", "", "a red lever", 0, 11) for number in range(100)]
     assert ids(find(make(node, bulk_passages=21), tmp_path, "red lever", same, k=3)) == ["p00", "p01", "p02"]
 
 
 def test_title_counts(library):
-    """A word of the title is found like a word of the text."""
+    """A search finds words in a passage's title as well as words in its text."""
     retriever, folder = library
     assert ids(retriever.search(folder, [Query("q", "valve")], 5)[0]) == ["titled"]
 
 
 def test_long_ids_and_long_passages(library):
-    """An id longer than the server accepts and a passage larger than a bulk are found under their own ids."""
+    """A passage is found by its own id even if the id is too long for the server or the text is larger than a bulk."""
     retriever, folder = library
     assert ids(retriever.search(folder, [Query("q", "y")], 5)[0]) == [f"{LONG_ID}y"]
 
 
 def test_more_hits_than_elasticsearch_returns(library):
-    """A request for more hits per query than Elasticsearch returns raises an error."""
+    """A search for more hits per query than Elasticsearch can return raises an error."""
     retriever, folder = library
     with pytest.raises(InputError, match="10,001 hits per query requested, but Elasticsearch returns at most 10,000"):
         retriever.search(folder, LEVER, 10_001)
 
 
 def test_a_complete_index_is_read_only(library, node):
-    """A complete index accepts no more documents."""
+    """A complete index is read-only and accepts no further documents."""
     with pytest.raises(HTTPError, match="403"):
         node.ask("POST", f"/{index_name(library[1])}/_doc", {"passage": "p9", "check": 1, "text": "blue"})
 
 
 def test_index_size(library):
-    """The size of an index is its size on the server."""
+    """`index_bytes` returns the size of the index on the server."""
     retriever, folder = library
     assert 1000 < retriever.index_bytes(folder) < 1_000_000
 
 
 def test_analyzer(node, make, tmp_path):
-    """The given analyzer splits passages and queries into words, whether it is built in or defined in the options."""
+    """Passages and queries are split by the selected analyzer, whether it is built in or defined in the options."""
     given = passages("Häuser am Fluss", "the levers")
     assert ids(find(make(node, analyzer="german"), tmp_path, "haus", given)) == ["p0"]
     own = {"analyzer": {"own": {"type": "custom", "tokenizer": "keyword", "filter": ["lowercase"]}}}
@@ -142,14 +142,14 @@ def test_unknown_analyzer(node, make, tmp_path):
 
 
 def test_shards_change_no_score(node, make, tmp_path, synthetic, queries, undisturbed, assert_same_hits):
-    """An index with three shards gives the scores of an index with one shard."""
+    """An index with three shards returns the same scores as an index with one shard."""
     retriever = make(node, shards=3)
     retriever.build(synthetic(COUNT), tmp_path)
     assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
 def test_two_work_folders_share_an_index(node, make, tmp_path):
-    """Two work folders use the same index for the same step, and the second build sends no documents."""
+    """Two work folders share one index for the same build step, and the second build sends no documents."""
     given, names = passages("red lever", "green door"), []
     for work in ("one", "two"):
         folder = tmp_path / work / ("c0ffee" * 6)[:32] / "index"
@@ -162,7 +162,7 @@ def test_two_work_folders_share_an_index(node, make, tmp_path):
 
 
 def test_index_names(tmp_path):
-    """A different folder, different options and a different prefix give different index names."""
+    """Different work folders, options and prefixes result in different index names."""
     variants = (("a", {}), ("b", {}), ("a", {"k1": 1.2}), ("a", {"prefix": "mine-"}))
     names = {make_plugin(Elasticsearch, options)._index_name(tmp_path / folder) for folder, options in variants}
     assert len(names) == 4
@@ -191,7 +191,7 @@ def test_an_interrupted_build_resumes(node, make, tmp_path, synthetic, queries, 
 
 
 def test_a_lost_work_folder(node, make, tmp_path, synthetic, queries, undisturbed, assert_same_hits):
-    """A build that lost its progress resends all documents, and the index holds each of them once."""
+    """A build that lost its progress record resends all documents, and the index contains each document once."""
     retriever = make(node, bulk_passages=50)
     with pytest.raises(ZeroDivisionError):
         retriever.build((p if n < 300 else 1 / 0 for n, p in enumerate(synthetic(COUNT))), tmp_path)
@@ -201,7 +201,7 @@ def test_a_lost_work_folder(node, make, tmp_path, synthetic, queries, undisturbe
 
 
 def test_foreign_documents_are_never_served(node, make, tmp_path):
-    """A document with the right id and the wrong text is detected, and the next build is correct."""
+    """A document with a correct id but an incorrect text is detected, and the next build produces a correct index."""
     given = passages("red lever", "green door")
     retriever = make(node)
     retriever.build(given, tmp_path)
@@ -253,7 +253,7 @@ def test_an_index_deleted_between_two_searches(node, make, tmp_path):
 
 
 def test_another_corpus_in_the_same_folder(node, make, tmp_path):
-    """A build with other passages deletes the index with an error, and the next build is correct."""
+    """A build with different passages deletes the index and raises an error, and the next build is correct."""
     retriever = make(node)
     retriever.build(passages("red lever", "green door"), tmp_path)
     other = passages("blue pump")
@@ -282,7 +282,7 @@ def test_a_run_rebuilds_a_lost_index(node, tmp_path):
 
 
 def test_replicas(node, make, tmp_path):
-    """A finished index gets the given number of replicas, and keeps its own number if none is given."""
+    """A finished index gets the number of replicas in the options or, without this option, keeps its own number."""
 
     def replicas():
         settings = node.ask("GET", f"/{index_name(tmp_path)}/_settings")[index_name(tmp_path)]["settings"]

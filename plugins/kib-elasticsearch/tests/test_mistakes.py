@@ -16,7 +16,7 @@ GIVEN = [Passage("p0", "d0", "Pump 7", "a red lever", 0, 11), Passage("p1", "d1"
 
 @pytest.fixture
 def user(node):
-    """The user and the password of the shared node."""
+    """Return the user and the password for the shared node."""
     return node.retriever_options["user"], node.password
 
 
@@ -34,7 +34,7 @@ def secured(node, monkeypatch):
 
 
 def failure(retriever, folder, passages=GIVEN):
-    """Return the error of a build, which must be one line."""
+    """Return the error message of a failed build, which must be a single line."""
     with pytest.raises(InputError) as caught:
         retriever.build(passages, folder)
     assert "\n" not in str(caught.value)
@@ -42,18 +42,18 @@ def failure(retriever, folder, passages=GIVEN):
 
 
 def login(user):
-    """Return the options of a user with the password in MY_PASSWORD."""
+    """Return the options for a user with the password in the environment variable MY_PASSWORD."""
     return {"user": user, "password_env": "MY_PASSWORD"}
 
 
 def new_key(node, **body):
-    """Create an API key; return its encoded form and its id."""
+    """Create an API key on the node; return the encoded key and the key's id."""
     created = node.ask("POST", "/_security/api_key", {"name": "test", **body})
     return created["encoded"], created["id"]
 
 
 def test_user_and_password(secured, user, tmp_path, caplog):
-    """The password from the environment appears in no file, object or log message of kib."""
+    """The password from the environment does not appear in any file, object or log message created by kib."""
     caplog.set_level(logging.DEBUG)
     name, password = user
     from_options = secured({"MY_PASSWORD": password}, **login(name))
@@ -67,7 +67,7 @@ def test_user_and_password(secured, user, tmp_path, caplog):
 
 
 def test_wrong_password(secured, user, tmp_path):
-    """The error for a wrong password names the variable that holds the password."""
+    """The error for a wrong password names the environment variable that contains the password."""
     retriever = secured({"MY_PASSWORD": "not-it-0815"}, **login(user[0]))
     message = failure(retriever, tmp_path)
     assert "the server rejects the password in MY_PASSWORD for the user 'librarian' (401)" in message
@@ -80,7 +80,7 @@ def test_no_login(secured, tmp_path):
 
 
 def test_api_key(secured, node, tmp_path):
-    """An API key with rights to kib's indexes only is a sufficient login."""
+    """An API key that only grants access to kib's indexes is a sufficient login."""
     role = {"cluster": [], "indices": [{"names": ["kib-*"], "privileges": ["manage", "read", "write"]}]}
     key, _ = new_key(node, role_descriptors={"kib": role})
     retriever = secured({"KIB_ELASTICSEARCH_API_KEY": key})
@@ -90,7 +90,7 @@ def test_api_key(secured, node, tmp_path):
 
 @pytest.mark.parametrize("fault", ["expired", "revoked", "unknown", "garbled"])
 def test_invalid_api_keys(secured, node, tmp_path, fault):
-    """The error for an expired, revoked, unknown or malformed API key names the variable that holds the key."""
+    """The error for an expired, revoked, unknown or malformed API key names the environment variable with the key."""
     key, key_id = new_key(node, **({"expiration": "1ms"} if fault == "expired" else {}))
     if fault == "expired":
         while accepts(node, key):
@@ -116,7 +116,7 @@ def accepts(node, key):
 
 
 def test_a_key_with_too_few_rights(secured, node, tmp_path):
-    """The error for a missing permission names the login and the action."""
+    """The error for a missing permission names the login and the rejected action."""
     role = {"cluster": [], "indices": [{"names": ["kib-*"], "privileges": ["read"]}]}
     key, _ = new_key(node, role_descriptors={"reader": role})
     message = failure(secured({"KIB_ELASTICSEARCH_API_KEY": key}), tmp_path)
@@ -172,13 +172,13 @@ def test_unknown_ca(secured, tmp_path):
 
 
 def test_certificate_of_another_host(secured, node, tmp_path):
-    """The error for a host name that is not in the certificate states the mismatch."""
+    """If the server's certificate is for a different host name, the error states the mismatch."""
     message = failure(secured({}, url=node.url.replace("127.0.0.1", "localhost")), tmp_path)
     assert "the server's certificate is for a different host" in message
 
 
 def test_invalid_ca_file(tmp_path):
-    """The error for a file without certificates names the file."""
+    """If the file of trusted certificates contains no certificate, the error names the file."""
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     message = failure(make_plugin(Elasticsearch, {"ca_certs": path}), tmp_path)
@@ -186,20 +186,20 @@ def test_invalid_ca_file(tmp_path):
 
 
 def test_http_instead_of_https(secured, node, tmp_path):
-    """The error for a server that expects https suggests https."""
+    """The error for an http address of a server that expects https suggests https."""
     message = failure(secured({}, url=node.url.replace("https", "http")), tmp_path)
     assert "does the server expect https?" in message
 
 
 def test_https_instead_of_http(fake_server, tmp_path):
-    """The error for a server without TLS suggests http."""
+    """The error for an https address of a server without TLS suggests http."""
     url = fake_server(lambda _method, _path, _body: (200, {})).replace("http", "https")
     message = failure(make_plugin(Elasticsearch, {"url": url}), tmp_path)
     assert "the server does not use TLS; use an address that begins with http://" in message
 
 
 def test_nothing_listens(ports, tmp_path):
-    """The error for an address on which nothing listens states the cause."""
+    """If no server listens at the address, the error states this cause."""
     url = f"http://127.0.0.1:{ports(1)[0]}"
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
     assert message == f"{url}: no connection: nothing listens at this address; gave up after 0 seconds (`patience`)"
@@ -219,20 +219,20 @@ def test_a_server_that_hangs_up(fake_server, info, tmp_path, answers_once):
 
 
 def test_not_elasticsearch(fake_server, tmp_path):
-    """The error for a server of a different product states the cause."""
+    """If the server is not an Elasticsearch server, the error states the cause."""
     url = fake_server(lambda _method, _path, _body: (200, {}), product="")
     assert failure(make_plugin(Elasticsearch, {"url": url}), tmp_path).endswith("at this address is not Elasticsearch")
 
 
 def test_unsupported_version(fake_server, tmp_path):
-    """The error for an unsupported server version names the supported ones."""
+    """The error for an unsupported server version lists the supported versions."""
     url = fake_server(lambda _method, _path, _body: (200, {"version": {"number": "7.17.0"}}))
     message = failure(make_plugin(Elasticsearch, {"url": url}), tmp_path)
     assert message == f"{url}: unsupported Elasticsearch version 7.17.0; expected 8 or 9"
 
 
 def test_http_and_https_mixed(tmp_path):
-    """A list of addresses with http and https raises an error if certificates are given."""
+    """A list with both http and https addresses raises an error if the options specify trusted certificates."""
     ca_certs = tmp_path / "ca.pem"
     pytest.importorskip("trustme").CA().cert_pem.write_to_path(ca_certs)
     urls = ["https://127.0.0.1:9", "http://127.0.0.1:9"]
@@ -241,7 +241,7 @@ def test_http_and_https_mixed(tmp_path):
 
 
 def test_full_disk(node, make, tmp_path):
-    """An index that a full disk made read-only raises an error, and the same build resumes once there is space."""
+    """If a full disk makes the index read-only, a build raises an error, and resumes after space is freed."""
     retriever = make(node, bulk_passages=1, concurrency=1)
     settings = f"/{retriever._index_name(tmp_path)}/_settings"
     more = Passage("p2", "d2", "", "a blue pump", 0, 11)

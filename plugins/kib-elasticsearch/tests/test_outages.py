@@ -18,7 +18,7 @@ COUNT = 2000
 
 @pytest.fixture(scope="module")
 def frail_node(new_node):
-    """A node for this module only, which tests kill; it accepts little at a time."""
+    """Return a node that only this module uses and kills, with low limits on memory and request size."""
     limits = ["--set", "indexing_pressure.memory.limit=100kb", "--set", "http.max_content_length=256kb"]
     return new_node(options=limits).start()
 
@@ -41,7 +41,7 @@ def disturbed(passages, position, disturb):
 
 
 def test_a_busy_server_is_given_time(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
-    """Documents that a busy server rejects are sent again until they are indexed."""
+    """Documents rejected by a busy server are resent until all documents are indexed."""
     retriever = make(frail_node, bulk_passages=100, concurrency=8)
     retriever.build(synthetic(COUNT), tmp_path)
     stats = frail_node.ask("GET", "/_nodes/stats/indexing_pressure")["nodes"]
@@ -55,7 +55,7 @@ def test_a_busy_server_is_given_time(frail_node, make, synthetic, queries, undis
     [(60_000, 429, "indexing_pressure.memory.limit"), (200_000, 413, "http.max_content_length")],
 )
 def test_a_passage_too_large_for_the_server(frail_node, make, tmp_path, words, status, setting):
-    """A passage too large for the server is named at once, with the options that help."""
+    """A passage too large for the server immediately raises an error that names the passage and suitable options."""
     given = [Passage("small", "d", "", "lever", 0, 5), Passage("large", "d", "", "a " * words, 0, 2 * words)]
     with pytest.raises(InputError) as caught:
         make(frail_node, bulk_passages=1).build(given, tmp_path)
@@ -88,7 +88,7 @@ def test_killed_while_indexing(frail_node, make, synthetic, queries, undisturbed
 def test_a_server_that_stays_away(
     frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path, caplog
 ):
-    """A build that gave up on its server resumes later, and searches wait for the server to return."""
+    """A build that stopped retrying resumes later, and searches wait until the server is available again."""
     whole, part = tmp_path / "whole", tmp_path / "part"
     retriever = make(frail_node, bulk_passages=100)
     retriever.build(synthetic(COUNT), whole)
@@ -125,7 +125,7 @@ retriever.build(passages(), Path(sys.argv[2]))
 
 
 def test_a_killed_run_resumes(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
-    """A run killed in the middle of indexing resumes from the documents that the server has."""
+    """A run killed during indexing resumes after the documents that the server has already indexed."""
     command = [sys.executable, "-c", BUILD, frail_node.url, tmp_path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as run:
         for passage in islice(synthetic(COUNT), COUNT // 2):
@@ -142,7 +142,7 @@ def test_a_killed_run_resumes(frail_node, make, synthetic, queries, undisturbed,
 
 @pytest.mark.nightly
 def test_a_cluster_loses_a_node(new_node, ports, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
-    """A build on three nodes with a replica continues after one node is killed in the middle."""
+    """A build on a cluster of three nodes with a replica continues if one node is killed during the build."""
     transport_ports = ports(3)
     seeds = ",".join(f"127.0.0.1:{port}" for port in transport_ports)
     nodes = [new_node(ports=(*ports(1), port), options=["--seeds", seeds]) for port in transport_ports]
@@ -155,7 +155,7 @@ def test_a_cluster_loses_a_node(new_node, ports, make, synthetic, queries, undis
     killed = []
 
     def kill_primary():
-        """Kill the node that receives the documents."""
+        """Kill the node that is receiving the documents."""
         shards = nodes[0].ask("GET", f"/_cat/shards/{retriever._index_name(tmp_path)}?format=json")
         home = next(shard["node"] for shard in shards if shard["prirep"] == "p")
         killed.append(next(node for node in nodes if home == f"node-{node.transport_port}"))

@@ -54,7 +54,7 @@ def searched(node, make, data, tmp_path_factory):
     ],
 )
 def test_published_values(searched, name, expected):
-    """The same options reproduce the published values of both collections to within 0.001."""
+    """BM25 search reproduces the published scores for both collections to within 0.001, with the same options."""
     ir_measures = pytest.importorskip("ir_measures")
     _, queries, judgments, hits = searched(name)
     run = {q.id: {hit.passage: hit.score for hit in some} for q, some in zip(queries, hits, strict=True)}
@@ -63,7 +63,7 @@ def test_published_values(searched, name, expected):
 
 
 def test_agreement_with_bm25(searched, tmp_path):
-    """The retriever `bm25` finds nearly the same ten passages per query."""
+    """The retriever `bm25` finds nearly the same ten passages per query as the retriever `elasticsearch`."""
     bm25 = pytest.importorskip("kib_bm25").BM25
     passages, queries, _, hits = searched("scifact")
     retriever = make_plugin(bm25, {})

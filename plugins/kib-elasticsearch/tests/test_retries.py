@@ -23,7 +23,7 @@ def _short_waits(monkeypatch):
 
 @pytest.fixture
 def scripted(fake_server, info):
-    """Return a function that returns a `Server` with scripted answers, in order; an answer may be a function."""
+    """Return a function that creates a `Server` with scripted responses, in order; a response may be a function."""
 
     def create(answers, **options):
         answers = [info, *answers]
@@ -41,13 +41,13 @@ def scripted(fake_server, info):
 
 
 def created(*statuses):
-    """Return the answer to a bulk request, with one status per document."""
+    """Return the response to a bulk request, with one status per document."""
     items = [{"create": {"status": status, **({"error": BUSY} if status >= 400 else {})}} for status in statuses]
     return 200, {"errors": True, "items": items}
 
 
 def send(target, count=3):
-    """Send passages in one bulk; return the progress that was reported."""
+    """Send passages in one bulk, and return the reported progress."""
     counter, progress = ContentCounter(), []
     passages = [Passage(f"p{number}", "d", "", "lever", 0, 5) for number in range(count)]
     send_bulks(split_into_bulks(passages, counter, target.options, None), target, "index", progress.append)
@@ -67,21 +67,21 @@ def test_only_rejected_documents_are_resent(scripted):
 
 
 def test_a_lost_answer_is_no_error(scripted, caplog):
-    """A bulk request without an answer is repeated, and existing documents count as indexed."""
+    """A bulk request without a response is repeated, and documents that already exist count as indexed."""
     target, _ = scripted([None, (503, {"error": BUSY}), created(409, 409, 409)])
     assert send(target) == [3]
     assert "retrying for up to 120 seconds" in caplog.text
 
 
 def test_patience(scripted):
-    """A server that stays busy for longer than `patience` raises an error."""
+    """A request raises an error if the server remains busy for longer than `patience`."""
     target, _ = scripted([created(429, 429, 429)], patience=0)
     with pytest.raises(InputError, match=r"documents now \(429: too many documents\); gave up after 0 seconds"):
         send(target)
 
 
 def test_timeout(scripted):
-    """The error for a server that answers too late names the timeout."""
+    """The error for a server that does not respond in time states the timeout."""
     target, _ = scripted([lambda: time.sleep(2)], timeout=1, patience=0)
     with pytest.raises(InputError, match=r"no answer within 1 seconds \(`timeout`\); gave up after 0 seconds"):
         send(target)
@@ -103,7 +103,7 @@ def test_a_rejected_document(scripted):
 )
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_request_too_large_for_the_server(scripted, status, reason, setting, count):
-    """A request too large even for an idle server immediately raises an error, with the options that help."""
+    """A request too large even for an idle server immediately raises an error that names the options to change."""
     target, _ = scripted([(status, {"error": {"type": "x", "reason": reason}})])
     with pytest.raises(InputError) as caught:
         send(target, count)
@@ -122,7 +122,7 @@ def found(*passages):
 
 
 def test_incomplete_searches_are_repeated(scripted):
-    """Only searches without a complete answer are repeated."""
+    """In a batch of searches, only the searches with incomplete results are repeated."""
     failed = {"status": 503, "error": {"reason": "no shard available"}}
     partial = {**found("wrong"), "_shards": {"failed": 1}}
     target, bodies = scripted(
@@ -134,7 +134,7 @@ def test_incomplete_searches_are_repeated(scripted):
 
 
 def test_a_search_that_fails_for_good(scripted):
-    """A missing index and a rejected query raise errors."""
+    """A search in a missing index and a search with a rejected query raise errors."""
     target, _ = scripted([(200, {"responses": [{"status": 404, "error": {"reason": "no such index"}}]})])
     with pytest.raises(LostIndexError, match="the index index was deleted or changed after it was built"):
         search_all(target, "index", [word_query("a")], 5)

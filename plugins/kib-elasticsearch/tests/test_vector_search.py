@@ -1,4 +1,4 @@
-"""Vector search on the server: exact, and with a graph that may miss a few of the nearest passages."""
+"""Tests of vector search on the server, both exact and with a graph that may miss a few of the nearest passages."""
 
 import pytest
 
@@ -10,13 +10,13 @@ TOPICS = [f"topic{number}" for number in range(20)]
 
 @pytest.fixture(scope="module")
 def corpus():
-    """Passages about well separated topics, ten per topic."""
+    """Return passages about well-separated topics, with ten passages per topic."""
     texts = [(topic, number, f"{topic} " * 3 + f"detail{number}") for topic in TOPICS for number in range(10)]
     return [Passage(f"{topic}-{number}", topic, "", text, 0, len(text)) for topic, number, text in texts]
 
 
 def test_graph_search(node, make, word_vectors, corpus, tmp_path):
-    """A graph finds nearly all of the nearest passages, best first, with the scores of the exact search."""
+    """A graph search finds nearly all of the nearest passages, best first, with the same scores as an exact search."""
     found = {}
     queries = [Query(topic, topic) for topic in TOPICS]
     for index in ("exact", "hnsw", "int8_hnsw"):
@@ -37,7 +37,7 @@ def test_graph_search(node, make, word_vectors, corpus, tmp_path):
 
 
 def test_more_hits_than_candidates(node, make, word_vectors, tmp_path):
-    """A request for more hits than the graph search considers raises an error that names the option."""
+    """A search for more hits than the graph search has candidates raises an error that names the option to increase."""
     retriever = make(node, **word_vectors, index="hnsw", candidates=5)
     with pytest.raises(InputError, match=r"6 hits per query requested, .* considers 5 candidates; raise `candidates`"):
         retriever.search(tmp_path, [Query("q", "lever")], 6)

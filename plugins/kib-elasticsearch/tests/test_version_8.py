@@ -1,4 +1,4 @@
-"""A server of the previous major version."""
+"""Tests with an Elasticsearch server of the previous major version."""
 
 import json
 import os
@@ -27,13 +27,13 @@ except InputError as error:
 
 @pytest.fixture(scope="module")
 def old_node(new_node):
-    """A node of version 8."""
+    """A node that runs Elasticsearch 8."""
     return new_node(version="8").start()
 
 
 @pytest.fixture(scope="module")
 def client_9(tmp_path_factory):
-    """A folder with the Python client of version 9."""
+    """A folder that contains the Elasticsearch 9 Python client."""
     folder = tmp_path_factory.mktemp("client")
     wanted = ["elasticsearch>=9,<10", "elastic-transport>=9,<10", "sniffio"]
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder, *wanted]
@@ -44,12 +44,12 @@ def client_9(tmp_path_factory):
 
 
 def test_word_search(old_node, make):
-    """A server of version 8 satisfies the contract for a retriever."""
+    """A retriever on a version 8 server satisfies the contract for a retriever."""
     check_retriever(lambda: make(old_node))
 
 
 def test_vector_search(old_node, make, tmp_path):
-    """A server of version 8 finds the same passages with each kind of vector index."""
+    """A version 8 server finds the same passages with every kind of vector index."""
     pytest.importorskip("kib_dense")
     found = []
     for index in ("exact", "hnsw", "int8_hnsw"):
@@ -60,7 +60,7 @@ def test_vector_search(old_node, make, tmp_path):
 
 
 def test_client_9(old_node, node, client_9, tmp_path):
-    """A client of version 9 explains that it does not support a server of version 8, and works with version 9."""
+    """With the version 9 client, a version 8 server raises an error that states the mismatch, and version 9 works."""
 
     def build(server):
         options = json.dumps({"url": server.url, **server.retriever_options})

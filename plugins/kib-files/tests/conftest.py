@@ -78,7 +78,7 @@ def write_pdf(path: Path, pages: Sequence[str], title: str = "") -> Path:
 
 
 def encrypt_pdf(source: Path, path: Path, user: str, owner: str = "owner") -> Path:
-    """Encrypt a PDF; anybody can open the copy if the user password is empty."""
+    """Encrypt a PDF; if the user password is empty, the encrypted PDF opens without a password."""
     writer = PdfWriter(clone_from=PdfReader(source))
     writer.encrypt(user, owner, algorithm="AES-256")
     with path.open("wb") as file:

@@ -65,7 +65,7 @@ def test_fingerprint(folder: Path) -> None:
 
 
 def test_fingerprint_of_names(folder: Path, tmp_path: Path) -> None:
-    """Moving the folder keeps the fingerprint, and renaming a file in the folder changes it."""
+    """Moving the folder does not change the fingerprint, but renaming a file in the folder does."""
     before = make_plugin(Files, {"path": folder}).fingerprint()
     moved = folder.rename(tmp_path / "elsewhere")
     assert make_plugin(Files, {"path": moved}).fingerprint() == before

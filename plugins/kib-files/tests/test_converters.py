@@ -8,13 +8,13 @@ from kib_files.converters import BrokenFileError, ConvertedFile, _clean_pdf_text
 
 
 def convert(path: Path, content: str | bytes, encoding: str = "utf-8") -> ConvertedFile:
-    """Write a file and convert it."""
+    """Write a file with the given content, and return the converted file."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return convert_file(path, encoding)
 
 
 def words_by_line(text: str) -> list[list[str]]:
-    """Split text into the words of each line that is not blank."""
+    """Return the list of words in each non-blank line of a text."""
     return [line.split() for line in text.splitlines() if line.strip()]
 
 
@@ -59,13 +59,13 @@ def test_html(tmp_path: Path) -> None:
     ],
 )
 def test_html_encoding(tmp_path: Path, content: bytes, text: str) -> None:
-    """A byte order mark overrides the declared encoding, and declared Latin-1 is read as windows-1252."""
+    """In HTML, a byte order mark overrides the declared encoding, and declared Latin-1 is read as windows-1252."""
     assert convert(tmp_path / "a.htm", content).text == text
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html"])
 def test_given_encoding(tmp_path: Path, name: str) -> None:
-    """A file without a declared encoding is decoded with the given encoding."""
+    """A file without a declared encoding is decoded with the encoding in the options."""
     assert convert(tmp_path / name, b"na\xefve", "cp1252").text == "naïve"
 
 
@@ -91,7 +91,7 @@ def test_pdf(tmp_path: Path, files: SimpleNamespace) -> None:
 
 
 def test_pdf_characters() -> None:
-    """Ligatures become letters, surrogate pairs are joined, and null characters are removed."""
+    """In text from a PDF, ligatures become letters, surrogate pairs are joined, and null characters are removed."""
     assert _clean_pdf_text("di\ufb00erent, e\ufb03cient \ud83d\udea7\0\ud83d.") == "different, efficient 🚧\ufffd."
 
 
@@ -117,13 +117,13 @@ def test_password(tmp_path: Path, files: SimpleNamespace) -> None:
     ],
 )
 def test_broken_file(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    """A file that cannot be decoded or parsed raises an error with the reason."""
+    """A file that cannot be decoded or parsed raises an error that states the reason."""
     with pytest.raises(BrokenFileError, match=message):
         convert(tmp_path / name, content)
 
 
 def test_zip_file_named_docx(tmp_path: Path) -> None:
-    """A zip file with the extension of a Word document raises an error."""
+    """A zip file with the extension `.docx` raises an error if the zip file does not contain a Word document."""
     with ZipFile(tmp_path / "a.docx", "w") as archive:
         archive.writestr("readme.txt", "no")
     with pytest.raises(BrokenFileError, match=r"^damaged, or not a Word document"):
@@ -131,7 +131,7 @@ def test_zip_file_named_docx(tmp_path: Path) -> None:
 
 
 def test_parser_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unexpected exception of a parser raises an error with the exception's first line."""
+    """An unexpected exception in a parser is converted to an error with the first line of the exception's message."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("no such glyph\nmore")
@@ -142,14 +142,14 @@ def test_parser_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that the operating system cannot open raises an error with the system's reason."""
+    """A file that the operating system cannot open raises an error that states the system's reason."""
     with pytest.raises(BrokenFileError, match=r"^cannot be read: No such file or directory$"):
         convert_file(tmp_path / "a.txt", "utf-8")
 
 
 @pytest.mark.slow
 def test_large_html(tmp_path: Path) -> None:
-    """HTML beyond the 10 million characters at which libxml2 stops by default is converted completely."""
+    """HTML longer than libxml2's default limit of 10 million characters is converted completely."""
     line = "The ferry leaves the harbour at dawn and returns at dusk. "
     text = convert(tmp_path / "a.html", f"<p>{line * 180_000}</p>").text
     assert len(text) > 10_000_000

@@ -21,7 +21,7 @@ NOBODY = 65534
 
 
 def read(folder: Path, **options: Any) -> list[Document]:
-    """Return the documents of a folder."""
+    """Return the documents that the corpus reads from a folder."""
     return list(make_plugin(Files, {"path": folder, **options}).documents())
 
 
@@ -52,7 +52,7 @@ def test_title(tmp_path: Path, files: SimpleNamespace) -> None:
 
 
 def test_unsupported_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Files of unsupported types raise an error that names and counts them, or are omitted with a warning."""
+    """Files of unsupported types raise an error that names and counts these files, or are omitted with a warning."""
     for name in ("a.txt", *(f"{number}.xlsx" for number in range(7)), "none"):
         write(tmp_path / name)
     plugin = make_plugin(Files, {"path": tmp_path})
@@ -70,7 +70,7 @@ def test_unsupported_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.parametrize("content", ["", " \n\t\n", b"\xef\xbb\xbf"])
 def test_empty(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A file without text raises an error that names it, or is omitted with a warning and counted."""
+    """A file without text raises an error that names the file, or is omitted with a warning and counted."""
     write(tmp_path / "a.txt")
     write(tmp_path / "b.md", content)
     fix = re.escape('to leave the file out, set `empty = "skip"` or add it to `exclude`')
@@ -97,7 +97,7 @@ def test_scanned_pdf(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogC
 
 
 def test_broken_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that cannot be converted raises an error that names it, or is omitted with a warning and counted."""
+    """A file that cannot be converted raises an error that names the file, or is omitted with a warning and counted."""
     write(tmp_path / "sub" / "a.pdf", b"%PDF-1.4 nonsense")
     write(tmp_path / "z.txt")
     with pytest.raises(InputError, match=r"a\.pdf: damaged, or not a PDF .*; to leave the file out, set `broken ="):
@@ -110,7 +110,7 @@ def test_broken_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_dangling_link(tmp_path: Path) -> None:
-    """A dangling link raises an error that names it, or is omitted, counted and part of the fingerprint."""
+    """A dangling link raises an error that names the link, or is omitted, counted and included in the fingerprint."""
     write(tmp_path / "a.txt")
     (tmp_path / "b.txt").symlink_to("missing.txt")
     plugin = make_plugin(Files, {"path": tmp_path})
@@ -145,7 +145,7 @@ def closed_file() -> Iterator[Path]:
 
 
 def test_closed_file(closed_file: Path) -> None:
-    """A file without read permission raises an error that names it, or is omitted and counted."""
+    """A file without read permission raises an error that names the file, or is omitted and counted."""
     plugin = make_plugin(Files, {"path": closed_file})
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
         with pytest.raises(InputError, match=r"b\.txt: cannot be read: Permission denied; to leave"):
@@ -171,7 +171,7 @@ def test_no_folder(tmp_path: Path, name: str, message: str) -> None:
 
 
 def test_all_files_left_out(tmp_path: Path) -> None:
-    """A folder without any usable file raises an error that counts the files by the reason for leaving them out."""
+    """A folder without any usable file raises an error that states the number of omitted files for each reason."""
     write(tmp_path / "a.txt", "")
     write(tmp_path / "b.txt", b"\xff")
     with pytest.raises(
@@ -214,7 +214,7 @@ retrieve = "gold"
 
 @pytest.mark.slow
 def test_benchmark(tmp_path: Path) -> None:
-    """A run warns about the files that it omits, and records their number with the corpus."""
+    """A run logs a warning about omitted files, and records the number of omitted files with the corpus."""
     write(tmp_path / "notes" / "deep" / "pump.md", "# Pump\n\nThe red lever. The green lever.")
     write(tmp_path / "notes" / "empty.txt", "")
     write(tmp_path / "notes" / "picture.png", b"\x89PNG")

@@ -12,7 +12,7 @@ NOBODY = 65534
 
 
 def list_text(folder: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> FolderListing:
-    """List a folder with text files as the supported type."""
+    """List the files in a folder, with `.txt` and `.md` as the supported file extensions."""
     return list_folder(folder, include, exclude, (".txt", ".md"))
 
 
@@ -24,7 +24,7 @@ def write(path: Path) -> Path:
 
 
 def test_order(tmp_path: Path) -> None:
-    """Names are relative paths, sorted by Unicode code point."""
+    """File names are relative paths, sorted by Unicode code point."""
     for name in ("b.txt", "a/z.TXT", "a.txt", "a/b/c.md", "B.TXT", "ä.txt", "c.xlsx"):
         write(tmp_path / name)
     listing = list_text(tmp_path)
@@ -42,7 +42,7 @@ def test_patterns(tmp_path: Path) -> None:
 
 
 def test_hidden(tmp_path: Path) -> None:
-    """Hidden files and folders, and the lock files of Word, are listed separately."""
+    """Hidden files, hidden folders and Word's lock files are listed separately."""
     for name in ("a.txt", ".git/config", ".notes.txt", "sub/.DS_Store", "~$a.docx"):
         write(tmp_path / name)
     listing = list_text(tmp_path)

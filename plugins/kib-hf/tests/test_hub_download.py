@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Print nothing."""
+        """Suppress the log output of the HTTP server."""
 
 
 def etag(file: Path) -> str:

@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments):
-        """Print nothing."""
+        """Suppress the log output of the HTTP server."""
 
     def do_POST(self):
         """Send a chat completion or the next fault."""

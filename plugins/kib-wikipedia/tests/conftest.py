@@ -191,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Print nothing."""
+        """Suppress the log output of the HTTP server."""
 
 
 @pytest.fixture
