@@ -145,13 +145,14 @@ class Weights:
 class Trained:
     """The result of a training run.
 
-    `text_tokens` is the number of tokens with a loss in one pass over the text, `trained_tokens` their number in all
-    steps. Losses are means in nats per token: `first_loss` and `last_loss` are the losses on the text before and after
-    training, `held_out_*` the losses on held-out text, and `validation_loss` is the loss on the validation text after
-    training. Values after training belong to the saved weights; `unrounded_loss` is the last loss before the weights
-    were rounded for saving, if they were. `change` is the norm of the update divided by the norm of the weights.
-    `flops` is the number of floating-point operations. `seconds` is the total training time, including interrupted
-    runs, if the trainer reports it; the training time is not part of a result.
+    `text_tokens` is the number of tokens with a loss in one pass over the text, and `trained_tokens` is the number of
+    tokens with a loss in all steps. Losses are means in nats per token: `first_loss` and `last_loss` are the losses on
+    the text before and after training, `held_out_*` are the losses on held-out text, and `validation_loss` is the loss
+    on the validation text after training. Values after training belong to the saved weights; `unrounded_loss` is the
+    last loss before the weights were rounded for saving, if the weights were rounded. `change` is the norm of the
+    update divided by the norm of the weights. `flops` is the number of floating-point operations. `seconds` is the
+    total training time, including interrupted runs, if the trainer reports this time; the training time is not part of
+    a result.
     """
 
     weights: Weights
@@ -202,7 +203,7 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """The name of the folder, the table row and the argument: `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
+        """The cell's id, which is also the name of its folder: `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
         return f"{self.place}/s{self.seed}-{self.identity[:8]}"
 
 

@@ -1,6 +1,6 @@
 """Tests for plugin authors: contract checks, the data they use, and a model small enough for a test.
 
-Each check is a plain function that raises AssertionError with a sentence, so any test runner will do:
+Each check is a plain function that raises AssertionError with a sentence, so the checks work with any test runner:
 
     def test_contract() -> None:
         check_retriever(lambda: make_plugin(MyRetriever))
@@ -83,7 +83,7 @@ QUERIES = (
 
 
 def make_plugin(cls: type[Any], options: Mapping[str, Any] | None = None, folder: Path = Path()) -> Any:
-    """Return a plugin with its options, which are read as from a benchmark file in `folder`.
+    """Return a plugin; its options are read as if they came from a benchmark file in `folder`.
 
     Raises pydantic's ValidationError if the options are invalid.
     """
@@ -335,7 +335,8 @@ def check_model(
 ) -> None:
     """Check that answers are the same in a new instance and, within `tolerance` nats, depend only on the request.
 
-    `kinds` are the kinds of requests that the backend supports. One prompt exceeds the model's context length.
+    `kinds` are the kinds of requests that the backend supports. One of the prompts in this check exceeds the model's
+    context length.
     """
     from kib.harness.backends import quiet
 

@@ -29,7 +29,7 @@ def notes(lm: "LM") -> list[str]:
 
 
 def environment(lm: "LM", distribution: str) -> Environment:
-    """Return the device and the package versions that can affect a score; `distribution` contains the model plugin."""
+    """Return the device and package versions that can affect a score; `distribution` is the model plugin's package."""
     names = sorted({"lm-eval", "torch", "transformers", distribution})
     return Environment(str(getattr(lm, "device", None) or "unknown"), {n: v for n in names if (v := _version(n))})
 

@@ -58,7 +58,7 @@ def _without_negative_zero(text: str) -> str:
 
 
 def three_digits(number: float | None) -> str:
-    """Return three significant digits, without decimals from 100 upwards: `0.0123`, `12.3`, `1,235`."""
+    """Return a number with three significant digits, without decimals from 100 upwards: `0.0123`, `12.3`, `1,235`."""
     if number is None:
         return DASH
     if abs(number) >= 100:

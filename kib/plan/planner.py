@@ -49,22 +49,22 @@ class Plan:
 
     @property
     def weights(self) -> tuple[WeightsStep, ...]:
-        """All sets of weights, without duplicates."""
+        """All distinct sets of weights in the plan."""
         return tuple(dict.fromkeys(cell.weights for cell in self.cells))
 
     @property
     def asked(self) -> tuple[QuestionsStep, ...]:
-        """All rendered sets of questions, without duplicates."""
+        """All distinct steps that render questions."""
         return tuple(dict.fromkeys(cell.asked for cell in self.cells))
 
     @property
     def hits(self) -> tuple[HitsStep, ...]:
-        """All searches without duplicates, each after the searches that it reads."""
+        """All distinct search steps, each after the search steps that provide its input."""
         asked_for = dict.fromkeys(cell.hits for cell in self.cells if cell.hits)
         return tuple(dict.fromkeys(step for hits in asked_for for step in hits.with_sources()))
 
     def on(self, weights: WeightsStep) -> tuple[PlannedCell, ...]:
-        """Return the cells that are measured on a set of weights."""
+        """Return the cells that are measured with a set of weights."""
         return tuple(cell for cell in self.cells if cell.weights == weights)
 
     def entry(self) -> BenchmarkPlan:
@@ -100,14 +100,14 @@ def passages_of(spec: Spec, lock: Lock, corpus: str) -> PassagesStep:
 
 
 def hits_of_task(spec: Spec, lock: Lock, task: str, retriever: str, depth: int) -> HitsStep:
-    """Return the search of a retriever for a task's test questions, equal to the search in any plan with this depth."""
+    """Return the step that searches for a task's test questions; equal to the step in any plan with this depth."""
     return _Planner(spec, lock).task(task, retriever, depth)
 
 
 def hits_of_queries(
     spec: Spec, lock: Lock, corpus: str, retriever: str, queries: Sequence[tuple[str, str]], depth: int
 ) -> HitsStep:
-    """Return the search of a retriever in a corpus for (id, text) queries that do not belong to a task."""
+    """Return the step that searches a corpus for (id, text) queries that do not belong to a task."""
     what = {"queries": digest([list(pair) for pair in queries])}
     asked = QuestionsStep(_identity("queries", what), QUERIES, 0, None)
     return _Planner(spec, lock).search(retriever, corpus, asked, (what, "target"), depth)
@@ -252,7 +252,7 @@ class _Planner:
         return HeldBackStep(identity, trainer, text, key.writer, key.count, key.passages)
 
     def _text(self, model: str, trainer: str, varied: Setting | None, corpus: str) -> TextStep:
-        """Return a trainer's text from a corpus; `model` counts tokens if amounts of text are compared."""
+        """Return a trainer's text from a corpus; the tokenizer of `model` counts tokens for comparisons of length."""
         table = self.spec.trainers[trainer]
         key = table.text
         count = int(varied if varied is not None else key.count if key else 0)
@@ -391,7 +391,7 @@ class _Planner:
         return self.search(retriever, str(table.corpus), first, (questions, table.role), depth)
 
     def search(self, retriever: str, corpus: str, asked: QuestionsStep, what: tuple[Any, str], depth: int) -> HitsStep:
-        """Return the search of a retriever in a corpus; `what` is (everything that determines the queries, role)."""
+        """Return the step that searches a corpus; `what` is (everything that determines the queries, role)."""
         locked = self.lock.get("retrievers", retriever)
         passages = self.passages(corpus)
         index: IndexStep | None = None
@@ -407,7 +407,7 @@ class _Planner:
         return HitsStep(identity, retriever, passages, index, asked, depth, of, family)
 
     def task(self, name: str, retriever: str, depth: int) -> HitsStep:
-        """Return the search of a retriever for a task's test questions."""
+        """Return the step in which a retriever searches for a task's test questions."""
         table = self.spec.tasks[name]
         return self._hits(retriever, table, depth, self._asked(name, table.shots[0], None, "test"))
 

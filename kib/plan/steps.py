@@ -75,9 +75,9 @@ class HitsStep:
 
 @dataclass(frozen=True, slots=True)
 class TextStep:
-    """Collect the text of a trainer: passages, a writer's texts about them, and passages of a different corpus.
+    """Collect a trainer's text: passages, a writer's texts about the passages, and passages from a different corpus.
 
-    `as_many_as` is the text with the number of tokens to match.
+    `as_many_as` is the step with the text that determines the number of tokens to collect.
     """
 
     identity: str
@@ -135,7 +135,7 @@ class WeightsStep:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """A cell with its steps; the prompt contains the first `k` hits, or all hits if `k` is None."""
+    """A cell with its steps; each prompt contains the first `k` hits, or all hits if `k` is None."""
 
     cell: Cell
     weights: WeightsStep

@@ -1,6 +1,6 @@
 """Resolves the plugins of a spec: creates each plugin with validated options and fingerprints its input files.
 
-The result is called a lock, as in "lock file". Nothing is executed, and data is read only to compute fingerprints. All
+The result is called a lock, as in "lock file". No step is executed, and data is read only to compute fingerprints. All
 mistakes are reported together.
 """
 
@@ -331,7 +331,7 @@ class _Resolver:
 
 
 def _path_in(message: str, options: BaseModel) -> KeyPath:
-    """Return the option with a path that appears in the message, the longest path if there are several; () for none."""
+    """Return the key of the option with the longest path that appears in the message; () if no path appears."""
     named = [(key, path) for key, path in paths(options) if str(path) in message]
     return max(named, key=lambda pair: len(str(pair[1])), default=((), None))[0]
 
@@ -425,7 +425,7 @@ def _key_of_source(name: str, table: Table) -> KeyPath:
 def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
     """Yield the key paths of options that request the execution of downloaded code.
 
-    Such an option is a true `trust_remote_code`, or a text of arguments that contains one.
+    Such an option is `trust_remote_code = true`, or a text of arguments that contains this setting.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():

@@ -29,7 +29,7 @@ __all__ = ["Published", "is_published", "load_published", "published_in"]
 
 @dataclass(frozen=True)
 class Published:
-    """A valid published file; `sweeps` contains, for each method that refers to one, a file with the method's sweep."""
+    """A valid published file; `sweeps` contains the sweep file of each method that refers to a sweep."""
 
     file: Path
     data: PublishedFile
@@ -72,7 +72,7 @@ def load_published(path: Path) -> Published:
 
 
 def _read(path: Path, *, follow: bool = True) -> PublishedFile:
-    """Return the data of one file; with `follow`, also check the sweeps that the file refers to."""
+    """Return the data of one file; if `follow` is set, also check the sweeps that the file refers to."""
     draft = read_file(path)
     try:
         data = PublishedFile.model_validate_json(json.dumps(draft.data))

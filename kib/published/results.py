@@ -79,7 +79,7 @@ class PublishedResults:
         """Return one sentence per method with a sweep, which states how often its accuracy is the highest of the sweep.
 
         If no single K explains all of these accuracies, K was chosen for each row on the test questions. If a single K
-        explains all of them, the paper may have fixed K in advance.
+        explains all of these accuracies, the paper may have fixed K in advance.
         """
         found = []
         for method, other in self.published.sweeps.items():
@@ -94,7 +94,7 @@ class PublishedResults:
         return found
 
     def _best(self, cell: Cell) -> list[int]:
-        """Return the numbers of passages that yield the accuracy of a cell, if it is the highest of its sweep."""
+        """Return the numbers of passages that yield a cell's accuracy, if this accuracy is the highest of its sweep."""
         numbers = self._sweep(cell)
         highest = max(numbers.values(), default=None)
         return [k for k, value in numbers.items() if value == highest] if highest == self.accuracy(cell) else []

@@ -1,4 +1,4 @@
-"""The run loop: computes shared steps once, loads each model once, and completes everything that does not fail."""
+"""The run loop: computes shared steps once, loads each model once, and measures every cell that does not fail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -200,7 +200,7 @@ class _Run:
 
 
 def _with_counts(entry: BenchmarkPlan, counts: Mapping[str, int]) -> BenchmarkPlan:
-    """Return a plan with the numbers of questions by task filled in."""
+    """Return a copy of the plan in which each task has its number of questions."""
     tasks: dict[str, TaskEntry] = {
         name: replace(task, n=counts.get(name, task.n)) for name, task in entry.tasks.items()
     }

@@ -23,7 +23,7 @@ def _where(locked: Locked, method: str) -> str:
 
 @contextmanager
 def call_plugin(locked: Locked, method: str) -> Iterator[None]:
-    """Raise PluginCallError for an error in the block, which calls `method` of a plugin; a KibError passes through."""
+    """Raise PluginCallError if the block, which calls `method` of a plugin, raises an error other than a KibError."""
     try:
         yield
     except (KibError, PluginCallError):

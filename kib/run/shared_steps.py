@@ -135,7 +135,7 @@ class SharedSteps:
         return TrainerTexts(training, validation, held_out, writing_costs(written, self.context.work))
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
-        """Return validation text or other text excluded from training; empty if there is none."""
+        """Return validation text or other text excluded from training; empty if the spec declares no such text."""
         if isinstance(step, HeldBackStep):
             return self.held_back(step)
         return list(map(as_document, self.passages(step))) if step else []

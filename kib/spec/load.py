@@ -107,7 +107,7 @@ class Spec:
         return cast("Mapping[str, Table]", getattr(self, kind))
 
     def table(self, kind: str, name: str) -> Table:
-        """Return one table; if it does not exist, raise InputError with the most similar name."""
+        """Return one table; if the table does not exist, raise InputError with the most similar name."""
         tables = self.tables(kind)
         if name not in tables:
             raise InputError(f"{self.file}: no table [{kind}.{name}]; {offer(name, tables)}")
@@ -127,7 +127,7 @@ class Draft:
     mistakes: list[Mistake] = field(default_factory=list)
 
     def blame(self, message: str, *keys: str | int) -> None:
-        """Add a mistake unless its key path already has one."""
+        """Add a mistake unless a mistake with the same key path has already been added."""
         mistake = Mistake(self.file, self.lines.find(*keys) or 1, print_key(keys), message)
         if mistake.key not in {other.key for other in self.mistakes}:
             self.mistakes.append(mistake)
@@ -201,7 +201,7 @@ def read_draft(path: Path, *, whole: bool = True) -> Draft:
 def _check_kind(draft: Draft) -> None:
     """Raise SpecError if a file contains tables of published numbers but declares a different `kind`.
 
-    This mistake would cause all others, so it is the only one reported.
+    A wrong `kind` would cause many other mistakes, so no other mistake is reported.
     """
     found = [f"[{name}]" for name in ("paper", "table") if isinstance(draft.data.get(name), Mapping)]
     kind = draft.data.get("kind")

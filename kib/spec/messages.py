@@ -126,7 +126,7 @@ def _key_path(details: ErrorDetails, data: Any) -> KeyPath:
 
 
 def _best_branches(errors: Sequence[ErrorDetails], data: Any) -> list[ErrorDetails]:
-    """Keep, among the members of a union, the one with the most deeply nested errors; keep all at equal depth."""
+    """Keep the union member with the most deeply nested errors; if several are equally deep, keep all of them."""
     kept: list[ErrorDetails] = []
     unions: dict[KeyPath, dict[str | int, list[ErrorDetails]]] = {}
     for details in errors:
@@ -266,7 +266,7 @@ def _inner(annotation: Any, part: str | int) -> Iterator[Any]:
 
 
 def _item_types(model: type[BaseModel], path: KeyPath) -> list[Any]:
-    """Return the item type of each list type that is valid at a key path; a tuple with different types has none."""
+    """Return the item type of each list type that is valid at a key path; omit tuples with different item types."""
     found: list[Any] = [model]
     for part in path:
         found = [member for one in found for inner in _inner(one, part) for member in _members(inner)]
@@ -281,7 +281,7 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _models_at(model: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
-    """Return the models that may describe the table at a key path; a union has several."""
+    """Return the models that may describe the table at a key path; for a union, return several models."""
     found = [model]
     for part in path:
         fields = [info for one in found for name, info in one.model_fields.items() if part == (info.alias or name)]

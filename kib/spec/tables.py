@@ -55,7 +55,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 def check_name(name: str) -> str:
-    """Return a name that is also a valid folder name; for any other name, raise ValueError with the rule."""
+    """Return a name that is also a valid folder name; for an invalid name, raise ValueError that states the rule."""
     if not NAME.fullmatch(name) or ".." in name:
         raise ValueError(
             "expected a name that can be a folder (at most 63 characters from a-z, 0-9 and . _ + -, starting with a "

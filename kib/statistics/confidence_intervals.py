@@ -25,7 +25,7 @@ def wilson_interval(mean: float, trials: int) -> Interval:
 
 
 def mean_interval(clusters: Sequence[Totals]) -> Interval:
-    """Return the bootstrap percentile interval of the mean score; the columns are score and size."""
+    """Return the bootstrap percentile interval of the mean score; the columns of `clusters` are score and size."""
     draws = _resample(clusters, random_state())
     return _percentiles(draws[:, 0] / draws[:, 1])
 
@@ -51,7 +51,7 @@ def paired_interval(clusters: Sequence[Totals]) -> Interval:
 
 
 def average_intervals(clustered: Sequence[Sequence[Totals]]) -> tuple[Interval, Interval | None]:
-    """Return the intervals of the mean absolute and the mean relative gain; the columns are base, arm and size.
+    """Return intervals of the mean absolute and relative gain; each task's columns are base, arm and size.
 
     Groups are resampled within each task. If the groups of every task have equal differences, resampling shows no
     variation; the first interval is then the mean of the tasks' intervals.

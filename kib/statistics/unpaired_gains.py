@@ -25,7 +25,8 @@ def unpaired_accuracy(mean: float, n: int) -> Accuracy:
 def unpaired_gain(base: tuple[float, int], arm: tuple[float, int]) -> Gain:
     """Compare two accuracies, given their numbers of questions, as if the two arms had answered different questions.
 
-    The interval is Newcombe's interval for a difference (his method 10); p comes from the two-sided score test.
+    The interval is Newcombe's interval for a difference (his method 10); the p value comes from the two-sided score
+    test.
     """
     from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 

@@ -35,7 +35,7 @@ def retriever_memory(work: Path, name: str) -> Path:
 
 
 class PaidAnswers(MutableMapping[str, str]):
-    """Paid answers by key. An assignment returns after the answer has been written to disk. Thread-safe."""
+    """Paid answers by key; thread-safe. An assignment returns only after the answer has been written to disk."""
 
     def __init__(self, file: SqliteFile) -> None:
         self.file = file

@@ -116,7 +116,8 @@ class BenchmarkPlan:
 class TrainingRecord:
     """The facts that a training run reports for the table and for `kib show`; see `Trained` for the units.
 
-    The `written_*` counts are sums over all texts of the run: 0 if nothing was paid for, None if not counted.
+    The `written_*` counts are sums over all texts of the training run. A count is 0 if no text was paid for, and None
+    if a writer did not count the amount.
     """
 
     __pydantic_config__ = ConfigDict(extra="ignore")

@@ -2,7 +2,7 @@
 
 A results folder is `results/<benchmark>/`. It contains `plan.json`, `failures.json`, `statistics.json` and one folder
 per cell, named after the cell's id, with `cell.json`, `questions.jsonl` and possibly `times.json`. A cell's folder is
-written atomically, so it is either missing or complete.
+written atomically, so the folder is either missing or complete.
 """
 
 import json
@@ -130,7 +130,7 @@ class Results:
             return SCORES.validate_python(list(read_lines(path)))
 
     def times(self, cell: Cell) -> Times | None:
-        """Return the time and memory that a cell needed on the machine that measured it, or None if not recorded."""
+        """Return the time and memory needed to measure a cell, or None if time and memory were not recorded."""
         path = self.cell_folder(cell) / "times.json"
         with name_damage(path, path.parent):
             return TIMES.validate_python(read_json(path)) if path.is_file() else None
@@ -160,7 +160,7 @@ class Results:
             path.unlink(missing_ok=True)
 
     def statistics(self) -> dict[str, Any]:
-        """Return the stored statistics by key; empty if the file is missing or damaged, as they can be recomputed."""
+        """Return the stored statistics by key; if the file is missing or damaged, return an empty mapping."""
         try:
             value = json.loads((self.folder / "statistics.json").read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError):

@@ -19,7 +19,7 @@ MARKER = "done.json"
 
 
 class Work:
-    """The work folder. Any step in it can be deleted and will then be computed again."""
+    """The work folder. The folder of any step can be deleted; the step is then computed again when needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -18,7 +18,7 @@ CLIENTS = ("httpx", "httpx2")
 
 
 def commit_of(name: str, revision: str, kind: Kind) -> str:
-    """Return the commit (40 hexadecimal digits) of a revision: as given, from the cache, or from the hub.
+    """Return the commit (40 hexadecimal digits) of a revision, as given or as found in the cache or on the hub.
 
     Raises InputError if the commit is neither in the cache nor on the hub.
     """
@@ -47,7 +47,7 @@ def cache_of(name: str, kind: Kind) -> Path:
 
 @contextmanager
 def plainly(name: str, revision: str, kind: Kind) -> Iterator[None]:
-    """Turn an error of the hub in the block into an InputError with the reason and a remedy."""
+    """Turn a hub error raised in the block into an InputError that states the reason and a remedy."""
     from huggingface_hub import errors
 
     pin = "connect to the network, give a folder as `path`, or pin `revision` to a downloaded commit"

@@ -49,5 +49,5 @@ MODELS = {
 
 
 def of_model(hub: str) -> Iterator[str]:
-    """Yield the entries of the model with this hub id; yield nothing for an unknown id."""
+    """Yield the BibTeX entries of the model with this hub id; yield nothing for an unknown id."""
     yield from (entry for start, entry in MODELS.items() if hub.lower().startswith(start))

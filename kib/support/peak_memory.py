@@ -17,7 +17,7 @@ RESET_PEAK = "5"
 
 @dataclass
 class Peak:
-    """A peak in bytes, which is known after the end of the block."""
+    """A memory peak in bytes, which is known after the measured block has ended."""
 
     bytes: int = 0
 
@@ -29,7 +29,7 @@ _open: list[Peak] = []
 def peak() -> Iterator[Peak]:
     """Measure the peak memory of a block, including nested blocks.
 
-    If the system cannot reset its counter, the result is the peak since the start of the process.
+    If the system cannot reset its memory counter, the result is the peak since the start of the process.
     """
     _update_open_peaks()
     _reset()

@@ -45,7 +45,7 @@ def _by_gold(title: str, asked: list[RenderedQuestion], passages: Passages, task
 
 
 def of_corpus(name: str, lock: Lock) -> QuerySet | None:
-    """Return the judged queries of a corpus, which checks its document ids itself; None if there are no judgments."""
+    """Return the judged queries of a corpus, or None; the corpus plugin itself checks the judged document ids."""
     plugin = lock.get("corpora", name).plugin
     if not isinstance(plugin, JudgedCorpus):
         return None

@@ -19,7 +19,7 @@ __all__ = ["ArmStatistics"]
 class ArmStatistics:
     """Measures and compares the arms of one results folder.
 
-    `view` names the method or arm that serves as the reference for gains; "" stands for base.
+    `view` names the method or arm that serves as the reference for gains; the value "" denotes base.
     """
 
     def __init__(self, results: Results, view: str) -> None:
@@ -32,7 +32,7 @@ class ArmStatistics:
         return sum(1 for arm in arms if arm.status == "measured" and not self._cache.has(arm.stamp))
 
     def measure(self, arm: Arm) -> ArmMeasure:
-        """Return the accuracy, the recall and the facts for warnings of a measured arm."""
+        """Return the accuracy and the recall of a measured arm, and the facts needed for warnings about the arm."""
 
         def compute() -> ArmMeasure:
             scores = self._reader.read(arm)
@@ -63,7 +63,7 @@ class ArmStatistics:
         return self._cache.p_value(_cache_key(better, worse), compute)
 
     def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
-        """Return the gains on questions that base got right and got wrong in the probe, its second measurement."""
+        """Return the gains on questions that base answered correctly and wrongly in the probe, a second measurement."""
 
         def compute() -> KnowledgeSplit:
             pair, probed = self._pair(arm, reference), align(self._reader.read(arm), self._reader.read(probe))

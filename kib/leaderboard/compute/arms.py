@@ -41,7 +41,7 @@ class Arm:
 
     @property
     def kind(self) -> str:
-        """The purpose of the method: "base", the role of its retriever ("ceiling", "control"), or ""."""
+        """The method's purpose: "base", the role of its retriever ("ceiling", "control"), or "" otherwise."""
         return "base" if self.method.is_base else self.method.retriever_role
 
     @property
@@ -72,7 +72,7 @@ class ResultSource(Protocol):
     """A source of cell results: a results folder or a published table."""
 
     def cell(self, cell: Cell) -> CellResult | None:
-        """Return the result of a cell, or None if it is missing."""
+        """Return the result of a cell, or None if the result is missing."""
 
     def failures(self) -> dict[str, Failure]:
         """Return the failures by cell id."""

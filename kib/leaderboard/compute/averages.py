@@ -23,7 +23,7 @@ def averages_at_each_shots(statistics: Statistics, blocks: Sequence[Block]) -> I
 
 
 def averages_over_all_shots(statistics: Statistics, blocks: Sequence[Block]) -> Iterator[AverageRow]:
-    """Yield the averages of one model over all target tasks and all numbers of shots, if there are several."""
+    """Yield one model's averages over all target tasks and numbers of shots, if the numbers of shots differ."""
     targets = _targets(blocks)
     if len({block[0].arm.cell.shots for block in targets}) > 1:
         yield from _averages(statistics, targets)
@@ -34,7 +34,7 @@ def _targets(blocks: Sequence[Block]) -> list[Block]:
 
 
 def _averages(statistics: Statistics, blocks: Sequence[Block]) -> list[AverageRow]:
-    """Return one average per arm that is planned in every block: base first, then by gain."""
+    """Return one average per arm that is planned in every block: base first, then the other arms by gain."""
     by_arm: dict[str, list[RowBuilder]] = {}
     for row in (row for block in blocks for row in block):
         by_arm.setdefault(row.arm.name, []).append(row)

@@ -65,7 +65,7 @@ class BenchmarkSection:
 
     @property
     def line(self) -> BenchmarkLine:
-        """The benchmark's line in the table."""
+        """The line of the table that describes the benchmark."""
         no_probe = [(task, self.plan.tasks[task].no_probe) for task in self.targets if self.plan.tasks[task].no_probe]
         return BenchmarkLine(self.plan.name, one_line(self.plan.title), self.family, tuple(no_probe), self.origin)
 
@@ -115,7 +115,7 @@ class BenchmarkSection:
         statistics.save({name for arm in self.arms for name in (arm.cell.method, arm.name)})
 
     def add_costs(self, *, times: bool) -> None:
-        """Add the costs of measured arms; `times` also adds measured seconds and memory."""
+        """Add the costs of measured arms; if `times` is set, add measured seconds and memory too."""
         if isinstance(self._results, PublishedResults):
             return
         for rows in self._blocks.values():
@@ -124,7 +124,7 @@ class BenchmarkSection:
                 row.cost = found.get(row.arm)
 
     def add_retrieval(self, *, times: bool) -> None:
-        """Add the retrieval quality of measured arms; `times` also adds measured seconds."""
+        """Add the retrieval quality of measured arms; if `times` is set, add measured seconds too."""
         if isinstance(self._results, PublishedResults):
             return
         for rows in self._blocks.values():

@@ -39,7 +39,7 @@ def choose(arms: Iterable[Arm]) -> set[tuple[Group, Settings]]:
 
 
 def _chosen_on(method: MethodEntry) -> Split | None:
-    """Return the split that determines the choice; if only the loss is used, test cells record this loss."""
+    """Return the split that determines the choice: the test split if the choice depends only on the loss."""
     if not method.chosen:
         return None
     return "validation" if set(method.chosen) - set(method.by_loss) else "test"

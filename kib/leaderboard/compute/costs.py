@@ -125,7 +125,7 @@ def _break_even(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once
 
 
 def _is_shorter(ours: Cost, theirs: Cost) -> bool:
-    """Return whether prompts are shorter or of unknown length; only shorter prompts save time on every question."""
+    """Return whether the first cost has shorter prompts or a length is unknown; shorter prompts always save time."""
     return ours.prompt_tokens is None or theirs.prompt_tokens is None or ours.prompt_tokens < theirs.prompt_tokens
 
 

@@ -10,7 +10,7 @@ __all__ = ["References", "check_name"]
 
 
 class References:
-    """Finds the reference of every arm in one benchmark; `against` names a method or an arm, None stands for base."""
+    """Finds the reference of every arm in one benchmark; `against` names a method or an arm; None denotes base."""
 
     def __init__(self, arms: Iterable[Arm], against: str | None) -> None:
         self._against = against

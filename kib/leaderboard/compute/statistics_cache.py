@@ -129,7 +129,7 @@ class _StoredForm(Generic[Record]):
         self._unpack = unpack
 
     def get(self, known: dict[str, Any], used: dict[str, Any], key: str, compute: Callable[[], Record]) -> Record:
-        """Return the record stored under `key` in `known`, or compute it; in both cases, add its list to `used`."""
+        """Return the record stored under `key` in `known`, or compute the record; add the record's list to `used`."""
         try:
             record = self._unpack(self._adapter.validate_python(known[key]))
         except (KeyError, ValidationError):

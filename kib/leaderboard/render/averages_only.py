@@ -11,7 +11,8 @@ __all__ = ["averages_only"]
 def averages_only(table: Table) -> Table:
     """Return a table that contains only averages, over all numbers of shots if available.
 
-    A benchmark without averages keeps its rows for target tasks. A remark names each benchmark without such rows.
+    A benchmark without averages keeps its rows for target tasks. A remark names each benchmark that has neither
+    averages nor rows for target tasks.
     """
     averages: list[AverageRow] = []
     for one in table.benchmarks:

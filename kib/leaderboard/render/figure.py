@@ -50,7 +50,8 @@ METADATA: dict[str, dict[str, Any]] = {
 class Bar:
     """A gain with its interval, in the unit of its panel.
 
-    `flagged` is the number of rows behind the bar with a warning that K was chosen on the test questions.
+    `flagged` is the number of rows that contribute to the bar and have a warning about a K chosen on the test
+    questions.
     """
 
     group: str
@@ -73,7 +74,7 @@ class Panel:
 def save_figure(table: Table, kind: str, path: Path) -> None:
     """Draw a figure into a PNG, SVG or PDF file; equal tables and matplotlib versions yield identical bytes.
 
-    Raises InputError for an unknown suffix, for a table without anything to draw, or if matplotlib is not installed.
+    Raises InputError for an unknown suffix, for a table without data to draw, or if matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: unknown figure format; expected {', '.join(SUFFIXES)}")
@@ -156,7 +157,7 @@ def _average_panel(table: Table, rows: Sequence[AverageRow]) -> Panel:
 
 
 def _flags(table: Table, average: AverageRow) -> tuple[int, int]:
-    """Return the number of flagged rows behind an average, and the number of all rows behind it."""
+    """Return the number of flagged rows that contribute to an average, and the number of all contributing rows."""
     arm = (average.benchmark, average.model, average.arm)
     rows = [row for row in table.rows if (row.benchmark, row.model, row.arm) == arm and row.task in average.tasks]
     rows = [row for row in rows if average.shots in (None, row.shots)]

@@ -132,7 +132,7 @@ def _block(block: Block, columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _best(block: Block) -> Line | None:
-    """Return the only line with the first rank if several lines are ranked; otherwise None."""
+    """Return the line with the first rank, or None if several lines share this rank or only one line is ranked."""
     ranked = [line for line in block.lines if line.texts.get("rank", DASH) != DASH]
     first = [line for line in ranked if line.texts["rank"].strip() == "1"]
     return first[0] if len(ranked) > 1 and first else None

@@ -41,7 +41,7 @@ class Oracle:
         return 1 + self.options.others
 
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:  # noqa: ARG002 - the gold passages determine the number
-        """Return gold and other passages; raise InputError for a question without a gold passage."""
+        """Return the gold passages and the other passages; raise InputError for a question without a gold passage."""
         if not gold:
             raise InputError(f"question {question} has no gold passage in this corpus, which the oracle needs")
         others = draw(passages, self.options.others, set(gold), question, self.options.seed)

@@ -47,8 +47,8 @@ def find_hits(
 ) -> dict[str, list[Hit]]:
     """Return the hits for every question; search only if no hits are stored.
 
-    `gold` contains the ids of each question's gold passages, `sources` the hits of the retrievers that a reranker
-    reads.
+    `gold` contains the ids of each question's gold passages, and `sources` contains the hits of the retrievers that a
+    reranker reads.
     """
     locked = context.lock.get("retrievers", step.retriever)
 
@@ -90,7 +90,7 @@ def _stored_identity(step: HitsStep, work: Work) -> str:
 
 
 def search_seconds(step: HitsStep, work: Work) -> float:
-    """Return the seconds that a search took, including the searches that it reads, but excluding indexing."""
+    """Return the duration of a search in seconds, including its source searches but excluding indexing."""
     parts = dict.fromkeys(_stored_identity(one, work) for one in step.with_sources())
     return sum(float(work.record("hits", one).get("seconds", work.seconds("hits", one))) for one in parts)
 
@@ -204,7 +204,7 @@ def search_batches(
 
 
 def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Path:
-    """Return the folder of a retriever's index for a corpus; build the index if the folder or the server lacks it."""
+    """Return the folder of a retriever's index for a corpus; build the index if it does not exist."""
     locked, work = context.lock.get("retrievers", step.retriever), context.work
     retriever = locked.plugin
 

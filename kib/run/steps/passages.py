@@ -1,6 +1,7 @@
 """The passages of a corpus, in a file that is read by id, because a corpus may not fit into memory.
 
-Ids and file offsets are stored next to the passages, so that opening a corpus of a million passages reads none of them.
+Ids and file offsets are stored next to the passages, so that a corpus of a million passages can be opened without
+reading any passage.
 """
 
 import json
@@ -149,7 +150,7 @@ def _parse(line: bytes) -> Passage:
 
 
 def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
-    """Return the passages of a corpus, split only if none are stored. Raises InputError if there are no documents."""
+    """Return the passages of a corpus, split only if not stored. Raises InputError if the corpus has no documents."""
     chunk = context.spec.corpora[step.corpus].chunk
 
     def build(folder: Path) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _check_trained(step: WeightsStep, trained: Trained, has_validation: bool) ->
 
 
 def _relative(weights: Weights, start: Weights, folder: Path) -> dict[str, str | None]:
-    """Return paths relative to the step's folder, so that the work folder can be moved; "start" is the base model."""
+    """Return paths relative to the step's folder, for a movable work folder; "start" denotes the base model's path."""
     whole = "start" if weights.folder == start.folder else weights.folder.relative_to(folder).as_posix()
     adapter = weights.adapter.relative_to(folder).as_posix() if weights.adapter else None
     return {"folder": whole, "adapter": adapter}

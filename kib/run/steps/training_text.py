@@ -56,7 +56,8 @@ def write_training_text(
 ) -> list[Text]:
     """Return the text for a training run; write it only if it is not stored.
 
-    `replay` contains passages of a different corpus to mix in; `other` is the text with the number of tokens to match.
+    `replay` contains passages from a different corpus that are mixed into the text. If `other` is given, the text must
+    match the number of tokens in `other`.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def write_held_back_text(
 def writing_costs(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[str, int | None]:
     """Return the amounts paid for the texts of `steps`, by their key in a `TrainingRecord`.
 
-    The result is empty if nothing was paid; an amount is None if a writer did not count it.
+    The result is empty if nothing was paid; an amount is None if a writer did not count the amount.
     """
     paid = [record["written"] for step in steps if "written" in (record := work.record("text", step.identity))]
     columns = {name: [one[name] for one in paid] for name in (paid[0] if paid else ())}
