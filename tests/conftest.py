@@ -293,7 +293,7 @@ def new_bench(toys):
 
 @pytest.fixture(scope="session")
 def data():
-    """Return the folder of real data; if it is not set, skip the test with instructions for setting it."""
+    """Return the folder of real data; if the folder is missing, skip the test with instructions."""
     folder = Path(os.environ.get("KIB_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "mmlu").is_dir():
         pytest.skip(f"no real data in {folder}; name their folder by the environment variable KIB_TEST_DATA")

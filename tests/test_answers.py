@@ -161,7 +161,7 @@ def test_missing_counts_each_request_once(numbers):
 
 
 def test_more_requests_than_a_statement_takes(work):
-    """Answers can be read for more requests than an SQL statement allows parameters."""
+    """Answers can be read even if the number of requests exceeds the parameter limit of an SQL statement."""
     run(work, requests(2500), Counting())
     with ModelAnswers.open(work, "w" * 64) as answers:
         assert answers.missing(requests(2600)) == 100

@@ -109,7 +109,7 @@ def test_openbookqa_can_be_planned(openbookqa, tiny_model, monkeypatch):
 
 
 def test_openbookqa_has_its_published_size(openbookqa):
-    """The official zip has 1,326 facts, 500 test questions and 500 validation questions, each with a gold fact."""
+    """OpenBookQA's zip file has 1,326 facts, 500 test and 500 validation questions, and a gold fact per question."""
     files = {path.stem: lines(path) for path in (openbookqa / "openbookqa").iterdir()}
     facts = {fact["id"] for fact in files["facts"]}
     assert {name: len(rows) for name, rows in files.items()} == {

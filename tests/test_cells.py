@@ -151,7 +151,7 @@ def test_a_prompt_is_the_largest_that_fits(bench):
 
 
 def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
-    """If questions exceed the token budget, the cell fails with their number and names the first one."""
+    """If questions exceed the token budget, the cell's error counts these questions and names the first one."""
     short(bench, 60)
     failures = bench.run()
     assert len(failures) == 5
@@ -217,7 +217,7 @@ def test_a_prompts_digest_is_that_of_its_text(bench):
 
 
 def test_gold_is_told_for_each_passage(bench):
-    """Each retrieved passage is marked as gold or not gold, and base cells have no such marks."""
+    """Each retrieved passage is marked as gold or not gold, and base cells contain no gold marks."""
     bench.write_toy()
     bench.run()
     for score in bench.scores("m/rag,k=3/people,0-shot"):

@@ -20,7 +20,7 @@ def edit(bench, before, after):
 
 
 def test_a_check_loads_no_model_and_creates_no_results(bench, tmp_path):
-    """A check loads no model and does not create a results folder."""
+    """`kib check` loads no model and does not create a results folder."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
     checked(bench)
@@ -29,7 +29,7 @@ def test_a_check_loads_no_model_and_creates_no_results(bench, tmp_path):
 
 
 def test_each_cell_has_a_line_with_its_lengths(bench):
-    """Every cell is listed with its number of questions and the token counts of its prompts."""
+    """`kib check` lists every cell with its number of questions and the token counts of its prompts."""
     bench.write_toy()
     text = checked(bench)
     bench.run()
@@ -42,7 +42,7 @@ def test_each_cell_has_a_line_with_its_lengths(bench):
 
 
 def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
-    """The forecast predicts the exact numbers of requests and prompt tokens of a run."""
+    """The forecast of `kib check` predicts the exact numbers of requests and prompt tokens of a run."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
     requests, tokens = re.search(r"forecast for m: ([\d,]+) requests, ([\d,]+) prompt tokens", checked(bench)).groups()
@@ -54,7 +54,7 @@ def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
 
 
 def test_forecasts_name_their_weights(bench):
-    """The forecast has one line per trained arm and seed, with the model, trainer, settings and seed."""
+    """The training forecast has one line per trained arm and seed, with the model, trainer, settings and seed."""
     more = '\n[trainers.by-heart]\nplugin = "toy"\nvary = { rank = [1, 2] }\n\n[methods.ft]\ntrain = "by-heart"\n'
     bench.write_toy(model="trainable = true\n", more=more)
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
@@ -64,7 +64,7 @@ def test_forecasts_name_their_weights(bench):
 
 
 def test_a_run_reuses_the_steps_of_a_check(bench):
-    """A run reuses the passages, index and hits computed by a check."""
+    """`kib run` reuses the passages, index and hits computed by `kib check`."""
     bench.write_toy()
     checked(bench)
     plan = bench.call("plan", bench.spec).output
@@ -75,7 +75,7 @@ def test_a_run_reuses_the_steps_of_a_check(bench):
 
 
 def test_a_real_prompt_of_each_method_is_shown(bench):
-    """For each method, the first prompt is shown exactly as the model reads it, with the answers to be scored."""
+    """`kib check` shows each method's first prompt exactly as the model reads it, with the answers to be scored."""
     bench.write_toy()
     text = checked(bench)
     bench.run()
@@ -105,7 +105,7 @@ def test_uncounted_tokens_are_reported(bench):
     ],
 )
 def test_problems_are_reported_with_their_cells(bench, before, after, words, cells):
-    """Each problem is reported once with the number of affected cells, and the exit code is 2."""
+    """`kib check` reports each problem once with the number of affected cells, and exits with code 2."""
     bench.write_toy()
     edit(bench, before, after)
     [problem] = [line for line in checked(bench, 2).splitlines() if line.startswith("Error: ")]

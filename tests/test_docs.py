@@ -52,7 +52,7 @@ def calls(path):
 
 
 def test_first_blocks_are_one_line_each():
-    """The README's first code block runs the lab in a fresh clone, the second runs the tests, and both are one line."""
+    """The README's first two code blocks run the lab and the tests in a fresh clone, and each consists of one line."""
     first, second = (block.strip() for block in blocks(ROOT / "README.md")[:2])
     for line in (first, second):
         assert "\n" not in line

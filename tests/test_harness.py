@@ -1,4 +1,4 @@
-"""lm-eval tasks in kib: where passages are inserted, how examples are selected, and which tasks are rejected."""
+"""lm-eval tasks in kib: insertion of passages, choice of few-shot examples, and rejection of unsupported tasks."""
 
 import re
 from itertools import chain, pairwise

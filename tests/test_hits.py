@@ -146,7 +146,7 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
     ],
 )
 def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words):
-    """Invalid hits fail only the cells that need them, and all other cells are measured."""
+    """If hits are invalid, only the cells that need the hits fail, and all other cells are measured."""
     text = bench.write_toy().spec.read_text(encoding="utf-8")
     bench.write(
         text.replace('[retrievers.words]\nplugin = "toy"', f'[retrievers.words]\nplugin = "toy"\nfault = "{fault}"')
@@ -185,7 +185,7 @@ def test_an_index_is_shared_by_tasks(bench):
 
 
 def test_a_lost_gold_document_fails_what_needs_gold(bench):
-    """If gold documents are missing from the corpus, retrieval fails with their number, but the base is measured."""
+    """If gold documents are missing from the corpus, retrieval fails and counts them, but the base is measured."""
     bench.write_toy(documents=[person for person in bench.people if person[0] not in ("ada", "fay")])
     failures = bench.run()
     words = "2 gold documents of the questions are not in the corpus: 'ada', 'fay'"
@@ -195,7 +195,7 @@ def test_a_lost_gold_document_fails_what_needs_gold(bench):
 
 
 def test_a_question_without_gold_fails_the_oracle_alone(bench):
-    """If a question has no gold, only the oracle's cells fail, and all other methods are measured."""
+    """If a question has no gold passage, only the oracle's cells fail, and all other methods are measured."""
     rows = [
         {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"},
         {"id": "q2", "question": "Where does Ben live?", "options": ["a", "b"], "answer": "A"},
@@ -208,7 +208,7 @@ def test_a_question_without_gold_fails_the_oracle_alone(bench):
 
 
 def test_a_task_without_any_gold_has_no_recall(bench):
-    """If a task has no gold, passages are not marked as gold or not gold."""
+    """If a task names no gold documents, passages are marked neither as gold nor as not gold."""
     row = {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A"}
     bench.write_toy(questions=json.dumps(row) + "\n")
     assert len(bench.run()) == 1
@@ -237,7 +237,7 @@ def test_a_controls_gold_is_not_looked_for(bench):
     ],
 )
 def test_a_corpus_that_cannot_be_used_is_named(bench, documents, words):
-    """An unusable corpus fails every cell that needs it with the same message."""
+    """If a corpus is unusable, every cell that needs the corpus fails with the same message."""
     bench.write_toy(documents=documents)
     assert reasons(bench) == {words}
 
@@ -291,7 +291,7 @@ class Served(ToyRetriever):
 
 
 def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatch):
-    """The size of an index on a server is the reported size, and a lost index is rebuilt."""
+    """The size of an index on a server is the size that the server reports, and a lost index is rebuilt."""
     site, server = tmp_path / "served", tmp_path / "server"
     info = site / "kib_served-1.dist-info"
     info.mkdir(parents=True)

@@ -113,7 +113,7 @@ def test_lines_are_read_as_they_come():
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 19])
 def test_a_files_digest_is_that_of_its_bytes(tmp_path, size):
-    """A file larger than one block is hashed completely."""
+    """The digest of a file larger than one read block covers the whole file."""
     data = bytes(number % 251 for number in range(size % 1000)) + b"x" * (size - size % 1000)
     (tmp_path / "file").write_bytes(data)
     assert digest_file(tmp_path / "file") == hashlib.sha256(data).hexdigest()

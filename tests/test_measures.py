@@ -51,7 +51,7 @@ def test_every_judged_query_has_a_value():
 
 @given(st.permutations(IDS), st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 12))
 def test_measures_of_any_ranking(ranked, relevant, k):
-    """For any ranking, recall is the share of relevant documents found, and MRR depends on the first relevant one."""
+    """Recall is the share of relevant documents in a ranking, and MRR depends only on the first relevant document."""
     grades = dict.fromkeys(relevant, 1)
     places = [place for place, name in enumerate(ranked, 1) if name in relevant]
     assert one(f"R@{k}", grades, ranked) == pytest.approx(sum(p <= k for p in places) / len(relevant))
@@ -87,5 +87,5 @@ def test_lines_from_before_gold_was_counted():
     [((True,), None, True), ((False,), None, True), (None, None, False), ((False,), 0, False), (None, 1, True)],
 )
 def test_a_judged_question_has_gold_in_the_corpus(gold, relevant, expected):
-    """A question is judged if the corpus contains one of its gold passages, even if it was not retrieved."""
+    """A question is judged if the corpus contains one of its gold passages, even if no gold passage was retrieved."""
     assert is_judged(line("a", gold, relevant, ())) == expected

@@ -35,7 +35,7 @@ def test_gold_and_others(others, gold, seed, question):
 
 
 def test_the_first_gold_passages_are_kept():
-    """If a question has more gold passages than `most`, the oracle returns the first ones."""
+    """If a question has more gold passages than `most`, the oracle returns only the first `most` gold passages."""
     assert sorted(chosen(oracle(most=2), ["d7#0", "d1#0", "d9#0"])) == ["d1#0", "d7#0"]
 
 

@@ -172,7 +172,7 @@ def test_the_small_benchmark_has_the_arms_of_the_study(small):
 
 @pytest.mark.slow
 def test_the_small_benchmark_runs(small, data, tmp_path):
-    """The small benchmark runs to completion and appears next to the published table without a common ranking."""
+    """The small benchmark runs to completion and appears next to the published table, but in a separate ranking."""
     whole = bz2.decompress((data / "wikipedia" / "enwiki-fragment.xml.bz2").read_bytes()).decode()
     some = [page for page in re.findall(r"  <page>.*?</page>\n", whole, re.DOTALL) if "<redirect" not in page][:4]
     (tmp_path / "four.xml").write_text(

@@ -60,7 +60,7 @@ def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
 
 
 def test_an_lm_may_leave_the_batches_to_kib():
-    """If a language model returns None as its plan, kib forms the batches."""
+    """If a language model returns None as its batch plan, kib forms the batches."""
 
     class Plain(Planner):
         def plan(self, instances):

@@ -199,7 +199,7 @@ def test_a_plan_is_the_same_every_time(bench):
     ],
 )
 def test_what_changes_no_number_changes_no_identity(bench, before, after):
-    """Titles, non-identity options, explicit defaults, order and path spelling do not affect identities."""
+    """Titles, non-identity options, explicit defaults, table order and path spelling do not affect identities."""
     bench.write_toy()
     assert changed(bench, before, after) == set()
 
@@ -267,7 +267,7 @@ top_k = [1]
 
 
 def test_data_count_by_their_bytes(bench):
-    """A changed question changes the identity of its cells, even if the file name stays the same."""
+    """Changing a question changes the identities of the task's cells, even if the file name stays the same."""
     bench.write_toy()
     before = identities(bench)
     path = bench.folder / "people.jsonl"
@@ -370,7 +370,7 @@ def test_choosing_needs_validation_questions(bench):
     ],
 )
 def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
-    """The base is measured a second time with different wording, or the plan states the reason why not."""
+    """The base is measured a second time with different wording, or the plan states the reason for its absence."""
     bench.write_toy(task=task)
     assert ("m/base/people,0-shot,probe" in places(bench)) == probed
     assert (bench.plan().entry().tasks["people"].no_probe == "") == probed
@@ -497,7 +497,7 @@ def test_what_decides_trained_weights_is_in_their_identity(bench, before, after,
 
 
 def test_the_plan_prints(bench):
-    """The printed plan lists the status of each set of weights, step and cell."""
+    """`kib plan` lists the status of each set of weights, step and cell."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = show_plan(bench.plan(), bench.results, bench.work)
     assert text.startswith("toy: 11 cells, 0 done")

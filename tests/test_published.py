@@ -190,7 +190,7 @@ def test_k_was_chosen_on_the_test_questions(tables):
 
 
 def test_a_fixed_k_is_not_flagged(tmp_path):
-    """A row has no warning and is not counted if its number is not the maximum of its sweep."""
+    """A row has no warning about K and is not counted if its accuracy is not the maximum of its sweep."""
     text = (FILES / "ovadia2024-topk.toml").read_text(encoding="utf-8")
     (tmp_path / "ovadia2024-topk.toml").write_text(
         text.replace('= 0.681, "rag,k=3" = 0.630', '= 0.689, "rag,k=3" = 0.630')
@@ -250,7 +250,7 @@ def test_unpaired_gains_are_antisymmetric(start, end, n):
 
 
 def test_unpaired_extremes():
-    """Accuracies of 0 and 1 yield valid p values."""
+    """An accuracy of 0 or 1 yields a valid p value."""
     assert unpaired_gain((0.0, 10), (0.0, 10)).p == 1.0
     assert unpaired_gain((1.0, 10), (1.0, 10)).p == 1.0
     assert unpaired_gain((0.0, 50), (1.0, 50)).p < 1e-6
@@ -461,7 +461,7 @@ def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
 
 
 def test_only_several_k_show_a_choice(tmp_path):
-    """K counts as chosen on the test questions only if no single K yields all of the numbers."""
+    """K counts as chosen on the test questions only if no single K yields all published accuracies."""
     start = "the published number of rag is the highest over all K in roe (Table 4)"
     assert f"In 2 of 2 rows, {start}: K was chosen on the test questions" in swept(tmp_path).remarks
     fixed = swept(tmp_path, sweep=[('"rag,k=1" = 0.300', '"rag,k=1" = 0.475')])
@@ -471,7 +471,7 @@ def test_only_several_k_show_a_choice(tmp_path):
 
 
 def test_a_sweep_of_one_number_says_nothing(tmp_path):
-    """A row with only one K in its sweep has no warning and is not counted."""
+    """A row with only one K in its sweep has no warning about K and is not counted."""
     table = swept(tmp_path, sweep=[(', "rag,k=2" = 0.400', ""), ('"rag,k=1" = 0.300, ', "")])
     assert len(table.remarks) == 1
     assert not any(row.warnings for row in table.rows)
@@ -495,7 +495,7 @@ def test_mistakes_have_their_line(tmp_path, name):
 
 @pytest.mark.parametrize("number", ["2312.05934", "0704.0001v2", "cs/0112017", "math.GT/0309136v1"])
 def test_numbers_on_arxiv_of_all_times_are_taken(tmp_path, number):
-    """Both the current and the older format of arXiv identifiers are accepted."""
+    """arXiv identifiers are accepted in both the current and the older format."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("3101.00001", number), encoding="utf-8")
     assert load_published(path).data.paper.ids == [f"arXiv {number}"]
@@ -672,7 +672,7 @@ def test_origins_are_not_ranked_together(tmp_path, tables):
 
 
 def test_one_origin_has_no_column(tables):
-    """If all rows are published, block titles say so, and the table has no column for the origin."""
+    """If all rows are published, the block titles contain "published", and the table has no column for the origin."""
     text = render(tables["current_events"], "markdown")
     assert "origin" not in text
     assert "current-events · 0-shot · published, unpaired · 910 questions" in text
@@ -754,7 +754,7 @@ def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
     ],
 )
 def test_any_difference_prevents_a_common_ranking(tmp_path, change, reason):
-    """A different question set, scoring, shot count, size or format rules out a common ranking and is reported."""
+    """Rows with different questions, scoring, shots, sizes or formats are not ranked together, for a stated reason."""
     text = GOOD.replace("n = 40", 'n = 135\ntask = "mmlu_anatomy"\nmetric = "acc"').replace("decimals = 3\n", "")
     (tmp_path / "doe.toml").write_text(text.replace("deeds", "anatomy"), encoding="utf-8")
     published = PublishedResults(load_published(tmp_path / "doe.toml"))
@@ -765,7 +765,7 @@ def test_any_difference_prevents_a_common_ranking(tmp_path, change, reason):
 
 
 def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
-    """A question limit that excludes no question does not prevent a common ranking."""
+    """Published and measured rows are ranked together despite a question limit if the limit excludes no question."""
     assert make_table([measured(tmp_path / "mine", limit=200), with_metric(tmp_path)]).cross_origin
 
 
@@ -781,7 +781,7 @@ def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
 
 
 def test_what_was_not_measured_is_not_ranked(tmp_path):
-    """A run without results is not ranked, and the explanation states the reason."""
+    """A run without results is not ranked together with published rows, and the explanation states the reason."""
     results = measured(tmp_path / "mine")
     for path in (tmp_path / "mine").rglob("cell.json"):
         path.unlink()
@@ -825,7 +825,7 @@ def test_benchmark_names_are_unique(tmp_path):
 
 
 def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
-    """If only some shot counts are ranked, the explanation lists the others with the reason."""
+    """If rows are ranked together for only some shot counts, the explanation lists the others and the reason."""
     table = make_table([measured(tmp_path / "mine"), with_metric(tmp_path)])
     assert table.cross_origin
     assert table.not_ranked_together[0] == (

@@ -81,7 +81,7 @@ def test_useless_questions_are_rejected(wrong, reason):
     ],
 )
 def test_valid_questions_are_kept(right):
-    """Valid questions are accepted, such as questions with signed numbers, listed options or a sea passage."""
+    """Valid questions with signed numbers, listed options or words such as "sea passage" are accepted."""
     assert len(sieved(draft(**right)).rows) == 1
 
 

@@ -1,4 +1,4 @@
-"""How plugins are found, loaded and rejected."""
+"""Discovery, loading and rejection of plugins."""
 
 import json
 import os
@@ -150,7 +150,7 @@ def test_every_own_key_clashes(kind):
 
 
 def test_problem_and_load_agree(site):
-    """`problem` returns the same message that `load` raises."""
+    """`problem` returns the message of the error that `load` raises."""
     torn = next(plugin for plugin in installed() if plugin.name == "torn")
     assert problem(torn) == message("corpora", "torn")
 
@@ -163,7 +163,7 @@ def test_a_misspelled_name_suggests_the_nearest_name(site):
 
 
 def test_a_name_of_another_kind_is_recognised(site):
-    """If the unknown name belongs to a plugin of a different kind, the error says so."""
+    """If an unknown plugin name belongs to a plugin of a different kind, the error names this kind."""
     assert "a trainer plugin has this name" in message("writers", "turn")
 
 

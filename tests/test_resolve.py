@@ -1,4 +1,4 @@
-"""How the plugins of a spec are resolved into options, identities and fingerprints."""
+"""Resolution of a spec's plugins into options, identities and fingerprints."""
 
 import json
 import runpy
@@ -45,7 +45,7 @@ def site(tmp_path, monkeypatch):
 
 @pytest.fixture
 def opened(site, tmp_path):
-    """Return a function that writes the spec with additional lines and opens it."""
+    """Return a function that writes the spec with additional lines and then opens the spec."""
     (tmp_path / "facts.txt").write_text("a\nb\n")
     (tmp_path / "quiz.jsonl").write_text('{"id": "1", "question": "a?", "options": ["a", "b"], "answer": 0}\n')
 

@@ -64,7 +64,7 @@ def stop(bench, kind, moment, wait):
 
 
 def check_batches(found, expected):
-    """Check that each batch occurs in the uninterrupted run and is repeated only after its process has ended."""
+    """Check that each batch occurs in the uninterrupted run and is sent again only after the first sender has ended."""
     once = [tuple(asked) for _, asked in expected]
     assert len(set(once)) == len(once)
     assert [asked for asked in once if asked not in {tuple(asked) for _, asked in found}] == []

@@ -92,7 +92,7 @@ def folders(bench, kind):
 
 
 def test_questions_of_tasks(toy):
-    """Without a queries file, a task's questions with gold are the queries, and relevance is judged by passage."""
+    """By default, a task's questions with gold passages are the queries, and relevance is judged by passage."""
     report = found(toy)
     [block] = report["blocks"]
     assert (block["queries"], block["n"], block["judged"], block["by"]) == ("task people", 18, 18, "passages")
@@ -122,7 +122,7 @@ def test_a_limited_task_with_a_template(toy):
 
 
 def test_queries_of_a_file(bare):
-    """With graded document judgments, documents are measured, and queries without judgments are only counted."""
+    """With graded judgments of documents, measures rank documents, and queries without judgments are only counted."""
     name = queries(
         bare,
         "q.jsonl",
@@ -158,7 +158,7 @@ def test_queries_without_judgments(bare):
 
 
 def test_tasks_without_gold_come_last(toy):
-    """Tasks without gold are searched only if no task on the corpus has gold passages."""
+    """Questions of tasks without gold passages are used as queries only if no task on the corpus has gold passages."""
     row = {"id": "x", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A"}
     queries(toy, "plain.jsonl", row)
     more = '\n[tasks.plain]\nplugin = "file"\npath = "plain.jsonl"\ncorpus = "people"\n'
@@ -248,7 +248,7 @@ def test_quality_on_real_collections(bench, data):
 
 
 def test_a_run_reuses_the_hits_of_a_search(toy):
-    """A run reuses the index and hits of an earlier, deeper search."""
+    """A run reuses the index and hits of an earlier search with a larger depth."""
     found(toy)
     steps = {kind: folders(toy, kind) for kind in ("passages", "index", "hits")}
     assert toy.run() == {}
@@ -324,7 +324,7 @@ def test_a_trec_run_is_a_file(bare):
 
 
 def test_a_trec_run_rejects_ids_with_spaces(bench):
-    """A document id that contains a space is rejected when a TREC run file is written."""
+    """When a TREC run file is written, a document id that contains a space is rejected."""
     bench.write_toy(spec=RETRIEVERS, documents=[["a b", "", "Ada"]])
     name = queries(bench, "q.jsonl", {"id": "q1", "text": "Ada"})
     assert "the id 'a b' contains white space" in refused(bench, "--queries", name, "--run", "{retriever}.trec")
@@ -395,7 +395,7 @@ def test_several_corpora(bare):
 
 
 def test_other_mistakes_in_the_file_are_reported(bare):
-    """Other mistakes in the benchmark file are reported with line numbers, but models and tasks may be missing."""
+    """`kib retrieve` accepts a file without models and tasks, but reports other mistakes with line numbers."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace('plugin = "toy"\nspeed', 'plugin = "toy"\nsped'))
     assert "retrievers.again.sped: unknown key" in refused(bare)
     bare.write(bare.spec.read_text(encoding="utf-8").replace('name = "search"', "name = 3"))
@@ -403,7 +403,7 @@ def test_other_mistakes_in_the_file_are_reported(bare):
 
 
 def test_a_failing_retriever_is_named_and_the_others_measured(bare):
-    """If a retriever fails, the error names it, the other retrievers are measured, and the exit code is nonzero."""
+    """If a retriever fails, the error names the retriever, the others are measured, and the exit code is nonzero."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace("speed = 2", 'fault = "crash"'))
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
     result = bare.call("retrieve", bare.spec, "-q", "--queries", name)

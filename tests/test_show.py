@@ -118,7 +118,7 @@ def test_a_cell_shows_the_remarks_of_its_scorer(bench):
 
 
 def test_a_trained_cell_shows_its_text(bench):
-    """A trained cell shows its training run, and a question shows the training texts from its gold document."""
+    """`kib show` prints a trained cell's training run, and the training texts from a question's gold document."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     assert bench.run() == {}
     result = bench.results.cell(bench.cells()[FT])
@@ -154,7 +154,7 @@ def test_gold_named_by_an_alias_finds_its_training_texts(bench):
 
 
 def test_a_cell_lists_its_questions(done):
-    """A cell is shown with its score, its environment, and the answer and gold of each question."""
+    """`kib show` prints a cell's score and environment, and the answer and gold of each question."""
     text = shown(done, RAG)
     result = done.results.cell(done.cells()[RAG])
     assert f"{result.correct} of 18 right (acc)" in text
@@ -167,7 +167,7 @@ def test_a_cell_lists_its_questions(done):
 
 
 def test_a_long_cell_shows_its_first_questions(bench):
-    """A cell with many questions lists only the first ones and names the file with all questions."""
+    """If a cell has many questions, `kib show` lists only the first ones and names the file with all questions."""
     bench.write_toy(questions=50)
     bench.run()
     text = shown(bench, BASE)
@@ -198,7 +198,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
 
 
 def test_a_question_is_shown_whole(done):
-    """A question is shown with its query, passages, marked gold passages, prompt, options and answer."""
+    """`kib show` prints a question with its query, passages, marked gold passages, prompt, options and answer."""
     text = shown(done, RAG, "eva-10")
     score = next(score for score in done.scores(RAG) if score.question_id == "eva-10")
     assert "searched for: What is the trade of Eva Lind?" in text
@@ -225,7 +225,7 @@ def test_a_question_is_shown_through_all_methods(done):
 
 
 def test_dropped_passages_are_marked(bench):
-    """A passage that did not fit into the prompt is listed and marked as dropped."""
+    """`kib show` lists a passage that did not fit into the prompt and marks the passage as dropped."""
     bench.write_toy(more="\n[prompt]\ntokens = 220\n")
     bench.run()
     score = next(score for score in bench.scores(RAG) if score.dropped)
@@ -285,7 +285,7 @@ def test_questions_of_any_name_are_found(bench):
 
 
 def test_plugins_are_listed_with_their_distributions(bench):
-    """Each installed plugin is listed with its kind, name, distribution and version."""
+    """`kib plugins` lists each installed plugin with its kind, name, distribution and version."""
     text = bench.call("plugins").output
     assert re.search(r"^retrievers +oracle +kib-bench \d", text, re.MULTILINE)
     assert re.search(r"^models +toy +kib-toys 1\.0$", text, re.MULTILINE)
@@ -295,7 +295,7 @@ def test_plugins_are_listed_with_their_distributions(bench):
 
 
 def test_a_broken_plugin_is_listed_with_its_error(bench, toys, tmp_path):
-    """A plugin that cannot be loaded is listed with the reason."""
+    """`kib plugins` lists a plugin that cannot be loaded together with the reason."""
     info = tmp_path / "broken-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
@@ -315,7 +315,7 @@ def test_a_broken_plugin_is_listed_with_its_error(bench, toys, tmp_path):
 
 
 def test_a_plan_shows_what_is_done(bench):
-    """The printed plan marks each step and cell as done or pending."""
+    """`kib plan` marks each step and cell as done or pending."""
     bench.write_toy()
     before = bench.call("plan", bench.spec).output
     assert before.startswith("toy: 5 cells, 0 done")

@@ -1,4 +1,4 @@
-"""How a benchmark file is read and its mistakes are reported."""
+"""Reading of a benchmark file, and error messages about its mistakes."""
 
 import runpy
 import subprocess

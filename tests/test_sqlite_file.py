@@ -45,7 +45,7 @@ def test_a_full_disk_is_reported_as_such(tmp_path, opened):
 
 @STORES
 def test_a_locked_file_is_reported_as_such(tmp_path, opened, monkeypatch):
-    """If a different process has locked the file, the error says so and does not suggest deleting the file."""
+    """If a different process has locked a file, the error states this reason and does not suggest deleting it."""
     with opened(tmp_path) as (file, _):
         path = file.path
     monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)

@@ -135,7 +135,7 @@ def test_a_plan_comes_back(tmp_path, plan):
 
 @given(st.dictionaries(TEXT, st.builds(Failure, TEXT, TEXT), max_size=3))
 def test_failures_come_back(tmp_path, failures):
-    """Failures can be read back unchanged, and no file is written if there are none."""
+    """Failures can be read back unchanged, and no file is written if there are no failures."""
     Results(tmp_path).save_failures(failures)
     assert Results(tmp_path).failures() == failures
     assert (tmp_path / "failures.json").is_file() == bool(failures)
@@ -203,7 +203,7 @@ class Stopped(Exception):  # noqa: N818 - what a test raises to stop a write
 
 
 def test_a_folder_appears_at_once(tmp_path):
-    """A new folder appears at its path only after its block ends, and no temporary folder remains."""
+    """A new folder appears at its final path only after the `with` block ends, and no temporary folder remains."""
     with new_folder(tmp_path / "a" / "b") as folder:
         (folder / "file").write_text("x")
         assert not (tmp_path / "a" / "b").exists()
@@ -240,7 +240,7 @@ def test_a_cell_whose_questions_fail_is_not_there(tmp_path):
 
 
 def test_a_file_is_replaced_whole(tmp_path):
-    """A failed write leaves the original file unchanged and no temporary file."""
+    """A failed write leaves the original file unchanged and leaves no temporary file behind."""
     path = tmp_path / "a" / "file"
     write_text(path, "old\n")
     with pytest.raises(UnicodeEncodeError):

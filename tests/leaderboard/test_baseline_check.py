@@ -42,7 +42,7 @@ def again(lab, number, right, method, **more):
 
 
 def test_a_drop_below_the_interval_fails(lab):
-    """The check fails if a gain falls below the baseline's interval, but passes after a smaller drop."""
+    """The baseline check fails if a gain falls below the baseline's interval, but passes after a smaller drop."""
     failed = changed(measured(lab), lambda lab: again(lab, 1, 7, "rag", k=1)).failed
     assert len(failed) == 1
     assert failed[0].startswith(
@@ -53,14 +53,14 @@ def test_a_drop_below_the_interval_fails(lab):
 
 
 def test_a_rise_is_only_noted(lab):
-    """The check reports a gain above the baseline's interval without failing."""
+    """The baseline check reports a gain above the baseline's interval without failing."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 20, "rag", k=1))
     assert (found.failed, len(found.noted)) == ((), 1)
     assert "rose above the interval" in found.noted[0]
 
 
 def test_failed_and_removed_cells_fail(lab):
-    """The check fails if a cell failed or was removed from the plan."""
+    """The baseline check fails if a cell failed or was removed from the plan."""
 
     def change(lab):
         lab.cells.pop(1)
@@ -78,13 +78,13 @@ def test_failed_and_removed_cells_fail(lab):
 
 
 def test_rows_that_became_incomparable_fail(lab):
-    """The check fails if a gain can no longer be computed, and states the reason."""
+    """If a gain can no longer be computed, the baseline check fails and states the reason."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 14, "rag", k=1, where=NEW))
     assert found.failed == ("lab/tiny/rag,k=1/new,0-shot: no longer has a gain: torch 2.14.1 against 2.13.0",)
 
 
 def test_new_cells_are_only_noted(lab):
-    """The check reports new arms and seeds without failing."""
+    """The baseline check reports new arms and seeds without failing."""
 
     def change(lab):
         lab.add(14, "rag", k=2)

@@ -71,7 +71,7 @@ def test_missing_and_failed_cells_are_rows(lab):
 
 
 def test_a_missing_seed_makes_an_arm_incomplete(lab):
-    """An arm with a missing seed has no accuracy."""
+    """An arm without a result for one of its seeds has no accuracy."""
     lab.add(4, "base")
     lab.add(9, "ft", seed=0)
     lab.plan("ft", seed=1)
@@ -148,7 +148,7 @@ def test_seeds_of_other_metrics_are_not_mixed(lab):
 
 
 def test_sides_differ_where_the_plan_knows_no_number(lab):
-    """If the plan states no number of questions, an arm and its base must have the same number."""
+    """If the plan states no number of questions, an arm and its base must have equal numbers of questions."""
     lab.add(4, "base")
     lab.add(4, "rag", k=1, n=19)
     lab.tasks["new"] = TaskEntry("target", None)

@@ -34,7 +34,7 @@ def test_headline_uses_the_chosen_k(lab):
 
 
 def test_a_choice_that_is_best_on_test_says_so(lab):
-    """If the chosen setting is also the best on the test questions, a note says so."""
+    """If the chosen setting is also the best setting on the test questions, a note states that both are the same."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.task("new").task("known", "control")
     lab.add(4, "base")

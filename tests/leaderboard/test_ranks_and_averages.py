@@ -5,7 +5,7 @@ from leaderboard_lab import NEW, row
 
 
 def test_arms_share_ranks_unless_they_differ(lab):
-    """Arms share a rank if they do not differ significantly from its first arm; the gold passage is not ranked."""
+    """Arms share a rank if they do not differ significantly from the rank's first arm; the gold passage has no rank."""
     lab.add(1, "base")
     lab.add(2, "random", k=1)
     lab.add(14, "rag", k=1)
@@ -64,7 +64,7 @@ def test_averages_are_over_all_targets(lab):
 
 
 def test_an_average_with_a_gap_is_none(lab):
-    """An arm without a gain on one task has no average, and the given reason names the task."""
+    """An arm without a gain on one task has no average, and the printed reason names the task."""
     for task in ("new", "worded"):
         lab.add(4, "base", task)
     lab.add(12, "rag", "new", k=1)

@@ -17,7 +17,7 @@ from kib.statistics.gains import REVISION
 
 
 def test_stored_statistics_need_no_questions(full_copy):
-    """Repeating a table reads no question files, does not load numpy and produces identical bytes."""
+    """Printing a table again reads no question files, does not load numpy and produces identical bytes."""
     first = render(make_table([full_copy]), "json")
     for path in full_copy.folder.rglob("questions.jsonl"):
         path.unlink()

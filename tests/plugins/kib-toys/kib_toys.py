@@ -51,7 +51,7 @@ class ToyModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the plugin reads no files."""
+        """Return an empty fingerprint, because the plugin reads no files."""
         return ""
 
     def tokens(self) -> Callable[[str], list[int]] | None:
@@ -156,7 +156,7 @@ class ToyCorpus:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the plugin reads no files."""
+        """Return an empty fingerprint, because the plugin reads no files."""
         return ""
 
     def documents(self) -> Iterator[Document]:
@@ -186,7 +186,7 @@ class ToyRetriever:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the plugin reads no files."""
+        """Return an empty fingerprint, because the plugin reads no files."""
         return ""
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
@@ -234,7 +234,7 @@ class ToyTask:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the plugin reads no files."""
+        """Return an empty fingerprint, because the plugin reads no files."""
         return ""
 
     def splits(self) -> Collection[str]:
@@ -267,7 +267,7 @@ class ToyWriter:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the plugin reads no files."""
+        """Return an empty fingerprint, because the plugin reads no files."""
         return ""
 
     def write(
@@ -308,7 +308,7 @@ class ToyTrainer:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return "": the plugin reads no files."""
+        """Return an empty fingerprint, because the plugin reads no files."""
         return ""
 
     def check(self, start: Weights, validation: bool) -> None:
