@@ -123,7 +123,7 @@ def clocks() -> Clocks:
 
 
 def cost_since(begun: Clocks, folders: list[Path], **more: Any) -> dict[str, Any]:
-    """Return the cost of a job since `begun`, and the size of its folders."""
+    """Return the cost of a job since the time `begun`, and the size of the job's folders."""
     from kib.support.peak_memory import held
 
     seconds, cpu = (now - then for now, then in zip(clocks(), begun, strict=True))

@@ -78,7 +78,7 @@ def messages() -> Iterator[str]:
 
 
 def documents() -> Iterator[str]:
-    """Yield the sentences of README files and docs, without code blocks, tables, headings and lists of links."""
+    """Yield the sentences of README files and docs, excluding code blocks, tables, headings and lists of links."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")]
     for path in sorted(pages):
         text = re.sub(r"^(```|~~~).*?^\1", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

@@ -244,7 +244,7 @@ def other_answers(lists: Sequence[Sequence[Request]], given: dict[str, Any]) -> 
 
 
 def needed(model: Any, lists: Sequence[Sequence[Request]], setting: Setting) -> tuple[int, int, float]:
-    """Return the distinct tokens of all prompts, all tokens of each list's distinct prompts, and the operations needed.
+    """Return the numbers of distinct tokens, of tokens in each list's distinct prompts, and of operations needed.
 
     The operations needed are the operations on distinct tokens: in layers, in attention and for scored outputs.
     """

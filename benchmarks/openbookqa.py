@@ -65,7 +65,7 @@ def unambiguous(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    """Write one JSON object per line."""
+    """Write records to a file, one JSON object per line."""
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

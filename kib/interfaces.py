@@ -103,7 +103,7 @@ InputPath = Annotated[Path, NotInIdentity, AfterValidator(_resolve)]
 
 
 class Plugin(Protocol):
-    """The members that all plugins have in common."""
+    """The methods and attributes that all plugins have in common."""
 
     Options: ClassVar[type[Options]]
     revision: ClassVar[int]
@@ -176,7 +176,7 @@ class SizedModel(Protocol):
     """A model with a known number of parameters, from which kib estimates the number of arithmetic operations."""
 
     def parameters(self) -> int:
-        """Return the number of parameters without loading them."""
+        """Return the number of parameters without loading the weights."""
         ...
 
 
@@ -263,7 +263,7 @@ class HarnessTask(Plugin, Protocol):
         ...
 
     def metric(self) -> str | None:
-        """Return the metric that determines the 0/1 score of a question; None for the task's default."""
+        """Return the metric that determines the 0/1 score of a question; None selects the task's default metric."""
         ...
 
 
@@ -476,7 +476,7 @@ class Trainer(Plugin, Protocol):
         Call `log` with one record per step: `step` and `steps`, `tokens` trained so far, `loss` in nats per token.
         Measure the loss on `validation` during training to decide on early stopping, and report the last value, because
         kib may choose arms by this loss. Measure the loss on `held_out` before and after training. Raises InputError if
-        tokens would be lost.
+        training would lose tokens of the text.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Tests for plugin authors: contract checks, the data they use, and a model small enough for a test.
+"""Tests for plugin authors: contract checks, data for the checks, and a model small enough for a test.
 
 Each check is a plain function that raises AssertionError with a sentence, so the checks work with any test runner:
 

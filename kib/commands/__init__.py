@@ -1,1 +1,1 @@
-"""The implementation of the `kib` commands, one file or folder per command."""
+"""The implementations of the `kib` commands, with one file or folder per command."""

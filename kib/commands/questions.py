@@ -297,7 +297,7 @@ def check_free(paths: Sequence[Path], *, force: bool) -> None:
 
 
 def save(rows: Sequence[Row], path: Path) -> None:
-    """Write questions to a file for the task `file`; an interrupted write leaves no partial file."""
+    """Write questions to a file for the task plugin `file`; an interrupted write leaves no partial file."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 

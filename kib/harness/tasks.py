@@ -183,7 +183,7 @@ def from_questions(
 ) -> RenderedTask:
     """Return the user's own questions as an lm-eval task; `scoring` is "letter", "text" or "text-norm".
 
-    Raises InputError for a question without a usable answer.
+    Raises InputError for a question without a valid answer.
     """
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask

@@ -50,7 +50,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An entry point, which is a plugin that a distribution declares. The plugin itself has not been imported yet."""
+    """An entry point, with which a distribution declares a plugin. The plugin itself has not been imported yet."""
 
     kind: str
     name: str

@@ -1,7 +1,7 @@
 """Resolves the plugins of a spec: creates each plugin with validated options and fingerprints its input files.
 
 The result is called a lock, as in "lock file". No step is executed, and data is read only to compute fingerprints. All
-mistakes are reported together.
+mistakes in the spec are reported together.
 """
 
 import json

@@ -59,7 +59,7 @@ class PublishedResults:
         return self._accuracies[cell.id]
 
     def failures(self) -> dict[str, Failure]:
-        """Return no failures, because a number missing from the paper has no cell."""
+        """Return no failures, because numbers that the paper does not state have no cells."""
         return {}
 
     def verify(self) -> None:

@@ -86,7 +86,7 @@ class _Run:
         return _with_counts(entry, counts)
 
     def _try(self, doing: str, cells: Sequence[PlannedCell], compute: Callable[[], Any]) -> Any:
-        """Return the value of `compute()`. If it raises an error, record a failure for each cell without a result."""
+        """Return the value of `compute()`; if it raises an error, record a failure for each cell without a result."""
         try:
             return compute()
         except Exception as error:  # noqa: BLE001 - any error in a plugin affects only the plugin's cells

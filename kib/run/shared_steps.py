@@ -25,7 +25,7 @@ __all__ = ["SharedSteps"]
 
 
 class SharedSteps:
-    """The results of a plan's steps. A step runs on first access; its result or its error is cached."""
+    """The results of a plan's steps. A step runs on first access, and the step's result or error is cached."""
 
     def __init__(self, plan: Plan, work: Work, progress: Progress) -> None:
         self.plan = plan

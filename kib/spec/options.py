@@ -1,4 +1,4 @@
-"""Reads a plugin's options from a table, and determines which of them are part of an identity."""
+"""Reads a plugin's options from a table, and determines the options that are part of an identity."""
 
 import json
 import math

@@ -31,7 +31,7 @@ CUTS = (1, 3, 5, 10, 100)
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """The options of `kib retrieve`: a corpus (None: the only corpus), retrievers (empty: all), queries and depth.
+    """The options of `kib retrieve`: a corpus (None: the only corpus), retrievers (none: all), queries and depth.
 
     `queries` is a file of queries. Without this file, the queries come from the corpus and from all tasks, or only from
     `task`. `depth` is the number of passages retrieved per query.

@@ -84,7 +84,7 @@ class ArmStatistics:
         return self._cache.average("; ".join(_cache_key(arm, reference) for arm, reference in pairs), compute)
 
     def forget(self) -> None:
-        """Release the memory that question scores and comparisons use."""
+        """Discard cached question scores and comparisons to release their memory."""
         self._reader.forget()
         self._compared.clear()
 

@@ -143,7 +143,7 @@ class BenchmarkSection:
             yield from compare_pairwise(self.plan.name, list(dict.fromkeys(arm.name for arm in self.arms)), blocks)
 
     def rows(self, environments: Environments) -> Iterator[ArmRow]:
-        """Yield the finished rows, block by block."""
+        """Yield the finished table rows, block by block."""
         for rows in self._blocks.values():
             for row in sorted(rows, key=lambda row: row.order):
                 yield row.build(environments)

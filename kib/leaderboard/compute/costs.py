@@ -125,7 +125,7 @@ def _break_even(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once
 
 
 def _is_shorter(ours: Cost, theirs: Cost) -> bool:
-    """Return whether the first cost has shorter prompts or a length is unknown; shorter prompts always save time."""
+    """Return whether the prompts in `ours` are shorter than in `theirs`; prompts of unknown length count as shorter."""
     return ours.prompt_tokens is None or theirs.prompt_tokens is None or ours.prompt_tokens < theirs.prompt_tokens
 
 

@@ -75,5 +75,5 @@ def _cell(line: Line, column: Column) -> str:
 
 
 def _safe(text: str) -> str:
-    """Return the text with markup, HTML and links escaped."""
+    """Return the text with Markdown markup, HTML and links escaped."""
     return text.translate(SPECIAL).replace("](", "]\\(")

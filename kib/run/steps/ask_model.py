@@ -26,7 +26,8 @@ def ask_model(
     """Request the missing answers to `requests` from a model; `load` is called only if an answer is missing.
 
     Batches are formed from all requests, and a batch with a missing answer is repeated completely, so that a resumed
-    run computes the same answers as an uninterrupted run. The LM is loaded first because the LM may plan the batches.
+    run computes the same answers as an uninterrupted run. The model is loaded before batches are formed because the
+    model may define its own batches.
     """
     if not answers.missing(requests):
         return

@@ -204,7 +204,7 @@ def search_batches(
 
 
 def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Path:
-    """Return the folder of a retriever's index for a corpus; build the index if it does not exist."""
+    """Return the folder of a retriever's index; build the index if it is missing from the folder or the server."""
     locked, work = context.lock.get("retrievers", step.retriever), context.work
     retriever = locked.plugin
 
@@ -268,7 +268,7 @@ def _check_hits(
 
 
 def _fault(step: HitsStep, hits: Sequence[Hit], passages: Passages) -> str | None:
-    """Return the fault in the hits for one question, or None."""
+    """Return the fault in the hits for one question, or None if all hits are valid."""
     ids = [hit.passage for hit in hits]
     unknown = [passage for passage in ids if passage not in passages.offsets]
     if unknown:
