@@ -13,7 +13,7 @@ from kib_dense.model_options import ModelOptions
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Compute in one thread: on a busy machine, threads that wait for each other are far slower."""
+    """Use one torch thread, because several threads are far slower on a busy machine."""
     import torch
 
     before = torch.get_num_threads()

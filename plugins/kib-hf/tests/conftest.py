@@ -15,7 +15,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Use one thread: on a busy machine, threads that wait for each other take a hundred times longer."""
+    """Use one torch thread, because several threads take a hundred times longer on a busy machine."""
     import torch
 
     before = torch.get_num_threads()
@@ -26,7 +26,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def quick_collection() -> Iterator[None]:
-    """Exclude the objects of the imported libraries from garbage collection, which runs when memory is freed."""
+    """Exclude objects in imported libraries from garbage collection, which runs whenever memory is freed."""
     import kib_hf.scoring.scorer  # noqa: F401
 
     gc.freeze()
@@ -42,9 +42,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def near() -> Callable[[float, str], Any]:
-    """Compare a log-likelihood in float32 with an expected value, up to rounding on any processor.
+    """Return a function that compares a float32 log-likelihood with an expected value, up to rounding on any processor.
 
-    Rounding grows with the value and with the number of scored tokens, which is at most the number of bytes.
+    The tolerance grows with the value and with the number of scored tokens, which is at most the number of bytes.
     """
 
     def near(expected: float, scored_text: str) -> Any:

@@ -25,20 +25,20 @@ def cache(tmp_path: Path) -> Path:
 
 
 def overwrite_entry(cache: Path, digest: str) -> None:
-    """Write a wrong digest into the only entry, to see whether the entry is read."""
+    """Write an incorrect digest into the only cache entry, to test whether the entry is read."""
     (entry,) = cache.iterdir()
     entry.write_text(json.dumps(json.loads(entry.read_text()) | {"sha256": digest}))
 
 
 def test_an_unchanged_file_is_read_once(file: Path, cache: Path) -> None:
-    """An unchanged file is not read again."""
+    """If a file is unchanged, its digest is read from the cache without reading the file."""
     assert cached_digest(file, cache) == digest_file(file)
     overwrite_entry(cache, "0" * 64)
     assert cached_digest(file, cache) == "0" * 64
 
 
 def test_a_changed_file_is_read_again(file: Path, cache: Path) -> None:
-    """A file with a different size or time stamp is read again."""
+    """If the size or a time stamp of a file has changed, the file is read again."""
     cached_digest(file, cache)
     overwrite_entry(cache, "0" * 64)
     file.write_bytes(b"two")
@@ -46,7 +46,7 @@ def test_a_changed_file_is_read_again(file: Path, cache: Path) -> None:
 
 
 def test_a_restored_time_stamp_hides_no_change(file: Path, cache: Path) -> None:
-    """A change of content is detected even if the size is equal and the modification time was restored."""
+    """A change in a file's content is detected even if the size is equal and the modification time was restored."""
     cached_digest(file, cache)
     overwrite_entry(cache, "0" * 64)
     created = file.stat().st_ctime_ns
@@ -74,7 +74,7 @@ def test_a_damaged_entry_is_ignored(file: Path, cache: Path, content: str) -> No
 
 
 def test_a_cache_that_is_not_writable_costs_only_time(file: Path, cache: Path) -> None:
-    """If the cache folder is not writable, the digest is still returned."""
+    """If the cache folder is not writable, a file's digest is still returned."""
     cache.write_text("a file where the folder should be")
     assert cached_digest(file, cache) == digest_file(file)
 

@@ -42,7 +42,7 @@ print(json.dumps([{method: call(model, method) for method in given["methods"]} f
 
 
 class Hub(ThreadingHTTPServer):
-    """Mocks the Hugging Face Hub for one model."""
+    """A request handler that mocks the Hugging Face Hub for one model."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -108,14 +108,14 @@ def hub(tiny: Path, tmp_path: Path) -> Iterator[Hub]:
 
 
 def ask(home: Path, *methods: str, address: str = "", **options: Any) -> dict[str, Any]:
-    """Call methods of a model in a fresh process; its hub is at `address`, or unreachable if there is no address."""
+    """Call a model's methods in a new process; the hub is at `address`, or unreachable if no address is given."""
     return ask_each(home, methods, [options], address)[0]
 
 
 def ask_each(
     home: Path, methods: Sequence[str], options: Sequence[dict[str, Any]], address: str = ""
 ) -> list[dict[str, Any]]:
-    """Call methods of a model for each set of options, in one process."""
+    """Call a model's methods in one process for each set of options."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment |= {"HF_ENDPOINT": address} if address else {"HF_HUB_OFFLINE": "1"}
@@ -133,7 +133,7 @@ def ask_each(
 
 
 def fill_cache(home: Path, folder: Path, revision: str = "main") -> Path:
-    """Put a model into the hub's cache, as a download does."""
+    """Put a model into the local hub cache, as a download would."""
     cached = home / "hub" / f"models--{HUB.replace('/', '--')}"
     (cached / "refs").mkdir(parents=True)
     (cached / "refs" / revision).write_text(COMMIT)
@@ -141,7 +141,7 @@ def fill_cache(home: Path, folder: Path, revision: str = "main") -> Path:
 
 
 def test_downloaded(hub: Hub, tmp_path: Path) -> None:
-    """Only safetensors are downloaded, weights only if they are needed, and a complete model needs no hub."""
+    """Only safetensors weights are downloaded, only if needed, and a fully downloaded model needs no hub access."""
     home = tmp_path / "home"
     first = ask(home, "fingerprint", "described", address=hub.address)
     assert first["fingerprint"] == COMMIT
@@ -160,7 +160,7 @@ def test_downloaded(hub: Hub, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_cached_model_is_loaded_without_the_hub(tiny: Path, tmp_path: Path) -> None:
-    """Tokenizer, context length and model come from the hub's cache, and a branch is the commit in the cache."""
+    """Tokenizer, context length and model are read offline from the hub cache, where a branch is a cached commit."""
     fill_cache(tmp_path / "home", tiny)
     found = ask(tmp_path / "home", "fingerprint", "tokens", "context_length", "load")
     assert found == {"fingerprint": COMMIT, "tokens": [0, 66], "context_length": "512", "load": 512}
@@ -188,7 +188,7 @@ def test_incomplete_offline(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_no_answer(tmp_path: Path) -> None:
-    """A hub that refuses the connection is reported as unreachable."""
+    """If the hub refuses the connection, the error states that the hub cannot be reached."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     found = ask(tmp_path, "fingerprint", address=f"http://127.0.0.1:{port}")["fingerprint"]
@@ -205,7 +205,7 @@ REFUSALS = {
 
 
 def test_refused(hub: Hub, tmp_path: Path) -> None:
-    """A refusal of the hub raises an error of one sentence."""
+    """A request rejected by the hub raises a one-sentence error."""
     hub.refuses = True
     options = [{"revision": revision} for revision in REFUSALS]
     found = ask_each(tmp_path / "home", ["fingerprint"], options, address=hub.address)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quick_collection")
 
 @pytest.fixture(params=["tiny", "stories260K"])
 def folder(request: pytest.FixtureRequest, tiny: Path) -> Path:
-    """A random model with a tokenizer of bytes, and a trained model with a vocabulary of words and parts of words."""
+    """A random model with a byte tokenizer, and a trained model with a vocabulary of words and subwords."""
     if request.param == "tiny":
         return tiny
     if not STORIES.is_dir():
@@ -45,7 +45,7 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def lm(tiny: Path) -> Any:
-    """The tiny model, loaded once."""
+    """The tiny model, loaded once for all tests in this module."""
     return model(tiny).load()
 
 
@@ -69,7 +69,7 @@ def scores(lm: Any) -> list[float]:
 
 @pytest.fixture(scope="module")
 def near_scores(near: Callable[[float, str], Any]) -> Callable[[list[float]], Any]:
-    """Compare scores with expected scores, up to rounding."""
+    """Assert that scores equal the expected scores up to rounding."""
     return lambda expected: [
         near(value, continuation) for value, (_, continuation) in zip(expected, PAIRS, strict=True)
     ]
@@ -81,14 +81,14 @@ def edit(path: Path, **changes: Any) -> None:
 
 @pytest.mark.parametrize("add_bos_token", [None, True, False])
 def test_tokens(folder: Path, add_bos_token: bool | None) -> None:
-    """The tokenizer alone gives the ids of HFLM's tok_encode."""
+    """`tokens()` returns the same ids as HFLM's `tok_encode`, using only the tokenizer."""
     encode = model(folder, add_bos_token=add_bos_token).tokens()
     reference = hflm(folder, add_bos_token=add_bos_token)
     assert [encode(text) for text in TEXTS] == [reference.tok_encode(text) for text in TEXTS]
 
 
 def test_scores(folder: Path, near_scores: Callable[[list[float]], Any]) -> None:
-    """Log-likelihoods are those of HFLM loaded from the same folder, with any scorer and batch size."""
+    """Log-likelihoods equal those from HFLM for the same model folder, with any scorer and batch size."""
     expected = near_scores(scores(hflm(folder, batch_size=8)))
     assert scores(model(folder, scorer="lm-eval", batch_size=3).load()) == expected
     assert scores(model(folder).load()) == expected
@@ -97,7 +97,7 @@ def test_scores(folder: Path, near_scores: Callable[[list[float]], Any]) -> None
 
 @pytest.mark.parametrize("max_length", [None, 100])
 def test_context_length(folder: Path, max_length: int | None) -> None:
-    """The context length is HFLM's and needs no weights."""
+    """The context length equals HFLM's and is found without loading weights."""
     assert model(folder, max_length=max_length).context_length() == hflm(folder, max_length=max_length).max_length
 
 
@@ -105,7 +105,7 @@ def test_context_length(folder: Path, max_length: int | None) -> None:
     "changes", [{"model_type": "mamba"}, {"n_positions": 300}, {"model_type": "mamba", "n_ctx": 99}]
 )
 def test_context_length_of_other_configurations(copy: Path, changes: dict[str, Any]) -> None:
-    """The length is read from configuration and tokenizer in lm-eval's order."""
+    """The context length is read from the configuration and the tokenizer in the same order as in lm-eval."""
     edit(copy / "config.json", **changes)
     (copy / "model.safetensors").write_bytes(b"")
     from lm_eval.models.utils import resolve_max_length
@@ -116,7 +116,7 @@ def test_context_length_of_other_configurations(copy: Path, changes: dict[str, A
 
 
 def test_dtype(copy: Path, lm: Any) -> None:
-    """The number format is the one given as an option, and by default the one in config.json."""
+    """The model is loaded in the number format in the options or, by default, in config.json."""
     import torch
 
     assert lm.model.dtype == torch.float32
@@ -126,7 +126,7 @@ def test_dtype(copy: Path, lm: Any) -> None:
 
 
 def test_chat(tiny: Path) -> None:
-    """A conversation is formatted as HFLM formats it."""
+    """A conversation is formatted exactly as HFLM formats the conversation."""
     begun = [*CONVERSATION, {"role": "assistant", "content": "It was"}]
     reference = hflm(tiny)
     assert model(tiny).chat(CONVERSATION, True) == reference.apply_chat_template(CONVERSATION, True)
@@ -146,7 +146,7 @@ def test_chat_without_system(copy: Path) -> None:
 
 
 def test_no_chat_template(copy: Path) -> None:
-    """A tokenizer without a chat template raises an error."""
+    """Formatting a conversation raises an error if the tokenizer has no chat template."""
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match="the tokenizer has no chat template; set `chat_template = false`"):
         model(copy).chat(CONVERSATION, True)
@@ -177,7 +177,7 @@ def test_quiet(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_trained_weights(tiny: Path, tmp_path: Path, lm: Any, near_scores: Callable[[list[float]], Any]) -> None:
-    """A trainer's weights are scored with this model's tokenizer, so their folder needs no tokenizer."""
+    """A trainer's weights are scored with the original model's tokenizer, so their folder needs no tokenizer."""
     other = make_tiny_model(tmp_path / "other", seed=1, positions=512)
     expected = near_scores(scores(model(other).load()))
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
@@ -213,14 +213,14 @@ def adapter(shared_adapter: Path, tmp_path: Path) -> Path:
 
 
 def test_adapter(tiny: Path, shared_adapter: Path, lm: Any, near_scores: Callable[[list[float]], Any]) -> None:
-    """An adapter changes the scores, and is applied as HFLM applies it."""
+    """An adapter changes the scores, and has the same effect as in HFLM."""
     expected = near_scores(scores(hflm(tiny, peft=str(shared_adapter), batch_size=8)))
     assert scores(model(tiny).load(Weights(tiny, shared_adapter))) == expected
     assert all(base != adapted for base, adapted in zip(scores(lm), expected, strict=True))
 
 
 def test_adapter_keeps_vocabulary(copy: Path, shared_adapter: Path) -> None:
-    """An adapter keeps spare entries of the vocabulary; otherwise its scores would not compare with the base."""
+    """An adapter keeps unused vocabulary entries, so that its scores are comparable with the base model's scores."""
     from transformers import AutoModelForCausalLM
 
     padded = AutoModelForCausalLM.from_pretrained(copy)
@@ -242,7 +242,7 @@ def test_an_incomplete_adapter_is_an_error(tiny: Path, adapter: Path) -> None:
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
 def test_a_folder_without_an_adapter_is_an_error(tiny: Path, adapter: Path, name: str) -> None:
-    """A folder that lacks a file of the adapter format raises an error that names the file."""
+    """An adapter folder with a missing file raises an error that names the missing file."""
     (adapter / name).unlink()
     with pytest.raises(InputError, match=f"not an adapter in peft's format: the folder has no {name}"):
         model(tiny).load(Weights(tiny, adapter))
@@ -263,7 +263,7 @@ def test_the_default_device(tiny: Path) -> None:
 
 
 def test_the_tokenizer_is_identified_apart_from_the_weights(copy: Path) -> None:
-    """A tokenizer's fingerprint ignores dtype and weights, and follows the tokenizer's files and options."""
+    """The tokenizer fingerprint depends on the tokenizer's files and options, but not on the weights or their dtype."""
     first = make_plugin(HF, {"path": copy}).tokenizer_fingerprint()
     assert make_plugin(HF, {"path": copy, "dtype": "bfloat16"}).tokenizer_fingerprint() == first
     assert make_plugin(HF, {"path": copy, "add_bos_token": True}).tokenizer_fingerprint() != first

@@ -91,7 +91,7 @@ def test_not_a_model(folder: Path, damage: Callable[[Path], object], message: st
 
 
 def test_an_unreadable_file_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that cannot be read raises an error that names the file."""
+    """A file in the model folder that cannot be read raises an error that names the file."""
 
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
@@ -135,7 +135,7 @@ def test_a_wrong_configuration_is_an_error(folder: Path, changes: dict[str, Any]
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
 def test_damaged_weights(folder: Path, content: bytes | None) -> None:
-    """Truncated or overwritten weights raise an error that names the folder."""
+    """Truncated or overwritten weight files raise an error that names the folder."""
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:5000] if content is None else content)
     with pytest.raises(InputError, match="model: transformers cannot load the model: "):
@@ -143,7 +143,7 @@ def test_damaged_weights(folder: Path, content: bytes | None) -> None:
 
 
 def test_no_tokenizer(folder: Path) -> None:
-    """A folder without a tokenizer raises an error that names the missing files."""
+    """A model folder without a tokenizer raises an error that names the missing files."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     for read in (model(folder).tokens, model(folder).load):

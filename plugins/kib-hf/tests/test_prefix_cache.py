@@ -15,7 +15,7 @@ TOKEN = 2 * 4 * 2
 
 
 class Compute:
-    """Records the computed prefixes; the keys of a prefix are its tokens."""
+    """Records the computed prefixes; the computed attention keys of a prefix are its tokens."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
@@ -41,7 +41,7 @@ def keys(key_values: list[KeyValues]) -> list[Any]:
 
 
 def test_a_prefix_is_computed_once(compute: Compute) -> None:
-    """A prefix is computed once, after its parents; an equal prefix has the same keys and values."""
+    """A prefix is computed once, after its parents, and an equal prefix reuses the cached keys and values."""
     cache = PrefixCache(compute, budget=100 * TOKEN)
     parent = prefix(None, 1, 2)
     assert keys(cache.get(prefix(parent, 3))) == [[1, 2], [3]]
@@ -76,13 +76,13 @@ def test_the_shortest_prefix_is_dropped_first(compute: Compute) -> None:
 
 
 def test_needed_prefixes_stay(compute: Compute) -> None:
-    """The prefixes of the current row are kept, even beyond the budget."""
+    """The prefixes of the current row are kept in the cache, even if the budget is exceeded."""
     cache = PrefixCache(compute, budget=0)
     assert keys(cache.get(prefix(prefix(None, 1, 2), 3, 4))) == [[1, 2], [3, 4]]
 
 
 def test_prefixes_with_different_parents_differ(compute: Compute) -> None:
-    """The same tokens after a different beginning are a different prefix."""
+    """The same tokens with different parents are cached as a different prefix."""
     cache = PrefixCache(compute, budget=100 * TOKEN)
     cache.get(prefix(prefix(None, 1), 9))
     cache.get(prefix(prefix(None, 2), 9))

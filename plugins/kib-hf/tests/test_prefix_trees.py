@@ -18,7 +18,7 @@ COUNT = 200
 
 
 def draw_case(seed: int) -> tuple[ScoredTokens, RowLimits]:
-    """Token sequences that share prefixes, each with the position of its first scored token, and limits."""
+    """Draw token sequences that share prefixes, the position of the first scored token per sequence, and row limits."""
     draw = random.Random(seed)  # noqa: S311 - a test needs the same numbers every time
     few_tokens = draw.choice([1, 3])
     stems = [[draw.randint(0, few_tokens) for _ in range(draw.randint(1, 60))] for _ in range(draw.randint(1, 4))]
@@ -42,7 +42,7 @@ def cases() -> list[Case]:
 
 
 def test_the_cases_have_shared_prefixes_and_rows_of_several_trees(cases: list[Case]) -> None:
-    """The drawn cases include long lineages of shared prefixes and rows with several trees."""
+    """The randomly drawn cases include long chains of shared prefixes and rows with several trees."""
     planned = [row for _, _, row in rows(cases)]
     assert max(len(row.prefix.lineage) for row in planned if row.prefix) > 1
     assert max(len(row.trees) for row in planned) > 2
@@ -60,7 +60,7 @@ def prefix_tokens(row: TreeRow) -> list[int]:
 
 
 def test_each_prompt_is_in_one_row(cases: list[Case]) -> None:
-    """Each distinct prompt is in exactly one row."""
+    """Each distinct prompt occurs in exactly one planned row."""
     for number, (prompts, limits) in enumerate(cases):
         found = Counter(prompt for row in plan_rows(prompts, limits) for prompt in row.prompts)
         assert found == Counter(range(len(prompts)))
@@ -69,7 +69,7 @@ def test_each_prompt_is_in_one_row(cases: list[Case]) -> None:
 
 
 def test_all_prompts_of_a_row_begin_with_its_shared_prefix(cases: list[Case]) -> None:
-    """Each prompt of a row begins with the shared prefix, before any scored token."""
+    """Every prompt in a row begins with the row's shared prefix, which ends before the first scored token."""
     for prompts, limits, row in rows(cases):
         beginning = prefix_tokens(row)
         assert len(beginning) == row.prefix_length <= limits.prefix_tokens
@@ -79,7 +79,7 @@ def test_all_prompts_of_a_row_begin_with_its_shared_prefix(cases: list[Case]) ->
 
 
 def test_rows_depend_on_the_set_of_prompts_only(cases: list[Case]) -> None:
-    """The order of the prompts and repeated prompts do not change the rows."""
+    """The planned rows do not depend on the order of the prompts or on repeated prompts."""
     for number, (prompts, limits) in enumerate(cases):
         tokens, _ = draw_case(number)
         reordered = SortedPrompts([tokens[0], *reversed(tokens)])
@@ -90,7 +90,7 @@ def test_rows_depend_on_the_set_of_prompts_only(cases: list[Case]) -> None:
 
 
 def test_the_size_of_a_row_is_exact(cases: list[Case]) -> None:
-    """A tree has each distinct prefix once, and a row has several trees only within the limits."""
+    """A tree contains each distinct prefix once, and a row contains several trees only within the limits."""
     for prompts, limits, row in rows(cases):
         layout = lay_out_row(prompts, row)
         assert len(layout.tokens) == len(layout.positions) == row.new_tokens
@@ -104,7 +104,7 @@ def test_the_size_of_a_row_is_exact(cases: list[Case]) -> None:
 
 
 def test_each_token_sees_its_own_text(cases: list[Case]) -> None:
-    """The path of a prompt holds its tokens at their positions, and each token sees exactly those before it."""
+    """A prompt's path contains the prompt's tokens at their positions, and a token sees only the preceding tokens."""
     for prompts, _, row in rows(cases):
         layout = lay_out_row(prompts, row)
         for prompt, path in layout.paths.items():
@@ -118,7 +118,7 @@ def test_each_token_sees_its_own_text(cases: list[Case]) -> None:
 
 
 def test_rows_are_split_down_to_single_prompts(cases: list[Case]) -> None:
-    """Splitting makes rows smaller, loses no prompt, ends with single prompts and leaves scored tokens uncached."""
+    """Splitting a row reduces its size, loses no prompt, ends with single prompts and caches no scored token."""
     for prompts, limits in cases:
         waiting = list(plan_rows(prompts, limits))
         found: list[int] = []
@@ -137,13 +137,13 @@ def test_rows_are_split_down_to_single_prompts(cases: list[Case]) -> None:
 
 
 def few_shot(questions: int, examples: int) -> SortedPrompts:
-    """Questions of eight tokens after few-shot examples of so many tokens."""
+    """Return prompts with `examples` tokens of few-shot examples, each followed by a question of eight tokens."""
     texts = [[*range(examples), 9000 + number, *range(100, 107)] for number in range(questions)]
     return SortedPrompts((np.array(text, dtype=np.int32), len(text) - 1) for text in texts)
 
 
 def test_few_shot_examples_are_computed_once() -> None:
-    """Examples before all questions of a task become one shared prefix of all rows."""
+    """Few-shot examples before all questions in a task become one shared prefix for all rows."""
     planned = list(plan_rows(few_shot(questions=64, examples=300), RowLimits(64, 8, 1000)))
     assert {row.prefix_length for row in planned} == {300}
     assert len({id(row.prefix) for row in planned}) == 1
@@ -151,19 +151,19 @@ def test_few_shot_examples_are_computed_once() -> None:
 
 
 def test_a_prefix_that_saves_little_is_not_cached() -> None:
-    """A prefix is computed again if caching it saves fewer tokens than its own forward pass is worth."""
+    """A prefix is recomputed if caching the prefix would save too few tokens to justify a separate forward pass."""
     planned = plan_rows(few_shot(questions=24, examples=10), RowLimits(64, 8, 1000))
     assert all(row.prefix is None for row in planned)
 
 
 def test_a_prefix_beyond_its_limit_is_not_cached() -> None:
-    """A shared prefix is never longer than the limit."""
+    """A shared prefix is never longer than the limit in `RowLimits`."""
     planned = plan_rows(few_shot(questions=64, examples=300), RowLimits(64, 8, 299))
     assert all(row.prefix is None for row in planned)
 
 
 def test_passages_of_shorter_prompts_are_computed_once() -> None:
-    """Prompts with 0 to 5 passages, each the beginning of the next, cost little more than the longest prompt."""
+    """If prompts with 0 to 5 passages extend each other, all prompts together cost little more than the longest."""
     passages = [list(range(number * 1000, number * 1000 + 50)) for number in range(5)]
     question = list(range(90_000, 90_010))
     texts = [[*chain.from_iterable(passages[:k]), *question] for k in range(6)]
@@ -173,7 +173,7 @@ def test_passages_of_shorter_prompts_are_computed_once() -> None:
 
 
 def test_many_nested_prompts_need_no_recursion() -> None:
-    """Planning 1,500 prompts, each the beginning of the next, exceeds no recursion limit."""
+    """Planning 1,500 prompts that each extend the previous prompt does not exceed Python's recursion limit."""
     text = np.arange(1500, dtype=np.int32)
     prompts = SortedPrompts((text[:length], length - 1) for length in range(1, 1501))
     assert sum(len(row.prompts) for row in plan_rows(prompts, RowLimits(32, 4, 0))) == 1500

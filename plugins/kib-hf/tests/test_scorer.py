@@ -115,7 +115,7 @@ def text(draw: random.Random, longest: int) -> str:
 
 
 def tree(seed: int, size: int = 10) -> list[Request]:
-    """Contexts that continue each other, each with one to four continuations, and unusual requests."""
+    """Return requests with nested contexts and one to four continuations per context, and some unusual requests."""
     draw = chance(seed)
     contexts = [text(draw, 12)]
     for _ in range(size):
@@ -127,7 +127,7 @@ def tree(seed: int, size: int = 10) -> list[Request]:
 
 
 def greedy_requests(lm: Any, size: int = 40) -> list[Request]:
-    """Requests with the model's own next character as continuation, if it is far more likely than any other."""
+    """Return requests with the model's next character as continuation, if its logit clearly exceeds all others."""
     contexts = [f"{number} {text(chance(number), 5)}:" for number in range(size)]
     found = []
     for context in contexts:
@@ -185,7 +185,7 @@ def all_answers(lm: Any, requests: Sequence[Request], planner: Any = None) -> li
 
 
 def generation(prompts: Sequence[str], tokens: int = 9, **options: Any) -> list[Request]:
-    """Requests for text after each prompt."""
+    """Return requests to generate text after each prompt."""
     return [
         Request("generate_until", (prompt, {"until": ["a"], "max_gen_toks": tokens, **options})) for prompt in prompts
     ]
@@ -249,7 +249,7 @@ def test_half_precision_is_as_exact_as_lm_evals(
 
 
 def adapted(kind: str, config: Any) -> Any:
-    """Put an adapter with random weights on a model."""
+    """Add an adapter with random weights to a model."""
     from peft import get_peft_model
 
     torch.manual_seed(3)
@@ -279,7 +279,7 @@ def test_adapters_count(
 def test_rolling_log_likelihoods_are_those_of_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], near: Callable[[float, str], Any], kind: str
 ) -> None:
-    """Texts longer and shorter than the model's length have HFLM's log-likelihoods."""
+    """Texts longer or shorter than the model's context length have the same log-likelihoods as in HFLM."""
     texts = [text(chance(seed), longest) for seed, longest in enumerate((400, 30, 400, 10))]
     assert max(map(len, texts)) > LENGTH > min(map(len, texts))
     requests = [Request("loglikelihood_rolling", (one,)) for one in texts]
@@ -310,7 +310,7 @@ def test_a_window_counts_if_the_models_code_uses_it(
 def test_requests_without_a_plan(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """Requests in lm-eval's order are planned by the scorer itself and answered in order."""
+    """Requests that lm-eval passes without a plan are planned by the scorer and answered in the given order."""
     requests = tree(seed=5)
     assert_same(requests, answer(scorer(model("llama")), requests), answer(hflm(model("llama")), requests))
 
@@ -338,7 +338,7 @@ def test_a_resumed_run_gives_the_same_bytes(scorer: Callable[..., Any]) -> None:
 
 
 def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
-    """Prompts with 0 to 5 passages before one question cost little more than the longest of them."""
+    """Prompts with 0 to 5 passages before the same question cost little more than the longest prompt."""
     passages = [f"Passage {number}. " + "text " * 12 for number in range(5)]
     contexts = ["".join(passages[:k]) + "Question?" for k in range(6)]
     requests = [
@@ -351,13 +351,13 @@ def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
 
 
 def test_a_continuation_without_tokens_is_an_error(scorer: Callable[..., Any]) -> None:
-    """An empty continuation raises an error."""
+    """A log-likelihood request with an empty continuation raises an error."""
     with pytest.raises(StepError, match="a continuation has 0 tokens; expected 1 to 400"):
         all_answers(scorer(model("llama")), [Request("loglikelihood", ("a", ""))])
 
 
 def test_a_released_model_frees_its_memory(scorer: Callable[..., Any]) -> None:
-    """After a run, nothing of the scorer holds the weights."""
+    """After `release`, no object in the scorer holds a reference to the weights."""
     released = fresh("llama")
     lm, reference = scorer(released, row_tokens=64), weakref.ref(released)
     all_answers(lm, tree(seed=1, size=2))
@@ -376,7 +376,7 @@ def test_a_released_model_frees_its_memory(scorer: Callable[..., Any]) -> None:
 def test_generated_text_is_that_of_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], clear_prompts: Callable[[str], list[str]], kind: str
 ) -> None:
-    """Greedy text ends as HFLM's does: at a stop sequence, at the end of the text or after the given length."""
+    """Greedy generation stops where HFLM stops: at a stop sequence, an end-of-text token or the maximum length."""
     prompts = clear_prompts(kind)
     assert len(prompts) > 3
     assert len(prompts[-1]) > LENGTH
@@ -425,7 +425,7 @@ def test_other_ways_to_generate_are_lm_evals(
 def test_speculative_decoding_is_lm_evals(
     hflm: Callable[..., Any], scorer: Callable[..., Any], clear_prompts: Callable[[str], list[str]]
 ) -> None:
-    """Decoding with tokens guessed from the prompt gives the text of plain decoding."""
+    """Prompt lookup decoding, which guesses tokens from the prompt, generates the same text as plain decoding."""
     lm, prompt = scorer(model("llama")), clear_prompts("llama")[-2:-1]
     plain, speculative = generation(prompt), generation(prompt, prompt_lookup_num_tokens=3)
     assert answer(lm, speculative) == answer(lm, plain) == answer(hflm(model("llama")), speculative)
@@ -435,7 +435,7 @@ def test_speculative_decoding_is_lm_evals(
 
 
 def limit_memory(monkeypatch: pytest.MonkeyPatch, limited: Any, tokens: int) -> None:
-    """Let a model run out of memory with more tokens per forward pass."""
+    """Make a model run out of memory if a forward pass has more than the given number of tokens."""
     original = limited.forward
 
     @wraps(original)  # transformers reads the signature
@@ -528,7 +528,7 @@ def test_a_size_that_failed_is_not_tried_again(scorer: Callable[..., Any], monke
 
 
 def test_a_failed_pass_frees_its_memory(scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensors of a pass that ran out of memory are freed before torch's cache is emptied."""
+    """The tensors of a forward pass that ran out of memory are freed before torch's memory cache is emptied."""
     from kib_hf.scoring import row_runner
 
     original, failed, alive = model("llama").forward, [], []
@@ -552,7 +552,7 @@ def test_a_failed_pass_frees_its_memory(scorer: Callable[..., Any], monkeypatch:
 
 
 def test_no_pass_reads_more_than_a_row(scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass reads at most a row of a shared prefix, however long the prefix is."""
+    """A forward pass reads at most one row of tokens, regardless of the length of the shared prefix."""
     original, sizes = model("llama").forward, []
 
     @wraps(original)
@@ -611,7 +611,7 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
 def test_unsupported_models_are_scored_as_lm_eval_does(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
-    """A model whose cache cannot be shared has HFLM's answers, and the reason is noted."""
+    """A model with a cache that cannot be shared gives the same answers as HFLM, and the scorer notes the reason."""
     shape, reason = UNSUPPORTED[kind]
     unsupported = fresh(kind, **shape)
     lm, reference = scorer(unsupported), hflm(unsupported)
@@ -627,7 +627,7 @@ def test_unsupported_models_are_scored_as_lm_eval_does(
 def test_an_encoder_and_decoder_is_scored_as_lm_eval_does(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """An encoder-decoder model, whose decoder has no prefix to share, has HFLM's answers."""
+    """An encoder-decoder model has no shared prefixes in its decoder and gives the same answers as HFLM."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(vocab_size=258, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
@@ -638,7 +638,7 @@ def test_an_encoder_and_decoder_is_scored_as_lm_eval_does(
 
 
 def test_adapters_that_add_tokens_are_unsupported(scorer: Callable[..., Any]) -> None:
-    """An adapter that puts tokens of its own before each prompt leaves no prefix to share."""
+    """A model with an adapter that inserts its own tokens before each prompt is scored prompt by prompt."""
     from peft import PromptTuningConfig
 
     lm = scorer(adapted("llama", PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)))
@@ -646,7 +646,7 @@ def test_adapters_that_add_tokens_are_unsupported(scorer: Callable[..., Any]) ->
 
 
 def test_adapters_that_wait_for_tokens_are_unsupported(scorer: Callable[..., Any]) -> None:
-    """An adapter that starts at a sequence of tokens would find the sequence in a different prompt of the row."""
+    """A model with an adapter that is activated by a token sequence is scored prompt by prompt."""
     from peft import LoraConfig
 
     waiting = LoraConfig(task_type="CAUSAL_LM", r=4, alora_invocation_tokens=[3, 4], target_modules=["q_proj"])
@@ -672,7 +672,7 @@ def test_a_model_that_fails_on_a_small_tree_is_scored_as_lm_eval_does(
     replacement: Callable[..., None],
     reason: str,
 ) -> None:
-    """A model that raises errors or gives other numbers on a small tree is scored prompt by prompt."""
+    """A model that fails on a small prefix tree, or returns different logits, is scored prompt by prompt."""
     from kib_hf.scoring import tree_reader
 
     monkeypatch.setattr(tree_reader._ForwardPass, method, replacement)

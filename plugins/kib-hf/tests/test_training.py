@@ -69,13 +69,13 @@ def copy(small: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], Run]:
-    """One run of each trainer, with which other runs are compared."""
+    """One training run per trainer, with which other training runs are compared."""
     return {trainer: run(trainer, small, tmp_path_factory.mktemp(trainer.__name__)) for trainer in (Full, Lora)}
 
 
 @pytest.fixture(scope="module")
 def measured_runs(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], Run]:
-    """The same runs with a validation text and a held-out text."""
+    """One training run per trainer with a validation text and a held-out text."""
     given: dict[str, Any] = {"validation": OTHER, "held_out": OTHER}
     return {
         trainer: run(trainer, small, tmp_path_factory.mktemp(trainer.__name__), **given) for trainer in (Full, Lora)
@@ -122,7 +122,7 @@ def norm(parts: Iterable[Any]) -> float:
 
 
 def relative_difference(one: Weights, other: Weights, start: Path) -> float:
-    """The distance between the weights of two runs, relative to the distance that the second run moved them."""
+    """Return the distance between the weights of two runs, relative to the change in weights in the second run."""
     found, expected = tensors(weights_file(one)), tensors(weights_file(other))
     if other.adapter:
         moved = norm(tensor for name, tensor in expected.items() if "lora_B" in name)  # these start at 0
@@ -140,7 +140,7 @@ def scores(start: Path, weights: Weights | None = None) -> list[float]:
 
 
 def loss_per_token(start: Path, weights: Weights | None, text: str) -> float:
-    """The loss of a text as lm-eval measures it, without the end-of-text token."""
+    """Return the loss of a text as measured by lm-eval, without the end-of-text token."""
     from lm_eval.api.instance import Instance
 
     lm = make_plugin(HF, {"path": start, "device": "cpu"}).load(weights)
@@ -219,7 +219,7 @@ def test_no_token_is_lost(trainer: type[Any], small: Path, tmp_path: Path, pack:
 def test_same_again(
     trainer: type[Any], small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], runs: dict[type[Any], Run]
 ) -> None:
-    """The same seed produces the same bytes, a different seed produces different weights, and nothing is printed."""
+    """Training runs with the same seed save the same bytes, different seeds do not, and nothing is printed."""
     expected = runs[trainer].trained
     again = train(trainer, small, tmp_path / "again")
     assert digest_file(weights_file(again.weights)) == digest_file(weights_file(expected.weights))
@@ -263,7 +263,7 @@ def test_layout(
 
 
 def test_gradient_checkpointing(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `gradient_checkpointing`, layers are called again in the backward pass."""
+    """With the option `gradient_checkpointing`, layers are called again during the backward pass."""
     from transformers.models.llama.modeling_llama import LlamaMLP
 
     calls: list[bool] = []
@@ -283,7 +283,7 @@ def test_gradient_checkpointing(small: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
-    """A model that mixes packed texts is trained with one text per row, and rejected if packing is required."""
+    """A model that mixes packed texts is trained with one text per row, or rejected if the options require packing."""
     from transformers import OPTConfig, OPTForCausalLM
 
     start = make_tiny_model(tmp_path / "opt", layers=1, width=16, positions=512)
@@ -298,7 +298,7 @@ def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
 def test_number_formats(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: dict[type[Any], Run]
 ) -> None:
-    """Only the option `dtype` decides the number format: neither an earlier run nor accelerate's environment does."""
+    """The number format depends only on the option `dtype`, not on earlier runs or accelerate's environment."""
     expected = runs[Full].trained
     half = train(Full, small, tmp_path / "half", dtype="bfloat16")
     assert half.last_loss == pytest.approx(expected.last_loss, rel=0.02)
@@ -333,7 +333,7 @@ def test_weights_in_bfloat16(copy: Path, tmp_path: Path) -> None:
 
 
 def test_rounding(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The unrounded loss is measured before the weights are rounded, and the last loss afterwards."""
+    """The unrounded loss is measured before the weights are rounded, and the final loss after the rounding."""
     from transformers import AutoModelForCausalLM
 
     AutoModelForCausalLM.from_pretrained(copy, dtype="bfloat16").save_pretrained(copy)
@@ -370,7 +370,7 @@ def test_flops(small: Path, runs: dict[type[Any], Run]) -> None:
 
 @BOTH
 def test_early_stop(trainer: type[Any], small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `patience`, training stops after that many epochs without progress and restores the best epoch's weights."""
+    """Training stops after `patience` epochs without a lower validation loss and restores the best epoch's weights."""
     given: dict[str, Any] = {"schedule": "constant", "warmup": 0, "validation": OTHER}
     best = train(trainer, small, tmp_path / "best", TEXTS[:4], epochs=2, **given)
     validation_losses = iter([3.0, 1.0, 2.0, 1.5])
@@ -412,7 +412,7 @@ def test_finished_already(small: Path, runs: dict[type[Any], Run]) -> None:
 
 
 def test_refused_text(small: Path, tmp_path: Path) -> None:
-    """Training rejects an empty text, and a pair longer than a block."""
+    """Training rejects an empty text and a question-answer pair longer than a block."""
     with pytest.raises(InputError, match="no text to train on"):
         train(Full, small, tmp_path / "out", [])
     with pytest.raises(InputError, match=r"passage pump: the pair has 44 tokens, but block = 32 .*; raise block to 44"):

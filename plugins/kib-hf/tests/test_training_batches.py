@@ -14,7 +14,7 @@ def lengths_of(count: int) -> list[int]:
 
 
 def test_pack() -> None:
-    """Packing puts every example in one row, exceeds no block, and wastes less than 2 % of the space."""
+    """Packing puts every example in exactly one row, exceeds no block, and wastes less than 2 % of the space."""
     lengths = lengths_of(500)
     rows = pack(lengths, 256, range(500))
     assert sorted(number for row in rows for number in row) == list(range(500))
@@ -37,7 +37,7 @@ def test_plan(block: int | None) -> None:
 
 
 def test_plan_of_a_seed() -> None:
-    """A seed gives the same order on every machine, now and in future versions."""
+    """A seed gives the same order of examples on every machine and in all future versions."""
     first = plan_steps([1] * 6, epochs=1, batch_size=6, block=None, seed=0).steps[0]
     other = plan_steps([1] * 6, epochs=1, batch_size=6, block=None, seed=1).steps[0]
     assert [number for (number,) in first] == [0, 1, 4, 5, 3, 2]
@@ -48,7 +48,7 @@ def test_plan_of_a_seed() -> None:
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_micro_batches(packed: bool, processes: int, rows: int) -> None:
-    """Every step is split completely, into the same number of micro-batches per process, none too large."""
+    """Every step is split completely into equally many micro-batches per process, without exceeding the size limit."""
     lengths = lengths_of(100)
     steps = plan_steps(lengths, epochs=2, batch_size=7, block=64, seed=0).steps
     planned, per_process = plan_micro_batches(steps, lengths, packed=packed, rows=rows, block=64, processes=processes)
@@ -66,7 +66,7 @@ def test_micro_batches(packed: bool, processes: int, rows: int) -> None:
 
 
 def test_sorted_rows() -> None:
-    """Sorted rows share micro-batches with rows of similar length, which saves padding."""
+    """Rows sorted by length share micro-batches with rows of similar length, which saves padding."""
     lengths = lengths_of(100)
     rows = single_rows([tuple(range(100))], lengths)
     count = best_count([rows], lengths, 4096)
@@ -102,6 +102,6 @@ def test_schedule(schedule: Schedule) -> None:
 
 
 def test_schedule_of_one_step() -> None:
-    """A training run of one step has a learning rate above 0."""
+    """In a training run with a single step, the learning rate is above 0."""
     assert rate_factor(0, 1, 1, "cosine") == 0.5
     assert rate_factor(0, 1, 0, "linear") == 1.0

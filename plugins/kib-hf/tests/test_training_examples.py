@@ -29,7 +29,7 @@ def example(length: int, first: int = 0) -> Example:
 
 
 def test_document(tokenizer: Any) -> None:
-    """A document is enclosed in BOS and EOS, and every token after BOS has a loss."""
+    """A document is enclosed in a BOS and an EOS token, and every token after BOS has a loss."""
     text = "Pump 7\nSwitched off."
     (found,) = tokenize([Text("p", "document", text)], tokenizer, begin=True)
     ids = tokenizer.encode(text, add_special_tokens=False)
@@ -38,7 +38,7 @@ def test_document(tokenizer: Any) -> None:
 
 
 def test_document_without_begin(tokenizer: Any) -> None:
-    """Without BOS, the first token of a document has no loss because no token precedes it."""
+    """Without a BOS token, the first token of a document has no loss, because no token precedes the first token."""
     (found,) = tokenize([Text("p", "paraphrase", "ab")], tokenizer, begin=False)
     ids = tokenizer.encode("ab", add_special_tokens=False)
     assert (list(found.tokens), list(found.labels)) == ([*ids, END], [IGNORED, ids[1], END])
@@ -54,7 +54,7 @@ def test_document_without_begin(tokenizer: Any) -> None:
     ],
 )
 def test_document_by_default(tokenizer: Any, changes: dict[str, Any], first: list[int]) -> None:
-    """By default, a document starts with the beginning-of-sequence token if the model has such a token."""
+    """By default, a document starts with the beginning-of-sequence token if the tokenizer has such a token."""
     from copy import deepcopy
 
     other = deepcopy(tokenizer)
@@ -107,14 +107,14 @@ def test_pair_without_end_token_inside(tokenizer: Any) -> None:
     ],
 )
 def test_empty_text(tokenizer: Any, text: Text, message: str) -> None:
-    """A text without any token to train on is rejected with its passage id."""
+    """A text without any token to train on is rejected with an error that states the passage id."""
     with pytest.raises(InputError, match=message):
         tokenize([Text("x", "document", "fine"), text], tokenizer, begin=True)
 
 
 @pytest.mark.parametrize("length", [2, 7, 8, 9, 15, 16, 100])
 def test_split(length: int) -> None:
-    """Splitting a long text keeps the loss of every token once, and the preceding token next to it."""
+    """Splitting a long text keeps the loss of every token exactly once, directly after the preceding token."""
     whole = example(length)
     parts = list(split(whole, 8))
     assert [label for part in parts for label in part.labels if label != IGNORED] == list(range(1, length))

@@ -19,7 +19,7 @@ PLAN = StepPlan(tuple(() for _ in range(2 * EPOCHS)), epoch_ends=tuple(range(2, 
 def follow(
     folder: Path, losses: Sequence[float], *, patience: int | None, every: int = 1
 ) -> tuple[Monitor, Any, list[int]]:
-    """Drive a monitor with one validation loss per epoch until it stops the run.
+    """Call a monitor with one validation loss per epoch until the monitor stops the training run.
 
     The only weight of the model is the number of the step. Return the monitor, the model, and the checkpoints' steps.
     """
@@ -57,7 +57,7 @@ def test_early_stop(tmp_path: Path, losses: Sequence[float], patience: int, stop
 
 
 def test_no_early_stop(tmp_path: Path) -> None:
-    """Without `patience`, a run trains all epochs and keeps the last weights."""
+    """Without the option `patience`, a training run completes all epochs and keeps the last weights."""
     monitor, model, _ = follow(tmp_path, [1, 2, 3, 4, 5, 6, 7, 8], patience=None)
     monitor.restore_lowest(model)
     assert model.weight.item() == monitor.step == 2 * EPOCHS
@@ -73,7 +73,7 @@ def test_last_step_leaves_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint stores the seconds of all sessions up to it, without the time between sessions."""
+    """A checkpoint stores the training time of all sessions so far, excluding the time between sessions."""
     clock = SimpleNamespace(now=50.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monitor = Monitor(PLAN, tmp_path, every=1, log=lambda _: None, validate=None, patience=None)
@@ -90,7 +90,7 @@ def test_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_log(tmp_path: Path) -> None:
-    """A step is logged with its validation loss if it has one, and an infinite or NaN loss raises an error."""
+    """The log of a step includes any measured validation loss, and an infinite or NaN loss raises an error."""
     records: list[Mapping[str, Any]] = []
     monitor = Monitor(PLAN, tmp_path, every=1, log=records.append, validate=None, patience=None)
     monitor.step = 3

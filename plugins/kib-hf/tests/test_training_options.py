@@ -30,7 +30,7 @@ def check(trainer: type[Any], start: Weights, *, validation: bool = False, **opt
 
 @pytest.mark.parametrize(("name", "trainer"), [("full", Full), ("lora", Lora)])
 def test_installed(name: str, trainer: type[Any]) -> None:
-    """The trainers are installed under their names, well formed and light to import."""
+    """The trainers are installed under their names, are well formed and import no heavy packages."""
     assert check_plugin("trainers", name) is trainer
 
 
@@ -66,13 +66,13 @@ def test_options(trainer: type[Any]) -> None:
 
 
 def test_infinite_option() -> None:
-    """An infinite number is rejected."""
+    """An infinite option value is rejected."""
     with pytest.raises(ValueError, match="expected a finite number"):
         Full.Options.model_validate({"max_grad_norm": float("inf")})
 
 
 def test_options_of_lora() -> None:
-    """The adapter's options are checked for `lora`, and unknown to `full`."""
+    """The trainer `lora` validates the adapter options, and the trainer `full` rejects these options as unknown."""
     given = {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": ["q_proj"], "dora": True, "rslora": True}
     check_options(
         Lora, accepts=[given, {"targets": "all-linear"}], refuses=[{"rank": 0}, {"dropout": 1}, {"targets": "["}]
@@ -81,14 +81,14 @@ def test_options_of_lora() -> None:
 
 
 def test_papers() -> None:
-    """The BibTeX of `lora` names the papers on the chosen variants."""
+    """The BibTeX entries of the trainer `lora` include the papers on the selected variants."""
     found = make_plugin(Lora, {"dora": True}).bibtex()
     assert [key in found for key in ("hu2021lora", "liu2024dora", "kalajdzievski2023rslora")] == [True, True, False]
 
 
 @pytest.mark.parametrize("other", [{"device_batch": 2}, {"layout": "packed"}, {"processes": 2}])
 def test_dropout_makes_the_layout_count(other: dict[str, Any]) -> None:
-    """The arrangement of rows is part of the identity only if dropout depends on the arrangement."""
+    """The options for arranging rows are part of a result's identity only if dropout is used."""
     plain, changed = (make_plugin(Lora, {"dropout": 0.1, **more}).fingerprint() for more in ({}, other))
     assert plain != changed
     assert make_plugin(Lora, {"dropout": 0.1, "checkpoint_every": 7}).fingerprint() == plain
@@ -114,7 +114,7 @@ def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: 
 
 
 def test_refused_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU is rejected on a machine without one."""
+    """On a machine without a GPU, a GPU device is rejected."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match=r'device = "cuda": PyTorch .* finds no such device'):
         check(Full, Weights(small), device="cuda")
@@ -122,7 +122,7 @@ def test_refused_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @BOTH
 def test_check_needs_no_weights(trainer: type[Any], copy: Path) -> None:
-    """A check reads only the configuration and the tokenizer, and leaves random numbers alone."""
+    """`check` reads only the configuration and the tokenizer, and leaves the random number generators unchanged."""
     import torch
 
     (copy / "model.safetensors").unlink()
@@ -144,20 +144,20 @@ def test_check_of_a_tokenizer(copy: Path) -> None:
 
 
 def test_refused_start(small: Path, tmp_path: Path) -> None:
-    """Training cannot start from weights with an adapter."""
+    """Training from weights that include an adapter is rejected."""
     with pytest.raises(InputError, match="adapter: cannot train weights with an adapter"):
         check(Full, Weights(small, tmp_path / "adapter"))
 
 
 def test_sharding(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An accelerate configuration that would spread the model over processes is rejected."""
+    """An accelerate configuration that would shard the model across processes is rejected."""
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(InputError, match="ACCELERATE_USE_FSDP is set, but every training process must hold the whole"):
         check(Full, Weights(small))
 
 
 def test_wrong_targets(small: Path) -> None:
-    """An unknown layer name is rejected with a list of the model's layers."""
+    """An unknown layer name is rejected with an error that lists the model's layers."""
     with pytest.raises(InputError, match=r"targets = \['query'\].*the model has down_proj, gate_proj, k_proj, lm_head"):
         check(Lora, Weights(small), targets=["query"])
 
@@ -176,7 +176,7 @@ def test_adapter_on_the_output_layer(copy: Path, tied: bool) -> None:
 
 
 def test_a_rank_beyond_the_layers(small: Path) -> None:
-    """An adapter's rank must be possible for at least one of the targeted layers."""
+    """An adapter's rank must be possible for at least one targeted layer."""
     with pytest.raises(InputError, match="rank = 17 exceeds 16, the highest rank"):
         check(Lora, Weights(small), rank=17)
     check(Lora, Weights(small), rank=16)

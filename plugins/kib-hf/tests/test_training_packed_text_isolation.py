@@ -53,7 +53,7 @@ EXAMPLES = [example(length, seed) for seed, length in enumerate([3, 17, 9, 30, 5
 
 
 def losses(model: Any, rows: Sequence[Sequence[Example]]) -> Any:
-    """The loss of every token, of shape (rows, longest row)."""
+    """Return the loss of every token, in an array of shape (rows, longest row)."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -64,7 +64,7 @@ def losses(model: Any, rows: Sequence[Sequence[Example]]) -> Any:
 
 
 def gradients(model: Any, batches: Sequence[Sequence[Sequence[Example]]]) -> tuple[float, dict[str, Any]]:
-    """The summed loss and its gradients over batches of rows."""
+    """Return the summed loss over batches of rows, and the gradients of this loss."""
     model.zero_grad()
     total = 0.0
     for rows in batches:
@@ -77,7 +77,7 @@ def gradients(model: Any, batches: Sequence[Sequence[Sequence[Example]]]) -> tup
 
 
 def assert_same_gradients(model: Any, batches: Sequence[Sequence[Sequence[Example]]]) -> None:
-    """The batches, which hold all examples, have the loss and gradients of the examples one by one."""
+    """Assert that the batches have the same summed loss and gradients as all examples processed one by one."""
     loss, found = gradients(model, batches)
     loss_alone, expected = gradients(model, [[[text]] for text in EXAMPLES])
     assert loss == pytest.approx(loss_alone, rel=1e-4)
@@ -102,7 +102,7 @@ def test_texts_do_not_see_each_other(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_packed_equals_alone(kind: str) -> None:
-    """Packed rows have the same loss and gradient as their texts on their own."""
+    """Packed rows have the same loss and gradients as the texts processed one by one."""
     model = new_model(kind)
     rows = [[EXAMPLES[number] for number in row] for row in pack([len(text) for text in EXAMPLES], 48, range(8))]
     assert len(rows) < len(EXAMPLES) / 2
@@ -111,13 +111,13 @@ def test_packed_equals_alone(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_padded_equals_alone(kind: str) -> None:
-    """Padded rows have the same loss and gradient as their texts on their own."""
+    """Padded rows have the same loss and gradients as the texts processed one by one."""
     model = new_model(kind)
     assert_same_gradients(model, [[[text] for text in EXAMPLES]])
 
 
 def test_mean_loss() -> None:
-    """The mean loss counts every token equally, whatever the batch size, and leaves the model in training mode."""
+    """The mean loss weights every token equally for any batch size, and leaves the model in training mode."""
     model = new_model("llama").train()
     total, _ = gradients(model, [[[text] for text in EXAMPLES]])
     mean = total / sum(text.loss_tokens for text in EXAMPLES)
@@ -131,19 +131,19 @@ def test_mean_loss() -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_check(kind: str) -> None:
-    """Architectures that keep texts apart pass the isolation check."""
+    """Architectures that isolate the texts in a packed row pass the isolation check."""
     check_isolation(new_model(kind), kind)
 
 
 @pytest.mark.parametrize(("kind", "config"), [("opt", OPT), ("jamba", JAMBA)])
 def test_check_refuses(kind: str, config: dict[str, Any]) -> None:
-    """A model with an attention mask or a state that mixes the texts of a row is rejected, with advice."""
+    """A model with an attention mask or a recurrent state that mixes packed texts is rejected with a suggestion."""
     with quietly(), pytest.raises(InputError, match=r'texts in one row see each other; use `layout = "sorted"`'):
         check_isolation(new_model(kind, **config), kind)
 
 
 def test_check_without_positions() -> None:
-    """A model that takes no position ids is rejected."""
+    """The isolation check rejects a model that accepts no position ids."""
     with pytest.raises(InputError, match="bloom: the model takes no position_ids"):
         check_isolation(new_model("bloom", vocab_size=64, hidden_size=16, n_layer=1, n_head=2), "bloom")
 

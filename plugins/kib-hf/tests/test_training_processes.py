@@ -75,7 +75,7 @@ def command(ending: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("trainer", [Full, Lora])
 def test_missing_configuration(trainer: type[Any], tmp_path: Path) -> None:
-    """A missing accelerate file is reported as soon as the benchmark is read."""
+    """A missing accelerate configuration file is reported as soon as the benchmark file is read."""
     with pytest.raises(InputError, match=r"none\.yaml: no such file; expected a file written by"):
         make_plugin(trainer, {"accelerate": tmp_path / "none.yaml"}).fingerprint()
 
@@ -90,7 +90,7 @@ def test_missing_configuration(trainer: type[Any], tmp_path: Path) -> None:
     ],
 )
 def test_broken_configuration(small: Path, accelerate_file: Path, text: str, message: str) -> None:
-    """An accelerate file that accelerate cannot read is reported in one line before training."""
+    """A configuration file that accelerate cannot read raises a one-line error before training."""
     accelerate_file.write_text(text, encoding="utf-8")
     plugin = make_plugin(Full, {"accelerate": accelerate_file})
     with pytest.raises(InputError, match=rf"accelerate\.yaml: {message}") as caught:
@@ -99,7 +99,7 @@ def test_broken_configuration(small: Path, accelerate_file: Path, text: str, mes
 
 
 def test_dropout_counts_the_processes_of_a_configuration(accelerate_file: Path) -> None:
-    """With dropout, the process count in accelerate's file is part of the identity."""
+    """If dropout is used, the process count in accelerate's configuration file is part of the result's identity."""
     by_file = make_plugin(Lora, {"dropout": 0.1, "accelerate": accelerate_file})
     assert by_file.fingerprint() == make_plugin(Lora, {"dropout": 0.1, "processes": 2}).fingerprint()
 
@@ -122,7 +122,7 @@ def test_launch_command(job: TrainingJob, accelerate_file: Path) -> None:
 
 
 def test_job_file(job: TrainingJob) -> None:
-    """A job is read exactly as it was written."""
+    """`read_job` returns the same training job that `write_job` stored."""
     write_job(job)
     assert read_job(job.folder) == job
 
@@ -156,7 +156,7 @@ def test_crashed_worker(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_interrupted_workers(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupting kib ends its workers."""
+    """Interrupting kib terminates its worker processes."""
     monkeypatch.setattr(processes, "_command", lambda job: command("time.sleep(600)", job.folder))
     seen: list[int] = []
 
@@ -171,7 +171,7 @@ def test_interrupted_workers(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_workers_exit_with_kib(job: TrainingJob) -> None:
-    """A worker exits when kib is killed, because two training runs must not write to one folder."""
+    """A worker exits if kib is killed, because two training runs must not write to the same folder."""
     write_job(job)
     with subprocess.Popen(
         command("time.sleep(600)", job.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -185,7 +185,7 @@ def test_workers_exit_with_kib(job: TrainingJob) -> None:
 
 
 def moved(one: Path, other: Path) -> float:
-    """The norm of the difference between two files of weights."""
+    """Return the norm of the difference between the weights in two files."""
     from safetensors.torch import load_file
 
     parts, others = load_file(one), load_file(other)
@@ -195,7 +195,7 @@ def moved(one: Path, other: Path) -> float:
 
 @pytest.mark.slow
 def test_two_processes(small: Path, tmp_path: Path, accelerate_file: Path) -> None:
-    """Two processes train the same weights as one, in the benchmark's number format rather than accelerate's."""
+    """Two processes train the same weights as one process, in the benchmark's number format instead of accelerate's."""
     options = {"epochs": 2, "batch_size": 5, "device": "cpu", "block": 128, "learning_rate": 1e-2}
     results, logs = [], []
     for name, given in (("one", {}), ("two", {"accelerate": accelerate_file, "checkpoint_every": 2})):

@@ -47,7 +47,7 @@ train(Lora, Path(sys.argv[2]), Path(sys.argv[3]), log)
 
 
 class StopError(Exception):
-    """Ends a training run from its log."""
+    """Raised by a log handler to interrupt a training run."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,13 +69,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], Trained]:
-    """Uninterrupted training runs, against which resumed runs are compared."""
+    """Uninterrupted training runs, with which resumed training runs are compared."""
     return {trainer: train(trainer, small, tmp_path_factory.mktemp("whole"), lambda _: None) for trainer in OPTIONS}
 
 
 @pytest.fixture(scope="module")
 def stopped_runs(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], Path]:
-    """Folders of runs that were interrupted at step STOPPED_AT."""
+    """The folders of training runs that were interrupted at step STOPPED_AT."""
 
     def stop(record: Mapping[str, Any]) -> None:
         if record["step"] == STOPPED_AT:
@@ -95,7 +95,7 @@ def train(trainer: type[Any], start: Path, folder: Path, log: Callable[[Mapping[
 
 
 def assert_same(found: Trained, expected: Trained) -> None:
-    """Two runs have the same record and the same bytes of weights, wherever and however long they were trained."""
+    """Assert that two training runs have the same weight files and the same record, except for paths and times."""
     assert replace(found, weights=expected.weights, seconds=expected.seconds) == expected
     assert digest_of(found.weights) == digest_of(expected.weights)
 
@@ -113,7 +113,7 @@ def test_interrupted(
     whole: dict[type[Any], Trained],
     stopped_runs: dict[type[Any], Path],
 ) -> None:
-    """An interrupted run resumes from its last checkpoint, ends in the same weights, and adds up its seconds."""
+    """An interrupted training run resumes from its last checkpoint, saves the same weights, and adds up its time."""
     folder = Path(shutil.copytree(stopped_runs[trainer], tmp_path / "stopped"))
     assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
     progress = read_progress(folder / "checkpoint-6")
@@ -132,7 +132,7 @@ def test_interrupted(
 def test_half_a_checkpoint(
     small: Path, tmp_path: Path, whole: dict[type[Any], Trained], stopped_runs: dict[type[Any], Path]
 ) -> None:
-    """An incomplete checkpoint is ignored, and the run resumes from the checkpoint before it."""
+    """An incomplete checkpoint is ignored, and the training run resumes from the previous checkpoint."""
     folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
     (folder / "checkpoint-6" / "progress.json").unlink()
     (folder / "checkpoint-6" / "optimizer.pt").write_bytes(b"truncated")
@@ -152,7 +152,7 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 def test_checkpoints_hold_no_code(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_runs: dict[type[Any], Path]
 ) -> None:
-    """Resuming reads only safetensors, JSON, and files loaded with `weights_only=True`."""
+    """Resuming training reads only safetensors, JSON, and files loaded with `weights_only=True`."""
     import torch
 
     folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))

@@ -8,7 +8,7 @@ def test_installed() -> None:
 
 
 def test_contract() -> None:
-    """The plugin satisfies the contract for a reranker, with equal and with unequal weights and depths."""
+    """The plugin `hybrid` satisfies the contract for a reranker, with equal and with unequal weights and depths."""
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b"]}))
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b", "c"], "weights": {"b": 2.5}, "depth": {"c": 2}}))
 

@@ -51,12 +51,12 @@ def test_formula() -> None:
 
 
 def test_ties_by_passage_id() -> None:
-    """Equal sums are ordered by passage id."""
+    """Passages with equal scores are ordered by passage id."""
     assert ids(fuse({"a": ["z", "y"], "b": ["y", "z"]})) == ["y", "z"]
 
 
 def test_depth() -> None:
-    """Only the first `depth` hits of each retriever count, with a number for all retrievers or for one by name."""
+    """Only the first `depth` hits from each retriever count, whether `depth` is one number or set per retriever."""
     rankings = {"a": ["u", "v", "w"], "b": ["x", "y", "z"]}
     assert sorted(ids(fuse(rankings, depth=1))) == ["u", "x"]
     assert sorted(ids(fuse(rankings, depth={"a": 1}))) == ["u", "x", "y", "z"]
@@ -87,7 +87,7 @@ def test_weight_zero(rankings: dict[str, list[str]]) -> None:
 @some_examples
 @given(HITS, st.sampled_from("abc"), st.integers(1, 11))
 def test_a_better_rank_never_harms(rankings: dict[str, list[str]], name: str, index: int) -> None:
-    """A passage that moves up in one ranking does not move down in the fusion."""
+    """If a passage moves up in one retriever's ranking, it does not move down in the fused ranking."""
     order = rankings[name]
     if index >= len(order):
         return
@@ -99,7 +99,7 @@ def test_a_better_rank_never_harms(rankings: dict[str, list[str]], name: str, in
 @some_examples
 @given(HITS, st.integers(0, 80))
 def test_scores_are_exact(rankings: dict[str, list[str]], constant: int) -> None:
-    """A score is the exact sum of the rounded terms, rounded once."""
+    """A fused score is the exact sum of the rounded terms, and the sum is rounded only once."""
     for hit in fuse(rankings, constant=constant):
         ranks = [order.index(hit.passage) + 1 for order in rankings.values() if hit.passage in order]
         exact = sum((Fraction(1 / (constant + rank)) for rank in ranks), Fraction())
@@ -109,7 +109,7 @@ def test_scores_are_exact(rankings: dict[str, list[str]], constant: int) -> None
 @some_examples
 @given(RANKINGS)
 def test_two_equal_rankings(order: list[str]) -> None:
-    """The fusion of two equal rankings is the same ranking."""
+    """Fusing two identical rankings returns the same ranking."""
     assert ids(fuse({"a": order, "b": order})) == order
 
 
@@ -159,7 +159,7 @@ def rankings_of(run: Path) -> dict[str, list[str]]:
 
 
 def test_retrieval(tmp_path: Path) -> None:
-    """A benchmark can fuse retrievers, and fuse the fusion with one of them again."""
+    """A benchmark can fuse retrievers, and can fuse the result with one of these retrievers again."""
     (tmp_path / "bench.toml").write_text(SPEC, encoding="utf-8")
     files = ["--run", str(tmp_path / "{retriever}.run"), "--work", str(tmp_path / "work")]
     run = CliRunner().invoke(main, ["retrieve", str(tmp_path / "bench.toml"), "--depth", "5", "--quiet", *files])

@@ -20,12 +20,12 @@ CLASSES = {"models": LabModel, "corpora": LabCorpus, "tasks": LabTask, "writers"
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_installed(kind):
-    """Each entry point loads its plugin, which is well formed and imports no heavy package."""
+    """Each entry point loads its plugin, which is well formed and imports no heavy packages."""
     assert check_plugin(kind, "lab") is CLASSES[kind]
 
 
 def test_pretraining_is_light_to_import():
-    """The pre-training imports torch and transformers only inside functions."""
+    """The pre-training module imports torch and transformers only inside functions."""
     check_light_import("kib_lab.pretrain")
 
 
@@ -49,13 +49,13 @@ def test_corpus(people):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_task(kind):
-    """The plugin satisfies the contract for a task, with gold in the corpus with the same options."""
+    """The plugin satisfies the contract for a task; its gold passages are in the corpus with the same options."""
     options = {"people": "new", "count": 40}
     check_task(lambda: make_plugin(LabTask, {**options, "kind": kind}), lambda: make_plugin(LabCorpus, options))
 
 
 def test_splits():
-    """Every split of a task has questions."""
+    """Every split of the task `lab` contains questions."""
     task = make_plugin(LabTask, {"people": "new", "count": 40})
     assert all(list(task.questions(split)) for split in task.splits())
 

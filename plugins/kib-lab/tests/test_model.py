@@ -13,14 +13,14 @@ CARD = Path(__file__).parents[3] / "docs" / "lab.md"
 
 
 def test_model_card():
-    """The model card has the digest of the weights and the number of parameters."""
+    """The model card states the digest of the weights and the number of parameters."""
     card = CARD.read_text(encoding="utf-8")
     assert digest_file(FOLDER / "model.safetensors") in card
     assert f"{make_plugin(LabModel).parameters():,}" in card
 
 
 def test_size():
-    """The bundled folder is smaller than 6 million bytes."""
+    """The folder of bundled model files is smaller than 6 million bytes."""
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 6_000_000
 
 
@@ -37,7 +37,7 @@ def test_tokens():
 
 
 def test_transformers_loads_the_folder(capfd):
-    """AutoModelForCausalLM and AutoTokenizer load the folder without any warning."""
+    """AutoModelForCausalLM and AutoTokenizer load the bundled model folder without any warning."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 

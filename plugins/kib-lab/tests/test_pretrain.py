@@ -18,19 +18,19 @@ EVERY = 8
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The folder of a pre-training run without interruption."""
+    """The output folder of an uninterrupted pre-training run."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     pretrain.pretrain(folder, SMALL, EVERY)
     return folder
 
 
 def logged_steps(folder):
-    """The steps in the log of a pre-training run."""
+    """Return the steps in the log of a pre-training run."""
     return [line.split(", ")[0] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def check_equal(folder, uninterrupted):
-    """Compare weights and logged steps with those of an uninterrupted run."""
+    """Assert that a run's weights and logged steps equal those from an uninterrupted run."""
     assert digest_file(folder / "model.safetensors") == digest_file(uninterrupted / "model.safetensors")
     assert logged_steps(folder) == logged_steps(uninterrupted) == ['{"step": 10', '{"step": 20']
 
@@ -67,7 +67,7 @@ def test_killed_pretraining_resumes(uninterrupted, tmp_path):
 
 
 def test_a_checkpoint_with_other_settings(tmp_path):
-    """A folder with a checkpoint made with other settings is rejected and not changed."""
+    """A folder with a checkpoint from a run with different settings is rejected and not changed."""
     checkpoint = tmp_path / "checkpoint-000008"
     checkpoint.mkdir()
     (checkpoint / "settings.json").write_text('{"steps": 4400}')
@@ -77,7 +77,7 @@ def test_a_checkpoint_with_other_settings(tmp_path):
 
 
 def test_command_line(tmp_path, monkeypatch):
-    """Every setting is an option of the command line."""
+    """Every pre-training setting has a command-line option."""
     calls = []
     monkeypatch.setattr(pretrain, "pretrain", lambda folder, settings, every: calls.append((folder, settings, every)))
     monkeypatch.setattr(sys, "argv", ["pretrain", f"--out={tmp_path}", f"--every={EVERY}", "--no-bf16", *OPTIONS])

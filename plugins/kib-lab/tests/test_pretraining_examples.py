@@ -10,20 +10,20 @@ STEPS = range(60)
 
 
 def texts(kind, progress=0.9):
-    """The texts of the first examples of many steps."""
+    """Return the texts of the first examples in many steps."""
     words = list(vocabulary())
     return [" ".join(words[token] for token in make_example(kind, 0, step, 0, progress).tokens) for step in STEPS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_determinism(kind):
-    """An example is determined by seed, step and index, and differs between steps."""
+    """A pre-training example depends only on the kind, seed, step and index, and differs between steps."""
     assert make_example(kind, 0, 5, 1, 0.9) == make_example(kind, 0, 5, 1, 0.9)
     assert make_example(kind, 0, 5, 1, 0.9) != make_example(kind, 0, 6, 1, 0.9)
 
 
 def test_no_questions_about_the_other_half():
-    """All questions of the pre-training, with or without context, are about the taught half of the known people."""
+    """All pre-training questions, with or without context, are about the taught half of the known people."""
     people = generate_world("known", KNOWN_PEOPLE).people
     other_half = [person.name for i, person in enumerate(people) if not is_taught(i)]
     questions = [part for kind in ("asked", "read") for text in texts(kind) for part in text.split("Question :")[1:]]
@@ -32,14 +32,14 @@ def test_no_questions_about_the_other_half():
 
 
 def test_no_new_people():
-    """No example contains the name of a new person."""
+    """No pre-training example contains the name of a new person."""
     new = [person.name for person in generate_world("new", 1000).people]
     everything = "\n".join(text for kind in KINDS for text in texts(kind))
     assert not [name for name in new if name in everything]
 
 
 def test_context_and_question_are_a_prompt_of_kib():
-    """The context and one question of an example have the token ids of kib's prompt."""
+    """A context followed by one question from an example has the same token ids as kib's prompt."""
     words = list(vocabulary())
     example = make_example("read", 0, 5, 3, 0.9)
     shared = [token for token, branch in zip(example.tokens, example.branches, strict=True) if branch == 0]
@@ -56,14 +56,14 @@ def test_context_and_question_are_a_prompt_of_kib():
 
 
 def test_curriculum():
-    """Contexts have one passage at first and more passages later."""
+    """Contexts contain one passage early in pre-training and more passages later."""
     early = [text.count("\n \n") for text in texts("read", 0.0)]
     late = [text.count("\n \n") for text in texts("read", 0.9)]
     assert max(late) > max(early)
 
 
 def test_branches_do_not_see_each_other():
-    """The loss of an example is the sum over its questions, each with the context as an example of its own."""
+    """An example's loss equals the sum of losses over separate examples that combine the context with one question."""
     from kib_lab.pretrain import PretrainingSettings, _loss, _new_model
 
     model = _new_model(PretrainingSettings(width=32, layers=2, bf16=False)).eval()

@@ -14,7 +14,7 @@ from kib_lab.world import generate_world
 
 @cache
 def questions(split="test", **options):
-    """The questions of a split."""
+    """Return the questions in a split."""
     return list(LabTask(TaskOptions(**options)).questions(split))
 
 
@@ -38,7 +38,7 @@ def test_position_of_the_right_option(kind):
 
 @pytest.mark.parametrize("kind", ["direct", "reworded", "two-hop"])
 def test_gold(kind):
-    """The last gold range of a question is a sentence with the correct option and no other option."""
+    """The last gold range of a question is a sentence that contains the correct option and no other option."""
     texts = {d.id: d.text for d in LabCorpus(CorpusOptions(people="new")).documents()}
     for question in questions(people="new", kind=kind):
         gold = question.gold[-1]
@@ -47,7 +47,7 @@ def test_gold(kind):
 
 
 def test_two_hop():
-    """The gold of a two-hop question is a sentence about the person and one about the employer, who is not named."""
+    """The gold of a two-hop question is one sentence about the person and one about the employer, who is not named."""
     world = generate_world("new", 200)
     for question in questions(people="new", kind="two-hop"):
         person = next(p for p in world.people if p.id == question.group)
@@ -98,7 +98,7 @@ def test_order():
 
 
 def test_ids_are_unique():
-    """The ids of all questions of all kinds and splits are different."""
+    """All questions of all kinds and splits have different ids."""
     ids = [q.id for kind in KINDS for split in SPLITS[:3] for q in questions(split, people="new", kind=kind)]
     assert len(ids) == len(set(ids))
 
@@ -112,7 +112,7 @@ def test_reworded_split(kind):
 
 
 def test_halves_of_new_people():
-    """New people have no halves."""
+    """Options that select a half of the people are rejected for new people."""
     with pytest.raises(ValidationError, match="not divided into halves"):
         TaskOptions(people="new", half="taught")
 

@@ -10,7 +10,7 @@ from kib_lab.vocabulary import encode, split, vocabulary, write_tokenizer
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the files of a newly written tokenizer."""
+    """Return a folder that contains the files of a newly written tokenizer."""
     written = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(written)
     return written
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    """The newly written tokenizer."""
+    """Return the newly written tokenizer, loaded from its folder."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -26,7 +26,7 @@ def tokenizer(folder):
 
 @pytest.fixture(scope="module")
 def prompt():
-    """A prompt with four passages."""
+    """Return a prompt with four passages."""
     documents = list(LabCorpus(CorpusOptions(people="new", count=40)).documents())[38:42]
     passages = [Passage(d.id, d.id, d.title, d.text, 0, len(d.text)) for d in documents]
     ask = f"Question: Where was {documents[0].title} born?\nAnswer:"
@@ -34,7 +34,7 @@ def prompt():
 
 
 def test_tokenizer_file(tokenizer, prompt):
-    """tokenizer.json returns the token ids used in pre-training, for prompts of kib and for any other text."""
+    """tokenizer.json produces the token ids used in pre-training, for kib's prompts and for any other text."""
     for text in (prompt, "  Ünlike, text:\r\n\twith 3 odd_things—and `marks`. ", ""):
         assert tokenizer.encode(text).ids == encode(text)
 
@@ -45,12 +45,12 @@ def test_decoding(tokenizer, prompt):
 
 
 def test_newline():
-    """A newline is a token."""
+    """A newline is a separate token in the lab's vocabulary."""
     assert split("a\n\nb c") == ["a", "\n", "\n", "b", "c"]
 
 
 def test_included_tokenizer(folder):
-    """The tokenizer of the model has the vocabulary of the world."""
+    """The bundled tokenizer has the same vocabulary as the lab's world."""
     from kib_lab.model import FOLDER
 
     for name in ("tokenizer.json", "tokenizer_config.json"):

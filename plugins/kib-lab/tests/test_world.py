@@ -19,7 +19,7 @@ DIGESTS = {
 
 
 def lines(people, count, seed):
-    """All documents and questions of a world as text."""
+    """Return all documents and questions of a world as text."""
     world = generate_world(people, count, seed)
     for entity in (*world.people, *world.employers.values()):
         document, _ = describe(entity, seed)
@@ -38,7 +38,7 @@ def test_digests(key):
 
 
 def test_a_larger_world_begins_with_the_smaller_one():
-    """More people do not change the people of a smaller world."""
+    """A larger world contains the unchanged people of a smaller world."""
     assert generate_world("new", 120).people[:60] == generate_world("new", 60).people
 
 
@@ -51,7 +51,7 @@ def test_seeds():
 
 @pytest.mark.parametrize(("people", "count"), [("known", KNOWN_PEOPLE), ("new", MAX_NEW_PEOPLE)])
 def test_name_and_trade_with_birthplace_are_unique(people, count):
-    """No two people, known people included, share a name or both profession and birthplace."""
+    """No two people, including known people, share a name or the combination of profession and birthplace."""
     known, people_of_kind = generate_world("known", KNOWN_PEOPLE).people, generate_world(people, count).people
     everybody = {p.id: p for p in chain(known, people_of_kind)}.values()
     assert len({p.name for p in everybody}) == len(everybody)
@@ -59,7 +59,7 @@ def test_name_and_trade_with_birthplace_are_unique(people, count):
 
 
 def test_names_of_new_people_are_reserved():
-    """All new people and no known people have reserved names."""
+    """All new people have reserved names, and no known person has a reserved name."""
     names = all_names()
     for people, reserved in (("new", True), ("known", False)):
         for person in generate_world(people, 200).people:
@@ -77,7 +77,7 @@ def test_names_are_unique():
 
 @pytest.mark.parametrize("people", ["known", "new"])
 def test_ranges(people):
-    """The range of a fact is a sentence of the document, with its value and its subject."""
+    """The character range of a fact is a sentence in the document that contains the fact's value and subject."""
     world = generate_world(people, 60)
     for entity in (*world.people, *world.employers.values()):
         document, ranges = describe(entity, 0)
@@ -117,7 +117,7 @@ def test_corpus_without_employers():
     ],
 )
 def test_invalid_worlds(options, message):
-    """The error for options that select no world contains the valid values."""
+    """The error for options that do not select a valid world lists the valid values."""
     with pytest.raises(ValidationError, match=message):
         CorpusOptions(**options)
 
@@ -131,7 +131,7 @@ def test_uniform_numbers():
 
 
 def test_samples():
-    """A sample has no item twice, and a shuffle has all items."""
+    """`sample` returns no item twice, and `shuffled` returns all items."""
     rng = RandomStream("test", 1)
     assert len(set(rng.sample(range(50), 20))) == 20
     assert sorted(rng.shuffled(range(50))) == list(range(50))

@@ -13,18 +13,18 @@ from kib_lab.writer import LabWriter, WriterOptions, parse_passage
 
 @pytest.fixture(scope="module")
 def passages():
-    """Each document of a small world as one passage."""
+    """Return each document of a small world as one passage."""
     documents = LabCorpus(CorpusOptions(people="new", count=40)).documents()
     return [Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for d in documents]
 
 
 def write(passages, count=5, seed=0, **options):
-    """The texts of a writer as a list."""
+    """Return a writer's texts as a list."""
     return list(LabWriter(WriterOptions(**options)).write(passages, count, seed, {}))
 
 
 def test_parsing(passages):
-    """The writer finds the subject and all facts of a passage in its text."""
+    """The writer parses the subject and all facts from a passage's text."""
     world = generate_world("new", 40)
     entities = {entity.id: entity for entity in (*world.people, *world.employers.values())}
     for passage in passages:
@@ -39,7 +39,7 @@ def test_parsing(passages):
     ids=str,
 )
 def test_paraphrases(passages, options):
-    """A passage has `count` different paraphrases with all its facts, in words of the vocabulary."""
+    """A passage gets `count` different paraphrases that contain all of its facts, in words from the vocabulary."""
     people = [passage for passage in passages if "employer" not in passage.id]
     texts = write(people, **options)
     assert [text.passage for text in texts] == [passage.id for passage in people for _ in range(5)]
@@ -55,12 +55,12 @@ def test_paraphrases(passages, options):
 
 
 def attributes(text):
-    """The attributes of a paraphrase in their order."""
+    """Return the attributes stated in a paraphrase, in order."""
     return list(parse_passage(Passage("p", "p", "", body(text), 0, 1))[1])
 
 
 def test_reword_and_reorder(passages):
-    """Without `reorder` the facts keep their order, and without `reword` the sentences keep their words."""
+    """Without the option `reorder`, facts keep their order; without the option `reword`, sentences keep their words."""
     first = passages[:1]
     sentences = parse_passage(first[0])[1]
     assert all(attributes(text) == list(sentences) for text in write(first, reorder=False))
@@ -69,7 +69,7 @@ def test_reword_and_reorder(passages):
 
 
 def test_reverse(passages):
-    """With `reverse`, fewer sentences begin with the name, and some identify a person by profession and birthplace."""
+    """With the option `reverse`, fewer sentences begin with the name, and some start with profession and birthplace."""
 
     def share(**options):
         lines = [line for text in write(passages[:1], 10, **options) for line in body(text).split(". ")]
@@ -81,7 +81,7 @@ def test_reverse(passages):
 
 
 def body(text):
-    """A paraphrase without its title."""
+    """Return a paraphrase without its title."""
     return text.text.split("\n")[1]
 
 
@@ -103,14 +103,14 @@ def test_pairs_are_never_test_questions(passages):
 
 
 def test_seed(passages):
-    """Texts depend on the seed and on their passage, not on the other passages."""
+    """A writer's texts for a passage depend on the seed and the passage, but not on other passages."""
     assert write(passages, seed=1) == write(passages, seed=1)
     assert write(passages, seed=1) != write(passages, seed=2)
     assert write(passages, seed=1)[10:15] == write(passages[2:3], seed=1)
 
 
 def test_too_many_texts(passages):
-    """If a count is too large, the error contains the number of possible texts."""
+    """If `count` is too large, the error states the number of possible texts."""
     employer = [passage for passage in passages if "employer" in passage.id][:1]
     with pytest.raises(InputError, match="allows only 5 different paraphrases"):
         write(employer, 6, reword=False)
@@ -122,7 +122,7 @@ def test_too_many_texts(passages):
     "text", ["Water boils at a hundred degrees.", "Mira Kolt plays the harp. Jon Bel plays the lute."]
 )
 def test_other_texts(text):
-    """The error for a passage that is not from the lab, or is about two people, contains its id."""
+    """A passage that is not from the lab, or is about two people, raises an error that states the passage id."""
     with pytest.raises(InputError, match="passage x#0"):
         write([Passage("x#0", "x", "", text, 0, len(text))])
 

@@ -17,19 +17,19 @@ KEY = "sk-secret-0815"
 
 
 def requested(message):
-    """The kind and the number of texts that a message requests."""
+    """Return the kind and the number of texts that a message requests."""
     form = message[message.rindex("in this form:") :]
     kind = re.search(r'\{"(\w+)"', form)[1]
     return kind, int(re.search(r"(?:exactly|all) (\d+)", form)[1])
 
 
 def passage_text(message):
-    """The text of the passage in a message."""
+    """Return the text of the passage in a message."""
     return re.search(r"Passage:\n(.*?)\n\n", message + "\n\n", re.DOTALL)[1]
 
 
 def valid_answer(body):
-    """A valid answer to a request: numbered texts, with words of the passage as quotes."""
+    """Return a valid answer to a request, with numbered texts and quotes from the passage."""
     message = body["messages"][0]["content"]
     kind, count = requested(message)
     passage, seed = passage_text(message), body.get("seed", "-")
@@ -67,7 +67,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self):
-        """The value of `base_url`."""
+        """The endpoint's address, for the option `base_url`."""
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request, client_address):
@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A running endpoint with its key in the environment; retries follow almost immediately."""
+    """A running mock endpoint with its key in the environment, and with almost no delay between retries."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.001)

@@ -72,13 +72,13 @@ def kib(server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def questions(kib):
-    """A question file for the benchmark, written without the endpoint."""
+    """Write a question file for the benchmark without calling the endpoint."""
     row = {"question": "Where does pump 1 stand?", "options": ["hall 7", "hall 8"], "answer": "A", "document": "pump-1"}
     Path("questions.jsonl").write_text(json.dumps({"id": "one", **row}))
 
 
 def change_spec(*changes):
-    """Replace texts of the benchmark file, each of which must occur in it."""
+    """Replace texts in the benchmark file; every text to replace must occur in the file."""
     spec = Path("own.toml").read_text()
     for before, after in changes:
         assert before in spec
@@ -87,7 +87,7 @@ def change_spec(*changes):
 
 
 def text_kinds(writer, trainer):
-    """The changes that give the writer and the trainer these kinds of text."""
+    """Return the benchmark changes that make the writer and the trainer use the given kinds of text."""
     return ('model = "m"\n', f'model = "m"\nkind = "{writer}"\n'), ("count = 7", f'count = 7, kind = "{trainer}"')
 
 
@@ -105,7 +105,7 @@ def test_dry_run(kib, server):
 
 
 def test_questions(kib, server):
-    """The two most specific of four questions per passage are written for the task `file`, with gold documents."""
+    """Of four questions per passage, the two most specific are written for the task `file`, with gold documents."""
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 0, run.output
     assert "questions.jsonl: 10 questions" in run.output
@@ -121,7 +121,7 @@ def test_questions(kib, server):
 
 
 def test_second_run(kib, server):
-    """A question file is not overwritten without --force, and with it the same file is written without any request."""
+    """A question file is overwritten only with --force, which writes the same file again without any request."""
     kib(*WRITE_QUESTIONS)
     first = Path("questions.jsonl").read_bytes()
     refused = kib(*WRITE_QUESTIONS)
@@ -135,7 +135,7 @@ def test_second_run(kib, server):
 
 
 def test_validation(kib):
-    """Validation questions are about other documents than test questions."""
+    """Validation questions and test questions are about different documents."""
     run = kib(*WRITE_QUESTIONS, "--validation", "validation.jsonl")
     assert "validation.jsonl: 2 questions" in run.output
     task = make_plugin(FileTask, {"path": "questions.jsonl", "validation": "validation.jsonl"})
@@ -146,7 +146,7 @@ def test_validation(kib):
 
 
 def test_invented_quotes(kib, server):
-    """A question with a quote that is not in its passage is rejected and counted, and no empty file is written."""
+    """A question with a quote that is not in the passage is rejected and counted, and no empty file is written."""
     write = server.write
 
     def invent(body):
@@ -163,7 +163,7 @@ def test_invented_quotes(kib, server):
 
 
 def test_a_rejected_key(kib, server):
-    """A rejected key ends the command with one sentence, and no file is written."""
+    """If the server rejects the API key, the command ends with a one-sentence error and writes no file."""
     server.faults = [401] * 9
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 2
@@ -173,7 +173,7 @@ def test_a_rejected_key(kib, server):
 
 
 def test_the_key_is_never_written(kib, server):
-    """The key is in no file and in no output of a run."""
+    """The API key does not occur in any file or output of a run."""
     output = kib(*WRITE_QUESTIONS).output + kib(*WRITE_QUESTIONS, "--dry-run").output
     files = [path for path in Path().rglob("*") if path.is_file()]
     assert any(path.suffix == ".sqlite" for path in files)
@@ -199,7 +199,7 @@ def test_check_forecasts_the_cost_of_text(kib, server, questions, monkeypatch):
 
 
 def test_a_kind_without_a_writer(kib, server, questions):
-    """If a writer does not write the kind of text of a trainer, check and run fail before any request."""
+    """If a writer cannot write the kind of text for a trainer, `kib check` and `kib run` fail before any request."""
     change_spec(*text_kinds("paraphrases", "pairs"))
     for command in ("check", "run"):
         run = kib(command, "own.toml", "--quiet")
@@ -210,7 +210,7 @@ def test_a_kind_without_a_writer(kib, server, questions):
 
 
 def training_record():
-    """The bytes of the trained cell's record, and its part about training."""
+    """Return the bytes of the trained cell's record, and the record's part about training."""
     (path,) = Path("results").rglob("ft/**/cell.json")
     return path.read_bytes(), json.loads(path.read_text())["training"]
 
@@ -246,6 +246,6 @@ def test_the_cost_of_writing(kib, server, questions):
 
 
 def test_only_pairs_are_written_for_a_trainer_of_pairs(kib, server, questions):
-    """A writer of two kinds only forecasts pairs for a trainer that uses only pairs."""
+    """A writer of two kinds of text forecasts only pairs for a trainer that uses only pairs."""
     change_spec(*text_kinds("both", "pairs"))
     assert "7 texts per passage: 10 requests" in kib("check", "own.toml", "--quiet").output

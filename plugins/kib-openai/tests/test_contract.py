@@ -61,7 +61,7 @@ def test_a_prompt_without_the_passage() -> None:
 
 
 def test_identity() -> None:
-    """Model, prompts and sampling options are part of the identity; URL, key, retries and budget are not."""
+    """Model, prompts and sampling options are part of a writer's identity, but URL, key, retries and budget are not."""
     options: dict[str, Any] = {"model": "m", "base_url": "http://here/v1", "api_key_env": "HERE", "timeout": 9.0}
     identity = identity_options(make_plugin(OpenAIWriter, options).options)
     local = {"base_url", "api_key_env", "timeout", "retries", "attempts", "concurrency", "token_budget"}

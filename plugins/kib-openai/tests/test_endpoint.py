@@ -18,14 +18,14 @@ class RecordedWaits:
         self.seconds = []
 
     def wait(self, seconds):
-        """Record a wait."""
+        """Record the length of a wait, and return immediately."""
         self.seconds.append(seconds)
         return False
 
 
 @pytest.fixture
 def waits(writer, monkeypatch):
-    """Return a function that sends one request and returns the waits between its tries."""
+    """Return a function that sends one request and returns the waits between the attempts."""
 
     def send():
         endpoint = Endpoint(writer(retries=9).options)
@@ -48,13 +48,13 @@ def test_temporary_faults(writer, server, passages, write, fault):
 
 
 def test_the_wait_doubles(waits, server):
-    """The wait before a retry doubles up to a maximum."""
+    """The wait before a retry doubles after each attempt, up to a maximum."""
     server.faults = [500] * 9
     assert waits() == [FIRST_WAIT * 2**n for n in range(6)] + [LONGEST_WAIT] * 3
 
 
 def test_retry_after(waits, server):
-    """A server can request a wait in seconds or until a date."""
+    """A server can request a retry delay in seconds or as a date."""
     server.faults = [(429, {"Retry-After": "7"}, "{}"), None]
     assert waits() == [7.0]
     server.faults = [(429, {"Retry-After": formatdate(time.time() + 500, usegmt=True)}, "{}")]
@@ -88,13 +88,13 @@ def test_timeout(writer, server, passages, write):
 
 
 def test_nobody_listens(writer, passages, write):
-    """The error for a refused connection contains the URL."""
+    """The error for a refused connection states the endpoint's URL."""
     with pytest.raises(InputError, match=r"http://127.0.0.1:1/v1/chat/completions: the connection failed"):
         write(writer(base_url="http://127.0.0.1:1/v1", retries=1), passages(1))
 
 
 def test_invalid_url(writer, passages, write):
-    """The error for an invalid URL contains the URL."""
+    """The error for an invalid endpoint URL states the URL."""
     with pytest.raises(InputError, match="invalid URL"):
         write(writer(base_url="http://a\x01b/v1"), passages(1))
 

@@ -56,13 +56,13 @@ def test_invalid_questions(parse, text, reason):
     ],
 )
 def test_incomplete_answers(completion, reason):
-    """A missing, truncated or withheld answer is invalid, regardless of its text."""
+    """A missing, truncated or filtered answer is invalid, regardless of its text."""
     with pytest.raises(InvalidAnswerError, match=reason):
         parse_paraphrases(completion, 1, set())
 
 
 @pytest.mark.parametrize("wrapped", ["```json\n{}\n```", "```\n{}```", " {} \n", "<think>Well…\n</think>\n{}"])
 def test_wrapped_answers(wrapped):
-    """A code fence and the model's reasoning are ignored, and so are surplus texts."""
+    """The parser ignores code fences, the model's reasoning and surplus texts in an answer."""
     text = wrapped.replace("{}", '{"paraphrases": ["a", "b", "c"]}')
     assert parse_paraphrases(Completion(text), 2, set()) == ["a", "b"]

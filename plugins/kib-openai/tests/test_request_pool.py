@@ -69,7 +69,7 @@ def test_invalid_answers_are_requested_again(writer, server, passages, write):
 
 
 def test_only_invalid_answers(writer, server, passages, write):
-    """After the last attempt the error gives passage and reason, and more attempts continue after the stored ones."""
+    """After the last attempt, the error states passage and reason; further attempts continue after the stored ones."""
     server.faults = ["no", "no"]
     paid_answers = {}
     reason = "passage d0#0: all 2 answers are invalid; reason for the last: the answer is not JSON"
@@ -90,7 +90,7 @@ def test_unpaired_surrogates_are_stored(writer, server, passages, write, tmp_pat
 
 
 def test_some_passages_may_miss(writer, server, passages, write):
-    """At most `may_miss` passages may remain without text; all other passages have text."""
+    """A run succeeds if at most `may_miss` passages get no valid text; all other passages get text."""
     server.faults = ["no"]
     texts = write(writer(attempts=1, may_miss=1, concurrency=1), passages(3))
     assert [text.passage for text in texts] == ["d1#0", "d2#0"]
@@ -118,7 +118,7 @@ def test_budget_without_token_counts(writer, server, passages, write):
 
 
 def test_a_reader_may_leave_early(writer, server, passages, write, tmp_path, monkeypatch):
-    """If the reader stops early, the answers to all requests in flight are stored."""
+    """If the consumer of the texts stops early, the answers to all requests in flight are stored."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
     shut_down = RequestPool._shut_down
@@ -133,7 +133,7 @@ def test_a_reader_may_leave_early(writer, server, passages, write, tmp_path, mon
 
 
 def test_paid_answers_closed_first(writer, server, passages, tmp_path):
-    """A reader may close the paid answers before the writer."""
+    """A consumer may close the store of paid answers before the writer."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
@@ -160,7 +160,7 @@ with PaidAnswers.open(Path(sys.argv[2])) as paid_answers:
 
 
 def test_a_killed_run_resumes(server, writer, passages, write, tmp_path):
-    """After kill -9, a second run only repeats the requests that were in flight."""
+    """After a run is killed with kill -9, a second run repeats only the requests that were in flight."""
     arrived, gate = threading.Semaphore(0), threading.Event()
 
     def hang():

@@ -8,7 +8,7 @@ from kib.records import Text
 
 
 def test_paraphrases(writer, server, passages, write):
-    """Each passage has `count` distinct paraphrases, each below the title of the passage."""
+    """Each passage gets `count` distinct paraphrases, each preceded by the passage's title."""
     given = passages(2)
     texts = write(writer(), given, 3)
     assert [(text.passage, text.kind) for text in texts] == [("d0#0", "paraphrase")] * 3 + [("d1#0", "paraphrase")] * 3
@@ -17,7 +17,7 @@ def test_paraphrases(writer, server, passages, write):
 
 
 def test_request(writer, server, passages, write):
-    """A request contains one message with passage and answer form, and the sampling options."""
+    """A request contains the sampling options and one message with the passage and the answer form."""
     write(writer(temperature=0.3, max_tokens=77, extra={"top_p": 0.5}), passages(1), 2, seed=11)
     (body,), (headers,) = server.bodies, server.headers
     message = body.pop("messages")[0]["content"]
@@ -47,7 +47,7 @@ KEYS = ["529b439a5747ebc0", "00b006adcca2bf88", "35795bb5361594c8", "0f5136924b7
 
 
 def test_request_to_other_servers(writer, server, passages, write, monkeypatch):
-    """Key, seed and format can be left out of a request, and the field of the token limit can be renamed."""
+    """The options can omit the API key, seed and format from a request, and can rename the field of the token limit."""
     monkeypatch.delenv("OPENAI_API_KEY")
     options = {"api_key_env": "", "send_seed": False, "answer_format": "text"}
     write(writer(**options, max_tokens_field="max_completion_tokens"), passages(1))
@@ -56,14 +56,14 @@ def test_request_to_other_servers(writer, server, passages, write, monkeypatch):
 
 
 def test_own_format(writer, server, passages, write):
-    """A user's own response format replaces that of kib."""
+    """A response format in the options replaces kib's default response format."""
     form = {"type": "json_schema", "json_schema": {"name": "texts", "schema": {"type": "object"}}}
     write(writer(extra={"response_format": form}), passages(1))
     assert server.bodies[0]["response_format"] == form
 
 
 def test_own_prompts(writer, server, passages, write):
-    """A user's own prompt is rendered with passage and count, and followed by the answer form."""
+    """A prompt in the options is rendered with `passage` and `count`, and is followed by the answer form."""
     prompts = {
         "paraphrases": "{{ count }} times: {{ passage.title }} / {{ passage.document }}\nPassage:\n{{ passage.text }}"
     }
@@ -73,7 +73,7 @@ def test_own_prompts(writer, server, passages, write):
 
 
 def test_a_prompt_that_cannot_be_rendered(writer, passages, write):
-    """The error for a prompt that cannot be rendered contains the id of the passage."""
+    """The error for a prompt that cannot be rendered states the passage id."""
     prompts = {"paraphrases": "{{ passage.text }}{% if count == 2 %}{{ passage.page }}{% endif %}"}
     with pytest.raises(InputError, match=r"prompts\.paraphrases: cannot be rendered for passage d0#0"):
         write(writer(prompts=prompts), passages(1), 2)
@@ -100,7 +100,7 @@ def test_every_change_of_a_request_is_a_new_request(writer, server, passages, wr
 
 
 def test_pairs(writer, server, passages, write):
-    """A pair is a question with its answer, without the title of the passage."""
+    """A pair consists of a question and its answer, without the passage's title."""
     texts = write(writer(kind="pairs"), passages(1), 2)
     start = passages(1)[0].text[:30]
     assert texts == [Text("d0#0", "pair", f"Question {n} on {start}?", f"answer {n}") for n in (1, 2)]
@@ -124,7 +124,7 @@ def test_only_some_kinds(writer, server, passages, write):
 
 
 def test_several_requests_per_passage(writer, server, passages, write):
-    """More texts than `per_call` need several requests, each with a list of the earlier texts."""
+    """If `count` exceeds `per_call`, several requests are sent; later requests list the earlier texts."""
     texts = write(writer(per_call=2), passages(1), 5)
     assert [text.text.split()[3] for text in texts] == ["1", "2", "3", "4", "5"]
     listed = [body["messages"][0]["content"].count("\n- Version") for body in server.bodies]
@@ -155,7 +155,7 @@ def test_held_out_files_are_part_of_the_identity(writer, tmp_path):
 
 
 def test_online(writer, server, monkeypatch):
-    """The writer reports the model and the URL that it needs, and a missing key."""
+    """`online` returns the model and the endpoint's URL, and reports a missing API key."""
     assert writer().online() == [f"model m at {server.url}"]
     monkeypatch.delenv("OPENAI_API_KEY")
     (needed,) = writer().online()
@@ -186,7 +186,7 @@ def test_forecast_and_spending(writer, server, passages, write, kind):
 
 
 def test_forecast_of_tokens(writer, server, passages, write):
-    """A forecast counts one token per four bytes of the real messages."""
+    """A forecast assumes one token per four bytes of the messages that are sent later."""
     cost = writer().forecast(passages(4), 2)
     write(writer(), passages(4), 2)
     size = sum(len(body["messages"][0]["content"].encode()) for body in server.bodies)
@@ -200,7 +200,7 @@ def test_forecast_needs_no_key(writer, passages, monkeypatch):
 
 
 def test_spending_never_changes(writer, server, passages, write):
-    """A second run that pays for nothing reports the same spending, even with other attempts and another URL."""
+    """A second run that sends no requests reports the same spending, even with a different URL and attempt limit."""
     server.faults = ["no", None, None, "no"]
     paid_answers = {}
     write(writer(), passages(3), 2, paid_answers)
@@ -211,7 +211,7 @@ def test_spending_never_changes(writer, server, passages, write):
 
 
 def test_spending_without_token_counts(writer, server, passages, write):
-    """The tokens spent are unknown if the server did not report them for every answer."""
+    """The number of tokens spent is unknown unless the server reported the tokens for every answer."""
     paid_answers = {}
     write(writer(), passages(1), paid_answers=paid_answers)
     server.usage = None
@@ -235,6 +235,6 @@ def test_questions(writer, server, passages):
 
 
 def test_one_question_needs_no_order(writer, server, passages):
-    """A single question per passage needs no second request."""
+    """If `count` is 1, no second request is sent to rank the questions."""
     assert len(list(writer().questions(passages(1), 1, 0, {}))) == 1
     assert len(server.bodies) == 1
