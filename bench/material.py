@@ -30,7 +30,7 @@ def anatomy(data: Path, limit: int | None = None, task: str = "mmlu_anatomy") ->
 
 
 def openbook(data: Path, limit: int | None = None) -> RenderedTask:
-    """Return the test questions of OpenBookQA, whose option texts are scored."""
+    """Return the test questions of OpenBookQA in the variant that scores option texts."""
     lines = _openbook(data, "test.jsonl").splitlines()
     questions = [_question(json.loads(line)) for line in lines if line.strip()]
     return from_questions("openbook", questions, [], "text", limit)

@@ -88,7 +88,7 @@ def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def listed(arms: Sequence[str]) -> str:
-    """List arms as in a sentence, such as `a`, `b` and `c`."""
+    """Join arm names for use in a sentence, such as `a`, `b` and `c`."""
     quoted = [f"`{arm}`" for arm in arms]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
@@ -268,7 +268,7 @@ def findings(study: Study) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the generated part above the marker in a file, or print the generated part if no file is given."""
+    """Write the generated part above the marker in a Markdown file, or print this part if no file is specified."""
     if len(arguments) not in {1, 2}:
         raise SystemExit(__doc__)
     text = findings(Study(Path(arguments[0])))

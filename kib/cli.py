@@ -176,7 +176,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
 
 
 def _outlined(spec: Path, error: SpecError) -> SpecError:
-    """Print an outline of the file if only its data is missing; return the error with all known mistakes."""
+    """Print an outline of the benchmark file if only its data is missing; return the error with all known mistakes."""
     from kib.commands.check import outline
     from kib.plugins.resolve import open_spec
 

@@ -67,7 +67,7 @@ class Options(BaseModel):
 
 
 class NotInIdentity:
-    """Marks an option that does not affect results, such as a device, a batch size or a URL; identities ignore it.
+    """Marks an option that does not affect results, such as a device or a URL; identities omit the option.
 
     Use: `device: Annotated[str, NotInIdentity] = Field("cpu", description=...)`.
     """
@@ -150,7 +150,7 @@ class Model(Plugin, Protocol):
         ...
 
     def context_length(self) -> int | None:
-        """Return the maximum number of tokens per request, including prompt and answer; None if unknown."""
+        """Return the maximum number of tokens in a request's prompt and answer, or None if the maximum is unknown."""
         ...
 
     def weights(self) -> Weights | None:
@@ -158,7 +158,7 @@ class Model(Plugin, Protocol):
         ...
 
     def load(self, weights: Weights | None = None) -> "LM":
-        """Return the model ready to score requests, using a trainer's weights if given."""
+        """Return the model ready to score requests, with a trainer's weights if `weights` is given."""
         ...
 
 
@@ -392,7 +392,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The cost of written text: answered requests and counted tokens; None if some tokens were not counted.
+    """The cost of written text: answered requests and counted tokens; a token count is None if it is incomplete.
 
     The sums are computed from the stored paid answers, so that the sums never change later.
     """
@@ -421,7 +421,7 @@ class PaidWriter(Protocol):
         ...
 
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
-        """Return the cost of the answers in `kept` that were requested by `write` with these arguments.
+        """Return the cost of the answers in `kept` that `write` requested with these arguments.
 
         The sum includes answers from earlier runs and unusable answers.
         """
@@ -452,7 +452,7 @@ class QuestionWriter(Protocol):
     ) -> Iterator[DraftQuestion]:
         """Yield `count` questions per passage, the most specific question first, each with three wrong options.
 
-        `kept` stores paid answers; see `Writer.write`.
+        `kept` stores paid answers, as described in `Writer.write`.
         """
         ...
 
@@ -486,7 +486,7 @@ class CheckedTrainer(Protocol):
     """A trainer that can detect problems before training; `kib check` calls `check`."""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """Raise InputError if the options do not suit the model, the machine or each other. Reads no weights.
+        """Raise InputError if the options conflict with the model, the machine or each other. Reads no weights.
 
         `start` may lack weight files if the model is a `DescribedModel`; `validation` states whether validation text
         will be provided.

@@ -78,7 +78,7 @@ class LineProgress:
 
 
 class TerminalProgress:
-    """Progress bars with counts and remaining time; nested steps appear below each other, finished steps remain."""
+    """Progress bars with counts and remaining time; nested steps are stacked, finished steps stay visible."""
 
     def __init__(self) -> None:
         self._bars: Any = None

@@ -48,7 +48,7 @@ def _template(source: str) -> Callable[..., str]:
 
 
 def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLATE, order: Order = "best-first") -> str:
-    """Return the text of passages, which are given best first; return "" if there are no passages.
+    """Return the text of `passages`, which are sorted best first; return "" if there are no passages.
 
     Raises PromptTemplateError if the template fails.
     """
@@ -80,7 +80,7 @@ def build_prompt(
     template: str = DEFAULT_TEMPLATE,
     order: Order = "best-first",
 ) -> Prompt:
-    """Return a prompt with as many whole passages, given best first, as `budget` tokens allow.
+    """Return a prompt with as many of the whole passages, sorted best first, as fit into `budget` tokens.
 
     `count` returns the number of tokens in a prompt and its longest answer. The lowest-ranked passages are dropped
     first; examples and question are never truncated. Raises PromptTooLongError if the prompt is too long even without

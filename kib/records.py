@@ -209,7 +209,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class RenderedQuestion:
-    """A rendered question: `head` contains the instruction and the few-shot examples, `ask` the question itself.
+    """A rendered question: `head` contains the instruction and the few-shot examples, and `ask` is the question itself.
 
     Passages are inserted between `head` and `ask`. `options` and `answer` are used by `kib show`; if the task generates
     text, `options` is empty and `answer` is None.
@@ -264,7 +264,7 @@ class Answer:
 class Score:
     """A line of a cell's `questions.jsonl`: the 0/1 score of a question, with the evidence for the score.
 
-    `logprobs` contains the log-probability of each option in nats; `output` is the generated text if there are no
+    `logprobs` contains the log-probability of each option in nats; `output` is the generated text of a question without
     options.
     """
 

@@ -51,7 +51,7 @@ def bibtex_of_published(published: Published) -> str:
 
 
 def _join(entries: Iterable[str]) -> str:
-    """Join entries; if several entries share a key, keep the first, so that kib's own entry cannot be replaced."""
+    """Join entries; if several entries share a key, keep the first, so that no entry can replace kib's own entry."""
     by_key: dict[str, str] = {}
     for entry in entries:
         by_key.setdefault(key_of(entry).lower(), entry.strip())
@@ -59,7 +59,7 @@ def _join(entries: Iterable[str]) -> str:
 
 
 def _model_entries(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the entries of all models named in these texts."""
+    """Yield the BibTeX entries of all models that appear in these texts."""
     for text in texts:
         yield from of_model(text)
 

@@ -1,7 +1,7 @@
 """The command `kib questions`: a writer drafts multiple-choice questions about the user's documents; kib checks them.
 
-A question is kept if its passage contains its quote, its options are distinct, and it is not a duplicate of another
-question. The gold range is the position of the quote in the document. A digest of the question determines the order of
+A question is accepted if its passage contains its quote, its options are distinct, and no other question is a
+duplicate. The gold range is the position of the quote in the document. A digest of the question determines the order of
 the options.
 """
 
@@ -221,7 +221,7 @@ class QuestionFilter:
         self.rows.append(self._row(draft, passage, place))
 
     def _fault(self, draft: DraftQuestion, place: tuple[int, int] | None) -> str | None:
-        """Return the first entry of REASONS that applies to a question; None for a valid question."""
+        """Return the first reason in REASONS for rejecting a question, or None if the question is valid."""
         options = {" ".join(option.casefold().split()) for option in (draft.right, *draft.wrong)}  # -5 is not 5
         question = normalised(draft.text)
         faults = {
@@ -264,7 +264,7 @@ def _holds(question: str, option: str) -> bool:
 
 
 def find_quote(text: str, quote: str) -> tuple[int, int] | None:
-    """Return the position of a quote in a text, ignoring differences in white space; None if the quote is missing."""
+    """Return the position of a quote in a text, ignoring white space differences, or None if the quote is missing."""
     words = quote.split()
     found = re.search(r"\s+".join(map(re.escape, words)), text) if words else None
     return found.span() if found else None
@@ -286,7 +286,7 @@ def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def check_free(paths: Sequence[Path], *, force: bool) -> None:
-    """Raise InputError if a file exists, because a user may have reviewed it, or if its name does not end in .jsonl."""
+    """Raise InputError if a file exists, which a user may have reviewed, or if its name does not end in .jsonl."""
     for path in paths:
         if path.suffix.lower() != ".jsonl":
             raise InputError(f"{path}: expected a file name that ends in .jsonl")

@@ -134,7 +134,7 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
 
 
 def _texts(work: Work, result: CellResult) -> Iterator[Text]:
-    """Yield the training texts of a cell's weights, if the work folder still contains them."""
+    """Yield the training texts of a cell's weights, if the texts still exist in the work folder."""
     path = work.step_folder("text", result.steps.get("text", "")) / "text.jsonl"
     if result.steps.get("text") and path.is_file():
         yield from (Text(**value) for value in read_lines(path))
@@ -202,7 +202,7 @@ def _answer(line: Score) -> str:
 
 
 def show_question(results: Path, work: Work, name: str, question: str) -> str:
-    """Return one question of a cell in full, and how every method with the same model, task and shots answered it."""
+    """Return one question of a cell in full, with the answers of all methods with the same model, task and shots."""
     store, cells = find_cells(results, name)
     cell = _one(cells, name)
     plan = store.plan()
@@ -244,7 +244,8 @@ def _gold_texts(store: Results, work: Work, cell: Cell, question: str) -> list[s
 def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
     """Return the document id for each alias in a corpus; empty if the work folder was deleted.
 
-    The passages are found by their digest, because a cell without retrieval does not record the step that wrote them.
+    The passages are found by their digest, because a cell without retrieval does not record the step that wrote the
+    passages.
     """
     for identity, record in work.records("passages"):
         if record.get("digest") == corpus.get("digest"):

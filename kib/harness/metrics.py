@@ -46,8 +46,8 @@ def read_outcome(
 ) -> Outcome:
     """Return the outcome of a question from the task's `result` and the model's `values`.
 
-    `options` are the option texts; None for a task that generates text. `where` names the question in errors. Raises
-    InputError if the metric's value is not 0 or 1.
+    `options` contains the option texts, or is None if the task generates text. `where` identifies the question in error
+    messages. Raises InputError if the metric's value is not 0 or 1.
     """
     score = result.get(metric)
     if isinstance(score, tuple | list) or score is None or score not in ZERO_ONE:

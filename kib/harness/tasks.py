@@ -25,8 +25,8 @@ MARK = "\u2983kib\u2984"
 class RenderedTask:
     """An lm-eval task with kib's question ids, queries, gold and groups in addition to its documents.
 
-    `questions` are the user's own questions, in the order of the task's documents; None for a task of lm-eval. Raises
-    InputError if kib cannot measure the task.
+    `questions` are the user's own questions, in the order of the task's documents; `questions` is None for a task that
+    lm-eval provides. Raises InputError if kib cannot measure the task.
     """
 
     def __init__(

@@ -164,8 +164,8 @@ class ArmRow:
 class AverageRow:
     """An arm over all target tasks of a model; `accuracy` is the mean of the task accuracies.
 
-    If any task has no gain, `average` is None and a reason is given. `shots` is None if the row covers all numbers of
-    shots.
+    If any task has no gain, `average` is None and the row states the reason. `shots` is None if the row covers all
+    numbers of shots.
     """
 
     benchmark: str

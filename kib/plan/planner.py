@@ -1,8 +1,8 @@
 """Turns a spec with its plugins into a plan: weights, cells and steps with their identities. Nothing is executed.
 
 An identity is the digest of everything that determines the output of a step: the kind of step, the options, the plugin,
-and the identities of the inputs. The number of hits kept (`depth`) is part of the identity of the hits, but not of any
-cell, because a retriever's first K hits are the same at every depth.
+and the identities of the inputs. The number of stored hits (`depth`) is part of the identity of the hits, but not of
+any cell, because a retriever's first K hits are the same at every depth.
 """
 
 from collections.abc import Iterator, Sequence
@@ -276,7 +276,7 @@ class _Planner:
         return TextStep(identity, trainer, passages, count, model, replay, other)
 
     def _most_texts(self, trainer: str) -> Setting | None:
-        """Return the largest number of texts in a trainer's `vary`; None if the number does not vary."""
+        """Return the largest number of texts in a trainer's `vary`, or None if the number of texts does not vary."""
         values = self.spec.trainers[trainer].vary.get("text.count")
         return max(values, key=int) if values else None
 

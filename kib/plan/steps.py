@@ -113,7 +113,7 @@ class HeldBackStep:
 
 @dataclass(frozen=True, slots=True)
 class WeightsStep:
-    """The weights used to measure cells: the model's own weights, or weights trained from them."""
+    """The weights used to measure cells: the model's own weights or weights that a trainer produced."""
 
     identity: str
     model: str

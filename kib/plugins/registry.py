@@ -50,7 +50,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An entry point, with which a distribution declares a plugin. The plugin itself has not been imported yet."""
+    """An entry point, with which a distribution declares a plugin. The plugin's module has not been imported yet."""
 
     kind: str
     name: str

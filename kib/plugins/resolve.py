@@ -62,7 +62,7 @@ class Locked:
 
     @property
     def tokenizer_identity(self) -> dict[str, Any]:
-        """Everything that determines a model's tokens: the tokenizer's fingerprint if given, else the whole model."""
+        """Everything that determines a model's tokens: the tokenizer's fingerprint or else the entire model table."""
         if self.tokenizer_fingerprint is None:
             return self.identity
         return {"plugin": self.plugin_name, "revision": self.revision, "tokenizer": self.tokenizer_fingerprint}
@@ -358,7 +358,7 @@ def _locked(one: _Built, fingerprint: str) -> Locked:
 
 
 def _tokenizer_fingerprint(plugin: Any) -> str | None:
-    """Return the fingerprint of a model's tokenizer, if the model provides one."""
+    """Return the fingerprint of a model's tokenizer, if the model provides this fingerprint."""
     return plugin.tokenizer_fingerprint() if isinstance(plugin, TokenizerModel) else None
 
 

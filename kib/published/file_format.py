@@ -228,5 +228,5 @@ def arms_of(methods: Mapping[str, PublishedMethod]) -> dict[str, tuple[str, ArmS
 
 
 def base_of(data: PublishedFile) -> str:
-    """Return the name of the method without training and retrieval, or "" if there is no such method."""
+    """Return the name of the method without training and retrieval, or "" if every method trains or retrieves."""
     return next((name for name, one in data.methods.items() if one.train is None and one.retrieve is None), "")

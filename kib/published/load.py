@@ -90,7 +90,7 @@ def _read(path: Path, *, follow: bool = True) -> PublishedFile:
 
 
 def _fraction_hint(data: Any, key: KeyPath) -> str:
-    """Return the correct spelling of an accuracy given as a percentage, or ""."""
+    """Return a hint with the correct fraction for an accuracy written as a percentage, or "" for any other value."""
     value = data
     for part in key:
         known = part in value if isinstance(value, Mapping) else isinstance(value, list)

@@ -111,7 +111,7 @@ class _Run:
         self._try(f"asking {weights.title}", waiting, lambda: self._ask(weights, ready))
 
     def _requests(self, ready: Sequence[PreparedCell]) -> tuple[list[Request], list[Request]]:
-        """Return the requests of missing cells in two lists: requests shared with measured cells, and all others.
+        """Return the requests of missing cells in two lists: requests shared with measured cells, and other requests.
 
         The two lists are batched separately, so that cells added to a benchmark do not cause any request to be
         repeated. Cells are stored only after all requests have been answered, so that an interrupted run resumes with
@@ -164,7 +164,7 @@ class _Run:
         self.results.save_cell(result, scores, self._times(plan, seconds, trained, peak_bytes))
 
     def _parameters(self, plan: PlannedCell) -> int | None:
-        """Return the number of parameters of a cell's model, if known."""
+        """Return the number of parameters of a cell's model, or None if the number is unknown."""
         locked = self.plan.lock.get("models", plan.weights.model)
         if not isinstance(locked.plugin, SizedModel):
             return None

@@ -142,7 +142,7 @@ class Draft:
         return {kind: {**self.tables[kind], **self.salvaged[kind]} for kind in KINDS}
 
     def spec(self) -> Spec:
-        """Return the spec; if there are any mistakes, raise SpecError with all of them."""
+        """Return the spec; if the file contains mistakes, raise SpecError with all mistakes."""
         if self.mistakes or self.head is None:
             raise SpecError(self.mistakes)
         tables = cast("dict[str, Any]", {kind: MappingProxyType(self.tables[kind]) for kind in KINDS})

@@ -291,7 +291,7 @@ def _models_at(model: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
 
 
 def _description(model: type[BaseModel], path: KeyPath) -> str:
-    """Return the description of the option at a key path; "" if there is no description."""
+    """Return the description of the option at a key path, or "" if the option has no description."""
     found = [
         info.description or ""
         for one in _models_at(model, path[:-1])

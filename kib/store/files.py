@@ -54,7 +54,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder and finally rename it to `path`; after an error, delete it."""
+    """Yield an empty temporary folder and finally rename the folder to `path`; after an error, delete the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     temporary.mkdir()

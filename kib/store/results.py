@@ -1,8 +1,8 @@
 """The results folder of a benchmark; no other module knows the names of its files.
 
-A results folder is `results/<benchmark>/`. It contains `plan.json`, `failures.json`, `statistics.json` and one folder
-per cell, named after the cell's id, with `cell.json`, `questions.jsonl` and possibly `times.json`. A cell's folder is
-written atomically, so the folder is either missing or complete.
+A results folder is `results/<benchmark>/`. The folder contains `plan.json`, `failures.json`, `statistics.json` and one
+folder per cell, named after the cell's id, with `cell.json`, `questions.jsonl` and possibly `times.json`. A cell's
+folder is written atomically, so the folder is either missing or complete.
 """
 
 import json
@@ -108,7 +108,7 @@ class Results:
                     )
 
     def questions(self, cell: Cell, user: str) -> Path:
-        """Return the path of a cell's questions. If the file is missing, raise InputError stating that `user` needs it.
+        """Return the path of a cell's questions; if the file is missing, the error says that `user` needs the file.
 
         Results may be published without their questions: views with stored statistics can still be shown.
         """

@@ -12,7 +12,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def join(names: Collection[str], word: str = "and") -> str:
-    """Return names in the form of a list in a sentence, `a, b and c`; "" if there are no names."""
+    """Return names joined as in a sentence, such as `a, b and c`, or "" if there are no names."""
     *others, last = names or [""]
     return f"{', '.join(others)} {word} {last}" if others else last
 

@@ -76,7 +76,7 @@ def _environments(arm: Arm) -> list[Environment]:
 
 
 def _changes(ours: Environment, theirs: Environment) -> str:
-    """Return the differences between two environments, as `torch 2.13.0 against 2.14.1`, or "" if there are none."""
+    """Return the differences between two environments, such as `torch 2.13.0 against 2.14.1`, or "" if equal."""
     parts = [f"{ours.device} against {theirs.device}"] if ours.device != theirs.device else []
     names: Sequence[str] = sorted({*ours.packages, *theirs.packages})
     parts += [

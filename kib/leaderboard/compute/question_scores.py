@@ -18,7 +18,7 @@ __all__ = ["QuestionScores", "QuestionScoresReader"]
 class QuestionScores:
     """The scores of an arm for each question, averaged over seeds.
 
-    `recall` is None if there are no gold passages or no retrieval.
+    `recall` is None if the task has no gold passages or the arm retrieves no passages.
     """
 
     ids: tuple[str, ...]

@@ -16,7 +16,7 @@ def rank(arms: Sequence[tuple[T, float]], p: Callable[[T, T], float]) -> list[tu
     An arm opens a new rank if it differs significantly from the first arm of the rank above: `p(worse, better)`,
     multiplied by the number of such comparisons (Bonferroni), must be below 5 %. The comparison with the first arm of a
     rank prevents a long series of small differences from putting the worst arm into the best rank. Arms with equal
-    accuracies keep their given order.
+    accuracies stay in their original order.
     """
     ordered = [arm for arm, _ in sorted(arms, key=lambda one: -one[1])]
     starts = [0]

@@ -120,7 +120,7 @@ def _environment_numbers(arm: Arm, environments: Environments) -> tuple[int, ...
 
 
 def _sample_deviation(values: Sequence[float]) -> float | None:
-    """Return the sample standard deviation, or None for fewer than two values."""
+    """Return the sample standard deviation, or None if there are fewer than two values."""
     if len(values) < 2:
         return None
     mean = fsum(values) / len(values)

@@ -129,7 +129,7 @@ def _at_chance(facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: fl
 
 
 def _digest(scores: Iterable[Score], part: Callable[[Score], object]) -> str:
-    """Return a digest of one part of all questions, independent of their order; "" if any question lacks the part."""
+    """Return an order-independent digest of one part of all questions, or "" if any question lacks this part."""
     parts = sorted((score.question_id, part(score)) for score in scores)
     if not all(value for _, value in parts):
         return ""

@@ -9,7 +9,7 @@ __all__ = ["averages_only"]
 
 
 def averages_only(table: Table) -> Table:
-    """Return a table that contains only averages, over all numbers of shots if available.
+    """Return a table that contains only averages, over all numbers of shots if these averages exist.
 
     A benchmark without averages keeps its rows for target tasks. A remark names each benchmark that has neither
     averages nor rows for target tasks.

@@ -128,7 +128,7 @@ def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
 
 
 def _panels(table: Table, benchmark: str) -> list[Panel]:
-    """Return panels of averages, over all shots if available, or else one panel per target task in points."""
+    """Return panels of averages over all shots if these averages exist, or else one panel per target task in points."""
     averages = [row for row in table.averages if row.benchmark == benchmark and row.average]
     averages = [row for row in averages if row.shots is None] or averages
     if averages:
@@ -256,7 +256,7 @@ def _sweeps(table: Table) -> "Figure":
 
 
 def _finish_column(column: "Iterable[Axes]", task: str, ticks: Sequence[int]) -> None:
-    """Label the task and the axis of a column, and hide panels without any lines."""
+    """Label the task and the axis of a column, and hide panels without data."""
     used = [axes for axes in column if axes.lines]
     used[0].set_title(task)
     used[-1].set_xlabel("passages")

@@ -45,7 +45,7 @@ def missing_results(table: Table) -> str:
 
 
 def legend(table: Table, columns: Collection[str]) -> list[str]:
-    """Return sentences about the named columns, the warnings in the table and the environment."""
+    """Return sentences about the given columns, about the warnings in the table and about the environment."""
     texts = []
     if "points" in columns:
         over = "base" if table.against is None else table.against

@@ -75,7 +75,7 @@ class LmEvalModel:
         self.options = options
 
     def fingerprint(self) -> str:
-        """Return the digest of all local files among the arguments; "" if there are none.
+        """Return the digest of all local files among the arguments, or "" if no argument is a local file.
 
         A model on the hub has no digest: pin its `revision` in `args`, otherwise changes to the model are not detected.
         """
@@ -87,7 +87,7 @@ class LmEvalModel:
         return None
 
     def context_length(self) -> int | None:
-        """Return the context length from the backend's arguments, if given."""
+        """Return the context length from the backend's arguments, or None if no argument specifies it."""
         given = [self.options.args[key] for key in LENGTHS if isinstance(self.options.args.get(key), int)]
         return int(given[0]) if given else None
 

@@ -82,11 +82,11 @@ class LmEvalTask:
         return page.read_text(encoding="utf-8") if page else ""
 
     def metric(self) -> str | None:
-        """Return the metric given in the spec."""
+        """Return the metric that the spec selects."""
         return self.options.metric
 
     def online(self) -> list[str]:
-        """Return the data set to download, if any; raise InputError for an unknown name or a task group."""
+        """Return the data set to download, if any; raise InputError for an unknown task name or a task group."""
         name = self._single()
         data = "" if self.options.data else data_set(name)
         return [f"data set {data} of lm-eval's task {name}"] if data else []

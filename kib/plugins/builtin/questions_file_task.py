@@ -52,7 +52,7 @@ class FileTask:
         return {split: path for split, path in files.items() if path is not None}
 
     def splits(self) -> Collection[str]:
-        """Return the splits for which a file is given."""
+        """Return the splits for which the options specify a file."""
         return list(self._files())
 
     def fingerprint(self) -> str:

@@ -22,7 +22,7 @@ def shuffled(items: Sequence[str], *salt: object) -> list[str]:
 
 
 def draw(items: Sequence[str], count: int, without: Collection[str], *salt: object) -> list[str]:
-    """Return `count` distinct items that are not in `without`, or all such items if there are fewer.
+    """Return `count` distinct items that are not in `without`, or all such items if fewer than `count` exist.
 
     A smaller draw is a prefix of a larger draw. The running time is proportional to `count`.
     """

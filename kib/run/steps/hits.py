@@ -258,7 +258,7 @@ def _advancing(passages: Iterable[Passage], advance: Callable[[int], None]) -> I
 def _check_hits(
     step: HitsStep, questions: Sequence[RenderedQuestion], found: Sequence[Sequence[Hit]], passages: Passages
 ) -> None:
-    """Raise PluginError unless each query has at most `depth` hits, all of them distinct and on known passages."""
+    """Raise PluginError unless each query has at most `depth` hits, which are distinct and on known passages."""
     where = f"retrievers.{step.retriever}"
     if len(found) != len(questions):
         raise PluginError(f"{where}: returned {len(found)} lists of hits for {len(questions)} queries")

@@ -79,7 +79,7 @@ def chat_template(model: str, context: RunContext) -> Any:
 def render_questions(step: QuestionsStep, task: RenderedTask | None, context: RunContext) -> list[RenderedQuestion]:
     """Return the rendered questions of a task; render them only if they are not stored.
 
-    `task` is loaded if it is needed and not given.
+    If `task` is None, the task is loaded when needed.
     """
 
     def build(folder: Path) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class WritingOrder:
         return [passage for passage in every if passage.id in kept]
 
     def keeps(self, kind: str) -> bool:
-        """Return whether texts of a given kind are kept."""
+        """Return whether the order keeps texts of a given kind."""
         return any(kind in kinds for kinds in KINDS[self.kind].values())
 
 
@@ -260,7 +260,7 @@ def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, count_tokens
 
 
 def _replayed(texts: Sequence[Text], replay: Passages, share: float, count_tokens: Callable[[Text], int]) -> list[Text]:
-    """Return passages of a different corpus that make up `share` of all tokens, repeated if there are too few."""
+    """Return passages of a different corpus that make up `share` of all tokens, repeated if the corpus has too few."""
     wanted = sum(map(count_tokens, texts)) * share / (1 - share)
     order = sorted(map(as_document, replay), key=lambda text: digest([text.passage, SEED]))
     return _up_to(order, wanted, count_tokens)
