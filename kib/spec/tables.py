@@ -269,7 +269,7 @@ class TaskTable(PluginTable):
 
 
 class MethodTable(Table):
-    """`[methods.NAME]`: a way of bringing knowledge to the model; an empty table denotes the base, without knowledge."""
+    """`[methods.NAME]`: a way of bringing knowledge to the model; an empty table denotes the base without knowledge."""
 
     train: str | None = Field(None, description="the trainer to use")
     retrieve: str | None = Field(None, description="the retriever to use")

@@ -23,7 +23,7 @@ KnowledgeSplit = tuple[Gain | None, Gain | None]
 
 @dataclass(frozen=True, slots=True)
 class ArmMeasure:
-    """The statistics of an arm's own questions; `recall` may be None, as in `QuestionScores`."""
+    """The statistics of an arm's own questions; `recall` is None if gold passages or hits are missing."""
 
     accuracy: Accuracy
     recall: float | None
