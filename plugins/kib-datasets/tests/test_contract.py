@@ -11,7 +11,7 @@ LINES = '{"id": "a", "title": "Pump", "text": "The red lever."}\n{"id": "b", "te
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Create a data set of two rows."""
+    """Create a local data set with two rows."""
     root = tmp_path / "set"
     root.mkdir()
     (root / "train.jsonl").write_text(LINES, encoding="utf-8")
@@ -62,7 +62,7 @@ def test_fingerprint(folder: Path) -> None:
 
 
 def test_online(folder: Path) -> None:
-    """A data set on the hub needs a network, and a folder does not."""
+    """A data set on the hub needs network access, but a data set in a local folder does not."""
     assert make_plugin(HuggingFace, {"path": folder}).online() == []
     [name] = make_plugin(HuggingFace, {"hub": "org/facts", "revision": "v1"}).online()
     assert name == "data set org/facts on the hub at `v1`"

@@ -64,13 +64,13 @@ def test_options(cls: type[Any]) -> None:
 
 
 def test_csv_delimiter() -> None:
-    """A delimiter is exactly one character."""
+    """A delimiter must be exactly one character."""
     refuses = [{"path": "x", "delimiter": value} for value in ("", "::", 1)]
     check_options(Csv, accepts=[{"path": "/x", "delimiter": "\t"}], refuses=refuses)
 
 
 def test_fingerprint(table: tuple[type[Any], Path]) -> None:
-    """The fingerprint depends on the bytes of the file, not on its modification time."""
+    """The fingerprint depends on the content of the table file, but not on its modification time."""
     cls, file = table
     check_fingerprint(
         lambda: make_plugin(cls, {"path": file}),
@@ -80,7 +80,7 @@ def test_fingerprint(table: tuple[type[Any], Path]) -> None:
 
 
 def test_fingerprint_without_name(table: tuple[type[Any], Path], tmp_path: Path) -> None:
-    """The fingerprint does not change when the file is moved."""
+    """The fingerprint does not change if the table file is moved."""
     cls, file = table
     before = make_plugin(cls, {"path": file}).fingerprint()
     moved = file.rename(tmp_path / f"elsewhere{file.suffix}")

@@ -19,27 +19,27 @@ def read(folder: Path, content: bytes, **options: Any) -> list[Document]:
 
 
 def test_parts(tmp_path: Path) -> None:
-    """Each part of a document is read from its field."""
+    """Each part of a document is read from the corresponding JSON field."""
     line = {"id": "a", "title": "T", "text": "one", "source": "S", "licence": "L", "more": [1]}
     assert read(tmp_path, json.dumps(line).encode()) == [Document("a", "T", "one", "S", "L")]
 
 
 def test_field_names(tmp_path: Path) -> None:
-    """The fields of the file may have other names."""
+    """The fields of a JSONL file may have any names if the options specify the names."""
     content = b'{"_id": 7, "head": "T", "body": "one", "title": "no"}\n{"_id": "8", "body": "two"}\n'
     found = read(tmp_path, content, fields={"id": "_id", "title": "head", "text": "body"})
     assert found == [Document("7", "T", "one"), Document("8", "", "two")]
 
 
 def test_default_origin(tmp_path: Path) -> None:
-    """The source and licence in the options apply to lines without their own."""
+    """The source and licence in the options apply to lines without a source or licence."""
     content = GOOD + b'{"id": "b", "text": "two", "source": "own", "licence": null}\n'
     found = read(tmp_path, content, source="all", licence="CC0-1.0")
     assert [(d.source, d.licence) for d in found] == [("all", "CC0-1.0"), ("own", "CC0-1.0")]
 
 
 def test_line_ends(tmp_path: Path) -> None:
-    """A byte order mark, Windows line ends, blank lines and a missing last line end are accepted."""
+    """A JSONL file may have a byte order mark, Windows line endings, blank lines and an unterminated last line."""
     content = b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n") + b"\r\n  \n" + b'{"id": "b", "text": "a\xe2\x80\xa8b"}'
     assert [d.text for d in read(tmp_path, content)] == ["one", "a\u2028b"]
 
@@ -71,32 +71,32 @@ def test_line_ends(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_line(tmp_path: Path, line: bytes, message: str) -> None:
-    """An invalid line raises an error with the file, the line and the problem."""
+    """An invalid line raises an error that states the file, the line and the problem."""
     with pytest.raises(InputError, match=re.escape(f"d.jsonl:2: {message}")):
         read(tmp_path, GOOD + line + b"\n")
 
 
 def test_duplicate_number(tmp_path: Path) -> None:
-    """The number 1 and the text "1" are the same id."""
+    """The integer 1 and the string "1" are the same document id."""
     with pytest.raises(InputError, match=r'd\.jsonl:2: duplicate id "1", also in line 1'):
         read(tmp_path, b'{"id": 1, "text": "one"}\n{"id": "1", "text": "two"}\n')
 
 
 def test_unknown_field(tmp_path: Path) -> None:
-    """A field name that occurs in no line raises an error with the existing names."""
+    """If a field in the options occurs in no line, the error lists the existing field names."""
     with pytest.raises(InputError, match=r'fields\.title: no line has the field "head", only "id", "text"$'):
         read(tmp_path, GOOD, fields={"title": "head"})
 
 
 def test_no_document(tmp_path: Path) -> None:
-    """A file without documents raises an error."""
+    """A JSONL file without documents raises an error."""
     with pytest.raises(InputError, match=r"d\.jsonl: no documents; expected one per line"):
         read(tmp_path, b"\n\n")
 
 
 @pytest.mark.parametrize("method", ["fingerprint", "documents"])
 def test_unreadable(tmp_path: Path, method: str) -> None:
-    """A missing file raises an error, and so is a folder with its name."""
+    """A missing file raises an error, and so does a folder at the file's path."""
     for path, message in (("none.jsonl", r"none\.jsonl: no such file"), (".", "a folder; expected a JSONL file")):
         corpus = make_plugin(Jsonl, {"path": path}, tmp_path)
         with pytest.raises(InputError, match=message):
@@ -104,5 +104,5 @@ def test_unreadable(tmp_path: Path, method: str) -> None:
 
 
 def test_lazy_reading(tmp_path: Path) -> None:
-    """Creating the plugin does not read the file."""
+    """Creating the plugin does not read the corpus file."""
     assert make_plugin(Jsonl, {"path": "none.jsonl"}, tmp_path).options.path == tmp_path / "none.jsonl"

@@ -31,14 +31,14 @@ def read_parquet(folder: Path, columns: dict[str, Any], **options: Any) -> list[
 
 
 def test_csv_parts(tmp_path: Path) -> None:
-    """CSV columns may have any name and order, and other columns are ignored."""
+    """CSV columns may have any name and order, and columns that the options do not mention are ignored."""
     content = b'x,body,nr,head\n1,"one, two",7,T\n\n2,three,8,\n'
     found = read_csv(tmp_path, content, fields={"id": "nr", "text": "body", "title": "head"}, source="S")
     assert found == [Document("7", "T", "one, two", "S"), Document("8", "", "three", "S")]
 
 
 def test_csv_delimiter(tmp_path: Path) -> None:
-    """A byte order mark, Windows line ends and tabs as delimiters are accepted."""
+    """A CSV file may have a byte order mark, Windows line endings, and tabs as delimiters."""
     content = b"\xef\xbb\xbfid\ttext\r\na\tone\r\n"
     assert read_csv(tmp_path, content, delimiter="\t") == [Document("a", "", "one")]
 
@@ -73,7 +73,7 @@ def test_parquet_parts(tmp_path: Path) -> None:
 
 
 def test_parquet_batches(tmp_path: Path) -> None:
-    """Rows keep their order and their numbers across batches."""
+    """Rows of a Parquet file keep their order and their numbers across batches."""
     ids = [f"d{number}" for number in range(1000)]
     assert [d.id for d in read_parquet(tmp_path, {"id": ids, "text": ids})] == ids
     with pytest.raises(InputError, match=r'd\.parquet: row 1001: duplicate id "d7", also in row 8'):
@@ -101,14 +101,14 @@ def test_invalid_parquet(tmp_path: Path, columns: dict[str, Any], message: str) 
 
 
 def test_parquet_not_utf8(tmp_path: Path) -> None:
-    """Text that is not UTF-8 in a Parquet file raises an error with the number of the row before it."""
+    """Invalid UTF-8 in a Parquet file raises an error that states the number of the preceding row."""
     bad = pa.array([b"one", b"tw\xff"]).view(pa.string())
     with pytest.raises(InputError, match=r"d\.parquet: after row 0: text is not UTF-8: invalid start byte"):
         read_parquet(tmp_path, {"id": ["a", "b"], "text": bad})
 
 
 def test_not_parquet(tmp_path: Path) -> None:
-    """A file in a different format than Parquet raises an error with its path."""
+    """A file that is not in the Parquet format raises an error that states the path."""
     (tmp_path / "d.parquet").write_bytes(b"id,text\n")
     with pytest.raises(InputError, match=r"d\.parquet: invalid Parquet"):
         read(Parquet, tmp_path / "d.parquet")
@@ -117,7 +117,7 @@ def test_not_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cls", "kind"), [(Csv, "a CSV file"), (Parquet, "a Parquet file")])
 @pytest.mark.parametrize("method", ["fingerprint", "documents"])
 def test_unreadable(tmp_path: Path, cls: type[Any], kind: str, method: str) -> None:
-    """A missing file raises an error, and so is a folder with its name."""
+    """A missing file raises an error, and so does a folder at the file's path."""
     for path, message in ((tmp_path / "none", "none: no such file"), (tmp_path, f"a folder; expected {kind}")):
         with pytest.raises(InputError, match=re.escape(message)):
             list(getattr(make_plugin(cls, {"path": path}), method)())
@@ -125,7 +125,7 @@ def test_unreadable(tmp_path: Path, cls: type[Any], kind: str, method: str) -> N
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv])
 def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
-    """A file that the system cannot read raises an error with the reason."""
+    """A file that the operating system cannot read raises an error that states the reason."""
     file = tmp_path / "d"
     file.symlink_to("/proc/self/mem")  # every user can open it, even root, but nobody can read it
     if not file.exists():
@@ -136,7 +136,7 @@ def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
 
 
 def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With `empty = "skip"`, documents without text are omitted, and a warning states their number and first ids."""
+    """With `empty = "skip"`, documents without text are omitted, and a warning states the number and the first ids."""
     lines = [{"id": f"e{number}", "text": " "} for number in range(7)] + [{"id": "a", "text": "one"}, {"id": "n"}]
     file = tmp_path / "d.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -148,7 +148,7 @@ def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_all_without_text(tmp_path: Path) -> None:
-    """A file without a document with text raises an error with the number of documents."""
+    """If no document in a file has text, the error states the number of documents."""
     (tmp_path / "d.csv").write_text("id,text\na,\nb,\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"d\.csv: no document has text \(documents without text: 2\)"):
         read(Csv, tmp_path / "d.csv", empty="skip")
@@ -156,7 +156,7 @@ def test_all_without_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("megabytes", [2, pytest.param(52, marks=pytest.mark.slow)])
 def test_large(tmp_path: Path, megabytes: int) -> None:
-    """A document may be much longer than the 131,072 characters that Python's csv module reads by default."""
+    """A CSV field may be much longer than the csv module's default limit of 131,072 characters."""
     text = "The ferry leaves the harbour at dawn. " * (megabytes * 26_500)
     (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "text": text}), encoding="utf-8")
     (tmp_path / "d.csv").write_text(f'id,text\na,"{text}"\n', encoding="utf-8")

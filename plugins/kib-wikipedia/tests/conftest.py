@@ -22,7 +22,7 @@ PART_SIZE = 2
 
 @dataclass
 class Article:
-    """The newest revision of a page, its links and categories, and the target of a redirect."""
+    """A page's newest revision, its links and categories and, if the page is a redirect, the target."""
 
     text: str = ""
     links: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Article:
 
 @dataclass
 class Wiki:
-    """The wiki's pages, the received requests, and the failures to return next, one per request."""
+    """A mock wiki with its pages, the received requests, and the failures to return, one per request."""
 
     pages: dict[str, Article] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Wiki:
         self.pages[title] = Article(text, revision=1000 + len(self.pages), **more)
 
     def edit(self, title: str, text: str, since: str = "2024-06-01T12:00:00Z") -> None:
-        """Add a newer revision of a page, and keep the older one."""
+        """Add a newer revision of a page, and keep the older revisions."""
         page = self.pages[title]
         self.old[page.revision], self.times[page.revision] = (title, page.text), page.since
         page.text, page.revision, page.since = text, page.revision + 500, since
@@ -132,7 +132,7 @@ class Wiki:
         return {"revid": number, "timestamp": since, "sha1": digest, "slots": slots}
 
     def _history(self, title: str, before: str) -> dict[str, Any]:
-        """Answer with the last revision before a time, and with a continuation if there are older revisions."""
+        """Return a page's last revision before a time, and a continuation if older revisions exist."""
         page = self.pages[title]
         every = [(page.revision, page.since, page.text)]
         every += [(number, self.times[number], text) for number, (of, text) in self.old.items() if of == title]
@@ -154,12 +154,12 @@ class Wiki:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request, or fails if the wiki has a failure left."""
+    """A request handler that returns the next failure, if any is left, or else the wiki's answer."""
 
     wiki: ClassVar[Wiki]
 
     def do_POST(self) -> None:
-        """Answer a form."""
+        """Answer a POST request that contains a form."""
         length = int(self.headers["Content-Length"])
         form = {key: values[0] for key, values in parse_qs(self.rfile.read(length).decode()).items()}
         self.wiki.requests.append(form)
@@ -182,7 +182,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(status, "no", **({"Retry-After": wait} if wait else {}))
 
     def send(self, status: int, text: str, **headers: str) -> None:
-        """Send an answer."""
+        """Send a response to the client."""
         data = text.encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
@@ -196,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def wiki(server: ThreadingHTTPServer) -> Wiki:
-    """Return an empty wiki on the server."""
+    """Return an empty mock wiki on the shared HTTP server."""
     wiki = Wiki(address=f"http://127.0.0.1:{server.server_port}/w/api.php")
     server.RequestHandlerClass.wiki = wiki
     return wiki
@@ -204,7 +204,7 @@ def wiki(server: ThreadingHTTPServer) -> Wiki:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ThreadingHTTPServer]:
-    """Start the HTTP server for all tests."""
+    """Start the HTTP server that all tests share."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -215,7 +215,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.fixture(scope="session")
 def http_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return variables that let HTTP clients ignore proxies and load one certificate; loading all takes 50 ms each."""
+    """Return environment variables that make HTTP clients ignore proxies and load one certificate, to save time."""
     certificates = ssl.create_default_context().get_ca_certs(binary_form=True)
     if not certificates:
         return {"NO_PROXY": "127.0.0.1"}
@@ -226,7 +226,7 @@ def http_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
 
 @pytest.fixture(autouse=True)
 def set_http_environment(http_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the variables for HTTP clients during each test."""
+    """Set the environment variables for HTTP clients during each test."""
     for name, value in http_environment.items():
         monkeypatch.setenv(name, value)
 

@@ -33,12 +33,12 @@ def test_installed() -> None:
 
 
 def test_contract(dump: Path) -> None:
-    """The plugin satisfies the contract for a corpus with a dump."""
+    """The plugin satisfies the contract for a corpus if articles are read from a dump."""
     check_corpus(lambda: make_plugin(Wikipedia, {"dump": dump}))
 
 
 def test_contract_of_pins(wiki: Any, pinned: Any) -> None:
-    """The plugin satisfies the contract for a corpus with pins."""
+    """The plugin satisfies the contract for a corpus if articles are read from pinned pages."""
     wiki.add("Pump", "'''Pump 7''' has a [[lever|red lever]].")
     wiki.add("Brücke 桥", "Über die Brücke 🚧")
     pinned(pages=["Pump", "Brücke 桥"]).pin()
@@ -71,7 +71,7 @@ def test_options() -> None:
 
 
 def test_fingerprint(dump: Path) -> None:
-    """The fingerprint of a dump depends on its bytes, but not on its timestamp."""
+    """A dump's fingerprint depends on the content of the file, but not on the file's timestamp."""
     check_fingerprint(
         lambda: make_plugin(Wikipedia, {"dump": dump}),
         same=lambda: os.utime(dump, (0, 0)),
@@ -80,7 +80,7 @@ def test_fingerprint(dump: Path) -> None:
 
 
 def test_fingerprint_of_pins(wiki: Any, pinned: Any) -> None:
-    """The fingerprint of pins depends on the pinned revisions, but not on later edits in the wiki."""
+    """The fingerprint of a corpus with pins depends on the pinned revisions, but not on later edits in the wiki."""
     wiki.add("Pump", "The red lever.")
     plugin = pinned(pages=["Pump"])
     plugin.pin()
@@ -92,6 +92,6 @@ def test_fingerprint_of_pins(wiki: Any, pinned: Any) -> None:
 
 
 def test_online(dump: Path, wiki: Any, pinned: Any) -> None:
-    """Pinned pages need a network, and a dump does not."""
+    """A corpus of pinned pages needs network access, but a corpus from a dump does not."""
     assert make_plugin(Wikipedia, {"dump": dump}).online() == []
     assert pinned(pages=["Pump"]).online() == [f"pages pinned in w.pins, from {wiki.address}"]

@@ -17,7 +17,7 @@ Connect = Callable[..., MediaWikiApi]
 
 @pytest.fixture
 def waits() -> list[float]:
-    """Collect the seconds that clients would wait."""
+    """Return a list that collects the seconds that clients would wait."""
     return []
 
 
@@ -69,7 +69,7 @@ def test_retries(
     ],
 )
 def test_errors(anatomy: Any, connect: Connect, failure: Any, message: str, attempts: int) -> None:
-    """An error that retries cannot solve, or did not solve, names the address and the reason."""
+    """If retries cannot help or did not help, the error states the address and the reason."""
     anatomy.failures[:] = [failure] * 20
     with pytest.raises(InputError, match=f"^{re.escape(f'{anatomy.address}: {message}')}"):
         list(connect().query(QUERY))
@@ -90,7 +90,7 @@ def test_silent_server(connect: Connect, listens: bool) -> None:
 
 
 def test_invalid_address(connect: Connect) -> None:
-    """An address that is not a URL raises an error."""
+    """An API address that is not a URL raises an error."""
     with pytest.raises(InputError, match=r"^http://: invalid address: "):
         list(connect("http://").query(QUERY))
 
@@ -110,7 +110,7 @@ def test_politeness(anatomy: Any, connect: Connect) -> None:
 
 
 def test_pause(connect: Connect, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two requests, the client waits for the rest of the pause."""
+    """Between two requests, the client waits for the remaining part of the pause."""
     times = iter([100.0, 112.0, 130.0, 190.0, 190.0])
     monkeypatch.setattr("kib_wikipedia.mediawiki_api.time", SimpleNamespace(monotonic=lambda: next(times)))
     api = connect(pause=30)

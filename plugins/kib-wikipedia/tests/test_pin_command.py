@@ -42,7 +42,7 @@ retrieve = "gold"
 
 @pytest.fixture
 def spec(anatomy: Any, tmp_path: Path) -> Path:
-    """Write a benchmark with a corpus of pinned pages."""
+    """Write a benchmark file with a corpus of pinned pages."""
     path = tmp_path / "wiki.toml"
     path.write_text(SPEC.replace("{address}", anatomy.address), encoding="utf-8")
     question = {"id": "q", "question": "What is soft?", "options": ["muscle", "bone"], "answer": "A"}
@@ -57,7 +57,7 @@ def pin(*arguments: str | Path) -> Result:
 
 
 def test_pin(spec: Path) -> None:
-    """The command writes the pin files of a spec and reports their content."""
+    """`kib-wikipedia pin` writes a spec's pin files and reports the contents of the files."""
     run = pin(spec)
     pins = spec.with_name("anatomy.pins")
     counts = "4 pages and 1 redirect of Testwiki"
@@ -65,7 +65,7 @@ def test_pin(spec: Path) -> None:
 
 
 def test_pin_again(spec: Path) -> None:
-    """Existing pins are replaced only with `--again`."""
+    """An existing pin file is replaced only with the option `--again`."""
     assert pin(spec).exit_code == 0
     run = pin(spec, "anatomy")
     assert run.exit_code == 2
@@ -88,7 +88,7 @@ def test_spec_without_pins(tmp_path: Path) -> None:
 
 
 def test_spec_of_a_corpus_alone(anatomy: Any, tmp_path: Path) -> None:
-    """A spec needs no models, tasks and methods to have its pages pinned."""
+    """`kib-wikipedia pin` accepts a spec without models, tasks or methods."""
     corpus = SPEC[SPEC.index("[corpora.anatomy]") : SPEC.index("[tasks.quiz]")].replace("{address}", anatomy.address)
     path = tmp_path / "part.toml"
     path.write_text(f'schema = 1\nname = "part"\n\n{corpus}', encoding="utf-8")
@@ -123,7 +123,7 @@ def test_check_without_pins(anatomy: Any, spec: Path, kib: Callable[..., tuple[i
 
 
 def test_benchmark(spec: Path, kib: Callable[..., tuple[int, str]]) -> None:
-    """A run fetches the pinned pages, accepts a redirect as gold, and records counts and origin of the corpus."""
+    """A run fetches the pinned pages, accepts a redirect as gold, and records the corpus's counts and origin."""
     assert pin(spec).exit_code == 0
     code, output = kib("run", str(spec))
     assert code == 0, output

@@ -40,7 +40,7 @@ def test_pages(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
     ],
 )
 def test_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], ids: list[str]) -> None:
-    """Links and categories are followed to the given depth, through continued answers and each page once."""
+    """Links and categories are followed to the selected depth, across continued responses, without repeated pages."""
     plugin = pinned(**options)
     pins = plugin.pin()
     assert [pin.title for pin in pins.pages] == ids
@@ -48,7 +48,7 @@ def test_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], ids: l
 
 
 def test_as_of(anatomy: Any, pinned: Pinned) -> None:
-    """`as_of` pins the last revision of a day, and a page created later raises an error if `pages` names it."""
+    """`as_of` pins the last revision on a day, and a page listed in `pages` but created later raises an error."""
     anatomy.edit("Bone", "A bone is old.")
     anatomy.edit("Bone", "A bone is new.", since="2024-07-01T00:00:00Z")
     plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")
@@ -77,7 +77,7 @@ def test_invalid_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any]
 
 
 def test_not_a_mediawiki(anatomy: Any, pinned: Pinned) -> None:
-    """A server without the name of a wiki raises an error."""
+    """A server that does not report the wiki's name raises an error."""
     anatomy.failures[:] = [{"query": {"general": {}}}]
     with pytest.raises(InputError, match="the answer lacks 'namespaces'; expected the address of a MediaWiki's"):
         pinned(pages=["Bone"]).pin()
@@ -96,7 +96,7 @@ def test_other_content(anatomy: Any, pinned: Pinned, caplog: pytest.LogCaptureFi
 
 
 def test_existing_pins(anatomy: Any, pinned: Pinned) -> None:
-    """Existing pins are replaced only on demand."""
+    """The method `pin` replaces an existing pin file only on request."""
     pinned(pages=["Bone"]).pin()
     with pytest.raises(
         InputError, match=r"w\.pins: already exists; replace it with the newest revisions with `--again`"
@@ -124,7 +124,7 @@ def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
     ],
 )
 def test_malformed_pin_file(pinned: Pinned, tmp_path: Path, content: str, line: int) -> None:
-    """A malformed pin file raises an error with the line."""
+    """A malformed pin file raises an error that states the line."""
     (tmp_path / "w.pins").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=rf"w\.pins:{line}: not a pin file of kib-wikipedia"):
         pinned(pages=["Bone"]).fingerprint()
@@ -138,7 +138,7 @@ def test_unreadable_pin_file(pinned: Pinned, tmp_path: Path) -> None:
 
 
 def test_other_selection(anatomy: Any, pinned: Pinned) -> None:
-    """Pins of a different selection raise an error."""
+    """A pin file for a different page selection raises an error."""
     pinned(pages=["Bone"]).pin()
     for options in (
         {"pages": ["Muscle"]},
@@ -164,7 +164,7 @@ def test_later_edits(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
 
 
 def test_modified_store(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
-    """A page that was modified in the store is fetched again."""
+    """A page with a modified text in the store is fetched again."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     before = list(plugin.documents())
@@ -173,7 +173,7 @@ def test_modified_store(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
 
 
 def test_deleted_revision(anatomy: Any, pinned: Pinned) -> None:
-    """A revision that the wiki no longer has raises an error that names page and revision."""
+    """A pinned revision that no longer exists in the wiki raises an error that names the page and the revision."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     del anatomy.pages["Bone"]
@@ -182,7 +182,7 @@ def test_deleted_revision(anatomy: Any, pinned: Pinned) -> None:
 
 
 def test_different_text(anatomy: Any, pinned: Pinned) -> None:
-    """A text that differs from the pinned text raises an error."""
+    """If the wiki returns a text that differs from the pinned text, an error is raised."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     anatomy.pages["Bone"].text = "Vandalized."
@@ -191,7 +191,7 @@ def test_different_text(anatomy: Any, pinned: Pinned) -> None:
 
 
 def test_resumed_fetch(anatomy: Any, pinned: Pinned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages fetched before an error are kept, and only the other pages are fetched later."""
+    """Pages fetched before an error remain in the store, and the next attempt fetches only the missing pages."""
     monkeypatch.setattr("kib_wikipedia.mediawiki_api.BATCH_SIZE", 2)
     monkeypatch.setattr("kib_wikipedia.mediawiki_api.ATTEMPTS", 1)
     plugin = pinned(categories=["Category:Body"])

@@ -61,25 +61,25 @@ from kib_wikipedia.wikitext_to_text import wikitext_to_text
     ],
 )
 def test_wikitext(wikitext: str, text: str) -> None:
-    """The text is what a reader sees of the sentences, and nothing else."""
+    """The converted text contains exactly the sentences that a reader sees."""
     assert wikitext_to_text(wikitext) == text
 
 
 def test_headings() -> None:
-    """A heading is a line above its text, and a heading without text is removed."""
+    """A heading becomes a line above the section's text, and a heading without text is removed."""
     wikitext = "Intro.\n\n== One ==\nText.\n=== Under ===\n{{box}}\n== Two ==\n=== Deep ===\nMore.\n== Three ==\n"
     assert wikitext_to_text(wikitext) == "Intro.\n\nOne\nText.\n\nTwo\n\nDeep\nMore."
 
 
 def test_dropped_sections() -> None:
-    """Sections of references and links are removed together with their subsections."""
+    """Sections with references or links are removed together with their subsections."""
     wikitext = "Intro.\n== Life ==\nText.\n== See also ==\n* [[A]]\n=== More ===\n* [[B]]\n== Works ==\nText."
     assert wikitext_to_text(wikitext) == "Intro.\n\nLife\nText.\n\nWorks\nText."
     assert "- A" in wikitext_to_text(wikitext, dropped_sections=())
 
 
 def test_hidden_namespaces() -> None:
-    """Links to files and categories are removed, under the names that the wiki uses for the two namespaces."""
+    """Links to files and categories are removed, using the wiki's own names for the two namespaces."""
     wikitext = "[[Datei:A.jpg|mini|no]]Text.[[Kategorie:Pumpen]]"
     assert wikitext_to_text(wikitext, {"datei", "kategorie"}) == "Text."
 
@@ -101,5 +101,5 @@ def test_hidden_namespaces() -> None:
     ],
 )
 def test_templates(wikitext: str, text: str) -> None:
-    """A template that represents words becomes these words."""
+    """A template that represents words is replaced with these words."""
     assert wikitext_to_text(wikitext) == text

@@ -61,14 +61,14 @@ def test_compression(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None
 
 
 def test_namespaces(tmp_path: Path) -> None:
-    """The pages of the selected namespaces are documents in the order of the dump; the default are articles."""
+    """Pages in the selected namespaces become documents, in dump order; by default, only articles are selected."""
     path = write_dump(tmp_path, page("B"), page("Talk:A", ns=1), page("A"), page("User:A", ns=2))
     assert read_ids(create(path)) == ["B", "A"]
     assert read_ids(create(path, namespaces=[1, 2])) == ["Talk:A", "User:A"]
 
 
 def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A redirect is an alias of the document at its end, and other redirects are named in a warning and counted."""
+    """A redirect becomes an alias of its target document, and unresolved redirects are counted and logged."""
     pages = [
         page("Two", redirect="One"),
         page("One", redirect="A#History"),
@@ -129,14 +129,14 @@ def truncate(data: bytes) -> bytes:
     ],
 )
 def test_invalid_dump(tmp_path: Path, content: bytes, message: str) -> None:
-    """A truncated dump, and a file that is not a dump, raise errors with position and reason."""
+    """A truncated dump, and a file that is not a dump, raise errors that state the position and the reason."""
     (tmp_path / "dump.xml").write_bytes(content)
     with pytest.raises(InputError, match=r"dump\.xml: .*" + message):
         list(create(tmp_path / "dump.xml").documents())
 
 
 def test_duplicate_title(tmp_path: Path) -> None:
-    """A duplicate title raises an error."""
+    """Two pages with the same title in a dump raise an error."""
     with pytest.raises(InputError, match="'A': duplicate title"):
         list(create(write_dump(tmp_path, page("A"), page("A"))).documents())
 
@@ -175,7 +175,7 @@ needs_fragment = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Wikipedia:
-    """Create the plugin for the redirects and some articles of a real dump."""
+    """Create the plugin for a sample of a real dump, with all redirects and some articles."""
     dump = bz2.decompress(FRAGMENT.read_bytes()).decode()
     head, *pages = dump.removesuffix("</mediawiki>").split("  <page>")
     kept = [one for one in pages if "<redirect" in one or one.partition("<title>")[2].partition("<")[0] in SAMPLE]
@@ -211,7 +211,7 @@ QUOTED_MARKUP = {("ASCII", "braces of templates and tables")}
 
 
 def find_markup(documents: Iterable[Document]) -> list[str]:
-    """Return each piece of markup in some documents, with the text around it."""
+    """Return each piece of markup in some documents, with the surrounding text."""
     return [
         f"{document.id}: {name}: …{document.text[max(0, match.start() - 40) : match.end() + 40]!r}…"
         for document in documents
@@ -223,7 +223,7 @@ def find_markup(documents: Iterable[Document]) -> list[str]:
 
 @needs_fragment
 def test_sample_redirects(sample: Wikipedia, articles: dict[str, Document]) -> None:
-    """Each redirect of a real dump is an alias of a document, or counted as leading elsewhere."""
+    """In a real dump, each redirect is an alias of a document, or is counted as unresolved."""
     assert set(articles) == SAMPLE
     counts = sample.notes()
     assert counts["redirects"] == 100
@@ -234,7 +234,7 @@ def test_sample_redirects(sample: Wikipedia, articles: dict[str, Document]) -> N
 
 @needs_fragment
 def test_sample_text(articles: dict[str, Document]) -> None:
-    """Articles of a real dump have no markup, and have the words of their templates and links."""
+    """The text of articles from a real dump contains no markup, but contains the words from templates and links."""
     assert not find_markup(articles.values())
     anatomy = articles["Anatomy"]
     assert anatomy.source == "https://en.wikipedia.org/wiki/Anatomy?oldid=717773660"
@@ -250,7 +250,7 @@ def test_sample_text(articles: dict[str, Document]) -> None:
 @needs_fragment
 @pytest.mark.slow
 def test_fragment() -> None:
-    """A real fragment of a dump has 106 articles without markup and 100 redirects."""
+    """A fragment of a real dump yields 106 articles without markup, and 100 redirects."""
     corpus = create(FRAGMENT)
     documents = list(corpus.documents())
     assert len(documents) == 106
