@@ -68,7 +68,7 @@ BM25S = """@misc{lu2024bm25s,
 class BM25Options(Options):
     """Options of the retriever `bm25` for tokenisation and the BM25 formula.
 
-    The defaults were chosen for retrieval quality.
+    The default values of these options were chosen for retrieval quality.
     """
 
     stemmer: Stemmer = Field(

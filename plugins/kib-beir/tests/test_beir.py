@@ -65,7 +65,7 @@ def test_split(tmp_path: Path) -> None:
 
 
 def test_single_file_is_test(tmp_path: Path) -> None:
-    """A single file qrels.tsv is the split `test` and no other split."""
+    """If the only judgments file is qrels.tsv, the collection has the split `test` and no other split."""
     write_collection(tmp_path, name="qrels.tsv")
     with pytest.raises(InputError, match=r"dev\.tsv: no such file; available splits: test$"):
         read_queries(tmp_path, split="dev")

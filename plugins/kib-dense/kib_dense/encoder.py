@@ -135,7 +135,7 @@ class Encoder:
         return f"embeddings-{digest(['kib-dense', 1, self.fingerprint(), settings])[:32]}"
 
     def dimension(self) -> int:
-        """Return the number of components of a vector."""
+        """Return the number of components in each of the encoder's vectors."""
         known = self._model.get_embedding_dimension()
         return int(known) if known else int(self.queries(["?"]).shape[1])
 
@@ -240,7 +240,7 @@ class Encoder:
 
     @cached_property
     def location(self) -> EncoderLocation:
-        """The location of the model."""
+        """The location of the encoder's model files."""
         path = self._path or (None if self._hub else bundled_encoder())
         return EncoderLocation("SentenceTransformer", path, self._hub, self._revision)
 

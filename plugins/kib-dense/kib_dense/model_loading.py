@@ -21,7 +21,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class _Recorder(logging.Handler):
-    """Records warnings as lines of text instead of printing them."""
+    """A log handler that records warnings as lines of text instead of printing the warnings."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -164,7 +164,7 @@ class ExactSearch:
 
     @cached_property
     def _longest_norm(self) -> float:
-        """The largest norm of any vector."""
+        """The largest norm among all vectors in the file."""
         import numpy as np
 
         return max(float(np.linalg.norm(block, axis=1).max()) for _, block in _blocks(self.vectors))
@@ -257,7 +257,7 @@ def _train_ivf_pq(vectors: "Vectors", options: IvfPqOptions) -> Any:
 
 
 def _blocks(vectors: "Vectors") -> "Iterator[tuple[int, Vectors]]":
-    """Yield blocks of vectors, each with the index of its first vector."""
+    """Yield blocks of vectors; each block comes with the index of its first vector."""
     import numpy as np
 
     for first in range(0, len(vectors), BLOCK):

@@ -40,7 +40,7 @@ def read_metadata(folder: Path) -> IndexMetadata | None:
 
 
 def write_metadata(folder: Path, metadata: IndexMetadata) -> None:
-    """Replace the metadata in `folder`."""
+    """Replace the index metadata stored in `folder`."""
     write_text(folder / FILE, canonical(asdict(metadata)) + "\n")
 
 

@@ -102,7 +102,7 @@ def _msearch(
 def _find_failure(server: Server, index_name: str, response: Mapping[str, Any]) -> str:
     """Return the reason why a search is incomplete, or "" if it is complete.
 
-    Raise InputError if a retry cannot help.
+    Raise InputError if retrying the search cannot help.
     """
     if "error" in response:
         status, error = int(response["status"]), response["error"]

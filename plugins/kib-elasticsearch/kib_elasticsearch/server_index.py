@@ -48,7 +48,7 @@ class ContentCounter:
         self._passages = self._checks = 0
 
     def add(self, passage: Passage) -> int:
-        """Count one passage; return the checksum of its id, title and text."""
+        """Add one passage to the counts, and return the checksum of the passage's id, title and text."""
         line = digest((passage.id, passage.title, passage.text))
         checksum = int(line[:CHECKSUM_DIGITS], 16)
         self._digest.update(line.encode())
@@ -57,7 +57,7 @@ class ContentCounter:
         return checksum
 
     def content(self) -> IndexContent:
-        """The content of all passages added so far."""
+        """The `IndexContent` of all passages added so far."""
         return IndexContent(self._passages, self._checks, self._digest.hexdigest())
 
 
@@ -151,9 +151,9 @@ class ServerIndex:
         self._put_setting("index.blocks.write", None)
 
     def set_replicas(self) -> None:
-        """Set the number of replicas if the options specify a number.
+        """Set the index's number of replicas to the number in the options, if any.
 
-        Otherwise leave the index's number of replicas unchanged.
+        If the options specify no number of replicas, leave the index unchanged.
         """
         options = self.server.options
         # Several work folders may share an index, so a default must not remove replicas requested by another folder.

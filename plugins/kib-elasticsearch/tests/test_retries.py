@@ -88,7 +88,7 @@ def test_timeout(scripted):
 
 
 def test_a_rejected_document(scripted):
-    """A document that the server permanently rejects raises an error that names the passage."""
+    """If the server permanently rejects a document, the error names the passage."""
     target, _ = scripted([created(201, 400, 201)])
     with pytest.raises(InputError, match=r"passage 'p1': .* the server rejects the request \(400\)"):
         send(target)

@@ -88,5 +88,5 @@ def encrypt_pdf(source: Path, path: Path, user: str, owner: str = "owner") -> Pa
 
 @pytest.fixture
 def files() -> SimpleNamespace:
-    """Return the writers of PDF and Word files."""
+    """Return the functions that write PDF and Word files."""
     return SimpleNamespace(write_docx=write_docx, write_pdf=write_pdf, encrypt_pdf=encrypt_pdf)

@@ -102,7 +102,7 @@ def test_an_unreadable_file_is_an_error(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_weights_in_several_files(folder: Path, tiny: Path) -> None:
-    """All weight files are loaded, and the fingerprint depends on every file."""
+    """All weight files are loaded, and the fingerprint depends on every weight file."""
     shard(folder)
     before = model(folder).fingerprint()
     assert model(folder).load().model.num_parameters() == model(tiny).load().model.num_parameters()

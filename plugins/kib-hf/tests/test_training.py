@@ -387,7 +387,7 @@ def test_early_stop(trainer: type[Any], small: Path, tmp_path: Path, monkeypatch
 def test_measured_text(
     trainer: type[Any], small: Path, runs: dict[type[Any], Run], measured_runs: dict[type[Any], Run]
 ) -> None:
-    """Validation and held-out text are measured as lm-eval measures them, and change no weight."""
+    """The losses of validation text and held-out text are measured as in lm-eval, and do not affect the weights."""
     trained, log = measured_runs[trainer].trained, measured_runs[trainer].log
     (text,) = (text.text for text in OTHER)
     before, after = loss_per_token(small, None, text), loss_per_token(small, trained.weights, text)

@@ -127,7 +127,7 @@ def test_split(length: int) -> None:
 
 
 def test_join() -> None:
-    """Texts joined into one stream fill every block except the last, and keep all losses."""
+    """Texts joined into one stream fill every block except the last, and every token keeps its loss."""
     examples = [example(5), example(9, 100), example(2, 200), example(12, 300)]
     blocks = join(examples, 8)
     assert [len(block) for block in blocks[:-1]] == [8] * (len(blocks) - 1)

@@ -1,4 +1,4 @@
-"""The lab: a fictional world and a small model that knows half of it, for measuring the injection of new knowledge.
+"""The lab, a fictional world and a small model that knows half of this world, used to measure knowledge injection.
 
 - `attribute_values`, `phrasings`: the names, values and sentences of the world
 - `world`: people, their employers, and a document about each person and employer

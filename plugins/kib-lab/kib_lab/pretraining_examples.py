@@ -114,7 +114,7 @@ def _known_document(rng: RandomStream) -> TrainingExample:
 
 
 def _end() -> list[int]:
-    """Return the token that ends a document."""
+    """Return a list that contains only the id of the token that ends a document."""
     return [vocabulary()[END]]
 
 
@@ -263,7 +263,7 @@ def _questions_on_context(rng: RandomStream, progress: float) -> TrainingExample
 
 
 def _add_name_weights(example: TrainingExample) -> None:
-    """Set the loss weight of family names that already followed the same first name in the context or branch."""
+    """Set the loss weight of each family name that already followed the same first name in the context or branch."""
     family_names = {vocabulary()[name] for name in all_names().family}
     seen: dict[int, set[tuple[int, int]]] = {0: set()}
     for i in range(1, len(example.tokens)):

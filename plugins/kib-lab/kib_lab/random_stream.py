@@ -41,11 +41,11 @@ class RandomStream:
         return self.below(100) < percent
 
     def choice(self, items: Sequence[T]) -> T:
-        """Return a random item."""
+        """Return a random item from a sequence."""
         return items[self.below(len(items))]
 
     def sample(self, items: Sequence[T], k: int) -> list[T]:
-        """Return `k` items from distinct indices, in random order."""
+        """Return `k` items at distinct random indices of a sequence, in random order."""
         rest = list(items)
         for i in range(k):
             j = i + self.below(len(rest) - i)
@@ -53,5 +53,5 @@ class RandomStream:
         return rest[:k]
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
-        """Return all items in random order."""
+        """Return a list of all given items in random order."""
         return self.sample(items, len(items))

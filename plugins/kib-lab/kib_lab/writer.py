@@ -130,7 +130,7 @@ def _pattern(template: str, name: str) -> re.Pattern[str]:
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Return the attribute and regular expression for every sentence that can state a fact."""
+    """Return an (attribute, regular expression) pair for every sentence template that can state a fact."""
     kinds = ((PERSON_ATTRIBUTES, r"[A-Z]\w+ [A-Z]\w+"), (EMPLOYER_ATTRIBUTES, r"[A-Z]\w+"))
     return tuple(
         (attribute, _pattern(template, name))

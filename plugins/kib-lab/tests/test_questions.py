@@ -118,7 +118,7 @@ def test_halves_of_new_people():
 
 
 def test_token_boundary():
-    """The tokens of a prompt with its answer are the tokens of the prompt followed by those of the answer."""
+    """The tokens of a prompt with its answer are the prompt's tokens followed by the answer's tokens."""
     for question in questions(people="new")[:50]:
         prompt = ask_question(question.text, question.options, letters=False)
         for option in question.options:

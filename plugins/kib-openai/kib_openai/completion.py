@@ -21,7 +21,7 @@ class Completion:
 
     @property
     def tokens(self) -> int | None:
-        """The total number of prompt and completion tokens, or None unless the server reported both counts."""
+        """The total number of prompt and completion tokens, or None if the server did not report both counts."""
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
         return self.prompt_tokens + self.completion_tokens
@@ -37,7 +37,7 @@ class Completion:
 
 
 def stored_completion(paid_answers: Mapping[str, str], key: str) -> Completion | None:
-    """Return the completion stored under a key, or None if no completion is stored under it."""
+    """Return the completion stored under a key, or None if the key has no stored completion."""
     text = paid_answers.get(key)
     return None if text is None else Completion.from_json(text)
 

@@ -47,7 +47,7 @@ class Endpoint:
         self._client = httpx2.Client(headers=headers, timeout=options.timeout, limits=limits, verify=_certificates())
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all HTTP connections to the endpoint."""
         self._client.close()
 
     def send(self, body: Mapping[str, Any]) -> Completion:

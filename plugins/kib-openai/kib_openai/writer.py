@@ -92,7 +92,7 @@ class OpenAIWriter:
             yield from drafts
 
     def kinds(self) -> list[str]:
-        """Return the kinds of text that the option `kind` selects."""
+        """Return the kinds of text selected by the option `kind`."""
         return list(KINDS[self.options.kind])
 
     def only(self, kinds: Collection[str]) -> "OpenAIWriter":

@@ -26,7 +26,7 @@ from kib_openai.parsing import InvalidAnswerError, parse_order, parse_pairs, par
     ],
 )
 def test_invalid_texts(parse, text, reason):
-    """An invalid list of paraphrases or pairs is rejected with the reason."""
+    """An invalid list of paraphrases or pairs is rejected with an error that states the reason."""
     with pytest.raises(InvalidAnswerError, match=reason):
         parse(Completion(text), 2, {"old"})
 

@@ -52,7 +52,7 @@ class MediaWikiApi:
         self._client = httpx2.Client(headers={"User-Agent": agent}, timeout=timeout)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the HTTP connection to the wiki."""
         self._client.close()
 
     def query(self, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:

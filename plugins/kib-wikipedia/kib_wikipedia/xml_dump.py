@@ -116,12 +116,12 @@ def _parse(path: Path, file: IO[bytes]) -> Iterator[Site | Page]:
 
 
 def _tag(element: Element) -> str:
-    """Return an element's name without the XML namespace."""
+    """Return the name of an XML element without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def _child(element: Element, name: str) -> Element | None:
-    """Return the last child element with a given name."""
+    """Return the last child of an XML element with the given tag name."""
     children = [child for child in element if _tag(child) == name]
     return children[-1] if children else None
 

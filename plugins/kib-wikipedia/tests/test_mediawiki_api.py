@@ -103,7 +103,7 @@ def test_endless_query(anatomy: Any, connect: Connect) -> None:
 
 
 def test_politeness(anatomy: Any, connect: Connect) -> None:
-    """Each request names the program and the contact, and asks the wiki to reject it if its databases lag."""
+    """Each request names the program and the contact, and asks the wiki to reject the request if its databases lag."""
     list(connect().query(QUERY))
     assert re.match(r"kib-wikipedia/\S+ \(me@example\.org\) httpx2/", anatomy.agents[0])
     assert anatomy.requests[0]["maxlag"] == "5"

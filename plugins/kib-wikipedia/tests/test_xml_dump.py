@@ -52,7 +52,7 @@ def read_ids(plugin: Wikipedia) -> list[str]:
     "compress", [bytes, bz2.compress, gzip.compress, lambda d: bz2.compress(d[:99]) + bz2.compress(d[99:])]
 )
 def test_compression(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
-    """A dump is read as plain XML, as gzip, and as one or several bzip2 streams, regardless of its name."""
+    """A dump may be plain XML, gzip, or one or more bzip2 streams, regardless of the file name."""
     text = "[[Datei:A.jpg]]The pump.[[Kategorie:P]]"
     path = write_dump(tmp_path, page("Pump &amp; Co", text), compress=compress)
     source = "https://test.example/wiki/Pump_%26_Co?oldid=7"

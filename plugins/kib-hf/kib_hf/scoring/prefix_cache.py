@@ -51,7 +51,7 @@ class PrefixCache:
         return sum(byte_size(key_values) for _, key_values in self._held.values())
 
     def clear(self) -> None:
-        """Remove all cached keys and values."""
+        """Remove all keys and values from the cache."""
         self._held.clear()
 
 

@@ -66,7 +66,7 @@ class PrefixTree:
 
     @property
     def prompts(self) -> range:
-        """The indices of the prompts in the tree."""
+        """The indices of the prompts in the prefix tree."""
         return range(self.start, self.stop)
 
 
@@ -79,12 +79,12 @@ class TreeRow:
 
     @property
     def prefix_length(self) -> int:
-        """The number of cached tokens before each tree."""
+        """The number of cached tokens before each tree in the row."""
         return self.prefix.length if self.prefix else 0
 
     @property
     def new_tokens(self) -> int:
-        """The number of tokens to compute."""
+        """The number of tokens to compute in the row's forward pass."""
         return sum(tree.new_tokens for tree in self.trees)
 
     @property
@@ -99,7 +99,7 @@ def plan_rows(prompts: SortedPrompts, limits: RowLimits) -> Iterator[TreeRow]:
 
 
 class _Range(NamedTuple):
-    """The prompts `start` to `stop`, which all begin with `prefix`; `divide` allows a longer prefix and splitting."""
+    """The range of prompts `start` to `stop`, which all begin with `prefix`; `divide` allows splitting the range."""
 
     start: int
     stop: int

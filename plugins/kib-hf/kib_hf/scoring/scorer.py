@@ -48,7 +48,7 @@ class _PromptBatch(NamedTuple):
 
 
 class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
-    """An HFLM that computes shared prefixes once; accepts HFLM's options, the forward pass size and a cache budget.
+    """An HFLM that computes shared prefixes once; its options are HFLM's, the forward pass size and a cache budget.
 
     `notes` lists sentences for the user, for example about a fallback to HFLM or a lack of memory.
     """

@@ -39,7 +39,7 @@ class Example:
 
     @property
     def loss_tokens(self) -> int:
-        """Return the number of tokens with a loss."""
+        """Return the number of tokens in the example that have a loss."""
         return len(self.labels) - self.labels.count(IGNORED)
 
 
@@ -132,7 +132,7 @@ def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]
 
 
 def split(example: Example, block: int) -> Iterator[Example]:
-    """Split an example into parts of at most `block` tokens.
+    """Split a training example into parts of at most `block` tokens.
 
     Each part after the first begins with the last token of the previous part; this token has its loss in the previous
     part.

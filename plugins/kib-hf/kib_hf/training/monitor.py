@@ -80,7 +80,7 @@ class Monitor:
         control.should_save = step % self.every == 0 and not last
 
     def _from_main_process(self, loss: float) -> float:
-        """Return the loss from the main process, so that all processes stop at the same step."""
+        """Return the main process's validation loss in every process, so that all processes stop at the same step."""
         from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
         return float(broadcast_object_list([loss])[0])
@@ -119,7 +119,7 @@ class Monitor:
         self.log(record if self.validation is None else {**record, "validation": self.validation})
 
     def after_save(self, *, main_process: bool) -> None:
-        """Mark the checkpoint as complete after every process has written its files."""
+        """Mark the checkpoint as complete after every training process has written its files."""
         from torch import distributed
 
         if distributed.is_available() and distributed.is_initialized():
@@ -146,7 +146,7 @@ def as_callback(monitor: Monitor) -> "TrainerCallback":
     from transformers import TrainerCallback
 
     class Callback(TrainerCallback):
-        """Forwards Trainer events to the monitor; transformers passes the arguments (arguments, state, control)."""
+        """Forwards Trainer events to the monitor; transformers passes (arguments, state, control) to each method."""
 
         def on_step_end(self, *given: Any, **named: Any) -> None:
             monitor.after_step(given[1].global_step, given[2], named["model"])

@@ -116,7 +116,7 @@ class TrainingOptions(Options):
     @field_validator("learning_rate", "betas", "max_grad_norm", "weight_decay", "warmup")
     @classmethod
     def _finite(cls, value: float | tuple[float, float]) -> float | tuple[float, float]:
-        """Reject infinity and NaN."""
+        """Reject an option value that is infinite or NaN."""
         numbers = value if isinstance(value, tuple) else (value,)
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError("expected a finite number")

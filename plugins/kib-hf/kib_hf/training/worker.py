@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 
 def main(folder: Path) -> int:
-    """Run this process's share of the job in `folder`, and return the exit code."""
+    """Run this process's share of the training job in `folder`, and return the exit code."""
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps output printed by libraries out of the messages
     threading.Thread(target=exit_with_parent, daemon=True).start()

@@ -16,7 +16,7 @@ JOB_FILE = "job.json"
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """The inputs and output folder of one training run; `resume` is the checkpoint to resume from, if any."""
+    """The inputs and the output folder of one training run; `resume` is the checkpoint to resume from, or None."""
 
     options: TrainingOptions
     start: Path
