@@ -71,7 +71,7 @@ def of(*documents: Any) -> Any:
 
 
 def test_corpus() -> None:
-    """A correct corpus passes the check."""
+    """A correct corpus passes `check_corpus`."""
     check_corpus(lambda: make_plugin(Shelf))
 
 
@@ -91,7 +91,7 @@ def test_corpus() -> None:
     ],
 )
 def test_spoilt_corpus(documents: Any, message: str) -> None:
-    """The check of a faulty corpus names the violated rule."""
+    """If a corpus is faulty, `check_corpus` names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_corpus(spoilt(Shelf, documents=documents))
 
@@ -115,7 +115,7 @@ class Overlap(Plugin):
 
 
 def test_retriever() -> None:
-    """A correct retriever passes the check."""
+    """A correct retriever passes `check_retriever`."""
     check_retriever(lambda: make_plugin(Overlap))
 
 
@@ -161,13 +161,13 @@ def later(change: Callable[..., Any]) -> Any:
     ],
 )
 def test_spoilt_search(change: Callable[..., Any], message: str) -> None:
-    """The check of a faulty `search` method names the violated rule."""
+    """If a `search` method is faulty, `check_retriever` names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_retriever(spoilt(Overlap, search=later(change)))
 
 
 def test_too_many_hits() -> None:
-    """A retriever that returns more hits than requested fails the check."""
+    """A retriever that returns more hits than requested fails `check_retriever`."""
     many = later(lambda found, *_: [[Hit(f"p{n}", 0.0) for n in range(15)] for _ in found])
     with pytest.raises(AssertionError, match="15 hits; at most 14 were requested"):
         check_retriever(spoilt(Overlap, search=many))
@@ -185,7 +185,7 @@ def test_too_many_hits() -> None:
     ],
 )
 def test_spoilt_build(change: Callable[..., Any], message: str) -> None:
-    """A retriever fails the check if an earlier build affects its index or if it returns unindexed passages."""
+    """`check_retriever` fails if an earlier build affects the index or if unindexed passages are returned."""
 
     def build(self: Any, passages: Iterable[Passage], folder: Path) -> None:
         place = folder / "index.json"
@@ -217,7 +217,7 @@ def asks(**changes: Any) -> Any:
 
 
 def test_task() -> None:
-    """A correct task passes the check, and its gold is found in the corpus."""
+    """A correct task passes `check_task`, and the task's gold documents are found in the corpus."""
     check_task(lambda: make_plugin(RenderedTask), corpus=lambda: make_plugin(Shelf))
 
 
@@ -253,7 +253,7 @@ def test_task() -> None:
     ],
 )
 def test_spoilt_task(questions: Any, message: str) -> None:
-    """The check of a faulty task names the violated rule."""
+    """If a task is faulty, `check_task` names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_task(spoilt(RenderedTask, questions=questions), corpus=lambda: make_plugin(Shelf))
 
@@ -298,13 +298,13 @@ class Echo(Plugin):
 
 
 def test_model() -> None:
-    """A correct model passes the check, with or without a tokenizer."""
+    """A correct model passes `check_model`, with or without a tokenizer."""
     check_model(lambda: make_plugin(Echo))
     check_model(spoilt(Echo, tokens=lambda _: None, context_length=lambda _: None))
 
 
 def test_model_tolerance() -> None:
-    """The model check tolerates rounding differences between batches and request orders."""
+    """`check_model` tolerates rounding differences between batches and request orders."""
     noisy = spoilt(Echo, value=lambda self, request, place, count: Echo.value(self, request, 0, 0) - place * 1e-7)
     check_model(noisy)
     with pytest.raises(AssertionError, match="depends on the order"):
@@ -330,13 +330,13 @@ def test_model_tolerance() -> None:
     ],
 )
 def test_spoilt_model(name: str, method: Any, message: str) -> None:
-    """The check of a faulty model names the violated rule."""
+    """If a model is faulty, `check_model` names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_model(spoilt(Echo, **{name: method}))
 
 
 def test_model_kinds() -> None:
-    """The model check sends only the kinds of request supported by the backend."""
+    """`check_model` sends only the kinds of request supported by the backend."""
     no_rolling = spoilt(Echo, text=lambda *_: 1)
     check_model(no_rolling, kinds=["loglikelihood"])
 
@@ -370,7 +370,7 @@ def with_options(options: type[Options]) -> type[Any]:
 
 
 def test_options() -> None:
-    """Strict options with descriptions pass the check."""
+    """Strict options with descriptions pass `check_options`."""
     check_options(with_options(Strict), accepts=[{}, {"count": 2}], refuses=[{"count": 0}, {"count": "1"}])
 
 
@@ -383,7 +383,7 @@ def test_options() -> None:
     ],
 )
 def test_spoilt_options(options: type[Options], refuses: list[dict[str, Any]], message: str) -> None:
-    """The check of faulty options names the violated rule."""
+    """If options are faulty, `check_options` names the violated rule."""
     with pytest.raises(AssertionError, match=message):
         check_options(with_options(options), accepts=[{}], refuses=refuses)
 
@@ -419,7 +419,7 @@ def test_fingerprint(tmp_path: Path) -> None:
 
 
 def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check reports slow imports and import errors, and a lightweight module passes."""
+    """`check_light_import` reports slow imports and import errors, and accepts a lightweight module."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     texts = {
         "light_one": "import json, pydantic\nfrom kib.interfaces import Options\n\ndef heavy():\n    import numpy\n",
