@@ -23,7 +23,7 @@ def benchmark_schema(core_only: bool) -> Schema:
     """Return the JSON Schema (draft 2020-12) of a benchmark file with the options of all working plugins.
 
     If `core_only` is set, the schema contains only the options of core plugins and accepts any options for other
-    plugins. Otherwise, the schema rejects plugins that are not installed, as kib does.
+    plugins. Otherwise, the schema rejects plugins that are not installed, because kib rejects these plugins too.
     """
     definitions: Schema = {}
     head = _move_definitions(Head.model_json_schema(ref_template="#/$defs/{model}"), definitions, "")

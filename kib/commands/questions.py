@@ -91,7 +91,7 @@ class QuestionRequest:
 
 @dataclass(frozen=True, slots=True)
 class QuestionJob:
-    """Everything needed to write questions: the passages, a writer and the file of paid answers."""
+    """Everything that writing questions requires: the passages, a writer and the file of paid answers."""
 
     request: QuestionRequest
     passages: Sequence[Passage]
@@ -102,7 +102,7 @@ class QuestionJob:
 
 @dataclass(frozen=True, slots=True)
 class KeptQuestions:
-    """Kept questions as rows of a `file` task, the number of written questions, and the number rejected per reason."""
+    """Accepted questions as rows of a `file` task, and the numbers of written and (per reason) rejected questions."""
 
     rows: Sequence[Row]
     written: int

@@ -23,7 +23,7 @@ def render_prompts(
     """Return the prompt of every document, each preceded by `shots` examples.
 
     The sampler is seeded for every call, so that the base and retrieval methods see the same examples. Raises
-    InputError if the task does not support this number of examples.
+    InputError if the task does not support `shots` few-shot examples.
     """
     task.set_fewshot_seed(SEED)
     template = None

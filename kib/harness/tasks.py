@@ -105,7 +105,7 @@ class RenderedTask:
             self.task.set_config("doc_to_text", self._unmarked)
 
     def _default_query(self, doc: Any) -> str:
-        """Return the field `question`, or else the text of the question without examples and chat template.
+        """Return the field `question`, or else the text of the question without few-shot examples and chat template.
 
         The field that a task declares for decontamination is not used: the field may contain the answer, and lm-eval
         fails to render most of these fields.
@@ -139,7 +139,7 @@ class RenderedTask:
         return self.questions[row].id if self.questions else f"{self.name}-{row}"
 
     def requests(self, index: int, prompt: str, *, chat: bool = False) -> list[Request]:
-        """Return the requests for the sampled question `index` with this prompt, in the order of lm-eval."""
+        """Return the requests for the sampled question `index` with the given prompt, in lm-eval's order."""
         return [
             Request(instance.request_type, tuple(instance.args)) for instance in self._instances(index, prompt, chat)
         ]

@@ -1,4 +1,4 @@
-"""Presents a published file as a results folder, so that published numbers become table rows."""
+"""Presents a published file like a results folder, so that published numbers become table rows."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Reads a benchmark file into a `Spec`; checks syntax, structure and references without importing any plugin.
 
-This is the only module that reads TOML. All mistakes in a file are reported together, each with its line and key.
+No other module reads TOML. All mistakes in a file are reported together, each with its line and key.
 """
 
 import json

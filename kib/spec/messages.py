@@ -121,7 +121,7 @@ def _walk(details: ErrorDetails, data: Any) -> Iterator[tuple[str | int, bool]]:
 
 
 def _key_path(details: ErrorDetails, data: Any) -> KeyPath:
-    """Return the location of an error without the labels of unions."""
+    """Return an error's location as a key path, without pydantic's labels of union members."""
     return tuple(part for part, is_key in _walk(details, data) if is_key)
 
 
@@ -223,7 +223,7 @@ def _literal(text: str) -> Any:
 
 
 def _fits(value: Any, kinds: Collection[str]) -> bool:
-    """Return whether a value has a type that one of these errors expects."""
+    """Return whether a value has a type that one of the given errors expects."""
     if isinstance(value, bool):
         return "bool_type" in kinds
     return (isinstance(value, int) and "int_type" in kinds) or (

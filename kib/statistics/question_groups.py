@@ -33,7 +33,7 @@ def rounded(value: float) -> float:
 
 
 def random_state() -> "RandomState":
-    """Return a random number generator with the fixed seed."""
+    """Return a new random number generator with kib's fixed seed."""
     # numpy guarantees a stable stream for RandomState (NEP 19); default_rng may change between releases.
     from numpy.random import RandomState
 

@@ -47,7 +47,7 @@ RENAMED_DISTRIBUTIONS = {"kib": "kib-bench", "kib-huggingface": "kib-datasets"}
 
 
 def _present_packages(environments: Any) -> Any:
-    """Return recorded environments with the current names of distributions."""
+    """Replace former distribution names in recorded environments."""
     return [
         {**one, "packages": {RENAMED_DISTRIBUTIONS.get(name, name): at for name, at in one["packages"].items()}}
         if isinstance(one, Mapping)
@@ -57,7 +57,7 @@ def _present_packages(environments: Any) -> Any:
 
 
 def _present_sources(value: Any) -> Any:
-    """Return recorded plugin sources with the current names of distributions, at any depth."""
+    """Replace former distribution names in recorded plugin sources, at any nesting depth."""
     if not isinstance(value, Mapping):
         return value
     former = value.get("distribution")
@@ -201,12 +201,12 @@ def plan_from_json(value: Any) -> BenchmarkPlan:
 
 
 def plan_to_json(plan: BenchmarkPlan) -> dict[str, Any]:
-    """Return the object stored in `plan.json`."""
+    """Convert a plan to the JSON object stored in `plan.json`."""
     return {"schema": SCHEMA, **asdict(plan)}
 
 
 def cell_to_json(result: CellResult) -> dict[str, Any]:
-    """Return the object stored in `cell.json`; `training` is empty for an untrained model."""
+    """Convert a cell result to the JSON object stored in `cell.json`; `training` is empty for an untrained model."""
     training = asdict(result.training) if result.training else {}
     costs = [key for key in training if key.startswith("written_")]
     if not any(training[key] != 0 for key in costs):
@@ -215,6 +215,6 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
 
 
 def score_to_json(score: Score) -> dict[str, Any]:
-    """Return the object stored as one line of `questions.jsonl`."""
+    """Convert a score to the JSON object stored as one line of `questions.jsonl`."""
     line: dict[str, Any] = SCORES.dump_python([score], by_alias=True, warnings=False)[0]
     return line

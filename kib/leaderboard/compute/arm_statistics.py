@@ -17,7 +17,7 @@ __all__ = ["ArmStatistics"]
 
 
 class ArmStatistics:
-    """Measures and compares the arms of one results folder.
+    """Computes and compares the accuracies of the arms in one results folder.
 
     `view` names the method or arm that serves as the reference for gains; the value "" denotes base.
     """

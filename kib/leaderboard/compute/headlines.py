@@ -37,7 +37,7 @@ def headlines(rows: Sequence[ArmRow], tasks: Sequence[str], several: bool) -> tu
 
 
 def _no_gain(block: Sequence[ArmRow], several: bool) -> str:
-    """Return why a model has no headline: there is no reference arm, or no arm to compare with the reference."""
+    """Return why a model has no headline: the reference arm or an arm to compare with it is missing."""
     without_reference = next((row for row in block if row.kind == "" and row.reference is None), None)
     methods = " and ".join(dict.fromkeys(row.method for row in block))
     reason = without_reference.reason if without_reference else f"the plan has only {methods} here"

@@ -17,7 +17,7 @@ __all__ = ["retrieval_quality"]
 
 
 def retrieval_quality(results: Results, arms: Sequence[Arm], *, times: bool) -> dict[Arm, RetrievalQuality]:
-    """Return the retrieval quality of every measured arm that retrieves; `times` adds measured seconds."""
+    """Return the retrieval quality of every measured retrieving arm; if `times` is set, include measured seconds."""
     reader = QuestionScoresReader(results, "the quality of retrieval")
     found = {}
     for arm in (arm for arm in arms if arm.method.retrieve is not None):

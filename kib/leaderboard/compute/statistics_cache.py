@@ -66,7 +66,7 @@ class StatisticsCache:
         return _SPLIT.get(self._known, self._used, f"split {key}", compute)
 
     def average(self, key: str, compute: Callable[[], Average]) -> Average:
-        """Return an average over tasks."""
+        """Return the average gain over tasks, from the cache if possible."""
         return _AVERAGE.get(self._known, self._used, f"average {key}", compute)
 
     def save(self, names: Container[str]) -> None:

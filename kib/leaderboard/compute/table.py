@@ -37,8 +37,8 @@ def make_table(
     """Return the leaderboard; gains are measured against base, or against the method or arm named by `against`.
 
     The table depends only on the results. Rows of different benchmarks are never compared, except published and
-    measured rows for the same questions. Missing statistics are computed and stored; `progress` shows the computation
-    if it may take long. `cost` adds the costs of each arm; `times` adds measured seconds and memory, the only numbers
+    measured rows for the same questions. Missing statistics are computed and stored; `progress` displays the progress
+    of a long computation. `cost` adds the costs of each arm; `times` adds measured seconds and memory, the only numbers
     that differ between runs; `retrieval` adds the retrieval quality. Raises InputError for a folder without results,
     two folders of one benchmark, an unknown name in `against`, or question files that have changed since they were
     written.

@@ -106,7 +106,7 @@ def _is_ranked(block: Block) -> bool:
 
 
 def _grid(blocks: Sequence[Block], columns: Sequence[Column], table: Table) -> str:
-    """Return a floating table if the lines fit on one page, or else a table that spans several pages."""
+    """Return a floating LaTeX table if the lines fit on one page, or else a table that spans several pages."""
     align = "".join(NOTE if column.name == "note" else "l" if column.left else "r" for column in columns)
     head = rf"{' & '.join(_safe(column.header) for column in columns)} \\"
     caption = rf"\caption{{{_safe(', '.join(one.name for one in table.benchmarks))}}}"

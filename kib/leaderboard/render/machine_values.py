@@ -186,12 +186,12 @@ AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
 
 
 def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
-    """Return the cost keys of a table's rows."""
+    """Return the keys of the cost values in a table's rows."""
     return {**COST, **(TIMES if table.times else {})} if table.cost else {}
 
 
 def retrieval_keys(table: Table) -> Mapping[str, Callable[[RetrievalQuality], Any]]:
-    """Return the retrieval keys of a table's rows."""
+    """Return the keys of the retrieval values in a table's rows."""
     return {**RETRIEVAL, **(RETRIEVAL_TIMES if table.times else {})} if table.retrieval else {}
 
 

@@ -42,7 +42,7 @@ class Data(BaseOptions):
 
     @property
     def splits(self) -> dict[str, Path]:
-        """Return the file of each split."""
+        """Return the path of the local file for each split."""
         return dict(self.__pydantic_extra__ or {})
 
 

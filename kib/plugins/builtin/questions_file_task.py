@@ -227,7 +227,7 @@ class _Row:
         return (self.one_gold(),)
 
     def one_gold(self) -> Gold:
-        """Return the gold document and character range of this row."""
+        """Return the gold document and the character range that this row specifies."""
         start, end = self.row.get("start"), self.row.get("end")
         if start is None and end is None:
             return Gold(self._text("document"))
