@@ -28,7 +28,7 @@ QUERY_COLUMN = re.compile(r"(query|topic|q)[-_ ]?id|query|topic", re.IGNORECASE)
 
 
 class Judgment(NamedTuple):
-    """The grade of a document for a query, and the line number of the judgment in its file."""
+    """The grade of a document for a query, and the line number of the judgment in the judgments file."""
 
     grade: int
     line: int

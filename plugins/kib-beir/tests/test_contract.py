@@ -30,7 +30,7 @@ def test_contract(folder: Path) -> None:
 
 
 def test_judged(folder: Path) -> None:
-    """The plugin is a corpus with judged queries."""
+    """The plugin `beir` is a corpus that supports judged queries."""
     assert isinstance(make_plugin(Beir, {"path": folder}), JudgedCorpus)
 
 
@@ -55,7 +55,7 @@ def test_fingerprint(folder: Path, name: str) -> None:
 
 
 def test_fingerprint_of_moved_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Moving a collection keeps its fingerprint."""
+    """Moving a collection to a different folder does not change the collection's fingerprint."""
     before = make_plugin(Beir, {"path": folder}).fingerprint()
     moved = folder.rename(tmp_path_factory.mktemp("elsewhere") / "moved")
     assert make_plugin(Beir, {"path": moved}).fingerprint() == before

@@ -1,7 +1,7 @@
 """Tests against a small server that mocks the Hugging Face Hub; no test needs a network.
 
 The Hugging Face libraries read the address of the hub and of their cache from environment variables when they are
-imported, so one worker process for the whole module reads the data sets. Each test has a data set of its own.
+imported, so one worker process for the whole module reads the data sets. Each test uses a separate data set.
 """
 
 import hashlib

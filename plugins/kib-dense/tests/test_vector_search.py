@@ -31,7 +31,7 @@ def clustered(count: int, dimension: int = DIMENSION, seed: int = 0) -> Vectors:
 
 
 def whole_numbers(count: int, dimension: int = DIMENSION, seed: int = 0) -> Vectors:
-    """Return vectors of small whole numbers: their dot products are exact in any order of summation."""
+    """Return vectors of small integers, so that dot products are exact in any order of summation."""
     return np.random.default_rng(seed).integers(-9, 10, size=(count, dimension)).astype(np.float32)
 
 

@@ -1,7 +1,8 @@
 """Indexing of passages with concurrent bulk requests, in constant memory.
 
-The client's own helpers are not suitable. `parallel_bulk` fails if a connection is lost, and ignores interruptions,
-because a separate thread reads the passages. `streaming_bulk` sends only one request at a time.
+The bulk helpers in the Elasticsearch client are not suitable. `parallel_bulk` fails if a connection is lost, and
+ignores interruptions, because a separate thread reads the passages. The helper `streaming_bulk` sends only one request
+at a time.
 """
 
 import re

@@ -16,7 +16,7 @@ FILE = "index.json"
 
 @dataclass(frozen=True, slots=True)
 class IndexMetadata:
-    """The content of a work folder's `index.json`; its field names are the file's keys."""
+    """The content of a work folder's `index.json`; the field names are the keys in `index.json`."""
 
     index: str
     """Name of the index on the server."""

@@ -113,7 +113,7 @@ class Server:
         return self.call(request_or_none)
 
     def rejection(self, status: int, error: Mapping[str, Any] | str) -> InputError:
-        """Return the InputError for a permanent server error."""
+        """Return the InputError that describes a permanent server error."""
         text, login = self.redact(error_text(error)), self.settings.login_description
         return InputError(f"{self.addresses}: {describe_rejection(status, error, text, login)}")
 

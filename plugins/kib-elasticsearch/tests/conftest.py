@@ -275,7 +275,7 @@ def synthetic():
 
 @pytest.fixture(scope="session")
 def queries():
-    """Queries that share words with the synthetic passages."""
+    """Return queries that share words with the synthetic passages."""
     return [Query(f"q{number}", f"w{number} w{number * 7 + 3} title {number}") for number in range(50)]
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in addresses, logins and certificates: the error is one clear sentence and never contains a secret."""
+"""Tests that mistakes in addresses, logins and certificates raise a clear one-sentence error without secrets."""
 
 import logging
 import time
@@ -199,7 +199,7 @@ def test_https_instead_of_http(fake_server, tmp_path):
 
 
 def test_nothing_listens(ports, tmp_path):
-    """If no server listens at the address, the error states this cause."""
+    """If no server listens at the address, the error states that nothing listens there."""
     url = f"http://127.0.0.1:{ports(1)[0]}"
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
     assert message == f"{url}: no connection: nothing listens at this address; gave up after 0 seconds (`patience`)"

@@ -116,7 +116,7 @@ def test_a_request_too_large_for_the_server(scripted, status, reason, setting, c
 
 
 def found(*passages):
-    """Return the response to one search."""
+    """Return the server's response to one search in a batch."""
     hits = [{"sort": [1.5, passage]} for passage in passages]
     return {"timed_out": False, "_shards": {"failed": 0}, "hits": {"hits": hits}}
 

@@ -49,7 +49,7 @@ def write_docx(path: Path, paragraphs: Sequence[str], title: str = "", table: Se
 
 
 def write_pdf(path: Path, pages: Sequence[str], title: str = "") -> Path:
-    """Write a PDF with one line of text per page; "" is a page without text, as in a scan."""
+    """Write a PDF with one line of text per page; an empty string produces a page without text, as in a scan."""
     count = len(pages)
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
     objects = [

@@ -36,7 +36,7 @@ def quick_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder that all tests share; a test that changes files copies it."""
+    """A model folder that all tests share; a test that changes files must copy the folder first."""
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", positions=512)
 
 

@@ -167,7 +167,7 @@ def test_a_cached_model_is_loaded_without_the_hub(tiny: Path, tmp_path: Path) ->
 
 
 def test_pinned(tmp_path: Path) -> None:
-    """A commit of 40 digits is its own fingerprint, with or without a hub."""
+    """A 40-digit commit is used as the fingerprint, whether or not the hub is reachable."""
     assert ask(tmp_path, "fingerprint", revision=COMMIT) == {"fingerprint": COMMIT}
 
 

@@ -208,7 +208,7 @@ def shared_adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def adapter(shared_adapter: Path, tmp_path: Path) -> Path:
-    """An adapter that a test may change."""
+    """The folder of an adapter that a test may change."""
     return Path(shutil.copytree(shared_adapter, tmp_path / "adapter"))
 
 

@@ -84,7 +84,7 @@ def hflm(tokenizer: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def scorer(tokenizer: Any) -> Callable[..., Any]:
-    """Wrap a model in kib's scorer."""
+    """Wrap a model in kib's `Scorer`."""
     from kib_hf.scoring.scorer import Scorer
 
     def scorer(model: Any, **options: Any) -> Any:
@@ -327,7 +327,7 @@ def test_batches_are_a_function_of_the_list(scorer: Callable[..., Any]) -> None:
 
 
 def test_a_resumed_run_gives_the_same_bytes(scorer: Callable[..., Any]) -> None:
-    """A batch has the same answers, to the last bit, if an interrupted run answers it without the batches before."""
+    """A batch has bit-identical answers if an interrupted run resumes with it, without the preceding batches."""
     requests = tree(seed=8, size=30)
     whole, resumed = (scorer(model("llama"), row_tokens=64) for _ in range(2))
     expected = [answer(whole, batch) for batch in batches(requests, whole)]
@@ -398,7 +398,7 @@ LATENT = {
 def test_a_model_with_an_unusual_cache_generates_as_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """A model that caches other keys than its attention receives is scored in trees, but generates as HFLM does."""
+    """A model with cached keys that differ from its attention's keys is scored in trees, but generates as in HFLM."""
     latent, requests = fresh("deepseek_v3", **LATENT), tree(seed=3, size=4)
     lm, reference = scorer(latent, row_tokens=64), hflm(latent)
     assert_same(requests, all_answers(lm, requests), answer(reference, requests))

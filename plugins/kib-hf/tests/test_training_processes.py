@@ -141,7 +141,7 @@ def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_worker_error(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error in a worker is raised as the same error in the main program."""
+    """An error in a worker process is raised again as the same error in the main process."""
     monkeypatch.setattr(processes, "_command", lambda job: command("raise InputError('wrong')", job.folder))
     with pytest.raises(InputError, match=r"^wrong$"):
         train_in_processes(job, lambda _: None)

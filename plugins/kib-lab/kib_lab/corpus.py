@@ -14,7 +14,7 @@ __all__ = ["CorpusOptions", "LabCorpus"]
 
 
 class CorpusOptions(WorldOptions):
-    """The keys in a `[corpora.NAME]` table with `plugin = "lab"`."""
+    """The options that a `[corpora.NAME]` table with `plugin = "lab"` may contain."""
 
     employers: bool = Field(True, description="include the documents about employers, which two-hop questions require")
 

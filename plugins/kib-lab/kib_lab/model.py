@@ -31,7 +31,7 @@ CONTEXT = 1024
 
 
 class ModelOptions(Options):
-    """The keys in a `[models.NAME]` table with `plugin = "lab"`."""
+    """The options that a `[models.NAME]` table with `plugin = "lab"` may contain."""
 
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="data type of the weights in memory")
     device: Annotated[str, NotInIdentity] = Field(

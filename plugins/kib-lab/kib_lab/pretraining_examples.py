@@ -238,7 +238,7 @@ def _add_question(example: TrainingExample, question: str, answer: str, branch: 
 
 
 def _passage_count(rng: RandomStream, progress: float) -> int:
-    """Return a random number of passages for a context."""
+    """Return a random number of passages to put in a context."""
     return rng.choice(next(counts for end, counts in CURRICULUM if round(30 * progress, 6) < end))
 
 

@@ -69,7 +69,7 @@ def _template(rng: RandomStream, attribute: str, kind: Kind, reworded: bool) -> 
 
 
 def _gold(world: World, person: Entity, attribute: str, kind: Kind, seed: int) -> tuple[Gold, ...]:
-    """Return the sentences that imply the answer."""
+    """Return the gold sentences that imply the answer to a question."""
     if kind == "reverse":
         return _sentences(person, seed, "profession", "birthplace")
     if kind == "two-hop":

@@ -15,7 +15,7 @@ __all__ = ["LabTask", "TaskOptions"]
 
 
 class TaskOptions(WorldOptions):
-    """The keys in a `[tasks.NAME]` table with `plugin = "lab"`."""
+    """The options that a `[tasks.NAME]` table with `plugin = "lab"` may contain."""
 
     kind: Kind = Field(
         "direct",

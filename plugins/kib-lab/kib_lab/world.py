@@ -73,7 +73,7 @@ def is_taught(index: int) -> bool:
 
 
 def random_facts(rng: RandomStream, attributes: Mapping[str, Phrasings], people: str) -> dict[str, str]:
-    """Return a uniformly random value for each attribute."""
+    """Return a mapping from each attribute to a uniformly random value."""
     return {attribute: rng.choice(values_of(attribute, people)) for attribute in attributes}
 
 
@@ -99,7 +99,8 @@ def _generate_people(rng: RandomStream, people: People, count: int, used: set[tu
 def generate_world(people: People, count: int, seed: int = 0) -> World:
     """Return a world of `count` people, known or generated from a seed, and all employers of the same kind.
 
-    A larger world begins with the people from any smaller world. The seed of the known world is always 0.
+    A larger world begins with the people from any smaller world with the same seed. The seed of the known world is
+    always 0.
     """
     used: set[tuple[str, str]] = set()
     if people == "new":

@@ -21,7 +21,7 @@ MAX_REPETITIONS = 200
 
 
 class WriterOptions(Options):
-    """The keys in a `[writers.NAME]` table with `plugin = "lab"`."""
+    """The options that a `[writers.NAME]` table with `plugin = "lab"` may contain."""
 
     reword: bool = Field(True, description="state each fact in one of several wordings")
     reorder: bool = Field(True, description="state the facts in random order")

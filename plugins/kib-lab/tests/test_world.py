@@ -68,7 +68,7 @@ def test_names_of_new_people_are_reserved():
 
 
 def test_names_are_unique():
-    """No fictional name is used for two different things."""
+    """No fictional name occurs twice in the lists of names for people, towns, employers and languages."""
     names = all_names()
     kinds = names.first, names.family, names.town, names.known_employer, names.new_employer, names.language
     everything = [name for kind in kinds for name in kind]

@@ -146,7 +146,7 @@ class OpenAIWriter:
 
     @cached_property
     def _held_out(self) -> frozenset[str]:
-        """The normalised held-out questions."""
+        """The normalised texts of the held-out questions, which training pairs must not repeat."""
         from kib.plugins.builtin.questions_file_task import FileTask
 
         files = [

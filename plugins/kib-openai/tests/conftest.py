@@ -71,7 +71,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request, client_address):
-        """Ignore clients that disconnect: some tests kill the client."""
+        """Ignore clients that disconnect, because some tests kill the client."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         """Suppress the log output of the HTTP server."""
 
     def do_POST(self):
-        """Send a chat completion or the next fault."""
+        """Respond with a chat completion or with the next fault."""
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:

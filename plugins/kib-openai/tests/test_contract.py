@@ -16,7 +16,7 @@ def test_installed() -> None:
 
 
 def test_protocols() -> None:
-    """The writer writes text and questions, forecasts and reports their cost, and can be restricted to some kinds."""
+    """The writer writes text and questions, forecasts and reports the cost, and can be restricted to kinds of text."""
     writer = make_plugin(OpenAIWriter, {"model": "m"})
     assert isinstance(writer, Writer)
     assert isinstance(writer, QuestionWriter)

@@ -136,7 +136,7 @@ def test_no_credit(writer, server, passages, write):
 
 @pytest.mark.parametrize(("key", "message"), [("", "is not set"), ("sk-1\n", "contains a space, a line break")])
 def test_invalid_keys(writer, server, passages, write, monkeypatch, key, message):
-    """A missing or invalid key is reported with the name of its variable before any request is sent."""
+    """A missing or invalid API key raises an error that names the environment variable before any request is sent."""
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(InputError, match=f"OPENAI_API_KEY {message}") as error:
         write(writer(), passages(1))
@@ -166,7 +166,7 @@ def test_a_completion_without_text(writer, server, passages, write, choice):
     ],
 )
 def test_not_a_chat_completion(writer, server, passages, write, body, message):
-    """A response that is not a chat completion is retried regardless of its status, and nothing is stored."""
+    """A request is retried, and nothing is stored, if the response is not a chat completion, whatever its status."""
     server.faults = [(200, {}, body)] * 3
     paid_answers = {}
     with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:
@@ -179,7 +179,7 @@ def test_not_a_chat_completion(writer, server, passages, write, body, message):
 
 
 def test_an_error_page_with_the_key(writer, server, passages, write):
-    """An error page that repeats the key is quoted without the key."""
+    """If an error page contains the API key, the error quotes the page without the key."""
     server.faults = [(200, {}, f"<html>{server.key}</html>")]
     with pytest.raises(InputError, match="<html>…</html>"):
         write(writer(retries=0), passages(1))

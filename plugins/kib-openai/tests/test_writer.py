@@ -35,7 +35,7 @@ def test_request(writer, server, passages, write):
 
 
 def test_the_keys_of_paid_answers(writer, passages, write):
-    """The keys of paid answers never change, otherwise every user would pay for the same answers again."""
+    """The keys of paid answers never change, because every user would otherwise pay for the same answers again."""
     paid_answers = {}
     write(writer(kind="both"), passages(1), 2, paid_answers)
     list(writer().questions(passages(1), 2, 0, paid_answers))

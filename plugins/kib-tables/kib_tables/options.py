@@ -32,7 +32,7 @@ class Origin(Options):
 
 
 class TableOptions(Origin):
-    """The file, its field names, and the treatment of documents without text."""
+    """Options of a table corpus: the file, its field names, and the treatment of documents without text."""
 
     path: InputPath = Field(description="the file")
     fields: Fields = Field(default=Fields(), description="field names of id, title, text, source and licence")

@@ -16,7 +16,7 @@ LISTED_TITLES = 5
 
 
 def select_pages(api: MediaWikiApi, selection: Selection, limit: int, today: str) -> Pins:
-    """Query a wiki for the selected pages; pin each page to its newest revision or its last revision on a given day.
+    """Query a wiki for the selected pages; pin each page to its newest revision or to the last revision on a given day.
 
     Raise InputError if a page or category does not exist or did not exist on the given day, or if more than `limit`
     pages are selected.
@@ -155,7 +155,7 @@ class _Lookup:
     def go_back(self, day: str) -> None:
         """Replace each revision with the page's last revision on a given day; pages created later count as missing.
 
-        A wiki returns the history of only one page per request.
+        The MediaWiki API returns the history of only one page per request.
         """
         for title in list(self.pages):
             del self.pages[title]

@@ -1,4 +1,4 @@
-"""The folder of fetched pages; the SHA-1 of each pinned revision's wikitext is verified on every read."""
+"""The folder of fetched pages; the SHA-1 of every pinned revision's wikitext is verified whenever the page is read."""
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha1

@@ -160,7 +160,7 @@ def _has_text(sections: list[_Section], index: int, dropped: Collection[str]) ->
 
 
 class _Renderer:
-    """Converts parser nodes to text."""
+    """Converts the parser nodes of a wikitext to plain text."""
 
     def __init__(self, hidden_namespaces: Collection[str]) -> None:
         from mwparserfromhell import nodes

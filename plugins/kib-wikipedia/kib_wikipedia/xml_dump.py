@@ -48,8 +48,8 @@ class Page:
 def read_dump(path: Path) -> Iterator[Site | Page]:
     """Yield the site, then each page in file order, holding only one page in memory at a time.
 
-    If a page has several revisions, the last one in the file is read. Raise InputError if the file cannot be read, is
-    truncated, or is not a dump.
+    If a page has several revisions, the last revision in the file is read. Raise InputError if the file cannot be read,
+    is truncated, or is not a dump.
     """
     with _input_errors(path), _open(path) as file:
         yield from _parse(path, file)

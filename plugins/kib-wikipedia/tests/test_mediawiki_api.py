@@ -23,7 +23,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def connect(anatomy: Any, waits: list[float]) -> Iterator[Connect]:
-    """Return a function that creates a client which collects its waits instead of sleeping."""
+    """Return a function that creates a client, which records waits instead of sleeping."""
     clients = []
 
     def create(url: str = "", **options: Any) -> MediaWikiApi:

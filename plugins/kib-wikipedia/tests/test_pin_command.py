@@ -80,7 +80,7 @@ def test_unknown_corpus(spec: Path) -> None:
 
 
 def test_spec_without_pins(tmp_path: Path) -> None:
-    """A spec without a corpus to pin raises an error."""
+    """`kib-wikipedia pin` raises an error for a spec without a corpus that has `pins`."""
     corpus = f'plugin = "wikipedia"\ndump = "{tmp_path / "dump.xml"}"\n'
     (tmp_path / "part.toml").write_text(f'schema = 1\nname = "part"\n\n[corpora.dump]\n{corpus}', encoding="utf-8")
     run = pin(tmp_path / "part.toml")
@@ -99,7 +99,7 @@ def test_spec_of_a_corpus_alone(anatomy: Any, tmp_path: Path) -> None:
 
 @pytest.fixture
 def kib(spec: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs a command of kib and returns its exit code and output."""
+    """Return a function that runs a `kib` command and returns the command's exit code and output."""
     from kib.cli import main
 
     folders = ("--work", str(spec.with_name("work")))

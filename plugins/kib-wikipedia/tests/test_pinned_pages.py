@@ -164,7 +164,7 @@ def test_later_edits(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
 
 
 def test_modified_store(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
-    """A page with a modified text in the store is fetched again."""
+    """A page is fetched again if the page's text in the store was modified."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     before = list(plugin.documents())

@@ -26,8 +26,8 @@ LENGTH_DEPENDENT = {"dynamic", "longrope"}
 def why_no_trees(model: Any) -> str | None:
     """Return why `model` must be scored prompt by prompt as in lm-eval, or None if prefix trees give the same results.
 
-    The configuration is checked first. Then the results for a small tree of arbitrary tokens are compared with the
-    results for the same prompts one by one.
+    The model's configuration is checked first. Then the results for a small tree of arbitrary tokens are compared with
+    the results for the same prompts one by one.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = causal.config.get_text_config()
@@ -61,7 +61,7 @@ def _any_adapter(model: Any, attribute: str) -> bool:
 
 
 def why_no_prefill(model: Any) -> str | None:
-    """Return why transformers must process the prompts itself, or None if it can generate from a precomputed cache.
+    """Return the reason why transformers must process the prompts, or None if a precomputed cache can be used.
 
     Some models cache keys and values that differ from the inputs of their attention, so both ways are compared on a
     small prompt.

@@ -62,7 +62,7 @@ class RowRunner:
     def token_bytes(self) -> int:
         """Return the size in bytes of one token's keys and values in all layers, measured with two tokens.
 
-        The size is measured because model configurations do not state it in a uniform way.
+        The size is measured because model configurations have no uniform field for the size.
         """
         layout = lay_out_text(np.zeros(2, dtype=np.int32), 0)
         return max(1, byte_size(self.reader.key_values(layout, [])) // 2)
@@ -136,7 +136,7 @@ class RowRunner:
     def lower_limit(self, error: RuntimeError, *, can_split: bool) -> None:
         """Halve the token limit after an out-of-memory error; re-raise any other error.
 
-        Raise StepError if the failed row cannot be split.
+        Raise StepError if the row that ran out of memory cannot be split.
         """
         self.free_memory(error)
         tried = self._tokens_tried
