@@ -46,7 +46,7 @@ def test_every_cell_of_a_plan_is_measured(bench):
 
 
 def test_reading_helps_where_the_passage_holds_the_answer(bench):
-    """Retrieved passages reach the model, so that most answers are correct with the gold passage."""
+    """Retrieved passages reach the model: with the gold passage in the prompt, most answers are correct."""
     bench.write_toy()
     bench.run()
     right = {place: bench.results.cell(cell).correct for place, cell in bench.cells().items()}

@@ -17,7 +17,7 @@ DEFAULT_METRICS = {"multiple_choice": "acc", "loglikelihood": "acc", "generate_u
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The 0/1 score of a question and the model's answer: the preferred option with all log-probabilities, or text."""
+    """The 0/1 score of a question, with all options' log-probabilities and the preferred option, or the output text."""
 
     score: int
     prediction: int | None

@@ -105,7 +105,7 @@ def unused_tables(data: PublishedFile) -> Mistakes:
 
 
 def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> Iterator[str]:
-    """Yield the contradictions between a file and the sweep of one of its methods."""
+    """Yield each inconsistency between a published file and the sweep that it records for one of its methods."""
     for key in ("arxiv", "acl", "doi", "url"):
         yield from _unequal(f"the paper's {key}", getattr(data.paper, key), getattr(other.paper, key))
     if not {*data.paper.ids} & {*other.paper.ids}:

@@ -69,7 +69,7 @@ def test_invalid_answers_are_requested_again(writer, server, passages, write):
 
 
 def test_only_invalid_answers(writer, server, passages, write):
-    """After the last attempt, the error states passage and reason; further attempts continue after the stored ones."""
+    """The error after the last attempt names passage and reason, and a later run resumes after the stored attempts."""
     server.faults = ["no", "no"]
     paid_answers = {}
     reason = "passage d0#0: all 2 answers are invalid; reason for the last: the answer is not JSON"

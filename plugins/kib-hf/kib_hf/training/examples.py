@@ -39,7 +39,7 @@ class Example:
 
     @property
     def loss_tokens(self) -> int:
-        """Return the number of tokens in the example that have a loss."""
+        """Return the number of tokens in the example that contribute to the loss."""
         return len(self.labels) - self.labels.count(IGNORED)
 
 

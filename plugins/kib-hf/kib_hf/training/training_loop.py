@@ -254,7 +254,7 @@ class _TrainingRun:
         return self._loss(self.held_out) if self.held_out else None
 
     def _loss(self, examples: Sequence[Example]) -> float:
-        """Return the loss in nats per token over all examples with a loss."""
+        """Return the mean loss in nats per token, over all tokens that contribute to the loss."""
         chosen = [example for example in examples if example.loss_tokens]
         rows = pack([len(example) for example in chosen], self.options.block, range(len(chosen)))
         batches, _ = self._micro_batches([rows], chosen, processes=1)
