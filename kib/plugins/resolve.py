@@ -65,7 +65,12 @@ class Locked:
         """Everything that determines a model's tokens: the tokenizer's fingerprint or else the entire model table."""
         if self.tokenizer_fingerprint is None:
             return self.identity
-        return {"plugin": self.plugin_name, "revision": self.revision, "tokenizer": self.tokenizer_fingerprint}
+        return {
+            "plugin": self.plugin_name,
+            "revision": self.revision,
+            "source": self.source,
+            "tokenizer": self.tokenizer_fingerprint,
+        }
 
     @property
     def identity(self) -> dict[str, Any]:
