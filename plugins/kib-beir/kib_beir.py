@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Beir", "BeirOptions"]
 
 QRELS_COLUMNS = 3
+JUDGMENT_LINE = "query id, document id and grade, separated by tabs"
 GRADE = re.compile(r"[+-]?[0-9]{1,9}")
 QUERY_COLUMN = re.compile(r"(query|topic|q)[-_ ]?id|query|topic", re.IGNORECASE)
 """Names of the first column in the header of a judgments file."""
@@ -42,20 +43,22 @@ class BeirOptions(Options):
     """Options of the corpus `beir`: the collection, and the split whose judgments are used."""
 
     path: InputPath = Field(
-        description="A folder with corpus.jsonl, queries.jsonl, and the judgments qrels/SPLIT.tsv or qrels.tsv."
+        description="Folder with corpus.jsonl, queries.jsonl and the judgment file, qrels/SPLIT.tsv or qrels.tsv."
     )
     split: str = Field(
         default="test",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="The judgments to use: qrels/SPLIT.tsv. A single file qrels.tsv is the split `test`.",
+        description="Name of the split; its judgments are read from qrels/SPLIT.tsv. For `test`, qrels.tsv also works.",
     )
     empty: Literal["error", "skip"] = Field(
         default="skip",
-        description="For a document with neither title nor text: `skip` and count it, or report an `error`.",
+        description="How to treat documents with neither title nor text: `skip` and count them, or report an `error`.",
     )
     source: str = Field(default="", description="Source of the documents.")
     licence: str = Field(default="", description="Licence of the documents.")
-    date: str = Field(default="", description="Date or version of the documents; recorded, but not used otherwise.")
+    date: str = Field(
+        default="", description="Date or version of the documents; recorded with the corpus but not used otherwise."
+    )
 
 
 class Beir:
@@ -125,10 +128,14 @@ class Beir:
         candidates = [folder / f"{split}.tsv", *([single] if split == "test" else [])]
         existing = [path for path in candidates if path.is_file()]
         if len(existing) > 1:
-            raise InputError(f"{self.options.path}: judgments both in {existing[0]} and in {existing[1]}; delete one")
+            raise InputError(
+                f"{self.options.path}: both {existing[0]} and {existing[1]} contain judgments; delete one file"
+            )
         if not existing:
             splits = sorted(path.stem for path in folder.glob("*.tsv")) or (["test"] if single.is_file() else [])
-            available = f"available splits: {', '.join(splits)}" if splits else "the collection has no judgments"
+            available = (
+                f"available splits: {', '.join(splits)}" if splits else "the collection contains no judgment file"
+            )
             raise InputError(f"{candidates[0]}: no such file; {available}")
         return existing[0]
 
@@ -191,7 +198,7 @@ def _row_id(path: Path, line: int, row: dict[str, Any]) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f'{path}:{line}: no "_id"; expected text or a whole number')
+        raise InputError(f'{path}:{line}: the field "_id" is missing or empty; expected a string or a whole number')
     return value
 
 
@@ -206,7 +213,7 @@ def _read_qrels(path: Path) -> Judgments:
     except OSError as error:
         raise _unreadable(path, error) from error
     if not judgments:
-        raise InputError(f"{path}: no judgment; expected lines of query id, document id and grade, separated by tabs")
+        raise InputError(f"{path}: contains no judgments; expected lines with {JUDGMENT_LINE}")
     return judgments
 
 
@@ -220,8 +227,9 @@ def _split_line(path: Path, number: int, line: bytes) -> list[str]:
 def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[str]) -> None:
     """Add the judgment on a line unless the line is a header; raise InputError if the line is malformed."""
     if len(values) != QRELS_COLUMNS:
-        expected = "expected query id, document id and grade, separated by tabs"
-        raise InputError(f"{path}:{number}: {len(values)} instead of {QRELS_COLUMNS} values; {expected}")
+        raise InputError(
+            f"{path}:{number}: expected {QRELS_COLUMNS} values per line ({JUDGMENT_LINE}), got {len(values)}"
+        )
     query_id, document_id, grade = values
     if not GRADE.fullmatch(grade.strip()):
         if number == 1 and QUERY_COLUMN.fullmatch(query_id.strip()):
@@ -231,7 +239,7 @@ def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[st
     first = judgments.setdefault(query_id, {}).setdefault(document_id, judgment)
     if first.grade != judgment.grade:
         pair = f'query "{query_id}" and document "{document_id}"'
-        raise InputError(f"{path}:{number}: {pair} have a different grade in line {first.line}")
+        raise InputError(f"{path}:{number}: {pair} already have a different grade in line {first.line}")
 
 
 def _missing_id(path: Path, missing: dict[str, int], kind: str, collection: Path) -> InputError:
@@ -240,5 +248,5 @@ def _missing_id(path: Path, missing: dict[str, int], kind: str, collection: Path
     `missing` maps each missing id to its line number.
     """
     first, line = next(iter(missing.items()))
-    total = f" ({len(missing):,} judged ids are missing)" if len(missing) > 1 else ""
-    return InputError(f'{path}:{line}: the {kind} "{first}" is not in {collection}{total}')
+    total = f" ({len(missing):,} judged ids are missing in total)" if len(missing) > 1 else ""
+    return InputError(f'{path}:{line}: the judged {kind} "{first}" is missing from {collection}{total}')

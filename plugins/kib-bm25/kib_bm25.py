@@ -72,30 +72,40 @@ class BM25Options(Options):
     """
 
     stemmer: Stemmer = Field(
-        default="english", description='language of the Snowball stemmer; "none" keeps words unchanged'
+        default="english", description='language of the Snowball stemmer; "none" turns stemming off'
     )
     stop_words: StopWords | tuple[str, ...] = Field(
         default="en_plus",
-        description='words that are ignored: the name of a list in bm25s, "none", or your own list of words',
+        description='words to ignore: the name of a stop-word list in bm25s, "none", or your own list of words',
     )
     token_pattern: str = Field(
         default=r"\b\w+\b",
-        description="regular expression of a word, with at most one group; applied to lowercase NFKC text",
+        description=(
+            "regular expression that matches one word, with at most one capturing group; applied to lowercase NFKC text"
+        ),
     )
     k1: float = Field(
         default=0.9,
         gt=0,
         allow_inf_nan=False,
-        description="saturation of repeated words: the larger, the more repetition counts",
+        description="term saturation: the larger the value, the more weight repeated words get",
     )
     b: float = Field(
-        default=0.4, ge=0, le=1, description="penalty on long passages, from 0 (none) to 1 (full normalisation)"
+        default=0.4,
+        ge=0,
+        le=1,
+        description=(
+            "length normalisation: 0 ignores the length of a passage, 1 applies the full penalty to long passages"
+        ),
     )
     method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = Field(
-        default="lucene", description="BM25 formula"
+        default="lucene", description="variant of the BM25 formula"
     )
     delta: float = Field(
-        default=0.5, ge=0, allow_inf_nan=False, description="lower bound of the weight of a word, for bm25l and bm25+"
+        default=0.5,
+        ge=0,
+        allow_inf_nan=False,
+        description="lower bound on a word's weight; used only by the methods bm25l and bm25+",
     )
 
     @field_validator("token_pattern")
@@ -107,10 +117,13 @@ class BM25Options(Options):
             raise ValueError(f"invalid regular expression: {error}") from error
         if compiled.groups > 1:
             raise ValueError(
-                f"{compiled.groups} groups; expected at most one, which is the word; write other groups as (?:...)"
+                f"{compiled.groups} capturing groups; expected at most one, which captures the word; write other "
+                "groups as (?:...)"
             )
         if compiled.fullmatch(""):
-            raise ValueError("matches the empty text; expected an expression that matches at least one character")
+            raise ValueError(
+                "the regular expression matches the empty string; expected one that matches at least one character"
+            )
         return pattern
 
 

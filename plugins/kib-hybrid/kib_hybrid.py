@@ -37,14 +37,20 @@ class HybridOptions(Options):
 
     of: tuple[str, ...] = Field(min_length=2, description="names of the retrievers to fuse, at least two")
     weights: Mapping[str, Weight] = Field(
-        default={}, description="weight of a retriever by name, 1 by default; 0 excludes the retriever"
+        default={},
+        description="weight of each retriever, by retriever name (default: 1); a weight of 0 excludes the retriever",
     )
     constant: int = Field(
-        default=60, ge=0, description="constant added to each rank; the larger, the less the first ranks dominate"
+        default=60,
+        ge=0,
+        description="constant added to each rank; the larger the constant, the less the top ranks dominate",
     )
     depth: Depth | Mapping[str, Depth] = Field(
         default=DEFAULT_DEPTH,
-        description="hits read per retriever: one number for all, or a number by name (100 for other names)",
+        description=(
+            "number of hits read per retriever: one number for all retrievers, or a number per retriever name "
+            "(default: 100)"
+        ),
     )
 
     @field_validator("of")
@@ -61,9 +67,12 @@ class HybridOptions(Options):
             by_name = getattr(self, key)
             for name in by_name if isinstance(by_name, Mapping) else ():
                 if name not in self.of:
-                    raise ValueError(f"`{key}` names {name!r}, which is not in `of`: {', '.join(self.of)}")
+                    raise ValueError(
+                        f"`{key}` names the retriever {name!r}, which is not listed in `of`; expected "
+                        f"{' or '.join(self.of)}"
+                    )
         if not any(self.weights.get(name, 1) for name in self.of):
-            raise ValueError("every weight is 0; expected at least one weight above 0")
+            raise ValueError("all weights are 0; at least one weight must be greater than 0")
         return self
 
 

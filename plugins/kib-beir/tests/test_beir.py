@@ -75,35 +75,41 @@ def test_two_files(tmp_path: Path) -> None:
     """Two files of judgments for one split raise an error that names both files."""
     write_collection(tmp_path, name="qrels.tsv")
     write_collection(tmp_path, name="qrels/test.tsv")
-    with pytest.raises(InputError, match=r"judgments both in .*test\.tsv and in .*qrels\.tsv"):
+    with pytest.raises(InputError, match=r"both .*test\.tsv and .*qrels\.tsv contain judgments; delete one file"):
         read_queries(tmp_path)
 
 
 def test_no_judgments(tmp_path: Path) -> None:
     """A collection without judgments raises an error."""
     write_collection(tmp_path).joinpath("qrels", "test.tsv").unlink()
-    with pytest.raises(InputError, match=r"test\.tsv: no such file; the collection has no judgments"):
+    with pytest.raises(InputError, match=r"test\.tsv: no such file; the collection contains no judgment file"):
         make_plugin(Beir, {"path": tmp_path}).fingerprint()
 
 
 @pytest.mark.parametrize(
     ("qrels", "message"),
     [
-        ("q1\td1\t1\nq1\td9\t1\nq3\td8\t1\n", r'test\.tsv:2: the document "d9" is not in .*corpus\.jsonl \(2 judged'),
-        ("q1\td1\t1\nq1\td9\t0\n", r'test\.tsv:2: the document "d9" is not in .*corpus\.jsonl$'),
-        ("q1\td1\t1\nq9\td1\t1\n", r'test\.tsv:2: the query "q9" is not in .*queries\.jsonl$'),
+        (
+            "q1\td1\t1\nq1\td9\t1\nq3\td8\t1\n",
+            r'test\.tsv:2: the judged document "d9" is missing from .*corpus\.jsonl \(2 judged',
+        ),
+        ("q1\td1\t1\nq1\td9\t0\n", r'test\.tsv:2: the judged document "d9" is missing from .*corpus\.jsonl$'),
+        ("q1\td1\t1\nq9\td1\t1\n", r'test\.tsv:2: the judged query "q9" is missing from .*queries\.jsonl$'),
         (
             "q1\td1\t1\nq1\td2\n",
-            r"test\.tsv:2: 2 instead of 3 values; expected query id, document id and grade, separated by tabs",
+            r"test\.tsv:2: expected 3 values per line \(query id, document id and grade, separated by tabs\), got 2",
         ),
         (
             "q1 0 d1 1\n",
-            r"test\.tsv:1: 1 instead of 3 values; expected query id, document id and grade, separated by tabs",
+            r"test\.tsv:1: expected 3 values per line \(query id, document id and grade, separated by tabs\), got 1",
         ),
         ("q1\td1\t1\nq1\td2\tyes\n", r"test\.tsv:2: invalid grade 'yes'; expected a whole number"),
-        ("q1\td1\t1\nq1\td1\t2\n", r'test\.tsv:2: query "q1" and document "d1" have a different grade in line 1'),
-        ("", r"test\.tsv: no judgment; "),
-        ("query-id\tcorpus-id\tscore\n", r"test\.tsv: no judgment; "),
+        (
+            "q1\td1\t1\nq1\td1\t2\n",
+            r'test\.tsv:2: query "q1" and document "d1" already have a different grade in line 1',
+        ),
+        ("", r"test\.tsv: contains no judgments; "),
+        ("query-id\tcorpus-id\tscore\n", r"test\.tsv: contains no judgments; "),
     ],
 )
 def test_invalid_judgments(tmp_path: Path, qrels: str, message: str) -> None:
@@ -129,7 +135,7 @@ def test_judgments_not_utf8(tmp_path: Path) -> None:
     [
         ([*QUERIES, QUERIES[0]], r'queries\.jsonl:4: duplicate id "q1", also in line 1'),
         ([{"_id": "q1", "text": " "}, *QUERIES[1:]], r'queries\.jsonl:1: the query "q1" has no "text"'),
-        ([{"id": "q1", "text": "?"}], r'queries\.jsonl:1: no "_id"'),
+        ([{"id": "q1", "text": "?"}], r'queries\.jsonl:1: the field "_id" is missing or empty'),
     ],
 )
 def test_invalid_queries(tmp_path: Path, queries: list[dict[str, Any]], message: str) -> None:

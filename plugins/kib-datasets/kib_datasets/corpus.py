@@ -34,44 +34,61 @@ class HuggingFaceOptions(Options):
         description="Name of a data set on the Hugging Face Hub. Set either `hub` or `path`.",
     )
     path: InputPath | None = Field(
-        default=None, description="A folder with files that `datasets` can read, or written by `save_to_disk`."
+        default=None, description="Folder with files that `datasets` can read, or a folder written by `save_to_disk`."
     )
     revision: Annotated[str | None, NotInIdentity] = Field(
-        default=None, min_length=1, description="With `hub`: a commit, tag or branch. The identity is the commit."
+        default=None,
+        min_length=1,
+        description=(
+            'Commit, tag or branch of the `hub` data set (default: "main"); the resolved commit identifies the data.'
+        ),
     )
     config: str | None = Field(
-        default=None, min_length=1, description="Configuration of the data set; default: its default configuration."
+        default=None,
+        min_length=1,
+        description="Name of the data set's configuration; if unset, the data set's default configuration is read.",
     )
-    split: str = Field(default="train", min_length=1, description="The split to read.")
+    split: str = Field(default="train", min_length=1, description="Name of the split to read.")
     files: list[str] = Field(
         default=[],
-        description="Patterns of the files to read, such as `data/train-*.parquet`; empty: as the data set declares.",
+        description=(
+            "Patterns of the files to read, such as `data/train-*.parquet`; if empty, the data set's own file list is "
+            "used."
+        ),
     )
     streaming: Annotated[bool, NotInIdentity] = Field(
-        default=False, description="With `hub`: read rows from the hub as needed, without storing the files."
+        default=False, description="Read rows from the hub as needed instead of downloading the files; requires `hub`."
     )
     numbered: bool = Field(
-        default=False, description="Use row numbers, from 1, as ids; for data sets without a column of ids."
+        default=False,
+        description="Use row numbers, starting at 1, as document ids; for data sets without an id column.",
     )
     fields: dict[Literal["id", "title", "text", "source", "licence"], Annotated[str, Field(min_length=1)]] = Field(
         default={},
-        description="Column names for `id`, `title`, `text`, `source` and `licence`, if they differ from these words.",
+        description=(
+            "Names of the columns that contain `id`, `title`, `text`, `source` and `licence`, if named differently."
+        ),
     )
     empty: Literal["error", "skip"] = Field(
-        default="error", description="For a document without text: report an `error`, or `skip` and count it."
+        default="error", description="How to treat documents without text: report an `error`, or `skip` and count them."
     )
-    source: str = Field(default="", description="Source of the documents without a source of their own.")
-    licence: str = Field(default="", description="Licence of the documents without a licence of their own.")
-    date: str = Field(default="", description="Date or version of the documents; recorded, but not used otherwise.")
+    source: str = Field(default="", description="Source for documents that do not specify one.")
+    licence: str = Field(default="", description="Licence for documents that do not specify one.")
+    date: str = Field(
+        default="", description="Date or version of the documents; recorded with the corpus but not used otherwise."
+    )
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
         if (self.hub is None) == (self.path is None):
-            raise ValueError("expected either `hub` or `path`")
+            raise ValueError("expected either `hub` or `path`, but not both")
         if self.hub is None and (self.revision is not None or self.streaming):
-            raise ValueError("`revision` and `streaming` require `hub`; a folder is identified by its files")
+            raise ValueError(
+                "`revision` and `streaming` apply only to `hub`; a folder's data is identified by the contents of its "
+                "files"
+            )
         if self.numbered and "id" in self.fields:
-            raise ValueError("expected either `numbered` or `fields.id`")
+            raise ValueError("`numbered` and `fields.id` both set the document ids; remove one of them")
         return self
 
 
@@ -128,10 +145,12 @@ class HuggingFace:
         """Return the data set's folder; raise InputError if the folder does not exist or contains no files."""
         folder = self.options.path
         if folder is None or not folder.is_dir():
-            problem = "a file, expected a folder" if folder is not None and folder.exists() else "no such folder"
+            problem = (
+                "this is a file; expected a folder" if folder is not None and folder.exists() else "no such folder"
+            )
             raise InputError(f"{folder}: {problem}")
         if not _visible_files(folder):
-            raise InputError(f"{folder}: contains no file")
+            raise InputError(f"{folder}: the folder contains no files")
         return folder
 
     def _numbered_rows(self, rows: "RowDocuments") -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -178,7 +197,7 @@ class HuggingFace:
         if not isinstance(saved, DatasetDict):
             return saved
         if self.options.split not in saved:
-            raise InputError(f'{folder}: no split "{self.options.split}"; available: {", ".join(saved)}')
+            raise InputError(f'{folder}: no split is named "{self.options.split}"; available: {", ".join(saved)}')
         return saved[self.options.split]
 
 

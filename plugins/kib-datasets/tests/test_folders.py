@@ -75,7 +75,7 @@ def test_saved(tmp_path: Path, single: bool) -> None:
     (train if single else DatasetDict({"train": train, "test": train})).save_to_disk(tmp_path / "saved")
     assert read(tmp_path / "saved") == [Document("a", "T", "one"), Document("b", "", "two")]
     if not single:
-        with pytest.raises(InputError, match=r'saved: no split "dev"; available: train, test'):
+        with pytest.raises(InputError, match=r'saved: no split is named "dev"; available: train, test'):
             read(tmp_path / "saved", split="dev")
 
 
@@ -135,8 +135,8 @@ def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, message in (
         ("none", "no such folder"),
-        ("file", "a file, expected a folder"),
-        ("empty", "contains no file"),
+        ("file", "this is a file; expected a folder"),
+        ("empty", "the folder contains no files"),
     ):
         plugin = make_plugin(HuggingFace, {"path": tmp_path / name})
         for method in (plugin.fingerprint, lambda plugin=plugin: list(plugin.documents())):

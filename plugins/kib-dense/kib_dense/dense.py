@@ -49,14 +49,17 @@ class DenseOptions(EncoderOptions):
 
     index: IndexKind = Field(
         default="flat",
-        description='"flat" compares every passage; "hnsw" and "ivf-pq" of FAISS are approximate, for large corpora.',
+        description=(
+            'Kind of index: "flat" compares every passage; the approximate FAISS indexes "hnsw" and "ivf-pq" suit '
+            "large corpora."
+        ),
     )
-    hnsw: HnswOptions | None = Field(default=None, description='Options of index = "hnsw".')
-    ivf_pq: IvfPqOptions | None = Field(default=None, description='Options of index = "ivf-pq".')
+    hnsw: HnswOptions | None = Field(default=None, description='Options for index = "hnsw".')
+    ivf_pq: IvfPqOptions | None = Field(default=None, description='Options for index = "ivf-pq".')
     exact_below: int = Field(
         default=10_000,
         ge=0,
-        description="Corpora with fewer passages are searched exactly, whatever the value of `index`.",
+        description="Number of passages below which a corpus is searched exactly, whatever the value of `index`.",
     )
 
     @model_validator(mode="after")
@@ -135,9 +138,9 @@ class Dense:
         named = ", ".join(f"{passage_id} ({tokens:,})" for tokens, passage_id in long["named"])
         more = ", …" if long["count"] > NAMED_IN_REMARK else ""
         remark = (
-            f"{long['count']:,} of {len(metadata['passages']):,} passages have more than the {long['limit']:,} tokens "
-            f"that the encoder reads, and the rest of their text has no effect: {named}{more}; "
-            "`chunk` splits documents into shorter passages"
+            f"{long['count']:,} of {len(metadata['passages']):,} passages exceed the encoder's limit of "
+            f"{long['limit']:,} tokens, and the encoder ignores their text beyond this limit: {named}{more}; "
+            "to split documents into shorter passages, set `chunk` in the corpus table"
         )
         return [remark]
 
@@ -154,8 +157,8 @@ class Dense:
         vectors = self.encoder.queries([query.text for query in visible])
         if vectors.shape[1] != index.dimension:
             raise InputError(
-                f"{folder}: the index has vectors with {index.dimension} components, but the encoder "
-                f"{self.encoder.location} gives {vectors.shape[1]}; delete this folder and run again"
+                f"{folder}: the vectors in the index have {index.dimension} components, but the encoder "
+                f"{self.encoder.location} computes vectors with {vectors.shape[1]}; delete this folder and run again"
             )
         best = index.search.best(vectors, k, index.rank)
         hits = iter([[Hit(index.ids[position], score) for position, score in scored] for scored in best])
@@ -194,7 +197,9 @@ class _OpenIndex:
         try:
             metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{folder / METADATA}: damaged or missing; delete its folder and run again") from error
+            raise InputError(
+                f"{folder / METADATA}: the index file is damaged or missing; delete its folder and run again"
+            ) from error
         self.ids: list[str] = metadata["passages"]
         self.dimension: int = metadata["dimension"]
         self.rank: npt.NDArray[np.int64] = np.empty(len(self.ids), dtype=np.int64)

@@ -24,7 +24,7 @@ KEYS_PER_QUERY = 500
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for a different process that is writing."""
 
-REPAIR = "delete it and run the command again, which computes the embeddings again"
+REPAIR = "delete this file and run the command again to recompute the embeddings"
 
 
 def cache_key(text: str) -> bytes:

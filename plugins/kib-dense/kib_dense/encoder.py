@@ -71,24 +71,31 @@ class EncoderOptions(ModelOptions):
 
     preset: Literal["paper"] | None = Field(
         default=None,
-        description='"paper": BAAI/bge-large-en with its instruction for queries; `path` may be a folder with it.',
+        description=(
+            '"paper" selects BAAI/bge-large-en and its query instruction; `path` may name a local copy of this model.'
+        ),
     )
     query_prompt: str | None = Field(
-        default=None, description="Text before each query; by default the model's own prompt for queries, if any."
+        default=None, description="Text to insert before each query (default: the model's own query prompt, if any)."
     )
     passage_prompt: str | None = Field(
-        default=None, description="Text before each passage; by default the model's own prompt for passages, if any."
+        default=None,
+        description="Text to insert before each passage (default: the model's own passage prompt, if any).",
     )
     normalize: bool = Field(default=False, description="Scale vectors to length 1, so that dot products are cosines.")
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
         if self.path is not None and self.hub is not None:
-            raise ValueError("`path` and `hub` name two models; set only one of them, or neither for the small encoder")
+            raise ValueError(
+                "`path` and `hub` both select a model; set only one of them, or neither to use the default encoder"
+            )
         if self.preset is not None and self.hub is not None:
-            raise ValueError("`preset` already sets `hub`; set only one of them")
+            raise ValueError("`preset` and `hub` both select a model; set only one of them")
         if self.revision is not None and self.hub is None:
-            raise ValueError("`revision` applies only to `hub`; the weights in a folder are identified by their digest")
+            raise ValueError(
+                "`revision` applies only to `hub`; a model folder is identified by the digest of its files"
+            )
         return self
 
 
@@ -219,7 +226,10 @@ class Encoder:
                 task=task,
             )
         if not np.isfinite(vectors).all():
-            raise InputError(f"{self.location}: a vector in {self.options.dtype} is not finite; try float32")
+            raise InputError(
+                f'{self.location}: a vector computed in {self.options.dtype} is not finite; set dtype = "float32", or '
+                "check the weights"
+            )
         return np.asarray(vectors, dtype=np.float32)
 
     def _count_tokens(self, texts: list[str]) -> list[int]:

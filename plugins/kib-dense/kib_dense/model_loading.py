@@ -78,7 +78,7 @@ def load_model(location: EncoderLocation, options: ModelOptions) -> Any:
                 model_kwargs={"dtype": options.dtype, "use_safetensors": True},
             )
     except Exception as error:
-        raise InputError(f"{location}: sentence-transformers cannot load it: {_explain(error)}") from error
+        raise InputError(f"{location}: sentence-transformers cannot load this model: {_explain(error)}") from error
     _check_weights(location, warning_lines)
     _check_tokenizer(location, model.tokenizer)
     _set_max_tokens(model, location, options.max_tokens)
@@ -87,7 +87,9 @@ def load_model(location: EncoderLocation, options: ModelOptions) -> Any:
 
 def _explain(error: Exception) -> str:
     if "trust_remote_code" in str(error):
-        return "it needs Python code from its files; set `trust_remote_code = true` if you trust its source"
+        return (
+            "the model requires Python code from its own files; set `trust_remote_code = true` if you trust its source"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2]) or type(error).__name__
 
@@ -107,7 +109,7 @@ def _check_tokenizer(location: EncoderLocation, tokenizer: Any) -> None:
     special = set(getattr(tokenizer, "all_special_tokens", ()))
     if not set(tokenizer.get_vocab()) - special:
         raise InputError(
-            f"{location}: the tokenizer has an empty vocabulary; is tokenizer.json or the vocabulary file missing?"
+            f"{location}: the tokenizer's vocabulary is empty; tokenizer.json or the vocabulary file may be missing"
         )
 
 
@@ -116,12 +118,14 @@ def _set_max_tokens(model: Any, location: EncoderLocation, max_tokens: int | Non
         return
     if model.transformers_model is None:
         raise InputError(
-            f"{location}: max_tokens = {max_tokens} has no effect: the model has no transformer, so its saved limit "
-            "applies"
+            f"{location}: max_tokens = {max_tokens} has no effect, because the model contains no transformer; its "
+            "saved limit applies"
         )
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and max_tokens > positions:
-        raise InputError(f"{location}: max_tokens = {max_tokens}, but the model has only {positions} positions")
+        raise InputError(
+            f"{location}: max_tokens = {max_tokens} exceeds the model's limit, {positions} positions; lower max_tokens"
+        )
     model.max_seq_length = max_tokens
 
 
@@ -134,4 +138,4 @@ def run_quietly(location: EncoderLocation) -> Iterator[None]:
         with silenced():
             yield
     except torch.cuda.OutOfMemoryError as error:
-        raise InputError(f"{location}: the GPU's memory is full; lower `batch_tokens`") from error
+        raise InputError(f"{location}: the GPU ran out of memory; lower `batch_tokens`") from error

@@ -13,7 +13,7 @@ class ModelOptions(Options):
     """The model and its runtime settings."""
 
     path: Annotated[InputPath | None, NotInIdentity] = Field(
-        default=None, description="Folder of a model saved by sentence-transformers."
+        default=None, description="Folder with a model saved by sentence-transformers."
     )
     hub: str | None = Field(
         default=None,
@@ -23,24 +23,35 @@ class ModelOptions(Options):
     revision: Annotated[str | None, NotInIdentity] = Field(
         default=None,
         min_length=1,
-        description='Commit, tag or branch of `hub`, by default "main"; the identity contains its commit.',
+        description=(
+            'Commit, tag or branch of the `hub` repository (default: "main"); the resolved commit hash is part of '
+            "the model's identity."
+        ),
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Number format of the computation."
+        default="float32", description="Number format for computing the model's outputs."
     )
     device: Annotated[str, NotInIdentity] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
-        description='"cpu", "cuda", "cuda:1" or "mps"; "auto" is the first CUDA GPU, or the CPU without one.',
+        description=(
+            'Device: "cpu", "cuda", "cuda:1" or "mps"; "auto" selects the first CUDA GPU, or the CPU if there is no '
+            "GPU."
+        ),
     )
     max_tokens: int | None = Field(
-        default=None, ge=4, description="Tokens read from each text, by default the model's own limit."
+        default=None,
+        ge=4,
+        description="Maximum number of tokens to read from each text (default: the model's own limit).",
     )
     batch_tokens: Annotated[int | None, NotInIdentity] = Field(
         default=None,
         ge=1,
-        description="Tokens per batch, including padding; by default one text on a CPU and 32,768 tokens on a GPU.",
+        description=(
+            "Maximum number of tokens per batch, including padding (default: one text on a CPU, 32,768 tokens on a "
+            "GPU)."
+        ),
     )
     trust_remote_code: bool = Field(
-        default=False, description="Run Python code from the model's files; only for models that you trust."
+        default=False, description="Run Python code from the model's files; enable this only for models that you trust."
     )

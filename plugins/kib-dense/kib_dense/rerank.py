@@ -27,23 +27,31 @@ __all__ = ["Rerank", "RerankOptions"]
 class RerankOptions(ModelOptions):
     """Options of `rerank`: the cross-encoder, and the retrievers that supply the hits to rerank."""
 
-    of: tuple[str, ...] = Field(min_length=1, description="Names of the retrievers in the file that provide the hits.")
-    depth: int = Field(default=50, ge=1, description="Number of hits read from each retriever.")
+    of: tuple[str, ...] = Field(
+        min_length=1, description="Names of the retrievers in the same benchmark file that supply the hits to rerank."
+    )
+    depth: int = Field(default=50, ge=1, description="Number of hits to rerank from each retriever.")
 
     @field_validator("of")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise ValueError(f"expected each retriever once, but {twice[0]!r} appears {names.count(twice[0])} times")
+            raise ValueError(
+                f"the retriever {twice[0]!r} is listed {names.count(twice[0])} times; list each retriever once"
+            )
         return names
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
         if (self.path is None) == (self.hub is None):
-            raise ValueError("expected exactly one of `path` (a folder) and `hub` (a name on the hub)")
+            raise ValueError(
+                "expected either `path` (a folder) or `hub` (the name of a model on the hub), but not both"
+            )
         if self.revision is not None and self.hub is None:
-            raise ValueError("`revision` applies only to `hub`; the weights in a folder are identified by their digest")
+            raise ValueError(
+                "`revision` applies only to `hub`; a model folder is identified by the digest of its files"
+            )
         return self
 
 
@@ -107,7 +115,10 @@ class Rerank:
             for position, value in zip(batch, values, strict=True):
                 scores[position] = float(value)
         if not all(map(isfinite, scores)):
-            raise InputError(f"{self._location}: a score in {self.options.dtype} is not finite; try float32")
+            raise InputError(
+                f'{self._location}: a score computed in {self.options.dtype} is not finite; set dtype = "float32", or '
+                "check the weights"
+            )
         return scores
 
     @cached_property
@@ -119,6 +130,7 @@ class Rerank:
         model: CrossEncoder = load_model(self._location, self.options)
         if model.num_labels != 1:
             raise InputError(
-                f"{self._location}: gives {model.num_labels} scores per pair; expected a cross-encoder with one score"
+                f"{self._location}: the model computes {model.num_labels} scores per pair; expected a cross-encoder "
+                "with one score"
             )
         return model

@@ -45,9 +45,20 @@ CENTROIDS = 256
 class HnswOptions(Options):
     """Options of an HNSW index, a graph of neighbours that is fast but holds all vectors in memory."""
 
-    links: int = Field(default=32, ge=2, le=512, description="Neighbours of each vector in the graph (M).")
-    ef_construction: int = Field(default=200, ge=2, description="Candidates for the neighbours of each added vector.")
-    ef_search: int = Field(default=256, ge=1, description="Candidates per query; at most this many hits are found.")
+    links: int = Field(
+        default=32,
+        ge=2,
+        le=512,
+        description="Number of links from each vector to its neighbours in the graph (HNSW's parameter M).",
+    )
+    ef_construction: int = Field(
+        default=200,
+        ge=2,
+        description="Number of candidate neighbours considered for each vector that is added to the graph.",
+    )
+    ef_search: int = Field(
+        default=256, ge=1, description="Number of candidates per query, and thus the maximum number of hits."
+    )
 
 
 class IvfPqOptions(Options):
@@ -56,18 +67,21 @@ class IvfPqOptions(Options):
     lists: int | None = Field(
         default=None,
         ge=1,
-        description="Number of lists; by default four times the square root of the number of passages.",
+        description="Number of inverted lists (default: four times the square root of the number of passages).",
     )
-    probes: int = Field(default=32, ge=1, description="Lists searched per query.")
+    probes: int = Field(default=32, ge=1, description="Number of inverted lists searched per query.")
     code_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Bytes per vector in memory, a divisor of the dimension; by default an eighth of it.",
+        description=(
+            "Bytes per vector in memory, a divisor of the vector dimension (default: an eighth of the vector "
+            "dimension)."
+        ),
     )
     candidates: int = Field(
         default=256,
         ge=1,
-        description="Best vectors of the lists, which get exact scores; at most this many hits are found.",
+        description="Number of candidates per query that are rescored exactly, and thus the maximum number of hits.",
     )
 
 
@@ -87,7 +101,7 @@ def open_vectors(path: Path, dimension: int, count: int) -> "Vectors":
     import numpy as np
 
     if not path.is_file() or path.stat().st_size != 4 * dimension * count:
-        raise InputError(f"{path}: damaged or missing; delete its folder and run again")
+        raise InputError(f"{path}: the vector file is damaged or missing; delete its folder and run again")
     if not count:
         return np.zeros((0, dimension), np.float32)
     return np.memmap(path, dtype="<f4", mode="r", shape=(count, dimension))
@@ -177,7 +191,7 @@ class ApproximateSearch:
         import faiss
 
         if not path.is_file():
-            raise InputError(f"{path}: missing; delete its folder and run again")
+            raise InputError(f"{path}: the index file is missing; delete its folder and run again")
         self.vectors = vectors
         read: Callable[[str], Any] = faiss.read_index  # FAISS's stubs lack the attributes of each kind of index
         self.index = read(str(path))
@@ -191,16 +205,16 @@ class ApproximateSearch:
         wanted = min(k, len(self.vectors))
         if wanted > self.candidates:
             raise InputError(
-                f"{k} hits requested, but the index considers {self.candidates} candidates; raise `ef_search` of "
-                "`hnsw` or `candidates` of `ivf_pq`"
+                f"{k} hits per query were requested, but the index considers only {self.candidates} candidates; raise "
+                "`ef_search` of `hnsw` or `candidates` of `ivf_pq`"
             )
         found = []
         for query in queries:  # one by one, because FAISS rounds differently if it computes several queries at once
             positions = self._candidates(query)
             if len(positions) < wanted:
                 raise InputError(
-                    f"{k} hits requested, but the index found {len(positions)}; raise `links` of `hnsw` or `probes` of "
-                    "`ivf_pq`"
+                    f"{k} hits were requested, but the index found only {len(positions)}; raise `links` of `hnsw` or "
+                    "`probes` of `ivf_pq`"
                 )
             found.append(_best(positions, _exact_scores(query, self.vectors, positions), rank, k))
         return found
@@ -237,13 +251,11 @@ def _train_ivf_pq(vectors: "Vectors", options: IvfPqOptions) -> Any:
     lists = options.lists or max(1, min(round(4 * count**0.5), count // 39))
     parts = options.code_bytes or max(part for part in range(1, max(2, dimension // 8 + 1)) if dimension % part == 0)
     if dimension % parts:
-        raise InputError(
-            f"ivf_pq.code_bytes = {parts}: expected a divisor of the dimension of the vectors, {dimension}"
-        )
+        raise InputError(f"ivf_pq.code_bytes = {parts}: expected a divisor of the vector dimension, {dimension}")
     if count < max(lists, CENTROIDS):
         raise InputError(
             f"ivf_pq: {count} passages are too few for {lists} lists and {CENTROIDS} centroids; "
-            'keep the default of `exact_below`, or set index = "flat"'
+            'keep the default value of `exact_below`, or set index = "flat"'
         )
     quantizer: Any = faiss.IndexFlatIP(dimension)
     index = faiss.IndexIVFPQ(quantizer, dimension, lists, parts, 8, faiss.METRIC_INNER_PRODUCT)

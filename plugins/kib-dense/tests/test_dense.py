@@ -78,8 +78,8 @@ def test_long_passages_are_reported(dense: Callable[..., Dense], tmp_path: Path)
     given = passages(*(f"{'lever ' * (10 * number)}" for number in range(1, 9)))
     retriever.build(given, tmp_path)
     [remark] = retriever.remarks(tmp_path)
-    assert remark.startswith("7 of 8 passages have more than the 16 tokens that the encoder reads, and the rest")
-    assert "p7 (82), p6 (72), p5 (62), p4 (52), p3 (42), …; `chunk`" in remark
+    assert remark.startswith("7 of 8 passages exceed the encoder's limit of 16 tokens, and the encoder")
+    assert "p7 (82), p6 (72), p5 (62), p4 (52), p3 (42), …; to split" in remark
     retriever.build(given[:1], tmp_path)
     assert retriever.remarks(tmp_path) == []
 
@@ -169,7 +169,7 @@ def scores(hits: Sequence[Any]) -> list[float]:
 
 def test_too_few_passages_to_train(dense: Callable[..., Dense], tmp_path: Path) -> None:
     """If an index has too few passages for its number of lists, the error names the options to change."""
-    with pytest.raises(InputError, match=r"14 passages are too few for .* keep the default of `exact_below`"):
+    with pytest.raises(InputError, match=r"14 passages are too few for .* keep the default value of `exact_below`"):
         dense(index="ivf-pq", exact_below=0).build(PASSAGES, tmp_path)
 
 
@@ -179,7 +179,7 @@ def test_an_index_of_a_different_encoder(dense: Callable[..., Dense], tmp_path: 
     metadata = json.loads((tmp_path / "index.json").read_text())
     half = {**metadata, "dimension": 8, "passages": [str(number) for number in range(2 * len(PASSAGES))]}
     (tmp_path / "index.json").write_text(json.dumps(half))
-    with pytest.raises(InputError, match=r"the index has vectors with 8 components, but the encoder .* gives 16"):
+    with pytest.raises(InputError, match=r"vectors in the index have 8 components, but the encoder .* vectors with 16"):
         dense().search(tmp_path, QUERIES, 3)
 
 

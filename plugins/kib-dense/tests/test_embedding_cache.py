@@ -119,7 +119,7 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     """The error for a damaged cache file suggests deleting the file, because the vectors can be computed again."""
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
     with (
-        pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete it"),
+        pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete this file"),
         EmbeddingCache.open(tmp_path),
     ):
         pass

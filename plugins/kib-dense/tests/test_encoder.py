@@ -149,7 +149,7 @@ def test_without_a_transformer(tmp_path: Path, limit: int | None) -> None:
     embedded = small_encoder(path=tmp_path).embed(["red lever", "lever " * 500])
     assert (embedded.vectors.shape, embedded.tokens) == ((2, 8), (2, 500))
     assert small_encoder(path=tmp_path).max_tokens() == limit
-    with pytest.raises(InputError, match="max_tokens = 8 has no effect: the model has no transformer"):
+    with pytest.raises(InputError, match="max_tokens = 8 has no effect, because the model contains no transformer"):
         small_encoder(path=tmp_path, max_tokens=8).passages(["red lever"])
 
 
@@ -215,7 +215,7 @@ def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
 def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
     """A damaged embedding cache, or one with vectors of the wrong length, raises an error that names the cache."""
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database, but long enough to look like one " * 99)
-    with pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete it"):
+    with pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete this file"):
         encoder().passages(TEXTS, tmp_path)
     (tmp_path / "embeddings.sqlite").unlink()
     encoder().passages(TEXTS, tmp_path)
@@ -347,15 +347,18 @@ def own_code(folder: Path) -> Path:
     ("damage", "message"),
     [
         (no_folder, "no such folder; expected a folder with an encoder saved by sentence-transformers"),
-        (a_file, "a file, not a folder; expected a folder with an encoder"),
-        (without("modules.json"), "modules.json is missing, so it is unknown how token vectors are pooled"),
-        (without("modules.json", "config.json"), "neither modules.json nor config.json exists"),
-        (without("model.safetensors", "2_Dense/model.safetensors"), "no weights; expected model.safetensors"),
-        (only_bin, "the only weights are in pytorch_model.bin"),
+        (a_file, "this is a file; expected a folder with an encoder"),
+        (without("modules.json"), "modules.json is missing, so the pooling of token vectors is unknown"),
+        (without("modules.json", "config.json"), "contains neither modules.json nor config.json"),
+        (
+            without("model.safetensors", "2_Dense/model.safetensors"),
+            "the folder contains no weights; expected model.safetensors",
+        ),
+        (only_bin, "the weights exist only in pytorch_model.bin"),
         (a_lost_part, "1 of 2 weight files are missing: model-1.safetensors"),
-        (other_kind, "a SparseEncoder of sentence-transformers; expected an encoder"),
-        (broken_modules, "modules.json: invalid; expected a list of modules with their paths"),
-        (broken_index, "model.safetensors.index.json: invalid index of weights; expected an object `weight_map`"),
+        (other_kind, "contains a SparseEncoder model; expected an encoder"),
+        (broken_modules, "modules.json: invalid content; expected a list of modules with their paths"),
+        (broken_index, "model.safetensors.index.json: invalid weight index; expected a JSON object"),
         (with_config("{"), "config_sentence_transformers.json: invalid JSON"),
         (with_config("[]"), "config_sentence_transformers.json: not a JSON object"),
     ],
@@ -373,13 +376,13 @@ def test_unsuitable_folders(copied: Path, damage: Callable[[Path], Path], messag
     ("damage", "options", "message"),
     [
         (lost_weights, {}, "weights described in config.json are missing: encoder.layer.0.output"),
-        (own_code, {}, "it needs Python code from its files; set `trust_remote_code = true`"),
+        (own_code, {}, "the model requires Python code from its own files; set `trust_remote_code = true`"),
         (
             without("tokenizer.json", "tokenizer_config.json"),
             {},
-            "the tokenizer has an empty vocabulary; is tokenizer.json",
+            "the tokenizer's vocabulary is empty; tokenizer.json",
         ),
-        (Path, {"max_tokens": 4096}, "max_tokens = 4096, but the model has only 64 positions"),
+        (Path, {"max_tokens": 4096}, "max_tokens = 4096 exceeds the model's limit, 64 positions"),
     ],
     ids=["lost weights", "own code", "no tokenizer", "too long"],
 )
@@ -398,7 +401,7 @@ def test_vectors_that_are_not_finite(copied: Path) -> None:
     """A vector with an infinite component raises an error that names the model and suggests float32."""
     broken = small_encoder(path=copied)
     next(broken._model.parameters()).data.fill_(float("inf"))
-    with pytest.raises(InputError, match=r"encoder: a vector in float32 is not finite; try float32"):
+    with pytest.raises(InputError, match=r"encoder: a vector computed in float32 is not finite; set dtype"):
         broken.queries(["rope"])
 
 
@@ -406,7 +409,7 @@ def test_a_full_gpu() -> None:
     """If the GPU runs out of memory, the error names the model and the option to lower."""
     import torch
 
-    message = "BAAI/bge-large-en: the GPU's memory is full; lower `batch_tokens`"
+    message = "BAAI/bge-large-en: the GPU ran out of memory; lower `batch_tokens`"
     with pytest.raises(InputError, match=message), run_quietly(small_encoder(preset="paper").location):
         raise torch.cuda.OutOfMemoryError
 

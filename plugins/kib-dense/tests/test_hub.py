@@ -146,5 +146,5 @@ def test_no_safetensors(hub: Hub) -> None:
     """A model on the hub without safetensors raises an error that names the model."""
     (hub.folder / "model.safetensors").unlink()
     (hub.folder / "2_Dense" / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=rf"^{HUB}: .*no weights; expected model\.safetensors"):
+    with pytest.raises(InputError, match=rf"^{HUB}: .*contains no weights; expected model\.safetensors"):
         encoder(revision=COMMIT).passages(["red lever"])

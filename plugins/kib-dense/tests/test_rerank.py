@@ -140,10 +140,10 @@ def lost_classifier(folder: Path, _: Create) -> Path:
     ("damage", "message"),
     [
         (nowhere, "no such folder; expected a folder with a cross-encoder"),
-        (an_encoder, "a SentenceTransformer of sentence-transformers; expected a cross-encoder"),
+        (an_encoder, "contains a SentenceTransformer model; expected a cross-encoder"),
         (plain_model, "the architecture BertModel does not produce scores; expected a cross-encoder"),
         (lost_classifier, "weights described in config.json are missing: classifier"),
-        (three_labels, "gives 3 scores per pair; expected a cross-encoder"),
+        (three_labels, "the model computes 3 scores per pair; expected a cross-encoder"),
     ],
     ids=["nowhere", "encoder", "plain", "classifier", "labels"],
 )

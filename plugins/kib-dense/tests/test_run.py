@@ -104,7 +104,7 @@ def test_run(bench: Path) -> None:
     """`kib run` with both retrievers finds each person, reports long passages and re-encodes only changed texts."""
     done = kib_run(bench)
     assert done.returncode == 0, done.stderr
-    said = "retrievers.dense: 1 of 4 passages have more than the 256 tokens that the encoder reads"
+    said = "retrievers.dense: 1 of 4 passages exceed the encoder's limit of 256 tokens"
     assert said in done.stderr
     assert passages(bench, "dense,k=1") == {f"q{number}": [f"{person[0]}#0"] for number, person in enumerate(PEOPLE)}
     assert all(len(some) == 2 for some in passages(bench, "cross,k=2").values())

@@ -142,7 +142,9 @@ def test_fewer_hits_are_the_first_of_more(indexes: dict[str, ApproximateSearch],
 def test_more_hits_than_candidates(indexes: dict[str, ApproximateSearch]) -> None:
     """A search for more hits than the number of candidates raises an error that names the option for candidates."""
     query = clustered(1, seed=1)
-    with pytest.raises(InputError, match=r"129 hits requested, .* considers 128 candidates; raise `ef_search`"):
+    with pytest.raises(
+        InputError, match=r"129 hits per query were requested, .* considers only 128 candidates; raise `ef_search`"
+    ):
         indexes["hnsw"].best(query, 129, RANK)
 
 
@@ -158,14 +160,18 @@ def test_too_few_vectors_in_the_lists(tmp_path: Path) -> None:
     """A search for more hits than the searched lists contain raises an error that names the option to increase."""
     options = IvfPqOptions(lists=100, probes=1, code_bytes=1)
     search = approximate(clustered(COUNT), tmp_path / "index", options)
-    with pytest.raises(InputError, match=r"200 hits requested, but the index found \d+; raise .*`probes`"):
+    with pytest.raises(InputError, match=r"200 hits were requested, but the index found only \d+; raise .*`probes`"):
         search.best(clustered(20, seed=1), 200, RANK)
 
 
 @pytest.mark.parametrize(
     ("count", "options", "message"),
     [
-        (COUNT, IvfPqOptions(lists=16, code_bytes=7), r"code_bytes = 7: expected a divisor of the .* vectors, 32"),
+        (
+            COUNT,
+            IvfPqOptions(lists=16, code_bytes=7),
+            r"code_bytes = 7: expected a divisor of the vector dimension, 32",
+        ),
         (200, IvfPqOptions(), "200 passages are too few for 5 lists and 256 centroids"),
         (300, IvfPqOptions(lists=1000), "300 passages are too few for 1000 lists"),
     ],
@@ -183,7 +189,9 @@ def test_damaged_vectors(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
     path.write_bytes(clustered(10).tobytes())
     assert np.array_equal(open_vectors(path, DIMENSION, 10), clustered(10))
     damage(path)
-    with pytest.raises(InputError, match=r"vectors\.f32: damaged or missing; delete its folder and run again"):
+    with pytest.raises(
+        InputError, match=r"vectors\.f32: the vector file is damaged or missing; delete its folder and run again"
+    ):
         open_vectors(path, DIMENSION, 10)
 
 
