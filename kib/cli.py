@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kib import __version__
-from kib.errors import InputError, KibError, SpecError, StepError, TableError
+from kib.errors import InputError, KibError, PluginCallError, SpecError, StepError, TableError
 
 if TYPE_CHECKING:
     from kib.leaderboard import Table
@@ -77,6 +78,10 @@ class _Commands(click.Group):
             # Editors and CI parse mistakes in a spec as `file:line: key: message`, so these lines have no prefix.
             _report(str(error) if isinstance(error, SpecError) else f"Error: {error}")
             ctx.exit(error.exit_code)
+        except PluginCallError as error:
+            # The traceback shows the author of the plugin where the bug is.
+            _report("".join(traceback.format_exception(error.__cause__)) + f"Error: {error}")
+            ctx.exit(KibError.exit_code)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             _report(f"Error: {place}{error.strerror or error}")

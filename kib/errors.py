@@ -9,6 +9,8 @@ KibError
 ├── BusyError           2  a different run uses the results folder
 ├── StepError           3  a step of a run failed; all other steps finished
 └── TableError          1  a leaderboard's check failed, or a cell is missing or failed
+
+PluginCallError is not a KibError: it reports a bug in a plugin, and the traceback of the bug is shown or stored.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ __all__ = [
     "InputError",
     "KibError",
     "Mistake",
+    "PluginCallError",
     "PluginError",
     "PromptTemplateError",
     "PromptTooLongError",
@@ -64,6 +67,10 @@ class SpecError(InputError):
 
 class PluginError(InputError):
     """A plugin cannot be used; the message names the plugin, its distribution and the reason."""
+
+
+class PluginCallError(Exception):
+    """A plugin method raised an error that is not a KibError; `__cause__` is the original error."""
 
 
 class PromptTooLongError(InputError):

@@ -83,6 +83,22 @@ def test_an_index_that_fails_is_built_once(bench, monkeypatch):
     assert 'raise RuntimeError("no memory")' in traceback.read_text(encoding="utf-8")
 
 
+def test_a_failing_writer_of_questions_is_named(bench, monkeypatch):
+    """A bug in a question writer ends `kib questions` with its traceback, the name of the plugin and exit code 2."""
+    from kib_toys import ToyWriter
+
+    def fail(*_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(ToyWriter, "questions", fail)
+    bench.write_toy(more='\n[writers.more]\nplugin = "toy"\n')
+    result = bench.call("questions", bench.spec, "--corpus", "people", "--out", "q.jsonl", "-q")
+    assert result.exit_code == 2
+    assert 'raise RuntimeError("no memory")' in result.output
+    last = result.output.strip().splitlines()[-1]
+    assert last == "Error: writers.more (toy, kib-toys 1.0), questions: RuntimeError: no memory"
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [

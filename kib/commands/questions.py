@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from kib.progress import Progress
 from kib.prompts import LETTERS
 from kib.records import Passage
 from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.passages import split_corpus
 from kib.spec.load import PriceTable, Spec, load_spec
 from kib.store.files import write_text
@@ -166,7 +167,7 @@ def forecast(job: QuestionJob) -> str:
     if not isinstance(plugin, PaidWriter):
         return f"writers.{job.writer.name} costs nothing"
     where = f"forecast for writer {job.writer.name} on {len(job.passages):,} passages"
-    with stored_answers(job.paid_answers) as answers:
+    with stored_answers(job.paid_answers) as answers, call_plugin(job.writer, "forecast"):
         cost = plugin.forecast(job.passages, job.request.count, SEED, answers, "questions")
     return f"{where}: {describe_cost(cost, job.prices)}"
 
@@ -179,7 +180,7 @@ def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
         progress.step("writing questions", len(job.passages)) as advance,
     ):
         last = None
-        for draft in job.writer.plugin.questions(job.passages, job.request.count, SEED, answers):
+        for draft in _drafts(job, answers):
             question_filter.add(draft)
             advance(int(draft.passage != last))
             last = draft.passage
@@ -188,6 +189,13 @@ def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
         reasons = ", ".join(f"{count} {reason}" for reason, count in kept.rejected.items()) or "none was written"
         raise InputError(f"corpora.{job.request.corpus}: no question was kept: {reasons}")
     return kept
+
+
+def _drafts(job: QuestionJob, answers: PaidAnswers) -> Iterator[DraftQuestion]:
+    """Yield the questions that the writer drafts, in the order of the passages."""
+    with call_plugin(job.writer, "questions"):
+        drafts = job.writer.plugin.questions(job.passages, job.request.count, SEED, answers)
+    return iterate_plugin(job.writer, "questions", drafts, DraftQuestion)
 
 
 @dataclass

@@ -2,9 +2,8 @@
 
 import traceback
 
-from kib.errors import KibError
+from kib.errors import KibError, PluginCallError
 from kib.identity import digest_lines
-from kib.run.plugin_calls import PluginCallError
 from kib.store.work import Work
 
 __all__ = ["explain_error"]

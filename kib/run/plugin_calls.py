@@ -4,16 +4,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kib.errors import KibError, PluginError
+from kib.errors import KibError, PluginCallError, PluginError
 from kib.plugins.resolve import Locked
 
-__all__ = ["PluginCallError", "call_plugin", "check_list", "check_type", "iterate_plugin"]
+__all__ = ["call_plugin", "check_list", "check_type", "iterate_plugin"]
 
 T = TypeVar("T")
-
-
-class PluginCallError(Exception):
-    """A plugin method raised an error that is not a KibError; `__cause__` is the original error."""
 
 
 def _where(locked: Locked, method: str) -> str:

@@ -13,6 +13,7 @@ from kib.plugins.builtin.questions_file_task import FileTask
 from kib.plugins.resolve import Lock
 from kib.records import JudgedQuery, RenderedQuestion, document_id
 from kib.run.context import RunContext
+from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.passages import Passages
 from kib.run.steps.render_questions import task_queries
 
@@ -46,10 +47,12 @@ def _by_gold(title: str, asked: list[RenderedQuestion], passages: Passages, task
 
 def of_corpus(name: str, lock: Lock) -> QuerySet | None:
     """Return the judged queries of a corpus, or None; the corpus plugin itself checks the judged document ids."""
-    plugin = lock.get("corpora", name).plugin
-    if not isinstance(plugin, JudgedCorpus):
+    locked = lock.get("corpora", name)
+    if not isinstance(locked.plugin, JudgedCorpus):
         return None
-    return _by_judgment(f"queries of corpus {name}", plugin.judged_queries())
+    with call_plugin(locked, "judged_queries"):
+        queries = locked.plugin.judged_queries()
+    return _by_judgment(f"queries of corpus {name}", iterate_plugin(locked, "judged_queries", queries, JudgedQuery))
 
 
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
