@@ -123,7 +123,7 @@ def _send(documents: Sequence[Document], server: Server, index_name: str) -> Non
                 timer = RetryTimer(server)
             status, text = int(rejected[0][1]["status"]), error_text(rejected[0][1]["error"])
             _check_size(documents, server, status, text)
-            timer.wait(f"the server does not accept more documents now ({status}: {server.redact(text)})")
+            timer.wait(f"the server is temporarily rejecting new documents ({status}: {server.redact(text)})")
         documents = [document for document, _ in rejected]
 
 
@@ -160,12 +160,12 @@ def _check_size(documents: Sequence[Document], server: Server, status: int, text
     answer = f"({status}: {server.redact(text)})"
     if len(documents) > 1:
         raise InputError(
-            f"{server.addresses}: {len(documents):,} passages are too large for one request {answer}; lower "
+            f"{server.addresses}: a bulk request with {len(documents):,} passages is too large {answer}; lower "
             f"`bulk_bytes`, or raise `{setting}` on the server"
         ) from None
     raise InputError(
-        f"passage {documents[0]['passage']!r}: too large for the server at {server.addresses} {answer}; split it with "
-        f"`chunk` of the corpus, or raise `{setting}` on the server"
+        f"passage {documents[0]['passage']!r} is too large for the server at {server.addresses} {answer}; split "
+        f"passages with the corpus option `chunk`, or raise `{setting}` on the server"
     ) from None
 
 

@@ -62,7 +62,8 @@ def read_connection_settings(
     _check_utf8(secret_variable, secret or "")
     if secret and not user and not API_KEY.fullmatch(secret):
         raise InputError(
-            f"environment variable {secret_variable} does not hold an API key; expected the key's `encoded` form"
+            f"environment variable {secret_variable} does not contain a valid API key; expected the key in its "
+            "`encoded` form"
         )
     return ConnectionSettings(_read_urls(options, environment), ca_certs, user, secret, secret_variable)
 
@@ -72,16 +73,16 @@ def _check_utf8(variable: str, value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         # The original error quotes the secret value, so the error must not be chained.
-        raise InputError(f"environment variable {variable} does not hold valid UTF-8 text") from None
+        raise InputError(f"environment variable {variable} does not contain valid UTF-8 text") from None
 
 
 def _check_certificates(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"{path}: no such certificate file (`ca_certs`, or the environment variable {CA_CERTS})")
+        raise InputError(f"{path}: no such certificate file; correct `ca_certs` or the environment variable {CA_CERTS}")
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:
-        raise InputError(f"{path}: cannot read certificates from this file ({error.strerror or error})") from None
+        raise InputError(f"{path}: cannot read CA certificates from this file ({error.strerror or error})") from None
 
 
 def _read_urls(options: ElasticsearchOptions, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def _find_login(options: ElasticsearchOptions, environment: Mapping[str, str]) -
         return environment[USER], options.password_env
     if password:
         raise InputError(
-            f"environment variable {options.password_env} holds a password, but the user is missing; set `user` or the "
-            f"environment variable {USER}"
+            f"environment variable {options.password_env} contains a password, but no user name is set; set `user` or "
+            f"the environment variable {USER}"
         )
     return None, options.api_key_env if key else ""

@@ -22,8 +22,9 @@ RETRY_STATUSES = frozenset({408, 429, 502, 503, 504})
 """HTTP statuses of a server that is busy, starting or losing a node."""
 
 TLS_ERRORS = {
-    "ertificate is not valid for": "the server's certificate is for a different host; use the host in the certificate",
-    "mismatch": "the server's certificate is for a different host; use the host in the certificate",
+    "ertificate is not valid for": "the server's certificate was issued for a different host; use the host name in the "
+    "certificate",
+    "mismatch": "the server's certificate was issued for a different host; use the host name in the certificate",
     "expired": "the server's certificate has expired",
     "CERTIFICATE_VERIFY_FAILED": "the server's certificate is signed by an untrusted CA; set `ca_certs` (or "
     "KIB_ELASTICSEARCH_CA_CERTS) to a file with that CA's certificate",
@@ -33,14 +34,14 @@ TLS_ERRORS = {
 """Explanations of TLS errors by a fragment of OpenSSL's message; the first matching fragment wins."""
 
 CONNECTION_ERRORS = {
-    "refused": "nothing listens at this address",
+    "refused": "no server is listening at this address",
     "Failed to resolve": "the host name cannot be resolved",
     "unreachable": "the host is unreachable",
     "No route to host": "the host is unreachable",
     "BadStatusLine": "the server does not speak HTTP",
-    "Connection aborted": "the connection was closed before an answer arrived",
-    "Connection broken": "the connection was closed in the middle of an answer",
-    "EOF occurred": "the connection was closed before an answer arrived",
+    "Connection aborted": "the server closed the connection before it sent an answer",
+    "Connection broken": "the server closed the connection in the middle of an answer",
+    "EOF occurred": "the server closed the connection before it sent an answer",
 }
 """Explanations of connection errors by a fragment of the client's message; the first matching fragment wins."""
 
@@ -85,7 +86,7 @@ def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, l
     """Explain a permanent error; `text` is the server's redacted message, and `login` describes the login."""
     if is_blocked(error):
         return (
-            f"the index is blocked: {text}; if a disk is full, free some space, then run the same command again to "
+            f"the index is blocked: {text}; if the disk is full, free some space, then run the same command again to "
             "resume"
         )
     if _error_type(error) == "media_type_header_exception":
@@ -94,10 +95,10 @@ def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, l
             "`pip install 'elasticsearch>=8.19,<9'` installs a client for servers 8 and 9"
         )
     if status == 401:
-        return f"the server rejects {login} (401): {text}"
+        return f"the server rejected {login} (401): {text}"
     if status == 403:
         return f"{login} lacks a required permission (403): {text}"
-    return f"the server rejects the request ({status}): {text}"
+    return f"the server rejected the request ({status}): {text}"
 
 
 def find_explanation(message: str, explanations: Mapping[str, str]) -> str | None:

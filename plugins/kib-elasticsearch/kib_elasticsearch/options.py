@@ -37,11 +37,12 @@ def check_url(url: str) -> str:
         raise ValueError("expected an address such as http://127.0.0.1:9200, got an invalid address") from error
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(
-            "expected an address only, got one with a user, password or key; use `user` and `password_env`"
+            "expected an address without credentials, got one with a user, password or key; set `user` and "
+            "`password_env`"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or not port:
         raise ValueError(
-            "expected an address with scheme and port, such as http://127.0.0.1:9200, got one without them"
+            "expected an address with a scheme and a port, such as http://127.0.0.1:9200, got an incomplete address"
         )
     return url.rstrip("/")
 
@@ -53,7 +54,9 @@ def _read_encoder(value: Any, info: ValidationInfo) -> Any:
     try:
         from kib_dense.encoder import EncoderOptions
     except ImportError as error:
-        raise ValueError(f"needs kib-dense: pip install 'kib-elasticsearch[dense]' ({error})") from error
+        raise ValueError(
+            f"the option requires kib-dense; run `pip install 'kib-elasticsearch[dense]'` ({error})"
+        ) from error
     try:
         return EncoderOptions.model_validate_json(json.dumps(value), context=info.context)
     except ValidationError as error:
@@ -64,7 +67,7 @@ def _read_encoder(value: Any, info: ValidationInfo) -> Any:
 Encoder = Annotated[
     SerializeAsAny[Options],
     BeforeValidator(_read_encoder),
-    WithJsonSchema({"type": "object", "description": "The options of kib-dense's encoder."}),
+    WithJsonSchema({"type": "object", "description": "Options of kib-dense's encoder."}),
 ]
 
 
@@ -72,16 +75,17 @@ class ElasticsearchOptions(Options):
     """Options of the retriever `elasticsearch`: the kind of search, the server, and the size and timing of requests."""
 
     mode: Literal["bm25", "knn"] = Field(
-        default="bm25", description="Kind of search: `bm25` by shared words, `knn` by vectors."
+        default="bm25",
+        description="Kind of search: `bm25` ranks passages by shared words, `knn` by the similarity of vectors.",
     )
     analyzer: str = Field(
         default="english",
         min_length=1,
-        description="Analyzer of passages and queries: a built-in one, or one defined in `analysis`.",
+        description="Name of the analyzer for passages and queries: a built-in analyzer, or one defined in `analysis`.",
     )
     analysis: dict[str, Any] = Field(
         default={},
-        description="Your own analyzers, tokenizers and filters, in the format of Elasticsearch's index settings.",
+        description="Custom analyzers, tokenizers and filters, in the format of Elasticsearch's index settings.",
     )
     k1: float = Field(
         default=0.9,
@@ -93,49 +97,64 @@ class ElasticsearchOptions(Options):
         default=0.4,
         ge=0,
         le=1,
-        description="BM25 length normalization: 0 ignores the length of a passage, 1 applies it fully.",
+        description=(
+            "BM25 length normalization: 0 ignores the length of a passage, 1 applies the full penalty to long passages."
+        ),
     )
     encoder: Encoder | None = Field(
         default=None,
-        description='With mode = "knn": the encoder that computes the vectors, given by the options of kib-dense.',
+        description='Encoder that computes the vectors if mode = "knn"; takes the encoder options of kib-dense.',
     )
     index: Literal["exact", "hnsw", "int8_hnsw"] = Field(
         default="exact",
-        description="Vector search: all vectors, or an HNSW graph of full or 8-bit vectors.",
+        description=(
+            "Vector search: `exact` compares all vectors, `hnsw` searches a graph, `int8_hnsw` a graph of 8-bit "
+            "vectors."
+        ),
     )
     candidates: int = Field(
         default=200,
         ge=1,
         le=10_000,
-        description="With a graph: candidates per query; at most this many hits are found.",
+        description="Graph search: number of candidates per query, and thus the maximum number of hits.",
     )
-    m: int = Field(default=16, ge=2, le=512, description="With a graph: neighbours of each passage.")
+    m: int = Field(default=16, ge=2, le=512, description="Graph search: number of neighbours linked to each passage.")
     ef_construction: int = Field(
-        default=100, ge=2, le=3200, description="With a graph: candidates for the neighbours of each passage."
+        default=100,
+        ge=2,
+        le=3200,
+        description="Graph search: number of candidate neighbours considered for each new passage.",
     )
     shards: int = Field(
-        default=1, ge=1, le=1024, description="Shards of the index; scores use the statistics of all shards."
+        default=1,
+        ge=1,
+        le=1024,
+        description="Number of shards in the index; scores use word statistics from all shards.",
     )
     replicas: Annotated[int, NotInIdentity] = Field(
-        default=0, ge=0, le=100, description="Additional copies of the index."
+        default=0, ge=0, le=100, description="Number of additional copies of the index."
     )
     url: Annotated[str | tuple[str, ...] | None, NotInIdentity] = Field(
         default=None,
-        description="Address of the server, or of several nodes of a cluster; by default KIB_ELASTICSEARCH_URL "
-        "(separate several addresses with commas), then http://127.0.0.1:9200.",
+        description=(
+            "Address of the server, or addresses of a cluster's nodes (default: the comma-separated addresses in "
+            "KIB_ELASTICSEARCH_URL or, if this variable is not set, http://127.0.0.1:9200)."
+        ),
     )
     ca_certs: Annotated[InputPath | None, NotInIdentity] = Field(
-        default=None, description="File of trusted CA certificates; by default KIB_ELASTICSEARCH_CA_CERTS."
+        default=None,
+        description="File with trusted CA certificates (default: the file named in KIB_ELASTICSEARCH_CA_CERTS).",
     )
     user: Annotated[str | None, NotInIdentity] = Field(
-        default=None, min_length=1, description="User name; by default KIB_ELASTICSEARCH_USER."
+        default=None, min_length=1, description="User name (default: the value of KIB_ELASTICSEARCH_USER)."
     )
     password_env: Annotated[str, NotInIdentity] = Field(
-        default="KIB_ELASTICSEARCH_PASSWORD", description="Environment variable that holds the user's password."
+        default="KIB_ELASTICSEARCH_PASSWORD",
+        description="Name of the environment variable that contains the user's password.",
     )
     api_key_env: Annotated[str, NotInIdentity] = Field(
         default="KIB_ELASTICSEARCH_API_KEY",
-        description="Environment variable that holds an API key in its `encoded` form.",
+        description="Name of the environment variable that contains an API key in its `encoded` form.",
     )
     prefix: Annotated[str, NotInIdentity] = Field(
         default="kib-", description="Prefix of the index names on the server."
@@ -147,10 +166,14 @@ class ElasticsearchOptions(Options):
         default=8_000_000,
         ge=1000,
         le=100_000_000,
-        description="Maximum bytes of text per bulk request; a longer passage is sent alone.",
+        description="Maximum number of bytes of text per bulk request; a longer passage is sent in its own request.",
     )
-    concurrency: Annotated[int, NotInIdentity] = Field(default=2, ge=1, le=64, description="Concurrent bulk requests.")
-    queries: Annotated[int, NotInIdentity] = Field(default=64, ge=1, le=1000, description="Queries per search request.")
+    concurrency: Annotated[int, NotInIdentity] = Field(
+        default=2, ge=1, le=64, description="Number of concurrent bulk requests."
+    )
+    queries: Annotated[int, NotInIdentity] = Field(
+        default=64, ge=1, le=1000, description="Number of queries per search request."
+    )
     timeout: Annotated[float, NotInIdentity] = Field(
         default=60.0, gt=0, allow_inf_nan=False, description="Seconds to wait for the answer to one request."
     )
@@ -158,7 +181,7 @@ class ElasticsearchOptions(Options):
         default=120.0,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds to keep retrying while the server is away or too busy.",
+        description="Seconds to keep retrying a request while the server is unavailable or too busy.",
     )
 
     @field_validator("url")
@@ -184,7 +207,7 @@ class ElasticsearchOptions(Options):
     def _is_prefix(cls, prefix: str) -> str:
         if not PREFIX.fullmatch(prefix):
             raise ValueError(
-                "expected up to 64 characters from a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
+                "expected at most 64 of the characters a-z, 0-9, `.`, `_` and `-`, starting with a letter or digit"
             )
         return prefix
 
@@ -193,9 +216,9 @@ class ElasticsearchOptions(Options):
         fields = type(self).model_fields
         changed = {name for name, field in fields.items() if getattr(self, name) != field.default}
         if {"user", "api_key_env"} <= changed:
-            raise ValueError("`user` and `api_key_env` are two ways to log in; set only one of them")
+            raise ValueError("`user` and `api_key_env` both select a login; set only one of them")
         if self.mode == "knn" and self.encoder is None:
-            raise ValueError('mode = "knn" needs `encoder`, the model that computes the vectors')
+            raise ValueError('mode = "knn" requires `encoder`, the model that computes the vectors')
         graph_options = {"candidates", "m", "ef_construction"}
         for applies, without_effect, choice in (
             (self.mode == "knn", {"analyzer", "analysis", "k1", "b"}, 'mode = "knn"'),
@@ -204,5 +227,5 @@ class ElasticsearchOptions(Options):
         ):
             if applies and changed & without_effect:
                 names = ", ".join(f"`{name}`" for name in sorted(changed & without_effect))
-                raise ValueError(f"{names}: no effect with {choice}")
+                raise ValueError(f"options without effect if {choice}: {names}")
         return self

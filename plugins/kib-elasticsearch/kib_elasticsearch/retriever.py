@@ -74,8 +74,8 @@ class Elasticsearch:
         if counter.content() != indexed:
             index.delete()
             raise InputError(
-                f"{self._server.addresses}: the index {index.name} held other passages than the corpus; it was "
-                "deleted, run the same command again"
+                f"{self._server.addresses}: the index {index.name} did not match the passages of the corpus and was "
+                "deleted; run the same command again to rebuild it"
             )
 
         def save_progress(content: IndexContent, *, whole: bool = False) -> None:
@@ -94,8 +94,8 @@ class Elasticsearch:
         """Return the `k` best passages for each query, with ties ordered by passage id; the index must be complete."""
         if self.options.index != "exact" and k > self.options.candidates:
             raise InputError(
-                f"{k} hits per query requested, but the graph search considers {self.options.candidates} candidates; "
-                "raise `candidates`"
+                f"{k} hits per query were requested, but the graph search considers only {self.options.candidates} "
+                "candidates; raise `candidates`"
             )
         index_name = self._require_complete_index(folder).index
         texts = [query.text for query in queries]
@@ -148,7 +148,7 @@ class Elasticsearch:
         """Return a finished index's metadata; raise InputError if the index is incomplete or differs on the server."""
         metadata = read_metadata(folder)
         if metadata is None or not metadata.whole:
-            raise InputError(f"{folder}: no finished index; run the same command again to build it")
+            raise InputError(f"{folder}: the index is incomplete or missing; run the same command again to build it")
         if metadata not in self._checked:
             index = ServerIndex(self._server, metadata.index)
             if not index.is_complete(metadata.sent):

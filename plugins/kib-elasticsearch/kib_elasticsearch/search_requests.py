@@ -46,7 +46,7 @@ def search_all(server: Server, index_name: str, queries: Sequence[dict[str, Any]
     if k < 1:
         return [[] for _ in queries]
     if k > MOST_HITS:
-        raise InputError(f"{k:,} hits per query requested, but Elasticsearch returns at most {MOST_HITS:,}")
+        raise InputError(f"{k:,} hits per query were requested, but Elasticsearch returns at most {MOST_HITS:,}")
     common = {
         "size": k,
         "track_total_hits": False,
@@ -110,7 +110,7 @@ def _find_failure(server: Server, index_name: str, response: Mapping[str, Any]) 
             raise LostIndexError(server.addresses, index_name)
         if not is_retryable(status, error):
             raise server.rejection(status, error)
-        return f"the server cannot search now ({status}: {server.redact(error_text(error))})"
+        return f"the server is temporarily unable to search ({status}: {server.redact(error_text(error))})"
     if response["timed_out"] or response["_shards"]["failed"]:
-        return "the server searched only a part of the index"
+        return "the server searched only part of the index"
     return ""

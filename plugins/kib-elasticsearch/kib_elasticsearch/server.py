@@ -51,7 +51,7 @@ class RetryTimer:
         seconds = min(FIRST_WAIT * 2**self.retries, LONGEST_WAIT)
         patience = self.server.options.patience
         if self.server.stop_retrying.is_set() or time.monotonic() + seconds > self.started + patience:
-            resume = "; documents already sent are kept, run the same command again to resume"
+            resume = "; the server keeps the documents that were already sent; run the same command again to resume"
             raise InputError(
                 f"{self.server.addresses}: {reason}; gave up after {patience:g} seconds (`patience`)"
                 f"{resume if self.server.has_answered else ''}"
@@ -157,7 +157,9 @@ class Server:
 
         version = self.call(read)
         if version and int(version.partition(".")[0]) not in MAJORS:
-            raise InputError(f"{self.addresses}: unsupported Elasticsearch version {version}; expected 8 or 9")
+            raise InputError(
+                f"{self.addresses}: Elasticsearch version {version} is not supported; expected version 8 or 9"
+            )
         return version
 
     def _explain_answer(self, error: "ApiError") -> str:
@@ -177,11 +179,11 @@ class Server:
 
         message = self.redact(str(error.message))
         if isinstance(error, ConnectionTimeout):
-            return f"no answer within {self.options.timeout:g} seconds (`timeout`)"
+            return f"the server sent no answer within {self.options.timeout:g} seconds (`timeout`)"
         tls_explanation = find_explanation(message, TLS_ERRORS) if isinstance(error, SSLError) else None
         if tls_explanation:
             raise InputError(f"{self.addresses}: {tls_explanation}") from None
         reason = find_explanation(message, CONNECTION_ERRORS) or message
         # A server that responded earlier has probably been killed; a server that requires https never responds to http.
         maybe_https = "http://" in self.addresses and not self.has_answered and "Connection aborted" in message
-        return f"no connection: {reason}{' (does the server expect https?)' if maybe_https else ''}"
+        return f"no connection: {reason}{' (the server may require https)' if maybe_https else ''}"

@@ -116,7 +116,7 @@ class ServerIndex:
         state = self.state()
         if state is None:
             raise InputError(
-                f"{self.server.addresses}: the index {self.name} was deleted while it was being created; run the same "
+                f"{self.server.addresses}: the index {self.name} was deleted during its creation; run the same "
                 "command again"
             )
         return state.uuid
@@ -141,7 +141,8 @@ class ServerIndex:
             self.delete()
             raise InputError(
                 f"{self.server.addresses}: the {found[0]:,} documents of the index {self.name} did not match the "
-                f"{content.passages:,} passages of the corpus; the index was deleted, run the same command again"
+                f"{content.passages:,} passages of the corpus; the index was deleted; run the same command again to "
+                "rebuild it"
             )
         self._record(content)
 

@@ -109,7 +109,9 @@ def test_long_ids_and_long_passages(library):
 def test_more_hits_than_elasticsearch_returns(library):
     """A search for more hits per query than Elasticsearch can return raises an error."""
     retriever, folder = library
-    with pytest.raises(InputError, match="10,001 hits per query requested, but Elasticsearch returns at most 10,000"):
+    with pytest.raises(
+        InputError, match="10,001 hits per query were requested, but Elasticsearch returns at most 10,000"
+    ):
         retriever.search(folder, LEVER, 10_001)
 
 
@@ -137,7 +139,7 @@ def test_analyzer(node, make, tmp_path):
 
 def test_unknown_analyzer(node, make, tmp_path):
     """The error for an unknown analyzer quotes the server's message."""
-    with pytest.raises(InputError, match=r"the server rejects the request \(400\): .*klingon"):
+    with pytest.raises(InputError, match=r"the server rejected the request \(400\): .*klingon"):
         make(node, analyzer="klingon").build(passages("red"), tmp_path)
 
 
@@ -179,7 +181,7 @@ def test_an_interrupted_build_resumes(node, make, tmp_path, synthetic, queries, 
     retriever = make(node, bulk_passages=50)
     with pytest.raises(KeyboardInterrupt):
         retriever.build(interrupted(), tmp_path)
-    with pytest.raises(InputError, match="no finished index"):
+    with pytest.raises(InputError, match="the index is incomplete or missing"):
         retriever.search(tmp_path, queries, 20)
     assert not retriever.holds(tmp_path)
     assert 0 < read_metadata(tmp_path).sent.passages <= 400
@@ -257,7 +259,7 @@ def test_another_corpus_in_the_same_folder(node, make, tmp_path):
     retriever = make(node)
     retriever.build(passages("red lever", "green door"), tmp_path)
     other = passages("blue pump")
-    with pytest.raises(InputError, match="held other passages than the corpus; it was deleted"):
+    with pytest.raises(InputError, match="did not match the passages of the corpus and was deleted"):
         retriever.build(other, tmp_path)
     assert ids(find(retriever, tmp_path, "pump lever", other)) == ["p0"]
 

@@ -70,13 +70,13 @@ def test_wrong_password(secured, user, tmp_path):
     """The error for a wrong password names the environment variable that contains the password."""
     retriever = secured({"MY_PASSWORD": "not-it-0815"}, **login(user[0]))
     message = failure(retriever, tmp_path)
-    assert "the server rejects the password in MY_PASSWORD for the user 'librarian' (401)" in message
+    assert "the server rejected the password in MY_PASSWORD for the user 'librarian' (401)" in message
     assert "not-it-0815" not in message
 
 
 def test_no_login(secured, tmp_path):
     """The error for a missing login states that the request had no login."""
-    assert "the server rejects a request without a user or API key (401)" in failure(secured({}), tmp_path)
+    assert "the server rejected a request without a user or API key (401)" in failure(secured({}), tmp_path)
 
 
 def test_api_key(secured, node, tmp_path):
@@ -102,7 +102,7 @@ def test_invalid_api_keys(secured, node, tmp_path, fault):
     else:
         key = "not/a/key"
     message = failure(secured({"MY_KEY": key}, api_key_env="MY_KEY"), tmp_path)
-    assert "the server rejects the API key in MY_KEY (401)" in message
+    assert "the server rejected the API key in MY_KEY (401)" in message
     assert fault != "expired" or "expired" in message
     assert key not in message
 
@@ -129,9 +129,13 @@ def test_a_key_with_too_few_rights(secured, node, tmp_path):
     ("secrets", "options", "words"),
     [
         ({}, {"api_key_env": "MY_KEY"}, "environment variable MY_KEY is not set; it must hold the API key"),
-        ({"MY_KEY": "x9x9\n"}, {"api_key_env": "MY_KEY"}, "environment variable MY_KEY does not hold an API key"),
+        (
+            {"MY_KEY": "x9x9\n"},
+            {"api_key_env": "MY_KEY"},
+            "environment variable MY_KEY does not contain a valid API key",
+        ),
         ({}, {"user": "me"}, "environment variable KIB_ELASTICSEARCH_PASSWORD is not set; it must hold the password"),
-        ({"KIB_ELASTICSEARCH_PASSWORD": "x9x9"}, {}, "KIB_ELASTICSEARCH_PASSWORD holds a password, but the user is"),
+        ({"KIB_ELASTICSEARCH_PASSWORD": "x9x9"}, {}, "KIB_ELASTICSEARCH_PASSWORD contains a password, but no"),
         (
             {"KIB_ELASTICSEARCH_API_KEY": "x9x9", "KIB_ELASTICSEARCH_USER": "me"},
             {},
@@ -140,13 +144,13 @@ def test_a_key_with_too_few_rights(secured, node, tmp_path):
         (
             {"MY_PASSWORD": "x9x9\udcff"},
             {"user": "me", "password_env": "MY_PASSWORD"},
-            "environment variable MY_PASSWORD does not hold valid UTF-8 text",
+            "environment variable MY_PASSWORD does not contain valid UTF-8 text",
         ),
-        ({"MY_KEY": "x9x9\udcff"}, {"api_key_env": "MY_KEY"}, "variable MY_KEY does not hold valid UTF-8 text"),
+        ({"MY_KEY": "x9x9\udcff"}, {"api_key_env": "MY_KEY"}, "variable MY_KEY does not contain valid UTF-8 text"),
         (
             {"KIB_ELASTICSEARCH_PASSWORD": "x9x9", "KIB_ELASTICSEARCH_USER": "m\udcff"},
             {},
-            "environment variable KIB_ELASTICSEARCH_USER does not hold valid UTF-8 text",
+            "environment variable KIB_ELASTICSEARCH_USER does not contain valid UTF-8 text",
         ),
         ({"KIB_ELASTICSEARCH_URL": "http://me:x9x9@h:1"}, {"url": None}, "KIB_ELASTICSEARCH_URL: expected an address"),
         ({}, {"ca_certs": "nowhere.pem"}, "nowhere.pem: no such certificate file"),
@@ -174,7 +178,7 @@ def test_unknown_ca(secured, tmp_path):
 def test_certificate_of_another_host(secured, node, tmp_path):
     """If the server's certificate is for a different host name, the error states the mismatch."""
     message = failure(secured({}, url=node.url.replace("127.0.0.1", "localhost")), tmp_path)
-    assert "the server's certificate is for a different host" in message
+    assert "the server's certificate was issued for a different host" in message
 
 
 def test_invalid_ca_file(tmp_path):
@@ -182,13 +186,13 @@ def test_invalid_ca_file(tmp_path):
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     message = failure(make_plugin(Elasticsearch, {"ca_certs": path}), tmp_path)
-    assert f"{path}: cannot read certificates from this file" in message
+    assert f"{path}: cannot read CA certificates from this file" in message
 
 
 def test_http_instead_of_https(secured, node, tmp_path):
     """The error for an http address of a server that expects https suggests https."""
     message = failure(secured({}, url=node.url.replace("https", "http")), tmp_path)
-    assert "does the server expect https?" in message
+    assert "the server may require https" in message
 
 
 def test_https_instead_of_http(fake_server, tmp_path):
@@ -199,10 +203,12 @@ def test_https_instead_of_http(fake_server, tmp_path):
 
 
 def test_nothing_listens(ports, tmp_path):
-    """If no server listens at the address, the error states that nothing listens there."""
+    """If no server listens at the address, the error states that no server is listening there."""
     url = f"http://127.0.0.1:{ports(1)[0]}"
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
-    assert message == f"{url}: no connection: nothing listens at this address; gave up after 0 seconds (`patience`)"
+    assert (
+        message == f"{url}: no connection: no server is listening at this address; gave up after 0 seconds (`patience`)"
+    )
 
 
 @pytest.mark.parametrize("answers_once", [False, True])
@@ -210,12 +216,13 @@ def test_a_server_that_hangs_up(fake_server, info, tmp_path, answers_once):
     """The error for a closed connection suggests https only if the server has never answered."""
     url = fake_server(lambda _method, path, _body: info if answers_once and path == "/" else None)
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
-    closed = f"{url}: no connection: the connection was closed before an answer arrived"
+    closed = f"{url}: no connection: the server closed the connection before it sent an answer"
     gave_up = "; gave up after 0 seconds (`patience`)"
     if answers_once:
-        assert message == f"{closed}{gave_up}; documents already sent are kept, run the same command again to resume"
+        kept = "; the server keeps the documents that were already sent; run the same command again to resume"
+        assert message == f"{closed}{gave_up}{kept}"
     else:
-        assert message == f"{closed} (does the server expect https?){gave_up}"
+        assert message == f"{closed} (the server may require https){gave_up}"
 
 
 def test_not_elasticsearch(fake_server, tmp_path):
@@ -228,7 +235,7 @@ def test_unsupported_version(fake_server, tmp_path):
     """The error for an unsupported server version lists the supported versions."""
     url = fake_server(lambda _method, _path, _body: (200, {"version": {"number": "7.17.0"}}))
     message = failure(make_plugin(Elasticsearch, {"url": url}), tmp_path)
-    assert message == f"{url}: unsupported Elasticsearch version 7.17.0; expected 8 or 9"
+    assert message == f"{url}: Elasticsearch version 7.17.0 is not supported; expected version 8 or 9"
 
 
 def test_http_and_https_mixed(tmp_path):

@@ -69,13 +69,15 @@ def test_a_passage_too_large_for_the_server(frail_node, make, tmp_path, words, s
     with pytest.raises(InputError) as caught:
         make(frail_node, bulk_passages=1).build(given, tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"passage 'large': too large for the server at {frail_node.url} ({status}: ")
-    assert message.endswith(f"; split it with `chunk` of the corpus, or raise `{setting}` on the server")
+    assert message.startswith(f"passage 'large' is too large for the server at {frail_node.url} ({status}: ")
+    assert message.endswith(f"; split passages with the corpus option `chunk`, or raise `{setting}` on the server")
 
 
 def test_bulks_too_large_for_the_server(frail_node, make, synthetic, tmp_path):
     """A bulk request too large for the server raises an error that names the option to lower."""
-    with pytest.raises(InputError, match=r"2,000 passages are too large for one request \(413.*; lower `bulk_bytes`"):
+    with pytest.raises(
+        InputError, match=r"a bulk request with 2,000 passages is too large \(413.*; lower `bulk_bytes`"
+    ):
         make(frail_node, bulk_passages=COUNT).build(synthetic(COUNT), tmp_path)
 
 
@@ -102,11 +104,13 @@ def test_a_server_that_stays_away(
     retriever = make(frail_node, bulk_passages=100)
     retriever.build(synthetic(COUNT), whole)
     retriever.search(whole, queries[:1], 20)
-    with pytest.raises(InputError, match=r"nothing listens .*; gave up after 1 seconds \(`patience`\); .* are kept"):
+    with pytest.raises(
+        InputError, match=r"no server is listening .*; gave up after 1 seconds \(`patience`\); the server keeps"
+    ):
         make(frail_node, bulk_passages=100, patience=1).build(
             disturbed(synthetic(COUNT), COUNT // 2, frail_node.kill), part
         )
-    with pytest.raises(InputError, match="nothing listens at this address"):
+    with pytest.raises(InputError, match="no server is listening at this address"):
         make(frail_node, patience=0).build(synthetic(COUNT), part)
     assert 0 < read_metadata(part).sent.passages < COUNT
     started = frail_node.start_in_background()

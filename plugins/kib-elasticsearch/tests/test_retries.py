@@ -76,21 +76,23 @@ def test_a_lost_answer_is_no_error(scripted, caplog):
 def test_patience(scripted):
     """A request raises an error if the server remains busy for longer than `patience`."""
     target, _ = scripted([created(429, 429, 429)], patience=0)
-    with pytest.raises(InputError, match=r"documents now \(429: too many documents\); gave up after 0 seconds"):
+    with pytest.raises(InputError, match=r"new documents \(429: too many documents\); gave up after 0 seconds"):
         send(target)
 
 
 def test_timeout(scripted):
     """The error for a server that does not respond in time states the timeout."""
     target, _ = scripted([lambda: time.sleep(2)], timeout=1, patience=0)
-    with pytest.raises(InputError, match=r"no answer within 1 seconds \(`timeout`\); gave up after 0 seconds"):
+    with pytest.raises(
+        InputError, match=r"the server sent no answer within 1 seconds \(`timeout`\); gave up after 0 seconds"
+    ):
         send(target)
 
 
 def test_a_rejected_document(scripted):
     """If the server permanently rejects a document, the error names the passage."""
     target, _ = scripted([created(201, 400, 201)])
-    with pytest.raises(InputError, match=r"passage 'p1': .* the server rejects the request \(400\)"):
+    with pytest.raises(InputError, match=r"passage 'p1': .* the server rejected the request \(400\)"):
         send(target)
 
 
@@ -109,10 +111,10 @@ def test_a_request_too_large_for_the_server(scripted, status, reason, setting, c
         send(target, count)
     message = str(caught.value)
     if count == 1:
-        assert message.startswith(f"passage 'p0': too large for the server at {target.addresses} ({status}: ")
-        assert message.endswith(f"; split it with `chunk` of the corpus, or raise `{setting}` on the server")
+        assert message.startswith(f"passage 'p0' is too large for the server at {target.addresses} ({status}: ")
+        assert message.endswith(f"; split passages with the corpus option `chunk`, or raise `{setting}` on the server")
     else:
-        assert f": 2 passages are too large for one request ({status}: {reason}); lower `bulk_bytes`" in message
+        assert f": a bulk request with 2 passages is too large ({status}: {reason}); lower `bulk_bytes`" in message
 
 
 def found(*passages):
@@ -139,5 +141,5 @@ def test_a_search_that_fails_for_good(scripted):
     with pytest.raises(LostIndexError, match="the index index was deleted or changed after it was built"):
         search_all(target, "index", [word_query("a")], 5)
     target, _ = scripted([(200, {"responses": [{"status": 400, "error": {"reason": "bad query"}}]})])
-    with pytest.raises(InputError, match=r"the server rejects the request \(400\): bad query"):
+    with pytest.raises(InputError, match=r"the server rejected the request \(400\): bad query"):
         search_all(target, "index", [word_query("a")], 5)

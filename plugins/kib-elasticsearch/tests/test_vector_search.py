@@ -39,5 +39,7 @@ def test_graph_search(node, make, word_vectors, corpus, tmp_path):
 def test_more_hits_than_candidates(node, make, word_vectors, tmp_path):
     """A search for more hits than the graph search has candidates raises an error that names the option to increase."""
     retriever = make(node, **word_vectors, index="hnsw", candidates=5)
-    with pytest.raises(InputError, match=r"6 hits per query requested, .* considers 5 candidates; raise `candidates`"):
+    with pytest.raises(
+        InputError, match=r"6 hits per query were requested, .* considers only 5 candidates; raise `candidates`"
+    ):
         retriever.search(tmp_path, [Query("q", "lever")], 6)
