@@ -1,5 +1,7 @@
 """Describes in words the values that a JSON Schema allows, for the tables of keys in the documentation."""
 
+import re
+
 from kib.spec.messages import show_value
 from kib.support.phrases import join
 
@@ -32,6 +34,27 @@ def describe(node, schema, plural=False):
         count = f"{node['minItems']} or more " if "minItems" in node else ""
         return f"a list of {count}{'different ' if node.get('uniqueItems') else ''}{items}"
     return {"boolean": "true or false", "object": "tables" if plural else "a table"}[kind]
+
+
+def key_table(schema, values=describe):
+    """Return a Markdown table of the keys in a JSON Schema; `values(node, schema)` describes the allowed values."""
+    lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
+    for key, node in schema["properties"].items():
+        default = "needed" if key in schema.get("required", ()) else describe_default(node.get("default"))
+        lines.append(f"| `{key}` | {values(node, schema)} | {default} | {node['description']} |")
+    return "\n".join(lines) + "\n"
+
+
+def describe_default(default):
+    """Return a default value as code, or no text if there is no default that a user can write in one line."""
+    return "" if default is None or default == [] or isinstance(default, dict) else f"`{show_value(default)}`"
+
+
+def replace_key_tables(text, marker, table_of):
+    """Return a page with the table after each `<!-- MARKER: NAME -->` replaced by `table_of(NAME)`, and the names."""
+    pattern = rf"(<!-- {marker}: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
+    names = {match[2] for match in re.finditer(pattern, text)}
+    return re.sub(pattern, lambda match: f"{match[1]}\n{table_of(match[2])}", text), names
 
 
 def describe_number(node, plural):

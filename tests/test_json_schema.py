@@ -17,14 +17,13 @@ from kib.plugins.registry import installed, load
 from kib.plugins.resolve import open_spec
 from kib.spec import tables
 from kib.spec.load import load_spec
-from kib.spec.messages import show_value
 from kib.spec.tables import TABLES, Head, own_keys
 
 ROOT = Path(__file__).parent.parent
 BAD = ROOT / "tests" / "bad_specs"
 # `KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py` writes the files instead of comparing them.
 WRITE = os.environ.get("KIB_WRITE_DOCS")
-describe = runpy.run_path(str(ROOT / "tests" / "key_types.py"))["describe"]
+KEY_TYPES = runpy.run_path(str(ROOT / "tests" / "key_types.py"))
 install = runpy.run_path(str(ROOT / "tests" / "bad_plugins" / "install.py"))["install"]
 
 
@@ -149,37 +148,21 @@ def test_the_shipped_schema_is_current():
     assert file.read_text(encoding="utf-8") == made, "run: kib schema --core > docs/schema.json"
 
 
-def key_table(name):
+def spec_keys(name):
     """Return the table of keys that follows a marker in docs/spec.md."""
     model = Head if name == "head" else TABLES.get(name) or getattr(tables, name)
-    made = model.model_json_schema()
-    lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
-    for key, node in made["properties"].items():
-        default = node.get("default")
-        said = (
-            "needed"
-            if key in made.get("required", ())
-            else f"`{show_value(default)}`"
-            if default not in (None, [])
-            else ""
-        )
-        said = "" if isinstance(default, dict) else said
-        value = describe(node, made)
-        lines.append(f"| `{key}` | {value} | {said} | {node['description']} |")
-    return "\n".join(lines) + "\n"
+    return KEY_TYPES["key_table"](model.model_json_schema())
 
 
 def test_every_key_is_documented():
     """The tables of keys in docs/spec.md match the code."""
     file = ROOT / "docs" / "spec.md"
     text = file.read_text(encoding="utf-8")
-    marker = r"(<!-- keys: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
-    made = re.sub(marker, lambda match: f"{match[1]}\n{key_table(match[2])}", text)
+    made, shown = KEY_TYPES["replace_key_tables"](text, "keys", spec_keys)
     if WRITE:
         file.write_text(made, encoding="utf-8")
         text = made
     assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py"
-    shown = {match[2] for match in re.finditer(marker, text)}
     assert shown == {"head", *TABLES, "Chunk", "TextKey", "Replay", "Unseen", "Validation", "PromptTable", "PriceTable"}
 
 

@@ -26,7 +26,6 @@ from kib.leaderboard.render.figure import _panels
 from kib.published import file_format
 from kib.published.load import load_published
 from kib.records import Cell, Environment, Score
-from kib.spec.messages import show_value
 from kib.statistics.unpaired_gains import unpaired_average, unpaired_gain
 from kib.store.result_records import BenchmarkPlan, CellResult, MethodEntry, TaskEntry
 from kib.store.results import Results
@@ -36,7 +35,7 @@ FILES = ROOT / "benchmarks" / "published"
 NAMES = {"mmlu": "ovadia2024-mmlu", "current_events": "ovadia2024-current-events", "topk": "ovadia2024-topk"}
 DATA = Path(os.environ.get("KIB_TEST_DATA") or ROOT.parent / "shared" / "data")
 WRITE = os.environ.get("KIB_WRITE_DOCS")
-describe = runpy.run_path(str(ROOT / "tests" / "key_types.py"))["describe"]
+KEY_TYPES = runpy.run_path(str(ROOT / "tests" / "key_types.py"))
 ARMS = {
     "ft_rag": "ft+rag",
     "ft_reg": "ft-reg",
@@ -577,36 +576,29 @@ def test_the_shipped_schema_is_current():
     assert file.read_text(encoding="utf-8") == made, "run: kib schema --published > docs/schema-published.json"
 
 
-def key_table(name):
+def allowed_values(node, schema):
+    """Return the allowed values of a key, without patterns, and with the headers of tables with names."""
+    inner = node.get("additionalProperties", {})
+    if "$ref" in inner:
+        return f"tables [{next(key for key, one in schema['properties'].items() if one is node)}.NAME]"
+    return "fractions by arm" if inner else KEY_TYPES["describe"](node, schema).partition(" that matches ")[0]
+
+
+def published_keys(name):
     """Return the table of keys that follows a marker in docs/published.md."""
-    made = getattr(file_format, name).model_json_schema()
-    lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
-    for key, node in made["properties"].items():
-        default = node.get("default")
-        said = (
-            "needed"
-            if key in made.get("required", ())
-            else f"`{show_value(default)}`"
-            if default not in (None, [])
-            else ""
-        )
-        value = describe(node, made).partition(" that matches ")[0]
-        inner = node.get("additionalProperties", {})
-        value = f"tables [{key}.NAME]" if "$ref" in inner else "fractions by arm" if inner else value
-        lines.append(f"| `{key}` | {value} | {said} | {node['description']} |")
-    return "\n".join(lines) + "\n"
+    return KEY_TYPES["key_table"](getattr(file_format, name).model_json_schema(), allowed_values)
 
 
 def test_every_key_is_documented():
     """The tables of keys in docs/published.md match the code."""
     file = ROOT / "docs" / "published.md"
     text = file.read_text(encoding="utf-8")
-    marker = r"(<!-- published keys: (\w+) -->\n)(?:\n\|(?:.*\|\n)*)?"
-    made = re.sub(marker, lambda match: f"{match[1]}\n{key_table(match[2])}", text)
+    made, shown = KEY_TYPES["replace_key_tables"](text, "published keys", published_keys)
     if WRITE:
         file.write_text(made, encoding="utf-8")
         text = made
     assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_published.py"
+    assert shown
 
 
 def test_documented_files_are_right(tmp_path):
