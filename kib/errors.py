@@ -5,6 +5,7 @@ KibError
 │   ├── PromptTooLongError   2  a question does not fit into the prompt, even without passages
 │   ├── PromptTemplateError  2  the passage template fails on a real passage
 │   ├── SpecError       2  all mistakes in one benchmark file
+│   ├── DamagedError    2  a stored file is damaged
 │   └── PluginError     2  a missing, broken, ambiguous or malformed plugin
 ├── BusyError           2  a different run uses the results folder
 ├── StepError           3  a step of a run failed; all other steps finished
@@ -20,6 +21,7 @@ from typing import ClassVar
 
 __all__ = [
     "BusyError",
+    "DamagedError",
     "InputError",
     "KibError",
     "Mistake",
@@ -63,6 +65,10 @@ class SpecError(InputError):
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = tuple(sorted(mistakes, key=lambda m: (m.line or 0, m.key, m.message)))
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class DamagedError(InputError):
+    """A stored file is damaged; the message names the file, the damage and the remedy."""
 
 
 class PluginError(InputError):

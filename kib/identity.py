@@ -9,8 +9,6 @@ from typing import Any
 
 __all__ = ["canonical", "digest", "digest_file", "digest_lines"]
 
-BLOCK = 1 << 20
-
 
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys, without spaces and NaN; dataclasses become objects, and paths become POSIX text."""
@@ -42,8 +40,5 @@ def digest_lines(lines: Iterable[str]) -> str:
 
 def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    total = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            total.update(block)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

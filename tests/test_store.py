@@ -445,6 +445,118 @@ def test_a_step_that_lost_a_file_is_made_again(tmp_path):
         assert (work.compute("passages", "a", build) / "file").read_text() == "whole"
 
 
+def write_step(folder):
+    """Build a step with one file in the folder and one file in a subfolder."""
+    (folder / "part").mkdir(exist_ok=True)
+    for name in ("file", "part/other"):
+        with (folder / name).open("a") as file:  # a build that finds its earlier files would change them
+            file.write(f"content of {name}")
+    return {"n": 3}
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "lost": (lambda folder: (folder / "part/other").unlink(), "the file is missing"),
+    "truncated": (lambda folder: os.truncate(folder / "file", 3), "the file has 3 bytes instead of 15"),
+    "zeroed": (lambda folder: (folder / "file").write_bytes(bytes(15)), "the content of the file has changed"),
+    "flipped": (lambda folder: flip_a_bit(folder / "part/other"), "the content of the file has changed"),
+    "marker": (lambda folder: flip_a_bit(folder / "done.json"), "done.json: damaged ("),
+    "marker truncated": (lambda folder: os.truncate(folder / "done.json", 40), "done.json: damaged ("),
+    "record": (
+        lambda folder: write_text(folder / "done.json", (folder / "done.json").read_text().replace(": 3", ": 4")),
+        "done.json: damaged (the content differs from the digest in it)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_step_is_made_again_from_nothing(tmp_path, damage, words):
+    """A step with a damaged file or marker is reported, deleted and built again in an empty folder."""
+    said = []
+    folder = Work(tmp_path).compute("weights", "a", write_step)
+    whole = {name: (folder / name).read_bytes() for name in ("file", "part/other")}
+    damage(folder)
+    work = Work(tmp_path, said.append)
+    assert not work.has("weights", "a")
+    assert work.compute("weights", "a", write_step) == folder
+    assert {name: (folder / name).read_bytes() for name in whole} == whole
+    assert work.record("weights", "a") == {"n": 3}
+    [sentence] = said
+    assert sentence.startswith(str(folder))
+    assert words in sentence
+    assert sentence.endswith("; kib computes this step again")
+    assert everything(tmp_path) == {
+        "weights", "weights/.a.lock", "weights/a", "weights/a/done.json",
+        "weights/a/file", "weights/a/part", "weights/a/part/other",
+    }  # fmt: skip
+
+
+def test_a_step_damaged_during_a_run_is_noticed(tmp_path):
+    """A file that changes after its digest was compared is noticed by its size and its times of change."""
+    work = Work(tmp_path)
+    folder = work.compute("index", "a", write_step)
+    assert work.has("index", "a")
+    before = (folder / "file").stat().st_mtime_ns
+    flip_a_bit(folder / "file")
+    os.utime(folder / "file", ns=(0, before + 10**9))  # some file systems store times in seconds
+    assert not work.reporting_to(print).has("index", "a")
+
+
+def test_a_file_is_read_once_per_process(tmp_path, monkeypatch):
+    """The digest of an unchanged file is computed once per process."""
+    read = []
+    Work(tmp_path).compute("index", "a", write_step)
+    monkeypatch.setattr("kib.store.work.digest_file", lambda path: read.append(path.name) or digest_file(path))
+    work = Work(tmp_path)
+    for _ in range(3):
+        assert work.has("index", "a")
+        assert work.reporting_to(print).has("index", "a")
+    assert read == ["file", "other"]
+
+
+def test_a_foreign_file_is_deleted(tmp_path):
+    """A file that a finished step did not write is reported and deleted, and the step is kept."""
+    said, built = [], []
+    folder = Work(tmp_path).compute("passages", "a", write_step)
+    (folder / "aliases.json").write_text("{}")
+    (folder / ".DS_Store").write_text("")
+    work = Work(tmp_path, said.append)
+    assert not work.has("passages", "a")
+    work.compute("passages", "a", built.append)
+    assert work.has("passages", "a")
+    assert built == []
+    assert said == [f"{folder / 'aliases.json'}: does not belong to this finished step; kib deletes the file"]
+    assert (folder / ".DS_Store").is_file()
+
+
+def test_a_marker_without_digests_is_completed(tmp_path):
+    """A marker of an earlier version is accepted by the sizes in it and then receives the digests of the files."""
+    folder = Work(tmp_path).compute("index", "a", write_step)
+    sizes = {"file": 15, "part/other": 21}
+    write_text(folder / "done.json", json.dumps({"note": {"n": 3}, "seconds": 1.5, "peak_bytes": 7, "files": sizes}))
+    work = Work(tmp_path)
+    assert work.has("index", "a")
+    assert (work.record("index", "a"), work.seconds("index", "a"), work.peak_bytes("index", "a")) == ({"n": 3}, 1.5, 7)
+    flip_a_bit(folder / "file")
+    assert not Work(tmp_path).has("index", "a")
+
+
+def test_a_display_reads_no_content(tmp_path):
+    """A step looks finished if its files have the recorded sizes; its record is protected by the marker's digest."""
+    folder = Work(tmp_path).compute("index", "a", write_step)
+    flip_a_bit(folder / "file")
+    assert Work(tmp_path).looks_finished("index", "a")
+    assert list(Work(tmp_path).records("index")) == [("a", {"n": 3})]
+    os.truncate(folder / "file", 3)
+    assert not Work(tmp_path).looks_finished("index", "a")
+    assert list(Work(tmp_path).records("index")) == []
+
+
 def test_a_step_that_failed_finds_what_it_left(tmp_path):
     """An interrupted build keeps its files for the next attempt and does not count as finished."""
     work, seen = Work(tmp_path), []

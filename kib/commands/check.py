@@ -154,7 +154,7 @@ def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedStep
         return
     what = "validation texts per passage" if isinstance(step, HeldBackStep) else "texts per passage"
     where = f"forecast for writer {order.writer} on {step.passages.corpus}, {order.count} {what}"
-    if work.has("text", step.identity):
+    if work.looks_finished("text", step.identity):
         yield f"{where}: already written"
         return
     with stored_answers(paid_answers_path(work.folder, lock.get("writers", order.writer).plugin_name)) as answers:
@@ -200,7 +200,8 @@ def _is_free(steps: SharedSteps, text: TextStep) -> bool:
     plan = steps.plan
     orders = [writing_order(step, plan.spec) for step in (text, text.as_many_as) if step]
     writers = [plan.lock.get("writers", order.writer).plugin for order in orders if order]
-    return steps.context.work.has("text", text.identity) or not any(isinstance(one, PaidWriter) for one in writers)
+    written = steps.context.work.looks_finished("text", text.identity)
+    return written or not any(isinstance(one, PaidWriter) for one in writers)
 
 
 def _pass(steps: SharedSteps, step: TextStep) -> str:

@@ -19,7 +19,9 @@ def show_plan(plan: Plan, results: Results, work: Work) -> str:
     lines = [f"{plan.spec.name}: {len(plan.cells)} cells, {done} done", "", "weights"]
     lines += [f"  {step.identity[:8]}  {step.title}" for step in plan.weights]
     lines += ["", "steps"]
-    lines += [f"  {mark(work.has(kind, key))}{key[:8]}  {kind:<9}{title}" for kind, key, title in _steps(plan)]
+    lines += [
+        f"  {mark(work.looks_finished(kind, key))}{key[:8]}  {kind:<9}{title}" for kind, key, title in _steps(plan)
+    ]
     lines += ["", "cells"]
     lines += [f"  {mark(results.has(cell.cell))}{cell.cell.id}" for cell in plan.cells]
     return "\n".join(lines)

@@ -138,7 +138,9 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
             f"{path}: writers.{name}: the plugin {writer.plugin_name!r} cannot write multiple-choice questions; "
             "use a plugin that can, for example `openai` from the distribution kib-openai"
         )
-    passages = split_corpus(passages_of(bare, lock, request.corpus), RunContext(bare, lock, work, progress))
+    passages = split_corpus(
+        passages_of(bare, lock, request.corpus), RunContext(bare, lock, work.reporting_to(progress.say), progress)
+    )
     return QuestionJob(request, list(passages), writer, paid_answers_path(work.folder, writer.plugin_name), spec.prices)
 
 

@@ -48,9 +48,9 @@ class _Run:
     def __init__(self, plan: Plan, results: Results, work: Work, progress: Progress) -> None:
         self.plan = plan
         self.results = results
-        self.work = work
         self.progress = progress
         self.steps = SharedSteps(plan, work, progress)
+        self.work = self.steps.context.work
         self.failures: dict[str, Failure] = {}
 
     def measure_missing(self) -> Mapping[str, Failure]:

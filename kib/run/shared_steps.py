@@ -29,7 +29,7 @@ class SharedSteps:
 
     def __init__(self, plan: Plan, work: Work, progress: Progress) -> None:
         self.plan = plan
-        self.context = RunContext(plan.spec, plan.lock, work, progress)
+        self.context = RunContext(plan.spec, plan.lock, work.reporting_to(progress.say), progress)
         self._results: dict[Any, Any] = {}
         self._errors: dict[Any, tuple[Exception, TracebackType | None]] = {}
 

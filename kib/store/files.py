@@ -1,9 +1,11 @@
 """Atomic writes of files and folders, JSON, and JSON lines.
 
-A new file or folder is written under a temporary name next to its final path, flushed to disk and then renamed, so that
-a killed process leaves either the complete old version or the complete new version.
+A new file or folder is written under a temporary name next to its final path, flushed to disk and then renamed. The
+folder that contains the new name is flushed as well, so that a killed process or a power failure leaves either the
+complete old version or the complete new version.
 """
 
+import errno
 import json
 import os
 import re
@@ -20,12 +22,17 @@ from kib.errors import InputError
 from kib.identity import canonical
 
 __all__ = [
+    "delete_folder",
+    "flush_folder",
+    "flush_tree",
     "indented_json",
+    "make_folder",
     "name_damage",
     "new_folder",
     "read_json",
     "read_lines",
     "remove_leftovers",
+    "remove_temporaries_of",
     "write_lines",
     "write_text",
 ]
@@ -38,9 +45,50 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
+def flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, so that a power failure cannot undo a rename or a new file."""
+    if os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def flush_tree(folder: Path) -> None:
+    """Flush all files below a folder to disk, and the names of all files and folders."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file():
+            with path.open("rb" if os.name != "nt" else "r+b") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            flush_folder(path)
+    flush_folder(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder with its parents, and flush the names of the new folders to disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        flush_folder(folder.parent)
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder in such a way that a killed process or a power failure leaves the folder complete or absent."""
+    temporary = _temporary(path)
+    path.rename(temporary)
+    flush_folder(path.parent)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically and flush it to disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary(path)
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -48,6 +96,7 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,14 +104,16 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder and finally rename the folder to `path`; after an error, delete the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary(path)
     temporary.mkdir()
     try:
         yield temporary
+        flush_tree(temporary)
         if path.exists():
-            shutil.rmtree(path)
+            delete_folder(path)
         temporary.rename(path)
+        flush_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -71,10 +122,21 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of killed processes; no other process may be writing to `folder`."""
     for path in sorted(folder.rglob(".*")):
         if TEMPORARY.fullmatch(path.name):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def remove_temporaries_of(path: Path) -> None:
+    """Delete the temporary files and folders of `path`; no other process may be writing to `path`."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        if TEMPORARY.fullmatch(left.name):
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def indented_json(value: Any) -> str:

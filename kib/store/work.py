@@ -1,62 +1,103 @@
 """The work folder: passages, indexes, hits, texts and weights that runs share, in one folder per finished step.
 
 The folder of a step is `work/<kind>/<identity>/`. The file `done.json`, which is written last, marks the step as
-finished.
+finished and records the digest of each file. The digests are compared when a step is used for the first time in a
+process. A damaged step is deleted and computed again.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kib.errors import InputError
-from kib.store.files import indented_json, read_json, write_text
+from kib.errors import DamagedError
+from kib.identity import digest_file
+from kib.store.files import delete_folder, flush_tree, make_folder, remove_leftovers, remove_temporaries_of
+from kib.store.step_marker import (
+    MARKER,
+    RecordedFile,
+    StepMarker,
+    describe_files,
+    read_marker,
+    step_files,
+    write_marker,
+)
 from kib.support.peak_memory import peak
 
 __all__ = ["Work"]
 
-MARKER = "done.json"
+SLOW = 2**31
+"""The number of bytes from which the comparison of digests takes several seconds and is therefore announced."""
+
+FileState = tuple[int, ...]
+"""The device, inode, size and times of change of a file; if they are unchanged, the content is unchanged."""
 
 
 class Work:
-    """The work folder. The folder of any step can be deleted; the step is then computed again when needed."""
+    """The work folder. The folder of any step can be deleted; the step is then computed again when needed.
 
-    def __init__(self, folder: Path) -> None:
+    `say` prints a sentence about each damaged step.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self.folder = folder
+        self.say = say
+        self._verified: dict[Path, FileState] = {}
+
+    def reporting_to(self, say: Callable[[str], None]) -> "Work":
+        """Return the same work folder with a different `say`; both share the list of verified files."""
+        other = Work(self.folder, say)
+        other._verified = self._verified
+        return other
 
     def step_folder(self, kind: str, identity: str) -> Path:
         """Return the path of a step's folder."""
         return self.folder / kind / identity[:32]
 
-    def has(self, kind: str, identity: str) -> bool:
-        """Return whether a step is finished and all of its files are intact."""
+    def is_marked(self, kind: str, identity: str) -> bool:
+        """Return whether a step has been finished, even if the step is damaged."""
+        return (self.step_folder(kind, identity) / MARKER).is_file()
+
+    def looks_finished(self, kind: str, identity: str) -> bool:
+        """Return whether a step is finished and all of its files have the recorded sizes; no content is read.
+
+        The result is for display only. If the content of the step is used, `has` or `compute` must verify it.
+        """
         folder = self.step_folder(kind, identity)
-        try:
-            files: dict[str, int] = read_json(folder / MARKER)["files"]
-            return all((folder / name).stat().st_size == size for name, size in files.items())
-        except (OSError, KeyError, InputError, AttributeError, TypeError):
-            return False
+        marker = self._marker(kind, identity)
+        return marker is not None and all(_size(folder / name) == file.size for name, file in marker.files.items())
+
+    def has(self, kind: str, identity: str) -> bool:
+        """Return whether a step is finished and all of its files have the recorded content.
+
+        Each file is read completely once per process. After that, only its size and its times of change are compared.
+        """
+        folder = self.step_folder(kind, identity)
+        marker = self._marker(kind, identity)
+        return marker is not None and not self._damage(folder, marker) and not _foreign_files(folder, marker)
 
     def compute(self, kind: str, identity: str, build: Callable[[Path], Mapping[str, Any]]) -> Path:
-        """Return the folder of a step; if the step is not finished, call `build(folder)` first.
+        """Return the folder of a step; if the step is unfinished or damaged, call `build(folder)` first.
 
         `build` returns the record of the step. An interrupted build leaves its files in the folder, where the next call
-        of `build` finds them. A file lock prevents two processes from building the same step at once.
+        of `build` finds them. The files of a damaged step are deleted, so that its build starts from nothing. A file
+        lock prevents two processes from building the same step at once.
         """
         from filelock import FileLock
 
         folder = self.step_folder(kind, identity)
         if self.has(kind, identity):
             return folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if not self.has(kind, identity):
-                (folder / MARKER).unlink(missing_ok=True)
+            if not self._is_mended(folder):
+                make_folder(folder)
                 begun = time.perf_counter()
                 with peak() as most:
                     record = dict(build(folder))
-                spent = {"seconds": time.perf_counter() - begun, "peak_bytes": most.bytes}
-                write_text(folder / MARKER, indented_json({"note": record, **spent, "files": _sizes(folder)}))
+                self._finish(folder, StepMarker(record, time.perf_counter() - begun, most.bytes, {}))
         return folder
 
     def invalidate(self, kind: str, identity: str) -> None:
@@ -64,31 +105,103 @@ class Work:
         (self.step_folder(kind, identity) / MARKER).unlink(missing_ok=True)
 
     def record(self, kind: str, identity: str) -> dict[str, Any]:
-        """Return the record of a finished step, or an empty record if the step is not finished."""
-        record: dict[str, Any] = self._marker(kind, identity).get("note", {})
-        return record
+        """Return the record of a finished step; empty if the step is not finished or its marker is damaged."""
+        marker = self._marker(kind, identity)
+        return dict(marker.note) if marker else {}
 
     def records(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the shortened identity and the record of each finished, intact step of a kind."""
+        """Yield the shortened identity and the record of each step of a kind that looks finished."""
         for path in sorted((self.folder / kind).glob(f"*/{MARKER}")):
-            if self.has(kind, path.parent.name):
+            if self.looks_finished(kind, path.parent.name):
                 yield path.parent.name, self.record(kind, path.parent.name)
 
     def seconds(self, kind: str, identity: str) -> float:
         """Return the seconds that a step took on this machine, or 0 if the step is not finished."""
-        return float(self._marker(kind, identity).get("seconds", 0.0))
+        marker = self._marker(kind, identity)
+        return marker.seconds if marker else 0.0
 
     def peak_bytes(self, kind: str, identity: str) -> int:
         """Return the peak memory, in bytes, of a step on this machine, or 0 if the step is not finished."""
-        return int(self._marker(kind, identity).get("peak_bytes", 0))
+        marker = self._marker(kind, identity)
+        return marker.peak_bytes if marker else 0
 
-    def _marker(self, kind: str, identity: str) -> dict[str, Any]:
-        path = self.step_folder(kind, identity) / MARKER
-        value: dict[str, Any] = read_json(path) if path.is_file() else {}
-        return value
+    def _marker(self, kind: str, identity: str) -> StepMarker | None:
+        """Return the marker of a step, or None if there is no marker or the marker is damaged."""
+        with suppress(FileNotFoundError, DamagedError):
+            return read_marker(self.step_folder(kind, identity))
+        return None
+
+    def _finish(self, folder: Path, marker: StepMarker) -> None:
+        """Flush all files of a step to disk and only then mark the step as finished."""
+        remove_leftovers(folder)
+        flush_tree(folder)
+        write_marker(folder, replace(marker, files=describe_files(folder)))
+        self._verified |= {path: _state(path) for _, path in step_files(folder)}
+
+    def _is_mended(self, folder: Path) -> bool:
+        """Return whether a step is finished and intact, after deleting foreign files or the whole damaged step.
+
+        Only the process that holds the lock of the step may call this method.
+        """
+        remove_temporaries_of(folder)
+        try:
+            marker = read_marker(folder)
+            damage = self._damage(folder, marker)
+        except FileNotFoundError:
+            return False
+        except DamagedError as error:
+            damage = str(error)
+        if damage:
+            self.say(f"{damage}; kib computes this step again")
+            delete_folder(folder)
+            return False
+        for path in _foreign_files(folder, marker):
+            self.say(f"{path}: does not belong to this finished step; kib deletes the file")
+            path.unlink()
+        return True
+
+    def _damage(self, folder: Path, marker: StepMarker) -> str:
+        """Return a sentence about the first damaged file of a step, or an empty text if all files are intact."""
+        unread = sum(file.size for name, file in marker.files.items() if folder / name not in self._verified)
+        if marker.has_digests and unread >= SLOW:
+            self.say(f"{folder}: comparing the digests of {unread / 1e9:,.1f} GB")
+        for name, file in marker.files.items():
+            if fault := self._fault(folder / name, file):
+                return f"{folder / name}: {fault}"
+        if not marker.has_digests:
+            with suppress(PermissionError):
+                write_marker(folder, replace(marker, files=describe_files(folder)))
+        return ""
+
+    def _fault(self, path: Path, recorded: RecordedFile) -> str:
+        """Return the difference between a file and its record, or an empty text if there is none."""
+        size = _size(path)
+        if size is None:
+            return "the file is missing"
+        if size != recorded.size:
+            return f"the file has {size:,} bytes instead of {recorded.size:,}"
+        state = _state(path)
+        if recorded.sha256 is not None and self._verified.get(path) != state:
+            if digest_file(path) != recorded.sha256:
+                return "the content of the file has changed"
+            self._verified[path] = state
+        return ""
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each file below `folder`, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+def _size(path: Path) -> int | None:
+    """Return the size of a file in bytes, or None if the file does not exist."""
+    return path.stat().st_size if path.is_file() else None
+
+
+def _state(path: Path) -> FileState:
+    found = path.stat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _foreign_files(folder: Path, marker: StepMarker) -> list[Path]:
+    """Return the files in a finished step's folder that the step did not write, except hidden files.
+
+    Readers look for optional files by name, so a file of a different origin could change results.
+    """
+    foreign = ((name, path) for name, path in step_files(folder) if name not in marker.files)
+    return [path for name, path in foreign if not any(part.startswith(".") for part in name.split("/"))]

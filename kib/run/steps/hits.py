@@ -79,12 +79,12 @@ def find_hits(
 
 def _stored_identity(step: HitsStep, work: Work) -> str:
     """Return the identity of the step's own hits, or of stored hits from the same search with a greater depth."""
-    if work.has("hits", step.identity) or not (step.index or step.of):
+    if work.is_marked("hits", step.identity) or not (step.index or step.of):
         return step.identity
     deeper = [
         (record["depth"], identity)
         for identity, record in work.records("hits")
-        if record.get("family") == step.family and record["depth"] > step.depth
+        if record.get("family") == step.family and record["depth"] > step.depth and work.has("hits", identity)
     ]
     return min(deeper, default=(0, step.identity))[1]
 
