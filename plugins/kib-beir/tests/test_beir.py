@@ -166,7 +166,7 @@ def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert message.split()[-1] == "d4"
     assert plugin.notes()["left_out"] == 1
     assert read_queries(tmp_path)[0].relevance == (("d4", 1),)
-    with pytest.raises(InputError, match=r'corpus\.jsonl:4: "text" is empty'):
+    with pytest.raises(InputError, match=r'corpus\.jsonl:4: the field "text" is empty'):
         list(make_plugin(Beir, {"path": tmp_path, "empty": "error"}).documents())
 
 

@@ -80,7 +80,7 @@ def convert_file(path: Path, encoding: str) -> ConvertedFile:
         raise
     except Exception as error:  # a damaged file can make a parser raise any exception
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise BrokenFileError(f"damaged, or not the file type of its extension ({reason})") from error
+        raise BrokenFileError(f"the file is damaged, or its type differs from its extension ({reason})") from error
 
 
 def _decode(data: bytes, encoding: str) -> str:
@@ -108,7 +108,7 @@ def _convert_html(data: bytes, encoding: str) -> ConvertedFile:
     try:
         return _render_html(_decode(data, name))
     except LookupError as error:
-        raise BrokenFileError(f"declares the unknown encoding {name!r}; convert the file to UTF-8") from error
+        raise BrokenFileError(f"the file declares an unknown encoding, {name!r}; convert the file to UTF-8") from error
 
 
 def _html_encoding(data: bytes) -> str:
@@ -148,12 +148,12 @@ def _convert_docx(data: bytes, _: str) -> ConvertedFile:
 
     if data.startswith(OLE_SIGNATURE):
         raise BrokenFileError(
-            "protected by a password, or saved by an old version of Word; save it as .docx without a password"
+            "the file has a password or was saved by an old version of Word; save it as .docx without a password"
         )
     try:
         converted = mammoth.convert_to_html(BytesIO(data), convert_image=lambda _: [])
     except (BadZipFile, KeyError, OSError) as error:  # mammoth raises OSError if the main part is missing
-        raise BrokenFileError("damaged, or not a Word document") from error
+        raise BrokenFileError("the file is damaged or is not a Word document") from error
     rendered = _render_html(converted.value)
     return ConvertedFile(rendered.text, _docx_title(data) or rendered.title)
 
@@ -179,11 +179,11 @@ def _convert_pdf(data: bytes, _: str) -> ConvertedFile:
     try:
         reader = PdfReader(BytesIO(data))
         if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
-            raise BrokenFileError("protected by a password; save it without a password")
+            raise BrokenFileError("the file has a password; save it without a password")
         pages = [_clean_pdf_text(page.extract_text()).strip() for page in reader.pages]
         title: Any = reader.metadata.title if reader.metadata else ""
     except PdfReadError as error:
-        raise BrokenFileError(f"damaged, or not a PDF ({error})") from error
+        raise BrokenFileError(f"the file is damaged or is not a PDF ({error})") from error
     texts = [page for page in pages if page]
     return ConvertedFile("\n\n".join(texts), " ".join(str(title or "").split()), len(pages) - len(texts), len(pages))
 

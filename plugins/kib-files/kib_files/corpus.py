@@ -28,33 +28,44 @@ ErrorOrSkip = Literal["error", "skip"]
 class FilesOptions(Options):
     """Options of the corpus `files`: the folder, the files to read, and the treatment of unreadable files."""
 
-    path: InputPath = Field(description="The folder, including its subfolders.")
+    path: InputPath = Field(description="Folder of the documents; files in subfolders are also read.")
     include: list[str] = Field(
         default=[],
-        description="Patterns such as `*.pdf` or `manuals/*`; a file must match at least one. Empty: all files.",
+        description="Patterns of the files to read, such as `*.pdf` or `manuals/*`; if empty, all files are read.",
     )
-    exclude: list[str] = Field(default=[], description="Patterns of files to leave out.")
+    exclude: list[str] = Field(default=[], description="Patterns of the files to leave out.")
     others: ErrorOrSkip = Field(
-        default="error", description="For a file of an unsupported type: report an `error`, or `skip` and count it."
+        default="error",
+        description="How to treat files of an unsupported type: report an `error`, or `skip` and count them.",
     )
     empty: ErrorOrSkip = Field(
         default="error",
-        description="For a file without text, such as a scanned PDF: report an `error`, or `skip` and count it.",
+        description=(
+            "How to treat files without text, such as scanned PDFs: report an `error`, or `skip` and count them."
+        ),
     )
     broken: ErrorOrSkip = Field(
         default="error",
-        description="For a file that cannot be read, decoded or opened: report an `error`, or `skip` and count it.",
+        description=(
+            "How to treat files that cannot be read, decoded or opened: report an `error`, or `skip` and count them."
+        ),
     )
     title: Literal["document", "name"] = Field(
         default="document",
-        description="Titles: the title in the `document`, or the file name if it has none; or always the file `name`.",
+        description=(
+            "Source of titles: `document` uses a document's own title, if any, or else the file name; `name` always "
+            "uses it."
+        ),
     )
     encoding: str = Field(
-        default="utf-8", description="Encoding of plain text, Markdown, and HTML without a declared encoding."
+        default="utf-8",
+        description="Encoding of plain text files, Markdown files, and HTML files that declare no encoding.",
     )
     source: str = Field(default="", description="Source of the documents.")
     licence: str = Field(default="", description="Licence of the documents.")
-    date: str = Field(default="", description="Date or version of the documents; recorded, but not used otherwise.")
+    date: str = Field(
+        default="", description="Date or version of the documents; recorded with the corpus but not used otherwise."
+    )
 
     @field_validator("encoding")
     @classmethod
@@ -116,7 +127,9 @@ class Files:
                 yield document
         if not count:
             reasons = ", ".join(f"{count_files(names)} {reason}" for reason, names in left_out.by_reason().items())
-            raise InputError(f"{self.options.path}: contains no document{f'; left out: {reasons}' if reasons else ''}")
+            raise InputError(
+                f"{self.options.path}: the folder contains no documents{f'; left out: {reasons}' if reasons else ''}"
+            )
         self._warn(left_out)
         self.counts = {"files": count, "hidden": len(listing.hidden), "others": len(left_out.others)}
         self.counts |= {"empty": len(left_out.empty), "broken": len(left_out.broken)}
@@ -132,13 +145,15 @@ class Files:
         listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
         if listing.others and options.others == "error":
             problem = f"{count_files(listing.others)} of an unsupported type: {first_names(listing.others)}"
-            fix = 'to leave files out, set `others = "skip"` or add them to `exclude`'
+            fix = 'to leave out such files, set `others = "skip"` or add the files to `exclude`'
             raise InputError(f"{options.path}: {problem}; supported types are {EXTENSIONS}; {fix}")
         for name, reason in listing.broken.items():
             if options.broken == "error":
                 raise _unusable(options.path / name, reason, "broken")
         if not listing.documents and not listing.broken:
-            raise InputError(f"{options.path}: contains no document; expected files of the types {EXTENSIONS}")
+            raise InputError(
+                f"{options.path}: the folder contains no documents; expected files of the types {EXTENSIONS}"
+            )
         return listing
 
     def _digest(self, name: str) -> str:
@@ -163,7 +178,8 @@ class Files:
         if not converted.text.strip():
             if options.empty == "error":
                 pages = converted.pages
-                reason = f"no text on its {pages} pages; for a scan, run OCR first" if pages else "contains no text"
+                blank = f"none of the {pages} pages contains text; if the pages are scans, run OCR first"
+                reason = blank if pages else "the file contains no text"
                 raise _unusable(path, reason, "empty")
             left_out.empty.append(name)
             return None
@@ -184,4 +200,4 @@ class Files:
 
 def _unusable(path: Path, reason: str, option: str) -> InputError:
     """Return the error for an unusable file; `option` is the setting that omits such files."""
-    return InputError(f'{path}: {reason}; to leave the file out, set `{option} = "skip"` or add it to `exclude`')
+    return InputError(f'{path}: {reason}; to leave out the file, set `{option} = "skip"` or add the file to `exclude`')

@@ -42,7 +42,7 @@ def list_folder(
     points outside the folder, or a pattern in `include` matches no file.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
+        raise InputError(f"{folder}: {'this is a file; expected a folder' if folder.exists() else 'no such folder'}")
     hidden: list[str] = []
     documents: list[str] = []
     others: list[str] = []
@@ -86,7 +86,9 @@ def _select(folder: Path, names: Sequence[str], include: Sequence[str], exclude:
         if matching or not include:
             selected.append(name)
     if unused:
-        raise InputError(f"{folder}: include: no file matches {', '.join(map(repr, sorted(unused)))}")
+        raise InputError(
+            f"{folder}: no file matches these patterns in `include`: {', '.join(map(repr, sorted(unused)))}"
+        )
     return selected
 
 
@@ -96,7 +98,7 @@ def _check_ids(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         other = name_by_id.setdefault(document_id(name), name)
         if other != name:
-            problem = f"the names {other!a} and {name!a} differ only in the kind of their spaces"
+            problem = f"the file names {other!a} and {name!a} differ only in the kind of space character"
             raise InputError(f"{folder}: {problem}; rename one file, or add both files to `exclude`")
 
 
@@ -137,17 +139,18 @@ def _why_unreadable(folder: Path, name: str) -> str:
     """
     path = folder / name
     if not document_id(name).isprintable():
-        problem = f"the name {name!a} has unprintable characters or is not UTF-8"
-        raise InputError(f"{folder}: {problem}; rename the file, or add a pattern to `exclude` with `?` for them")
+        problem = f"the file name {name!a} contains unprintable characters or is not valid UTF-8"
+        fix = "rename the file, or add its name to `exclude` with `?` in place of each such character"
+        raise InputError(f"{folder}: {problem}; {fix}")
     try:
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder.resolve()):
             fix = "copy the file into the folder, or add the link to `exclude`"
-            raise InputError(f"{path}: a link to a path outside the folder; {fix}")
+            raise InputError(f"{path}: the link points to a path outside the folder; {fix}")
         mode = path.stat().st_mode
         if name.endswith("/"):
             os.scandir(path).close()
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     if not stat.S_ISREG(mode):
-        raise InputError(f"{path}: neither a file nor a folder; add it to `exclude`")
+        raise InputError(f"{path}: this is neither a file nor a folder; add its name to `exclude`")
     return ""

@@ -73,8 +73,8 @@ def test_empty(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFi
     """A file without text raises an error that names the file, or is omitted with a warning and counted."""
     write(tmp_path / "a.txt")
     write(tmp_path / "b.md", content)
-    fix = re.escape('to leave the file out, set `empty = "skip"` or add it to `exclude`')
-    with pytest.raises(InputError, match=rf"b\.md: contains no text; {fix}"):
+    fix = re.escape('to leave out the file, set `empty = "skip"` or add the file to `exclude`')
+    with pytest.raises(InputError, match=rf"b\.md: the file contains no text; {fix}"):
         read(tmp_path)
     plugin = make_plugin(Files, {"path": tmp_path, "empty": "skip"})
     with caplog.at_level(logging.WARNING):
@@ -86,7 +86,9 @@ def test_empty(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFi
 def test_scanned_pdf(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
     """A PDF without text raises an error that suggests OCR; a PDF with some blank pages is named in a warning."""
     files.write_pdf(tmp_path / "a.pdf", ["", ""])
-    with pytest.raises(InputError, match=r"a\.pdf: no text on its 2 pages; for a scan, run OCR first"):
+    with pytest.raises(
+        InputError, match=r"a\.pdf: none of the 2 pages contains text; if the pages are scans, run OCR first"
+    ):
         read(tmp_path)
     files.write_pdf(tmp_path / "a.pdf", ["", "One line.", ""])
     plugin = make_plugin(Files, {"path": tmp_path})
@@ -100,12 +102,14 @@ def test_broken_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file that cannot be converted raises an error that names the file, or is omitted with a warning and counted."""
     write(tmp_path / "sub" / "a.pdf", b"%PDF-1.4 nonsense")
     write(tmp_path / "z.txt")
-    with pytest.raises(InputError, match=r"a\.pdf: damaged, or not a PDF .*; to leave the file out, set `broken ="):
+    with pytest.raises(
+        InputError, match=r"a\.pdf: the file is damaged or is not a PDF .*; to leave out the file, set `broken ="
+    ):
         read(tmp_path)
     plugin = make_plugin(Files, {"path": tmp_path, "broken": "skip"})
     with caplog.at_level(logging.WARNING):
         assert read_ids(plugin) == ["z.txt"]
-    assert "left out 1 file that cannot be read: sub/a.pdf (damaged, or not a PDF (" in caplog.text
+    assert "left out 1 file that cannot be read: sub/a.pdf (the file is damaged or is not a PDF (" in caplog.text
     assert plugin.notes()["broken"] == 1
 
 
@@ -158,7 +162,11 @@ def test_closed_file(closed_file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "no such folder"), ("a.txt", "a file, expected a folder"), ("empty", "contains no document; expected")],
+    [
+        ("none", "no such folder"),
+        ("a.txt", "this is a file; expected a folder"),
+        ("empty", "the folder contains no documents; expected"),
+    ],
 )
 def test_no_folder(tmp_path: Path, name: str, message: str) -> None:
     """A missing folder, a file instead of a folder, and an empty folder raise errors."""
@@ -175,7 +183,8 @@ def test_all_files_left_out(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "")
     write(tmp_path / "b.txt", b"\xff")
     with pytest.raises(
-        InputError, match=r"contains no document; left out: 1 file without text, 1 file that cannot be read$"
+        InputError,
+        match=r"the folder contains no documents; left out: 1 file without text, 1 file that cannot be read$",
     ):
         read(tmp_path, empty="skip", broken="skip")
 

@@ -37,7 +37,7 @@ def test_patterns(tmp_path: Path) -> None:
     for name in ("a.md", "a.txt", "drafts/b.md", "manuals/c.md", "manuals/old/d.md"):
         write(tmp_path / name)
     assert list_text(tmp_path, ["*.md"], ["drafts/*", "*/old/*"]).documents == ("a.md", "manuals/c.md")
-    with pytest.raises(InputError, match=r"include: no file matches '\*\.rst', 'docs/\*'"):
+    with pytest.raises(InputError, match=r"no file matches these patterns in `include`: '\*\.rst', 'docs/\*'"):
         list_text(tmp_path, ["*.rst", "docs/*", "*.md"])
 
 
@@ -64,7 +64,7 @@ def test_link_to_the_outside(tmp_path: Path, target: str) -> None:
     write(tmp_path / "outside" / "secret.txt")
     folder = write(tmp_path / "inside" / "a.txt").parent
     (folder / "b.txt").symlink_to(tmp_path / target)
-    with pytest.raises(InputError, match=r"b\.txt: a link to a path outside the folder"):
+    with pytest.raises(InputError, match=r"b\.txt: the link points to a path outside the folder"):
         list_text(folder)
     assert list_text(folder, exclude=["b.txt"]).documents == ("a.txt",)
 
@@ -83,7 +83,7 @@ def test_dangling_links(tmp_path: Path) -> None:
 def test_pipe(tmp_path: Path) -> None:
     """A named pipe raises an error, because reading a pipe would never end."""
     os.mkfifo(tmp_path / "b.txt")
-    with pytest.raises(InputError, match=r"b\.txt: neither a file nor a folder"):
+    with pytest.raises(InputError, match=r"b\.txt: this is neither a file nor a folder"):
         list_text(tmp_path)
 
 
@@ -94,7 +94,9 @@ def test_name_not_utf8(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system accepts only UTF-8 names")
     write(tmp_path / "a.txt")
-    with pytest.raises(InputError, match=r"the name 'b\\udcff\.txt' has unprintable characters or is not UTF-8; "):
+    with pytest.raises(
+        InputError, match=r"the file name 'b\\udcff\.txt' contains unprintable characters or is not valid UTF-8; "
+    ):
         list_text(tmp_path)
     assert list_text(tmp_path, exclude=["b?.txt"]).documents == ("a.txt",)
 
@@ -108,10 +110,12 @@ def test_spaces_in_patterns(tmp_path: Path) -> None:
 
 
 def test_same_id(tmp_path: Path) -> None:
-    """Two names that differ only in the kind of their spaces raise an error."""
+    """Two names that differ only in the kind of space character raise an error."""
     write(tmp_path / "at\u00a09.41\u202fAM.txt")
     write(tmp_path / "at 9.41 AM.txt")
-    message = r"the names 'at 9\.41 AM\.txt' and 'at\\xa09\.41\\u202fAM\.txt' differ only in the kind of their spaces"
+    message = (
+        r"the file names 'at 9\.41 AM\.txt' and 'at\\xa09\.41\\u202fAM\.txt' differ only in the kind of space character"
+    )
     with pytest.raises(InputError, match=message):
         list_text(tmp_path)
 

@@ -22,9 +22,11 @@ LARGEST_FIELD = 2**31 - 1
 class CsvOptions(TableOptions):
     """Options of `csv`: the file, its column names, and the delimiter."""
 
-    path: InputPath = Field(description="the file: UTF-8, with the column names in the first line")
+    path: InputPath = Field(
+        description="path of the CSV file, which must be encoded in UTF-8 with the column names in the first line"
+    )
     delimiter: str = Field(
-        default=",", min_length=1, max_length=1, description='character between two fields; a tab is "\\t"'
+        default=",", min_length=1, max_length=1, description='character that separates two fields; use "\\t" for a tab'
     )
 
 
@@ -44,7 +46,7 @@ class Csv(TableCorpus):
                 if header is None:
                     header = _header(path, number, row)
                 elif len(row) != len(header):
-                    problem = f"expected {len(header)} fields as in the header, got {len(row)}"
+                    problem = f"expected as many fields as in the header ({len(header)}), got {len(row)}"
                     raise InputError(f"{path}:{number}: {problem}")
                 else:
                     yield number, dict(zip(header, row, strict=True))

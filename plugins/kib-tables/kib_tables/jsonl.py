@@ -18,7 +18,9 @@ __all__ = ["Jsonl", "JsonlOptions", "read_jsonl"]
 class JsonlOptions(TableOptions):
     """Options of `jsonl`: the file and its field names."""
 
-    path: InputPath = Field(description="the file: UTF-8, with one JSON object per line")
+    path: InputPath = Field(
+        description="path of the JSON Lines file, which must be encoded in UTF-8 with one JSON object per line"
+    )
 
 
 class Jsonl(TableCorpus):
@@ -51,7 +53,7 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except RecursionError as error:
-        raise invalid("unreadable JSON: nested too deeply") from error
+        raise invalid("unreadable JSON: objects or lists are nested too deeply") from error
     except json.JSONDecodeError as error:
         raise invalid(f"invalid JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:
@@ -62,5 +64,5 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _json_type(value: Any) -> str:
-    types = {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    types = {list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
     return types.get(type(value), "null")

@@ -20,7 +20,7 @@ BATCH_ROWS = 256
 class ParquetOptions(TableOptions):
     """Options of `parquet`: the file and its column names."""
 
-    path: InputPath = Field(description="the Parquet file; only the columns named in `fields` are read")
+    path: InputPath = Field(description="path of the Parquet file; only the columns named in `fields` are read")
 
 
 class Parquet(TableCorpus):
@@ -53,4 +53,4 @@ class Parquet(TableCorpus):
         except ArrowInvalid as error:
             raise InputError(f"{path}: invalid Parquet: {error}") from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{path}: after row {number}: text is not UTF-8: {error.reason}") from error
+            raise InputError(f"{path}: the text after row {number} is not valid UTF-8: {error.reason}") from error

@@ -54,7 +54,9 @@ class RowDocuments:
         names = self.fields
         text = self._text(number, row, names.text, required=self.empty == "error")
         if not text.strip() and self.empty == "error":
-            raise self._error(number, f'"{names.text}" is empty; `empty = "skip"` leaves out documents without text')
+            raise self._error(
+                number, f'the field "{names.text}" is empty; to leave out documents without text, set `empty = "skip"`'
+            )
         return Document(
             id=self._id(number, row),
             title=self._text(number, row, names.title),
@@ -75,41 +77,41 @@ class RowDocuments:
             return str(value)
         value = self._text(number, row, name, required=True)
         if not value.strip():
-            raise self._error(number, f'"{name}" is empty; every document needs an id')
+            raise self._error(number, f'the field "{name}" is empty, but every document needs an id')
         if not value.isprintable():
-            raise self._error(number, f'"{name}" contains unprintable characters: {value!r}')
+            raise self._error(number, f'the field "{name}" contains unprintable characters: {value!r}')
         return value
 
     def _text(self, number: int, row: Mapping[str, Any], name: str, *, required: bool = False) -> str:
         """Return a field's text, or "" if an optional field is missing or null."""
         if name not in row and required:
-            problem = f'no field "{name}"; the {self.unit} has {quoted(row)}'
-            raise self._error(number, f"{problem}; set the right name in `fields`")
+            problem = f'the field "{name}" is missing; the {self.unit} contains {quoted(row)}'
+            raise self._error(number, f"{problem}; set the correct field name in `fields`")
         value = row.get(name)
         if value is None and not required:
             return ""
         if not isinstance(value, str):
-            raise self._error(number, f'"{name}" is {_json_type(value)}, expected text')
+            raise self._error(number, f'expected text in the field "{name}", got {_json_type(value)}')
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            problem = f'"{name}" contains an unpaired surrogate, which is not a valid character'
+            problem = f'the field "{name}" contains an unpaired surrogate, which is not a valid character'
             raise self._error(number, problem) from error
         return value
 
     def _check_not_empty(self, ids: Mapping[str, int]) -> None:
         """Raise InputError if no document has text."""
         if not ids:
-            raise InputError(f"{self.name}: no documents; expected one per {self.unit}")
+            raise InputError(f"{self.name}: found no documents; expected one document per {self.unit}")
         if len(ids) == len(self.left_out):
-            raise InputError(f"{self.name}: no document has text (documents without text: {len(ids)})")
+            raise InputError(f"{self.name}: none of the documents contains text (documents without text: {len(ids)})")
 
     def _check_names(self, found: set[str]) -> None:
         """Raise InputError if a field named in the options occurs in no row."""
         for part in sorted({*self.fields.model_fields_set, "text"}):
             name = getattr(self.fields, part)
             if name not in found:
-                problem = f'no {self.unit} has the field "{name}", only {quoted(found)}'
+                problem = f'no {self.unit} contains the field "{name}"; available fields: {quoted(found)}'
                 raise InputError(f"{self.name}: fields.{part}: {problem}")
 
     def _warn_of_left_out(self) -> None:
@@ -124,7 +126,7 @@ def unreadable(path: Path, error: OSError, expected: str) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: no such file; expected {expected}")
     if isinstance(error, IsADirectoryError):
-        return InputError(f"{path}: a folder; expected {expected}")
+        return InputError(f"{path}: this is a folder; expected {expected}")
     return InputError(f"{path}: cannot be read: {error.strerror or error}")
 
 
@@ -139,7 +141,7 @@ def _json_type(value: Any) -> str:
         list: "a list",
         str: "text",
         bytes: "bytes",
-        bool: "true or false",
+        bool: "a boolean",
         int: "a number",
         float: "a number",
         type(None): "null",

@@ -51,22 +51,34 @@ def test_line_ends(tmp_path: Path) -> None:
         (b"two", "invalid JSON: Expecting value at column 1"),
         (b'["b", "two"]', "expected a JSON object, got a list"),
         (b"null", "expected a JSON object, got null"),
-        (b"[" * 100_000, "unreadable JSON: nested too deeply"),
+        (b"[" * 100_000, "unreadable JSON: objects or lists are nested too deeply"),
         (b'{"id": ' + b"9" * 5000 + b', "text": "two"}', "unreadable JSON: Exceeds the limit"),
         (b'{"id": "b", "text": "tw\xff"}', "not UTF-8: invalid start byte at byte 23; save the file as UTF-8"),
-        (b'{"id": "b", "text": "\\ud800"}', '"text" contains an unpaired surrogate, which is not a valid character'),
-        (b'{"id": "b", "body": "two"}', 'no field "text"; the line has "body", "id"; set the right name in `fields`'),
-        (b"{}", 'no field "text"; the line has no fields; set the right name in `fields`'),
-        (b'{"text": "two"}', 'no field "id"; the line has "text"; set the right name in `fields`'),
-        (b'{"id": "b", "text": ["two"]}', '"text" is a list, expected text'),
-        (b'{"id": "b", "text": null}', '"text" is null, expected text'),
-        (b'{"id": "b", "text": " \\n"}', '"text" is empty; `empty = "skip"` leaves out documents without text'),
-        (b'{"id": "b", "text": "two", "title": 2}', '"title" is a number, expected text'),
-        (b'{"id": " ", "text": "two"}', '"id" is empty; every document needs an id'),
-        (b'{"id": true, "text": "two"}', '"id" is true or false, expected text'),
-        (b'{"id": 1.5, "text": "two"}', '"id" is a number, expected text'),
-        (b'{"id": {}, "text": "two"}', '"id" is an object, expected text'),
-        (b'{"id": "b\\n", "text": "two"}', "\"id\" contains unprintable characters: 'b\\n'"),
+        (
+            b'{"id": "b", "text": "\\ud800"}',
+            'the field "text" contains an unpaired surrogate, which is not a valid character',
+        ),
+        (
+            b'{"id": "b", "body": "two"}',
+            'the field "text" is missing; the line contains "body", "id"; set the correct field name in `fields`',
+        ),
+        (b"{}", 'the field "text" is missing; the line contains no fields; set the correct field name in `fields`'),
+        (
+            b'{"text": "two"}',
+            'the field "id" is missing; the line contains "text"; set the correct field name in `fields`',
+        ),
+        (b'{"id": "b", "text": ["two"]}', 'expected text in the field "text", got a list'),
+        (b'{"id": "b", "text": null}', 'expected text in the field "text", got null'),
+        (
+            b'{"id": "b", "text": " \\n"}',
+            'the field "text" is empty; to leave out documents without text, set `empty = "skip"`',
+        ),
+        (b'{"id": "b", "text": "two", "title": 2}', 'expected text in the field "title", got a number'),
+        (b'{"id": " ", "text": "two"}', 'the field "id" is empty, but every document needs an id'),
+        (b'{"id": true, "text": "two"}', 'expected text in the field "id", got a boolean'),
+        (b'{"id": 1.5, "text": "two"}', 'expected text in the field "id", got a number'),
+        (b'{"id": {}, "text": "two"}', 'expected text in the field "id", got an object'),
+        (b'{"id": "b\\n", "text": "two"}', "the field \"id\" contains unprintable characters: 'b\\n'"),
         (b'{"id": "a", "text": "two"}', 'duplicate id "a", also in line 1'),
     ],
 )
@@ -84,13 +96,15 @@ def test_duplicate_number(tmp_path: Path) -> None:
 
 def test_unknown_field(tmp_path: Path) -> None:
     """If a field in the options occurs in no line, the error lists the existing field names."""
-    with pytest.raises(InputError, match=r'fields\.title: no line has the field "head", only "id", "text"$'):
+    with pytest.raises(
+        InputError, match=r'fields\.title: no line contains the field "head"; available fields: "id", "text"$'
+    ):
         read(tmp_path, GOOD, fields={"title": "head"})
 
 
 def test_no_document(tmp_path: Path) -> None:
     """A JSONL file without documents raises an error."""
-    with pytest.raises(InputError, match=r"d\.jsonl: no documents; expected one per line"):
+    with pytest.raises(InputError, match=r"d\.jsonl: found no documents; expected one document per line"):
         read(tmp_path, b"\n\n")
 
 

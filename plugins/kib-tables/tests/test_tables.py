@@ -46,17 +46,17 @@ def test_csv_delimiter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'id,text\na,"one\nmore"\nb\n', "d.csv:4: expected 2 fields as in the header, got 1"),
-        (b"id,text\na,one\nb,two,three\n", "d.csv:3: expected 2 fields as in the header, got 3"),
+        (b'id,text\na,"one\nmore"\nb\n', "d.csv:4: expected as many fields as in the header (2), got 1"),
+        (b"id,text\na,one\nb,two,three\n", "d.csv:3: expected as many fields as in the header (2), got 3"),
         (b'id,text\na,one\nb,"two\n', "d.csv:3: invalid CSV: unexpected end of data"),
         (b'id,text\na,"one"x\n', "d.csv:2: invalid CSV: ',' expected after '\"'"),
         (b"id,text\na,one\nb,tw\xff\n", "d.csv:3: not UTF-8: invalid start byte at byte 4; save the file as UTF-8"),
         (b"id,text,id\na,one,b\n", 'd.csv:1: duplicate column names in the header: "id"'),
         (b"id,text\na,one\na,two\n", 'd.csv:3: duplicate id "a", also in line 2'),
-        (b"id,text\na, \n", 'd.csv:2: "text" is empty; `empty = "skip"` leaves out'),
-        (b"id,body\na,one\n", 'd.csv:2: no field "text"; the line has "body", "id"; set'),
-        (b"id,text\n", "d.csv: no documents; expected one per line"),
-        (b"", "d.csv: no documents"),
+        (b"id,text\na, \n", 'd.csv:2: the field "text" is empty; to leave out'),
+        (b"id,body\na,one\n", 'd.csv:2: the field "text" is missing; the line contains "body", "id"; set'),
+        (b"id,text\n", "d.csv: found no documents; expected one document per line"),
+        (b"", "d.csv: found no documents"),
     ],
 )
 def test_invalid_csv(tmp_path: Path, content: bytes, message: str) -> None:
@@ -83,14 +83,17 @@ def test_parquet_batches(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": ["a"], "body": ["one"]}, 'd.parquet: row 1: no field "text"; the row has "body", "id"'),
-        ({"id": ["a"], "text": [["one"]]}, 'd.parquet: row 1: "text" is a list, expected text'),
-        ({"id": ["a"], "text": [b"one"]}, 'd.parquet: row 1: "text" is bytes, expected text'),
-        ({"id": ["a", "b"], "text": ["one", None]}, 'd.parquet: row 2: "text" is null, expected text'),
-        ({"id": [1.5], "text": ["one"]}, 'd.parquet: row 1: "id" is a number, expected text'),
+        (
+            {"id": ["a"], "body": ["one"]},
+            'd.parquet: row 1: the field "text" is missing; the row contains "body", "id"',
+        ),
+        ({"id": ["a"], "text": [["one"]]}, 'd.parquet: row 1: expected text in the field "text", got a list'),
+        ({"id": ["a"], "text": [b"one"]}, 'd.parquet: row 1: expected text in the field "text", got bytes'),
+        ({"id": ["a", "b"], "text": ["one", None]}, 'd.parquet: row 2: expected text in the field "text", got null'),
+        ({"id": [1.5], "text": ["one"]}, 'd.parquet: row 1: expected text in the field "id", got a number'),
         (
             {"id": pa.array([], pa.string()), "text": pa.array([], pa.string())},
-            "d.parquet: no documents; expected one per row",
+            "d.parquet: found no documents; expected one document per row",
         ),
     ],
 )
@@ -103,7 +106,7 @@ def test_invalid_parquet(tmp_path: Path, columns: dict[str, Any], message: str) 
 def test_parquet_not_utf8(tmp_path: Path) -> None:
     """Invalid UTF-8 in a Parquet file raises an error that states the number of the preceding row."""
     bad = pa.array([b"one", b"tw\xff"]).view(pa.string())
-    with pytest.raises(InputError, match=r"d\.parquet: after row 0: text is not UTF-8: invalid start byte"):
+    with pytest.raises(InputError, match=r"d\.parquet: the text after row 0 is not valid UTF-8: invalid start byte"):
         read_parquet(tmp_path, {"id": ["a", "b"], "text": bad})
 
 
@@ -150,7 +153,7 @@ def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 def test_all_without_text(tmp_path: Path) -> None:
     """If no document in a file has text, the error states the number of documents."""
     (tmp_path / "d.csv").write_text("id,text\na,\nb,\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"d\.csv: no document has text \(documents without text: 2\)"):
+    with pytest.raises(InputError, match=r"d\.csv: none of the documents contains text \(documents without text: 2\)"):
         read(Csv, tmp_path / "d.csv", empty="skip")
 
 

@@ -38,65 +38,85 @@ class WikipediaOptions(Options):
     """Options of `wikipedia`: either a dump, or a selection of pages pinned to revisions in a pin file."""
 
     dump: InputPath | None = Field(
-        default=None, description="A dump, pages-articles.xml, plain, .bz2 or .gz. Set either `dump` or `pins`."
+        default=None,
+        description="Path of a dump (pages-articles.xml), uncompressed or as .bz2 or .gz. Set either `dump` or `pins`.",
     )
     pins: InputPath | None = Field(
-        default=None, description="The pin file of the pages' revisions; `kib-wikipedia pin SPEC` writes it."
+        default=None,
+        description=(
+            "Path of the pin file, which lists the pinned page revisions; `kib-wikipedia pin SPEC` writes this file."
+        ),
     )
-    pages: list[str] = Field(default=[], description="With `pins`: titles of pages.")
+    pages: list[str] = Field(default=[], description="Titles of the pages to pin. Applies only to `pins`.")
     link_depth: int = Field(
-        default=0, ge=0, le=5, description="With `pins`: maximum number of links to follow from `pages`."
+        default=0,
+        ge=0,
+        le=5,
+        description="Maximum number of consecutive links to follow, starting from `pages`. Applies only to `pins`.",
     )
-    categories: list[str] = Field(default=[], description="With `pins`: categories, such as `Category:Anatomy`.")
+    categories: list[str] = Field(
+        default=[], description="Categories whose pages to pin, such as `Category:Anatomy`. Applies only to `pins`."
+    )
     category_depth: int = Field(
-        default=0, ge=0, le=20, description="With `pins`: the number of subcategory levels to include."
+        default=0, ge=0, le=20, description="Number of subcategory levels to include. Applies only to `pins`."
     )
     as_of: str = Field(
         default="",
         pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$",
-        description="With `pins`: pin the last revision of this day, such as 2023-11-30; default: the newest revision.",
+        description=(
+            "Day, such as 2023-11-30, whose last revisions are pinned (default: the newest revisions). Applies only "
+            "to `pins`."
+        ),
     )
     limit: Annotated[int, NotInIdentity] = Field(
-        default=1000, ge=1, description="With `pins`: maximum number of pages; a larger selection is an error."
+        default=1000,
+        ge=1,
+        description="Maximum number of pages; a larger selection raises an error. Applies only to `pins`.",
     )
     api: str = Field(
         default="https://en.wikipedia.org/w/api.php",
         pattern=r"^https?://\S+$",
-        description="With `pins`: the address of the wiki's api.php.",
+        description="Address of the wiki's api.php. Applies only to `pins`.",
     )
     contact: Annotated[str, NotInIdentity] = Field(
         default="",
-        description="With `pins`: your e-mail or web address, sent with each request as Wikimedia requires.",
+        description="Your e-mail or web address, which Wikimedia requires in every request. Applies only to `pins`.",
     )
     pause: Annotated[float, NotInIdentity] = Field(
-        default=1.0, ge=0, description="With `pins`: seconds between two requests."
+        default=1.0, ge=0, description="Minimum number of seconds between two requests. Applies only to `pins`."
     )
     store: InputPath | None = Field(
         default=None,
-        description="With `pins`: the folder of fetched pages; default: `NAME.pages` beside the pin file.",
+        description=(
+            "Folder for fetched pages (default: `PINS.pages` next to the pin file `PINS`). Applies only to `pins`."
+        ),
     )
     namespaces: list[int] = Field(
-        default=[0], min_length=1, description="Namespaces of the pages to read; 0 is the namespace of articles."
+        default=[0], min_length=1, description="Numbers of the namespaces to read; articles are in namespace 0."
     )
     drop_sections: list[str] = Field(
-        default=list(DROPPED_SECTIONS), description="Titles of sections to leave out, together with their subsections."
+        default=list(DROPPED_SECTIONS),
+        description="Titles of the sections to leave out; their subsections are also left out.",
     )
     empty: Literal["skip", "error"] = Field(
-        default="skip", description="For a page without text: `skip` and count it, or report an `error`."
+        default="skip", description="How to treat pages without text: `skip` and count them, or report an `error`."
     )
     licence: str = Field(default="CC BY-SA", description="Licence of the documents.")
-    date: str = Field(default="", description="Date of the documents; default: the day of the newest revision.")
+    date: str = Field(
+        default="",
+        description="Date of the documents (default: the day of the newest revision); recorded but not used otherwise.",
+    )
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
         if (self.dump is None) == (self.pins is None):
-            raise ValueError("expected either `dump` or `pins`")
+            raise ValueError("expected either `dump` or `pins`, but not both")
         only_with_pins = ("pages", "categories", "link_depth", "category_depth", "as_of", "contact", "store")
         given = [name for name in only_with_pins if getattr(self, name)]
         if self.dump is not None and given:
-            raise ValueError(f"`{given[0]}` requires `pins`; a dump is always read completely")
+            raise ValueError(f"`{given[0]}` applies only to `pins`; a dump is always read completely")
         if self.pins is not None and not (self.pages or self.categories):
-            raise ValueError("`pins` requires `pages` or `categories`, the pages to pin")
+            raise ValueError("`pins` requires `pages` or `categories`, which select the pages to pin")
         if self.pins is not None and not self.contact.strip():
             raise ValueError("`pins` requires `contact`, an e-mail or web address to send with each request")
         if (self.link_depth and not self.pages) or (self.category_depth and not self.categories):
@@ -154,7 +174,7 @@ class Wikipedia:
 
     def online(self) -> list[str]:
         """Return the name of the wiki to contact; a dump needs no network access."""
-        return [f"pages pinned in {self.options.pins.name}, from {self.options.api}"] if self.options.pins else []
+        return [f"the pages pinned in {self.options.pins.name}, from {self.options.api}"] if self.options.pins else []
 
     def documents(self) -> Iterator[Document]:
         """Yield articles in dump order, or pinned pages in title order; pages missing from the store are fetched."""
@@ -172,9 +192,9 @@ class Wikipedia:
         """Query the wiki for the selected pages and their revisions, and write the pin file."""
         path = self.options.pins
         if path is None:
-            raise InputError("a corpus from a dump has no pins")
+            raise InputError("this corpus is read from a dump, which needs no pin file")
         if path.exists() and not again:
-            raise InputError(f"{path}: already exists; replace it with the newest revisions with `--again`")
+            raise InputError(f"{path}: the pin file already exists; use `--again` to pin the newest revisions instead")
         api = self._connect()
         try:
             pins = select_pages(api, self._selection(), self.options.limit, datetime.now(UTC).date().isoformat())
@@ -233,7 +253,7 @@ class Wikipedia:
     def _finish(self, collected: _Pass, path: Path) -> None:
         """Resolve the redirects; count the omitted pages and redirects, and log warnings about them."""
         if not collected.document_ids:
-            raise InputError(f"{path}: no article; check the option `namespaces`")
+            raise InputError(f"{path}: contains no article in the selected namespaces; check the option `namespaces`")
         self._aliases, unresolved = collected.resolve_redirects()
         self._date = collected.newest_day
         redirects = len(collected.redirects)
@@ -245,9 +265,9 @@ class Wikipedia:
             "other_models": len(collected.other_models),
         }
         for problem, titles in (
-            (f"{len(unresolved)} of {redirects} redirects lead to no document of this corpus", unresolved),
+            (f"{len(unresolved)} of {redirects} redirects do not lead to a document in this corpus", unresolved),
             (f"left out {_count_pages(collected.empty)} without text", collected.empty),
-            (f"left out {_count_pages(collected.other_models)} in other formats than wikitext", collected.other_models),
+            (f"left out {_count_pages(collected.other_models)} in formats other than wikitext", collected.other_models),
         ):
             if titles:
                 listed = ", ".join(titles[:LISTED_TITLES]) + (", …" if titles[LISTED_TITLES:] else "")
@@ -258,7 +278,7 @@ class Wikipedia:
         assert path is not None  # noqa: S101 - the options require `dump` or `pins`
         pins = read_pins(path)
         if pins.selection != self._selection():
-            problem = "these pins are for a different selection of pages than the spec"
+            problem = "the page selection in the pin file differs from the selection in the spec"
             raise InputError(f"{path}: {problem}; pin the pages again with `kib-wikipedia pin --again SPEC`")
         return path, pins
 

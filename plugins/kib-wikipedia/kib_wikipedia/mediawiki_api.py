@@ -64,7 +64,9 @@ class MediaWikiApi:
             if not answer.get("continue"):
                 return
             if answer["continue"] == continuation:
-                raise InputError(f"{self.url}: the wiki sent the same continuation twice; the query would never end")
+                raise InputError(
+                    f"{self.url}: the wiki sent the same continuation value twice, so the query would never end"
+                )
             continuation = {key: str(value) for key, value in answer["continue"].items()}
 
     def _request(self, parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -79,7 +81,10 @@ class MediaWikiApi:
                 break
             self.sleep(min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) if wait is None else wait)
         attempts = f"{attempt} attempt{'' if attempt == 1 else 's'}"
-        raise InputError(f"{self.url}: {reason} ({attempts}); fetched pages are kept, run the command again to resume")
+        raise InputError(
+            f"{self.url}: {reason} ({attempts}); the pages fetched so far are kept; run the same command again to "
+            "resume"
+        )
 
     def _pause(self) -> None:
         if self._last_request is not None:
@@ -97,7 +102,7 @@ class MediaWikiApi:
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             raise InputError(f"{self.url}: invalid address: {error}") from error
         except httpx2.TimeoutException:
-            return None, f"no answer within {self.timeout:g} seconds", None
+            return None, f"the wiki sent no answer within {self.timeout:g} seconds", None
         except httpx2.HTTPError as error:
             return None, f"the connection failed: {type(error).__name__}", None
         status, wait = response.status_code, asked_wait(response.headers.get("retry-after", ""))
@@ -114,16 +119,16 @@ class MediaWikiApi:
         try:
             answer = response.json()
         except ValueError as error:
-            raise self._wrong_address("the answer is not JSON") from error
+            raise self._wrong_address("the wiki's answer is not valid JSON") from error
         if not isinstance(answer, dict):
-            raise self._wrong_address("the answer is not a JSON object")
+            raise self._wrong_address("the wiki's answer is not a JSON object")
         failure = answer.get("error")
         if not failure:
             return answer, "", None
         code, info = failure.get("code", "error"), failure.get("info", "")
         if code in BUSY_ERRORS:
-            return None, f"the wiki is busy, {code}: {info}", wait
-        raise InputError(f"{self.url}: the wiki rejected the request, {code}: {info}")
+            return None, f"the wiki is busy ({code}: {info})", wait
+        raise InputError(f"{self.url}: the wiki rejected the request ({code}: {info})")
 
     def _wrong_address(self, problem: str) -> InputError:
         return InputError(f"{self.url}: {problem}; expected the address of a MediaWiki's api.php")

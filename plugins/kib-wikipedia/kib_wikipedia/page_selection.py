@@ -30,12 +30,12 @@ def select_pages(api: MediaWikiApi, selection: Selection, limit: int, today: str
         lookup.go_back(selection.as_of)
     missing = [title for title in selection.pages if lookup.resolve(title) not in lookup.pages]
     if missing:
-        day = f" on {selection.as_of}" if selection.as_of else ""
+        day = f" as of {selection.as_of}" if selection.as_of else ""
         listed = ", ".join(map(repr, missing[:LISTED_TITLES]))
-        raise InputError(f"{selection.api}: no such page{day}: {listed}; {len(missing)} missing in total")
+        raise InputError(f"{selection.api}: pages missing from the wiki{day}: {listed} (total: {len(missing)})")
     pages = tuple(lookup.pages[title] for title in sorted(lookup.pages))
     if not pages:
-        raise InputError(f"{selection.api}: the selection contains no page")
+        raise InputError(f"{selection.api}: the selection contains no pages")
     redirects = {title: target for title, target in lookup.redirects.items() if target in lookup.pages}
     return Pins(selection, **site, made=today, pages=pages, redirects=redirects, missing=lookup.missing)
 
@@ -54,7 +54,7 @@ def _site(api: MediaWikiApi) -> dict[str, Any]:
         address = ("https:" if server.startswith("//") else "") + server + general["articlepath"].replace("$1", "")
         site = str(general["sitename"])
     except (KeyError, TypeError) as error:
-        problem = f"the answer lacks {error}"
+        problem = f"the wiki's answer lacks the field {error}"
         raise InputError(f"{api.url}: {problem}; expected the address of a MediaWiki's api.php") from error
     hidden = tuple(sorted(HIDDEN_NAMESPACES | {name.casefold() for name in names}))
     return {"site": site, "address": address, "licence": str(rights.get("text", "")), "hidden": hidden}
@@ -69,7 +69,10 @@ def _category_members(api: MediaWikiApi, selection: Selection, limit: int) -> li
         for category in level:
             members = _members(api, category)
             if not members and depth == 0:
-                raise InputError(f"{api.url}: {category!r} has no members; check the name, including `Category:`")
+                raise InputError(
+                    f"{api.url}: the category {category!r} has no members; check its name, which must include "
+                    "`Category:`"
+                )
             for namespace, title in members:
                 if str(namespace) == CATEGORY_NAMESPACE and title not in seen:
                     seen.add(title)
@@ -112,7 +115,7 @@ def _linked_titles(api: MediaWikiApi, selection: Selection, start: Iterable[str]
 
 def _check_limit(api: MediaWikiApi, count: int, limit: int) -> None:
     if count > limit:
-        problem = f"the selection has more than {limit:,} pages"
+        problem = f"the selection contains more than {limit:,} pages"
         raise InputError(f"{api.url}: {problem}; select fewer pages, or increase `limit`")
 
 

@@ -54,7 +54,7 @@ def _fetch(api: MediaWikiApi, pins: Sequence[Pin], store: Path) -> None:
                     del unfetched[pin.revision]
     if unfetched:
         pin = next(iter(unfetched.values()))
-        example = f"such as {pin.revision} of {pin.title!r}"
+        example = f"for example revision {pin.revision} of {pin.title!r}"
         problem = f"the wiki no longer has {len(unfetched)} of the pinned revisions, {example}"
         raise InputError(f"{api.url}: {problem}; pin newer revisions with `kib-wikipedia pin --again SPEC`")
 
@@ -63,5 +63,5 @@ def _add(api: MediaWikiApi, pin: Pin, text: str, store: Path) -> None:
     """Add a text to the store; raise InputError if the text's SHA-1 differs from the pin."""
     if sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest() != pin.sha1:
         problem = f"the text of revision {pin.revision} of {pin.title!r} differs from the pinned text"
-        raise InputError(f"{api.url}: {problem}; pin it again with `kib-wikipedia pin --again SPEC`")
+        raise InputError(f"{api.url}: {problem}; pin the page again with `kib-wikipedia pin --again SPEC`")
     write_text(_path(store, pin), text)

@@ -26,7 +26,7 @@ def pin(spec: Path, corpus: str | None, again: bool) -> None:
         for name, plugin in _pinned_corpora(spec, corpus).items():
             pins = plugin.pin(again)
             counts = f"{_count(len(pins.pages), 'page')} and {_count(len(pins.redirects), 'redirect')} of {pins.site}"
-            missing = f"; linked titles without a page: {pins.missing:,}" if pins.missing else ""
+            missing = f"; linked titles of missing pages: {pins.missing:,}" if pins.missing else ""
             click.echo(f"{name}: {counts} in {plugin.options.pins}{missing}")
     except KibError as error:
         click.echo(f"Error: {error}", err=True)
@@ -42,9 +42,9 @@ def _pinned_corpora(spec: Path, corpus: str | None) -> dict[str, Wikipedia]:
     pinned = {name: plugin for name, plugin in plugins.items() if isinstance(plugin, Wikipedia) and plugin.options.pins}
     if corpus is not None and corpus not in pinned:
         available = ", ".join(pinned) or "none"
-        raise InputError(f"{spec}: no corpus {corpus!r} with `pins`; corpora with `pins`: {available}")
+        raise InputError(f"{spec}: no corpus named {corpus!r} sets `pins`; corpora that set `pins`: {available}")
     if not pinned:
-        raise InputError(f"{spec}: no corpus of the plugin `wikipedia` with `pins`")
+        raise InputError(f"{spec}: no corpus with the plugin `wikipedia` sets `pins`")
     return pinned if corpus is None else {corpus: pinned[corpus]}
 
 

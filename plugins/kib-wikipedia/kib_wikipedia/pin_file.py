@@ -75,7 +75,7 @@ def read_pins(path: Path) -> Pins:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; write it with `kib-wikipedia pin SPEC`") from error
+        raise InputError(f"{path}: no such pin file; create the file with `kib-wikipedia pin SPEC`") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     number = 0
@@ -86,8 +86,8 @@ def read_pins(path: Path) -> Pins:
         number = 1
         return _parse(values)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        problem = f"not a pin file of kib-wikipedia ({type(error).__name__}: {error})"
-        fix = "write it again with `kib-wikipedia pin --again SPEC`"
+        problem = f"this is not a valid pin file ({type(error).__name__}: {error})"
+        fix = "create the pin file again with `kib-wikipedia pin --again SPEC`"
         raise InputError(f"{path}:{max(number, 1)}: {problem}; {fix}") from error
 
 

@@ -66,15 +66,15 @@ def _input_errors(path: Path) -> Iterator[None]:
         line, column = error.position
         reason = str(error).partition(":")[0]
         position = f"line {line:,}, column {column + 1}"
-        raise InputError(f"{path}: {position}: not XML: {reason}; the file may be truncated") from error
+        raise InputError(f"{path}: {position}: invalid XML ({reason}); the file may be truncated") from error
     except DefusedXmlException as error:
-        raise InputError(f"{path}: not a dump: it defines XML entities") from error
+        raise InputError(f"{path}: this is not a MediaWiki dump, because the file defines XML entities") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path}: the compressed file is truncated or damaged ({error}); download it again") from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except IsADirectoryError as error:
-        raise InputError(f"{path}: a folder, expected a dump") from error
+        raise InputError(f"{path}: this is a folder; expected a dump") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -87,7 +87,7 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         raw.seek(0)
         if start in UNSUPPORTED_ARCHIVES:
             archive = UNSUPPORTED_ARCHIVES[start]
-            raise InputError(f"{path}: unsupported {archive} archive; expected plain XML, .bz2 or .gz")
+            raise InputError(f"{path}: {archive} archives are not supported; expected plain XML, .bz2 or .gz")
         if start.startswith(b"BZh"):
             with bz2.open(raw) as file:
                 yield cast("IO[bytes]", file)
@@ -107,7 +107,9 @@ def _parse(path: Path, file: IO[bytes]) -> Iterator[Site | Page]:
         if root is None:
             root = element
             if _tag(root) != "mediawiki":
-                raise InputError(f"{path}: not a dump: the root is <{_tag(root)}>, expected <mediawiki>")
+                raise InputError(
+                    f"{path}: this is not a MediaWiki dump: the root element is <{_tag(root)}>; expected <mediawiki>"
+                )
         elif event == "end" and _tag(element) == "siteinfo":
             yield _site(element)
         elif event == "end" and _tag(element) == "page":
@@ -145,7 +147,7 @@ def _site(element: Element) -> Site:
 def _page(path: Path, element: Element) -> Page:
     title, namespace = _child_text(element, "title"), _child_text(element, "ns") or "0"
     if not title:
-        raise InputError(f"{path}: a page has no title")
+        raise InputError(f"{path}: the dump contains a page without a title")
     if not namespace.lstrip("-").isdigit():
         raise InputError(f"{path}: the page {title!r} has the invalid namespace {namespace!r}; expected a whole number")
     redirect: Any = _child(element, "redirect")

@@ -94,4 +94,4 @@ def test_fingerprint_of_pins(wiki: Any, pinned: Any) -> None:
 def test_online(dump: Path, wiki: Any, pinned: Any) -> None:
     """A corpus of pinned pages needs network access, but a corpus from a dump does not."""
     assert make_plugin(Wikipedia, {"dump": dump}).online() == []
-    assert pinned(pages=["Pump"]).online() == [f"pages pinned in w.pins, from {wiki.address}"]
+    assert pinned(pages=["Pump"]).online() == [f"the pages pinned in w.pins, from {wiki.address}"]

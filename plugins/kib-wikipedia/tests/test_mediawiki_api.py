@@ -58,14 +58,14 @@ def test_retries(
 @pytest.mark.parametrize(
     ("failure", "message", "attempts"),
     [
-        ((503, ""), "the wiki answered with status 503 (7 attempts); fetched pages are kept, run the command again", 7),
+        ((503, ""), "the wiki answered with status 503 (7 attempts); the pages fetched so far are kept; ", 7),
         ((429, "86400"), "the wiki answered with status 429 (1 attempt); ", 1),
         ("truncated", "the connection failed: RemoteProtocolError (7 attempts); ", 7),
-        (BUSY, "the wiki is busy, maxlag: Waiting for a database server: 7 seconds lagged (7 attempts); ", 7),
+        (BUSY, "the wiki is busy (maxlag: Waiting for a database server: 7 seconds lagged) (7 attempts); ", 7),
         ((403, ""), "the wiki rejected the request with status 403; expected the address of a MediaWiki's api.php", 1),
-        ({"error": {"code": "badvalue", "info": "No."}}, "the wiki rejected the request, badvalue: No.", 1),
-        ("<html>", "the answer is not JSON; expected the address of a MediaWiki's api.php", 1),
-        ("[]", "the answer is not a JSON object; expected the address", 1),
+        ({"error": {"code": "badvalue", "info": "No."}}, "the wiki rejected the request (badvalue: No.)", 1),
+        ("<html>", "the wiki's answer is not valid JSON; expected the address of a MediaWiki's api.php", 1),
+        ("[]", "the wiki's answer is not a JSON object; expected the address", 1),
     ],
 )
 def test_errors(anatomy: Any, connect: Connect, failure: Any, message: str, attempts: int) -> None:
@@ -84,7 +84,7 @@ def test_silent_server(connect: Connect, listens: bool) -> None:
         if listens:
             silent.listen()
         api = connect(f"http://127.0.0.1:{silent.getsockname()[1]}/w/api.php", timeout=0.01)
-        reason = r"no answer within 0\.01 seconds" if listens else "the connection failed: ConnectError"
+        reason = r"the wiki sent no answer within 0\.01 seconds" if listens else "the connection failed: ConnectError"
         with pytest.raises(InputError, match=rf"api\.php: {reason} \(7 attempts\)"):
             list(api.query(QUERY))
 
@@ -98,7 +98,7 @@ def test_invalid_address(connect: Connect) -> None:
 def test_endless_query(anatomy: Any, connect: Connect) -> None:
     """A wiki that sends the same continuation twice raises an error."""
     anatomy.failures[:] = [{"continue": {"plcontinue": "1"}}] * 2
-    with pytest.raises(InputError, match="the wiki sent the same continuation twice"):
+    with pytest.raises(InputError, match="the wiki sent the same continuation value twice"):
         list(connect().query(QUERY))
 
 

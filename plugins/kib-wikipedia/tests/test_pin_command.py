@@ -61,7 +61,7 @@ def test_pin(spec: Path) -> None:
     run = pin(spec)
     pins = spec.with_name("anatomy.pins")
     counts = "4 pages and 1 redirect of Testwiki"
-    assert (run.exit_code, run.output) == (0, f"anatomy: {counts} in {pins}; linked titles without a page: 1\n")
+    assert (run.exit_code, run.output) == (0, f"anatomy: {counts} in {pins}; linked titles of missing pages: 1\n")
 
 
 def test_pin_again(spec: Path) -> None:
@@ -69,14 +69,17 @@ def test_pin_again(spec: Path) -> None:
     assert pin(spec).exit_code == 0
     run = pin(spec, "anatomy")
     assert run.exit_code == 2
-    assert run.output.startswith(f"Error: {spec.with_name('anatomy.pins')}: already exists; ")
+    assert run.output.startswith(f"Error: {spec.with_name('anatomy.pins')}: the pin file already exists; ")
     assert pin("--again", spec, "anatomy").exit_code == 0
 
 
 def test_unknown_corpus(spec: Path) -> None:
     """An unknown corpus raises an error that lists the corpora with pins."""
     run = pin(spec, "other")
-    assert (run.exit_code, "no corpus 'other' with `pins`; corpora with `pins`: anatomy" in run.output) == (2, True)
+    assert (run.exit_code, "no corpus named 'other' sets `pins`; corpora that set `pins`: anatomy" in run.output) == (
+        2,
+        True,
+    )
 
 
 def test_spec_without_pins(tmp_path: Path) -> None:
@@ -84,7 +87,7 @@ def test_spec_without_pins(tmp_path: Path) -> None:
     corpus = f'plugin = "wikipedia"\ndump = "{tmp_path / "dump.xml"}"\n'
     (tmp_path / "part.toml").write_text(f'schema = 1\nname = "part"\n\n[corpora.dump]\n{corpus}', encoding="utf-8")
     run = pin(tmp_path / "part.toml")
-    assert (run.exit_code, "no corpus of the plugin `wikipedia` with `pins`" in run.output) == (2, True)
+    assert (run.exit_code, "no corpus with the plugin `wikipedia` sets `pins`" in run.output) == (2, True)
 
 
 def test_spec_of_a_corpus_alone(anatomy: Any, tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def kib(spec: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
 def test_check_without_pins(anatomy: Any, spec: Path, kib: Callable[..., tuple[int, str]]) -> None:
     """A benchmark without its pin file raises an error, and no request is sent."""
     code, output = kib("check", str(spec))
-    assert (code, "anatomy.pins: no such file; write it with `kib-wikipedia pin SPEC`" in output) == (2, True)
+    assert (code, "anatomy.pins: no such pin file; create the file with `kib-wikipedia pin" in output) == (2, True)
     assert anatomy.requests == []
 
 

@@ -54,18 +54,18 @@ def test_as_of(anatomy: Any, pinned: Pinned) -> None:
     plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")
     assert plugin.pin().missing == 0
     assert next(plugin.documents()).text == "A bone is old."
-    with pytest.raises(InputError, match="no such page on 2024-04-30: 'Bone'"):
+    with pytest.raises(InputError, match="pages missing from the wiki as of 2024-04-30: 'Bone'"):
         pinned(pages=["Bone"], as_of="2024-04-30").pin(again=True)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pages": ["Bone", "No such", "Neither"]}, "no such page: 'No such', 'Neither'; 2 missing in total"),
-        ({"pages": ["Talk:Bone"]}, "no such page: 'Talk:Bone'"),
-        ({"categories": ["Body"]}, "'Body' has no members; check the name, including `Category:`"),
-        ({"pages": ["Anatomy"], "link_depth": 1, "limit": 3}, "the selection has more than 3 pages"),
-        ({"categories": ["Category:Body"], "limit": 2}, "the selection has more than 2 pages; select fewer pages"),
+        ({"pages": ["Bone", "No such", "Neither"]}, "pages missing from the wiki: 'No such', 'Neither' (total: 2)"),
+        ({"pages": ["Talk:Bone"]}, "pages missing from the wiki: 'Talk:Bone'"),
+        ({"categories": ["Body"]}, "the category 'Body' has no members; check its name"),
+        ({"pages": ["Anatomy"], "link_depth": 1, "limit": 3}, "the selection contains more than 3 pages"),
+        ({"categories": ["Category:Body"], "limit": 2}, "the selection contains more than 2 pages; select fewer pages"),
         ({"categories": ["Category:Body"], "namespaces": [2]}, "the selection contains no page"),
     ],
 )
@@ -79,7 +79,7 @@ def test_invalid_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any]
 def test_not_a_mediawiki(anatomy: Any, pinned: Pinned) -> None:
     """A server that does not report the wiki's name raises an error."""
     anatomy.failures[:] = [{"query": {"general": {}}}]
-    with pytest.raises(InputError, match="the answer lacks 'namespaces'; expected the address of a MediaWiki's"):
+    with pytest.raises(InputError, match="the wiki's answer lacks the field 'namespaces'; expected the address"):
         pinned(pages=["Bone"]).pin()
 
 
@@ -99,7 +99,7 @@ def test_existing_pins(anatomy: Any, pinned: Pinned) -> None:
     """The method `pin` replaces an existing pin file only on request."""
     pinned(pages=["Bone"]).pin()
     with pytest.raises(
-        InputError, match=r"w\.pins: already exists; replace it with the newest revisions with `--again`"
+        InputError, match=r"w\.pins: the pin file already exists; use `--again` to pin the newest revisions instead"
     ):
         pinned(pages=["Bone"]).pin()
 
@@ -108,7 +108,7 @@ def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
     """A missing pin file raises an error that names the command, and no request is sent."""
     plugin = pinned(pages=["Bone"])
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
-        with pytest.raises(InputError, match=r"w\.pins: no such file; write it with `kib-wikipedia pin SPEC`"):
+        with pytest.raises(InputError, match=r"w\.pins: no such pin file; create the file with `kib-wikipedia pin"):
             method()
     assert anatomy.requests == []
 
@@ -126,7 +126,7 @@ def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
 def test_malformed_pin_file(pinned: Pinned, tmp_path: Path, content: str, line: int) -> None:
     """A malformed pin file raises an error that states the line."""
     (tmp_path / "w.pins").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=rf"w\.pins:{line}: not a pin file of kib-wikipedia"):
+    with pytest.raises(InputError, match=rf"w\.pins:{line}: this is not a valid pin file"):
         pinned(pages=["Bone"]).fingerprint()
 
 
@@ -145,7 +145,7 @@ def test_other_selection(anatomy: Any, pinned: Pinned) -> None:
         {"pages": ["Bone"], "link_depth": 1},
         {"pages": ["Bone"], "namespaces": [1]},
     ):
-        with pytest.raises(InputError, match=r"w\.pins: these pins are for a different selection of pages"):
+        with pytest.raises(InputError, match=r"w\.pins: the page selection in the pin file differs from"):
             pinned(**options).fingerprint()
 
 
@@ -177,7 +177,7 @@ def test_deleted_revision(anatomy: Any, pinned: Pinned) -> None:
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     del anatomy.pages["Bone"]
-    with pytest.raises(InputError, match="no longer has 1 of the pinned revisions, such as 1001 of 'Bone'"):
+    with pytest.raises(InputError, match="1 of the pinned revisions, for example revision 1001 of 'Bone'"):
         read_ids(plugin)
 
 

@@ -92,7 +92,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         "empty": 0,
         "other_models": 0,
     }
-    assert "3 of 6 redirects lead to no document of this corpus: Lost → Nowhere, Round → Round" in caplog.text
+    assert "3 of 6 redirects do not lead to a document in this corpus: Lost → Nowhere, Round → Round" in caplog.text
 
 
 def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -101,7 +101,7 @@ def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert read_ids(create(path)) == ["A"]
     assert "left out 1 page without text: Empty" in caplog.text
-    assert "left out 1 page in other formats than wikitext: Data" in caplog.text
+    assert "left out 1 page in formats other than wikitext: Data" in caplog.text
     with pytest.raises(InputError, match=r"dump\.xml: 'Empty' has no text; to leave such pages out, set `empty = "):
         list(create(path, empty="error").documents())
 
@@ -114,18 +114,18 @@ def truncate(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"line 1, column 1: not XML: no element found"),
-        (HEAD.encode(), r"not XML: no element found; the file may be truncated"),
-        (HEAD.encode() + b"<page><title>A</titel>", r"line 5, column 17: not XML: mismatched tag"),
-        (HEAD.encode() + b"<page><title>\xff</title>", r"not XML: not well-formed"),
-        (b"<html></html>", r"not a dump: the root is <html>, expected <mediawiki>"),
-        (b'<!DOCTYPE x [<!ENTITY a "b">]><mediawiki/>', r"not a dump: it defines XML entities"),
-        (b"<mediawiki></mediawiki>", r"no article; check the option `namespaces`"),
-        (HEAD.encode() + b"<page><ns>0</ns></page></mediawiki>", r"a page has no title"),
+        (b"", r"line 1, column 1: invalid XML \(no element found"),
+        (HEAD.encode(), r"invalid XML \(no element found\); the file may be truncated"),
+        (HEAD.encode() + b"<page><title>A</titel>", r"line 5, column 17: invalid XML \(mismatched tag"),
+        (HEAD.encode() + b"<page><title>\xff</title>", r"invalid XML \(not well-formed"),
+        (b"<html></html>", r"this is not a MediaWiki dump: the root element is <html>; expected"),
+        (b'<!DOCTYPE x [<!ENTITY a "b">]><mediawiki/>', r"this is not a MediaWiki dump, because"),
+        (b"<mediawiki></mediawiki>", r"contains no article in the selected namespaces; check the option `namespaces`"),
+        (HEAD.encode() + b"<page><ns>0</ns></page></mediawiki>", r"the dump contains a page without a title"),
         (HEAD.encode() + b"<page><title>A</title><ns>x</ns></page></mediawiki>", r"'A' has the invalid namespace 'x'"),
         (truncate(bz2.compress(HEAD.encode() * 9)), r"the compressed file is truncated or damaged"),
         (truncate(gzip.compress(HEAD.encode() * 9)), r"the compressed file is truncated or damaged"),
-        (b"7z\xbc\xaf\x27\x1c", r"unsupported 7z archive; expected plain XML, \.bz2 or \.gz"),
+        (b"7z\xbc\xaf\x27\x1c", r"7z archives are not supported; expected plain XML, \.bz2 or \.gz"),
     ],
 )
 def test_invalid_dump(tmp_path: Path, content: bytes, message: str) -> None:
@@ -143,7 +143,7 @@ def test_duplicate_title(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "no such file"), (".", "cannot be read: |a folder, expected a dump"), ("n" * 300, "cannot be read: ")],
+    [("none", "no such file"), (".", "cannot be read: |this is a folder"), ("n" * 300, "cannot be read: ")],
 )
 def test_unreadable_file(tmp_path: Path, name: str, message: str) -> None:
     """A missing file, a folder, and a file that the operating system cannot open raise errors."""
