@@ -4,12 +4,17 @@ Do not change the default template or the wording of a question, because models 
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from traceback import walk_tb
 from typing import Literal
 
-from kib.errors import InputError, PromptTemplateError, PromptTooLongError
+from kib.errors import PromptTemplateError, PromptTooLongError
 from kib.records import Passage, Prompt, RenderedQuestion
+from kib.support.templates import (
+    DEFAULT_LIMITS,
+    TemplateFailedError,
+    TemplateLimits,
+    render_template,
+    render_trusted,
+)
 
 __all__ = ["DEFAULT_TEMPLATE", "LETTERS", "ask_question", "build_prompt", "render_passages"]
 
@@ -35,40 +40,25 @@ def ask_question(question: str, options: Sequence[str], letters: bool) -> str:
     return "\n".join([*lines, "Answer:"])
 
 
-@cache
-def _template(source: str) -> Callable[..., str]:
-    from jinja2 import StrictUndefined, TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-    try:
-        return environment.from_string(source).render
-    except TemplateError as error:
-        raise InputError(f"prompt.template: {error}") from error
-
-
-def render_passages(passages: Sequence[Passage], template: str = DEFAULT_TEMPLATE, order: Order = "best-first") -> str:
+def render_passages(
+    passages: Sequence[Passage],
+    template: str = DEFAULT_TEMPLATE,
+    order: Order = "best-first",
+    limits: TemplateLimits = DEFAULT_LIMITS,
+) -> str:
     """Return the text of `passages`, which are sorted best first; return "" if there are no passages.
 
-    Raises PromptTemplateError if the template fails.
+    Raises PromptTemplateError if the template is invalid, fails or exceeds a limit.
     """
     if not passages:
         return ""
     shown = list(passages) if order == "best-first" else list(reversed(passages))
-    render = _template(template)
+    if template == DEFAULT_TEMPLATE:
+        return render_trusted(template, {"passages": shown}, keep_trailing_newline=True)
     try:
-        return render(passages=shown)
-    except Exception as error:
-        from jinja2 import TemplateError
-
-        name = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-        raise PromptTemplateError(f"line {_template_line(error)} of the template: {name}{error}") from error
-
-
-def _template_line(error: Exception) -> int:
-    """Return the line of a jinja template that raised `error`, as recorded in the traceback."""
-    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-    return next((line for name, line in reversed(frames) if name == "<template>"), 1)
+        return render_template(template, {"passages": shown}, limits, keep_trailing_newline=True)
+    except TemplateFailedError as error:
+        raise PromptTemplateError(error.described()) from error
 
 
 def build_prompt(
@@ -79,6 +69,7 @@ def build_prompt(
     budget: int | None = None,
     template: str = DEFAULT_TEMPLATE,
     order: Order = "best-first",
+    limits: TemplateLimits = DEFAULT_LIMITS,
 ) -> Prompt:
     """Return a prompt with as many of the whole passages, sorted best first, as fit into `budget` tokens.
 
@@ -87,7 +78,7 @@ def build_prompt(
     passages.
     """
     for kept in range(len(passages), -1, -1):
-        text = asked.head + render_passages(passages[:kept], template, order) + asked.ask
+        text = asked.head + render_passages(passages[:kept], template, order, limits) + asked.ask
         tokens = count(text) if count else None
         if budget is None or tokens is None or tokens <= budget:
             return Prompt(asked.question_id, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)

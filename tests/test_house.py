@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent
 
 ROWS = (
     ("errors", "records", "identity", "moved_modules"),
-    ("interfaces", "progress", "prompts", "statistics", "support"),
-    ("store",),
+    ("interfaces", "progress", "statistics", "support"),
+    ("prompts", "store"),
     ("spec",),
     ("published", "harness"),
     ("plugins",),

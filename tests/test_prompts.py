@@ -1,12 +1,18 @@
 """Prompts: their fixed wording, and the passages dropped if the token budget is exceeded."""
 
+import re
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kib.errors import InputError
+from kib.errors import InputError, PromptTemplateError
 from kib.prompts import LETTERS, ask_question, build_prompt, render_passages
 from kib.records import Passage, RenderedQuestion
+from kib.support.templates import TemplateLimits, template_variables
+
+LIMITED_MEMORY = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory")
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 
@@ -68,7 +74,7 @@ def test_a_template_of_ones_own():
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("{% for p in passages %}", "prompt.template: "),
+        ("{% for p in passages %}", "Unexpected end of template"),
         ("{{ documents }}", "'documents' is undefined"),
         ("{% for p in passages %}{{ p.body }}{% endfor %}", "no attribute 'body'"),
         ("{{ passages.clear() }}", "unsafe"),
@@ -77,9 +83,34 @@ def test_a_template_of_ones_own():
 )
 def test_a_template_that_cannot_be_shown_is_named(template, words):
     """A template error is reported, and a template cannot access anything except the passages."""
-    with pytest.raises(InputError, match=r"^(prompt\.template|line 1 of the template): ") as caught:
+    with pytest.raises(InputError, match=r"^line 1 of the template: ") as caught:
         render_passages([passage(1)], template)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ 9 ** (9**9) }}", "takes longer than 0.5 seconds"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes longer than"),
+        ("{% for a in range(99999) %}{{ passages[0].text * 9 }}{% endfor %}", "produces more than 5,000 characters"),
+        ("{{ '%099999d' % 1 }}", "produces more than 5,000 characters"),
+        ("{{ range(10**9) }}", "Range too big"),
+        pytest.param("{{ 'a' * 10**10 }}", "needs more than 1,024 MB of memory", marks=LIMITED_MEMORY),
+        pytest.param("{{ 'a'.ljust(10**10) }}", "needs more than 1,024 MB of memory", marks=LIMITED_MEMORY),
+        ("{{ " + "(" * 5000 + ")" * 5000 + " }}", "the template is nested too deeply"),
+    ],
+)
+def test_a_template_that_exceeds_a_limit(template, words):
+    """A template that needs too much time, memory or text raises an error that names the limit."""
+    with pytest.raises(PromptTemplateError, match=re.escape(words)):
+        render_passages([passage(1)], template, limits=TemplateLimits(0.5, 5000))
+    assert render_passages([passage(1, "a")], "{{ passages[0].text }}", limits=TemplateLimits(60, 5000)) == "a"
+
+
+def test_checking_a_template_computes_nothing():
+    """The variables of a template are found without computing the constants in the template."""
+    assert template_variables("{{ 9 ** (9**9) }}{{ passages }}") == {"passages"}
 
 
 @given(TEXT, TEXT, PASSAGES, st.integers(0, 300), st.sampled_from(["best-first", "best-last"]))

@@ -315,7 +315,9 @@ def test_loading_imports_nothing_heavy(tmp_path):
         "kib.spec.references",
         "kib.spec.tables",
         "kib.support",
+        "kib.support.limited_process",
         "kib.support.phrases",
+        "kib.support.templates",
     }
 
 

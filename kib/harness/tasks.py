@@ -11,6 +11,7 @@ from kib.harness.query_template import query_template
 from kib.harness.unsupported_tasks import refuse_unsupported
 from kib.prompts import LETTERS, ask_question
 from kib.records import Question, RenderedQuestion, Request, Split
+from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -61,11 +62,17 @@ class RenderedTask:
         fake = "" if self.task.OUTPUT_TYPE == "generate_until" else (0.0, False)
         self.score(0, requests, [fake] * len(requests))
 
-    def ask(self, shots: int, query: str | None = None, chat: Chat | None = None) -> list[RenderedQuestion]:
+    def ask(
+        self,
+        shots: int,
+        query: str | None = None,
+        chat: Chat | None = None,
+        limits: TemplateLimits = DEFAULT_LIMITS,
+    ) -> list[RenderedQuestion]:
         """Return the sampled questions with their few-shot examples, exactly as lm-eval itself would render them.
 
-        `query` is the template of the search query. Raises InputError if the prompt does not contain exactly one slot
-        for passages.
+        `query` is the template of the search query, which must not exceed `limits`. Raises InputError if the prompt
+        does not contain exactly one slot for passages.
         """
         texts = self._render(shots, chat, self._unmarked)
         parts = [text.split(MARK) for text in self._render(shots, chat, self._marked)]
@@ -75,7 +82,7 @@ class RenderedTask:
                     f"tasks.{self.name}: question {self.question_id(row)}: cannot find where the question starts in "
                     "the prompt, so passages cannot be inserted; the chat template may change the question's text"
                 )
-        search = query_template(self.name, query)
+        search = query_template(self.name, query, limits)
         return [self._rendered_question(row, parts[row][0], parts[row][1], search) for row in self.rows]
 
     def _rendered_question(

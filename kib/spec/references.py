@@ -7,6 +7,7 @@ from kib.spec.line_numbers import KeyPath
 from kib.spec.messages import show_value
 from kib.spec.tables import SINGULAR, CorpusTable, MethodTable, Table, TaskTable, TrainerTable, own_keys
 from kib.support.phrases import join, offer
+from kib.support.templates import TemplateFailedError, template_variables
 
 __all__ = ["contradictions", "references", "wrong_references", "wrong_templates"]
 
@@ -151,13 +152,11 @@ def _check_circle(table: TrainerTable, trainers: Mapping[str, Table]) -> Iterato
 
 def _check_template(source: str, path: KeyPath, shown: str | None = None) -> Iterator[tuple[KeyPath, str]]:
     """Yield a mistake if a template is invalid jinja or, if `shown` is given, uses variables not listed in `shown`."""
-    from jinja2 import TemplateSyntaxError, meta
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
     try:
-        names = meta.find_undeclared_variables(ImmutableSandboxedEnvironment().parse(source))
-    except TemplateSyntaxError as error:
-        yield path, f"invalid jinja template, line {error.lineno}: {(error.message or '').rstrip('.')}"
+        names = template_variables(source)
+    except TemplateFailedError as error:
+        where = f", line {error.line}" if error.line is not None else ""
+        yield path, f"invalid jinja template{where}: {error}"
         return
     if shown is not None and names != {shown}:
         found = join(sorted(names)) or "none"

@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from kib.interfaces import GROUPS
 from kib.records import Setting
 from kib.spec.messages import show_value
+from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
 __all__ = [
     "KINDS",
@@ -96,6 +97,7 @@ AsName = Annotated[str, AfterValidator(_as_name), Field(json_schema_extra={"patt
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Natural = Annotated[int, Field(ge=0)]
 Different = Field(min_length=1, json_schema_extra={"uniqueItems": True})
@@ -291,6 +293,16 @@ class PromptTable(_Strict):
     tokens: Positive | None = Field(
         None, description="the largest number of tokens per prompt; default: the model's context length"
     )
+    max_seconds: Seconds = Field(
+        DEFAULT_LIMITS.seconds, description="the longest time to render `template` or a `query` of a task once"
+    )
+    max_characters: Positive = Field(
+        DEFAULT_LIMITS.characters, description="the largest text that `template` or a `query` of a task may produce"
+    )
+
+    def limits(self) -> TemplateLimits:
+        """Return the limits of all templates in the file."""
+        return TemplateLimits(self.max_seconds, self.max_characters)
 
 
 class PriceTable(_Strict):

@@ -57,6 +57,7 @@ def prepare_cell(
                 budget=token_budget.limit,
                 template=spec.prompt.template or DEFAULT_TEMPLATE,
                 order=spec.prompt.order,
+                limits=spec.prompt.limits(),
             )
             prompts.append(prompt)
         except PromptTooLongError as error:

@@ -87,7 +87,7 @@ def render_questions(step: QuestionsStep, task: RenderedTask | None, context: Ru
         split = "" if step.split == "test" else f", {step.split}"
         with context.progress.step(f"reading task {step.task}, {step.shots}-shot{split}"):
             ready = task or load_rendered_task(step.task, step.split, context)
-            questions = ready.ask(step.shots, context.spec.tasks[step.task].query, chat)
+            questions = ready.ask(step.shots, context.spec.tasks[step.task].query, chat, context.spec.prompt.limits())
         _check_ids(step.task, questions)
         lines = QUESTIONS.dump_python(questions, by_alias=True, warnings=False)
         return {"task": step.task, "n": write_lines(folder / FILE, lines)}
@@ -102,12 +102,13 @@ def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
     The user's own questions are not rendered for this purpose, so that lm-eval is not needed.
     """
     table, locked = context.spec.tasks[task], context.lock.get("tasks", task)
+    limits = context.spec.prompt.limits()
     if isinstance(locked.plugin, HarnessTask):
-        return load_rendered_task(task, "test", context).ask(table.shots[0], table.query)
+        return load_rendered_task(task, "test", context).ask(table.shots[0], table.query, limits=limits)
     questions = _read_questions(locked, "test")
     if not questions:
         raise InputError(f"tasks.{task}: the task has no questions")
-    search = query_template(task, table.query)
+    search = query_template(task, table.query, limits)
     rendered = []
     for question in (questions[row] for row in sample_rows(len(questions), table.limit)):
         query = search({"question": question.text, "options": list(question.options)}) or question.text

@@ -5,13 +5,9 @@ the texts written so far, and the required form of the answer.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kib.records import Passage
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 __all__ = ["FORMS", "PAIRS", "PARAPHRASES", "QUESTIONS", "SPECIFIC", "check_template", "render"]
 
@@ -84,24 +80,24 @@ SHOWN_CHARACTERS = 120
 EXAMPLE = Passage("kettle#0", "kettle", "Kettles", "A copper kettle weighs four pounds.", 0, 35)
 
 
-@cache
-def _template(source: str) -> "Template":
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+DEFAULTS = (PARAPHRASES, PAIRS, QUESTIONS, SPECIFIC)
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source)
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    """Return the text of a prompt; raise TemplateFailedError if a user's template fails or exceeds a limit."""
+    from kib.support.templates import render_template, render_trusted
+
+    function = render_trusted if template in DEFAULTS else render_template
+    return function(template, values, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def check_template(source: str) -> None:
     """Raise ValueError if jinja cannot render a prompt with a short passage, or if the prompt omits the passage."""
-    from jinja2 import TemplateError
+    from kib.support.templates import TemplateFailedError
 
     try:
-        text = _template(source).render(passage=EXAMPLE, count=3, questions=["Who?", "When?"])
-    except TemplateError as error:
+        text = _render(source, {"passage": EXAMPLE, "count": 3, "questions": ["Who?", "When?"]})
+    except TemplateFailedError as error:
         raise ValueError(f"the template cannot be rendered: {error}") from error
     if EXAMPLE.text not in text:
         raise ValueError("the template omits the passage; include {{ passage.text }}")
@@ -109,14 +105,13 @@ def check_template(source: str) -> None:
 
 def render(kind: str, template: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> str:
     """Return the message that requests `count` texts; `texts` are the earlier texts, or the questions to rank."""
-    from jinja2 import TemplateError
-
     from kib.errors import InputError
+    from kib.support.templates import TemplateFailedError
 
     values: dict[str, Any] = {"questions": list(texts)} if kind == "specific" else {}
     try:
-        prompt = _template(template).render(passage=passage, count=count, **values).strip()
-    except TemplateError as error:
+        prompt = _render(template, {"passage": passage, "count": count, **values}).strip()
+    except TemplateFailedError as error:
         raise InputError(f"prompts.{kind}: cannot be rendered for passage {passage.id}: {error}") from error
     parts = [prompt]
     if texts and kind != "specific":

@@ -1,0 +1,171 @@
+"""Run a function on untrusted data in a child process with limits on time and memory.
+
+A Python thread cannot be stopped, and a single operation such as `9**9**9` never returns to the interpreter. The child
+process ends itself if a call takes too long, and the operating system refuses memory above the limit.
+"""
+
+import faulthandler
+import json
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
+from typing import IO, Any
+from weakref import finalize
+
+__all__ = ["LimitError", "LimitedProcess", "serve"]
+
+MB = 1 << 20
+
+START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from kib.support.limited_process import serve; serve(int(sys.argv[2]))"
+)
+"""The program of the child process. It imports the same modules as its parent, even from an editable installation."""
+
+LENGTH = struct.Struct("<Q")
+"""The number of bytes in a message, which precedes the message."""
+
+
+class LimitError(Exception):
+    """The data exceed a limit; the message completes a sentence that starts with the name of the data."""
+
+
+class LimitedProcess:
+    """A child process that calls one function of a module, and is reused for all calls.
+
+    The function takes one picklable value and returns a value that JSON can represent. The process starts with the
+    first call, and starts again after a call that exceeded a limit. On Windows and macOS, memory is not limited.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], memory_mb: int) -> None:
+        self.function = function
+        self.memory_mb = memory_mb
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def call(self, value: Any, seconds: float) -> Any:
+        """Return the result of the function.
+
+        Raise LimitError if a limit is exceeded or the process crashes, and RuntimeError if the function fails.
+        """
+        message = pickle.dumps((seconds, value))
+        with self._lock:
+            process = self._started()
+            begun = time.monotonic()
+            try:
+                _send(process.stdin, message)
+                reply = json.loads(_receive(process.stdout))
+            except (EOFError, OSError) as error:
+                elapsed = time.monotonic() - begun
+                self._stop()
+                raise LimitError(_reason(elapsed >= seconds, seconds, process.returncode)) from error
+            except BaseException:  # without the reply, the next call would read the reply of this call
+                self._stop()
+                raise
+        if "limit" in reply:
+            raise LimitError(reply["limit"])
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
+        return reply["value"]
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        """Return the running process; a forked child starts a process of its own."""
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            command = [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(self.memory_mb)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - the command is kib's own
+            self._owner = os.getpid()
+            _send(self._process.stdin, pickle.dumps(self.function))
+            finalize(self, _end, self._process, self._owner)
+        return self._process
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            _end(self._process, self._owner)
+            self._process = None
+
+
+def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
+    """End a process and wait for its end; a forked child leaves the process of its parent alone."""
+    if owner != os.getpid():
+        return
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):  # the last message was not sent completely
+                stream.close()
+
+
+def _reason(late: bool, seconds: float, status: int) -> str:
+    return f"takes longer than {seconds:g} seconds" if late else f"makes its process crash (exit status {status})"
+
+
+def _send(stream: IO[bytes] | None, message: bytes) -> None:
+    assert stream is not None  # noqa: S101 - the process was started with pipes
+    stream.write(LENGTH.pack(len(message)) + message)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes] | None) -> bytes:
+    """Return the next message; raise EOFError if the other process has ended."""
+    assert stream is not None  # noqa: S101 - the process was started with pipes
+    (length,) = LENGTH.unpack(_read(stream, LENGTH.size))
+    return _read(stream, length)
+
+
+def _read(stream: IO[bytes], length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data
+
+
+def serve(memory_mb: int) -> None:
+    """Answer the calls of the parent process until it closes the connection; the child process runs this function."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.fdopen(os.open(os.devnull, os.O_RDWR), "r+b")
+    os.dup2(nowhere.fileno(), 0)
+    os.dup2(nowhere.fileno(), 1)  # a library that prints must not damage a reply
+    called = pickle.loads(_receive(requests))  # noqa: S301 - from the parent process, like all messages
+    _limit_memory(memory_mb)
+    while True:
+        try:
+            message = _receive(requests)
+        except EOFError:
+            return
+        seconds, value = pickle.loads(message)  # noqa: S301
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)  # works even while C code is running
+        reply = json.dumps(_answer(called, value, memory_mb)).encode()
+        faulthandler.cancel_dump_traceback_later()
+        _send(replies, reply)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Limit the memory of this process, if the system can."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory_mb * MB, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _answer(called: Callable[[Any], Any], value: Any, memory_mb: int) -> dict[str, Any]:
+    try:
+        return {"value": called(value)}
+    except LimitError as error:
+        return {"limit": str(error)}
+    except MemoryError:
+        return {"limit": f"needs more than {memory_mb:,} MB of memory"}
+    except RecursionError:
+        return {"limit": "is nested too deeply"}
+    except Exception as error:  # noqa: BLE001 - the parent process reports the error
+        return {"error": f"{type(error).__name__}: {error}"}

@@ -1,0 +1,140 @@
+"""Render jinja templates of a benchmark file in a sandbox, with limits on time, memory and the length of the text.
+
+A benchmark file may come from a stranger. The sandbox protects files and other data, but not against `{{ 9**9**9 }}` or
+nested loops. Therefore, all templates except kib's own are compiled and rendered in a child process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from traceback import walk_tb
+from typing import Any
+
+from kib.support.limited_process import LimitedProcess, LimitError
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "TemplateFailedError",
+    "TemplateLimits",
+    "render_template",
+    "render_trusted",
+    "template_variables",
+]
+
+MEMORY_MB = 1024
+"""The memory of the process that renders templates."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateLimits:
+    """The maximum time of one rendering, and the maximum length of the rendered text."""
+
+    seconds: float = 10.0
+    characters: int = 10_000_000
+
+
+DEFAULT_LIMITS = TemplateLimits()
+
+
+class TemplateFailedError(Exception):
+    """A template is invalid, fails or exceeds a limit; `line` is its line at fault, or None if a limit is exceeded."""
+
+    def __init__(self, message: str, line: int | None) -> None:
+        super().__init__(message)
+        self.line = line
+
+    def described(self) -> str:
+        """Return the message with the line and, if a limit is exceeded, the keys of the limits in a benchmark file."""
+        if self.line is not None:
+            return f"line {self.line} of the template: {self}"
+        return f"{self}; simplify it, or increase `max_seconds` or `max_characters` in `[prompt]`"
+
+
+def render_template(
+    source: str, values: Mapping[str, Any], limits: TemplateLimits = DEFAULT_LIMITS, **environment: bool
+) -> str:
+    """Return the text of a template; `environment` contains options of jinja, such as `trim_blocks`.
+
+    Raise TemplateFailedError if the template is invalid, fails or exceeds a limit.
+    """
+    request = (source, tuple(sorted(environment.items())), dict(values), limits.characters)
+    return str(_ask(request, limits)["text"])
+
+
+def render_trusted(source: str, values: Mapping[str, Any], **environment: bool) -> str:
+    """Return the text of one of kib's own templates, which is rendered in this process and without limits."""
+    return str(_template(source, tuple(sorted(environment.items()))).render(values))
+
+
+def template_variables(source: str) -> set[str]:
+    """Return the names of the variables that a template uses; raise TemplateFailedError if the template is invalid."""
+    return set(_ask((source, (), None, 0), DEFAULT_LIMITS)["variables"])
+
+
+def _ask(request: tuple[Any, ...], limits: TemplateLimits) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = _PROCESS.call(request, limits.seconds)
+    except LimitError as error:
+        raise TemplateFailedError(f"the template {error}", None) from error
+    if "error" in answer:
+        raise TemplateFailedError(answer["error"], answer["line"])
+    return answer
+
+
+@cache
+def _template(source: str, environment: tuple[tuple[str, bool], ...]) -> Any:
+    return _environment(dict(environment)).from_string(source)
+
+
+def _environment(options: dict[str, Any]) -> Any:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, **options)
+    # jinja does not compute intercepted operations, such as `9 ** (9**9)`, while it reads a template
+    environment.intercepted_binops = frozenset(environment.default_binop_table)
+    return environment
+
+
+def _answer(request: tuple[str, tuple[tuple[str, bool], ...], dict[str, Any] | None, int]) -> dict[str, Any]:
+    """Return the text of a template or, without values, the variables of the template; runs in the child process."""
+    from jinja2 import TemplateError, TemplateSyntaxError
+
+    source, environment, values, characters = request
+    try:
+        if values is None:
+            return {"variables": _variables(source)}
+        return {"text": _limited_text(_template(source, environment), values, characters)}
+    except (LimitError, MemoryError, RecursionError):
+        raise
+    except TemplateSyntaxError as error:
+        return {"error": (error.message or "").rstrip("."), "line": error.lineno}
+    except Exception as error:  # noqa: BLE001 - a template may raise any exception
+        name = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+        return {"error": f"{name}{error}", "line": _line(error)}
+
+
+def _variables(source: str) -> list[str]:
+    from jinja2 import meta
+
+    return sorted(meta.find_undeclared_variables(_environment({}).parse(source)))
+
+
+def _limited_text(template: Any, values: Mapping[str, Any], characters: int) -> str:
+    parts: list[str] = []
+    length = 0
+    for part in template.generate(values):
+        parts.append(part)
+        length += len(part)
+        if length > characters:
+            raise LimitError(f"produces more than {characters:,} characters")
+    return "".join(parts)
+
+
+def _line(error: Exception) -> int:
+    """Return the line of a jinja template that raised `error`, as recorded in the traceback."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    return next((line for name, line in reversed(frames) if name == "<template>"), 1)
+
+
+_PROCESS = LimitedProcess(_answer, MEMORY_MB)

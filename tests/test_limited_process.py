@@ -1,0 +1,66 @@
+"""The child process that limits time and memory of calls with untrusted data."""
+
+import os
+import sys
+import threading
+
+import pytest
+from limited_functions import measure, misbehave
+
+from kib.support.limited_process import LimitedProcess, LimitError
+
+
+@pytest.fixture(scope="module")
+def misbehaving():
+    """A process whose function fails in the way that its argument names."""
+    return LimitedProcess(misbehave, 1024)
+
+
+def test_one_process_answers_all_calls():
+    """All calls use the same child process, and text that the function prints does not damage a reply."""
+    process = LimitedProcess(measure, 1024)
+    replies = [process.call(text, 60) for text in ("a", "b\ud800 💧")]
+    assert [(reply["text"], reply["calls"]) for reply in replies] == [("a", 1), ("b\ud800 💧", 2)]
+    assert len({reply["process"] for reply in replies} | {os.getpid()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds", "message"),
+    [
+        ("power", 0.5, r"^takes longer than 0\.5 seconds$"),
+        pytest.param(
+            "memory",
+            60,
+            r"^needs more than 1,024 MB of memory$",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory"),
+        ),
+        ("nesting", 60, r"^is nested too deeply$"),
+        ("crash", 60, r"^makes its process crash \(exit status 7\)$"),
+    ],
+)
+def test_a_call_beyond_a_limit(misbehaving, kind, seconds, message):
+    """A call that exceeds a limit or crashes raises LimitError, and the next call works."""
+    with pytest.raises(LimitError, match=message):
+        misbehaving.call(kind, seconds)
+    assert misbehaving.call("fine", 60) == "fine"
+
+
+def test_an_error_of_the_function(misbehaving):
+    """An exception in the function raises RuntimeError with the type and message of the exception."""
+    with pytest.raises(RuntimeError, match=r"^ValueError: no$"):
+        misbehaving.call("error", 60)
+
+
+def test_a_limit_works_outside_the_main_thread(misbehaving):
+    """A call in a thread is stopped as a call in the main thread is."""
+    raised = []
+
+    def call():
+        with pytest.raises(LimitError) as caught:
+            misbehaving.call("power", 0.5)
+        raised.append(str(caught.value))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert raised == ["takes longer than 0.5 seconds"]
