@@ -23,12 +23,16 @@ def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
     with plainly(hub, commit, "model"):
         folder = Path(snapshot_download(hub, revision=commit, allow_patterns=wanted, ignore_patterns=IGNORED))
     if not (folder / "config.json").is_file():
-        raise InputError(f"{hub}: not a model in transformers' format: commit {commit} has no config.json")
+        raise InputError(
+            f"{hub}: this is not a model in transformers' format, because commit {commit} contains no config.json"
+        )
     try:
         if weights:
             check_folder(folder)
     except InputError as error:
-        raise InputError(f"{hub}: {error}; if the download was interrupted, go online and run again") from error
+        raise InputError(
+            f"{hub}: {error}; if the download was interrupted, connect to the network and run the same command again"
+        ) from error
     return folder
 
 

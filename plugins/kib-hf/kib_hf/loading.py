@@ -48,7 +48,10 @@ def _one_sentence(folder: Path, problem: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2]) or type(error).__name__
         if "trust_remote_code" in str(error):
-            reason = "it needs its own Python code; set `trust_remote_code = true` if you trust the source of the model"
+            reason = (
+                "the model requires Python code from its own files; set `trust_remote_code = true` if you trust its "
+                "source"
+            )
         raise InputError(f"{folder}: {problem}: {reason}") from error
 
 
@@ -64,9 +67,11 @@ def load_config(folder: Path, *, trust_remote_code: bool) -> "PretrainedConfig":
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     kind = config.model_type
     if kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
-        raise InputError(f'{folder}: "{kind}" is an encoder-decoder model; `hf` needs a causal language model')
+        raise InputError(f'{folder}: "{kind}" is an encoder-decoder model; `hf` requires a causal language model')
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not getattr(config, "auto_map", None):
-        raise InputError(f'{folder}: this version of transformers does not know "{kind}" as a causal language model')
+        raise InputError(
+            f'{folder}: "{kind}" is not a causal language model that this version of transformers supports'
+        )
     return config
 
 
@@ -81,8 +86,9 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool, add_bos_token: bool
         )
     if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
         raise InputError(
-            f"{folder}: the tokenizer has neither a beginning-of-text nor an end-of-text token, but lm-eval needs one "
-            "before a text without context; set `bos_token` or `eos_token` in tokenizer_config.json"
+            f"{folder}: the tokenizer has neither a beginning-of-sequence nor an end-of-sequence token, but lm-eval "
+            "inserts such a token before a text without context; set `bos_token` or `eos_token` in "
+            "tokenizer_config.json"
         )
     return tokenizer
 
@@ -110,7 +116,7 @@ def load_model(folder: Path, *, dtype: str, device: str, trust_remote_code: bool
         )
     if report["mismatched_keys"]:
         names = [key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]]
-        raise InputError(f"{folder}: weights differ in size from config.json: {_first_names(names)}")
+        raise InputError(f"{folder}: the shapes of these weights do not match config.json: {_first_names(names)}")
     return model
 
 
@@ -118,7 +124,9 @@ def add_adapter(model: "PreTrainedModel", adapter: Path, device: str) -> Any:
     """Apply a peft adapter to a model; raise InputError if any part of the adapter would have no effect."""
     for name in ("adapter_config.json", ADAPTER):
         if not (adapter / name).is_file():
-            raise InputError(f"{adapter}: not an adapter in peft's format: the folder has no {name}")
+            raise InputError(
+                f"{adapter}: this is not an adapter in peft's format, because the folder contains no {name}"
+            )
     from peft import PeftModel
 
     with _one_sentence(adapter, "peft cannot load the adapter"), warnings.catch_warnings():
@@ -145,7 +153,8 @@ def torch_device(wanted: str) -> str:
         available.append("mps")
     if wanted not in available:
         raise InputError(
-            f'device = "{wanted}": PyTorch {torch.__version__} finds no such device; available: {", ".join(available)}'
+            f'device = "{wanted}": PyTorch {torch.__version__} finds no such device; available devices: '
+            f"{', '.join(available)}"
         )
     return wanted
 

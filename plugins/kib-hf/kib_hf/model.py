@@ -27,7 +27,8 @@ class HFOptions(Options):
     """Options of the model `hf`: the source of the model and the runtime settings."""
 
     path: Annotated[InputPath | None, NotInIdentity] = Field(
-        default=None, description="Folder with config.json, safetensors and tokenizer. Set either `path` or `hub`."
+        default=None,
+        description="Folder with config.json, safetensors files and a tokenizer. Set either `path` or `hub`.",
     )
     hub: str | None = Field(
         default=None,
@@ -37,48 +38,67 @@ class HFOptions(Options):
     revision: Annotated[str | None, NotInIdentity] = Field(
         default=None,
         min_length=1,
-        description='Commit, tag or branch of `hub`; the default is "main". Results depend on the commit only.',
+        description=(
+            'Commit, tag or branch of the `hub` repository (default: "main"); the resolved commit hash is part of '
+            "the model's identity."
+        ),
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description='Number format of the computation; "auto" is the format given in config.json.'
+        default="auto",
+        description='Number format for computing the model\'s outputs; "auto" selects the format given in config.json.',
     )
     device: Annotated[str, NotInIdentity] = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
-        description='"cpu", "cuda", "cuda:1" or "mps"; "auto" is the first CUDA GPU, or the CPU if there is none.',
+        description=(
+            'Device: "cpu", "cuda", "cuda:1" or "mps"; "auto" selects the first CUDA GPU, or the CPU if there is no '
+            "GPU."
+        ),
     )
     batch_size: Annotated[int, NotInIdentity] = Field(
         default=8,
         ge=1,
-        description="Prompts per batch when text is generated, and when lm-eval's scorer computes log-likelihoods.",
+        description=(
+            "Number of prompts per batch for generating text and for computing log-likelihoods with lm-eval's scorer."
+        ),
     )
     scorer: Annotated[Literal["kib", "lm-eval"], NotInIdentity] = Field(
         default="kib",
-        description='"kib" computes shared prefixes once; "lm-eval" is its HFLM, unchanged. Both agree up to rounding.',
+        description=(
+            'Scorer: "kib" computes shared prefixes once; "lm-eval" uses the unmodified HFLM of lm-eval. The results '
+            "of "
+            "both scorers agree up to rounding."
+        ),
     )
     row_tokens: Annotated[int | None, NotInIdentity] = Field(
         default=None,
         ge=16,
-        description="Tokens per forward pass of kib's scorer; the default is 1,024 on a CPU and 8,192 on a GPU.",
+        description=(
+            "Approximate number of tokens per forward pass of kib's scorer (default: 1,024 on a CPU, 8,192 on a GPU)."
+        ),
     )
     max_length: int | None = Field(
         default=None,
         ge=2,
-        description="Longest text in tokens, prompt and answer together; the default is the model's own limit.",
+        description="Maximum number of tokens in prompt and answer together (default: the model's own limit).",
     )
     add_bos_token: bool | None = Field(
-        default=None, description="Begin texts with the BOS token; the default is the tokenizer's own setting."
+        default=None, description="Whether texts start with the BOS token (default: the tokenizer's own setting)."
     )
     trust_remote_code: bool = Field(
-        default=False, description="Run the Python code that comes with the model; set this only for models you trust."
+        default=False, description="Run Python code from the model's files; enable this only for models that you trust."
     )
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
         if (self.path is None) == (self.hub is None):
-            raise ValueError("set exactly one of `path` (a folder) and `hub` (a name on the hub)")
+            raise ValueError(
+                "expected either `path` (a folder) or `hub` (the name of a model on the hub), but not both"
+            )
         if self.revision is not None and self.hub is None:
-            raise ValueError("`revision` needs `hub`; a folder is identified by the bytes of its files")
+            raise ValueError(
+                "`revision` applies only to `hub`; a model folder is identified by the digest of its files"
+            )
         return self
 
 
@@ -138,7 +158,7 @@ class HF:
         try:
             return self._chat(without_system, add_generation_prompt)
         except TemplateError as error:
-            raise InputError(f"{self._name}: the chat template refuses the conversation: {error}") from error
+            raise InputError(f"{self._name}: the chat template rejects the conversation: {error}") from error
 
     def _chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         with quietly():

@@ -16,7 +16,7 @@ PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py", "addi
 PROSE = ("readme", "license", "licence", "notice", "use_policy")
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.safetensors")
 CONVERT = (
-    "convert them: `AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW)` and "
+    "convert the files with `AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW)` and "
     "`AutoTokenizer.from_pretrained(OLD).save_pretrained(NEW)`"
 )
 
@@ -26,11 +26,13 @@ def check_folder(folder: Path) -> None:
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; expected a folder with a model in transformers' format")
     if not folder.is_dir():
-        raise InputError(f"{folder}: this is a file; expected a folder with config.json, weights and tokenizer")
+        raise InputError(f"{folder}: this is a file; expected a folder with config.json, weights and a tokenizer")
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise InputError(f"{folder}: this is an adapter, not a model; merge it into its model first")
-        raise InputError(f"{folder}: not a model in transformers' format: the folder has no config.json")
+            raise InputError(f"{folder}: this is an adapter, not a model; merge the adapter into its model first")
+        raise InputError(
+            f"{folder}: this is not a model in transformers' format, because the folder contains no config.json"
+        )
     weight_files(folder)
 
 
@@ -43,7 +45,9 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / INDEX}: not an index of weights: it has no weight_map") from error
+        raise InputError(
+            f"{folder / INDEX}: invalid weight index; expected a JSON object with the key `weight_map`"
+        ) from error
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder}: {len(missing)} of {len(names)} weight files are missing: {', '.join(missing)}")
@@ -53,10 +57,10 @@ def weight_files(folder: Path) -> list[Path]:
 def _no_safetensors(folder: Path) -> str:
     found = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
     if not found:
-        return f"{folder}: the folder has no weights; expected {SINGLE}, or {INDEX} and the files it names"
+        return f"{folder}: the folder contains no weights; expected {SINGLE}, or {INDEX} and its files"
     return (
-        f"{folder}: no {SINGLE}, only {', '.join(found)}; kib reads only safetensors, as other formats can run code "
-        f"when they are read; {CONVERT}"
+        f"{folder}: found {', '.join(found)} instead of {SINGLE}; kib reads only safetensors, because other formats "
+        f"can run code; {CONVERT}"
     )
 
 
@@ -83,4 +87,4 @@ def _digest_files(folder: Path, files: set[Path]) -> str:
     try:
         return digest({path.relative_to(folder).as_posix(): cached_digest(path) for path in files})
     except OSError as error:
-        raise InputError(f"{error.filename or folder}: cannot read this file: {error.strerror or error}") from error
+        raise InputError(f"{error.filename or folder}: this file cannot be read: {error.strerror or error}") from error

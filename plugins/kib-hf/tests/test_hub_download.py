@@ -184,7 +184,9 @@ def test_incomplete_offline(tiny: Path, tmp_path: Path) -> None:
     found = ask(tmp_path, "described", "weights")
     assert found["described"] == f"Weights(folder={folder!r}, adapter=None)"
     assert found["weights"].startswith(f"InputError: {HUB}: ")
-    assert found["weights"].endswith("; if the download was interrupted, go online and run again")
+    assert found["weights"].endswith(
+        "; if the download was interrupted, connect to the network and run the same command again"
+    )
 
 
 def test_no_answer(tmp_path: Path) -> None:
@@ -216,8 +218,11 @@ def test_refused(hub: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("model.safetensors", "the folder has no weights; expected model.safetensors"),
-        ("config.json", f"not a model in transformers' format: commit {COMMIT} has no config.json"),
+        ("model.safetensors", "the folder contains no weights; expected model.safetensors"),
+        (
+            "config.json",
+            f"this is not a model in transformers' format, because commit {COMMIT} contains no config.json",
+        ),
     ],
 )
 def test_incomplete_online(hub: Hub, tmp_path: Path, missing: str, message: str) -> None:

@@ -141,7 +141,7 @@ def test_chat_without_system(copy: Path) -> None:
     template.write_text(refusal % "system", encoding="utf-8")
     assert model(copy).chat(CONVERSATION, True) == hflm(copy).apply_chat_template(CONVERSATION, True) == "Who?"
     template.write_text(refusal % "user", encoding="utf-8")
-    with pytest.raises(InputError, match="the chat template refuses the conversation: never"):
+    with pytest.raises(InputError, match="the chat template rejects the conversation: never"):
         model(copy).chat(CONVERSATION[1:], True)
 
 
@@ -244,13 +244,17 @@ def test_an_incomplete_adapter_is_an_error(tiny: Path, adapter: Path) -> None:
 def test_a_folder_without_an_adapter_is_an_error(tiny: Path, adapter: Path, name: str) -> None:
     """An adapter folder with a missing file raises an error that names the missing file."""
     (adapter / name).unlink()
-    with pytest.raises(InputError, match=f"not an adapter in peft's format: the folder has no {name}"):
+    with pytest.raises(
+        InputError, match=f"this is not an adapter in peft's format, because the folder contains no {name}"
+    ):
         model(tiny).load(Weights(tiny, adapter))
 
 
 def test_a_missing_device_is_an_error(tiny: Path) -> None:
     """A device that the machine lacks raises an error that lists the available devices."""
-    with pytest.raises(InputError, match=r'device = "cuda:77": PyTorch .* finds no such device; available: cpu'):
+    with pytest.raises(
+        InputError, match=r'device = "cuda:77": PyTorch .* finds no such device; available devices: cpu'
+    ):
         model(tiny, device="cuda:77").load()
 
 

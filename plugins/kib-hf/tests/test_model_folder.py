@@ -74,12 +74,15 @@ def no_weights(folder: Path) -> None:
     [
         (shutil.rmtree, "no such folder; expected a folder with a model"),
         (file_instead_of_folder, "this is a file; expected a folder with config.json"),
-        (no_config, "not a model in transformers' format: the folder has no config.json"),
-        (adapter_only, "this is an adapter, not a model; merge it into its model first"),
-        (no_weights, "the folder has no weights; expected model.safetensors"),
-        (pickles_only, "no model.safetensors, only pytorch_model.bin; kib reads only safetensors, .*; convert them: "),
+        (no_config, "this is not a model in transformers' format, because the folder contains no config.json"),
+        (adapter_only, "this is an adapter, not a model; merge the adapter into its model first"),
+        (no_weights, "the folder contains no weights; expected model.safetensors"),
+        (
+            pickles_only,
+            "found pytorch_model.bin instead of model.safetensors; kib reads only safetensors, .*; convert the files ",
+        ),
         (half_of_the_shards, "1 of 2 weight files are missing: model-2-of-2.safetensors"),
-        (index_of_nothing, "not an index of weights: it has no weight_map"),
+        (index_of_nothing, "invalid weight index; expected a JSON object with the key `weight_map`"),
     ],
 )
 def test_not_a_model(folder: Path, damage: Callable[[Path], object], message: str) -> None:
@@ -97,7 +100,7 @@ def test_an_unreadable_file_is_an_error(folder: Path, monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("kib_hf.model_folder.cached_digest", refuse)
-    with pytest.raises(InputError, match=r"model/.*: cannot read this file: Permission denied"):
+    with pytest.raises(InputError, match=r"model/.*: this file cannot be read: Permission denied"):
         model(folder).fingerprint()
 
 
@@ -115,14 +118,14 @@ def test_weights_in_several_files(folder: Path, tiny: Path) -> None:
     ("changes", "message"),
     [
         ({"num_hidden_layers": 3}, r"weights described by config.json are missing: model\.layers\.2.* and 6 more"),
-        ({"intermediate_size": 48}, r"weights differ in size from config.json: model\.layers\.0\.mlp"),
+        ({"intermediate_size": 48}, r"the shapes of these weights do not match config.json: model\.layers\.0\.mlp"),
         ({"model_type": "nonsense"}, "transformers cannot read config.json: .*`nonsense`"),
         ({"hidden_size": "wide"}, "transformers cannot (read config.json|load the model): .*'?(int|ints)'?"),
-        ({"model_type": "vit"}, 'this version of transformers does not know "vit" as a causal language model'),
-        ({"model_type": "t5"}, '"t5" is an encoder-decoder model; `hf` needs a causal language model'),
+        ({"model_type": "vit"}, '"vit" is not a causal language model that this version'),
+        ({"model_type": "t5"}, '"t5" is an encoder-decoder model; `hf` requires a causal language model'),
         (
             {"model_type": "own", "auto_map": {"AutoConfig": "c.C", "AutoModelForCausalLM": "m.M"}},
-            "it needs its own Python code; set `trust_remote_code = true`",
+            "the model requires Python code from its own files; set `trust_remote_code = true`",
         ),
     ],
 )
@@ -154,7 +157,7 @@ def test_no_tokenizer(folder: Path) -> None:
 def test_no_special_token(folder: Path) -> None:
     """A tokenizer without BOS and EOS tokens raises an error."""
     edit(folder / "tokenizer_config.json", bos_token=None, eos_token=None)
-    with pytest.raises(InputError, match="neither a beginning-of-text nor an end-of-text token"):
+    with pytest.raises(InputError, match="neither a beginning-of-sequence nor an end-of-sequence token"):
         model(folder).tokens()
 
 

@@ -352,7 +352,7 @@ def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
 
 def test_a_continuation_without_tokens_is_an_error(scorer: Callable[..., Any]) -> None:
     """A log-likelihood request with an empty continuation raises an error."""
-    with pytest.raises(StepError, match="a continuation has 0 tokens; expected 1 to 400"):
+    with pytest.raises(StepError, match="a continuation consists of 0 tokens; expected 1 to 400"):
         all_answers(scorer(model("llama")), [Request("loglikelihood", ("a", ""))])
 
 
@@ -405,7 +405,7 @@ def test_a_model_with_an_unusual_cache_generates_as_lm_eval(
     assert not notes(lm)
     generated = generation(["the cat", "on it"])
     assert all_answers(lm, generated) == all_answers(reference, generated, planner=lm)
-    assert "generated text without sharing prefixes" in notes(lm)[0]
+    assert "text was generated without shared prefixes" in notes(lm)[0]
 
 
 @pytest.mark.parametrize("setting", [{"num_beams": 2}, {"cache_implementation": "static"}])
@@ -514,7 +514,7 @@ def test_less_memory_reduces_the_prompts_per_batch(
 
     monkeypatch.setattr(HFLM, "_model_generate", generate)
     assert all_answers(lm, requests) == expected
-    assert notes(lm)[0] == "out of memory with 4 prompts per batch; continued with 2"
+    assert notes(lm)[0] == "out of memory with 4 prompts per batch; generation continued with 2"
 
 
 def test_a_size_that_failed_is_not_tried_again(scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,10 +575,10 @@ def test_too_little_memory_for_one_prompt_is_an_error(
     lm = scorer(model("llama"))
     assert lm._can_prefill
     limit_memory(monkeypatch, model("llama"), 1)
-    with pytest.raises(StepError, match=r"out of memory with \d+ tokens per forward pass, which cannot be split"):
+    with pytest.raises(StepError, match=r"out of memory with \d+ tokens in a forward pass that cannot be split"):
         all_answers(lm, [Request("loglikelihood", ("a", "bcdefg"))])
     limit_memory(monkeypatch, model("llama"), 0)
-    with pytest.raises(StepError, match="out of memory while generating text after a single prompt"):
+    with pytest.raises(StepError, match="out of memory while generating text for a single prompt"):
         all_answers(lm, generation(["<s>"]))
 
 
@@ -601,9 +601,9 @@ def test_other_errors_are_raised(
 
 
 UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
-    "mamba": ({"num_hidden_layers": 2}, "its state is recurrent"),
-    "bloom": ({"n_layer": 2, "n_head": 4}, "its attention cannot be replaced"),
-    "llama4_text": ({"num_hidden_layers": 4, "head_dim": 8, "attention_chunk_size": 16}, "unsupported types of layers"),
+    "mamba": ({"num_hidden_layers": 2}, "the model has a recurrent state"),
+    "bloom": ({"n_layer": 2, "n_head": 4}, "the model's attention function cannot be replaced"),
+    "llama4_text": ({"num_hidden_layers": 4, "head_dim": 8, "attention_chunk_size": 16}, "layers of unsupported types"),
 }
 
 
@@ -620,7 +620,7 @@ def test_unsupported_models_are_scored_as_lm_eval_does(
     assert_same(requests, all_answers(lm, requests), all_answers(reference, requests))
     for others in (generation(["the cat"], tokens=3), [Request("loglikelihood_rolling", ("the cat sat",))]):
         assert all_answers(lm, others) == all_answers(reference, others)
-    assert notes(lm)[0].startswith("scored prompt by prompt, as lm-eval's hf does: ")
+    assert notes(lm)[0].startswith("each prompt was scored separately, as in lm-eval's hf: ")
     assert reason in notes(lm)[0]
 
 
@@ -642,7 +642,7 @@ def test_adapters_that_add_tokens_are_unsupported(scorer: Callable[..., Any]) ->
     from peft import PromptTuningConfig
 
     lm = scorer(adapted("llama", PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)))
-    assert "its adapter puts tokens of its own before each prompt" in notes(lm)[0]
+    assert "the model's adapter prepends its own tokens to each prompt" in notes(lm)[0]
 
 
 def test_adapters_that_wait_for_tokens_are_unsupported(scorer: Callable[..., Any]) -> None:
@@ -651,7 +651,7 @@ def test_adapters_that_wait_for_tokens_are_unsupported(scorer: Callable[..., Any
 
     waiting = LoraConfig(task_type="CAUSAL_LM", r=4, alora_invocation_tokens=[3, 4], target_modules=["q_proj"])
     lm = scorer(adapted("llama", waiting))
-    assert "its adapter waits for a sequence of tokens" in notes(lm)[0]
+    assert "takes effect only after a certain sequence of tokens" in notes(lm)[0]
 
 
 def broken_attention(*_: Any) -> None:
@@ -661,8 +661,8 @@ def broken_attention(*_: Any) -> None:
 @pytest.mark.parametrize(
     ("method", "replacement", "reason"),
     [
-        ("_mask", lambda *_: None, "a small tree gave different numbers than its prompts one by one"),
-        ("attend", broken_attention, "it cannot read a tree (IndexError: no such layer)"),
+        ("_mask", lambda *_: None, "the logits of a small prefix tree differ from the logits of its separate prompts"),
+        ("attend", broken_attention, "the model cannot read a prefix tree (IndexError: no such layer)"),
     ],
 )
 def test_a_model_that_fails_on_a_small_tree_is_scored_as_lm_eval_does(

@@ -291,7 +291,7 @@ def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
     OPTForCausalLM(OPTConfig(vocab_size=258, num_hidden_layers=1, **sizes)).save_pretrained(start)
     trained = train(Full, start, tmp_path / "out", TEXTS[:4])
     assert trained.trained_tokens == 2 * trained.text_tokens
-    with pytest.raises(InputError, match="texts in one row see each other"):
+    with pytest.raises(InputError, match="texts in one row attend to each other"):
         train(Full, start, tmp_path / "packed", layout="packed")
 
 
@@ -413,9 +413,11 @@ def test_finished_already(small: Path, runs: dict[type[Any], Run]) -> None:
 
 def test_refused_text(small: Path, tmp_path: Path) -> None:
     """Training rejects an empty text and a question-answer pair longer than a block."""
-    with pytest.raises(InputError, match="no text to train on"):
+    with pytest.raises(InputError, match="the training text contains no token with a loss"):
         train(Full, small, tmp_path / "out", [])
-    with pytest.raises(InputError, match=r"passage pump: the pair has 44 tokens, but block = 32 .*; raise block to 44"):
+    with pytest.raises(
+        InputError, match=r"passage pump: the question-answer pair has 44 tokens, but block = 32 .*; raise block to 44"
+    ):
         train(Full, small, tmp_path / "out", PAIRS, block=32)
 
 
@@ -428,5 +430,5 @@ def test_divergence(copy: Path, tmp_path: Path) -> None:
     save_file(parts, copy / "model.safetensors", {"format": "pt"})
     with pytest.raises(StepError, match=r"step 1: the loss is nan; lower learning_rate"):
         train(Full, copy, tmp_path / "out", TEXTS[:4])
-    with pytest.raises(InputError, match=r"copy: the logits are not finite"):
+    with pytest.raises(InputError, match=r"copy: the model's logits are not finite"):
         train(Full, copy, tmp_path / "out", layout="packed")

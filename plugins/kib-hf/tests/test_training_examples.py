@@ -101,9 +101,9 @@ def test_pair_without_end_token_inside(tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (Text("pump#0", "document", ""), "passage pump#0: the document has no tokens"),
-        (Text("pump#0", "pair", "Who?", None), r"passage pump#0: the pair 'Who\?' has no answer"),
-        (Text("pump#0", "pair", "Who?", "  "), "passage pump#0: the pair '.*' has no answer"),
+        (Text("pump#0", "document", ""), "passage pump#0: the tokenizer returns no tokens for the document"),
+        (Text("pump#0", "pair", "Who?", None), r"passage pump#0: the question 'Who\?' has no answer"),
+        (Text("pump#0", "pair", "Who?", "  "), "passage pump#0: the question '.*' has no answer"),
     ],
 )
 def test_empty_text(tokenizer: Any, text: Text, message: str) -> None:

@@ -99,9 +99,9 @@ def test_dropout_makes_the_layout_count(other: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"block": 513}, "block = 513 exceeds the model's 512 positions; lower block"),
-        ({"patience": 1}, "patience = 1 needs a validation text"),
-        ({"dtype": "float16"}, 'dtype = "float16" needs a CUDA GPU'),
+        ({"block": 513}, "block = 513 exceeds the model's limit, 512 positions; lower block"),
+        ({"patience": 1}, "patience = 1 requires a validation text"),
+        ({"dtype": "float16"}, 'dtype = "float16" requires a CUDA GPU'),
     ],
 )
 def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -139,13 +139,13 @@ def test_check_of_a_tokenizer(copy: Path) -> None:
         if (copy / name).is_file():
             value = json.loads((copy / name).read_text(encoding="utf-8"))
             (copy / name).write_text(json.dumps({**value, "eos_token": None}), encoding="utf-8")
-    with pytest.raises(InputError, match="the tokenizer has no end-of-text token"):
+    with pytest.raises(InputError, match="the tokenizer has no end-of-sequence token"):
         check(Full, Weights(copy))
 
 
 def test_refused_start(small: Path, tmp_path: Path) -> None:
     """Training from weights that include an adapter is rejected."""
-    with pytest.raises(InputError, match="adapter: cannot train weights with an adapter"):
+    with pytest.raises(InputError, match="adapter: weights with an adapter cannot be trained"):
         check(Full, Weights(small, tmp_path / "adapter"))
 
 
@@ -158,7 +158,9 @@ def test_sharding(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wrong_targets(small: Path) -> None:
     """An unknown layer name is rejected with an error that lists the model's layers."""
-    with pytest.raises(InputError, match=r"targets = \['query'\].*the model has down_proj, gate_proj, k_proj, lm_head"):
+    with pytest.raises(
+        InputError, match=r"targets = \['query'\].*linear layers of the model: down_proj, gate_proj, k_proj, lm_head"
+    ):
         check(Lora, Weights(small), targets=["query"])
 
 
@@ -177,6 +179,6 @@ def test_adapter_on_the_output_layer(copy: Path, tied: bool) -> None:
 
 def test_a_rank_beyond_the_layers(small: Path) -> None:
     """An adapter's rank must be possible for at least one targeted layer."""
-    with pytest.raises(InputError, match="rank = 17 exceeds 16, the highest rank"):
+    with pytest.raises(InputError, match="rank = 17 exceeds 16, the highest possible rank"):
         check(Lora, Weights(small), rank=17)
     check(Lora, Weights(small), rank=16)

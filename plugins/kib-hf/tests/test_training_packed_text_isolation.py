@@ -138,13 +138,13 @@ def test_check(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "config"), [("opt", OPT), ("jamba", JAMBA)])
 def test_check_refuses(kind: str, config: dict[str, Any]) -> None:
     """A model with an attention mask or a recurrent state that mixes packed texts is rejected with a suggestion."""
-    with quietly(), pytest.raises(InputError, match=r'texts in one row see each other; use `layout = "sorted"`'):
+    with quietly(), pytest.raises(InputError, match=r'texts in one row attend to each other; set `layout = "sorted"`'):
         check_isolation(new_model(kind, **config), kind)
 
 
 def test_check_without_positions() -> None:
     """The isolation check rejects a model that accepts no position ids."""
-    with pytest.raises(InputError, match="bloom: the model takes no position_ids"):
+    with pytest.raises(InputError, match="bloom: the model does not accept position_ids"):
         check_isolation(new_model("bloom", vocab_size=64, hidden_size=16, n_layer=1, n_head=2), "bloom")
 
 

@@ -86,7 +86,10 @@ def test_missing_configuration(trainer: type[Any], tmp_path: Path) -> None:
         ("garbage: [\n", "cannot be read: while parsing"),
         ("nothing\n", "cannot be read: "),
         ("distributed_type: MULTI_GPU\nnum_processes: 2\nsalt: 1\n", "cannot be read: .* unknown keys .*salt"),
-        ("distributed_type: MULTI_GPU\nnum_processes: many\n", "num_processes = 'many'; expected a number of"),
+        (
+            "distributed_type: MULTI_GPU\nnum_processes: many\n",
+            "num_processes = 'many'; expected a whole number of at least 1",
+        ),
     ],
 )
 def test_broken_configuration(small: Path, accelerate_file: Path, text: str, message: str) -> None:

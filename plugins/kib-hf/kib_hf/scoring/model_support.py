@@ -36,14 +36,17 @@ def why_no_trees(model: Any) -> str | None:
     attention = config._attn_implementation  # noqa: SLF001 - transformers has no public way
     other_types = ", ".join(sorted(layer_types - {FULL, SLIDING}))
     reasons = {
-        "it is an encoder-decoder model": causal.config.is_encoder_decoder,
-        "its adapter puts tokens of its own before each prompt": _any_adapter(model, "is_prompt_learning"),
-        "its adapter waits for a sequence of tokens": _any_adapter(model, "alora_invocation_tokens"),
-        "its state is recurrent": getattr(causal, "_is_stateful", False),
-        f"it has unsupported types of layers ({other_types})": other_types,
-        "its position embeddings depend on the length of the text": LENGTH_DEPENDENT & set(map(str, _values(rope))),
-        "its attention cannot be replaced": not getattr(causal, "_supports_attention_backend", False),
-        f"its attention ({attention}) does not accept a mask": attention not in {"sdpa", "eager"},
+        "the model is an encoder-decoder model": causal.config.is_encoder_decoder,
+        "the model's adapter prepends its own tokens to each prompt": _any_adapter(model, "is_prompt_learning"),
+        "the model's adapter takes effect only after a certain sequence of tokens": _any_adapter(
+            model, "alora_invocation_tokens"
+        ),
+        "the model has a recurrent state": getattr(causal, "_is_stateful", False),
+        f"the model has layers of unsupported types ({other_types})": other_types,
+        "the model's position embeddings depend on the length of the text": LENGTH_DEPENDENT
+        & set(map(str, _values(rope))),
+        "the model's attention function cannot be replaced": not getattr(causal, "_supports_attention_backend", False),
+        f"the model's attention function ({attention}) does not accept a mask": attention not in {"sdpa", "eager"},
     }
     for reason, holds in reasons.items():
         if holds:
@@ -74,9 +77,13 @@ def why_no_prefill(model: Any) -> str | None:
             cache = generation_cache(reader.config, layout, [0], reader.key_values(layout, []), [])
             continued = model(torch.tensor([[last]], device=model.device), past_key_values=cache).logits[0, -1]
         except UNSUPPORTED as error:
-            return f"it cannot continue from cached keys and values ({_first_line(error)})"
+            return f"the model cannot continue from cached keys and values ({_first_line(error)})"
         plain = model(torch.tensor([[*tokens, last]], device=model.device)).logits[0, -1]
-    return None if _agree(continued, plain) else "cached keys and values gave different numbers"
+    return (
+        None
+        if _agree(continued, plain)
+        else "the logits computed from cached keys and values differ from the logits computed without a cache"
+    )
 
 
 def _why_trees_differ(model: Any) -> str | None:
@@ -96,12 +103,12 @@ def _why_trees_differ(model: Any) -> str | None:
             key_values = reader.key_values(lay_out_text(prefix.tokens, 0), [])
             reader.logits(layout, [key_values], np.sort(last), found.append)
     except UNSUPPORTED as error:
-        return f"it cannot read a tree ({_first_line(error)})"
+        return f"the model cannot read a prefix tree ({_first_line(error)})"
     with sliding_window(reader.config, WINDOW), torch.no_grad():
         texts = [torch.as_tensor(prompts.tokens(index), device=model.device).long() for index in range(len(prompts))]
         plain = torch.stack([model(text[None]).logits[0, -1] for text in texts])
     same = _agree(torch.cat(found)[np.argsort(np.argsort(last))], plain)
-    return None if same else "a small tree gave different numbers than its prompts one by one"
+    return None if same else "the logits of a small prefix tree differ from the logits of its separate prompts"
 
 
 def _test_tokens(model: Any) -> list[int]:

@@ -67,10 +67,10 @@ class RequestEncoder:
         """
         limit = self._lm.max_length
         if not 0 < len(continuation) <= limit:
-            raise StepError(f"a continuation has {len(continuation)} tokens; expected 1 to {limit}")
+            raise StepError(f"a continuation consists of {len(continuation)} tokens; expected 1 to {limit}")
         tokens = np.concatenate([context, continuation]).astype(np.int32)
         if len(tokens) > limit + 1:
-            LOGGER.warning("a prompt of %d tokens is truncated on the left to %d", len(tokens) - 1, limit)
+            LOGGER.warning("a prompt of %d tokens was truncated on the left to %d tokens", len(tokens) - 1, limit)
         return EncodedRequest(tokens[-(limit + 1) :][:-1], np.asarray(continuation, dtype=np.int32))
 
 

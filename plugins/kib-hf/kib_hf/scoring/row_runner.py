@@ -141,9 +141,9 @@ class RowRunner:
         self.free_memory(error)
         tried = self._tokens_tried
         if not can_split or tried < 2:
-            raise StepError(f"out of memory with {tried} tokens per forward pass, which cannot be split") from error
+            raise StepError(f"out of memory with {tried} tokens in a forward pass that cannot be split") from error
         self.token_limit = tried // 2
-        self._note(f"out of memory with {tried} tokens per forward pass; continued with {self.token_limit}")
+        self._note(f"out of memory with {tried} tokens per forward pass; scoring continued with {self.token_limit}")
 
     def free_memory(self, error: RuntimeError) -> None:
         """Free everything that can be recomputed after an out-of-memory error; re-raise any other error."""

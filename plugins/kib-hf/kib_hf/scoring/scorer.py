@@ -62,10 +62,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._prompt_limit: int | None = None  # prompts per batch once memory has run out
         self._prefilled: Prefill | None = None
         self._encoder = RequestEncoder(self)
-        reason = "it is an encoder-decoder model" if self.backend != "causal" else why_no_trees(self.model)
+        reason = "the model is an encoder-decoder model" if self.backend != "causal" else why_no_trees(self.model)
         self.falls_back = reason is not None
         if reason is not None:
-            self._note(f"scored prompt by prompt, as lm-eval's hf does: {reason}")
+            self._note(f"each prompt was scored separately, as in lm-eval's hf: {reason}")
             return
         tokens = row_tokens or ROW_TOKENS.get(self.device.type, ROW_TOKENS["cpu"])
         self._rows = RowRunner(self, tokens, prefix_bytes, self._note)
@@ -206,7 +206,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def _can_prefill(self) -> bool:
         reason = why_no_prefill(self.model)
         if reason is not None:
-            self._note(f"generated text without sharing prefixes: {reason}")
+            self._note(f"text was generated without shared prefixes: {reason}")
         return reason is None
 
     def _prompt_key(self, args: tuple[str, dict[str, Any]]) -> tuple[str, int]:
@@ -289,9 +289,9 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """Halve the number of prompts per batch after an out-of-memory error; re-raise any other error."""
         self._rows.free_memory(error)
         if count < 2:
-            raise StepError("out of memory while generating text after a single prompt") from error
+            raise StepError("out of memory while generating text for a single prompt") from error
         self._prompt_limit = count // 2
-        self._note(f"out of memory with {count} prompts per batch; continued with {self._prompt_limit}")
+        self._note(f"out of memory with {count} prompts per batch; generation continued with {self._prompt_limit}")
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
         """Generate text as HFLM does, starting from the prompts' cache if the prompts were prefilled."""

@@ -56,7 +56,7 @@ def _attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> tuple[Tensor, None]:
     if attention_mask is not None:  # transformers creates no mask for an attention function with this name
-        raise NotImplementedError("the model makes a mask of its own")
+        raise NotImplementedError("the model creates its own attention mask")
     return _passes[-1].attend(module, query, key, value, options), None
 
 

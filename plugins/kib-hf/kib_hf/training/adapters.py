@@ -30,7 +30,9 @@ def new_adapter(model: Any, options: LoraOptions, name: str) -> Any:
     except ValueError as error:
         reason = str(error).partition(". ")[0].splitlines()[0].rstrip(".")
         layers = ", ".join(_linear_layer_names(model))
-        raise InputError(f"{name}: targets = {options.targets}: {reason}; the model has {layers}") from error
+        raise InputError(
+            f"{name}: targets = {options.targets}: {reason}; linear layers of the model: {layers}"
+        ) from error
     _check_layers(list(_adapted_layers(adapted)), tied, options, name)
     return adapted
 
@@ -41,7 +43,7 @@ def _linear_layer_names(model: Any) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     found = {name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, Linear | Conv1D)}
-    return sorted(found) or ["no linear layer"]
+    return sorted(found) or ["none"]
 
 
 def _tied_output_layer(model: Any) -> Any:
@@ -65,12 +67,12 @@ def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOpt
         if layer is tied:
             raise InputError(
                 f"{name}: targets = {options.targets}: {layer_name} shares its weight with the embedding, and an "
-                f"adapter would change only one of the two; remove {layer_name} from targets"
+                f"adapter would change only one of these two weights; remove {layer_name} from targets"
             )
     highest = max(min(layer.weight.shape[:2]) for _, layer in layers)
     if options.rank > highest:
         raise InputError(
-            f"{name}: rank = {options.rank} exceeds {highest}, the highest rank that any targeted layer can have; "
+            f"{name}: rank = {options.rank} exceeds {highest}, the highest possible rank of the targeted layers; "
             "lower rank"
         )
 

@@ -53,8 +53,8 @@ def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOption
     for text, example in zip(texts, whole, strict=True):
         if text.kind == "pair" and len(example) > options.block:
             raise InputError(
-                f"passage {text.passage}: the pair has {len(example)} tokens, but block = {options.block} would split "
-                f"the answer from its question; raise block to {len(example)} or more"
+                f"passage {text.passage}: the question-answer pair has {len(example)} tokens, but block = "
+                f"{options.block} would split the answer from its question; raise block to {len(example)} or more"
             )
     if options.pack == "concatenate":
         examples = join(whole, options.block)
@@ -62,9 +62,11 @@ def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOption
         examples = [part for example in whole for part in split(example, options.block)]
     wanted, kept = (sum(example.loss_tokens for example in group) for group in (whole, examples))
     if wanted != kept:
-        raise InputError(f"blocks of {options.block} tokens would lose {wanted - kept} of {wanted} tokens")
+        raise InputError(
+            f"splitting the text into blocks of {options.block} tokens would lose {wanted - kept} of {wanted} tokens"
+        )
     if not wanted:
-        raise InputError("no text to train on: no token has a loss")
+        raise InputError("the training text contains no token with a loss")
     return examples
 
 
@@ -87,7 +89,7 @@ def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, beg
 def end_token(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return the id of the end-of-sequence token; raise InputError if the tokenizer has no such token."""
     if tokenizer.eos_token_id is None:
-        raise InputError("the tokenizer has no end-of-text token; set `eos_token` in its tokenizer_config.json")
+        raise InputError("the tokenizer has no end-of-sequence token; set `eos_token` in its tokenizer_config.json")
     return int(tokenizer.eos_token_id)
 
 
@@ -102,7 +104,9 @@ def _plain_examples(
     examples = {}
     for (index, text), ids in zip(plain.items(), tokenized["input_ids"], strict=True):
         if not ids:
-            raise InputError(f"passage {text.passage}: the {text.kind} has no tokens; leave it out")
+            raise InputError(
+                f"passage {text.passage}: the tokenizer returns no tokens for the {text.kind}; leave out this text"
+            )
         tokens = array("i", [*first, *ids, end])
         labels = tokens[:]
         labels[0] = IGNORED
@@ -113,12 +117,12 @@ def _plain_examples(
 def _pair_example(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int) -> Example:
     """Tokenize and split a question-answer pair as lm-eval does, so that training covers exactly the scored tokens."""
     if not text.answer or not text.answer.strip():
-        raise InputError(f"passage {text.passage}: the pair {text.text!r} has no answer")
+        raise InputError(f"passage {text.passage}: the question {text.text!r} has no answer")
     prompt = ask_question(text.text, (), letters=False)
     prompt_tokens = _prompt_tokens(tokenizer, prompt)
     tokens = array("i", [*_prompt_tokens(tokenizer, f"{prompt} {text.answer.strip()}"), end])
     if len(tokens) <= len(prompt_tokens) + 1:
-        raise InputError(f"passage {text.passage}: the answer {text.answer!r} adds no token to its question")
+        raise InputError(f"passage {text.passage}: the answer {text.answer!r} adds no tokens to its question")
     answer_start = max(1, len(prompt_tokens))
     return Example(tokens, array("i", [IGNORED] * answer_start) + tokens[answer_start:])
 

@@ -19,12 +19,14 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class TrainingOptions(Options):
     """Options shared by both trainers; defaults follow Ovadia et al. (2024) if the paper states a value."""
 
-    epochs: int = Field(default=5, ge=1, description="Number of passes over the text.")
+    epochs: int = Field(default=5, ge=1, description="Number of passes over the training text.")
     learning_rate: float = Field(gt=0, lt=1, description="Peak learning rate, reached after the warm-up.")
     batch_size: int = Field(
         default=16,
         ge=1,
-        description='Rows per step, counted over all processes. With `pack = "none"`, a row is a single text.',
+        description=(
+            'Rows per training step, counted over all processes. If `pack = "none"`, a row contains a single text.'
+        ),
     )
     block: int = Field(
         default=256, ge=8, description="Maximum row length in tokens. Longer texts are split, never truncated."
@@ -32,53 +34,62 @@ class TrainingOptions(Options):
     pack: Literal["isolated", "concatenate", "none"] = Field(
         default="isolated",
         description=(
-            '"isolated": several texts per row, hidden from each other; "concatenate": all texts joined into one '
-            'stream and split into blocks, as in the paper; "none": one text per row.'
+            'Packing of texts: "isolated" puts several texts in one row and hides the texts from each other; '
+            '"concatenate" joins all texts and splits them into blocks, as in the paper; "none" puts one text in each '
+            "row."
         ),
     )
     begin: bool | None = Field(
         default=None,
         description=(
-            "Whether documents begin with the BOS token, or with EOS if the tokenizer has no BOS. By default they do, "
-            "unless the tokenizer never puts its BOS before a prompt: the model then has not learned the token. "
-            "Without BOS, a document's first token has no loss because no token precedes it."
+            "Whether documents start with the BOS token, or with EOS if the tokenizer has no BOS token. By default, "
+            "documents start with this token unless the tokenizer never puts its BOS token before a prompt, because "
+            "the model has then not learned the token. If a document starts without this token, its first token has "
+            "no loss."
         ),
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="How the learning rate falls after the warm-up."
+        default="cosine", description="Decay of the learning rate after the warm-up."
     )
     warmup: float = Field(
-        default=0.05, ge=0, lt=1, description="Share of the steps during which the learning rate rises from 0."
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="Fraction of the training steps during which the learning rate rises from 0.",
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, lt=1, description="AdamW's weight decay, not applied to biases and norms."
+        default=0.0, ge=0, lt=1, description="AdamW's weight decay, which is not applied to biases and norms."
     )
     betas: tuple[Share, Share] = Field(
-        default=(0.9, 0.999), description="AdamW's decay rates for its averages of the gradient and its square."
+        default=(0.9, 0.999),
+        description="AdamW's decay rates for the running averages of the gradient and of the squared gradient.",
     )
     max_grad_norm: float = Field(
-        default=1.0, ge=0, description="Maximum gradient norm; a longer gradient is scaled down. 0 turns clipping off."
+        default=1.0,
+        ge=0,
+        description="Maximum norm of the gradient; a larger gradient is scaled down. The value 0 turns clipping off.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32",
         description=(
             "Number format of the forward and backward passes. Trained weights stay in float32 during training and "
-            "are saved in the model's own format. float16 needs a GPU."
+            "are saved in the model's own format. float16 requires a GPU."
         ),
     )
     patience: int | None = Field(
         default=None,
         ge=1,
         description=(
-            "Stop after this many consecutive epochs without a new lowest validation loss, and keep the weights with "
-            "the lowest loss. If unset, run all epochs and keep the last weights."
+            "Number of consecutive epochs without a new lowest validation loss after which training stops and keeps "
+            "the weights with the lowest loss. If unset, run all epochs and keep the last weights."
         ),
     )
     trust_remote_code: bool = Field(
-        default=False, description="Run the Python code shipped with the model. Enable only for models you trust."
+        default=False, description="Run Python code from the model's files; enable this only for models that you trust."
     )
     device: Annotated[Literal["auto", "cpu", "cuda"], NotInIdentity] = Field(
-        default="auto", description='"cpu", "cuda", or "auto": a GPU if available, otherwise the CPU.'
+        default="auto",
+        description='Device: "cpu", "cuda" or "auto", which selects a GPU if available and the CPU otherwise.',
     )
     device_batch: Annotated[int, NotInIdentity] = Field(
         default=16,
@@ -88,28 +99,33 @@ class TrainingOptions(Options):
     layout: Annotated[Literal["auto", "packed", "sorted"], NotInIdentity] = Field(
         default="auto",
         description=(
-            'How isolated texts are arranged for a forward pass: "packed" puts several texts in one row; "sorted" '
-            'gives each text a row of its own, next to texts of similar length. The gradient is the same. "auto" '
-            "packs on a GPU if the model keeps packed texts apart."
+            'Arrangement of isolated texts in a forward pass: "packed" puts several texts in one row; "sorted" puts '
+            'each text in a separate row, next to texts of similar length. Both yield the same gradient. "auto" packs '
+            "texts "
+            "on a GPU if the model keeps packed texts apart."
         ),
     )
     gradient_checkpointing: Annotated[bool, NotInIdentity] = Field(
         default=False,
-        description="Recompute activations instead of storing them: less memory, about a third more time.",
+        description=(
+            "Recompute activations instead of storing them, which saves memory but takes about a third more time."
+        ),
     )
     checkpoint_every: Annotated[int, NotInIdentity] = Field(
         default=200,
         ge=1,
-        description="Steps between checkpoints. A killed training run resumes from its last checkpoint.",
+        description=(
+            "Number of training steps between checkpoints. A killed training run resumes from its last checkpoint."
+        ),
     )
     processes: Annotated[int | None, NotInIdentity] = Field(
-        default=None, ge=1, description="Number of processes on this machine, one per GPU; 1 by default."
+        default=None, ge=1, description="Number of training processes on this machine, one per GPU (default: 1)."
     )
     accelerate: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None,
         description=(
-            "A file written by `accelerate config`, which sets the number of processes and their devices. "
-            "Use it instead of `processes`."
+            "Path of a file written by `accelerate config`, which sets the number of processes and their devices. "
+            "Set either `accelerate` or `processes`."
         ),
     )
 
@@ -126,9 +142,7 @@ class TrainingOptions(Options):
     def _one_process_count(self) -> Self:
         """Reject `processes` together with `accelerate`, because both set the number of processes."""
         if self.accelerate is not None and self.processes is not None:
-            raise ValueError(
-                "`processes` and `accelerate` are both set; remove one, because both set the process count"
-            )
+            raise ValueError("`processes` and `accelerate` both set the number of processes; remove one of them")
         return self
 
 
@@ -150,16 +164,22 @@ class LoraOptions(TrainingOptions):
         default=2e-4,
         gt=0,
         lt=1,
-        description="Peak learning rate, reached after the warm-up; about ten times the rate for `full`.",
+        description="Peak learning rate, reached after the warm-up; the default is ten times the default of `full`.",
     )
     rank: int = Field(default=16, ge=1, description="Rank of the low-rank matrices.")
     alpha: float | None = Field(
         default=None,
         gt=0,
-        description="The update is scaled by alpha / rank (with `rslora`, by alpha / √rank). Default: twice the rank.",
+        description=(
+            "Scale of the update, which is multiplied by alpha / rank or, with `rslora`, by alpha / √rank (default: "
+            "twice the rank)."
+        ),
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the adapter's inputs dropped during training."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of the adapter's inputs that are dropped at random during training.",
     )
     targets: str | list[str] = Field(
         default="all-linear",
@@ -169,8 +189,12 @@ class LoraOptions(TrainingOptions):
             'such as ["q_proj"], or a regular expression for full layer names.'
         ),
     )
-    dora: bool = Field(default=False, description="DoRA: train the direction and length of each weight separately.")
-    rslora: bool = Field(default=False, description="rsLoRA: scale the update by alpha / √rank, for high ranks.")
+    dora: bool = Field(
+        default=False, description="Use DoRA, which trains the direction and the magnitude of each weight separately."
+    )
+    rslora: bool = Field(
+        default=False, description="Use rsLoRA, which scales the update by alpha / √rank and suits high ranks."
+    )
 
     @field_validator("targets")
     @classmethod

@@ -13,7 +13,7 @@ __all__ = ["check_isolation"]
 TOLERANCE = 0.01
 """The allowed difference relative to the largest logit: more than bfloat16 rounding, much less than a visible text."""
 
-ADVICE = 'use `layout = "sorted"`'
+ADVICE = 'set `layout = "sorted"`'
 
 
 def check_isolation(model: Any, name: str) -> None:
@@ -24,7 +24,9 @@ def check_isolation(model: Any, name: str) -> None:
     import torch
 
     if "position_ids" not in inspect.signature(_base_model(model).forward).parameters:
-        raise InputError(f"{name}: the model takes no position_ids, so texts in one row see each other; {ADVICE}")
+        raise InputError(
+            f"{name}: the model does not accept position_ids, so texts in one row attend to each other; {ADVICE}"
+        )
     vocabulary = model.config.get_text_config().vocab_size
     first, second, third = (_example(vocabulary, start, 12) for start in (0, 12, 24))
     was_training = model.training
@@ -34,9 +36,9 @@ def check_isolation(model: Any, name: str) -> None:
         packed = _logits(model, [[first, second], [third, second]])[:, -len(second) :]
     model.train(was_training)
     if not bool(alone.isfinite().all()):
-        raise InputError(f"{name}: the logits are not finite, so the weights must be damaged")
+        raise InputError(f"{name}: the model's logits are not finite, so the weights must be damaged")
     if not bool((packed - alone).abs().max() <= TOLERANCE * alone.abs().max()):
-        raise InputError(f"{name}: with this version of transformers, texts in one row see each other; {ADVICE}")
+        raise InputError(f"{name}: with this version of transformers, texts in one row attend to each other; {ADVICE}")
 
 
 def _base_model(model: Any) -> Any:

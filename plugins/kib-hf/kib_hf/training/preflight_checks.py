@@ -24,20 +24,24 @@ def check_before_training(options: TrainingOptions, start: Weights, validation: 
     """Raise InputError for foreseeable training failures, reading only the configuration and tokenizer."""
     folder = start.folder
     if start.adapter is not None:
-        raise InputError(f"{start.adapter}: cannot train weights with an adapter; merge the adapter into its model")
+        raise InputError(
+            f"{start.adapter}: weights with an adapter cannot be trained; merge the adapter into its model"
+        )
     if options.patience is not None and not validation:
         raise InputError(
-            f"patience = {options.patience} needs a validation text; set `validation` or leave patience out"
+            f"patience = {options.patience} requires a validation text; set `validation` or remove `patience`"
         )
     check_no_sharding()
     process_count(options)
     device = torch_device(options.device).partition(":")[0]
     if options.dtype == "float16" and device != "cuda":
-        raise InputError('dtype = "float16" needs a CUDA GPU; use "bfloat16" or "float32" on a CPU')
+        raise InputError('dtype = "float16" requires a CUDA GPU; use "bfloat16" or "float32" on a CPU')
     config = load_config(folder, trust_remote_code=options.trust_remote_code)
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     if context is not None and options.block > context:
-        raise InputError(f"{folder}: block = {options.block} exceeds the model's {context} positions; lower block")
+        raise InputError(
+            f"{folder}: block = {options.block} exceeds the model's limit, {context} positions; lower block"
+        )
     end_token(load_tokenizer(folder, trust_remote_code=options.trust_remote_code, add_bos_token=None))
     if isinstance(options, LoraOptions):
         _check_adapter(options, config, str(folder))

@@ -42,7 +42,7 @@ def process_count(options: TrainingOptions) -> int:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read: {reason}; {EXPECTED}") from error
     if not isinstance(found, int) or found < 1:
-        raise InputError(f"{path}: num_processes = {found!r}; expected a number of processes, 1 or more")
+        raise InputError(f"{path}: num_processes = {found!r}; expected a whole number of at least 1")
     return found
 
 

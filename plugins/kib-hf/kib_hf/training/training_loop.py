@@ -234,10 +234,12 @@ class _TrainingRun:
         """Raise StepError unless the number of trained tokens equals the plan, including all tokens per full epoch."""
         planned = planned_tokens(self.plan, self.examples, monitor.step)
         if monitor.progress.tokens != planned:
-            raise StepError(f"{monitor.step} steps trained {monitor.progress.tokens} tokens; expected {planned}")
+            raise StepError(
+                f"{monitor.step} training steps covered {monitor.progress.tokens} tokens; expected {planned}"
+            )
         all_epochs = self.options.epochs * self.text_tokens
         if monitor.step == len(self.plan.steps) and planned != all_epochs:
-            raise StepError(f"{self.options.epochs} epochs trained {planned} tokens; expected {all_epochs}")
+            raise StepError(f"{self.options.epochs} epochs covered {planned} tokens; expected {all_epochs}")
 
     def _round_full_weights(self, sample: Sequence[Example]) -> float | None:
         """Round full weights to the saved number format; return the loss before rounding, or None if unchanged."""
