@@ -1,7 +1,7 @@
 """The command line interface; a command imports its modules only when it is called, so that `kib --help` is fast."""
 
 import atexit
-import os
+import io
 import signal
 import sys
 import traceback
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kib import __version__
-from kib.errors import InputError, KibError, PluginCallError, SpecError, StepError, TableError
+from kib.errors import InputError, KibError, OutputError, PluginCallError, SpecError, StepError, TableError
+from kib.streams import lost_output, prepare_streams, write_json, write_styled, write_text
 
 if TYPE_CHECKING:
     from kib.leaderboard import Table
@@ -45,22 +46,21 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progres
 against_option = click.option("--against", metavar="METHOD", help="Compare with this method instead of the base.")
 
 
-def _print(text: str, *, err: bool = False, nl: bool = True, color: bool | None = None) -> None:
-    """Print to standard output or standard error.
+def _print(text: str, form: str = "terminal", *, end: str = "\n") -> None:
+    """Print the result of a command to standard output.
 
-    If the reader of that stream has exited, as in `kib leaderboard | head`, all further output to the stream is
-    discarded: the command must still do its work and return its own exit code.
+    JSON keeps its content in every encoding. Any other format for machines is reported if it loses characters.
     """
-    try:
-        click.echo(text, err=err, nl=nl, color=color)
-    except BrokenPipeError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, (sys.stderr if err else sys.stdout).fileno())
-        os.close(null)
+    exact = (write_json if form == "json" else write_text)(text + end)
+    if not exact and form != "terminal":
+        _report(
+            f"standard output: the encoding {sys.stdout.encoding} lacks some characters, which are printed in ASCII; "
+            "set the environment variable PYTHONIOENCODING=utf-8 to keep all characters"
+        )
 
 
 def _report(text: str) -> None:
-    _print(text, err=True)
+    write_text(f"{text}\n", err=True)
 
 
 class _Commands(click.Group):
@@ -70,10 +70,26 @@ class _Commands(click.Group):
         """Return the commands in the order of this file, which is the order in which a user needs the commands."""
         return list(self.commands)
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line; if standard output was lost although the command succeeded, exit with code 4."""
+        prepare_streams()
+        try:
+            return super().main(*args, **options)
+        except SystemExit as done:
+            if not done.code and (lost := lost_output()):
+                _report(f"Error: {OutputError(lost)}")
+                raise SystemExit(OutputError.exit_code) from lost
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; after Ctrl-C or SIGTERM, print how to resume the command."""
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            usage = io.StringIO()
+            error.show(usage)
+            _report(usage.getvalue().rstrip("\n"))
+            ctx.exit(error.exit_code)
         except KibError as error:
             # Editors and CI parse mistakes in a spec as `file:line: key: message`, so these lines have no prefix.
             _report(str(error) if isinstance(error, SpecError) else f"Error: {error}")
@@ -86,6 +102,9 @@ class _Commands(click.Group):
             place = f"{error.filename}: " if error.filename else ""
             _report(f"Error: {place}{error.strerror or error}")
             ctx.exit(KibError.exit_code)
+        except MemoryError:
+            _report("Error: not enough memory; free some memory, then run the same command again to resume.")
+            ctx.exit(StepError.exit_code)
         except KeyboardInterrupt:
             _report("Interrupted. Run the same command again to resume.")
             ctx.exit(INTERRUPTED)
@@ -225,7 +244,7 @@ def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: boo
     report = retrieval.retrieve(spec, retrieval.SearchRequest(**request), Work(work), _progress(quiet))
     if run_file is not None:
         _write_runs(retrieval.trec_runs(report), run_file)
-    _print(retrieval.render(report, form), nl=False)
+    _print(retrieval.render(report, form), form, end="")
     if report.failures:
         raise StepError("\n".join(f"retrievers.{name}: {why}" for name, why in report.failures.items()))
 
@@ -308,7 +327,11 @@ def _print_table(paths: list[Path], form: str, averages: bool = False, **options
     table = make_table([open_results(path) for path in paths], **options)
     shown = averages_only(table) if averages else table
     colour = form == "terminal" and sys.stdout.isatty()
-    _print(render(shown, form, width=get_terminal_size((120, 40)).columns, colour=colour), nl=False, color=colour)
+    text = render(shown, form, width=get_terminal_size((120, 40)).columns, colour=colour)
+    if colour:
+        write_styled(text)
+    else:
+        _print(text, form, end="")
     return table
 
 
@@ -422,7 +445,7 @@ def schema(core: bool, published: bool) -> None:
     from kib.commands.json_schema import benchmark_schema, published_schema
 
     found = published_schema() if published else benchmark_schema(core_only=core)
-    _print(json.dumps(found, indent=2, ensure_ascii=False))
+    _print(json.dumps(found, indent=2, ensure_ascii=False), "json")
 
 
 @main.command()
@@ -437,6 +460,6 @@ def cite(spec: Path) -> None:
     from kib.published.load import is_published, load_published
 
     if is_published(spec):
-        _print(bibtex_of_published(load_published(spec)))
+        _print(bibtex_of_published(load_published(spec)), "bibtex")
         return
-    _print(bibtex(open_spec(spec, look=False)[1]))
+    _print(bibtex(open_spec(spec, look=False)[1]), "bibtex")

@@ -9,6 +9,7 @@ KibError
 │   └── PluginError     2  a missing, broken, ambiguous or malformed plugin
 ├── BusyError           2  a different run uses the results folder
 ├── StepError           3  a step of a run failed; all other steps finished
+├── OutputError         4  the command succeeded, but standard output could not be written
 └── TableError          1  a leaderboard's check failed, or a cell is missing or failed
 
 PluginCallError is not a KibError: it reports a bug in a plugin, and the traceback of the bug is shown or stored.
@@ -25,6 +26,7 @@ __all__ = [
     "InputError",
     "KibError",
     "Mistake",
+    "OutputError",
     "PluginCallError",
     "PluginError",
     "PromptTemplateError",
@@ -95,6 +97,15 @@ class StepError(KibError):
     """A step of a run failed; all steps that do not depend on it finished."""
 
     exit_code: ClassVar[int] = 3
+
+
+class OutputError(KibError):
+    """The command succeeded, but standard output could not be written, for example because the disk is full."""
+
+    exit_code: ClassVar[int] = 4
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(f"standard output: {cause.strerror or cause}; the output is incomplete")
 
 
 class TableError(KibError):

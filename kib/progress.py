@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TextIO
 
+from kib.safe_text import visible
+
 __all__ = ["LineProgress", "Progress", "SilentProgress", "TerminalProgress", "progress_for"]
 
 SECONDS = 5.0
@@ -44,16 +46,16 @@ class LineProgress:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self.stream = stream
         self.clock = clock
-        self._reader_gone = False
+        self._lost = False
 
     def say(self, text: str) -> None:
-        """Print one line; print nothing after the reader of the stream has exited, as in `kib run 2>&1 | head`."""
-        if self._reader_gone:
+        """Print one line; print nothing after the stream has failed, as in `kib run 2>&1 | head`."""
+        if self._lost:
             return
         try:
-            print(text, file=self.stream, flush=True)
-        except BrokenPipeError:
-            self._reader_gone = True
+            print(visible(text), file=self.stream, flush=True)
+        except (OSError, ValueError):  # no reader, a full disk, a closed stream or a narrow encoding
+            self._lost = True
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
@@ -89,7 +91,7 @@ class TerminalProgress:
         from rich.console import Console
 
         console = self._bars.console if self._bars else Console(stderr=True)
-        console.print(text, highlight=False, markup=False)
+        console.print(visible(text), highlight=False, markup=False)
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
@@ -97,7 +99,7 @@ class TerminalProgress:
         from rich.markup import escape
 
         bars = self._started()
-        task = bars.add_task(escape(title), total=total)
+        task = bars.add_task(escape(visible(title)), total=total)
         self._open += 1
         try:
             yield lambda count: bars.update(task, advance=count)

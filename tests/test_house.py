@@ -18,8 +18,8 @@ import kib
 ROOT = Path(__file__).parent.parent
 
 ROWS = (
-    ("errors", "records", "identity", "moved_modules"),
-    ("interfaces", "progress", "statistics", "support"),
+    ("errors", "records", "identity", "moved_modules", "safe_text"),
+    ("interfaces", "progress", "statistics", "streams", "support"),
     ("prompts", "store"),
     ("spec",),
     ("published", "harness"),

@@ -9,7 +9,7 @@ from typing import Any
 from kib.commands.retrieve.records import Block, Line, Report
 from kib.errors import InputError
 from kib.leaderboard.number_format import DASH, byte_size, three_digits
-from kib.leaderboard.safe_text import one_line
+from kib.safe_text import one_line
 
 __all__ = ["FORMATS", "render"]
 

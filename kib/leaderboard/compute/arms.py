@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import Missing, Status
 from kib.records import Cell
+from kib.safe_text import one_line
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
 
 __all__ = ["Arm", "BlockKey", "ResultSource", "collect_arms"]

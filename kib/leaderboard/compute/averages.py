@@ -6,8 +6,8 @@ from math import fsum
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.block_statistics import Statistics
 from kib.leaderboard.compute.row_builder import RowBuilder
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import AverageRow
+from kib.safe_text import one_line
 
 __all__ = ["averages_at_each_shots", "averages_over_all_shots"]
 

@@ -22,9 +22,9 @@ from kib.leaderboard.compute.reference_arms import References
 from kib.leaderboard.compute.retrieval_quality import retrieval_quality
 from kib.leaderboard.compute.row_builder import RowBuilder
 from kib.leaderboard.compute.row_warnings import BEST_K
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import ArmRow, AverageRow, BenchmarkLine, Origin, PairwiseComparison
 from kib.published.results import PublishedResults
+from kib.safe_text import one_line
 from kib.statistics.multiple_testing import holm
 from kib.store.result_records import BenchmarkPlan
 from kib.store.results import Results

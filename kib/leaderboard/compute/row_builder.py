@@ -7,8 +7,8 @@ from math import exp, fsum, sqrt
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import ArmRow, Cost, Origin, RetrievalQuality
+from kib.safe_text import one_line
 from kib.statistics.gains import LEVEL, Gain
 
 __all__ = ["Rank", "RowBuilder"]

@@ -12,10 +12,10 @@ from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.headlines import headlines
 from kib.leaderboard.compute.reference_arms import check_name
 from kib.leaderboard.compute.unpaired_statistics import UnpairedStatistics
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import Table
 from kib.progress import Progress, SilentProgress
 from kib.published.results import PublishedResults
+from kib.safe_text import one_line
 from kib.store.result_records import BenchmarkPlan
 from kib.store.results import Results
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import AverageRow, Table
+from kib.safe_text import one_line
 
 __all__ = ["averages_only"]
 

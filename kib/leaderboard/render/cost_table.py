@@ -5,8 +5,8 @@ from itertools import groupby, islice
 
 from kib.leaderboard.number_format import DASH, byte_size, scientific, three_digits
 from kib.leaderboard.render.blocks import Block, Column, Line
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import ArmRow, Cost, Table
+from kib.safe_text import one_line
 
 __all__ = ["COST_COLUMNS", "cost_blocks", "cost_legend"]
 

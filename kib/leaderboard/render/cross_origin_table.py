@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from kib.leaderboard.number_format import interval, percent
 from kib.leaderboard.render.blocks import Block, Column, Line
 from kib.leaderboard.render.gain_table import note_of
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import RankedRow, Table
+from kib.safe_text import one_line
 
 __all__ = ["CROSS_ORIGIN_COLUMNS", "cross_origin_blocks"]
 

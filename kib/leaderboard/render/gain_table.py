@@ -5,8 +5,8 @@ from itertools import groupby, islice
 
 from kib.leaderboard.number_format import DASH, interval, p_value, percent, points, whole_percent
 from kib.leaderboard.render.blocks import Block, Column, Line, Tone
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import ArmRow, AverageRow, Table
+from kib.safe_text import one_line
 from kib.statistics.gains import LEVEL
 
 __all__ = ["GAIN_COLUMNS", "gain_blocks", "note_of"]

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator
 
 from kib.leaderboard.compute.row_warnings import WARNING_MEANINGS
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import Table
+from kib.safe_text import one_line
 
 __all__ = ["legend", "missing_results"]
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from kib.leaderboard.render.blocks import Block, Column, Line
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import Table
+from kib.safe_text import one_line
 
 __all__ = ["PAIRWISE_COLUMNS", "pairwise_blocks"]
 

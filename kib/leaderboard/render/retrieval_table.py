@@ -5,8 +5,8 @@ from itertools import groupby, islice
 
 from kib.leaderboard.number_format import DASH, byte_size, interval, percent, three_digits
 from kib.leaderboard.render.blocks import Block, Column, Line
-from kib.leaderboard.safe_text import one_line
 from kib.leaderboard.table_records import ArmRow, RetrievalQuality, Table
+from kib.safe_text import one_line
 from kib.statistics.gains import Accuracy
 
 __all__ = ["RETRIEVAL_COLUMNS", "retrieval_blocks", "retrieval_legend"]
