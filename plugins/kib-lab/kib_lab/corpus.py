@@ -16,7 +16,9 @@ __all__ = ["CorpusOptions", "LabCorpus"]
 class CorpusOptions(WorldOptions):
     """The options that a `[corpora.NAME]` table with `plugin = "lab"` may contain."""
 
-    employers: bool = Field(True, description="include the documents about employers, which two-hop questions require")
+    employers: bool = Field(
+        True, description="include documents about the people's employers, which two-hop questions require"
+    )
 
 
 class LabCorpus:

@@ -35,12 +35,14 @@ class ModelOptions(Options):
 
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="data type of the weights in memory")
     device: Annotated[str, NotInIdentity] = Field(
-        "cpu", min_length=1, description='device: "cpu", "cuda", "cuda:1" or "auto"'
+        "cpu", min_length=1, description='device that runs the model: "cpu", "cuda", "cuda:1" or "auto"'
     )
-    batch_size: Annotated[int, NotInIdentity] = Field(64, ge=1, description="prompts per forward pass")
+    batch_size: Annotated[int, NotInIdentity] = Field(64, ge=1, description="number of prompts per forward pass")
     scorer: Annotated[Literal["kib", "lm-eval"], NotInIdentity] = Field(
         "kib",
-        description="`kib` computes the shared prefixes of prompts once; `lm-eval` is the unchanged HFLM of lm-eval",
+        description=(
+            "scorer: `kib` computes shared prefixes of prompts once; `lm-eval` uses the unmodified HFLM of lm-eval"
+        ),
     )
 
 
@@ -57,7 +59,7 @@ class LabModel:
         """Return a digest of the bundled files; raise InputError if a file is missing."""
         missing = [name for name in FILES if not (FOLDER / name).is_file()]
         if missing:
-            raise InputError(f"{FOLDER}: {', '.join(missing)}: no such file; reinstall kib-lab")
+            raise InputError(f"{FOLDER}: files of the lab's model are missing: {', '.join(missing)}; reinstall kib-lab")
         return digest({name: digest_file(FOLDER / name) for name in FILES})
 
     @cached_property

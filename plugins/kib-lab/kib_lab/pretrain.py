@@ -184,7 +184,9 @@ def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", set
         return 0
     newest = found[-1]
     if json.loads((newest / "settings.json").read_text(encoding="utf-8")) != asdict(settings):
-        raise SystemExit(f"{newest}: made with other settings; remove the checkpoint or use a different --out")
+        raise SystemExit(
+            f"{newest}: this checkpoint was written with different settings; remove the checkpoint or change --out"
+        )
     model.load_state_dict(load_file(newest / "weights.safetensors"), strict=False)
     state: dict[int, dict[str, Any]] = {}
     for key, value in load_file(newest / "optimizer.safetensors").items():
@@ -257,8 +259,10 @@ def _export(folder: Path, model: "LlamaForCausalLM") -> None:
 def main() -> None:
     """Parse the command line and train the model."""
     parser = argparse.ArgumentParser(prog="python -m kib_lab.pretrain", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the model, the log and the checkpoints")
-    parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write the model, the log and the checkpoints to"
+    )
+    parser.add_argument("--every", type=int, default=100, help="number of training steps between two checkpoints")
     defaults = PretrainingSettings()
     for name, value in asdict(defaults).items():
         if not isinstance(value, bool):

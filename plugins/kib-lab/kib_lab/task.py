@@ -19,19 +19,25 @@ class TaskOptions(WorldOptions):
 
     kind: Kind = Field(
         "direct",
-        description="`direct` and `reworded` ask for a fact about a person, `reverse` for the person with two facts, "
-        "`two-hop` for a fact about the employer of a person",
+        description=(
+            "kind of question: `direct` and `reworded` ask for a fact about a person, `reverse` asks for the person "
+            "described by two facts, and `two-hop` asks for a fact about a person's employer"
+        ),
     )
     half: Literal["all", "taught", "told"] = Field(
         "all",
-        description="restricts known people to those with questions in the pre-training (`taught`) or to those with "
-        "only biographies (`told`)",
+        description=(
+            "which known people the questions are about: `taught` selects people whose questions were part of the "
+            "pre-training, `told` selects people with only biographies in the pre-training, `all` selects both"
+        ),
     )
 
     @model_validator(mode="after")
     def _is_an_existing_half(self) -> Self:
         if self.half != "all" and self.people == "new":
-            raise ValueError(f'half: new people are not divided into halves; expected "all", got "{self.half}"')
+            raise ValueError(
+                f'half: only known people are divided into halves; expected "all" for new people, got "{self.half}"'
+            )
         return self
 
 

@@ -19,13 +19,18 @@ class WorldOptions(Options):
     """Options that select the people in a world; the same options produce the same world on every machine."""
 
     people: People = Field(
-        description="`known` people are part of the pre-training of the lab's model, `new` people are not"
+        description=(
+            "group of people: facts about `known` people were part of the pre-training of the lab's model; `new` "
+            "people were not"
+        )
     )
-    seed: int = Field(0, ge=0, description="seed of the new people and their employers; 0 for known people")
+    seed: int = Field(
+        0, ge=0, description="seed that generates the new people and their employers; must be 0 for known people"
+    )
     count: int | None = Field(
         None,
         ge=MIN_PEOPLE,
-        description=f"number of people; by default {DEFAULT_NEW_PEOPLE} new people or all {KNOWN_PEOPLE} known people",
+        description=f"number of people (default: {DEFAULT_NEW_PEOPLE} new people, or all {KNOWN_PEOPLE} known people)",
     )
 
     @model_validator(mode="after")
@@ -34,7 +39,7 @@ class WorldOptions(Options):
         if self.count is not None and self.count > most:
             raise ValueError(f"count: expected at most {most} {self.people} people, got {self.count}")
         if self.people == "known" and self.seed != 0:
-            raise ValueError(f"seed: expected 0, the seed of the only set of known people, got {self.seed}")
+            raise ValueError(f"seed: expected 0 for known people, who form a single fixed set, got {self.seed}")
         return self
 
     def world(self) -> World:

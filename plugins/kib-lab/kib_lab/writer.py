@@ -23,11 +23,14 @@ MAX_REPETITIONS = 200
 class WriterOptions(Options):
     """The options that a `[writers.NAME]` table with `plugin = "lab"` may contain."""
 
-    reword: bool = Field(True, description="state each fact in one of several wordings")
+    reword: bool = Field(True, description="word each fact in one of several ways")
     reorder: bool = Field(True, description="state the facts in random order")
-    reverse: bool = Field(False, description="state about half of the facts with the value before the name")
+    reverse: bool = Field(False, description="put the value before the name in about half of the facts")
     pairs: bool = Field(
-        False, description="also write the same number of questions with answers, in wordings that no test uses"
+        False,
+        description=(
+            "also write as many question-answer pairs as paraphrases, worded differently from all test questions"
+        ),
     )
 
     @model_validator(mode="after")
@@ -118,7 +121,7 @@ def _pairs(passage: Passage, entity: Entity, count: int, rng: RandomStream) -> I
 
 def _too_many(passage: Passage, most: int, what: str, count: int) -> InputError:
     return InputError(
-        f"passage {passage.id} allows only {most} different {what} with the options of this writer, not {count}; "
+        f"with the writer's options, passage {passage.id} allows only {most} different {what}, not {count}; "
         "reduce `count`, or enable more of `reword`, `reorder` and `reverse` for more paraphrases"
     )
 
@@ -150,14 +153,14 @@ def parse_passage(passage: Passage) -> tuple[Entity, dict[str, str]]:
         matches = [(attribute, match) for attribute, p in _patterns() if (match := p.fullmatch(text))]
         if not matches:
             raise InputError(
-                f"passage {passage.id}: {text!r} is not a sentence of the lab; use this writer with a corpus of the "
-                "plugin `lab`, divided into chunks of whole sentences"
+                f"passage {passage.id}: {text!r} is not a sentence from the lab; use this writer only with a corpus of "
+                "the plugin `lab` that is split into chunks of whole sentences"
             )
         attribute, match = matches[0]
         facts[attribute], sentences[attribute] = match["v"], text
         names.add(match["n"])
     if len(names) != 1:
         raise InputError(
-            f"passage {passage.id} contains {len(names)} names; expected one, as in the documents of the lab"
+            f"passage {passage.id} contains {len(names)} names; expected exactly one name, as in the lab's documents"
         )
     return Entity(passage.document, names.pop(), facts), sentences

@@ -71,7 +71,7 @@ def test_a_checkpoint_with_other_settings(tmp_path):
     checkpoint = tmp_path / "checkpoint-000008"
     checkpoint.mkdir()
     (checkpoint / "settings.json").write_text('{"steps": 4400}')
-    with pytest.raises(SystemExit, match="checkpoint-000008: made with other settings"):
+    with pytest.raises(SystemExit, match="checkpoint-000008: this checkpoint was written with different settings"):
         pretrain.pretrain(tmp_path, SMALL, EVERY)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000008"]
 

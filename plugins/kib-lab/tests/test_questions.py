@@ -113,7 +113,7 @@ def test_reworded_split(kind):
 
 def test_halves_of_new_people():
     """Options that select a half of the people are rejected for new people."""
-    with pytest.raises(ValidationError, match="not divided into halves"):
+    with pytest.raises(ValidationError, match="only known people are divided into halves"):
         TaskOptions(people="new", half="taught")
 
 

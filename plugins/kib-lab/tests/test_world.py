@@ -112,7 +112,7 @@ def test_corpus_without_employers():
     [
         ({"people": "known", "count": 401}, "at most 400 known people"),
         ({"people": "new", "count": 1001}, "at most 1000 new people"),
-        ({"people": "known", "seed": 3}, "expected 0, the seed of the only set"),
+        ({"people": "known", "seed": 3}, "expected 0 for known people, who form a single fixed set"),
         ({"people": "new", "count": 39}, "greater than or equal to 40"),
     ],
 )

@@ -64,7 +64,7 @@ class Endpoint:
             except httpx2.InvalidURL as error:
                 raise InputError(f"{self.url}: invalid URL: {error}") from error
             except httpx2.TimeoutException:
-                reason = f"no answer within {self.options.timeout:g} seconds (`timeout`)"
+                reason = f"the server sent no answer within {self.options.timeout:g} seconds (`timeout`)"
             except httpx2.TransportError as error:
                 reason = f"the connection failed ({type(error).__name__})"
             except httpx2.HTTPError as error:
@@ -77,9 +77,9 @@ class Endpoint:
                 requested_wait = asked_wait(response.headers.get("retry-after", ""))
             if retry == self.options.retries or not self._wait(retry, requested_wait):
                 break
-        tries = f" after {retry + 1} tries" if retry else ""
+        tries = f" after {retry + 1} attempts" if retry else ""
         raise InputError(
-            f"{self.url}: {reason}{tries}; all answers so far are stored, run the same command again to resume"
+            f"{self.url}: {reason}{tries}; all answers received so far are stored; run the same command again to resume"
         )
 
     def _wait(self, retry: int, requested: float | None) -> bool:
@@ -94,13 +94,18 @@ class Endpoint:
         status, message = response.status_code, self._message(response)
         variable = self.options.api_key_env
         if status == 401 and variable:
-            raise InputError(f"{self.url}: the server rejected the key in {variable} (401)")
+            raise InputError(f"{self.url}: the server rejected the API key in {variable} (401)")
         if status == 401:
-            raise InputError(f"{self.url}: the server requires a key (401); name its variable in `api_key_env`")
+            raise InputError(
+                f"{self.url}: the server requires an API key (401); set `api_key_env` to the environment variable that "
+                "contains the key"
+            )
         if status == 404:
             raise InputError(f"{self.url}: this URL or the model {self.options.model!r} does not exist (404){message}")
         if response.is_redirect:
-            raise InputError(f"{self.url}: the server redirects elsewhere ({status}); set `base_url` to the final URL")
+            raise InputError(
+                f"{self.url}: the server redirects to a different URL ({status}); set `base_url` to the final URL"
+            )
         rejected = status < 500 and status not in RETRIED_STATUSES and not response.is_success
         if rejected or "insufficient_quota" in message:
             raise InputError(f"{self.url}: the server rejected the request ({status}){message}")
@@ -141,12 +146,12 @@ def api_key(variable: str) -> str:
     key = os.environ.get(variable, "")
     if not key:
         raise InputError(
-            f"the environment variable {variable} is not set; set it to the API key of the endpoint, or set "
-            '`api_key_env = ""` if the endpoint needs no key'
+            f"the environment variable {variable} is not set; set this variable to the endpoint's API key, or set "
+            '`api_key_env = ""` if the endpoint requires no key'
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            f"the environment variable {variable} contains a space, a line break or another character that is invalid "
-            "in a key"
+            f"the environment variable {variable} contains a space, a line break or a different character that an API "
+            "key cannot contain"
         )
     return key

@@ -18,11 +18,18 @@ RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "messages", "model", "
 class Prompts(Options):
     """The prompts, which are jinja templates with the variables `passage` (title, text, document, id) and `count`."""
 
-    paraphrases: str = Field(PARAPHRASES, description="requests `count` paraphrases of `passage`")
-    pairs: str = Field(PAIRS, description="requests `count` questions with answers about `passage`, to train on")
-    questions: str = Field(QUESTIONS, description="requests `count` test questions with four options about `passage`")
+    paraphrases: str = Field(PARAPHRASES, description="prompt that requests `count` paraphrases of `passage`")
+    pairs: str = Field(
+        PAIRS, description="prompt that requests `count` training questions with answers about `passage`"
+    )
+    questions: str = Field(
+        QUESTIONS, description="prompt that requests `count` test questions with four options about `passage`"
+    )
     specific: str = Field(
-        SPECIFIC, description="requests an order of `questions` (a list of texts) about `passage`, most specific first"
+        SPECIFIC,
+        description=(
+            "prompt that requests a ranking of `questions` (a list of texts) about `passage`, most specific first"
+        ),
     )
 
     @field_validator("paraphrases", "pairs", "questions", "specific")
@@ -35,51 +42,63 @@ class Prompts(Options):
 class WriterOptions(Options):
     """The keys in a `[writers.NAME]` table with `plugin = "openai"`."""
 
-    model: str = Field(min_length=1, description="the name of the model at the endpoint")
+    model: str = Field(min_length=1, description="name of the model, as known to the endpoint")
     base_url: Annotated[str, NotInIdentity] = Field(
         "https://api.openai.com/v1", description="URL of the endpoint; requests go to `<base_url>/chat/completions`"
     )
     api_key_env: Annotated[str, NotInIdentity] = Field(
-        "OPENAI_API_KEY", description='environment variable with the API key; "" if the server needs no key'
+        "OPENAI_API_KEY",
+        description='name of the environment variable that contains the API key; "" if the server requires no key',
     )
     kind: Literal["paraphrases", "pairs", "both"] = Field(
-        "paraphrases", description="the kind of training text; `both` writes the same number of each, paraphrases first"
+        "paraphrases",
+        description="kind of training text; `both` writes as many pairs as paraphrases, paraphrases first",
     )
-    prompts: Prompts = Field(Prompts.model_validate({}), description="your own prompts instead of the default ones")
-    per_call: int = Field(5, ge=1, le=100, description="maximum number of texts per request")
+    prompts: Prompts = Field(Prompts.model_validate({}), description="custom prompts that replace the default prompts")
+    per_call: int = Field(5, ge=1, le=100, description="maximum number of texts to request at once")
     temperature: float = Field(1.0, ge=0, le=2, description="sampling temperature")
     max_tokens: int = Field(
-        4096, ge=1, description="maximum tokens of an answer; a longer answer is truncated and invalid"
+        4096,
+        ge=1,
+        description="maximum number of tokens per answer; a longer answer is truncated and therefore invalid",
     )
-    send_seed: bool = Field(True, description="send a seed with each request; some servers reject it")
+    send_seed: bool = Field(
+        True, description="send a seed with each request; turn this off if the server rejects seeds"
+    )
     answer_format: Literal["json_object", "text"] = Field(
-        "json_object", description="the `response_format` of a request; `text` omits it, for servers without JSON mode"
+        "json_object",
+        description="value of `response_format` in a request; `text` omits the field, for servers without a JSON mode",
     )
     extra: dict[str, Any] = Field(
-        {}, description="further fields of a request, such as `top_p` or your own `response_format`"
+        {}, description="additional fields of each request, such as `top_p` or a custom `response_format`"
     )
     held_out: tuple[InputPath, ...] = Field(
-        (), description="question files as written by `kib questions`; no pair may repeat one of their questions"
+        (),
+        description=(
+            "question files written by `kib questions`; training pairs must not repeat a question from these files"
+        ),
     )
     may_miss: int = Field(0, ge=0, description="number of passages that may remain without text after all attempts")
     attempts: Annotated[int, NotInIdentity] = Field(
-        3, ge=1, le=100, description="maximum number of times that a request is sent if the answers are invalid"
+        3, ge=1, le=100, description="maximum number of times that a request is sent if its answers are invalid"
     )
     retries: Annotated[int, NotInIdentity] = Field(
         6,
         ge=0,
         le=100,
-        description="maximum number of retries without an answer (429, 5xx, lost connection)",
+        description="maximum number of retries of a request that gets no answer (status 429 or 5xx, lost connection)",
     )
     timeout: Annotated[float, NotInIdentity] = Field(
-        120.0, gt=0, allow_inf_nan=False, description="seconds to wait for an answer"
+        120.0, gt=0, allow_inf_nan=False, description="seconds to wait for the answer to one request"
     )
-    concurrency: Annotated[int, NotInIdentity] = Field(4, ge=1, le=256, description="number of simultaneous requests")
+    concurrency: Annotated[int, NotInIdentity] = Field(4, ge=1, le=256, description="number of concurrent requests")
     token_budget: Annotated[int | None, NotInIdentity] = Field(
-        None, ge=1, description="stop after this many tokens, prompts and answers together as counted by the server"
+        None,
+        ge=1,
+        description="number of tokens in prompts and answers, as counted by the server, after which the run stops",
     )
     max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], NotInIdentity] = Field(
-        "max_tokens", description="the request field that limits the length of an answer"
+        "max_tokens", description="name of the request field that limits the length of an answer"
     )
 
     @field_validator("base_url")
@@ -87,12 +106,12 @@ class WriterOptions(Options):
     def _is_url(cls, url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected a URL that begins with http:// or https://")
+            raise ValueError("expected a URL that starts with http:// or https://")
         if parts.port == 0:  # for other invalid ports, reading `parts.port` raises ValueError
             raise ValueError("expected a port from 1 to 65535")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
-                "expected a URL without user name, password, query and fragment; the key belongs in the environment "
+                "expected a URL without user name, password, query and fragment; store the API key in the environment "
                 "variable that `api_key_env` names"
             )
         return url.rstrip("/").removesuffix("/chat/completions")
@@ -109,6 +128,7 @@ class WriterOptions(Options):
         reserved = sorted(set(self.extra) & set(RESERVED_FIELDS))
         if reserved:
             raise ValueError(
-                f"extra: {', '.join(reserved)}: kib sets these fields itself; remove them or use the options instead"
+                f"extra: kib sets the fields {', '.join(reserved)} itself; remove these fields or use the options "
+                "instead"
             )
         return self

@@ -60,7 +60,7 @@ def parse_order(completion: Completion, count: int) -> list[int]:
     """Parse a permutation of the indices 0 to `count` - 1."""
     numbers = _list(completion, "order", count)
     if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(1, count + 1)):
-        raise InvalidAnswerError(f"expected each number from 1 to {count} exactly once")
+        raise InvalidAnswerError(f"the ranking must contain each number from 1 to {count} exactly once")
     return [number - 1 for number in numbers]
 
 
@@ -68,7 +68,7 @@ def _question(value: Any) -> ParsedQuestion:
     fields = _object(value, "a question")
     wrong = fields.get("wrong")
     if not isinstance(wrong, list) or len(wrong) != WRONG_OPTIONS:
-        raise InvalidAnswerError(f'expected {WRONG_OPTIONS} options under "wrong"')
+        raise InvalidAnswerError(f'expected {WRONG_OPTIONS} options under the key "wrong"')
     return ParsedQuestion(
         _text(fields.get("question"), "a question"),
         _text(fields.get("right"), "a right option"),
@@ -81,26 +81,26 @@ def _list(completion: Completion, key: str, count: int) -> list[Any]:
     """Return the list stored under a key, which must have at least `count` entries."""
     value = _json(completion).get(key)
     if not isinstance(value, list):
-        raise InvalidAnswerError(f'expected a list under "{key}"')
+        raise InvalidAnswerError(f'expected a list under the key "{key}"')
     if len(value) < count:
-        raise InvalidAnswerError(f'expected {count} entries under "{key}", got {len(value)}')
+        raise InvalidAnswerError(f'expected {count} entries under the key "{key}", got {len(value)}')
     return value
 
 
 def _json(completion: Completion) -> dict[str, Any]:
     """Return the JSON object in an answer, ignoring code fences and reasoning that some models add."""
     if completion.finish == "length":
-        raise InvalidAnswerError("the answer was truncated: raise `max_tokens` or lower `per_call`")
+        raise InvalidAnswerError("the answer was truncated; raise `max_tokens` or lower `per_call`")
     if completion.finish == "content_filter":
         raise InvalidAnswerError("the server's content filter withheld the answer")
     if completion.content is None:
-        raise InvalidAnswerError("the chat completion has no text")
+        raise InvalidAnswerError("the chat completion contains no text")
     text = re.sub(r"\A\s*<think>.*?</think>", "", completion.content, flags=re.DOTALL).strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, flags=re.DOTALL)
     try:
         value = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
-        raise InvalidAnswerError("the answer is not JSON") from None
+        raise InvalidAnswerError("the answer is not valid JSON") from None
     return _object(value, "the answer")
 
 
@@ -127,5 +127,5 @@ def _distinct(texts: Sequence[str], count: int, existing: Collection[str]) -> li
         if normalised(text) not in existing:
             new.setdefault(normalised(text), text)
     if len(new) < count:
-        raise InvalidAnswerError(f"expected {count} new texts, got {len(new)}")
+        raise InvalidAnswerError(f"expected {count} distinct new texts, got {len(new)}")
     return list(new.values())[:count]

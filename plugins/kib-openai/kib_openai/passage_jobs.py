@@ -120,5 +120,9 @@ def _request(
         except InvalidAnswerError as error:
             reason = str(error)
     count = options.attempts
-    answers = "the answer is invalid" if count == 1 else f"all {count} answers are invalid; reason for the last"
+    answers = (
+        "the answer is invalid"
+        if count == 1
+        else f"all {count} answers are invalid; the last answer is invalid for this reason"
+    )
     raise AttemptsExhaustedError(f"passage {passage.id}: {answers}: {reason}")

@@ -98,9 +98,9 @@ def check_template(source: str) -> None:
     try:
         text = _render(source, {"passage": EXAMPLE, "count": 3, "questions": ["Who?", "When?"]})
     except TemplateFailedError as error:
-        raise ValueError(f"the template cannot be rendered: {error}") from error
+        raise ValueError(f"the prompt template cannot be rendered: {error}") from error
     if EXAMPLE.text not in text:
-        raise ValueError("the template omits the passage; include {{ passage.text }}")
+        raise ValueError("the prompt template does not contain the passage; add {{ passage.text }}")
 
 
 def render(kind: str, template: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> str:
@@ -112,7 +112,9 @@ def render(kind: str, template: str, passage: Passage, count: int, texts: Sequen
     try:
         prompt = _render(template, {"passage": passage, "count": count, **values}).strip()
     except TemplateFailedError as error:
-        raise InputError(f"prompts.{kind}: cannot be rendered for passage {passage.id}: {error}") from error
+        raise InputError(
+            f"prompts.{kind}: the template cannot be rendered for passage {passage.id}: {error}"
+        ) from error
     parts = [prompt]
     if texts and kind != "specific":
         listed = "\n".join(f"- {_shortened(text)}" for text in texts)

@@ -103,8 +103,8 @@ class RequestPool(Generic[Result]):
         self.finished[number] = []
         if self.failed_jobs > self.options.may_miss:
             raise InputError(
-                f"{error}; all answers are stored: raise `attempts` to send the request again, or raise `may_miss` "
-                f"(now {self.options.may_miss}) to continue without text for more passages"
+                f"{error}; all answers are stored; raise `attempts` to send the request again, or raise `may_miss` "
+                f"(currently {self.options.may_miss}) to let more passages remain without text"
             )
 
     def _send(self, threads: ThreadPoolExecutor, waiting: _WaitingJob[Result]) -> None:
@@ -119,7 +119,7 @@ class RequestPool(Generic[Result]):
         budget = self.options.token_budget
         if budget is not None and self.tokens_spent >= budget:
             raise InputError(
-                f"the token budget of {budget:,} is used up: the {len(self.paid_answers):,} stored answers cost "
+                f"the token budget of {budget:,} is exhausted: the {len(self.paid_answers):,} stored answers used "
                 f"{self.tokens_spent:,} tokens; raise `token_budget` and run the same command again to resume"
             )
 
@@ -134,7 +134,10 @@ class RequestPool(Generic[Result]):
             completion = future.result()
             del self.in_flight[key]
             if self._has_budget() and completion.tokens is None and completion.content is not None:
-                raise InputError(f"{self.endpoint.url}: the server does not report token counts; remove `token_budget`")
+                raise InputError(
+                    f"{self.endpoint.url}: the server does not report token counts, which `token_budget` requires; "
+                    "remove `token_budget`"
+                )
             for waiting in self.waiting.pop(future):
                 self._advance(threads, waiting.number, waiting.job, completion)
 

@@ -53,7 +53,7 @@ class OpenAIWriter:
         paths = self.options.held_out
         for path in paths:
             if not path.is_file():
-                raise InputError(f"{path}: no such file; expected a question file as written by `kib questions`")
+                raise InputError(f"{path}: no such file; expected a question file written by `kib questions`")
         return digest(sorted(map(digest_file, paths))) if paths else ""
 
     def online(self) -> list[str]:

@@ -168,7 +168,7 @@ def test_a_rejected_key(kib, server):
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 2
     assert run.output.count("\n") == 1
-    assert "the server rejected the key in OPENAI_API_KEY (401)" in run.output
+    assert "the server rejected the API key in OPENAI_API_KEY (401)" in run.output
     assert not Path("questions.jsonl").exists()
 
 

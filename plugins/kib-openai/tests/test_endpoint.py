@@ -65,7 +65,7 @@ def test_retry_after(waits, server):
 def test_too_long_a_wait(writer, server, passages, write):
     """If the server requests a wait of one hour, the run ends immediately with the server's message."""
     server.faults = [(429, {"Retry-After": "3600"}, '{"error": {"message": "come back later"}}')]
-    with pytest.raises(InputError, match="429: come back later; all answers so far are stored"):
+    with pytest.raises(InputError, match="429: come back later; all answers received so far are stored"):
         write(writer(), passages(1))
     assert len(server.bodies) == 1
 
@@ -73,7 +73,9 @@ def test_too_long_a_wait(writer, server, passages, write):
 def test_permanent_faults(writer, server, passages, write):
     """After the last retry, a one-sentence error states the URL, the status and the number of attempts."""
     server.faults = [500] * 9
-    with pytest.raises(InputError, match=r"/v1/chat/completions: the server returned status 500: .* after 3 tries; "):
+    with pytest.raises(
+        InputError, match=r"/v1/chat/completions: the server returned status 500: .* after 3 attempts; "
+    ):
         write(writer(retries=2), passages(1))
     assert len(server.bodies) == 3
 
@@ -82,7 +84,9 @@ def test_timeout(writer, server, passages, write):
     """A request without a response before the timeout is retried, and the error names the option `timeout`."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait()
-    with pytest.raises(InputError, match=r"no answer within 0.01 seconds \(`timeout`\) after 2 tries"):
+    with pytest.raises(
+        InputError, match=r"the server sent no answer within 0.01 seconds \(`timeout`\) after 2 attempts"
+    ):
         write(writer(timeout=0.01, retries=1), passages(1))
     gate.set()
 
@@ -102,9 +106,9 @@ def test_invalid_url(writer, passages, write):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "the server rejected the key in OPENAI_API_KEY (401)"),
+        (401, "the server rejected the API key in OPENAI_API_KEY (401)"),
         (404, "this URL or the model 'm' does not exist (404): bad "),
-        (302, "the server redirects elsewhere (302)"),
+        (302, "the server redirects to a different URL (302)"),
         (400, "the server rejected the request (400): bad "),
         (403, "the server rejected the request (403): bad "),
     ],
@@ -122,7 +126,7 @@ def test_rejections(writer, server, passages, write, status, message):
 def test_a_server_that_needs_a_key(writer, server, passages, write):
     """If a server rejects a request without a key, the error names the option for the key's environment variable."""
     server.faults = [401]
-    with pytest.raises(InputError, match=r"requires a key \(401\); name its variable in `api_key_env`"):
+    with pytest.raises(InputError, match=r"requires an API key \(401\); set `api_key_env` to the environment variable"):
         write(writer(api_key_env=""), passages(1))
 
 
@@ -149,7 +153,7 @@ def test_a_completion_without_text(writer, server, passages, write, choice):
     """A chat completion without text is an invalid answer, and is stored with its tokens because it was paid for."""
     server.faults = [(200, {}, json.dumps({"choices": [choice], "usage": server.usage}))]
     paid_answers = {}
-    with pytest.raises(InputError, match="passage d0#0: the answer is invalid: the chat completion has no text"):
+    with pytest.raises(InputError, match="passage d0#0: the answer is invalid: the chat completion contains no text"):
         write(writer(attempts=1), passages(1), paid_answers=paid_answers)
     assert [json.loads(value)["prompt_tokens"] for value in paid_answers.values()] == [100]
 
@@ -171,7 +175,7 @@ def test_not_a_chat_completion(writer, server, passages, write, body, message):
     paid_answers = {}
     with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:
         write(writer(attempts=1, retries=2), passages(1), paid_answers=paid_answers)
-    assert "after 3 tries; all answers so far are stored" in str(error.value)
+    assert "after 3 attempts; all answers received so far are stored" in str(error.value)
     assert not paid_answers
     server.faults = [(200, {}, body)] * 2
     assert len(write(writer(attempts=1, retries=2), passages(1), paid_answers=paid_answers)) == 1

@@ -7,20 +7,20 @@ from kib_openai.parsing import InvalidAnswerError, parse_order, parse_pairs, par
 @pytest.mark.parametrize(
     ("parse", "text", "reason"),
     [
-        (parse_paraphrases, "{", "not JSON"),
+        (parse_paraphrases, "{", "not valid JSON"),
         (parse_paraphrases, "[]", "expected a JSON object"),
-        (parse_paraphrases, '{"texts": ["a", "b"]}', 'expected a list under "paraphrases"'),
+        (parse_paraphrases, '{"texts": ["a", "b"]}', 'expected a list under the key "paraphrases"'),
         (parse_paraphrases, '{"paraphrases": ["a"]}', "expected 2 entries"),
         (parse_paraphrases, '{"paraphrases": ["a", " "]}', "empty"),
         (parse_paraphrases, '{"paraphrases": ["a", 1]}', "not a string"),
-        (parse_paraphrases, '{"paraphrases": ["A b.", "a  B"]}', "expected 2 new texts, got 1"),
-        (parse_paraphrases, '{"paraphrases": ["a", "Old!"]}', "expected 2 new texts, got 1"),
+        (parse_paraphrases, '{"paraphrases": ["A b.", "a  B"]}', "expected 2 distinct new texts, got 1"),
+        (parse_paraphrases, '{"paraphrases": ["a", "Old!"]}', "expected 2 distinct new texts, got 1"),
         (parse_paraphrases, '{"paraphrases": ["a", "\\ud800"]}', "surrogate"),
         (parse_pairs, '{"pairs": [{"question": "a?"}, {"question": "b?", "answer": "b"}]}', "an answer is empty"),
         (
             parse_pairs,
             '{"pairs": [{"question": "a?", "answer": "a"}, {"question": "Old?", "answer": "b"}]}',
-            "expected 2 new texts, got 1",
+            "expected 2 distinct new texts, got 1",
         ),
         (parse_pairs, '{"pairs": ["a", "b"]}', "expected a JSON object for a pair"),
     ],
@@ -50,8 +50,8 @@ def test_invalid_questions(parse, text, reason):
 @pytest.mark.parametrize(
     ("completion", "reason"),
     [
-        (Completion(None), "has no text"),
-        (Completion('{"paraphrases": ["a"]}', "length"), "truncated: raise `max_tokens`"),
+        (Completion(None), "contains no text"),
+        (Completion('{"paraphrases": ["a"]}', "length"), "truncated; raise `max_tokens`"),
         (Completion(None, "content_filter"), "content filter"),
     ],
 )

@@ -72,9 +72,9 @@ def test_only_invalid_answers(writer, server, passages, write):
     """The error after the last attempt names passage and reason, and a later run resumes after the stored attempts."""
     server.faults = ["no", "no"]
     paid_answers = {}
-    reason = "passage d0#0: all 2 answers are invalid; reason for the last: the answer is not JSON"
+    reason = "all 2 answers are invalid; the last answer is invalid for this reason: the answer is not valid JSON"
     for _ in range(2):
-        with pytest.raises(InputError, match=f"{reason}; all answers are stored: raise `attempts`"):
+        with pytest.raises(InputError, match=f"passage d0#0: {reason}; all answers are stored; raise `attempts`"):
             write(writer(attempts=2), passages(1), paid_answers=paid_answers)
     assert len(server.bodies) == 2
     assert len(write(writer(attempts=3), passages(1), paid_answers=paid_answers)) == 1
@@ -101,7 +101,7 @@ def test_budget(writer, server, passages, write):
     paid_answers = {}
     budget = {"concurrency": 1, "token_budget": 400}
     for _ in range(2):
-        with pytest.raises(InputError, match="budget of 400 is used up: the 3 stored answers cost 450 tokens; raise"):
+        with pytest.raises(InputError, match="budget of 400 is exhausted: the 3 stored answers used 450 tokens; raise"):
             write(writer(**budget), passages(5), paid_answers=paid_answers)
     assert len(server.bodies) == len(paid_answers) == 3
     assert len(write(writer(**budget | {"token_budget": 9999}), passages(5), paid_answers=paid_answers)) == 5
@@ -111,7 +111,7 @@ def test_budget(writer, server, passages, write):
 def test_budget_without_token_counts(writer, server, passages, write):
     """A budget is rejected after the first answer if the server does not report token counts."""
     server.usage = None
-    with pytest.raises(InputError, match="does not report token counts; remove `token_budget`"):
+    with pytest.raises(InputError, match="does not report token counts, which `token_budget` requires; remove"):
         write(writer(token_budget=400, concurrency=1), passages(5))
     assert len(server.bodies) == 1
     assert len(write(writer(), passages(2))) == 2

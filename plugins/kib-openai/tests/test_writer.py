@@ -75,7 +75,7 @@ def test_own_prompts(writer, server, passages, write):
 def test_a_prompt_that_cannot_be_rendered(writer, passages, write):
     """The error for a prompt that cannot be rendered states the passage id."""
     prompts = {"paraphrases": "{{ passage.text }}{% if count == 2 %}{{ passage.page }}{% endif %}"}
-    with pytest.raises(InputError, match=r"prompts\.paraphrases: cannot be rendered for passage d0#0"):
+    with pytest.raises(InputError, match=r"prompts\.paraphrases: the template cannot be rendered for passage d0#0"):
         write(writer(prompts=prompts), passages(1), 2)
 
 
