@@ -81,9 +81,11 @@ def scorer(data: Path, folder: Path) -> Any:
 def main() -> None:
     """Count tokens and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=command.folder, required=True, help="folder with mmlu, openbookqa and wikipedia")
-    parser.add_argument("--work", type=Path, help="folder for the trained tokenizer; the default is a temporary folder")
-    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
+    parser.add_argument(
+        "--data", type=command.folder, required=True, help="folder that contains mmlu, openbookqa and wikipedia"
+    )
+    parser.add_argument("--work", type=Path, help="folder for the trained tokenizer (default: a temporary folder)")
+    parser.add_argument("--json", type=Path, help="JSON file to write the results to")
     arguments = parser.parse_args()
     quiet()
     with tempfile.TemporaryDirectory() as folder:

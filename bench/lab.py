@@ -55,12 +55,12 @@ def main() -> None:
     """Run the measurement and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("spec", type=Path, nargs="?", default=LAB, help="benchmark file (default: benchmarks/lab.toml)")
-    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
+    parser.add_argument("--json", type=Path, help="JSON file to write the results to")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results, work = Path(folder) / "results", Path(folder) / "work"
         run = [KIB, "run", str(arguments.spec), "--results", str(results), "--work", str(work), "--quiet"]
-        lines = {"run, from nothing": taken(run), "run again, nothing to do": taken(run)}
+        lines = {"first run": taken(run), "second run, nothing to do": taken(run)}
         lines["leaderboard"] = taken([KIB, "leaderboard", "--results", str(results)])
         cells = len(list(results.rglob("cell.json")))
         seconds = noted(results)
@@ -69,7 +69,7 @@ def main() -> None:
     for name, line in lines.items():
         print(f"{name:<28}{line.wall:>10.1f}{line.processors:>10.1f}{line.memory / 2**30:>8.2f}")
     for name, value in seconds.items():
-        print(f"{'  noted by cells: ' + name:<28}{value:>10.1f}")
+        print(f"{'  recorded by cells: ' + name:<28}{value:>10.1f}")
     if arguments.json:
         figures = {"cells": cells, "processes": {name: asdict(line) for name, line in lines.items()}, "noted": seconds}
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -110,7 +110,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = [measure(count, options.questions) for count in options.cells]
-    print(f"{options.questions} questions per cell, Python {platform.python_version()}, {platform.machine()}; seconds")
+    print(
+        f"{options.questions} questions per cell, Python {platform.python_version()}, {platform.machine()}; times in "
+        "seconds"
+    )
     print(f"{'cells':>8} {'first csv':>10} {'csv':>8} {'json':>8} {'terminal':>9} {'peak MiB':>9}")
     for row in rows:
         print(

@@ -107,7 +107,7 @@ def work(job: str, folder: Path) -> dict[str, Any]:
     if what in ("passages", "open"):
         return cost_since(begun, [work_folder.step_folder("passages", step.passages.identity)])
     if step.index is None:
-        raise ValueError(f"{name} has no index")
+        raise ValueError(f"the retriever {name} builds no index")
     begun = clocks()
     index = build_index(step.index, made, context)
     if what == "index":
@@ -169,10 +169,10 @@ def lines(count: int, found: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     """Run the measurement, print the table, and write the table as JSON if `--json` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=command.count, nargs="+", default=SIZES, help="numbers of passages")
-    parser.add_argument("--elasticsearch", metavar="URL", help="address of a server to include")
-    parser.add_argument("--work", type=Path, help="folder for all files; the default is a temporary folder")
-    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
+    parser.add_argument("--sizes", type=command.count, nargs="+", default=SIZES, help="numbers of passages to measure")
+    parser.add_argument("--elasticsearch", metavar="URL", help="address of an Elasticsearch server to measure as well")
+    parser.add_argument("--work", type=Path, help="folder for all files (default: a temporary folder)")
+    parser.add_argument("--json", type=Path, help="JSON file to write the results to")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
@@ -183,7 +183,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for count in arguments.sizes:
             if count < min(SIZES):
-                parser.error(f"--sizes: at least {min(SIZES):,} passages, got {count:,}")
+                parser.error(f"--sizes: expected at least {min(SIZES):,} passages, got {count:,}")
             figures[str(count)] = measure(
                 (arguments.work or Path(temporary)) / str(count), count, arguments.elasticsearch
             )

@@ -51,7 +51,8 @@ def steps(data: Path, tokens: Callable[[str], list[int]], count: int) -> dict[st
     by_id = {passage.id: passage for passage in passages}
     timed("prompts, K = 0..5", lambda: prompts(rendered_task, asked, by_id, hits, None))
     timed(
-        "the same, tokens counted", lambda: prompts(rendered_task, asked, by_id, hits, lambda text: len(tokens(text)))
+        "the same prompts, with tokens counted",
+        lambda: prompts(rendered_task, asked, by_id, hits, lambda text: len(tokens(text))),
     )
     return found
 
@@ -76,9 +77,11 @@ def prompts(
 def main() -> None:
     """Run the measurement and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=command.folder, required=True, help="folder with openbookqa and wikipedia")
-    parser.add_argument("--rounds", type=command.count, default=3, help="rounds per size; the default is 3")
-    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
+    parser.add_argument(
+        "--data", type=command.folder, required=True, help="folder that contains openbookqa and wikipedia"
+    )
+    parser.add_argument("--rounds", type=command.count, default=3, help="number of rounds per size (default: 3)")
+    parser.add_argument("--json", type=Path, help="JSON file to write the results to")
     arguments = parser.parse_args()
     quiet()
     from transformers import AutoTokenizer

@@ -75,7 +75,7 @@ def usable(url: str | None) -> tuple[list[str], dict[str, str]]:
     there = {plugin.name for plugin in installed() if plugin.kind == "retrievers"}
     absent = {name: f"the plugin {name} is not installed" for name in RETRIEVERS if name not in there}
     if url is None:
-        absent.setdefault("elasticsearch", "no server; set one with --elasticsearch URL")
+        absent.setdefault("elasticsearch", "no server was specified; set its address with --elasticsearch URL")
     if "dense" in absent:
         absent.setdefault("hybrid", absent["dense"])
     return [name for name in RETRIEVERS if name not in absent], absent
@@ -137,7 +137,9 @@ def lines(name: str, found: Mapping[str, Any]) -> list[str]:
         text.append(f"{retriever:<16}{values}{1000 * row['seconds_query']:>10.2f}")
     values = "".join(f"{format(published[m], '.4f') if m in published else '–':>12}{'':>18}" for m in wanted)
     text.append(f"{'published':<16}{values}  {source}")
-    text += [f"common among the first 10: {pair}: {100 * share:.1f} %" for pair, share in found["overlap_10"].items()]
+    text += [
+        f"shared hits among the top 10: {pair}: {100 * share:.1f} %" for pair, share in found["overlap_10"].items()
+    ]
     return [*text, ""]
 
 
@@ -147,17 +149,21 @@ def shortfalls(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for (retriever, name, measure), least in LEAST.items():
         row = found[name]["retrievers"].get(retriever)
         if row and row["measures"][measure][0] < least:
-            short.append(f"{retriever} on {name}: {measure} {row['measures'][measure][0]:.4f} is below {least}")
+            short.append(
+                f"{retriever} on {name}: {measure} = {row['measures'][measure][0]:.4f} is below the minimum, {least}"
+            )
     return short
 
 
 def main() -> int:
     """Run the measurement and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=command.folder, required=True, help="folder with scifact and vaswani")
-    parser.add_argument("--elasticsearch", metavar="URL", help="address of a server; without it, the row is left out")
-    parser.add_argument("--work", type=Path, help="folder for indexes and hits; the default is a temporary folder")
-    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
+    parser.add_argument("--data", type=command.folder, required=True, help="folder that contains scifact and vaswani")
+    parser.add_argument(
+        "--elasticsearch", metavar="URL", help="address of an Elasticsearch server; if unset, its row is left out"
+    )
+    parser.add_argument("--work", type=Path, help="folder for indexes and hits (default: a temporary folder)")
+    parser.add_argument("--json", type=Path, help="JSON file to write the results to")
     arguments = parser.parse_args()
     names, absent = usable(arguments.elasticsearch)
     with tempfile.TemporaryDirectory() as temporary:
@@ -177,7 +183,7 @@ def main() -> int:
     for name, why in (absent | failed).items():
         print(f"left out: {name}: {why}")
     short = shortfalls(found)
-    print("\n".join(short or ["every value reaches its minimum"]))
+    print("\n".join(short or ["every measured value reaches its required minimum"]))
     if arguments.json:
         text = json.dumps({"depth": DEPTH, "collections": found, "left_out": absent}, indent=2)
         arguments.json.write_text(f"{text}\n", encoding="utf-8")

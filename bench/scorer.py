@@ -341,7 +341,7 @@ def show(lines: Sequence[Line], about: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"kib against lm-eval hf: {about['model']}, {about['dtype']}, {about['device']}")
+    table = Table(title=f"kib compared with lm-eval hf: {about['model']}, {about['dtype']}, {about['device']}")
     for name in (
         "work",
         "n",
@@ -379,17 +379,23 @@ def show(lines: Sequence[Line], about: dict[str, Any]) -> None:
 def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=command.folder, required=True, help="folder with mmlu, openbookqa and wikipedia")
-    parser.add_argument("--work", type=Path, help="folder for the trained tokenizer; the default is a temporary folder")
-    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
-    parser.add_argument("--questions", type=command.count, default=100, help="questions per workload, evenly spread")
-    parser.add_argument("--full", action="store_true", help="all questions")
-    parser.add_argument("--repeats", type=command.count, default=3, help="runs per side; the default is 3")
-    parser.add_argument("--threads", type=command.count, default=os.cpu_count(), help="threads of both sides")
+    parser.add_argument(
+        "--data", type=command.folder, required=True, help="folder that contains mmlu, openbookqa and wikipedia"
+    )
+    parser.add_argument("--work", type=Path, help="folder for the trained tokenizer (default: a temporary folder)")
+    parser.add_argument("--json", type=Path, help="JSON file to write the results to")
+    parser.add_argument(
+        "--questions", type=command.count, default=100, help="number of evenly spaced questions per workload"
+    )
+    parser.add_argument("--full", action="store_true", help="measure all questions")
+    parser.add_argument("--repeats", type=command.count, default=3, help="number of runs per scorer (default: 3)")
+    parser.add_argument("--threads", type=command.count, default=os.cpu_count(), help="number of threads per scorer")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--model", choices=SHAPES, default="llama-100m")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--gpu", action="store_true", help="Mistral of 7 billion parameters in bf16 on a CUDA GPU")
+    parser.add_argument(
+        "--gpu", action="store_true", help="measure a 7-billion-parameter Mistral model in bf16 on a CUDA GPU"
+    )
     parser.add_argument("--memory-of", nargs=3, metavar=("SIDE", "WORK", "BATCH"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -401,7 +407,7 @@ def main() -> None:
     arguments = parse()
     quiet()
     if arguments.gpu and not torch.cuda.is_available():
-        print("unmeasured: PyTorch finds no CUDA GPU")
+        print("nothing was measured, because PyTorch finds no CUDA GPU")
         if arguments.json:
             arguments.json.write_text(json.dumps({"unmeasured": "no CUDA GPU"}) + "\n", encoding="utf-8")
         return

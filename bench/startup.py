@@ -51,7 +51,7 @@ def measure() -> dict[str, dict[str, float]]:
 def main() -> int:
     """Measure, print the table, and return 1 if `kib --help` is too slow."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="file to write the figures to, as JSON")
+    parser.add_argument("--json", type=Path, help="JSON file to write the results to")
     arguments = parser.parse_args()
     figures = measure()
     print(f"{'command':<28}{'median ms':>10}{'quartiles':>16}   ({ROUNDS} runs, Python {platform.python_version()})")

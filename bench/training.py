@@ -338,9 +338,14 @@ def show(result: dict[str, Any]) -> None:
             f"{side:24}{rate:10,.0f}{ratios[0]:8.2f}{own[side]:10,.0f}{ratios[1]:8.2f}{result['lost_tokens'][side]:8,}"
         )
     joined = result["trl_packed_texts_see_each_other"]
-    print(f"TRL's packed texts {'see each other: not compared' if joined else 'do not see each other'}")
+    print(
+        "TRL's packed texts "
+        f"{'attend to each other, so TRL with packing is not compared' if joined else 'do not attend to each other'}"
+    )
     wall, processor = (result[clock]["ratio_to_best"] for clock in ("seconds", "processor"))
-    print(f"kib against the better of the others: {wall:.2f} by the wall clock, {processor:.2f} by processor time\n")
+    print(
+        f"kib's speed relative to the best other trainer: {wall:.2f} in wall time, {processor:.2f} in processor time\n"
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,10 @@ class Study:
         self.table = cache(self._table)
         missing = self.table(None).missing
         if missing:
-            raise SystemExit(f"{len(missing)} cells are missing, {missing[0].cell} first; resume with kib run")
+            raise SystemExit(
+                f"{len(missing)} cells are missing, starting with {missing[0].cell}; measure the missing cells with "
+                "kib run"
+            )
 
     def _table(self, against: str | None) -> Table:
         return make_table([self.results], against=against)
@@ -45,7 +48,7 @@ class Study:
         for row in self.table(against).rows:
             if (row.arm, row.task, row.model) == (arm, task, MODEL):
                 return row
-        raise SystemExit(f"{self.results.folder}: no arm {arm} on {task}")
+        raise SystemExit(f"{self.results.folder}: the arm {arm} has no result on the task {task}")
 
 
 def with_rag(arm: str) -> str:

@@ -30,7 +30,7 @@ def facts(text: str) -> dict[str, str]:
         if len(line) - len(fact) != 2 or not fact.strip():
             raise SystemExit(f"{FACTS}:{number}: expected a fact in double quotes, got {line!r}")
         if fact in ids:
-            raise SystemExit(f"{FACTS}:{number}: duplicate of {ids[fact]}: {fact}")
+            raise SystemExit(f"{FACTS}:{number}: the fact duplicates {ids[fact]}: {fact}")
         ids[fact] = f"fact-{number:04}"
     return ids
 
@@ -41,7 +41,7 @@ def questions(text: str, file: str, ids: Mapping[str, str]) -> Iterator[Row]:
         row = json.loads(line)
         if row["fact1"] not in ids:
             raise SystemExit(
-                f"{file}:{number}: question {row['id']}: unknown fact, expected a line of {FACTS}: {row['fact1']}"
+                f"{file}:{number}: the fact of question {row['id']} is not a line in {FACTS}: {row['fact1']}"
             )
         fact = ids[row["fact1"]]
         options = {choice["label"]: choice["text"] for choice in row["question"]["choices"]}
@@ -89,7 +89,7 @@ def convert(source: Path, folder: Path) -> None:
     except FileNotFoundError:
         raise SystemExit(f"{source}: no such file; expected the official {NAME}.zip") from None
     except (BadZipFile, KeyError, UnicodeDecodeError) as error:
-        raise SystemExit(f"{source}: not the official zip: {error}") from None
+        raise SystemExit(f"{source}: this is not the official zip archive: {error}") from None
     origin = {"source": SOURCE, "licence": LICENCE}
     write(folder / "facts.jsonl", ({"id": name, "text": fact, **origin} for fact, name in ids.items()))
     for split, rows in splits.items():

@@ -210,8 +210,11 @@ def test_script_reports_omitted_questions(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"test": [question(9, "a whale is a fish")]}, "test_complete.jsonl:1: question 9: unknown fact, expected"),
-        ({"facts": [*FACTS, FACTS[0]]}, "openbook.txt:4: duplicate of fact-0001"),
+        (
+            {"test": [question(9, "a whale is a fish")]},
+            "test_complete.jsonl:1: the fact of question 9 is not a line in",
+        ),
+        ({"facts": [*FACTS, FACTS[0]]}, "openbook.txt:4: the fact duplicates fact-0001"),
         ({"facts": [*FACTS, " "]}, "openbook.txt:4: expected a fact in double quotes"),
     ],
 )
@@ -224,7 +227,7 @@ def test_script_rejects_faulty_facts(tmp_path, change, said):
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "no such file"), (b"PK", "not the official zip")])
+@pytest.mark.parametrize(("content", "said"), [(None, "no such file"), (b"PK", "this is not the official zip archive")])
 def test_script_rejects_a_faulty_zip(tmp_path, content, said):
     """A missing or damaged zip file raises an error without a traceback."""
     if content:
