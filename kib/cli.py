@@ -418,7 +418,7 @@ def questions(
     writing.check_free(paths, force=force or dry_run)
     job = writing.open_job(spec, writing.QuestionRequest(**request), Work(work), _progress(quiet))
     if dry_run:
-        _print(writing.forecast(job))
+        _print(writing.forecast(job, _progress(quiet)))
         return
     kept = writing.write_questions(job, _progress(quiet))
     for path, rows in zip(paths, writing.split(kept.rows) if validation else [kept.rows], strict=True):

@@ -1,7 +1,7 @@
 """Model answers are stored immediately and never requested twice."""
 
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kib.errors import InputError
 from kib.progress import SilentProgress
 from kib.records import Answer, Environment, Request
 from kib.run.steps.ask_model import ask_model
@@ -208,16 +207,123 @@ def test_environments_are_each_named_once(work):
     assert sorted(found, key=lambda environment: environment.device) == [HERE, THERE]
 
 
-def test_a_damaged_store_is_named(work):
-    """A file that is not a database raises InputError with its path and a suggested remedy."""
-    folder = work.step_folder("answers", "w")
-    folder.mkdir(parents=True)
-    (folder / "answers.sqlite").write_bytes(b"not a database, but long enough to be taken for a header of one" * 20)
-    with (
-        pytest.raises(InputError, match=r"answers\.sqlite: damaged .* delete it"),
-        ModelAnswers.open(work, "w"),
-    ):
-        pytest.fail("a damaged store was opened")
+class Steady(Counting):
+    """A language model whose answers depend only on the request."""
+
+    def loglikelihood(self, instances):
+        super().loglikelihood(instances)
+        return [(-float(instance.args[0][1:]), False) for instance in instances]
+
+
+def values_of(answers):
+    return [answer.value for answer in answers]
+
+
+NOT_A_DATABASE = b"not a database, but long enough to be taken for a header of one" * 20
+
+
+def test_a_damaged_store_is_set_aside(work):
+    """A file that is not a database is reported and renamed, and its answers are requested again."""
+    said = []
+    path = work.step_folder("answers", "w" * 64) / "answers.sqlite"
+    whole = values_of(run(work, requests(100), Steady()))
+    path.write_bytes(NOT_A_DATABASE)
+    assert values_of(run(work.reporting_to(said.append), requests(100), Steady())) == whole
+    assert path.with_name("answers.sqlite.damaged").read_bytes() == NOT_A_DATABASE
+    [sentence] = said
+    assert sentence.startswith(f"{path}: damaged (file is not a database); kib renames the file to answers.sqlite.dam")
+
+
+def change_rows(path, statement):
+    """Execute an SQL statement in a file of answers."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+FIRST = "(SELECT value FROM answers ORDER BY key LIMIT 1)"
+
+DAMAGED_ROWS = {
+    "permuted": (f"UPDATE answers SET value = {FIRST} WHERE value != {FIRST}", 199),  # noqa: S608 - fixed text
+    "one value": ("UPDATE answers SET value = '[-9.0,true]' WHERE key = (SELECT MIN(key) FROM answers)", 1),
+    "one key": ("UPDATE answers SET key = 'other' WHERE key = (SELECT MIN(key) FROM answers)", 1),
+    "no digest": ("UPDATE answers SET digest = NULL WHERE key = (SELECT MIN(key) FROM answers)", 1),
+    "invalid text": ("UPDATE answers SET value = CAST(x'5bff5d' AS TEXT)", 200),
+    "environment": ("UPDATE environments SET value = '{}'", 200),
+    "lost environment": ("DELETE FROM environments", 200),
+}
+
+
+@pytest.mark.parametrize(("statement", "count"), DAMAGED_ROWS.values(), ids=DAMAGED_ROWS)
+def test_a_damaged_answer_is_requested_again(work, statement, count):
+    """An answer whose row has changed, or whose environment has changed, is reported, removed and requested again."""
+    some, once, again, said = requests(200), Steady(), Steady(), []
+    whole = values_of(run(work, some, once))
+    change_rows(work.step_folder("answers", "w" * 64) / "answers.sqlite", statement)
+    assert values_of(run(work.reporting_to(said.append), some, again)) == whole
+    assert [batch for batch in once.asked if batch in again.asked] == again.asked
+    assert len(again.asked) == (1 if count == 1 else len(once.asked))
+    [sentence] = said
+    assert f"answers.sqlite: {count} of 200 answers are damaged; kib requests these answers again" in sentence
+
+
+def test_a_damaged_remark_sets_the_file_aside(work):
+    """If a stored remark has changed, all answers are requested again together with the remark."""
+    said = []
+    run(work, requests(3), Counting())
+    with ModelAnswers.open(work, "w" * 64) as answers:
+        answers.add_note("the model uses a sliding window")
+    change_rows(answers.file.path, "UPDATE notes SET text = 'the model uses a sliding door'")
+    with ModelAnswers.open(work.reporting_to(said.append), "w" * 64) as answers:
+        assert (answers.notes(), answers.missing(requests(3))) == ((), 3)
+    assert "damaged (the content of a remark has changed); kib renames the file" in said[0]
+
+
+EARLIER = """
+CREATE TABLE answers (key TEXT PRIMARY KEY, value TEXT, environment TEXT, seconds REAL) WITHOUT ROWID;
+CREATE TABLE environments (key TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE notes (text TEXT PRIMARY KEY);
+"""
+
+
+def test_answers_of_an_earlier_version_receive_digests(work):
+    """A file without digests is read unchanged; afterwards, a changed row is noticed."""
+    whole = run(work, requests(3), Counting())
+    path = work.step_folder("answers", "w" * 64) / "answers.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        rows = connection.execute("SELECT key, value, environment, seconds FROM answers").fetchall()
+        environments = connection.execute("SELECT key, value FROM environments").fetchall()
+        connection.executescript("DROP TABLE answers; DROP TABLE environments; DROP TABLE notes;" + EARLIER)
+        connection.executemany("INSERT INTO answers VALUES (?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO environments VALUES (?, ?)", environments)
+        connection.execute("INSERT INTO notes VALUES ('a remark')")
+    again, said = Counting(), []
+    assert run(work.reporting_to(said.append), requests(3), again) == whole
+    with ModelAnswers.open(work, "w" * 64) as answers:
+        assert answers.notes() == ("a remark",)
+    assert (again.asked, said) == ([], [])
+    change_rows(path, "UPDATE answers SET seconds = seconds + 1")
+    with ModelAnswers.open(work, "w" * 64) as answers:
+        assert answers.missing(requests(3)) == 3
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_a_flipped_bit_changes_no_answer(data):
+    """After a change of any bit in the file, the same answers are returned, if necessary after new requests."""
+    some, values = requests(20), [[-float(number), True] for number in range(20)]
+    with TemporaryDirectory() as folder:
+        work = Work(Path(folder))
+        with ModelAnswers.open(work, "w") as answers:
+            answers.put(some, values, HERE, 1.0)
+            whole = answers.get(some)
+        content = bytearray(answers.file.path.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        answers.file.path.write_bytes(content)
+        with ModelAnswers.open(work, "w") as answers:
+            if answers.missing(some):
+                answers.put(some, values, HERE, 1.0)
+            assert answers.get(some) == whole
+            assert answers.environments([whole[0].environment]) == (HERE,)
 
 
 def test_the_store_survives_a_process_that_does_not_close_it(work):

@@ -70,16 +70,41 @@ def test_a_file_locked_while_open_is_reported_as_such(tmp_path, opened, monkeypa
         write()
 
 
-def test_a_damaged_file_of_model_answers_may_be_deleted(tmp_path):
-    """If model answers are damaged, the error suggests deleting the file, because answers can be recomputed."""
-    message = damaged(tmp_path / "answers" / "w" / "answers.sqlite", lambda: open_model_answers(tmp_path))
-    assert "damaged (file is not a database); delete it" in message
-
-
 def test_a_damaged_file_of_paid_answers_must_not_be_deleted(tmp_path):
     """If paid answers are damaged, the error warns against deleting the file."""
     message = damaged(tmp_path / "answers.sqlite", lambda: open_paid_answers(tmp_path))
     assert "damaged (file is not a database); do not delete it" in message
+
+
+def test_damaged_paid_answers_are_moved(tmp_path):
+    """A paid answer whose row has changed is reported, counts as missing, and stays in the table of damaged rows."""
+    path, said = tmp_path / "answers.sqlite", []
+    with PaidAnswers.open(path) as answers:
+        answers.update({f"question {number}": f"answer {number}" for number in range(5)})
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE kept SET value = 'answer 9' WHERE key = 'question 2'")
+        connection.execute("UPDATE kept SET value = CAST(x'61ff' AS TEXT) WHERE key = 'question 4'")
+    with PaidAnswers.open(path, said.append) as answers:
+        assert dict(answers) == {f"question {number}": f"answer {number}" for number in (0, 1, 3)}
+        answers["question 2"] = "answer 2"
+        kept = answers.file.rows("SELECT key, value FROM damaged")
+        assert kept == [(b"question 2", b"answer 9"), (b"question 4", b"a\xff")]
+    with PaidAnswers.open(path, said.append) as answers:
+        assert len(answers) == 4
+    [sentence] = said
+    assert sentence.startswith(f"{path}: 2 paid answers are damaged; kib moves them to the table `damaged`")
+
+
+def test_paid_answers_of_an_earlier_version_are_kept(tmp_path):
+    """Paid answers that an earlier version stored without digests are read unchanged."""
+    path, said = tmp_path / "answers.sqlite", []
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        connection.executemany("INSERT INTO kept VALUES (?, ?)", [("a", "x"), ("b", "über 桥")])
+    for _ in range(2):
+        with PaidAnswers.open(path, said.append) as answers:
+            assert dict(answers) == {"a": "x", "b": "über 桥"}
+    assert said == []
 
 
 def damaged(path, opened):

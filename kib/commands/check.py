@@ -157,7 +157,8 @@ def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedStep
     if work.looks_finished("text", step.identity):
         yield f"{where}: already written"
         return
-    with stored_answers(paid_answers_path(work.folder, lock.get("writers", order.writer).plugin_name)) as answers:
+    path = paid_answers_path(work.folder, lock.get("writers", order.writer).plugin_name)
+    with stored_answers(path, work.say) as answers:
         cost = writer.forecast(order.sampled(steps.passages(step.passages)), order.count, order.seed, answers)
     yield f"{where}: {describe_cost(cost, spec.prices)}"
     if cost.calls:

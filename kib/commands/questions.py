@@ -163,13 +163,13 @@ def _tokenizer(spec: Spec, corpus: str) -> str | None:
     return (chunk.tokenizer or next(iter(spec.models))) if chunk and chunk.tokens else None
 
 
-def forecast(job: QuestionJob) -> str:
+def forecast(job: QuestionJob, progress: Progress) -> str:
     """Return a sentence with the expected cost of the missing questions, without sending any request."""
     plugin = job.writer.plugin
     if not isinstance(plugin, PaidWriter):
         return f"writers.{job.writer.name} costs nothing"
     where = f"forecast for writer {job.writer.name} on {len(job.passages):,} passages"
-    with stored_answers(job.paid_answers) as answers, call_plugin(job.writer, "forecast"):
+    with stored_answers(job.paid_answers, progress.say) as answers, call_plugin(job.writer, "forecast"):
         cost = plugin.forecast(job.passages, job.request.count, SEED, answers, "questions")
     return f"{where}: {describe_cost(cost, job.prices)}"
 
@@ -178,7 +178,7 @@ def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
     """Write, check and select questions in the order of the passages; raise InputError if no question is kept."""
     question_filter = QuestionFilter(job.passages, job.request)
     with (
-        PaidAnswers.open(job.paid_answers) as answers,
+        PaidAnswers.open(job.paid_answers, progress.say) as answers,
         progress.step("writing questions", len(job.passages)) as advance,
     ):
         last = None

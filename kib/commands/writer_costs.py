@@ -1,6 +1,6 @@
 """The cost forecast for a paid writer, for `kib check` and `kib questions`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +12,15 @@ __all__ = ["describe_cost", "stored_answers"]
 
 
 @contextmanager
-def stored_answers(path: Path) -> Iterator[Mapping[str, str]]:
-    """Open the paid answers of earlier runs read-only; if the file does not exist, return an empty mapping."""
+def stored_answers(path: Path, say: Callable[[str], None]) -> Iterator[Mapping[str, str]]:
+    """Open the paid answers of earlier runs read-only; if the file does not exist, return an empty mapping.
+
+    `say` prints the number of damaged answers.
+    """
     if not path.is_file():
         yield {}
         return
-    with PaidAnswers.open(path) as answers:
+    with PaidAnswers.open(path, say) as answers:
         yield answers
 
 

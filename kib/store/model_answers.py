@@ -1,23 +1,23 @@
 """The stored answers of a model, one file per set of weights; a run requests only missing answers."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
+from kib.errors import DamagedError
 from kib.identity import canonical, digest
 from kib.records import Answer, Environment, Request
-from kib.store.sqlite_file import SqliteFile
+from kib.store.sqlite_file import SqliteFile, Table, set_aside
 from kib.store.work import Work
 
 __all__ = ["ModelAnswers", "request_key"]
 
-TABLES = (
-    "answers (key TEXT PRIMARY KEY, value TEXT, environment TEXT, seconds REAL) WITHOUT ROWID",
-    "environments (key TEXT PRIMARY KEY, value TEXT)",
-    "notes (text TEXT PRIMARY KEY)",
-)
-REPAIR = "delete it and run the benchmark again to compute its answers"
+ANSWERS = Table("answers", {"key": "TEXT", "value": "TEXT", "environment": "TEXT", "seconds": "REAL"})
+ENVIRONMENTS = Table("environments", {"key": "TEXT", "value": "TEXT"})
+NOTES = Table("notes", {"text": "TEXT"})
+REPAIR = "run the benchmark again, which renames the file and requests its answers again"
 
 
 class ModelAnswers:
@@ -29,9 +29,19 @@ class ModelAnswers:
     @classmethod
     @contextmanager
     def open(cls, work: Work, weights: str) -> Iterator["ModelAnswers"]:
-        """Open the stored answers for the weights with this identity. Raises InputError if the file cannot be used."""
+        """Open the stored answers for the weights with this identity, after removing damaged answers.
+
+        If the whole file is damaged, it is renamed and a new file is created. Raises InputError if the file cannot be
+        used for a different reason.
+        """
         path = work.step_folder("answers", weights) / "answers.sqlite"
-        with SqliteFile.open(path, TABLES, REPAIR) as file:
+        try:
+            file = _open_intact(path, work.say)
+        except DamagedError as error:
+            reason = str(error).removesuffix(f"; {REPAIR}")
+            work.say(f"{reason}; kib renames the file to {set_aside(path).name} and requests its answers again")
+            file = _open_intact(path, work.say)
+        with closing(file):
             yield cls(file)
 
     def missing(self, requests: Sequence[Request]) -> int:
@@ -63,13 +73,13 @@ class ModelAnswers:
             for request, value, size in batch
         ]
         self.file.write(
-            ("INSERT OR IGNORE INTO environments VALUES (?, ?)", [(name, canonical(asdict(environment)))]),
-            ("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows),
+            ENVIRONMENTS.insert([(name, canonical(asdict(environment)))]),
+            ANSWERS.insert(rows),
         )
 
     def add_note(self, text: str) -> None:
         """Store a remark of an LM about its computation; a repeated remark is stored only once."""
-        self.file.write(("INSERT OR IGNORE INTO notes VALUES (?)", [(text,)]))
+        self.file.write(NOTES.insert([(text,)]))
 
     def notes(self) -> tuple[str, ...]:
         """Return all stored remarks in alphabetical order."""
@@ -77,8 +87,36 @@ class ModelAnswers:
 
     def environments(self, names: Sequence[str]) -> tuple[Environment, ...]:
         """Return the distinct environments with the given names (`Answer.environment`), in order of name."""
-        stored = dict(self.file.rows("SELECT key, value FROM environments"))
+        stored: dict[str, str] = dict(self.file.rows("SELECT key, value FROM environments"))
         return tuple(Environment(**json.loads(stored[name])) for name in sorted(set(names)))
+
+
+def _open_intact(path: Path, say: Callable[[str], None]) -> SqliteFile:
+    """Open a file of model answers, and remove damaged answers. Raises DamagedError if the whole file is damaged."""
+    file = SqliteFile.open(path, (ANSWERS, ENVIRONMENTS, NOTES), REPAIR)
+    try:
+        _remove_damaged(file, say)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _remove_damaged(file: SqliteFile, say: Callable[[str], None]) -> None:
+    """Remove damaged answers and the answers of damaged environments, and print their number.
+
+    Raises DamagedError if a remark is damaged, because a remark can only be computed together with all answers.
+    """
+    if file.remove_damaged(NOTES):
+        raise DamagedError(f"{file.path}: damaged (the content of a remark has changed); {REPAIR}")
+    stored = file.rows("SELECT COUNT(*) FROM answers")[0][0]
+    file.remove_damaged(ANSWERS)
+    file.remove_damaged(ENVIRONMENTS)
+    without = "FROM answers WHERE environment NOT IN (SELECT key FROM environments)"
+    if file.rows(f"SELECT 1 {without} LIMIT 1"):
+        file.write((f"DELETE {without}", [()]))
+    if removed := stored - file.rows("SELECT COUNT(*) FROM answers")[0][0]:
+        say(f"{file.path}: {removed:,} of {stored:,} answers are damaged; kib requests these answers again")
 
 
 def request_key(request: Request) -> str:

@@ -4,18 +4,21 @@ Paid answers are not a cache. If a file of paid answers is deleted, the same ans
 """
 
 import re
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kib.errors import InputError
-from kib.store.sqlite_file import SqliteFile
+from kib.store.sqlite_file import SqliteFile, Table
 
 __all__ = ["PaidAnswers", "paid_answers_path", "retriever_memory"]
 
 NAME = re.compile(r"[a-z0-9-]{1,100}")
 
-TABLE = "kept (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID"
+KEPT = Table("kept", {"key": "TEXT", "value": "TEXT"})
+DAMAGED = "damaged"
+"""The table for damaged rows, which may still be readable in part."""
+
 REPAIR = (
     "do not delete it: it holds answers that have been paid for. Restore it from a backup, or copy what is readable "
     "with `sqlite3 FILE .recover`"
@@ -42,9 +45,17 @@ class PaidAnswers(MutableMapping[str, str]):
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator["PaidAnswers"]:
-        """Open or create a file of paid answers. Raises InputError if the file is locked, damaged or not writable."""
-        with SqliteFile.open(path, (TABLE,), REPAIR) as file:
+    def open(cls, path: Path, say: Callable[[str], None] = lambda _: None) -> Iterator["PaidAnswers"]:
+        """Open or create a file of paid answers. Raises InputError if the file is locked, damaged or not writable.
+
+        Damaged answers are moved to the table `damaged` and count as missing; `say` prints their number.
+        """
+        with closing(SqliteFile.open(path, (KEPT,), REPAIR)) as file:
+            if damaged := file.remove_damaged(KEPT, keep_in=DAMAGED):
+                say(
+                    f"{path}: {damaged:,} paid answers are damaged; kib moves them to the table `{DAMAGED}` of this "
+                    "file, and writers request and pay for these answers again"
+                )
             yield cls(file)
 
     def __getitem__(self, key: str) -> str:
@@ -54,7 +65,7 @@ class PaidAnswers(MutableMapping[str, str]):
         return str(rows[0][0])
 
     def __setitem__(self, key: str, value: str) -> None:
-        self.file.write(("INSERT OR REPLACE INTO kept VALUES (?, ?)", [(key, value)]))
+        self.file.write(KEPT.insert([(key, value)], replace=True))
 
     def __delitem__(self, key: str) -> None:
         self[key]

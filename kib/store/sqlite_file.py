@@ -1,23 +1,78 @@
-"""A SQLite file of rows by key; errors name the file and its problem.
+"""A SQLite file of rows by key, each with a digest of its values; errors name the file and its problem.
 
-Rows are written in transactions, so that a power failure can lose only entire transactions.
+Each transaction is flushed to disk before it is considered complete, so that a power failure cannot lose a stored row.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kib.errors import DamagedError
+from kib.identity import digest_lines
+from kib.store.files import flush_folder, make_folder
 from kib.support.sqlite_errors import sqlite_errors
 
-__all__ = ["SqliteFile"]
+__all__ = ["SqliteFile", "Table", "row_digest", "set_aside"]
 
 LOCK_TIMEOUT = 60.0
 """The number of seconds to wait for a different process that is writing."""
 
 KEYS_PER_STATEMENT = 500
 """Old builds of SQLite accept at most 999 parameters per statement."""
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with the SQL type of each column by name; the first column is the key."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    @property
+    def stored_columns(self) -> dict[str, str]:
+        """The columns in the file: the declared columns and the digest of their values."""
+        return {**self.columns, "digest": "TEXT"}
+
+    def definition(self, name: str) -> str:
+        """Return the SQL statement that creates the table under a name."""
+        columns = ", ".join(f"{column} {sql_type}" for column, sql_type in self.stored_columns.items())
+        return f"CREATE TABLE {name} ({columns}, PRIMARY KEY ({next(iter(self.columns))})) WITHOUT ROWID"
+
+    def insert(self, rows: Iterable[Row], *, replace: bool = False) -> tuple[str, list[Row]]:
+        """Return the statement that inserts rows and their digests; unless `replace` is set, existing rows are kept."""
+        return self.insertion(self.name, replace), [(*row, row_digest(row)) for row in rows]
+
+    def insertion(self, name: str, replace: bool = False) -> str:
+        """Return the statement that inserts a row, including its digest, into a table with this name."""
+        marks = ", ".join("?" * len(self.stored_columns))
+        conflict = "REPLACE" if replace else "IGNORE"
+        return f"INSERT OR {conflict} INTO {name} VALUES ({marks})"  # noqa: S608 - fixed names
+
+
+def row_digest(values: Row) -> str:
+    """Return the digest of a row's values. Texts, bytes and numbers have different digests."""
+    return digest_lines(value if isinstance(value, str) else repr(value) for value in values)
+
+
+def _is_intact(row: Row) -> bool:
+    return bool(row[-1] == row_digest(row[:-1]))
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, together with its log, and return its new path `<name>.damaged`."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for suffix in ("-shm", "-wal", ""):
+        source, target = Path(f"{path}{suffix}"), Path(f"{aside}{suffix}")
+        target.unlink(missing_ok=True)
+        if source.exists():
+            source.rename(target)
+    flush_folder(path.parent)
+    return aside
 
 
 class SqliteFile:
@@ -29,28 +84,40 @@ class SqliteFile:
         self.repair = repair
 
     @classmethod
-    @contextmanager
-    def open(cls, path: Path, tables: Sequence[str], repair: str) -> Iterator["SqliteFile"]:
-        """Open or create a file with `tables`, given as SQL column lists such as "notes (text TEXT PRIMARY KEY)".
+    def open(cls, path: Path, tables: Sequence[Table], repair: str) -> "SqliteFile":
+        """Open or create a file with `tables`; a table of an earlier version receives the digests of its rows.
 
-        Several threads may share the open file. Raises InputError if the file is locked, damaged or not writable.
+        Several threads may share the open file. Raises InputError if the file is locked or not writable, and
+        DamagedError if the file is damaged.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with sqlite_errors(path, repair):
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
-        with closing(connection):
+        # Damaged text must not raise an error before its digest is compared.
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        file = cls(path, connection, repair)
+        try:
             with sqlite_errors(path, repair):
                 connection.execute("PRAGMA journal_mode = WAL")
-                for table in tables:
-                    connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-            yield cls(path, connection, repair)
+                connection.execute("PRAGMA synchronous = FULL")  # with NORMAL, a power failure undoes transactions
+            for table in tables:
+                file._prepare(table)
+            flush_folder(path.parent)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
-    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return the rows of a SELECT statement."""
         with sqlite_errors(self.path, self.repair):
             return self.connection.execute(statement, parameters).fetchall()
 
-    def rows_by_key(self, statement: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def rows_by_key(self, statement: str, keys: Sequence[str]) -> Iterator[Row]:
         """Yield the rows of a SELECT statement for any number of keys; `{keys}` is replaced by the list of keys."""
         for first in range(0, len(keys), KEYS_PER_STATEMENT):
             some = keys[first : first + KEYS_PER_STATEMENT]
@@ -61,3 +128,58 @@ class SqliteFile:
         with sqlite_errors(self.path, self.repair), self.connection:
             for statement, rows in statements:
                 self.connection.executemany(statement, rows)
+
+    def remove_damaged(self, table: Table, keep_in: str = "") -> int:
+        """Remove the rows whose digest differs from their values, and return the number of removed rows.
+
+        If `keep_in` is given, the removed rows are copied to the table with this name.
+        """
+        every = f"SELECT {', '.join(table.stored_columns)} FROM {table.name}"  # noqa: S608 - fixed names
+        with sqlite_errors(self.path, self.repair):
+            damaged = [row for row in self.connection.execute(every) if not _is_intact(row)]
+        if damaged:
+            # A row whose key is damaged cannot be found by its key, so the intact rows are copied to a new table.
+            with self._transaction():
+                if keep_in:
+                    self.connection.execute(f"CREATE TABLE IF NOT EXISTS {keep_in} ({', '.join(table.stored_columns)})")
+                    self.connection.executemany(table.insertion(keep_in), [tuple(map(_bytes, row)) for row in damaged])
+                self._rewrite(table, filter(_is_intact, self.connection.execute(every)))
+        return len(damaged)
+
+    def _prepare(self, table: Table) -> None:
+        """Create a missing table, and add digests to a table of an earlier version."""
+        if self._columns(table) == table.stored_columns:
+            return
+        with self._transaction():
+            found = self._columns(table)
+            if not found:
+                self.connection.execute(table.definition(table.name))
+            elif found == table.columns:
+                every = self.connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name}")  # noqa: S608
+                self._rewrite(table, ((*row, row_digest(row)) for row in every))
+            elif found != table.stored_columns:
+                raise DamagedError(f"{self.path}: damaged (the table {table.name} has unknown columns); {self.repair}")
+
+    def _columns(self, table: Table) -> dict[str, str]:
+        """Return the columns of a table in the file; empty if there is no such table."""
+        return {name: sql_type for _, name, sql_type, *_ in self.rows(f"PRAGMA table_info({table.name})")}
+
+    def _rewrite(self, table: Table, rows: Iterable[Row]) -> None:
+        """Replace a table by a new table with `rows`."""
+        self.connection.execute(table.definition("rewritten"))
+        self.connection.executemany(table.insertion("rewritten"), rows)
+        self.connection.execute(f"DROP TABLE {table.name}")
+        self.connection.execute(f"ALTER TABLE rewritten RENAME TO {table.name}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Execute a block, including changes of tables, in one transaction while no other process can write."""
+        with sqlite_errors(self.path, self.repair):
+            self.connection.execute("BEGIN IMMEDIATE")
+            with self.connection:
+                yield
+
+
+def _bytes(value: Any) -> Any:
+    """Return a text as bytes, because damaged text may not be valid UTF-8; return any other value unchanged."""
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kib.errors import InputError
+from kib.errors import DamagedError, InputError
 
 __all__ = ["sqlite_errors"]
 
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""The codes for damage. SQLITE_ERROR means that a table, a column or the file format is not as kib wrote it."""
+
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -17,18 +19,25 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
     """Turn SQLite errors about the file or the disk into an InputError; errors in the use of SQLite pass through.
 
-    `repair` is the advice for a damaged file, for example to delete the file.
+    A damaged file raises DamagedError with the advice `repair`, for example to restore the file from a backup.
     """
     try:
         yield
     except sqlite3.ProgrammingError:
         raise
+    except UnicodeDecodeError as error:  # sqlite3 cannot decode the name of a damaged table
+        raise DamagedError(f"{path}: damaged ({error}); {repair}") from error
     except sqlite3.DatabaseError as error:
-        raise InputError(f"{path}: {_explain(error, repair)}") from error
+        kind = DamagedError if _code(error) in DAMAGED else InputError
+        raise kind(f"{path}: {_explain(error, repair)}") from error
+
+
+def _code(error: sqlite3.DatabaseError) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits contain details
 
 
 def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits contain details
+    code = _code(error)
     if code in LOCKED:
         return f"in use by a different process ({error}); wait until that process ends, then run the command again"
     if code == sqlite3.SQLITE_FULL:

@@ -179,7 +179,10 @@ def _written(order: WritingOrder, passages: Iterable[Passage], context: RunConte
     ids = {passage.id for passage in some}
     title, counts = f"writing text with {order.writer}", Counter[str]()
     path = paid_answers_path(context.work.folder, locked.plugin_name)
-    with PaidAnswers.open(path) as paid_answers, context.progress.step(title, len(some) * order.count) as advance:
+    with (
+        PaidAnswers.open(path, context.work.say) as paid_answers,
+        context.progress.step(title, len(some) * order.count) as advance,
+    ):
         with call_plugin(locked, "write"):
             texts = writer.write(some, order.count, order.seed, paid_answers)
         for text in iterate_plugin(locked, "write", texts, Text):
@@ -208,7 +211,7 @@ def _paid(order: WritingOrder | None, passages: Iterable[Passage], context: RunC
         return {}
     locked = context.lock.get("writers", order.writer)
     path = paid_answers_path(context.work.folder, locked.plugin_name)
-    with PaidAnswers.open(path) as paid_answers, call_plugin(locked, "spent"):
+    with PaidAnswers.open(path, context.work.say) as paid_answers, call_plugin(locked, "spent"):
         spent = writer.spent(order.sampled(passages), order.count, order.seed, paid_answers)
     return {"written": asdict(spent)}
 
