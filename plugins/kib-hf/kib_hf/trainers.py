@@ -77,14 +77,22 @@ class _Trainer:
         StepError if the loss becomes infinite or NaN.
         """
         from kib_hf.model_folder import check_folder
-        from kib_hf.training.checkpoints import last_checkpoint, read_trained, remove_checkpoints
+        from kib_hf.training.checkpoints import (
+            last_checkpoint,
+            read_trained,
+            remove_checkpoints,
+            restore_lowest_file,
+        )
         from kib_hf.training.processes import process_count, train_in_processes
         from kib_hf.training.training_loop import train_job
         from kib_hf.training.worker_job import TrainingJob
 
         check_folder(start.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        job = TrainingJob(self.options, start.folder, text, validation, held_out, folder, seed, last_checkpoint(folder))
+        resume = last_checkpoint(folder)
+        if resume:
+            restore_lowest_file(folder, resume)
+        job = TrainingJob(self.options, start.folder, text, validation, held_out, folder, seed, resume)
         trained = read_trained(folder, job.weights)
         if trained is None:
             self.check(start, bool(validation))

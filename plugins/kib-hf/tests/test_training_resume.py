@@ -1,4 +1,6 @@
 import gc
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from kib.identity import digest_file
 from kib.records import Text, Trained, Weights
 from kib.testing import DOCUMENTS, make_plugin, make_tiny_model
 from kib_hf.trainers import Full, Lora
-from kib_hf.training.checkpoints import last_checkpoint, read_progress, write_progress
+from kib_hf.training.checkpoints import last_checkpoint, read_progress, restore_lowest_file, write_progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,6 +142,111 @@ def test_half_a_checkpoint(
     resumed = train(Full, small, folder, lambda record: steps.append(record["step"]))
     assert steps[0] == 4
     assert_same(resumed, whole[Full])
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "lowest.safetensors", "progress.json"])
+def test_a_damaged_checkpoint(
+    name: str,
+    small: Path,
+    tmp_path: Path,
+    whole: dict[type[Any], Trained],
+    stopped_runs: dict[type[Any], Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A complete checkpoint with a file that lost its content is reported and removed, and the previous one is used."""
+    folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
+    damaged = folder / "checkpoint-6" / name
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    steps: list[int] = []
+    resumed = train(Full, small, folder, lambda record: steps.append(record["step"]))
+    assert steps[0] == 4
+    assert_same(resumed, whole[Full])
+    assert f"{damaged}: " in caplog.text
+
+
+def test_lost_weights_of_the_lowest_loss(
+    small: Path, tmp_path: Path, whole: dict[type[Any], Trained], stopped_runs: dict[type[Any], Path]
+) -> None:
+    """If the weights with the lowest loss lost their content, a resumed run restores them from its checkpoint."""
+    folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
+    (folder / "lowest.safetensors").write_bytes(b"")
+    last = last_checkpoint(folder)
+    assert last is not None
+    restore_lowest_file(folder, last)
+    assert digest_file(folder / "lowest.safetensors") == digest_file(last / "lowest.safetensors")
+    assert_same(train(Full, small, folder, lambda _: None), whole[Full])
+
+
+@BOTH
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_damaged_weights(
+    trainer: type[Any],
+    damage: str,
+    small: Path,
+    tmp_path: Path,
+    whole: dict[type[Any], Trained],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """If trained weights lost their content before the run recorded its end, they are reported and trained again."""
+    folder = tmp_path / "trained"
+    trained = train(trainer, small, folder, lambda _: None)
+    weights = trained.weights.adapter or trained.weights.folder
+    file = next(weights.glob("*.safetensors"))
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:1000])
+    else:
+        file.unlink()
+    assert_same(train(trainer, small, folder, lambda _: None), whole[trainer])
+    assert f"{file}: " in caplog.text
+
+
+def test_a_record_without_digests(
+    small: Path, tmp_path: Path, whole: dict[type[Any], Trained], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If an earlier version recorded trained weights without digests, the weights are trained again."""
+    folder = tmp_path / "trained"
+    train(Full, small, folder, lambda _: None)
+    record = json.loads((folder / "trained.json").read_text())
+    old = {key: value for key, value in record.items() if key not in ("files", "digest")}
+    (folder / "trained.json").write_text(json.dumps(old))
+    assert_same(train(Full, small, folder, lambda _: None), whole[Full])
+    assert "trained.json: written by an earlier version" in caplog.text
+
+
+def test_a_checkpoint_of_an_earlier_version(
+    small: Path, tmp_path: Path, whole: dict[type[Any], Trained], stopped_runs: dict[type[Any], Path]
+) -> None:
+    """A training run resumes from a checkpoint that an earlier version wrote without digests."""
+    folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
+    for path in folder.glob("checkpoint-*/progress.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({key: value for key, value in record.items() if key not in ("files", "digest")}))
+    steps: list[int] = []
+    resumed = train(Full, small, folder, lambda record: steps.append(record["step"]))
+    assert steps[0] == 7
+    assert_same(resumed, whole[Full])
+
+
+def test_weights_are_flushed_before_their_record(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file of the trained weights is flushed to disk before the record of the training run is written."""
+    flushed: list[int] = []
+    written: list[tuple[str, list[int]]] = []
+    fsync, replace_file = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def recorded_replace(source: Any, target: Any) -> None:
+        written.append((Path(target).name, list(flushed)))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    trained = train(Full, small, tmp_path, lambda _: None)
+    [before] = [inodes for name, inodes in written if name == "trained.json"]
+    files = [path for path in trained.weights.folder.rglob("*") if path.is_file()]
+    assert {path.stat().st_ino for path in files} <= set(before)
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:

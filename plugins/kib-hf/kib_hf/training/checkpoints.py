@@ -1,14 +1,21 @@
-"""The output folder of a training run, with checkpoints during training and a record of the final result."""
+"""The output folder of a training run, with checkpoints during training and a record of the final result.
 
-import json
+A checkpoint and the trained weights count as complete only if a record with the digests of their files exists. Damaged
+checkpoints and weights are reported and removed, so that the training run continues from the last intact state.
+"""
+
+import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from kib.records import Trained, Weights
-from kib.store import write_text
+from kib.store.files import flush_folder, flush_tree
+from kib_hf.training.sealed_record import DamagedRecordError, read_record, write_record
 
 __all__ = [
     "LOWEST_FILE",
@@ -17,10 +24,15 @@ __all__ = [
     "read_progress",
     "read_trained",
     "remove_checkpoints",
+    "restore_lowest_file",
     "whole_folder",
     "write_progress",
     "write_trained",
 ]
+
+Record = TypeVar("Record")
+
+LOGGER = logging.getLogger("kib_hf")
 
 RECORD_FILE, PROGRESS_FILE, LOWEST_FILE = "trained.json", "progress.json", "lowest.safetensors"
 
@@ -41,14 +53,36 @@ class Progress:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint in `folder`, or None; remove incomplete checkpoints."""
-    complete = {}
-    for path in folder.glob("checkpoint-*"):
-        if (path / PROGRESS_FILE).is_file():
-            complete[int(path.name.rpartition("-")[2])] = path
-        else:
+    """Return the newest intact checkpoint in `folder`, or None; remove incomplete and damaged checkpoints."""
+    steps = {path: int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*")}
+    for path in sorted(steps, key=steps.__getitem__, reverse=True):
+        if not (path / PROGRESS_FILE).is_file():
             shutil.rmtree(path)
-    return complete[max(complete)] if complete else None
+            continue
+        try:
+            read_progress(path)
+        except DamagedRecordError as error:
+            LOGGER.warning("%s; the training run continues without this checkpoint", error)
+            shutil.rmtree(path)
+        else:
+            return path
+    return None
+
+
+def restore_lowest_file(folder: Path, checkpoint: Path) -> None:
+    """Restore the weights that had the lowest validation loss when the checkpoint was written."""
+    stored = checkpoint / LOWEST_FILE
+    if stored.is_file():  # checkpoints of earlier versions do not contain the file
+        (folder / LOWEST_FILE).unlink(missing_ok=True)
+        _link(stored, folder / LOWEST_FILE)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Create a hard link to a file that is never changed in place; copy the file if links are not supported."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -59,39 +93,64 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def write_progress(checkpoint: Path, progress: Progress) -> None:
-    """Write the progress file, which marks the checkpoint as complete and must therefore be written last."""
-    write_text(checkpoint / PROGRESS_FILE, json.dumps(asdict(progress)))
+    """Write the progress file, which marks the checkpoint as complete and must therefore be written last.
+
+    The checkpoint also receives the weights with the lowest validation loss so far, if they have been saved.
+    """
+    lowest = checkpoint.parent / LOWEST_FILE
+    if lowest.is_file() and not (checkpoint / LOWEST_FILE).exists():
+        _link(lowest, checkpoint / LOWEST_FILE)
+    write_record(checkpoint / PROGRESS_FILE, asdict(progress), [checkpoint])
+    flush_folder(checkpoint.parent)
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """Read the progress stored in a complete checkpoint."""
-    return Progress(**json.loads((checkpoint / PROGRESS_FILE).read_text(encoding="utf-8")))
+    """Read the progress stored in a complete checkpoint; raise DamagedRecordError if any of its files has changed."""
+    path = checkpoint / PROGRESS_FILE
+    return _record_of(Progress, path, read_record(path))
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
-    """Write a finished training run's record, without the weights' path.
+    """Write a finished training run's record, with the digests of the weights but without their path.
 
     Save the weights before calling this function.
     """
     value = asdict(trained)
     del value["weights"]
-    write_text(folder / RECORD_FILE, json.dumps(value))
+    write_record(folder / RECORD_FILE, value, [trained.weights.adapter or trained.weights.folder])
 
 
 def read_trained(folder: Path, weights: Weights) -> Trained | None:
-    """Read the record of a finished training run, and add the given `weights`; return None if no record exists."""
+    """Read the record of a finished training run, and add the given `weights`.
+
+    Return None if no record exists, or if the weights have changed since the record was written.
+    """
     path = folder / RECORD_FILE
     if not path.is_file():
         return None
-    return Trained(weights=weights, **json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return _record_of(Trained, path, {**read_record(path, digests_required=True), "weights": weights})
+    except DamagedRecordError as error:
+        LOGGER.warning("%s; the weights are trained again", error)
+        path.unlink()
+        return None
+
+
+def _record_of(cls: type[Record], path: Path, value: dict[str, Any]) -> Record:
+    try:
+        return cls(**value)
+    except TypeError as error:
+        raise DamagedRecordError(f"{path}: not in the format that kib-hf writes") from error
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Create a temporary folder, which replaces the folder at `path` if the `with` block succeeds."""
+    """Create a temporary folder, which is flushed to disk and replaces the folder at `path` if the block succeeds."""
     part = path.with_name(f"{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     yield part
+    flush_tree(part)
     shutil.rmtree(path, ignore_errors=True)
     part.replace(path)
+    flush_folder(path.parent)

@@ -1,0 +1,63 @@
+"""A JSON record that is written after other files and contains their digests and a digest of its own content.
+
+A power failure can leave a renamed file without its content. A record therefore vouches for files only after they have
+been flushed to disk, and a reader can detect any later change.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kib.identity import digest, digest_file
+from kib.store import write_text
+from kib.store.files import flush_tree
+
+__all__ = ["DamagedRecordError", "read_record", "write_record"]
+
+FILES, OWN = "files", "digest"
+
+
+class DamagedRecordError(Exception):
+    """A record or a file that the record lists has changed; the message names the file."""
+
+
+def write_record(path: Path, value: Mapping[str, Any], folders: Iterable[Path]) -> None:
+    """Flush the folders, then write `value` with the digest of each file in the folders.
+
+    The folders must be the folder of `path` or folders below it.
+    """
+    files = {}
+    for folder in folders:
+        flush_tree(folder)
+        for file in sorted(one for one in folder.rglob("*") if one.is_file() and one != path):
+            files[file.relative_to(path.parent).as_posix()] = digest_file(file)
+    sealed = {**value, FILES: files}
+    write_text(path, json.dumps({**sealed, OWN: digest(sealed)}))
+
+
+def read_record(path: Path, *, digests_required: bool = False) -> dict[str, Any]:
+    """Return the value of a record; raise DamagedRecordError if the record or any file that it lists has changed.
+
+    Records of earlier versions contain no digests and are accepted unless `digests_required` is true.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedRecordError(f"{path}: cannot be read ({type(error).__name__})") from error
+    if not isinstance(value, dict):
+        raise DamagedRecordError(f"{path}: not a JSON object")
+    own = value.pop(OWN, None)
+    if own is None and digests_required:
+        raise DamagedRecordError(f"{path}: written by an earlier version, without the digests of the weights")
+    if own is not None and own != digest(value):
+        raise DamagedRecordError(f"{path}: the content of the file has changed")
+    files = value.pop(FILES, {})
+    for name, expected in files.items():
+        file = path.parent / name
+        if not file.is_file():
+            raise DamagedRecordError(f"{file}: the file is missing")
+        if digest_file(file) != expected:
+            raise DamagedRecordError(f"{file}: the content of the file has changed")
+    found: dict[str, Any] = value
+    return found
