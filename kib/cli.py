@@ -36,14 +36,16 @@ results_option = click.option(
 )  # fmt: skip
 work_option = click.option(
     "--work", type=click.Path(file_okay=False, path_type=Path), default=Path("work"), show_default=True,
-    help="Folder for large intermediate files; it can be deleted.",
+    help="Folder for large intermediate files, which can be deleted and recreated.",
 )  # fmt: skip
 trust_option = click.option(
     "--trust-remote-code", is_flag=True,
     help="Allow models and data sets with trust_remote_code = true to run their own code.",
 )  # fmt: skip
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-against_option = click.option("--against", metavar="METHOD", help="Compare with this method instead of the base.")
+against_option = click.option(
+    "--against", metavar="METHOD", help="Compute gains over this method instead of over `base`."
+)
 
 
 def _print(text: str, form: str = "terminal", *, end: str = "\n") -> None:
@@ -213,25 +215,36 @@ def _outlined(spec: Path, error: SpecError) -> SpecError:
 
 @main.command()
 @spec_argument
-@click.option("--corpus", metavar="NAME", help="The corpus to search; required if there are several.")
+@click.option("--corpus", metavar="NAME", help="The corpus to search; required if the file declares several corpora.")
 @click.option(
     "--retriever", "retrievers", metavar="NAME", multiple=True,
-    help="A retriever to measure; repeat for several. Default: all.",
+    help="A retriever to measure; repeat the option for several retrievers (default: all).",
 )  # fmt: skip
-@click.option("--task", metavar="NAME", help="Use the questions of this task only.")
+@click.option("--task", metavar="NAME", help="Use only the questions of this task.")
 @click.option(
     "--queries", type=click.Path(dir_okay=False, path_type=Path),
-    help="A file of queries to use instead: .jsonl (id, text, relevance or gold), .tsv, or questions of a `file` task.",
+    help=(
+        "A file of queries to search for instead of the tasks' questions: .jsonl, .tsv, or the questions of a "
+        "`file` task."
+    ),
 )  # fmt: skip
 @click.option(
-    "--depth", "--k", type=click.IntRange(min=1), default=100, show_default=True, help="Passages to find per query."
+    "--depth",
+    "--k",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="The number of passages to find per query.",
 )
 @click.option(
     "--format", "form", type=click.Choice(TABLES), default="terminal", show_default=True, help="Output format."
 )
 @click.option(
     "--run", "run_file", metavar="FILE",
-    help="Write the hits as a TREC run; with several retrievers the name must contain {retriever}.",
+    help=(
+        "Write the hits to this file as a TREC run; if several retrievers are measured, the name must contain "
+        "{retriever}."
+    ),
 )  # fmt: skip
 @work_option
 @trust_option
@@ -254,7 +267,8 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
 
     if len(runs) > 1 and "{retriever}" not in name:
         raise InputError(
-            f"--run: {len(runs)} retrievers; put {{retriever}} into the file name, or choose one retriever"
+            f"--run: one file cannot hold the runs of {len(runs)} retrievers; put {{retriever}} into the file name, "
+            "or choose one retriever"
         )
     for retriever, text in runs.items():
         path = Path(name.replace("{retriever}", retriever))
@@ -274,20 +288,30 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
 )
 @against_option
 @click.option(
-    "--averages", is_flag=True, help="Show only averages over tasks, or target rows if there are no averages."
+    "--averages",
+    is_flag=True,
+    help="Show only averages over tasks; without averages, show only the rows of target tasks.",
 )
 @click.option(
-    "--cost", is_flag=True, help="Also show the cost of each arm, and when one arm becomes cheaper than another."
+    "--cost",
+    is_flag=True,
+    help="Also show the cost of each arm, and after how many questions one arm becomes cheaper than another.",
 )
 @click.option(
-    "--retrieval", is_flag=True, help="Also show retrieval quality, and accuracy with and without a gold passage."
+    "--retrieval",
+    is_flag=True,
+    help="Also show retrieval quality, and the accuracy with and without a retrieved gold passage.",
 )
-@click.option("--times", is_flag=True, help="With --cost or --retrieval: also show measured seconds and memory.")
+@click.option(
+    "--times", is_flag=True, help="With --cost or --retrieval: also show the measured times and the peak memory."
+)
 @click.option(
     "--check", "baseline", type=click.Path(path_type=Path),
-    help="Compare with a stored table; exit with code 1 if any row is worse.",
+    help="Compare the table with a stored baseline; exit with code 1 if any row is worse.",
 )  # fmt: skip
-@click.option("--update-baseline", type=click.Path(path_type=Path), help="Store this table for later use with --check.")
+@click.option(
+    "--update-baseline", type=click.Path(path_type=Path), help="Store this table as the baseline for --check."
+)
 @quiet_option
 def leaderboard(
     names: tuple[str, ...],
@@ -314,7 +338,7 @@ def leaderboard(
     if baseline:
         compare_with_baseline(table, baseline, _report)
     if not table.complete:
-        raise TableError("incomplete table: cells are missing or failed (see above)")
+        raise TableError("the table is incomplete: some cells are missing or failed (see above)")
 
 
 def _print_table(paths: list[Path], form: str, averages: bool = False, **options: Any) -> "Table":
@@ -344,7 +368,7 @@ def _print_table(paths: list[Path], form: str, averages: bool = False, **options
 )  # fmt: skip
 @click.option(
     "--show", "kind", type=click.Choice(FIGURES), default="gains", show_default=True,
-    help="Draw gains by model and method, or accuracy by number of passages.",
+    help="Plot the gains by model and method, or the accuracy by number of passages.",
 )  # fmt: skip
 @against_option
 @quiet_option
@@ -383,27 +407,34 @@ def show(cell: str, question: str | None, results: Path, work: Path) -> None:
 
 @main.command()
 @spec_argument
-@click.option("--corpus", metavar="NAME", required=True, help="The corpus to ask about.")
+@click.option("--corpus", metavar="NAME", required=True, help="The corpus to write questions about.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file of questions (.jsonl)."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write the questions to (.jsonl).",
 )
 @click.option(
     "--validation", type=click.Path(dir_okay=False, path_type=Path),
-    help="A second file, which receives a fifth of the questions.",
+    help="A second file for validation questions, which receives about a fifth of all questions.",
 )  # fmt: skip
-@click.option("--writer", metavar="NAME", help="The writer to use; required if there are several.")
+@click.option("--writer", metavar="NAME", help="The writer to use; required if the file declares several writers.")
 @click.option(
-    "--count", type=click.IntRange(1, 20), default=4, show_default=True, help="Questions to write per passage."
+    "--count",
+    type=click.IntRange(1, 20),
+    default=4,
+    show_default=True,
+    help="The number of questions to write per passage.",
 )
 @click.option(
     "--keep", type=click.IntRange(1, 20), default=2, show_default=True,
-    help="Questions to keep per passage, the most specific ones.",
+    help="The number of questions to keep per passage; the most specific questions are kept.",
 )  # fmt: skip
 @click.option(
     "--group", type=click.Choice(("document", "passage")), default="document", show_default=True,
-    help="Questions that depend on each other; choose passage for few, long documents.",
+    help="Which questions form a group of dependent questions; choose `passage` if the documents are few and long.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Print the expected cost without sending or writing anything.")
+@click.option("--dry-run", is_flag=True, help="Print the expected cost without sending requests or writing files.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @work_option
 @quiet_option
@@ -436,8 +467,8 @@ def plugins() -> None:
 
 
 @main.command()
-@click.option("--core", is_flag=True, help="Leave out the options of plugins that are not part of kib.")
-@click.option("--published", is_flag=True, help="Print the schema of a file of published numbers instead.")
+@click.option("--core", is_flag=True, help="Omit the options of plugins that are not part of kib.")
+@click.option("--published", is_flag=True, help="Print the schema for files of published results instead.")
 def schema(core: bool, published: bool) -> None:
     """Print the JSON Schema of a benchmark file, including the options of installed plugins."""
     import json

@@ -83,5 +83,6 @@ def build_prompt(
         if budget is None or tokens is None or tokens <= budget:
             return Prompt(asked.question_id, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)
     raise PromptTooLongError(
-        f"question {asked.question_id}: {tokens} tokens without any passage, but the budget is {budget}"
+        f"question {asked.question_id}: the prompt has {tokens} tokens even without passages, but the budget is "
+        f"{budget} tokens"
     )

@@ -113,10 +113,10 @@ def check_options(
     for given in accepts:
         made = _options(cls, given)
         again = options.model_validate_json(made.model_dump_json())
-        _expect(made == again, f"{options.__qualname__}: {given} changes in a round trip through JSON")
+        _expect(made == again, f"{options.__qualname__}: {given} is changed by a round trip through JSON")
         _refused(cls, {**given, "no_such_option": 1}, "an unknown key")
     for given in refuses:
-        _refused(cls, given, "a wrong value")
+        _refused(cls, given, "an invalid value")
 
 
 def _options(cls: type[Any], given: Mapping[str, Any]) -> Any:
@@ -145,7 +145,10 @@ def check_light_import(module: str) -> None:
     light |= sys.stdlib_module_names | {module.partition(".")[0]}
     found = {name.partition(".")[0] for name in run.stdout.split()} - light
     heavy = sorted(name for name in found if not name.startswith("_sysconfigdata"))  # part of the standard library
-    _expect(not heavy, f"{module}: importing it also imports {', '.join(heavy)}; import them inside the methods")
+    _expect(
+        not heavy,
+        (f"{module}: importing this module also imports {', '.join(heavy)}; import these packages inside the methods"),
+    )
 
 
 def check_fingerprint(
@@ -156,11 +159,11 @@ def check_fingerprint(
     `same` must not change any content; for example, it may update the modification time of a file.
     """
     before = make().fingerprint()
-    _expect(isinstance(before, str), f"fingerprint() returns {before!r}; expected text")
-    _expect(make().fingerprint() == before, "fingerprint() differs between instances")
+    _expect(isinstance(before, str), f"fingerprint() returns {before!r}; expected a string")
+    _expect(make().fingerprint() == before, "fingerprint() returns a different value in a new instance")
     if same is not None:
         same()
-        _expect(make().fingerprint() == before, "fingerprint() changed although the content did not")
+        _expect(make().fingerprint() == before, "fingerprint() changed although the content did not change")
     change()
     _expect(make().fingerprint() != before, "fingerprint() is the same although the content changed")
 
@@ -175,18 +178,19 @@ def check_corpus(make: Callable[[], Corpus]) -> None:
         _check_document(document)
     _check_once((document.id for document in documents), "document")
     _expect(list(corpus.documents()) == documents, "documents() yields different documents when called again")
-    _expect(list(make().documents()) == documents, "documents() differs between instances")
+    _expect(list(make().documents()) == documents, "documents() yields different documents in a new instance")
 
 
 def _check_document(document: Document) -> None:
     for name in ("id", "title", "text", "source", "licence"):
         value = getattr(document, name)
-        _expect(isinstance(value, str), f"document {document.id!r}: {name} is {value!r}; expected text")
+        _expect(isinstance(value, str), f"document {document.id!r}: {name} is {value!r}; expected a string")
         _expect(_is_utf8(value), f"document {document.id!r}: {name} cannot be encoded as UTF-8")
     _expect(
-        bool(document.id.strip()) and document.id.isprintable(), f"document id {document.id!r}: empty or unprintable"
+        bool(document.id.strip()) and document.id.isprintable(),
+        (f"document id {document.id!r}: the id is empty or unprintable"),
     )
-    _expect(bool(document.text.strip()), f"document {document.id!r}: its text is empty")
+    _expect(bool(document.text.strip()), f"document {document.id!r}: the text is empty")
 
 
 def check_retriever(make: Callable[[], Retriever]) -> None:
@@ -197,21 +201,27 @@ def check_retriever(make: Callable[[], Retriever]) -> None:
         whole = retriever.search(folder, QUERIES, len(PASSAGES))
         _check_hits(whole, len(PASSAGES))
         first = Counter(hits[0].passage for hits in whole if hits)
-        _expect(len(first) > 2, f"{first.total()} different queries share the best hits {sorted(first)}")
+        _expect(len(first) > 2, f"{first.total()} different queries yield only these best hits: {sorted(first)}")
         _check_queries_alone(retriever, folder, whole)
         _expect(make().search(folder, QUERIES, len(PASSAGES)) == whole, "a new instance finds different hits")
         _check_builds(make, Path(place), whole)
         nothing = _new(Path(place), "nothing")
         retriever.build(iter(()), nothing)
-        _expect(retriever.search(nothing, QUERIES, 3) == [[] for _ in QUERIES], "hits in an empty index")
+        _expect(
+            retriever.search(nothing, QUERIES, 3) == [[] for _ in QUERIES],
+            ("search() returns hits from an empty index"),
+        )
 
 
 def _check_hits(found: Sequence[Sequence[Hit]], k: int) -> None:
     known = {passage.id for passage in PASSAGES}
-    _expect(len(found) == len(QUERIES), f"{len(found)} lists of hits for {len(QUERIES)} queries")
+    _expect(
+        len(found) == len(QUERIES),
+        (f"got {len(found)} lists of hits for {len(QUERIES)} queries; expected one list per query"),
+    )
     for query, hits in zip(QUERIES, found, strict=True):
         where = f"query {query.id!r}"
-        _expect(len(hits) <= k, f"{where}: {len(hits)} hits; at most {k} were requested")
+        _expect(len(hits) <= k, f"{where}: got {len(hits)} hits, but at most {k} were requested")
         _check_once((hit.passage for hit in hits), f"{where}: passage")
         for hit in hits:
             _expect(hit.passage in known, f"{where}: the hit {hit.passage!r} is not in the index")
@@ -220,19 +230,25 @@ def _check_hits(found: Sequence[Sequence[Hit]], k: int) -> None:
                 f"{where}: the score {hit.score!r} is not a finite number",
             )
         order = [(-hit.score, hit.passage) for hit in hits]
-        _expect(order == sorted(order), f"{where}: hits must be best first, ties by passage id: {list(hits)}")
+        _expect(
+            order == sorted(order),
+            (
+                f"{where}: hits must be sorted by descending score, and by passage id if scores are equal; got "
+                f"{list(hits)}"
+            ),
+        )
 
 
 def _check_queries_alone(retriever: Retriever, folder: Path, whole: Sequence[Sequence[Hit]]) -> None:
-    _expect(retriever.search(folder, [], 3) == [], "search() without queries returns hits")
+    _expect(retriever.search(folder, [], 3) == [], "search() returns hits although there are no queries")
     backwards = retriever.search(folder, QUERIES[::-1], len(PASSAGES))[::-1]
-    _expect(backwards == whole, "hits depend on the order of the queries")
+    _expect(backwards == whole, "the hits depend on the order of the queries")
     for query, hits in zip(QUERIES, whole, strict=True):
         alone = retriever.search(folder, [query], len(PASSAGES))
-        _expect(alone == [hits], f"query {query.id!r}: different hits when searched alone")
+        _expect(alone == [hits], f"query {query.id!r}: searching for this query alone returns different hits")
     for k in (1, 3, 10 * len(PASSAGES)):
         fewer = retriever.search(folder, QUERIES, k)
-        _expect(fewer == [hits[:k] for hits in whole], f"the best {k} hits are not the first {k} of all")
+        _expect(fewer == [hits[:k] for hits in whole], f"the best {k} hits differ from the first {k} of all hits")
 
 
 def _check_builds(make: Callable[[], Retriever], place: Path, whole: Sequence[Sequence[Hit]]) -> None:
@@ -246,15 +262,18 @@ def _check_builds(make: Callable[[], Retriever], place: Path, whole: Sequence[Se
     for what in ("an interrupted build", "a finished build"):
         make().build(iter(PASSAGES), folder)
         found = make().search(folder, QUERIES, len(PASSAGES))
-        _expect(found == whole, f"building over {what} gives a different index than a new build")
+        _expect(found == whole, f"building an index over {what} yields different hits than a new build")
 
 
 def check_reranker(make: Callable[[], Reranker]) -> None:
     """Check that hits come from the sources, best first, and depend only on the query, not on K."""
     sources = make().sources()
-    _expect(bool(sources), "sources() names no retriever")
+    _expect(bool(sources), "sources() does not name any retriever")
     for name, depth in sources.items():
-        _expect(type(depth) is int and depth > 0, f"sources() reads {depth!r} hits of {name}")
+        _expect(
+            type(depth) is int and depth > 0,
+            (f"sources() requests {depth!r} hits from {name}; expected a positive whole number"),
+        )
     texts = {passage.id: passage for passage in PASSAGES}
     nothing: dict[str, list[Hit]] = {name: [] for name in sources}
     reranker, whole = make(), []
@@ -263,13 +282,14 @@ def check_reranker(make: Callable[[], Reranker]) -> None:
         found = reranker.rerank(query, hits, texts, len(PASSAGES))
         known = {hit.passage for some in hits.values() for hit in some}
         strange = [hit.passage for hit in found if hit.passage not in known]
-        _expect(not strange, f"query {query.id!r}: the hit {strange[:1]} comes from none of its sources")
+        _expect(not strange, f"query {query.id!r}: the hit {strange[:1]} does not come from any source")
         for k in (1, 3):
             fewer = reranker.rerank(query, hits, texts, k)
-            _expect(fewer == found[:k], f"query {query.id!r}: the best {k} hits are not the first {k} of all")
+            _expect(fewer == found[:k], f"query {query.id!r}: the best {k} hits differ from the first {k} of all hits")
         _expect(make().rerank(query, hits, texts, len(PASSAGES)) == found, "a new instance finds different hits")
         _expect(
-            reranker.rerank(query, nothing, {}, 3) == [], f"query {query.id!r}: hits although its sources have none"
+            reranker.rerank(query, nothing, {}, 3) == [],
+            (f"query {query.id!r}: rerank() returns hits although the sources return none"),
         )
         whole.append(found)
     _check_hits(whole, len(PASSAGES))
@@ -294,27 +314,36 @@ def check_task(make: Callable[[], Task], corpus: Callable[[], Corpus] | None = N
         _check_once((question.id for question in questions), f"{split}: question")
         for question in questions:
             _check_question(question, documents)
-        _expect(list(task.questions(split)) == questions, f"questions({split!r}) differs when called again")
-        _expect(list(make().questions(split)) == questions, f"questions({split!r}) differs between instances")
+        _expect(
+            list(task.questions(split)) == questions,
+            (f"questions({split!r}) yields different questions when called again"),
+        )
+        _expect(
+            list(make().questions(split)) == questions,
+            (f"questions({split!r}) yields different questions in a new instance"),
+        )
     _expect(not list(make().questions("no-such-split")), "questions() yields questions for a split that does not exist")
 
 
 def _check_question(question: Question, documents: Mapping[str, Document] | None) -> None:
     where, options = f"question {question.id!r}", question.options
-    _expect(bool(question.id.strip()) and question.id.isprintable(), f"{where}: its id is empty or unprintable")
-    _expect(bool(question.text.strip()), f"{where}: its text is empty")
-    _expect(all(map(_is_utf8, (question.text, *options))), f"{where}: cannot be encoded as UTF-8")
-    _expect(len(options) > 1, f"{where}: {len(options)} options; expected two or more")
-    _expect(len(set(options)) == len(options), f"{where}: a repeated option: {options}")
-    _expect(0 <= question.answer < len(options), f"{where}: the answer {question.answer} is not one of its options")
+    _expect(bool(question.id.strip()) and question.id.isprintable(), f"{where}: the id is empty or unprintable")
+    _expect(bool(question.text.strip()), f"{where}: the text is empty")
+    _expect(
+        all(map(_is_utf8, (question.text, *options))),
+        (f"{where}: the question or an option cannot be encoded as UTF-8"),
+    )
+    _expect(len(options) > 1, f"{where}: expected at least two options, got {len(options)}")
+    _expect(len(set(options)) == len(options), f"{where}: an option appears twice: {options}")
+    _expect(0 <= question.answer < len(options), f"{where}: the answer {question.answer} is not the index of an option")
     for gold in question.gold:
-        _expect((gold.start is None) == (gold.end is None), f"{where}: gold with half a range: {gold}")
+        _expect((gold.start is None) == (gold.end is None), f"{where}: the gold range lacks a start or an end: {gold}")
         start, end = gold.start or 0, gold.end if gold.end is not None else 1
-        _expect(0 <= start < end, f"{where}: gold with an empty range: {gold}")
+        _expect(0 <= start < end, f"{where}: the gold range is empty or starts before the document: {gold}")
         if documents is not None:
-            _expect(gold.document in documents, f"{where}: gold in {gold.document!r}, which is not in the corpus")
+            _expect(gold.document in documents, f"{where}: the gold document {gold.document!r} is not in the corpus")
             inside = gold.end is None or gold.end <= len(documents[gold.document].text)
-            _expect(inside, f"{where}: gold beyond the end of its document: {gold}")
+            _expect(inside, f"{where}: the gold range extends beyond the end of the document: {gold}")
 
 
 CONTEXTS = (
@@ -346,20 +375,22 @@ def check_model(
     length = model.context_length()
     _expect(length is None or length > 1, f"context_length() returns {length!r}")
     weights = model.weights()
-    _expect(weights is None or weights.folder.is_dir(), f"weights() names {weights}, which is not a folder")
+    _expect(weights is None or weights.folder.is_dir(), f"weights() returns {weights}, which is not a folder")
     lm, fresh = model.load(), make().load()
     for kind in kinds:
         requests = _requests(kind, length)
         answers = _answers(lm, requests)
-        _expect(_answers(fresh, requests) == answers, f"{kind}: a new instance gives different answers")
+        _expect(_answers(fresh, requests) == answers, f"{kind}: a new instance returns different answers")
         backwards = _answers(lm, requests[::-1])[::-1]
         for number, (request, value) in enumerate(zip(requests, answers, strict=True)):
             where = f"{kind}, request {number}"
             _check_answer(where, kind, value)
-            _check_close(f"{where}: depends on the order", value, backwards[number], tolerance)
+            _check_close(
+                (f"{where}: the answer depends on the order of the requests"), value, backwards[number], tolerance
+            )
             if number % len(CONTINUATIONS) == 0 or kind != "loglikelihood":
                 alone = _answers(lm, [request])[0]
-                _check_close(f"{where}: depends on the other requests", value, alone, tolerance)
+                _check_close(f"{where}: the answer depends on the other requests", value, alone, tolerance)
 
 
 def _requests(kind: str, length: int | None) -> list[Request]:
@@ -381,7 +412,7 @@ def _answers(lm: "LM", requests: Sequence[Request]) -> list[Any]:
 
 def _check_answer(where: str, kind: str, value: Any) -> None:
     if kind == "generate_until":
-        _expect(isinstance(value, str), f"{where}: returns {value!r}; expected text")
+        _expect(isinstance(value, str), f"{where}: returns {value!r}; expected a string")
         _expect("\n" not in value, f"{where}: continues after `until`: {value!r}")
         return
     number = value[0] if kind == "loglikelihood" else value
@@ -400,14 +431,17 @@ def _check_close(what: str, one: Any, other: Any, tolerance: float) -> None:
 
 def _check_tokens(model: Model, fresh: Model) -> None:
     encode, again = model.tokens(), fresh.tokens()
-    _expect((encode is None) == (again is None), "tokens() is None in only one of two instances")
+    _expect((encode is None) == (again is None), "tokens() returns None in only one of two instances")
     if encode is None or again is None:
         return
     for text in (*CONTEXTS, *CONTINUATIONS, "word " * 20_000):
         tokens = encode(text)
-        _expect(all(type(token) is int for token in tokens), f"tokens() of {text[:40]!r} are not integers")
+        _expect(
+            all(type(token) is int for token in tokens),
+            (f"tokens() must return integers; got {tokens[:5]!r} for {text[:40]!r}"),
+        )
         _expect(encode(text) == tokens == again(text), f"tokens() returns different results for {text[:40]!r}")
-        _expect(bool(tokens) or not text, f"tokens() of {text[:40]!r} is empty")
+        _expect(bool(tokens) or not text, f"tokens() returns no tokens for {text[:40]!r}")
 
 
 def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 32, positions: int = 2048) -> Path:

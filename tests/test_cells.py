@@ -80,7 +80,9 @@ def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
     """A token that spans the prompt-answer boundary raises an error before the run."""
     with pytest.raises(InputError) as caught:
         TokenBudget(joining(piece), None, None).check_joins("q7", [pair(context, " B"), pair(context, continuation)])
-    words = f"question q7: the answer {continuation!r} has no token of its own after {context[-16:]!r}"
+    words = (
+        f"question q7: the tokenizer merges the answer {continuation!r} with the end of the prompt, {context[-16:]!r}"
+    )
     assert str(caught.value).startswith(words)
 
 
@@ -158,7 +160,7 @@ def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
     scores = {failure.error for failure in failures.values()}
     assert len(scores) == 1
     words = (
-        r"^\d+ of 18 questions do not fit into the prompt; question [a-z]+-\d+: \d+ tokens without any passage, but "
+        r"^the prompts of \d+ of 18 questions are too long; question [a-z]+-\d+: the prompt has \d+ tokens even without"
     )
     assert re.match(words, scores.pop())
 

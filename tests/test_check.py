@@ -37,7 +37,7 @@ def test_each_cell_has_a_line_with_its_lengths(bench):
     for place in bench.cells():
         tokens = sorted(score.tokens for score in bench.scores(place))
         middle = (tokens[8] + tokens[9]) / 2
-        line = f"{place}: 18 questions, tokens {tokens[0]} / {middle:.0f} / {tokens[-1]} (least / median / most)"
+        line = f"{place}: 18 questions, tokens {tokens[0]} / {middle:.0f} / {tokens[-1]} (minimum / median / maximum)"
         assert line in text
 
 
@@ -98,8 +98,13 @@ def test_uncounted_tokens_are_reported(bench):
 @pytest.mark.parametrize(
     ("before", "after", "words", "cells"),
     [
-        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nlength = 60', "of 18 questions do not fit into", 5),
-        ('corpus = "people"', 'corpus = "people"\nshots = [2]', "tasks.people.shots: 2 requested, but the task has", 5),
+        ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nlength = 60', "of 18 questions are too long", 5),
+        (
+            'corpus = "people"',
+            'corpus = "people"\nshots = [2]',
+            "tasks.people.shots: 2 few-shot examples were requested, but the task has",
+            5,
+        ),
         ('corpus = "people"', 'corpus = "people"\nquery = "{{ x }}"', "tasks.people.query: 'x' is undefined", 5),
         ("[models.m]", '[prompt]\ntemplate = "{{ passages[99].text }}"\n\n[models.m]', "prompt.template: ", 4),
     ],
@@ -120,7 +125,7 @@ def test_problems_do_not_hide_working_cells(bench):
     text = checked(bench, 2)
     assert "m/oracle/people,0-shot: 18 questions" in text
     assert "m/rag,k=1/people,0-shot: 18 questions" not in text
-    assert "IndexError: the toy retriever broke down (traceback in errors/" in text
+    assert "IndexError: the toy retriever broke down (the traceback is in errors/" in text
     assert "Traceback" not in text
 
 
@@ -130,7 +135,8 @@ def test_a_failing_plugin_is_reported_as_in_a_run(bench):
     edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
     text = checked(bench, 2)
     assert re.search(
-        r"documents: ZeroDivisionError: the toy corpus broke down \(traceback in errors/\w+\.txt .*\) \(4 cells\)", text
+        r"documents: ZeroDivisionError: the toy corpus broke down \(the traceback is in errors/\w+\.txt .*\(4 cells\)",
+        text,
     )
     assert list((bench.folder / "work" / "errors").glob("*.txt"))
 
@@ -140,7 +146,10 @@ def test_joins_are_checked(bench, toys):
     bench.write_toy()
     edit(bench, '[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\njoins = true')
     text = checked(bench, 2)
-    assert "question ada-0: the answer ' Norwick' has no token of its own after 'll live?\\nAnswer:'" in text
+    assert (
+        "question ada-0: the tokenizer merges the answer ' Norwick' with the end of the prompt, 'll live?\\nAnswer:'"
+        in text
+    )
 
 
 def test_a_trained_arm_is_checked_without_training(bench):

@@ -177,7 +177,7 @@ def test_missing_results_are_named(done, place):
 
 def test_without_results_a_run_is_suggested(bench):
     """The error for an empty folder names the command that creates results."""
-    assert "results: no results found; `kib run SPEC` creates them" in refused(bench.call("leaderboard"))
+    assert "results: no results found; create results with `kib run SPEC`" in refused(bench.call("leaderboard"))
 
 
 def test_each_form_is_what_it_says(done):
@@ -202,7 +202,7 @@ def test_a_missing_cell_makes_exit_code_1(copy):
     """An incomplete table is printed, and the command then exits with code 1."""
     shutil.rmtree(copy.results.cell_folder(copy.cells()["m/oracle/people,0-shot"]))
     said = refused(copy.call("leaderboard"), 1)
-    assert "incomplete table: cells are missing or failed" in said
+    assert "the table is incomplete: some cells are missing or failed" in said
     assert "oracle" in said
 
 
@@ -220,7 +220,7 @@ def test_a_baseline_is_stored_and_compared(copy):
     assert "rag,k=1" in said.partition("worse than base.json:")[2]
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "--update-baseline creates this file"), ("{", "base.json")])
+@pytest.mark.parametrize(("content", "words"), [(None, "create it with --update-baseline"), ("{", "base.json")])
 def test_a_baseline_that_cannot_be_read_is_named(copy, content, words):
     """A missing or damaged baseline is reported as an input error with exit code 2."""
     if content is not None:

@@ -148,14 +148,17 @@ def test_footnote_explains_whiskers_and_a_k_chosen_on_test():
     """The footnote explains the whiskers and states the number of rows with a K chosen on the test questions."""
     figure = _gains(table_of("ovadia2024-mmlu"))
     assert footnote(figure).startswith(
-        "Whiskers: 95 % intervals of the gain, unpaired. * best K on test: in 30 of 30 rows, the published number is"
+        "Whiskers: 95 % confidence intervals for the gain, unpaired. * best K on test: in 30 of 30 rows, the published "
     )
     marked = [text.get_text() for text in figure.axes[0].texts if text.get_text().endswith("*")]
     assert marked == ["+10.5*", "+14.3*", "+11.0*"]
     over = footnote(_gains(table_of("ovadia2024-mmlu", against="rag")))
-    assert "rag, the reference of the gains: best K on test: in 30 of 30 rows" in over
+    assert "rag, the reference arm of the gains: best K on test: in 30 of 30 rows" in over
     assert "best K" not in footnote(_gains(table_of("ovadia2024-current-events")))
-    assert footnote(_sweeps(table_of("ovadia2024-topk"))) == "Whiskers: 95 % intervals of the single accuracies."
+    assert (
+        footnote(_sweeps(table_of("ovadia2024-topk")))
+        == "Whiskers: 95 % confidence intervals for the individual accuracies."
+    )
 
 
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
@@ -201,7 +204,7 @@ def test_nothing_to_draw_is_said(tmp_path, kind):
     assert all(f'"{name}"' not in rows for name in methods)
     (tmp_path / "only-base.toml").write_text(f"{head}[methods.base]\n\n[table]{rows}", encoding="utf-8")
     table = make_table([PublishedResults(load_published(tmp_path / "only-base.toml"))])
-    with pytest.raises(InputError, match=r"no (gain|sweep) to draw"):
+    with pytest.raises(InputError, match=r"no (gain|sweep) to plot"):
         save_figure(table, kind, tmp_path / "a.svg")
 
 

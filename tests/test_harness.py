@@ -173,14 +173,14 @@ def test_an_empty_option_is_named():
 @pytest.mark.parametrize(
     ("question", "words"),
     [
-        (Question("q", "Who?", ("a", "b"), 2), "question q: the right answer is not one of its options"),
-        (Question("q", "Who?", ("a", "b"), -1), "question q: the right answer is not one of its options"),
-        (Question("q", "Who?", ("a",), 0), "question q: the number of its options is 1; expected 2 to 26"),
+        (Question("q", "Who?", ("a", "b"), 2), "question q: the correct answer is not one of the options"),
+        (Question("q", "Who?", ("a", "b"), -1), "question q: the correct answer is not one of the options"),
+        (Question("q", "Who?", ("a",), 0), "question q: expected 2 to 26 options, got 1"),
         (
             Question("q", "Who?", tuple("abcdefghijklmnopqrstuvwxyz0"), 0),
-            "question q: the number of its options is 27",
+            "question q: expected 2 to 26 options, got 27",
         ),
-        (Question("q", f"Who{MARK}?", ("a", "b"), 0), "question q: contains"),
+        (Question("q", f"Who{MARK}?", ("a", "b"), 0), "question q: the text contains"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_named(question, words):
@@ -288,7 +288,7 @@ def test_several_right_options_score():
 def test_a_label_out_of_range_is_an_error(answer):
     """An answer index outside the options raises an error that names the question."""
     rows = [ROWS[0], {**ROWS[0], "answer": answer}] if isinstance(answer, int) else [{**ROWS[0], "answer": answer}]
-    with pytest.raises(InputError, match=rf"tasks\.made: question made-{len(rows) - 1}: the right answer is not one"):
+    with pytest.raises(InputError, match=rf"tasks\.made: question made-{len(rows) - 1}: the correct answer is not one"):
         configured(rows, **CHOICES).ask(0)
 
 
@@ -334,21 +334,25 @@ def test_a_continuation_scores_where_it_is_greedy():
             "it samples its answers",
         ),
         ({**WRITTEN, "generation_kwargs": {"until": ["\n"], "temperature": 0.7}}, None, "it samples its answers"),
-        ({**CHOICES}, "f1", "tasks.made.metric: the task has no metric f1; it has acc"),
-        ({**CHOICES}, "acc,best", "tasks.made.metric: the task has no filter best; it has none"),
-        ({**WRITTEN}, "acc", "tasks.made.metric: the task has no metric acc; it has exact_match"),
+        ({**CHOICES}, "f1", "tasks.made.metric: the task has no metric f1; expected one of: acc"),
+        ({**CHOICES}, "acc,best", "tasks.made.metric: the task has no filter best; expected one of: none"),
+        ({**WRITTEN}, "acc", "tasks.made.metric: the task has no metric acc; expected one of: exact_match"),
         (
             {**CHOICES, "metric_list": [{"metric": "brier_score"}]},
             None,
-            "tasks.made.metric: the task has no metric acc; it has brier_score",
+            "tasks.made.metric: the task has no metric acc; expected one of: brier_score",
         ),
         (
             {**CHOICES, "metric_list": [{"metric": "brier_score"}]},
             "brier_score",
-            "the metric brier_score gives (1, array",
+            "the metric brier_score returned (1, array",
         ),
-        ({**CHOICES, "process_results": lambda *_: {"acc": 0.5}}, None, "the metric acc gives 0.5, but kib compares"),
-        ({**CHOICES, "process_results": lambda *_: {"f1": 1}}, None, "the metric acc gives None, but kib compares"),
+        (
+            {**CHOICES, "process_results": lambda *_: {"acc": 0.5}},
+            None,
+            "the metric acc returned 0.5, but kib requires",
+        ),
+        ({**CHOICES, "process_results": lambda *_: {"f1": 1}}, None, "the metric acc returned None, but kib requires"),
     ],
 )
 def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
@@ -362,13 +366,13 @@ def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
 def test_a_task_whose_contexts_are_the_options_is_refused():
     """A task with one prompt per option is rejected, because passages have no single insertion point."""
     rows = [{"question": "The _ ran.", "choices": ["The cat", "The dog"], "answer": 1}]
-    with pytest.raises(InputError, match="its contexts are the options, so passages have no single place"):
+    with pytest.raises(InputError, match="its options are the contexts, so there is no single position"):
         configured(rows, doc_to_text=lambda doc: doc["answer"], doc_to_target="question", **CHOICES)
 
 
 def test_perplexity_is_refused():
     """A task that measures the perplexity of whole texts is rejected."""
-    with pytest.raises(InputError, match="its output type loglikelihood_rolling has no right or wrong answer"):
+    with pytest.raises(InputError, match="its output type loglikelihood_rolling has no correct or incorrect answers"):
         configured(
             [{"question": "", "answer": "text"}],
             output_type="loglikelihood_rolling",
@@ -387,7 +391,7 @@ def test_validation_questions_are_another_split():
     other = [{**ROWS[0], "question": "To choose on?"}]
     made = configured(ROWS, shots=POOL, validation=other, split="validation", **CHOICES)
     assert [asked.ask for asked in made.ask(0)] == ["To choose on?"]
-    with pytest.raises(InputError, match="has no validation questions apart from its test questions"):
+    with pytest.raises(InputError, match="has no validation questions separate from its test questions"):
         configured(ROWS, shots=POOL, split="validation", **CHOICES)
     with pytest.raises(InputError, match="takes its few-shot examples from its validation questions"):
         configured(ROWS, validation=other, split="validation", fewshot_split="validation", **CHOICES)
@@ -480,7 +484,7 @@ def test_a_template_that_changes_the_text_is_refused():
     def shouting(messages, add_generation_prompt):
         return angles(messages, add_generation_prompt).upper().replace(MARK.upper(), "")
 
-    with pytest.raises(InputError, match="question q1: cannot find where the question starts in the prompt"):
+    with pytest.raises(InputError, match="question q1: the start of the question was not found in the prompt"):
         rendered_task().ask(0, chat=shouting)
 
 
@@ -592,7 +596,9 @@ def test_a_backend_is_asked_with_lm_evals_instances():
 
 def test_a_backend_without_logprobs_is_told_apart():
     """If a backend lacks log-probabilities, the error names the backend and the supported kind of task."""
-    with pytest.raises(InputError, match="the backend Parrot returns no log-probabilities; use tasks that generate"):
+    with pytest.raises(
+        InputError, match="the backend Parrot does not return log-probabilities; use tasks that generate text"
+    ):
         answer(lm(), [Request("loglikelihood", ("a", "b"))])
     with pytest.raises(InputError, match="the backend Parrot cannot do this"):
         answer(lm(), [Request("generate_until", ("a", {}))])

@@ -141,7 +141,7 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
         ("long", "retrievers.words: question ada-6: found 4 passages; at most 3 were requested"),
         (
             "crash",
-            "retrievers.words (toy, kib-toys 1.0), search: IndexError: the toy retriever broke down (traceback",
+            "retrievers.words (toy, kib-toys 1.0), search: IndexError: the toy retriever broke down (the traceback",
         ),
     ],
 )
@@ -203,7 +203,7 @@ def test_a_question_without_gold_fails_the_oracle_alone(bench):
     bench.write_toy(questions="".join(json.dumps(row) + "\n" for row in rows))
     failures = bench.run()
     assert [cell.partition("/people")[0] for cell in failures] == ["m/oracle"]
-    assert "question q2 has no gold passage in this corpus" in next(iter(failures.values())).error
+    assert "question q2: the corpus contains no gold passage" in next(iter(failures.values())).error
     assert [score.gold for score in bench.scores("m/rag,k=1/people,0-shot")] == [(True,), (False,)]
 
 
@@ -363,7 +363,7 @@ def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
 def test_what_a_broken_build_computed_is_remembered(remembering):
     """After a failed build, the next build computes only what is missing from the cache."""
     failures, _, _ = remembering("breaks_at = 4")
-    assert {failure.partition(" (traceback")[0] for failure in failures} == {
+    assert {failure.partition(" (the traceback")[0] for failure in failures} == {
         "retrievers.words (remembering, kib-remembering 1), build: OSError: broke down"
     }
     failures, said, _ = remembering()
@@ -381,4 +381,6 @@ def test_another_memory_knows_nothing(remembering):
 def test_a_memory_needs_a_plain_name(remembering):
     """A cache name that is not a simple folder name raises an error."""
     failures, _, _ = remembering('name = "../elsewhere"')
-    assert failures == {"memory() returned the name '../elsewhere'; expected lowercase letters, digits and hyphens"}
+    assert failures == {
+        "memory() returned the name '../elsewhere'; expected a name of lowercase letters, digits and hyphens"
+    }

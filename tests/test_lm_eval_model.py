@@ -77,7 +77,9 @@ def test_a_missing_package_is_named():
     """If a backend's package is not installed, the error names the missing package."""
     if find_spec("vllm"):
         pytest.skip("vllm is installed here")
-    with pytest.raises(InputError, match="the backend vllm needs a missing package: No module named 'vllm'"):
+    with pytest.raises(
+        InputError, match="the backend vllm requires a package that is not installed: No module named 'vllm'"
+    ):
         model(backend="vllm", args={"pretrained": "x"}).load()
 
 

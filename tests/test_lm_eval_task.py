@@ -68,7 +68,7 @@ def test_a_faulty_mmlu_row_is_an_error(tmp_path, row):
     """A row of an MMLU file with a wrong number of columns or an invalid letter raises an error with the row number."""
     with pytest.raises(InputError) as caught:
         rows(mmlu_csv(tmp_path / "t.csv", [MMLU[0], row]), layout="mmlu")
-    words = "row 2: expected question, four options and a letter A to D, got "
+    words = "row 2: expected a question, four options and a letter from A to D, got "
     assert str(caught.value).startswith(f"{tmp_path / 't.csv'}: {words}")
 
 
@@ -123,13 +123,18 @@ def test_fields_are_renamed(tmp_path):
         ("t.jsonl", "", {}, ": no rows found"),
         ("t.json", "[]", {}, ": no rows found"),
         ("t.csv", "a,b\n", {}, ": no rows found"),
-        ("t.csv", "a,b\n1,2,3\n", {}, ": row 1: the row does not have as many fields as the header"),
-        ("t.csv", "a,b\n1,2\n1\n", {}, ": row 2: the row does not have as many fields as the header"),
+        ("t.csv", "a,b\n1,2,3\n", {}, ": row 1: the numbers of fields in the row and in the header differ"),
+        ("t.csv", "a,b\n1,2\n1\n", {}, ": row 2: the numbers of fields in the row and in the header differ"),
         ("t.csv", 'a,b\n"1,2\n', {}, ": not CSV: "),
         ("t.csv", '"a\n', {"layout": "mmlu"}, ": not CSV: "),
         ("t.csv", "", {"layout": "mmlu"}, ": no rows found"),
         ("t.txt", "a", {}, ": unsupported file type; expected one of .csv, .json, .jsonl, .parquet"),
-        ("t.json", '[{"a": 1}, {"b": 2}]', {"fields": {"question": "a"}}, ": row 2: no field a; it has b"),
+        (
+            "t.json",
+            '[{"a": 1}, {"b": 2}]',
+            {"fields": {"question": "a"}},
+            ": row 2: the row has no field a; fields found: b",
+        ),
     ],
 )
 def test_an_unreadable_file_is_an_error(tmp_path, name, content, data, words):
@@ -180,9 +185,12 @@ def test_options():
     ("name", "words"),
     [
         ("mmlu_anatomi", "lm-eval has no task mmlu_anatomi; did you mean mmlu_anatomy"),
-        ("zzzzqqqq", "lm-eval has no task zzzzqqqq; `lm-eval ls tasks` lists them"),
-        ("mmlu", "mmlu is a group of lm-eval tasks; write one table per single task"),
-        ("mmlu_stem_tasks", "mmlu_stem_tasks is a group of lm-eval tasks; write one table per single task"),
+        ("zzzzqqqq", "lm-eval has no task zzzzqqqq; list the tasks with `lm-eval ls tasks`"),
+        ("mmlu", "mmlu is a group of lm-eval tasks; declare a separate table for each task of the group"),
+        (
+            "mmlu_stem_tasks",
+            "mmlu_stem_tasks is a group of lm-eval tasks; declare a separate table for each task of the group",
+        ),
     ],
 )
 def test_a_wrong_name_suggests_the_nearest(name, words):
@@ -244,12 +252,12 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
         (
             "winogrande",
             {"sentence": "The _ ran.", "option1": "cat", "option2": "dog", "answer": "1"},
-            "its contexts are the options, so passages have no single place in the prompt",
+            "its options are the contexts, so there is no single position for passages in the prompt",
         ),
         (
             "wikitext",
             {"page": "A page of text."},
-            "its output type loglikelihood_rolling has no right or wrong answer",
+            "its output type loglikelihood_rolling has no correct or incorrect answers",
         ),
         (
             "gsm8k_cot_self_consistency",
@@ -263,7 +271,7 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
                 "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]},
                 "mc2_targets": {"choices": ["a", "b"], "labels": [1, 0]},
             },
-            "the metric acc gives 0.5, but kib compares scores of 0 and 1",
+            "the metric acc returned 0.5, but kib requires a score of 0 or 1",
         ),
     ],
 )
@@ -281,7 +289,7 @@ def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
 def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
     """Local data without a required split of the task raise an error that names the split."""
     path = mmlu_csv(tmp_path / "t.csv")
-    with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: the data have no split or field 'dev'"):
+    with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: the data contains no split or field 'dev'"):
         task("mmlu_anatomy", test=path, layout="mmlu").harness_task()
 
 
@@ -291,7 +299,7 @@ def test_errors_in_local_data_are_reported_plainly(tmp_path):
     path = mmlu_csv(tmp_path / "t.csv", [["too", "short"]])
     with pytest.raises(InputError) as caught:
         task("mmlu_anatomy", dev=path, test=path, layout="mmlu").harness_task()
-    assert str(caught.value).startswith(f"{path}: row 1: expected question, four options")
+    assert str(caught.value).startswith(f"{path}: row 1: expected a question, four options")
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def test_passages_depend_on_question_and_seed():
 
 def test_a_question_without_gold_is_an_error():
     """A question without a gold passage raises an error in the oracle."""
-    with pytest.raises(InputError, match="question q has no gold passage in this corpus"):
+    with pytest.raises(InputError, match="question q: the corpus contains no gold passage"):
         chosen(oracle(), [])
 
 

@@ -88,13 +88,13 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
     """Without network access, `kib check` lists every model, wiki, data set and API key needed by a run."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
-    _, _, taken = output.partition("downloaded by a run, unless already on this machine:\n")
+    _, _, taken = output.partition("`kib run` downloads, unless already on this machine:\n")
     assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf on the hub at `main`\n" in taken
     assert "  retrievers.bge: model BAAI/bge-large-en on the hub at `abe7d9d8" in taken
     assert "  corpora.prehistory: pages pinned in prehistory.pins, from https://en.wikipedia.org/w/api.php\n" in taken
     for subject in ("anatomy", "astronomy", "college_biology", "college_chemistry", "prehistory"):
         name = subject.replace("_", "-")
-        assert f"  tasks.{name}: data set cais/mmlu {subject} of lm-eval's task mmlu_{subject}\n" in taken
+        assert f"  tasks.{name}: data set cais/mmlu {subject} for the lm-eval task mmlu_{subject}\n" in taken
     output = call("check", "-q", BENCHMARKS / "ovadia2024-current-events.toml").output
     missing = "the environment variable OPENAI_API_KEY is not set"
     assert f"  writers.gpt: model gpt-4 at https://api.openai.com/v1; {missing}" in output
@@ -190,4 +190,4 @@ def test_the_small_benchmark_runs(small, data, tmp_path):
     table = json.loads(shown.output)
     assert {row["origin"] for row in table["rows"]} == {"measured", "published"}
     assert table["across"] == []
-    assert "does not state how it scored answers" in table["apart"][0]
+    assert "does not state how answers were scored" in table["apart"][0]

@@ -132,12 +132,16 @@ def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ('corpus = "people"\n', "", "methods.rag: makes no cell: none of its tasks names a corpus to retrieve from"),
+        (
+            'corpus = "people"\n',
+            "",
+            "methods.rag: the method yields no cells: none of the method's tasks names a corpus to retrieve from",
+        ),
         ("top_k = [1, 3]\n", "", "methods.rag: top_k is missing; add for example `top_k = [1, 3, 5]`"),
         (
             'retrieve = "gold"\n',
             'retrieve = "gold"\ntop_k = [2]\n',
-            "methods.oracle.top_k: the retriever gold returns its own number of passages (2); remove top_k",
+            "methods.oracle.top_k: the retriever gold always returns 2 passages; remove top_k",
         ),
     ],
 )
@@ -394,7 +398,7 @@ def test_text_that_is_trained_on_is_not_unseen(bench, key):
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     wrong = f'[trainers.by-heart]\n{key} = {{ corpus = "people" }}'
     bench.write(bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", wrong))
-    with pytest.raises(SpecError, match=rf"by-heart\.{key}: expected text outside the training text, but people"):
+    with pytest.raises(SpecError, match=rf"by-heart\.{key}: expected a corpus outside the training text, but people"):
         bench.plan()
 
 
@@ -403,16 +407,19 @@ def test_text_that_is_trained_on_is_not_unseen(bench, key):
     [
         (
             'held_out = { corpus = "copy" }',
-            "held_out: expected text outside the training text, but people is part of it",
+            "held_out: expected a corpus outside the training text, but people is part of the training text",
         ),
         (
             'validation = { corpus = "copy" }',
-            "validation: expected text outside the training text, but people is part of it",
+            "validation: expected a corpus outside the training text, but people is part of the training text",
         ),
-        ('replay = { corpus = "copy", share = 0.3 }', "replay: expected a corpus other than people, the training text"),
+        (
+            'replay = { corpus = "copy", share = 0.3 }',
+            "replay: expected a corpus that differs from the training text, people",
+        ),
         (
             'replay = { corpus = "people", share = 0.3 }',
-            "replay: expected a corpus other than people, the training text",
+            "replay: expected a corpus that differs from the training text, people",
         ),
     ],
 )

@@ -76,7 +76,7 @@ def test_an_index_that_fails_is_built_once(bench, monkeypatch):
     assert len(failures) == 3
     [error] = {failure.error for failure in failures.values()}
     assert error.startswith(
-        "retrievers.words (toy, kib-toys 1.0), build: RuntimeError: no memory (traceback in errors/"
+        "retrievers.words (toy, kib-toys 1.0), build: RuntimeError: no memory (the traceback is in errors/"
     )
     [traceback] = (bench.folder / "work" / "errors").glob("*.txt")
     assert "builds.append(1)" not in error

@@ -122,7 +122,9 @@ def test_only_the_last_ranked_passages_are_dropped(head, ask, passages, budget, 
         return head + render_passages(passages[:kept], order=order) + ask
 
     if len(text(0)) > budget and all(len(text(kept)) > budget for kept in range(len(passages) + 1)):
-        with pytest.raises(InputError, match=f"question q: {len(text(0))} tokens without any passage, but the"):
+        with pytest.raises(
+            InputError, match=f"question q: the prompt has {len(text(0))} tokens even without passages, but the"
+        ):
             build_prompt(question, passages, count=len, budget=budget, order=order)
         return
     prompt = build_prompt(question, passages, count=len, budget=budget, order=order)

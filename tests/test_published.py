@@ -183,8 +183,8 @@ def test_k_was_chosen_on_the_test_questions(tables):
         assert f"best K on test (k={best})" in flags[place]
     assert not any("best K" in alarm for row in tables["mmlu"].rows if row.arm != "rag" for alarm in row.warnings)
     assert (
-        "In 30 of 30 rows, the published number of rag is the highest over all K in ovadia2024-topk (Table 3): K was "
-        "chosen on the test questions"
+        "In 30 of 30 rows, the published accuracy of rag is the highest accuracy over all K in ovadia2024-topk "
+        "(Table 3), so K was chosen on the test questions"
     ) in tables["mmlu"].remarks
 
 
@@ -317,7 +317,7 @@ WRONG = {
     "negative": ("base = 0.275", "base = -0.275", 26, "table.rows[1].accuracy.base", "of at least 0, got -0.275"),
     "no number": ("rag = 0.475", 'rag = "0.475"', 26, "table.rows[1].accuracy.rag", "write 0.475 without quotes"),
     "nan": ("rag = 0.475", "rag = nan", 26, "table.rows[1].accuracy.rag", "expected a finite number"),
-    "row twice": ("shots = 5, ", "", 26, "table.rows[1]", "a second row of m on deeds, 0-shot"),
+    "row twice": ("shots = 5, ", "", 26, "table.rows[1]", "a second row for m on deeds, 0-shot"),
     "missing n": ("n = 40\n", "", 14, "tasks.deeds.n", "missing"),
     "n of 0": ("n = 40", "n = 0", 15, "tasks.deeds.n", "of at least 1, got 0"),
     "impossible": (
@@ -325,7 +325,7 @@ WRONG = {
         "base = 0.276",
         26,
         "table.rows[1].accuracy.base",
-        "0.276 is not a share of 40 questions: 11 / 40 = 0.275, 12 / 40 = 0.300",
+        "0.276 is not a possible accuracy on 40 questions; the nearest possible values are 11 / 40 = 0.275, 12 / 40",
     ),
     "unknown task": (
         'task = "deeds", model = "m", shots',
@@ -336,12 +336,12 @@ WRONG = {
     ),
     "unknown model": ('model = "m", shots', 'model = "n", shots', 26, "table.rows[1].model", "no table [models.n]"),
     "unknown arm": ("rag = 0.475", "rga = 0.475", 26, "table.rows[1].accuracy.rga", 'did you mean "rag"?'),
-    "unused": ("[methods.rag]", "[methods.ft]\n\n[methods.rag]", 19, "methods.ft", "not used in any row"),
+    "unused": ("[methods.rag]", "[methods.ft]\n\n[methods.rag]", 19, "methods.ft", "this table is not used in any row"),
     "no source": ('arxiv = "3101.00001"\n', "", 5, "paper", "at least one of `arxiv`, `acl`, `doi` and `url`"),
     "no day": ("2026-02-03", "in spring", 9, "paper.transcribed", 'expected a date such as "2026-01-31"'),
     "no entry": ("@misc{doe, title = {A paper}}", "Doe (2031)", 10, "paper.bibtex", "expected one BibTeX entry, got 0"),
     "no rows": (re.compile(r"rows = \[.*\]\n", re.DOTALL), "rows = []\n", 24, "table.rows", "list of at least 1 item"),
-    "name": ("[models.m]", "[models.M]", 12, "models.M", "expected a name that can be a folder"),
+    "name": ("[models.m]", "[models.M]", 12, "models.M", "expected a valid folder name"),
     "unknown key": ("n = 40", "n = 40\nm = 3", 16, "tasks.deeds.m", "unknown key"),
     "no sweep": (
         'retrieve = "BM25"',
@@ -372,7 +372,7 @@ WRONG = {
         "paper.bibtex",
         "one BibTeX entry, got 2",
     ),
-    "second base": ('retrieve = "BM25"\n', "", 19, "methods.rag", "a second base besides base"),
+    "second base": ('retrieve = "BM25"\n', "", 19, "methods.rag", "the method base is already the base"),
     "passages of nothing": (
         "[methods.base]",
         "[methods.base]\ntop_k = [1]",
@@ -386,23 +386,23 @@ WRONG = {
         'retrieve = "BM25"\nsweep = "doe.toml"',
         21,
         "methods.rag.sweep",
-        "refers to this file itself",
+        "refers to the file itself",
     ),
     "day to come": ("2026-02-03", "2999-02-03", 9, "paper.transcribed", "expected a date that is not in the future"),
     "no number on arXiv": ("3101.00001", "3113.00001", 8, "paper.arxiv", 'such as "2312.05934" or "cs/0112017"'),
     "no DOI": ('arxiv = "3101.00001"', 'doi = "10."', 8, "paper.doi", "expected a DOI"),
     "no address": ('arxiv = "3101.00001"', 'url = "http://"', 8, "paper.url", "expected a URL"),
     "a comment": ("@misc{doe,", "@comment{doe,", 10, "paper.bibtex", "one BibTeX entry, got 0"),
-    "text before": ('"@misc', '"hello @misc', 10, "paper.bibtex", 'only the BibTeX entry, got also "hello"'),
+    "text before": ('"@misc', '"hello @misc', 10, "paper.bibtex", 'only a BibTeX entry, got additional text "hello"'),
     "text behind": (
         'paper}}"',
         'paper}} }} junk"',
         10,
         "paper.bibtex",
-        'only the BibTeX entry, got also "}} junk"',
+        'only a BibTeX entry, got additional text "}} junk"',
     ),
     "parentheses": ("@misc{doe, title = {A paper}}", "@misc(doe, title = {A})", 10, "paper.bibtex", "in parentheses"),
-    "kib's own key": ("@misc{doe,", "@misc{Kib,", 10, "paper.bibtex", 'the key "kib" belongs'),
+    "kib's own key": ("@misc{doe,", "@misc{Kib,", 10, "paper.bibtex", 'the BibTeX key "kib" is reserved'),
     "n beyond reason": ("n = 40", "n = 10000001", 15, "tasks.deeds.n", "of at most 10000000, got"),
     "sweep of stated passages": (
         'retrieve = "BM25"',
@@ -432,16 +432,20 @@ def swept(folder, **changes):
 @pytest.mark.parametrize(
     ("old", "new", "trouble"),
     [
-        ("3101.00001", "2901.00001", 'the paper\'s arxiv is "2901.00001" there and "3101.00001" here'),
+        ("3101.00001", "2901.00001", 'the paper\'s arxiv is "2901.00001" in that file and "3101.00001" in this file'),
         (
             'arxiv = "3101.00001"',
             'url = "https://roe.org"',
-            "a different paper, https://roe.org instead of arXiv 3101.00001",
+            "that file has a different paper, https://roe.org instead of arXiv 3101.00001",
         ),
-        ("n = 40", "n = 80", "deeds's n is 80 there and 40 here"),
-        ("base = 0.275", "base = 0.250", "base of m on deeds, 5-shot, is 0.25 there and 0.275 here"),
-        ('retrieve = "BM25"', 'retrieve = "dense"', 'rag\'s retrieve is "dense" there and "BM25" here'),
-        ('retrieve = "BM25"', 'retrieve = "BM25"\ntrain = "x"', 'rag\'s train is "x" there and'),
+        ("n = 40", "n = 80", "deeds's n is 80 in that file and 40 in this file"),
+        (
+            "base = 0.275",
+            "base = 0.250",
+            "the base accuracy of m on deeds, 5-shot, is 0.25 in that file and 0.275 in this file",
+        ),
+        ('retrieve = "BM25"', 'retrieve = "dense"', 'rag\'s retrieve is "dense" in that file and "BM25" in this file'),
+        ('retrieve = "BM25"', 'retrieve = "BM25"\ntrain = "x"', 'rag\'s train is "x" in that file and'),
     ],
 )
 def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):
@@ -450,7 +454,7 @@ def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):
         swept(tmp_path, sweep=[(old, new)])
     [mistake] = caught.value.mistakes
     assert (mistake.line, mistake.key) == (21, "methods.rag.sweep")
-    assert f"roe.toml is not a sweep of these numbers: {trouble}" in mistake.message
+    assert f"roe.toml does not contain the sweep for these numbers: {trouble}" in mistake.message
 
 
 def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
@@ -461,12 +465,18 @@ def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
 
 def test_only_several_k_show_a_choice(tmp_path):
     """K counts as chosen on the test questions only if no single K yields all published accuracies."""
-    start = "the published number of rag is the highest over all K in roe (Table 4)"
-    assert f"In 2 of 2 rows, {start}: K was chosen on the test questions" in swept(tmp_path).remarks
+    start = "the published accuracy of rag is the highest accuracy over all K in roe (Table 4)"
+    assert f"In 2 of 2 rows, {start}, so K was chosen on the test questions" in swept(tmp_path).remarks
     fixed = swept(tmp_path, sweep=[('"rag,k=1" = 0.300', '"rag,k=1" = 0.475')])
-    assert f"In 2 of 2 rows, {start}, and K = 1 yields all of them: K may have been fixed in advance" in fixed.remarks
+    assert (
+        f"In 2 of 2 rows, {start}, and K = 1 yields all of these accuracies, so K may have been fixed in advance"
+        in fixed.remarks
+    )
     row = GOOD.partition("accuracy = { base = 0.250")[2].partition("\n")[2].partition("\n")[0]
-    assert f"In 1 of 1 row, {start}, and K = 1 yields all of them" in swept(tmp_path, file=[(row, "")]).remarks[1]
+    assert (
+        f"In 1 of 1 row, {start}, and K = 1 yields all of these accuracies"
+        in swept(tmp_path, file=[(row, "")]).remarks[1]
+    )
 
 
 def test_a_sweep_of_one_number_says_nothing(tmp_path):
@@ -509,7 +519,7 @@ def test_a_file_that_does_not_say_its_kind_gets_one_error(tmp_path, kind, got, c
     result = CliRunner().invoke(main, [command, str(path)])
     assert result.exit_code == 2
     line = 2 if kind else 1
-    said = f'a file with [paper] and [table] contains published numbers: expected "published", got {got}'
+    said = f'a file with [paper] and [table] contains published results: expected "published", got {got}'
     assert result.output == f"{path}:{line}: kind: {said}\n"
 
 
@@ -519,7 +529,7 @@ def test_a_folder_of_published_files_is_none_of_results(tmp_path):
     (tmp_path / "broken.toml").write_text("[", encoding="utf-8")
     result = CliRunner().invoke(main, ["leaderboard", f"{tmp_path}/"])
     assert result.exit_code == 2
-    assert "a folder of published files, not of results; choose a file: doe.toml" in result.output
+    assert "got a folder of published results; choose one of its files: doe.toml" in result.output
 
 
 def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
@@ -527,7 +537,7 @@ def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
     (tmp_path / "doe.toml").write_text(GOOD.replace("n = 40", 'n = 40\nrole = "control"'), encoding="utf-8")
     cut = averages_only(make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]))
     assert (cut.rows, cut.averages) == ((), ())
-    assert "No average to show: doe has no target task" in render(cut, "terminal")
+    assert "No average to show: benchmark doe has no target task" in render(cut, "terminal")
 
 
 def test_legends_appear_only_with_their_tables(tables, tmp_path):
@@ -650,7 +660,7 @@ def test_origins_are_not_ranked_together(tmp_path, tables):
     assert table.not_ranked_together[0].startswith(
         "ovadia2024-mmlu (published) and mine (measured) are not ranked together: "
     )
-    assert "anatomy: ovadia2024-mmlu does not state how it scored answers" in table.not_ranked_together[0]
+    assert "anatomy: ovadia2024-mmlu does not state how answers were scored" in table.not_ranked_together[0]
     assert (
         "astronomy, college-biology, college-chemistry and prehistory: mine asks different questions"
         in table.not_ranked_together[0]
@@ -877,7 +887,7 @@ def test_a_published_file_cannot_be_run(command):
     """Commands that measure a benchmark reject a published file."""
     result = CliRunner().invoke(main, [command, str(FILES / "ovadia2024-mmlu.toml")])
     assert result.exit_code == 2
-    assert "a file of published numbers" in result.output
+    assert "got a file of published results" in result.output
 
 
 def test_cite_names_paper_models_data_and_kib():

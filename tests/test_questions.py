@@ -53,15 +53,15 @@ def test_gold_is_the_quote():
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"quote": "built in 1971"}, "quote not in the passage"),
-        ({"quote": " "}, "quote not in the passage"),
-        ({"quote": "BUILT in 1970"}, "quote not in the passage"),
-        ({"wrong": ("1971", "1970 ", "1973")}, "options not distinct"),
-        ({"wrong": ("1971", "1972")}, "options not distinct"),
-        ({"wrong": ("1971", "", "1973")}, "options not distinct"),
-        ({"text": "Was the bridge of 1970 built in Tarn?"}, "answer is part of the question"),
-        ({"text": "What does this passage tell of Tarn?"}, "refers to its passage"),
-        ({"text": "The text says what of Tarn?"}, "refers to its passage"),
+        ({"quote": "built in 1971"}, "the quote is not in the passage"),
+        ({"quote": " "}, "the quote is not in the passage"),
+        ({"quote": "BUILT in 1970"}, "the quote is not in the passage"),
+        ({"wrong": ("1971", "1970 ", "1973")}, "the options are not distinct"),
+        ({"wrong": ("1971", "1972")}, "the options are not distinct"),
+        ({"wrong": ("1971", "", "1973")}, "the options are not distinct"),
+        ({"text": "Was the bridge of 1970 built in Tarn?"}, "the answer is part of the question"),
+        ({"text": "What does this passage tell of Tarn?"}, "the question refers to its passage"),
+        ({"text": "The text says what of Tarn?"}, "the question refers to its passage"),
     ],
 )
 def test_useless_questions_are_rejected(wrong, reason):
@@ -90,13 +90,16 @@ def test_the_first_questions_are_kept():
     made = sieved(draft("One?", quote="nowhere"), draft("Two?"), draft("Three?"), draft("Four?"), keep=2)
     assert [row["question"] for row in made.rows] == ["Two?", "Three?"]
     assert [row["id"] for row in made.rows] == ["tarn#0-1", "tarn#0-2"]
-    assert made.rejected == {"quote not in the passage": 1, "less specific than the kept questions": 1}
+    assert made.rejected == {
+        "the quote is not in the passage": 1,
+        "the question is less specific than the kept questions": 1,
+    }
 
 
 def test_a_repeated_question_is_rejected():
     """A repeated question is rejected, even if its passage, case, spacing or punctuation differs."""
     other = draft("WHEN was the bridge of  Tarn built", passage="pump#0", quote="red lever")
-    assert sieved(draft(), other).rejected == {"asked before": 1}
+    assert sieved(draft(), other).rejected == {"the question was asked before": 1}
 
 
 def test_an_unknown_passage_is_an_error():
@@ -171,8 +174,8 @@ def test_summary():
     """The summary counts accepted questions, rejections by reason, and questions with the longest option correct."""
     made = sieved(draft(), draft("Which lever?", "the red lever", "red lever", passage="pump#0"), draft(quote="no"))
     assert summary(made, PASSAGES) == [
-        "kept 2 of 3 questions, on 2 of 2 passages",
-        "rejected 1: quote not in the passage",
+        "kept 2 of 3 questions, about 2 of 2 passages",
+        "rejected 1: the quote is not in the passage",
         "the right option is the longest in 50% of the questions (25% by chance)",
     ]
 
@@ -250,7 +253,7 @@ def test_writers_without_questions(bench):
     [
         (["--corpus", "note"], 'no table [corpora.note]; did you mean "notes"?'),
         (["--corpus", "notes", "--writer", "word"], "no table [writers.word]"),
-        (["--corpus", "notes", "--keep", "5"], "--keep: expected at most --count, 4, got 5"),
+        (["--corpus", "notes", "--keep", "5"], "--keep: expected at most 4, the value of --count, got 5"),
     ],
 )
 def test_wrong_names(bench, arguments, said):

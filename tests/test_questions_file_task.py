@@ -105,11 +105,13 @@ def test_an_answer_is_a_letter_a_text_or_a_number(tmp_path, answer):
 def test_an_ambiguous_answer_is_an_error(tmp_path):
     """An answer that matches two options raises an error that suggests an unambiguous form."""
     with pytest.raises(
-        InputError, match="answer: B is the text of one option and the letter of another; write the number"
+        InputError,
+        match="answer: B is the text of one option and the letter of a different option; use the zero-based index",
     ):
         one(tmp_path, options=["B", "A"], answer="B")
     with pytest.raises(
-        InputError, match="answer: 2 is the text of one option and the number of another; write the letter"
+        InputError,
+        match="answer: 2 is the text of one option and the index of a different option; use the option's letter",
     ):
         read(write(tmp_path, "question,A,B,C,answer\nWho?,1,2,3,2\n", name="q.csv"))
     assert one(tmp_path, options=["B", "A"], answer=0).answer == 0
@@ -159,10 +161,10 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"question": None}, "question: missing"),
         ({"question": " "}, "question: expected text, got ' '"),
         ({"question": 7}, "question: expected text, got 7"),
-        ({"options": None}, "options: expected a list of texts"),
-        ({"options": "Ada"}, "options: expected a list of texts"),
-        ({"options": ["Ada", 2]}, "options: expected a list of texts"),
-        ({"options": ["Ada", ""]}, "options: expected a list of texts"),
+        ({"options": None}, "options: expected a list of strings that are not empty"),
+        ({"options": "Ada"}, "options: expected a list of strings that are not empty"),
+        ({"options": ["Ada", 2]}, "options: expected a list of strings that are not empty"),
+        ({"options": ["Ada", ""]}, "options: expected a list of strings that are not empty"),
         ({"options": ["Ada"]}, "options: expected 2 to 26 options, got 1"),
         ({"options": [str(number) for number in range(27)]}, "options: expected 2 to 26 options, got 27"),
         ({"options": ["Ada", "Ada"]}, "options: the same option appears twice"),
@@ -180,8 +182,8 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"id": True}, "id: expected text, got True"),
         ({"group": 5}, "group: expected text, got 5"),
         ({"document": 5}, "document: expected text, got 5"),
-        ({"document": "d", "start": 4}, "start, end: expected whole numbers, 0 <= start < end, got 4 and None"),
-        ({"document": "d", "start": 4, "end": 4}, "start, end: expected whole numbers, 0 <= start < end"),
+        ({"document": "d", "start": 4}, "start, end: expected whole numbers with 0 <= start < end, got 4 and None"),
+        ({"document": "d", "start": 4, "end": 4}, "start, end: expected whole numbers with 0 <= start < end"),
         ({"document": "d", "start": -1, "end": 4}, "start, end: expected whole numbers"),
         ({"document": "d", "start": "0", "end": "4"}, "start, end: expected whole numbers"),
         ({"document": "d", "start": True, "end": 4}, "start, end: expected whole numbers"),
@@ -201,7 +203,7 @@ def test_an_invalid_field_is_an_error(tmp_path, changes, words):
     ("rows", "words"),
     [
         (["{"], ":1: not JSON: "),
-        ([GOOD, "[1]\n"], ":2: expected an object with the keys question, options, answer"),
+        ([GOOD, "[1]\n"], ":2: expected an object with the keys question, options and answer"),
         ([{**GOOD, "id": "a"}, "\n", {**GOOD, "id": "a"}], ":3: id 'a' appears twice; ids must be unique"),
         ([GOOD, {**GOOD, "id": "1"}], ":2: id '1' appears twice"),
         ([""], ": no questions found"),
@@ -218,12 +220,12 @@ def test_an_invalid_file_is_an_error(tmp_path, rows, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("question,A,B,answer\nWho?,x,y\n", ":2: the row does not have as many fields as the header"),
-        ("question,A,B,answer\nWho?,x,y,A,z\n", ":2: the row does not have as many fields as the header"),
+        ("question,A,B,answer\nWho?,x,y\n", ":2: the numbers of fields in the row and in the header differ"),
+        ("question,A,B,answer\nWho?,x,y,A,z\n", ":2: the numbers of fields in the row and in the header differ"),
         ('question,A,B,answer\n"Who?,x,y,A\n', ": not CSV: unexpected end of data"),
         ("question,options,answer\nWho?,x|y,A\n", ":2: options: expected a JSON list of texts, or columns A, B"),
         ("question,A,C,answer\nWho?,x,y,C\n", ":2: answer: expected a letter A to B"),
-        ("question,A,B,answer\nWho?,,y,B\n", ":2: options: expected a list of texts"),
+        ("question,A,B,answer\nWho?,,y,B\n", ":2: options: expected a list of strings that are not empty"),
         ("question,A,B,answer\n", ": no questions found"),
     ],
 )
@@ -345,5 +347,5 @@ def test_an_id_with_control_characters_is_rejected(tmp_path):
     """A question id with control characters is rejected."""
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"id": "a\u001b[31m", "question": "Who?", "options": ["x", "y"], "answer": 0}) + "\n")
-    with pytest.raises(InputError, match="cannot be printed"):
+    with pytest.raises(InputError, match="unprintable"):
         read(path)

@@ -86,7 +86,7 @@ def test_editable_installs_are_recognised(site):
 def test_two_claims_on_a_name_name_both(site):
     """A plugin name registered by two distributions raises an error that names both distributions."""
     text = message("corpora", "shelf")
-    assert 'the corpus plugin "shelf" is claimed by ' in text
+    assert 'several packages declare the corpus plugin "shelf": ' in text
     assert "kib-test-colliding 2.0 (kib_test_colliding:Shelf)" in text
     assert "kib-test-good 1.0 (kib_test_good:Shelf)" in text
 
@@ -115,15 +115,19 @@ def test_a_failing_import_names_distribution_and_error(site, kind, name, words):
     ("kind", "name", "words"),
     [
         ("corpora", "no-class", "kib_test_malformed:no_class is not a class"),
-        ("corpora", "no-options", "class NoOptions needs `Options`, a class derived from kib.interfaces.Options"),
-        ("corpora", "other-base", "class OtherBase needs `Options`, a class derived from kib.interfaces.Options"),
-        ("corpora", "lenient", "class Lenient: its Options must keep extra = 'forbid'"),
-        ("corpora", "no-revision", "class NoRevision needs `revision`, a whole number, got '1'"),
-        ("corpora", "clash", "class Clash: its option `chunk` is one of kib's own keys in [corpora.NAME]; rename it"),
-        ("corpora", "alias-clash", "class AliasClash: its option `chunk` is one of kib's own keys"),
-        ("corpora", "undescribed", "class Undescribed: its option `depth` has no description"),
-        ("corpora", "leaky", "class Leaky: its option `inner`: Inner ignores unknown keys"),
-        ("corpora", "no-schema", "class NoSchema: its Options have no JSON Schema"),
+        ("corpora", "no-options", "class NoOptions: `Options` must be a class derived from kib.interfaces.Options"),
+        ("corpora", "other-base", "class OtherBase: `Options` must be a class derived from kib.interfaces.Options"),
+        ("corpora", "lenient", "class Lenient: the class Options must keep the setting extra = 'forbid'"),
+        ("corpora", "no-revision", "class NoRevision: `revision` must be a whole number, got '1'"),
+        (
+            "corpora",
+            "clash",
+            "class Clash: the option `chunk` has the same name as a key that kib itself uses in [corpora.NAME]; rename",
+        ),
+        ("corpora", "alias-clash", "class AliasClash: the option `chunk` has the same name as a key"),
+        ("corpora", "undescribed", "class Undescribed: the option `depth` has no description"),
+        ("corpora", "leaky", "class Leaky: the option `inner`: Inner ignores unknown keys"),
+        ("corpora", "no-schema", "class NoSchema: the JSON Schema of the class Options cannot be created"),
         ("corpora", "no-documents", "class NoDocuments is not a Corpus: `documents` is missing (a method)"),
         ("corpora", "greedy", "kib calls `documents` as documents(self), but missing a required argument"),
         ("corpora", "no-argument", "kib calls `__init__` as __init__(self, options), but too many"),
@@ -146,7 +150,10 @@ def test_every_own_key_clashes(kind):
     """A plugin option is rejected if its name is a key that kib reserves in the same kind of table."""
     fields = {key: (int, Field(1, description="x")) for key in own_keys(kind)}
     faults = list(_option_faults(kind, create_model("Clash", __base__=Options, **fields)))
-    assert faults == [f"its option `{key}` is one of kib's own keys in [{kind}.NAME]; rename it" for key in fields]
+    assert faults == [
+        f"the option `{key}` has the same name as a key that kib itself uses in [{kind}.NAME]; rename the option"
+        for key in fields
+    ]
 
 
 def test_problem_and_load_agree(site):
@@ -180,7 +187,7 @@ def test_unreadable_metadata_do_not_affect_other_plugins(site):
     (info / "entry_points.txt").write_text("[kib.corpora]\nno equals sign\n")
     sys.path.append(str(site / "makes sys.path another one"))
     assert load("models", "toy").__name__ == "Toy"
-    assert "the entry points of kib-test-torn-apart cannot be read" in message("corpora", "nowhere")
+    assert "the entry points of the package kib-test-torn-apart cannot be read" in message("corpora", "nowhere")
 
 
 def test_a_hidden_distribution_is_not_a_collision(site, tmp_path, monkeypatch):
@@ -215,5 +222,5 @@ def test_really_installed(tmp_path):
     assert found["corpora.other-shelf"] == ["kib-test-colliding", None]
     assert "kib-test-good 1.0" in found["corpora.shelf"][1]
     assert "kib-test-broken 0.3 cannot be imported" in found["corpora.torn"][1]
-    assert "kib-test-malformed 0.1: class Clash: its option `chunk`" in found["corpora.clash"][1]
+    assert "kib-test-malformed 0.1: class Clash: the option `chunk`" in found["corpora.clash"][1]
     assert found["retrievers.oracle"] == ["kib-bench", None]

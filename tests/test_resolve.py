@@ -167,7 +167,9 @@ def test_each_arm_of_a_trainer_is_resolved(opened):
 def test_a_missing_arm(opened):
     """Requesting a nonexistent arm of a trainer raises an error."""
     lock = opened(rest=TURN + "vary = { rank = [1, 2] }")[1]
-    with pytest.raises(InputError, match=r"\[trainers.turn\]: no such table, or no such arm of this trainer"):
+    with pytest.raises(
+        InputError, match=r"\[trainers.turn\]: the file contains no such table, or the trainer has no such arm"
+    ):
         lock.get("trainers", "turn", (("rank", 3),))
 
 
@@ -175,7 +177,7 @@ def test_too_many_arms_are_rejected(opened):
     """Too many combinations of varied options are rejected before any plugin is created."""
     lists = ", ".join(f"{name} = [{', '.join(str(n + 1) for n in range(40))}]" for name in ("rank", "rate"))
     assert messages(opened, rest=f"{TURN}vary = {{ {lists} }}") == [
-        "trainers.turn.vary: expected lists that make at most 1000 arms, got 1600"
+        "trainers.turn.vary: expected lists that yield at most 1000 arms, got 1600 arms"
     ]
 
 
@@ -198,7 +200,7 @@ def test_incompatible_values_of_vary(opened):
 def test_arms_with_equal_output(opened, vary):
     """Arms are reported as duplicates if they differ only in a NotInIdentity option or in the type of a number."""
     (message,) = messages(opened, rest=f"{TURN}rank = 1\nvary = {{ {vary} }}")
-    assert message.startswith("trainers.turn.vary: expected arms with different effects, but ")
+    assert message.startswith("trainers.turn.vary: expected arms with different outputs, but ")
 
 
 UNUSED = '[corpora.spare]\nplugin = "shelf"\npath = "nowhere.txt"\n'
@@ -236,8 +238,8 @@ def test_rerankers_in_a_circle(opened):
     """Every reranker in a circular reference is reported."""
     rest = '[retrievers.a]\nplugin = "fuse"\nof = ["b"]\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]'
     assert messages(opened, rest=rest) == [
-        'retrievers.a.of[0]: expected a retriever that does not use this one, got "b"',
-        'retrievers.b.of[0]: expected a retriever that does not use this one, got "a"',
+        'retrievers.a.of[0]: circular reference: "b" itself uses this retriever; expected a retriever that does not',
+        'retrievers.b.of[0]: circular reference: "a" itself uses this retriever; expected a retriever that does not',
     ]
 
 
@@ -253,8 +255,8 @@ def test_a_reranker_needs_sources_that_search(opened, plugin):
     rest = (
         f'[retrievers.a]\nplugin = "{plugin}"\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]\n[methods.r]\nretrieve = "b"'
     )
-    wrong = 'retrievers.b.of[0]: expected a retriever that searches, but "a" knows the gold passages'
-    assert messages(opened, rest=rest) == [wrong]
+    wrong = "this retriever returns the gold passages directly; expected a retriever that searches the corpus"
+    assert messages(opened, rest=rest) == [f'retrievers.b.of[0]: "a" does not search: {wrong}']
 
 
 REMOTE = [

@@ -80,7 +80,7 @@ def test_cells_from_before_gold_was_counted(bench):
     found = row(bench, "rag,k=3").retrieval
     assert (found.mrr, found.ndcg) == (None, None)
     assert found.recall.mean == 1
-    assert "gold passage retrieved for 18 of 18 questions\n" in bench.call("show", RAG).stdout
+    assert "a gold passage was retrieved for 18 of 18 questions\n" in bench.call("show", RAG).stdout
 
 
 def test_every_form_has_them(done):
@@ -95,7 +95,7 @@ def test_every_form_has_them(done):
     shown = f"{100 * rag['retrieval_recall']:.1f}"
     for form in ("terminal", "markdown"):
         text = done.call("leaderboard", "--retrieval", "--format", form).stdout
-        table = text.partition("retrieval · m · people · 0-shot · 18 questions with gold")[2]
+        table = text.partition("retrieval · m · people · 0-shot · 18 questions with a gold passage")[2]
         [line] = [line for line in table.splitlines() if re.match(r"\W*rag,k=1\b", line)]
         assert shown in line
 
@@ -123,11 +123,11 @@ def test_a_cell_tells_its_retrieval(done):
     """`kib show` prints recall, MRR, nDCG, accuracy with and without gold passages, and index costs."""
     text = done.call("show", RAG).stdout
     found = row(done, "rag,k=3").retrieval
-    line = f"gold passage retrieved for 18 of 18 questions; MRR {found.mrr.mean:.3f}, nDCG {found.ndcg.mean:.3f}"
+    line = f"a gold passage was retrieved for 18 of 18 questions; MRR {found.mrr.mean:.3f}, nDCG {found.ndcg.mean:.3f}"
     assert line in text
     assert f"right {round(found.found.mean * 18)} of 18 with a gold passage" in text
-    assert re.search(r"index of \d[\d,]* bytes, built in \S+ s; \S+ ms of search per question", text)
+    assert re.search(r"index of \d[\d,]* bytes, built in \S+ s; \S+ ms search time per question", text)
     chance = done.call("show", "m/random,k=2/people,0-shot").stdout
-    assert "gold passage retrieved for 0 of 18 questions; MRR 0.000, nDCG 0.000" in chance
+    assert "a gold passage was retrieved for 0 of 18 questions; MRR 0.000, nDCG 0.000" in chance
     assert "index of" not in chance
     assert "gold passage" not in done.call("show", "m/base/people,0-shot").stdout

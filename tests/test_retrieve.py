@@ -153,7 +153,7 @@ def test_queries_without_judgments(bare):
     (bare.folder / "q.tsv").write_text("a\tAda Quill\nb\tropes\n", encoding="utf-8")
     result = bare.call("retrieve", bare.spec, "-q", "--queries", "q.tsv")
     assert "queries of q.tsv · 2 queries, 0 of them judged" in result.stdout
-    assert "only time is measured" in result.stdout
+    assert "only times are measured" in result.stdout
     assert "recall" not in result.stdout
 
 
@@ -308,7 +308,9 @@ def test_a_trec_run(bare):
 def test_trec_runs_of_several_retrievers(bare):
     """With several retrievers, each retriever needs its own run file."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
-    assert "--run: 2 retrievers; put {retriever}" in refused(bare, "--queries", name, "--run", "x.trec")
+    assert "--run: one file cannot hold the runs of 2 retrievers; put {retriever}" in refused(
+        bare, "--queries", name, "--run", "x.trec"
+    )
     found(bare, "--queries", name, "--run", "{retriever}.trec")
     assert (bare.folder / "words.trec").read_text().replace("words", "again") == (
         bare.folder / "again.trec"
@@ -338,7 +340,10 @@ def test_a_trec_run_rejects_ids_with_spaces(bench):
     [
         (["--corpus", "peple"], "no table [corpora.peple]; did you mean"),
         (["--retriever", "wrds"], "no table [retrievers.wrds]; did you mean"),
-        (["--retriever", "gold"], "retrievers.gold: knows the gold passages, so its search cannot be measured"),
+        (
+            ["--retriever", "gold"],
+            "retrievers.gold: this retriever does not search: it returns the gold passages directly",
+        ),
         (["--task", "pple"], "no table [tasks.pple]; did you mean"),
         (["--queries", "none.jsonl"], "none.jsonl: no such file"),
         (["--queries", "bench.toml"], "expected a .jsonl, .csv or .tsv file, got .toml"),
@@ -359,13 +364,22 @@ def test_a_wrong_argument_is_an_error(toy, arguments, words):
         ('{"id": "a"}\n', "q.jsonl:1: text: expected text, got None"),
         ('\n{"text": "a"}\n', "q.jsonl:2: id: expected text, got None"),
         ('{"id": "a", "text": "b", "golden": "c"}\n', "q.jsonl:1: golden: unknown field"),
-        ('{"id": "a", "text": "b", "gold": 1}\n', "q.jsonl:1: gold: expected document ids, got 1"),
-        ('{"id": "a", "text": "b", "relevance": ["ada"]}\n', "q.jsonl:1: relevance: expected grades by document id"),
-        ('{"id": "a", "text": "b", "relevance": {"ada": "1"}}\n', "expected a whole number for 'ada', got '1'"),
-        ('{"id": "a", "text": "b", "gold": "x", "relevance": {}}\n', "expected `relevance` or `gold`, not both"),
+        (
+            '{"id": "a", "text": "b", "gold": 1}\n',
+            "q.jsonl:1: gold: expected a document id or a list of document ids, got 1",
+        ),
+        (
+            '{"id": "a", "text": "b", "relevance": ["ada"]}\n',
+            "q.jsonl:1: relevance: expected an object that maps document ids to grades",
+        ),
+        (
+            '{"id": "a", "text": "b", "relevance": {"ada": "1"}}\n',
+            "expected a whole number as the grade of 'ada', got '1'",
+        ),
+        ('{"id": "a", "text": "b", "gold": "x", "relevance": {}}\n', "expected either `relevance` or `gold`, got both"),
         ('{"id": "a", "text": "b", "gold": "zoe"}\n', "1 judged documents are not in the corpus: 'zoe'"),
         ('{"id": "a", "text": "b"}\n{"id": "a", "text": "c"}\n', "the id 'a' appears twice"),
-        ('{"id": "a", "text": "\\ud800"}\n', "q.jsonl:1: text: contains half a surrogate pair"),
+        ('{"id": "a", "text": "\\ud800"}\n', "q.jsonl:1: text: contains an unpaired surrogate"),
     ],
 )
 def test_a_faulty_queries_file_is_an_error(bare, text, words):
@@ -382,8 +396,9 @@ def test_a_faulty_tsv_file_is_an_error(bare):
 
 def test_a_corpus_without_queries(bare):
     """If a corpus has no queries and no task uses it, the error explains how to add queries."""
-    assert "no task uses corpus people, and the corpus has no queries of its own; add a file with --queries" in refused(
-        bare
+    assert (
+        "no task uses corpus people, and the corpus contains no queries; name a file of queries with --queries"
+        in refused(bare)
     )
 
 

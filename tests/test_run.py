@@ -111,7 +111,10 @@ def test_a_chat_template_reaches_the_prompt(bench):
     ("model", "words"),
     [
         ("chat_template = true\ntemplate = false\n", "the toy has no chat template"),
-        ("generates_only = true\n", "the backend ToyLM returns no log-probabilities; use tasks that generate"),
+        (
+            "generates_only = true\n",
+            "the backend ToyLM does not return log-probabilities; use tasks that generate text",
+        ),
     ],
 )
 def test_what_a_model_cannot_do_is_said(bench, model, words):
@@ -154,10 +157,10 @@ def test_each_scoring_is_measured(bench, scoring):
     [
         (
             "crashes = true",
-            "tasks.other (toy, kib-toys 1.0), questions: LookupError: the toy task broke down (traceback in errors/",
+            "tasks.other (toy, kib-toys 1.0), questions: LookupError: the toy task broke down (the traceback is in",
         ),
         ("twice = true", "tasks.other: 1 question ids appear twice; ids must be unique"),
-        ("shots = [3]", "tasks.other.shots: 3 requested, but the task has only 2 examples"),
+        ("shots = [3]", "tasks.other.shots: 3 few-shot examples were requested, but the task has only 2"),
         ('query = "{{ nothing }}"', "tasks.other.query: 'nothing' is undefined; known fields are options, question"),
     ],
 )
@@ -198,9 +201,9 @@ def test_a_failure_is_said_once_and_counted(bench):
     bench.write_toy(more=OTHER + "crashes = true\n")
     result = bench.call("run", bench.spec, "-q")
     assert result.exit_code == 3
-    assert "5 cells failed, all others were measured:" in result.output
+    assert "5 cells failed, all other cells were measured:" in result.output
     assert result.output.count("the toy task broke down") <= 2 + result.output.count("failed at")
-    assert result.output.rstrip().endswith("of the work folder) (5 cells)")
+    assert result.output.rstrip().endswith("in the work folder) (5 cells)")
 
 
 def test_a_benchmark_of_one_number(bench):
@@ -376,14 +379,14 @@ def test_nothing_is_left_to_validate_on(trained):
     edit(trained, "[trainers.in-other-words]", BY_LOSS.replace("count = 4", "count = 2"))
     failures = trained.run()
     assert {cell.split("/")[1].partition(",")[0] for cell in failures} == {"ft-par"}
-    words = "trainers.in-other-words.validation: every text returned by the writer reword is also trained on"
+    words = "trainers.in-other-words.validation: every text returned by the writer reword is also used for training"
     assert set(errors(failures)) == {words}
 
 
 def test_a_trainer_tells_the_validation_loss(trained):
     """A trainer fails if it reports no loss on its validation text."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS + 'fault = "mute"\n')
-    words = "trainers.in-other-words: received a validation text but reported no loss on it"
+    words = "trainers.in-other-words: the trainer received a validation text but did not report a validation loss"
     assert set(errors(trained.run())) == {words}
 
 
@@ -410,12 +413,16 @@ def test_weights_are_trained_once(trained):
 @pytest.mark.parametrize(
     ("table", "fault", "words"),
     [
-        ("trainers.by-heart", "lost", r"trainers\.by-heart: trained on 0 tokens of a text of \d+: text was lost"),
-        ("trainers.by-heart", "idle", r"trainers\.by-heart: the training changed no weight"),
+        (
+            "trainers.by-heart",
+            "lost",
+            r"trainers\.by-heart: trained on only 0 of \d+ tokens, so part of the training text was lost",
+        ),
+        ("trainers.by-heart", "idle", r"trainers\.by-heart: training did not change any weights"),
         (
             "trainers.by-heart",
             "crash",
-            r"trainers\.by-heart \(toy, kib-toys 1.0\), train: MemoryError: the toy trainer broke down \(traceback",
+            r"trainers\.by-heart \(toy, kib-toys 1.0\), train: MemoryError: the toy trainer broke down \(the traceback",
         ),
         ("writers.reword", "unknown", r"writers\.reword: returned a text for the unknown passage 'nowhere#0'"),
         ("writers.reword", "empty", r"writers\.reword: returned an empty text about passage ada#0"),
@@ -474,7 +481,9 @@ def test_seeds_are_cells_of_one_place(trained):
 def test_no_text_is_cut_to_be_as_long_as_another(trained):
     """Training text that exceeds the target length raises an error and is never truncated."""
     edit(trained, "originals = false }", 'originals = false }\ntokens = "as:by-heart"')
-    words = r"trainers.in-other-words.tokens: by-heart leaves room for \d+ tokens, but this text has \d+, so part of it"
+    words = (
+        r"trainers.in-other-words.tokens: the limit set by the trainer by-heart is \d+ tokens, but the training text"
+    )
     assert all(re.match(words, error) for error in errors(trained.run())) is True
     assert errors(trained.run())
 

@@ -76,7 +76,7 @@ def test_a_wrong_name_suggests_the_nearest(done, name, words):
 def test_a_name_of_several_cells_lists_them(done):
     """The error for an ambiguous cell name lists the matching ids."""
     said = refused(done, "m")
-    assert "m is not unique; choose one of: " in said
+    assert "m matches several cells; choose one of: " in said
     assert all(cell.id in said for cell in done.cells().values())
 
 
@@ -86,7 +86,7 @@ def test_a_name_in_two_benchmarks_asks_which(bench):
     bench.run()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
     bench.run()
-    assert f"{BASE} is in several benchmarks; choose one of: m/{BASE}, toy/{BASE}" in refused(bench, BASE)
+    assert f"several benchmarks contain {BASE}; choose one of: m/{BASE}, toy/{BASE}" in refused(bench, BASE)
     assert shown(bench, f"toy/{BASE}").startswith(BASE)
     assert shown(bench, f"m/{BASE}").startswith(BASE)
 
@@ -103,7 +103,7 @@ def test_a_benchmark_may_be_called_like_its_model(bench):
 def test_an_empty_folder_suggests_kib_run(bench):
     """The error for an empty results folder names the command that creates results."""
     bench.write_toy()
-    assert "results: no results found; `kib run SPEC` creates them" in refused(bench, BASE)
+    assert "results: no results found; create results with `kib run SPEC`" in refused(bench, BASE)
 
 
 # A cell
@@ -135,7 +135,7 @@ def test_a_trained_cell_shows_its_text(bench):
     assert "trained on" not in shown(bench, BASE)
     assert "passages dropped" not in shown(bench, BASE)
     shutil.rmtree(bench.folder / "work")
-    assert f"12 paraphrases), digest {digest}, no longer in the work folder" in shown(bench, FT)
+    assert f"12 paraphrases), digest {digest}; the work folder no longer contains these texts" in shown(bench, FT)
 
 
 def test_gold_named_by_an_alias_finds_its_training_texts(bench):
@@ -163,7 +163,7 @@ def test_a_cell_lists_its_questions(done):
         letters = f"{'ABCD'[score.prediction]} -> {'ABCD'[score.answer]}"
         numbers = " ".join(f"{value:.3f}" for value in score.logprobs)
         assert f"{'+' if score.score else '-'}  {score.question_id}  {letters}  {numbers}" in text
-    assert f"one question in full: kib show {RAG} ada-0" in text
+    assert f"to show one question in full: kib show {RAG} ada-0" in text
 
 
 def test_a_long_cell_shows_its_first_questions(bench):
@@ -191,7 +191,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
     bench.write_toy()
     bench.run()
     shutil.rmtree(bench.results.cell_folder(bench.cells()[BASE]))
-    assert "is not measured yet; `kib run` measures it" in refused(bench, BASE)
+    assert "has not been measured yet; measure it with `kib run`" in refused(bench, BASE)
 
 
 # A question
@@ -207,7 +207,7 @@ def test_a_question_is_shown_whole(done):
     assert [passage for _, passage, gold in listed if gold] == ["eva#0"]
     prompt = text.split("─" * 60)[1]
     assert prompt.endswith("Question: What is the trade of Eva Lind?\nAnswer:\n")
-    assert f"prompt, {score.tokens} tokens with the longest answer:" in text
+    assert f"prompt, {score.tokens} tokens including the longest answer:" in text
     options = re.findall(r"^  ([A-D])\. +(-\d+\.\d{4})  ([\w ]+?)(?:  <- (.*))?$", text, re.MULTILINE)
     assert [float(value) for _, value, _, _ in options] == pytest.approx(score.logprobs, abs=1e-4)
     assert "right" in options[score.answer][3]
@@ -217,7 +217,7 @@ def test_a_question_is_shown_whole(done):
 def test_a_question_is_shown_through_all_methods(done):
     """`kib show` shows how each method answered a question."""
     text = shown(done, RAG, "eva-10")
-    beside = text.partition("all methods on this question:\n")[2].splitlines()
+    beside = text.partition("answers of all methods to this question:\n")[2].splitlines()
     assert [line.split("  ")[1] for line in beside] == ["base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"]
     assert "gold retrieved" in beside[2]
     assert "gold not retrieved" in beside[4]
@@ -231,14 +231,14 @@ def test_dropped_passages_are_marked(bench):
     score = next(score for score in bench.scores(RAG) if score.dropped)
     text = shown(bench, RAG, score.question_id)
     assert text.count("(dropped: prompt full)") == score.dropped
-    assert "tokens with the longest answer" in text
+    assert "tokens including the longest answer" in text
 
 
 @pytest.mark.parametrize(
     ("question", "words"),
     [
-        ("eva-99", "has no question eva-99; it has 18 questions, for example eva-"),
-        ("???", "it has 18 questions, for example ada-0"),
+        ("eva-99", "contains no question eva-99; its 18 questions include eva-"),
+        ("???", "its 18 questions include ada-0"),
     ],
 )
 def test_a_wrong_question_suggests_the_nearest(done, question, words):
@@ -253,8 +253,12 @@ def test_without_the_work_folder_the_scores_are_shown(bench):
     shutil.rmtree(bench.folder / "work")
     text = shown(bench, RAG, "eva-10")
     score = next(score for score in bench.scores(RAG) if score.question_id == "eva-10")
-    assert "does not contain the prompt; `kib check SPEC` creates it again. Its digest is " + score.prompt in text
-    assert "all methods on this question:" in text
+    assert (
+        "does not contain the prompt; `kib check SPEC` recreates the prompt. The digest of the prompt is "
+        + score.prompt
+        in text
+    )
+    assert "answers of all methods to this question:" in text
     bench.call("check", bench.spec, "-q")
     assert "searched for:" in shown(bench, RAG, "eva-10")
 

@@ -261,9 +261,9 @@ def test_a_circle_of_trainers_is_reported_at_each_trainer(write):
         (b'name = "\xff"', ":1: expected UTF-8 text, got byte 0xff"),
         (b"a = 1\n\xef\xbb\xbf", ":2: "),
         (b"\xef\xbb\xbfname = 1", ":1: expected UTF-8 without a byte order mark (BOM)"),
-        (b"seeds = [" + b"9" * 5000 + b"]", ": not TOML that kib can read: Exceeds the limit"),
-        (b"a = " + b"[" * 5000, ": not TOML that kib can read: "),
-        (b".".join([b"a"] * 5000) + b" = 1", ": not TOML that kib can read: "),
+        (b"seeds = [" + b"9" * 5000 + b"]", ": kib cannot parse this TOML file: Exceeds the limit"),
+        (b"a = " + b"[" * 5000, ": kib cannot parse this TOML file: "),
+        (b".".join([b"a"] * 5000) + b" = 1", ": kib cannot parse this TOML file: "),
         (b"a = 1\x00", ":1: "),
     ],
 )
@@ -286,7 +286,7 @@ def test_a_folder_is_not_a_file(tmp_path):
 
 def test_published_numbers_are_recognised(write):
     """A file of published numbers is recognised, whatever else it contains."""
-    with pytest.raises(InputError, match="expected a benchmark, got a file of published numbers"):
+    with pytest.raises(InputError, match="expected a benchmark, got a file of published results"):
         load_spec(write('schema = 1\nkind = "published"\nname = "paper"\n'))
 
 

@@ -37,7 +37,7 @@ def test_a_full_disk_is_reported_as_such(tmp_path, opened):
         file.connection.execute("PRAGMA max_page_count = 1")  # SQLite's own limit, as if the disk ended here
         with pytest.raises(InputError) as caught:
             write()
-        assert str(caught.value).startswith(f"{file.path}: no space left to write (database or disk is full); free")
+        assert str(caught.value).startswith(f"{file.path}: no disk space left (database or disk is full); free")
         assert "delete" not in str(caught.value)
         file.connection.execute("PRAGMA max_page_count = 100000")
         write()
@@ -54,7 +54,7 @@ def test_a_locked_file_is_reported_as_such(tmp_path, opened, monkeypatch):
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(InputError) as caught, opened(tmp_path):
             pytest.fail("opened a locked file")
-        assert str(caught.value).startswith(f"{path}: in use by a different process (database is locked)")
+        assert str(caught.value).startswith(f"{path}: the file is in use by a different process (database is locked)")
         assert "delete" not in str(caught.value)
 
 
@@ -64,7 +64,7 @@ def test_a_file_locked_while_open_is_reported_as_such(tmp_path, opened, monkeypa
     monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
     with opened(tmp_path) as (file, write), closing(sqlite3.connect(file.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(InputError, match=r"answers\.sqlite: in use by a different process"):
+        with pytest.raises(InputError, match=r"answers\.sqlite: the file is in use by a different process"):
             write()
         other.execute("ROLLBACK")
         write()
@@ -73,7 +73,7 @@ def test_a_file_locked_while_open_is_reported_as_such(tmp_path, opened, monkeypa
 def test_a_damaged_file_of_paid_answers_must_not_be_deleted(tmp_path):
     """If paid answers are damaged, the error warns against deleting the file."""
     message = damaged(tmp_path / "answers.sqlite", lambda: open_paid_answers(tmp_path))
-    assert "damaged (file is not a database); do not delete it" in message
+    assert "damaged (file is not a database); do not delete this file" in message
 
 
 def test_damaged_paid_answers_are_moved(tmp_path):
@@ -120,7 +120,7 @@ def damaged(path, opened):
 def test_a_path_that_cannot_be_opened_is_named(tmp_path):
     """If the path is a folder, the error names the path and does not suggest deleting it."""
     (tmp_path / "answers.sqlite").mkdir()
-    words = r"answers\.sqlite: cannot be read or written"
+    words = r"answers\.sqlite: the file cannot be read or written"
     with pytest.raises(InputError, match=words) as caught, open_paid_answers(tmp_path):
         pytest.fail("opened a folder")
     assert "delete" not in str(caught.value)

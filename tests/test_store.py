@@ -314,14 +314,14 @@ def test_a_damaged_plan_is_named(tmp_path, content):
 def test_a_plan_with_an_unknown_schema_is_named(tmp_path):
     """The error for an unknown plan schema names the schema supported by this version."""
     (tmp_path / "plan.json").write_text('{"schema": 7}')
-    with pytest.raises(InputError, match=r"plan\.json: schema 7, but this version of kib reads schema 1"):
+    with pytest.raises(InputError, match=r"plan\.json: the file has schema 7, but this version of kib reads schema 1"):
         Results(tmp_path).plan()
 
 
 def test_no_plan_is_no_results(tmp_path):
     """For a folder without a plan, the error explains how to create results."""
     assert not Results(tmp_path).has_plan()
-    with pytest.raises(InputError, match="no results here"):
+    with pytest.raises(InputError, match="contains no results"):
         Results(tmp_path).plan()
 
 
@@ -358,7 +358,7 @@ def test_lost_questions_are_named(tmp_path):
     with pytest.raises(InputError) as caught:
         store.scores(a_cell())
     assert str(caught.value).startswith(f"{path}: no such file")
-    assert "left out on purpose" in str(caught.value)
+    assert "omitted on purpose" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"7"])

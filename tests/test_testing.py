@@ -81,12 +81,15 @@ def test_corpus() -> None:
         (of(), "documents\\(\\) yields no documents"),
         (of({"id": "a"}), "expected kib.records.Document"),
         (of(Document("a", "", "x"), Document("a", "", "y")), "document: more than once: 'a'"),
-        (of(Document(" ", "", "x")), "document id . .: empty or unprintable"),
-        (of(Document("a\n", "", "x")), "document id .*: empty or unprintable"),
-        (of(Document("a", "", " ")), "its text is empty"),
+        (of(Document(" ", "", "x")), "document id . .: the id is empty or unprintable"),
+        (of(Document("a\n", "", "x")), "document id .*: the id is empty or unprintable"),
+        (of(Document("a", "", " ")), "the text is empty"),
         (of(Document("a", "", "\ud800")), "text cannot be encoded as UTF-8"),
-        (of(replace(DOCUMENTS[0], source=None)), "source is None; expected text"),  # type: ignore[arg-type]
-        (lambda self: iter([Document("a", "", f"of instance {self.number}")]), "differs between instances"),
+        (of(replace(DOCUMENTS[0], source=None)), "source is None; expected a string"),  # type: ignore[arg-type]
+        (
+            lambda self: iter([Document("a", "", f"of instance {self.number}")]),
+            "yields different documents in a new instance",
+        ),
         (lambda self: (self.__dict__.setdefault("left", [*DOCUMENTS]).pop() for _ in range(3)), "different documents"),
     ],
 )
@@ -137,11 +140,14 @@ def later(change: Callable[..., Any]) -> Any:
         (lambda found, *_: [[Hit("nobody#0", 1.0)] for _ in found], "is not in the index"),
         (lambda found, *_: [[Hit(h.passage, math.nan) for h in hits] for hits in found], "the score nan"),
         (lambda found, *_: [[Hit(h.passage, 1) for h in hits] for hits in found], "the score 1"),
-        (lambda found, *_: [hits[::-1] for hits in found], "hits must be best first, ties by passage id"),
-        (lambda found, *_: [found[0] for _ in found], "different queries share the best hits"),
+        (
+            lambda found, *_: [hits[::-1] for hits in found],
+            "hits must be sorted by descending score, and by passage id",
+        ),
+        (lambda found, *_: [found[0] for _ in found], "different queries yield only these best hits:"),
         (
             lambda found, _, queries, __: [[Hit(h.passage, h.score + len(queries)) for h in hits] for hits in found],
-            "different hits when searched alone",
+            "searching for this query alone returns different hits",
         ),
         (
             lambda found, self, *_: [[Hit(h.passage, h.score + self.number) for h in hits] for hits in found],
@@ -149,14 +155,17 @@ def later(change: Callable[..., Any]) -> Any:
         ),
         (
             lambda found, _, __, k: [[Hit(h.passage, h.score + (k < 9)) for h in hits] for hits in found],
-            "the best 1 hits are not the first 1 of all",
+            "the best 1 hits differ from the first 1 of all",
         ),
-        (lambda found, _, queries, __: [*found, *([[]] if not queries else [])], "without queries returns hits"),
+        (
+            lambda found, _, queries, __: [*found, *([[]] if not queries else [])],
+            "returns hits although there are no queries",
+        ),
         (
             lambda found, _, queries, __: [
                 [Hit(h.passage, h.score + (queries[0].id != "lever")) for h in hits] for hits in found
             ],
-            "hits depend on the order of the queries",
+            "the hits depend on the order of the queries",
         ),
     ],
 )
@@ -169,19 +178,19 @@ def test_spoilt_search(change: Callable[..., Any], message: str) -> None:
 def test_too_many_hits() -> None:
     """A retriever that returns more hits than requested fails `check_retriever`."""
     many = later(lambda found, *_: [[Hit(f"p{n}", 0.0) for n in range(15)] for _ in found])
-    with pytest.raises(AssertionError, match="15 hits; at most 14 were requested"):
+    with pytest.raises(AssertionError, match="15 hits, but at most 14 were requested"):
         check_retriever(spoilt(Overlap, search=many))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda given, left: given[1:] if left else given, "over an interrupted build gives a different index"),
+        (lambda given, left: given[1:] if left else given, "over an interrupted build yields different hits"),
         (
             lambda given, left: given[1:] if left.endswith("}") else given,
-            "over a finished build gives a different index",
+            "over a finished build yields different hits",
         ),
-        (lambda given, _: given or PASSAGES[:1], "hits in an empty index"),
+        (lambda given, _: given or PASSAGES[:1], "returns hits from an empty index"),
     ],
 )
 def test_spoilt_build(change: Callable[..., Any], message: str) -> None:
@@ -228,19 +237,19 @@ def test_task() -> None:
         (lambda _, split: iter(["q"] if split == "test" else []), "expected kib.records.Question"),
         (lambda *_: iter([Question("q", "Which?", ("a", "b"), 0)]), "for a split that does not exist"),
         (lambda *_: iter([Question("q", "Which?", ("a", "b"), 0)] * 2), "test: question: more than once: 'q'"),
-        (asks(id=""), "its id is empty"),
-        (asks(text=" "), "its text is empty"),
+        (asks(id=""), "the id is empty"),
+        (asks(text=" "), "the text is empty"),
         (asks(text="\udc00"), "cannot be encoded as UTF-8"),
-        (asks(options=("a",)), "1 options; expected two or more"),
-        (asks(options=("a", "a")), "a repeated option"),
-        (asks(answer=2), "the answer 2 is not one of its options"),
-        (asks(gold=(Gold("pump", 3),)), "gold with half a range"),
-        (asks(gold=(Gold("pump", 3, 3),)), "gold with an empty range"),
-        (asks(gold=(Gold("nobody"),)), "gold in 'nobody', which is not in the corpus"),
-        (asks(gold=(Gold("pump", 0, 999),)), "gold beyond the end of its document"),
+        (asks(options=("a",)), "expected at least two options, got 1"),
+        (asks(options=("a", "a")), "an option appears twice"),
+        (asks(answer=2), "the answer 2 is not the index of an option"),
+        (asks(gold=(Gold("pump", 3),)), "the gold range lacks a start or an end"),
+        (asks(gold=(Gold("pump", 3, 3),)), "the gold range is empty"),
+        (asks(gold=(Gold("nobody"),)), "the gold document 'nobody' is not in the corpus"),
+        (asks(gold=(Gold("pump", 0, 999),)), "the gold range extends beyond the end of the document"),
         (
             lambda self, split: iter([Question("q", f"{self.number}?", ("a", "b"), 0)] if split == "test" else []),
-            "differs between instances",
+            "yields different questions in a new instance",
         ),
         (
             lambda self, split: iter(
@@ -248,7 +257,7 @@ def test_task() -> None:
                 if split == "test"
                 else []
             ),
-            "differs when called again",
+            "yields different questions when called again",
         ),
     ],
 )
@@ -314,19 +323,23 @@ def test_model_tolerance() -> None:
 @pytest.mark.parametrize(
     ("name", "method", "message"),
     [
-        ("tokens", lambda _: lambda text: [float(len(text))], "are not integers"),
-        ("tokens", lambda _: lambda text: [], "is empty"),
+        ("tokens", lambda _: lambda text: [float(len(text))], "must return integers"),
+        ("tokens", lambda _: lambda text: [], "returns no tokens"),
         ("tokens", lambda self: lambda text: [self.number, len(text)], "returns different results"),
-        ("tokens", lambda self: None if self.number % 2 else len, "is None in only one of two instances"),
+        ("tokens", lambda self: None if self.number % 2 else len, "returns None in only one of two instances"),
         ("context_length", lambda _: 0, r"context_length\(\) returns 0"),
         ("weights", lambda _: Weights(Path("nowhere")), "which is not a folder"),
-        ("value", lambda self, *_: -float(self.number), "loglikelihood: a new instance gives different answers"),
+        ("value", lambda self, *_: -float(self.number), "loglikelihood: a new instance returns different answers"),
         ("value", lambda *_: 0.5, "0.5 is not a log-probability"),
         ("value", lambda self, request, place, count: -float(place), "depends on the order"),
         ("value", lambda self, request, place, count: -float(count), "depends on the other requests"),
         ("text", lambda *_: "one\ntwo", "continues after `until`"),
-        ("text", lambda *_: 1, "returns 1; expected text"),
-        ("text", lambda self, context, count: str(count), "generate_until, request 0: depends on the other requests"),
+        ("text", lambda *_: 1, "returns 1; expected a string"),
+        (
+            "text",
+            lambda self, context, count: str(count),
+            "generate_until, request 0: the answer depends on the other requests",
+        ),
     ],
 )
 def test_spoilt_model(name: str, method: Any, message: str) -> None:
@@ -379,7 +392,7 @@ def test_options() -> None:
     [
         (Bare, [], "the option `count` has no description"),
         (Loose, [], "accepts an unknown key"),
-        (Strict, [{"count": 3}], r"accepts a wrong value: {'count': 3}"),
+        (Strict, [{"count": 3}], r"accepts an invalid value: {'count': 3}"),
     ],
 )
 def test_spoilt_options(options: type[Options], refuses: list[dict[str, Any]], message: str) -> None:
@@ -411,8 +424,8 @@ def test_fingerprint(tmp_path: Path) -> None:
     for spoil, message in (
         (lambda _: "", "is the same although the content changed"),
         (lambda _: file.read_text(), "changed although the content did not"),
-        (lambda self: str(self.number), "differs between instances"),
-        (lambda _: 7, "returns 7; expected text"),
+        (lambda self: str(self.number), "returns a different value in a new instance"),
+        (lambda _: 7, "returns 7; expected a string"),
     ):
         with pytest.raises(AssertionError, match=message):
             check(spoil)
@@ -429,7 +442,9 @@ def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
     check_light_import("light_one")
-    with pytest.raises(AssertionError, match="importing it also imports numpy; import them inside the methods"):
+    with pytest.raises(
+        AssertionError, match="importing this module also imports numpy; import these packages inside the methods"
+    ):
         check_light_import("heavy_one")
     with pytest.raises(AssertionError, match="No module named 'no_such_module_of_any_kind'"):
         check_light_import("broken_one")

@@ -84,7 +84,7 @@ def outline(spec: Spec, lock: Lock) -> str:
         settings += [f"k {join([str(k) for k in method.top_k], 'or')}"] if method.top_k else []
         arms.append(f"{name} ({', '.join(settings)})" if settings else name)
     lines = [
-        f"{spec.name}: keys, names and options are valid; prompts and costs need the missing data",
+        f"{spec.name}: keys, names and options are valid; prompts and costs cannot be checked without the missing data",
         f"models: {join(list(spec.models))}",
         f"tasks: {join(tasks)}",
         f"arms: {'; '.join(arms)}",
@@ -105,7 +105,7 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
                 mistakes.append(spec.mistake(str(error), kind, name))
     if mistakes:
         raise SpecError(mistakes)
-    return ["downloaded by a run, unless already on this machine:", *lines] if lines else []
+    return ["`kib run` downloads, unless already on this machine:", *lines] if lines else []
 
 
 def _row(prepared: PreparedCell) -> str:
@@ -114,7 +114,9 @@ def _row(prepared: PreparedCell) -> str:
     lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)}" if tokens else "tokens not counted"
     dropped = sum(prompt.dropped for prompt in prepared.prompts)
     cuts = f", {dropped} passages dropped" if dropped else ""
-    return f"{prepared.plan.cell.place}: {len(prepared.prompts)} questions, {lengths} (least / median / most){cuts}"
+    return (
+        f"{prepared.plan.cell.place}: {len(prepared.prompts)} questions, {lengths} (minimum / median / maximum){cuts}"
+    )
 
 
 def _forecast(ready: Sequence[PreparedCell]) -> list[str]:

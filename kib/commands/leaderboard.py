@@ -19,7 +19,7 @@ def find_results(names: Sequence[str], results: Path) -> list[Path]:
         return [_find(name, results) for name in names]
     found = sorted(path.parent for path in results.glob("*/plan.json"))
     if not found:
-        raise InputError(f"{results}: no results found; `kib run SPEC` creates them")
+        raise InputError(f"{results}: no results found; create results with `kib run SPEC`")
     return found
 
 
@@ -29,7 +29,10 @@ def _find(name: str, results: Path) -> Path:
         return path if is_published(path) else results / load_spec(path).name
     found = path if (path / "plan.json").is_file() or "/" in name else results / name
     if not (found / "plan.json").is_file() and path.is_dir() and (files := published_in(path)):
-        raise InputError(f"{path}: a folder of published files, not of results; choose a file: {', '.join(files)}")
+        raise InputError(
+            f"{path}: expected a results folder, got a folder of published results; choose one of its files: "
+            f"{', '.join(files)}"
+        )
     return found
 
 
@@ -56,7 +59,7 @@ def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); --update-baseline creates this file") from error
+        raise InputError(f"{path}: the baseline cannot be read ({error}); create it with --update-baseline") from error
     try:
         changes = check(table, text)
     except InputError as error:

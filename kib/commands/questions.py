@@ -63,12 +63,12 @@ POINTING = re.compile(r"\b(?:this|the|given|above) (?:passage|excerpt|context)\b
 """English phrases that refer to the passage, which is not shown together with the question."""
 
 REASONS = {
-    "options": "options not distinct",
-    "quote": "quote not in the passage",
-    "answer": "answer is part of the question",
-    "pointing": "refers to its passage",
-    "twin": "asked before",
-    "rest": "less specific than the kept questions",
+    "options": "the options are not distinct",
+    "quote": "the quote is not in the passage",
+    "answer": "the answer is part of the question",
+    "pointing": "the question refers to its passage",
+    "twin": "the question was asked before",
+    "rest": "the question is less specific than the kept questions",
 }
 """The reasons to reject a question, in the order of the checks."""
 
@@ -116,7 +116,7 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
     Raises InputError if a table is missing or the writer cannot write questions.
     """
     if request.keep > request.count:
-        raise InputError(f"--keep: expected at most --count, {request.count}, got {request.keep}")
+        raise InputError(f"--keep: expected at most {request.count}, the value of --count, got {request.keep}")
     spec = load_spec(path)
     spec.table("corpora", request.corpus)
     name = _writer(spec, request.writer)
@@ -152,9 +152,12 @@ def _writer(spec: Spec, name: str | None) -> str:
     if len(spec.writers) == 1:
         return next(iter(spec.writers))
     if not spec.writers:
-        raise InputError(f"{spec.file}: no writer; add a table [writers.NAME] with a plugin that can write questions")
+        raise InputError(
+            f"{spec.file}: the file declares no writer; add a table [writers.NAME] with a plugin that can write "
+            "questions"
+        )
     names = ", ".join(spec.writers)
-    raise InputError(f"{spec.file}: {len(spec.writers)} writers; choose one with --writer: {names}")
+    raise InputError(f"{spec.file}: the file declares {len(spec.writers)} writers; choose one with --writer: {names}")
 
 
 def _tokenizer(spec: Spec, corpus: str) -> str | None:
@@ -188,7 +191,9 @@ def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
             last = draft.passage
     kept = question_filter.result()
     if not kept.rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in kept.rejected.items()) or "none was written"
+        reasons = (
+            ", ".join(f"{reason} ({count} times)" for reason, count in kept.rejected.items()) or "none was written"
+        )
         raise InputError(f"corpora.{job.request.corpus}: no question was kept: {reasons}")
     return kept
 
@@ -288,8 +293,8 @@ def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     groups = sorted({str(row["group"]) for row in rows}, key=lambda group: digest(["validation", group]))
     if len(groups) < 2:
         raise InputError(
-            f"--validation: all questions are in one group, {groups[0]!r}, and a group cannot be split; leave out "
-            "this option, or use --group passage (paid answers are reused)"
+            f"--validation: all questions are in one group, {groups[0]!r}, and a group cannot be split; omit "
+            "--validation, or use --group passage (paid answers are reused)"
         )
     held = set(groups[::VALIDATION])
     return [row for row in rows if row["group"] not in held], [row for row in rows if row["group"] in held]
@@ -301,9 +306,11 @@ def check_free(paths: Sequence[Path], *, force: bool) -> None:
         if path.suffix.lower() != ".jsonl":
             raise InputError(f"{path}: expected a file name that ends in .jsonl")
         if path.exists() and not force:
-            raise InputError(f"{path}: exists and may have been reviewed; choose a different file or add --force")
+            raise InputError(
+                f"{path}: the file exists and may have been reviewed; choose a different file or add --force"
+            )
     if len({path.resolve() for path in paths}) < len(paths):
-        raise InputError(f"{paths[0]}: test and validation questions need different files")
+        raise InputError(f"{paths[0]}: test and validation questions must be written to different files")
 
 
 def save(rows: Sequence[Row], path: Path) -> None:
@@ -318,13 +325,14 @@ def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
     groups = {row["group"] for row in kept.rows}
     longest = sum(_right_is_longest(row) for row in kept.rows) / len(kept.rows)
     lines = [
-        f"kept {len(kept.rows):,} of {kept.written:,} questions, on {len(held):,} of {len(passages):,} passages",
+        f"kept {len(kept.rows):,} of {kept.written:,} questions, about {len(held):,} of {len(passages):,} passages",
         *(f"rejected {count:,}: {reason}" for reason, count in kept.rejected.items()),
         f"the right option is the longest in {longest:.0%} of the questions (25% by chance)",
     ]
     if len(groups) < FEW and groups == documents and len(held) > len(groups):
         lines.append(
-            f"only {len(groups)} documents as groups, so intervals are wide; use --group passage for more groups"
+            f"the questions form only {len(groups)} groups (one per document), so intervals will be wide; use "
+            "--group passage for more groups"
         )
     return lines
 

@@ -13,5 +13,5 @@ def failure_message(failures: Mapping[str, Failure], cells: int) -> str:
     """Return each reason once, with the number of cells that failed for this reason out of all planned `cells`."""
     counts = Counter(f"{failure.step}: {failure.error}" for failure in failures.values())
     lines = [f"{reason} ({counted(count, 'cell')})" for reason, count in counts.items()]
-    rest = "none was measured" if len(failures) == cells else "all others were measured"
+    rest = "none was measured" if len(failures) == cells else "all other cells were measured"
     return f"{counted(len(failures), 'cell')} failed, {rest}:\n" + "\n".join(lines)

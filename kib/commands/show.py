@@ -29,11 +29,11 @@ def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
     """Return the cells with this id or id prefix; raise InputError with the closest ids if no cell matches."""
     stores = [Results(path.parent) for path in sorted(results.glob("*/plan.json"))]
     if not stores:
-        raise InputError(f"{results}: no results found; `kib run SPEC` creates them")
+        raise InputError(f"{results}: no results found; create results with `kib run SPEC`")
     found = [(store, cells) for store in stores if (cells := _matching(store.plan(), name.strip("/")))]
     if len(found) > 1:
         names = ", ".join(f"{store.folder.name}/{name}" for store, _ in found)
-        raise InputError(f"{name} is in several benchmarks; choose one of: {names}")
+        raise InputError(f"several benchmarks contain {name}; choose one of: {names}")
     if found:
         return found[0]
 
@@ -59,7 +59,7 @@ def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
 
 def _one(cells: Sequence[Cell], name: str) -> Cell:
     if len(cells) > 1:
-        raise InputError(f"{name} is not unique; choose one of: {', '.join(cell.id for cell in cells)}")
+        raise InputError(f"{name} matches several cells; choose one of: {', '.join(cell.id for cell in cells)}")
     return cells[0]
 
 
@@ -87,13 +87,18 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     more = (
         [f"… and {len(lines) - SHOWN} more in {store.cell_folder(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
     )
-    return "\n".join([*head, *body, *more, "", f"one question in full: kib show {cell.place} {lines[0].question_id}"])
+    return "\n".join(
+        [*head, *body, *more, "", f"to show one question in full: kib show {cell.place} {lines[0].question_id}"]
+    )
 
 
 def _dropped(result: CellResult) -> Iterator[str]:
     """Yield the number of passages dropped from prompts, if the cell retrieves any."""
     if result.steps.get("hits"):
-        yield f"passages dropped from full prompts: {result.dropped_passages}, in {result.dropped_questions} questions"
+        yield (
+            f"passages dropped because prompts were full: {result.dropped_passages}, in {result.dropped_questions} "
+            "questions"
+        )
 
 
 def _training(result: CellResult, work: Work) -> Iterator[str]:
@@ -108,11 +113,11 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
         f"weights changed by {training.change:.2%}"
     )
     if (loss := training.unrounded_loss) is not None:
-        yield f"before the weights were rounded to the model's number format: loss {loss:.3f} nats per token"
+        yield f"loss before the weights were rounded to the model's number format: {loss:.3f} nats per token"
     if (loss := training.validation_loss) is not None:
-        yield f"validation text: loss {loss:.3f} nats per token after training"
+        yield f"loss on the validation text after training: {loss:.3f} nats per token"
     if (before := training.held_out_first_loss) is not None:
-        yield f"held-out text: loss {before:.3f} -> {training.held_out_last_loss:.3f} nats per token"
+        yield f"loss on the held-out text: {before:.3f} -> {training.held_out_last_loss:.3f} nats per token"
     if requests := training.written_requests:
         read, made = training.written_input_tokens, training.written_output_tokens
         tokens = (
@@ -124,7 +129,7 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
     texts = list(_texts(work, result))
     if result.text:
         kinds = ", ".join(f"{count:,} {kind}s" for kind, count in result.text["kinds"].items())
-        end = ":" if texts else ", no longer in the work folder"
+        end = ":" if texts else "; the work folder no longer contains these texts"
         yield f"{result.text['texts']:,} training texts ({kinds}), digest {result.text['digest'][:12]}{end}"
         yield from map(_quoted, texts[:TEXTS])
         if texts[TEXTS:]:
@@ -171,18 +176,22 @@ def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
         ranks = f"; MRR {means['mrr']:.3f}, nDCG {means['ndcg']:.3f}" if "mrr" in means else ""
         found = [line.score for line in judged if any(line.gold or ())]
         missed = [line.score for line in judged if not any(line.gold or ())]
-        yield f"gold passage retrieved for {len(found)} of {len(judged)} questions{ranks}"
+        yield f"a gold passage was retrieved for {len(found)} of {len(judged)} questions{ranks}"
         parts = [(found, "with a gold passage"), (missed, "without one")]
         yield "right " + ", ".join(f"{sum(some)} of {len(some)} {where}" for some, where in parts if some)
     if times and times.index_bytes:
-        search = f"{1000 * times.searching / len(lines):.3g} ms of search per question"
+        search = f"{1000 * times.searching / len(lines):.3g} ms search time per question"
         yield f"index of {times.index_bytes:,} bytes, built in {times.indexing:.3g} s; {search}"
 
 
 def _absent(cell: Cell, failures: Mapping[str, Failure]) -> str:
     """Return the reason why a cell has no result."""
     failure = failures.get(cell.id)
-    why = f"failed at {failure.step}: {failure.error}" if failure else "is not measured yet; `kib run` measures it"
+    why = (
+        f"failed at {failure.step}: {failure.error}"
+        if failure
+        else "has not been measured yet; measure it with `kib run`"
+    )
     return f"{cell.id} {why}"
 
 
@@ -217,7 +226,7 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
         other for other in plan.cells if (other.model, other.task, other.shots) == (cell.model, cell.task, cell.shots)
     ]
     parts += _gold_texts(store, work, cell, question)
-    parts += ["", "all methods on this question:"]
+    parts += ["", "answers of all methods to this question:"]
     for other in beside:
         if store.has(other):
             given = _line(store, other, question)
@@ -263,7 +272,7 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
 
     near = get_close_matches(question, [line.question_id for line in lines], 3, 0.3) or [lines[0].question_id]
     raise InputError(
-        f"{cell.id} has no question {question}; it has {len(lines)} questions, for example {', '.join(near)}"
+        f"cell {cell.id} contains no question {question}; its {len(lines)} questions include {', '.join(near)}"
     )
 
 
@@ -285,13 +294,14 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
     asked = _read(work, "asked", steps["asked"], "question", [line.question_id]).get(line.question_id)
     texts = _read(work, "passages", steps["passages"], "id", line.passages) if line.passages else {}
     if asked is None or (line.passages and not texts):
-        lost = f"(the work folder {work.folder} does not contain the prompt; `kib check SPEC` creates it again."
-        return [f"{lost} Its digest is {line.prompt})"]
+        lost = f"The work folder {work.folder} does not contain the prompt; `kib check SPEC` recreates the prompt."
+        return [f"{lost} The digest of the prompt is {line.prompt}."]
     kept = [Passage(**texts[passage]) for passage in line.passages[: len(line.passages) - line.dropped]]
     prompt = asked["head"] + render_passages(kept, plan.prompt["template"], plan.prompt["order"]) + asked["ask"]
     if sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest() != line.prompt:
         raise InputError(
-            f"{work.folder}: the rebuilt prompt differs from the prompt that was sent; `kib run` creates both again"
+            f"{work.folder}: the rebuilt prompt differs from the prompt that was sent; run `kib run` to create both "
+            "again"
         )
     flags = line.gold or (None,) * len(line.passages)
     listed = [
@@ -299,7 +309,7 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
         for rank, (passage, gold) in enumerate(zip(line.passages, flags, strict=True), 1)
     ]
     found = [f"searched for: {asked['query']}", "passages, best first:", *listed, ""] if line.passages else []
-    tokens = f", {line.tokens} tokens with the longest answer" if line.tokens is not None else ""
+    tokens = f", {line.tokens} tokens including the longest answer" if line.tokens is not None else ""
     rule = "─" * 60
     return [*found, f"prompt{tokens}:", rule, prompt, rule]
 
@@ -317,4 +327,4 @@ def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:
             mark for mark, holds in (("chosen", number == line.prediction), ("right", number == line.answer)) if holds
         ]
         rows.append(f"  {_letter(number)}. {value:9.4f}  {option}{'  <- ' + ', '.join(marks) if marks else ''}")
-    return ["options, summed log-probability in nats:", *rows]
+    return ["options with their summed log-probabilities in nats:", *rows]

@@ -35,9 +35,9 @@ def find_metric(name: str, task: "ConfigurableTask", wanted: str | None) -> tupl
     metric, _, chosen = (wanted or DEFAULT_METRICS.get(str(task.OUTPUT_TYPE), "")).partition(",")
     custom = callable(task.config.process_results)
     if metric not in known and not custom:
-        raise InputError(f"tasks.{name}.metric: the task has no metric {metric}; it has {', '.join(known)}")
+        raise InputError(f"tasks.{name}.metric: the task has no metric {metric}; expected one of: {', '.join(known)}")
     if chosen and chosen not in filters:
-        raise InputError(f"tasks.{name}.metric: the task has no filter {chosen}; it has {', '.join(filters)}")
+        raise InputError(f"tasks.{name}.metric: the task has no filter {chosen}; expected one of: {', '.join(filters)}")
     return chosen or filters[0], metric
 
 
@@ -52,8 +52,8 @@ def read_outcome(
     score = result.get(metric)
     if isinstance(score, tuple | list) or score is None or score not in ZERO_ONE:
         raise InputError(
-            f"{where}: the metric {metric} gives {score}, but kib compares scores of 0 and 1; the task has the metrics "
-            f"{', '.join(result)}"
+            f"{where}: the metric {metric} returned {score}, but kib requires a score of 0 or 1; metrics of this "
+            f"task: {', '.join(result)}"
         )
     if options is None:
         return Outcome(int(score), None, (), str(values[0]))

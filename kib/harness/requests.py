@@ -33,7 +33,7 @@ def batches(requests: Sequence[Request], lm: "LM | None" = None) -> list[list[Re
     planned = plan(_instances([originals[key] for key in ordered])) if plan else None
     if planned is not None:
         if sorted(number for batch in planned for number in batch) != list(range(len(ordered))):
-            raise StepError(f"the backend {type(lm).__name__} planned different requests from those it received")
+            raise StepError(f"the backend {type(lm).__name__} received different requests than it planned")
         return [[originals[ordered[number]] for number in batch] for batch in planned]
     collected: list[list[Request]] = [[]]
     for _, group in groupby(ordered, key=lambda key: key[:2]):
@@ -60,7 +60,9 @@ def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
         values = ask_lm(_instances(batch), **_no_progress_bars(ask_lm))
     except NotImplementedError as error:
         reason = (
-            "returns no log-probabilities; use tasks that generate" if kind == "loglikelihood" else "cannot do this"
+            ("does not return log-probabilities; use tasks that generate text")
+            if kind == "loglikelihood"
+            else "cannot do this"
         )
         raise InputError(f"the backend {type(lm).__name__} {reason}") from error
     if len(values) != len(batch):

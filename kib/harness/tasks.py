@@ -79,8 +79,9 @@ class RenderedTask:
         for row, (text, part) in enumerate(zip(texts, parts, strict=True)):
             if len(part) != 2 or "".join(part) != text:
                 raise InputError(
-                    f"tasks.{self.name}: question {self.question_id(row)}: cannot find where the question starts in "
-                    "the prompt, so passages cannot be inserted; the chat template may change the question's text"
+                    f"tasks.{self.name}: question {self.question_id(row)}: the start of the question was not found "
+                    "in the prompt, so passages cannot be inserted; the chat template may change the text of the "
+                    "question"
                 )
         search = query_template(self.name, query, limits)
         return [self._rendered_question(row, parts[row][0], parts[row][1], search) for row in self.rows]
@@ -137,7 +138,7 @@ class RenderedTask:
             return options, None  # the metric itself handles several correct options
         if not isinstance(answer, int) or not 0 <= answer < len(options):
             raise InputError(
-                f"tasks.{self.name}: question {self.question_id(row)}: the right answer is not one of its options"
+                f"tasks.{self.name}: question {self.question_id(row)}: the correct answer is not one of the options"
             )
         return options, answer
 
@@ -179,7 +180,7 @@ class RenderedTask:
 def _validation_docs(name: str, task: "ConfigurableTask") -> Any:
     """Return the validation questions of an lm-eval task, unless the task uses them as test questions or examples."""
     if not (task.has_test_docs() and task.has_validation_docs()):
-        raise InputError(f"tasks.{name}: the lm-eval task has no validation questions apart from its test questions")
+        raise InputError(f"tasks.{name}: the lm-eval task has no validation questions separate from its test questions")
     if task.fewshot_cfg.split == task.config.validation_split:
         raise InputError(f"tasks.{name}: the lm-eval task takes its few-shot examples from its validation questions")
     return task.validation_docs()
@@ -237,8 +238,8 @@ def _check_questions(name: str, questions: Sequence[Question]) -> None:
         where = f"tasks.{name}: question {question.id}"
         count = len(question.options)
         if not 2 <= count <= len(LETTERS):
-            raise InputError(f"{where}: the number of its options is {count}; expected 2 to {len(LETTERS)}")
+            raise InputError(f"{where}: expected 2 to {len(LETTERS)} options, got {count}")
         if not 0 <= question.answer < len(question.options):
-            raise InputError(f"{where}: the right answer is not one of its options")
+            raise InputError(f"{where}: the correct answer is not one of the options")
         if MARK in question.text:
-            raise InputError(f"{where}: contains {MARK}, which kib uses to mark questions")
+            raise InputError(f"{where}: the text contains {MARK}, which kib reserves for marking questions")

@@ -156,9 +156,11 @@ class _Planner:
         if not made:
             aim = "train on" if method.train else "retrieve from"
             reason = (
-                f"none of its tasks names a corpus to {aim}" if method.train or method.retrieve else "it has no tasks"
+                (f"none of the method's tasks names a corpus to {aim}")
+                if method.train or method.retrieve
+                else "the method has no tasks"
             )
-            raise self._wrong(f"makes no cell: {reason}", "methods", name)
+            raise self._wrong(f"the method yields no cells: {reason}", "methods", name)
 
     def _splits(self, name: str, task: str) -> Iterator[Split]:
         """Yield the splits for a method: the test split, one for choosing settings, and one for probing the base."""
@@ -229,13 +231,13 @@ class _Planner:
         originals = table.text is None or table.text.originals
         replayed = table.replay.corpus if table.replay else None
         if replayed and self._is_same(replayed, corpus):
-            said = f"expected a corpus other than {corpus}, the training text"
+            said = f"expected a corpus that differs from the training text, {corpus}"
             raise self._wrong(said, "trainers", table.name, "replay")
         for key, unseen in (("validation", table.validation), ("held_out", table.held_out)):
             name = unseen.corpus if unseen else None
             for other in (corpus if originals else None, replayed):
                 if name and other and self._is_same(name, other):
-                    said = f"expected text outside the training text, but {other} is part of it"
+                    said = f"expected a corpus outside the training text, but {other} is part of the training text"
                     raise self._wrong(said, "trainers", table.name, key)
 
     def _is_same(self, corpus: str, other: str) -> bool:
@@ -312,7 +314,7 @@ class _Planner:
         if own is None and not method.top_k:
             raise self._wrong("top_k is missing; add for example `top_k = [1, 3, 5]`", "methods", name)
         if own is not None and method.top_k:
-            message = f"the retriever {method.retrieve} returns its own number of passages ({own}); remove top_k"
+            message = f"the retriever {method.retrieve} always returns {own} passages; remove top_k"
             raise self._wrong(message, "methods", name, "top_k")
         return method.top_k or (None,)
 

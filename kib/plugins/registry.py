@@ -94,8 +94,8 @@ def find(kind: str, name: str) -> Installed:
     if len(found) > 1:
         claims = join([f"{plugin.source} ({plugin.target})" for plugin in found])
         raise PluginError(
-            f'the {SINGULAR[kind]} plugin "{name}" is claimed by {claims}; uninstall all but one of them, '
-            "or ask their authors to rename one"
+            f'several packages declare the {SINGULAR[kind]} plugin "{name}": {claims}; uninstall all but one of '
+            "these packages, or ask the authors to rename a plugin"
         )
     return found[0]
 
@@ -154,7 +154,7 @@ def _inventory(path: tuple[str, ...]) -> _Inventory:
             plugins += _entries(distribution, name)
         except Exception as error:  # noqa: BLE001 - one distribution with broken metadata must not affect the others
             if "kib." in (distribution.read_text("entry_points.txt") or ""):
-                unreadable.append(f"the entry points of {name} cannot be read: {error}")
+                unreadable.append(f"the entry points of the package {name} cannot be read: {error}")
     order = {kind: number for number, kind in enumerate(GROUPS)}
     plugins.sort(key=lambda plugin: (order[plugin.kind], plugin.name, plugin.distribution))
     return _Inventory(tuple(plugins), tuple(unreadable))
@@ -206,10 +206,10 @@ def _faults(plugin: Installed, cls: Any) -> Iterator[str]:
     named = cls.__qualname__
     revision = getattr(cls, "revision", None)
     if isinstance(revision, bool) or not isinstance(revision, int):
-        yield f"class {named} needs `revision`, a whole number, got {revision!r}"
+        yield f"class {named}: `revision` must be a whole number, got {revision!r}"
     options = getattr(cls, "Options", None)
     if not inspect.isclass(options) or not issubclass(options, Options):
-        yield f"class {named} needs `Options`, a class derived from kib.interfaces.Options, got {options!r}"
+        yield f"class {named}: `Options` must be a class derived from kib.interfaces.Options, got {options!r}"
     else:
         yield from (f"class {named}: {fault}" for fault in _option_faults(plugin.kind, options))
     yield from (f"class {named} {fault}" for fault in _method_faults(plugin.kind, cls))
@@ -218,27 +218,30 @@ def _faults(plugin: Installed, cls: Any) -> Iterator[str]:
 def _option_faults(kind: str, options: type[Options]) -> Iterator[str]:
     for key, value in (("strict", True), ("extra", "forbid"), ("frozen", True)):
         if options.model_config.get(key) != value:
-            yield f"its Options must keep {key} = {value!r} from kib.interfaces.Options"
+            yield f"the class Options must keep the setting {key} = {value!r} of kib.interfaces.Options"
     for name, info in options.model_fields.items():
         key = info.alias or name
         if key in own_keys(kind):
-            yield f"its option `{key}` is one of kib's own keys in [{kind}.NAME]; rename it"
+            yield (
+                f"the option `{key}` has the same name as a key that kib itself uses in [{kind}.NAME]; rename the "
+                "option"
+            )
         if not info.description:
-            yield f"its option `{key}` has no description"
+            yield f"the option `{key}` has no description"
         for model in _models_in(info):
-            yield from (f"its option `{key}`: {fault}" for fault in _nested_faults(model))
+            yield from (f"the option `{key}`: {fault}" for fault in _nested_faults(model))
     try:
         options.model_json_schema()
     except Exception as error:  # noqa: BLE001 - pydantic and the plugin's own code may raise anything
-        yield f"its Options have no JSON Schema: {str(error).splitlines()[0]}"
+        yield f"the JSON Schema of the class Options cannot be created: {str(error).splitlines()[0]}"
 
 
 def _nested_faults(model: type[BaseModel]) -> Iterator[str]:
     """Yield the faults of a table within an option: a table must reject unknown keys and values of the wrong type."""
     if model.model_config.get("extra", "ignore") == "ignore":
-        yield f'{model.__qualname__} ignores unknown keys; derive it from kib.interfaces.Options (extra = "forbid")'
+        yield f"{model.__qualname__} ignores unknown keys; derive this class from kib.interfaces.Options"
     if not model.model_config.get("strict"):
-        yield f"{model.__qualname__} is not strict; derive it from kib.interfaces.Options"
+        yield f"{model.__qualname__} is not strict; derive this class from kib.interfaces.Options"
     for name, info in model.model_fields.items():
         if not info.description:
             yield f"`{info.alias or name}` has no description"

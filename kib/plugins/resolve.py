@@ -38,8 +38,8 @@ MOST_ARMS = 1000
 """The largest number of arms per trainer; a typing error in `vary` could otherwise create millions of arms."""
 
 REMOTE = (
-    "would run code that comes with the model or data; pass --trust-remote-code if you trust this code, else set it "
-    "to false"
+    "would run code that comes with the model or data; pass --trust-remote-code if you trust this code, otherwise "
+    "set this option to false"
 )
 REMOTE_CODE = re.compile(r"\btrust_remote_code\s*=\s*[\"']?(true|yes|1)\b", re.IGNORECASE)
 
@@ -100,7 +100,7 @@ class Lock:
         """
         found = self.tables.get((kind, name, _arm(settings)))
         if found is None:
-            reason = self.absent.get((kind, name), "no such table, or no such arm of this trainer")
+            reason = self.absent.get((kind, name), "the file contains no such table, or the trainer has no such arm")
             raise InputError(f"[{kind}.{name}]: {reason}")
         return found
 
@@ -193,8 +193,8 @@ class _Resolver:
         for (kind, name, arm), locked in found.items():
             other = seen.setdefault((name, digest(locked.identity)), arm) if kind == "trainers" else arm
             if other != arm:
-                two = f"{_say(json.loads(other))} has the same effect as {_say(json.loads(arm))}"
-                self._blame((kind, name, "vary"), f"expected arms with different effects, but {two}")
+                two = f"{_say(json.loads(other))} yields the same output as {_say(json.loads(arm))}"
+                self._blame((kind, name, "vary"), f"expected arms with different outputs, but {two}")
 
     def _blame(self, key_path: KeyPath, message: str) -> None:
         if key_path not in {other for other, _ in self.mistakes}:
@@ -252,7 +252,7 @@ class _Resolver:
                         yield ("vary", key, number), message
         arms = prod(len(values) for values in vary.values())
         if arms > MOST_ARMS:
-            yield ("vary",), f"expected lists that make at most {MOST_ARMS} arms, got {arms}"
+            yield ("vary",), f"expected lists that yield at most {MOST_ARMS} arms, got {arms} arms"
 
     def _read_faults(
         self, kind: str, record: Installed, cls: type[Any], raw: Mapping[str, Any]
@@ -282,7 +282,7 @@ class _Resolver:
         if isinstance(table, TaskTable) and table.scoring is not None and isinstance(plugin, HarnessTask):
             self._blame(
                 ("tasks", table.name, "scoring"),
-                f'not supported: a task of the plugin "{table.plugin}" has its own scoring',
+                f'not supported, because tasks of the plugin "{table.plugin}" define their own scoring',
             )
         if getattr(options, "trust_remote_code", False) is True and not self.trust_remote_code:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
@@ -304,12 +304,22 @@ class _Resolver:
                 got = show_value(source)
                 if source not in others:
                     self._blame(
-                        key_path, f"expected a different retriever of this file, got {got}; {offer(source, others)}"
+                        key_path,
+                        (f"expected a different retriever declared in this file, got {got}; {offer(source, others)}"),
                     )
                 elif source in gold_aware:
-                    self._blame(key_path, f"expected a retriever that searches, but {got} knows the gold passages")
+                    self._blame(
+                        key_path,
+                        (
+                            f"{got} does not search: this retriever returns the gold passages directly; expected a "
+                            "retriever that searches the corpus"
+                        ),
+                    )
                 elif name in _all_sources(sources_of, source):
-                    self._blame(key_path, f"expected a retriever that does not use this one, got {got}")
+                    self._blame(
+                        key_path,
+                        (f"circular reference: {got} itself uses this retriever; expected a retriever that does not"),
+                    )
         return sources_of
 
     def _check_trust(self, kind: str, table: PluginTable) -> None:

@@ -43,7 +43,7 @@ def invalid_methods(data: PublishedFile) -> Mistakes:
                 yield ("methods", name, key), f"`{key}` needs `retrieve`"
         if method.train is None and method.retrieve is None:
             if base is not None:
-                yield ("methods", name), f"a second base besides {base}; expected `train` or `retrieve`"
+                yield ("methods", name), f"the method {base} is already the base; expected `train` or `retrieve`"
             base = base or name
     for name, task in data.tasks.items():
         if task.metric is not None and task.task is None:
@@ -59,12 +59,15 @@ def invalid_rows(data: PublishedFile) -> Mistakes:
                 yield ("table", "rows", number, key), f"no table [{key}s.{name}]; {offer(name, known)}"
         for arm in row.accuracy:
             if arm not in arms:
-                yield ("table", "rows", number, "accuracy", arm), f"not an arm of [methods]; {offer(arm, arms)}"
+                yield (
+                    ("table", "rows", number, "accuracy", arm),
+                    (f"no method in [methods] has this arm; {offer(arm, arms)}"),
+                )
         place = (row.task, row.model, row.shots)
         if place in seen:
             yield (
                 ("table", "rows", number),
-                f"a second row of {row.model} on {row.task}, {row.shots}-shot; expected only one",
+                f"a second row for {row.model} on {row.task}, {row.shots}-shot; expected only one row",
             )
         seen.add(place)
 
@@ -87,7 +90,7 @@ def impossible_accuracies(data: PublishedFile) -> Mistakes:
                 near = f"{below} / {n} = {below / n:.{decimals}f}, {above} / {n} = {above / n:.{decimals}f}"
                 yield (
                     ("table", "rows", number, "accuracy", arm),
-                    f"{value} is not a share of {n} questions: {near}",
+                    f"{value} is not a possible accuracy on {n} questions; the nearest possible values are {near}",
                 )
 
 
@@ -101,7 +104,7 @@ def unused_tables(data: PublishedFile) -> Mistakes:
     for kind, names in (("models", data.models), ("tasks", data.tasks), ("methods", data.methods)):
         for name in names:
             if name not in used[kind]:
-                yield (kind, name), "not used in any row"
+                yield (kind, name), "this table is not used in any row"
 
 
 def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> Iterator[str]:
@@ -109,11 +112,11 @@ def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> It
     for key in ("arxiv", "acl", "doi", "url"):
         yield from _unequal(f"the paper's {key}", getattr(data.paper, key), getattr(other.paper, key))
     if not {*data.paper.ids} & {*other.paper.ids}:
-        yield f"a different paper, {', '.join(other.paper.ids)} instead of {', '.join(data.paper.ids)}"
+        yield f"that file has a different paper, {', '.join(other.paper.ids)} instead of {', '.join(data.paper.ids)}"
     for key in ("train", "retrieve"):
         ours, theirs = getattr(data.methods[method], key), getattr(other.methods[method], key)
         if ours != theirs:
-            yield f"{method}'s {key} is {show_value(theirs)} there and {show_value(ours)} here"
+            yield f"{method}'s {key} is {show_value(theirs)} in that file and {show_value(ours)} in this file"
     for task in (name for name in data.tasks if name in other.tasks):
         for key in ("n", "task", "metric", "options"):
             yield from _unequal(f"{task}'s {key}", getattr(data.tasks[task], key), getattr(other.tasks[task], key))
@@ -125,7 +128,7 @@ def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> It
 def _unequal(what: str, ours: object, theirs: object) -> Iterator[str]:
     """Yield a sentence if two values differ; a missing value does not count as a difference."""
     if ours is not None and theirs is not None and ours != theirs:
-        yield f"{what} is {show_value(theirs)} there and {show_value(ours)} here"
+        yield f"{what} is {show_value(theirs)} in that file and {show_value(ours)} in this file"
 
 
 def _unequal_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:
@@ -138,4 +141,7 @@ def _unequal_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:
     for row in data.table.rows:
         start, end = row.accuracy.get(arms[0]), theirs.get((row.task, row.model, row.shots))
         if start is not None and end is not None and abs(start - end) > reach:
-            yield f"base of {row.model} on {row.task}, {row.shots}-shot, is {end} there and {start} here"
+            yield (
+                f"the base accuracy of {row.model} on {row.task}, {row.shots}-shot, is {end} in that file and "
+                f"{start} in this file"
+            )

@@ -59,7 +59,7 @@ def _one_entry(value: str) -> str:
         raise ValueError(f"expected one BibTeX entry, got {len(found)}{hint}")
     around = value.replace(found[0], "", 1).strip()
     if around:
-        raise ValueError(f"expected only the BibTeX entry, got also {show_value(around[:EXCERPT])}")
+        raise ValueError(f"expected only a BibTeX entry, got additional text {show_value(around[:EXCERPT])}")
     return _entries(value)
 
 
@@ -73,7 +73,9 @@ def _entries(value: str) -> str:
     if not entries_in(value):
         raise ValueError("expected BibTeX entries, got none")
     if any(key_of(entry).lower() == OWN_KEY for entry in entries_in(value)):
-        raise ValueError(f"the key {show_value(OWN_KEY)} belongs to kib's own entry; expected a different key")
+        raise ValueError(
+            f"the BibTeX key {show_value(OWN_KEY)} is reserved for kib's own entry; expected a different key"
+        )
     return value
 
 
@@ -116,13 +118,14 @@ class Paper(_Strict):
     title: Text = Field(description="the paper's title")
     table: Text = Field(description='the name of the table in the paper, such as "Table 1"')
     transcribed: Day = Field(description="the date on which the numbers were copied from the paper, such as 2026-01-31")
-    arxiv: Arxiv | None = Field(None, description="its arXiv identifier")
-    acl: Text | None = Field(None, description="its ACL Anthology id")
-    doi: Doi | None = Field(None, description="its DOI")
-    url: Url | None = Field(None, description="its URL, if it has no other identifier")
-    bibtex: Annotated[str, AfterValidator(_one_entry)] = Field(description="its BibTeX entry")
+    arxiv: Arxiv | None = Field(None, description="the paper's arXiv identifier")
+    acl: Text | None = Field(None, description="the paper's ACL Anthology id")
+    doi: Doi | None = Field(None, description="the paper's DOI")
+    url: Url | None = Field(None, description="the paper's URL, if the paper has no other identifier")
+    bibtex: Annotated[str, AfterValidator(_one_entry)] = Field(description="the paper's BibTeX entry")
     cites: Annotated[str, AfterValidator(_entries)] | None = Field(
-        None, description="BibTeX entries of the data sets behind the numbers; models are cited by `hub`"
+        None,
+        description="BibTeX entries of the data sets used in the paper; the entries of models are derived from `hub`",
     )
 
     @model_validator(mode="after")
@@ -141,26 +144,37 @@ class Paper(_Strict):
 class PublishedModel(_Strict):
     """`[models.NAME]`: a model in the paper."""
 
-    title: str = Field("", description="its name in the paper")
-    hub: str | None = Field(None, pattern=r"^[^/\s]+/[^/\s]+$", description="its id on the Hugging Face hub, if known")
+    title: str = Field("", description="the model's name in the paper")
+    hub: str | None = Field(
+        None, pattern=r"^[^/\s]+/[^/\s]+$", description="the model's id on the Hugging Face Hub, if known"
+    )
 
 
 class PublishedTask(_Strict):
     """`[tasks.NAME]`: a set of questions used in the paper."""
 
-    n: int = Field(ge=1, le=10_000_000, description="the number of questions, which determines the intervals")
+    n: int = Field(
+        ge=1,
+        le=10_000_000,
+        description="the number of questions, which determines the width of the confidence intervals",
+    )
     title: str = Field("", description="a description of the questions")
-    options: int | None = Field(None, ge=2, description="the number of answer options, for the accuracy of guessing")
+    options: int | None = Field(
+        None, ge=2, description="the number of answer options, used to compute the accuracy of random guessing"
+    )
     role: Literal["target", "control"] = Field(
         "target", description="whether the task tests the injected knowledge or knowledge that must not be forgotten"
     )
     task: Text | None = Field(
         None,
-        description="the lm-eval task with the same questions; only such rows are ranked together",
+        description="the lm-eval task with the same questions; required to rank the rows together with measured rows",
     )
     metric: Text | None = Field(
         None,
-        description="with `task`: the metric, if the paper states that it scored answers as this lm-eval task does",
+        description=(
+            "the metric of the lm-eval task, if the paper states that answers were scored in the same way; "
+            "requires `task`"
+        ),
     )
 
 
@@ -170,12 +184,16 @@ class PublishedMethod(_Strict):
     train: Text | None = Field(None, description="a description of the training text")
     retrieve: Text | None = Field(None, description="a description of the retriever")
     top_k: Positives = Field(
-        (), description="numbers of passages, with one arm `NAME,k=K` per number; omit it if the paper states no number"
+        (),
+        description=(
+            "the numbers of passages, with one arm `NAME,k=K` per number; omit this key if the paper does not "
+            "state a number"
+        ),
     )
     sweep: Text | None = Field(
         None,
-        description="the relative path of a published file with this method at every K; kib reports rows with the "
-        "highest number of their sweep",
+        description="the relative path of a published file that contains this method for every K; kib reports the rows "
+        "with the highest accuracy of their sweep",
     )
 
 
@@ -184,9 +202,10 @@ class PublishedRow(_Strict):
 
     task: str = Field(description="the task")
     model: str = Field(description="the model")
-    shots: int = Field(0, ge=0, description="the number of examples before the question")
+    shots: int = Field(0, ge=0, description="the number of few-shot examples before the question")
     accuracy: Annotated[Mapping[str, Fraction], AfterValidator(_arms_of_row)] = Field(
-        description="accuracies by arm, as printed, as fractions", json_schema_extra={"minProperties": 1}
+        description="the accuracy of each arm as printed in the paper, written as a fraction",
+        json_schema_extra={"minProperties": 1},
     )
 
 
@@ -197,15 +216,18 @@ class PublishedTable(_Strict):
         None,
         ge=1,
         le=9,
-        description="the number of printed decimals, to check numbers against n; omit it for means",
+        description=(
+            "the number of printed decimals, used to check that each accuracy is possible with n questions; omit "
+            "this key for means"
+        ),
     )
-    rows: tuple[PublishedRow, ...] = Field(min_length=1, description="the lines of the table")
+    rows: tuple[PublishedRow, ...] = Field(min_length=1, description="the rows of the table")
 
 
 class PublishedFile(_Strict):
     """A file with `kind = "published"`."""
 
-    schema_: Literal[1] = Field(alias="schema", description="the version of the file's format")
+    schema_: Literal[1] = Field(alias="schema", description="the version of the file format")
     kind: Literal["published"] = Field(description="the kind of file")
     name: Annotated[str, AfterValidator(check_name)] = Field(description="the name of the benchmark in the leaderboard")
     title: str = Field("", description="one line that describes the benchmark")

@@ -107,7 +107,10 @@ def _invalid_sweeps(data: PublishedFile, path: Path) -> Mistakes:
             continue
         place = ("methods", name, "sweep")
         if (path.parent / method.sweep).resolve() == path.resolve():
-            yield place, "refers to this file itself; expected a file that contains the method for every K"
+            yield (
+                place,
+                ("the sweep refers to the file itself; expected a different file that contains the method for every K"),
+            )
             continue
         try:
             other = _read(path.parent / method.sweep, follow=False)
@@ -117,6 +120,6 @@ def _invalid_sweeps(data: PublishedFile, path: Path) -> Mistakes:
         if method.top_k:
             yield place, "`sweep` conflicts with `top_k`; use `sweep` only if the paper states no K"
         elif name not in other.methods or len(other.methods[name].top_k) < 2:
-            yield place, f"{method.sweep} has no method {name} with several `top_k`"
+            yield place, f"{method.sweep} contains no method {name} with several values of `top_k`"
         elif trouble := next(contradictions(data, other, name), ""):
-            yield place, f"{method.sweep} is not a sweep of these numbers: {trouble}"
+            yield place, f"{method.sweep} does not contain the sweep for these numbers: {trouble}"

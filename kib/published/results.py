@@ -89,7 +89,7 @@ class PublishedResults:
                 continue
             sweep = f"{other.data.name} ({other.data.paper.table})"
             count = f"{sum(map(bool, best))} of {len(cells)} row{'s' * (len(cells) != 1)}"
-            start = f"In {count}, the published number of {method} is the highest over all K in {sweep}"
+            start = f"In {count}, the published accuracy of {method} is the highest accuracy over all K in {sweep}"
             found.append(f"{start}{_conclusion(best)}")
         return found
 
@@ -123,5 +123,8 @@ def _conclusion(best: Sequence[set[int]]) -> str:
         return ""
     same = set.intersection(*best)
     if same:
-        return f", and K = {' or '.join(map(str, sorted(same)))} yields all of them: K may have been fixed in advance"
-    return ": K was chosen on the test questions"
+        return (
+            f", and K = {' or '.join(map(str, sorted(same)))} yields all of these accuracies, so K may have been "
+            "fixed in advance"
+        )
+    return ", so K was chosen on the test questions"

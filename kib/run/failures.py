@@ -19,4 +19,4 @@ def explain_error(work: Work, step: str, error: Exception) -> str:
     path.write_text(text, encoding="utf-8")
     first = (str(error).splitlines() or [""])[0]
     said = first if isinstance(error, PluginCallError) else f"{type(error).__name__}: {first}"
-    return f"{said} (traceback in errors/{path.name} of the work folder)"
+    return f"{said} (the traceback is in errors/{path.name} in the work folder)"

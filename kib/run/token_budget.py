@@ -57,7 +57,7 @@ class TokenBudget:
                 continue
             if len(self.tokens(context + continuation)) <= len(self.tokens(context.rstrip())):
                 raise InputError(
-                    f"question {question_id}: the answer {continuation!r} has no token of its own after "
-                    f"{context[-16:]!r}: the tokenizer merges the two"
+                    f"question {question_id}: the tokenizer merges the answer {continuation!r} with the end of the "
+                    f"prompt, {context[-16:]!r}, so the answer has no separate token"
                 )
             self._checked_joins.add((context, continuation))

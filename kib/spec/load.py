@@ -175,8 +175,8 @@ def read_draft(path: Path, *, whole: bool = True) -> Draft:
     draft = read_file(path)
     if draft.data.get("kind") == "published":
         raise InputError(
-            f'{path}: expected a benchmark, got a file of published numbers (kind = "published"); `kib leaderboard` '
-            "shows such a file"
+            f'{path}: expected a benchmark, got a file of published results (kind = "published"); use '
+            "`kib leaderboard` to display it"
         )
     _check_kind(draft)
     _read_head(draft)
@@ -207,7 +207,7 @@ def _check_kind(draft: Draft) -> None:
     kind = draft.data.get("kind")
     if found and kind != "benchmark":
         got = "nothing" if kind is None else show_value(kind)
-        draft.blame(f'a file with {join(found)} contains published numbers: expected "published", got {got}', "kind")
+        draft.blame(f'a file with {join(found)} contains published results: expected "published", got {got}', "kind")
         raise SpecError(draft.mistakes)
 
 
@@ -248,23 +248,25 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     except tomli.TOMLDecodeError as error:
         raise SpecError([Mistake(path, error.lineno, "", _say_syntax(error.msg, error.colno))]) from None
     except (ValueError, RecursionError) as error:
-        raise SpecError([Mistake(path, None, "", f"not TOML that kib can read: {error}")]) from None
+        raise SpecError([Mistake(path, None, "", f"kib cannot parse this TOML file: {error}")]) from None
 
 
 SYNTAX = {
-    "Invalid value": "text needs quotes; numbers, true and false are written without quotes",
+    "Invalid value": "text must be in quotes; numbers, true and false are written without quotes",
     "Cannot overwrite a value": "a key may appear only once",
     "Cannot declare": "a table may appear only once",
     "Expected '=' after a key": "write `key = value`",
-    "Invalid initial character": "a key with characters other than letters, digits, - and _ needs quotes",
+    "Invalid initial character": "a key that contains characters other than letters, digits, - and _ must be in quotes",
     "Illegal character": "text in quotes must end on the same line; use triple quotes for several lines",
-    "Unterminated string": "text must end with the same quotes as it begins",
-    "Expected newline": "each key and its value need their own line",
+    "Unterminated string": "text must end with the same quotation marks that it starts with",
+    "Expected newline": "each key must be on a separate line together with its value",
     "Expected ']' at the end of a table": (
         'a name with characters other than letters, digits, - and _ needs quotes: [methods."ft+rag"]'
     ),
     "Unclosed array": "a list must end with ]",
-    "Invalid statement": "expected `key = value`, `[table]` or a comment; a key with other characters needs quotes",
+    "Invalid statement": (
+        "expected `key = value`, `[table]` or a comment; a key that contains other characters must be in quotes"
+    ),
     "Unescaped '\\'": "write a backslash twice, or put the text in single quotes",
 }
 

@@ -23,7 +23,13 @@ def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, st
             yield (kind,), f"missing; a benchmark needs at least one table [{kind}.NAME]"
     for path, kind, name in references(tables):
         if name not in names[kind]:
-            yield path, f"expected a {SINGULAR[kind]} of this file, got {show_value(name)}; {offer(name, names[kind])}"
+            yield (
+                path,
+                (
+                    f"expected a {SINGULAR[kind]} declared in this file, got {show_value(name)}; "
+                    f"{offer(name, names[kind])}"
+                ),
+            )
 
 
 def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
@@ -42,7 +48,10 @@ def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
     """Yield a mistake if text excluded from training is also replayed during training."""
     for key, unseen in (("validation", trainer.validation), ("held_out", trainer.held_out)):
         if unseen and trainer.replay and unseen.corpus == trainer.replay.corpus:
-            message = f"expected text excluded from training, but {show_value(unseen.corpus)} is replayed"
+            message = (
+                f"expected a corpus that is not used for training, but {show_value(unseen.corpus)} is replayed "
+                "during training"
+            )
             yield ("trainers", trainer.name, key, "corpus"), message
 
 
@@ -120,7 +129,7 @@ def _check_vary(table: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
         if key == "text.count":
             yield from _check_counts(table, values)
         elif key in own_keys("trainers") or key.startswith("text."):
-            yield (*path, "vary", key), 'cannot be varied; expected an option of the plugin or "text.count"'
+            yield (*path, "vary", key), 'this key cannot be varied; expected an option of the plugin or "text.count"'
     if table.choose is not None and not table.vary:
         yield (*path, "choose"), "`choose` needs `vary`"
     if table.choose == "loss" and table.validation is None:
@@ -156,8 +165,8 @@ def _check_template(source: str, path: KeyPath, shown: str | None = None) -> Ite
         names = template_variables(source)
     except TemplateFailedError as error:
         where = f", line {error.line}" if error.line is not None else ""
-        yield path, f"invalid jinja template{where}: {error}"
+        yield path, f"invalid Jinja template{where}: {error}"
         return
     if shown is not None and names != {shown}:
         found = join(sorted(names)) or "none"
-        yield path, f"expected a template with the single variable `{shown}`, got {found}"
+        yield path, f"expected a template with the single variable `{shown}`, got the variables: {found}"

@@ -59,8 +59,8 @@ def check_name(name: str) -> str:
     """Return a name that is also a valid folder name; for an invalid name, raise ValueError that states the rule."""
     if not NAME.fullmatch(name) or ".." in name:
         raise ValueError(
-            "expected a name that can be a folder (at most 63 characters from a-z, 0-9 and . _ + -, starting with a "
-            f"letter or digit, without two dots in a row), got {show_value(name)}"
+            "expected a valid folder name (at most 63 characters from a-z, 0-9 and . _ + -, starting with a letter "
+            f"or digit, without consecutive dots), got {show_value(name)}"
         )
     return name
 
@@ -70,7 +70,7 @@ def _unlike(values: tuple[Item, ...]) -> tuple[Item, ...]:
     seen: set[tuple[type, Hashable]] = set()
     for value in values:
         if (type(value), value) in seen:
-            raise ValueError(f"expected each value once, but {show_value(value)} appears twice")
+            raise ValueError(f"expected distinct values, but {show_value(value)} appears twice")
         seen.add((type(value), value))
     return values
 
@@ -80,8 +80,8 @@ def _folders(values: tuple[Setting, ...]) -> tuple[Setting, ...]:
     for value in values:
         if isinstance(value, str) and (not FOLDER.fullmatch(value) or ".." in value):
             raise ValueError(
-                "expected a value that can be part of a folder name (at most 63 letters, digits and . _ + -, starting "
-                f"with a letter or digit, without two dots in a row), got {show_value(value)}"
+                "expected a value that can be part of a folder name (at most 63 letters, digits and . _ + -, "
+                f"starting with a letter or digit, without consecutive dots), got {show_value(value)}"
             )
     return values
 
@@ -117,19 +117,21 @@ class _Strict(BaseModel):
 class Chunk(_Strict):
     """Specifies how documents are split into passages: by `tokens` or by `sentences`."""
 
-    tokens: Positive | None = Field(None, description="the largest number of tokens per passage")
+    tokens: Positive | None = Field(None, description="the maximum number of tokens per passage")
     sentences: Positive | None = Field(None, description="the number of sentences per passage")
     overlap: Natural = Field(
         0, description="the number of tokens or sentences that a passage shares with the previous passage"
     )
     tokenizer: str | None = Field(
         None,
-        description="the model with the tokenizer to use; required with `tokens` if the file has several models",
+        description=(
+            "the model whose tokenizer counts the tokens; required with `tokens` if the file declares several models"
+        ),
     )
     language: str = Field(
         "en",
         min_length=2,
-        description="the language of the documents, to find ends of sentences (ISO 639 code)",
+        description="the language of the documents as an ISO 639 code, used to detect sentence boundaries",
     )
 
     @model_validator(mode="after")
@@ -151,9 +153,9 @@ class TextKey(_Strict):
 
     writer: str = Field(description="the writer that makes the text")
     count: Positive = Field(1, description="the number of texts written per passage")
-    originals: bool = Field(True, description="whether the trainer also reads the passages themselves")
+    originals: bool = Field(True, description="whether the model is also trained on the passages themselves")
     kind: Literal["documents", "pairs", "both"] = Field(
-        "documents", description="the texts to train on: running text, questions with answers, or both"
+        "documents", description="the texts to train on: documents, question-answer pairs, or both"
     )
 
 
@@ -161,7 +163,7 @@ class Replay(_Strict):
     """Text from a different corpus that is mixed into the training text to reduce forgetting."""
 
     corpus: str = Field(description="the corpus that provides the text")
-    share: Share = Field(description="its share of the whole training text")
+    share: Share = Field(description="the share of this text in the whole training text")
 
 
 class Unseen(_Strict):
@@ -176,11 +178,15 @@ class Validation(_Strict):
     corpus: str | None = Field(None, description="the corpus that provides the text")
     writer: str | None = Field(
         None,
-        description="the writer that makes the text from the training passages, excluding texts used for training",
+        description=(
+            "the writer that generates the validation text from the training passages; texts used for training are "
+            "excluded"
+        ),
     )
-    count: Positive = Field(1, description="with `writer`: the number of texts written per passage")
+    count: Positive = Field(1, description="the number of texts written per passage; requires `writer`")
     passages: Positive | None = Field(
-        None, description="with `writer`: the number of passages to write from, drawn at random; default: all"
+        None,
+        description="the number of passages to write about, drawn at random; requires `writer`; default: all passages",
     )
 
     @model_validator(mode="after")
@@ -231,43 +237,61 @@ class WriterTable(PluginTable):
 class TrainerTable(PluginTable):
     """`[trainers.NAME]`: a trainer, which trains a model on text."""
 
-    text: TextKey | None = Field(None, description="text made by a writer; default: only the passages")
+    text: TextKey | None = Field(None, description="training text generated by a writer; default: only the passages")
     vary: Mapping[str, Values] = Field(
-        default_factory=dict, description="lists of values for options (or `text.count`): one arm per combination"
+        default_factory=dict,
+        description="lists of values for options or for `text.count`; each combination of values yields one arm",
     )
-    replay: Replay | None = Field(None, description="other text mixed in to reduce forgetting")
-    tokens: AsName | None = Field(None, description="`as:NAME`: train on as many tokens as the trainer NAME")
+    replay: Replay | None = Field(
+        None, description="text from a different corpus, mixed into the training text to reduce forgetting"
+    )
+    tokens: AsName | None = Field(
+        None, description="with the value `as:NAME`, train on as many tokens as the trainer NAME"
+    )
     validation: Validation | None = Field(
-        None, description="text for the validation loss, used to stop early or to choose settings"
+        None, description="text for computing the validation loss, which is used to stop early or to choose settings"
     )
     held_out: Unseen | None = Field(
-        None, description="unrelated text; its perplexity is measured before and after training to show side effects"
+        None, description="unrelated text whose perplexity is measured before and after training to reveal side effects"
     )
     choose: Literal["validation", "loss"] | None = Field(
         None,
-        description="also report the best arm of `vary`, chosen on validation questions or by validation `loss`",
+        description="also report the best arm of `vary`, chosen on the validation questions or by the validation loss",
     )
 
 
 class TaskTable(PluginTable):
     """`[tasks.NAME]`: a task, which asks questions."""
 
-    corpus: str | None = Field(None, description="the corpus that contains the knowledge asked for")
+    corpus: str | None = Field(None, description="the corpus with the knowledge required to answer the questions")
     role: Literal["target", "control"] = Field(
         "target",
-        description="`target`: asks for the new knowledge; `control`: asks for knowledge that must not be forgotten",
+        description=(
+            "`target` for questions about the new knowledge; `control` for questions about knowledge that must not "
+            "be forgotten"
+        ),
     )
-    shots: Naturals = Field((0,), description="numbers of few-shot examples before the question; one cell per number")
+    shots: Naturals = Field(
+        (0,), description="the numbers of few-shot examples before the question; each number yields a separate cell"
+    )
     query: str | None = Field(
         None,
         min_length=1,
-        description="jinja template of the search query, with the fields of a question; default: the question",
+        description=(
+            "Jinja template for the search query, which may use the fields of the question; default: the text of "
+            "the question"
+        ),
     )
     scoring: Literal["letter", "text", "text-norm"] | None = Field(
         None,
-        description="scored part of an option: letter, text, or text normalised by length; not for lm-eval tasks",
+        description=(
+            "the part of an option that is scored: the letter, the text, or the text normalised by length; not for "
+            "lm-eval tasks"
+        ),
     )
-    limit: Positive | None = Field(None, description="the size of a fixed sample of the questions; default: all")
+    limit: Positive | None = Field(
+        None, description="the number of questions in a fixed sample; default: all questions"
+    )
 
 
 class MethodTable(Table):
@@ -275,23 +299,25 @@ class MethodTable(Table):
 
     train: str | None = Field(None, description="the trainer to use")
     retrieve: str | None = Field(None, description="the retriever to use")
-    top_k: Positives = Field((), description="numbers of passages to show; one cell per number")
+    top_k: Positives = Field(
+        (), description="the numbers of passages in the prompt; each number yields a separate cell"
+    )
     choose: Literal["validation"] | None = Field(
         None, description="also report the best `top_k`, chosen on the tasks' validation questions"
     )
-    tasks: Names | None = Field(None, description="the tasks to measure on; default: all")
-    models: Names | None = Field(None, description="the models to measure; default: all")
+    tasks: Names | None = Field(None, description="the tasks on which the method is measured; default: all tasks")
+    models: Names | None = Field(None, description="the models with which the method is measured; default: all models")
 
 
 class PromptTable(_Strict):
     """`[prompt]`: how passages appear in prompts."""
 
-    template: str | None = Field(None, min_length=1, description="jinja template with the variable `passages`")
+    template: str | None = Field(None, min_length=1, description="Jinja template with the variable `passages`")
     order: Literal["best-first", "best-last"] = Field(
         "best-first", description="whether the best passage is shown first or last"
     )
     tokens: Positive | None = Field(
-        None, description="the largest number of tokens per prompt; default: the model's context length"
+        None, description="the maximum number of tokens per prompt; default: the model's context length"
     )
     max_seconds: Seconds = Field(
         DEFAULT_LIMITS.seconds, description="the longest time to render `template` or a `query` of a task once"
@@ -308,9 +334,9 @@ class PromptTable(_Strict):
 class PriceTable(_Strict):
     """`[prices]`: prices in any single currency."""
 
-    device_hour: Price | None = Field(None, description="price per hour of the device")
-    input_tokens_million: Price | None = Field(None, description="price per million input tokens")
-    output_tokens_million: Price | None = Field(None, description="price per million output tokens")
+    device_hour: Price | None = Field(None, description="the price per device hour")
+    input_tokens_million: Price | None = Field(None, description="the price per million input tokens")
+    output_tokens_million: Price | None = Field(None, description="the price per million output tokens")
 
 
 class Head(_Strict):
@@ -320,8 +346,8 @@ class Head(_Strict):
     kind: Literal["benchmark", "published"] = Field("benchmark", description="the kind of file")
     name: Name = Field(description="the name of the benchmark and of its results folder")
     title: str = Field("", description="the research question in one line")
-    seeds: Seeds = Field((0,), description="training seeds; one arm per seed")
-    prompt: PromptTable = Field(PromptTable.model_validate({}), description="how prompts show passages")
+    seeds: Seeds = Field((0,), description="training seeds; each training run is repeated with every seed")
+    prompt: PromptTable = Field(PromptTable.model_validate({}), description="how passages appear in prompts")
     prices: PriceTable | None = Field(None, description="prices, for the cost table")
 
 

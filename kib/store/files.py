@@ -149,7 +149,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: invalid JSON ({error}); delete it and run the benchmark again") from error
+        raise InputError(f"{path}: invalid JSON ({error}); delete this file and run the benchmark again") from error
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> int:

@@ -20,8 +20,8 @@ DAMAGED = "damaged"
 """The table for damaged rows, which may still be readable in part."""
 
 REPAIR = (
-    "do not delete it: it holds answers that have been paid for. Restore it from a backup, or copy what is readable "
-    "with `sqlite3 FILE .recover`"
+    "do not delete this file: it contains answers that have been paid for. Restore the file from a backup, or "
+    "recover the readable answers with `sqlite3 FILE .recover`"
 )
 
 
@@ -33,7 +33,9 @@ def paid_answers_path(work: Path, plugin: str) -> Path:
 def retriever_memory(work: Path, name: str) -> Path:
     """Return the folder shared by all retrievers with the cache `name`. Raises InputError for an invalid name."""
     if not NAME.fullmatch(name):
-        raise InputError(f"memory() returned the name {name!r}; expected lowercase letters, digits and hyphens")
+        raise InputError(
+            f"memory() returned the name {name!r}; expected a name of lowercase letters, digits and hyphens"
+        )
     return work / "remembered" / name
 
 

@@ -196,7 +196,7 @@ SCORES = TypeAdapter(list[Score], config=STORED)
 def plan_from_json(value: Any) -> BenchmarkPlan:
     """Return the plan stored in `plan.json`. Raises InputError for an unknown schema."""
     if value.get("schema") != SCHEMA:
-        raise InputError(f"schema {value.get('schema')!r}, but this version of kib reads schema {SCHEMA}")
+        raise InputError(f"the file has schema {value.get('schema')!r}, but this version of kib reads schema {SCHEMA}")
     return PLAN.validate_python({key: one for key, one in value.items() if key != "schema"})
 
 

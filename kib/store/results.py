@@ -60,7 +60,9 @@ class Results:
         """Return the plan of the last run. Raises InputError if the folder contains no plan."""
         path = self.folder / "plan.json"
         if not path.is_file():
-            raise InputError(f"{self.folder}: no results here (no plan.json); `kib run SPEC` creates them")
+            raise InputError(
+                f"{self.folder}: this folder contains no results (no plan.json); create results with `kib run SPEC`"
+            )
         with name_damage(path, path):
             value = read_json(path)
             try:
@@ -100,11 +102,12 @@ class Results:
             result = self.cell(cell)
             if result is None:
                 continue
-            path = self.questions(cell, "a check, which trusts no stored statistics,")
+            path = self.questions(cell, "the baseline check, which does not rely on stored statistics,")
             with name_damage(path, path.parent):
                 if digest_file(path) != result.questions:
                     raise InputError(
-                        f"{path}: not the file that was measured; delete {path.parent} and run the benchmark again"
+                        f"{path}: differs from the file that was measured; delete {path.parent} and run the "
+                        "benchmark again"
                     )
 
     def questions(self, cell: Cell, user: str) -> Path:
@@ -117,10 +120,11 @@ class Results:
             return path
         views = self.statistics().get("views")
         known = [f"gains over {view or 'base'}" for view in views] if isinstance(views, dict) else []
-        shown = f"; the stored statistics suffice for: {', '.join(known)}" if known else ""
+        shown = f"; the stored statistics are sufficient to show {', '.join(known)}" if known else ""
         raise InputError(
-            f"{path}: no such file, and {user} needs the questions in it; they may have been left out on purpose"
-            f"{shown}. Restore the file, or delete {path.parent} and run the benchmark to measure the cell again"
+            f"{path}: no such file, but {user} needs the questions in this file. The file may have been omitted on "
+            f"purpose{shown}. Restore the file, or delete {path.parent} and run the benchmark to measure the cell "
+            "again"
         )
 
     def scores(self, cell: Cell, user: str = "this view") -> list[Score]:
@@ -185,7 +189,9 @@ class Results:
         try:
             guard.acquire()
         except Timeout as error:
-            raise BusyError(f"{self.folder}: {_owner(owner)} is running on this folder; wait for it to end") from error
+            raise BusyError(
+                f"{self.folder}: {_owner(owner)} is using this folder; wait until that process ends"
+            ) from error
         try:
             remove_leftovers(self.folder)
             started = datetime.now(UTC).isoformat(timespec="seconds")

@@ -33,7 +33,8 @@ def commit_of(name: str, revision: str, kind: Kind) -> str:
         commit = HfApi().repo_info(name, revision=revision, repo_type=kind).sha
     if not commit:
         raise InputError(
-            f"{name}: the hub returned no commit for `{revision}`; set `revision` to a commit of 40 hexadecimal digits"
+            f"{name}: the hub returned no commit for `{revision}`; set `revision` to a full commit hash (40 "
+            "hexadecimal digits)"
         )
     return commit
 
@@ -50,21 +51,24 @@ def plainly(name: str, revision: str, kind: Kind) -> Iterator[None]:
     """Turn a hub error raised in the block into an InputError that states the reason and a remedy."""
     from huggingface_hub import errors
 
-    pin = "connect to the network, give a folder as `path`, or pin `revision` to a downloaded commit"
-    away = f"{name}: `{revision}` is not on this machine, and the hub cannot be reached"
+    pin = "connect to the network, set `path` to a local folder, or set `revision` to a downloaded commit"
+    away = f"{name}: the revision `{revision}` is not on this machine, and the hub cannot be reached"
     try:
         yield
     except errors.GatedRepoError as error:
         raise InputError(
-            f"{name}: the hub requires you to accept its conditions and to send a token (`hf auth login`)"
+            f"{name}: access to this repository is restricted; accept the conditions on the hub and log in with `hf "
+            "auth login`"
         ) from error
     except errors.RepositoryNotFoundError as error:
         what = CALLED[kind]
-        raise InputError(f"{name}: no such {what} on the hub, or it is private and needs `hf auth login`") from error
+        raise InputError(
+            f"{name}: no such {what} on the hub, or the {what} is private and requires `hf auth login`"
+        ) from error
     except errors.HFValidationError as error:
         raise InputError(f"{name}: invalid name for a hub repository: {_first_line(error)}") from error
     except errors.RevisionNotFoundError as error:
-        raise InputError(f"{name}: the hub has no revision `{revision}` of this repository") from error
+        raise InputError(f"{name}: this repository has no revision `{revision}` on the hub") from error
     except errors.OfflineModeIsEnabled as error:
         raise InputError(f"{away}; {pin}") from error
     except errors.LocalEntryNotFoundError as error:  # of a download; its cause is the reason

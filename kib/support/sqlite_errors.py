@@ -39,9 +39,12 @@ def _code(error: sqlite3.DatabaseError) -> int:
 def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
     code = _code(error)
     if code in LOCKED:
-        return f"in use by a different process ({error}); wait until that process ends, then run the command again"
+        return (
+            f"the file is in use by a different process ({error}); wait until that process ends, then run the "
+            "command again"
+        )
     if code == sqlite3.SQLITE_FULL:
-        return f"no space left to write ({error}); free disk space, then run the command again. Nothing stored is lost"
+        return f"no disk space left ({error}); free disk space, then run the command again. Stored data is not lost"
     if code in DAMAGED:
         return f"damaged ({error}); {repair}"
-    return f"cannot be read or written ({error}); check the permissions of the file and the state of the disk"
+    return f"the file cannot be read or written ({error}); check the file permissions and the state of the disk"

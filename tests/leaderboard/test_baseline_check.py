@@ -46,7 +46,7 @@ def test_a_drop_below_the_interval_fails(lab):
     failed = changed(measured(lab), lambda lab: again(lab, 1, 7, "rag", k=1)).failed
     assert len(failed) == 1
     assert failed[0].startswith(
-        "lab/tiny/rag,k=1/new,0-shot: the gain fell below the interval of the baseline: +50.0 ["
+        "lab/tiny/rag,k=1/new,0-shot: the gain fell below the baseline's confidence interval: +50.0 ["
     )
     assert failed[0].endswith("] -> +15.0 points")
     assert changed(lab, lambda lab: again(lab, 1, 6, "rag", k=1)).failed == ()
@@ -56,7 +56,7 @@ def test_a_rise_is_only_noted(lab):
     """The baseline check reports a gain above the baseline's interval without failing."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 20, "rag", k=1))
     assert (found.failed, len(found.noted)) == ((), 1)
-    assert "rose above the interval" in found.noted[0]
+    assert "rose above the baseline's confidence interval" in found.noted[0]
 
 
 def test_failed_and_removed_cells_fail(lab):
@@ -70,17 +70,17 @@ def test_failed_and_removed_cells_fail(lab):
     found = changed(measured(lab), change)
     assert [text.split(": ", 1)[1] for text in found.failed] == [
         "failed at answers: boom",
-        "removed: no longer in the plan",
+        "removed: the plan no longer contains this seed",
     ]
     assert found.failed[1].startswith("lab/tiny/ft/new,0-shot/s1")
     everything = changed(lab, lambda lab: lab.cells.pop(1))
-    assert "lab/tiny/ft/new,0-shot: removed: no longer in the plan" in everything.failed
+    assert "lab/tiny/ft/new,0-shot: removed: the plan no longer contains this arm" in everything.failed
 
 
 def test_rows_that_became_incomparable_fail(lab):
     """If a gain can no longer be computed, the baseline check fails and states the reason."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 14, "rag", k=1, where=NEW))
-    assert found.failed == ("lab/tiny/rag,k=1/new,0-shot: no longer has a gain: torch 2.14.1 against 2.13.0",)
+    assert found.failed == ("lab/tiny/rag,k=1/new,0-shot: this arm no longer has a gain: torch 2.14.1 against 2.13.0",)
 
 
 def test_new_cells_are_only_noted(lab):
@@ -102,7 +102,7 @@ def test_new_cells_are_only_noted(lab):
         ("{", "not valid JSON"),
         ("[]", "not a leaderboard baseline"),
         ({"kind": "table"}, "not a leaderboard baseline"),
-        ({"schema": 2}, "schema 2, but this version of kib reads 1"),
+        ({"schema": 2}, "schema 2, but this version of kib reads schema 1"),
         ({"against": "rag"}, "against rag"),
         ({"rows": None}, "damaged"),
         ({"rows": {"a": {"seeds": 1, "gain": None}}}, "damaged"),

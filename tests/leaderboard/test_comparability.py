@@ -20,13 +20,13 @@ from kib.store.result_records import Failure, TaskEntry
         ({}, {"where": replace(OLD, packages={"torch": "2.13.0"})}, "lm-eval (none) against 0.4.13"),
         ({}, {"where": (OLD, NEW)}, "mixes 2 environments: torch 2.13.0 against 2.14.1"),
         ({"where": (OLD, NEW)}, {}, "base: mixes 2 environments: torch 2.13.0 against 2.14.1"),
-        ({}, {"n": 19}, "19 questions, but the plan has 20"),
-        ({"n": 19}, {}, "base: 19 questions, but the plan has 20"),
+        ({}, {"n": 19}, "measured on 19 questions, but the plan has 20"),
+        ({"n": 19}, {}, "base: measured on 19 questions, but the plan has 20"),
         ({}, {"metric": "exact_match"}, "metric exact_match against acc"),
         (
             {},
             {"ids": [f"x{number}" for number in range(20)]},
-            "different questions: the reference lacks 20 of 20",
+            "the questions differ: the reference lacks 20 of 20 questions",
         ),
         ({}, {"groups": ["a"] * 20}, "the questions are grouped differently"),
     ],
@@ -66,7 +66,7 @@ def test_missing_and_failed_cells_are_rows(lab):
     assert row(table, "rag,k=2").status == "failed"
     assert row(table, "rag,k=2").reason == "failed at answers: boom \ufffd[31mbad\ufffd"
     text = render(table, "terminal", width=100)
-    assert "Of 3 cells, 1 missing and 1 failed" in text
+    assert "Cells without a result: 1 missing and 1 failed of 3 planned" in text
     assert "\x1b" not in text
 
 
@@ -104,17 +104,17 @@ def test_files_changed_by_hand_are_refused(lab):
     cell = lab.add(4, "base")
     path = lab.save().cell_folder(cell) / "questions.jsonl"
     path.write_text(path.read_text().replace('"score":0', '"score":1'))
-    with pytest.raises(InputError, match=r"questions\.jsonl: not the measured file"):
+    with pytest.raises(InputError, match=r"questions\.jsonl: differs from the file that was measured"):
         lab.table()
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (lambda lines: lines[:-1], "contradicts cell.json, which lists 4 of 20 as correct"),
+        (lambda lines: lines[:-1], "contradicts cell.json, which counts 4 of 20 answers as correct"),
         (
             lambda lines: [lines[0].replace('"score":1', '"score":0'), *lines[1:]],
-            "contradicts cell.json, which lists 4 of 20 as correct",
+            "contradicts cell.json, which counts 4 of 20 answers as correct",
         ),
         (lambda lines: [lines[0], lines[0], *lines[2:]], "contains a question twice"),
     ],
@@ -135,7 +135,7 @@ def test_seeds_of_other_questions_are_refused(lab):
     """Seeds of one arm with different questions raise an error."""
     lab.add(9, "ft", seed=0)
     lab.add(9, "ft", seed=1, ids=[f"x{number}" for number in range(20)])
-    with pytest.raises(InputError, match="not the same questions as in the arm's first seed"):
+    with pytest.raises(InputError, match="the questions differ from the questions of the arm's first seed"):
         lab.table()
 
 

@@ -106,7 +106,7 @@ def test_headline_without_a_gain_to_report(lab):
     lab.add(4, "base")
     lab.add(5, "random", k=1)
     table = lab.table()
-    assert table.headlines == ("tiny on new: no gain to report; the plan has only base and random here",)
+    assert table.headlines == ("tiny on new: no gain to report; for this task, the plan contains only base and random",)
     assert "p: exact paired test; values in parentheses" in render(table, "terminal")
 
 

@@ -88,7 +88,7 @@ def test_terminal_keeps_to_its_width(full_table, width):
     """No table line is wider than the terminal, and omitted columns are listed."""
     text = render(full_table, "terminal", width=width)
     assert max(len(line) for line in text.splitlines()) <= width
-    assert ("Left out at this width" in text) == (width < 200)
+    assert ("Omitted at this width" in text) == (width < 200)
 
 
 @pytest.mark.parametrize("width", [40, 60])
@@ -131,7 +131,7 @@ def test_the_terminal_prints_the_first_200_rows(lab):
     table = replace(small, rows=rows, headlines=small.headlines * 130)
     text = render(table, "terminal", width=100)
     assert len([line for line in text.splitlines() if re.search(r"(base|rag,k=1) +\d", line)]) == 200
-    assert "First 200 of 260 rows" in text
+    assert "Showing the first 200 of 260 rows" in text
     assert text.count("retrieval with 1 passage") == 12
     assert "and 118 more headlines" in text
     assert len(list(csv.reader(io.StringIO(render(table, "csv"))))) == 261

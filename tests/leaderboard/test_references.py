@@ -98,7 +98,7 @@ def test_one_benchmark_twice_is_refused(tmp_path):
     folders = [Lab(tmp_path / place) for place in ("here", "there")]
     for lab in folders:
         lab.add(4, "base")
-    with pytest.raises(InputError, match=r"'lab' is in several folders: .*here.*there"):
+    with pytest.raises(InputError, match=r"'lab' appears in several folders: .*here.*there"):
         make_table([lab.save() for lab in folders])
 
 

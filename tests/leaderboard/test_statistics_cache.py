@@ -35,8 +35,8 @@ def test_stored_statistics_need_no_questions(full_copy):
 @pytest.mark.parametrize(
     ("view", "user"),
     [
-        ({"against": "rag"}, "a gain over rag needs the questions in it"),
-        ({"retrieval": True}, "the quality of retrieval needs the questions in it"),
+        ({"against": "rag"}, "a gain over rag needs the questions in this file"),
+        ({"retrieval": True}, "the quality of retrieval needs the questions in this file"),
     ],
 )
 def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
@@ -47,7 +47,7 @@ def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
     with pytest.raises(InputError) as caught:
         make_table([full_copy], **view)
     assert user in str(caught.value)
-    assert "the stored statistics suffice for: gains over base." in str(caught.value)
+    assert "the stored statistics are sufficient to show gains over base." in str(caught.value)
     assert make_table([full_copy]).rows
 
 

@@ -113,7 +113,9 @@ def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> Judged
     for name, grade in query.relevance:
         document = aliases.get(name, name)
         if grades.setdefault(document, grade) != grade:
-            raise InputError(f"{where}: relevance: {name!r} is document {document!r}, which also has a different grade")
+            raise InputError(
+                f"{where}: relevance: {name!r} is an alias of document {document!r}, which also has a different grade"
+            )
     return replace(query, relevance=tuple(grades.items()))
 
 
@@ -152,7 +154,10 @@ def _tsv(path: Path) -> Iterator[JudgedQuery]:
 
 def _query(where: str, row: Mapping[str, Any]) -> JudgedQuery:
     if unknown := sorted(set(row) - set(FIELDS)):
-        raise InputError(f"{where}: {unknown[0]}: unknown field; known: id, text, relevance, gold (and BEIR's own)")
+        raise InputError(
+            f"{where}: {unknown[0]}: unknown field; expected id, text, relevance, gold or one of BEIR's fields "
+            "(_id, metadata)"
+        )
     name, text = row.get("id", row.get("_id")), row.get("text")
     if type(name) is int:
         name = str(name)
@@ -160,22 +165,22 @@ def _query(where: str, row: Mapping[str, Any]) -> JudgedQuery:
         if not isinstance(value, str) or not value.strip() or (key == "id" and not value.isprintable()):
             raise InputError(f"{where}: {key}: expected text, got {value!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise InputError(f"{where}: {key}: contains half a surrogate pair, which is not a character: {value!r}")
+            raise InputError(f"{where}: {key}: contains an unpaired surrogate, which is not a character: {value!r}")
     return JudgedQuery(str(name), str(text), tuple(_grades(where, row)))
 
 
 def _grades(where: str, row: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     relevance, gold = row.get("relevance"), row.get("gold")
     if relevance is not None and gold is not None:
-        raise InputError(f"{where}: expected `relevance` or `gold`, not both")
+        raise InputError(f"{where}: expected either `relevance` or `gold`, got both")
     if gold is not None:
         named = [gold] if isinstance(gold, str) else gold
         if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
-            raise InputError(f"{where}: gold: expected document ids, got {gold!r}")
+            raise InputError(f"{where}: gold: expected a document id or a list of document ids, got {gold!r}")
         relevance = dict.fromkeys(named, 1)
     if not isinstance(relevance or {}, dict):
-        raise InputError(f"{where}: relevance: expected grades by document id, got {relevance!r}")
+        raise InputError(f"{where}: relevance: expected an object that maps document ids to grades, got {relevance!r}")
     for document, grade in (relevance or {}).items():
         if type(grade) is not int:
-            raise InputError(f"{where}: relevance: expected a whole number for {document!r}, got {grade!r}")
+            raise InputError(f"{where}: relevance: expected a whole number as the grade of {document!r}, got {grade!r}")
         yield document, grade

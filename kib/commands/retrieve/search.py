@@ -64,7 +64,8 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
         sets = [*of_tasks(steps.context, corpus, passages), *([own] if own else [])]
     if not sets:
         raise InputError(
-            f"{path}: no task uses corpus {corpus}, and the corpus has no queries of its own; add a file with --queries"
+            f"{path}: no task uses corpus {corpus}, and the corpus contains no queries; name a file of queries with "
+            "--queries"
         )
     searcher = _Searcher(steps, corpus, request.depth)
     blocks = tuple(searcher.block(queries, retrievers) for queries in sets)
@@ -80,13 +81,13 @@ def read_spec(path: Path, request: SearchRequest) -> Spec:
     if chunk and chunk.tokens:
         if not spec.models:
             raise InputError(
-                f"{path}: corpora.{corpus}.chunk: splitting by tokens needs a table [models.NAME] for the tokenizer"
+                f"{path}: corpora.{corpus}.chunk: splitting by tokens needs a tokenizer; add a table [models.NAME]"
             )
         models = [chunk.tokenizer or next(iter(spec.models))]
     if request.task is not None and getattr(spec.table("tasks", request.task), "corpus", None) != corpus:
-        raise InputError(f"{path}: tasks.{request.task}: does not use corpus {corpus}")
+        raise InputError(f"{path}: tasks.{request.task}: this task does not use corpus {corpus}")
     if not spec.retrievers:
-        raise InputError(f"{path}: no retriever; add a table [retrievers.NAME]")
+        raise InputError(f"{path}: the file declares no retriever; add a table [retrievers.NAME]")
     tasks = {
         name: table
         for name, table in spec.tasks.items()
@@ -110,9 +111,9 @@ def _corpus(spec: Spec, name: str | None) -> str:
     if len(spec.corpora) == 1:
         return next(iter(spec.corpora))
     if not spec.corpora:
-        raise InputError(f"{spec.file}: no corpus; add a table [corpora.NAME]")
+        raise InputError(f"{spec.file}: the file declares no corpus; add a table [corpora.NAME]")
     names = join(list(spec.corpora), "or")
-    raise InputError(f"{spec.file}: {len(spec.corpora)} corpora; choose one with --corpus: {names}")
+    raise InputError(f"{spec.file}: the file declares {len(spec.corpora)} corpora; choose one with --corpus: {names}")
 
 
 def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
@@ -125,11 +126,15 @@ def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
         spec.table("retrievers", name)
         if knows_gold(name):
             raise InputError(
-                f"{spec.file}: retrievers.{name}: knows the gold passages, so its search cannot be measured"
+                f"{spec.file}: retrievers.{name}: this retriever does not search: it returns the gold passages "
+                "directly, so its search quality cannot be measured"
             )
     found = list(dict.fromkeys(names)) or [name for name in spec.retrievers if not knows_gold(name)]
     if not found:
-        raise InputError(f"{spec.file}: every retriever knows the gold passages; add one that searches")
+        raise InputError(
+            f"{spec.file}: no retriever searches the corpus: all return the gold passages directly; add a retriever "
+            "that searches"
+        )
     return found
 
 

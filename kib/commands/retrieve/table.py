@@ -20,15 +20,15 @@ INTERVAL = "nDCG@10"
 
 LEGENDS = {
     "passages": (
-        "recall@K: share of the questions with a gold passage among the first K. MRR, nDCG and MAP rank the "
-        "gold passages."
+        "recall@K: share of questions with a gold passage among the first K hits. MRR, nDCG and MAP depend on the "
+        "ranks of the gold passages."
     ),
     "documents": (
-        "recall@K: share of a query's relevant documents among the first K, averaged over queries. A document has "
-        "the rank of its best passage."
+        "recall@K: share of a query's relevant documents among the first K documents, averaged over queries. A "
+        "document has the rank of its best passage."
     ),
 }
-UNJUDGED = "No query has a relevance judgment, so only time is measured."
+UNJUDGED = "No query has a relevance judgment, so only times are measured."
 
 
 def render(report: Report, form: str) -> str:

@@ -18,7 +18,9 @@ def trec_runs(report: Report) -> dict[str, str]:
     """
     if len(report.blocks) > 1:
         names = ", ".join(block.title for block in report.blocks)
-        raise InputError(f"a run has one set of queries, got {len(report.blocks)} ({names}); choose one with --task")
+        raise InputError(
+            f"a TREC run needs exactly one set of queries, got {len(report.blocks)} ({names}); choose one with --task"
+        )
     [block] = report.blocks
     return {line.retriever: "".join(_lines(block, line)) for line in block.lines}
 

@@ -57,7 +57,7 @@ def check(table: Table, text: str) -> Changes:
     noted: list[str] = []
     for name, entry in entries.items():
         if name not in rows:
-            failed.append(f"{name}: removed: no longer in the plan")
+            failed.append(f"{name}: removed: the plan no longer contains this arm")
             continue
         _compare(name, rows[name], entry, failed, noted)
     noted += [f"{name}: new" for name in rows if name not in entries]
@@ -67,24 +67,26 @@ def check(table: Table, text: str) -> Changes:
 def _compare(name: str, row: ArmRow, entry: Mapping[str, Any], failed: list[str], noted: list[str]) -> None:
     removed = [seed for seed in entry["seeds"] if seed not in row.seeds]
     new = [seed for seed in row.seeds if seed not in entry["seeds"]]
-    failed += [f"{name}/s{seed}: removed: no longer in the plan" for seed in removed]
+    failed += [f"{name}/s{seed}: removed: the plan no longer contains this seed" for seed in removed]
     noted += [f"{name}/s{seed}: new" for seed in new]
     if entry["gain"] is None or row.status != "measured":
         return
     absolute, low, high = entry["gain"]
     if row.gain is None:
-        failed.append(f"{name}: no longer has a gain: {row.reason or 'gains are now measured against this arm'}")
+        failed.append(
+            f"{name}: this arm no longer has a gain: {row.reason or 'gains are now measured against this arm'}"
+        )
         return
     change = f"{points(absolute)} {interval(Interval(low, high))} -> {points(row.gain.absolute)} points"
     if row.gain.absolute < low:
-        failed.append(f"{name}: the gain fell below the interval of the baseline: {change}")
+        failed.append(f"{name}: the gain fell below the baseline's confidence interval: {change}")
     elif row.gain.absolute > high:
-        noted.append(f"{name}: the gain rose above the interval of the baseline: {change}")
+        noted.append(f"{name}: the gain rose above the baseline's confidence interval: {change}")
 
 
 def _read(table: Table, text: str) -> dict[str, Any]:
     """Return the entries of a baseline; raises InputError if the baseline is invalid."""
-    hint = "; `kib leaderboard --update-baseline` writes a new one"
+    hint = "; write a new baseline with `kib leaderboard --update-baseline`"
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -93,11 +95,12 @@ def _read(table: Table, text: str) -> dict[str, Any]:
         raise InputError(f'not a leaderboard baseline (no "kind": "{KIND}"){hint}')
     if value.get("schema") != SCHEMA:
         schema = value.get("schema")
-        raise InputError(f"the baseline has schema {schema!r}, but this version of kib reads {SCHEMA}{hint}")
+        raise InputError(f"the baseline has schema {schema!r}, but this version of kib reads schema {SCHEMA}{hint}")
     if value.get("against") != table.against:
         names = [f"against {one}" if one else "over base" for one in (value.get("against"), table.against)]
         raise InputError(
-            f"the baseline contains gains {names[0]}, the table gains {names[1]}; use the same --against{hint}"
+            f"the baseline contains gains {names[0]}, but the table contains gains {names[1]}; use the same "
+            f"--against for both{hint}"
         )
     entries = value.get("rows")
     if not isinstance(entries, dict) or not all(_is_entry(entry) for entry in entries.values()):

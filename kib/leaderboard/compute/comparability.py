@@ -14,7 +14,7 @@ def why_not_comparable_at_all(arm: Arm) -> str:
     planned = arm.task.n
     for result in arm.results:
         if planned is not None and result.n != planned:
-            return f"{result.n} questions, but the plan has {planned}"
+            return f"measured on {result.n} questions, but the plan has {planned}"
     metrics = list(dict.fromkeys(result.metric for result in arm.results))
     if len(metrics) > 1:
         return f"mixes metrics: {', '.join(metrics)}"
@@ -51,7 +51,7 @@ def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | st
         position_of = {question_id: position for position, question_id in enumerate(reference.ids)}
         other = [question_id for question_id in arm.ids if question_id not in position_of]
         if other or len(arm.ids) != len(reference.ids):
-            return f"different questions: the reference lacks {len(other)} of {len(arm.ids)}"
+            return f"the questions differ: the reference lacks {len(other)} of {len(arm.ids)} questions"
         order = [position_of[question_id] for question_id in arm.ids]
         aligned = QuestionScores(
             arm.ids,

@@ -85,11 +85,11 @@ def _reasons(
     same = [(row, other) for row, other in theirs if stated.questions and other.questions == stated.questions]
     same_shots = [(row, other) for row, other in same if row.shots == shots]
     if stated.questions is None:
-        yield f"{published} does not state its questions"
+        yield f"{published} does not state which questions were asked"
     elif not same:
         yield f"{measured} asks different questions"
     elif stated.metric is None:
-        yield f"{published} does not state how it scored answers"
+        yield f"{published} does not state how answers were scored"
     elif not same_shots:
         counts = sorted({row.shots for row, _ in same})
         yield f"{measured} used {' or '.join(map(str, counts))} examples"

@@ -40,7 +40,7 @@ def _no_gain(block: Sequence[ArmRow], several: bool) -> str:
     """Return why a model has no headline: the reference arm or an arm to compare with it is missing."""
     without_reference = next((row for row in block if row.kind == "" and row.reference is None), None)
     methods = " and ".join(dict.fromkeys(row.method for row in block))
-    reason = without_reference.reason if without_reference else f"the plan has only {methods} here"
+    reason = without_reference.reason if without_reference else f"for this task, the plan contains only {methods}"
     return f"{_start(block[0], several)}no gain to report; {reason}"
 
 

@@ -47,7 +47,10 @@ def _deviations(plan: BenchmarkPlan, model: str, task: str, options: Mapping[str
     if options.get("data") is not None:
         yield "takes its questions from local files"
     elif limit is None or plan.chats is None:
-        yield "was run by an earlier version of kib that did not record limits and chat templates (`kib run` adds them)"
+        yield (
+            "was run by an earlier version of kib that did not record limits and chat templates (`kib run` adds "
+            "this information)"
+        )
     if limit and (n is None or n >= limit):
         yield f"used only {limit} of the questions"
     if model in (plan.chats or ()):

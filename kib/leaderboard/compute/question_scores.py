@@ -55,7 +55,7 @@ class QuestionScoresReader:
         ids = tuple(score.question_id for score in seeds[0])
         for result, scores in zip(arm.results, seeds, strict=True):
             if tuple(score.question_id for score in scores) != ids:
-                raise self._damaged(result, "not the same questions as in the arm's first seed")
+                raise self._damaged(result, "the questions differ from the questions of the arm's first seed")
         return seeds
 
     def _average_over_seeds(self, arm: Arm) -> QuestionScores:
@@ -71,10 +71,12 @@ class QuestionScoresReader:
 
     def _scores(self, result: CellResult) -> list[Score]:
         if digest_file(self._results.questions(result.cell, self._purpose)) != result.questions:
-            raise self._damaged(result, "not the measured file (its digest differs from the one in cell.json)")
+            raise self._damaged(result, "differs from the file that was measured (the digest does not match cell.json)")
         scores = self._results.scores(result.cell)
         if len(scores) != result.n or sum(score.score for score in scores) != result.correct:
-            raise self._damaged(result, f"contradicts cell.json, which lists {result.correct} of {result.n} as correct")
+            raise self._damaged(
+                result, (f"contradicts cell.json, which counts {result.correct} of {result.n} answers as correct")
+            )
         if len({score.question_id for score in scores}) != len(scores):
             raise self._damaged(result, "contains a question twice")
         return scores

@@ -33,7 +33,9 @@ class References:
         if len(candidates) == 1 or self._against is None:
             return candidates[0]
         names = ", ".join(one.name for one in candidates)
-        return f"{self._against} has several arms ({names}) and none matches the settings of this arm; name one"
+        return (
+            f"{self._against} has several arms ({names}), and none matches the settings of this arm; name one of them"
+        )
 
 
 def _with_matching_settings(arm: Arm, candidates: Sequence[Arm]) -> list[Arm]:
@@ -50,4 +52,4 @@ def check_name(name: str, arms: Sequence[Arm]) -> None:
         return
     method, _, _ = name.partition(",")
     arms_of = [one for one in names if one.startswith(f"{method},")]
-    raise InputError(f"--against: no method or arm {name!r} in these results; {offer(name, [*methods, *arms_of])}")
+    raise InputError(f"--against: the results contain no method or arm {name!r}; {offer(name, [*methods, *arms_of])}")

@@ -28,13 +28,18 @@ WARNING_MEANINGS = {
     "loss not falling": "training lowered the loss by less than 0.001 nats per token.",
     "hardly trained": "training changed the weights by less than a millionth of their norm.",
     "rounded away": "saving the weights in the model's number format undid more than half of the drop in loss.",
-    "as untrained": "every log-probability equals that of an untrained arm, so training had no effect on the answers.",
-    "prompts as base": "every prompt equals the base prompt, so no passage was added to any question.",
+    "as untrained": (
+        "all log-probabilities are identical to those of an untrained arm, so training had no effect on the answers."
+    ),
+    "prompts as base": "all prompts are identical to the prompts of `base`, so no passage was added to any question.",
     "one passage": "more than half of the questions have the same first passage.",
     "few passages": "the number of questions with fewer retrieved passages than requested.",
-    BEST_K: "the published number is the highest over all K in the same paper, as if K had been chosen on "
-    "the test questions.",
-    "at chance": "the interval of the accuracy contains the accuracy of guessing, and the gain is not significant.",
+    BEST_K: "the published accuracy is the highest over all K in the same paper, as if K had been chosen on the test "
+    "questions.",
+    "at chance": (
+        "the confidence interval for accuracy contains the accuracy of random guessing, and the gain is not "
+        "significant."
+    ),
 }
 """The meaning of each warning; a warning name may be followed by details in parentheses."""
 

@@ -113,7 +113,7 @@ def _assemble(
 def _check_benchmark_names(results: Sequence[Results | PublishedResults], plans: Sequence[BenchmarkPlan]) -> None:
     """Raise InputError if there are no results or if two folders contain the same benchmark."""
     if not results:
-        raise InputError("no results folder given; `kib run SPEC` creates one")
+        raise InputError("no results folder given; create a results folder with `kib run SPEC`")
     twice = [name for name, count in Counter(plan.name for plan in plans).items() if count > 1]
     if twice:
         same = [one for one, plan in zip(results, plans, strict=True) if plan.name == twice[0]]
@@ -121,4 +121,6 @@ def _check_benchmark_names(results: Sequence[Results | PublishedResults], plans:
         if len({isinstance(one, PublishedResults) for one in same}) > 1:
             hint = "change `name` in one of the files"
             raise InputError(f"benchmark {twice[0]!r} is both published and measured: {folders}; {hint}")
-        raise InputError(f"benchmark {twice[0]!r} is in several folders: {folders}; name only one of them")
+        raise InputError(
+            f"benchmark {twice[0]!r} appears in several folders: {folders}; name only one of these folders"
+        )

@@ -21,6 +21,10 @@ def averages_only(table: Table) -> Table:
     with_average = {row.benchmark for row in averages}
     rows = [row for row in table.rows if row.benchmark not in with_average and row.role == "target"]
     shown = with_average | {row.benchmark for row in rows}
-    empty = [f"No average to show: {one.name} has no target task" for one in table.benchmarks if one.name not in shown]
+    empty = [
+        (f"No average to show: benchmark {one.name} has no target task")
+        for one in table.benchmarks
+        if one.name not in shown
+    ]
     remarks = (*table.remarks, *map(one_line, empty))
     return replace(table, headlines=(), rows=tuple(rows), averages=tuple(averages), remarks=remarks)

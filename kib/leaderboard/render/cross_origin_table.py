@@ -17,7 +17,7 @@ CROSS_ORIGIN_COLUMNS = (
     Column("method", "arm", "arm", left=True),
     Column("origin", "origin", "origin", left=True),
     Column("accuracy", "acc. %", "accuracy"),
-    Column("accuracy interval", "interval", "interval of the accuracy", left=True),
+    Column("accuracy interval", "interval", "confidence interval for accuracy", left=True),
     Column("note", "note", "note", left=True),
 )
 

@@ -97,7 +97,7 @@ def _gains(table: Table) -> "Figure":
 
     panels = [panel for one in table.benchmarks for panel in _panels(table, one.name) if panel.bars]
     if not panels:
-        raise InputError("no gain to draw: the table contains only base, or arms that are not comparable")
+        raise InputError("no gain to plot: the table contains only base arms or arms that are not comparable")
     names = list(dict.fromkeys(bar.name for panel in panels for bar in panel.bars))
     width = max(len(panel.bars) + len({bar.group for bar in panel.bars}) for panel in panels)
     figure = Figure(figsize=(max(5.0, 0.42 * width + 1.2), 3.1 * len(panels) + 0.4), layout="constrained")
@@ -115,10 +115,10 @@ def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
     origins = {one.origin for one in table.benchmarks}
     how = {"measured": "paired", "published": "unpaired"}
     kinds = [text if len(origins) == 1 else f"{text} ({origin})" for origin, text in how.items() if origin in origins]
-    sentences = [f"Whiskers: 95 % intervals of the gain, {' or '.join(kinds)}."]
+    sentences = [f"Whiskers: 95 % confidence intervals for the gain, {' or '.join(kinds)}."]
     bars = [(bar.flagged, bar.rows) for panel in panels for bar in panel.bars if bar.flagged]
     over = [(int(_is_flagged(row)), 1) for row in table.rows if row.reference == row.arm and row.kind != "base"]
-    for start, some in (("*", bars), (f"{table.against}, the reference of the gains:", over)):
+    for start, some in (("*", bars), (f"{table.against}, the reference arm of the gains:", over)):
         count, rows = sum(flagged for flagged, _ in some), sum(number for _, number in some)
         if count:
             sentences.append(
@@ -227,7 +227,7 @@ def _sweeps(table: Table) -> "Figure":
 
     lines = _lines(table)
     if not lines:
-        raise InputError("no sweep to draw: no method has several numbers of passages")
+        raise InputError("no sweep to plot: no method was measured with several numbers of passages")
     columns = list(dict.fromkeys((benchmark, task) for benchmark, _, task, _, _ in lines))
     models: dict[str, list[str]] = {}
     for benchmark, model, *_ in lines:
@@ -251,7 +251,7 @@ def _sweeps(table: Table) -> "Figure":
         _finish_column(grid[:, position], task, ticks)
     handles = [_stroke(number, name) for number, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(names)), frameon=False)
-    _add_footnote(figure, ["Whiskers: 95 % intervals of the single accuracies."])
+    _add_footnote(figure, ["Whiskers: 95 % confidence intervals for the individual accuracies."])
     return figure
 
 

@@ -96,7 +96,10 @@ def _columns_for_a_page(blocks: Sequence[Block]) -> list[Column]:
 def _preamble(body: str) -> str:
     lines = [r"% needs \usepackage{array,booktabs,longtable,textcomp} and \usepackage[T1]{fontenc}"]
     if not all(T1_TEXT.fullmatch(line) for line in body.splitlines()):
-        lines.append("% contains characters unknown to pdfLaTeX; use XeLaTeX or LuaLaTeX with a font that has them")
+        lines.append(
+            "% contains characters that pdfLaTeX does not support; use XeLaTeX or LuaLaTeX with a font that "
+            "contains these characters"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -13,9 +13,11 @@ NAMED_CELLS = 3
 
 COLUMN_MEANINGS = {
     "share": "gold %: the gain as % of the gain from the gold passage (the upper bound; not ranked).",
-    "known": "known, unknown: gain in points on questions that base answered correctly, and incorrectly, in a second "
-    "measurement.",
-    "recall": "recall: % of questions with a retrieved gold passage.",
+    "known": (
+        "known, unknown: gain in points on questions that base answered correctly (known) or incorrectly (unknown) in "
+        "a second measurement."
+    ),
+    "recall": "recall: percentage of questions for which a gold passage was retrieved.",
     "perplexity": "held out: perplexity of text excluded from training, before and after training.",
     "dropped": "dropped: passages that did not fit the token budget.",
 }
@@ -23,8 +25,9 @@ COLUMN_MEANINGS = {
 
 
 UNPAIRED = (
-    "published, unpaired: the paper does not publish answers per question. Intervals and p values therefore follow "
-    "from the numbers of questions alone (Wilson, Newcombe, score test); paired intervals would usually be narrower."
+    "published, unpaired: the paper does not publish answers per question. Intervals and p values are therefore "
+    "computed from accuracies and numbers of questions alone (Wilson, Newcombe, score test); paired intervals "
+    "would usually be narrower."
 )
 
 
@@ -35,7 +38,10 @@ def missing_results(table: Table) -> str:
     failed = sum(1 for one in table.missing if one.state == "failed")
     kinds = ((len(table.missing) - failed, "missing"), (failed, "failed"))
     parts = [f"{count} {state}" for count, state in kinds if count]
-    sentence = f"Of {table.cells} cells, {' and '.join(parts)}: a row needs all of its seeds to have a result."
+    sentence = (
+        f"Cells without a result: {' and '.join(parts)} of {table.cells} planned. A row has a result only if all of "
+        "its seeds have been measured."
+    )
     shown = {cell for row in table.rows for cell in row.cells}
     without_row = [f"{one.cell} ({one.reason})" for one in table.missing if one.cell not in shown]
     if not without_row:
@@ -49,16 +55,16 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
     texts = []
     if "points" in columns:
         over = "base" if table.against is None else table.against
-        resampling = ", and questions of one group are resampled together" if "measured" in _origins(table) else ""
+        resampling = "; questions of the same group are resampled together" if "measured" in _origins(table) else ""
         texts.append(
-            f"Accuracy in %; gain over {over} on the same questions, in points and as % of its accuracy. Intervals "
-            f"cover 95 %{resampling}."
+            f"Accuracy in %; gain over {over} on the same questions, in points and as % of the accuracy of {over}. "
+            f"Intervals are 95 % confidence intervals{resampling}."
         )
         texts += [UNPAIRED] if "published" in _origins(table) else []
     if "p" in columns:
         texts.append(_p_values(table))
     if any(row.tied for row in table.rows):
-        texts.append("#: rank; = marks arms that do not differ significantly from the first arm of their rank.")
+        texts.append("#: rank; = marks arms that do not differ significantly from the first arm with the same rank.")
     texts += [text for name, text in COLUMN_MEANINGS.items() if name in columns]
     warnings = {one.partition(" (")[0] for row in table.rows for one in row.warnings}
     texts += [f"{name}: {meaning}" for name, meaning in WARNING_MEANINGS.items() if name in warnings]

@@ -14,16 +14,23 @@ __all__ = ["RETRIEVAL_COLUMNS", "retrieval_blocks", "retrieval_legend"]
 RETRIEVAL_COLUMNS = (
     Column("method", "method", "method", left=True),
     Column("recall", "recall", "recall of the gold passage"),
-    Column("recall interval", "interval", "interval of the recall", left=True),
+    Column("recall interval", "interval", "confidence interval for recall", left=True),
     Column("mrr", "MRR", "mean reciprocal rank"),
-    Column("mrr interval", "interval", "interval of the mean reciprocal rank", left=True),
+    Column("mrr interval", "interval", "confidence interval for the mean reciprocal rank", left=True),
     Column("ndcg", "nDCG", "nDCG"),
-    Column("ndcg interval", "interval", "interval of nDCG", left=True),
+    Column("ndcg interval", "interval", "confidence interval for nDCG", left=True),
     Column("accuracy", "acc. %", "accuracy on judged questions"),
-    Column("found", "found", "accuracy with a retrieved gold passage"),
-    Column("found interval", "interval", "interval of the accuracy with a retrieved gold passage", left=True),
-    Column("missed", "missed", "accuracy without a retrieved gold passage"),
-    Column("missed interval", "interval", "interval of the accuracy without a retrieved gold passage", left=True),
+    Column("found", "found", "accuracy when a gold passage was retrieved"),
+    Column(
+        "found interval", "interval", ("confidence interval for accuracy when a gold passage was retrieved"), left=True
+    ),
+    Column("missed", "missed", "accuracy when no gold passage was retrieved"),
+    Column(
+        "missed interval",
+        "interval",
+        ("confidence interval for accuracy when no gold passage was retrieved"),
+        left=True,
+    ),
     Column("dropped", "dropped", "dropped passages"),
     Column("index", "index", "index size"),
     Column("indexing", "indexing s", "indexing time"),
@@ -33,12 +40,14 @@ RETRIEVAL_COLUMNS = (
 
 MEANINGS = (
     (
-        "Retrieval, in %, over questions with a gold passage in the corpus: recall is the share of questions with a "
-        "retrieved gold passage, MRR the mean of 1 / rank of the first gold passage, nDCG covers all gold passages."
+        "Retrieval quality in %, over questions with a gold passage in the corpus. Recall is the share of "
+        "questions with a retrieved gold passage, MRR is the mean of 1 / rank of the first gold passage, and nDCG "
+        "takes all gold passages into account."
     ),
     (
-        "found, missed: accuracy on questions with and without a retrieved gold passage. The two sets of questions may "
-        "also differ in difficulty; compare the gold passage and random passages to see the effect of a passage."
+        "found, missed: accuracy on questions with and without a retrieved gold passage. The two sets of questions "
+        "may also differ in difficulty; to see the effect of a passage, compare the rows with the gold passage and "
+        "with random passages."
     ),
 )
 
@@ -55,7 +64,7 @@ def retrieval_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
         some = list(group)
         judged = max(row.retrieval.judged for row in some if row.retrieval)
         name = f"{benchmark}: {model}" if several else model
-        title = f"retrieval · {name} · {task} · {shots}-shot · {judged} questions with gold"
+        title = f"retrieval · {name} · {task} · {shots}-shot · {judged} questions with a gold passage"
         lines = tuple(
             Line(_texts(row, row.retrieval), "ceiling" if row.kind == "ceiling" else "same")
             for row in some
@@ -90,5 +99,5 @@ def retrieval_legend(table: Table) -> list[str]:
     """Return sentences that explain the retrieval columns."""
     if not table.retrieval or not any(row.retrieval for row in table.rows):
         return []
-    times = "Indexing and search times are measured; a fusion needs the sum of the times of its retrievers."
+    times = "Indexing and search times are measured; the time of a fusion is the sum of the times of its retrievers."
     return [*MEANINGS, *([times] if table.times else [])]

@@ -144,7 +144,7 @@ def _above(console: "Console", table: Table) -> None:
         _print_indented(console, headline, "")
     more = len(table.headlines) - MAX_HEADLINES
     if more > 0:
-        _print_indented(console, f"and {more} more headlines; --format markdown prints all of them", "")
+        _print_indented(console, f"and {more} more headlines; use --format markdown to print all headlines", "")
     for remark in table.remarks:
         _print_indented(console, remark, "")
     console.print()
@@ -153,13 +153,16 @@ def _above(console: "Console", table: Table) -> None:
 def _below(console: "Console", table: Table, names: Sequence[str], left_out: Sequence[str]) -> None:
     total = len(table.rows) + len(table.averages)
     if total > MAX_ROWS:
-        console.print(f"First {MAX_ROWS} of {total} rows; --format markdown, csv or json prints all.", style="bold")
+        console.print(
+            (f"Showing the first {MAX_ROWS} of {total} rows; use --format markdown, csv or json to print all rows."),
+            style="bold",
+        )
     if missing_results(table):
         console.print(missing_results(table), style="bold")
     for text in (*legend(table, names), *cost_legend(table), *retrieval_legend(table)):
         console.print(text, style="dim")
     if left_out:
-        console.print(f"Left out at this width: {', '.join(left_out)}.", style="dim")
+        console.print(f"Omitted at this width: {', '.join(left_out)}.", style="dim")
 
 
 def _print_block(console: "Console", wide: "Console", block: Block, fitted: _FittedTable) -> None:

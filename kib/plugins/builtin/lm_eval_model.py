@@ -35,12 +35,13 @@ class LmEvalModel:
     class Options(BaseOptions):
         """The keys of `[models.NAME]` with `plugin = "lm-eval"`."""
 
-        backend: str = Field(min_length=1, description="the backend's name in lm-eval, for example vllm")
+        backend: str = Field(min_length=1, description="the name of the backend in lm-eval, such as vllm")
         args: Arguments = Field(
-            default_factory=dict, description="the backend's own arguments, for example `{ pretrained = … }`"
+            default_factory=dict, description="arguments for the backend, such as `{ pretrained = … }`"
         )
         local_args: Annotated[Arguments, NotInIdentity] = Field(
-            default_factory=dict, description="arguments that do not change results: device, batch_size, base_url"
+            default_factory=dict,
+            description="arguments that do not affect results, such as device, batch_size and base_url",
         )
 
         @field_validator("args", "local_args")
@@ -49,7 +50,7 @@ class LmEvalModel:
             for key, value in args.items():
                 if SECRET.search(key) or SECRET_VALUE.search(str(value)):
                     raise ValueError(
-                        f"{key} looks like a secret; set it as an environment variable of the backend instead"
+                        f"{key} looks like a secret; pass the secret to the backend as an environment variable instead"
                     )
             return args
 
@@ -108,7 +109,9 @@ class LmEvalModel:
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise InputError(f"lm-eval has no backend {self.options.backend}{hint}") from error
         except ImportError as error:
-            raise InputError(f"the backend {self.options.backend} needs a missing package: {error}") from error
+            raise InputError(
+                f"the backend {self.options.backend} requires a package that is not installed: {error}"
+            ) from error
         found = {key: str(path) for key, path in self.options.paths().items()}
         arguments = {**self.options.args, **found, **self.options.local_args}
         try:

@@ -34,10 +34,11 @@ class Data(BaseOptions):
     __pydantic_extra__: dict[str, InputPath]
 
     layout: Literal["rows", "mmlu"] = Field(
-        "rows", description='"rows": named fields; "mmlu": the official MMLU format, CSV without a header'
+        "rows",
+        description='"rows" for files with named fields; "mmlu" for the official MMLU format (CSV without a header)',
     )
     fields: Mapping[str, str] = Field(
-        default_factory=dict, description="names of fields in the file, by their names in the task"
+        default_factory=dict, description="a mapping from the field names of the task to the field names in the file"
     )
 
     @property
@@ -55,11 +56,17 @@ class LmEvalTask:
         task: str = Field(min_length=1, description="the name of a single lm-eval task, not of a group")
         data: Data | None = Field(
             None,
-            description="local files: `{ dev = PATH, test = PATH, layout = …, fields = {…} }`, by lm-eval's splits",
+            description=(
+                "local files for the splits of the lm-eval task: "
+                "`{ dev = PATH, test = PATH, layout = …, fields = {…} }`"
+            ),
         )
         metric: str | None = Field(
             None,
-            description="a 0/1 metric of the task, or `metric,filter`; default acc, or exact_match if it generates",
+            description=(
+                "a 0/1 metric of the task, or `metric,filter`; default: acc, or exact_match for tasks that "
+                "generate text"
+            ),
         )
 
     revision: ClassVar[int] = 1
@@ -89,7 +96,7 @@ class LmEvalTask:
         """Return the data set to download, if any; raise InputError for an unknown task name or a task group."""
         name = self._single()
         data = "" if self.options.data else data_set(name)
-        return [f"data set {data} of lm-eval's task {name}"] if data else []
+        return [f"the data set {data} for the lm-eval task {name}"] if data else []
 
     @cached_property
     def _known(self) -> list[str]:
@@ -100,10 +107,10 @@ class LmEvalTask:
         name = self.options.task
         if name not in self._known:
             near = get_close_matches(name, self._known, 3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "; `lm-eval ls tasks` lists them"
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; list the tasks with `lm-eval ls tasks`"
             raise InputError(f"lm-eval has no task {name}{hint}")
         if name not in task_manager().all_subtasks:
-            raise InputError(f"{name} is a group of lm-eval tasks; write one table per single task")
+            raise InputError(f"{name} is a group of lm-eval tasks; declare a separate table for each task of the group")
         return name
 
     def harness_task(self) -> "ConfigurableTask":
@@ -118,7 +125,7 @@ class LmEvalTask:
         except InputError:
             raise
         except KeyError as error:
-            raise InputError(f"lm-eval task {name}: the data have no split or field {error}") from error
+            raise InputError(f"lm-eval task {name}: the data contains no split or field {error}") from error
         except Exception as error:
             if self.options.data is None and "hub" in f"{type(error)}{error}".lower():
                 raise InputError(
@@ -155,7 +162,9 @@ def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         for field in data.fields.values():
             if field not in row:
-                raise InputError(f"{path}: row {number}: no field {field}; it has {', '.join(map(str, row))}")
+                raise InputError(
+                    f"{path}: row {number}: the row has no field {field}; fields found: {', '.join(map(str, row))}"
+                )
     renamed = {theirs: ours for ours, theirs in data.fields.items()}
     return [{renamed.get(key, key): value for key, value in row.items()} for row in rows]
 
@@ -182,7 +191,7 @@ def _mmlu(path: Path) -> list[dict[str, Any]]:
         for number, row in enumerate(csv.reader(file, strict=True), 1):
             if len(row) != MMLU_COLUMNS or row[-1] not in letters:
                 raise InputError(
-                    f"{path}: row {number}: expected question, four options and a letter A to D, got {row!r}"
+                    f"{path}: row {number}: expected a question, four options and a letter from A to D, got {row!r}"
                 )
             rows.append({"question": row[0], "choices": row[1:5], "answer": letters.index(row[5])})
     return rows
@@ -193,7 +202,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
         rows = list(csv.DictReader(file, strict=True))
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
-            raise InputError(f"{path}: row {number}: the row does not have as many fields as the header")
+            raise InputError(f"{path}: row {number}: the numbers of fields in the row and in the header differ")
     return rows
 
 

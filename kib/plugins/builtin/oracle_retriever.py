@@ -19,11 +19,11 @@ class Oracle:
     class Options(BaseOptions):
         """The keys of `[retrievers.NAME]` with `plugin = "oracle"`."""
 
-        others: int = Field(0, ge=0, description="number of additional passages that are not gold")
+        others: int = Field(0, ge=0, description="the number of additional non-gold passages")
         most: int = Field(
-            5, ge=1, description="largest number of gold passages, taken from the beginning of the document"
+            5, ge=1, description="the maximum number of gold passages; the first gold passages in the document are used"
         )
-        seed: int = Field(0, description="seed for the choice and order of the passages")
+        seed: int = Field(0, description="the random seed for the choice and order of the passages")
 
     revision: ClassVar[int] = 1
     needs_gold: ClassVar[bool] = True
@@ -43,7 +43,9 @@ class Oracle:
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:  # noqa: ARG002 - the gold passages determine the number
         """Return the gold passages and the other passages; raise InputError for a question without a gold passage."""
         if not gold:
-            raise InputError(f"question {question} has no gold passage in this corpus, which the oracle needs")
+            raise InputError(
+                f"question {question}: the corpus contains no gold passage, but the oracle needs at least one"
+            )
         others = draw(passages, self.options.others, set(gold), question, self.options.seed)
         # The shuffle needs a salt of its own: with the salt of the draw, the gold passage would nearly always come
         # last.

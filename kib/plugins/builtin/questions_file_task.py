@@ -29,12 +29,16 @@ class FileTask:
     class Options(BaseOptions):
         """The keys of `[tasks.NAME]` with `plugin = "file"`."""
 
-        path: InputPath = Field(description="the questions: a .jsonl or .csv file")
+        path: InputPath = Field(description="a .jsonl or .csv file with the questions")
         examples: InputPath | None = Field(
-            None, description="few-shot examples in the same format, used in the order of the file"
+            None, description="a file with few-shot examples in the same format; the examples are used in file order"
         )
-        validation: InputPath | None = Field(None, description="questions for choosing settings, in the same format")
-        reworded: InputPath | None = Field(None, description="the questions in other words, with the same ids")
+        validation: InputPath | None = Field(
+            None, description="a file with validation questions in the same format, used to choose settings"
+        )
+        reworded: InputPath | None = Field(
+            None, description="a file with reworded versions of the questions under the same ids"
+        )
 
     revision: ClassVar[int] = 1
 
@@ -69,7 +73,7 @@ class FileTask:
         for line, row in _rows(path):
             question = _Row(f"{path}:{line}", row).question(str(len(seen) + 1))
             if not question.id.isprintable():
-                raise InputError(f"{path}:{line}: id {question.id!r} contains characters that cannot be printed")
+                raise InputError(f"{path}:{line}: id {question.id!r} contains unprintable characters")
             if question.id in seen:
                 raise InputError(f"{path}:{line}: id {question.id!r} appears twice; ids must be unique")
             seen.add(question.id)
@@ -96,7 +100,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 continue
             row = parse_json(line, f"{path}:{number}")
             if not isinstance(row, dict):
-                raise InputError(f"{path}:{number}: expected an object with the keys question, options, answer")
+                raise InputError(f"{path}:{number}: expected an object with the keys question, options and answer")
             yield number, row
 
 
@@ -127,7 +131,7 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
 
 def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
     if None in row or None in row.values():
-        raise InputError(f"{where}: the row does not have as many fields as the header")
+        raise InputError(f"{where}: the numbers of fields in the row and in the header differ")
     fields: dict[str, Any] = {str(key): value for key, value in row.items() if value != ""}
     letters = [letter for letter in LETTERS if letter in row]
     if "options" in fields:
@@ -146,7 +150,8 @@ def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
         texts = fields.get("options", [])
         if answer in texts and texts.index(answer) != int(answer):
             raise InputError(
-                f"{where}: answer: {answer} is the text of one option and the number of another; write the letter"
+                f"{where}: answer: {answer} is the text of one option and the index of a different option; use the "
+                "option's letter instead"
             )
         fields["answer"] = int(answer)
     return fields
@@ -187,12 +192,12 @@ class _Row:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise self._wrong(field, "contains half a surrogate pair, which is not a character") from error
+            raise self._wrong(field, "contains an unpaired surrogate, which is not a character") from error
 
     def _options(self) -> tuple[str, ...]:
         value = self.row.get("options")
         if not isinstance(value, list) or not all(isinstance(option, str) and option.strip() for option in value):
-            raise self._wrong("options", "expected a list of texts")
+            raise self._wrong("options", "expected a list of strings that are not empty")
         if not 2 <= len(value) <= MOST_OPTIONS:
             raise self._wrong("options", f"expected 2 to {MOST_OPTIONS} options, got {len(value)}")
         if len(set(value)) < len(value):
@@ -210,7 +215,11 @@ class _Row:
         meant = {list(some).index(value) for some in (options, letters) if value in list(some)}
         if len(meant) > 1:
             raise self._wrong(
-                "answer", f"{value} is the text of one option and the letter of another; write the number, from 0"
+                "answer",
+                (
+                    f"{value} is the text of one option and the letter of a different option; use the zero-based "
+                    "index instead"
+                ),
             )
         if meant:
             return meant.pop()
@@ -233,4 +242,4 @@ class _Row:
             return Gold(self._text("document"))
         if type(start) is int and type(end) is int and 0 <= start < end:
             return Gold(self._text("document"), start, end)
-        raise self._wrong("start, end", f"expected whole numbers, 0 <= start < end, got {start!r} and {end!r}")
+        raise self._wrong("start, end", f"expected whole numbers with 0 <= start < end, got {start!r} and {end!r}")

@@ -18,7 +18,7 @@ class Random:
     class Options(BaseOptions):
         """The keys of `[retrievers.NAME]` with `plugin = "random"`."""
 
-        seed: int = Field(0, description="seed of the random choice")
+        seed: int = Field(0, description="the seed for the random choice of passages")
 
     revision: ClassVar[int] = 1
     needs_gold: ClassVar[bool] = True

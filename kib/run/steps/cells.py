@@ -65,7 +65,7 @@ def prepare_cell(
         except PromptTemplateError as error:
             raise SpecError([spec.mistake(str(error), "prompt", "template")]) from error
     if too_long:
-        raise InputError(f"{len(too_long)} of {len(questions)} questions do not fit into the prompt; {too_long[0]}")
+        raise InputError(f"the prompts of {len(too_long)} of {len(questions)} questions are too long; {too_long[0]}")
     requests = [rendered_task.requests(number, prompt.text, chat=chat) for number, prompt in enumerate(prompts)]
     for question, some in zip(questions, requests, strict=True):
         token_budget.check_joins(question.question_id, some)

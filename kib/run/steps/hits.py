@@ -183,7 +183,7 @@ def _search(
 ) -> list[list[Hit]]:
     """Return the hits of a retriever that searches an index."""
     if index is None:
-        raise InputError(f"retrievers.{step.retriever}: cannot search without an index")
+        raise InputError(f"retrievers.{step.retriever}: the retriever cannot search without an index")
     queries = [Query(question.question_id, question.query) for question in questions]
     with context.progress.step(f"searching with {step.retriever} for {_whose(step)}", len(queries)) as advance:
         return search_batches(locked, index, queries, step.depth, advance)
@@ -261,7 +261,9 @@ def _check_hits(
     """Raise PluginError unless each query has at most `depth` hits, which are distinct and on known passages."""
     where = f"retrievers.{step.retriever}"
     if len(found) != len(questions):
-        raise PluginError(f"{where}: returned {len(found)} lists of hits for {len(questions)} queries")
+        raise PluginError(
+            f"{where}: returned {len(found)} lists of hits for {len(questions)} queries; expected one list per query"
+        )
     for question, hits in zip(questions, found, strict=True):
         if fault := _fault(step, hits, passages):
             raise PluginError(f"{where}: question {question.question_id}: {fault}")

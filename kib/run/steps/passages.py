@@ -85,8 +85,8 @@ def _gold_passages(
         covered = [passage.id for passage in by_document[gold.document] if gold.covers(passage)]
         if not covered:
             raise InputError(
-                f"question {question_id}: no passage overlaps its gold range, {gold.start} to {gold.end} of document "
-                f"{gold.document!r}; the range must lie within the document"
+                f"question {question_id}: no passage overlaps the gold range from {gold.start} to {gold.end} in "
+                f"document {gold.document!r}; the range must lie within the document"
             )
         found |= dict.fromkeys(covered)
     return tuple(found)

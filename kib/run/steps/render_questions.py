@@ -36,7 +36,8 @@ def load_rendered_task(name: str, split: Split, context: RunContext) -> Rendered
     examples = _read_questions(locked, "examples") if any(table.shots) else []
     if max(table.shots) > len(examples):
         raise InputError(
-            f"tasks.{name}.shots: {max(table.shots)} requested, but the task has only {len(examples)} examples"
+            f"tasks.{name}.shots: {max(table.shots)} few-shot examples were requested, but the task has only "
+            f"{len(examples)}"
         )
     scoring = table.scoring or DEFAULT_SCORING
     return from_questions(name, _split_questions(locked, split, scoring), examples, scoring, table.limit)

@@ -98,12 +98,13 @@ def _check_trained(step: WeightsStep, trained: Trained, has_validation: bool) ->
     where = f"trainers.{step.trainer}"
     if trained.trained_tokens < trained.text_tokens:
         raise InputError(
-            f"{where}: trained on {trained.trained_tokens:,} tokens of a text of {trained.text_tokens:,}: text was lost"
+            f"{where}: trained on only {trained.trained_tokens:,} of {trained.text_tokens:,} tokens, so part of the "
+            "training text was lost"
         )
     if trained.change == 0:
-        raise InputError(f"{where}: the training changed no weight")
+        raise InputError(f"{where}: training did not change any weights")
     if has_validation and trained.validation_loss is None:
-        raise InputError(f"{where}: received a validation text but reported no loss on it")
+        raise InputError(f"{where}: the trainer received a validation text but did not report a validation loss")
 
 
 def _relative(weights: Weights, start: Weights, folder: Path) -> dict[str, str | None]:

@@ -63,7 +63,7 @@ def write_training_text(
     def build(folder: Path) -> dict[str, Any]:
         texts, duplicates = _without_duplicates(_originals_and_written(step, passages, context))
         if not texts:
-            raise InputError(f"trainers.{step.trainer}.text: no text to train on")
+            raise InputError(f"trainers.{step.trainer}.text: there is no text to train on")
         count_tokens = _token_counter(step, context) if replay or other is not None else None
         share = _replayed_share(step, context.spec)
         if other is not None and count_tokens:
@@ -94,7 +94,7 @@ def write_held_back_text(
         known = set(training)
         texts = [text for text in written if text not in known]
         if not texts:
-            raise InputError(f"{step.place}: every text returned by the writer {step.writer} is also trained on")
+            raise InputError(f"{step.place}: every text returned by the writer {step.writer} is also used for training")
         count = write_lines(folder / FILE, map(asdict, texts))
         paid = _paid(order, passages, context)
         return {"texts": count, "duplicates": duplicates, "trained on": len(written) - count, **paid}
@@ -200,7 +200,7 @@ def _check_kinds(order: WritingOrder, written: Collection[str]) -> None:
     if missing:
         raise InputError(
             f'{order.place}: kind = "{order.kind}", but the writer {order.writer} writes no '
-            f"{' and no '.join(missing)}; change its options or request a different kind"
+            f"{' and no '.join(missing)}; change the options of the writer or request a different kind"
         )
 
 
@@ -238,7 +238,8 @@ def _token_counter(step: TextStep, context: RunContext) -> Callable[[Text], int]
         tokens = locked.plugin.tokens()
     if tokens is None:
         raise InputError(
-            f"models.{step.tokenizer_of}: comparing amounts of text needs a tokenizer, but this model has none"
+            f"models.{step.tokenizer_of}: comparing the sizes of training texts requires a tokenizer, but this "
+            "model has none"
         )
     return lambda text: len(tokens(text.text if text.answer is None else f"{text.text} {text.answer}"))
 
@@ -256,8 +257,9 @@ def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, count_tokens
         name = f"trainers.{step.trainer}.tokens"
         other = step.as_many_as.trainer if step.as_many_as else ""
         raise InputError(
-            f"{name}: {other} leaves room for {wanted:,.0f} tokens, but this text has {sum(sizes):,}, so part of it "
-            "would not be trained on; name a trainer with more text, or request less text here"
+            f"{name}: the limit set by the trainer {other} is {wanted:,.0f} tokens, but the training text has "
+            f"{sum(sizes):,} tokens, so part of the text would not be used; name a trainer with more text, or "
+            "request less text for this trainer"
         )
     return _up_to(texts, wanted, count_tokens)
 

@@ -223,11 +223,11 @@ def test_incomplete_download(hub: Hub, read: Read) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (401, "GatedRepo", "the hub requires you to accept its conditions and to send a token"),
-        (404, "RepoNotFound", "no such data set on the hub, or it is private"),
-        (404, "RevisionNotFound", "the hub has no revision `v2` of this repository"),
+        (401, "GatedRepo", "access to this repository is restricted; accept the conditions on the hub"),
+        (404, "RepoNotFound", "no such data set on the hub, or the data set is private"),
+        (404, "RevisionNotFound", "this repository has no revision `v2` on the hub"),
         (500, "", "the hub cannot resolve `v2`"),
-        (0, "", "`v2` is not on this machine, and the hub cannot be reached ("),
+        (0, "", "the revision `v2` is not on this machine, and the hub cannot be reached ("),
     ],
 )
 def test_hub_error(hub: Hub, read: Read, status: int, code: str, message: str) -> None:

@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_created(tmp_path: Path) -> None:
     """The error for a file that cannot be created names the file and the reason."""
     (tmp_path / "embeddings.sqlite").mkdir()
     with (
-        pytest.raises(InputError, match=r"embeddings\.sqlite: cannot be read or written \(unable to open"),
+        pytest.raises(InputError, match=r"embeddings\.sqlite: the file cannot be read or written \(unable to open"),
         EmbeddingCache.open(tmp_path),
     ):
         pass
@@ -80,7 +80,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     """A full disk is reported without advice to delete the file, and vectors can be added after space is freed."""
     with EmbeddingCache.open(tmp_path) as cache:
         cache.connection.execute("PRAGMA max_page_count = 1")
-        with pytest.raises(InputError, match=r"embeddings\.sqlite: no space left to write") as caught:
+        with pytest.raises(InputError, match=r"embeddings\.sqlite: no disk space left") as caught:
             cache.add(VECTORS)
         assert "delete" not in str(caught.value)
         cache.connection.execute("PRAGMA max_page_count = 100000")
@@ -96,7 +96,7 @@ def test_a_file_locked_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.Mo
         pass
     with (
         locked(tmp_path / "embeddings.sqlite", "EXCLUSIVE"),
-        pytest.raises(InputError, match=r"embeddings\.sqlite: in use by a different process") as caught,
+        pytest.raises(InputError, match=r"embeddings\.sqlite: the file is in use by a different process") as caught,
         EmbeddingCache.open(tmp_path),
     ):
         pass
@@ -109,7 +109,7 @@ def test_a_file_locked_while_it_is_open(tmp_path: Path, monkeypatch: pytest.Monk
     with EmbeddingCache.open(tmp_path) as cache:
         with (
             locked(tmp_path / "embeddings.sqlite", "IMMEDIATE"),
-            pytest.raises(InputError, match=r"embeddings\.sqlite: in use by a different process"),
+            pytest.raises(InputError, match=r"embeddings\.sqlite: the file is in use by a different process"),
         ):
             cache.add(VECTORS)
         cache.add(VECTORS)

@@ -173,7 +173,7 @@ def test_pinned(tmp_path: Path) -> None:
 
 def test_missing_offline(tmp_path: Path) -> None:
     """A model that is neither on the local machine nor on a reachable hub raises an error."""
-    expected = f"InputError: {HUB}: `main` is not on this machine, and the hub cannot be reached"
+    expected = f"InputError: {HUB}: the revision `main` is not on this machine, and the hub cannot be reached"
     assert ask(tmp_path, "fingerprint")["fingerprint"].startswith(expected)
 
 
@@ -194,13 +194,23 @@ def test_no_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     found = ask(tmp_path, "fingerprint", address=f"http://127.0.0.1:{port}")["fingerprint"]
-    assert found.startswith(f"InputError: {HUB}: `main` is not on this machine, and the hub cannot be reached (")
+    assert found.startswith(
+        f"InputError: {HUB}: the revision `main` is not on this machine, and the hub cannot be reached ("
+    )
 
 
 REFUSALS = {
-    "repository": (404, "RepoNotFound", "no such model on the hub, or it is private and needs `hf auth login`"),
-    "revision": (404, "RevisionNotFound", "the hub has no revision `revision` of this repository"),
-    "gated": (403, "GatedRepo", "the hub requires you to accept its conditions and to send a token (`hf auth login`)"),
+    "repository": (
+        404,
+        "RepoNotFound",
+        "no such model on the hub, or the model is private and requires `hf auth login`",
+    ),
+    "revision": (404, "RevisionNotFound", "this repository has no revision `revision` on the hub"),
+    "gated": (
+        403,
+        "GatedRepo",
+        "access to this repository is restricted; accept the conditions on the hub and log in with `hf auth login`",
+    ),
     "other": (400, "", "the hub cannot resolve `other`: "),
 }
 """Status, error code and message for requests of each revision."""
