@@ -48,7 +48,10 @@ class BeirOptions(Options):
     split: str = Field(
         default="test",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Name of the split; its judgments are read from qrels/SPLIT.tsv. For `test`, qrels.tsv also works.",
+        description=(
+            "Name of the split, whose judgments are read from qrels/SPLIT.tsv; for `test`, the file qrels.tsv also "
+            "works."
+        ),
     )
     empty: Literal["error", "skip"] = Field(
         default="skip",
@@ -171,7 +174,9 @@ class Beir:
             if query_id not in judgments:
                 continue
             if not isinstance(text, str) or not text.strip():
-                raise InputError(f'{self.queries_path}:{line}: the query "{query_id}" has no "text"')
+                raise InputError(
+                    f'{self.queries_path}:{line}: the field "text" of the query "{query_id}" is missing or empty'
+                )
             texts[query_id] = text
         return texts
 
@@ -189,7 +194,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _unreadable(path: Path, error: OSError) -> InputError:
     from kib_tables.row_documents import unreadable
 
-    return unreadable(path, error, "a file of a test collection")
+    return unreadable(path, error, "a file in the BEIR format")
 
 
 def _row_id(path: Path, line: int, row: dict[str, Any]) -> str:
@@ -221,7 +226,9 @@ def _split_line(path: Path, number: int, line: bytes) -> list[str]:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n").split("\t")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}:{number}: not UTF-8: {error.reason} at byte {error.start}") from error
+        raise InputError(
+            f"{path}:{number}: the line is not valid UTF-8 ({error.reason} at byte {error.start})"
+        ) from error
 
 
 def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[str]) -> None:
@@ -239,7 +246,7 @@ def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[st
     first = judgments.setdefault(query_id, {}).setdefault(document_id, judgment)
     if first.grade != judgment.grade:
         pair = f'query "{query_id}" and document "{document_id}"'
-        raise InputError(f"{path}:{number}: {pair} already have a different grade in line {first.line}")
+        raise InputError(f"{path}:{number}: the grade of {pair} differs from the grade in line {first.line}")
 
 
 def _missing_id(path: Path, missing: dict[str, int], kind: str, collection: Path) -> InputError:

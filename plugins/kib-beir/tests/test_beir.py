@@ -106,7 +106,7 @@ def test_no_judgments(tmp_path: Path) -> None:
         ("q1\td1\t1\nq1\td2\tyes\n", r"test\.tsv:2: invalid grade 'yes'; expected a whole number"),
         (
             "q1\td1\t1\nq1\td1\t2\n",
-            r'test\.tsv:2: query "q1" and document "d1" already have a different grade in line 1',
+            r'test\.tsv:2: the grade of query "q1" and document "d1" differs from the grade in line 1',
         ),
         ("", r"test\.tsv: contains no judgments; "),
         ("query-id\tcorpus-id\tscore\n", r"test\.tsv: contains no judgments; "),
@@ -126,7 +126,7 @@ def test_duplicate_judgment(tmp_path: Path) -> None:
 def test_judgments_not_utf8(tmp_path: Path) -> None:
     """A judgments file that is not UTF-8 raises an error that states the file and line."""
     write_collection(tmp_path).joinpath("qrels", "test.tsv").write_bytes(b"q1\td1\t1\nq\xff\td1\t1\n")
-    with pytest.raises(InputError, match=r"test\.tsv:2: not UTF-8: invalid start byte at byte 1"):
+    with pytest.raises(InputError, match=r"test\.tsv:2: the line is not valid UTF-8 \(invalid start byte at byte 1\)"):
         read_queries(tmp_path)
 
 
@@ -134,7 +134,10 @@ def test_judgments_not_utf8(tmp_path: Path) -> None:
     ("queries", "message"),
     [
         ([*QUERIES, QUERIES[0]], r'queries\.jsonl:4: duplicate id "q1", also in line 1'),
-        ([{"_id": "q1", "text": " "}, *QUERIES[1:]], r'queries\.jsonl:1: the query "q1" has no "text"'),
+        (
+            [{"_id": "q1", "text": " "}, *QUERIES[1:]],
+            r'queries\.jsonl:1: the field "text" of the query "q1" is missing',
+        ),
         ([{"id": "q1", "text": "?"}], r'queries\.jsonl:1: the field "_id" is missing or empty'),
     ],
 )

@@ -167,7 +167,7 @@ class HuggingFace:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             problem = "not UTF-8: " if isinstance(error, UnicodeDecodeError) else ""
             position = f", after row {number}" if number else ""
-            raise InputError(f"{self.name}: cannot be read as a data set{position}: {problem}{reason}") from error
+            raise InputError(f"{self.name}: the data set cannot be read{position}: {problem}{reason}") from error
 
     def _split(self) -> Any:
         """Return an iterable over the split's rows; download the data set first if necessary."""
@@ -197,7 +197,9 @@ class HuggingFace:
         if not isinstance(saved, DatasetDict):
             return saved
         if self.options.split not in saved:
-            raise InputError(f'{folder}: no split is named "{self.options.split}"; available: {", ".join(saved)}')
+            raise InputError(
+                f'{folder}: no split is named "{self.options.split}"; available splits: {", ".join(saved)}'
+            )
         return saved[self.options.split]
 
 

@@ -62,7 +62,7 @@ def test_configurations(tmp_path: Path) -> None:
     parts = "".join(f"- config_name: {name}\n  data_files: {name}/*.jsonl\n" for name in ("de", "en"))
     (tmp_path / "README.md").write_text(f"---\nconfigs:\n{parts}---\n", encoding="utf-8")
     assert [document.id for document in read(tmp_path, config="de")] == ["de"]
-    with pytest.raises(InputError, match=r"cannot be read as a data set: .*'fr' not found"):
+    with pytest.raises(InputError, match=r"the data set cannot be read: .*'fr' not found"):
         read(tmp_path, config="fr")
 
 
@@ -75,7 +75,7 @@ def test_saved(tmp_path: Path, single: bool) -> None:
     (train if single else DatasetDict({"train": train, "test": train})).save_to_disk(tmp_path / "saved")
     assert read(tmp_path / "saved") == [Document("a", "T", "one"), Document("b", "", "two")]
     if not single:
-        with pytest.raises(InputError, match=r'saved: no split is named "dev"; available: train, test'):
+        with pytest.raises(InputError, match=r'saved: no split is named "dev"; available splits: train, test'):
             read(tmp_path / "saved", split="dev")
 
 
@@ -83,8 +83,8 @@ def test_saved(tmp_path: Path, single: bool) -> None:
     ("rows", "message"),
     [
         ([{"id": "a", "text": "one"}, {"id": "a", "text": "two"}], 'row 2: .*"a"'),
-        ([{"id": "a", "text": None}], 'row 1: "text" is null'),
-        ([{"id": "a", "body": "one"}], 'row 1: no field "text"; .*"body"'),
+        ([{"id": "a", "text": None}], 'row 1: expected text in the field "text", got null'),
+        ([{"id": "a", "body": "one"}], 'row 1: the field "text" is missing; .*"body"'),
     ],
 )
 def test_invalid_row(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
@@ -109,7 +109,7 @@ def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 def test_no_split(tmp_path: Path) -> None:
     """An unknown split raises an error that lists the available splits."""
     write_lines(tmp_path / "train.jsonl", ROWS)
-    with pytest.raises(InputError, match=r"cannot be read as a data set: .*split.*train"):
+    with pytest.raises(InputError, match=r"the data set cannot be read: .*split.*train"):
         read(tmp_path, split="dev")
 
 
@@ -125,7 +125,7 @@ def test_no_split(tmp_path: Path) -> None:
 def test_damaged(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     """A damaged file, or a file that is not UTF-8, raises an error that states the reason."""
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"cannot be read as a data set: {message}"):
+    with pytest.raises(InputError, match=f"the data set cannot be read: {message}"):
         read(tmp_path)
 
 

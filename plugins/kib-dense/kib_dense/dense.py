@@ -54,8 +54,12 @@ class DenseOptions(EncoderOptions):
             "large corpora."
         ),
     )
-    hnsw: HnswOptions | None = Field(default=None, description='Options for index = "hnsw".')
-    ivf_pq: IvfPqOptions | None = Field(default=None, description='Options for index = "ivf-pq".')
+    hnsw: HnswOptions | None = Field(
+        default=None, description='Options of the index "hnsw"; valid only if index = "hnsw".'
+    )
+    ivf_pq: IvfPqOptions | None = Field(
+        default=None, description='Options of the index "ivf-pq"; valid only if index = "ivf-pq".'
+    )
     exact_below: int = Field(
         default=10_000,
         ge=0,

@@ -192,8 +192,8 @@ class Encoder:
         found = [known[key] for key in keys]
         if any(len(vector) != dimension for _, vector in found):
             raise InputError(
-                f"{memory}: the cached vectors do not have the encoder's {dimension} components; delete this folder "
-                "and run again"
+                f"{memory}: expected cached vectors with {dimension} components, as the encoder computes; delete this "
+                "folder and run again"
             )
         vectors = np.stack([vector for _, vector in found]) if found else np.zeros((0, dimension), np.float32)
         return Embedded(vectors.astype(np.float32, copy=False), tuple(tokens for tokens, _ in found))

@@ -42,7 +42,8 @@ def check_folder(folder: Path, model_class: ModelClass) -> None:
         if (module / "pytorch_model.bin").is_file() and module not in with_weights:
             raise InputError(
                 f"{module}: the weights exist only in pytorch_model.bin, and reading such a file can run code; convert "
-                f"them to safetensors with the sentence-transformers call `{model_class}(OLD).save_pretrained(NEW)`"
+                "the weights to safetensors with the sentence-transformers call "
+                f"`{model_class}(OLD).save_pretrained(NEW)`"
             )
     if not with_weights:
         raise InputError(

@@ -222,7 +222,7 @@ def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> Non
     with sqlite3.connect(tmp_path / "embeddings.sqlite") as connection:
         connection.execute("UPDATE embeddings SET vector = x'00000000'")
     connection.close()
-    with pytest.raises(InputError, match="the cached vectors do not have the encoder's 16 components; delete"):
+    with pytest.raises(InputError, match="expected cached vectors with 16 components, as the encoder computes; delete"):
         encoder().passages(TEXTS, tmp_path)
 
 

@@ -92,7 +92,7 @@ def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, l
     if _error_type(error) == "media_type_header_exception":
         return (
             f"the Python client elasticsearch {version('elasticsearch')} does not support the server's major version; "
-            "`pip install 'elasticsearch>=8.19,<9'` installs a client for servers 8 and 9"
+            "`pip install 'elasticsearch>=8.19,<9'` installs a client for servers of versions 8 and 9"
         )
     if status == 401:
         return f"the server rejected {login} (401): {text}"

@@ -116,14 +116,16 @@ class ElasticsearchOptions(Options):
         default=200,
         ge=1,
         le=10_000,
-        description="Graph search: number of candidates per query, and thus the maximum number of hits.",
+        description="Number of candidates per query in a graph search, and thus the maximum number of hits.",
     )
-    m: int = Field(default=16, ge=2, le=512, description="Graph search: number of neighbours linked to each passage.")
+    m: int = Field(
+        default=16, ge=2, le=512, description="Number of neighbours linked to each passage in the search graph."
+    )
     ef_construction: int = Field(
         default=100,
         ge=2,
         le=3200,
-        description="Graph search: number of candidate neighbours considered for each new passage.",
+        description="Number of candidate neighbours considered for each passage that is added to the search graph.",
     )
     shards: int = Field(
         default=1,
@@ -189,7 +191,7 @@ class ElasticsearchOptions(Options):
     def _is_address(cls, url: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if isinstance(url, tuple):
             if not url:
-                raise ValueError("expected at least one address")
+                raise ValueError("expected at least one server address")
             return tuple(map(check_url, url))
         return url if url is None else check_url(url)
 
@@ -198,7 +200,7 @@ class ElasticsearchOptions(Options):
     def _is_variable(cls, name: str) -> str:
         if not VARIABLE.fullmatch(name):
             raise ValueError(
-                "expected the name of an environment variable, got an invalid name; never put a secret here"
+                "expected the name of an environment variable, got an invalid name; never put the secret itself here"
             )
         return name
 
@@ -227,5 +229,5 @@ class ElasticsearchOptions(Options):
         ):
             if applies and changed & without_effect:
                 names = ", ".join(f"`{name}`" for name in sorted(changed & without_effect))
-                raise ValueError(f"options without effect if {choice}: {names}")
+                raise ValueError(f"these options have no effect if {choice}: {names}")
         return self

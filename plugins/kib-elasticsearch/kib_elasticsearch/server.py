@@ -53,11 +53,13 @@ class RetryTimer:
         if self.server.stop_retrying.is_set() or time.monotonic() + seconds > self.started + patience:
             resume = "; the server keeps the documents that were already sent; run the same command again to resume"
             raise InputError(
-                f"{self.server.addresses}: {reason}; gave up after {patience:g} seconds (`patience`)"
+                f"{self.server.addresses}: {reason}; kib gave up after {patience:g} seconds (`patience`)"
                 f"{resume if self.server.has_answered else ''}"
             )
         if self.retries == 0:
-            LOGGER.warning("%s: %s; retrying for up to %g seconds", self.server.addresses, reason, patience)
+            LOGGER.warning(
+                "%s: %s; kib retries the request for up to %g seconds", self.server.addresses, reason, patience
+            )
         self.retries += 1
         self.server.stop_retrying.wait(seconds)
 

@@ -26,7 +26,7 @@ class LostIndexError(InputError):
 
     def __init__(self, addresses: str, name: str) -> None:
         super().__init__(
-            f"{addresses}: the index {name} was deleted or changed after it was built; run the same command again to "
+            f"{addresses}: the index {name} was deleted or changed after the build; run the same command again to "
             "rebuild it"
         )
 

@@ -238,7 +238,7 @@ def test_a_changed_index_is_not_searched(node, make, tmp_path):
         change()
         retriever = make(node)
         assert not retriever.holds(tmp_path)
-        with pytest.raises(InputError, match=f"the index {name} was deleted or changed after it was built"):
+        with pytest.raises(InputError, match=f"the index {name} was deleted or changed after the build"):
             retriever.search(tmp_path, LEVER, 5)
         assert read_metadata(tmp_path) is None
         assert ids(find(retriever, tmp_path, "lever", given)) == ["p0"]

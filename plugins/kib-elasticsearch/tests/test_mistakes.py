@@ -207,7 +207,8 @@ def test_nothing_listens(ports, tmp_path):
     url = f"http://127.0.0.1:{ports(1)[0]}"
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
     assert (
-        message == f"{url}: no connection: no server is listening at this address; gave up after 0 seconds (`patience`)"
+        message
+        == f"{url}: no connection: no server is listening at this address; kib gave up after 0 seconds (`patience`)"
     )
 
 
@@ -217,7 +218,7 @@ def test_a_server_that_hangs_up(fake_server, info, tmp_path, answers_once):
     url = fake_server(lambda _method, path, _body: info if answers_once and path == "/" else None)
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
     closed = f"{url}: no connection: the server closed the connection before it sent an answer"
-    gave_up = "; gave up after 0 seconds (`patience`)"
+    gave_up = "; kib gave up after 0 seconds (`patience`)"
     if answers_once:
         kept = "; the server keeps the documents that were already sent; run the same command again to resume"
         assert message == f"{closed}{gave_up}{kept}"

@@ -92,7 +92,7 @@ def test_killed_while_indexing(frail_node, make, synthetic, queries, undisturbed
     retriever = make(frail_node, bulk_passages=100)
     retriever.build(disturbed(synthetic(COUNT), COUNT // 2, kill), tmp_path)
     frail_node.wait_for_start(started[0])
-    assert "retrying for" in caplog.text
+    assert "kib retries the request" in caplog.text
     assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
@@ -105,7 +105,7 @@ def test_a_server_that_stays_away(
     retriever.build(synthetic(COUNT), whole)
     retriever.search(whole, queries[:1], 20)
     with pytest.raises(
-        InputError, match=r"no server is listening .*; gave up after 1 seconds \(`patience`\); the server keeps"
+        InputError, match=r"no server is listening .*; kib gave up after 1 seconds \(`patience`\); the server keeps"
     ):
         make(frail_node, bulk_passages=100, patience=1).build(
             disturbed(synthetic(COUNT), COUNT // 2, frail_node.kill), part
@@ -116,7 +116,7 @@ def test_a_server_that_stays_away(
     started = frail_node.start_in_background()
     caplog.clear()
     assert_same_hits(retriever.search(whole, queries, 20), undisturbed)
-    assert "retrying for" in caplog.text
+    assert "kib retries the request" in caplog.text
     frail_node.wait_for_start(started)
     retriever.build(synthetic(COUNT), part)
     assert_same_hits(retriever.search(part, queries, 20), undisturbed)

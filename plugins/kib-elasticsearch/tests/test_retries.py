@@ -70,13 +70,13 @@ def test_a_lost_answer_is_no_error(scripted, caplog):
     """A bulk request without a response is repeated, and documents that already exist count as indexed."""
     target, _ = scripted([None, (503, {"error": BUSY}), created(409, 409, 409)])
     assert send(target) == [3]
-    assert "retrying for up to 120 seconds" in caplog.text
+    assert "kib retries the request for up to 120 seconds" in caplog.text
 
 
 def test_patience(scripted):
     """A request raises an error if the server remains busy for longer than `patience`."""
     target, _ = scripted([created(429, 429, 429)], patience=0)
-    with pytest.raises(InputError, match=r"new documents \(429: too many documents\); gave up after 0 seconds"):
+    with pytest.raises(InputError, match=r"new documents \(429: too many documents\); kib gave up after 0 seconds"):
         send(target)
 
 
@@ -84,7 +84,7 @@ def test_timeout(scripted):
     """The error for a server that does not respond in time states the timeout."""
     target, _ = scripted([lambda: time.sleep(2)], timeout=1, patience=0)
     with pytest.raises(
-        InputError, match=r"the server sent no answer within 1 seconds \(`timeout`\); gave up after 0 seconds"
+        InputError, match=r"the server sent no answer within 1 seconds \(`timeout`\); kib gave up after 0 seconds"
     ):
         send(target)
 
@@ -138,7 +138,7 @@ def test_incomplete_searches_are_repeated(scripted):
 def test_a_search_that_fails_for_good(scripted):
     """A search in a missing index and a search with a rejected query raise errors."""
     target, _ = scripted([(200, {"responses": [{"status": 404, "error": {"reason": "no such index"}}]})])
-    with pytest.raises(LostIndexError, match="the index index was deleted or changed after it was built"):
+    with pytest.raises(LostIndexError, match="the index index was deleted or changed after the build"):
         search_all(target, "index", [word_query("a")], 5)
     target, _ = scripted([(200, {"responses": [{"status": 400, "error": {"reason": "bad query"}}]})])
     with pytest.raises(InputError, match=r"the server rejected the request \(400\): bad query"):

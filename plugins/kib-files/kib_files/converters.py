@@ -88,7 +88,7 @@ def _decode(data: bytes, encoding: str) -> str:
     try:
         text = data.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
     except UnicodeDecodeError as error:
-        problem = f"not valid {encoding.upper()}: {error.reason} at byte {error.start:,}"
+        problem = f"the file is not valid {encoding.upper()} ({error.reason} at byte {error.start:,})"
         raise BrokenFileError(f"{problem}; convert the file, or set `encoding` to the file's encoding") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -148,7 +148,8 @@ def _convert_docx(data: bytes, _: str) -> ConvertedFile:
 
     if data.startswith(OLE_SIGNATURE):
         raise BrokenFileError(
-            "the file has a password or was saved by an old version of Word; save it as .docx without a password"
+            "the file has a password or was saved by an old version of Word; save the document as .docx without a "
+            "password"
         )
     try:
         converted = mammoth.convert_to_html(BytesIO(data), convert_image=lambda _: [])
@@ -179,7 +180,7 @@ def _convert_pdf(data: bytes, _: str) -> ConvertedFile:
     try:
         reader = PdfReader(BytesIO(data))
         if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
-            raise BrokenFileError("the file has a password; save it without a password")
+            raise BrokenFileError("the file has a password; save the file without a password")
         pages = [_clean_pdf_text(page.extract_text()).strip() for page in reader.pages]
         title: Any = reader.metadata.title if reader.metadata else ""
     except PdfReadError as error:

@@ -28,7 +28,7 @@ ErrorOrSkip = Literal["error", "skip"]
 class FilesOptions(Options):
     """Options of the corpus `files`: the folder, the files to read, and the treatment of unreadable files."""
 
-    path: InputPath = Field(description="Folder of the documents; files in subfolders are also read.")
+    path: InputPath = Field(description="Folder that contains the documents; files in subfolders are also read.")
     include: list[str] = Field(
         default=[],
         description="Patterns of the files to read, such as `*.pdf` or `manuals/*`; if empty, all files are read.",
@@ -53,8 +53,8 @@ class FilesOptions(Options):
     title: Literal["document", "name"] = Field(
         default="document",
         description=(
-            "Source of titles: `document` uses a document's own title, if any, or else the file name; `name` always "
-            "uses it."
+            "Source of titles: `document` uses the document's own title or, if missing, the file name; `name` always "
+            "uses the file name."
         ),
     )
     encoding: str = Field(
@@ -144,7 +144,7 @@ class Files:
         options = self.options
         listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
         if listing.others and options.others == "error":
-            problem = f"{count_files(listing.others)} of an unsupported type: {first_names(listing.others)}"
+            problem = f"found {count_files(listing.others)} of an unsupported type: {first_names(listing.others)}"
             fix = 'to leave out such files, set `others = "skip"` or add the files to `exclude`'
             raise InputError(f"{options.path}: {problem}; supported types are {EXTENSIONS}; {fix}")
         for name, reason in listing.broken.items():

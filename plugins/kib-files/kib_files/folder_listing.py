@@ -140,7 +140,7 @@ def _why_unreadable(folder: Path, name: str) -> str:
     path = folder / name
     if not document_id(name).isprintable():
         problem = f"the file name {name!a} contains unprintable characters or is not valid UTF-8"
-        fix = "rename the file, or add its name to `exclude` with `?` in place of each such character"
+        fix = "rename the file, or add its name to `exclude` with `?` in place of each invalid character"
         raise InputError(f"{folder}: {problem}; {fix}")
     try:
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder.resolve()):

@@ -58,7 +58,7 @@ def test_unsupported_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     plugin = make_plugin(Files, {"path": tmp_path})
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
         with pytest.raises(
-            InputError, match=r": 8 files of an unsupported type: 0\.xlsx, .*4\.xlsx and 3 more; supported"
+            InputError, match=r": found 8 files of an unsupported type: 0\.xlsx, .*4\.xlsx and 3 more; supported"
         ):
             method()
     plugin = make_plugin(Files, {"path": tmp_path, "others": "skip", "date": "2024"})

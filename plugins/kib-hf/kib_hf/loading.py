@@ -87,7 +87,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool, add_bos_token: bool
     if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
         raise InputError(
             f"{folder}: the tokenizer has neither a beginning-of-sequence nor an end-of-sequence token, but lm-eval "
-            "inserts such a token before a text without context; set `bos_token` or `eos_token` in "
+            "requires such a token before a text without context; set `bos_token` or `eos_token` in "
             "tokenizer_config.json"
         )
     return tokenizer

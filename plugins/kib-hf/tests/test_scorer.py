@@ -661,7 +661,11 @@ def broken_attention(*_: Any) -> None:
 @pytest.mark.parametrize(
     ("method", "replacement", "reason"),
     [
-        ("_mask", lambda *_: None, "the logits of a small prefix tree differ from the logits of its separate prompts"),
+        (
+            "_mask",
+            lambda *_: None,
+            "the logits of a small prefix tree differ from the logits of the same prompts computed separately",
+        ),
         ("attend", broken_attention, "the model cannot read a prefix tree (IndexError: no such layer)"),
     ],
 )

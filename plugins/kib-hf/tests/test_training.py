@@ -413,7 +413,7 @@ def test_finished_already(small: Path, runs: dict[type[Any], Run]) -> None:
 
 def test_refused_text(small: Path, tmp_path: Path) -> None:
     """Training rejects an empty text and a question-answer pair longer than a block."""
-    with pytest.raises(InputError, match="the training text contains no token with a loss"):
+    with pytest.raises(InputError, match="the training text contains no token that contributes to the loss"):
         train(Full, small, tmp_path / "out", [])
     with pytest.raises(
         InputError, match=r"passage pump: the question-answer pair has 44 tokens, but block = 32 .*; raise block to 44"

@@ -260,7 +260,7 @@ def main() -> None:
     """Parse the command line and train the model."""
     parser = argparse.ArgumentParser(prog="python -m kib_lab.pretrain", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder to write the model, the log and the checkpoints to"
+        "--out", type=Path, required=True, help="output folder for the model, the log and the checkpoints"
     )
     parser.add_argument("--every", type=int, default=100, help="number of training steps between two checkpoints")
     defaults = PretrainingSettings()

@@ -27,8 +27,8 @@ class TaskOptions(WorldOptions):
     half: Literal["all", "taught", "told"] = Field(
         "all",
         description=(
-            "which known people the questions are about: `taught` selects people whose questions were part of the "
-            "pre-training, `told` selects people with only biographies in the pre-training, `all` selects both"
+            "group of known people that the questions are about: `taught` selects people whose questions were part of "
+            "the pre-training, `told` selects people with only biographies in the pre-training, `all` selects both"
         ),
     )
 

@@ -20,8 +20,8 @@ class WorldOptions(Options):
 
     people: People = Field(
         description=(
-            "group of people: facts about `known` people were part of the pre-training of the lab's model; `new` "
-            "people were not"
+            "group of people: facts about `known` people were part of the pre-training of the lab's model; facts "
+            "about `new` people were not"
         )
     )
     seed: int = Field(

@@ -63,7 +63,7 @@ class WriterOptions(Options):
         description="maximum number of tokens per answer; a longer answer is truncated and therefore invalid",
     )
     send_seed: bool = Field(
-        True, description="send a seed with each request; turn this off if the server rejects seeds"
+        True, description="send a seed with each request; set `send_seed = false` if the server rejects seeds"
     )
     answer_format: Literal["json_object", "text"] = Field(
         "json_object",

@@ -68,7 +68,7 @@ def _question(value: Any) -> ParsedQuestion:
     fields = _object(value, "a question")
     wrong = fields.get("wrong")
     if not isinstance(wrong, list) or len(wrong) != WRONG_OPTIONS:
-        raise InvalidAnswerError(f'expected {WRONG_OPTIONS} options under the key "wrong"')
+        raise InvalidAnswerError(f'expected {WRONG_OPTIONS} wrong options under the key "wrong"')
     return ParsedQuestion(
         _text(fields.get("question"), "a question"),
         _text(fields.get("right"), "a right option"),

@@ -34,7 +34,11 @@ def test_invalid_texts(parse, text, reason):
 @pytest.mark.parametrize(
     ("parse", "text", "reason"),
     [
-        (parse_questions, '{"questions": [{"question": "a?", "right": "a", "wrong": ["b"], "quote": "c"}]}', "3 opt"),
+        (
+            parse_questions,
+            '{"questions": [{"question": "a?", "right": "a", "wrong": ["b"], "quote": "c"}]}',
+            "3 wrong opt",
+        ),
         (parse_questions, '{"questions": [{"question": "a?", "right": "a", "wrong": ["b", "c", "d"]}]}', "a quote is"),
         (parse_order, '{"order": [0]}', "each number from 1 to 1"),
         (parse_order, '{"order": [true]}', "each number"),

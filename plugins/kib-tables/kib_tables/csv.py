@@ -57,7 +57,7 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            problem = f"not UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8"
+            problem = f"the line is not valid UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8"
             raise InputError(f"{path}:{number}: {problem}") from error
 
 

@@ -49,7 +49,9 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         text = line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise invalid(f"not UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8") from error
+        raise invalid(
+            f"the line is not valid UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8"
+        ) from error
     try:
         value = json.loads(text)
     except RecursionError as error:

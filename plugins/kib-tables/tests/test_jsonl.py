@@ -53,7 +53,10 @@ def test_line_ends(tmp_path: Path) -> None:
         (b"null", "expected a JSON object, got null"),
         (b"[" * 100_000, "unreadable JSON: objects or lists are nested too deeply"),
         (b'{"id": ' + b"9" * 5000 + b', "text": "two"}', "unreadable JSON: Exceeds the limit"),
-        (b'{"id": "b", "text": "tw\xff"}', "not UTF-8: invalid start byte at byte 23; save the file as UTF-8"),
+        (
+            b'{"id": "b", "text": "tw\xff"}',
+            "the line is not valid UTF-8 (invalid start byte at byte 23); save the file as UTF-8",
+        ),
         (
             b'{"id": "b", "text": "\\ud800"}',
             'the field "text" contains an unpaired surrogate, which is not a valid character',

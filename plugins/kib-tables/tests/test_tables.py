@@ -50,7 +50,10 @@ def test_csv_delimiter(tmp_path: Path) -> None:
         (b"id,text\na,one\nb,two,three\n", "d.csv:3: expected as many fields as in the header (2), got 3"),
         (b'id,text\na,one\nb,"two\n', "d.csv:3: invalid CSV: unexpected end of data"),
         (b'id,text\na,"one"x\n', "d.csv:2: invalid CSV: ',' expected after '\"'"),
-        (b"id,text\na,one\nb,tw\xff\n", "d.csv:3: not UTF-8: invalid start byte at byte 4; save the file as UTF-8"),
+        (
+            b"id,text\na,one\nb,tw\xff\n",
+            "d.csv:3: the line is not valid UTF-8 (invalid start byte at byte 4); save the file as UTF-8",
+        ),
         (b"id,text,id\na,one,b\n", 'd.csv:1: duplicate column names in the header: "id"'),
         (b"id,text\na,one\na,two\n", 'd.csv:3: duplicate id "a", also in line 2'),
         (b"id,text\na, \n", 'd.csv:2: the field "text" is empty; to leave out'),

@@ -47,48 +47,54 @@ class WikipediaOptions(Options):
             "Path of the pin file, which lists the pinned page revisions; `kib-wikipedia pin SPEC` writes this file."
         ),
     )
-    pages: list[str] = Field(default=[], description="Titles of the pages to pin. Applies only to `pins`.")
+    pages: list[str] = Field(default=[], description="Titles of the pages to pin. Applies only if `pins` is set.")
     link_depth: int = Field(
         default=0,
         ge=0,
         le=5,
-        description="Maximum number of consecutive links to follow, starting from `pages`. Applies only to `pins`.",
+        description=(
+            "Maximum number of consecutive links to follow, starting from `pages`. Applies only if `pins` is set."
+        ),
     )
     categories: list[str] = Field(
-        default=[], description="Categories whose pages to pin, such as `Category:Anatomy`. Applies only to `pins`."
+        default=[],
+        description="Categories whose pages are pinned, such as `Category:Anatomy`. Applies only if `pins` is set.",
     )
     category_depth: int = Field(
-        default=0, ge=0, le=20, description="Number of subcategory levels to include. Applies only to `pins`."
+        default=0, ge=0, le=20, description="Number of subcategory levels to include. Applies only if `pins` is set."
     )
     as_of: str = Field(
         default="",
         pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$",
         description=(
-            "Day, such as 2023-11-30, whose last revisions are pinned (default: the newest revisions). Applies only "
-            "to `pins`."
+            "Day, such as 2023-11-30: each page is pinned to its last revision up to this day (default: its newest "
+            "revision). Applies only to `pins`."
         ),
     )
     limit: Annotated[int, NotInIdentity] = Field(
         default=1000,
         ge=1,
-        description="Maximum number of pages; a larger selection raises an error. Applies only to `pins`.",
+        description="Maximum number of pages; a larger selection raises an error. Applies only if `pins` is set.",
     )
     api: str = Field(
         default="https://en.wikipedia.org/w/api.php",
         pattern=r"^https?://\S+$",
-        description="Address of the wiki's api.php. Applies only to `pins`.",
+        description="Address of the wiki's api.php. Applies only if `pins` is set.",
     )
     contact: Annotated[str, NotInIdentity] = Field(
         default="",
-        description="Your e-mail or web address, which Wikimedia requires in every request. Applies only to `pins`.",
+        description=(
+            "Your e-mail or web address, which Wikimedia requires in every request. Applies only if `pins` is set."
+        ),
     )
     pause: Annotated[float, NotInIdentity] = Field(
-        default=1.0, ge=0, description="Minimum number of seconds between two requests. Applies only to `pins`."
+        default=1.0, ge=0, description="Minimum number of seconds between two requests. Applies only if `pins` is set."
     )
     store: InputPath | None = Field(
         default=None,
         description=(
-            "Folder for fetched pages (default: `PINS.pages` next to the pin file `PINS`). Applies only to `pins`."
+            "Folder for fetched pages (default: `PINS.pages` next to the pin file `PINS`). Applies only if `pins` is "
+            "set."
         ),
     )
     namespaces: list[int] = Field(
@@ -240,7 +246,7 @@ class Wikipedia:
         text = wikitext_to_text(page.text, hidden, self.options.drop_sections)
         if not text:
             if self.options.empty == "error":
-                raise InputError(f'{position} has no text; to leave such pages out, set `empty = "skip"`')
+                raise InputError(f'{position}: the page has no text; to leave out such pages, set `empty = "skip"`')
             collected.empty.append(page.title)
             return None
         collected.document_ids.add(page.title)

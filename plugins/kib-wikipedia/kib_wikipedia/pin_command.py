@@ -26,7 +26,7 @@ def pin(spec: Path, corpus: str | None, again: bool) -> None:
         for name, plugin in _pinned_corpora(spec, corpus).items():
             pins = plugin.pin(again)
             counts = f"{_count(len(pins.pages), 'page')} and {_count(len(pins.redirects), 'redirect')} of {pins.site}"
-            missing = f"; linked titles of missing pages: {pins.missing:,}" if pins.missing else ""
+            missing = f"; linked pages that do not exist: {pins.missing:,}" if pins.missing else ""
             click.echo(f"{name}: {counts} in {plugin.options.pins}{missing}")
     except KibError as error:
         click.echo(f"Error: {error}", err=True)

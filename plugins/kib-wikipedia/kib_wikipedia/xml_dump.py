@@ -70,7 +70,9 @@ def _input_errors(path: Path) -> Iterator[None]:
     except DefusedXmlException as error:
         raise InputError(f"{path}: this is not a MediaWiki dump, because the file defines XML entities") from error
     except (EOFError, zlib.error) as error:
-        raise InputError(f"{path}: the compressed file is truncated or damaged ({error}); download it again") from error
+        raise InputError(
+            f"{path}: the compressed file is truncated or damaged ({error}); download the dump again"
+        ) from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except IsADirectoryError as error:

@@ -61,7 +61,7 @@ def test_pin(spec: Path) -> None:
     run = pin(spec)
     pins = spec.with_name("anatomy.pins")
     counts = "4 pages and 1 redirect of Testwiki"
-    assert (run.exit_code, run.output) == (0, f"anatomy: {counts} in {pins}; linked titles of missing pages: 1\n")
+    assert (run.exit_code, run.output) == (0, f"anatomy: {counts} in {pins}; linked pages that do not exist: 1\n")
 
 
 def test_pin_again(spec: Path) -> None:

@@ -102,7 +102,9 @@ def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert read_ids(create(path)) == ["A"]
     assert "left out 1 page without text: Empty" in caplog.text
     assert "left out 1 page in formats other than wikitext: Data" in caplog.text
-    with pytest.raises(InputError, match=r"dump\.xml: 'Empty' has no text; to leave such pages out, set `empty = "):
+    with pytest.raises(
+        InputError, match=r"dump\.xml: 'Empty': the page has no text; to leave out such pages, set `empty = "
+    ):
         list(create(path, empty="error").documents())
 
 

@@ -108,7 +108,11 @@ def _why_trees_differ(model: Any) -> str | None:
         texts = [torch.as_tensor(prompts.tokens(index), device=model.device).long() for index in range(len(prompts))]
         plain = torch.stack([model(text[None]).logits[0, -1] for text in texts])
     same = _agree(torch.cat(found)[np.argsort(np.argsort(last))], plain)
-    return None if same else "the logits of a small prefix tree differ from the logits of its separate prompts"
+    return (
+        None
+        if same
+        else "the logits of a small prefix tree differ from the logits of the same prompts computed separately"
+    )
 
 
 def _test_tokens(model: Any) -> list[int]:

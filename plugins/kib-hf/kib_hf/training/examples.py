@@ -66,7 +66,7 @@ def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOption
             f"splitting the text into blocks of {options.block} tokens would lose {wanted - kept} of {wanted} tokens"
         )
     if not wanted:
-        raise InputError("the training text contains no token with a loss")
+        raise InputError("the training text contains no token that contributes to the loss")
     return examples
 
 

@@ -25,7 +25,8 @@ class TrainingOptions(Options):
         default=16,
         ge=1,
         description=(
-            'Rows per training step, counted over all processes. If `pack = "none"`, a row contains a single text.'
+            'Number of rows per training step, counted over all processes. If `pack = "none"`, a row contains a '
+            "single text."
         ),
     )
     block: int = Field(
@@ -44,8 +45,8 @@ class TrainingOptions(Options):
         description=(
             "Whether documents start with the BOS token, or with EOS if the tokenizer has no BOS token. By default, "
             "documents start with this token unless the tokenizer never puts its BOS token before a prompt, because "
-            "the model has then not learned the token. If a document starts without this token, its first token has "
-            "no loss."
+            "the model has then not learned the token. If a document starts without this token, its first token "
+            "does not contribute to the loss."
         ),
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -81,7 +82,7 @@ class TrainingOptions(Options):
         ge=1,
         description=(
             "Number of consecutive epochs without a new lowest validation loss after which training stops and keeps "
-            "the weights with the lowest loss. If unset, run all epochs and keep the last weights."
+            "the weights with the lowest loss. If unset, training runs all epochs and keeps the last weights."
         ),
     )
     trust_remote_code: bool = Field(
@@ -94,13 +95,16 @@ class TrainingOptions(Options):
     device_batch: Annotated[int, NotInIdentity] = Field(
         default=16,
         ge=1,
-        description="Rows per forward pass; gradients accumulate over several passes until the step is complete.",
+        description=(
+            "Number of rows per forward pass; gradients accumulate over several passes until the step is complete."
+        ),
     )
     layout: Annotated[Literal["auto", "packed", "sorted"], NotInIdentity] = Field(
         default="auto",
         description=(
             'Arrangement of isolated texts in a forward pass: "packed" puts several texts in one row; "sorted" puts '
-            'each text in a separate row, next to texts of similar length. Both yield the same gradient. "auto" packs '
+            "each text in a separate row, next to texts of similar length. Both arrangements yield the same gradient. "
+            '"auto" packs '
             "texts "
             "on a GPU if the model keeps packed texts apart."
         ),
@@ -164,15 +168,17 @@ class LoraOptions(TrainingOptions):
         default=2e-4,
         gt=0,
         lt=1,
-        description="Peak learning rate, reached after the warm-up; the default is ten times the default of `full`.",
+        description=(
+            "Peak learning rate, reached after the warm-up; the default is ten times the default of the trainer `full`."
+        ),
     )
     rank: int = Field(default=16, ge=1, description="Rank of the low-rank matrices.")
     alpha: float | None = Field(
         default=None,
         gt=0,
         description=(
-            "Scale of the update, which is multiplied by alpha / rank or, with `rslora`, by alpha / √rank (default: "
-            "twice the rank)."
+            "Value of alpha (default: twice the rank). The update is multiplied by alpha / rank or, with `rslora`, by "
+            "alpha / √rank."
         ),
     )
     dropout: float = Field(

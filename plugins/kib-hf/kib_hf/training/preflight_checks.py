@@ -51,7 +51,10 @@ def check_no_sharding() -> None:
     """Raise InputError if environment variables make accelerate shard the model across processes."""
     found = [name for name in SHARDING_VARIABLES if os.environ.get(name, "").lower() in ("1", "true")]
     if found:
-        raise InputError(f"{found[0]} is set, but every training process must hold the whole model; use MULTI_GPU")
+        raise InputError(
+            f"{found[0]} is set, but every training process must hold the whole model; use the distributed type "
+            "MULTI_GPU"
+        )
 
 
 def _check_adapter(options: LoraOptions, config: "PretrainedConfig", name: str) -> None:
