@@ -1,12 +1,15 @@
 """A persistent file of embeddings, which is independent of any index, so that each text is encoded only once."""
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kib.errors import DamagedError
+from kib.store.sqlite_file import set_aside
 from kib.support.sqlite_errors import sqlite_errors
 
 if TYPE_CHECKING:
@@ -21,10 +24,21 @@ FILE = "embeddings.sqlite"
 KEYS_PER_QUERY = 500
 """Maximum number of keys per SQLite query."""
 
+COLUMNS = (
+    "id INTEGER PRIMARY KEY",
+    "key BLOB NOT NULL UNIQUE",
+    "tokens INTEGER NOT NULL",
+    "vector BLOB NOT NULL",
+    "digest BLOB",
+)
+
+LOG = logging.getLogger(__name__)
+"""Warnings appear on standard error unless the user configures logging."""
+
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for a different process that is writing."""
 
-REPAIR = "delete this file and run the command again to recompute the embeddings"
+REPAIR = "run the command again, which renames the file and encodes the texts again"
 
 
 def cache_key(text: str) -> bytes:
@@ -32,48 +46,101 @@ def cache_key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-class EmbeddingCache:
-    """A cache of texts' float32 vectors and token counts; stored vectors survive if the process is killed."""
+def _row_digest(key: bytes, tokens: int, vector: bytes) -> bytes:
+    """Return the 32-byte SHA-256 of a row."""
+    return hashlib.sha256(b"".join((key, tokens.to_bytes(8, "little", signed=True), vector))).digest()
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+
+class EmbeddingCache:
+    """A cache of texts' float32 vectors and token counts; stored vectors survive if the process is killed.
+
+    Damaged vectors and damaged files are reported and count as missing, so that their texts are encoded again.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.connection = connection
+        self.connection = self._connect()
 
     @classmethod
     @contextmanager
     def open(cls, folder: Path) -> Iterator["EmbeddingCache"]:
-        """Open or create the cache in a folder; raise InputError if its file is locked, damaged or not writable."""
+        """Open or create the cache in a folder; raise InputError if its file is locked or not writable."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / FILE
-        with sqlite_errors(path, REPAIR):
-            connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT)
-        with closing(connection):
-            with sqlite_errors(path, REPAIR):
+        try:
+            cache = cls(folder / FILE)
+        except DamagedError as error:
+            _set_aside(folder / FILE, error)
+            cache = cls(folder / FILE)
+        try:
+            yield cache
+        finally:
+            cache.connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file; a file of an earlier version receives the digests of its rows."""
+        with sqlite_errors(self.path, REPAIR):
+            connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT)
+        try:
+            with sqlite_errors(self.path, REPAIR):
                 connection.execute("PRAGMA journal_mode = WAL")
+                # After a power failure, the last vectors may be missing but the file is intact; they are encoded again.
                 connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS embeddings "
-                    "(id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, tokens INTEGER NOT NULL, vector BLOB NOT NULL)"
-                )
-            yield cls(path, connection)
+                connection.execute(f"CREATE TABLE IF NOT EXISTS embeddings ({', '.join(COLUMNS)})")
+                with connection:
+                    found = [name for _, name, *_ in connection.execute("PRAGMA table_info(embeddings)")]
+                    if "digest" not in found:
+                        connection.create_function("row_digest", 3, _row_digest, deterministic=True)
+                        connection.execute("ALTER TABLE embeddings ADD COLUMN digest BLOB")
+                        connection.execute("UPDATE embeddings SET digest = row_digest(key, tokens, vector)")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def get(self, keys: Sequence[bytes]) -> "dict[bytes, Embedding]":
         """Return the token count and the vector for each key in the cache."""
         import numpy as np
 
         found: dict[bytes, Embedding] = {}
+        damaged: list[tuple[int]] = []
+        try:
+            for row, key, tokens, vector, digest in self._rows(keys):
+                if digest == _row_digest(key, tokens, vector):
+                    found[key] = (tokens, np.frombuffer(vector, dtype="<f4"))
+                else:
+                    damaged.append((row,))
+            if damaged:
+                LOG.warning("%s: %s vectors are damaged; their texts are encoded again", self.path, len(damaged))
+                with sqlite_errors(self.path, REPAIR), self.connection:
+                    self.connection.executemany("DELETE FROM embeddings WHERE id = ?", damaged)
+        except DamagedError as error:
+            self.connection.close()
+            _set_aside(self.path, error)
+            self.connection = self._connect()
+        return found
+
+    def _rows(self, keys: Sequence[bytes]) -> Iterator[tuple[int, bytes, int, bytes, bytes]]:
+        """Yield the rows with the given keys. Raises DamagedError if a value has the wrong type."""
         for first in range(0, len(keys), KEYS_PER_QUERY):
             some = keys[first : first + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
-            query = f"SELECT key, tokens, vector FROM embeddings WHERE key IN ({marks})"  # noqa: S608 - question marks
+            query = f"SELECT id, key, tokens, vector, digest FROM embeddings WHERE key IN ({marks})"  # noqa: S608 - marks
             with sqlite_errors(self.path, REPAIR):
                 rows = self.connection.execute(query, some).fetchall()
-            for key, tokens, vector in rows:
-                found[bytes(key)] = (int(tokens), np.frombuffer(vector, dtype="<f4"))
-        return found
+            for row, key, tokens, vector, digest in rows:
+                if not (isinstance(key, bytes) and isinstance(tokens, int) and isinstance(vector, bytes)):
+                    raise DamagedError(f"{self.path}: damaged (a value has the wrong type); {REPAIR}")
+                yield row, key, tokens, vector, digest
 
     def add(self, embeddings: "Mapping[bytes, Embedding]") -> None:
         """Add all embeddings in one transaction; if a key already exists, keep its stored vector."""
         rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embeddings.items()]
+        insert = "INSERT OR IGNORE INTO embeddings (key, tokens, vector, digest) VALUES (?, ?, ?, ?)"
         with sqlite_errors(self.path, REPAIR), self.connection:
-            self.connection.executemany("INSERT OR IGNORE INTO embeddings (key, tokens, vector) VALUES (?, ?, ?)", rows)
+            self.connection.executemany(insert, [(*row, _row_digest(*row)) for row in rows])
+
+
+def _set_aside(path: Path, error: DamagedError) -> None:
+    """Report and rename a damaged file."""
+    reason = str(error).removesuffix(f"; {REPAIR}")
+    LOG.warning("%s; kib renames the file to %s and encodes the texts again", reason, set_aside(path).name)

@@ -115,14 +115,56 @@ def test_a_file_locked_while_it_is_open(tmp_path: Path, monkeypatch: pytest.Monk
         cache.add(VECTORS)
 
 
-def test_a_damaged_file(tmp_path: Path) -> None:
-    """The error for a damaged cache file suggests deleting the file, because the vectors can be computed again."""
+def test_a_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged cache file is reported and renamed, and a new file is created."""
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
-    with (
-        pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete this file"),
-        EmbeddingCache.open(tmp_path),
-    ):
-        pass
+    with EmbeddingCache.open(tmp_path) as cache:
+        cache.add(VECTORS)
+        assert len(cache.get(list(VECTORS))) == len(VECTORS)
+    assert (tmp_path / "embeddings.sqlite.damaged").read_bytes() == b"not a database" * 100
+    [warning] = caplog.messages
+    assert warning.startswith(f"{tmp_path / 'embeddings.sqlite'}: damaged (file is not a database); kib renames")
+
+
+def test_a_damaged_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If SQLite notices damage while vectors are read, the file is reported and renamed, and a new file is used."""
+    path = tmp_path / "embeddings.sqlite"
+    with EmbeddingCache.open(tmp_path) as cache:
+        cache.add(VECTORS)
+    path.write_bytes(path.read_bytes()[:8192] + bytes(path.stat().st_size - 8192))
+    with EmbeddingCache.open(tmp_path) as cache:
+        assert cache.get(list(VECTORS)) == {}
+        cache.add(VECTORS)
+        assert len(cache.get(list(VECTORS))) == len(VECTORS)
+    assert "kib renames the file to embeddings.sqlite.damaged" in caplog.text
+
+
+def test_damaged_vectors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A vector that belongs to a different text is reported, removed and can be added again."""
+    vectors = {cache_key(str(number)): (1, np.full(8, number, np.float32)) for number in range(9)}
+    with EmbeddingCache.open(tmp_path) as cache:
+        cache.add(vectors)
+        with cache.connection as connection:
+            connection.execute("UPDATE embeddings SET vector = (SELECT vector FROM embeddings WHERE id = 9)")
+    with EmbeddingCache.open(tmp_path) as cache:
+        found = cache.get(list(vectors))
+        assert {key: vector.tolist() for key, (_, vector) in found.items()} == {cache_key("8"): [8.0] * 8}
+        cache.add(vectors)
+        assert cache.get(list(vectors))[cache_key("3")][1].tolist() == [3.0] * 8
+    assert caplog.messages == [
+        f"{tmp_path / 'embeddings.sqlite'}: 8 vectors are damaged; their texts are encoded again"
+    ]
+
+
+def test_a_file_of_an_earlier_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Vectors that an earlier version stored without digests are read unchanged."""
+    with EmbeddingCache.open(tmp_path) as cache:
+        cache.add(VECTORS)
+        cache.connection.execute("ALTER TABLE embeddings DROP COLUMN digest")
+    for _ in range(2):
+        with EmbeddingCache.open(tmp_path) as cache:
+            assert len(cache.get(list(VECTORS))) == len(VECTORS)
+    assert caplog.messages == []
 
 
 def test_errors_of_the_caller(tmp_path: Path) -> None:

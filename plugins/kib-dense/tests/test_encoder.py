@@ -12,6 +12,7 @@ from kib.errors import InputError
 from kib.identity import digest_file
 from kib.testing import check_fingerprint
 from kib_dense.batching import split_into_batches
+from kib_dense.embedding_cache import EmbeddingCache, cache_key
 from kib_dense.encoder import PRESETS, Encoder, EncoderOptions
 from kib_dense.encoder_location import EncoderLocation, bundled_encoder
 from kib_dense.model_loading import run_quietly
@@ -213,15 +214,20 @@ def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
-    """A damaged embedding cache, or one with vectors of the wrong length, raises an error that names the cache."""
+    """With a damaged embedding cache, or with damaged vectors in the cache, the texts are encoded again."""
+    whole = encoder().passages(TEXTS)
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database, but long enough to look like one " * 99)
-    with pytest.raises(InputError, match=r"embeddings\.sqlite: damaged \(file is not a database\); delete this file"):
-        encoder().passages(TEXTS, tmp_path)
-    (tmp_path / "embeddings.sqlite").unlink()
-    encoder().passages(TEXTS, tmp_path)
+    assert np.array_equal(encoder().passages(TEXTS, tmp_path), whole)
     with sqlite3.connect(tmp_path / "embeddings.sqlite") as connection:
         connection.execute("UPDATE embeddings SET vector = x'00000000'")
     connection.close()
+    assert np.array_equal(encoder().passages(TEXTS, tmp_path), whole)
+
+
+def test_a_cache_of_a_different_encoder(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
+    """Cached vectors of the wrong length raise an error that names the cache."""
+    with EmbeddingCache.open(tmp_path) as cache:
+        cache.add({cache_key(text): (1, np.ones(3, np.float32)) for text in TEXTS})
     with pytest.raises(InputError, match="expected cached vectors with 16 components, as the encoder computes; delete"):
         encoder().passages(TEXTS, tmp_path)
 
