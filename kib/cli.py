@@ -42,6 +42,19 @@ trust_option = click.option(
     "--trust-remote-code", is_flag=True,
     help="Allow models and data sets with trust_remote_code = true to run their own code.",
 )  # fmt: skip
+
+
+def _allow_hosts(_context: click.Context, _option: click.Parameter, hosts: tuple[str, ...]) -> None:
+    from kib.support.recipients import allow_hosts
+
+    allow_hosts(hosts)
+
+
+allow_option = click.option(
+    "--allow-host", metavar="HOST", multiple=True, expose_value=False, callback=_allow_hosts,
+    help="Allow a server of the spec (HOST or HOST:PORT) to receive text and, over https, credentials; repeat for "
+    "several. KIB_ALLOW_HOSTS lists further hosts, also for plain http.",
+)  # fmt: skip
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 against_option = click.option(
     "--against", metavar="METHOD", help="Compute gains over this method instead of over `base`."
@@ -154,13 +167,16 @@ def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
 @results_option
 @work_option
 @trust_option
+@allow_option
 @quiet_option
 def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Measure all missing cells, then print the leaderboard."""
+    from kib.commands.announce import announce
     from kib.commands.run import failure_message
     from kib.run.loop import run as measure
 
     plan = _open(spec, trust_remote_code)
+    announce(plan.lock, _progress(quiet))
     stored, intermediate = _stores(plan, results, work)
     failures = measure(plan, stored, intermediate, _progress(quiet))
     _print_table([stored.folder], "terminal", progress=_progress(quiet))
@@ -173,6 +189,7 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: b
 @results_option
 @work_option
 @trust_option
+@allow_option
 def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None:
     """List the sets of weights, steps and cells of a benchmark, each with its status."""
     from kib.commands.plan import show_plan
@@ -185,9 +202,11 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None
 @spec_argument
 @work_option
 @trust_option
+@allow_option
 @quiet_option
 def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Check the data, prompts and token lengths of a spec, and forecast its cost, before an expensive run."""
+    from kib.commands.announce import announce
     from kib.commands.check import check as check_plan
     from kib.store.work import Work
 
@@ -195,6 +214,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
         plan = _open(spec, trust_remote_code)
     except SpecError as error:
         raise _outlined(spec, error) from error
+    announce(plan.lock, _progress(quiet))
     report = check_plan(plan, Work(work), _progress(quiet))
     _print(report.text)
     if report.problems:
@@ -248,6 +268,7 @@ def _outlined(spec: Path, error: SpecError) -> SpecError:
 )  # fmt: skip
 @work_option
 @trust_option
+@allow_option
 @quiet_option
 def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: bool, **request: Any) -> None:
     """Index and search a corpus, and print the quality of each retriever; no model is loaded."""
@@ -437,6 +458,7 @@ def show(cell: str, question: str | None, results: Path, work: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Print the expected cost without sending requests or writing files.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @work_option
+@allow_option
 @quiet_option
 def questions(
     spec: Path, out: Path, validation: Path | None, work: Path, dry_run: bool, force: bool, quiet: bool, **request: Any

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, r
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-from kib.records import Document, Hit, JudgedQuery, Passage, Query, Question, Text, Trained, Weights
+from kib.records import Document, Hit, JudgedQuery, Passage, Query, Question, Recipient, Text, Trained, Weights
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -47,6 +47,7 @@ __all__ = [
     "Reranker",
     "Retriever",
     "SelectiveWriter",
+    "SendingPlugin",
     "ServedRetriever",
     "SizedModel",
     "Spending",
@@ -125,6 +126,22 @@ class OnlinePlugin(Protocol):
 
     def online(self) -> Sequence[str]:
         """Return sentences that list all downloads and servers of the plugin, even if cached; uses no network."""
+        ...
+
+
+@runtime_checkable
+class SendingPlugin(Protocol):
+    """A plugin of any kind that sends text or a credential to a server.
+
+    kib refuses the table before the plugin reads any data if a recipient is not allowed (`kib.support.recipients`). The
+    plugin itself calls `require_allowed` with the same recipients before it opens a connection.
+    """
+
+    def recipients(self) -> Sequence[Recipient]:
+        """Return every server that the plugin may contact, as determined by the options and the environment.
+
+        The method uses no network. Raises InputError if an address or a login in the environment is invalid.
+        """
         ...
 
 

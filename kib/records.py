@@ -17,6 +17,7 @@ __all__ = [
     "Prompt",
     "Query",
     "Question",
+    "Recipient",
     "RenderedQuestion",
     "Request",
     "Score",
@@ -289,3 +290,19 @@ class Environment:
 
     device: str
     packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A server that receives text of a benchmark, such as passages or prompts, and possibly a credential.
+
+    `key` is the key path of the option with the address, or () if the address comes from the environment variable
+    `address_variable` or from the plugin itself. `credential` is the environment variable with the credential, or "".
+    `verified` is false if the client does not check the server's certificate.
+    """
+
+    key: tuple[str | int, ...]
+    address: str
+    credential: str = ""
+    address_variable: str = ""
+    verified: bool = True

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from kib.commands.announce import announce
 from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError
 from kib.identity import digest
@@ -132,6 +133,7 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
         methods={},
     )
     lock = resolve(bare)
+    announce(lock, progress)
     writer = lock.get("writers", name)
     if not isinstance(writer.plugin, QuestionWriter):
         raise InputError(

@@ -1,17 +1,21 @@
-"""lm-eval's model backends: their log output, their environment and their memory."""
+"""lm-eval's model backends: their log output, their environment, their memory and their HTTP redirects."""
 
 import gc
 import logging
 import os
+import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from kib.errors import InputError
 from kib.records import Environment
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
-__all__ = ["environment", "free", "notes", "quiet"]
+__all__ = ["environment", "free", "notes", "quiet", "refuse_redirects"]
 
 
 def quiet() -> None:
@@ -50,3 +54,33 @@ def free(lm: "LM") -> None:
         if hasattr(getattr(lm, name, None), "to"):
             setattr(lm, name, None)
     gc.collect()
+
+
+def refuse_redirects(lm: "LM") -> None:
+    """Make lm-eval's HTTP backends raise InputError at a redirect instead of following the redirect.
+
+    lm-eval has no such setting, and its HTTP clients send some credential headers on to the server of the redirect.
+    """
+    api: Any = sys.modules.get("lm_eval.models.api_models")
+    if api is None or not isinstance(lm, api.TemplateAPI):
+        return
+    import requests
+    from aiohttp import ClientSession, TraceConfig
+
+    def post(url: str, **arguments: Any) -> requests.Response:
+        response = requests.post(url, **arguments, allow_redirects=False)  # noqa: S113 - lm-eval passes `timeout`
+        if response.is_redirect:
+            _refuse_redirect(url, response.status_code)
+        return response
+
+    async def redirected(_session: Any, _context: Any, request: Any) -> None:
+        _refuse_redirect(str(request.url), request.response.status)
+
+    trace = TraceConfig()
+    trace.on_request_redirect.append(redirected)
+    api.requests = SimpleNamespace(post=post)
+    api.ClientSession = partial(ClientSession, trace_configs=[trace])
+
+
+def _refuse_redirect(url: str, status: int) -> NoReturn:
+    raise InputError(f"{url}: the server redirects to a different URL ({status}); set `base_url` to the final URL")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from kib.errors import InputError, KibError, PluginError, SpecError
 from kib.identity import canonical, digest, digest_file
-from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker, TokenizerModel
+from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker, SendingPlugin, TokenizerModel
 from kib.plugins.registry import Installed, find, load
 from kib.records import Setting, Settings
 from kib.spec.line_numbers import KeyPath
@@ -29,6 +29,7 @@ from kib.spec.options import identity_options, paths, read
 from kib.spec.references import references
 from kib.spec.tables import PluginTable, Table, TaskTable, TrainerTable, own_keys
 from kib.support.phrases import offer
+from kib.support.recipients import refusal
 
 __all__ = ["Lock", "Locked", "open_spec", "resolve"]
 
@@ -121,7 +122,7 @@ class Lock:
 def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
     """Create and fingerprint the plugin of every table; raise SpecError with all mistakes in plugins and options.
 
-    The data of an unused table may be missing.
+    The data of an unused table may be missing, and an unused table may name a server that is not allowed.
     """
     resolver = _Resolver(spec.file, {kind: spec.tables(kind) for kind in (*GROUPS, "methods")}, trust_remote_code)
     lock = resolver.resolve()
@@ -176,7 +177,10 @@ class _Resolver:
         absent: dict[tuple[str, str], str] = {}
         for one in built:
             kind, name = one.record.kind, one.table.name
-            fingerprint, troubles = self._fingerprint(one) if self.look else ("", [])
+            troubles = self._refused_recipients(one) if self.look else []
+            fingerprint = ""
+            if self.look and not troubles:
+                fingerprint, troubles = self._fingerprint(one)
             if not troubles:
                 found[kind, name, _arm(one.settings)] = _locked(one, fingerprint)
             elif (kind, name) in used:
@@ -329,6 +333,19 @@ class _Resolver:
         raw = {**table.options, "vary": dict(table.vary)} if isinstance(table, TrainerTable) else table.options
         for key_path in _remote_code(raw):
             self._blame((kind, table.name, *key_path), REMOTE)
+
+    def _refused_recipients(self, one: _Built) -> list[tuple[KeyPath, str]]:
+        """Return a mistake for each server that must not receive the text or the credential of a table."""
+        if not isinstance(one.plugin, SendingPlugin):
+            return []
+        table = (one.record.kind, one.table.name)
+        try:
+            found = [(recipient.key, refusal(recipient)) for recipient in one.plugin.recipients()]
+        except KibError as error:
+            return [(table, str(error))]
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            return [(table, _fault(one.record, "could not list the servers that it contacts", error))]
+        return [((*table, *key), reason) for key, reason in found if reason]
 
     def _fingerprint(self, one: _Built) -> tuple[str, list[tuple[KeyPath, str]]]:
         """Return the digest of a plugin's input files and an empty list, or "" and a list of mistakes."""

@@ -1,1 +1,1 @@
-"""Helper modules for plugin authors: the hub, retries, BibTeX, citations, and peak memory."""
+"""Helper modules for plugin authors: the hub, allowed servers, retries, BibTeX, citations, and peak memory."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kib.commands.announce import announce
 from kib.commands.retrieve.queries import of_corpus, of_file, of_tasks
 from kib.commands.retrieve.records import Block, By, Line, QuerySet, Report
 from kib.errors import InputError
@@ -54,6 +55,7 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
     spec = read_spec(path, request)
     [corpus] = spec.corpora
     lock = resolve(spec, trust_remote_code=request.trust_remote_code)
+    announce(lock, progress)
     retrievers = _retrievers(spec, lock, request.retrievers)
     steps = SharedSteps(Plan(spec, lock, ()), work, progress)
     passages = steps.passages(hits_of_queries(spec, lock, corpus, retrievers[0], (), 1).passages)

@@ -1,7 +1,8 @@
 """The model plugin `lm-eval`: any lm-eval backend (vllm, API servers, gguf, …) with its own arguments."""
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from kib.errors import InputError
+from kib.harness.backends import refuse_redirects
 from kib.identity import digest, digest_file
 from kib.interfaces import NotInIdentity
 from kib.interfaces import Options as BaseOptions
-from kib.records import Weights
+from kib.records import Recipient, Weights
+from kib.support.recipients import require_allowed
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -24,6 +27,36 @@ SECRET_VALUE = re.compile(r"\bbearer\s|\bbasic\s|^(sk|hf|gsk|xai)[-_]\w{4}|://[^
 PATH = re.compile(r"^(\.{1,2}|~)?/|^(\.{1,2}|~)$")
 LENGTHS = ("max_length", "max_model_len")
 
+URL = re.compile(r"https?:.*", re.IGNORECASE)
+ADDRESS = re.compile(r"(^|_)(url|uri|host|hostname|endpoint|server|api_base)$", re.IGNORECASE)
+"""Names of arguments with an address, even if the value does not begin with http."""
+
+CREDENTIALS = {
+    "local-completions": "OPENAI_API_KEY",
+    "local-chat-completions": "OPENAI_API_KEY",
+    "openai-completions": "OPENAI_API_KEY",
+    "openai-chat-completions": "OPENAI_API_KEY",
+    "azure-openai-chat-completions": "AZURE_OPENAI_API_KEY",
+    "anthropic-completions": "ANTHROPIC_API_KEY",
+    "anthropic-chat": "ANTHROPIC_API_KEY",
+    "anthropic-chat-completions": "ANTHROPIC_API_KEY",
+    "textsynth": "TEXTSYNTH_API_SECRET_KEY",
+    "watsonx_llm": "WATSONX_API_KEY",
+}
+"""The environment variable with the credential that each of lm-eval's backends sends with its requests."""
+
+ADDRESSES = {
+    "openai-completions": "https://api.openai.com",
+    "openai-chat-completions": "https://api.openai.com",
+    "anthropic-completions": "https://api.anthropic.com",
+    "anthropic-chat": "https://api.anthropic.com",
+    "anthropic-chat-completions": "https://api.anthropic.com",
+    "textsynth": "https://api.textsynth.com",
+}
+"""The server of each backend that needs no address."""
+
+ADDRESS_VARIABLES = {"azure-openai-chat-completions": "AZURE_OPENAI_ENDPOINT", "watsonx_llm": "WATSONX_URL"}
+"""The environment variable with the server of each backend that reads its address from the environment."""
 
 Value = str | int | float | bool
 Arguments = Mapping[str, Value]
@@ -83,6 +116,37 @@ class LmEvalModel:
         digests = {key: _digest(path) for key, path in self.options.paths().items()}
         return digest(digests) if digests else ""
 
+    def recipients(self) -> list[Recipient]:
+        """Return the servers that receive the prompts: every address in the arguments, or else the backend's own."""
+        credential = self._credential()
+        verified = self._argument("verify_certificate") in (None, True)
+        found = [Recipient(key, url, credential, verified=verified) for key, url in self._addresses()]
+        variable = ADDRESS_VARIABLES.get(self.options.backend, "")
+        own = ADDRESSES.get(self.options.backend) or os.environ.get(variable)
+        return found or ([Recipient((), own, credential, variable, verified)] if own else [])
+
+    def _credential(self) -> str:
+        """Return the variable with the credential that the backend sends; "" if there is none or it is not set."""
+        backend = self.options.backend
+        if backend.startswith("litellm"):  # litellm selects the variable by the first part of the model's name
+            provider = str(self._argument("model") or "").partition("/")[0] or "openai"
+            return f"{re.sub(r'[^A-Za-z0-9]', '_', provider).upper()}_API_KEY"
+        credential = CREDENTIALS.get(backend, "")
+        return credential if backend in ADDRESSES or os.environ.get(credential) else ""
+
+    def _argument(self, name: str) -> Value | None:
+        return {**self.options.args, **self.options.local_args}.get(name)
+
+    def _addresses(self) -> Iterator[tuple[tuple[str, str], str]]:
+        """Yield the key path and the URL of every argument that contains an address."""
+        for option in ("args", "local_args"):
+            for name, value in getattr(self.options, option).items():
+                url = URL.search(str(value))
+                if url:
+                    yield (option, name), url.group()
+                elif ADDRESS.search(name) and isinstance(value, str):
+                    yield (option, name), value if "://" in value else f"http://{value}"
+
     def tokens(self) -> Callable[[str], list[int]] | None:
         """Return None, because the tokenizer of a backend is not accessible."""
         return None
@@ -102,6 +166,7 @@ class LmEvalModel:
 
         if weights is not None:
             raise InputError(f"the backend {self.options.backend} cannot load trained weights")
+        require_allowed(self.recipients())
         try:
             backend = get_model(self.options.backend)
         except (KeyError, ValueError) as error:
@@ -119,6 +184,7 @@ class LmEvalModel:
         except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
+        refuse_redirects(made)
         return made
 
 

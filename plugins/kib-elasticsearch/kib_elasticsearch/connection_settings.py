@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kib.errors import InputError
+from kib.records import Recipient
 from kib_elasticsearch.options import ElasticsearchOptions, check_url
 
-__all__ = ["ConnectionSettings", "read_connection_settings"]
+__all__ = ["ConnectionSettings", "find_recipients", "read_connection_settings"]
 
 URL, CA_CERTS, USER = "KIB_ELASTICSEARCH_URL", "KIB_ELASTICSEARCH_CA_CERTS", "KIB_ELASTICSEARCH_USER"
 API_KEY = re.compile(r"[!-~]+")
@@ -66,6 +67,21 @@ def read_connection_settings(
             "`encoded` form"
         )
     return ConnectionSettings(_read_urls(options, environment), ca_certs, user, secret, secret_variable)
+
+
+def find_recipients(options: ElasticsearchOptions, environment: Mapping[str, str] = os.environ) -> list[Recipient]:
+    """Return the server's addresses, each with the variable of the password or API key that the server receives.
+
+    Raise InputError if the login or an address in the environment is invalid.
+    """
+    _, credential = _find_login(options, environment)
+    urls = _read_urls(options, environment)
+    if options.url is None:
+        return [Recipient((), url, credential, URL) for url in urls]
+    keys: list[tuple[str | int, ...]] = [("url",)]
+    if not isinstance(options.url, str):
+        keys = [("url", number) for number in range(len(urls))]
+    return [Recipient(key, url, credential) for key, url in zip(keys, urls, strict=True)]
 
 
 def _check_utf8(variable: str, value: str) -> None:

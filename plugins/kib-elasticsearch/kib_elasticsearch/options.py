@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from kib.interfaces import InputPath, NotInIdentity, Options
+from kib.support.recipients import parse_address
 
 __all__ = ["ElasticsearchOptions", "check_url"]
 
@@ -30,20 +31,12 @@ def check_url(url: str) -> str:
     kib appends the invalid value to an error message unless the message contains "got". This function's error messages
     contain "got", so that no secret is printed.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError("expected an address such as http://127.0.0.1:9200, got an invalid address") from error
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError(
-            "expected an address without credentials, got one with a user, password or key; set `user` and "
-            "`password_env`"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-        raise ValueError(
-            "expected an address with a scheme and a port, such as http://127.0.0.1:9200, got an incomplete address"
-        )
+    parse_address(url)
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        raise ValueError("expected an address without credentials, got one with a query; set `user` and `password_env`")
+    if not parts.port:
+        raise ValueError("expected an address with a port, such as http://127.0.0.1:9200, got one without a port")
     return url.rstrip("/")
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Options
-from kib.records import Hit, Passage, Query
+from kib.records import Hit, Passage, Query, Recipient
 from kib.spec.options import identity_options
 from kib.support.literature import BM25
 from kib_elasticsearch.bulk_indexing import Encode, send_bulks, split_into_bulks
+from kib_elasticsearch.connection_settings import find_recipients
 from kib_elasticsearch.index_metadata import IndexMetadata, delete_metadata, read_metadata, write_metadata
 from kib_elasticsearch.options import ElasticsearchOptions
 from kib_elasticsearch.search_requests import search_all, vector_query, word_query
@@ -47,6 +48,10 @@ class Elasticsearch:
     def online(self) -> list[str]:
         """Return the encoder's name if the encoder comes from the hub; the server itself counts as local."""
         return self._encoder.location.online() if self._encoder else []
+
+    def recipients(self) -> list[Recipient]:
+        """Return the server's addresses, which receive the passages, the queries and the login."""
+        return find_recipients(self.options)
 
     def bibtex(self) -> str:
         """Return the BibTeX entries for the encoder or for BM25."""

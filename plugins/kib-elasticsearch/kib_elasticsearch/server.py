@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kib.errors import InputError
-from kib_elasticsearch.connection_settings import read_connection_settings
+from kib.support.recipients import require_allowed
+from kib_elasticsearch.connection_settings import find_recipients, read_connection_settings
 from kib_elasticsearch.error_messages import (
     CONNECTION_ERRORS,
     TLS_ERRORS,
@@ -72,6 +73,7 @@ class Server:
 
     def __init__(self, options: ElasticsearchOptions) -> None:
         self.options = options
+        require_allowed(find_recipients(options))
         self.settings = read_connection_settings(options)
         self.addresses = ", ".join(self.settings.urls)
         self.stop_retrying = threading.Event()

@@ -152,7 +152,7 @@ def test_a_key_with_too_few_rights(secured, node, tmp_path):
             {},
             "environment variable KIB_ELASTICSEARCH_USER does not contain valid UTF-8 text",
         ),
-        ({"KIB_ELASTICSEARCH_URL": "http://me:x9x9@h:1"}, {"url": None}, "KIB_ELASTICSEARCH_URL: expected an address"),
+        ({"KIB_ELASTICSEARCH_URL": "http://me:x9x9@h:1"}, {"url": None}, "KIB_ELASTICSEARCH_URL: expected a URL"),
         ({}, {"ca_certs": "nowhere.pem"}, "nowhere.pem: no such certificate file"),
         ({"KIB_ELASTICSEARCH_CA_CERTS": "/nowhere.pem"}, {}, "/nowhere.pem: no such certificate file"),
     ],

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
+from kib.support.recipients import require_allowed
 from kib.support.retries import asked_wait
 from kib_openai.completion import Completion, parse_completion
 from kib_openai.options import WriterOptions
@@ -41,6 +42,7 @@ class Endpoint:
         self.options = options
         self.url = f"{options.base_url}/chat/completions"
         self.stopped = threading.Event()
+        require_allowed(options.recipients())
         self._key = api_key(options.api_key_env)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx2.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency)

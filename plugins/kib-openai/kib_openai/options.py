@@ -2,11 +2,12 @@
 
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from kib.interfaces import InputPath, NotInIdentity, Options
+from kib.records import Recipient
+from kib.support.recipients import parse_address
 from kib_openai.prompts import PAIRS, PARAPHRASES, QUESTIONS, SPECIFIC, check_template
 
 __all__ = ["Prompts", "WriterOptions"]
@@ -101,17 +102,18 @@ class WriterOptions(Options):
         "max_tokens", description="name of the request field that limits the length of an answer"
     )
 
+    def recipients(self) -> list[Recipient]:
+        """Return the endpoint, which receives the passages and the API key."""
+        key = ("base_url",) if "base_url" in self.model_fields_set else ()
+        return [Recipient(key, self.base_url, self.api_key_env)]
+
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected a URL that starts with http:// or https://")
-        if parts.port == 0:  # for other invalid ports, reading `parts.port` raises ValueError
-            raise ValueError("expected a port from 1 to 65535")
-        if parts.username or parts.password or parts.query or parts.fragment:
+        parse_address(url)
+        if "?" in url or "#" in url:
             raise ValueError(
-                "expected a URL without user name, password, query and fragment; store the API key in the environment "
+                "expected a URL without query and fragment, got one with either; store the API key in the environment "
                 "variable that `api_key_env` names"
             )
         return url.rstrip("/").removesuffix("/chat/completions")
@@ -120,7 +122,7 @@ class WriterOptions(Options):
     @classmethod
     def _is_variable_name(cls, name: str) -> str:
         if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
-            raise ValueError("expected the name of an environment variable, not the key itself")
+            raise ValueError("expected the name of an environment variable, got an invalid name; never put a key here")
         return name
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from kib.commands.questions import normalised
 from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import DraftQuestion, Forecast, Options, Spending
-from kib.records import Passage, Text
+from kib.records import Passage, Recipient, Text
 from kib_openai.completion import Completion, stored_completion
 from kib_openai.endpoint import Endpoint, api_key
 from kib_openai.options import WriterOptions
@@ -64,6 +64,10 @@ class OpenAIWriter:
         except InputError as error:
             return [f"{model}; {error}"]
         return [model]
+
+    def recipients(self) -> list[Recipient]:
+        """Return the endpoint, which receives the passages and the API key."""
+        return self.options.recipients()
 
     def ready(self) -> None:
         """Raise InputError unless the environment contains a valid API key; no request is sent to the server."""

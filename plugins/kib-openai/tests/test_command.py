@@ -1,80 +1,14 @@
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from kib.cli import main
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.testing import make_plugin
 
-SPEC = """schema = 1
-name = "own"
-
-[models.lab]
-plugin = "lab"
-
-[corpora.pumps]
-plugin = "jsonl"
-path = "pumps.jsonl"
-chunk = { sentences = 2 }
-
-[writers.gpt]
-plugin = "openai"
-model = "m"
-base_url = "URL"
-
-[trainers.par]
-plugin = "lora"
-text = { writer = "gpt", count = 7 }
-
-[tasks.own]
-plugin = "file"
-path = "questions.jsonl"
-corpus = "pumps"
-
-[methods.ft]
-train = "par"
-
-[prices]
-input_tokens_million = 1000.0
-output_tokens_million = 2000.0
-"""
-
 PUMPS = 5
 """The number of documents, each one passage."""
-
-
-@pytest.fixture
-def kib(server, tmp_path, monkeypatch):
-    """Return a function that calls the command line in a folder with a benchmark on pumps, still without questions."""
-    texts = [
-        f"Pump {n} stands in hall {n * 7} beside door {n}. Its lever is red and {n} feet long." for n in range(PUMPS)
-    ]
-    lines = [json.dumps({"id": f"pump-{n}", "title": f"Pump {n}", "text": text}) for n, text in enumerate(texts)]
-    (tmp_path / "pumps.jsonl").write_text("\n".join(lines))
-    (tmp_path / "own.toml").write_text(SPEC.replace("URL", server.url))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            result = CliRunner().invoke(main, list(arguments), prog_name="kib")
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return call
-
-
-@pytest.fixture
-def questions(kib):
-    """Write a question file for the benchmark without calling the endpoint."""
-    row = {"question": "Where does pump 1 stand?", "options": ["hall 7", "hall 8"], "answer": "A", "document": "pump-1"}
-    Path("questions.jsonl").write_text(json.dumps({"id": "one", **row}))
 
 
 def change_spec(*changes):

@@ -41,6 +41,7 @@ def test_options() -> None:
             {"model": "m", "base_url": "https://example.org/v1?key=1"},
             {"model": "m", "base_url": "http://localhost:99999/v1"},
             {"model": "m", "base_url": "http://localhost:0/v1"},
+            {"model": "m", "base_url": "http://a\x01b/v1"},
             {"model": "m", "api_key_env": "sk-0815"},
             {"model": "m", "kind": "songs"},
             {"model": "m", "per_call": 0},

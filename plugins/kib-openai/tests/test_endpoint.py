@@ -97,12 +97,6 @@ def test_nobody_listens(writer, passages, write):
         write(writer(base_url="http://127.0.0.1:1/v1", retries=1), passages(1))
 
 
-def test_invalid_url(writer, passages, write):
-    """The error for an invalid endpoint URL states the URL."""
-    with pytest.raises(InputError, match="invalid URL"):
-        write(writer(base_url="http://a\x01b/v1"), passages(1))
-
-
 @pytest.mark.parametrize(
     ("status", "message"),
     [

@@ -1,0 +1,24 @@
+"""The lines that announce, before a command contacts a server, which credential the server may receive."""
+
+import os
+from collections.abc import Iterator
+
+from kib.interfaces import SendingPlugin
+from kib.plugins.resolve import Lock
+from kib.progress import Progress
+
+__all__ = ["announce"]
+
+
+def announce(lock: Lock, progress: Progress) -> None:
+    """Say which credential of the environment each table may send, and to which address."""
+    for line in dict.fromkeys(_lines(lock)):
+        progress.say(line)
+
+
+def _lines(lock: Lock) -> Iterator[str]:
+    for (kind, name, _), locked in lock.tables.items():
+        if isinstance(locked.plugin, SendingPlugin):
+            for one in locked.plugin.recipients():
+                if os.environ.get(one.credential):
+                    yield f"{kind}.{name} may send the credential in {one.credential} to {one.address}"

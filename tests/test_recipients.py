@@ -1,0 +1,204 @@
+"""The rule for servers that may receive text and credentials, `kib.support.recipients`."""
+
+import pytest
+
+from kib.errors import InputError
+from kib.records import Recipient
+from kib.support.recipients import PROVIDERS, allow_hosts, parse_address, refusal, require_allowed
+
+
+@pytest.fixture(autouse=True)
+def _no_allowed_host(monkeypatch):
+    for name in ("KIB_ALLOW_HOSTS", "OPENAI_BASE_URL", "OPENAI_URL", "OPENAI_API_BASE", "OPENAI_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    allow_hosts([])
+
+
+def openai(address, credential="OPENAI_API_KEY", **fields):
+    """Return the recipient of a key at an address in a benchmark file."""
+    return Recipient(("base_url",), address, credential, **fields)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("HTTPS://API.Example.com", "https://api.example.com"),
+        ("https://api.example.com:443/v1?a=b#c", "https://api.example.com"),
+        ("http://gpu:8000/v1", "http://gpu:8000"),
+        ("http://[FD00:0::1]:8000", "http://[fd00::1]:8000"),
+        ("https://[::1]", "https://[::1]"),
+        ("https://xn--bcher-kva.example/", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_an_address_has_one_form(url, address):
+    """A URL is reduced to the scheme, the lowercase host and the port of its server."""
+    assert str(parse_address(url)) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "gpu:8000",
+        "ftp://gpu",
+        "http:gpu",
+        "http:///gpu",
+        "http://",
+        "http://me:s3cret@gpu",
+        "http://127.0.0.1:80@evil.example",
+        "http://127.0.0.1#@evil.example",
+        "http://evil.example\\@127.0.0.1",
+        "http://127.0.0.1\\.evil.example",
+        "http://127.0.0.1\t.evil.example",
+        " http://127.0.0.1",
+        "http://127.0.0.1\n",
+        "http://bücher.example",
+        "http://localhost。example",
+        "http://127.0.0.1%2eevil.example",
+        "http://[::1%25eth0]",
+        "http://[::1].evil.example",
+        "http://[::ffff",
+        "http://[1.2.3.4]",
+        "http://gpu.",
+        "http://localhost.",
+        "http://gpu..example",
+        "http://-gpu",
+        "http://gpu:",
+        "http://gpu:0",
+        "http://gpu:65536",
+        "http://gpu:80:80",
+        f"http://{'a' * 254}",
+    ],
+)
+def test_an_ambiguous_address_is_invalid(url):
+    """A URL that two programs could read differently is invalid, and the error does not quote the URL."""
+    with pytest.raises(ValueError, match="expected a URL") as caught:
+        parse_address(url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "127.255.0.9", "[::1]:9200", "[0:0::1]"]
+)
+def test_loopback_may_receive_everything(host):
+    """A server on this machine may receive text and every credential over plain http."""
+    assert refusal(openai(f"http://{host}/v1", "AWS_SECRET_ACCESS_KEY")) is None
+    assert refusal(openai(f"http://{host}/v1", "")) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.1.example", "localhost.example", "a.localhost",
+        "[::]", "[::ffff:127.0.0.1]", "126.0.0.1", "128.0.0.1", "10.0.0.1",
+    ],
+)  # fmt: skip
+def test_other_forms_are_not_loopback(host):
+    """A host that only resembles a loopback address may receive neither text nor credentials."""
+    for credential in ("", "OPENAI_API_KEY"):
+        assert "kib does not send" in refusal(openai(f"http://{host}/v1", credential))
+
+
+def test_a_strangers_address_is_refused():
+    """The reason names the variable and the server, and states how to allow the server."""
+    assert refusal(openai("https://evil.example:8443/v1", "AWS_SECRET_ACCESS_KEY")) == (
+        "kib does not send the credential in AWS_SECRET_ACCESS_KEY to evil.example:8443 because the environment does "
+        "not assign the credential to this server; if you trust this server, pass `--allow-host evil.example:8443` or "
+        "add the host to the environment variable KIB_ALLOW_HOSTS"
+    )
+    assert refusal(openai("http://evil.example/v1", "")).startswith(
+        "kib does not send text to evil.example because only the benchmark file names this server; if you trust"
+    )
+    with pytest.raises(InputError, match=r"^`base_url`: kib does not send text to evil\.example"):
+        require_allowed([openai("http://localhost", ""), openai("http://evil.example/v1", "")])
+
+
+@pytest.mark.parametrize(("credential", "address"), PROVIDERS.items())
+def test_a_provider_receives_its_own_key(credential, address):
+    """A provider may receive its own credential over https, but no other credential, no other host and no http."""
+    assert refusal(openai(f"{address}/v1", credential)) is None
+    assert refusal(openai(f"{address}/v1", "AWS_SECRET_ACCESS_KEY"))
+    assert refusal(openai(f"{address}:444/v1", credential))
+    assert refusal(openai(f"{address}.evil.example/v1", credential))
+    assert refusal(openai(f"{address.replace('https', 'http')}/v1", credential))
+
+
+@pytest.mark.parametrize("beside", ["OPENAI_BASE_URL", "OPENAI_URL", "OPENAI_API_BASE", "OPENAI_ENDPOINT"])
+def test_a_key_belongs_to_the_address_beside_it(beside, monkeypatch):
+    """A credential belongs to the addresses in the variable beside it, and then to no other address."""
+    monkeypatch.setenv(beside, "https://one.example/v1, https://Two.example:8443/")
+    assert refusal(openai("https://one.example/other")) is None
+    assert refusal(openai("https://two.example:8443/v1")) is None
+    assert refusal(openai("https://two.example/v1"))
+    assert refusal(openai("https://one.example/v1", "OTHER_API_KEY"))
+    assert f"because {beside} contains a different address for the credential" in refusal(
+        openai("https://api.openai.com/v1")
+    )
+    monkeypatch.setenv(beside, "not an address")
+    assert refusal(openai("https://api.openai.com/v1"))
+
+
+@pytest.mark.parametrize("credential", ["GPU_API_KEY", "GPU_KEY", "GPU_TOKEN", "GPU_PASSWORD", "GPU_SECRET"])
+def test_the_name_of_a_variable_decides_what_stands_beside_it(credential, monkeypatch):
+    """NAME_URL is the address of the credential in NAME_API_KEY, NAME_KEY, NAME_TOKEN, NAME_PASSWORD or NAME_SECRET."""
+    monkeypatch.setenv("GPU_URL", "https://gpu.example")
+    assert refusal(openai("https://gpu.example", credential)) is None
+    assert refusal(openai("https://gpu.example", "AWS_SECRET_ACCESS_KEY"))
+
+
+def test_http_needs_the_variable(monkeypatch):
+    """A credential goes over plain http only to hosts in KIB_ALLOW_HOSTS, even if its address is known."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://gpu.example:8000/v1")
+    recipient = openai("http://gpu.example:8000/v1")
+    reason = "over plain http; use https or, in a private network, add the host to KIB_ALLOW_HOSTS"
+    assert refusal(recipient) == (f"kib does not send the credential in OPENAI_API_KEY to gpu.example:8000 {reason}")
+    allow_hosts(["gpu.example"])
+    assert reason in refusal(recipient)
+    assert refusal(openai("http://gpu.example:8000/v1", "")) is None
+    monkeypatch.setenv("KIB_ALLOW_HOSTS", "other.example, GPU.example:8000,")
+    assert refusal(recipient) is None
+
+
+def test_an_unverified_certificate_counts_as_http(monkeypatch):
+    """A credential goes to a server with an unchecked certificate only if KIB_ALLOW_HOSTS contains the host."""
+    recipient = openai("https://api.openai.com/v1", verified=False)
+    assert "without a check of the server's certificate" in refusal(recipient)
+    monkeypatch.setenv("KIB_ALLOW_HOSTS", "api.openai.com")
+    assert refusal(recipient) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "allowed", "refused"),
+    [
+        ("gpu", ["https://gpu", "https://GPU:8443/x"], ["https://gpu.example", "https://a.gpu"]),
+        ("gpu:8443", ["https://gpu:8443"], ["https://gpu", "https://gpu:84430"]),
+        ("fd00::1", ["https://[fd00::1]:9"], ["https://[fd00::2]"]),
+        ("[FD00::1]:9", ["https://[fd00:0::1]:9"], ["https://[fd00::1]"]),
+    ],
+)
+def test_allowed_hosts(entry, allowed, refused, monkeypatch):
+    """An allowed host matches exactly, on every port unless the entry has a port."""
+    for allow in (lambda: allow_hosts([entry]), lambda: monkeypatch.setenv("KIB_ALLOW_HOSTS", entry)):
+        allow()
+        assert [refusal(openai(url, "AWS_SECRET_ACCESS_KEY")) for url in allowed] == [None] * len(allowed)
+        assert all(refusal(openai(url, "AWS_SECRET_ACCESS_KEY")) for url in refused)
+        allow_hosts([])
+
+
+@pytest.mark.parametrize("entry", ["*", "*.example", "https://gpu", "gpu/", "gpu:0", "gpu:x", "me@gpu", "gpu.", "a b"])
+def test_an_allowed_host_is_a_host(entry, monkeypatch):
+    """An entry that is not a host is an input error, with the name of the option or variable."""
+    with pytest.raises(InputError, match=r"^--allow-host: expected a host such as gpu.example"):
+        allow_hosts([entry])
+    allow_hosts([])
+    monkeypatch.setenv("KIB_ALLOW_HOSTS", f"gpu,{entry}")
+    with pytest.raises(InputError, match=r"^environment variable KIB_ALLOW_HOSTS: expected a host"):
+        refusal(openai("https://other.example"))
+
+
+def test_text_may_go_to_an_address_in_the_environment():
+    """The user's own environment may name a server for text, also over plain http."""
+    assert refusal(Recipient((), "http://gpu.example:9200", "", "KIB_ELASTICSEARCH_URL")) is None
+    reason = refusal(Recipient((), "http://gpu.example.:9200", "", "KIB_ELASTICSEARCH_URL"))
+    assert reason.startswith("environment variable KIB_ELASTICSEARCH_URL: expected a URL")
