@@ -3,11 +3,9 @@
 import gc
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, settings
+from toy_site import make_toy_site
 
 ROOT = Path(__file__).parent.parent
-TOYS = Path(__file__).parent / "plugins" / "kib-toys"
 
 PATIENT = settings(
     deadline=None,  # a busy machine must not fail a test
@@ -40,16 +38,7 @@ def _cheap_collection():
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory):
     """Return the folder that contains kib-toys with the metadata of a pip installation."""
-    site = tmp_path_factory.mktemp("site")
-    project = tomllib.loads((TOYS / "pyproject.toml").read_text())["project"]
-    info = site / f"kib_toys-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: kib-toys\nVersion: {project['version']}\n")
-    groups = project["entry-points"].items()
-    lines = [f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in some.items()) for group, some in groups]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    shutil.copy(TOYS / "kib_toys.py", site)
-    return site
+    return make_toy_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture
