@@ -89,9 +89,11 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
     _, _, taken = output.partition("`kib run` downloads, unless already on this machine:\n")
-    assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf on the hub at `main`\n" in taken
-    assert "  retrievers.bge: model BAAI/bge-large-en on the hub at `abe7d9d8" in taken
-    assert "  corpora.prehistory: pages pinned in prehistory.pins, from https://en.wikipedia.org/w/api.php\n" in taken
+    assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf on the hub at revision `main`\n" in taken
+    assert "  retrievers.bge: model BAAI/bge-large-en on the hub at revision `abe7d9d8" in taken
+    assert (
+        "  corpora.prehistory: the pages pinned in prehistory.pins, from https://en.wikipedia.org/w/api.php\n" in taken
+    )
     for subject in ("anatomy", "astronomy", "college_biology", "college_chemistry", "prehistory"):
         name = subject.replace("_", "-")
         assert f"  tasks.{name}: data set cais/mmlu {subject} for the lm-eval task mmlu_{subject}\n" in taken

@@ -167,9 +167,8 @@ class Beir:
         for line, row in _read_jsonl(self.queries_path):
             query_id, text = _row_id(self.queries_path, line, row), row.get("text")
             if query_id in lines:
-                raise InputError(
-                    f'{self.queries_path}:{line}: duplicate id "{query_id}", also in line {lines[query_id]}'
-                )
+                first = f"the id is already used in line {lines[query_id]}"
+                raise InputError(f'{self.queries_path}:{line}: duplicate id "{query_id}"; {first}')
             lines[query_id] = line
             if query_id not in judgments:
                 continue

@@ -133,7 +133,7 @@ def test_judgments_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("queries", "message"),
     [
-        ([*QUERIES, QUERIES[0]], r'queries\.jsonl:4: duplicate id "q1", also in line 1'),
+        ([*QUERIES, QUERIES[0]], r'queries\.jsonl:4: duplicate id "q1"; the id is already used in line 1'),
         (
             [{"_id": "q1", "text": " "}, *QUERIES[1:]],
             r'queries\.jsonl:1: the field "text" of the query "q1" is missing',

@@ -117,7 +117,7 @@ class HuggingFace:
         """Return the data set's name on the hub, or nothing for a local folder, which needs no network access."""
         if self.options.hub is None:
             return []
-        return [f"data set {self.options.hub} on the hub at `{self._revision}`"]
+        return [f"data set {self.options.hub} on the hub at revision `{self._revision}`"]
 
     def documents(self) -> Iterator[Document]:
         """Yield one document per row of the split, in order; raise InputError at the first invalid row."""

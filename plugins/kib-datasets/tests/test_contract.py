@@ -65,4 +65,4 @@ def test_online(folder: Path) -> None:
     """A data set on the hub needs network access, but a data set in a local folder does not."""
     assert make_plugin(HuggingFace, {"path": folder}).online() == []
     [name] = make_plugin(HuggingFace, {"hub": "org/facts", "revision": "v1"}).online()
-    assert name == "data set org/facts on the hub at `v1`"
+    assert name == "data set org/facts on the hub at revision `v1`"

@@ -32,7 +32,7 @@ class EncoderLocation:
 
     def online(self) -> list[str]:
         """Return the model's name if the model comes from the hub."""
-        return [] if self.path else [f"model {self.hub} on the hub at `{self.revision}`"]
+        return [] if self.path else [f"model {self.hub} on the hub at revision `{self.revision}`"]
 
     def folder(self) -> Path:
         """Return the folder with the model; download a hub commit that is not in the cache."""

@@ -47,7 +47,8 @@ def check_folder(folder: Path, model_class: ModelClass) -> None:
             )
     if not with_weights:
         raise InputError(
-            f"{folder}: the folder contains no weights; expected {WEIGHTS}, or {WEIGHTS_INDEX} and its files"
+            f"{folder}: the folder contains no weights; expected {WEIGHTS}, or {WEIGHTS_INDEX} and the weight files "
+            "that it lists"
         )
     for module in with_weights:
         _check_weight_files(module)

@@ -124,7 +124,8 @@ def _set_max_tokens(model: Any, location: EncoderLocation, max_tokens: int | Non
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and max_tokens > positions:
         raise InputError(
-            f"{location}: max_tokens = {max_tokens} exceeds the model's limit, {positions} positions; lower max_tokens"
+            f"{location}: max_tokens = {max_tokens} exceeds the model's limit of {positions} positions; lower "
+            "max_tokens"
         )
     model.max_seq_length = max_tokens
 

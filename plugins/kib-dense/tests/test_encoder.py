@@ -388,7 +388,7 @@ def test_unsuitable_folders(copied: Path, damage: Callable[[Path], Path], messag
             {},
             "the tokenizer's vocabulary is empty; tokenizer.json",
         ),
-        (Path, {"max_tokens": 4096}, "max_tokens = 4096 exceeds the model's limit, 64 positions"),
+        (Path, {"max_tokens": 4096}, "max_tokens = 4096 exceeds the model's limit of 64 positions"),
     ],
     ids=["lost weights", "own code", "no tokenizer", "too long"],
 )

@@ -40,7 +40,7 @@ CONNECTION_ERRORS = {
     "No route to host": "the host is unreachable",
     "BadStatusLine": "the server does not speak HTTP",
     "Connection aborted": "the server closed the connection before it sent an answer",
-    "Connection broken": "the server closed the connection in the middle of an answer",
+    "Connection broken": "the server closed the connection while it was sending an answer",
     "EOF occurred": "the server closed the connection before it sent an answer",
 }
 """Explanations of connection errors by a fragment of the client's message; the first matching fragment wins."""

@@ -101,8 +101,8 @@ class ElasticsearchOptions(Options):
     index: Literal["exact", "hnsw", "int8_hnsw"] = Field(
         default="exact",
         description=(
-            "Vector search: `exact` compares all vectors, `hnsw` searches a graph, `int8_hnsw` a graph of 8-bit "
-            "vectors."
+            "Search method for vectors: `exact` compares all vectors, `hnsw` searches a graph, and `int8_hnsw` "
+            "searches a graph of 8-bit vectors."
         ),
     )
     candidates: int = Field(

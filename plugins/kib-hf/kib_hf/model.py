@@ -125,7 +125,7 @@ class HF:
 
     def online(self) -> list[str]:
         """Return the model and revision to look up on the hub; return nothing if the model is in a local folder."""
-        return [f"model {self.options.hub} on the hub at `{self._revision}`"] if self.options.hub else []
+        return [f"model {self.options.hub} on the hub at revision `{self._revision}`"] if self.options.hub else []
 
     def tokens(self) -> Callable[[str], list[int]]:
         """Return a function that tokenizes text as HFLM's `tok_encode` does, including special tokens."""

@@ -57,10 +57,13 @@ def weight_files(folder: Path) -> list[Path]:
 def _no_safetensors(folder: Path) -> str:
     found = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
     if not found:
-        return f"{folder}: the folder contains no weights; expected {SINGLE}, or {INDEX} and its files"
+        return (
+            f"{folder}: the folder contains no weights; expected {SINGLE}, or {INDEX} and the weight files that it "
+            "lists"
+        )
     return (
-        f"{folder}: found {', '.join(found)} instead of {SINGLE}; kib reads only safetensors, because other formats "
-        f"can run code; {CONVERT}"
+        f"{folder}: found {', '.join(found)} instead of {SINGLE}; kib reads only safetensors, because loading "
+        f"other formats can run code; {CONVERT}"
     )
 
 

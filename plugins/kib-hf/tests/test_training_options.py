@@ -99,7 +99,7 @@ def test_dropout_makes_the_layout_count(other: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"block": 513}, "block = 513 exceeds the model's limit, 512 positions; lower block"),
+        ({"block": 513}, "block = 513 exceeds the model's limit of 512 positions; lower block"),
         ({"patience": 1}, "patience = 1 requires a validation text"),
         ({"dtype": "float16"}, 'dtype = "float16" requires a CUDA GPU'),
     ],

@@ -38,8 +38,8 @@ class RowDocuments:
             names.update(row)
             document = self._document(number, row)
             if document.id in numbers:
-                other = f"also in {self.unit} {numbers[document.id]}"
-                raise self._error(number, f'duplicate id "{document.id}", {other}')
+                first = f"the id is already used in {self.unit} {numbers[document.id]}"
+                raise self._error(number, f'duplicate id "{document.id}"; {first}')
             numbers[document.id] = number
             if document.text.strip():
                 yield document

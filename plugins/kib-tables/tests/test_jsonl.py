@@ -82,7 +82,7 @@ def test_line_ends(tmp_path: Path) -> None:
         (b'{"id": 1.5, "text": "two"}', 'expected text in the field "id", got a number'),
         (b'{"id": {}, "text": "two"}', 'expected text in the field "id", got an object'),
         (b'{"id": "b\\n", "text": "two"}', "the field \"id\" contains unprintable characters: 'b\\n'"),
-        (b'{"id": "a", "text": "two"}', 'duplicate id "a", also in line 1'),
+        (b'{"id": "a", "text": "two"}', 'duplicate id "a"; the id is already used in line 1'),
     ],
 )
 def test_invalid_line(tmp_path: Path, line: bytes, message: str) -> None:
@@ -93,7 +93,7 @@ def test_invalid_line(tmp_path: Path, line: bytes, message: str) -> None:
 
 def test_duplicate_number(tmp_path: Path) -> None:
     """The integer 1 and the string "1" are the same document id."""
-    with pytest.raises(InputError, match=r'd\.jsonl:2: duplicate id "1", also in line 1'):
+    with pytest.raises(InputError, match=r'd\.jsonl:2: duplicate id "1"; the id is already used in line 1'):
         read(tmp_path, b'{"id": 1, "text": "one"}\n{"id": "1", "text": "two"}\n')
 
 

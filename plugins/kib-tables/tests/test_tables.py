@@ -55,7 +55,7 @@ def test_csv_delimiter(tmp_path: Path) -> None:
             "d.csv:3: the line is not valid UTF-8 (invalid start byte at byte 4); save the file as UTF-8",
         ),
         (b"id,text,id\na,one,b\n", 'd.csv:1: duplicate column names in the header: "id"'),
-        (b"id,text\na,one\na,two\n", 'd.csv:3: duplicate id "a", also in line 2'),
+        (b"id,text\na,one\na,two\n", 'd.csv:3: duplicate id "a"; the id is already used in line 2'),
         (b"id,text\na, \n", 'd.csv:2: the field "text" is empty; to leave out'),
         (b"id,body\na,one\n", 'd.csv:2: the field "text" is missing; the line contains "body", "id"; set'),
         (b"id,text\n", "d.csv: found no documents; expected one document per line"),
@@ -79,7 +79,7 @@ def test_parquet_batches(tmp_path: Path) -> None:
     """Rows of a Parquet file keep their order and their numbers across batches."""
     ids = [f"d{number}" for number in range(1000)]
     assert [d.id for d in read_parquet(tmp_path, {"id": ids, "text": ids})] == ids
-    with pytest.raises(InputError, match=r'd\.parquet: row 1001: duplicate id "d7", also in row 8'):
+    with pytest.raises(InputError, match=r'd\.parquet: row 1001: duplicate id "d7"; the id is already used in row 8'):
         read_parquet(tmp_path, {"id": [*ids, "d7"], "text": [*ids, "d7"]})
 
 

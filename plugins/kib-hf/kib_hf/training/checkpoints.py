@@ -131,7 +131,7 @@ def read_trained(folder: Path, weights: Weights) -> Trained | None:
     try:
         return _record_of(Trained, path, {**read_record(path, digests_required=True), "weights": weights})
     except DamagedRecordError as error:
-        LOGGER.warning("%s; the weights are trained again", error)
+        LOGGER.warning("%s; kib trains the weights again", error)
         path.unlink()
         return None
 
@@ -140,7 +140,7 @@ def _record_of(cls: type[Record], path: Path, value: dict[str, Any]) -> Record:
     try:
         return cls(**value)
     except TypeError as error:
-        raise DamagedRecordError(f"{path}: not in the format that kib-hf writes") from error
+        raise DamagedRecordError(f"{path}: this record is not in the format that kib-hf writes") from error
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def check_before_training(options: TrainingOptions, start: Weights, validation: 
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     if context is not None and options.block > context:
         raise InputError(
-            f"{folder}: block = {options.block} exceeds the model's limit, {context} positions; lower block"
+            f"{folder}: block = {options.block} exceeds the model's limit of {context} positions; lower block"
         )
     end_token(load_tokenizer(folder, trust_remote_code=options.trust_remote_code, add_bos_token=None))
     if isinstance(options, LoraOptions):
