@@ -96,7 +96,7 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
     )
     for subject in ("anatomy", "astronomy", "college_biology", "college_chemistry", "prehistory"):
         name = subject.replace("_", "-")
-        assert f"  tasks.{name}: data set cais/mmlu {subject} for the lm-eval task mmlu_{subject}\n" in taken
+        assert f"  tasks.{name}: the data set cais/mmlu {subject} for the lm-eval task mmlu_{subject}\n" in taken
     output = call("check", "-q", BENCHMARKS / "ovadia2024-current-events.toml").output
     missing = "the environment variable OPENAI_API_KEY is not set"
     assert f"  writers.gpt: model gpt-4 at https://api.openai.com/v1; {missing}" in output
