@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from kib.errors import DamagedError
 from kib.interfaces import Options
 from kib.records import Hit, Passage, Query
+from kib.support.damaged_files import name_damaged_file
 from kib.support.literature import BM25 as ROBERTSON
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ STOP_WORD_LISTS = {
 
 PASSAGES_FILE = "passages.json"
 """The file with the passage ids, in the order of the rows of the index, and the size of the vocabulary."""
+
+REMEDY = "delete the folder of the index and run the command again"
 
 BM25S = """@misc{lu2024bm25s,
   title = {{BM25S}: Orders of magnitude faster lexical search via eager sparse scoring},
@@ -189,17 +193,26 @@ class BM25:
         import bm25s
         import numpy as np
 
-        status = (folder / PASSAGES_FILE).stat()
+        with name_damaged_file(folder / PASSAGES_FILE, REMEDY):
+            status = (folder / PASSAGES_FILE).stat()
         version = (str(folder), status.st_ino, status.st_mtime_ns)
         if self._opened is not None and self._opened.version == version:
             return self._opened
-        content = json.loads((folder / PASSAGES_FILE).read_text(encoding="utf-8"))
-        if not content["words"]:
+        with name_damaged_file(folder / PASSAGES_FILE, REMEDY):
+            content = json.loads((folder / PASSAGES_FILE).read_text(encoding="utf-8"))
+            words, passage_ids = int(content["words"]), list(map(str, content["passages"]))
+        if not words:
             return None
-        passage_ids: list[str] = content["passages"]
         id_ranks = np.empty(len(passage_ids), dtype=np.int64)
         id_ranks[sorted(range(len(passage_ids)), key=passage_ids.__getitem__)] = np.arange(len(passage_ids))
-        scores = bm25s.BM25.load(folder, mmap=True, allow_pickle=False, load_corpus=False, show_progress=False)
+        with name_damaged_file(folder, REMEDY):
+            scores = bm25s.BM25.load(folder, mmap=True, allow_pickle=False, load_corpus=False, show_progress=False)
+            found = int(scores.scores["num_docs"]), len(scores.scores["indptr"]) - 1
+        if found != (len(passage_ids), words):
+            raise DamagedError(
+                f"{folder}: damaged (the arrays describe {found[0]:,} passages and {found[1]:,} words, but "
+                f"{PASSAGES_FILE} lists {len(passage_ids):,} passages and {words:,} words); {REMEDY}"
+            )
         self._opened = _Index(version, passage_ids, id_ranks, scores)
         return self._opened
 

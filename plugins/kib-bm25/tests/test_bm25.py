@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import kib_bm25
+from kib.errors import DamagedError
 from kib.records import Hit, Passage, Query
 from kib.testing import PASSAGES, make_plugin
 from kib_bm25 import BM25
@@ -165,3 +167,25 @@ def test_no_output(capfd: pytest.CaptureFixture[str], find: Search) -> None:
 def test_no_fingerprint() -> None:
     """The fingerprint is empty because no option names a file."""
     assert make_plugin(BM25).fingerprint() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("passages.json", None, "passages.json: damaged or missing"),
+        ("passages.json", b"[]", "passages.json: damaged or missing"),
+        ("passages.json", b'{"passages": ["one"], "words": 3}', "damaged .the arrays describe 14 passages"),
+        ("vocab.index.json", b"\xff\xfe", "damaged or missing .UnicodeDecodeError"),
+        ("params.index.json", b"{", "damaged or missing .JSONDecodeError"),
+        ("indptr.csc.index.npy", b"", "damaged or missing"),
+        ("data.csc.index.npy", None, "damaged or missing .FileNotFoundError"),
+    ],
+)
+def test_a_damaged_index(tmp_path: Path, name: str, content: bytes | None, named: str) -> None:
+    """A damaged or missing index file raises an error that names the index and the remedy."""
+    make_plugin(BM25).build(PASSAGES, tmp_path)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DamagedError, match=f"{re.escape(str(tmp_path))}.*{named}.*; delete the folder of the index"):
+        make_plugin(BM25).search(tmp_path, [Query("q", "pump")], 3)

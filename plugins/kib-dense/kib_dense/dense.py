@@ -12,8 +12,10 @@ from pydantic import Field, model_validator
 from kib.errors import InputError
 from kib.interfaces import Options
 from kib.records import Hit, Passage, Query
+from kib.support.damaged_files import name_damaged_file
 from kib_dense.encoder import Encoder, EncoderOptions
 from kib_dense.vector_search import (
+    REMEDY,
     ApproximateSearch,
     ExactSearch,
     HnswOptions,
@@ -135,8 +137,9 @@ class Dense:
 
     def remarks(self, folder: Path) -> list[str]:
         """Return a remark about passages that exceed the encoder's token limit, if any."""
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        long = metadata["long"]
+        with name_damaged_file(folder / METADATA, REMEDY):
+            metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+            long = metadata["long"]
         if not long["count"]:
             return []
         named = ", ".join(f"{passage_id} ({tokens:,})" for tokens, passage_id in long["named"])
@@ -198,20 +201,17 @@ class _OpenIndex:
     def __init__(self, folder: Path, options: HnswOptions | IvfPqOptions) -> None:
         import numpy as np
 
-        try:
+        with name_damaged_file(folder / METADATA, REMEDY):
             metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{folder / METADATA}: the index file is damaged or missing; delete its folder and run again"
-            ) from error
-        self.ids: list[str] = metadata["passages"]
-        self.dimension: int = metadata["dimension"]
+            self.ids = list(map(str, metadata["passages"]))
+            self.dimension = int(metadata["dimension"])
+            kind: str = metadata["index"]
         self.rank: npt.NDArray[np.int64] = np.empty(len(self.ids), dtype=np.int64)
         """Rank of each passage by id; it breaks ties between equal scores."""
         self.rank[sorted(range(len(self.ids)), key=self.ids.__getitem__)] = np.arange(len(self.ids))
         vectors = open_vectors(folder / VECTORS, self.dimension, len(self.ids))
         self.search: VectorSearch
-        if metadata["index"] == "flat":
+        if kind == "flat":
             self.search = ExactSearch(vectors)
         else:
             self.search = ApproximateSearch(vectors, folder / FAISS_INDEX, options)

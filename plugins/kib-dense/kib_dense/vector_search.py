@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
 
-from kib.errors import InputError
+from kib.errors import DamagedError, InputError
 from kib.interfaces import Options
+from kib.support.damaged_files import name_damaged_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,7 @@ __all__ = [
     "open_vectors",
 ]
 
+REMEDY = "delete the folder of the index and run the command again"
 IndexKind = Literal["flat", "hnsw", "ivf-pq"]
 BLOCK = 1 << 18
 """Number of vectors read from the disk at a time."""
@@ -101,7 +103,7 @@ def open_vectors(path: Path, dimension: int, count: int) -> "Vectors":
     import numpy as np
 
     if not path.is_file() or path.stat().st_size != 4 * dimension * count:
-        raise InputError(f"{path}: the vector file is damaged or missing; delete its folder and run again")
+        raise DamagedError(f"{path}: the vector file is damaged or missing; {REMEDY}")
     if not count:
         return np.zeros((0, dimension), np.float32)
     return np.memmap(path, dtype="<f4", mode="r", shape=(count, dimension))
@@ -190,11 +192,13 @@ class ApproximateSearch:
     def __init__(self, vectors: "Vectors", path: Path, options: HnswOptions | IvfPqOptions) -> None:
         import faiss
 
-        if not path.is_file():
-            raise InputError(f"{path}: the index file is missing; delete its folder and run again")
         self.vectors = vectors
         read: Callable[[str], Any] = faiss.read_index  # FAISS's stubs lack the attributes of each kind of index
-        self.index = read(str(path))
+        with name_damaged_file(path, REMEDY):
+            self.index = read(str(path))
+            shape = (self.index.ntotal, self.index.d)
+        if shape != vectors.shape:
+            raise DamagedError(f"{path}: damaged (vectors of shape {shape} instead of {vectors.shape}); {REMEDY}")
         if isinstance(options, HnswOptions):
             self.candidates = self.index.hnsw.efSearch = options.ef_search
         else:

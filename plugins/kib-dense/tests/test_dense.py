@@ -14,6 +14,7 @@ from kib.records import Passage, Query
 from kib.testing import PASSAGES, QUERIES, make_plugin
 from kib_dense.dense import Dense
 from kib_dense.embedding_cache import EmbeddingCache
+from kib_dense.vector_search import HnswOptions, build_faiss_index
 
 
 @pytest.fixture
@@ -188,16 +189,20 @@ def test_an_index_of_a_different_encoder(dense: Callable[..., Dense], tmp_path: 
     [
         ("index.json", Path.unlink),
         ("index.json", lambda path: path.write_text("{")),
+        ("index.json", lambda path: path.write_text("{}")),
+        ("index.json", lambda path: path.write_bytes(b"\xff")),
         ("vectors.f32", Path.unlink),
         ("vectors.f32", lambda path: path.write_bytes(b"1234")),
         ("faiss.index", Path.unlink),
+        ("faiss.index", lambda path: path.write_bytes(path.read_bytes()[:100])),
+        ("faiss.index", lambda path: build_faiss_index(np.zeros((3, 16), np.float32), path, HnswOptions())),
     ],
 )
 def test_a_damaged_index(dense: Callable[..., Dense], tmp_path: Path, name: str, damage: Callable[[Path], Any]) -> None:
-    """A missing or truncated index file raises an error that names the file."""
+    """A missing, truncated or foreign index file raises an error that names the file."""
     dense(index="hnsw", exact_below=0).build(PASSAGES, tmp_path)
     damage(tmp_path / name)
-    with pytest.raises(InputError, match=rf"{name}: .*missing; delete its folder and run again"):
+    with pytest.raises(InputError, match=rf"{name}: .*damaged.*; delete the folder of the index"):
         dense(index="hnsw", exact_below=0).search(tmp_path, QUERIES, 3)
 
 
