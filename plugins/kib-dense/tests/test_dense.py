@@ -146,8 +146,9 @@ def test_a_stored_embedding_is_used(dense: Callable[..., Dense], tmp_path: Path)
     """An index build reuses vectors from the embedding cache."""
     dense().build(passages("rope"), tmp_path / "index", tmp_path / "memory")
     with EmbeddingCache.open(tmp_path / "memory") as cache:
-        cache.connection.execute("UPDATE embeddings SET vector = ?", (np.full(16, 7, "<f4").tobytes(),))
-        cache.connection.commit()
+        [(key, tokens)] = cache.connection.execute("SELECT key, tokens FROM embeddings").fetchall()
+        cache.connection.execute("DELETE FROM embeddings")
+        cache.add({key: (tokens, np.full(16, 7, "<f4"))})
     dense().build(passages("rope"), tmp_path / "index", tmp_path / "memory")
     assert (read_index(tmp_path / "index")[1] == 7).all()
 
