@@ -4,12 +4,15 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from kib.commands.plan import show_plan
 from kib.errors import SpecError
+from kib.identity import canonical, digest
 from kib.plan.planner import make_plan
+from kib.store.results import Results
 
 CONTROL = """
 [tasks.other]
@@ -70,6 +73,18 @@ def changed(bench, before, after, count=1):
 
 ALL = {"base", "rag,k=1", "rag,k=3", "oracle", "random,k=2"}
 RETRIEVED = ALL - {"base"}
+
+
+def test_no_identity_is_computed_twice(bench, monkeypatch):
+    """A plan computes the identity of each step once, no matter how many cells share the step."""
+    from kib.plan import planner
+
+    bench.write_toy(model="trainable = true\n", task="shots = [0, 2]\nexamples = 'people.jsonl'\n", more=TRAINED)
+    bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "toy"\nseeds = [0, 7]', 1))
+    computed = []
+    monkeypatch.setattr(planner, "digest", lambda value: computed.append(canonical(value)) or digest(value))
+    assert len(bench.plan().cells) > 30
+    assert [value for value, times in Counter(computed).items() if times > 1] == []
 
 
 # What the results folder keeps
@@ -516,6 +531,18 @@ def test_the_plan_prints(bench):
     ):
         assert words in text
     assert text.count("to do") == len(text.split("steps\n")[1].splitlines()) - 2
+
+
+def test_the_printed_plan_reads_each_result_once(bench, monkeypatch):
+    """`kib plan` reads the result of each measured cell only once."""
+    bench.write_toy()
+    assert bench.run() == {}
+    read = []
+    monkeypatch.setattr(Results, "has", lambda results, cell: read.append(cell.id) or results.cell(cell) is not None)
+    text = show_plan(bench.plan(), bench.results, bench.work)
+    assert sorted(read) == sorted(cell.cell.id for cell in bench.plan().cells)
+    assert text.startswith("toy: 5 cells, 5 done")
+    assert text.count("done   m/") == 5
 
 
 def test_make_plan_is_what_the_command_line_prints(bench):

@@ -164,6 +164,14 @@ def test_each_arm_of_a_trainer_is_resolved(opened):
     assert len([place for place in lock.tables if place[0] == "trainers"]) == 4
 
 
+def test_arms_share_the_digest_of_their_source(opened, monkeypatch):
+    """The source code of a trainer's plugin is read once, no matter how many arms the trainer has."""
+    read = []
+    monkeypatch.setattr("kib.plugins.resolve._source", lambda record: read.append((record.kind, record.name)) or "")
+    opened(rest=TURN + "vary = { rate = [0.1, 0.2], rank = [1, 2] }")
+    assert read.count(("trainers", "turn")) == 1
+
+
 def test_a_missing_arm(opened):
     """Requesting a nonexistent arm of a trainer raises an error."""
     lock = opened(rest=TURN + "vary = { rank = [1, 2] }")[1]

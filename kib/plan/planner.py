@@ -5,10 +5,11 @@ and the identities of the inputs. The number of stored hits (`depth`) is part of
 any cell, because a retriever's first K hits are the same at every depth.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import wraps
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from kib.errors import SpecError
 from kib.identity import digest
@@ -28,7 +29,7 @@ from kib.plan.steps import (
 from kib.plugins.resolve import Lock
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
-from kib.spec.load import MethodTable, Spec, TaskTable, TrainerTable
+from kib.spec.load import MethodTable, Spec, TaskTable
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 
 __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
@@ -37,6 +38,9 @@ REVISION = 1
 """Increase this number when kib produces different prompts, passages or scores from the same spec."""
 
 DEFAULT_SCORING = "text"
+
+Arguments = TypeVarTuple("Arguments")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ class Plan:
 
 def make_plan(spec: Spec, lock: Lock) -> Plan:
     """Return the plan of a spec. Raises SpecError if a method produces no cell."""
-    cells = tuple(cell for name in spec.methods for cell in _Planner(spec, lock).cells(name))
+    planner = _Planner(spec, lock)
+    cells = tuple(cell for name in spec.methods for cell in planner.cells(name))
     order = {name: number for number, name in enumerate(spec.models)}
     return Plan(spec, lock, tuple(sorted(cells, key=lambda cell: order[cell.cell.model])))
 
@@ -134,12 +139,32 @@ def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
     return MethodEntry(method.train, method.retrieve, role, (*settings, *(["k"] if method.choose else ())), by_loss)
 
 
+def _computed_once(
+    method: Callable[["_Planner", *Arguments], Value],
+) -> Callable[["_Planner", *Arguments], Value]:
+    """Make a method of a planner compute its value only once for the same arguments.
+
+    Thousands of cells share a few steps, and computing the identity of a step takes much longer than looking it up.
+    """
+
+    @wraps(method)
+    def look_up(planner: "_Planner", *args: *Arguments) -> Value:
+        key = (method.__name__, args)
+        if key not in planner.computed:
+            planner.computed[key] = method(planner, *args)
+        value: Value = planner.computed[key]
+        return value
+
+    return look_up
+
+
 class _Planner:
     """Creates the steps and cells of one spec."""
 
     def __init__(self, spec: Spec, lock: Lock) -> None:
         self.spec = spec
         self.lock = lock
+        self.computed: dict[Any, Any] = {}  # values of the methods marked with `_computed_once`
 
     def cells(self, name: str) -> Iterator[PlannedCell]:
         """Yield the cells of a method. Raises SpecError if the method has no cells."""
@@ -162,23 +187,25 @@ class _Planner:
             )
             raise self._wrong(f"the method yields no cells: {reason}", "methods", name)
 
-    def _splits(self, name: str, task: str) -> Iterator[Split]:
-        """Yield the splits for a method: the test split, one for choosing settings, and one for probing the base."""
-        yield "test"
+    @_computed_once
+    def _splits(self, name: str, task: str) -> list[Split]:
+        """Return the splits for a method: the test split, one for choosing settings, and one for probing the base."""
+        splits: list[Split] = ["test"]
         method, table, plugin = self.spec.methods[name], self.spec.tasks[task], self.lock.get("tasks", task).plugin
         chooses = method.choose or (method.train and self.spec.trainers[method.train].choose == "validation")
         own = not isinstance(plugin, HarnessTask)
         if chooses and table.role == "target":
             if own and "validation" not in plugin.splits():
                 raise self._wrong(f"choose: the task {task} has no validation questions", "methods", name)
-            yield "validation"
+            splits.append("validation")
         if (
             method.train is None
             and method.retrieve is None
             and table.role == "target"
             and not why_no_probe(table, plugin)
         ):
-            yield "probe"
+            splits.append("probe")
+        return splits
 
     def _wrong(self, message: str, *keys: str) -> SpecError:
         return SpecError([self.spec.mistake(message, *keys)])
@@ -193,9 +220,7 @@ class _Planner:
             message = f"the model {model} cannot be trained; list the other models in the method's `models`"
             raise self._wrong(message, "methods", name)
         for corpus in self._corpora(name):
-            for settings in self._arms(method.train):
-                for seed in self.spec.seeds:
-                    yield settings, self._trained_weights(model, method.train, settings, corpus, seed)
+            yield from self._all_trained_weights(model, method.train, corpus)
 
     def _corpora(self, name: str) -> list[str]:
         """Return the corpora that a method trains on, which are the corpora of its target tasks."""
@@ -207,8 +232,18 @@ class _Planner:
         vary = self.spec.trainers[trainer].vary
         return [tuple(zip(vary, values, strict=True)) for values in product(*vary.values())]
 
+    @_computed_once
     def _plain_weights(self, model: str) -> WeightsStep:
         return WeightsStep(_identity("weights", self.lock.get("models", model).identity), model)
+
+    @_computed_once
+    def _all_trained_weights(self, model: str, trainer: str, corpus: str) -> list[tuple[Settings, WeightsStep]]:
+        """Return the settings and the weights of a trainer's arms, with one entry per arm and seed."""
+        return [
+            (settings, self._trained_weights(model, trainer, settings, corpus, seed))
+            for settings in self._arms(trainer)
+            for seed in self.spec.seeds
+        ]
 
     def _trained_weights(self, model: str, trainer: str, settings: Settings, corpus: str, seed: int) -> WeightsStep:
         table, start = self.spec.trainers[trainer], self._plain_weights(model)
@@ -216,18 +251,20 @@ class _Planner:
         validation = self._validation(model, trainer, corpus)
         held_out = self.passages(table.held_out.corpus) if table.held_out else None
         locked = self.lock.get("trainers", trainer, settings).identity
-        self._check_sources(table, corpus)
+        self._check_sources(trainer, corpus)
         others = {"validation": validation, "held_out": held_out}
         unseen = {name: step.identity for name, step in others.items() if step}
         identity = _identity("training", start.identity, locked, text.identity, unseen, seed)
         return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)
 
-    def _check_sources(self, table: TrainerTable, corpus: str) -> None:
+    @_computed_once
+    def _check_sources(self, trainer: str, corpus: str) -> None:
         """Raise SpecError if replayed text equals the training text, or if unseen text is replayed or trained on.
 
         Documents are compared instead of passages, because differently split passages of the same documents hold the
         same text.
         """
+        table = self.spec.trainers[trainer]
         originals = table.text is None or table.text.originals
         replayed = table.replay.corpus if table.replay else None
         if replayed and self._is_same(replayed, corpus):
@@ -243,6 +280,7 @@ class _Planner:
     def _is_same(self, corpus: str, other: str) -> bool:
         return self.lock.get("corpora", corpus).identity == self.lock.get("corpora", other).identity
 
+    @_computed_once
     def _validation(self, model: str, trainer: str, corpus: str) -> PassagesStep | HeldBackStep | None:
         """Return a trainer's validation text, which is the same for all arms so that their losses can be compared."""
         key = self.spec.trainers[trainer].validation
@@ -253,6 +291,7 @@ class _Planner:
         identity = _identity("held back", text.identity, writer, key.count, key.passages)
         return HeldBackStep(identity, trainer, text, key.writer, key.count, key.passages)
 
+    @_computed_once
     def _text(self, model: str, trainer: str, varied: Setting | None, corpus: str) -> TextStep:
         """Return a trainer's text from a corpus; the tokenizer of `model` counts tokens for comparisons of length."""
         table = self.spec.trainers[trainer]
@@ -297,15 +336,18 @@ class _Planner:
             return
         if table.corpus is None or (self._is_oracle(method.retrieve) and table.role == "control"):
             return  # no corpus, or a control whose questions have no gold in this corpus
-        for k in self._numbers(name):
-            hits = self._hits(method.retrieve, table, max(self._depths(method.retrieve)), asked)
+        numbers = self._numbers(name)
+        hits = self._hits(method.retrieve, task, self._depth(method.retrieve), chat, split)
+        for k in numbers:
             chosen = settings if k is None else (*settings, ("k", k))
             yield self._cell(name, chosen, table, weights, asked, hits, k)
 
+    @_computed_once
     def _is_oracle(self, retriever: str) -> bool:
         plugin = self.lock.get("retrievers", retriever).plugin
         return isinstance(plugin, GoldRetriever) and plugin.role == "ceiling"
 
+    @_computed_once
     def _numbers(self, name: str) -> tuple[int | None, ...]:
         """Return the numbers of passages that a method requests; (None,) if the retriever determines the number."""
         method = self.spec.methods[name]
@@ -318,10 +360,11 @@ class _Planner:
             raise self._wrong(message, "methods", name, "top_k")
         return method.top_k or (None,)
 
-    def _depths(self, retriever: str) -> list[int]:
-        """Return every number of hits that methods request from a retriever."""
+    @_computed_once
+    def _depth(self, retriever: str) -> int:
+        """Return the largest number of hits that a method requests from a retriever."""
         names = [name for name, method in self.spec.methods.items() if method.retrieve == retriever]
-        return [k or 0 for name in names for k in self._numbers(name)]
+        return max(k or 0 for name in names for k in self._numbers(name))
 
     def _cell(
         self,
@@ -353,11 +396,13 @@ class _Planner:
         )
         return PlannedCell(cell, weights, asked, hits, k)
 
+    @_computed_once
     def _asked(self, task: str, shots: int, chat: str | None, split: Split) -> QuestionsStep:
         chat_identity = self.lock.get("models", chat).identity if chat else None
         identity = _identity("asked", self._questions(task, split), shots, chat_identity)
         return QuestionsStep(identity, task, shots, chat, split)
 
+    @_computed_once
     def _questions(self, task: str, split: Split) -> dict[str, Any]:
         """Return everything that determines the questions of a task, except the few-shot examples."""
         table, locked = self.spec.tasks[task], self.lock.get("tasks", task)
@@ -366,6 +411,7 @@ class _Planner:
         parts = {"task": locked.identity, "query": table.query, "scoring": scoring, "limit": table.limit}
         return {**parts, "split": split}
 
+    @_computed_once
     def passages(self, corpus: str) -> PassagesStep:
         """Return the step that splits a corpus into passages."""
         chunk = self.spec.corpora[corpus].chunk
@@ -378,6 +424,7 @@ class _Planner:
         identity = _identity("passages", self.lock.get("corpora", corpus).identity, size, language, tokenizer)
         return PassagesStep(identity, corpus)
 
+    @_computed_once
     def _retriever(self, name: str) -> dict[str, Any]:
         """Return everything that determines the hits of a retriever, including the retrievers that it reads."""
         locked = self.lock.get("retrievers", name)
@@ -386,10 +433,16 @@ class _Planner:
         sources = {source: [self._retriever(source), depth] for source, depth in locked.plugin.sources().items()}
         return {**locked.identity, "of": sources}
 
-    def _hits(self, retriever: str, table: TaskTable, depth: int, asked: QuestionsStep) -> HitsStep:
-        # The queries are the same for all numbers of shots.
-        first = self._asked(table.name, table.shots[0], asked.chat_of, asked.split)
-        questions = self._questions(table.name, asked.split)
+    @_computed_once
+    def _index(self, retriever: str, corpus: str) -> IndexStep:
+        locked, passages = self.lock.get("retrievers", retriever), self.passages(corpus)
+        return IndexStep(_identity("index", locked.identity, passages.identity), retriever, passages)
+
+    @_computed_once
+    def _hits(self, retriever: str, task: str, depth: int, chat: str | None, split: Split) -> HitsStep:
+        table = self.spec.tasks[task]
+        first = self._asked(task, table.shots[0], chat, split)  # all numbers of shots have the same queries
+        questions = self._questions(task, split)
         return self.search(retriever, str(table.corpus), first, (questions, table.role), depth)
 
     def search(self, retriever: str, corpus: str, asked: QuestionsStep, what: tuple[Any, str], depth: int) -> HitsStep:
@@ -402,7 +455,7 @@ class _Planner:
             sources = locked.plugin.sources().items()
             of = tuple(self.search(name, corpus, asked, what, read) for name, read in sources)
         elif not isinstance(locked.plugin, GoldRetriever):
-            index = IndexStep(_identity("index", locked.identity, passages.identity), retriever, passages)
+            index = self._index(retriever, corpus)
         (questions, role), made_by = what, self._retriever(retriever)
         identity = _identity("hits", made_by, passages.identity, questions, depth, role)
         family = _identity("hits", made_by, passages.identity, questions, None, role)
@@ -410,8 +463,7 @@ class _Planner:
 
     def task(self, name: str, retriever: str, depth: int) -> HitsStep:
         """Return the step in which a retriever searches for a task's test questions."""
-        table = self.spec.tasks[name]
-        return self._hits(retriever, table, depth, self._asked(name, table.shots[0], None, "test"))
+        return self._hits(retriever, name, depth, None, "test")
 
 
 def _prompt_parts(spec: Spec) -> dict[str, Any]:

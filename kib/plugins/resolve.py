@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint
 from itertools import product
 from math import prod
@@ -175,6 +176,7 @@ class _Resolver:
         used = _used(self.tables, sources_of)
         found: dict[tuple[str, str, str], Locked] = {}
         absent: dict[tuple[str, str], str] = {}
+        source_of = cache(_source)  # a trainer's arms share their source code
         for one in built:
             kind, name = one.record.kind, one.table.name
             troubles = self._refused_recipients(one) if self.look else []
@@ -182,7 +184,7 @@ class _Resolver:
             if self.look and not troubles:
                 fingerprint, troubles = self._fingerprint(one)
             if not troubles:
-                found[kind, name, _arm(one.settings)] = _locked(one, fingerprint)
+                found[kind, name, _arm(one.settings)] = _locked(one, fingerprint, source_of(one.record))
             elif (kind, name) in used:
                 for trouble in troubles:
                     self._blame(*trouble)
@@ -373,7 +375,7 @@ def _say(settings: Mapping[str, Setting]) -> str:
     return ", ".join(f"{key} = {show_value(value)}" for key, value in settings.items())
 
 
-def _locked(one: _Built, fingerprint: str) -> Locked:
+def _locked(one: _Built, fingerprint: str, source: str) -> Locked:
     return Locked(
         kind=one.record.kind,
         name=one.table.name,
@@ -382,7 +384,7 @@ def _locked(one: _Built, fingerprint: str) -> Locked:
         distribution=one.record.distribution,
         version=one.record.version,
         revision=type(one.plugin).revision,
-        source=_source(one.record),
+        source=source,
         options=identity_options(one.options),
         fingerprint=fingerprint,
         tokenizer_fingerprint=_tokenizer_fingerprint(one.plugin) if fingerprint else None,
