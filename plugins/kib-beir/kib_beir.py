@@ -217,7 +217,7 @@ def _read_qrels(path: Path) -> Judgments:
     except OSError as error:
         raise _unreadable(path, error) from error
     if not judgments:
-        raise InputError(f"{path}: contains no judgments; expected lines with {JUDGMENT_LINE}")
+        raise InputError(f"{path}: the file contains no judgments; expected lines with {JUDGMENT_LINE}")
     return judgments
 
 

@@ -121,8 +121,8 @@ class BM25Options(Options):
             raise ValueError(f"invalid regular expression: {error}") from error
         if compiled.groups > 1:
             raise ValueError(
-                f"{compiled.groups} capturing groups; expected at most one, which captures the word; write other "
-                "groups as (?:...)"
+                f"the regular expression has {compiled.groups} capturing groups; expected at most one, which captures "
+                "the word; write other groups as (?:...)"
             )
         if compiled.fullmatch(""):
             raise ValueError(

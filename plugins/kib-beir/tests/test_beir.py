@@ -108,8 +108,8 @@ def test_no_judgments(tmp_path: Path) -> None:
             "q1\td1\t1\nq1\td1\t2\n",
             r'test\.tsv:2: the grade of query "q1" and document "d1" differs from the grade in line 1',
         ),
-        ("", r"test\.tsv: contains no judgments; "),
-        ("query-id\tcorpus-id\tscore\n", r"test\.tsv: contains no judgments; "),
+        ("", r"test\.tsv: the file contains no judgments; "),
+        ("query-id\tcorpus-id\tscore\n", r"test\.tsv: the file contains no judgments; "),
     ],
 )
 def test_invalid_judgments(tmp_path: Path, qrels: str, message: str) -> None:

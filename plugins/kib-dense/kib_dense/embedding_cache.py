@@ -129,7 +129,7 @@ class EmbeddingCache:
                 rows = self.connection.execute(query, some).fetchall()
             for row, key, tokens, vector, digest in rows:
                 if not (isinstance(key, bytes) and isinstance(tokens, int) and isinstance(vector, bytes)):
-                    raise DamagedError(f"{self.path}: damaged (a value has the wrong type); {REPAIR}")
+                    raise DamagedError(f"{self.path}: the file is damaged (a value has the wrong type); {REPAIR}")
                 yield row, key, tokens, vector, digest
 
     def add(self, embeddings: "Mapping[bytes, Embedding]") -> None:

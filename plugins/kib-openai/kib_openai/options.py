@@ -29,7 +29,7 @@ class Prompts(Options):
     specific: str = Field(
         SPECIFIC,
         description=(
-            "prompt that requests a ranking of `questions` (a list of texts) about `passage`, most specific first"
+            "prompt that asks the model to rank `questions` (a list of texts) about `passage`, most specific first"
         ),
     )
 

@@ -67,8 +67,8 @@ class WikipediaOptions(Options):
         default="",
         pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$",
         description=(
-            "Day, such as 2023-11-30: each page is pinned to its last revision up to this day (default: its newest "
-            "revision). Applies only to `pins`."
+            "Date, such as 2023-11-30; each page is pinned to its last revision up to this date (default: its newest "
+            "revision). Applies only if `pins` is set."
         ),
     )
     limit: Annotated[int, NotInIdentity] = Field(
@@ -259,7 +259,9 @@ class Wikipedia:
     def _finish(self, collected: _Pass, path: Path) -> None:
         """Resolve the redirects; count the omitted pages and redirects, and log warnings about them."""
         if not collected.document_ids:
-            raise InputError(f"{path}: contains no article in the selected namespaces; check the option `namespaces`")
+            raise InputError(
+                f"{path}: the file contains no article in the selected namespaces; check the option `namespaces`"
+            )
         self._aliases, unresolved = collected.resolve_redirects()
         self._date = collected.newest_day
         redirects = len(collected.redirects)

@@ -32,7 +32,9 @@ def select_pages(api: MediaWikiApi, selection: Selection, limit: int, today: str
     if missing:
         day = f" as of {selection.as_of}" if selection.as_of else ""
         listed = ", ".join(map(repr, missing[:LISTED_TITLES]))
-        raise InputError(f"{selection.api}: pages missing from the wiki{day}: {listed} (total: {len(missing)})")
+        raise InputError(
+            f"{selection.api}: these pages are missing from the wiki{day}: {listed} (total: {len(missing)})"
+        )
     pages = tuple(lookup.pages[title] for title in sorted(lookup.pages))
     if not pages:
         raise InputError(f"{selection.api}: the selection contains no pages")

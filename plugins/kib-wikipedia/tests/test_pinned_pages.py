@@ -54,15 +54,15 @@ def test_as_of(anatomy: Any, pinned: Pinned) -> None:
     plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")
     assert plugin.pin().missing == 0
     assert next(plugin.documents()).text == "A bone is old."
-    with pytest.raises(InputError, match="pages missing from the wiki as of 2024-04-30: 'Bone'"):
+    with pytest.raises(InputError, match="pages are missing from the wiki as of 2024-04-30: 'Bone'"):
         pinned(pages=["Bone"], as_of="2024-04-30").pin(again=True)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pages": ["Bone", "No such", "Neither"]}, "pages missing from the wiki: 'No such', 'Neither' (total: 2)"),
-        ({"pages": ["Talk:Bone"]}, "pages missing from the wiki: 'Talk:Bone'"),
+        ({"pages": ["Bone", "No such", "Neither"]}, "pages are missing from the wiki: 'No such', 'Neither' (total: 2)"),
+        ({"pages": ["Talk:Bone"]}, "pages are missing from the wiki: 'Talk:Bone'"),
         ({"categories": ["Body"]}, "the category 'Body' has no members; check its name"),
         ({"pages": ["Anatomy"], "link_depth": 1, "limit": 3}, "the selection contains more than 3 pages"),
         ({"categories": ["Category:Body"], "limit": 2}, "the selection contains more than 2 pages; select fewer pages"),
