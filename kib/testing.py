@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Corpus, Model, Plugin, Reranker, Retriever, Task
 from kib.records import Document, Hit, Passage, Query, Question, Request
+from kib.support.recipients import parse_address
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -36,6 +38,7 @@ __all__ = [
     "check_model",
     "check_options",
     "check_plugin",
+    "check_recipients",
     "check_reranker",
     "check_retriever",
     "check_task",
@@ -166,6 +169,30 @@ def check_fingerprint(
         _expect(make().fingerprint() == before, "fingerprint() changed although the content did not change")
     change()
     _expect(make().fingerprint() != before, "fingerprint() is the same although the content changed")
+
+
+def check_recipients(make: Callable[[str], Any], send: Callable[[Any], object]) -> None:
+    """Check that a plugin lists the server in its options, and refuses to contact a server that is not allowed.
+
+    `make(address)` returns a plugin with this address in its options, and `send(plugin)` makes the plugin send text.
+    """
+    stranger = "https://stranger.invalid:8443"
+    plugin = make(stranger)
+    _expect(callable(getattr(plugin, "recipients", None)), f"{type(plugin).__qualname__}: has no method `recipients`")
+    recipients = plugin.recipients()
+    servers = [str(parse_address(recipient.address)) for recipient in recipients]
+    _expect(stranger in servers, f"recipients() returns {servers}; expected {stranger}, the address in the options")
+    for recipient in recipients:
+        value: Any = plugin.options.model_dump()
+        for part in recipient.key:
+            value = value[part]
+        _expect(not recipient.key or value == recipient.address, f"{recipient}: the option `key` has another value")
+    try:
+        send(plugin)
+    except InputError as error:
+        _expect("kib does not send" in str(error), f"expected the error of `require_allowed`, got: {error}")
+    else:
+        raise AssertionError(f"contacts {stranger}; call `require_allowed` before opening a connection")
 
 
 def check_corpus(make: Callable[[], Corpus]) -> None:

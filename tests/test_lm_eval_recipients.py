@@ -12,7 +12,7 @@ from kib.harness.requests import answer
 from kib.plugins.builtin.lm_eval_model import LmEvalModel
 from kib.records import Recipient, Request
 from kib.support.recipients import allow_hosts, refusal
-from kib.testing import make_plugin
+from kib.testing import check_recipients, make_plugin
 
 STRANGER = "evil.example"
 ANSWER = json.dumps({"choices": [{"index": 0, "text": "yes", "message": {"content": "yes"}}]}).encode()
@@ -154,11 +154,19 @@ def test_a_redirect_is_not_followed(backend, concurrent, new_server):
     """A redirect never carries the key or a prompt to a different server; the request fails instead."""
     stranger = new_server()
     server = new_server(stranger.url)
-    with pytest.raises(
-        InputError, match=r"the server redirects to a different URL \(307\); set `base_url` to the final URL"
-    ):
+    with pytest.raises(InputError, match=r"the server redirects to a different URL \(307\); set `base_url`"):
         generate(model(backend, server.url, num_concurrent=concurrent))
     assert (len(server.received), stranger.received) == (1, [])
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_a_proxy_gets_no_key(concurrent, new_server, monkeypatch):
+    """A request to this machine does not pass through the proxy in the environment, which would read the key."""
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    server = new_server()
+    assert generate(model("local-completions", server.url, num_concurrent=concurrent)) == ["yes"]
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize(
@@ -181,6 +189,11 @@ def test_recipients(backend, arguments, recipients):
     """Every argument with an address names a recipient, with the variable of the credential that the backend sends."""
     found = make_plugin(LmEvalModel, {"backend": backend, "args": arguments}).recipients()
     assert found == [Recipient(*one) for one in recipients]
+
+
+def test_contract():
+    """The model satisfies the contract of plugins that contact a server."""
+    check_recipients(lambda address: model("local-completions", address), lambda made: made.load())
 
 
 def test_addresses_in_the_environment(monkeypatch):

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 from pydantic import Field
 
 import kib.testing
-from kib.errors import PluginError
+from kib.errors import InputError, PluginError
 from kib.identity import digest
 from kib.interfaces import InputPath, Options
-from kib.records import Document, Gold, Hit, Passage, Query, Question, Weights
+from kib.records import Document, Gold, Hit, Passage, Query, Question, Recipient, Weights
+from kib.support.recipients import require_allowed
 from kib.testing import (
     DOCUMENTS,
     PASSAGES,
@@ -23,6 +25,7 @@ from kib.testing import (
     check_model,
     check_options,
     check_plugin,
+    check_recipients,
     check_retriever,
     check_task,
     make_plugin,
@@ -429,6 +432,46 @@ def test_fingerprint(tmp_path: Path) -> None:
     ):
         with pytest.raises(AssertionError, match=message):
             check(spoil)
+
+
+class Address(Options):
+    """Options with an address."""
+
+    url: str = Field(description="An address.")
+
+
+class Sender(Plugin):
+    """A plugin that refuses to send text to a server that is not allowed."""
+
+    Options: ClassVar[type[Options]] = Address
+
+    def recipients(self) -> list[Recipient]:
+        return [Recipient(("url",), self.options.url)]
+
+    def send(self) -> None:
+        require_allowed(self.recipients())
+
+
+def test_recipients() -> None:
+    """A plugin must list the address in its options, and must refuse a server before it contacts the server."""
+
+    def fail(_: Any) -> None:
+        raise InputError("the connection failed")
+
+    def check(**changes: Any) -> None:
+        changed = type("Sender", (Sender,), changes)
+        check_recipients(lambda address: make_plugin(changed, {"url": address}), lambda plugin: plugin.send())
+
+    check()
+    for changes, message in (
+        ({"recipients": None}, "has no method `recipients`"),
+        ({"recipients": lambda _: []}, "expected https://stranger.invalid:8443, the address in the options"),
+        ({"recipients": lambda one: [*Sender.recipients(one), Recipient(("url",), "http://a")]}, "has another value"),
+        ({"send": lambda _: None}, "contacts https://stranger.invalid:8443; call `require_allowed`"),
+        ({"send": fail}, "expected the error of `require_allowed`, got: the connection failed"),
+    ):
+        with pytest.raises(AssertionError, match=re.escape(message)):
+            check(**changes)
 
 
 def test_light_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def outline(spec: Spec, lock: Lock) -> str:
         settings += [f"k {join([str(k) for k in method.top_k], 'or')}"] if method.top_k else []
         arms.append(f"{name} ({', '.join(settings)})" if settings else name)
     lines = [
-        f"{spec.name}: keys, names and options are valid; prompts and costs cannot be checked, see the errors",
+        f"{spec.name}: keys, names and options are valid; prompts and costs cannot be checked without the missing data",
         f"models: {join(list(spec.models))}",
         f"tasks: {join(tasks)}",
         f"arms: {'; '.join(arms)}",

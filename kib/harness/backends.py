@@ -1,4 +1,4 @@
-"""lm-eval's model backends: their log output, their environment, their memory and their HTTP redirects."""
+"""lm-eval's model backends: their log output, their environment, their memory and their HTTP requests."""
 
 import gc
 import logging
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kib.errors import InputError
 from kib.records import Environment
+from kib.support.recipients import parse_address
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
-__all__ = ["environment", "free", "notes", "quiet", "refuse_redirects"]
+__all__ = ["environment", "free", "notes", "quiet", "restrict_requests"]
 
 
 def quiet() -> None:
@@ -56,10 +57,11 @@ def free(lm: "LM") -> None:
     gc.collect()
 
 
-def refuse_redirects(lm: "LM") -> None:
-    """Make lm-eval's HTTP backends raise InputError at a redirect instead of following the redirect.
+def restrict_requests(lm: "LM") -> None:
+    """Make lm-eval's HTTP backends raise InputError at a redirect, and contact this machine without a proxy.
 
-    lm-eval has no such setting, and its HTTP clients send some credential headers on to the server of the redirect.
+    lm-eval has no such settings. Its HTTP clients would send some credential headers to the server of a redirect, and
+    would send a request to this machine over plain http to the proxy in the environment.
     """
     api: Any = sys.modules.get("lm_eval.models.api_models")
     if api is None or not isinstance(lm, api.TemplateAPI):
@@ -68,7 +70,8 @@ def refuse_redirects(lm: "LM") -> None:
     from aiohttp import ClientSession, TraceConfig
 
     def post(url: str, **arguments: Any) -> requests.Response:
-        response = requests.post(url, **arguments, allow_redirects=False)  # noqa: S113 - lm-eval passes `timeout`
+        direct = {"http": None, "https": None} if parse_address(url).is_loopback else None
+        response = requests.post(url, **arguments, allow_redirects=False, proxies=direct)  # noqa: S113 - in `arguments`
         if response.is_redirect:
             _refuse_redirect(url, response.status_code)
         return response

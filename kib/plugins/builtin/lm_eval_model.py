@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from kib.errors import InputError
-from kib.harness.backends import refuse_redirects
+from kib.harness.backends import restrict_requests
 from kib.identity import digest, digest_file
 from kib.interfaces import NotInIdentity
 from kib.interfaces import Options as BaseOptions
@@ -184,7 +184,7 @@ class LmEvalModel:
         except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
-        refuse_redirects(made)
+        restrict_requests(made)
         return made
 
 

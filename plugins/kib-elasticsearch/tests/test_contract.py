@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from kib.cli import main
 from kib.spec.options import identity_options
-from kib.testing import check_options, check_plugin, check_retriever, make_plugin
+from kib.testing import PASSAGES, check_options, check_plugin, check_recipients, check_retriever, make_plugin
 from kib_elasticsearch import Elasticsearch
 
 
@@ -113,3 +113,12 @@ def test_exact_vector_search(node, make, word_vectors) -> None:
 def test_fingerprint_needs_no_server() -> None:
     """The fingerprint, which a plan needs, is computed without contacting the server."""
     assert make_plugin(Elasticsearch, {"url": "http://127.0.0.1:9"}).fingerprint() == ""
+
+
+def test_recipients(tmp_path: Path) -> None:
+    """The retriever lists its servers, and refuses a server that is not allowed."""
+    for urls in (str, lambda address: ["http://127.0.0.1:9", address]):
+        check_recipients(
+            lambda address, urls=urls: make_plugin(Elasticsearch, {"url": urls(address)}),
+            lambda retriever: retriever.build(PASSAGES, tmp_path),
+        )

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
-from kib.support.recipients import require_allowed
+from kib.support.recipients import parse_address, require_allowed
 from kib.support.retries import asked_wait
 from kib_openai.completion import Completion, parse_completion
 from kib_openai.options import WriterOptions
@@ -46,7 +46,13 @@ class Endpoint:
         self._key = api_key(options.api_key_env)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx2.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency)
-        self._client = httpx2.Client(headers=headers, timeout=options.timeout, limits=limits, verify=_certificates())
+        self._client = httpx2.Client(
+            headers=headers,
+            timeout=options.timeout,
+            limits=limits,
+            verify=_certificates(),
+            trust_env=not parse_address(self.url).is_loopback,  # a proxy would read requests to this machine
+        )
 
     def close(self) -> None:
         """Close all HTTP connections to the endpoint."""

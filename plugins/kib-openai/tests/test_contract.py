@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from kib.interfaces import PaidWriter, QuestionWriter, SelectiveWriter, Writer
 from kib.spec.options import identity_options
-from kib.testing import check_options, check_plugin, make_plugin
+from kib.testing import PASSAGES, check_options, check_plugin, check_recipients, make_plugin
 from kib_openai.prompts import PARAPHRASES
 from kib_openai.writer import OpenAIWriter
 
@@ -71,3 +71,11 @@ def test_identity() -> None:
     assert identity["prompts"]["paraphrases"] == PARAPHRASES
     assert "HERE" not in str(identity)
     assert "here" not in str(identity).replace("where", "")
+
+
+def test_recipients() -> None:
+    """The writer lists its endpoint, and refuses an endpoint that is not allowed."""
+    check_recipients(
+        lambda address: make_plugin(OpenAIWriter, {"model": "m", "base_url": address, "api_key_env": ""}),
+        lambda writer: list(writer.write(PASSAGES[:1], 1, 0, {})),
+    )

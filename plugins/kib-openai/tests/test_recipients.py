@@ -124,3 +124,11 @@ def test_a_redirect_is_not_followed(status, server, foreign, writer, passages, w
     with pytest.raises(InputError, match="the server redirects to a different URL"):
         write(writer(), passages(1))
     assert len(server.headers) == 1
+
+
+def test_a_proxy_gets_no_key(server, writer, passages, write, monkeypatch):
+    """A request to this machine does not pass through the proxy in the environment, which would read the key."""
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert write(writer(retries=0), passages(1))
+    assert len(server.headers) == 1
