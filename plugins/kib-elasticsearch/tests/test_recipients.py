@@ -199,7 +199,7 @@ def test_https_to_the_address_beside_the_login(in_file, secure, retrieve, monkey
 
 
 def test_the_retriever_itself_refuses(new_server, tmp_path):
-    """A retriever that is used without a benchmark file refuses the server as well."""
+    """A retriever that is used without a benchmark file also rejects a server that is not allowed."""
     server = new_server()
     url = f"http://{STRANGER}:{server.server_port}"
     retriever = make_plugin(Elasticsearch, {"url": [url], "api_key_env": "AWS_SECRET_ACCESS_KEY"})

@@ -167,7 +167,7 @@ def test_a_damaged_checkpoint(
 def test_lost_weights_of_the_lowest_loss(
     small: Path, tmp_path: Path, whole: dict[type[Any], Trained], stopped_runs: dict[type[Any], Path]
 ) -> None:
-    """If the weights with the lowest loss lost their content, a resumed run restores them from its checkpoint."""
+    """If the file of the weights with the lowest loss is empty, a resumed run restores it from the checkpoint."""
     folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
     (folder / "lowest.safetensors").write_bytes(b"")
     last = last_checkpoint(folder)
@@ -187,7 +187,7 @@ def test_damaged_weights(
     whole: dict[type[Any], Trained],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If trained weights lost their content before the run recorded its end, they are reported and trained again."""
+    """If trained weights are damaged before the run ends, the damage is reported and training is repeated."""
     folder = tmp_path / "trained"
     trained = train(trainer, small, folder, lambda _: None)
     weights = trained.weights.adapter or trained.weights.folder

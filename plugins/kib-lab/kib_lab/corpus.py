@@ -22,7 +22,7 @@ class CorpusOptions(WorldOptions):
 
 
 class LabCorpus:
-    """Biographies of six sentences and employer documents of three, one fact each; the seed sets order and wording."""
+    """Biographies of six sentences and employer documents of three sentences, one fact per sentence, varied by seed."""
 
     Options: ClassVar[type[Options]] = CorpusOptions
     revision: ClassVar[int] = 1

@@ -43,7 +43,7 @@ def parse_paraphrases(completion: Completion, count: int, existing: Collection[s
 
 
 def parse_pairs(completion: Completion, count: int, existing: Collection[str]) -> list[tuple[str, str]]:
-    """Return the first `count` question-answer pairs; reject questions that repeat a normalised one in `existing`."""
+    """Return the first `count` question-answer pairs; reject questions that repeat a normalised text in `existing`."""
     answers: dict[str, str] = {}
     for value in _list(completion, "pairs", count):
         pair = _object(value, "a pair")

@@ -31,12 +31,12 @@ def _stranger(monkeypatch):
 
 @pytest.fixture
 def foreign(server):
-    """The address of the server of the tests under the stranger's name."""
+    """The address of the test server under the stranger's host name."""
     return server.url.replace("127.0.0.1", STRANGER)
 
 
 def write_spec(server, foreign, key='api_key_env = "AWS_SECRET_ACCESS_KEY"'):
-    """Let the benchmark file send the passages to the stranger's server, with a secret of the environment."""
+    """Let the benchmark file send the passages to the stranger's server, with a secret from the environment."""
     spec = Path("own.toml")
     spec.write_text(spec.read_text().replace(f'"{server.url}"', f'"{foreign}"\n{key}'))
 
@@ -52,7 +52,7 @@ def write_spec(server, foreign, key='api_key_env = "AWS_SECRET_ACCESS_KEY"'):
     ],
 )
 def test_a_stranger_gets_nothing(command, server, foreign, kib):
-    """No command sends the secret that a benchmark file names, or a passage, to a server that only the file names."""
+    """No command sends the secret named in a benchmark file, or a passage, to a server named only in this file."""
     write_spec(server, foreign)
     result = kib(*command)
     line = Path("own.toml").read_text().splitlines().index(f'base_url = "{foreign}"') + 1
@@ -71,7 +71,7 @@ def ask(kib, *more):
 
 
 def test_a_stranger_gets_no_passage(server, foreign, kib):
-    """A server that only the file names receives no passage, even if the server needs no key."""
+    """A server named only in the benchmark file receives no passage, even if the server requires no key."""
     write_spec(server, foreign, 'api_key_env = ""')
     result = ask(kib)
     assert (result.exit_code, server.bodies) == (2, [])
