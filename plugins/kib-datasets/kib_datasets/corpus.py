@@ -66,7 +66,8 @@ class HuggingFaceOptions(Options):
     fields: dict[Literal["id", "title", "text", "source", "licence"], Annotated[str, Field(min_length=1)]] = Field(
         default={},
         description=(
-            "Names of the columns that contain `id`, `title`, `text`, `source` and `licence`, if named differently."
+            "Column names for `id`, `title`, `text`, `source` and `licence`; set only names that differ from these "
+            "words."
         ),
     )
     empty: Literal["error", "skip"] = Field(

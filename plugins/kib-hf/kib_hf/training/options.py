@@ -96,7 +96,8 @@ class TrainingOptions(Options):
         default=16,
         ge=1,
         description=(
-            "Number of rows per forward pass; gradients accumulate over several passes until the step is complete."
+            "Number of rows per forward pass; gradients accumulate over several passes until the training step is "
+            "complete."
         ),
     )
     layout: Annotated[Literal["auto", "packed", "sorted"], NotInIdentity] = Field(
