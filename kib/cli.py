@@ -168,8 +168,12 @@ def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
 @work_option
 @trust_option
 @allow_option
+@click.option(
+    "--verify", is_flag=True,
+    help="First compare every stored step of the benchmark with its digests, and compute damaged steps again.",
+)  # fmt: skip
 @quiet_option
-def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
+def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: bool, quiet: bool) -> None:
     """Measure all missing cells, then print the leaderboard."""
     from kib.commands.announce import announce
     from kib.commands.run import failure_message
@@ -178,7 +182,7 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: b
     plan = _open(spec, trust_remote_code)
     announce(plan.lock, _progress(quiet))
     stored, intermediate = _stores(plan, results, work)
-    failures = measure(plan, stored, intermediate, _progress(quiet))
+    failures = measure(plan, stored, intermediate, _progress(quiet), verify=verify)
     _print_table([stored.folder], "terminal", progress=_progress(quiet))
     if failures:
         raise StepError(failure_message(failures, len(plan.cells)))

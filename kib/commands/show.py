@@ -139,9 +139,10 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
 
 
 def _texts(work: Work, result: CellResult) -> Iterator[Text]:
-    """Yield the training texts of a cell's weights, if the texts still exist in the work folder."""
-    path = work.step_folder("text", result.steps.get("text", "")) / "text.jsonl"
-    if result.steps.get("text") and path.is_file():
+    """Yield the training texts of a cell's weights, if the work folder still contains them undamaged."""
+    identity = result.steps.get("text")
+    if identity and work.has("text", identity):
+        path = work.step_folder("text", identity) / "text.jsonl"
         yield from (Text(**value) for value in read_lines(path))
 
 
@@ -257,7 +258,7 @@ def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
     passages.
     """
     for identity, record in work.records("passages"):
-        if record.get("digest") == corpus.get("digest"):
+        if record.get("digest") == corpus.get("digest") and work.has("passages", identity):
             return read_aliases(work.step_folder("passages", identity))
     return {}
 
@@ -277,10 +278,12 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
 
 
 def _read(work: Work, kind: str, identity: str, key: str, wanted: Iterable[str]) -> dict[str, Any]:
-    """Return the wanted lines of a step's file by id; empty if the work folder was deleted."""
-    path = work.step_folder(kind, identity) / f"{kind}.jsonl"
+    """Return the wanted lines of a step's file by id; empty if the step was deleted or is damaged."""
+    if not work.has(kind, identity):
+        return {}
     keep = set(wanted)
-    return {value[key]: value for value in read_lines(path) if value[key] in keep} if path.is_file() else {}
+    lines = read_lines(work.step_folder(kind, identity) / f"{kind}.jsonl")
+    return {value[key]: value for value in lines if value[key] in keep}
 
 
 def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: Score) -> list[str]:

@@ -146,6 +146,10 @@ class RenderedTask:
         """Return the id of a question, or else the name of the task with the row number."""
         return self.questions[row].id if self.questions else f"{self.name}-{row}"
 
+    def question_ids(self) -> list[str]:
+        """Return the ids of the sampled questions in task order."""
+        return [self.question_id(row) for row in self.rows]
+
     def requests(self, index: int, prompt: str, *, chat: bool = False) -> list[Request]:
         """Return the requests for the sampled question `index` with the given prompt, in lm-eval's order."""
         return [

@@ -21,6 +21,7 @@ from kib.run.steps.ask_model import ask_model
 from kib.run.steps.cells import PreparedCell, score_questions, summarise_scores
 from kib.run.steps.hits import index_bytes, indexing_peak_bytes, indexing_seconds, search_seconds
 from kib.run.steps.train_weights import training_record
+from kib.run.stored_steps import verify_stored_steps
 from kib.store.model_answers import ModelAnswers, request_key
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, TaskEntry, Times
 from kib.store.results import Results
@@ -30,16 +31,19 @@ from kib.support.peak_memory import peak
 __all__ = ["run"]
 
 
-def run(plan: Plan, results: Results, work: Work, progress: Progress) -> Mapping[str, Failure]:
+def run(plan: Plan, results: Results, work: Work, progress: Progress, *, verify: bool = False) -> Mapping[str, Failure]:
     """Measure every cell without a result, and return the failures by cell id.
 
-    After an interruption, the same call resumes the run. Raises BusyError if a different run is using the results
-    folder.
+    After an interruption, the same call resumes the run. With `verify`, all stored steps of the plan are verified
+    first, even those that no missing cell needs. Raises BusyError if a different run is using the results folder.
     """
     if not plan.cells:
         raise InputError(f"{plan.spec.file}: the benchmark has no cells")
     with results.lock():
-        return _Run(plan, results, work, progress).measure_missing()
+        one = _Run(plan, results, work, progress)
+        if verify:
+            verify_stored_steps(plan, one.steps)
+        return one.measure_missing()
 
 
 class _Run:
@@ -180,8 +184,8 @@ class _Run:
         return replace(
             result,
             notes=notes,
-            corpus=self.work.record("passages", passages.identity) if passages else {},
-            text=self.work.record("text", text.identity) if text else {},
+            corpus=self.steps.record_of("passages", passages, self.steps.passages) if passages else {},
+            text=self.steps.record_of("text", text, self.steps.text) if text else {},
             training=training_record(plan.weights, trained, self.work) if trained else None,
         )
 

@@ -2,18 +2,29 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from kib.errors import DamagedError
 from kib.harness.tasks import RenderedTask
 from kib.plan.planner import Plan
-from kib.plan.steps import HeldBackStep, HitsStep, PassagesStep, PlannedCell, QuestionsStep, TextStep, WeightsStep
+from kib.plan.steps import (
+    HeldBackStep,
+    HitsStep,
+    IndexStep,
+    PassagesStep,
+    PlannedCell,
+    QuestionsStep,
+    TextStep,
+    WeightsStep,
+)
 from kib.progress import Progress
 from kib.records import Hit, RenderedQuestion, Split, Text, Trained
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin
 from kib.run.steps.cells import PreparedCell, prepare_cell
-from kib.run.steps.hits import find_hits
+from kib.run.steps.hits import build_index, find_hits
 from kib.run.steps.passages import Passages, split_corpus
 from kib.run.steps.render_questions import load_rendered_task, render_questions
 from kib.run.steps.train_weights import TrainerTexts, train_weights
@@ -22,6 +33,8 @@ from kib.run.token_budget import TokenBudget
 from kib.store.work import Work
 
 __all__ = ["SharedSteps"]
+
+Recorded = TypeVar("Recorded", PassagesStep, TextStep)
 
 
 class SharedSteps:
@@ -85,6 +98,11 @@ class SharedSteps:
         gold: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, asked.split, passages), compute)
         return gold
 
+    def index(self, step: IndexStep) -> Path:
+        """Return the folder of a retriever's index."""
+        folder: Path = self.once(step, lambda: build_index(step, self.passages(step.passages), self.context))
+        return folder
+
     def hits(self, step: HitsStep) -> dict[str, list[Hit]]:
         """Return a retriever's hits for the questions of a task."""
 
@@ -96,6 +114,12 @@ class SharedSteps:
 
         hits: dict[str, list[Hit]] = self.once(step, compute)
         return hits
+
+    def record_of(self, kind: str, step: Recorded, compute: Callable[[Recorded], Any]) -> dict[str, Any]:
+        """Return the record of a step; if the record is missing or damaged, compute the step again."""
+        if not self.context.work.record(kind, step.identity):
+            compute(step)
+        return self.context.work.record(kind, step.identity)
 
     def text(self, step: TextStep) -> list[Text]:
         """Return the text for a training run."""
@@ -160,5 +184,11 @@ class SharedSteps:
         passages = self.passages(plan.hits.passages) if plan.hits else None
         questions = self.questions(plan.asked)
         task = self.rendered_task(plan.cell.task, plan.cell.split)
+        if [question.question_id for question in questions] != task.question_ids():
+            folder = self.context.work.step_folder("asked", plan.asked.identity)
+            raise DamagedError(
+                f"{folder}: the stored questions are not the questions of task {plan.cell.task}; delete this folder "
+                "and run the command again"
+            )
         budget = self.token_budget(plan.weights.model)
         return prepare_cell(plan, self.context.spec, task, questions, hits, passages, budget)

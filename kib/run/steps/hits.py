@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from kib.errors import InputError, PluginError
+from kib.errors import DamagedError, InputError, PluginError
 from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, ServedRetriever
 from kib.plan.steps import QUERIES, HitsStep, IndexStep
 from kib.plugins.resolve import Locked
@@ -14,7 +14,7 @@ from kib.records import Hit, Passage, Query, RenderedQuestion
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, check_list, check_type
 from kib.run.steps.passages import Passages
-from kib.store.files import read_lines, write_lines
+from kib.store.files import name_damage, read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
 from kib.store.work import Work
 
@@ -72,9 +72,24 @@ def find_hits(
         return {**record, "seconds": seconds}
 
     folder = context.work.compute("hits", _stored_identity(step, context.work), build)
-    lines = read_lines(folder / FILE)
     depth = None if isinstance(locked.plugin, GoldRetriever) else step.depth
-    return {line["question"]: [Hit(passage, score) for passage, score in line["hits"][:depth]] for line in lines}
+    return _read_hits(folder, questions, depth)
+
+
+def _read_hits(folder: Path, questions: Sequence[RenderedQuestion], depth: int | None) -> dict[str, list[Hit]]:
+    """Return the stored hits by question id. Raises DamagedError unless each question has hits, in the same order."""
+    path = folder / FILE
+    with name_damage(path, folder):
+        found = {
+            line["question"]: [Hit(passage, score) for passage, score in line["hits"][:depth]]
+            for line in read_lines(path)
+        }
+    if list(found) != [question.question_id for question in questions]:
+        raise DamagedError(
+            f"{path}: the stored hits do not belong to the questions of the task; delete {folder} and run the command "
+            "again"
+        )
+    return found
 
 
 def _stored_identity(step: HitsStep, work: Work) -> str:

@@ -1,0 +1,192 @@
+"""A damaged file in the work folder is reported, and the next run computes the same results as without the damage."""
+
+import io
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from kib.progress import LineProgress
+
+TRAINED = """
+[writers.reword]
+plugin = "toy"
+
+[trainers.by-heart]
+plugin = "toy"
+text = { writer = "reword", count = 2 }
+
+[methods.ft]
+train = "by-heart"
+
+[methods."ft+rag"]
+train = "by-heart"
+retrieve = "words"
+top_k = [1]
+"""
+
+MODEL = 'trainable = true\nsays = "sliding window"\n'
+
+
+@pytest.fixture(scope="module")
+def finished(new_bench, tmp_path_factory, toys):
+    """Return a finished benchmark with retrieval, training and a writer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(toys)
+        bench = new_bench(tmp_path_factory.mktemp("finished")).write_toy(model=MODEL, more=TRAINED)
+        assert bench.run() == {}
+    return bench
+
+
+@pytest.fixture
+def copied(finished, new_bench, tmp_path, toybox):
+    """Return a copy of the finished benchmark."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    return new_bench(folder)
+
+
+def outcome(bench):
+    return bench.files("times.json", "statistics.json")
+
+
+def run_again(bench, *removed):
+    """Delete the results and some kinds of steps, run the benchmark, and return the lines that the run printed."""
+    said = io.StringIO()
+    for folder in (bench.results.folder, *(bench.folder / "work" / kind for kind in removed)):
+        shutil.rmtree(folder)
+    assert bench.run(LineProgress(said)) == {}
+    return said.getvalue().splitlines()
+
+
+def rotate(path, key=None):
+    """Rotate the lines of a file, or only the values of one key in these lines; the size of the file stays equal."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    values = [line[key] for line in lines] if key else lines
+    values = values[1:] + values[:1]
+    lines = [{**line, key: value} for line, value in zip(lines, values, strict=True)] if key else values
+    size = path.stat().st_size
+    text = "".join(json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines)
+    path.write_text(text, encoding="utf-8", newline="\n")
+    assert path.stat().st_size == size
+
+
+def swap_letters(path):
+    """Replace the first two letters of a common word by each other."""
+    data = path.read_bytes()
+    assert b"lives" in data
+    path.write_bytes(data.replace(b"lives", b"ilves", 1))
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def zero_the_end(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+
+
+DAMAGES = {
+    "rotated hits": ("hits/*/hits.jsonl", lambda path: rotate(path, "hits"), ()),
+    "rotated lines of hits": ("hits/*/hits.jsonl", rotate, ()),
+    "rotated questions": ("asked/*/asked.jsonl", rotate, ()),
+    "rotated texts of questions": ("asked/*/asked.jsonl", lambda path: rotate(path, "ask"), ()),
+    "a letter in a passage": ("passages/*/passages.jsonl", swap_letters, ()),
+    "a bit in a passage's offset": ("passages/*/offsets.bin", flip_a_bit, ()),
+    "a lost list of ids": ("passages/*/ids.json", lambda path: path.unlink(), ()),
+    "a bit in an index": ("index/*/index/words.json", flip_a_bit, ("hits",)),
+    "a bit in a training text": ("text/*/text.jsonl", flip_a_bit, ("weights", "answers")),
+    "a record of a training text": ("text/*/done.json", lambda path: rotate_digits(path, "texts"), ()),
+    "zeroed weights": ("weights/*/adapter/learned.json", zero_the_end, ("answers",)),
+    "truncated weights": ("weights/*/adapter/learned.json", lambda path: os.truncate(path, 40), ("answers",)),
+    "lost weights": ("weights/*/adapter/learned.json", lambda path: path.unlink(), ("answers",)),
+    "a record of a training run": ("weights/*/done.json", lambda path: rotate_digits(path, "trained_tokens"), ()),
+    "a truncated marker": ("asked/*/done.json", lambda path: os.truncate(path, 30), ()),
+    "a record of a corpus": ("passages/*/done.json", lambda path: rotate_digits(path, "characters"), ()),
+}
+
+
+def rotate_digits(path, key):
+    """Increase a number in the marker of a step without changing the size of the file."""
+    marker = json.loads(path.read_text(encoding="utf-8"))
+    marker["note"][key] += 1 if marker["note"][key] % 10 < 9 else -1
+    path.write_text(json.dumps(marker, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(("pattern", "damage", "removed"), DAMAGES.values(), ids=DAMAGES)
+def test_damage_changes_no_result(finished, copied, pattern, damage, removed):
+    """A run with damaged files of one kind reports every damaged step and computes the same results."""
+    paths = sorted((copied.folder / "work").glob(pattern))
+    assert paths
+    for path in paths:
+        damage(path)
+    said = run_again(copied, *removed)
+    assert outcome(copied) == outcome(finished)
+    for path in paths:
+        step = (copied.folder / "work").joinpath(*path.relative_to(copied.folder / "work").parts[:2])
+        assert [line for line in said if line.startswith(f"{step}") and line.endswith("kib computes this step again")]
+
+
+def test_permuted_answers_change_no_result(finished, copied):
+    """A run with permuted answers in the files of model answers reports the files and computes the same results."""
+    paths = sorted((copied.folder / "work").glob("answers/*/answers.sqlite"))
+    assert len(paths) == 2
+    for path in paths:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            keys, values = zip(*connection.execute("SELECT key, value FROM answers ORDER BY key"), strict=True)
+            rows = zip(values[1:] + values[:1], keys, strict=True)
+            connection.executemany("UPDATE answers SET value = ? WHERE key = ?", rows)
+    said = run_again(copied)
+    assert outcome(copied) == outcome(finished)
+    for path in paths:
+        assert [line for line in said if line.startswith(f"{path}: ") and "answers are damaged" in line]
+
+
+def test_an_undamaged_run_reports_no_damage(finished, copied):
+    """A run without damage computes the same results and reports no damage."""
+    said = run_again(copied)
+    assert outcome(copied) == outcome(finished)
+    assert not [line for line in said if "again" in line or "damaged" in line]
+
+
+STORED = ("asked", "passages", "index", "hits", "text", "weights")
+
+
+def test_all_steps_can_be_verified(finished, copied):
+    """`kib run --verify` reports and restores every damaged step of a finished benchmark, even if no cell needs it."""
+    work = copied.folder / "work"
+    damaged = {kind: max(work.glob(f"{kind}/*/**/*.jsonl"), default=None) for kind in STORED}
+    damaged["index"] = next(work.glob("index/*/index/words.json"))
+    damaged["weights"] = next(work.glob("weights/*/adapter/learned.json"))
+    whole = {path: path.read_bytes() for path in damaged.values()}
+    before = copied.files("statistics.json")
+    for path in whole:
+        flip_a_bit(path)
+    assert copied.call("run", copied.spec, "-q").exit_code == 0
+    assert all(path.read_bytes() != data for path, data in whole.items())  # a finished benchmark reads no stored step
+    result = copied.call("run", copied.spec, "--verify")
+    assert result.exit_code == 0
+    assert result.stderr.count("kib computes this step again") == len(whole) == len(STORED)
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert copied.files("statistics.json") == before
+
+
+def test_questions_of_a_different_task_are_refused(copied):
+    """Stored hits or questions without digests raise an error if their ids differ from the ids of the task."""
+    for pattern, words in (("hits/*/hits.jsonl", "the stored hits do not belong"), ("asked/*/asked.jsonl", "not the")):
+        for path in (copied.folder / "work").glob(pattern):
+            rotate(path)
+            marker = json.loads((path.parent / "done.json").read_text(encoding="utf-8"))
+            del marker["digest"]
+            marker["files"] = {name: file["size"] for name, file in marker["files"].items()}
+            (path.parent / "done.json").write_text(json.dumps(marker), encoding="utf-8")
+        shutil.rmtree(copied.results.folder)
+        failures = copied.run()
+        assert failures
+        assert all(words in failure.error and "delete" in failure.error for failure in failures.values())
