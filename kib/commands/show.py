@@ -297,8 +297,8 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
     asked = _read(work, "asked", steps["asked"], "question", [line.question_id]).get(line.question_id)
     texts = _read(work, "passages", steps["passages"], "id", line.passages) if line.passages else {}
     if asked is None or (line.passages and not texts):
-        lost = f"The work folder {work.folder} does not contain the prompt; `kib check SPEC` recreates the prompt."
-        return [f"{lost} The digest of the prompt is {line.prompt}."]
+        lost = f"The work folder {work.folder} contains no undamaged copy of the prompt"
+        return [f"{lost}; `kib check SPEC` recreates the prompt. The digest of the prompt is {line.prompt}."]
     kept = [Passage(**texts[passage]) for passage in line.passages[: len(line.passages) - line.dropped]]
     prompt = asked["head"] + render_passages(kept, plan.prompt["template"], plan.prompt["order"]) + asked["ask"]
     if sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest() != line.prompt:
