@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+from kib.commands.show import skipped_documents
 from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
@@ -57,12 +58,20 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
                 _add_problem(problems, work, "preparing cells", error, 1)
             advance(1)
     lines += [_row(prepared) for prepared in ready]
+    lines += _skipped(plan, work)
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
     counted_problems = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
     return Report("\n".join(lines), counted_problems)
+
+
+def _skipped(plan: Plan, work: Work) -> list[str]:
+    """Return the documents that each corpus leaves out because they exceed a limit."""
+    texts = [weights.text for weights in plan.weights]
+    steps = [step.passages for step in (*(cell.hits for cell in plan.cells), *texts) if step]
+    return [line for step in dict.fromkeys(steps) for line in skipped_documents(work.record("passages", step.identity))]
 
 
 def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:

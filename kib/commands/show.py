@@ -15,8 +15,9 @@ from kib.store.files import read_lines
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, Times
 from kib.store.results import Results
 from kib.store.work import Work
+from kib.support.phrases import counted
 
-__all__ = ["find_cells", "show_cell", "show_question"]
+__all__ = ["find_cells", "show_cell", "show_question", "skipped_documents"]
 
 SHOWN = 40
 """The maximum number of questions listed per cell."""
@@ -160,13 +161,21 @@ def _corpus(record: Mapping[str, Any]) -> Iterator[str]:
     tokens = (
         f", {record['tokens']:,} tokens" if record["tokens"] is not None else f", {record['characters']:,} characters"
     )
-    counts = f"{record['documents']:,} documents, {record['passages']:,} passages{tokens}"
+    size = f"{record['documents']:,} documents, {record['passages']:,} passages{tokens}"
     source, date = notes.pop("source", ""), notes.pop("date", "")
     facts = [("from", [source] if source else record["sources"]), ("licence", record["licences"]), ("as of", [date])]
     origin = "".join(f"; {what} {', '.join(values)}" for what, values in facts if any(values))
-    yield f"corpus {record['corpus']}: {counts}{origin}; digest {record['digest'][:12]}"
-    if details := [f"{name.replace('_', ' ')} {value:,}" for name, value in notes.items() if value]:
+    yield f"corpus {record['corpus']}: {size}{origin}; digest {record['digest'][:12]}"
+    counts = {name: value for name, value in notes.items() if value and not isinstance(value, list)}
+    if details := [f"{name.replace('_', ' ')} {value:,}" for name, value in counts.items()]:
         yield f"corpus details: {', '.join(details)}"
+    yield from skipped_documents(record)
+
+
+def skipped_documents(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the documents that were left out of a corpus because they exceed a limit, from the corpus record."""
+    if skipped := record.get("notes", {}).get("skipped"):
+        yield f"corpus {record['corpus']}: left out {counted(len(skipped), 'document')}: {'; '.join(skipped)}"
 
 
 def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:

@@ -12,8 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import IO, Any
@@ -28,6 +27,9 @@ START = (
     "from kib.support.limited_process import serve; serve(int(sys.argv[2]))"
 )
 """The program of the child process. It imports the same modules as its parent, even from an editable installation."""
+
+LATE = 1
+"""The exit status of a process that ends itself because a call takes too long, as `faulthandler` defines it."""
 
 LENGTH = struct.Struct("<Q")
 """The number of bytes in a message, which precedes the message."""
@@ -56,25 +58,37 @@ class LimitedProcess:
 
         Raise LimitError if a limit is exceeded or the process crashes, and RuntimeError if the function fails.
         """
-        message = pickle.dumps((seconds, value))
+        [result] = self.call_each([value], seconds)
+        if isinstance(result, LimitError):
+            raise result
+        return result
+
+    def call_each(self, values: Sequence[Any], seconds: float) -> list[Any]:
+        """Return the result of the function for each value; `seconds` is the limit of one call.
+
+        If a call exceeds a limit, its result is a LimitError. Several values per call save switches between processes.
+        """
+        results: list[Any] = []
         with self._lock:
-            process = self._started()
-            begun = time.monotonic()
-            try:
-                _send(process.stdin, message)
-                reply = json.loads(_receive(process.stdout))
-            except (EOFError, OSError) as error:
-                elapsed = time.monotonic() - begun
-                self._stop()
-                raise LimitError(_reason(elapsed >= seconds, seconds, process.returncode)) from error
-            except BaseException:  # without the reply, the next call would read the reply of this call
-                self._stop()
-                raise
-        if "limit" in reply:
-            raise LimitError(reply["limit"])
-        if "error" in reply:
-            raise RuntimeError(reply["error"])
-        return reply["value"]
+            while len(results) < len(values):
+                results += self._answers(values[len(results) :], seconds)
+        return results
+
+    def _answers(self, values: Sequence[Any], seconds: float) -> Iterator[Any]:
+        """Yield the result for each value; if the process ends, the last result is a LimitError."""
+        process = self._started()
+        try:
+            _send(process.stdin, pickle.dumps((seconds, values)))
+            for _ in values:
+                yield _result(json.loads(_receive(process.stdout)))
+        except (EOFError, OSError):
+            self._stop()
+            late = process.returncode == LATE
+            reason = f"takes longer than {seconds:g} seconds" if late else f"crashes its process ({process.returncode})"
+            yield LimitError(reason)
+        except BaseException:  # without all replies, the next call would read a reply of this call
+            self._stop()
+            raise
 
     def _started(self) -> "subprocess.Popen[bytes]":
         """Return the running process; a forked child starts a process of its own."""
@@ -104,8 +118,11 @@ def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
                 stream.close()
 
 
-def _reason(late: bool, seconds: float, status: int) -> str:
-    return f"takes longer than {seconds:g} seconds" if late else f"makes its process crash (exit status {status})"
+def _result(reply: dict[str, Any]) -> Any:
+    """Return the result in a reply, which may be a LimitError; raise RuntimeError if the function failed."""
+    if "error" in reply:
+        raise RuntimeError(reply["error"])
+    return LimitError(reply["limit"]) if "limit" in reply else reply["value"]
 
 
 def _send(stream: IO[bytes] | None, message: bytes) -> None:
@@ -142,11 +159,12 @@ def serve(memory_mb: int) -> None:
             message = _receive(requests)
         except EOFError:
             return
-        seconds, value = pickle.loads(message)  # noqa: S301
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)  # works even while C code is running
-        reply = json.dumps(_answer(called, value, memory_mb)).encode()
-        faulthandler.cancel_dump_traceback_later()
-        _send(replies, reply)
+        seconds, values = pickle.loads(message)  # noqa: S301
+        for value in values:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)  # works even while C code is running
+            reply = json.dumps(_answer(called, value, memory_mb)).encode()
+            faulthandler.cancel_dump_traceback_later()
+            _send(replies, reply)
 
 
 def _limit_memory(memory_mb: int) -> None:

@@ -5,19 +5,23 @@ Plain text and Markdown files are unchanged. HTML is converted with inscriptis, 
 
 import logging
 import re
+import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from kib.errors import InputError
+from kib.support.limited_process import LimitedProcess, LimitError
 
-__all__ = ["CONVERTERS", "BrokenFileError", "ConvertedFile", "convert_file"]
+__all__ = ["CONVERTERS", "BrokenFileError", "ConvertedFile", "Converter", "FileLimits", "convert_file"]
 
-MARKDOWN_TITLE = re.compile(r"^#[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
+MARKDOWN_HEADING = re.compile(r"^#[ \t]([ \t]*)(.*)$", re.MULTILINE)
+"""The white space and the text of a heading of level 1; the text may end with number signs that are not part of it."""
 
 META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
@@ -54,6 +58,31 @@ class BrokenFileError(InputError):
     """Raised if a file of a supported type cannot be converted; the caller adds the file's path to the message."""
 
 
+MB = 1 << 20
+
+PLAIN = (".markdown", ".md", ".txt")
+"""Extensions of files that are converted in linear time and in the main process."""
+
+BATCH_FILES, BATCH_BYTES = 16, 4 * MB
+"""The maximum number of files in a group that is converted at once, and the size that ends a group."""
+
+FRAMES_PER_LEVEL = 40
+"""The number of nested function calls that mammoth and inscriptis need per level of nested elements, or less."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """The limits of a conversion: time, memory of the process, size of the unpacked file, and nested elements."""
+
+    seconds: float = 120.0
+    memory_mb: int = 2048
+    unpacked_mb: int = 256
+    nesting: int = 512
+
+
+DEFAULT_LIMITS = FileLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class ConvertedFile:
     """A file's text and title ("" if missing), its number of pages, and its number of pages without text."""
@@ -64,23 +93,84 @@ class ConvertedFile:
     pages: int = 0
 
 
-def convert_file(path: Path, encoding: str) -> ConvertedFile:
+class Converter:
+    """Converts files; all files except plain text are converted in a process with limits on time and memory."""
+
+    def __init__(self, encoding: str, limits: FileLimits = DEFAULT_LIMITS) -> None:
+        self.encoding = encoding
+        self.limits = limits
+        self._process = LimitedProcess(_convert_in_process, limits.memory_mb)
+
+    def convert_each(self, paths: Iterable[Path]) -> Iterator[ConvertedFile | BrokenFileError | LimitError]:
+        """Yield the result of `convert_file` for each path, or the error that it raises."""
+        for batch in _batches(paths):
+            complex_files = [path for path in batch if path.suffix.lower() not in PLAIN]
+            requests = [(path, self.encoding, self.limits) for path in complex_files]
+            replies = self._process.call_each(requests, self.limits.seconds)
+            results = dict(zip(complex_files, replies, strict=True))
+            for path in batch:
+                reply = results[path] if path in results else _convert((path, self.encoding, self.limits))
+                yield reply if isinstance(reply, LimitError) else _unpacked(reply)
+
+
+def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yield consecutive files in groups, because switches between processes are slow; a large file ends its group."""
+    batch: list[Path] = []
+    size = 0
+    for path in paths:
+        batch.append(path)
+        with suppress(OSError):  # a file that has been deleted is reported when it is read
+            size += path.stat().st_size
+        if len(batch) == BATCH_FILES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _convert(request: tuple[Path, str, FileLimits]) -> dict[str, Any] | LimitError:
+    try:
+        return _convert_in_process(request)
+    except LimitError as error:
+        return error
+
+
+def _unpacked(reply: dict[str, Any]) -> ConvertedFile | BrokenFileError:
+    return BrokenFileError(reply["broken"]) if "broken" in reply else ConvertedFile(**reply)
+
+
+def _convert_in_process(request: tuple[Path, str, FileLimits]) -> dict[str, Any]:
+    path, encoding, limits = request
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), FRAMES_PER_LEVEL * limits.nesting))
+    try:
+        return asdict(convert_file(path, encoding, limits))
+    except BrokenFileError as error:
+        return {"broken": str(error)}
+
+
+def convert_file(path: Path, encoding: str, limits: FileLimits = DEFAULT_LIMITS) -> ConvertedFile:
     """Convert a file with the converter for its extension.
 
     `encoding` applies to plain text, Markdown, and HTML without a declared encoding. Raise BrokenFileError if the file
-    cannot be read, decoded or parsed.
+    cannot be read, decoded or parsed, and LimitError if the file is too large or nested too deeply.
     """
     try:
+        _check_size(path.stat().st_size, limits)
         data = path.read_bytes()
     except OSError as error:
         raise BrokenFileError(f"cannot be read: {error.strerror or error}") from error
     try:
-        return CONVERTERS[path.suffix.lower()](data, encoding)
-    except BrokenFileError:
+        return CONVERTERS[path.suffix.lower()](data, encoding, limits)
+    except (BrokenFileError, LimitError, MemoryError, RecursionError):
         raise
     except Exception as error:  # a damaged file can make a parser raise any exception
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BrokenFileError(f"the file is damaged, or its type differs from its extension ({reason})") from error
+
+
+def _check_size(size: int, limits: FileLimits, verb: str = "has") -> None:
+    if size > limits.unpacked_mb * MB:
+        raise LimitError(f"{verb} {size / MB:,.0f} MB, more than `max_unpacked_mb = {limits.unpacked_mb}`")
 
 
 def _decode(data: bytes, encoding: str) -> str:
@@ -93,20 +183,29 @@ def _decode(data: bytes, encoding: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _convert_text(data: bytes, encoding: str) -> ConvertedFile:
+def _convert_text(data: bytes, encoding: str, _: FileLimits) -> ConvertedFile:
     return ConvertedFile(_decode(data, encoding))
 
 
-def _convert_markdown(data: bytes, encoding: str) -> ConvertedFile:
+def _convert_markdown(data: bytes, encoding: str, _: FileLimits) -> ConvertedFile:
     text = _decode(data, encoding)
-    title = MARKDOWN_TITLE.search(text)
-    return ConvertedFile(text, title.group(1) if title else "")
+    return ConvertedFile(text, _markdown_title(text))
 
 
-def _convert_html(data: bytes, encoding: str) -> ConvertedFile:
+def _markdown_title(text: str) -> str:
+    """Return the text of the first heading of level 1, without white space and number signs at its end."""
+    for heading in MARKDOWN_HEADING.finditer(text):
+        blanks, content = heading.groups()
+        title: str = content.rstrip(" \t").rstrip("#").rstrip(" \t") or content[:1] or blanks[-1:]
+        if title:
+            return title
+    return ""
+
+
+def _convert_html(data: bytes, encoding: str, limits: FileLimits) -> ConvertedFile:
     name = _html_encoding(data) or encoding
     try:
-        return _render_html(_decode(data, name))
+        return _render_html(_decode(data, name), limits)
     except LookupError as error:
         raise BrokenFileError(f"the file declares an unknown encoding, {name!r}; convert the file to UTF-8") from error
 
@@ -122,7 +221,7 @@ def _html_encoding(data: bytes) -> str:
     return "cp1252" if label.lower() in WINDOWS_1252_LABELS else label
 
 
-def _render_html(html: str) -> ConvertedFile:
+def _render_html(html: str, limits: FileLimits = DEFAULT_LIMITS) -> ConvertedFile:
     """Render HTML as text the way a browser displays it, with blocks and table rows on separate lines."""
     from inscriptis.css_profiles import CSS_PROFILES
     from inscriptis.html_engine import Inscriptis
@@ -135,27 +234,46 @@ def _render_html(html: str) -> ConvertedFile:
         tree = document_fromstring(html, parser=HTMLParser(huge_tree=True))
     except ParserError:  # the file is empty
         return ConvertedFile("")
+    _check_nesting(tree, limits.nesting)
     title = tree.findtext(".//title") or tree.findtext(".//h1") or ""
     text = Inscriptis(tree, ParserConfig(css=CSS_PROFILES["strict"])).get_text()
     lines = "\n".join(line.rstrip() for line in text.splitlines())
     return ConvertedFile(lines.strip("\n"), " ".join(title.split()))
 
 
-def _convert_docx(data: bytes, _: str) -> ConvertedFile:
-    from zipfile import BadZipFile
+def _check_nesting(tree: Any, most: int) -> None:
+    from lxml.etree import iterwalk
+
+    depth = 0
+    for event, _ in iterwalk(tree, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        if depth > most:
+            raise LimitError(f"nests more elements than `max_nesting = {most}`")
+
+
+def _convert_docx(data: bytes, _: str, limits: FileLimits) -> ConvertedFile:
+    from xml.dom import minidom
+    from zipfile import BadZipFile, ZipFile
 
     import mammoth
+    from defusedxml import DefusedXmlException
+    from defusedxml import minidom as defused
 
     if data.startswith(OLE_SIGNATURE):
         raise BrokenFileError(
             "the file has a password or was saved by an old version of Word; save the document as .docx without a "
             "password"
         )
+    minidom.parse = defused.parse  # the function that mammoth calls; it refuses XML entities
     try:
+        with ZipFile(BytesIO(data)) as archive:
+            _check_size(sum(part.file_size for part in archive.infolist()), limits, "unpacks to")
         converted = mammoth.convert_to_html(BytesIO(data), convert_image=lambda _: [])
+    except DefusedXmlException as error:
+        raise BrokenFileError("the file defines XML entities, which Word never writes") from error
     except (BadZipFile, KeyError, OSError) as error:  # mammoth raises OSError if the main part is missing
         raise BrokenFileError("the file is damaged or is not a Word document") from error
-    rendered = _render_html(converted.value)
+    rendered = _render_html(converted.value, limits)
     return ConvertedFile(rendered.text, _docx_title(data) or rendered.title)
 
 
@@ -172,21 +290,47 @@ def _docx_title(data: bytes) -> str:
     return " ".join((properties.findtext(CORE_TITLE) or "").split())
 
 
-def _convert_pdf(data: bytes, _: str) -> ConvertedFile:
+def _convert_pdf(data: bytes, _: str, __: FileLimits) -> ConvertedFile:
     from pypdf import PasswordType, PdfReader
-    from pypdf.errors import PdfReadError
+    from pypdf.errors import LimitReachedError, PdfReadError
 
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # pypdf logs a warning for every minor defect it repairs
+    monitor = _PdfMonitor()
     try:
         reader = PdfReader(BytesIO(data))
         if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
             raise BrokenFileError("the file has a password; save the file without a password")
         pages = [_clean_pdf_text(page.extract_text()).strip() for page in reader.pages]
         title: Any = reader.metadata.title if reader.metadata else ""
+        monitor.check()
+    except LimitReachedError as error:
+        raise LimitError(f"exceeds a limit of pypdf ({str(error).rstrip('.')})") from error
     except PdfReadError as error:
         raise BrokenFileError(f"the file is damaged or is not a PDF ({error})") from error
     texts = [page for page in pages if page]
     return ConvertedFile("\n\n".join(texts), " ".join(str(title or "").split()), len(pages) - len(texts), len(pages))
+
+
+class _PdfMonitor(logging.Handler):
+    """Handles the warnings of pypdf: minor defects are ignored, but text omitted because of a limit is remembered."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.reached = ""
+        logger = logging.getLogger("pypdf")
+        logger.handlers, logger.propagate = [self], False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember a message that names a limit, or an exception because of a limit."""
+        from pypdf.errors import LimitReachedError
+
+        values = record.args if isinstance(record.args, Mapping) else {}
+        if "limit" in values or isinstance(values.get("exception"), LimitReachedError):
+            self.reached = record.getMessage()
+
+    def check(self) -> None:
+        """Raise LimitError if pypdf has omitted text because of a limit."""
+        if self.reached:
+            raise LimitError(f"exceeds a limit of pypdf ({self.reached.rstrip('.')})")
 
 
 def _clean_pdf_text(text: str) -> str:
@@ -195,7 +339,7 @@ def _clean_pdf_text(text: str) -> str:
     return joined.translate(PDF_REPLACEMENTS)
 
 
-CONVERTERS: Mapping[str, Callable[[bytes, str], ConvertedFile]] = {
+CONVERTERS: Mapping[str, Callable[[bytes, str, FileLimits], ConvertedFile]] = {
     ".docx": _convert_docx,
     ".htm": _convert_html,
     ".html": _convert_html,

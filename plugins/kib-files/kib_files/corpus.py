@@ -3,17 +3,18 @@
 import codecs
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import InputPath, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
-from kib_files.converters import CONVERTERS, BrokenFileError, convert_file
+from kib.support.limited_process import LimitError
+from kib_files.converters import CONVERTERS, DEFAULT_LIMITS, BrokenFileError, ConvertedFile, Converter, FileLimits
 from kib_files.folder_listing import FolderListing, count_files, document_id, first_names, list_folder
 
 __all__ = ["Files", "FilesOptions"]
@@ -50,6 +51,29 @@ class FilesOptions(Options):
             "How to treat files that cannot be read, decoded or opened: report an `error`, or `skip` and count them."
         ),
     )
+    over_limit: Annotated[ErrorOrSkip, NotInIdentity] = Field(
+        default="error",
+        description="How to treat files that exceed a limit: report an `error`, or `skip`, count and record them.",
+    )
+    max_seconds: Annotated[float, NotInIdentity] = Field(
+        default=DEFAULT_LIMITS.seconds, gt=0, le=86_400, description="Maximum time to convert one file."
+    )
+    max_memory_mb: Annotated[int, NotInIdentity] = Field(
+        default=DEFAULT_LIMITS.memory_mb,
+        ge=256,
+        description="Maximum memory of the process that converts HTML, Word and PDF files; enforced on Linux only.",
+    )
+    max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
+        default=DEFAULT_LIMITS.unpacked_mb,
+        ge=1,
+        description="Maximum size of one file; for a Word document, the size after unpacking.",
+    )
+    max_nesting: Annotated[int, NotInIdentity] = Field(
+        default=DEFAULT_LIMITS.nesting,
+        ge=1,
+        le=10_000,
+        description="Maximum number of nested elements in an HTML file or a Word document.",
+    )
     title: Literal["document", "name"] = Field(
         default="document",
         description=(
@@ -84,6 +108,7 @@ class _LeftOut:
     others: list[str]
     broken: list[str]
     empty: list[str] = field(default_factory=list)
+    over_limit: list[str] = field(default_factory=list)
     blank_pages: list[str] = field(default_factory=list)
 
     def by_reason(self) -> dict[str, list[str]]:
@@ -92,6 +117,7 @@ class _LeftOut:
             "of an unsupported type": self.others,
             "without text": self.empty,
             "that cannot be read": self.broken,
+            "beyond a limit": self.over_limit,
         }
         return {reason: names for reason, names in reasons.items() if names}
 
@@ -105,6 +131,7 @@ class Files:
     def __init__(self, options: FilesOptions) -> None:
         self.options = options
         self.counts: dict[str, int] = {}
+        self.skipped: list[str] = []
 
     def fingerprint(self) -> str:
         """Return a digest of the files' names and contents.
@@ -112,16 +139,22 @@ class Files:
         Raise InputError if the folder or any of its files cannot be read.
         """
         listing = self._list_folder()
-        return digest({name: self._digest(name) for name in listing.documents} | dict.fromkeys(listing.broken, ""))
+        digests: dict[str, Any] = {name: self._digest(name) for name in listing.documents}
+        digests |= dict.fromkeys(listing.broken, "")
+        if self.options.over_limit == "skip":  # otherwise, limits do not affect the documents
+            digests[""] = asdict(self._limits())
+        return digest(digests)
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents in order of file name; raise InputError at the first unusable file."""
         listing = self._list_folder()
         broken = [f"{name} ({reason})" for name, reason in listing.broken.items()]
         left_out = _LeftOut(list(listing.others), broken)
+        converter = Converter(self.options.encoding, self._limits())
         count = 0
-        for name in listing.documents:
-            document = self._document(name, left_out)
+        results = converter.convert_each(self.options.path / name for name in listing.documents)
+        for name, converted in zip(listing.documents, results, strict=True):
+            document = self._document(name, converted, left_out)
             if document:
                 count += 1
                 yield document
@@ -133,11 +166,16 @@ class Files:
         self._warn(left_out)
         self.counts = {"files": count, "hidden": len(listing.hidden), "others": len(left_out.others)}
         self.counts |= {"empty": len(left_out.empty), "broken": len(left_out.broken)}
-        self.counts["with_blank_pages"] = len(left_out.blank_pages)
+        self.counts |= {"over_limit": len(left_out.over_limit), "with_blank_pages": len(left_out.blank_pages)}
+        self.skipped = left_out.over_limit
 
     def notes(self) -> dict[str, Any]:
-        """Return the date and the counts from the last pass over the folder, to be recorded with the corpus."""
-        return {"date": self.options.date, **self.counts}
+        """Return the date, the counts and the files beyond a limit from the last pass, to be recorded."""
+        return {"date": self.options.date, **self.counts, **({"skipped": self.skipped} if self.skipped else {})}
+
+    def _limits(self) -> FileLimits:
+        options = self.options
+        return FileLimits(options.max_seconds, options.max_memory_mb, options.max_unpacked_mb, options.max_nesting)
 
     def _list_folder(self) -> FolderListing:
         """List the folder; raise InputError if it has no documents or has files that `others` or `broken` forbid."""
@@ -165,15 +203,20 @@ class Files:
             reason = f"cannot be read: {error.strerror or error}"
             raise _unusable(self.options.path / name, reason, "broken") from error
 
-    def _document(self, name: str, left_out: _LeftOut) -> Document | None:
-        """Convert one file; if the file is unusable and may be omitted, add it to `left_out` and return None."""
+    def _document(
+        self, name: str, converted: ConvertedFile | BrokenFileError | LimitError, left_out: _LeftOut
+    ) -> Document | None:
+        """Return the document of a file; if the file may be left out, add it to `left_out` and return None."""
         options, path = self.options, self.options.path / name
-        try:
-            converted = convert_file(path, options.encoding)
-        except BrokenFileError as error:
+        if isinstance(converted, LimitError):
+            if options.over_limit == "error":
+                raise _unusable(path, f"the file {converted}; to convert it, increase this limit", "over_limit")
+            left_out.over_limit.append(f"{document_id(name)} (the file {converted})")
+            return None
+        if isinstance(converted, BrokenFileError):
             if options.broken == "error":
-                raise _unusable(path, str(error), "broken") from error
-            left_out.broken.append(f"{document_id(name)} ({error})")
+                raise _unusable(path, str(converted), "broken")
+            left_out.broken.append(f"{document_id(name)} ({converted})")
             return None
         if not converted.text.strip():
             if options.empty == "error":

@@ -88,5 +88,6 @@ def encrypt_pdf(source: Path, path: Path, user: str, owner: str = "owner") -> Pa
 
 @pytest.fixture
 def files() -> SimpleNamespace:
-    """Return the functions that write PDF and Word files."""
-    return SimpleNamespace(write_docx=write_docx, write_pdf=write_pdf, encrypt_pdf=encrypt_pdf)
+    """Return the functions that write PDF and Word files, and the parts of a Word file."""
+    parts = {"BODY": BODY, "CONTENT_TYPES": CONTENT_TYPES, "RELATIONSHIPS": RELATIONSHIPS}
+    return SimpleNamespace(write_docx=write_docx, write_pdf=write_pdf, encrypt_pdf=encrypt_pdf, **parts)

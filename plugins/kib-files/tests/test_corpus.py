@@ -202,6 +202,8 @@ plugin = "files"
 path = "notes"
 others = "skip"
 empty = "skip"
+over_limit = "skip"
+max_nesting = 8
 licence = "CC0-1.0"
 date = "2024-05-01"
 chunk = { sentences = 1 }
@@ -227,15 +229,24 @@ def test_benchmark(tmp_path: Path) -> None:
     write(tmp_path / "notes" / "deep" / "pump.md", "# Pump\n\nThe red lever. The green lever.")
     write(tmp_path / "notes" / "empty.txt", "")
     write(tmp_path / "notes" / "picture.png", b"\x89PNG")
+    write(tmp_path / "notes" / "deep.html", "<div>" * 9 + "x")
     write(tmp_path / "notes.toml", SPEC)
     question = {"id": "q", "question": "Which?", "options": ["red", "green"], "answer": "A", "document": "deep/pump.md"}
     write(tmp_path / "quiz.jsonl", json.dumps(question))
-    command = [str(Path(sys.executable).with_name("kib")), "run", "notes.toml"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    kib = str(Path(sys.executable).with_name("kib"))
+    run = subprocess.run([kib, "run", "notes.toml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "left out 1 file of an unsupported type: picture.png" in run.stderr
     assert "left out 1 file without text: empty.txt" in run.stderr
+    skipped = "deep.html (the file nests more elements than `max_nesting = 8`)"
+    assert f"left out 1 file beyond a limit: {skipped}" in run.stderr
+    for command in (["check", "notes.toml"], ["show", "none/gold"]):
+        shown = subprocess.run([kib, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert f"corpus notes: left out 1 document: {skipped}" in shown.stdout, shown.stdout + shown.stderr
     [path] = tmp_path.glob("results/**/gold/**/cell.json")
     record = json.loads(path.read_text(encoding="utf-8"))["corpus"]
     assert (record["documents"], record["licences"]) == (1, ["CC0-1.0"])
-    assert record["notes"].items() >= {"date": "2024-05-01", "files": 1, "others": 1, "empty": 1}.items()
+    assert (
+        record["notes"].items() >= {"date": "2024-05-01", "files": 1, "others": 1, "empty": 1, "over_limit": 1}.items()
+    )
+    assert record["notes"]["skipped"] == [skipped]
