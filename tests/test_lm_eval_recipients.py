@@ -191,6 +191,15 @@ def test_recipients(backend, arguments, recipients):
     assert found == [Recipient(*one) for one in recipients]
 
 
+@pytest.mark.parametrize("url", ["evil.example", "a/http://127.0.0.1", "grpc://127.0.0.1", "http:a"])
+def test_other_forms_of_addresses_are_refused(url):
+    """An argument with an address that is not a complete URL is refused, unless it is a host on this machine."""
+    for name in ("base_url", "server_host"):
+        options = {"backend": "other", "args": {name: url}}
+        assert all(refusal(one) for one in make_plugin(LmEvalModel, options).recipients())
+        assert refusal(make_plugin(LmEvalModel, {**options, "args": {name: "localhost:80"}}).recipients()[0]) is None
+
+
 def test_contract():
     """The model satisfies the contract of plugins that contact a server."""
     check_recipients(lambda address: model("local-completions", address), lambda made: made.load())

@@ -70,7 +70,7 @@ def restrict_requests(lm: "LM") -> None:
     from aiohttp import ClientSession, TraceConfig
 
     def post(url: str, **arguments: Any) -> requests.Response:
-        direct = {"http": None, "https": None} if parse_address(url).is_loopback else None
+        direct: Any = {"http": None, "https": None} if parse_address(url).is_loopback else None
         response = requests.post(url, **arguments, allow_redirects=False, proxies=direct)  # noqa: S113 - in `arguments`
         if response.is_redirect:
             _refuse_redirect(url, response.status_code)

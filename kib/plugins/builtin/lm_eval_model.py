@@ -142,10 +142,10 @@ class LmEvalModel:
         for option in ("args", "local_args"):
             for name, value in getattr(self.options, option).items():
                 url = URL.search(str(value))
-                if url:
-                    yield (option, name), url.group()
-                elif ADDRESS.search(name) and isinstance(value, str):
+                if ADDRESS.search(name) and isinstance(value, str):
                     yield (option, name), value if "://" in value else f"http://{value}"
+                elif url:
+                    yield (option, name), url.group()
 
     def tokens(self) -> Callable[[str], list[int]] | None:
         """Return None, because the tokenizer of a backend is not accessible."""
