@@ -1,14 +1,19 @@
 """Helpers for plugins that read from the Hugging Face Hub: commits of revisions, and readable error messages."""
 
+import hashlib
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from kib.errors import InputError
+from kib.identity import digest_file
 
-__all__ = ["Kind", "cache_of", "commit_of", "plainly"]
+__all__ = ["Kind", "cache_of", "commit_of", "plainly", "remove_damaged_files"]
+
+LOGGER = logging.getLogger("kib.hub")
 
 Kind = Literal["model", "dataset"]
 CALLED: dict[Kind, str] = {"model": "model", "dataset": "data set"}
@@ -44,6 +49,32 @@ def cache_of(name: str, kind: Kind) -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
+
+
+def remove_damaged_files(folder: Path, sha256: Callable[[Path], str] = digest_file) -> bool:
+    """Remove the damaged files of a commit's cache folder, so that they are downloaded again; return whether any was.
+
+    Each file of the folder is a symbolic link to a file that the hub names after its SHA-256 or its git object id.
+    Files that are not links cannot be compared. `sha256` computes the digest of a large file.
+    """
+    links = sorted(path for path in folder.rglob("*") if path.is_symlink())
+    damaged = [path for path in links if path.is_file() and _is_damaged(path.resolve(), sha256)]
+    for path in damaged:
+        LOGGER.warning("%s: the content of the file has changed since its download; kib removes the file", path)
+        path.resolve().unlink()
+        path.unlink()
+    return bool(damaged)
+
+
+def _is_damaged(stored: Path, sha256: Callable[[Path], str]) -> bool:
+    """Return whether a file's content contradicts its name, which is a SHA-256 or a git object id."""
+    name = stored.name
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        return sha256(stored) != name
+    if not COMMIT.fullmatch(name):
+        return False
+    data = stored.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() != name
 
 
 @contextmanager

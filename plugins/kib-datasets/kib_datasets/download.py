@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kib.identity import digest
-from kib.support.hub import cache_of, plainly
+from kib.support.hub import cache_of, plainly, remove_damaged_files
 
 __all__ = ["download_commit"]
 
@@ -13,7 +13,7 @@ METADATA_FILES = ["README.md", "dataset_infos.json", "dataset_dict.json"]
 
 
 def download_commit(hub: str, commit: str, patterns: Sequence[str]) -> Path:
-    """Return a commit's cache folder; download any files that are not in the cache yet.
+    """Return a commit's cache folder; download any files that are missing from the cache or damaged.
 
     Download all files or, if `patterns` is set, only the files that match a pattern. An empty file marks a completed
     download, because the hub's cache does not record completion.
@@ -21,7 +21,7 @@ def download_commit(hub: str, commit: str, patterns: Sequence[str]) -> Path:
     cache = cache_of(hub, "dataset")
     folder = cache / "snapshots" / commit
     marker = cache / f".kib-{commit}-{digest(sorted(patterns))[:16]}"
-    if marker.is_file() and folder.is_dir():
+    if folder.is_dir() and not remove_damaged_files(folder) and marker.is_file():
         return folder
     from huggingface_hub import HfApi, snapshot_download
 

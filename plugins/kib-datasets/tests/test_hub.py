@@ -41,8 +41,8 @@ Read = Callable[..., dict[str, Any]]
 
 
 def sha1(data: bytes) -> str:
-    """Return the hexadecimal SHA-1 of some bytes."""
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    """Return the object id that git and the hub give to a file with this content."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -197,6 +197,18 @@ def test_download(hub: Hub, read: Read) -> None:
     data_set.requests.clear()
     assert read(data_set, revision=COMMIT) == {"fingerprint": COMMIT, "ids": ["a"]}
     assert data_set.requests == []
+
+
+def test_a_damaged_download(hub: Hub, read: Read) -> None:
+    """A cached file whose content has changed is downloaded again."""
+    data_set = hub.add("damaged")
+    assert read(data_set) == {"fingerprint": COMMIT, "ids": ["a"]}
+    [stored] = (hub.cache / "hub").glob("datasets--kib-tests--damaged/snapshots/*/data/train.jsonl")
+    stored.resolve().write_bytes(LINE.replace(b'"a"', b'"b"'))
+    assert read(data_set) == {"fingerprint": COMMIT, "ids": ["a"]}
+    stored.resolve().write_bytes(LINE.replace(b'"a"', b'"b"'))
+    data_set.error = (0, "")
+    assert "the hub cannot be reached" in read(data_set, revision=COMMIT)["error"]
 
 
 def test_download_of_some_files(hub: Hub, read: Read) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.support.hub import commit_of, plainly
+from kib.support.hub import commit_of, plainly, remove_damaged_files
 from kib_dense.model_files import IGNORED_FOLDERS, PATTERNS, ModelClass, check_folder, fingerprint_folder
 
 __all__ = ["EncoderLocation", "bundled_encoder"]
@@ -46,15 +46,17 @@ class EncoderLocation:
         return commit_of(str(self.hub), self.revision, "model")
 
     def _downloaded(self) -> Path | None:
-        """Return the commit's folder if the local hub cache contains the complete commit, otherwise None."""
+        """Return the commit's folder if the local hub cache contains the complete, intact commit, otherwise None."""
         from huggingface_hub.errors import LocalEntryNotFoundError
+
+        from kib_hf.digest_cache import cached_digest
 
         try:
             folder = self._snapshot(local_files_only=True)
             check_folder(folder, self.model_class)
         except (LocalEntryNotFoundError, InputError):
             return None
-        return folder
+        return None if remove_damaged_files(folder, cached_digest) else folder
 
     def _download(self) -> Path:
         with plainly(str(self.hub), self._commit, "model"):

@@ -76,7 +76,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def etag(file: Path) -> str:
-    return hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
+    """Return the object id that git and the hub give to a file."""
+    data = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
@@ -131,6 +133,16 @@ def test_download_once(hub: Hub, tiny_encoder: Path, monkeypatch: pytest.MonkeyP
         assert pinned.fingerprint() == COMMIT
         assert pinned.passages(["red lever"]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
     assert hub.requests == []
+
+
+def test_a_damaged_download(hub: Hub, tmp_path: Path) -> None:
+    """A cached file whose content has changed is downloaded again."""
+    expected = encoder(revision=COMMIT).passages(["red lever"])
+    [stored] = (tmp_path / "cache").glob("*/snapshots/*/2_Dense/model.safetensors")
+    content = stored.read_bytes()
+    stored.resolve().write_bytes(bytes(len(content)))
+    assert (encoder(revision=COMMIT).passages(["red lever"]) == expected).all()
+    assert stored.read_bytes() == content
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "RepoNotFound"), (403, "GatedRepo"), (500, "")])

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from kib.errors import InputError
-from kib.support.hub import cache_of, plainly
+from kib.support.hub import cache_of, plainly, remove_damaged_files
+from kib_hf.digest_cache import cached_digest
 from kib_hf.model_folder import PATTERNS, check_folder
 
 __all__ = ["snapshot"]
@@ -13,9 +14,12 @@ IGNORED = ["*/*", "consolidated*"]
 
 
 def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
-    """Return the folder with a commit's files, including weights if `weights` is true; download any missing files."""
+    """Return the folder with a commit's files; download missing and damaged files.
+
+    The files include the weights only if `weights` is true.
+    """
     cached = cache_of(hub, "model") / "snapshots" / commit
-    if _is_complete(cached, weights=weights):
+    if not remove_damaged_files(cached, cached_digest) and _is_complete(cached, weights=weights):
         return cached
     from huggingface_hub import snapshot_download
 

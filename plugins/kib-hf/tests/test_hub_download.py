@@ -92,7 +92,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def etag(file: Path) -> str:
-    return hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
+    """Return the object id that git and the hub give to a file."""
+    data = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
@@ -156,6 +158,20 @@ def test_downloaded(hub: Hub, tmp_path: Path) -> None:
     third = ask(home, "fingerprint", "weights", address=hub.address, revision=COMMIT)
     assert third == second | {"fingerprint": COMMIT}
     assert not hub.paths
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_download(hub: Hub, tmp_path: Path, name: str) -> None:
+    """A cached file whose content has changed is downloaded again, or missing if the hub cannot be reached."""
+    home = tmp_path / "home"
+    whole = ask(home, "weights", address=hub.address, revision=COMMIT)
+    stored = Path(whole["weights"].split("'")[1]) / name
+    content = stored.read_bytes()
+    stored.resolve().write_bytes(bytes(len(content)))
+    assert ask(home, "weights", address=hub.address, revision=COMMIT) == whole
+    assert stored.read_bytes() == content
+    stored.resolve().write_bytes(content[:100])
+    assert ask(home, "weights", revision=COMMIT)["weights"].startswith(f"InputError: {HUB}: ")
 
 
 @pytest.mark.slow
