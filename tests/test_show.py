@@ -264,7 +264,7 @@ def test_without_the_work_folder_the_scores_are_shown(bench):
 
 
 def test_a_changed_prompt_is_an_error(bench):
-    """A changed passage is not shown; if its step has no digests, the rebuilt prompt is compared with the sent prompt."""
+    """A changed passage is not shown; without recorded digests, the rebuilt prompt is compared with the sent prompt."""
     bench.write_toy()
     bench.run()
     [path] = (bench.folder / "work" / "passages").glob("*/passages.jsonl")

@@ -20,6 +20,7 @@ from kib.identity import canonical, digest_file
 from kib.records import Cell, Score
 from kib.store.files import (
     indented_json,
+    make_folder,
     name_damage,
     new_folder,
     read_json,
@@ -183,7 +184,7 @@ class Results:
         """Lock the folder for one run. Raises BusyError with the process and host of the run that holds the lock."""
         from filelock import FileLock, Timeout
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         owner = self.folder / ".owner.json"
         guard = FileLock(self.folder / ".lock", timeout=0)
         try:
