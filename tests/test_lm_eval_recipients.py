@@ -104,7 +104,7 @@ def model(backend, url, **local_args):
 def generate(made, count=1):
     """Return the answers to requests for text; lm-eval's API backends need the package tenacity."""
     pytest.importorskip("tenacity")
-    chat = made.options.backend != "local-completions"
+    chat = "chat" in made.options.backend
     asked = json.dumps([{"role": "user", "content": "Who?"}]) if chat else "Who?"
     if chat:
         from lm_eval.models.api_models import JsonChatStr
@@ -148,7 +148,7 @@ def test_an_allowed_server_gets_the_key(count, new_server, monkeypatch):
     ] * 2 * count
 
 
-@pytest.mark.parametrize("backend", ["local-completions", "anthropic-chat"])
+@pytest.mark.parametrize("backend", ["local-completions", "anthropic-chat", "gguf"])
 @pytest.mark.parametrize("concurrent", [1, 2])
 def test_a_redirect_is_not_followed(backend, concurrent, new_server):
     """A redirect never carries the key or a prompt to a different server; the request fails instead."""

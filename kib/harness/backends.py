@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import sys
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,32 +56,41 @@ def free(lm: "LM") -> None:
     gc.collect()
 
 
-def restrict_requests(lm: "LM") -> None:
+def restrict_requests() -> None:
     """Make lm-eval's HTTP backends raise InputError at a redirect, and contact this machine without a proxy.
 
-    lm-eval has no such settings. Its HTTP clients would send some credential headers to the server of a redirect, and
-    would send a request to this machine over plain http to the proxy in the environment.
+    lm-eval has no such settings. Its HTTP clients would send prompts and some credential headers to the server of a
+    redirect, and would send a request to this machine over plain http to the proxy in the environment.
     """
-    api: Any = sys.modules.get("lm_eval.models.api_models")
-    if api is None or not isinstance(lm, api.TemplateAPI):
-        return
-    import requests
-    from aiohttp import ClientSession, TraceConfig
+    backends: list[Any] = [sys.modules.get(f"lm_eval.models.{name}") for name in ("api_models", "gguf")]
+    for backend in backends:
+        if hasattr(backend, "requests"):
+            backend.requests = SimpleNamespace(post=_post)
+        if hasattr(backend, "ClientSession"):
+            backend.ClientSession = _new_session
 
-    def post(url: str, **arguments: Any) -> requests.Response:
-        direct: Any = {"http": None, "https": None} if parse_address(url).is_loopback else None
-        response = requests.post(url, **arguments, allow_redirects=False, proxies=direct)  # noqa: S113 - in `arguments`
-        if response.is_redirect:
-            _refuse_redirect(url, response.status_code)
-        return response
+
+def _post(url: str, **arguments: Any) -> Any:
+    """Send a request as `requests.post` does."""
+    import requests
+
+    direct: Any = {"http": None, "https": None} if parse_address(url).is_loopback else None
+    response = requests.post(url, **arguments, allow_redirects=False, proxies=direct)  # noqa: S113 - in `arguments`
+    if response.is_redirect:
+        _refuse_redirect(url, response.status_code)
+    return response
+
+
+def _new_session(**arguments: Any) -> Any:
+    """Return an `aiohttp.ClientSession`, which uses no proxy."""
+    from aiohttp import ClientSession, TraceConfig
 
     async def redirected(_session: Any, _context: Any, request: Any) -> None:
         _refuse_redirect(str(request.url), request.response.status)
 
     trace = TraceConfig()
     trace.on_request_redirect.append(redirected)
-    api.requests = SimpleNamespace(post=post)
-    api.ClientSession = partial(ClientSession, trace_configs=[trace])
+    return ClientSession(**arguments, trace_configs=[trace])
 
 
 def _refuse_redirect(url: str, status: int) -> NoReturn:

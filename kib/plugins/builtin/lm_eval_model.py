@@ -184,7 +184,7 @@ class LmEvalModel:
         except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
-        restrict_requests(made)
+        restrict_requests()
         return made
 
 
