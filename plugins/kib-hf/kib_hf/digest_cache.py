@@ -30,7 +30,8 @@ def cached_digest(path: Path, cache: Path | None = None) -> str:
     value = digest_file(path)
     if _file_state(path) == before and time.time_ns() - before["mtime"] > SETTLED:
         with suppress(OSError):
-            _write_entry(entry, json.dumps({"path": str(path), "state": before, "sha256": value}))
+            found = {"path": str(path), "state": before, "sha256": value}
+            _write_entry(entry, json.dumps({**found, "digest": digest(found)}))
     return value
 
 
@@ -51,10 +52,10 @@ def _read_entry(entry: Path, state: dict[str, int]) -> str | None:
         known = json.loads(entry.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(known, dict) or known.get("state") != state:
+    if not isinstance(known, dict) or known.pop("digest", None) != digest(known) or known.get("state") != state:
         return None
     value = known.get("sha256")
-    return value if isinstance(value, str) and len(value) == 64 else None
+    return value if isinstance(value, str) else None
 
 
 def _write_entry(entry: Path, text: str) -> None:

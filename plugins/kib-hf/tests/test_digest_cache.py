@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kib.identity import digest_file
+from kib.identity import digest, digest_file
 from kib_hf.digest_cache import cached_digest
 
 AN_HOUR_AGO = time.time() - 3600
@@ -24,10 +24,12 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def overwrite_entry(cache: Path, digest: str) -> None:
+def overwrite_entry(cache: Path, sha256: str) -> None:
     """Write an incorrect digest into the only cache entry, to test whether the entry is read."""
     (entry,) = cache.iterdir()
-    entry.write_text(json.dumps(json.loads(entry.read_text()) | {"sha256": digest}))
+    known = json.loads(entry.read_text()) | {"sha256": sha256}
+    del known["digest"]
+    entry.write_text(json.dumps({**known, "digest": digest(known)}))
 
 
 def test_an_unchanged_file_is_read_once(file: Path, cache: Path) -> None:
@@ -70,6 +72,15 @@ def test_a_damaged_entry_is_ignored(file: Path, cache: Path, content: str) -> No
     cached_digest(file, cache)
     (entry,) = cache.iterdir()
     entry.write_text(content or entry.read_text().replace('"sha256"', '"sha1"'))
+    assert cached_digest(file, cache) == digest_file(file)
+
+
+def test_a_changed_entry_is_ignored(file: Path, cache: Path) -> None:
+    """A cache entry with a changed digit is ignored."""
+    cached_digest(file, cache)
+    (entry,) = cache.iterdir()
+    first = digest_file(file)[0]
+    entry.write_text(entry.read_text().replace(f'"sha256": "{first}', f'"sha256": "{"0" if first != "0" else "1"}'))
     assert cached_digest(file, cache) == digest_file(file)
 
 
