@@ -202,3 +202,75 @@ def test_text_may_go_to_an_address_in_the_environment():
     assert refusal(Recipient((), "http://gpu.example:9200", "", "KIB_ELASTICSEARCH_URL")) is None
     reason = refusal(Recipient((), "http://gpu.example.:9200", "", "KIB_ELASTICSEARCH_URL"))
     assert reason.startswith("environment variable KIB_ELASTICSEARCH_URL: expected a URL")
+
+
+@pytest.fixture
+def sending(bench, monkeypatch):
+    """Return a function that makes the toy retriever list recipients, and returns the result of `kib check`."""
+    import kib_toys
+
+    def check(recipients, more=""):
+        monkeypatch.setattr(kib_toys.ToyRetriever, "recipients", recipients, raising=False)
+        bench.write_toy(more=more)
+        return bench.call("check", "bench.toml")
+
+    return check
+
+
+def test_a_table_is_refused_before_its_data_are_read(sending, monkeypatch):
+    """kib computes no fingerprint of a table with a server that is not allowed, because a fingerprint may need it."""
+    import kib_toys
+
+    monkeypatch.setattr(kib_toys.ToyRetriever, "fingerprint", lambda _: pytest.fail("read"))
+    result = sending(lambda _: [Recipient((), "https://evil.example", "AWS_SECRET_ACCESS_KEY")])
+    assert result.exit_code == 2
+    assert (
+        "retrievers.words: kib does not send the credential in AWS_SECRET_ACCESS_KEY to evil.example" in result.output
+    )
+
+
+def test_a_plugin_that_cannot_list_its_servers(sending):
+    """An error in `recipients` names the table and, for an unexpected error, the plugin."""
+
+    def rejected(_):
+        raise InputError("the login is incomplete")
+
+    def broken(_):
+        raise RuntimeError("oops")
+
+    assert "retrievers.words: the login is incomplete" in sending(rejected).output
+    output = sending(broken).output
+    assert "retrievers.words: " in output
+    assert "could not list the servers that it contacts; this is a bug in the plugin: RuntimeError: oops" in output
+
+
+def test_only_credentials_that_exist_are_announced(sending, monkeypatch):
+    """A command announces the credential of a table once, and only if the environment contains the credential."""
+    recipients = [Recipient((), "http://localhost:1", "TOY_KEY"), Recipient((), "http://localhost:2")]
+    assert "may send" not in sending(lambda _: recipients).stderr
+    monkeypatch.setenv("TOY_KEY", "4711")
+    result = sending(lambda _: recipients)
+    assert result.exit_code == 0
+    assert result.stderr.count("retrievers.words may send the credential in TOY_KEY to http://localhost:1\n") == 1
+    assert "localhost:2" not in result.stderr
+    assert "4711" not in result.output
+
+
+def test_an_unused_table_may_name_any_server(sending):
+    """A server that is not allowed does not matter in a table that no method uses."""
+
+    def recipients(retriever):
+        return [Recipient((), "https://evil.example")] if retriever.options.speed == 2 else []
+
+    assert sending(recipients, more='[retrievers.other]\nplugin = "toy"\nspeed = 2\n').exit_code == 0
+    used = '[retrievers.other]\nplugin = "toy"\nspeed = 2\n[methods.other]\nretrieve = "other"\ntop_k = [1]\n'
+    assert sending(recipients, more=used).exit_code == 2
+
+
+def test_an_unused_table_is_refused_when_asked_for(sending, bench):
+    """The command `kib retrieve` refuses a retriever that no method uses and whose server is not allowed."""
+    more = '[retrievers.other]\nplugin = "toy"\n'
+    sending(lambda _: [Recipient((), "https://evil.example")], more=more)
+    result = bench.call("retrieve", "bench.toml", "--retriever", "other")
+    assert result.exit_code == 2
+    assert "[retrievers.other]: kib does not send text to evil.example" in result.output
