@@ -52,12 +52,13 @@ def _allow_hosts(_context: click.Context, _option: click.Parameter, hosts: tuple
 
 allow_option = click.option(
     "--allow-host", metavar="HOST", multiple=True, expose_value=False, callback=_allow_hosts,
-    help="Allow a server of the spec (HOST or HOST:PORT) to receive text and, over https, credentials; repeat for "
-    "several. KIB_ALLOW_HOSTS lists further hosts, also for plain http.",
+    help="Allow a server named in the spec (HOST or HOST:PORT) to receive text and, over https, credentials; repeat "
+    "this option for several servers. The environment variable KIB_ALLOW_HOSTS lists further hosts, which may also "
+    "use plain http.",
 )  # fmt: skip
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 against_option = click.option(
-    "--against", metavar="METHOD", help="Compute gains over this method instead of over `base`."
+    "--against", metavar="METHOD", help="Compute gains relative to this method instead of `base`."
 )
 
 
@@ -69,8 +70,9 @@ def _print(text: str, form: str = "terminal", *, end: str = "\n") -> None:
     exact = (write_json if form == "json" else write_text)(text + end)
     if not exact and form != "terminal":
         _report(
-            f"standard output: the encoding {sys.stdout.encoding} lacks some characters, which are printed in ASCII; "
-            "set the environment variable PYTHONIOENCODING=utf-8 to keep all characters"
+            f"standard output: the encoding {sys.stdout.encoding} does not support some characters, which are "
+            "therefore printed in ASCII; set the environment variable PYTHONIOENCODING=utf-8 to print all "
+            "characters"
         )
 
 
@@ -242,13 +244,13 @@ def _outlined(spec: Path, error: SpecError) -> SpecError:
 @click.option("--corpus", metavar="NAME", help="The corpus to search; required if the file declares several corpora.")
 @click.option(
     "--retriever", "retrievers", metavar="NAME", multiple=True,
-    help="A retriever to measure; repeat the option for several retrievers (default: all).",
+    help="A retriever to measure; repeat this option to measure several retrievers (default: all).",
 )  # fmt: skip
 @click.option("--task", metavar="NAME", help="Use only the questions of this task.")
 @click.option(
     "--queries", type=click.Path(dir_okay=False, path_type=Path),
     help=(
-        "A file of queries to search for instead of the tasks' questions: .jsonl, .tsv, or the questions of a "
+        "A file with queries to use instead of the questions of the tasks: .jsonl, .tsv, or the question file of a "
         "`file` task."
     ),
 )  # fmt: skip
@@ -320,7 +322,7 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
 @click.option(
     "--cost",
     is_flag=True,
-    help="Also show the cost of each arm, and after how many questions one arm becomes cheaper than another.",
+    help="Also show the cost of each arm, and the number of questions from which one arm is cheaper than another.",
 )
 @click.option(
     "--retrieval",
@@ -457,7 +459,7 @@ def show(cell: str, question: str | None, results: Path, work: Path) -> None:
 )  # fmt: skip
 @click.option(
     "--group", type=click.Choice(("document", "passage")), default="document", show_default=True,
-    help="Which questions form a group of dependent questions; choose `passage` if the documents are few and long.",
+    help="How dependent questions are grouped for confidence intervals; choose `passage` for a few long documents.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the expected cost without sending requests or writing files.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")

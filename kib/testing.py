@@ -51,7 +51,9 @@ DOCUMENTS = (
     Document("valve", "Relief valve", "The relief valve opens at eleven bar and must be tested every spring."),
     Document("cook", "Canteen", "The canteen cook serves lentil soup on Thursdays and apple pie on Fridays."),
     Document("badge", "Badges", "Visitors return their badges to the porter before six in the evening."),
-    Document("archive", "Archive", "Drawings older than 1970 lie in the archive, sorted by the name of the bridge."),
+    Document(
+        "archive", "Archive", ("Drawings older than 1970 are kept in the archive, sorted by the name of the bridge.")
+    ),
     Document("twin-b", "Rope", "A rope of hemp is dried before it is coiled."),
     Document("twin-a", "Rope", "A rope of hemp is dried before it is coiled."),
     Document("untitled", "", "Nobody has ever given this paragraph about copper kettles a heading."),

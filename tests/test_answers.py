@@ -231,7 +231,7 @@ def test_a_damaged_store_is_set_aside(work):
     assert values_of(run(work.reporting_to(said.append), requests(100), Steady())) == whole
     assert path.with_name("answers.sqlite.damaged").read_bytes() == NOT_A_DATABASE
     [sentence] = said
-    assert sentence.startswith(f"{path}: damaged (file is not a database); kib renames the file to answers.sqlite.dam")
+    assert sentence.startswith(f"{path}: the file is damaged (file is not a database); kib renames the file to answers")
 
 
 def change_rows(path, statement):

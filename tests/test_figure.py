@@ -153,7 +153,7 @@ def test_footnote_explains_whiskers_and_a_k_chosen_on_test():
     marked = [text.get_text() for text in figure.axes[0].texts if text.get_text().endswith("*")]
     assert marked == ["+10.5*", "+14.3*", "+11.0*"]
     over = footnote(_gains(table_of("ovadia2024-mmlu", against="rag")))
-    assert "rag, the reference arm of the gains: best K on test: in 30 of 30 rows" in over
+    assert "rag, the reference arm for the gains: best K on test: in 30 of 30 rows" in over
     assert "best K" not in footnote(_gains(table_of("ovadia2024-current-events")))
     assert (
         footnote(_sweeps(table_of("ovadia2024-topk")))

@@ -327,13 +327,13 @@ def test_a_continuation_scores_where_it_is_greedy():
 @pytest.mark.parametrize(
     ("config", "metric", "words"),
     [
-        ({**CHOICES, "repeats": 4}, None, "it asks each question several times"),
+        ({**CHOICES, "repeats": 4}, None, "the task asks each question several times"),
         (
             {**WRITTEN, "generation_kwargs": {"until": ["\n"], "do_sample": True}},
             None,
-            "it samples its answers",
+            "the task samples the answers",
         ),
-        ({**WRITTEN, "generation_kwargs": {"until": ["\n"], "temperature": 0.7}}, None, "it samples its answers"),
+        ({**WRITTEN, "generation_kwargs": {"until": ["\n"], "temperature": 0.7}}, None, "the task samples the answers"),
         ({**CHOICES}, "f1", "tasks.made.metric: the task has no metric f1; expected one of: acc"),
         ({**CHOICES}, "acc,best", "tasks.made.metric: the task has no filter best; expected one of: none"),
         ({**WRITTEN}, "acc", "tasks.made.metric: the task has no metric acc; expected one of: exact_match"),
@@ -366,13 +366,13 @@ def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
 def test_a_task_whose_contexts_are_the_options_is_refused():
     """A task with one prompt per option is rejected, because passages have no single insertion point."""
     rows = [{"question": "The _ ran.", "choices": ["The cat", "The dog"], "answer": 1}]
-    with pytest.raises(InputError, match="its options are the contexts, so there is no single position"):
+    with pytest.raises(InputError, match="the options are the contexts, so there is no single position"):
         configured(rows, doc_to_text=lambda doc: doc["answer"], doc_to_target="question", **CHOICES)
 
 
 def test_perplexity_is_refused():
     """A task that measures the perplexity of whole texts is rejected."""
-    with pytest.raises(InputError, match="its output type loglikelihood_rolling has no correct or incorrect answers"):
+    with pytest.raises(InputError, match="the output type loglikelihood_rolling has no correct or incorrect answers"):
         configured(
             [{"question": "", "answer": "text"}],
             output_type="loglikelihood_rolling",
@@ -393,7 +393,7 @@ def test_validation_questions_are_another_split():
     assert [asked.ask for asked in made.ask(0)] == ["To choose on?"]
     with pytest.raises(InputError, match="has no validation questions separate from its test questions"):
         configured(ROWS, shots=POOL, split="validation", **CHOICES)
-    with pytest.raises(InputError, match="takes its few-shot examples from its validation questions"):
+    with pytest.raises(InputError, match="uses its validation questions as few-shot examples"):
         configured(ROWS, validation=other, split="validation", fewshot_split="validation", **CHOICES)
 
 
@@ -617,7 +617,7 @@ def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
     parrot = lm(loglikelihood=lambda requests: [(number, False)], loglikelihood_rolling=lambda requests: [number])
     request = Request(kind, ("the context", " text")[: 2 if kind == "loglikelihood" else 1])
     with pytest.raises(
-        StepError, match=f"the backend Parrot returned the log-probability {number} after 'the context'"
+        StepError, match=f"the backend Parrot returned the invalid log-probability {number} after 'the context'"
     ):
         answer(parrot, [request])
 

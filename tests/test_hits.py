@@ -135,10 +135,10 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("unknown", "retrievers.words: question ada-0: found 'nowhere#0', which is not a passage of the corpus"),
-        ("twice", "retrievers.words: question ada-0: found the same passage twice"),
+        ("unknown", "retrievers.words: question ada-0: the hit 'nowhere#0' is not a passage of the corpus"),
+        ("twice", "retrievers.words: question ada-0: the hits contain the same passage twice"),
         ("short", "retrievers.words: returned 17 lists of hits for 18 queries"),
-        ("long", "retrievers.words: question ada-6: found 4 passages; at most 3 were requested"),
+        ("long", "retrievers.words: question ada-6: got 4 hits, but at most 3 were requested"),
         (
             "crash",
             "retrievers.words (toy, kib-toys 1.0), search: IndexError: the toy retriever broke down (the traceback",

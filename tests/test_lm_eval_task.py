@@ -123,8 +123,8 @@ def test_fields_are_renamed(tmp_path):
         ("t.jsonl", "", {}, ": no rows found"),
         ("t.json", "[]", {}, ": no rows found"),
         ("t.csv", "a,b\n", {}, ": no rows found"),
-        ("t.csv", "a,b\n1,2,3\n", {}, ": row 1: the numbers of fields in the row and in the header differ"),
-        ("t.csv", "a,b\n1,2\n1\n", {}, ": row 2: the numbers of fields in the row and in the header differ"),
+        ("t.csv", "a,b\n1,2,3\n", {}, ": row 1: the row and the header have different numbers of fields"),
+        ("t.csv", "a,b\n1,2\n1\n", {}, ": row 2: the row and the header have different numbers of fields"),
         ("t.csv", 'a,b\n"1,2\n', {}, ": not CSV: "),
         ("t.csv", '"a\n', {"layout": "mmlu"}, ": not CSV: "),
         ("t.csv", "", {"layout": "mmlu"}, ": no rows found"),
@@ -252,17 +252,17 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
         (
             "winogrande",
             {"sentence": "The _ ran.", "option1": "cat", "option2": "dog", "answer": "1"},
-            "its options are the contexts, so there is no single position for passages in the prompt",
+            "the options are the contexts, so there is no single position for passages in the prompt",
         ),
         (
             "wikitext",
             {"page": "A page of text."},
-            "its output type loglikelihood_rolling has no correct or incorrect answers",
+            "the output type loglikelihood_rolling has no correct or incorrect answers",
         ),
         (
             "gsm8k_cot_self_consistency",
             {"question": "2 + 2?", "answer": "#### 4"},
-            "it asks each question several times",
+            "the task asks each question several times",
         ),
         (
             "truthfulqa_mc2",

@@ -72,7 +72,7 @@ def test_an_lm_may_leave_the_batches_to_kib():
 @pytest.mark.parametrize("planned", [[[0, 1]], [[number] for number in range(10)], [[0] * 9], []])
 def test_a_plan_has_each_request_once(planned):
     """A batch plan that omits, repeats or adds requests raises an error."""
-    with pytest.raises(StepError, match="Planner received different requests than it planned"):
+    with pytest.raises(StepError, match="Planner differ from the requests that the backend planned"):
         batches(REQUESTS, Planner(planned))
 
 

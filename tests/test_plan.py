@@ -152,7 +152,7 @@ def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
             "",
             "methods.rag: the method yields no cells: none of the method's tasks names a corpus to retrieve from",
         ),
-        ("top_k = [1, 3]\n", "", "methods.rag: top_k is missing; add for example `top_k = [1, 3, 5]`"),
+        ("top_k = [1, 3]\n", "", "methods.rag: top_k is missing; add a list such as `top_k = [1, 3, 5]`"),
         (
             'retrieve = "gold"\n',
             'retrieve = "gold"\ntop_k = [2]\n',
@@ -413,7 +413,9 @@ def test_text_that_is_trained_on_is_not_unseen(bench, key):
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     wrong = f'[trainers.by-heart]\n{key} = {{ corpus = "people" }}'
     bench.write(bench.spec.read_text(encoding="utf-8").replace("[trainers.by-heart]", wrong))
-    with pytest.raises(SpecError, match=rf"by-heart\.{key}: expected a corpus outside the training text, but people"):
+    with pytest.raises(
+        SpecError, match=rf"by-heart\.{key}: expected a corpus that is not used for training, but people"
+    ):
         bench.plan()
 
 
@@ -422,19 +424,19 @@ def test_text_that_is_trained_on_is_not_unseen(bench, key):
     [
         (
             'held_out = { corpus = "copy" }',
-            "held_out: expected a corpus outside the training text, but people is part of the training text",
+            "held_out: expected a corpus that is not used for training, but people is part of the training text",
         ),
         (
             'validation = { corpus = "copy" }',
-            "validation: expected a corpus outside the training text, but people is part of the training text",
+            "validation: expected a corpus that is not used for training, but people is part of the training text",
         ),
         (
             'replay = { corpus = "copy", share = 0.3 }',
-            "replay: expected a corpus that differs from the training text, people",
+            "replay: expected a corpus that differs from the training corpus, people",
         ),
         (
             'replay = { corpus = "people", share = 0.3 }',
-            "replay: expected a corpus that differs from the training text, people",
+            "replay: expected a corpus that differs from the training corpus, people",
         ),
     ],
 )

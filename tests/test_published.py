@@ -432,20 +432,20 @@ def swept(folder, **changes):
 @pytest.mark.parametrize(
     ("old", "new", "trouble"),
     [
-        ("3101.00001", "2901.00001", 'the paper\'s arxiv is "2901.00001" in that file and "3101.00001" in this file'),
+        ("3101.00001", "2901.00001", 'the paper\'s arxiv is "2901.00001" in the sweep and "3101.00001" in this file'),
         (
             'arxiv = "3101.00001"',
             'url = "https://roe.org"',
-            "that file has a different paper, https://roe.org instead of arXiv 3101.00001",
+            "the paper is https://roe.org in the sweep and arXiv 3101.00001 in this file",
         ),
-        ("n = 40", "n = 80", "deeds's n is 80 in that file and 40 in this file"),
+        ("n = 40", "n = 80", "deeds's n is 80 in the sweep and 40 in this file"),
         (
             "base = 0.275",
             "base = 0.250",
-            "the base accuracy of m on deeds, 5-shot, is 0.25 in that file and 0.275 in this file",
+            "the base accuracy of m on deeds, 5-shot, is 0.25 in the sweep and 0.275 in this file",
         ),
-        ('retrieve = "BM25"', 'retrieve = "dense"', 'rag\'s retrieve is "dense" in that file and "BM25" in this file'),
-        ('retrieve = "BM25"', 'retrieve = "BM25"\ntrain = "x"', 'rag\'s train is "x" in that file and'),
+        ('retrieve = "BM25"', 'retrieve = "dense"', 'rag\'s retrieve is "dense" in the sweep and "BM25" in this file'),
+        ('retrieve = "BM25"', 'retrieve = "BM25"\ntrain = "x"', 'rag\'s train is "x" in the sweep and'),
     ],
 )
 def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):

@@ -174,9 +174,9 @@ def test_summary():
     """The summary counts accepted questions, rejections by reason, and questions with the longest option correct."""
     made = sieved(draft(), draft("Which lever?", "the red lever", "red lever", passage="pump#0"), draft(quote="no"))
     assert summary(made, PASSAGES) == [
-        "kept 2 of 3 questions, about 2 of 2 passages",
+        "kept 2 of 3 questions, covering 2 of 2 passages",
         "rejected 1: the quote is not in the passage",
-        "the right option is the longest in 50% of the questions (25% by chance)",
+        "the correct option is the longest option in 50% of the questions (25% by chance)",
     ]
 
 
@@ -245,7 +245,9 @@ def test_writers_without_questions(bench):
     """A writer plugin without multiple-choice support raises an error that names the writer and the plugin."""
     run = bench.write(SPEC).call("questions", bench.spec, "--corpus", "notes", "--out", "questions.jsonl")
     assert run.exit_code == 2
-    assert "writers.words: the plugin 'lab' cannot write multiple-choice questions; use a plugin that can" in run.output
+    assert (
+        "writers.words: the plugin 'lab' cannot write multiple-choice questions; use a different plugin" in run.output
+    )
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ def test_writers_without_questions(bench):
     [
         (["--corpus", "note"], 'no table [corpora.note]; did you mean "notes"?'),
         (["--corpus", "notes", "--writer", "word"], "no table [writers.word]"),
-        (["--corpus", "notes", "--keep", "5"], "--keep: expected at most 4, the value of --count, got 5"),
+        (["--corpus", "notes", "--keep", "5"], "--keep: expected at most 4 (the value of --count), got 5"),
     ],
 )
 def test_wrong_names(bench, arguments, said):

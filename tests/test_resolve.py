@@ -246,8 +246,8 @@ def test_rerankers_in_a_circle(opened):
     """Every reranker in a circular reference is reported."""
     rest = '[retrievers.a]\nplugin = "fuse"\nof = ["b"]\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]'
     assert messages(opened, rest=rest) == [
-        'retrievers.a.of[0]: circular reference: "b" itself uses this retriever; expected a retriever that does not',
-        'retrievers.b.of[0]: circular reference: "a" itself uses this retriever; expected a retriever that does not',
+        'retrievers.a.of[0]: circular reference: "b" itself uses this retriever; expected a different retriever',
+        'retrievers.b.of[0]: circular reference: "a" itself uses this retriever; expected a different retriever',
     ]
 
 

@@ -342,7 +342,7 @@ def test_a_trec_run_rejects_ids_with_spaces(bench):
         (["--retriever", "wrds"], "no table [retrievers.wrds]; did you mean"),
         (
             ["--retriever", "gold"],
-            "retrievers.gold: this retriever does not search: it returns the gold passages directly",
+            "retrievers.gold: this retriever returns the gold passages directly and does not search",
         ),
         (["--task", "pple"], "no table [tasks.pple]; did you mean"),
         (["--queries", "none.jsonl"], "none.jsonl: no such file"),

@@ -416,7 +416,7 @@ def test_weights_are_trained_once(trained):
         (
             "trainers.by-heart",
             "lost",
-            r"trainers\.by-heart: trained on only 0 of \d+ tokens, so part of the training text was lost",
+            r"trainers\.by-heart: training used only 0 of \d+ tokens, so part of the training text was lost",
         ),
         ("trainers.by-heart", "idle", r"trainers\.by-heart: training did not change any weights"),
         (

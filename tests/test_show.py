@@ -182,7 +182,9 @@ def test_a_failed_cell_says_why(bench):
     bench.write(bench.spec.read_text(encoding="utf-8").replace(words, f'{words}\nfault = "twice"'))
     bench.run()
     said = refused(bench, RAG)
-    assert "failed at preparing prompts: retrievers.words: question ada-0: found the same passage twice" in said
+    assert (
+        "failed at preparing prompts: retrievers.words: question ada-0: the hits contain the same passage twice" in said
+    )
     assert "!  m/rag,k=3/people,0-shot/s0-" in shown(bench, BASE, "ada-0")
 
 
@@ -191,7 +193,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
     bench.write_toy()
     bench.run()
     shutil.rmtree(bench.results.cell_folder(bench.cells()[BASE]))
-    assert "has not been measured yet; measure it with `kib run`" in refused(bench, BASE)
+    assert "has not been measured yet; run `kib run` to measure this cell" in refused(bench, BASE)
 
 
 # A question

@@ -469,7 +469,7 @@ DAMAGES = {
     "marker truncated": (lambda folder: os.truncate(folder / "done.json", 40), "done.json: damaged ("),
     "record": (
         lambda folder: write_text(folder / "done.json", (folder / "done.json").read_text().replace(": 3", ": 4")),
-        "done.json: damaged (the content differs from the digest in it)",
+        "done.json: damaged (the content does not match the recorded digest)",
     ),
 }
 
@@ -489,7 +489,7 @@ def test_a_damaged_step_is_made_again_from_nothing(tmp_path, damage, words):
     [sentence] = said
     assert sentence.startswith(str(folder))
     assert words in sentence
-    assert sentence.endswith("; kib computes this step again")
+    assert sentence.endswith("; kib recomputes this step")
     assert everything(tmp_path) == {
         "weights", "weights/.a.lock", "weights/a", "weights/a/done.json",
         "weights/a/file", "weights/a/part", "weights/a/part/other",
@@ -530,7 +530,7 @@ def test_a_foreign_file_is_deleted(tmp_path):
     work.compute("passages", "a", built.append)
     assert work.has("passages", "a")
     assert built == []
-    assert said == [f"{folder / 'aliases.json'}: does not belong to this finished step; kib deletes the file"]
+    assert said == [f"{folder / 'aliases.json'}: this file does not belong to the finished step; kib deletes the file"]
     assert (folder / ".DS_Store").is_file()
 
 

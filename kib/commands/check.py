@@ -114,7 +114,11 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
                 mistakes.append(spec.mistake(str(error), kind, name))
     if mistakes:
         raise SpecError(mistakes)
-    return ["`kib run` downloads, unless already on this machine:", *lines] if lines else []
+    return (
+        [("`kib run` downloads the following data, unless the data are already on this machine:"), *lines]
+        if lines
+        else []
+    )
 
 
 def _row(prepared: PreparedCell) -> str:

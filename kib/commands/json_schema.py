@@ -56,7 +56,9 @@ def published_schema() -> Schema:
     found["properties"]["name"]["pattern"] = NAMES
     for kind in ("models", "tasks", "methods"):
         found["properties"][kind]["propertyNames"] = {"pattern": NAMES}
-    return _tidy({"$schema": DIALECT, **found, "description": "Numbers published in a paper, with their sources"})
+    return _tidy(
+        {"$schema": DIALECT, **found, "description": ("Results published in a paper, with the source of the numbers")}
+    )
 
 
 def _tidy(node: Schema) -> Schema:

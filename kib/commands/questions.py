@@ -117,7 +117,7 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
     Raises InputError if a table is missing or the writer cannot write questions.
     """
     if request.keep > request.count:
-        raise InputError(f"--keep: expected at most {request.count}, the value of --count, got {request.keep}")
+        raise InputError(f"--keep: expected at most {request.count} (the value of --count), got {request.keep}")
     spec = load_spec(path)
     spec.table("corpora", request.corpus)
     name = _writer(spec, request.writer)
@@ -137,8 +137,8 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
     writer = lock.get("writers", name)
     if not isinstance(writer.plugin, QuestionWriter):
         raise InputError(
-            f"{path}: writers.{name}: the plugin {writer.plugin_name!r} cannot write multiple-choice questions; "
-            "use a plugin that can, for example `openai` from the distribution kib-openai"
+            f"{path}: writers.{name}: the plugin {writer.plugin_name!r} cannot write multiple-choice questions; use "
+            "a different plugin, for example `openai` from the distribution kib-openai"
         )
     passages = split_corpus(
         passages_of(bare, lock, request.corpus), RunContext(bare, lock, work.reporting_to(progress.say), progress)
@@ -309,7 +309,7 @@ def check_free(paths: Sequence[Path], *, force: bool) -> None:
             raise InputError(f"{path}: expected a file name that ends in .jsonl")
         if path.exists() and not force:
             raise InputError(
-                f"{path}: the file exists and may have been reviewed; choose a different file or add --force"
+                f"{path}: the file already exists and may have been reviewed; choose a different file or add --force"
             )
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(f"{paths[0]}: test and validation questions must be written to different files")
@@ -327,9 +327,9 @@ def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
     groups = {row["group"] for row in kept.rows}
     longest = sum(_right_is_longest(row) for row in kept.rows) / len(kept.rows)
     lines = [
-        f"kept {len(kept.rows):,} of {kept.written:,} questions, about {len(held):,} of {len(passages):,} passages",
+        f"kept {len(kept.rows):,} of {kept.written:,} questions, covering {len(held):,} of {len(passages):,} passages",
         *(f"rejected {count:,}: {reason}" for reason, count in kept.rejected.items()),
-        f"the right option is the longest in {longest:.0%} of the questions (25% by chance)",
+        f"the correct option is the longest option in {longest:.0%} of the questions (25% by chance)",
     ]
     if len(groups) < FEW and groups == documents and len(held) > len(groups):
         lines.append(

@@ -82,7 +82,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *result.notes,
         "",
         *_training(result, work),
-        "   question  answer given -> right  log-probabilities",
+        "   question  given answer -> correct answer  log-probabilities",
     ]
     body = [f"{'+' if line.score else '-'}  {_answer(line)}" for line in lines[:SHOWN]]
     more = (
@@ -97,8 +97,8 @@ def _dropped(result: CellResult) -> Iterator[str]:
     """Yield the number of passages dropped from prompts, if the cell retrieves any."""
     if result.steps.get("hits"):
         yield (
-            f"passages dropped because prompts were full: {result.dropped_passages}, in {result.dropped_questions} "
-            "questions"
+            f"passages dropped because prompts were too long: {result.dropped_passages} (in "
+            f"{result.dropped_questions} questions)"
         )
 
 
@@ -200,7 +200,7 @@ def _absent(cell: Cell, failures: Mapping[str, Failure]) -> str:
     why = (
         f"failed at {failure.step}: {failure.error}"
         if failure
-        else "has not been measured yet; measure it with `kib run`"
+        else "has not been measured yet; run `kib run` to measure this cell"
     )
     return f"{cell.id} {why}"
 
@@ -312,8 +312,8 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
     prompt = asked["head"] + render_passages(kept, plan.prompt["template"], plan.prompt["order"]) + asked["ask"]
     if sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest() != line.prompt:
         raise InputError(
-            f"{work.folder}: the rebuilt prompt differs from the prompt that was sent; run `kib run` to create both "
-            "again"
+            f"{work.folder}: the rebuilt prompt differs from the prompt that was sent; run `kib run` to recreate "
+            "the prompt"
         )
     flags = line.gold or (None,) * len(line.passages)
     listed = [

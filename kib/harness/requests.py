@@ -33,7 +33,10 @@ def batches(requests: Sequence[Request], lm: "LM | None" = None) -> list[list[Re
     planned = plan(_instances([originals[key] for key in ordered])) if plan else None
     if planned is not None:
         if sorted(number for batch in planned for number in batch) != list(range(len(ordered))):
-            raise StepError(f"the backend {type(lm).__name__} received different requests than it planned")
+            raise StepError(
+                f"the requests sent to the backend {type(lm).__name__} differ from the requests that the backend "
+                "planned"
+            )
         return [[originals[ordered[number]] for number in batch] for batch in planned]
     collected: list[list[Request]] = [[]]
     for _, group in groupby(ordered, key=lambda key: key[:2]):
@@ -73,8 +76,8 @@ def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
     for request, (number, _) in zip(batch, pairs, strict=True):
         if not isfinite(number):
             raise StepError(
-                f"the backend {type(lm).__name__} returned the log-probability {number} after "
-                f"{str(request.arguments[0])[-40:]!r}; a dtype with a larger range, such as float32, may help"
+                f"the backend {type(lm).__name__} returned the invalid log-probability {number} after "
+                f"{str(request.arguments[0])[-40:]!r}; try a dtype with a larger range, such as float32"
             )
     return [[number, greedy] for number, greedy in pairs] if kind == "loglikelihood" else [one for one, _ in pairs]
 

@@ -186,7 +186,7 @@ def _validation_docs(name: str, task: "ConfigurableTask") -> Any:
     if not (task.has_test_docs() and task.has_validation_docs()):
         raise InputError(f"tasks.{name}: the lm-eval task has no validation questions separate from its test questions")
     if task.fewshot_cfg.split == task.config.validation_split:
-        raise InputError(f"tasks.{name}: the lm-eval task takes its few-shot examples from its validation questions")
+        raise InputError(f"tasks.{name}: the lm-eval task uses its validation questions as few-shot examples")
     return task.validation_docs()
 
 

@@ -268,13 +268,13 @@ class _Planner:
         originals = table.text is None or table.text.originals
         replayed = table.replay.corpus if table.replay else None
         if replayed and self._is_same(replayed, corpus):
-            said = f"expected a corpus that differs from the training text, {corpus}"
+            said = f"expected a corpus that differs from the training corpus, {corpus}"
             raise self._wrong(said, "trainers", table.name, "replay")
         for key, unseen in (("validation", table.validation), ("held_out", table.held_out)):
             name = unseen.corpus if unseen else None
             for other in (corpus if originals else None, replayed):
                 if name and other and self._is_same(name, other):
-                    said = f"expected a corpus outside the training text, but {other} is part of the training text"
+                    said = f"expected a corpus that is not used for training, but {other} is part of the training text"
                     raise self._wrong(said, "trainers", table.name, key)
 
     def _is_same(self, corpus: str, other: str) -> bool:
@@ -354,7 +354,7 @@ class _Planner:
         plugin = self.lock.get("retrievers", str(method.retrieve)).plugin
         own = plugin.fixed_k() if isinstance(plugin, GoldRetriever) else None
         if own is None and not method.top_k:
-            raise self._wrong("top_k is missing; add for example `top_k = [1, 3, 5]`", "methods", name)
+            raise self._wrong("top_k is missing; add a list such as `top_k = [1, 3, 5]`", "methods", name)
         if own is not None and method.top_k:
             message = f"the retriever {method.retrieve} always returns {own} passages; remove top_k"
             raise self._wrong(message, "methods", name, "top_k")

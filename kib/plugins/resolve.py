@@ -40,8 +40,8 @@ MOST_ARMS = 1000
 """The largest number of arms per trainer; a typing error in `vary` could otherwise create millions of arms."""
 
 REMOTE = (
-    "would run code that comes with the model or data; pass --trust-remote-code if you trust this code, otherwise "
-    "set this option to false"
+    "this option would run code that comes with the model or data; pass --trust-remote-code if you trust the code, "
+    "otherwise set the option to false"
 )
 REMOTE_CODE = re.compile(r"\btrust_remote_code\s*=\s*[\"']?(true|yes|1)\b", re.IGNORECASE)
 
@@ -269,7 +269,7 @@ class _Resolver:
         except ValidationError as error:
             return list(explain(error, raw, cls.Options, own_keys(kind)))
         except Exception as error:  # noqa: BLE001 - a plugin's validator may raise anything
-            return [((), _fault(record, "could not read its options", error))]
+            return [((), _fault(record, "the options could not be read", error))]
         return []
 
     def _create(self, record: Installed, table: PluginTable, cls: type[Any], options: BaseModel) -> Any:
@@ -280,7 +280,7 @@ class _Resolver:
         except KibError as error:
             self._blame(key_path, str(error))
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            self._blame(key_path, _fault(record, "could not be created", error))
+            self._blame(key_path, _fault(record, "the plugin could not be created", error))
         return None
 
     def _check_plugin(self, kind: str, table: PluginTable, plugin: Any, options: BaseModel) -> None:
@@ -301,7 +301,10 @@ class _Resolver:
                 try:
                     sources_of[one.table.name] = sorted(one.plugin.sources())
                 except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                    self._blame(("retrievers", one.table.name), _fault(one.record, "could not list its sources", error))
+                    self._blame(
+                        ("retrievers", one.table.name),
+                        _fault(one.record, "the source retrievers could not be listed", error),
+                    )
         gold_aware = {one.table.name for one in built if isinstance(one.plugin, GoldRetriever)}
         for name, sources in sources_of.items():
             others = sorted(set(self.tables["retrievers"]) - {name})
@@ -324,7 +327,7 @@ class _Resolver:
                 elif name in _all_sources(sources_of, source):
                     self._blame(
                         key_path,
-                        (f"circular reference: {got} itself uses this retriever; expected a retriever that does not"),
+                        (f"circular reference: {got} itself uses this retriever; expected a different retriever"),
                     )
         return sources_of
 
@@ -346,7 +349,7 @@ class _Resolver:
         except KibError as error:
             return [(table, str(error))]
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            return [(table, _fault(one.record, "could not list the servers that it contacts", error))]
+            return [(table, _fault(one.record, "the servers that the plugin contacts could not be listed", error))]
         return [((*table, *key), reason) for key, reason in found if reason]
 
     def _fingerprint(self, one: _Built) -> tuple[str, list[tuple[KeyPath, str]]]:
@@ -358,7 +361,7 @@ class _Resolver:
         except OSError as error:
             message = f"{error.filename or ''}: {error.strerror or error}".removeprefix(": ")
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            message = _fault(one.record, "could not compute its fingerprint", error)
+            message = _fault(one.record, "the fingerprint could not be computed", error)
         lines = message.splitlines()
         separate = lines if len(lines) > 1 and all(_path_in(line, one.options) for line in lines) else [message]
         return "", [((one.record.kind, one.table.name, *_path_in(text, one.options)), text) for text in separate]
@@ -398,7 +401,7 @@ def _tokenizer_fingerprint(plugin: Any) -> str | None:
 
 def _fault(record: Installed, failure: str, error: Exception) -> str:
     """Return the message for an unexpected exception in a plugin."""
-    return f"{record} {failure}; this is a bug in the plugin: {type(error).__name__}: {error}"
+    return f"{record}: {failure}; this is a bug in the plugin: {type(error).__name__}: {error}"
 
 
 def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:

@@ -112,11 +112,11 @@ def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> It
     for key in ("arxiv", "acl", "doi", "url"):
         yield from _unequal(f"the paper's {key}", getattr(data.paper, key), getattr(other.paper, key))
     if not {*data.paper.ids} & {*other.paper.ids}:
-        yield f"that file has a different paper, {', '.join(other.paper.ids)} instead of {', '.join(data.paper.ids)}"
+        yield f"the paper is {', '.join(other.paper.ids)} in the sweep and {', '.join(data.paper.ids)} in this file"
     for key in ("train", "retrieve"):
         ours, theirs = getattr(data.methods[method], key), getattr(other.methods[method], key)
         if ours != theirs:
-            yield f"{method}'s {key} is {show_value(theirs)} in that file and {show_value(ours)} in this file"
+            yield f"{method}'s {key} is {show_value(theirs)} in the sweep and {show_value(ours)} in this file"
     for task in (name for name in data.tasks if name in other.tasks):
         for key in ("n", "task", "metric", "options"):
             yield from _unequal(f"{task}'s {key}", getattr(data.tasks[task], key), getattr(other.tasks[task], key))
@@ -128,7 +128,7 @@ def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> It
 def _unequal(what: str, ours: object, theirs: object) -> Iterator[str]:
     """Yield a sentence if two values differ; a missing value does not count as a difference."""
     if ours is not None and theirs is not None and ours != theirs:
-        yield f"{what} is {show_value(theirs)} in that file and {show_value(ours)} in this file"
+        yield f"{what} is {show_value(theirs)} in the sweep and {show_value(ours)} in this file"
 
 
 def _unequal_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:
@@ -142,6 +142,6 @@ def _unequal_bases(data: PublishedFile, other: PublishedFile) -> Iterator[str]:
         start, end = row.accuracy.get(arms[0]), theirs.get((row.task, row.model, row.shots))
         if start is not None and end is not None and abs(start - end) > reach:
             yield (
-                f"the base accuracy of {row.model} on {row.task}, {row.shots}-shot, is {end} in that file and "
+                f"the base accuracy of {row.model} on {row.task}, {row.shots}-shot, is {end} in the sweep and "
                 f"{start} in this file"
             )

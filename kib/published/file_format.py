@@ -125,7 +125,7 @@ class Paper(_Strict):
     bibtex: Annotated[str, AfterValidator(_one_entry)] = Field(description="the paper's BibTeX entry")
     cites: Annotated[str, AfterValidator(_entries)] | None = Field(
         None,
-        description="BibTeX entries of the data sets used in the paper; the entries of models are derived from `hub`",
+        description="BibTeX entries of the data sets used in the paper; the entries for models are derived from `hub`",
     )
 
     @model_validator(mode="after")

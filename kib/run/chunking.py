@@ -40,7 +40,9 @@ def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> C
     if chunk.sentences is not None:
         return _by_sentences(chunk.sentences, chunk.overlap, chunk.language)
     if chunk.tokens is None or tokens is None:
-        raise InputError("chunk = { tokens = … } requires a tokenizer; name a model that has one with `tokenizer`")
+        raise InputError(
+            "chunk = { tokens = … } requires a tokenizer; set `tokenizer` to a model that provides a tokenizer"
+        )
     return _by_tokens(chunk.tokens, chunk.overlap, tokens)
 
 

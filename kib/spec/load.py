@@ -261,7 +261,7 @@ SYNTAX = {
     "Unterminated string": "text must end with the same quotation marks that it starts with",
     "Expected newline": "each key must be on a separate line together with its value",
     "Expected ']' at the end of a table": (
-        'a name with characters other than letters, digits, - and _ needs quotes: [methods."ft+rag"]'
+        'a name with characters other than letters, digits, - and _ must be in quotes: [methods."ft+rag"]'
     ),
     "Unclosed array": "a list must end with ]",
     "Invalid statement": (

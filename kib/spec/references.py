@@ -119,7 +119,7 @@ def _check_chunk(table: CorpusTable, models: Collection[str]) -> Iterator[tuple[
     if table.chunk and table.chunk.tokens is not None and table.chunk.tokenizer is None and len(models) > 1:
         yield (
             ("corpora", table.name, "chunk"),
-            f"`tokens` needs `tokenizer` if the file has several models: {join(sorted(models), 'or')}",
+            f"`tokens` requires `tokenizer` if the file declares several models; choose {join(sorted(models), 'or')}",
         )
 
 

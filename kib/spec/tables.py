@@ -151,7 +151,7 @@ class Chunk(_Strict):
 class TextKey(_Strict):
     """Text for a trainer in addition to the passages themselves, or instead of the passages."""
 
-    writer: str = Field(description="the writer that makes the text")
+    writer: str = Field(description="the writer that generates the text")
     count: Positive = Field(1, description="the number of texts written per passage")
     originals: bool = Field(True, description="whether the model is also trained on the passages themselves")
     kind: Literal["documents", "pairs", "both"] = Field(
@@ -320,10 +320,12 @@ class PromptTable(_Strict):
         None, description="the maximum number of tokens per prompt; default: the model's context length"
     )
     max_seconds: Seconds = Field(
-        DEFAULT_LIMITS.seconds, description="the longest time to render `template` or a `query` of a task once"
+        DEFAULT_LIMITS.seconds,
+        description="the maximum number of seconds for rendering `template` or the `query` of a task once",
     )
     max_characters: Positive = Field(
-        DEFAULT_LIMITS.characters, description="the largest text that `template` or a `query` of a task may produce"
+        DEFAULT_LIMITS.characters,
+        description="the maximum number of characters that `template` or the `query` of a task may produce",
     )
 
     def limits(self) -> TemplateLimits:
@@ -348,7 +350,7 @@ class Head(_Strict):
     title: str = Field("", description="the research question in one line")
     seeds: Seeds = Field((0,), description="training seeds; each training run is repeated with every seed")
     prompt: PromptTable = Field(PromptTable.model_validate({}), description="how passages appear in prompts")
-    prices: PriceTable | None = Field(None, description="prices, for the cost table")
+    prices: PriceTable | None = Field(None, description="the prices used in the cost table")
 
 
 TABLES: Mapping[str, type[Table]] = {

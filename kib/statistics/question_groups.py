@@ -43,7 +43,7 @@ def random_state() -> "RandomState":
 def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
     """Return the totals of every group in sorted order, so that the order of questions cannot matter."""
     if not groups:
-        raise ValueError("no questions: nothing to average")
+        raise ValueError("there are no questions to average over")
     members: dict[str, list[int]] = {}
     alone: list[list[int]] = []
     for index, group in enumerate(groups):

@@ -182,7 +182,7 @@ def name_damage(path: Path, delete: Path) -> Iterator[None]:
     except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValidationError) as error:
         cause = _first_fault(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
         raise InputError(
-            f"{path}: damaged or missing ({cause}); delete {delete} and run the benchmark again"
+            f"{path}: the file is damaged or missing ({cause}); delete {delete} and run the benchmark again"
         ) from error
 
 

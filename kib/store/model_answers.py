@@ -17,7 +17,7 @@ __all__ = ["ModelAnswers", "request_key"]
 ANSWERS = Table("answers", {"key": "TEXT", "value": "TEXT", "environment": "TEXT", "seconds": "REAL"})
 ENVIRONMENTS = Table("environments", {"key": "TEXT", "value": "TEXT"})
 NOTES = Table("notes", {"text": "TEXT"})
-REPAIR = "run the benchmark again, which renames the file and requests its answers again"
+REPAIR = "run the benchmark again; kib then renames the file and requests the answers again"
 
 
 class ModelAnswers:
@@ -39,7 +39,7 @@ class ModelAnswers:
             file = _open_intact(path, work.say)
         except DamagedError as error:
             reason = str(error).removesuffix(f"; {REPAIR}")
-            work.say(f"{reason}; kib renames the file to {set_aside(path).name} and requests its answers again")
+            work.say(f"{reason}; kib renames the file to {set_aside(path).name} and requests the answers again")
             file = _open_intact(path, work.say)
         with closing(file):
             yield cls(file)
@@ -108,7 +108,7 @@ def _remove_damaged(file: SqliteFile, say: Callable[[str], None]) -> None:
     Raises DamagedError if a remark is damaged, because a remark can only be computed together with all answers.
     """
     if file.remove_damaged(NOTES):
-        raise DamagedError(f"{file.path}: damaged (the content of a remark has changed); {REPAIR}")
+        raise DamagedError(f"{file.path}: the file is damaged (the content of a remark has changed); {REPAIR}")
     stored = file.rows("SELECT COUNT(*) FROM answers")[0][0]
     file.remove_damaged(ANSWERS)
     file.remove_damaged(ENVIRONMENTS)

@@ -103,11 +103,11 @@ class Results:
             result = self.cell(cell)
             if result is None:
                 continue
-            path = self.questions(cell, "the baseline check, which does not rely on stored statistics,")
+            path = self.questions(cell, "the verification of the stored questions")
             with name_damage(path, path.parent):
                 if digest_file(path) != result.questions:
                     raise InputError(
-                        f"{path}: differs from the file that was measured; delete {path.parent} and run the "
+                        f"{path}: the file differs from the measured file; delete {path.parent} and run the "
                         "benchmark again"
                     )
 

@@ -158,7 +158,9 @@ class SqliteFile:
                 every = self.connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name}")  # noqa: S608
                 self._rewrite(table, ((*row, row_digest(row)) for row in every))
             elif found != table.stored_columns:
-                raise DamagedError(f"{self.path}: damaged (the table {table.name} has unknown columns); {self.repair}")
+                raise DamagedError(
+                    f"{self.path}: the file is damaged (the table {table.name} has unknown columns); {self.repair}"
+                )
 
     def _columns(self, table: Table) -> dict[str, str]:
         """Return the columns of a table in the file; empty if there is no such table."""

@@ -70,7 +70,7 @@ def _parse(value: dict[str, Any]) -> StepMarker:
     elif recorded == digest(value):
         files = {name: RecordedFile(**file) for name, file in value["files"].items()}
     else:
-        raise ValueError("the content differs from the digest in it")
+        raise ValueError("the content does not match the recorded digest")
     return StepMarker(value.get("note", {}), float(value.get("seconds", 0.0)), int(value.get("peak_bytes", 0)), files)
 
 

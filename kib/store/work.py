@@ -152,11 +152,11 @@ class Work:
         except DamagedError as error:
             damage = str(error)
         if damage:
-            self.say(f"{damage}; kib computes this step again")
+            self.say(f"{damage}; kib recomputes this step")
             delete_folder(folder)
             return False
         for path in _foreign_files(folder, marker):
-            self.say(f"{path}: does not belong to this finished step; kib deletes the file")
+            self.say(f"{path}: this file does not belong to the finished step; kib deletes the file")
             path.unlink()
         return True
 

@@ -46,5 +46,5 @@ def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
     if code == sqlite3.SQLITE_FULL:
         return f"no disk space left ({error}); free disk space, then run the command again. Stored data is not lost"
     if code in DAMAGED:
-        return f"damaged ({error}); {repair}"
+        return f"the file is damaged ({error}); {repair}"
     return f"the file cannot be read or written ({error}); check the file permissions and the state of the disk"

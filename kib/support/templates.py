@@ -47,7 +47,7 @@ class TemplateFailedError(Exception):
         """Return the message with the line and, if a limit is exceeded, the keys of the limits in a benchmark file."""
         if self.line is not None:
             return f"line {self.line} of the template: {self}"
-        return f"{self}; simplify it, or increase `max_seconds` or `max_characters` in `[prompt]`"
+        return f"{self}; simplify the template, or increase `max_seconds` or `max_characters` in `[prompt]`"
 
 
 def render_template(

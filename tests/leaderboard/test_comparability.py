@@ -104,19 +104,19 @@ def test_files_changed_by_hand_are_refused(lab):
     cell = lab.add(4, "base")
     path = lab.save().cell_folder(cell) / "questions.jsonl"
     path.write_text(path.read_text().replace('"score":0', '"score":1'))
-    with pytest.raises(InputError, match=r"questions\.jsonl: differs from the file that was measured"):
+    with pytest.raises(InputError, match=r"questions\.jsonl: the file differs from the measured file"):
         lab.table()
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (lambda lines: lines[:-1], "contradicts cell.json, which counts 4 of 20 answers as correct"),
+        (lambda lines: lines[:-1], "the file contradicts cell.json, which counts 4 of 20 answers as correct"),
         (
             lambda lines: [lines[0].replace('"score":1', '"score":0'), *lines[1:]],
-            "contradicts cell.json, which counts 4 of 20 answers as correct",
+            "the file contradicts cell.json, which counts 4 of 20 answers as correct",
         ),
-        (lambda lines: [lines[0], lines[0], *lines[2:]], "contains a question twice"),
+        (lambda lines: [lines[0], lines[0], *lines[2:]], "the file contains a question twice"),
     ],
 )
 def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
@@ -159,10 +159,10 @@ def test_a_plan_without_base_has_no_gains(lab):
     """A plan without a base has no gains and no Holm family, and the headline states the reason."""
     lab.add(12, "rag", k=1)
     table = lab.table()
-    assert row(table, "rag,k=1").reason == "the plan has no base with the same model, task and shots"
+    assert row(table, "rag,k=1").reason == "the plan has no base with the same model, task and number of shots"
     assert (table.benchmarks[0].family, row(table, "rag,k=1").rank) == (0, 1)
     assert table.headlines == (
-        "tiny on new: no gain to report; the plan has no base with the same model, task and shots",
+        "tiny on new: no gain to report; the plan has no base with the same model, task and number of shots",
     )
 
 

@@ -83,7 +83,7 @@ def read_spec(path: Path, request: SearchRequest) -> Spec:
     if chunk and chunk.tokens:
         if not spec.models:
             raise InputError(
-                f"{path}: corpora.{corpus}.chunk: splitting by tokens needs a tokenizer; add a table [models.NAME]"
+                f"{path}: corpora.{corpus}.chunk: splitting by tokens requires a tokenizer; add a table [models.NAME]"
             )
         models = [chunk.tokenizer or next(iter(spec.models))]
     if request.task is not None and getattr(spec.table("tasks", request.task), "corpus", None) != corpus:
@@ -128,14 +128,13 @@ def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
         spec.table("retrievers", name)
         if knows_gold(name):
             raise InputError(
-                f"{spec.file}: retrievers.{name}: this retriever does not search: it returns the gold passages "
-                "directly, so its search quality cannot be measured"
+                f"{spec.file}: retrievers.{name}: this retriever returns the gold passages directly and does not "
+                "search, so its search quality cannot be measured"
             )
     found = list(dict.fromkeys(names)) or [name for name in spec.retrievers if not knows_gold(name)]
     if not found:
         raise InputError(
-            f"{spec.file}: no retriever searches the corpus: all return the gold passages directly; add a retriever "
-            "that searches"
+            f"{spec.file}: all retrievers return the gold passages directly; add a retriever that searches the corpus"
         )
     return found
 

@@ -92,7 +92,7 @@ def _read(table: Table, text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(f"the baseline is not valid JSON ({error}){hint}") from error
     if not isinstance(value, dict) or value.get("kind") != KIND:
-        raise InputError(f'not a leaderboard baseline (no "kind": "{KIND}"){hint}')
+        raise InputError(f'the file is not a leaderboard baseline (expected "kind": "{KIND}"){hint}')
     if value.get("schema") != SCHEMA:
         schema = value.get("schema")
         raise InputError(f"the baseline has schema {schema!r}, but this version of kib reads schema {SCHEMA}{hint}")

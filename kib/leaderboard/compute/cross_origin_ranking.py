@@ -103,7 +103,7 @@ def _reasons(
 def _differences(measured: str, stated: Conditions, other: Conditions) -> Iterator[str]:
     """Yield the differences between published and measured conditions for the same questions."""
     if other.deviations:
-        yield from (f"{measured} {deviation}" for deviation in other.deviations)
+        yield from other.deviations
     elif other.metric is None:
         yield f"{measured} mixes metrics"
     elif stated.metric != other.metric:

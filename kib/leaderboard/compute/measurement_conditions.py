@@ -14,8 +14,8 @@ __all__ = ["Conditions", "conditions_of_plan"]
 class Conditions:
     """The conditions under which a model was measured on a task; `questions` is the name of the task in lm-eval.
 
-    `deviations` lists possible differences from the lm-eval task of that name. Each deviation is a predicate with the
-    benchmark as its subject, such as "takes its questions from local files".
+    `deviations` lists possible differences from the lm-eval task of that name. Each deviation is a sentence
+    about the benchmark, such as "lab takes its questions from local files".
     """
 
     questions: str | None
@@ -45,13 +45,13 @@ def _deviations(plan: BenchmarkPlan, model: str, task: str, options: Mapping[str
     """Yield the reasons why questions or prompts may differ from those of the lm-eval task."""
     n, limit = plan.tasks[task].n, plan.tasks[task].limit
     if options.get("data") is not None:
-        yield "takes its questions from local files"
+        yield f"{plan.name} takes its questions from local files"
     elif limit is None or plan.chats is None:
         yield (
-            "was run by an earlier version of kib that did not record limits and chat templates (`kib run` adds "
-            "this information)"
+            f"{plan.name} was run by an earlier version of kib that did not record limits and chat templates (`kib "
+            "run` adds this information)"
         )
     if limit and (n is None or n >= limit):
-        yield f"used only {limit} of the questions"
+        yield f"{plan.name} used only {limit} of the questions"
     if model in (plan.chats or ()):
-        yield f"used the chat template of {model}"
+        yield f"{plan.name} used the chat template of {model}"

@@ -71,14 +71,15 @@ class QuestionScoresReader:
 
     def _scores(self, result: CellResult) -> list[Score]:
         if digest_file(self._results.questions(result.cell, self._purpose)) != result.questions:
-            raise self._damaged(result, "differs from the file that was measured (the digest does not match cell.json)")
+            raise self._damaged(result, "the file differs from the measured file (the digest does not match cell.json)")
         scores = self._results.scores(result.cell)
         if len(scores) != result.n or sum(score.score for score in scores) != result.correct:
             raise self._damaged(
-                result, (f"contradicts cell.json, which counts {result.correct} of {result.n} answers as correct")
+                result,
+                (f"the file contradicts cell.json, which counts {result.correct} of {result.n} answers as correct"),
             )
         if len({score.question_id for score in scores}) != len(scores):
-            raise self._damaged(result, "contains a question twice")
+            raise self._damaged(result, "the file contains a question twice")
         return scores
 
     def _damaged(self, result: CellResult, problem: str) -> InputError:

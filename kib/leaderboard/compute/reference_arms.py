@@ -25,7 +25,7 @@ class References:
         if arm in candidates:
             return arm
         if not candidates:
-            return f"the plan has no {self._against or 'base'} with the same model, task and shots"
+            return f"the plan has no {self._against or 'base'} with the same model, task and number of shots"
         if len(candidates) > 1:
             candidates = [one for one in candidates if one.cell.corpus == arm.cell.corpus] or candidates
         if len(candidates) > 1:

@@ -118,7 +118,7 @@ def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
     sentences = [f"Whiskers: 95 % confidence intervals for the gain, {' or '.join(kinds)}."]
     bars = [(bar.flagged, bar.rows) for panel in panels for bar in panel.bars if bar.flagged]
     over = [(int(_is_flagged(row)), 1) for row in table.rows if row.reference == row.arm and row.kind != "base"]
-    for start, some in (("*", bars), (f"{table.against}, the reference arm of the gains:", over)):
+    for start, some in (("*", bars), (f"{table.against}, the reference arm for the gains:", over)):
         count, rows = sum(flagged for flagged, _ in some), sum(number for _, number in some)
         if count:
             sentences.append(

@@ -20,7 +20,7 @@ GAIN_COLUMNS = (
     Column("accuracy", "acc. %", "accuracy"),
     Column("accuracy interval", "interval", "confidence interval for accuracy", left=True),
     Column("seeds", "seeds", "number of seeds and standard deviation", left=True),
-    Column("against", "against", "reference arm of the gain", left=True),
+    Column("against", "against", "reference arm for the gain", left=True),
     Column("points", "points", "gain in points"),
     Column("points interval", "interval", "confidence interval for the gain", left=True),
     Column("relative", "gain %", "relative gain"),

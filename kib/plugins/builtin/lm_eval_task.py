@@ -53,7 +53,9 @@ class LmEvalTask:
     class Options(BaseOptions):
         """The keys of `[tasks.NAME]` with `plugin = "lm-eval"`."""
 
-        task: str = Field(min_length=1, description="the name of a single lm-eval task, not of a group")
+        task: str = Field(
+            min_length=1, description="the name of a single lm-eval task; groups of tasks are not supported"
+        )
         data: Data | None = Field(
             None,
             description=(
@@ -202,7 +204,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
         rows = list(csv.DictReader(file, strict=True))
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
-            raise InputError(f"{path}: row {number}: the numbers of fields in the row and in the header differ")
+            raise InputError(f"{path}: row {number}: the row and the header have different numbers of fields")
     return rows
 
 

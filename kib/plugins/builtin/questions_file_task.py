@@ -37,7 +37,7 @@ class FileTask:
             None, description="a file with validation questions in the same format, used to choose settings"
         )
         reworded: InputPath | None = Field(
-            None, description="a file with reworded versions of the questions under the same ids"
+            None, description="a file with reworded versions of the questions, with the same ids"
         )
 
     revision: ClassVar[int] = 1
@@ -131,11 +131,11 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
 
 def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
     if None in row or None in row.values():
-        raise InputError(f"{where}: the numbers of fields in the row and in the header differ")
+        raise InputError(f"{where}: the row and the header have different numbers of fields")
     fields: dict[str, Any] = {str(key): value for key, value in row.items() if value != ""}
     letters = [letter for letter in LETTERS if letter in row]
     if "options" in fields:
-        wanted = "expected a JSON list of texts, or columns A, B, C, …"
+        wanted = "expected a JSON list of strings, or the columns A, B, C, …"
         fields["options"] = parse_json(fields["options"], f"{where}: options: {wanted}")
     elif letters:
         given = [fields.pop(letter, None) for letter in letters]
@@ -197,7 +197,7 @@ class _Row:
     def _options(self) -> tuple[str, ...]:
         value = self.row.get("options")
         if not isinstance(value, list) or not all(isinstance(option, str) and option.strip() for option in value):
-            raise self._wrong("options", "expected a list of strings that are not empty")
+            raise self._wrong("options", "expected a list of non-empty strings")
         if not 2 <= len(value) <= MOST_OPTIONS:
             raise self._wrong("options", f"expected 2 to {MOST_OPTIONS} options, got {len(value)}")
         if len(set(value)) < len(value):
@@ -223,7 +223,7 @@ class _Row:
             )
         if meant:
             return meant.pop()
-        allowed = f"a letter {letters[0]} to {letters[-1]}, an option's text or a zero-based option index"
+        allowed = f"a letter from {letters[0]} to {letters[-1]}, the text of an option or a zero-based option index"
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
 
     def _gold(self) -> tuple[Gold, ...]:

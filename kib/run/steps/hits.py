@@ -289,10 +289,10 @@ def _fault(step: HitsStep, hits: Sequence[Hit], passages: Passages) -> str | Non
     ids = [hit.passage for hit in hits]
     unknown = [passage for passage in ids if passage not in passages.offsets]
     if unknown:
-        return f"found {unknown[0]!r}, which is not a passage of the corpus"
+        return f"the hit {unknown[0]!r} is not a passage of the corpus"
     if len(set(ids)) < len(ids):
-        return "found the same passage twice"
+        return "the hits contain the same passage twice"
     if step.index is not None and len(ids) > step.depth:
-        return f"found {len(ids)} passages; at most {step.depth} were requested"
+        return f"got {len(ids)} hits, but at most {step.depth} were requested"
     scores = [hit.score for hit in hits if not (isinstance(hit.score, int | float) and isfinite(hit.score))]
     return f"the score {scores[0]!r} of a hit is not a finite number" if scores else None

@@ -98,8 +98,8 @@ def _check_trained(step: WeightsStep, trained: Trained, has_validation: bool) ->
     where = f"trainers.{step.trainer}"
     if trained.trained_tokens < trained.text_tokens:
         raise InputError(
-            f"{where}: trained on only {trained.trained_tokens:,} of {trained.text_tokens:,} tokens, so part of the "
-            "training text was lost"
+            f"{where}: training used only {trained.trained_tokens:,} of {trained.text_tokens:,} tokens, so part of "
+            "the training text was lost"
         )
     if trained.change == 0:
         raise InputError(f"{where}: training did not change any weights")

@@ -123,7 +123,9 @@ def test_a_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         assert len(cache.get(list(VECTORS))) == len(VECTORS)
     assert (tmp_path / "embeddings.sqlite.damaged").read_bytes() == b"not a database" * 100
     [warning] = caplog.messages
-    assert warning.startswith(f"{tmp_path / 'embeddings.sqlite'}: damaged (file is not a database); kib renames")
+    assert warning.startswith(
+        f"{tmp_path / 'embeddings.sqlite'}: the file is damaged (file is not a database); kib renames"
+    )
 
 
 def test_a_damaged_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,7 +43,7 @@ def test_questions(kib, server):
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 0, run.output
     assert "questions.jsonl: 10 questions" in run.output
-    assert "kept 10 of 20 questions, about 5 of 5 passages" in run.output
+    assert "kept 10 of 20 questions, covering 5 of 5 passages" in run.output
     assert "rejected 10: the question is less specific than the kept questions" in run.output
     rows = list(make_plugin(FileTask, {"path": "questions.jsonl"}).questions("test"))
     assert [question.id for question in rows[:3]] == ["pump-0#0-1", "pump-0#0-2", "pump-1#0-1"]
