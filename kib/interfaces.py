@@ -78,7 +78,9 @@ def __getattr__(name: str) -> Any:
     """Return `NotInIdentity` for its former name `Local`, with a warning."""
     if name != "Local":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn("kib.interfaces.Local is now NotInIdentity", DeprecationWarning, stacklevel=2)
+    warnings.warn(
+        "kib.interfaces.Local has been renamed to kib.interfaces.NotInIdentity", DeprecationWarning, stacklevel=2
+    )
     return NotInIdentity
 
 

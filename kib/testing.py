@@ -188,7 +188,7 @@ def check_recipients(make: Callable[[str], Any], send: Callable[[Any], object]) 
         value: Any = plugin.options.model_dump()
         for part in recipient.key:
             value = value[part]
-        _expect(not recipient.key or value == recipient.address, f"{recipient}: the option `key` has another value")
+        _expect(not recipient.key or value == recipient.address, f"{recipient}: the option `key` has a different value")
     try:
         send(plugin)
     except InputError as error:

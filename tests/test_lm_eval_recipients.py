@@ -218,4 +218,4 @@ def test_addresses_in_the_environment(monkeypatch):
 def test_a_certificate_must_be_checked():
     """A backend that does not check certificates sends no key over https."""
     made = make_plugin(LmEvalModel, {"backend": "openai-completions", "local_args": {"verify_certificate": False}})
-    assert "without a check of the server's certificate" in refusal(made.recipients()[0])
+    assert "without verifying the server's certificate" in refusal(made.recipients()[0])

@@ -380,7 +380,7 @@ WRONG = {
         "methods.base.top_k",
         "needs `retrieve`",
     ),
-    "metric of nothing": ("n = 40", 'n = 40\nmetric = "acc"', 16, "tasks.deeds.metric", "needs `task`"),
+    "metric of nothing": ("n = 40", 'n = 40\nmetric = "acc"', 16, "tasks.deeds.metric", "requires `task`"),
     "own sweep": (
         'retrieve = "BM25"',
         'retrieve = "BM25"\nsweep = "doe.toml"',

@@ -163,7 +163,7 @@ def test_http_needs_the_variable(monkeypatch):
 def test_an_unverified_certificate_counts_as_http(monkeypatch):
     """A credential goes to a server with an unchecked certificate only if KIB_ALLOW_HOSTS contains the host."""
     recipient = openai("https://api.openai.com/v1", verified=False)
-    assert "without a check of the server's certificate" in refusal(recipient)
+    assert "without verifying the server's certificate" in refusal(recipient)
     monkeypatch.setenv("KIB_ALLOW_HOSTS", "api.openai.com")
     assert refusal(recipient) is None
 
@@ -241,7 +241,10 @@ def test_a_plugin_that_cannot_list_its_servers(sending):
     assert "retrievers.words: the login is incomplete" in sending(rejected).output
     output = sending(broken).output
     assert "retrievers.words: " in output
-    assert "could not list the servers that it contacts; this is a bug in the plugin: RuntimeError: oops" in output
+    assert (
+        "the servers that the plugin contacts could not be listed; this is a bug in the plugin: RuntimeError: oops"
+        in output
+    )
 
 
 def test_only_credentials_that_exist_are_announced(sending, monkeypatch):

@@ -466,7 +466,10 @@ def test_recipients() -> None:
     for changes, message in (
         ({"recipients": None}, "has no method `recipients`"),
         ({"recipients": lambda _: []}, "expected https://stranger.invalid:8443, the address in the options"),
-        ({"recipients": lambda one: [*Sender.recipients(one), Recipient(("url",), "http://a")]}, "has another value"),
+        (
+            {"recipients": lambda one: [*Sender.recipients(one), Recipient(("url",), "http://a")]},
+            "has a different value",
+        ),
         ({"send": lambda _: None}, "contacts https://stranger.invalid:8443; call `require_allowed`"),
         ({"send": fail}, "expected the error of `require_allowed`, got: the connection failed"),
     ):

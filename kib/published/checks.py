@@ -47,7 +47,7 @@ def invalid_methods(data: PublishedFile) -> Mistakes:
             base = base or name
     for name, task in data.tasks.items():
         if task.metric is not None and task.task is None:
-            yield ("tasks", name, "metric"), "`metric` needs `task`, the lm-eval task with the same questions"
+            yield ("tasks", name, "metric"), "`metric` requires `task`, the lm-eval task with the same questions"
 
 
 def invalid_rows(data: PublishedFile) -> Mistakes:

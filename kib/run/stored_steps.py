@@ -30,7 +30,7 @@ def verify_stored_steps(plan: Plan, steps: SharedSteps) -> None:
                 try:
                     compute()
                 except Exception as error:
-                    where = f"computing the damaged step {work.step_folder(kind, identity)} again"
+                    where = f"recomputing the damaged step {work.step_folder(kind, identity)}"
                     raise StepError(f"{where}: {explain_error(work, where, error)}") from error
             advance(1)
     for weights in plan.weights:

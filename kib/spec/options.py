@@ -128,5 +128,7 @@ def __getattr__(name: str) -> Any:
     """Return `identity_options` for its former name `counting`, with a warning."""
     if name != "counting":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn("kib.options.counting is now kib.spec.options.identity_options", DeprecationWarning, stacklevel=2)
+    warnings.warn(
+        "kib.options.counting has been renamed to kib.spec.options.identity_options", DeprecationWarning, stacklevel=2
+    )
     return identity_options

@@ -79,7 +79,9 @@ def parse_address(url: str) -> Address:
     a URL may contain a secret.
     """
     if AMBIGUOUS.search(url):
-        raise ValueError("expected a URL of ASCII characters without spaces and backslashes, got a different character")
+        raise ValueError(
+            "expected a URL of ASCII characters without spaces or backslashes, got a URL with other characters"
+        )
     if "@" in url:
         raise ValueError(
             "expected a URL without a user name, password or key, got a URL with `@`; store a credential in an "
@@ -120,13 +122,16 @@ def refusal(recipient: Recipient) -> str | None:
     refused = f"kib does not send {sent} to {host}"
     if not (_lists(_entries(_flagged, "--allow-host"), address) or _belongs(recipient, address)):
         return (
-            f"{refused} {_reason(recipient)}; if you trust this server, pass `--allow-host {host}` or add the host to "
-            f"the environment variable {ALLOW_HOSTS}"
+            f"{refused} because {_reason(recipient)}; if you trust this server, pass `--allow-host {host}` or add the "
+            f"host to the environment variable {ALLOW_HOSTS}"
         )
     if recipient.credential and address.scheme == "http":
         return f"{refused} over plain http; use https or, in a private network, add the host to {ALLOW_HOSTS}"
     if recipient.credential and not recipient.verified:
-        return f"{refused} without a check of the server's certificate; check it, or add the host to {ALLOW_HOSTS}"
+        return (
+            f"{refused} without verifying the server's certificate; verify the certificate, or add the host to "
+            f"{ALLOW_HOSTS}"
+        )
     return None
 
 
@@ -142,10 +147,10 @@ def _reason(recipient: Recipient) -> str:
     """Return the clause that explains why an address does not belong to a credential."""
     beside = _variables_beside(recipient.credential)
     if beside and recipient.credential:
-        return f"because {beside[0]} contains a different address for the credential"
+        return f"{beside[0]} contains a different address for the credential"
     if recipient.credential:
-        return "because the environment does not assign the credential to this server"
-    return "because only the benchmark file names this server"
+        return "the environment does not assign the credential to this server"
+    return "only the benchmark file names this server"
 
 
 def _belongs(recipient: Recipient, address: Address) -> bool:

@@ -66,9 +66,9 @@ def _why_not_ranked(published: str, measured: str, rows: Sequence[ArmRow], condi
     if not by_reason:
         return ""
     ranked = any(_is_ranked(stated, shots, theirs) for (_, shots), stated in ours.items())
-    start = "are only partly ranked together" if ranked else "are not ranked together"
+    extent = "only partly" if ranked else "not"
     reasons = "; ".join(f"{_tasks(affected, list(ours))}{reason}" for reason, affected in by_reason.items())
-    return f"{published} (published) and {measured} (measured) {start}: {reasons}."
+    return f"{published} (published) and {measured} (measured) are {extent} ranked together: {reasons}."
 
 
 def _is_ranked(stated: Conditions, shots: int, theirs: Sequence[tuple[ArmRow, Conditions]]) -> bool:

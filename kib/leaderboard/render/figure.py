@@ -83,9 +83,7 @@ def save_figure(table: Table, kind: str, path: Path) -> None:
     try:
         from matplotlib import rc_context
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"figures need matplotlib ({error}); install it with pip install 'kib-bench[figures]'"
-        ) from error
+        raise InputError(f"figures require matplotlib ({error}); run `pip install 'kib-bench[figures]'`") from error
     with rc_context(STYLE):
         drawn = _gains(table) if kind == "gains" else _sweeps(table)
         drawn.savefig(path, metadata=METADATA[path.suffix.lower()], bbox_inches="tight")
