@@ -4,15 +4,19 @@ import random
 import subprocess
 import sys
 from itertools import product
+from math import fsum
+from operator import mul
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from kib.statistics import confidence_intervals
 from kib.statistics.gains import Interval
 from kib.statistics.multiple_testing import holm
 from kib.statistics.paired_gains import accuracy, average, gain
 from kib.statistics.paired_test import p_value
+from kib.statistics.question_groups import totals_by_group
 
 ZERO_ONE = st.integers(0, 1)
 SEEDS = st.sampled_from([0.0, 1 / 3, 2 / 3, 1.0])
@@ -267,6 +271,87 @@ def test_average_is_resampled_within_tasks():
     assert found.interval.high - found.interval.low == pytest.approx(sum(widths) / 4 / 2, rel=0.1)
     assert found.interval.low < found.absolute < found.interval.high
     assert found.relative_interval.low < found.relative < found.relative_interval.high
+
+
+def plain_totals(groups, *columns):
+    """Return the totals of each group in sorted order, computed group by group."""
+    names = [f"alone {number}" if group is None else f"group {group}" for number, group in enumerate(groups)]
+    members = [[number for number, other in enumerate(names) if other == name] for name in sorted(set(names))]
+    return sorted(
+        (*(round(fsum(column[number] for number in some), 9) + 0.0 for column in columns), float(len(some)))
+        for some in members
+    )
+
+
+def plain_resamples(totals, state):
+    """Return the column totals of 10,000 resamples of groups, which are drawn one by one."""
+    kinds = sorted(set(totals))
+    shares = [totals.count(kind) / len(totals) for kind in kinds]
+    drawn = [state.multinomial(len(totals), shares).tolist() for _ in range(10_000)]
+    columns = list(zip(*kinds, strict=True))
+    return [[sum(map(mul, counts, column)) for column in columns] for counts in drawn]
+
+
+def plain_interval(values):
+    """Return the interval that contains 95 % of the values."""
+    import numpy as np
+
+    return Interval(*(float(f"{value:.12g}") + 0.0 for value in np.quantile(values, [0.025, 0.975])))
+
+
+def quarters(seed, count, grouped):
+    """Return two arms with scores in quarters, whose sums are exact, and the groups of the questions."""
+    rng = dice(seed)
+    base, scores = ([rng.randint(0, 4) / 4 for _ in range(count)] for _ in range(2))
+    groups = [rng.choice([None, "a", "b", "c", "d", "e"]) if grouped else None for _ in range(count)]
+    return base, scores, groups
+
+
+@given(pairs(SEEDS))
+def test_totals_are_those_of_each_group(pair):
+    """The vectorised totals of groups equal totals that are computed group by group."""
+    base, scores, groups = pair
+    assert totals_by_group(groups, base, scores) == plain_totals(groups, base, scores)
+
+
+@pytest.mark.parametrize(("seed", "count", "grouped"), [(1, 30, False), (2, 60, True), (3, 9, True)])
+def test_intervals_are_those_of_resamples_drawn_one_by_one(seed, count, grouped):
+    """The interval of an accuracy equals the interval of resamples that are drawn one by one, to the last bit."""
+    from numpy.random import RandomState
+
+    _, scores, groups = quarters(seed, count, grouped)
+    resamples = plain_resamples(plain_totals(groups, scores), RandomState(20231205))
+    expected = plain_interval([total / size for total, size in resamples])
+    assert [accuracy(scores, groups).interval for _ in range(2)] == [expected, expected]
+    order = list(range(count))
+    dice(seed).shuffle(order)
+    assert accuracy([scores[at] for at in order], [groups[at] for at in order]).interval == expected
+
+
+def test_averages_are_those_of_resamples_drawn_one_by_one():
+    """The intervals of an average equal the intervals of resamples that are drawn one by one, task after task."""
+    from numpy.random import RandomState
+
+    state, tasks = RandomState(20231205), [quarters(4, 40, grouped=True), quarters(5, 30, grouped=False)]
+    drawn = [plain_resamples(plain_totals(groups, base, scores), state) for base, scores, groups in tasks]
+    pairs = list(zip(*drawn, strict=True))
+    found = average(tasks)
+    assert found.interval == plain_interval(
+        [sum((arm - base) / size for base, arm, size in both) / 2 for both in pairs]
+    )
+    assert found.relative_interval == plain_interval(
+        [sum((arm - base) / base for base, arm, _ in both) / 2 for both in pairs]
+    )
+
+
+def test_equal_totals_are_resampled_once(monkeypatch):
+    """Two arms with the same totals share the resamples, even if different questions have these scores."""
+    started = []
+    state = confidence_intervals.random_state
+    monkeypatch.setattr(confidence_intervals, "random_state", lambda: started.append(1) or state())
+    _, scores, groups = quarters(6, 37, grouped=False)
+    assert accuracy(scores, groups) == accuracy(scores[::-1], groups)
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize("call", [lambda: accuracy([], []), lambda: gain([], [], [])])

@@ -349,6 +349,16 @@ def test_damaged_questions_are_named(tmp_path, content):
     assert str(caught.value).startswith(str(path))
 
 
+def test_a_damaged_question_is_named_by_its_line(tmp_path):
+    """A line that is not JSON raises InputError with the number of the line."""
+    store = Results(tmp_path)
+    store.save_cell(a_result(), LINES)
+    path = store.cell_folder(a_cell()) / "questions.jsonl"
+    path.write_text(path.read_text(encoding="utf-8") + "{\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"questions\.jsonl:{len(LINES) + 1}: "):
+        store.scores(a_cell())
+
+
 def test_lost_questions_are_named(tmp_path):
     """Missing question records raise InputError with the name of the file."""
     store = Results(tmp_path)

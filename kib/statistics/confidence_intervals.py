@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ __all__ = ["average_intervals", "mean_interval", "paired_interval", "wilson_inte
 
 RESAMPLES = 10_000
 
+Kinds = tuple[tuple[Totals, int], ...]
+"""The distinct totals of all groups in sorted order, each with the number of groups that have these totals."""
+
 
 def wilson_interval(mean: float, trials: int) -> Interval:
     """Return Wilson's interval for a proportion."""
@@ -26,7 +30,13 @@ def wilson_interval(mean: float, trials: int) -> Interval:
 
 def mean_interval(clusters: Sequence[Totals]) -> Interval:
     """Return the bootstrap percentile interval of the mean score; the columns of `clusters` are score and size."""
-    draws = _resample(clusters, random_state())
+    return _mean_interval(_kinds(clusters))
+
+
+@lru_cache(maxsize=2048)
+def _mean_interval(kinds: Kinds) -> Interval:
+    """Return the interval; arms with the same number of questions often have equal totals in a different order."""
+    draws = _resample(kinds, random_state())
     return _percentiles(draws[:, 0] / draws[:, 1])
 
 
@@ -66,14 +76,18 @@ def average_intervals(clustered: Sequence[Sequence[Totals]]) -> tuple[Interval, 
         low, high = (fsum(ends) / len(parts) for ends in zip(*((part.low, part.high) for part in parts), strict=True))
         return Interval(rounded(low), rounded(high)), None
     state = random_state()
-    draws = [_resample(clusters, state).T for clusters in clustered]
+    draws = [_resample(_kinds(clusters), state).T for clusters in clustered]
     absolute = _percentiles(np.mean([(arm - base) / size for base, arm, size in draws], axis=0))
     if any((base <= 0).any() for base, _, _ in draws):
         return absolute, None
     return absolute, _percentiles(np.mean([(arm - base) / base for base, arm, _ in draws], axis=0))
 
 
-def _resample(clusters: Sequence[Totals], state: "RandomState") -> Any:
+def _kinds(clusters: Sequence[Totals]) -> Kinds:
+    return tuple(sorted(Counter(clusters).items()))
+
+
+def _resample(kinds: Kinds, state: "RandomState") -> Any:
     """Resample groups with replacement; return an array (RESAMPLES, columns) of column totals.
 
     Groups with equal totals are drawn together, from a multinomial distribution over the distinct totals. The result
@@ -81,12 +95,12 @@ def _resample(clusters: Sequence[Totals], state: "RandomState") -> Any:
     """
     import numpy as np
 
-    kinds = Counter(clusters)
-    values = np.array(sorted(kinds))
-    shares = np.array([kinds[kind] for kind in sorted(kinds)]) / len(clusters)
+    values = np.array([totals for totals, _ in kinds])
+    counts = [count for _, count in kinds]
+    shares = np.array(counts) / sum(counts)
     chunk = max(1, CHUNK // len(shares))
     parts = [
-        state.multinomial(len(clusters), shares, size=min(chunk, RESAMPLES - start)) @ values
+        state.multinomial(sum(counts), shares, size=min(chunk, RESAMPLES - start)) @ values
         for start in range(0, RESAMPLES, chunk)
     ]
     return np.concatenate(parts)

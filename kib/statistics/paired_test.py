@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import fsum
+from typing import Any
 
 from kib.statistics.question_groups import CHUNK, Groups, random_state, rounded, totals_by_group
 
@@ -43,17 +45,25 @@ def _grid(magnitudes: Mapping[float, int]) -> int | None:
 def _exact_p(grid: int, magnitudes: Mapping[float, int], observed: float) -> float:
     """Return the exact p value; the distribution of the flipped sum is a convolution of one binomial per magnitude."""
     import numpy as np
-    from scipy.stats import binom
 
     chances = np.ones(1)
     for value in sorted(magnitudes):
         step, count = round(value * grid), magnitudes[value]
         part = np.zeros(step * count + 1)
-        part[::step] = binom.pmf(np.arange(count + 1), count, 0.5)
+        part[::step] = _flip_chances(count)
         chances = np.convolve(chances, part)
     total = len(chances) - 1
     tail = chances[: (total - abs(round(observed * grid))) // 2 + 1]
     return rounded(min(1.0, 2 * fsum(tail)))
+
+
+@lru_cache(maxsize=256)
+def _flip_chances(count: int) -> Any:
+    """Return the probability of each number of heads, from 0 to `count`, in `count` flips of a fair coin."""
+    import numpy as np
+    from scipy.stats import binom
+
+    return binom.pmf(np.arange(count + 1), count, 0.5)
 
 
 def _monte_carlo_p(magnitudes: Mapping[float, int], observed: float) -> float:

@@ -44,21 +44,18 @@ def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
     """Return the totals of every group in sorted order, so that the order of questions cannot matter."""
     if not groups:
         raise ValueError("there are no questions to average over")
-    members: dict[str, list[int]] = {}
-    alone: list[list[int]] = []
-    for index, group in enumerate(groups):
-        if group is None:
-            alone.append([index])
-        else:
-            members.setdefault(group, []).append(index)
     if any(len(column) != len(groups) for column in columns):
         sizes = [len(column) for column in columns]
         raise ValueError(f"{len(groups)} group names, but {sizes} scores; expected one group name per score")
-    parts = [*alone, *members.values()]
-    return sorted(
-        (*(round(fsum(column[index] for index in part), 9) + 0.0 for column in columns), float(len(part)))
-        for part in parts
-    )
+    alone: list[Totals] = []
+    members: dict[str, list[Totals]] = {}
+    for group, row in zip(groups, zip(*columns, strict=True), strict=True):
+        if group is None:
+            alone.append((*row, 1))
+        else:
+            members.setdefault(group, []).append((*row, 1))
+    sums = [tuple(map(fsum, zip(*rows, strict=True))) for rows in members.values()]
+    return sorted(tuple([round(value, 9) + 0.0 for value in totals]) for totals in [*alone, *sums])
 
 
 def agree(clusters: Sequence[Totals]) -> bool:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from kib.errors import BusyError, InputError
 from kib.identity import canonical, digest_file
 from kib.records import Cell, Score
@@ -132,7 +134,10 @@ class Results:
         """Return the scores of a cell's questions in task order; the error for a missing file names `user`."""
         path = self.questions(cell, user)
         with name_damage(path, path.parent):
-            return SCORES.validate_python(list(read_lines(path)))
+            try:  # one list for pydantic's own parser, which takes less than half the time
+                return SCORES.validate_json(b"[" + b",".join(path.read_bytes().splitlines()) + b"]")
+            except ValidationError:  # the line-by-line reader names the damaged line
+                return SCORES.validate_python(list(read_lines(path)))
 
     def times(self, cell: Cell) -> Times | None:
         """Return the time and memory needed to measure a cell, or None if time and memory were not recorded."""
