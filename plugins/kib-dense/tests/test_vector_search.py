@@ -190,7 +190,7 @@ def test_damaged_vectors(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
     assert np.array_equal(open_vectors(path, DIMENSION, 10), clustered(10))
     damage(path)
     with pytest.raises(
-        InputError, match=r"vectors\.f32: the vector file is damaged or missing; delete its folder and run again"
+        InputError, match=r"vectors\.f32: the vector file is damaged or missing; delete the folder of the index"
     ):
         open_vectors(path, DIMENSION, 10)
 
