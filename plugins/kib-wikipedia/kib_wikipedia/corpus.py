@@ -4,7 +4,7 @@ Articles are read from a dump or, if `pins` is set, fetched through the wiki's A
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,10 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from kib.errors import InputError
-from kib.identity import digest_file
+from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
+from kib.support.limited_process import LimitedProcess, LimitError
 from kib_wikipedia.page_selection import select_pages
 from kib_wikipedia.page_store import read_pages
 from kib_wikipedia.pin_file import Pins, Selection, read_pins, write_pins
@@ -32,6 +33,9 @@ LOGGER = logging.getLogger("kib_wikipedia")
 
 LISTED_TITLES = 5
 """Maximum number of titles in one warning."""
+
+BATCH_PAGES, BATCH_CHARACTERS = 32, 1 << 20
+"""The maximum number of pages in a group that is converted at once, and the length that ends a group."""
 
 
 class WikipediaOptions(Options):
@@ -107,6 +111,19 @@ class WikipediaOptions(Options):
     empty: Literal["skip", "error"] = Field(
         default="skip", description="How to treat pages without text: `skip` and count them, or report an `error`."
     )
+    over_limit: Annotated[Literal["error", "skip"], NotInIdentity] = Field(
+        default="error",
+        description="How to treat pages that exceed a limit: report an `error`, or `skip`, count and record them.",
+    )
+    max_seconds: Annotated[float, NotInIdentity] = Field(
+        default=120.0, gt=0, le=86_400, description="Maximum time to convert one page."
+    )
+    max_memory_mb: Annotated[int, NotInIdentity] = Field(
+        default=2048, ge=256, description="Maximum memory of the process that converts pages; enforced on Linux only."
+    )
+    max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
+        default=16, ge=1, description="Maximum size of one revision in the unpacked dump; a larger one raises an error."
+    )
     licence: str = Field(default="CC BY-SA", description="Licence of the documents.")
     date: str = Field(
         default="",
@@ -138,22 +155,23 @@ class _Pass:
     document_ids: set[str] = field(default_factory=set)
     empty: list[str] = field(default_factory=list)
     other_models: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     newest_day: str = ""
+
+    def _is_unresolved(self, title: str) -> bool:
+        return title in self.redirects and title not in self.document_ids
 
     def resolve_redirects(self) -> tuple[dict[str, str], list[str]]:
         """Return the document id for each redirect, following chains of redirects, and the unresolved redirects."""
-        aliases: dict[str, str] = {}
-        unresolved: list[str] = []
+        ends: dict[str, str] = {}
         for title in self.redirects:
-            seen, target = {title}, _page_title(self.redirects[title])
-            while target in self.redirects and target not in self.document_ids and target not in seen:
-                seen.add(target)
+            chain, target = {title: None}, _page_title(self.redirects[title])
+            while self._is_unresolved(target) and target not in chain and target not in ends:
+                chain[target] = None
                 target = _page_title(self.redirects[target])
-            if target in self.document_ids:
-                aliases[title] = target
-            else:
-                unresolved.append(f"{title} → {target}")
-        return aliases, unresolved
+            ends |= dict.fromkeys(chain, ends.get(target, target))
+        aliases = {title: ends[title] for title in self.redirects if ends[title] in self.document_ids}
+        return aliases, [f"{title} → {ends[title]}" for title in self.redirects if title not in aliases]
 
 
 class Wikipedia:
@@ -166,13 +184,17 @@ class Wikipedia:
         self.options = options
         self._aliases: dict[str, str] = {}
         self._counts: dict[str, int] = {}
+        self._skipped: list[str] = []
         self._date = self._site = ""
 
     def fingerprint(self) -> str:
         """Return a digest of the dump or pin file; raise InputError if it is missing or pins a different selection."""
         path = self.options.dump or self._read_pins()[0]
         try:
-            return digest_file(path)
+            if self.options.over_limit == "error":  # then, limits do not affect the documents
+                return digest_file(path)
+            limits = [self.options.max_seconds, self.options.max_memory_mb, self.options.max_unpacked_mb]
+            return digest([digest_file(path), *limits])
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file") from error
         except OSError as error:
@@ -192,7 +214,8 @@ class Wikipedia:
 
     def notes(self) -> dict[str, Any]:
         """Return the site, the date and the counts from the last pass over all pages, to record with the corpus."""
-        return {"source": self._site, "date": self.options.date or self._date, **self._counts}
+        notes: dict[str, Any] = {"source": self._site, "date": self.options.date or self._date, **self._counts}
+        return notes | ({"skipped": self._skipped} if self._skipped else {})
 
     def pin(self, again: bool = False) -> Pins:
         """Query the wiki for the selected pages and their revisions, and write the pin file."""
@@ -210,40 +233,63 @@ class Wikipedia:
         return pins
 
     def _dumped_documents(self, path: Path) -> Iterator[Document]:
-        site, collected = Site("", "", HIDDEN_NAMESPACES), _Pass()
-        for entry in read_dump(path):
+        collected = _Pass()
+        yield from self._convert(self._dumped_pages(path, collected), collected)
+        self._finish(collected, path)
+
+    def _dumped_pages(self, path: Path, collected: _Pass) -> Iterator[tuple[Page, Site]]:
+        """Yield the pages in the selected namespaces, each with its site, and collect the redirects."""
+        site = Site("", "", HIDDEN_NAMESPACES)
+        for entry in read_dump(path, self.options.max_unpacked_mb):
             if isinstance(entry, Site):
                 site = entry
                 self._site = f"{site.name}, {site.address}"
             elif entry.redirect is not None:
                 collected.redirects[entry.title] = entry.redirect
             elif entry.namespace in self.options.namespaces:
-                document = self._document(entry, site.address, site.hidden, collected)
-                if document:
-                    yield document
-        self._finish(collected, path)
+                yield entry, site
 
     def _pinned_documents(self) -> Iterator[Document]:
         path, pins = self._read_pins()
         store = self.options.store or path.with_name(f"{path.name}.pages")
         collected = _Pass(redirects=dict(pins.redirects))
         self._site = f"{pins.site}, {pins.address}"
-        for pin, text in read_pages(pins.pages, store, self._connect):
-            page = Page(pin.title, 0, str(pin.page), str(pin.revision), pin.timestamp, "wikitext", None, text)
-            document = self._document(page, pins.address, frozenset(pins.hidden), collected)
-            if document:
-                yield document
+        site = Site(pins.site, pins.address, frozenset(pins.hidden))
+        pages = (
+            (Page(pin.title, 0, str(pin.page), str(pin.revision), pin.timestamp, "wikitext", None, text), site)
+            for pin, text in read_pages(pins.pages, store, self._connect)
+        )
+        yield from self._convert(pages, collected)
         self._finish(collected, path)
 
-    def _document(self, page: Page, address: str, hidden: Collection[str], collected: _Pass) -> Document | None:
-        """Convert one page to a document; return None if the page's text is empty or its content is not wikitext."""
+    def _convert(self, pages: Iterable[tuple[Page, Site]], collected: _Pass) -> Iterator[Document]:
+        """Yield the documents of pages, which are converted in a process with limits on time and memory."""
+        process = LimitedProcess(_text_of, self.options.max_memory_mb)
+        for batch in _batches(pages):
+            requests = [
+                (page.text if page.model == "wikitext" else "", site.hidden, self.options.drop_sections)
+                for page, site in batch
+            ]
+            texts = process.call_each(requests, self.options.max_seconds)
+            for (page, site), text in zip(batch, texts, strict=True):
+                document = self._document(page, site.address, text, collected)
+                if document:
+                    yield document
+
+    def _document(self, page: Page, address: str, text: str | LimitError, collected: _Pass) -> Document | None:
+        """Return the document of a page; return None if its text is empty or beyond a limit, or is not wikitext."""
         position = f"{self.options.dump or self.options.pins}: {page.title!r}"
         if page.title in collected.document_ids:
             raise InputError(f"{position}: duplicate title")
         if page.model != "wikitext":
             collected.other_models.append(page.title)
             return None
-        text = wikitext_to_text(page.text, hidden, self.options.drop_sections)
+        if isinstance(text, LimitError):
+            if self.options.over_limit == "error":
+                fix = 'to convert it, increase this limit; to leave out such pages, set `over_limit = "skip"`'
+                raise InputError(f"{position}: the page {text}; {fix}")
+            collected.skipped.append(f"{page.title} (the page {text})")
+            return None
         if not text:
             if self.options.empty == "error":
                 raise InputError(f'{position}: the page has no text; to leave out such pages, set `empty = "skip"`')
@@ -271,11 +317,14 @@ class Wikipedia:
             "redirects_elsewhere": len(unresolved),
             "empty": len(collected.empty),
             "other_models": len(collected.other_models),
+            "over_limit": len(collected.skipped),
         }
+        self._skipped = collected.skipped
         for problem, titles in (
             (f"{len(unresolved)} of {redirects} redirects do not lead to a document in this corpus", unresolved),
             (f"left out {_count_pages(collected.empty)} without text", collected.empty),
             (f"left out {_count_pages(collected.other_models)} in formats other than wikitext", collected.other_models),
+            (f"left out {_count_pages(collected.skipped)} beyond a limit", collected.skipped),
         ):
             if titles:
                 listed = ", ".join(titles[:LISTED_TITLES]) + (", …" if titles[LISTED_TITLES:] else "")
@@ -306,6 +355,25 @@ class Wikipedia:
         from kib_wikipedia.mediawiki_api import MediaWikiApi
 
         return MediaWikiApi(self.options.api, self.options.contact, self.options.pause)
+
+
+def _text_of(request: tuple[str, Collection[str], Sequence[str]]) -> str:
+    """Return the text of a wikitext; `request` contains the arguments of `wikitext_to_text`."""
+    return wikitext_to_text(*request)
+
+
+def _batches(pages: Iterable[tuple[Page, Site]]) -> Iterator[list[tuple[Page, Site]]]:
+    """Yield consecutive pages in groups, because switches between processes are slow; a long page ends its group."""
+    batch: list[tuple[Page, Site]] = []
+    length = 0
+    for page, site in pages:
+        batch.append((page, site))
+        length += len(page.text)
+        if len(batch) == BATCH_PAGES or length >= BATCH_CHARACTERS:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
 
 
 def _count_pages(titles: Sequence[str]) -> str:

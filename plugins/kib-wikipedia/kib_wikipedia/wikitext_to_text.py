@@ -6,6 +6,7 @@ mwparserfromhell parses the wikitext, and regular expressions remove any markup 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
@@ -67,15 +68,15 @@ STRAY_MARKUP = re.compile(r"\[\[|\]\]|\{\{+|\}\}+|'{2,}|__[A-Z]{3,}__")
 LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,10})*|simple|meta|mw|species")
 """Prefixes of links to other languages and projects, which a wiki shows beside the article."""
 
-EMPTY_BRACKETS = re.compile(r"[(\[][\s,;:·•/–—-]*[)\]]")
-"""Brackets that are empty after a template or a note was removed."""
+BRACKET = re.compile(r"[(\[)\]]")
+BETWEEN_BRACKETS = re.compile(r"[\s,;:·•/–—-]*")
+"""Characters that may remain between brackets after a template or a note was removed."""
 
 CLEANUP: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"[ \t\u200b\ufeff]*\n[ \t]*"), "\n"),
     (re.compile(r"\([\s,;:·•/–—]+(?=\S)"), "("),
-    (re.compile(r"[\s,;:·•/–—]+\)"), ")"),
-    (re.compile(r"(?:[ \t]*[,;])+(?=[ \t]*[.;](?:\s|$))"), ""),
-    (re.compile(r"[ \t]+(?=[,;)]|\.(?:\s|$))"), ""),
+    (re.compile(r"(?<![\s,;:·•/–—])[\s,;:·•/–—]+\)"), ")"),
+    (re.compile(r"(?<![ \t,;])(?:[ \t]*[,;])+(?=[ \t]*[.;](?:\s|$))"), ""),
+    (re.compile(r"(?<![ \t])[ \t]+(?=[,;)]|\.(?:\s|$))"), ""),
     (re.compile(r",(?:[ \t]*,)+"), ","),
     (re.compile(r"(?<=[ \t(])[,;] ?(?=\w)"), ""),
     (re.compile(r"[ \t]{2,}"), " "),
@@ -84,7 +85,10 @@ CLEANUP: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^-?[\s,;:.·•*#|–—-]*$", re.MULTILINE), ""),
     (re.compile(r"\n{3,}"), "\n\n"),
 )
-"""Patterns and replacements for the spaces, commas and empty lines that removed markup leaves behind, in order."""
+"""Patterns and replacements for the spaces, commas and empty lines that removed markup leaves behind, in order.
+
+A pattern that starts with a repetition also looks behind, so that it is not tried again at each repeated character.
+"""
 
 
 HIDDEN_NAMESPACES = frozenset({"file", "image", "media", "category"})
@@ -204,6 +208,7 @@ class _Renderer:
         return _plain(target.removeprefix(":").replace("_", " "))
 
     def _template(self, node: Any) -> str:
+        @cache  # otherwise, templates inside parameters could be rendered 2 ** 40 times
         def named(name: str) -> str:
             return self.render(node.get(name).value).strip() if node.has(name) else ""
 
@@ -263,10 +268,34 @@ def _plain(text: str) -> str:
 
 def _clean_up(text: str) -> str:
     """Remove remnants of deleted markup, such as table rows, empty brackets, spaces, commas and blank lines."""
-    text = STRAY_LINE.sub("", text)
-    before = ""
-    while before != text:
-        before, text = text, EMPTY_BRACKETS.sub("", text)
+    text = _strip_lines(_remove_empty_brackets(STRAY_LINE.sub("", text)))
     for pattern, replacement in CLEANUP:
         text = pattern.sub(replacement, text)
     return text.strip()
+
+
+def _remove_empty_brackets(text: str) -> str:
+    """Remove all pairs of brackets without text between them, from the inside outwards."""
+    parts: list[str] = []
+    opened: list[int] = []  # the indexes in `parts` of opening brackets without text after them
+    position = 0
+    for bracket in BRACKET.finditer(text):
+        if not BETWEEN_BRACKETS.fullmatch(text, position, bracket.start()):
+            opened.clear()
+        parts.append(text[position : bracket.start()])
+        position = bracket.end()
+        if bracket[0] in "([":
+            opened.append(len(parts))
+            parts.append(bracket[0])
+        elif opened:
+            del parts[opened.pop() :]
+        else:
+            parts.append(bracket[0])
+    return "".join([*parts, text[position:]])
+
+
+def _strip_lines(text: str) -> str:
+    """Remove white space and invisible characters beside line ends."""
+    first, *others = text.split("\n")
+    lines = [first, *(line.lstrip(" \t") for line in others)]
+    return "\n".join([*(line.rstrip(" \t\u200b\ufeff") for line in lines[:-1]), lines[-1]])

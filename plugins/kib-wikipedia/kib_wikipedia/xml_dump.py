@@ -18,6 +18,11 @@ __all__ = ["Page", "Site", "read_dump"]
 FILE_NAMESPACE, CATEGORY_NAMESPACE = "6", "14"
 """Keys of the namespaces of files and categories, the same in every wiki."""
 
+MB = 1 << 20
+
+MOST_LEVELS = 16
+"""The maximum number of nested elements; in a dump, up to six elements are nested."""
+
 UNSUPPORTED_ARCHIVES = {b"7z\xbc\xaf": "7z", b"PK\x03\x04": "zip", b"\xfd7zX": "xz", b"(\xb5/\xfd": "zstd"}
 """First bytes of the unsupported archive formats."""
 
@@ -45,14 +50,34 @@ class Page:
     text: str
 
 
-def read_dump(path: Path) -> Iterator[Site | Page]:
-    """Yield the site, then each page in file order, holding only one page in memory at a time.
+def read_dump(path: Path, max_unpacked_mb: int = 16) -> Iterator[Site | Page]:
+    """Yield the site, then each page in file order, holding only one revision in memory at a time.
 
     If a page has several revisions, the last revision in the file is read. Raise InputError if the file cannot be read,
-    is truncated, or is not a dump.
+    is truncated, is not a dump, or has a revision of more than `max_unpacked_mb`.
     """
     with _input_errors(path), _open(path) as file:
-        yield from _parse(path, file)
+        yield from _parse(path, _LimitedFile(path, file, max_unpacked_mb))
+
+
+class _LimitedFile:
+    """A dump that raises InputError if too much is read without reaching the end of a revision."""
+
+    def __init__(self, path: Path, file: IO[bytes], limit_mb: int) -> None:
+        self.path = path
+        self.file = file
+        self.limit_mb = limit_mb
+        self.unfinished = 0
+        """The number of bytes read since the end of the last revision."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes."""
+        data = self.file.read(size)
+        self.unfinished += len(data)
+        if self.unfinished > self.limit_mb * MB:
+            problem = f"a revision has more than `max_unpacked_mb = {self.limit_mb}`"
+            raise InputError(f"{self.path}: {problem}; if the dump is trustworthy, increase this limit")
+        return data
 
 
 @contextmanager
@@ -100,22 +125,34 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             yield raw
 
 
-def _parse(path: Path, file: IO[bytes]) -> Iterator[Site | Page]:
+def _parse(path: Path, file: _LimitedFile) -> Iterator[Site | Page]:
     from defusedxml.ElementTree import iterparse
 
     root: Element | None = None
+    page: Element | None = None
+    depth = 0
     events: Iterator[tuple[Literal["start", "end"], Element]] = iterparse(file, ("start", "end"))
     for event, element in events:
+        depth += 1 if event == "start" else -1
+        if depth > MOST_LEVELS:
+            raise InputError(f"{path}: this is not a MediaWiki dump, because elements are nested too deeply")
         if root is None:
             root = element
             if _tag(root) != "mediawiki":
                 raise InputError(
                     f"{path}: this is not a MediaWiki dump: the root element is <{_tag(root)}>; expected <mediawiki>"
                 )
+        elif event == "start" and _tag(element) == "page":
+            page = element
+        elif event == "end" and _tag(element) == "revision" and page is not None:
+            file.unfinished = 0
+            for revision in [child for child in page if _tag(child) == "revision"][:-1]:
+                page.remove(revision)  # only the last revision is used
         elif event == "end" and _tag(element) == "siteinfo":
             yield _site(element)
         elif event == "end" and _tag(element) == "page":
             yield _page(path, element)
+            file.unfinished = 0
             root.clear()  # otherwise, all pages would remain in memory
 
 

@@ -1,6 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 
 from kib_wikipedia.wikitext_to_text import wikitext_to_text
+
+GUARD = 120
+"""Seconds after which a test gives up; the tested code needs a few seconds at most."""
 
 
 @pytest.mark.parametrize(
@@ -103,3 +109,42 @@ def test_hidden_namespaces() -> None:
 def test_templates(wikitext: str, text: str) -> None:
     """A template that represents words is replaced with these words."""
     assert wikitext_to_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" + ", " * 40_000 + "y",
+        "x" + " ;" * 40_000 + "y",
+        "x" + " " * 80_000 + "y",
+        "x" + "\u200b" * 80_000 + "y",
+        "(" * 40_000 + ")" * 40_000,
+        "( , " * 20_000,
+        "[[" * 20_000,
+        "{{" * 20_000,
+        "\n, " * 40_000 + "x",
+        "{{val|1|e=" * 36 + "}}" * 36,
+    ],
+    ids=lambda text: repr(text[:8]),
+)
+def test_linear_time(text: str) -> None:
+    """Repeated separators, brackets and templates are converted in a time that is proportional to their number."""
+    script = (
+        "import sys; from kib_wikipedia.wikitext_to_text import wikitext_to_text; wikitext_to_text(sys.stdin.read())"
+    )
+    subprocess.run([sys.executable, "-c", script], input=text.encode(), check=True, timeout=GUARD)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a ( ; [, ]() ) b", "a b"),
+        ("a (]) b", "a) b"),
+        ("a (b ( )) c", "a (b) c"),
+        ("a , ; . b", "a. b"),
+        ("one \u200b\n \t two", "one\ntwo"),
+    ],
+)
+def test_remnants(text: str, expected: str) -> None:
+    """Empty brackets, separators and white space that removed markup leaves behind are removed."""
+    assert wikitext_to_text(text) == expected

@@ -12,7 +12,7 @@ import pytest
 from kib.errors import InputError
 from kib.records import Document
 from kib.testing import make_plugin
-from kib_wikipedia.corpus import Wikipedia
+from kib_wikipedia.corpus import Wikipedia, _Pass
 
 DATA = Path(os.environ.get("KIB_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
@@ -91,6 +91,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         "redirects_elsewhere": 3,
         "empty": 0,
         "other_models": 0,
+        "over_limit": 0,
     }
     assert "3 of 6 redirects do not lead to a document in this corpus: Lost → Nowhere, Round → Round" in caplog.text
 
@@ -260,3 +261,65 @@ def test_fragment() -> None:
     assert counts["date"] == "2016-05-01"
     assert (counts["redirects"], counts["redirects_resolved"], counts["redirects_elsewhere"]) == (100, 13, 87)
     assert not find_markup(documents)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "problem"),
+    [
+        ('&lt;ref name="' * 5000, {"max_seconds": 0.5}, "the page takes longer than 0.5 seconds"),
+        ("{{{" * 5000 + "}}}" * 5000, {}, "the page is nested too deeply"),
+    ],
+)
+def test_over_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, options: dict[str, float], problem: str
+) -> None:
+    """A page beyond a limit raises an error that names page and limit, or is skipped, counted, named and recorded."""
+    path = write_dump(tmp_path, page("A", "One."), page("Bomb", text), page("C", "Three."))
+    with pytest.raises(InputError, match=re.escape(f"'Bomb': {problem}; to convert it, increase this limit;")):
+        read_ids(create(path, **options))
+    plugin = create(path, over_limit="skip", **options)
+    with caplog.at_level(logging.WARNING):
+        assert read_ids(plugin) == ["A", "C"]
+    assert f"left out 1 page beyond a limit: Bomb ({problem})" in caplog.text
+    assert (plugin.notes()["over_limit"], plugin.notes()["skipped"]) == (1, [f"Bomb ({problem})"])
+    fingerprints = [create(path, over_limit=value, max_seconds=9.0).fingerprint() for value in ("error", "skip")]
+    assert fingerprints[0] == create(path).fingerprint() != fingerprints[1] != plugin.fingerprint()
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, gzip.compress])
+def test_large_revision(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    """A small compressed dump with a revision beyond the limit is refused; a page may have many small revisions."""
+    text = "x" * (3 << 20)
+    path = write_dump(tmp_path, page("A", text), compress=compress)
+    with pytest.raises(InputError, match=r"dump\.xml: a revision has more than `max_unpacked_mb = 2`; if the dump is"):
+        read_ids(create(path, max_unpacked_mb=2))
+    last = "<revision><id>8</id><text>Last.</text></revision></page>"
+    many = page("A", "x" * (1 << 20)).removesuffix("</page>\n")
+    revision = many[many.index("<revision>") :]
+    path = write_dump(tmp_path, many + revision * 3 + last, compress=compress)
+    assert [document.text for document in create(path, max_unpacked_mb=2).documents()] == ["Last."]
+
+
+def test_deep_dump(tmp_path: Path) -> None:
+    """A file with more nested elements than a dump has is refused."""
+    with pytest.raises(InputError, match=r"not a MediaWiki dump, because elements are nested too deeply"):
+        read_ids(create(write_dump(tmp_path, "<a>" * 20 + "</a>" * 20)))
+
+
+class CountingDict(dict[str, str]):
+    """A dictionary that counts its lookups."""
+
+    lookups = 0
+
+    def __getitem__(self, key: str) -> str:
+        self.lookups += 1
+        return super().__getitem__(key)
+
+
+def test_redirect_chain() -> None:
+    """The number of lookups that resolve a chain of redirects is proportional to the length of the chain."""
+    count = 1000
+    redirects = CountingDict({str(number): str(number + 1) for number in range(count)})
+    aliases, unresolved = _Pass(redirects, {str(count)}).resolve_redirects()
+    assert (aliases, unresolved) == (dict.fromkeys(redirects, str(count)), [])
+    assert redirects.lookups <= 3 * count
