@@ -470,12 +470,19 @@ def flip_a_bit(path):
     path.write_bytes(data)
 
 
+def replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
 DAMAGES = {
     "lost": (lambda folder: (folder / "part/other").unlink(), "the file is missing"),
     "truncated": (lambda folder: os.truncate(folder / "file", 3), "the file has 3 bytes instead of 15"),
     "zeroed": (lambda folder: (folder / "file").write_bytes(bytes(15)), "the content of the file has changed"),
     "flipped": (lambda folder: flip_a_bit(folder / "part/other"), "the content of the file has changed"),
     "marker": (lambda folder: flip_a_bit(folder / "done.json"), "done.json: damaged ("),
+    "marker replaced": (lambda folder: replace_by_folder(folder / "done.json"), "done.json: damaged ("),
+    "replaced": (lambda folder: replace_by_folder(folder / "file"), "the file is missing"),
     "marker truncated": (lambda folder: os.truncate(folder / "done.json", 40), "done.json: damaged ("),
     "record": (
         lambda folder: write_text(folder / "done.json", (folder / "done.json").read_text().replace(": 3", ": 4")),

@@ -56,10 +56,9 @@ def describe_files(folder: Path) -> dict[str, RecordedFile]:
 def read_marker(folder: Path) -> StepMarker:
     """Return the marker of a step. Raises FileNotFoundError if there is none, and DamagedError if it is damaged."""
     path = folder / MARKER
-    data = path.read_bytes()
     try:
-        return _parse(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _parse(json.loads(path.read_bytes()))
+    except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path}: damaged ({error})") from error
 
 

@@ -58,7 +58,7 @@ class Work:
 
     def is_marked(self, kind: str, identity: str) -> bool:
         """Return whether a step has been finished, even if the step is damaged."""
-        return (self.step_folder(kind, identity) / MARKER).is_file()
+        return (self.step_folder(kind, identity) / MARKER).exists()
 
     def looks_finished(self, kind: str, identity: str) -> bool:
         """Return whether a step is finished and all of its files have the recorded sizes; no content is read.
