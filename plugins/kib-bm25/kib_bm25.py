@@ -210,8 +210,8 @@ class BM25:
             found = int(scores.scores["num_docs"]), len(scores.scores["indptr"]) - 1
         if found != (len(passage_ids), words):
             raise DamagedError(
-                f"{folder}: damaged (the arrays describe {found[0]:,} passages and {found[1]:,} words, but "
-                f"{PASSAGES_FILE} lists {len(passage_ids):,} passages and {words:,} words); {REMEDY}"
+                f"{folder}: the index is damaged (the arrays describe {found[0]:,} passages and {found[1]:,} words, "
+                f"but {PASSAGES_FILE} lists {len(passage_ids):,} passages and {words:,} words); {REMEDY}"
             )
         self._opened = _Index(version, passage_ids, id_ranks, scores)
         return self._opened

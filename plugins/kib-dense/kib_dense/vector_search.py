@@ -198,7 +198,9 @@ class ApproximateSearch:
             self.index = read(str(path))
             shape = (self.index.ntotal, self.index.d)
         if shape != vectors.shape:
-            raise DamagedError(f"{path}: damaged (vectors of shape {shape} instead of {vectors.shape}); {REMEDY}")
+            raise DamagedError(
+                f"{path}: the index is damaged (expected vectors of shape {vectors.shape}, got {shape}); {REMEDY}"
+            )
         if isinstance(options, HnswOptions):
             self.candidates = self.index.hnsw.efSearch = options.ef_search
         else:

@@ -53,26 +53,31 @@ class FilesOptions(Options):
     )
     over_limit: Annotated[ErrorOrSkip, NotInIdentity] = Field(
         default="error",
-        description="How to treat files that exceed a limit: report an `error`, or `skip`, count and record them.",
+        description="How to treat files that exceed a limit: report an `error`, or `skip`, count and record the files.",
     )
     max_seconds: Annotated[float, NotInIdentity] = Field(
-        default=DEFAULT_LIMITS.seconds, gt=0, le=86_400, description="Maximum time to convert one file."
+        default=DEFAULT_LIMITS.seconds,
+        gt=0,
+        le=86_400,
+        description="Maximum number of seconds for converting one file.",
     )
     max_memory_mb: Annotated[int, NotInIdentity] = Field(
         default=DEFAULT_LIMITS.memory_mb,
         ge=256,
-        description="Maximum memory of the process that converts HTML, Word and PDF files; enforced on Linux only.",
+        description=(
+            "Maximum memory, in MB, of the process that converts HTML, Word and PDF files; enforced on Linux only."
+        ),
     )
     max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
         default=DEFAULT_LIMITS.unpacked_mb,
         ge=1,
-        description="Maximum size of one file; for a Word document, the size after unpacking.",
+        description="Maximum size of one file in MB; for a Word document, the size after unpacking.",
     )
     max_nesting: Annotated[int, NotInIdentity] = Field(
         default=DEFAULT_LIMITS.nesting,
         ge=1,
         le=10_000,
-        description="Maximum number of nested elements in an HTML file or a Word document.",
+        description="Maximum nesting depth of elements in an HTML file or a Word document.",
     )
     title: Literal["document", "name"] = Field(
         default="document",
@@ -210,7 +215,9 @@ class Files:
         options, path = self.options, self.options.path / name
         if isinstance(converted, LimitError):
             if options.over_limit == "error":
-                raise _unusable(path, f"the file {converted}; to convert it, increase this limit", "over_limit")
+                raise _unusable(
+                    path, f"the file {converted}; to convert the file, increase the exceeded limit", "over_limit"
+                )
             left_out.over_limit.append(f"{document_id(name)} (the file {converted})")
             return None
         if isinstance(converted, BrokenFileError):

@@ -178,5 +178,7 @@ def test_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"retrievers\.both\.of\[1\]: .*exact"):
         open_spec(spec)
     spec.write_text(SPEC.replace('of = ["words", "exact"]', 'of = ["words", "again"]'), encoding="utf-8")
-    with pytest.raises(SpecError, match=r"retrievers\.\w+\.of\[\d\]: circular reference: .*expected a retriever"):
+    with pytest.raises(
+        SpecError, match=r"retrievers\.\w+\.of\[\d\]: circular reference: .*expected a different retriever"
+    ):
         open_spec(spec)
