@@ -12,6 +12,7 @@ from kib.commands.plan import show_plan
 from kib.errors import SpecError
 from kib.identity import canonical, digest
 from kib.plan.planner import make_plan
+from kib.plan.steps import WeightsStep
 from kib.store.results import Results
 
 CONTROL = """
@@ -85,6 +86,19 @@ def test_no_identity_is_computed_twice(bench, monkeypatch):
     monkeypatch.setattr(planner, "digest", lambda value: computed.append(canonical(value)) or digest(value))
     assert len(bench.plan().cells) > 30
     assert [value for value, times in Counter(computed).items() if times > 1] == []
+
+
+def test_the_cells_of_all_weights_are_found_in_one_pass(bench, monkeypatch):
+    """A plan does not compare every set of weights with every cell to find the cells of each set."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    plan = bench.plan()
+    expected = {weights: tuple(cell for cell in plan.cells if cell.weights == weights) for weights in plan.weights}
+    compared, equal = [], WeightsStep.__eq__
+    monkeypatch.setattr(WeightsStep, "__eq__", lambda one, other: compared.append(1) or equal(one, other))
+    found = [plan.on(weights) for weights in plan.weights]
+    assert len(compared) <= len(plan.cells)
+    monkeypatch.undo()
+    assert found == list(expected.values())
 
 
 # What the results folder keeps

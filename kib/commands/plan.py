@@ -29,19 +29,18 @@ def show_plan(plan: Plan, results: Results, work: Work) -> str:
 
 def _steps(plan: Plan) -> Iterator[tuple[str, str, str]]:
     """Yield the kind, identity and title of each step once, after the steps that it depends on."""
-    searches, all_weights = plan.hits, plan.weights
     for asked in plan.asked:
         yield "asked", asked.identity, f"task {asked.task}, {asked.shots}-shot"
-    texts = list(dict.fromkeys(step.text for step in all_weights if step.text))
-    for passages in dict.fromkeys([*(step.passages for step in searches), *(step.passages for step in texts)]):
+    texts = list(dict.fromkeys(step.text for step in plan.weights if step.text))
+    for passages in dict.fromkeys([*(step.passages for step in plan.hits), *(step.passages for step in texts)]):
         yield "passages", passages.identity, f"corpus {passages.corpus}"
-    for index in dict.fromkeys(step.index for step in searches if step.index):
+    for index in dict.fromkeys(step.index for step in plan.hits if step.index):
         yield "index", index.identity, f"{index.retriever} over {index.passages.corpus}"
-    for hits in searches:
+    for hits in plan.hits:
         number = hits.depth or "its own number"
         yield "hits", hits.identity, f"{hits.retriever}, {number} per question of {hits.asked.task}"
     for text in texts:
         yield "text", text.identity, f"for {text.trainer}, {text.count} texts per passage"
-    for weights in all_weights:
+    for weights in plan.weights:
         if weights.trainer:
             yield "weights", weights.identity, weights.title

@@ -7,7 +7,7 @@ any cell, because a retriever's first K hits are the same at every depth.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from itertools import product
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -43,7 +43,7 @@ Arguments = TypeVarTuple("Arguments")
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Every cell of a benchmark with its steps, in the order of the file."""
 
@@ -51,17 +51,17 @@ class Plan:
     lock: Lock
     cells: tuple[PlannedCell, ...]
 
-    @property
+    @cached_property
     def weights(self) -> tuple[WeightsStep, ...]:
         """All distinct sets of weights in the plan."""
-        return tuple(dict.fromkeys(cell.weights for cell in self.cells))
+        return tuple(self._cells_by_weights)
 
-    @property
+    @cached_property
     def asked(self) -> tuple[QuestionsStep, ...]:
         """All distinct steps that render questions."""
         return tuple(dict.fromkeys(cell.asked for cell in self.cells))
 
-    @property
+    @cached_property
     def hits(self) -> tuple[HitsStep, ...]:
         """All distinct search steps, each after the search steps that provide its input."""
         asked_for = dict.fromkeys(cell.hits for cell in self.cells if cell.hits)
@@ -69,7 +69,14 @@ class Plan:
 
     def on(self, weights: WeightsStep) -> tuple[PlannedCell, ...]:
         """Return the cells that are measured with a set of weights."""
-        return tuple(cell for cell in self.cells if cell.weights == weights)
+        return tuple(self._cells_by_weights.get(weights, ()))
+
+    @cached_property
+    def _cells_by_weights(self) -> dict[WeightsStep, list[PlannedCell]]:
+        found: dict[WeightsStep, list[PlannedCell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.weights, []).append(cell)
+        return found
 
     def entry(self) -> BenchmarkPlan:
         """Return the plan in the form stored in the results folder, before the questions are counted."""
