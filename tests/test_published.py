@@ -29,6 +29,7 @@ from kib.records import Cell, Environment, Score
 from kib.statistics.unpaired_gains import unpaired_average, unpaired_gain
 from kib.store.result_records import BenchmarkPlan, CellResult, MethodEntry, TaskEntry
 from kib.store.results import Results
+from kib.store.sealed_json import read_sealed
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "benchmarks" / "published"
@@ -796,7 +797,7 @@ def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
     """An older plan without limits and chat templates is readable, but its rows are not ranked with published rows."""
     results = measured(tmp_path / "mine")
     path = tmp_path / "mine" / "plan.json"
-    value = json.loads(path.read_text(encoding="utf-8"))
+    value = read_sealed(path)
     del value["chats"], value["tasks"]["anatomy"]["limit"]
     path.write_text(json.dumps(value), encoding="utf-8")
     table = make_table([results, with_metric(tmp_path)])

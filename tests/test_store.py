@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\u2028\u2029\x85\
 NAME = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,10}", fullmatch=True).filter(lambda name: ".." not in name)
 FLOAT = st.floats(allow_nan=False, allow_infinity=False)
 COUNT = st.integers(0, 10**9)
+AMOUNT = st.floats(0, 1e12)
 SETTING = st.one_of(NAME, st.integers(0, 99), st.booleans(), st.sampled_from([0.5, 1e-05]))
 
 
@@ -65,8 +67,8 @@ ENVIRONMENTS = st.builds(Environment, TEXT, st.dictionaries(TEXT, TEXT, max_size
 RESULTS = st.builds(
     CellResult,
     cell=CELLS,
-    n=COUNT,
-    correct=COUNT,
+    n=st.integers(5, 10**9),
+    correct=st.integers(0, 5),
     metric=TEXT,
     environments=st.lists(ENVIRONMENTS, max_size=2).map(tuple),
     prompt_tokens=maybe(COUNT),
@@ -76,6 +78,16 @@ RESULTS = st.builds(
     steps=st.dictionaries(TEXT, TEXT, max_size=3),
     training=maybe(st.builds(TrainingRecord, maybe(COUNT), first_loss=maybe(FLOAT), written_requests=maybe(COUNT))),
 )
+
+
+def _complete(plan):
+    """Return a plan that contains the methods and the tasks of its cells."""
+    cells = tuple(cell for cell in plan.cells if type(dict(cell.settings).get("k", 0)) is int)
+    methods = {cell.method: MethodEntry(None, None) for cell in cells} | plan.methods
+    return replace(
+        plan, cells=cells, methods=methods, tasks={cell.task: TaskEntry("", None) for cell in cells} | plan.tasks
+    )
+
 
 PLANS = st.builds(
     BenchmarkPlan,
@@ -88,7 +100,7 @@ PLANS = st.builds(
     cells=st.lists(CELLS, max_size=3).map(tuple),
     sources=st.dictionaries(NAME, st.dictionaries(TEXT, TEXT, max_size=2), max_size=2),
     prompt=st.dictionaries(TEXT, maybe(TEXT), max_size=3),
-)
+).map(_complete)
 
 
 def a_cell(identity="0" * 64, **changes):
@@ -112,7 +124,7 @@ def everything(folder):
 # Reading what was written
 
 
-@given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, FLOAT, FLOAT, FLOAT, FLOAT, COUNT, COUNT)))
+@given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, AMOUNT, AMOUNT, AMOUNT, AMOUNT, COUNT, COUNT)))
 def test_a_cell_comes_back(tmp_path, result, scores, times):
     """A cell's result, scores and times can be read back unchanged, whatever characters they contain."""
     store = Results(tmp_path)
@@ -350,9 +362,10 @@ def test_damaged_questions_are_named(tmp_path, content):
 
 
 def test_a_damaged_question_is_named_by_its_line(tmp_path):
-    """A line that is not JSON raises InputError with the number of the line."""
+    """Without a digest in cell.json, a line that is not JSON raises InputError with the number of the line."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
+    store.discard(a_cell())
     path = store.cell_folder(a_cell()) / "questions.jsonl"
     path.write_text(path.read_text(encoding="utf-8") + "{\n", encoding="utf-8")
     with pytest.raises(InputError, match=rf"questions\.jsonl:{len(LINES) + 1}: "):

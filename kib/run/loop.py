@@ -58,7 +58,8 @@ class _Run:
         self.failures: dict[str, Failure] = {}
 
     def measure_missing(self) -> Mapping[str, Failure]:
-        """Measure the missing cells, and return the failures."""
+        """Measure the missing and the damaged cells, and return the failures."""
+        self._discard_damaged_cells()
         entry = self._known_counts(self.plan.entry())
         self.results.save_plan(entry)
         missing = [cell for cell in self.plan.cells if not self.results.has(cell.cell)]
@@ -69,6 +70,13 @@ class _Run:
                 self._measure(weights)
         self.results.save_failures(self.failures)
         return self.failures
+
+    def _discard_damaged_cells(self) -> None:
+        """Report each damaged cell and discard its result, so that the cell is measured again."""
+        for cell in self.plan.cells:
+            if damage := self.results.damage(cell.cell):
+                self.progress.say(damage)
+                self.results.discard(cell.cell)
 
     def _known_counts(self, entry: BenchmarkPlan) -> BenchmarkPlan:
         """Fill in the numbers of questions from cells that have already been measured."""

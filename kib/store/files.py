@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kib.errors import InputError
+from kib.errors import DamagedError, InputError
 from kib.identity import canonical
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "make_folder",
     "name_damage",
     "new_folder",
-    "read_json",
     "read_lines",
     "remove_leftovers",
     "remove_temporaries_of",
@@ -144,14 +143,6 @@ def indented_json(value: Any) -> str:
     return json.dumps(json.loads(canonical(value)), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
-    """Return the value in a JSON file. Raises InputError with the path if the file is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: invalid JSON ({error}); delete this file and run the benchmark again") from error
-
-
 def write_lines(path: Path, values: Iterable[Any]) -> int:
     """Write values as JSON lines and return their number; atomic only if the caller renames the parent folder."""
     count = 0
@@ -170,20 +161,22 @@ def read_lines(path: Path) -> Iterator[Any]:
         for number, line in enumerate(file, 1):
             try:
                 yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: invalid JSON ({error.msg})") from error
+            except (ValueError, RecursionError) as error:
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                raise InputError(f"{path}:{number}: invalid JSON ({problem})") from error
 
 
 @contextmanager
-def name_damage(path: Path, delete: Path) -> Iterator[None]:
-    """Turn errors caused by a damaged or missing file into an InputError that names the path to delete."""
+def name_damage(path: Path, remedy: str) -> Iterator[None]:
+    """Turn errors caused by a damaged or missing file into a DamagedError that names the file and the remedy.
+
+    A file that exists but cannot be read, for example because of its permissions, is not damaged: its OSError passes.
+    """
     try:
         yield
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = _first_fault(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{path}: the file is damaged or missing ({cause}); delete {delete} and run the benchmark again"
-        ) from error
+        raise DamagedError(f"{path}: the file is damaged or missing ({cause}); {remedy}") from error
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from kib.errors import InputError
 from kib.records import Cell, Environment, Score
@@ -28,6 +28,7 @@ __all__ = [
     "TaskEntry",
     "Times",
     "TrainingRecord",
+    "cell_from_json",
     "cell_to_json",
     "plan_from_json",
     "plan_to_json",
@@ -66,15 +67,20 @@ def _present_sources(value: Any) -> Any:
     return {key: _present_sources(inner) for key, inner in value.items()} | renamed
 
 
+Count = Annotated[int, Field(strict=True, ge=0, le=2**63)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
     """A task in a plan; `n` is the number of questions, which is known once the questions have been read."""
 
     role: str
     corpus: str | None
-    n: int | None = None
+    n: Count | None = None
     no_probe: str = ""  # why `base` is not measured a second time to determine what the model already knew
-    limit: int | None = None  # maximum number of questions; 0: all; None: recorded by a kib version without this key
+    limit: Count | None = None  # maximum number of questions; 0: all; None: recorded by a kib version without this key
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +110,11 @@ class BenchmarkPlan:
     tasks: Mapping[str, TaskEntry]
     methods: Mapping[str, MethodEntry]
     cells: tuple[Cell, ...]
-    sources: Annotated[Mapping[str, Any], BeforeValidator(_present_sources)] = field(
+    sources: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_present_sources)] = field(
         default_factory=dict
     )  # plugin, version and fingerprint of every table
     prompt: Mapping[str, Any] = field(default_factory=dict)  # template, passage order and token budget
-    prices: Mapping[str, float] = field(default_factory=dict)  # the prices given in the spec's [prices] table
+    prices: Mapping[str, Amount] = field(default_factory=dict)  # the prices given in the spec's [prices] table
     chats: tuple[str, ...] | None = None  # models prompted in their chat template; None: not recorded by older versions
 
 
@@ -122,20 +128,20 @@ class TrainingRecord:
 
     __pydantic_config__ = ConfigDict(extra="ignore")
 
-    text_tokens: int | None = None
-    trained_tokens: int | None = None
-    steps: int | None = None
-    first_loss: float | None = None
-    last_loss: float | None = None
-    change: float | None = None
-    flops: float | None = None
-    held_out_first_loss: float | None = None
-    held_out_last_loss: float | None = None
-    validation_loss: float | None = None
-    unrounded_loss: float | None = None
-    written_requests: int | None = 0
-    written_input_tokens: int | None = 0
-    written_output_tokens: int | None = 0
+    text_tokens: Count | None = None
+    trained_tokens: Count | None = None
+    steps: Count | None = None
+    first_loss: Number | None = None
+    last_loss: Number | None = None
+    change: Number | None = None
+    flops: Number | None = None
+    held_out_first_loss: Number | None = None
+    held_out_last_loss: Number | None = None
+    validation_loss: Number | None = None
+    unrounded_loss: Number | None = None
+    written_requests: Count | None = 0
+    written_input_tokens: Count | None = 0
+    written_output_tokens: Count | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +151,15 @@ class CellResult:
     __pydantic_config__ = STORED
 
     cell: Cell
-    n: int
-    correct: int
+    n: Annotated[Count, Field(ge=1)]
+    correct: Count
     metric: str
     environments: Annotated[tuple[Environment, ...], BeforeValidator(_present_packages)]
     questions: str = ""  # sha256 of questions.jsonl
-    prompt_tokens: int | None = None  # sum over all prompts, if the tokenizer is available
-    flops: float | None = None  # for reading all prompts: 2 x parameters x tokens, if both are known
-    dropped_passages: int = 0
-    dropped_questions: int = 0  # questions with at least one dropped passage
+    prompt_tokens: Count | None = None  # sum over all prompts, if the tokenizer is available
+    flops: Number | None = None  # for reading all prompts: 2 x parameters x tokens, if both are known
+    dropped_passages: Count = 0
+    dropped_questions: Count = 0  # questions with at least one dropped passage
     steps: Mapping[str, str] = field(default_factory=dict)  # identities of the cell's steps in the work folder
     notes: tuple[str, ...] = ()  # remarks of the LM about how it computed, for example after running out of memory
     corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, sources, licences and date
@@ -170,12 +176,12 @@ class Times:
 
     __pydantic_config__ = STORED
 
-    asking: float
-    searching: float = 0.0
-    indexing: float = 0.0
-    training: float = 0.0
-    peak_bytes: int = 0
-    index_bytes: int = 0
+    asking: Amount
+    searching: Amount = 0.0
+    indexing: Amount = 0.0
+    training: Amount = 0.0
+    peak_bytes: Count = 0
+    index_bytes: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +200,29 @@ SCORES = TypeAdapter(list[Score], config=STORED)
 
 
 def plan_from_json(value: Any) -> BenchmarkPlan:
-    """Return the plan stored in `plan.json`. Raises InputError for an unknown schema."""
+    """Return the plan stored in `plan.json`. Raises InputError for an unknown schema, and ValueError for damage."""
     if value.get("schema") != SCHEMA:
         raise InputError(f"the file has schema {value.get('schema')!r}, but this version of kib reads schema {SCHEMA}")
-    return PLAN.validate_python({key: one for key, one in value.items() if key != "schema"})
+    plan: BenchmarkPlan = PLAN.validate_python({key: one for key, one in value.items() if key != "schema"})
+    for cell in plan.cells:
+        if cell.method not in plan.methods or cell.task not in plan.tasks:
+            raise ValueError(f"the cell {cell.id} has a method or a task that is not in the plan")
+        if type(dict(cell.settings).get("k", 0)) is not int:
+            raise ValueError(f"the cell {cell.id} has a number of passages that is not a whole number")
+    return plan
 
 
 def plan_to_json(plan: BenchmarkPlan) -> dict[str, Any]:
     """Convert a plan to the JSON object stored in `plan.json`."""
     return {"schema": SCHEMA, **asdict(plan)}
+
+
+def cell_from_json(value: Any) -> CellResult:
+    """Return the result stored in `cell.json`. Raises ValueError if the counts contradict each other."""
+    result = CELL.validate_python(value)
+    if result.correct > result.n:
+        raise ValueError(f"{result.correct} correct answers to {result.n} questions")
+    return result
 
 
 def cell_to_json(result: CellResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kib.errors import BusyError, InputError
+from kib.errors import BusyError, DamagedError, InputError
 from kib.identity import canonical, digest_file
 from kib.records import Cell, Score
 from kib.store.files import (
@@ -25,14 +25,12 @@ from kib.store.files import (
     make_folder,
     name_damage,
     new_folder,
-    read_json,
     read_lines,
     remove_leftovers,
     write_lines,
     write_text,
 )
 from kib.store.result_records import (
-    CELL,
     FAILURES,
     SCORES,
     TIMES,
@@ -40,13 +38,18 @@ from kib.store.result_records import (
     CellResult,
     Failure,
     Times,
+    cell_from_json,
     cell_to_json,
     plan_from_json,
     plan_to_json,
     score_to_json,
 )
+from kib.store.sealed_json import read_sealed, sealed
 
 __all__ = ["Results"]
+
+MEASURE_AGAIN = "`kib run` measures the cell again"
+WRITE_AGAIN = "`kib run` writes the file again"
 
 
 class Results:
@@ -54,6 +57,7 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._checked: dict[Path, tuple[str | int, ...]] = {}
 
     def has_plan(self) -> bool:
         """Return whether a run has ever been started with this folder."""
@@ -66,8 +70,8 @@ class Results:
             raise InputError(
                 f"{self.folder}: this folder contains no results (no plan.json); create results with `kib run SPEC`"
             )
-        with name_damage(path, path):
-            value = read_json(path)
+        with name_damage(path, WRITE_AGAIN):
+            value = read_sealed(path)
             try:
                 return plan_from_json(value)
             except InputError as error:
@@ -75,10 +79,12 @@ class Results:
 
     def save_plan(self, plan: BenchmarkPlan) -> None:
         """Replace the plan; an unchanged file is left untouched."""
-        text = indented_json(plan_to_json(plan))
+        data = plan_to_json(plan)
         path = self.folder / "plan.json"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+        with suppress(FileNotFoundError, ValueError):
+            if read_sealed(path) == json.loads(canonical(data)):
+                return
+        write_text(path, indented_json(sealed(data)))
 
     def cell_folder(self, cell: Cell) -> Path:
         """Return the path of a cell's folder."""
@@ -89,8 +95,11 @@ class Results:
         path = self.cell_folder(cell) / "cell.json"
         if not path.is_file():
             return None
-        with name_damage(path, path.parent):
-            return CELL.validate_python(read_json(path))
+        with name_damage(path, MEASURE_AGAIN):
+            result = cell_from_json(read_sealed(path))
+            if result.cell.id != cell.id:
+                raise ValueError(f"the file describes the cell {result.cell.id}")
+            return result
 
     def has(self, cell: Cell) -> bool:
         """Return whether a cell has been measured; a damaged result counts as missing and is measured again."""
@@ -99,19 +108,44 @@ class Results:
         except InputError:
             return False
 
+    def damage(self, cell: Cell) -> str:
+        """Return a sentence about damaged files of a cell, or an empty text if the cell is intact or missing."""
+        try:
+            if result := self.cell(cell):
+                self.times(cell)
+                self.check_questions(result)
+        except DamagedError as error:
+            return str(error)
+        return ""
+
+    def discard(self, cell: Cell) -> None:
+        """Remove the result of a cell, so that the cell counts as missing."""
+        (self.cell_folder(cell) / "cell.json").unlink(missing_ok=True)
+
+    def check_questions(self, result: CellResult) -> None:
+        """Raise DamagedError if the questions of a cell are not the measured ones; missing questions are accepted.
+
+        Each file is read once per instance; after that, only its size and its times of change are compared.
+        """
+        path = self.cell_folder(result.cell) / "questions.jsonl"
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return
+        state = (result.questions, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if self._checked.get(path) == state:
+            return
+        if digest_file(path) != result.questions:
+            problem = "the file differs from the measured file (the digest does not match cell.json)"
+            raise DamagedError(f"{path}: {problem}; {MEASURE_AGAIN}")
+        self._checked[path] = state
+
     def verify(self) -> None:
-        """Compare the questions of each cell with the recorded digest. Raises InputError at the first difference."""
+        """Compare the questions of each measured cell with the recorded digest; no file may be missing or damaged."""
         for cell in self.plan().cells:
-            result = self.cell(cell)
-            if result is None:
-                continue
-            path = self.questions(cell, "the verification of the stored questions")
-            with name_damage(path, path.parent):
-                if digest_file(path) != result.questions:
-                    raise InputError(
-                        f"{path}: the file differs from the measured file; delete {path.parent} and run the "
-                        "benchmark again"
-                    )
+            if result := self.cell(cell):
+                self.questions(cell, "the verification of the stored questions")
+                self.check_questions(result)
 
     def questions(self, cell: Cell, user: str) -> Path:
         """Return the path of a cell's questions; if the file is missing, the error says that `user` needs the file.
@@ -131,9 +165,14 @@ class Results:
         )
 
     def scores(self, cell: Cell, user: str = "this view") -> list[Score]:
-        """Return the scores of a cell's questions in task order; the error for a missing file names `user`."""
+        """Return the scores of a cell's questions in task order.
+
+        Raises InputError if the file is missing, which names `user`, and DamagedError if the file has changed.
+        """
         path = self.questions(cell, user)
-        with name_damage(path, path.parent):
+        if result := self.cell(cell):
+            self.check_questions(result)
+        with name_damage(path, MEASURE_AGAIN):
             try:  # one list for pydantic's own parser, which takes less than half the time
                 return SCORES.validate_json(b"[" + b",".join(path.read_bytes().splitlines()) + b"]")
             except ValidationError:  # the line-by-line reader names the damaged line
@@ -142,8 +181,8 @@ class Results:
     def times(self, cell: Cell) -> Times | None:
         """Return the time and memory needed to measure a cell, or None if time and memory were not recorded."""
         path = self.cell_folder(cell) / "times.json"
-        with name_damage(path, path.parent):
-            return TIMES.validate_python(read_json(path)) if path.is_file() else None
+        with name_damage(path, MEASURE_AGAIN):
+            return TIMES.validate_python(read_sealed(path)) if path.is_file() else None
 
     def save_cell(self, result: CellResult, scores: Iterable[Score], times: Times | None = None) -> None:
         """Write the folder of a cell atomically, including the digest of its questions."""
@@ -151,36 +190,35 @@ class Results:
             questions = folder / "questions.jsonl"
             write_lines(questions, map(score_to_json, scores))
             if times:
-                write_text(folder / "times.json", indented_json(times))
+                write_text(folder / "times.json", indented_json(sealed(times)))
             result = replace(result, questions=digest_file(questions))
-            write_text(folder / "cell.json", indented_json(cell_to_json(result)))
+            write_text(folder / "cell.json", indented_json(sealed(cell_to_json(result))))
 
     def failures(self) -> dict[str, Failure]:
         """Return the failed cells of the last run by id."""
         path = self.folder / "failures.json"
-        with name_damage(path, path):
-            return FAILURES.validate_python(read_json(path)) if path.is_file() else {}
+        with name_damage(path, WRITE_AGAIN):
+            return FAILURES.validate_python(read_sealed(path)) if path.is_file() else {}
 
     def save_failures(self, failures: Mapping[str, Failure]) -> None:
         """Replace the list of failed cells; if the list is empty, delete the file."""
         path = self.folder / "failures.json"
         if failures:
-            write_text(path, indented_json(failures))
+            write_text(path, indented_json(sealed(failures)))
         else:
             path.unlink(missing_ok=True)
 
     def statistics(self) -> dict[str, Any]:
         """Return the stored statistics by key; if the file is missing or damaged, return an empty mapping."""
         try:
-            value = json.loads((self.folder / "statistics.json").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            return read_sealed(self.folder / "statistics.json")
+        except (OSError, ValueError):
             return {}
-        return value if isinstance(value, dict) else {}
 
     def save_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Replace the stored statistics; do nothing if the folder is not writable."""
         try:
-            write_text(self.folder / "statistics.json", canonical(statistics) + "\n")
+            write_text(self.folder / "statistics.json", canonical(sealed(statistics)) + "\n")
         except OSError:
             return
 

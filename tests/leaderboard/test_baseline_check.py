@@ -107,7 +107,16 @@ def test_new_cells_are_only_noted(lab):
         ({"rows": None}, "damaged"),
         ({"rows": {"a": {"seeds": 1, "gain": None}}}, "damaged"),
         ({"rows": {"a": {"seeds": [0]}}}, "damaged"),
-        ({"rows": {"a": {"seeds": [0], "gain": [1, "x", 2]}}}, "damaged"),
+        ({"rows": {"a": {"seeds": [0], "gain": [1, "x", 1]}}}, "rows: a: gain: 1"),
+        ({"rows": {"a": {"seeds": [0], "gain": [1, 10**400, 1]}}}, "rows: a: gain: 1"),
+        ({"rows": {"a": {"seeds": [0], "gain": [1, 1, 2]}}}, "rows: a: gain: 2"),
+        ({"rows": {"a": {"seeds": [0], "gain": [True, 0, 1]}}}, "rows: a: gain: 0"),
+        ({"rows": {"a": {"seeds": [True], "gain": None}}}, "rows: a: seeds: 0"),
+        ({"rows": {"a": {"seeds": [-1], "gain": None}}}, "rows: a: seeds: 0"),
+        ({"rows": {"a": {"seeds": [float("nan")], "gain": None}}}, "NaN is not a JSON value"),
+        (f'{{"rows": {"9" * 5000}}}', "not valid JSON"),
+        ('{"rows": 1e999}', "the number 1e999 is too large"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_foreign_baseline_is_refused(lab, text, said):

@@ -10,6 +10,7 @@ from kib.errors import InputError
 from kib.identity import digest_file
 from kib.leaderboard import render
 from kib.store.result_records import Failure, TaskEntry
+from kib.store.sealed_json import read_sealed
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
     folder = lab.save().cell_folder(cell)
     path = folder / "questions.jsonl"
     path.write_text("".join(lines(path.read_text().splitlines(keepends=True))))
-    value = json.loads((folder / "cell.json").read_text())
+    value = read_sealed(folder / "cell.json")
     (folder / "cell.json").write_text(json.dumps({**value, "questions": digest_file(path)}))
     with pytest.raises(InputError, match=f"{said}; delete .* and run the benchmark again"):
         lab.table()

@@ -74,12 +74,15 @@ class ResultSource(Protocol):
     def cell(self, cell: Cell) -> CellResult | None:
         """Return the result of a cell, or None if the result is missing."""
 
+    def check_questions(self, result: CellResult) -> None:
+        """Raise DamagedError if the stored questions of a cell differ from the measured ones."""
+
     def failures(self) -> dict[str, Failure]:
         """Return the failures by cell id."""
 
 
 def collect_arms(results: ResultSource, plan: BenchmarkPlan) -> list[Arm]:
-    """Return the arms of a plan in plan order; no question file is read."""
+    """Return the arms of a plan in plan order; question files are compared with their digests, but not parsed."""
     failures = results.failures()
     by_place: dict[str, list[Cell]] = {}
     for cell in plan.cells:
@@ -96,6 +99,7 @@ def _arm(
     for cell in cells:
         result = results.cell(cell)
         if result is not None and result.cell.identity == cell.identity:
+            results.check_questions(result)
             found.append(result)
         elif cell.id in failures:
             failure = failures[cell.id]

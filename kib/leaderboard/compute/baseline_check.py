@@ -1,17 +1,31 @@
 """The check for continuous integration: compares a table with a stored baseline."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from kib.errors import InputError
 from kib.leaderboard.number_format import interval, points
 from kib.leaderboard.table_records import ArmRow, Table
 from kib.statistics.gains import Interval
+from kib.store.sealed_json import parse_json
 
 __all__ = ["Changes", "baseline", "check"]
 
+Fraction = Annotated[float, Field(strict=True, ge=-1, le=1, allow_inf_nan=False)]
+
+
+class _Entry(TypedDict):
+    """The seeds of an arm, and its gain with the ends of the interval, in fractions."""
+
+    seeds: list[Annotated[int, Field(strict=True, ge=0)]]
+    gain: tuple[Fraction, Fraction, Fraction] | None
+
+
+ROWS = TypeAdapter(dict[str, _Entry])
 KIND = "kib leaderboard baseline"
 SCHEMA = 1
 
@@ -64,7 +78,7 @@ def check(table: Table, text: str) -> Changes:
     return Changes(tuple(failed), tuple(noted))
 
 
-def _compare(name: str, row: ArmRow, entry: Mapping[str, Any], failed: list[str], noted: list[str]) -> None:
+def _compare(name: str, row: ArmRow, entry: _Entry, failed: list[str], noted: list[str]) -> None:
     removed = [seed for seed in entry["seeds"] if seed not in row.seeds]
     new = [seed for seed in row.seeds if seed not in entry["seeds"]]
     failed += [f"{name}/s{seed}: removed: the plan no longer contains this seed" for seed in removed]
@@ -84,12 +98,12 @@ def _compare(name: str, row: ArmRow, entry: Mapping[str, Any], failed: list[str]
         noted.append(f"{name}: the gain rose above the baseline's confidence interval: {change}")
 
 
-def _read(table: Table, text: str) -> dict[str, Any]:
+def _read(table: Table, text: str) -> dict[str, _Entry]:
     """Return the entries of a baseline; raises InputError if the baseline is invalid."""
     hint = "; write a new baseline with `kib leaderboard --update-baseline`"
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise InputError(f"the baseline is not valid JSON ({error}){hint}") from error
     if not isinstance(value, dict) or value.get("kind") != KIND:
         raise InputError(f'the file is not a leaderboard baseline (expected "kind": "{KIND}"){hint}')
@@ -102,16 +116,9 @@ def _read(table: Table, text: str) -> dict[str, Any]:
             f"the baseline contains gains {names[0]}, but the table contains gains {names[1]}; use the same "
             f"--against for both{hint}"
         )
-    entries = value.get("rows")
-    if not isinstance(entries, dict) or not all(_is_entry(entry) for entry in entries.values()):
-        raise InputError(f"the baseline is damaged: its rows are not in the format that kib writes{hint}")
-    return entries
-
-
-def _is_entry(entry: Any) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("seeds"), list) or "gain" not in entry:
-        return False
-    gain = entry["gain"]
-    return gain is None or (
-        isinstance(gain, list) and len(gain) == 3 and all(type(number) in (int, float) for number in gain)
-    )
+    try:
+        return ROWS.validate_python(value.get("rows"))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ": ".join(map(str, ("rows", *fault["loc"])))
+        raise InputError(f"the baseline is damaged ({place}: {fault['msg']}){hint}") from error

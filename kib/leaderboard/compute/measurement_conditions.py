@@ -35,9 +35,9 @@ def conditions_of_plan(plan: BenchmarkPlan, model: str, task: str, arms: Iterabl
     metrics = {result.metric for arm in arms for result in arm.results}
     metric = metrics.pop() if len(metrics) == 1 else None
     n = plan.tasks[task].n
-    if source.get("plugin") != "lm-eval":
+    options = source.get("options") if isinstance(source, Mapping) and source.get("plugin") == "lm-eval" else None
+    if not isinstance(options, Mapping) or "task" not in options:
         return Conditions(None, metric, n)
-    options = source["options"]
     return Conditions(options["task"], metric, n, tuple(_deviations(plan, model, task, options)))
 
 

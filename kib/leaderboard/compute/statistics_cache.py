@@ -81,43 +81,47 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+Number = Annotated[float, Field(strict=True, ge=-1e9, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+
+
 class _StoredNumbers(NamedTuple):
     """The numbers of an `ArmMeasure` in stored order."""
 
-    mean: float
-    low: float
-    high: float
-    n: int
-    groups: int
-    recall: float | None
-    chance: float | None
-    repeated: int
-    short: int
+    mean: Number
+    low: Number
+    high: Number
+    n: Count
+    groups: Count
+    recall: Number | None
+    chance: Number | None
+    repeated: Count
+    short: Count
 
 
 class _StoredGain(NamedTuple):
     """A paired `Gain` in stored order."""
 
-    absolute: float
-    relative: float | None
-    low: float
-    high: float
-    p: float
-    wins: int
-    ties: int
-    losses: int
+    absolute: Number
+    relative: Number | None
+    low: Number
+    high: Number
+    p: Number
+    wins: Count
+    ties: Count
+    losses: Count
 
 
 class _StoredAverage(NamedTuple):
     """An `Average` in stored order."""
 
-    tasks: int
-    absolute: float
-    low: float
-    high: float
-    relative: float | None
-    relative_low: float | None
-    relative_high: float | None
+    tasks: Count
+    absolute: Number
+    low: Number
+    high: Number
+    relative: Number | None
+    relative_low: Number | None
+    relative_high: Number | None
 
 
 class _StoredForm(Generic[Record]):
@@ -188,7 +192,7 @@ _GAIN = _StoredForm[Gain | str](
     lambda one: one if isinstance(one, str) else _pack_gain(one),
     lambda stored: stored if isinstance(stored, str) else _unpack_gain(stored),
 )
-_P_VALUE = _StoredForm[float](tuple[float], lambda p: (p,), lambda stored: stored[0])
+_P_VALUE = _StoredForm[float](tuple[Number], lambda p: (p,), lambda stored: stored[0])
 _SPLIT = _StoredForm[KnowledgeSplit](
     tuple[_StoredGain | None, _StoredGain | None],
     lambda split: tuple(None if part is None else _pack_gain(part) for part in split),

@@ -79,7 +79,7 @@ def find_hits(
 def _read_hits(folder: Path, questions: Sequence[RenderedQuestion], depth: int | None) -> dict[str, list[Hit]]:
     """Return the stored hits by question id. Raises DamagedError unless each question has hits, in the same order."""
     path = folder / FILE
-    with name_damage(path, folder):
+    with name_damage(path, f"delete {folder} and run the command again"):
         found = {
             line["question"]: [Hit(passage, score) for passage, score in line["hits"][:depth]]
             for line in read_lines(path)

@@ -1,0 +1,51 @@
+"""JSON files that contain a digest of their own content, so that damage is noticed when a file is read.
+
+The digest is stored under the key `digest`. Files of earlier versions have no digest and are read as they are.
+"""
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kib.identity import canonical, digest
+
+__all__ = ["parse_json", "read_sealed", "sealed"]
+
+DIGEST = "digest"
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError for invalid JSON, and for numbers that are not finite."""
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("invalid JSON: nested too deeply") from error
+
+
+def sealed(value: Any) -> dict[str, Any]:
+    """Return a mapping or record as a JSON object with the digest of its content."""
+    plain: dict[str, Any] = json.loads(canonical(value))
+    return {**plain, DIGEST: digest(plain)}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file without its digest. Raises ValueError if the content is damaged."""
+    value = parse_json(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the content is wrong, not the type of an argument
+    recorded = value.pop(DIGEST, None)
+    if digest(value) != recorded is not None:  # computing the digest also finds texts that are not valid Unicode
+        raise ValueError("the content differs from the digest in it")
+    return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return number
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,0 +1,146 @@
+"""Damaged files in a results folder: a table never uses them, and the next run measures them again."""
+
+import json
+import shutil
+
+import pytest
+
+from kib.store.sealed_json import read_sealed
+
+VALIDATION = "m/rag,k=1/people,0-shot,validation"
+TEST = "m/rag,k=1/people,0-shot"
+
+
+@pytest.fixture(scope="module")
+def done(new_bench, toys, tmp_path_factory):
+    """A measured benchmark whose number of passages is chosen on validation questions, with stored statistics."""
+    bench = new_bench(tmp_path_factory.mktemp("done")).write_toy(task='validation = "people.jsonl"\n')
+    text = bench.spec.read_text(encoding="utf-8")
+    bench.write(text.replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(toys)
+        assert bench.run() == {}
+        assert bench.call("leaderboard").exit_code == 0
+    return bench
+
+
+@pytest.fixture
+def copy(done, new_bench, tmp_path, toybox):
+    """A copy of the measured benchmark that a test may damage."""
+    shutil.copytree(done.folder, tmp_path / "copy")
+    return new_bench(tmp_path / "copy")
+
+
+def swap(old, new):
+    """Return a function that replaces the first occurrence of `old` in the bytes of a file."""
+
+    def change(data):
+        assert old in data
+        return data.replace(old, new, 1)
+
+    return change
+
+
+DAMAGES = [
+    ("questions.jsonl", swap(b'"score":1', b'"score":0')),
+    ("questions.jsonl", lambda data: data[: len(data) // 2]),
+    ("cell.json", swap(b'"n": 18', b'"n": 19')),
+    ("cell.json", lambda data: b""),
+    ("cell.json", lambda data: b"\xff" + data[1:]),
+    ("cell.json", lambda data: b"[" * 100_000),
+    ("times.json", swap(b'"training": 0.0', b'"training": 9.0')),
+]
+
+
+@pytest.mark.parametrize("place", [TEST, VALIDATION])
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_damaged_cell_is_refused_and_measured_again(copy, place, name, damage):
+    """A table refuses a damaged cell even if its statistics are stored; a run says so and measures the cell again."""
+    before, table = copy.files("times.json"), copy.call("leaderboard").output
+    path = copy.results.cell_folder(copy.cells()[place]) / name
+    path.write_bytes(damage(path.read_bytes()))
+    refused = copy.call("leaderboard", *(["--cost", "--times"] if name == "times.json" else []))
+    if name != "times.json" or place == TEST:  # times of validation cells are not shown
+        assert refused.exit_code == 2
+        assert f"{path.relative_to(copy.folder)}: " in refused.stderr
+        assert "`kib run` measures the cell again" in refused.stderr
+    said = []
+    assert copy.run(Recorder(said)) == {}
+    assert [text for text in said if str(path) in text]
+    assert copy.files("times.json") == before
+    assert copy.call("leaderboard").output == table
+
+
+class Recorder:
+    """A silent progress display that records the printed sentences."""
+
+    def __init__(self, said):
+        self.say = said.append
+
+    def step(self, title, total=None):
+        from kib.progress import SilentProgress
+
+        return SilentProgress().step(title, total)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "statistics.json", "failures.json"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], swap(b"0", b"1")])
+def test_other_damaged_files_are_written_again(copy, name, damage):
+    """A damaged plan or list of failures is refused by the table and written again by a run; statistics are a cache."""
+    if name == "failures.json":
+        copy.results.save_failures({"m/x": {"step": "answers0", "error": "none"}})
+    table, path = copy.call("leaderboard").output, copy.results.folder / name
+    path.write_bytes(damage(path.read_bytes()))
+    refused = copy.call("leaderboard")
+    if name == "statistics.json":
+        assert refused.output == table
+    else:
+        assert refused.exit_code == 2
+        assert f"{name}: the file is damaged or missing" in refused.stderr
+        assert "`kib run` writes the file again" in refused.stderr
+    assert copy.run() == {}
+    assert copy.call("leaderboard").output == table
+
+
+def test_published_results_without_questions_remain_readable(copy):
+    """Results without question files and without digests, as earlier versions wrote them, give the same table."""
+    table = copy.call("leaderboard").output
+    for path in copy.results.folder.rglob("*.json*"):
+        if path.name == "questions.jsonl":
+            path.unlink()
+        else:
+            path.write_text(json.dumps(read_sealed(path)), encoding="utf-8")
+    assert copy.call("leaderboard").output == table
+
+
+BAD = [10**400, -(10**400), -1, True, "x", [], 1e308, "\x1b[31m", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"']
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("plan.json", ["cells", 0, "method"]),
+        ("plan.json", ["cells", 1, "settings", 0, 1]),
+        ("plan.json", ["sources", "tasks", "people"]),
+        ("plan.json", ["tasks", "people", "n"]),
+        (f"{TEST}/*/cell.json", ["correct"]),
+        (f"{TEST}/*/cell.json", ["flops"]),
+        (f"{VALIDATION}/*/cell.json", ["n"]),
+        (f"{VALIDATION}/*/cell.json", ["cell", "model"]),
+        (f"{TEST}/*/times.json", ["asking"]),
+        ("statistics.json", ["arms", "*", 0, 0]),
+    ],
+)
+def test_results_of_strangers_cause_no_traceback(copy, name, keys):
+    """Impossible values in results without digests cause a clear error or are ignored, but never a traceback."""
+    (path,) = copy.results.folder.glob(name)
+    value = read_sealed(path)
+    for bad in BAD:
+        changed = json.loads(json.dumps(value))
+        inner = changed
+        for key in keys[:-1]:
+            inner = inner[next(iter(inner)) if key == "*" else key]
+        inner[keys[-1]] = "@" if isinstance(bad, bytes) else bad
+        text = json.dumps(changed).encode()
+        path.write_bytes(text.replace(b'"@"', bad) if isinstance(bad, bytes) else text)
+        assert copy.call("leaderboard", "--cost", "--times").exit_code in (0, 1, 2)
