@@ -1,5 +1,6 @@
 """Model answers are stored immediately and never requested twice."""
 
+import shutil
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -264,6 +265,18 @@ def test_a_damaged_answer_is_requested_again(work, statement, count):
     assert len(again.asked) == (1 if count == 1 else len(once.asked))
     [sentence] = said
     assert f"answers.sqlite: {count} of 200 answers are damaged; kib requests these answers again" in sentence
+
+
+def test_answers_of_different_weights_are_not_used(work):
+    """If a file of answers is replaced by the file of different weights, all answers are requested again."""
+    some, said = requests(70), []
+    for weights, value in (("a" * 32, -1.0), ("b" * 32, -2.0)):
+        with ModelAnswers.open(work, weights) as answers:
+            answers.put(some, [[value, True]] * 70, HERE)
+    shutil.copy(answers.file.path, work.step_folder("answers", "a" * 32))
+    with ModelAnswers.open(work.reporting_to(said.append), "a" * 32) as answers:
+        assert answers.missing(some) == 70
+    assert "70 of 70 answers are damaged" in said[0]
 
 
 def test_a_damaged_remark_sets_the_file_aside(work):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -524,6 +525,18 @@ def test_a_damaged_step_is_made_again_from_nothing(tmp_path, damage, words):
         "weights", "weights/.a.lock", "weights/a", "weights/a/done.json",
         "weights/a/file", "weights/a/part", "weights/a/part/other",
     }  # fmt: skip
+
+
+def test_a_step_moved_to_a_different_step_is_made_again(tmp_path):
+    """If the folder of a step is replaced by the folder of a different step, the step is built again."""
+    said, work = [], Work(tmp_path)
+    for identity in ("a", "b"):
+        work.compute("hits", identity, lambda folder, text=identity: write_text(folder / "file", text) or {})
+    shutil.rmtree(tmp_path / "hits/a")
+    (tmp_path / "hits/b").rename(tmp_path / "hits/a")
+    work.reporting_to(said.append).compute("hits", "a", lambda folder: write_text(folder / "file", "a") or {})
+    assert (tmp_path / "hits/a/file").read_text() == "a"
+    assert "damaged (the marker belongs to the step hits/b)" in said[0]
 
 
 def test_a_step_damaged_during_a_run_is_noticed(tmp_path):

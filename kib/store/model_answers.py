@@ -73,13 +73,13 @@ class ModelAnswers:
             for request, value, size in batch
         ]
         self.file.write(
-            ENVIRONMENTS.insert([(name, canonical(asdict(environment)))]),
-            ANSWERS.insert(rows),
+            self.file.insertion(ENVIRONMENTS, [(name, canonical(asdict(environment)))]),
+            self.file.insertion(ANSWERS, rows),
         )
 
     def add_note(self, text: str) -> None:
         """Store a remark of an LM about its computation; a repeated remark is stored only once."""
-        self.file.write(NOTES.insert([(text,)]))
+        self.file.write(self.file.insertion(NOTES, [(text,)]))
 
     def notes(self) -> tuple[str, ...]:
         """Return all stored remarks in alphabetical order."""
@@ -93,7 +93,7 @@ class ModelAnswers:
 
 def _open_intact(path: Path, say: Callable[[str], None]) -> SqliteFile:
     """Open a file of model answers, and remove damaged answers. Raises DamagedError if the whole file is damaged."""
-    file = SqliteFile.open(path, (ANSWERS, ENVIRONMENTS, NOTES), REPAIR)
+    file = SqliteFile.open(path, (ANSWERS, ENVIRONMENTS, NOTES), REPAIR, owner=path.parent.name)
     try:
         _remove_damaged(file, say)
     except BaseException:

@@ -67,7 +67,7 @@ class PaidAnswers(MutableMapping[str, str]):
         return str(rows[0][0])
 
     def __setitem__(self, key: str, value: str) -> None:
-        self.file.write(KEPT.insert([(key, value)], replace=True))
+        self.file.write(self.file.insertion(KEPT, [(key, value)], replace=True))
 
     def __delitem__(self, key: str) -> None:
         self[key]

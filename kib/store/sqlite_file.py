@@ -15,7 +15,7 @@ from kib.identity import digest_lines
 from kib.store.files import flush_folder, make_folder
 from kib.support.sqlite_errors import sqlite_errors
 
-__all__ = ["SqliteFile", "Table", "row_digest", "set_aside"]
+__all__ = ["SqliteFile", "Table", "set_aside"]
 
 LOCK_TIMEOUT = 60.0
 """The number of seconds to wait for a different process that is writing."""
@@ -43,24 +43,11 @@ class Table:
         columns = ", ".join(f"{column} {sql_type}" for column, sql_type in self.stored_columns.items())
         return f"CREATE TABLE {name} ({columns}, PRIMARY KEY ({next(iter(self.columns))})) WITHOUT ROWID"
 
-    def insert(self, rows: Iterable[Row], *, replace: bool = False) -> tuple[str, list[Row]]:
-        """Return the statement that inserts rows and their digests; unless `replace` is set, existing rows are kept."""
-        return self.insertion(self.name, replace), [(*row, row_digest(row)) for row in rows]
-
     def insertion(self, name: str, replace: bool = False) -> str:
         """Return the statement that inserts a row, including its digest, into a table with this name."""
         marks = ", ".join("?" * len(self.stored_columns))
         conflict = "REPLACE" if replace else "IGNORE"
         return f"INSERT OR {conflict} INTO {name} VALUES ({marks})"  # noqa: S608 - fixed names
-
-
-def row_digest(values: Row) -> str:
-    """Return the digest of a row's values. Texts, bytes and numbers have different digests."""
-    return digest_lines(value if isinstance(value, str) else repr(value) for value in values)
-
-
-def _is_intact(row: Row) -> bool:
-    return bool(row[-1] == row_digest(row[:-1]))
 
 
 def set_aside(path: Path) -> Path:
@@ -76,15 +63,20 @@ def set_aside(path: Path) -> Path:
 
 
 class SqliteFile:
-    """An open SQLite file. `repair` is the advice for a damaged file, for example to delete the file."""
+    """An open SQLite file.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, repair: str) -> None:
+    `repair` is the advice for a damaged file, for example to restore the file. `owner` is part of each digest, so that
+    a file that has taken the place of a different file is noticed.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, repair: str, owner: str) -> None:
         self.path = path
         self.connection = connection
         self.repair = repair
+        self.owner = owner
 
     @classmethod
-    def open(cls, path: Path, tables: Sequence[Table], repair: str) -> "SqliteFile":
+    def open(cls, path: Path, tables: Sequence[Table], repair: str, owner: str = "") -> "SqliteFile":
         """Open or create a file with `tables`; a table of an earlier version receives the digests of its rows.
 
         Several threads may share the open file. Raises InputError if the file is locked or not writable, and
@@ -95,7 +87,7 @@ class SqliteFile:
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
         # Damaged text must not raise an error before its digest is compared.
         connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-        file = cls(path, connection, repair)
+        file = cls(path, connection, repair, owner)
         try:
             with sqlite_errors(path, repair):
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -129,6 +121,20 @@ class SqliteFile:
             for statement, rows in statements:
                 self.connection.executemany(statement, rows)
 
+    def insertion(self, table: Table, rows: Iterable[Row], *, replace: bool = False) -> tuple[str, list[Row]]:
+        """Return the statement that inserts rows, and the rows with their digests.
+
+        Unless `replace` is set, existing rows are kept.
+        """
+        return table.insertion(table.name, replace), [(*row, self.row_digest(row)) for row in rows]
+
+    def row_digest(self, values: Row) -> str:
+        """Return the digest of a row's values. Texts, bytes and numbers have different digests."""
+        return digest_lines([self.owner, *(value if isinstance(value, str) else repr(value) for value in values)])
+
+    def _is_intact(self, row: Row) -> bool:
+        return bool(row[-1] == self.row_digest(row[:-1]))
+
     def remove_damaged(self, table: Table, keep_in: str = "") -> int:
         """Remove the rows whose digest differs from their values, and return the number of removed rows.
 
@@ -136,14 +142,14 @@ class SqliteFile:
         """
         every = f"SELECT {', '.join(table.stored_columns)} FROM {table.name}"  # noqa: S608 - fixed names
         with sqlite_errors(self.path, self.repair):
-            damaged = [row for row in self.connection.execute(every) if not _is_intact(row)]
+            damaged = [row for row in self.connection.execute(every) if not self._is_intact(row)]
         if damaged:
             # A row whose key is damaged cannot be found by its key, so the intact rows are copied to a new table.
             with self._transaction():
                 if keep_in:
                     self.connection.execute(f"CREATE TABLE IF NOT EXISTS {keep_in} ({', '.join(table.stored_columns)})")
                     self.connection.executemany(table.insertion(keep_in), [tuple(map(_bytes, row)) for row in damaged])
-                self._rewrite(table, filter(_is_intact, self.connection.execute(every)))
+                self._rewrite(table, filter(self._is_intact, self.connection.execute(every)))
         return len(damaged)
 
     def _prepare(self, table: Table) -> None:
@@ -156,7 +162,7 @@ class SqliteFile:
                 self.connection.execute(table.definition(table.name))
             elif found == table.columns:
                 every = self.connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name}")  # noqa: S608
-                self._rewrite(table, ((*row, row_digest(row)) for row in every))
+                self._rewrite(table, ((*row, self.row_digest(row)) for row in every))
             elif found != table.stored_columns:
                 raise DamagedError(
                     f"{self.path}: the file is damaged (the table {table.name} has unknown columns); {self.repair}"

@@ -57,15 +57,17 @@ def read_marker(folder: Path) -> StepMarker:
     """Return the marker of a step. Raises FileNotFoundError if there is none, and DamagedError if it is damaged."""
     path = folder / MARKER
     try:
-        return _parse(json.loads(path.read_bytes()))
+        return _parse(json.loads(path.read_bytes()), folder)
     except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path}: damaged ({error})") from error
 
 
-def _parse(value: dict[str, Any]) -> StepMarker:
+def _parse(value: dict[str, Any], folder: Path) -> StepMarker:
     recorded = value.pop("digest", None)
     if recorded is None:  # written by an earlier version, which recorded only sizes
         files = {name: RecordedFile(int(size)) for name, size in value["files"].items()}
+    elif value["step"] != _name(folder):
+        raise ValueError(f"the marker belongs to the step {value['step']}")
     elif recorded == digest(value):
         files = {name: RecordedFile(**file) for name, file in value["files"].items()}
     else:
@@ -73,8 +75,13 @@ def _parse(value: dict[str, Any]) -> StepMarker:
     return StepMarker(value.get("note", {}), float(value.get("seconds", 0.0)), int(value.get("peak_bytes", 0)), files)
 
 
+def _name(folder: Path) -> str:
+    """Return the name of a step in its marker, so that a folder that was moved to a different step is noticed."""
+    return f"{folder.parent.name}/{folder.name}"
+
+
 def write_marker(folder: Path, marker: StepMarker) -> None:
     """Write the marker of a step atomically, with the digest of its own content."""
     fields = {name: getattr(marker, name) for name in StepMarker.__slots__}
-    value = json.loads(canonical(fields))
+    value = json.loads(canonical({**fields, "step": _name(folder)}))
     write_text(folder / MARKER, indented_json({**value, "digest": digest(value)}))

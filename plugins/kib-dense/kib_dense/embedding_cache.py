@@ -46,11 +46,6 @@ def cache_key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _row_digest(key: bytes, tokens: int, vector: bytes) -> bytes:
-    """Return the 32-byte SHA-256 of a row."""
-    return hashlib.sha256(b"".join((key, tokens.to_bytes(8, "little", signed=True), vector))).digest()
-
-
 class EmbeddingCache:
     """A cache of texts' float32 vectors and token counts; stored vectors survive if the process is killed.
 
@@ -76,6 +71,11 @@ class EmbeddingCache:
         finally:
             cache.connection.close()
 
+    def _row_digest(self, key: bytes, tokens: int, vector: bytes) -> bytes:
+        """Return the 32-byte SHA-256 of a row and of the cache's name, because each encoder has its own cache."""
+        parts = (self.path.parent.name.encode(), key, tokens.to_bytes(8, "little", signed=True), vector)
+        return hashlib.sha256(b"".join(parts)).digest()
+
     def _connect(self) -> sqlite3.Connection:
         """Open the file; a file of an earlier version receives the digests of its rows."""
         with sqlite_errors(self.path, REPAIR):
@@ -89,7 +89,7 @@ class EmbeddingCache:
                 with connection:
                     found = [name for _, name, *_ in connection.execute("PRAGMA table_info(embeddings)")]
                     if "digest" not in found:
-                        connection.create_function("row_digest", 3, _row_digest, deterministic=True)
+                        connection.create_function("row_digest", 3, self._row_digest, deterministic=True)
                         connection.execute("ALTER TABLE embeddings ADD COLUMN digest BLOB")
                         connection.execute("UPDATE embeddings SET digest = row_digest(key, tokens, vector)")
         except BaseException:
@@ -105,7 +105,7 @@ class EmbeddingCache:
         damaged: list[tuple[int]] = []
         try:
             for row, key, tokens, vector, digest in self._rows(keys):
-                if digest == _row_digest(key, tokens, vector):
+                if digest == self._row_digest(key, tokens, vector):
                     found[key] = (tokens, np.frombuffer(vector, dtype="<f4"))
                 else:
                     damaged.append((row,))
@@ -137,7 +137,7 @@ class EmbeddingCache:
         rows = [(key, tokens, vector.astype("<f4").tobytes()) for key, (tokens, vector) in embeddings.items()]
         insert = "INSERT OR IGNORE INTO embeddings (key, tokens, vector, digest) VALUES (?, ?, ?, ?)"
         with sqlite_errors(self.path, REPAIR), self.connection:
-            self.connection.executemany(insert, [(*row, _row_digest(*row)) for row in rows])
+            self.connection.executemany(insert, [(*row, self._row_digest(*row)) for row in rows])
 
 
 def _set_aside(path: Path, error: DamagedError) -> None:
