@@ -113,16 +113,20 @@ class WikipediaOptions(Options):
     )
     over_limit: Annotated[Literal["error", "skip"], NotInIdentity] = Field(
         default="error",
-        description="How to treat pages that exceed a limit: report an `error`, or `skip`, count and record them.",
+        description="How to treat pages that exceed a limit: report an `error`, or `skip`, count and record the pages.",
     )
     max_seconds: Annotated[float, NotInIdentity] = Field(
-        default=120.0, gt=0, le=86_400, description="Maximum time to convert one page."
+        default=120.0, gt=0, le=86_400, description="Maximum number of seconds for converting one page."
     )
     max_memory_mb: Annotated[int, NotInIdentity] = Field(
-        default=2048, ge=256, description="Maximum memory of the process that converts pages; enforced on Linux only."
+        default=2048,
+        ge=256,
+        description="Maximum memory, in MB, of the process that converts pages; enforced on Linux only.",
     )
     max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
-        default=16, ge=1, description="Maximum size of one revision in the unpacked dump; a larger one raises an error."
+        default=16,
+        ge=1,
+        description="Maximum size in MB of one revision in the unpacked dump; a larger revision raises an error.",
     )
     licence: str = Field(default="CC BY-SA", description="Licence of the documents.")
     date: str = Field(
@@ -286,7 +290,10 @@ class Wikipedia:
             return None
         if isinstance(text, LimitError):
             if self.options.over_limit == "error":
-                fix = 'to convert it, increase this limit; to leave out such pages, set `over_limit = "skip"`'
+                fix = (
+                    "to convert the page, increase the exceeded limit; to leave out such pages, set `over_limit = "
+                    '"skip"`'
+                )
                 raise InputError(f"{position}: the page {text}; {fix}")
             collected.skipped.append(f"{page.title} (the page {text})")
             return None

@@ -75,8 +75,8 @@ class _LimitedFile:
         data = self.file.read(size)
         self.unfinished += len(data)
         if self.unfinished > self.limit_mb * MB:
-            problem = f"a revision has more than `max_unpacked_mb = {self.limit_mb}`"
-            raise InputError(f"{self.path}: {problem}; if the dump is trustworthy, increase this limit")
+            problem = f"a revision is larger than `max_unpacked_mb = {self.limit_mb}`"
+            raise InputError(f"{self.path}: {problem}; if the dump is trustworthy, increase `max_unpacked_mb`")
         return data
 
 

@@ -275,7 +275,9 @@ def test_over_limit(
 ) -> None:
     """A page beyond a limit raises an error that names page and limit, or is skipped, counted, named and recorded."""
     path = write_dump(tmp_path, page("A", "One."), page("Bomb", text), page("C", "Three."))
-    with pytest.raises(InputError, match=re.escape(f"'Bomb': {problem}; to convert it, increase this limit;")):
+    with pytest.raises(
+        InputError, match=re.escape(f"'Bomb': {problem}; to convert the page, increase the exceeded limit;")
+    ):
         read_ids(create(path, **options))
     plugin = create(path, over_limit="skip", **options)
     with caplog.at_level(logging.WARNING):
@@ -291,7 +293,7 @@ def test_large_revision(tmp_path: Path, compress: Callable[[bytes], bytes]) -> N
     """A small compressed dump with a revision beyond the limit is refused; a page may have many small revisions."""
     text = "x" * (3 << 20)
     path = write_dump(tmp_path, page("A", text), compress=compress)
-    with pytest.raises(InputError, match=r"dump\.xml: a revision has more than `max_unpacked_mb = 2`; if the dump is"):
+    with pytest.raises(InputError, match=r"dump\.xml: a revision is larger than `max_unpacked_mb = 2`; if the dump is"):
         read_ids(create(path, max_unpacked_mb=2))
     last = "<revision><id>8</id><text>Last.</text></revision></page>"
     many = page("A", "x" * (1 << 20)).removesuffix("</page>\n")
