@@ -7,13 +7,13 @@ to pairs of a query id and a document id.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import InputPath, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document, JudgedQuery
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ class BeirOptions(Options):
     date: str = Field(
         default="", description="Date or version of the documents; recorded with the corpus but not used otherwise."
     )
+    max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
+        default=64, ge=1, le=2047, description="Maximum size of one line; a larger line raises an error."
+    )
 
 
 class Beir:
@@ -100,7 +103,7 @@ class Beir:
         file. Raise InputError with the file and line of a judgment if its query or document is not in the collection.
         """
         path = self._qrels_path()
-        judgments = _read_qrels(path)
+        judgments = _read_qrels(path, self.options.max_unpacked_mb)
         self._check_documents(path, judgments)
         texts = self._read_queries(judgments)
         missing = {
@@ -144,7 +147,7 @@ class Beir:
 
     def _document_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the rows of corpus.jsonl with their line numbers; if a text is empty, the title becomes the text."""
-        for line, row in _read_jsonl(self.corpus_path):
+        for line, row in _read_jsonl(self.corpus_path, self.options.max_unpacked_mb):
             title, text = row.get("title"), row.get("text")
             is_empty = text is None or (isinstance(text, str) and not text.strip())
             yield line, {**row, "title": "", "text": title} if is_empty and isinstance(title, str) else row
@@ -164,7 +167,7 @@ class Beir:
         """Return a mapping from judged query ids to query texts, in the order of queries.jsonl."""
         lines: dict[str, int] = {}
         texts = {}
-        for line, row in _read_jsonl(self.queries_path):
+        for line, row in _read_jsonl(self.queries_path, self.options.max_unpacked_mb):
             query_id, text = _row_id(self.queries_path, line, row), row.get("text")
             if query_id in lines:
                 first = f"the id is already used in line {lines[query_id]}"
@@ -180,12 +183,12 @@ class Beir:
         return texts
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_jsonl(path: Path, max_mb: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSON Lines file with their line numbers."""
     from kib_tables.jsonl import read_jsonl
 
     try:
-        yield from read_jsonl(path)
+        yield from read_jsonl(path, max_mb)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -206,12 +209,14 @@ def _row_id(path: Path, line: int, row: dict[str, Any]) -> str:
     return value
 
 
-def _read_qrels(path: Path) -> Judgments:
+def _read_qrels(path: Path, max_mb: int) -> Judgments:
     """Read the judgments in file order; the header line is optional."""
+    from kib_tables.limited_lines import limited_lines
+
     judgments: Judgments = {}
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in limited_lines(path, file, max_mb):
                 if line.strip():
                     _add_judgment(judgments, path, number, _split_line(path, number, line))
     except OSError as error:

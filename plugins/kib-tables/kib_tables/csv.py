@@ -1,22 +1,21 @@
 """The corpus `csv`, which reads documents from a CSV file with a header; errors name the file and line."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from pydantic import Field
 
 from kib.errors import InputError
 from kib.interfaces import InputPath, Options
+from kib_tables.limited_lines import MB, limited_lines, too_large
 from kib_tables.options import TableOptions
 from kib_tables.row_documents import quoted
 from kib_tables.table_corpus import TableCorpus
 
 __all__ = ["Csv", "CsvOptions"]
-
-LARGEST_FIELD = 2**31 - 1
-"""Maximum characters of one field; the standard library's limit of 131,072 is too small for some documents."""
 
 
 class CsvOptions(TableOptions):
@@ -38,11 +37,12 @@ class Csv(TableCorpus):
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield each row's first line number and its values by column; skip blank lines."""
-        csv.field_size_limit(LARGEST_FIELD)
+        most = self.options.max_unpacked_mb
+        csv.field_size_limit(most * MB)  # the default of 131,072 characters is too small for some documents
         with path.open("rb") as file:
-            reader = csv.reader(_lines(path, file), delimiter=self.options.delimiter, strict=True)
+            reader = csv.reader(_lines(path, file, most), delimiter=self.options.delimiter, strict=True)
             header: list[str] | None = None
-            for number, row in _rows(path, reader):
+            for number, row in _rows(path, reader, most):
                 if header is None:
                     header = _header(path, number, row)
                 elif len(row) != len(header):
@@ -52,8 +52,8 @@ class Csv(TableCorpus):
                     yield number, dict(zip(header, row, strict=True))
 
 
-def _lines(path: Path, file: Any) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
+def _lines(path: Path, file: IO[bytes], most: int) -> Iterator[str]:
+    for number, line in limited_lines(path, file, most):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -61,7 +61,7 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
             raise InputError(f"{path}:{number}: {problem}") from error
 
 
-def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, reader: Any, most: int) -> Iterator[tuple[int, list[str]]]:
     """Yield each row's first line number and its fields."""
     first_line = 1
     try:
@@ -70,11 +70,13 @@ def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
                 yield first_line, row
             first_line = reader.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise too_large(f"{path}:{first_line}: a field", most) from error
         raise InputError(f"{path}:{first_line}: invalid CSV: {error}") from error
 
 
 def _header(path: Path, number: int, row: list[str]) -> list[str]:
-    repeated = {name for name in row if row.count(name) > 1}
+    repeated = {name for name, count in Counter(row).items() if count > 1}
     if repeated:
         raise InputError(f"{path}:{number}: duplicate column names in the header: {quoted(repeated)}")
     return row

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from kib.errors import InputError
 from kib.interfaces import InputPath, Options
+from kib_tables.limited_lines import MAX_UNPACKED_MB, limited_lines
 from kib_tables.options import TableOptions
 from kib_tables.table_corpus import TableCorpus
 
@@ -31,13 +32,16 @@ class Jsonl(TableCorpus):
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield each line's one-based number and JSON object; skip blank lines."""
-        return read_jsonl(path)
+        return read_jsonl(path, self.options.max_unpacked_mb)
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield one-based line numbers and the JSON objects on these lines; raise InputError for an invalid line."""
+def read_jsonl(path: Path, max_mb: int = MAX_UNPACKED_MB) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield one-based line numbers and the JSON objects on these lines.
+
+    Raise InputError for an invalid line, and for a line of more than `max_mb`.
+    """
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in limited_lines(path, file, max_mb):
             if line.strip():
                 yield number, _object(path, number, line)
 

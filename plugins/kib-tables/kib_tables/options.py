@@ -1,10 +1,11 @@
 """Options shared by all table corpora: the file, its field names, and the origin of the documents."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kib.interfaces import InputPath, Options
+from kib.interfaces import InputPath, NotInIdentity, Options
+from kib_tables.limited_lines import MAX_UNPACKED_MB
 
 __all__ = ["Empty", "Fields", "Origin", "TableOptions"]
 
@@ -53,4 +54,7 @@ class TableOptions(Origin):
     )
     empty: Empty = Field(
         default="error", description="how to treat documents without text: report an `error`, or `skip` and count them"
+    )
+    max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
+        default=MAX_UNPACKED_MB, ge=1, le=2047, description="maximum size of one row; a larger row raises an error"
     )

@@ -109,7 +109,7 @@ def test_invalid_parquet(tmp_path: Path, columns: dict[str, Any], message: str) 
 def test_parquet_not_utf8(tmp_path: Path) -> None:
     """Invalid UTF-8 in a Parquet file raises an error that states the number of the preceding row."""
     bad = pa.array([b"one", b"tw\xff"]).view(pa.string())
-    with pytest.raises(InputError, match=r"d\.parquet: the text after row 0 is not valid UTF-8: invalid start byte"):
+    with pytest.raises(InputError, match=r"d\.parquet: the text after row 1 is not valid UTF-8: invalid start byte"):
         read_parquet(tmp_path, {"id": ["a", "b"], "text": bad})
 
 
@@ -170,3 +170,47 @@ def test_large(tmp_path: Path, megabytes: int) -> None:
     for cls in (Jsonl, Csv, Parquet):
         [document] = read(cls, tmp_path / f"d.{cls.__name__.lower()}")
         assert document.text == text
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "content", "message"),
+    [
+        (Jsonl, "d.jsonl", b'{"id": 1, "text": "a"}\n' + b" " * (2 << 20), "d.jsonl:2: the line has more than"),
+        (Csv, "d.csv", b"id,text\na,one\nb," + b"x" * (2 << 20), "d.csv:3: the line has more than"),
+        (Csv, "d.csv", b'id,text\nb,"' + b"x\n" * (1 << 20), "d.csv:2: a field has more than"),
+    ],
+)
+def test_large_row(tmp_path: Path, cls: type[Any], name: str, content: bytes, message: str) -> None:
+    """A line or field beyond the limit raises an error that names the line and the option."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{message} `max_unpacked_mb = 1`; to read it, increase this limit"):
+        read(cls, tmp_path / name, max_unpacked_mb=1)
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_large_parquet_row(tmp_path: Path, dictionary: bool) -> None:
+    """A small Parquet file with a text beyond the limit raises an error that names the row and the option."""
+    table = pa.table({"id": ["a", "b"], "text": ["one", "x" * (2 << 20)]})
+    parquet.write_table(table, tmp_path / "d.parquet", use_dictionary=dictionary, compression="zstd")
+    assert (tmp_path / "d.parquet").stat().st_size < 10_000
+    with pytest.raises(InputError, match=r"parquet: a row after row [01] has more than `max_unpacked_mb = 1`; to read"):
+        read(Parquet, tmp_path / "d.parquet", max_unpacked_mb=1)
+
+
+def test_repeated_parquet_text(tmp_path: Path) -> None:
+    """A text that a Parquet file stores once and repeats in each row is in memory once, not once per row."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int32()), pa.array(["x" * (1 << 20)]))
+    table = pa.table({"id": [str(number) for number in range(200)], "text": text})
+    parquet.write_table(table, tmp_path / "d.parquet", store_schema=False)
+    documents = make_plugin(Parquet, {"path": tmp_path / "d.parquet"}).documents()
+    before = pa.total_allocated_bytes()
+    peaks = [pa.total_allocated_bytes() - before for _ in documents]
+    assert len(peaks) == 200
+    assert max(peaks) < 20 << 20
+
+
+def test_wide_header(tmp_path: Path) -> None:
+    """The time to check the column names of a CSV file is proportional to their number."""
+    count = 100_000
+    names = b",".join(b"c%d" % number for number in range(count))
+    assert len(read_csv(tmp_path, b"id,text,%b\na,one%b\n" % (names, b"," * count))) == 1
