@@ -71,7 +71,7 @@ PASSAGES = tuple(Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for
 
 QUERIES = (
     Query("lever", "Which lever switches off pump 7?"),
-    Query("pressure", "At how many bar does the relief valve open?"),
+    Query("pressure", "At what pressure in bar does the relief valve open?"),
     Query("pie", "apple pie"),
     Query("rope", "How is a rope of hemp treated?"),
     Query("german", "Wohin führt die Straße über die Brücke?"),
