@@ -15,6 +15,7 @@ from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
 from kib.support.hub import commit_of
 from kib_datasets.download import download_commit
+from kib_datasets.unpacked_size import check_unpacked_sizes
 
 if TYPE_CHECKING:
     from kib_tables.row_documents import RowDocuments
@@ -72,6 +73,13 @@ class HuggingFaceOptions(Options):
     )
     empty: Literal["error", "skip"] = Field(
         default="error", description="How to treat documents without text: report an `error`, or `skip` and count them."
+    )
+    max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
+        default=2048,
+        ge=1,
+        description=(
+            "Maximum unpacked size of one compressed file; a larger file raises an error. Not used if `streaming`."
+        ),
     )
     source: str = Field(default="", description="Source for documents that do not specify one.")
     licence: str = Field(default="", description="Licence for documents that do not specify one.")
@@ -186,6 +194,7 @@ class HuggingFace:
             if options.streaming:
                 return datasets.load_dataset(options.hub, revision=commit, **arguments)
             folder = download_commit(options.hub, commit, options.files)
+        check_unpacked_sizes(_visible_files(folder), options.max_unpacked_mb)
         if any((folder / name).is_file() for name in SAVED_MARKERS):
             return self._saved_split(folder)
         return datasets.load_dataset(str(folder), **arguments)

@@ -1,8 +1,12 @@
+import bz2
+import gzip
 import json
 import logging
+import lzma
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pyarrow as pa
 import pytest
@@ -53,6 +57,21 @@ def test_chosen_files(tmp_path: Path) -> None:
     write_lines(tmp_path / "old" / "train.jsonl", [{"id": "old", "text": "no"}])
     write_lines(tmp_path / "new" / "train.jsonl", [{"id": "new", "text": "yes"}])
     assert [document.id for document in read(tmp_path, files=["new/*.jsonl"])] == ["new"]
+
+
+@pytest.mark.parametrize("name", ["train.jsonl.gz", "train.jsonl.bz2", "train.jsonl.xz", "train.zip"])
+def test_bomb(tmp_path: Path, name: str) -> None:
+    """A small compressed file that unpacks to more than the limit raises an error that names the file."""
+    content = json.dumps({"id": "a", "text": "x" * (3 << 20)}).encode()
+    compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    if name.endswith(".zip"):
+        with ZipFile(tmp_path / name, "w", ZIP_DEFLATED) as archive:
+            archive.writestr("train.jsonl", content)
+    else:
+        (tmp_path / name).write_bytes(compress[Path(name).suffix](content))
+    with pytest.raises(InputError, match=rf"{name}: the file unpacks to more than `max_unpacked_mb = 2`; to read"):
+        read(tmp_path, max_unpacked_mb=2)
+    assert [len(document.text) for document in read(tmp_path)] == [3 << 20]
 
 
 def test_configurations(tmp_path: Path) -> None:
