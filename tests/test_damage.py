@@ -177,15 +177,47 @@ def test_all_steps_can_be_verified(finished, copied):
     assert copied.files("statistics.json") == before
 
 
+def forget_digests(folder):
+    """Rewrite the marker of a step as an earlier version wrote it: with sizes only."""
+    marker = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    sizes = {name: (folder / name).stat().st_size for name in marker["files"]}
+    earlier = {"note": marker["note"], "seconds": 1.0, "files": sizes}
+    (folder / "done.json").write_text(json.dumps(earlier), encoding="utf-8")
+
+
+UNREADABLE = {
+    "hits/*/hits.jsonl": (),
+    "asked/*/asked.jsonl": (),
+    "passages/*/passages.jsonl": (),
+    "passages/*/ids.json": (),
+    "passages/*/offsets.bin": (),
+    "text/*/text.jsonl": ("weights",),
+}
+
+
+@pytest.mark.parametrize(("pattern", "removed"), UNREADABLE.items(), ids=UNREADABLE)
+def test_unreadable_files_are_named(copied, pattern, removed):
+    """A file with invalid content that has no digest raises an error that names the file."""
+    paths = sorted((copied.folder / "work").glob(pattern))
+    assert paths
+    for path in paths:
+        size = path.stat().st_size - (path.suffix == ".bin")
+        path.write_bytes(b"\xff" * size)
+        forget_digests(path.parent)
+    for folder in (copied.results.folder, *(copied.folder / "work" / kind for kind in removed)):
+        shutil.rmtree(folder)
+    failures = copied.run()
+    assert failures
+    assert all(str(paths[0].parent.parent) in failure.error for failure in failures.values())
+    assert not [failure for failure in failures.values() if "traceback" in failure.error]
+
+
 def test_questions_of_a_different_task_are_refused(copied):
     """Stored hits or questions without digests raise an error if their ids differ from the ids of the task."""
     for pattern, words in (("hits/*/hits.jsonl", "the stored hits do not belong"), ("asked/*/asked.jsonl", "not the")):
         for path in (copied.folder / "work").glob(pattern):
             rotate(path)
-            marker = json.loads((path.parent / "done.json").read_text(encoding="utf-8"))
-            del marker["digest"]
-            marker["files"] = {name: file["size"] for name, file in marker["files"].items()}
-            (path.parent / "done.json").write_text(json.dumps(marker), encoding="utf-8")
+            forget_digests(path.parent)
         shutil.rmtree(copied.results.folder)
         failures = copied.run()
         assert failures

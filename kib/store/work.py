@@ -7,14 +7,21 @@ process. A damaged step is deleted and computed again.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kib.errors import DamagedError
 from kib.identity import digest_file
-from kib.store.files import delete_folder, flush_tree, make_folder, remove_leftovers, remove_temporaries_of
+from kib.store.files import (
+    delete_folder,
+    flush_tree,
+    make_folder,
+    name_damage,
+    remove_leftovers,
+    remove_temporaries_of,
+)
 from kib.store.step_marker import (
     MARKER,
     RecordedFile,
@@ -26,7 +33,7 @@ from kib.store.step_marker import (
 )
 from kib.support.peak_memory import peak
 
-__all__ = ["Work"]
+__all__ = ["Work", "reading_step"]
 
 SLOW = 2**31
 """The number of bytes from which the comparison of digests takes several seconds and is therefore announced."""
@@ -186,6 +193,16 @@ class Work:
                 return "the content of the file has changed"
             self._verified[path] = state
         return ""
+
+
+@contextmanager
+def reading_step(path: Path) -> Iterator[None]:
+    """Turn errors caused by a damaged file of a step into a DamagedError that names the file and the step's folder.
+
+    Only a step of an earlier version can contain such a file, because its marker has no digests.
+    """
+    with name_damage(path, f"delete {path.parent} and run the command again"):
+        yield
 
 
 def _size(path: Path) -> int | None:

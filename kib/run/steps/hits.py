@@ -14,9 +14,9 @@ from kib.records import Hit, Passage, Query, RenderedQuestion
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, check_list, check_type
 from kib.run.steps.passages import Passages
-from kib.store.files import name_damage, read_lines, write_lines
+from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
-from kib.store.work import Work
+from kib.store.work import Work, reading_step
 
 __all__ = [
     "HitsByQuestion",
@@ -79,7 +79,7 @@ def find_hits(
 def _read_hits(folder: Path, questions: Sequence[RenderedQuestion], depth: int | None) -> dict[str, list[Hit]]:
     """Return the stored hits by question id. Raises DamagedError unless each question has hits, in the same order."""
     path = folder / FILE
-    with name_damage(path, f"delete {folder} and run the command again"):
+    with reading_step(path):
         found = {
             line["question"]: [Hit(passage, score) for passage, score in line["hits"][:depth]]
             for line in read_lines(path)

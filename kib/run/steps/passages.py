@@ -23,6 +23,7 @@ from kib.run.chunking import split_documents
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.store.files import read_lines
+from kib.store.work import reading_step
 
 __all__ = ["Passages", "read_aliases", "split_corpus", "write_passages"]
 
@@ -42,12 +43,14 @@ class Passages:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         stored = (folder / OFFSETS).is_file() and (folder / IDS).is_file()
-        self.ids, offsets = _read_offsets(folder) if stored else _find_offsets(self.path)
-        self.offsets: dict[str, int] = dict(zip(self.ids, offsets, strict=True))
+        with reading_step(folder / IDS if stored else self.path):
+            self.ids, offsets = _read_offsets(folder) if stored else _find_offsets(self.path)
+            self.offsets: dict[str, int] = dict(zip(self.ids, offsets, strict=True))
 
     def __iter__(self) -> Iterator[Passage]:
-        for value in read_lines(self.path):
-            yield Passage(**value)
+        with reading_step(self.path):
+            for value in read_lines(self.path):
+                yield Passage(**value)
 
     def get(self, ids: Iterable[str]) -> list[Passage]:
         """Return the passages with the given ids, in the order of the ids."""
@@ -55,7 +58,8 @@ class Passages:
             found = []
             for passage_id in ids:
                 file.seek(self.offsets[passage_id])
-                found.append(_parse(file.readline()))
+                with reading_step(self.path):
+                    found.append(_parse(file.readline()))
         return found
 
     def aliases(self) -> dict[str, str]:
@@ -100,7 +104,8 @@ def _resolved(gold: Gold, aliases: Mapping[str, str]) -> Gold:
 def read_aliases(folder: Path) -> dict[str, str]:
     """Return document ids by alias; the result is empty if the corpus has no aliases."""
     path = folder / ALIASES
-    aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
+    with reading_step(path):
+        aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
     return aliases
 
 

@@ -18,6 +18,7 @@ from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.store.files import read_lines, write_lines
 from kib.store.result_records import STORED
+from kib.store.work import reading_step
 
 __all__ = ["chat_template", "load_rendered_task", "render_questions", "task_queries"]
 
@@ -94,7 +95,8 @@ def render_questions(step: QuestionsStep, task: RenderedTask | None, context: Ru
         return {"task": step.task, "n": write_lines(folder / FILE, lines)}
 
     folder = context.work.compute("asked", step.identity, build)
-    return QUESTIONS.validate_python(list(read_lines(folder / FILE)))
+    with reading_step(folder / FILE):
+        return QUESTIONS.validate_python(list(read_lines(folder / FILE)))
 
 
 def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:

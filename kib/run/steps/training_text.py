@@ -18,7 +18,7 @@ from kib.run.steps.passages import Passages
 from kib.spec.load import Spec
 from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
-from kib.store.work import Work
+from kib.store.work import Work, reading_step
 
 __all__ = [
     "WritingOrder",
@@ -77,7 +77,7 @@ def write_training_text(
         return {"texts": count, "kinds": kinds, "duplicates": duplicates, "digest": whole, **paid}
 
     folder = context.work.compute("text", step.identity, build)
-    return [Text(**value) for value in read_lines(folder / FILE)]
+    return _read_texts(folder / FILE)
 
 
 def write_held_back_text(
@@ -100,7 +100,12 @@ def write_held_back_text(
         return {"texts": count, "duplicates": duplicates, "trained on": len(written) - count, **paid}
 
     folder = context.work.compute("text", step.identity, build)
-    return [Text(**value) for value in read_lines(folder / FILE)]
+    return _read_texts(folder / FILE)
+
+
+def _read_texts(path: Path) -> list[Text]:
+    with reading_step(path):
+        return [Text(**value) for value in read_lines(path)]
 
 
 def writing_costs(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[str, int | None]:
