@@ -4,6 +4,7 @@ Questions in one group (a document, a person) are not independent, so they are r
 question without a group forms a group of its own.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from math import fsum
 from typing import TYPE_CHECKING
@@ -47,15 +48,17 @@ def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
     if any(len(column) != len(groups) for column in columns):
         sizes = [len(column) for column in columns]
         raise ValueError(f"{len(groups)} group names, but {sizes} scores; expected one group name per score")
-    alone: list[Totals] = []
+    found: Counter[Totals] = Counter()
     members: dict[str, list[Totals]] = {}
     for group, row in zip(groups, zip(*columns, strict=True), strict=True):
         if group is None:
-            alone.append((*row, 1))
+            found[row] += 1
         else:
-            members.setdefault(group, []).append((*row, 1))
-    sums = [tuple(map(fsum, zip(*rows, strict=True))) for rows in members.values()]
-    return sorted(tuple([round(value, 9) + 0.0 for value in totals]) for totals in [*alone, *sums])
+            members.setdefault(group, []).append(row)
+    kinds = [(row, 1, count) for row, count in found.items()]
+    kinds += [(tuple(map(fsum, zip(*rows, strict=True))), len(rows), 1) for rows in members.values()]
+    totals = [((*(round(value, 9) + 0.0 for value in sums), float(size)), count) for sums, size, count in kinds]
+    return sorted(one for one, count in totals for _ in range(count))
 
 
 def agree(clusters: Sequence[Totals]) -> bool:
