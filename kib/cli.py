@@ -14,6 +14,7 @@ import click
 from kib import __version__
 from kib.errors import InputError, KibError, OutputError, PluginCallError, SpecError, StepError, TableError
 from kib.streams import lost_output, prepare_streams, write_json, write_styled, write_text
+from kib.support.disk_errors import explain_os_error, is_disk_full
 
 if TYPE_CHECKING:
     from kib.leaderboard import Table
@@ -116,9 +117,8 @@ class _Commands(click.Group):
             _report("".join(traceback.format_exception(error.__cause__)) + f"Error: {error}")
             ctx.exit(KibError.exit_code)
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            _report(f"Error: {place}{error.strerror or error}")
-            ctx.exit(KibError.exit_code)
+            _report(f"Error: {explain_os_error(error)}")
+            ctx.exit(StepError.exit_code if is_disk_full(error) else KibError.exit_code)
         except MemoryError:
             _report("Error: not enough memory; free some memory, then run the same command again to resume.")
             ctx.exit(StepError.exit_code)
@@ -184,7 +184,12 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: 
     plan = _open(spec, trust_remote_code)
     announce(plan.lock, _progress(quiet))
     stored, intermediate = _stores(plan, results, work)
-    failures = measure(plan, stored, intermediate, _progress(quiet), verify=verify)
+    try:
+        failures = measure(plan, stored, intermediate, _progress(quiet), verify=verify)
+    except OSError as error:
+        if is_disk_full(error) and stored.has_plan():
+            _print_table([stored.folder], "terminal", progress=_progress(quiet))
+        raise
     _print_table([stored.folder], "terminal", progress=_progress(quiet))
     if failures:
         raise StepError(failure_message(failures, len(plan.cells)))

@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from kib.errors import InputError
+from kib.errors import InputError, StepError
 from kib.records import Environment, Request
 from kib.store import sqlite_file
 from kib.store.model_answers import ModelAnswers
@@ -35,7 +35,7 @@ def test_a_full_disk_is_reported_as_such(tmp_path, opened):
     """If the disk is full, the error names the file and the reason and does not suggest deleting the file."""
     with opened(tmp_path) as (file, write):
         file.connection.execute("PRAGMA max_page_count = 1")  # SQLite's own limit, as if the disk ended here
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(StepError) as caught:
             write()
         assert str(caught.value).startswith(f"{file.path}: no disk space left (database or disk is full); free")
         assert "delete" not in str(caught.value)

@@ -7,7 +7,7 @@ from kib.errors import InputError, TableError
 from kib.leaderboard import PublishedResults, Table, baseline, check
 from kib.published.load import is_published, load_published, published_in
 from kib.spec.load import load_spec
-from kib.store.files import write_text
+from kib.store.files import remove_temporaries_of, write_text
 from kib.store.results import Results
 
 __all__ = ["compare_with_baseline", "find_results", "open_results", "store_baseline", "verify"]
@@ -51,6 +51,7 @@ def store_baseline(table: Table, path: Path) -> None:
     """Write a table as the baseline for later comparisons."""
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder")
+    remove_temporaries_of(path)
     write_text(path, baseline(table))
 
 

@@ -5,6 +5,7 @@ import traceback
 from kib.errors import KibError, PluginCallError
 from kib.identity import digest_lines
 from kib.store.work import Work
+from kib.support.disk_errors import explain_os_error, is_disk_full
 
 __all__ = ["explain_error"]
 
@@ -13,10 +14,23 @@ def explain_error(work: Work, step: str, error: Exception) -> str:
     """Return the message of an error; for an unexpected error, store its traceback in `work` and name the file."""
     if isinstance(error, KibError):
         return str(error)
-    text = "".join(traceback.format_exception(error))
-    path = work.folder / "errors" / f"{digest_lines([step, text])[:12]}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    if is_disk_full(error):
+        return explain_os_error(_os_error_in(error))
     first = (str(error).splitlines() or [""])[0]
     said = first if isinstance(error, PluginCallError) else f"{type(error).__name__}: {first}"
+    text = "".join(traceback.format_exception(error))
+    path = work.folder / "errors" / f"{digest_lines([step, text])[:12]}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as trouble:
+        return f"{said} (the traceback could not be stored: {explain_os_error(trouble)})"
     return f"{said} (the traceback is in errors/{path.name} in the work folder)"
+
+
+def _os_error_in(error: BaseException) -> BaseException:
+    """Return the first OSError among an error and its causes, or the error itself if there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error

@@ -26,6 +26,7 @@ from kib.store.model_answers import ModelAnswers, request_key
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, TaskEntry, Times
 from kib.store.results import Results
 from kib.store.work import Work
+from kib.support.disk_errors import explain_os_error
 from kib.support.peak_memory import peak
 
 __all__ = ["run"]
@@ -68,7 +69,10 @@ class _Run:
             self.results.save_plan(self._count_questions(entry))
             for weights in dict.fromkeys(cell.weights for cell in missing):
                 self._measure(weights)
-        self.results.save_failures(self.failures)
+        try:
+            self.results.save_failures(self.failures)
+        except OSError as error:  # a full disk must not hide the failures themselves
+            self.progress.say(explain_os_error(error))
         return self.failures
 
     def _discard_damaged_cells(self) -> None:

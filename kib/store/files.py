@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from kib.errors import DamagedError, InputError
 from kib.identity import canonical
+from kib.support.disk_errors import naming
 
 __all__ = [
     "delete_folder",
@@ -90,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
     make_folder(path.parent)
     temporary = _temporary(path)
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with naming(path), temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -146,7 +147,7 @@ def indented_json(value: Any) -> str:
 def write_lines(path: Path, values: Iterable[Any]) -> int:
     """Write values as JSON lines and return their number; atomic only if the caller renames the parent folder."""
     count = 0
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with naming(path), path.open("w", encoding="utf-8", newline="\n") as file:
         for value in values:
             file.write(canonical(value) + "\n")
             count += 1

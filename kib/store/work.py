@@ -31,6 +31,7 @@ from kib.store.step_marker import (
     step_files,
     write_marker,
 )
+from kib.support.disk_errors import naming
 from kib.support.peak_memory import peak
 
 __all__ = ["Work", "reading_step"]
@@ -102,7 +103,7 @@ class Work:
             if not self._is_mended(folder):
                 make_folder(folder)
                 begun = time.perf_counter()
-                with peak() as most:
+                with naming(folder), peak() as most:
                     record = dict(build(folder))
                 self._finish(folder, StepMarker(record, time.perf_counter() - begun, most.bytes, {}))
         return folder

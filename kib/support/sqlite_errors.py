@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kib.errors import DamagedError, InputError
+from kib.errors import DamagedError, InputError, KibError, StepError
 
 __all__ = ["sqlite_errors"]
 
@@ -19,7 +19,8 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
     """Turn SQLite errors about the file or the disk into an InputError; errors in the use of SQLite pass through.
 
-    A damaged file raises DamagedError with the advice `repair`, for example to restore the file from a backup.
+    A full disk raises StepError. A damaged file raises DamagedError with the advice `repair`, for example to restore
+    the file from a backup.
     """
     try:
         yield
@@ -28,7 +29,8 @@ def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
     except UnicodeDecodeError as error:  # sqlite3 cannot decode the name of a damaged table
         raise DamagedError(f"{path}: damaged ({error}); {repair}") from error
     except sqlite3.DatabaseError as error:
-        kind = DamagedError if _code(error) in DAMAGED else InputError
+        kinds: dict[int, type[KibError]] = {**dict.fromkeys(DAMAGED, DamagedError), sqlite3.SQLITE_FULL: StepError}
+        kind = kinds.get(_code(error), InputError)
         raise kind(f"{path}: {_explain(error, repair)}") from error
 
 

@@ -1,0 +1,47 @@
+"""Recognizes a full disk, and formats errors about a file for the user."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["explain_os_error", "is_disk_full", "naming"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, the user's quota is used up, or the file is larger than a limit allows."""
+
+TEXTS = ("No space left on device", "Disk quota exceeded", "File too large")
+"""The texts of these errors in the messages of libraries that raise errors of their own."""
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or the error that caused it, says that the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(text in str(error) for text in TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def explain_os_error(error: BaseException) -> str:
+    """Return one sentence about an error of the operating system, with the file and, for a full disk, the remedy."""
+    path = getattr(error, "filename", None)
+    place = f"{path}: " if path else ""
+    reason = getattr(error, "strerror", None) or str(error)
+    if not is_disk_full(error):
+        return f"{place}{reason}"
+    where = f"on the disk of {Path(path).absolute().parent}" if path else "on the disk"
+    return f"{place}cannot be written ({reason}); free space {where}, then run the same command again to resume"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the path to an OSError without a path, as it is raised while an open file is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
