@@ -43,11 +43,15 @@ class LimitedProcess:
     """A child process that calls one function of a module, and is reused for all calls.
 
     The function takes one picklable value and returns a value that JSON can represent. The process starts with the
-    first call, and starts again after a call that exceeded a limit. On Windows and macOS, memory is not limited.
+    first call, and starts again after a call that exceeded a limit. `prepare` is called whenever the process starts,
+    for example to import packages, and its time is not limited. On Windows and macOS, memory is not limited.
     """
 
-    def __init__(self, function: Callable[[Any], Any], memory_mb: int) -> None:
+    def __init__(
+        self, function: Callable[[Any], Any], memory_mb: int, prepare: Callable[[], object] | None = None
+    ) -> None:
         self.function = function
+        self.prepare = prepare
         self.memory_mb = memory_mb
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +100,7 @@ class LimitedProcess:
             command = [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(self.memory_mb)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - the command is kib's own
             self._owner = os.getpid()
-            _send(self._process.stdin, pickle.dumps(self.function))
+            _send(self._process.stdin, pickle.dumps((self.function, self.prepare)))
             finalize(self, _end, self._process, self._owner)
         return self._process
 
@@ -152,7 +156,9 @@ def serve(memory_mb: int) -> None:
     nowhere = os.fdopen(os.open(os.devnull, os.O_RDWR), "r+b")
     os.dup2(nowhere.fileno(), 0)
     os.dup2(nowhere.fileno(), 1)  # a library that prints must not damage a reply
-    called = pickle.loads(_receive(requests))  # noqa: S301 - from the parent process, like all messages
+    called, prepare = pickle.loads(_receive(requests))  # noqa: S301 - from the parent process, like all messages
+    if prepare:
+        prepare()
     _limit_memory(memory_mb)
     while True:
         try:

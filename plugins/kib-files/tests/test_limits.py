@@ -123,14 +123,14 @@ def test_over_limit(
 ) -> None:
     """A file beyond a limit raises an error that names file and limit, or is skipped, counted, named and recorded."""
     write(tmp_path / name, files)
-    (tmp_path / "z.html").write_text("<p>The red lever.")
+    (tmp_path / "z.txt").write_text("The red lever.")
     with pytest.raises(InputError) as caught:
         list(make_plugin(Files, {"path": tmp_path, **options}).documents())
     assert f"{tmp_path / name}: {problem}" in str(caught.value)
     assert 'set `over_limit = "skip"`' in str(caught.value)
     plugin = make_plugin(Files, {"path": tmp_path, "over_limit": "skip", **options})
     with caplog.at_level(logging.WARNING):
-        assert [document.id for document in plugin.documents()] == ["z.html"]
+        assert [document.id for document in plugin.documents()] == ["z.txt"]
     assert f"left out 1 file beyond a limit: {name} ({problem}" in caplog.text
     assert plugin.notes()["over_limit"] == 1
     assert plugin.notes()["skipped"][0].startswith(f"{name} ({problem}")

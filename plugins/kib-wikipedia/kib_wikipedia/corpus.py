@@ -268,7 +268,7 @@ class Wikipedia:
 
     def _convert(self, pages: Iterable[tuple[Page, Site]], collected: _Pass) -> Iterator[Document]:
         """Yield the documents of pages, which are converted in a process with limits on time and memory."""
-        process = LimitedProcess(_text_of, self.options.max_memory_mb)
+        process = LimitedProcess(_text_of, self.options.max_memory_mb, _import_parser)
         for batch in _batches(pages):
             requests = [
                 (page.text if page.model == "wikitext" else "", site.hidden, self.options.drop_sections)
@@ -362,6 +362,10 @@ class Wikipedia:
         from kib_wikipedia.mediawiki_api import MediaWikiApi
 
         return MediaWikiApi(self.options.api, self.options.contact, self.options.pause)
+
+
+def _import_parser() -> None:
+    import mwparserfromhell  # noqa: F401 - the time of the import must not count as the time of a page
 
 
 def _text_of(request: tuple[str, Collection[str], Sequence[str]]) -> str:
