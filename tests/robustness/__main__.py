@@ -1,6 +1,6 @@
-"""Attacks kib: `python tests/robustness kills --count 1000` stops commands, `damage` changes stored files.
+"""Attacks kib: `python tests/robustness --kills 1000 --damage 500` stops commands, then damages stored files.
 
-The seed is printed; an attack with the same seed and count makes the same choices. The exit code is 1 if kib lost or
+The seed is printed; an attack with the same seed and counts makes the same choices. The exit code is 1 if kib lost or
 changed anything, left temporary files, used a damaged file silently, or printed a traceback.
 """
 
@@ -12,19 +12,22 @@ import shutil
 import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 
 def main() -> int:
     """Run an attack, print its counts, and return 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="robustness", description=__doc__)
-    parser.add_argument("attacks", nargs="+", choices=("kills", "damage"))
-    parser.add_argument("--count", type=int, default=100, help="number of stops, and of damaged files")
+    parser.add_argument("--kills", type=int, default=0, help="number of times that a command is stopped")
+    parser.add_argument("--damage", type=int, default=0, help="number of damaged files")
+    parser.add_argument("--commands", nargs="+", default=(), help="stop only these commands, such as run or questions")
+    parser.add_argument("--only", default="", help="damage only files whose paths start with this text, such as work/")
     parser.add_argument("--light", action="store_true", help="use toy plugins instead of a small model: much faster")
     parser.add_argument("--seed", type=int, help="seed of all choices; default: a new one")
     asked = parser.parse_args()
     seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
-    report(f"{', '.join(asked.attacks)}: {asked.count}, seed {seed}")
+    report(f"{asked.kills} kills, {asked.damage} damaged files, seed {seed}")
     folder = Path(tempfile.mkdtemp(prefix="kib-robustness-"))
     try:
         return _attack(asked, seed, folder)
@@ -57,10 +60,15 @@ def _attack(asked: argparse.Namespace, seed: int, folder: Path) -> int:
             ended = runner(command, bench.folder)
             if ended.code:
                 raise SystemExit(f"{' '.join(command)}: exit code {ended.code}\n{ended.stderr}")
-        chance, findings = random.Random(seed), 0  # noqa: S311 - no secret
-        for name, attack in (("kills", kill), ("damage", damage)):
-            if name in asked.attacks:
-                tally = attack(bench, folder / name, runner, asked.count, chance)
+        findings = 0
+        attacks = {
+            "kills": (partial(kill, names=asked.commands), asked.kills),
+            "damage": (partial(damage, only=asked.only), asked.damage),
+        }
+        for name, (attack, count) in attacks.items():
+            if count:
+                chance = random.Random(f"{name} {seed}")  # noqa: S311 - no secret
+                tally = attack(bench, folder / name, runner, count, chance)
                 findings += len(tally.findings)
                 counts = ", ".join(f"{key} {value}" for key, value in sorted(tally.counts.items()))
                 report(f"{name}, seed {seed}: {counts}; findings {len(tally.findings)}")

@@ -59,28 +59,29 @@ def kind_of(path: str) -> str:
     return re.sub(r"-?[0-9a-f]{16,}", "", path).replace("//", "/")
 
 
-def damage(finished: Bench, folder: Path, runner: Runner, count: int, chance: random.Random) -> Tally:
-    """Damage `count` files, with each kind of file and each kind of damage about equally often."""
+def damage(finished: Bench, folder: Path, runner: Runner, count: int, chance: random.Random, only: str = "") -> Tally:
+    """Damage `count` files whose paths start with `only`, with each kind of file and of damage about equally often."""
     (finished.results / "failures.json").unlink(missing_ok=True)
     ended, view = runner(RUN, finished.folder), runner(VIEW, finished.folder)
     whole, tally = _Whole(finished, ended.stdout, view.stdout), Tally()
-    targets = _targets(finished, chance)
+    targets = _targets(finished, only, chance)
     while tally.counts["damaged"] < count:
         path, name = next(targets)
         result, detail = _attack(whole, folder, runner, path, name, chance)
         if result:
-            tally.counts.update((result, "damaged"))
-            tally.counts[f"{kind_of(path)}: {result}"] += 1
+            tally.counts.update((result, f"{kind_of(path)}: {result}"))
+            tally.add("damaged")
         if result in BAD:
             tally.find(f"{result}: {name} of {path}: {detail}")
     return tally
 
 
-def _targets(finished: Bench, chance: random.Random) -> Iterator[tuple[str, str]]:
+def _targets(finished: Bench, only: str, chance: random.Random) -> Iterator[tuple[str, str]]:
     """Yield files and damages without end; every kind of file is drawn equally often."""
     kinds: dict[str, list[str]] = {}
     for path in [*finished.paths(), "results/people/failures.json", "baseline.json"]:
-        kinds.setdefault(kind_of(path), []).append(path)
+        if path.startswith(only):
+            kinds.setdefault(kind_of(path), []).append(path)
     used: Counter[tuple[str, str]] = Counter()
     for kind in cycle(sorted(kinds)):
         name = min(DAMAGES, key=lambda one: (used[kind, one], chance.random()))
@@ -118,6 +119,8 @@ def _attack(
 def _is_clear(ended: Ended, path: str) -> bool:
     """Return whether an error names the damaged file or the folder of its step or cell."""
     said = ended.stderr + ended.stdout
+    if path.endswith("plan.json") and "no results found" in said:
+        return True  # a folder without a plan contains no results
     parents = [parent.as_posix() for parent in Path(path).parents if len(parent.parts) > 2 or parent.name == "people"]
     return ended.code in (1, 2, 3) and any(one in said for one in (path, *parents))
 
@@ -157,10 +160,11 @@ def _difference(whole: _Whole, bench: Bench) -> str:
 def _check_results(whole: _Whole, bench: Bench, runner: Runner, path: str, damaged: object) -> tuple[str, str]:
     """Judge the table and `kib run` after a file of the results folder was damaged."""
     shown = runner(VIEW, bench.folder)
-    missing = path.endswith("cell.json") and not isinstance(damaged, bytes) and "incomplete table" in shown.stderr
+    missing = path.endswith("cell.json") and not isinstance(damaged, bytes) and "incomplete" in shown.stderr
     if shown.code and not missing and (fault := _bad_end(shown, path)):
         return fault
-    if shown.code == 0 and shown.stdout != whole.view:
+    absent = path.endswith("times.json") and not isinstance(damaged, bytes)  # the table then shows no times
+    if shown.code == 0 and shown.stdout != whole.view and not absent:
         return "SILENT", "the table shows other numbers"
     return _check_stored(whole, bench, runner, path, damaged)
 
@@ -172,11 +176,14 @@ def _check_stored(whole: _Whole, bench: Bench, runner: Runner, path: str, damage
         return _bad_end(ended, path) or ("error", "")
     if ended.stdout != whole.table:
         return "SILENT", "the table of `kib run` shows other numbers"
-    if bench.outcome() == whole.outcome:
+    cache = path.endswith("statistics.json") and not isinstance(state(bench.folder / path), bytes)
+    if cache or bench.outcome() == whole.outcome:  # a folder in the place of the cache is never read
         return ("harmless" if state(bench.folder / path) == damaged else "mended"), ""
     checked = runner(CHECK, bench.folder)
     if checked.code == 0:
         return "SILENT", f"--check accepts it; {_difference(whole, bench)}"
+    if state(bench.folder / path) == "missing" and path.endswith("questions.jsonl"):
+        return _bad_end(checked, path) or ("harmless", "")  # results may be published without their questions
     return _bad_end(checked, path) or ("unnoticed", f"only --check notices it; {_difference(whole, bench)}")
 
 

@@ -3,6 +3,7 @@
 A fork saves the seconds that importing torch takes. The child runs the command as the `kib` script does.
 """
 
+import gc
 import importlib
 import mmap
 import os
@@ -155,6 +156,7 @@ class Runner:
                 if name not in sys.modules and "." + name.rpartition(".")[2] != ".__main__":
                     with suppress(Exception):  # a module that exists in the child only
                         importlib.import_module(name)
+        gc.freeze()  # so that children do not search the imported modules for garbage
 
     def __call__(self, command: Sequence[str], folder: Path, stop: Stop | None = None) -> Ended:
         """Run `kib` with these arguments in a folder and wait for its end; send the signal of `stop`."""

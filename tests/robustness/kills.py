@@ -16,7 +16,7 @@ RETRIEVE = ("retrieve", "people.toml", "--corpus", "people", "--depth", "5", "--
 QUESTIONS = ("questions", "people.toml", "--corpus", "people", "--out", "asked.jsonl")
 QUESTIONS += ("--validation", "held.jsonl", "--force", "--quiet")
 BASELINE = ("leaderboard", "--update-baseline", "baseline.json", "--quiet")
-MOST_STOPS = 6
+MOST_STOPS = 12
 """The maximum number of times that one folder's command is stopped before it runs to its end."""
 
 EXPECTED = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGINT: (130,), signal.SIGTERM: (130, -signal.SIGTERM)}
@@ -50,6 +50,12 @@ class Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Count a stop or a damaged file, and show the progress of a long attack."""
+        self.counts[name] += 1
+        if self.counts[name] % 100 == 0:
+            print(f"{name} {self.counts[name]}, findings {len(self.findings)}", flush=True)  # noqa: T201
 
     def find(self, sentence: str) -> None:
         self.findings.append(sentence)
@@ -94,14 +100,16 @@ def _measure(scenario: Scenario, finished: Bench, folder: Path, runner: Runner) 
     return whole
 
 
-def kill(finished: Bench, folder: Path, runner: Runner, stops: int, chance: random.Random) -> Tally:
-    """Stop commands until `stops` stops are counted, each scenario about equally often."""
-    tally = Tally()
-    wholes = {name: _measure(one, finished, folder / name, runner) for name, one in SCENARIOS.items()}
+def kill(
+    finished: Bench, folder: Path, runner: Runner, stops: int, chance: random.Random, names: Sequence[str] = ()
+) -> Tally:
+    """Stop commands until `stops` stops are counted; without `names`, stop all commands."""
+    tally, names = Tally(), names or list(SCENARIOS)
+    wholes = {name: _measure(SCENARIOS[name], finished, folder / name, runner) for name in names}
     for name, whole in wholes.items():
         print(f"{name}: {whole.seconds:.2f} s, {whole.seams} seams", flush=True)  # noqa: T201
     while tally.counts["stops"] < stops:
-        name = min(SCENARIOS, key=lambda one: (tally.counts[one] / _WEIGHTS.get(one, 1), chance.random()))
+        name = min(names, key=lambda one: (tally.counts[one] / _WEIGHTS.get(one, 1), chance.random()))
         bench = prepare(SCENARIOS[name], finished, folder / "stopped")
         said = []
         for _ in range(min(chance.randint(1, MOST_STOPS), stops - tally.counts["stops"])):
@@ -129,7 +137,8 @@ def _draw(whole: _Whole, chance: random.Random) -> Stop:
 
 
 def _count(tally: Tally, name: str, stop: Stop, ended: Ended, said: Sequence[str]) -> None:
-    tally.counts.update(("stops", name, stop.kind.name, f"phase {ended.phase}"))
+    tally.add("stops")
+    tally.counts.update((name, stop.kind.name, f"phase {ended.phase}"))
     if ended.code not in EXPECTED[stop.kind] or ended.traceback:
         tally.counts["bad end"] += 1
         tally.find(f"{name}: {said[-1]}: exit code {ended.code}: {ended.stderr[-2000:]}")

@@ -18,15 +18,20 @@ def attack(*arguments):
     assert done.returncode == 0, f"{done.stdout[-20000:]}\n{done.stderr[-2000:]}"
 
 
+def test_a_few_kills_and_damaged_files():
+    """A few stopped runs and a damaged file of each kind change no result."""
+    attack("--light", "--kills", "8", "--commands", "run", "train", "--damage", "32", "--seed", "1")
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(("count", "light"), [("1000", ["--light"]), ("300", [])], ids=["toys", "small model"])
 def test_thousands_of_kills(count, light):
     """A command that is stopped at random moments ends in the results of an undisturbed command, without leftovers."""
-    attack("kills", "--count", count, *light)
+    attack("--kills", count, *light)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("light", [["--light"], []], ids=["toys", "small model"])
 def test_hundreds_of_damaged_files(light):
     """A damaged file is mended or named in an error, and is never used silently."""
-    attack("damage", "--count", "500", *light)
+    attack("--damage", "500", *light)
