@@ -17,7 +17,7 @@ from kib.streams import lost_output, prepare_streams, write_json, write_styled, 
 from kib.support.disk_errors import explain_os_error, is_disk_full
 
 if TYPE_CHECKING:
-    from kib.leaderboard import Table
+    from kib.leaderboard import PublishedResults, Table
     from kib.plan.planner import Plan
     from kib.progress import Progress
     from kib.store.results import Results
@@ -188,9 +188,9 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: 
         failures = measure(plan, stored, intermediate, _progress(quiet), verify=verify)
     except OSError as error:
         if is_disk_full(error) and stored.has_plan():
-            _print_table([stored.folder], "terminal", progress=_progress(quiet))
+            _print_table([stored], "terminal", progress=_progress(quiet))
         raise
-    _print_table([stored.folder], "terminal", progress=_progress(quiet))
+    _print_table([stored], "terminal", progress=_progress(quiet))
     if failures:
         raise StepError(failure_message(failures, len(plan.cells)))
 
@@ -358,10 +358,10 @@ def leaderboard(
 
     RESULTS are results folders, benchmark names, spec files or published files; by default, all results are shown.
     """
-    from kib.commands.leaderboard import compare_with_baseline, find_results, store_baseline, verify
+    from kib.commands.leaderboard import compare_with_baseline, find_results, open_results, store_baseline, verify
 
     paths = find_results(names, results)
-    table = _print_table(paths, form, progress=_progress(quiet), **view)
+    table = _print_table([open_results(path) for path in paths], form, progress=_progress(quiet), **view)
     if update_baseline or baseline:
         verify(paths)
     if update_baseline:
@@ -373,14 +373,15 @@ def leaderboard(
         raise TableError("the table is incomplete: some cells are missing or failed (see above)")
 
 
-def _print_table(paths: list[Path], form: str, averages: bool = False, **options: Any) -> "Table":
+def _print_table(
+    results: "list[Results | PublishedResults]", form: str, averages: bool = False, **options: Any
+) -> "Table":
     """Print and return the table of these results; `options` are passed to `make_table`."""
     from shutil import get_terminal_size
 
-    from kib.commands.leaderboard import open_results
     from kib.leaderboard import averages_only, make_table, render
 
-    table = make_table([open_results(path) for path in paths], **options)
+    table = make_table(results, **options)
     shown = averages_only(table) if averages else table
     colour = form == "terminal" and sys.stdout.isatty()
     text = render(shown, form, width=get_terminal_size((120, 40)).columns, colour=colour)

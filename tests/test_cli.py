@@ -285,6 +285,23 @@ def test_a_broken_pipe_inside_a_command_is_an_error(bench, monkeypatch):
     assert refused(bench.call("plugins")) == "Error: Broken pipe\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError(), 3, "Error: not enough memory; free some memory, then run the same command again to resume.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to resume.\n"),
+    ],
+)
+def test_exhausted_memory_and_interruptions_are_one_sentence(bench, monkeypatch, error, code, said):
+    """A lack of memory and an interruption end a command with one sentence and their own exit codes."""
+
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr("kib.commands.plugins.list_plugins", stop)
+    assert refused(bench.call("plugins"), code) == said
+
+
 def test_output_in_a_pipe_has_no_colour(done):
     """A table written to a pipe or file contains no colour codes."""
     assert "\x1b" not in done.kib("leaderboard").stdout
