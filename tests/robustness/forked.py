@@ -22,6 +22,8 @@ from typing import Any
 SLOW = 180
 """Seconds after which a command counts as hanging."""
 
+CAUGHT = (signal.SIGINT, signal.SIGTERM)
+
 PHASES = ("start", "passages", "index", "hits", "asked", "text", "weights", "answers", "results", "end")
 SEAMS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 """Functions of `os`: a command can be killed immediately before and after each call."""
@@ -162,9 +164,11 @@ class Runner:
         """Run `kib` with these arguments in a folder and wait for its end; send the signal of `stop`."""
         self.shared.write(0, 0)
         begun = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)  # until the child can handle them
         pid = os.fork()
         if not pid:
             self._run(command, folder, stop, None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
         if stop and stop.seconds is not None:
             self._signal_after(pid, stop.seconds, stop.kind)
         status = self._wait(pid, begun)
@@ -199,12 +203,15 @@ class Runner:
                 os.dup2(file, number)
             os.chdir(folder)
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process may ignore it
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
             _Seams(self.shared, stop).install()
             code = _call(command)
             sys.stdout.flush()
             sys.stderr.flush()
             if names:
                 names.write_text("\n".join(sys.modules), encoding="utf-8")
+        except KeyboardInterrupt:
+            code = 130  # before and after kib handles signals, Python itself does
         finally:
             os._exit(code)
 
@@ -220,7 +227,7 @@ def _call(command: Sequence[str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except KeyboardInterrupt:
-        return 130  # before kib handles signals, Python itself does
+        raise
     except BaseException:  # noqa: BLE001 - any error that kib lets through is a finding
         traceback.print_exc()
     return 1
