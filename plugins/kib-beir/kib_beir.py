@@ -1,4 +1,4 @@
-"""The corpus `beir`: a test collection in the format of BEIR.
+"""The corpus plugin `beir`, which reads a test collection in the BEIR format.
 
 A collection has documents (corpus.jsonl), queries (queries.jsonl) and relevance judgments (qrels), which assign a grade
 to pairs of a query id and a document id.
@@ -25,7 +25,7 @@ QRELS_COLUMNS = 3
 JUDGMENT_LINE = "query id, document id and grade, separated by tabs"
 GRADE = re.compile(r"[+-]?[0-9]{1,9}")
 QUERY_COLUMN = re.compile(r"(query|topic|q)[-_ ]?id|query|topic", re.IGNORECASE)
-"""Names of the first column in the header of a judgments file."""
+"""Possible names of the first column in the header of a judgments file."""
 
 
 class Judgment(NamedTuple):
@@ -118,7 +118,7 @@ class Beir:
             yield JudgedQuery(query_id, text, grades)
 
     def notes(self) -> dict[str, Any]:
-        """Return the date and the number of documents omitted in the last pass, to be recorded with the corpus."""
+        """Return the corpus date and the number of documents that the last pass omitted, for the corpus record."""
         return {"date": self.options.date, "left_out": self.left_out}
 
     def _rows(self) -> "RowDocuments":
@@ -184,7 +184,7 @@ class Beir:
 
 
 def _read_jsonl(path: Path, max_mb: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSON Lines file with their line numbers."""
+    """Yield the objects in a JSON Lines file together with their line numbers."""
     from kib_tables.jsonl import read_jsonl
 
     try:
@@ -254,7 +254,7 @@ def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[st
 
 
 def _missing_id(path: Path, missing: dict[str, int], kind: str, collection: Path) -> InputError:
-    """Return the error for judged ids missing from the collection.
+    """Return an InputError for judgments whose ids are missing from the collection.
 
     `missing` maps each missing id to its line number.
     """

@@ -1,4 +1,4 @@
-"""The retriever `bm25`, which ranks passages by their words in common with the query, using bm25s.
+"""The retriever `bm25`, which uses bm25s to rank passages by the words that they share with the query.
 
 A passage's title and text form one field. bm25s computes the scores, including inverse document frequency and length
 normalisation. This module breaks ties between equal scores, because bm25s breaks ties arbitrarily.
@@ -56,7 +56,7 @@ STOP_WORD_LISTS = {
 }
 
 PASSAGES_FILE = "passages.json"
-"""The file with the passage ids, in the order of the rows of the index, and the size of the vocabulary."""
+"""The file that contains the passage ids, in the row order of the index, and the vocabulary size."""
 
 REMEDY = "delete the folder of the index and run the command again"
 
@@ -177,7 +177,7 @@ class BM25:
         (folder / PASSAGES_FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return at most `k` passages with a word in common with the query, best first.
+        """Return at most `k` passages that share a word with the query, best first.
 
         Each query is scored against all passages, independently of the other queries.
         """
@@ -260,7 +260,7 @@ def _snowball_stemmer(choice: str) -> Callable[[list[str]], list[str]]:
 def _best(
     index: "bm25s.BM25", words: Sequence[str], id_ranks: "npt.NDArray[np.int64]", k: int
 ) -> list[tuple[int, float]]:
-    """Return the rows and scores of the `k` best passages, with equal scores ordered by passage id."""
+    """Return the row numbers and scores of the `k` best passages; order passages with equal scores by id."""
     import numpy as np
 
     token_ids = index.get_tokens_ids(words)

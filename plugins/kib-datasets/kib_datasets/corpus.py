@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["HuggingFace", "HuggingFaceOptions"]
 
 SAVED_MARKERS = ("dataset_dict.json", "state.json")
-"""Files in every folder that `save_to_disk` of the library `datasets` wrote."""
+"""Files that the method `save_to_disk` of the library `datasets` writes to every folder."""
 
 
 class HuggingFaceOptions(Options):
@@ -123,7 +123,7 @@ class HuggingFace:
             raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
 
     def online(self) -> list[str]:
-        """Return the data set's name on the hub, or nothing for a local folder, which needs no network access."""
+        """Return the data set's name on the hub, or an empty list for a local folder, which needs no network access."""
         if self.options.hub is None:
             return []
         return [f"data set {self.options.hub} on the hub at revision `{self._revision}`"]
@@ -135,7 +135,7 @@ class HuggingFace:
         self.left_out = len(rows.left_out)
 
     def notes(self) -> dict[str, Any]:
-        """Return the date and the number of rows omitted in the last pass, to be recorded with the corpus."""
+        """Return the data set's date and the number of rows that the last pass omitted, for the corpus record."""
         return {"date": self.options.date, "left_out": self.left_out}
 
     @property

@@ -9,7 +9,7 @@ from kib.support.hub import cache_of, plainly, remove_damaged_files
 __all__ = ["download_commit"]
 
 METADATA_FILES = ["README.md", "dataset_infos.json", "dataset_dict.json"]
-"""Files that declare the configurations and splits of a data set; they are downloaded with any selection of files."""
+"""Files that declare a data set's configurations and splits, and that are downloaded with every selection of files."""
 
 
 def download_commit(hub: str, commit: str, patterns: Sequence[str]) -> Path:

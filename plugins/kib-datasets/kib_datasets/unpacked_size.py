@@ -1,4 +1,4 @@
-"""Check the unpacked size of compressed files, because `datasets` reads a long line of any size into memory."""
+"""Check the unpacked size of compressed files, because `datasets` reads whole lines of any length into memory."""
 
 import bz2
 import gzip
@@ -21,7 +21,7 @@ OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
-"""The function that opens a compressed file, by the first bytes of the file."""
+"""Maps the first bytes of a compressed file to the function that opens the file."""
 
 ZIP_START = b"PK\x03\x04"
 
@@ -29,7 +29,7 @@ ZIP_START = b"PK\x03\x04"
 def check_unpacked_sizes(paths: Iterable[Path], max_mb: int) -> None:
     """Raise InputError for a gzip, bzip2, xz or zip file that unpacks to more than `max_mb`.
 
-    A damaged file is not an error here, because `datasets` reports it.
+    A damaged file raises no error here, because `datasets` later reports the damage.
     """
     for path in paths:
         with suppress(EOFError, OSError, lzma.LZMAError, zlib.error, BadZipFile):

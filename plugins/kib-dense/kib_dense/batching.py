@@ -8,7 +8,7 @@ from kib_dense.model_options import ModelOptions
 __all__ = ["batch_tokens", "split_into_batches"]
 
 GPU_BATCH_TOKENS = 32_768
-"""Tokens in one batch on a GPU if `batch_tokens` is not set."""
+"""Maximum number of tokens in one batch on a GPU if `batch_tokens` is not set."""
 
 
 def batch_tokens(model: Any, options: ModelOptions) -> int:
@@ -25,10 +25,10 @@ def batch_tokens(model: Any, options: ModelOptions) -> int:
 def split_into_batches(lengths: list[int], most: int) -> Iterator[list[int]]:
     """Yield batches of text indices, longest texts first.
 
-    A batch of several texts has at most `most` tokens with padding.
+    A batch of several texts contains at most `most` tokens, including padding.
 
-    Each batch depends only on the texts outside earlier batches, so an interrupted computation resumes with the same
-    batches.
+    Each batch depends only on the texts that are not in earlier batches, so an interrupted computation resumes with the
+    same batches.
     """
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     batch: list[int] = []

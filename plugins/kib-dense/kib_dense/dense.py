@@ -43,7 +43,7 @@ FAISS_BIBTEX = """@misc{douze2024faiss,
   archivePrefix = {arXiv}
 }"""
 NAMED_IN_REMARK = 5
-"""Maximum number of long passages named in a remark."""
+"""Maximum number of long passages listed in a remark."""
 
 
 class DenseOptions(EncoderOptions):
@@ -96,7 +96,7 @@ class Dense:
         return self.encoder.fingerprint()
 
     def online(self) -> list[str]:
-        """Return the encoder's name if the encoder comes from the hub."""
+        """Return the encoder's name if the encoder is loaded from the hub, otherwise an empty list."""
         return self.encoder.location.online()
 
     def bibtex(self) -> str:
@@ -104,7 +104,7 @@ class Dense:
         return "\n".join([self.encoder.bibtex(), *([] if self.options.index == "flat" else [FAISS_BIBTEX])])
 
     def memory(self) -> str:
-        """Return the embedding cache's name, which is the same for all encoders that compute equal passage vectors."""
+        """Return the embedding cache's name, which all encoders that compute identical passage vectors share."""
         return self.encoder.memory()
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
@@ -207,7 +207,7 @@ class _OpenIndex:
             self.dimension = int(metadata["dimension"])
             kind: str = metadata["index"]
         self.rank: npt.NDArray[np.int64] = np.empty(len(self.ids), dtype=np.int64)
-        """Rank of each passage by id; it breaks ties between equal scores."""
+        """Rank of each passage by id, which decides the order of passages with equal scores."""
         self.rank[sorted(range(len(self.ids)), key=self.ids.__getitem__)] = np.arange(len(self.ids))
         vectors = open_vectors(folder / VECTORS, self.dimension, len(self.ids))
         self.search: VectorSearch

@@ -36,20 +36,20 @@ LOG = logging.getLogger(__name__)
 """Warnings appear on standard error unless the user configures logging."""
 
 LOCK_TIMEOUT = 600.0
-"""Seconds to wait for a different process that is writing."""
+"""Maximum number of seconds to wait while another process writes to the cache."""
 
 REPAIR = "run the command again, which renames the file and encodes the texts again"
 
 
 def cache_key(text: str) -> bytes:
-    """Return the 32-byte SHA-256 of a text."""
+    """Return the 32-byte SHA-256 digest of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class EmbeddingCache:
-    """A cache of texts' float32 vectors and token counts; stored vectors survive if the process is killed.
+    """A persistent cache of float32 vectors and token counts of texts; a killed process loses no stored vectors.
 
-    Damaged vectors and damaged files are reported and count as missing, so that their texts are encoded again.
+    Damaged vectors and damaged files are reported and treated as missing, so that their texts are encoded again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,18 +72,19 @@ class EmbeddingCache:
             cache.connection.close()
 
     def _row_digest(self, key: bytes, tokens: int, vector: bytes) -> bytes:
-        """Return the 32-byte SHA-256 of a row and of the cache's name, because each encoder has its own cache."""
+        """Return the 32-byte SHA-256 digest of a row and the cache's name, because each encoder has its own cache."""
         parts = (self.path.parent.name.encode(), key, tokens.to_bytes(8, "little", signed=True), vector)
         return hashlib.sha256(b"".join(parts)).digest()
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file; a file of an earlier version receives the digests of its rows."""
+        """Open the cache file; if an earlier version of kib wrote the file, add the missing row digests."""
         with sqlite_errors(self.path, REPAIR):
             connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT)
         try:
             with sqlite_errors(self.path, REPAIR):
                 connection.execute("PRAGMA journal_mode = WAL")
-                # After a power failure, the last vectors may be missing but the file is intact; they are encoded again.
+                # After a power failure, the file is intact, but the last vectors may be missing and are then
+                # recomputed.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(f"CREATE TABLE IF NOT EXISTS embeddings ({', '.join(COLUMNS)})")
                 with connection:

@@ -46,7 +46,7 @@ UNLIMITED = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A model on the hub with its prompts."""
+    """An encoder on the hub and its prompts."""
 
     hub: str
     revision: str
@@ -63,11 +63,11 @@ PRESETS = {
         passage_prompt="",
     )
 }
-"""Encoders of published experiments by name, so that one line of a spec selects them."""
+"""Encoders used in published experiments, by name, so that one line of a spec selects such an encoder."""
 
 
 class EncoderOptions(ModelOptions):
-    """The encoder, its prompts and its runtime settings; the default is all-MiniLM-L6-v2, which pip installs."""
+    """The encoder, its prompts and its runtime settings; the default is all-MiniLM-L6-v2, installed with kib-dense."""
 
     preset: Literal["paper"] | None = Field(
         default=None,
@@ -108,11 +108,11 @@ class Embedded:
 
 
 class Encoder:
-    """An encoder, which loads its model on first use.
+    """An encoder that loads its model on first use.
 
     If texts are encoded one by one, each vector depends only on its text. Queries are always encoded one by one;
-    passages are encoded in batches only if `batch_tokens` is set or a GPU is used. Batching causes different rounding
-    errors.
+    passages are encoded in batches only if `batch_tokens` is set or a GPU is used. Batching changes the rounding errors
+    in the vectors.
     """
 
     def __init__(self, options: EncoderOptions) -> None:
@@ -136,7 +136,7 @@ class Encoder:
         return "\n".join([*of_model(preset.hub if preset else self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def memory(self) -> str:
-        """Return the embedding cache's name, which is the same for all encoders that compute equal passage vectors."""
+        """Return the embedding cache's name, which all encoders that compute identical passage vectors share."""
         o = self.options
         settings = [o.dtype, o.max_tokens, o.normalize, o.trust_remote_code, self._passage_prompt]
         return f"embeddings-{digest(['kib-dense', 1, self.fingerprint(), settings])[:32]}"
@@ -167,7 +167,7 @@ class Encoder:
     def embed(
         self, texts: Sequence[str], memory: Path | None = None, advance: Callable[[int], None] | None = None
     ) -> Embedded:
-        """Return passage vectors and the token counts of the texts; encode equal texts only once.
+        """Return passage vectors and the token counts of the texts; encode identical texts only once.
 
         `memory` is the embedding cache's folder; each name returned by `memory()` has its own folder. Cached vectors
         are reused, and each batch is cached before the next batch starts. `advance` receives the number of texts
@@ -243,7 +243,7 @@ class Encoder:
         return [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
 
     def _model_prompt(self, *names: str) -> str:
-        """Return the model's prompt for the first available name, otherwise its default prompt or ""."""
+        """Return the prompt for the first given name that the model defines, or else its default prompt or ""."""
         prompts = self._model.prompts
         default = self._model.default_prompt_name
         return str(next((prompts[name] for name in names if name in prompts), prompts.get(default, "")))

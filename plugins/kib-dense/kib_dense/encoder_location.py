@@ -26,12 +26,12 @@ class EncoderLocation:
     def fingerprint(self) -> str:
         """Return a digest of the folder's files, or the commit on the hub.
 
-        Raise InputError if the model does not exist or is not of the required class.
+        Raise InputError if the model does not exist or has the wrong class.
         """
         return fingerprint_folder(self.path, self.model_class) if self.path else self._commit
 
     def online(self) -> list[str]:
-        """Return the model's name if the model comes from the hub."""
+        """Return the model's name if the model is loaded from the hub, otherwise an empty list."""
         return [] if self.path else [f"model {self.hub} on the hub at revision `{self.revision}`"]
 
     def folder(self) -> Path:

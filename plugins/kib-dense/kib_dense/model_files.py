@@ -11,7 +11,7 @@ from kib.identity import digest
 __all__ = ["IGNORED_FOLDERS", "PATTERNS", "ModelClass", "check_folder", "fingerprint_folder"]
 
 ModelClass = Literal["SentenceTransformer", "CrossEncoder"]
-"""The class of sentence-transformers that saved a model."""
+"""The sentence-transformers class that was used to save a model."""
 
 EXPECTED: dict[ModelClass, str] = {
     "SentenceTransformer": "an encoder saved by sentence-transformers (modules.json, config.json, safetensors files)",
@@ -55,7 +55,7 @@ def check_folder(folder: Path, model_class: ModelClass) -> None:
 
 
 def _check_class(folder: Path, model_class: ModelClass) -> None:
-    """Reject a folder in which sentence-transformers would fill in missing layers with guessed or random layers."""
+    """Reject a folder if sentence-transformers would replace missing layers with guessed or random layers."""
     modules, config, expected = folder / "modules.json", folder / "config.json", EXPECTED[model_class]
     if not modules.is_file() and not config.is_file():
         raise InputError(f"{folder}: the folder contains neither modules.json nor config.json; expected {expected}")

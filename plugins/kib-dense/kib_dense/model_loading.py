@@ -1,4 +1,4 @@
-"""Loads and runs sentence-transformers models, without any output except one-sentence errors."""
+"""Load and run sentence-transformers models without printing anything except one-sentence errors."""
 
 import logging
 import re
@@ -98,7 +98,7 @@ def _check_weights(location: EncoderLocation, warning_lines: list[str]) -> None:
     """Reject missing weights, which transformers would replace with random values after logging a warning."""
     names = [match.group(1) for line in warning_lines if (match := MISSING_WEIGHT.match(line))]
     if location.model_class == "SentenceTransformer":
-        names = [name for name in names if "pooler" not in name]  # poolers are unused: pooling is a separate module
+        names = [name for name in names if "pooler" not in name]  # unused, as pooling is a separate module
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise InputError(f"{location}: weights described in config.json are missing: {', '.join(names[:3])}{more}")
@@ -132,7 +132,7 @@ def _set_max_tokens(model: Any, location: EncoderLocation, max_tokens: int | Non
 
 @contextmanager
 def run_quietly(location: EncoderLocation) -> Iterator[None]:
-    """Run a computation without output; raise InputError if the GPU runs out of memory."""
+    """Run a computation and suppress its output; raise InputError if the GPU runs out of memory."""
     import torch
 
     try:

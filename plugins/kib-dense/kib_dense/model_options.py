@@ -10,7 +10,7 @@ __all__ = ["ModelOptions"]
 
 
 class ModelOptions(Options):
-    """The model and its runtime settings."""
+    """The options that select a model and its runtime settings."""
 
     path: Annotated[InputPath | None, NotInIdentity] = Field(
         default=None, description="Folder with a model saved by sentence-transformers."

@@ -69,7 +69,7 @@ class Rerank:
         return self._location.fingerprint()
 
     def online(self) -> list[str]:
-        """Return the cross-encoder's name if the cross-encoder comes from the hub."""
+        """Return the cross-encoder's name if the cross-encoder is loaded from the hub, otherwise an empty list."""
         return self._location.online()
 
     def bibtex(self) -> str:

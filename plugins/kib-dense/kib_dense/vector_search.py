@@ -37,11 +37,11 @@ __all__ = [
 REMEDY = "delete the folder of the index and run the command again"
 IndexKind = Literal["flat", "hnsw", "ivf-pq"]
 BLOCK = 1 << 18
-"""Number of vectors read from the disk at a time."""
+"""Number of vectors read from disk at a time."""
 EXTRA_CANDIDATES = 64
-"""Extra candidates per query, because rounding to float32 may change their order."""
+"""Number of extra candidates per query, because rounding to float32 may change the order of candidates."""
 CENTROIDS = 256
-"""Centroids of a product quantizer with one byte per code."""
+"""Number of centroids in a product quantizer with one byte per code."""
 
 
 class HnswOptions(Options):
@@ -88,7 +88,7 @@ class IvfPqOptions(Options):
 
 
 class VectorSearch(Protocol):
-    """A search for the best vectors in a file."""
+    """A search for the vectors in a file that have the highest scores for a query."""
 
     def best(self, queries: "Vectors", k: int, rank: "npt.NDArray[np.int64]") -> "list[Scored]":
         """Return the indices and scores of the `k` best vectors for each query.
@@ -112,7 +112,7 @@ def open_vectors(path: Path, dimension: int, count: int) -> "Vectors":
 def _exact_scores(
     query: "Vectors", vectors: "Vectors", positions: "npt.NDArray[np.int64]"
 ) -> "npt.NDArray[np.float64]":
-    """Return dot products; the order of summation depends only on the dimension."""
+    """Return the dot products of a query and vectors; the summation order depends only on the dimension."""
     import numpy as np
 
     rows = vectors[positions].astype(np.float64)

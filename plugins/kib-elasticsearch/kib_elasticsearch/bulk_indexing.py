@@ -1,8 +1,8 @@
 """Indexing of passages with concurrent bulk requests, in constant memory.
 
-The bulk helpers in the Elasticsearch client are not suitable. `parallel_bulk` fails if a connection is lost, and
-ignores interruptions, because a separate thread reads the passages. The helper `streaming_bulk` sends only one request
-at a time.
+The bulk helpers in the Elasticsearch client are not suitable for building an index. The helper `parallel_bulk` fails if
+a connection is lost. It also ignores interrupts, because it reads the passages in a separate thread. The helper
+`streaming_bulk` sends only one request at a time.
 """
 
 import re
@@ -30,10 +30,10 @@ LONGEST_ID = 512
 """Maximum length of a document id in Elasticsearch, in bytes."""
 
 ALREADY_EXISTS, TOO_LARGE, BUSY = 409, 413, 429
-"""HTTP statuses in the answer to a bulk request."""
+"""HTTP statuses in the response to a bulk request."""
 
 MEMORY_PRESSURE = re.compile(r"_operation_bytes=(\d+), max\w*=(\d+)")
-"""In a 429 answer: the bytes of the rejected request and the largest request an idle server accepts."""
+"""Matches, in a 429 response, the sizes in bytes of the rejected request and of the largest acceptable request."""
 
 Document = dict[str, Any]
 """The fields of one passage in the index."""
@@ -53,7 +53,7 @@ class Bulk:
 def split_into_bulks(
     passages: Iterable[Passage], counter: ContentCounter, options: ElasticsearchOptions, encode: Encode | None
 ) -> Iterator[Bulk]:
-    """Split passages into bulks and add them to `counter`; a passage larger than `bulk_bytes` gets its own bulk."""
+    """Group passages into bulk requests and count them with `counter`; a passage above `bulk_bytes` is sent alone."""
     batch: list[Passage] = []
     size = 0
     for passage in passages:
@@ -80,14 +80,14 @@ def _create_bulk(batch: Sequence[Passage], counter: ContentCounter, encode: Enco
 
 
 def vector_numbers(row: Iterable[float]) -> list[float]:
-    """Round components to nine digits, which identify a 32-bit float exactly and halve the size of its JSON text."""
+    """Round components to nine significant digits, which identify a 32-bit float exactly and halve its size in JSON."""
     return [float(f"{number:.9g}") for number in row]
 
 
 def send_bulks(
     bulks: Iterable[Bulk], server: Server, index_name: str, on_indexed: Callable[[IndexContent], None]
 ) -> None:
-    """Send bulks, `concurrency` at a time; after a bulk is completely indexed, call `on_indexed`, in bulk order."""
+    """Send up to `concurrency` bulk requests at a time, and call `on_indexed` for each completed request, in order."""
     pending: deque[tuple[Bulk, Future[None]]] = deque()
 
     def finish_oldest() -> None:
@@ -119,7 +119,7 @@ def _send(documents: Sequence[Document], server: Server, index_name: str) -> Non
         pairs = zip(documents, results, strict=True)
         rejected = [(document, result) for document, result in pairs if _must_resend(document, result, server)]
         if rejected:
-            if timer is None or len(rejected) < len(documents):  # some were indexed, so the server is merely slow
+            if timer is None or len(rejected) < len(documents):  # some were indexed, so the server is only slow
                 timer = RetryTimer(server)
             status, text = int(rejected[0][1]["status"]), error_text(rejected[0][1]["error"])
             _check_size(documents, server, status, text)

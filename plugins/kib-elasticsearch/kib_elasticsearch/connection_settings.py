@@ -1,4 +1,4 @@
-"""Server addresses and login, read from options or the environment; secrets are read only from the environment."""
+"""Server addresses and credentials from options or the environment; secrets are read only from the environment."""
 
 import os
 import re
@@ -21,7 +21,7 @@ DEFAULT_URL = "http://127.0.0.1:9200"
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Server addresses and the login (user and password, API key, or none); the repr contains no secrets."""
+    """Server addresses and credentials (user and password, API key, or none); the repr contains no secrets."""
 
     urls: tuple[str, ...]
     ca_certs: Path | None = None
@@ -37,7 +37,7 @@ class ConnectionSettings:
 
     @property
     def login_description(self) -> str:
-        """The description of the login in error messages, without the secret."""
+        """A description of the credentials for error messages, without the secret."""
         if self.user:
             return f"the password in {self.secret_variable} for the user {self.user!r}"
         return f"the API key in {self.secret_variable}" if self.secret else "a request without a user or API key"
@@ -46,7 +46,7 @@ class ConnectionSettings:
 def read_connection_settings(
     options: ElasticsearchOptions, environment: Mapping[str, str] = os.environ
 ) -> ConnectionSettings:
-    """Read the addresses and the login; options take precedence over environment variables.
+    """Read the server addresses and credentials; options take precedence over environment variables.
 
     Raise InputError if a required environment variable is missing or a value is invalid.
     """
@@ -70,9 +70,9 @@ def read_connection_settings(
 
 
 def find_recipients(options: ElasticsearchOptions, environment: Mapping[str, str] = os.environ) -> list[Recipient]:
-    """Return the server's addresses, each with the variable of the password or API key that the server receives.
+    """Return each server address with the environment variable that holds the password or API key for the server.
 
-    Raise InputError if the login or an address in the environment is invalid.
+    Raise InputError if the credentials or an address in the environment are invalid.
     """
     _, credential = _find_login(options, environment)
     urls = _read_urls(options, environment)
@@ -111,7 +111,7 @@ def _read_urls(options: ElasticsearchOptions, environment: Mapping[str, str]) ->
 
 
 def _find_login(options: ElasticsearchOptions, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return the user, if any, and the name of the variable with the secret; options take precedence."""
+    """Return the user, if any, and the environment variable that holds the secret; prefer the options."""
     if options.user is not None:
         return options.user, options.password_env
     if options.api_key_env != type(options).model_fields["api_key_env"].default:

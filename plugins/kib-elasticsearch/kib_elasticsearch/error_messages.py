@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 RETRY_STATUSES = frozenset({408, 429, 502, 503, 504})
-"""HTTP statuses of a server that is busy, starting or losing a node."""
+"""HTTP statuses of a server that is busy, is starting up or has lost a node."""
 
 TLS_ERRORS = {
     "ertificate is not valid for": "the server's certificate was issued for a different host; use the host name in the "
@@ -31,7 +31,7 @@ TLS_ERRORS = {
     "WRONG_VERSION_NUMBER": "the server does not use TLS; use an address that begins with http://",
     "RECORD_LAYER_FAILURE": "the server does not use TLS; use an address that begins with http://",
 }
-"""Explanations of TLS errors by a fragment of OpenSSL's message; the first matching fragment wins."""
+"""Maps fragments of OpenSSL's messages to explanations of TLS errors; the first matching fragment is used."""
 
 CONNECTION_ERRORS = {
     "refused": "no server is listening at this address",
@@ -43,7 +43,7 @@ CONNECTION_ERRORS = {
     "Connection broken": "the server closed the connection while it was sending an answer",
     "EOF occurred": "the server closed the connection before it sent an answer",
 }
-"""Explanations of connection errors by a fragment of the client's message; the first matching fragment wins."""
+"""Maps fragments of the client's messages to explanations of connection errors; the first match is used."""
 
 
 def error_body(error: "ApiError") -> Mapping[str, Any] | str:
@@ -83,7 +83,7 @@ def _error_type(error: Mapping[str, Any] | str) -> str:
 
 
 def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, login: str) -> str:
-    """Explain a permanent error; `text` is the server's redacted message, and `login` describes the login."""
+    """Explain a permanent error; `text` is the server's redacted message, and `login` describes the credentials."""
     if is_blocked(error):
         return (
             f"the index is blocked: {text}; if the disk is full, free some space, then run the same command again to "
@@ -102,5 +102,5 @@ def describe_rejection(status: int, error: Mapping[str, Any] | str, text: str, l
 
 
 def find_explanation(message: str, explanations: Mapping[str, str]) -> str | None:
-    """Return the first explanation with a text fragment that occurs in `message`, or None if no fragment occurs."""
+    """Return the first explanation whose key occurs in `message`, or None if no key occurs in `message`."""
     return next((explanation for fragment, explanation in explanations.items() if fragment in message), None)

@@ -21,13 +21,13 @@ class IndexMetadata:
     index: str
     """Name of the index on the server."""
     uuid: str
-    """The server's own id of the index; a deleted and recreated index has a new one."""
+    """The server's unique id of the index, which changes if the index is deleted and recreated."""
     server: str
     """Version of the server."""
     sent: IndexContent
-    """The first passages of the corpus, all of which the index holds."""
+    """The passages at the start of the corpus that have been indexed completely."""
     whole: bool
-    """Whether the build finished: the index holds exactly `sent`."""
+    """Whether the build is complete, that is, the index contains exactly `sent`."""
 
 
 def read_metadata(folder: Path) -> IndexMetadata | None:

@@ -26,7 +26,7 @@ PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def check_url(url: str) -> str:
-    """Return a server address without a trailing slash; raise ValueError if the address is invalid or has a secret.
+    """Return a server address without a trailing slash; raise ValueError if it is invalid or contains a secret.
 
     kib appends the invalid value to an error message unless the message contains "got". This function's error messages
     contain "got", so that no secret is printed.

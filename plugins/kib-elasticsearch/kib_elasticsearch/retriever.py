@@ -1,4 +1,4 @@
-"""The retriever `elasticsearch`, which runs BM25 or vector search on a server, in one index per build step."""
+"""The retriever `elasticsearch`, which runs BM25 or vector search on a server, with one index per build step."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -39,18 +39,18 @@ class Elasticsearch:
     def __init__(self, options: ElasticsearchOptions) -> None:
         self.options = options
         self._checked: set[IndexMetadata] = set()
-        """Indexes that this instance has compared with the server."""
+        """Metadata of the indexes that this instance has checked on the server."""
 
     def fingerprint(self) -> str:
         """Return the encoder's fingerprint, or "" for BM25, without sending a request to the server."""
         return self._encoder.fingerprint() if self._encoder else ""
 
     def online(self) -> list[str]:
-        """Return the encoder's name if the encoder comes from the hub; the server itself counts as local."""
+        """Return the encoder's name if it is loaded from the hub; the search server does not count as online."""
         return self._encoder.location.online() if self._encoder else []
 
     def recipients(self) -> list[Recipient]:
-        """Return the server's addresses, which receive the passages, the queries and the login."""
+        """Return the server's addresses, which receive the passages, the queries and the credentials."""
         return find_recipients(self.options)
 
     def bibtex(self) -> str:
@@ -58,7 +58,7 @@ class Elasticsearch:
         return self._encoder.bibtex() if self._encoder else BM25
 
     def memory(self) -> str:
-        """Return the name of the embedding cache, shared with kib-dense; BM25 has no embeddings to cache."""
+        """Return the name of the embedding cache, which is shared with kib-dense; BM25 caches no embeddings."""
         return self._encoder.memory() if self._encoder else "nothing"
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
@@ -130,7 +130,7 @@ class Elasticsearch:
         return ServerIndex(self._server, self._require_complete_index(folder).index).size_in_bytes()
 
     def _open_or_create(self, index: ServerIndex, folder: Path) -> tuple[str, IndexContent, bool]:
-        """Prepare the index; return its uuid, the content already indexed and whether the index is complete."""
+        """Prepare the index; return its uuid, the content indexed so far and its completion status."""
         state = index.state()
         if state and state.complete:
             if index.is_complete(state.complete):
@@ -150,7 +150,7 @@ class Elasticsearch:
         return state.uuid, NO_CONTENT if lost else metadata.sent, False
 
     def _require_complete_index(self, folder: Path) -> IndexMetadata:
-        """Return a finished index's metadata; raise InputError if the index is incomplete or differs on the server."""
+        """Return a finished index's metadata; raise InputError if it is incomplete or has changed on the server."""
         metadata = read_metadata(folder)
         if metadata is None or not metadata.whole:
             raise InputError(f"{folder}: the index is incomplete or missing; run the same command again to build it")
@@ -164,7 +164,7 @@ class Elasticsearch:
         return metadata
 
     def _index_name(self, folder: Path) -> str:
-        """Return an index name built from the prefix, the mode and the step's identity or, outside a step, a digest."""
+        """Return an index name made of the prefix, the mode, and the step's identity or, outside a step, a digest."""
         identity = folder.parent.name
         if not IDENTITY.fullmatch(identity):
             identity = digest([folder.resolve(), identity_options(self.options)])[:32]

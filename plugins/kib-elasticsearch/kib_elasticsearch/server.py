@@ -29,7 +29,7 @@ __all__ = ["RetryTimer", "Server"]
 LOGGER = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
-"""Seconds before the first retry; the wait doubles with each retry up to the longest."""
+"""Number of seconds before the first retry; the wait doubles with each retry, up to the longest wait."""
 
 LONGEST_TEXT = 300
 """Maximum number of characters quoted from a server's message."""
@@ -150,7 +150,7 @@ class Server:
             raise InputError(f"{self.addresses}: {self.redact(str(error))}") from None
 
     def _read_version(self) -> str:
-        """Return the server's version, or "" if the login lacks permission to read the version."""
+        """Return the server's version, or "" if the credentials lack permission to read the version."""
         from elasticsearch import AuthorizationException
 
         def read(client: "Elasticsearch") -> str:

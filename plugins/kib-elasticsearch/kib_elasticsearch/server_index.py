@@ -18,7 +18,7 @@ from kib_elasticsearch.server import Server
 __all__ = ["ContentCounter", "IndexContent", "IndexState", "LostIndexError", "ServerIndex"]
 
 CHECKSUM_DIGITS = 6
-"""Hexadecimal digits of a passage's checksum: a double holds the sum of half a billion checksums exactly."""
+"""Number of hexadecimal digits in a checksum; a double represents the sum of half a billion checksums exactly."""
 
 
 class LostIndexError(InputError):
@@ -33,7 +33,10 @@ class LostIndexError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class IndexContent:
-    """The number of passages, their checksum total and their ordered digest; the field names are stored keys."""
+    """The number of passages, the sum of their checksums, and a digest that depends on their order.
+
+    The field names are keys in stored files, so they must not change.
+    """
 
     passages: int
     checks: int

@@ -1,6 +1,7 @@
 """Converters from a file's bytes to plain text, one per file type.
 
-Plain text and Markdown files are unchanged. HTML is converted with inscriptis, Word with mammoth and PDF with pypdf.
+The text of plain text and Markdown files is not changed. HTML is converted with inscriptis, Word with mammoth and PDF
+with pypdf.
 """
 
 import logging
@@ -21,22 +22,22 @@ from kib.support.limited_process import LimitedProcess, LimitError
 __all__ = ["CONVERTERS", "BrokenFileError", "ConvertedFile", "Converter", "FileLimits", "convert_file"]
 
 MARKDOWN_HEADING = re.compile(r"^#[ \t]([ \t]*)(.*)$", re.MULTILINE)
-"""The white space and the text of a heading of level 1; the text may end with number signs that are not part of it."""
+"""The whitespace and text of a level-1 heading; number signs at the end do not belong to the heading's title."""
 
 META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 XML_ENCODING = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.:-]+)""")
 BYTE_ORDER_MARKS = {BOM_UTF8: "utf-8", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
-"""Byte order marks at the start of an HTML file. A mark overrides every encoding declared in the file."""
+"""Byte order marks at the start of an HTML file; such a mark overrides any encoding declared in the file."""
 
 WINDOWS_1252_LABELS = {"ascii", "us-ascii", "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1"}
 """Declared encodings that browsers read as windows-1252 (WHATWG Encoding Standard, section 4.2)."""
 
 DECLARATION_BYTES = 4096
-"""Bytes searched for the encoding of an HTML file. The HTML standard requires it in the first 1,024 bytes."""
+"""Number of bytes searched for an HTML file's encoding, which must be declared in the first 1,024 bytes."""
 
 OLE_SIGNATURE = bytes.fromhex("d0cf11e0a1b11ae1")
-"""First bytes of files from old Office programs and of password-protected files from new Office programs."""
+"""First bytes of files from old Office versions and of password-protected files from new Office versions."""
 
 PDF_REPLACEMENTS = {
     0: "",
@@ -64,15 +65,15 @@ PLAIN = (".markdown", ".md", ".txt")
 """Extensions of files that are converted in linear time and in the main process."""
 
 BATCH_FILES, BATCH_BYTES = 16, 4 * MB
-"""The maximum number of files in a group that is converted at once, and the size that ends a group."""
+"""The maximum number of files in a group that is converted at once, and the total size that ends a group."""
 
 FRAMES_PER_LEVEL = 40
-"""The number of nested function calls that mammoth and inscriptis need per level of nested elements, or less."""
+"""Maximum number of nested function calls that mammoth and inscriptis need per level of nested elements."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """The limits of a conversion: time, memory of the process, size of the unpacked file, and nested elements."""
+    """The limits for a conversion: time, process memory, unpacked file size, and levels of nested elements."""
 
     seconds: float = 120.0
     memory_mb: int = 2048
@@ -94,7 +95,7 @@ class ConvertedFile:
 
 
 class Converter:
-    """Converts files; all files except plain text are converted in a process with limits on time and memory."""
+    """Converts files; all files except plain text are converted in a separate process with time and memory limits."""
 
     def __init__(self, encoding: str, limits: FileLimits = DEFAULT_LIMITS) -> None:
         self.encoding = encoding
@@ -102,7 +103,7 @@ class Converter:
         self._process = LimitedProcess(_convert_in_process, limits.memory_mb)
 
     def convert_each(self, paths: Iterable[Path]) -> Iterator[ConvertedFile | BrokenFileError | LimitError]:
-        """Yield the result of `convert_file` for each path, or the error that it raises."""
+        """Yield the result of `convert_file` for each path, or the error that `convert_file` raises."""
         for batch in _batches(paths):
             complex_files = [path for path in batch if path.suffix.lower() not in PLAIN]
             requests = [(path, self.encoding, self.limits) for path in complex_files]
@@ -114,7 +115,7 @@ class Converter:
 
 
 def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    """Yield consecutive files in groups, because switches between processes are slow; a large file ends its group."""
+    """Yield consecutive files in groups, because switching between processes is slow; a large file ends its group."""
     batch: list[Path] = []
     size = 0
     for path in paths:
@@ -193,7 +194,7 @@ def _convert_markdown(data: bytes, encoding: str, _: FileLimits) -> ConvertedFil
 
 
 def _markdown_title(text: str) -> str:
-    """Return the text of the first heading of level 1, without white space and number signs at its end."""
+    """Return the text of the first heading of level 1, without trailing whitespace and number signs."""
     for heading in MARKDOWN_HEADING.finditer(text):
         blanks, content = heading.groups()
         title: str = content.rstrip(" \t").rstrip("#").rstrip(" \t") or content[:1] or blanks[-1:]
@@ -311,7 +312,7 @@ def _convert_pdf(data: bytes, _: str, __: FileLimits) -> ConvertedFile:
 
 
 class _PdfMonitor(logging.Handler):
-    """Handles the warnings of pypdf: minor defects are ignored, but text omitted because of a limit is remembered."""
+    """Handles pypdf warnings: ignores minor defects, but records that pypdf has omitted text because of a limit."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -320,7 +321,7 @@ class _PdfMonitor(logging.Handler):
         logger.handlers, logger.propagate = [self], False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Remember a message that names a limit, or an exception because of a limit."""
+        """Record a log message that mentions a limit or was caused by an exception due to a limit."""
         from pypdf.errors import LimitReachedError
 
         values = record.args if isinstance(record.args, Mapping) else {}

@@ -1,4 +1,4 @@
-"""The corpus `files`: each file in a folder is a document; its path relative to the folder is the document's id."""
+"""The corpus `files`: each file in a folder is a document, whose id is the file's path relative to the folder."""
 
 import codecs
 import logging
@@ -108,7 +108,7 @@ class FilesOptions(Options):
 
 @dataclass
 class _LeftOut:
-    """The files omitted during one pass over the folder, and PDF files with blank pages, for messages and counts."""
+    """Records the omitted files and the PDF files with blank pages in one pass over the folder."""
 
     others: list[str]
     broken: list[str]
@@ -146,7 +146,7 @@ class Files:
         listing = self._list_folder()
         digests: dict[str, Any] = {name: self._digest(name) for name in listing.documents}
         digests |= dict.fromkeys(listing.broken, "")
-        if self.options.over_limit == "skip":  # otherwise, limits do not affect the documents
+        if self.options.over_limit == "skip":  # with other values, the limits do not affect the documents
             digests[""] = asdict(self._limits())
         return digest(digests)
 
@@ -175,7 +175,7 @@ class Files:
         self.skipped = left_out.over_limit
 
     def notes(self) -> dict[str, Any]:
-        """Return the date, the counts and the files beyond a limit from the last pass, to be recorded."""
+        """Return the corpus date, the last pass's counts and the files that exceeded a limit, for the corpus record."""
         return {"date": self.options.date, **self.counts, **({"skipped": self.skipped} if self.skipped else {})}
 
     def _limits(self) -> FileLimits:
@@ -183,7 +183,7 @@ class Files:
         return FileLimits(options.max_seconds, options.max_memory_mb, options.max_unpacked_mb, options.max_nesting)
 
     def _list_folder(self) -> FolderListing:
-        """List the folder; raise InputError if it has no documents or has files that `others` or `broken` forbid."""
+        """List the folder; raise InputError if it contains no documents or `others` or `broken` reject a file."""
         options = self.options
         listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
         if listing.others and options.others == "error":
@@ -211,7 +211,7 @@ class Files:
     def _document(
         self, name: str, converted: ConvertedFile | BrokenFileError | LimitError, left_out: _LeftOut
     ) -> Document | None:
-        """Return the document of a file; if the file may be left out, add it to `left_out` and return None."""
+        """Return a file's document, or None if the file may be omitted; add an omitted file to `left_out`."""
         options, path = self.options, self.options.path / name
         if isinstance(converted, LimitError):
             if options.over_limit == "error":

@@ -28,9 +28,9 @@ class FolderListing:
     others: tuple[str, ...]
     """Files of an unsupported type."""
     hidden: tuple[str, ...]
-    """Hidden files, and hidden folders without their content."""
+    """Hidden files and hidden folders; the content of hidden folders is not listed."""
     broken: Mapping[str, str]
-    """Dangling links, and files and folders (`NAME/`) without read permission, mapped to the reason."""
+    """Dangling links and unreadable files and folders (`NAME/`), mapped to the reason."""
 
 
 def list_folder(
@@ -69,7 +69,7 @@ def count_files(names: Sequence[str]) -> str:
 
 
 def first_names(names: Sequence[str]) -> str:
-    """Join the first few of the given names in a text for a message, and append the number of remaining names."""
+    """Join the first few of the given names for use in a message, and append the number of remaining names."""
     more = f" and {len(names) - SHOWN_NAMES:,} more" if names[SHOWN_NAMES:] else ""
     return ", ".join(names[:SHOWN_NAMES]) + more
 
@@ -105,7 +105,7 @@ def _check_ids(folder: Path, names: Sequence[str]) -> None:
 def _walk(root: Path, folder: Path, hidden: list[str]) -> Iterator[str]:
     """Yield every file below a folder, and `NAME/` for each unreadable folder; add hidden names to `hidden`.
 
-    A link to a folder is treated as a file, so that no folder is read twice and no cycle is followed.
+    A link to a folder is treated as a file, so that no folder is read twice and no cycle of links is followed.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -1,4 +1,4 @@
-"""The model plugin `hf`, which runs any causal language model from transformers with the same results as HFLM."""
+"""The model plugin `hf`, which runs any transformers causal language model with the same results as lm-eval's HFLM."""
 
 from kib_hf.model import HF, HFOptions
 

@@ -12,7 +12,7 @@ from kib.identity import digest, digest_file
 __all__ = ["cached_digest"]
 
 SETTLED = 2_000_000_000
-"""Nanoseconds: a file younger than this may change again without a new time stamp, so its digest is not cached."""
+"""Age in nanoseconds below which a file may change again without a new time stamp, so its digest is not cached."""
 
 
 def cached_digest(path: Path, cache: Path | None = None) -> str:

@@ -10,11 +10,11 @@ from kib_hf.model_folder import PATTERNS, check_folder
 __all__ = ["snapshot"]
 
 IGNORED = ["*/*", "consolidated*"]
-"""Files with the same weights in formats that transformers does not read."""
+"""Files that contain the same weights in formats that transformers does not read."""
 
 
 def snapshot(hub: str, commit: str, *, weights: bool) -> Path:
-    """Return the folder with a commit's files; download missing and damaged files.
+    """Return the folder that contains a commit's files; download any missing or damaged files.
 
     The files include the weights only if `weights` is true.
     """

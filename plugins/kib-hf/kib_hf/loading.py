@@ -1,4 +1,4 @@
-"""Load configurations, tokenizers, weights and adapters with transformers, without any output except short errors."""
+"""Load configurations, tokenizers, weights and adapters with transformers, printing nothing except short errors."""
 
 import logging
 import warnings
@@ -18,7 +18,7 @@ __all__ = ["add_adapter", "load_config", "load_model", "load_tokenizer", "quietl
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress progress bars, warnings and log lines below errors from transformers, accelerate, peft and lm-eval."""
+    """Suppress progress bars and log messages below the error level in transformers, accelerate, peft and lm-eval."""
     from transformers.utils import logging as transformers_logging
 
     bars = transformers_logging.is_progress_bar_enabled()
