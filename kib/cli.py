@@ -66,7 +66,8 @@ against_option = click.option(
 def _print(text: str, form: str = "terminal", *, end: str = "\n") -> None:
     """Print the result of a command to standard output.
 
-    JSON keeps its content in every encoding. Any other format for machines is reported if it loses characters.
+    JSON output keeps its content in every encoding. For any other machine-readable format, lost characters are
+    reported.
     """
     exact = (write_json if form == "json" else write_text)(text + end)
     if not exact and form != "terminal":
@@ -85,11 +86,11 @@ class _Commands(click.Group):
     """A command group that converts every KibError to a message on standard error and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the parameter name is click's
-        """Return the commands in the order of this file, which is the order in which a user needs the commands."""
+        """Return the commands in the order of this file, which follows the usual workflow."""
         return list(self.commands)
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line; if standard output was lost although the command succeeded, exit with code 4."""
+        """Run the command line; exit with code 4 if the command succeeded but its output could not be written."""
         prepare_streams()
         try:
             return super().main(*args, **options)
@@ -233,7 +234,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
 
 
 def _outlined(spec: Path, error: SpecError) -> SpecError:
-    """Print an outline of the benchmark file if only its data is missing; return the error with all known mistakes."""
+    """Print an outline of the benchmark file if only its data is missing; return the error with all mistakes found."""
     from kib.commands.check import outline
     from kib.plugins.resolve import open_spec
 

@@ -12,7 +12,8 @@ KibError
 ├── OutputError         4  the command succeeded, but standard output could not be written
 └── TableError          1  a leaderboard's check failed, or a cell is missing or failed
 
-PluginCallError is not a KibError: it reports a bug in a plugin, and the traceback of the bug is shown or stored.
+PluginCallError is not a KibError: a PluginCallError reports a bug in a plugin, and the traceback of the bug is shown or
+stored.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ class KibError(Exception):
 
 
 class InputError(KibError):
-    """Invalid input from the user; the message says what is wrong, where, and what is expected."""
+    """Invalid input from the user; the message states the problem, its location and the expected input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class BusyError(KibError):
 
 
 class StepError(KibError):
-    """A step of a run failed; all steps that do not depend on it finished."""
+    """A step of a run failed; all steps that do not depend on the failed step finished."""
 
     exit_code: ClassVar[int] = 3
 

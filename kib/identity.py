@@ -11,7 +11,7 @@ __all__ = ["canonical", "digest", "digest_file", "digest_lines"]
 
 
 def canonical(value: Any) -> str:
-    """Return JSON with sorted keys, without spaces and NaN; dataclasses become objects, and paths become POSIX text."""
+    """Return JSON with sorted keys and without spaces or NaN; dataclasses become objects, paths POSIX strings."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 
@@ -29,7 +29,7 @@ def digest(value: Any) -> str:
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """Return the SHA-256 of a list of texts; each text is hashed with its length, so that different lists differ."""
+    """Return the SHA-256 of a list of texts; each text is hashed with its length, to distinguish different lists."""
     total = hashlib.sha256()
     for line in lines:
         data = line.encode("utf-8", "surrogatepass")

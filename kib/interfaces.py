@@ -1,4 +1,4 @@
-"""The interfaces for plugins: one protocol per entry-point group, and optional protocols for additional features.
+"""The plugin interfaces: one protocol per entry-point group, and optional protocols for additional features.
 
 kib creates a plugin as `cls(options)`; the constructor must not read files, use the network or import heavy packages.
 At module level, a plugin imports only the standard library, pydantic and kib; heavy imports belong inside methods.
@@ -127,7 +127,10 @@ class OnlinePlugin(Protocol):
     """A plugin of any kind that needs a network; `kib check` lists its downloads if there is no network."""
 
     def online(self) -> Sequence[str]:
-        """Return sentences that list all downloads and servers of the plugin, even if cached; uses no network."""
+        """Return sentences that list the plugin's servers and downloads, including cached downloads.
+
+        The method uses no network.
+        """
         ...
 
 
@@ -135,8 +138,8 @@ class OnlinePlugin(Protocol):
 class SendingPlugin(Protocol):
     """A plugin of any kind that sends text or a credential to a server.
 
-    kib refuses the table before the plugin reads any data if a recipient is not allowed (`kib.support.recipients`). The
-    plugin itself calls `require_allowed` with the same recipients before it opens a connection.
+    If a recipient is not allowed, kib rejects the table before the plugin reads any data (`kib.support.recipients`).
+    The plugin itself calls `require_allowed` with the same recipients before it opens a connection.
     """
 
     def recipients(self) -> Sequence[Recipient]:
@@ -173,7 +176,7 @@ class Model(Plugin, Protocol):
         ...
 
     def weights(self) -> Weights | None:
-        """Return a transformers folder as the starting point of training; None if the model cannot be trained."""
+        """Return the folder of a transformers model from which training starts; None if the model cannot be trained."""
         ...
 
     def load(self, weights: Weights | None = None) -> "LM":
@@ -261,10 +264,10 @@ class Task(Plugin, Protocol):
     """A set of questions with options."""
 
     def questions(self, split: str) -> Iterator[Question]:
-        """Yield the questions of a split in a fixed order; yield nothing if the split does not exist.
+        """Yield the questions of a split in a fixed order, or nothing if the split does not exist.
 
-        Results come from "test", settings are chosen on "validation", few-shot examples come from "examples", and
-        "reworded" contains the test questions in different words, with the same ids.
+        Results are measured on "test", settings are chosen on "validation", few-shot examples are drawn from
+        "examples", and "reworded" contains the test questions in different words, with the same ids.
         """
         ...
 
@@ -295,7 +298,10 @@ class Retriever(Plugin, Protocol):
         ...
 
     def search(self, folder: Path, queries: Sequence[Query], k: int) -> list[list[Hit]]:
-        """Return at most `k` hits per query, best first, ties sorted by passage id; queries must be independent."""
+        """Return at most `k` hits per query, best first, with ties sorted by passage id.
+
+        The hits for a query must not depend on the other queries.
+        """
         ...
 
 
@@ -303,11 +309,14 @@ class Retriever(Plugin, Protocol):
 class RememberingRetriever(Protocol):
     """A retriever that caches expensive values per passage, such as vectors, independently of any index.
 
-    A changed corpus needs a new index, but the cache limits the computation to changed passages.
+    If a corpus changes, a new index is needed, but only changed passages are computed again thanks to the cache.
     """
 
     def memory(self) -> str:
-        """Return a name, `[a-z0-9-]+`, for everything that affects the cached values; equal names share a folder."""
+        """Return a name (`[a-z0-9-]+`) for everything that affects the cached values.
+
+        Retrievers with equal names share a cache folder.
+        """
         ...
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
@@ -320,7 +329,7 @@ class RememberingRetriever(Protocol):
 
 @runtime_checkable
 class RemarkingRetriever(Protocol):
-    """A retriever that reports remarks about its index, for example on passages that it had to truncate."""
+    """A retriever that reports remarks about its index, for example about passages that had to be truncated."""
 
     def remarks(self, folder: Path) -> Sequence[str]:
         """Return sentences that a reader of the results should know; kib displays and stores these sentences."""
@@ -332,7 +341,7 @@ class ServedRetriever(Protocol):
     """A retriever with an index on a server; the local folder contains only metadata."""
 
     def holds(self, folder: Path) -> bool:
-        """Return whether the server still has the complete index of the folder; if not, kib rebuilds the index."""
+        """Return whether the server still stores the folder's complete index; if not, kib rebuilds the index."""
         ...
 
     def index_bytes(self, folder: Path) -> int:
@@ -359,7 +368,7 @@ class GoldRetriever(Plugin, Protocol):
 
 @runtime_checkable
 class Reranker(Plugin, Protocol):
-    """A retriever that reranks or fuses the stored hits of other retrievers, which the option `of` names."""
+    """A retriever that reranks or fuses the stored hits of other retrievers, which are listed in the option `of`."""
 
     def sources(self) -> Mapping[str, int]:
         """Return the number of hits to read from each source retriever, by the retriever's name in the spec."""
@@ -396,7 +405,7 @@ class SelectiveWriter(Protocol):
         ...
 
     def only(self, kinds: Collection[str]) -> Writer:
-        """Return a writer that produces only these kinds (at least one); this restriction does not change any text."""
+        """Return a writer that produces only these kinds (at least one); the restriction must not change any text."""
         ...
 
 
@@ -413,7 +422,7 @@ class Forecast:
 class Spending:
     """The cost of written text: answered requests and counted tokens; a token count is None if it is incomplete.
 
-    The sums are computed from the stored paid answers, so that the sums never change later.
+    The cost is computed from the stored paid answers, and therefore never changes later.
     """
 
     requests: int
@@ -469,7 +478,7 @@ class QuestionWriter(Protocol):
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[DraftQuestion]:
-        """Yield `count` questions per passage, the most specific question first, each with three wrong options.
+        """Yield `count` questions per passage, the most specific question first, each with three incorrect options.
 
         `kept` stores paid answers, as described in `Writer.write`.
         """

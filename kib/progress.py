@@ -1,4 +1,4 @@
-"""Progress display: bars on a terminal, plain lines elsewhere, nothing with `--quiet`."""
+"""The progress display: bars on a terminal, plain lines elsewhere, and nothing with `--quiet`."""
 
 import sys
 import time
@@ -49,7 +49,7 @@ class LineProgress:
         self._lost = False
 
     def say(self, text: str) -> None:
-        """Print one line; print nothing after the stream has failed, as in `kib run 2>&1 | head`."""
+        """Print one line, or nothing if the stream has failed, as in `kib run 2>&1 | head`."""
         if self._lost:
             return
         try:
@@ -80,7 +80,7 @@ class LineProgress:
 
 
 class TerminalProgress:
-    """Progress bars with counts and remaining time; nested steps are stacked, finished steps stay visible."""
+    """Progress bars with counts and remaining time; nested steps are stacked, and finished steps remain visible."""
 
     def __init__(self) -> None:
         self._bars: Any = None

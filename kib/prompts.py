@@ -1,6 +1,6 @@
-"""Builds prompts: passages go between the examples and the question, as many whole passages as the budget allows.
+"""Builds prompts: inserts as many whole passages as the budget allows between the examples and the question.
 
-Do not change the default template or the wording of a question, because models are trained on this text.
+Do not change the default template or the wording of a question, because trained models depend on this exact text.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The immutable records that the stages of a run exchange, linked only by question ids."""
+"""The immutable records that the stages of a run exchange, linked to each other only by question ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,7 +68,7 @@ def document_id(passage_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """The location of a question's answer: a document and, if known, a character range in the document."""
+    """The location of a question's answer: a document and, if known, a character range in this document."""
 
     document: str
     start: int | None = None
@@ -85,7 +85,7 @@ class Gold:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with options, the index of the correct option, and optional gold.
+    """A question with options, the index of the correct option, and optional gold documents.
 
     `group` names something that several questions share, such as a document or a person; questions in one group are not
     independent.
@@ -101,7 +101,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The search text for a question, without the question's gold."""
+    """The search query for a question, without the question's gold documents."""
 
     id: str
     text: str
@@ -136,7 +136,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A transformers folder with safetensors, and an optional adapter folder that modifies the model."""
+    """A folder with a transformers model (safetensors), and an optional adapter folder that modifies the model."""
 
     folder: Path
     adapter: Path | None = None
@@ -192,19 +192,19 @@ class Cell:
 
     @property
     def arm(self) -> str:
-        """The method with its settings, as written on the command line: `rag,k=3`."""
+        """The method with its settings, as written on the command line, such as `rag,k=3`."""
         return ",".join([self.method, *(f"{key}={value}" for key, value in self.settings)])
 
     @property
     def place(self) -> str:
-        """The id without seed and digest, shared by all cells of one arm and task: `tiny/rag,k=3/new-people,0-shot`."""
+        """The id without seed and digest, shared by all cells of an arm, such as `tiny/rag,k=3/new-people,0-shot`."""
         corpus = f",corpus={self.corpus}" if self.names_corpus else ""
         split = f",{self.split}" if self.split != "test" else ""
         return f"{self.model}/{self.arm}/{self.task},{self.shots}-shot{corpus}{split}"
 
     @property
     def id(self) -> str:
-        """The cell's id, which is also the name of its folder: `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
+        """The cell's id, which is also its folder's path, such as `tiny/rag,k=3/new-people,0-shot/s0-1f3a9c2e`."""
         return f"{self.place}/s{self.seed}-{self.identity[:8]}"
 
 
@@ -253,7 +253,7 @@ class Request:
 class Answer:
     """A backend's answer: [log-probability in nats, is_greedy], a log-probability, or generated text.
 
-    `seconds` is the answer's share of the batch's wall time, proportional to the length of the request.
+    `seconds` is the answer's share of the batch's wall-clock time, in proportion to the length of the request.
     """
 
     value: Any
@@ -263,7 +263,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A line of a cell's `questions.jsonl`: the 0/1 score of a question, with the evidence for the score.
+    """A line of a cell's `questions.jsonl`: the 0/1 score of a question, with the data that the score is based on.
 
     `logprobs` contains the log-probability of each option in nats; `output` is the generated text of a question without
     options.
@@ -297,8 +297,9 @@ class Recipient:
     """A server that receives text of a benchmark, such as passages or prompts, and possibly a credential.
 
     `key` is the key path of the option with the address, or () if the address comes from the environment variable
-    `address_variable` or from the plugin itself. `credential` is the environment variable with the credential, or "".
-    `verified` is false if the client does not check the server's certificate.
+    `address_variable` or from the plugin itself. `credential` is the name of the environment variable with the
+    credential, or "" if there is no credential. `verified` is false if the client does not check the server's
+    certificate.
     """
 
     key: tuple[str | int, ...]

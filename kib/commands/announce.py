@@ -1,4 +1,4 @@
-"""The lines that announce, before a command contacts a server, which credential the server may receive."""
+"""Announces, before a command contacts a server, the credential that the server may receive."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ __all__ = ["announce"]
 
 
 def announce(lock: Lock, progress: Progress) -> None:
-    """Say which credential of the environment each table may send, and to which address."""
+    """Report the credentials from the environment that each table may send, with the recipients' addresses."""
     for line in dict.fromkeys(_lines(lock)):
         progress.say(line)
 

@@ -68,14 +68,14 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
 
 
 def _skipped(plan: Plan, work: Work) -> list[str]:
-    """Return the documents that each corpus leaves out because they exceed a limit."""
+    """Return the documents that each corpus omits because they exceed a limit."""
     texts = [weights.text for weights in plan.weights]
     steps = [step.passages for step in (*(cell.hits for cell in plan.cells), *texts) if step]
     return [line for step in dict.fromkeys(steps) for line in skipped_documents(work.record("passages", step.identity))]
 
 
 def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
-    """Add an error with the number of cells that fail because of the error."""
+    """Add an error and the number of cells that fail because of this error."""
     message = explain_error(work, doing, error)
     problems[message] = problems.get(message, 0) + cells
 
@@ -148,7 +148,7 @@ def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
 
 
 def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """Return the expected cost of each text from a paid writer, excluding answers already paid for in earlier runs."""
+    """Return the expected cost of each text by a paid writer, excluding answers already paid for in earlier runs."""
     plan = steps.plan
     lines: dict[str, None] = {}
     for step in _texts(plan):
@@ -197,7 +197,7 @@ def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
 
 
 def _trained_by(weights: WeightsStep) -> tuple[object, ...]:
-    """Return every input that affects a trainer's check; seeds and texts do not affect the check."""
+    """Return every input that affects a trainer's check; seeds and training texts do not affect the check."""
     return (weights.model, weights.trainer, weights.settings, weights.validation is None)
 
 
@@ -221,7 +221,7 @@ def _is_free(steps: SharedSteps, text: TextStep) -> bool:
 
 
 def _pass(steps: SharedSteps, step: TextStep) -> str:
-    """Return the numbers of training texts and of their tokens; for many texts, the second number is an estimate."""
+    """Return the number of training texts and their number of tokens, which is an estimate if there are many texts."""
     texts, tokens = steps.text(step), steps.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
     some = texts[:: -(-len(texts) // COUNTED)]
     read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]

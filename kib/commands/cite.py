@@ -59,13 +59,13 @@ def _join(entries: Iterable[str]) -> str:
 
 
 def _model_entries(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the BibTeX entries of all models that appear in these texts."""
+    """Yield the BibTeX entries of all models named in these texts."""
     for text in texts:
         yield from of_model(text)
 
 
 def _texts(lock: Lock) -> Iterator[str]:
-    """Yield every text among the options of all tables."""
+    """Yield every string among the options of all tables."""
     for table in lock.tables.values():
         yield from _texts_in(table.options)
 

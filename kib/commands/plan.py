@@ -28,7 +28,7 @@ def show_plan(plan: Plan, results: Results, work: Work) -> str:
 
 
 def _steps(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield the kind, identity and title of each step once, after the steps that it depends on."""
+    """Yield the kind, identity and title of each step once, after the steps that the step depends on."""
     for asked in plan.asked:
         yield "asked", asked.identity, f"task {asked.task}, {asked.shots}-shot"
     texts = list(dict.fromkeys(step.text for step in plan.weights if step.text))

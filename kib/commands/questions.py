@@ -78,7 +78,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class QuestionRequest:
-    """The options of `kib questions`: write `count` questions per passage of a corpus, keep at most `keep` per passage.
+    """The options of `kib questions`: write `count` questions per passage of a corpus, keep at most `keep` of them.
 
     `group` determines whether questions about the same document or only about the same passage form a group of
     dependent questions. `writer` may be None if the file has only one writer.
@@ -104,7 +104,7 @@ class QuestionJob:
 
 @dataclass(frozen=True, slots=True)
 class KeptQuestions:
-    """Accepted questions as rows of a `file` task, and the numbers of written and (per reason) rejected questions."""
+    """The accepted questions as rows of a `file` task, and the counts of written and (by reason) rejected questions."""
 
     rows: Sequence[Row]
     written: int
@@ -169,7 +169,7 @@ def _tokenizer(spec: Spec, corpus: str) -> str | None:
 
 
 def forecast(job: QuestionJob, progress: Progress) -> str:
-    """Return a sentence with the expected cost of the missing questions, without sending any request."""
+    """Return a sentence that states the expected cost of the missing questions, without sending any request."""
     plugin = job.writer.plugin
     if not isinstance(plugin, PaidWriter):
         return f"writers.{job.writer.name} costs nothing"
@@ -180,7 +180,7 @@ def forecast(job: QuestionJob, progress: Progress) -> str:
 
 
 def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
-    """Write, check and select questions in the order of the passages; raise InputError if no question is kept."""
+    """Write, check and select questions in the order of the passages; raise InputError if no question is accepted."""
     question_filter = QuestionFilter(job.passages, job.request)
     with (
         PaidAnswers.open(job.paid_answers, progress.say) as answers,
@@ -223,7 +223,7 @@ class QuestionFilter:
         self.by_id = {passage.id: passage for passage in self.passages}
 
     def add(self, draft: DraftQuestion) -> None:
-        """Keep or reject a question; the writer must yield the most specific question about a passage first."""
+        """Accept or reject a question; the writer must yield the most specific question about a passage first."""
         passage = self.by_id.get(draft.passage)
         if passage is None:
             raise InputError(f"the writer returned a question for the unknown passage {draft.passage!r}")
@@ -265,7 +265,7 @@ class QuestionFilter:
         }
 
     def result(self) -> KeptQuestions:
-        """Return the kept questions and the number of rejected questions per reason."""
+        """Return the accepted questions and the number of rejected questions per reason."""
         counts = {reason: self.rejected[reason] for reason in REASONS.values() if self.rejected[reason]}
         return KeptQuestions(self.rows, self.written, counts)
 
@@ -303,7 +303,10 @@ def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def check_free(paths: Sequence[Path], *, force: bool) -> None:
-    """Raise InputError if a file exists, which a user may have reviewed, or if its name does not end in .jsonl."""
+    """Raise InputError if the output file exists, because a user may have edited it.
+
+    Also raises InputError if the name of the file does not end in .jsonl.
+    """
     for path in paths:
         if path.suffix.lower() != ".jsonl":
             raise InputError(f"{path}: expected a file name that ends in .jsonl")
@@ -321,7 +324,7 @@ def save(rows: Sequence[Row], path: Path) -> None:
 
 
 def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
-    """Return the numbers of kept and rejected questions, and hints for the person who reviews the questions."""
+    """Return the numbers of accepted and rejected questions, and hints for the reviewer of the questions."""
     held = {row["id"].rpartition("-")[0] for row in kept.rows}
     documents = {row["document"] for row in kept.rows}
     groups = {row["group"] for row in kept.rows}

@@ -10,7 +10,7 @@ __all__ = ["failure_message"]
 
 
 def failure_message(failures: Mapping[str, Failure], cells: int) -> str:
-    """Return each reason once, with the number of cells that failed for this reason out of all planned `cells`."""
+    """Return each reason for a failure once, with the number of failed cells and the number of all planned `cells`."""
     counts = Counter(f"{failure.step}: {failure.error}" for failure in failures.values())
     lines = [f"{reason} ({counted(count, 'cell')})" for reason, count in counts.items()]
     rest = "none was measured" if len(failures) == cells else "all other cells were measured"

@@ -44,7 +44,7 @@ def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
 
 
 def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
-    """Return the cells of a plan with this id, with or without its digest, or with an id that starts with this text.
+    """Return the cells of a plan with this id (with or without its digest), or else cells whose id starts with it.
 
     The id may start with the name of the benchmark. If the benchmark and a model have the same name, a cell of this
     model takes precedence.
@@ -94,7 +94,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
 
 
 def _dropped(result: CellResult) -> Iterator[str]:
-    """Yield the number of passages dropped from prompts, if the cell retrieves any."""
+    """Yield the number of passages dropped from prompts, if the cell uses retrieval."""
     if result.steps.get("hits"):
         yield (
             f"passages dropped because prompts were too long: {result.dropped_passages} (in "
@@ -140,7 +140,7 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
 
 
 def _texts(work: Work, result: CellResult) -> Iterator[Text]:
-    """Yield the training texts of a cell's weights, if the work folder still contains them undamaged."""
+    """Yield the training texts of a cell's weights, if the work folder still contains an undamaged copy."""
     identity = result.steps.get("text")
     if identity and work.has("text", identity):
         path = work.step_folder("text", identity) / "text.jsonl"
@@ -173,7 +173,7 @@ def _corpus(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def skipped_documents(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the documents that were left out of a corpus because they exceed a limit, from the corpus record."""
+    """Yield the documents that a corpus omits because they exceed a limit, as stated in the corpus record."""
     if skipped := record.get("notes", {}).get("skipped"):
         yield f"corpus {record['corpus']}: left out {counted(len(skipped), 'document')}: {'; '.join(skipped)}"
 
@@ -221,7 +221,7 @@ def _answer(line: Score) -> str:
 
 
 def show_question(results: Path, work: Work, name: str, question: str) -> str:
-    """Return one question of a cell in full, with the answers of all methods with the same model, task and shots."""
+    """Return one question of a cell in full, and the answers of all methods with the cell's model, task and shots."""
     store, cells = find_cells(results, name)
     cell = _one(cells, name)
     plan = store.plan()
@@ -261,7 +261,7 @@ def _gold_texts(store: Results, work: Work, cell: Cell, question: str) -> list[s
 
 
 def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
-    """Return the document id for each alias in a corpus; empty if the work folder was deleted.
+    """Return the document id for each alias in a corpus; the mapping is empty if the work folder was deleted.
 
     The passages are found by their digest, because a cell without retrieval does not record the step that wrote the
     passages.
@@ -287,7 +287,7 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
 
 
 def _read(work: Work, kind: str, identity: str, key: str, wanted: Iterable[str]) -> dict[str, Any]:
-    """Return the wanted lines of a step's file by id; empty if the step was deleted or is damaged."""
+    """Return the requested lines of a step's file by id; the mapping is empty if the step was deleted or is damaged."""
     if not work.has(kind, identity):
         return {}
     keep = set(wanted)
@@ -327,7 +327,7 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
 
 
 def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:
-    """Return each option with its log-probability; the chosen option and the correct option are marked."""
+    """Return each option with its log-probability, marking the chosen option and the correct option."""
     if line.output is not None:
         return [f"answer: {line.output!r} ({'right' if line.score else 'wrong'})"]
     result = store.cell(cell)

@@ -15,7 +15,7 @@ __all__ = ["describe_cost", "stored_answers"]
 def stored_answers(path: Path, say: Callable[[str], None]) -> Iterator[Mapping[str, str]]:
     """Open the paid answers of earlier runs read-only; if the file does not exist, return an empty mapping.
 
-    `say` prints the number of damaged answers.
+    `say` receives a message with the number of damaged answers.
     """
     if not path.is_file():
         yield {}
@@ -25,7 +25,7 @@ def stored_answers(path: Path, say: Callable[[str], None]) -> Iterator[Mapping[s
 
 
 def describe_cost(cost: Forecast, prices: PriceTable | None) -> str:
-    """Return a forecast in words, including an amount of money if the benchmark declares token prices."""
+    """Return a forecast in words, including the monetary cost if the benchmark declares token prices."""
     read, written = cost.input_tokens, cost.output_tokens
     text = f"{cost.calls:,} requests, about {read:,} input tokens and {written:,} output tokens"
     if prices is None or prices.input_tokens_million is None or prices.output_tokens_million is None:

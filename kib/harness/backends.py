@@ -28,7 +28,7 @@ def quiet() -> None:
 
 
 def notes(lm: "LM") -> list[str]:
-    """Return a backend's remarks on its own computation as sentences, for example about a lack of memory."""
+    """Return a backend's remarks on its own computation as sentences, for example that it ran out of memory."""
     return list(getattr(lm, "notes", ()))
 
 
@@ -57,10 +57,11 @@ def free(lm: "LM") -> None:
 
 
 def restrict_requests() -> None:
-    """Make lm-eval's HTTP backends raise InputError at a redirect, and contact this machine without a proxy.
+    """Make lm-eval's HTTP backends raise InputError for a redirect, and bypass the proxy for requests to this machine.
 
-    lm-eval has no such settings. Its HTTP clients would send prompts and some credential headers to the server of a
-    redirect, and would send a request to this machine over plain http to the proxy in the environment.
+    lm-eval has no settings for redirects or proxies. Without this patch, its HTTP clients would follow a redirect and
+    send prompts and some credential headers to the new server, and would send plain-HTTP requests for this machine
+    through the proxy set in the environment.
     """
     backends: list[Any] = [sys.modules.get(f"lm_eval.models.{name}") for name in ("api_models", "gguf")]
     for backend in backends:
@@ -71,7 +72,7 @@ def restrict_requests() -> None:
 
 
 def _post(url: str, **arguments: Any) -> Any:
-    """Send a request as `requests.post` does."""
+    """Send a POST request that follows no redirect, and uses no proxy if the URL is on this machine."""
     import requests
 
     direct: Any = {"http": None, "https": None} if parse_address(url).is_loopback else None
@@ -82,7 +83,7 @@ def _post(url: str, **arguments: Any) -> Any:
 
 
 def _new_session(**arguments: Any) -> Any:
-    """Return an `aiohttp.ClientSession`, which uses no proxy."""
+    """Return an `aiohttp.ClientSession` that rejects redirects; such a session uses no proxy by default."""
     from aiohttp import ClientSession, TraceConfig
 
     async def redirected(_session: Any, _context: Any, request: Any) -> None:

@@ -69,7 +69,7 @@ def _weigh(metric: str, given: list[float], alone: list[float], options: Sequenc
     """Return the values by which a metric compares options.
 
     The values are log-probabilities, divided by the number of characters for `acc_norm` and by the number of bytes for
-    `acc_bytes`. For `acc_mutual_info`, each option's log-probability without the question is subtracted.
+    `acc_bytes`. For `acc_mutual_info`, the option's log-probability without the question is subtracted from each value.
     """
     if metric == "acc_norm":
         return [value / len(option) for value, option in zip(given, options, strict=True)]

@@ -18,9 +18,9 @@ __all__ = ["query_template"]
 def query_template(
     name: str, template: str | None, limits: TemplateLimits = DEFAULT_LIMITS
 ) -> Callable[[Mapping[str, Any]], str | None]:
-    """Return a function that renders a question's fields as a search query; without a template, it returns None.
+    """Return a function that renders a question's fields as a search query; if there is no template, it returns None.
 
-    The template runs in a sandbox. This function, or the returned function, raises InputError if the template is
+    The template runs in a sandbox. Both this function and the returned function raise InputError if the template is
     invalid, uses an unknown field or exceeds a limit.
     """
     if template is None:

@@ -1,4 +1,4 @@
-"""Requests to a backend: splitting requests into batches, and sending one batch."""
+"""Splits the requests to a backend into batches, and sends one batch."""
 
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -21,7 +21,7 @@ BATCH_SIZE = 64
 
 
 def batches(requests: Sequence[Request], lm: "LM | None" = None) -> list[list[Request]]:
-    """Return the distinct requests in batches; the batches depend only on the list of requests.
+    """Return the distinct requests, split into batches that depend only on the list of requests.
 
     A backend may define its own batches: `plan(instances)` returns lists of indices, or None if any batches are
     suitable. Otherwise, requests with the same context stay together, because one forward pass scores all one-token

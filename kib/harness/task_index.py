@@ -10,7 +10,7 @@ __all__ = ["data_set", "task_manager"]
 
 @cache
 def task_manager() -> Any:
-    """Return lm-eval's task index; since building it takes seconds, it is built once and only if a task is needed."""
+    """Return lm-eval's task index; building the index takes seconds, so it is built only once, on first use."""
     from lm_eval.tasks import TaskManager
 
     quiet()
@@ -18,7 +18,7 @@ def task_manager() -> Any:
 
 
 def data_set(task: str) -> str:
-    """Return the hub data set of an lm-eval task, with its configuration; "" if lm-eval does not name a data set."""
+    """Return the Hugging Face data set and configuration of an lm-eval task, or "" if lm-eval names no data set."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     path = task_manager().task_index[task].yaml_path

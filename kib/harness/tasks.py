@@ -57,7 +57,7 @@ class RenderedTask:
         return lambda doc: MARK + str(doc_to_text(doc, self._unmarked))
 
     def _refuse_graded_metric(self) -> None:
-        """Score the first question with artificial answers, so that any metric other than 0/1 is rejected early."""
+        """Score the first question with artificial answers, to reject metrics with values other than 0 and 1 early."""
         requests = self.requests(0, "")
         fake = "" if self.task.OUTPUT_TYPE == "generate_until" else (0.0, False)
         self.score(0, requests, [fake] * len(requests))
@@ -113,7 +113,7 @@ class RenderedTask:
             self.task.set_config("doc_to_text", self._unmarked)
 
     def _default_query(self, doc: Any) -> str:
-        """Return the field `question`, or else the text of the question without few-shot examples and chat template.
+        """Return the field `question`, or else the text of the question without few-shot examples or chat template.
 
         The field that a task declares for decontamination is not used: the field may contain the answer, and lm-eval
         fails to render most of these fields.

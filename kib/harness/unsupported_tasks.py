@@ -29,5 +29,5 @@ def refuse_unsupported(name: str, task: "ConfigurableTask") -> None:
 
 
 def _samples(settings: Mapping[str, Any]) -> bool:
-    """Return whether a task samples its text; backends disagree if a temperature is set without `do_sample`."""
+    """Return whether a task samples its output; backends differ if a temperature is set without `do_sample`."""
     return bool(settings.get("do_sample", settings.get("temperature")))

@@ -1,4 +1,4 @@
-"""Formats numbers for readers: percentages and points with one decimal, p values as <.001 or .012, a dash for None."""
+"""Formats numbers for readers: percentages and points with one decimal, p values such as .012, and a dash for None."""
 
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -26,7 +26,7 @@ def percent(fraction: float | None) -> str:
 
 
 def points(fraction: float | None) -> str:
-    """Return a fraction in points, such as `+69.0` for .69; zero has no sign."""
+    """Return a fraction in percentage points, such as `+69.0` for .69; zero has no sign."""
     text = percent(fraction)
     return text if fraction is None or text.startswith("-") or text == "0.0" else f"+{text}"
 
@@ -58,7 +58,7 @@ def _without_negative_zero(text: str) -> str:
 
 
 def three_digits(number: float | None) -> str:
-    """Return a number with three significant digits, without decimals from 100 upwards: `0.0123`, `12.3`, `1,235`."""
+    """Return a number with three significant digits, or without decimals if at least 100: `0.0123`, `12.3`, `1,235`."""
     if number is None:
         return DASH
     if abs(number) >= 100:
@@ -68,7 +68,7 @@ def three_digits(number: float | None) -> str:
 
 
 def scientific(number: float | None) -> str:
-    """Return a number as `1.23e9`; zero is returned as `0`."""
+    """Return a number in scientific notation, such as `1.23e9`; zero is returned as `0`."""
     if not number:
         return DASH if number is None else "0"
     digits, _, exponent = f"{number:.2e}".partition("e")
@@ -76,7 +76,7 @@ def scientific(number: float | None) -> str:
 
 
 def byte_size(count: float | None) -> str:
-    """Return a number of bytes in the largest unit that gives a value of at least 1: `1.5 MB`."""
+    """Return a number of bytes in the largest unit that gives a value of at least 1, such as `1.5 MB`."""
     if count is None:
         return DASH
     for unit in ("B", "kB", "MB", "GB"):

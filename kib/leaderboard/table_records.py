@@ -42,7 +42,7 @@ class BenchmarkLine:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A planned cell without a result, and the reason for the missing result."""
+    """A planned cell without a result, with the reason for the missing result."""
 
     benchmark: str
     cell: str
@@ -54,8 +54,8 @@ class Missing:
 class Cost:
     """The cost of an arm, averaged over its seeds; None marks an unknown cost.
 
-    Tokens and operations are counted. Seconds and memory are measured, and are None unless requested. Costs in money
-    use the same currency as the prices in the spec.
+    Tokens and operations are counted. Seconds and memory are measured, and are None unless requested. Monetary costs
+    are in the same currency as the prices in the spec.
     """
 
     prompt_tokens: float | None = None  # per question
@@ -101,7 +101,7 @@ class RetrievalQuality:
 class ArmRow:
     """An arm on a task: the cells that differ only in their seed. Accuracies and gains are fractions, not percentages.
 
-    `kind` is "base" (neither training nor retrieval), "ceiling" (the gold passage), "control" (random passages) or "".
+    `kind` is "base" (neither training nor retrieval), "ceiling" (gold passages), "control" (random passages) or "".
     `reason` explains why an accuracy is missing, or why a gain is missing because the two arms are not comparable;
     otherwise, `reason` is "". `p_adjusted` is None for gains outside Holm's family: control tasks, the gold passage and
     random passages.
@@ -162,7 +162,7 @@ class ArmRow:
 
 @dataclass(frozen=True, slots=True)
 class AverageRow:
-    """An arm over all target tasks of a model; `accuracy` is the mean of the task accuracies.
+    """An arm averaged over all target tasks of a model; `accuracy` is the mean of the task accuracies.
 
     If any task has no gain, `average` is None and the row states the reason. `shots` is None if the row covers all
     numbers of shots.

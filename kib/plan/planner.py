@@ -107,12 +107,12 @@ def make_plan(spec: Spec, lock: Lock) -> Plan:
 
 
 def passages_of(spec: Spec, lock: Lock, corpus: str) -> PassagesStep:
-    """Return the step that splits a corpus into passages, which is the same step as in any plan of this spec."""
+    """Return the step that splits a corpus into passages, which is equal to the step in any plan of this spec."""
     return _Planner(spec, lock).passages(corpus)
 
 
 def hits_of_task(spec: Spec, lock: Lock, task: str, retriever: str, depth: int) -> HitsStep:
-    """Return the step that searches for a task's test questions; equal to the step in any plan with this depth."""
+    """Return the step that searches for a task's test questions; any plan with this depth has an equal step."""
     return _Planner(spec, lock).task(task, retriever, depth)
 
 
@@ -126,7 +126,7 @@ def hits_of_queries(
 
 
 def why_no_probe(table: TaskTable, plugin: Any) -> str:
-    """Return why a second measurement of the base with changed questions is impossible, or "" if it is possible.
+    """Return the reason why a second measurement of base with changed questions is impossible, or "" if it is possible.
 
     The second measurement determines which questions the base model already answers correctly.
     """
@@ -151,7 +151,8 @@ def _computed_once(
 ) -> Callable[["_Planner", *Arguments], Value]:
     """Make a method of a planner compute its value only once for the same arguments.
 
-    Thousands of cells share a few steps, and computing the identity of a step takes much longer than looking it up.
+    Thousands of cells share a few steps, and computing the identity of a step takes much longer than looking the
+    identity up.
     """
 
     @wraps(method)
@@ -196,7 +197,7 @@ class _Planner:
 
     @_computed_once
     def _splits(self, name: str, task: str) -> list[Split]:
-        """Return the splits for a method: the test split, one for choosing settings, and one for probing the base."""
+        """Return the splits for a method: "test" and, if needed, splits for choosing settings and for probing base."""
         splits: list[Split] = ["test"]
         method, table, plugin = self.spec.methods[name], self.spec.tasks[task], self.lock.get("tasks", task).plugin
         chooses = method.choose or (method.train and self.spec.trainers[method.train].choose == "validation")
@@ -218,7 +219,7 @@ class _Planner:
         return SpecError([self.spec.mistake(message, *keys)])
 
     def _weights(self, name: str, model: str) -> Iterator[tuple[Settings, WeightsStep]]:
-        """Yield the weights with which a method is measured, together with the settings of each arm."""
+        """Yield the settings of each arm of a method, together with the weights with which the arm is measured."""
         method = self.spec.methods[name]
         if method.train is None:
             yield (), self._plain_weights(model)
@@ -266,10 +267,10 @@ class _Planner:
 
     @_computed_once
     def _check_sources(self, trainer: str, corpus: str) -> None:
-        """Raise SpecError if replayed text equals the training text, or if unseen text is replayed or trained on.
+        """Raise SpecError if text is both replayed and trained on, or if text declared as unseen is either of these.
 
-        Documents are compared instead of passages, because differently split passages of the same documents hold the
-        same text.
+        Documents are compared instead of passages, because passages of the same documents contain the same text even if
+        the documents are split differently.
         """
         table = self.spec.trainers[trainer]
         originals = table.text is None or table.text.originals
@@ -300,7 +301,7 @@ class _Planner:
 
     @_computed_once
     def _text(self, model: str, trainer: str, varied: Setting | None, corpus: str) -> TextStep:
-        """Return a trainer's text from a corpus; the tokenizer of `model` counts tokens for comparisons of length."""
+        """Return a trainer's text from a corpus; to compare lengths, the tokenizer of `model` counts the tokens."""
         table = self.spec.trainers[trainer]
         key = table.text
         count = int(varied if varied is not None else key.count if key else 0)
@@ -356,7 +357,7 @@ class _Planner:
 
     @_computed_once
     def _numbers(self, name: str) -> tuple[int | None, ...]:
-        """Return the numbers of passages that a method requests; (None,) if the retriever determines the number."""
+        """Return the values of K that a method requests; (None,) if the retriever determines the number of passages."""
         method = self.spec.methods[name]
         plugin = self.lock.get("retrievers", str(method.retrieve)).plugin
         own = plugin.fixed_k() if isinstance(plugin, GoldRetriever) else None
@@ -433,7 +434,7 @@ class _Planner:
 
     @_computed_once
     def _retriever(self, name: str) -> dict[str, Any]:
-        """Return everything that determines the hits of a retriever, including the retrievers that it reads."""
+        """Return everything that determines the hits of a retriever, including its source retrievers."""
         locked = self.lock.get("retrievers", name)
         if not isinstance(locked.plugin, Reranker):
             return locked.identity
@@ -453,7 +454,7 @@ class _Planner:
         return self.search(retriever, str(table.corpus), first, (questions, table.role), depth)
 
     def search(self, retriever: str, corpus: str, asked: QuestionsStep, what: tuple[Any, str], depth: int) -> HitsStep:
-        """Return the step that searches a corpus; `what` is (everything that determines the queries, role)."""
+        """Return the step that searches a corpus; `what` is the pair (everything that determines the queries, role)."""
         locked = self.lock.get("retrievers", retriever)
         passages = self.passages(corpus)
         index: IndexStep | None = None
@@ -469,7 +470,7 @@ class _Planner:
         return HitsStep(identity, retriever, passages, index, asked, depth, of, family)
 
     def task(self, name: str, retriever: str, depth: int) -> HitsStep:
-        """Return the step in which a retriever searches for a task's test questions."""
+        """Return the step in which a retriever retrieves passages for a task's test questions."""
         return self._hits(retriever, name, depth, None, "test")
 
 

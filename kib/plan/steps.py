@@ -1,4 +1,4 @@
-"""The steps of a plan, each with its identity. Steps are values, so equal steps are the same step."""
+"""The steps of a plan, each with its identity. Steps are compared by value: equal steps count as one step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class QuestionsStep:
 
 @dataclass(frozen=True, slots=True)
 class HitsStep:
-    """Find the first `depth` hits for a task's questions: in an index, from other hits, or from the gold passages."""
+    """Find the first `depth` hits for a task's questions, using an index, other retrievers' hits or gold passages."""
 
     identity: str
     retriever: str
@@ -67,7 +67,7 @@ class HitsStep:
     family: str = ""  # equal for searches that differ only in depth
 
     def with_sources(self) -> Iterator["HitsStep"]:
-        """Yield the steps that this step reads, followed by the step itself."""
+        """Yield the steps whose output this step reads, followed by the step itself."""
         for source in self.of:
             yield from source.with_sources()
         yield self
@@ -91,7 +91,7 @@ class TextStep:
 
 @dataclass(frozen=True, slots=True)
 class HeldBackStep:
-    """Write `count` texts per passage that are not in `text`, for `sample` passages (None: for all passages)."""
+    """Write `count` validation texts per passage, all different from `text`, for `sample` passages (None: all)."""
 
     identity: str
     trainer: str
@@ -107,7 +107,7 @@ class HeldBackStep:
 
     @property
     def place(self) -> str:
-        """The key of the benchmark file that requests these texts."""
+        """The key in the benchmark file that requests these texts."""
         return f"trainers.{self.trainer}.validation"
 
 

@@ -1,4 +1,4 @@
-"""Finds installed plugins and loads them lazily, so that a broken plugin does not affect the others.
+"""Finds installed plugins and loads them lazily, so that a broken plugin does not affect other plugins.
 
 A plugin is an entry point in the group `kib.<kind>`. A name claimed by two distributions, a failing import or a
 malformed class is reported together with the distribution, but only when that plugin is used.
@@ -50,7 +50,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An entry point, with which a distribution declares a plugin. The plugin's module has not been imported yet."""
+    """An entry point with which a distribution declares a plugin, whose module has not been imported yet."""
 
     kind: str
     name: str
@@ -77,7 +77,7 @@ class _Inventory:
 
 
 def installed() -> tuple[Installed, ...]:
-    """Return every plugin, sorted by kind, name and distribution, without importing any of them."""
+    """Return every plugin, sorted by kind, name and distribution, without importing any plugin."""
     return _inventory(tuple(sys.path)).plugins
 
 
@@ -87,7 +87,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def find(kind: str, name: str) -> Installed:
-    """Return the plugin with a name; raise PluginError if no distribution or several distributions declare the name."""
+    """Return the plugin with a name; raise PluginError unless exactly one distribution declares this name."""
     found = [plugin for plugin in installed() if (plugin.kind, plugin.name) == (kind, name)]
     if not found:
         raise PluginError(_unknown(kind, name))
@@ -121,7 +121,7 @@ def problem(plugin: Installed) -> str | None:
 
 
 def _unknown(kind: str, name: str) -> str:
-    """Return the error message for a name that no installed plugin has."""
+    """Return the error message for a plugin name that is not installed."""
     known = names(kind)
     like = nearest(name, known)
     other = next((plugin.kind for plugin in installed() if plugin.name == name), None)
@@ -140,7 +140,7 @@ def _unknown(kind: str, name: str) -> str:
 
 @lru_cache(maxsize=4)
 def _inventory(path: tuple[str, ...]) -> _Inventory:
-    """Return the declared plugins of all distributions; `path` is `sys.path`, so that a changed path is read again."""
+    """Return the declared plugins of all distributions; a change of `path` (`sys.path`) causes a new search."""
     del path
     plugins: list[Installed] = []
     unreadable: list[str] = []
@@ -199,7 +199,7 @@ def _import(plugin: Installed) -> Any:
 
 
 def _faults(plugin: Installed, cls: Any) -> Iterator[str]:
-    """Yield the faults of a plugin's class."""
+    """Yield the faults in a plugin's class."""
     if not inspect.isclass(cls):
         yield f"{plugin.target} is not a class"
         return
@@ -237,7 +237,7 @@ def _option_faults(kind: str, options: type[Options]) -> Iterator[str]:
 
 
 def _nested_faults(model: type[BaseModel]) -> Iterator[str]:
-    """Yield the faults of a table within an option: a table must reject unknown keys and values of the wrong type."""
+    """Yield the faults in a table within an option: a table must reject unknown keys and values of the wrong type."""
     if model.model_config.get("extra", "ignore") == "ignore":
         yield f"{model.__qualname__} ignores unknown keys; derive this class from kib.interfaces.Options"
     if not model.model_config.get("strict"):
@@ -248,7 +248,7 @@ def _nested_faults(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _models_in(info: FieldInfo) -> Iterable[type[BaseModel]]:
-    """Return every pydantic model in a field's type without duplicates, including the models in its own fields."""
+    """Return every pydantic model in a field's type without duplicates, including nested models."""
     found: dict[type[BaseModel], None] = {}
     waiting = models_in(info.annotation)
     while waiting:
@@ -260,7 +260,7 @@ def _models_in(info: FieldInfo) -> Iterable[type[BaseModel]]:
 
 
 def _method_faults(kind: str, cls: type[Any]) -> Iterator[str]:
-    """Yield the missing and the non-callable methods of the protocol that the class comes closest to implementing."""
+    """Yield the missing and the non-callable methods of the protocol that the class implements most completely."""
     faults = [list(_protocol_faults(protocol, cls)) for protocol in PROTOCOLS[kind]]
     if all(faults):
         fewest = min(faults, key=len)

@@ -1,7 +1,7 @@
 """Resolves the plugins of a spec: creates each plugin with validated options and fingerprints its input files.
 
-The result is called a lock, as in "lock file". No step is executed, and data is read only to compute fingerprints. All
-mistakes in the spec are reported together.
+The resolved plugins are called a lock, as in "lock file". No step is executed, and data is read only to compute
+fingerprints. All mistakes in the spec are reported together.
 """
 
 import json
@@ -137,8 +137,8 @@ def open_spec(
 ) -> tuple[Spec, Lock]:
     """Load and resolve a benchmark file; raise SpecError with the mistakes found in both steps.
 
-    With `look = False`, input files are not read and need not exist; the resulting lock has no fingerprints and cannot
-    be run. With `whole = False`, the file may lack models, tasks and methods.
+    If `look` is False, input files are not read and need not exist; the resulting lock has no fingerprints and cannot
+    be run. If `whole` is False, the file may lack models, tasks and methods.
     """
     draft = read_draft(path, whole=whole)
     resolver = _Resolver(draft.file, draft.readable(), trust_remote_code or not look, look)
@@ -170,7 +170,7 @@ class _Resolver:
         self.mistakes: list[tuple[KeyPath, str]] = []
 
     def resolve(self) -> Lock:
-        """Resolve every valid table; the mistakes in all other tables are added to `mistakes`."""
+        """Resolve every valid table, and add the mistakes in all other tables to `mistakes`."""
         built = [one for kind in GROUPS for table in self.tables[kind].values() for one in self._build(kind, table)]
         sources_of = self._check_rerankers(built)
         used = _used(self.tables, sources_of)
@@ -194,7 +194,7 @@ class _Resolver:
         return Lock(found, absent)
 
     def _check_arms(self, found: Mapping[tuple[str, str, str], Locked]) -> None:
-        """Report arms of a trainer that yield equal output, because their cells would differ only in their names."""
+        """Report arms of a trainer with equal output, because cells of these arms would differ only in their names."""
         seen: dict[tuple[str, str], str] = {}
         for (kind, name, arm), locked in found.items():
             other = seen.setdefault((name, digest(locked.identity)), arm) if kind == "trainers" else arm
@@ -207,7 +207,7 @@ class _Resolver:
             self.mistakes.append((key_path, message))
 
     def _build(self, kind: str, table: Table) -> Iterator[_Built]:
-        """Yield a table's plugin once per combination of `vary`; for an invalid table, report its mistakes instead."""
+        """Yield a table's plugin once per combination of `vary`, or report the mistakes in an invalid table."""
         if not isinstance(table, PluginTable):
             return
         self._check_trust(kind, table)
@@ -353,7 +353,7 @@ class _Resolver:
         return [((*table, *key), reason) for key, reason in found if reason]
 
     def _fingerprint(self, one: _Built) -> tuple[str, list[tuple[KeyPath, str]]]:
-        """Return the digest of a plugin's input files and an empty list, or "" and a list of mistakes."""
+        """Return the digest of a plugin's input files and an empty list, or else "" and a list of mistakes."""
         try:
             return str(one.plugin.fingerprint()), []
         except KibError as error:
@@ -368,13 +368,13 @@ class _Resolver:
 
 
 def _path_in(message: str, options: BaseModel) -> KeyPath:
-    """Return the key of the option with the longest path that appears in the message; () if no path appears."""
+    """Return the key of the option whose path is the longest in the message; () if the message contains no path."""
     named = [(key, path) for key, path in paths(options) if str(path) in message]
     return max(named, key=lambda pair: len(str(pair[1])), default=((), None))[0]
 
 
 def _say(settings: Mapping[str, Setting]) -> str:
-    """Return settings as text, such as `rank = 4, target = "all"`."""
+    """Return settings as a string, such as `rank = 4, target = "all"`."""
     return ", ".join(f"{key} = {show_value(value)}" for key, value in settings.items())
 
 
@@ -405,14 +405,14 @@ def _fault(record: Installed, failure: str, error: Exception) -> str:
 
 
 def _vary(table: PluginTable) -> dict[str, tuple[Setting, ...]]:
-    """Return the plugin options that a trainer varies; "text.count" is excluded because it is a key of kib."""
+    """Return the plugin options that a trainer varies; "text.count" is excluded because it is one of kib's own keys."""
     vary = table.vary if isinstance(table, TrainerTable) else {}
     own = own_keys("trainers")
     return {key: values for key, values in vary.items() if key not in own and not key.startswith("text.")}
 
 
 def _arm(settings: Settings) -> str:
-    """Return the key of an arm in `Lock.tables`; unlike a Python key, it distinguishes 1, 1.0 and true."""
+    """Return the key of an arm in `Lock.tables`; unlike Python's own keys, this key distinguishes 1, 1.0 and true."""
     return canonical({key: value for key, value in settings if key != "text.count"})
 
 
@@ -438,7 +438,7 @@ def _used(tables: Tables, sources_of: Mapping[str, Sequence[str]]) -> set[tuple[
 
 
 def _all_sources(sources_of: Mapping[str, Sequence[str]], retriever: str) -> set[str]:
-    """Return all source retrievers of a reranker, direct or through other rerankers."""
+    """Return all source retrievers of a reranker, including the source retrievers of its source rerankers."""
     found: set[str] = set()
     waiting = [*sources_of.get(retriever, ())]
     while waiting:
@@ -450,7 +450,7 @@ def _all_sources(sources_of: Mapping[str, Sequence[str]], retriever: str) -> set
 
 
 def _key_of_source(name: str, table: Table) -> KeyPath:
-    """Return the key path of a retriever named in a reranker's option `of`, which is a name, a list or a table."""
+    """Return the key path of a retriever listed in a reranker's option `of`, which is a name, a list or a table."""
     of = table.options.get("of") if isinstance(table, PluginTable) else None
     if isinstance(of, list) and name in of:
         return ("of", of.index(name))
@@ -462,7 +462,7 @@ def _key_of_source(name: str, table: Table) -> KeyPath:
 def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
     """Yield the key paths of options that request the execution of downloaded code.
 
-    Such an option is `trust_remote_code = true`, or a text of arguments that contains this setting.
+    Such an option is `trust_remote_code = true`, or a string of arguments that contains this setting.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -478,7 +478,7 @@ def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def _source(record: Installed) -> str:
-    """Return the digest of an editable plugin's source code; "" for other plugins, which their version identifies.
+    """Return the digest of an editable plugin's source code; "" for other plugins, which are identified by version.
 
     The source code is the top-level package or module of the plugin; for kib's own plugins, it is
     `kib/plugins/builtin`.

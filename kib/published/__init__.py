@@ -1,1 +1,1 @@
-"""Published numbers: the table of a paper as a file, in the form of a results folder, and as leaderboard rows."""
+"""Published numbers: reads the table of a paper from a file, and presents the table like a results folder."""

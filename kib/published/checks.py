@@ -1,4 +1,4 @@
-"""Checks across the tables of a published file; every mistake is reported with its key."""
+"""Checks that involve several tables of a published file; every mistake is reported with its key."""
 
 from collections.abc import Iterator
 from math import ceil, floor
@@ -35,7 +35,7 @@ def invalid_names(data: PublishedFile) -> Mistakes:
 
 
 def invalid_methods(data: PublishedFile) -> Mistakes:
-    """Yield mistakes for a second base, passage counts without a retriever, and metrics without an lm-eval task."""
+    """Yield mistakes for a second base, a passage count without a retriever, or a metric without an lm-eval task."""
     base = None
     for name, method in data.methods.items():
         for key in ("top_k", "sweep") if method.retrieve is None else ():
@@ -73,7 +73,7 @@ def invalid_rows(data: PublishedFile) -> Mistakes:
 
 
 def impossible_accuracies(data: PublishedFile) -> Mistakes:
-    """Yield mistakes for accuracies that no number of correct answers can produce: typing errors, or a wrong n."""
+    """Yield mistakes for accuracies that no number of correct answers can produce, due to a typo or a wrong n."""
     decimals = data.table.decimals
     if decimals is None:
         return
@@ -95,7 +95,7 @@ def impossible_accuracies(data: PublishedFile) -> Mistakes:
 
 
 def unused_tables(data: PublishedFile) -> Mistakes:
-    """Yield mistakes for tables that no row uses."""
+    """Yield mistakes for model, task and method tables that no row uses."""
     used = {
         "models": {row.model for row in data.table.rows},
         "tasks": {row.task for row in data.table.rows},

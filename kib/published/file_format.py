@@ -80,7 +80,7 @@ def _entries(value: str) -> str:
 
 
 def _like(pattern: re.Pattern[str], expected: str) -> AfterValidator:
-    """Return a validator for texts that must match a pattern completely."""
+    """Return a validator for strings that must match a pattern completely."""
 
     def check(value: str) -> str:
         if not pattern.fullmatch(value):

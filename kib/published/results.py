@@ -1,4 +1,4 @@
-"""Presents a published file like a results folder, so that published numbers become table rows."""
+"""Presents a published file like a results folder, so that the published numbers can be shown as table rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +74,7 @@ class PublishedResults:
         return None if options is None else 1 / options
 
     def best_of_sweep(self, cell: Cell) -> str:
-        """Return the best numbers of passages, as `k=2 or 5`, if the cell has the highest accuracy of its sweep."""
+        """Return the best values of K, such as `k=2 or 5`, if the cell has the highest accuracy of its sweep."""
         best = self._best(cell)
         return "k=" + " or ".join(str(k) for k in best) if best else ""
 
@@ -97,13 +97,13 @@ class PublishedResults:
         return found
 
     def _best(self, cell: Cell) -> list[int]:
-        """Return the numbers of passages that yield a cell's accuracy, if this accuracy is the highest of its sweep."""
+        """Return the values of K that yield a cell's accuracy, if this accuracy is the highest of its sweep."""
         numbers = self._sweep(cell)
         highest = max(numbers.values(), default=None)
         return [k for k, value in numbers.items() if value == highest] if highest == self.accuracy(cell) else []
 
     def _sweep(self, cell: Cell) -> dict[int, float]:
-        """Return the sweep's accuracies by K for a cell's model, task and shots, if the sweep includes several K."""
+        """Return the sweep's accuracies by K for a cell's model, task and shots, if the sweep covers several K."""
         other = self.published.sweeps.get(cell.method)
         if other is None:
             return {}
@@ -121,7 +121,7 @@ class PublishedResults:
 
 
 def _conclusion(best: Sequence[set[int]]) -> str:
-    """Return the conclusion to draw from the best numbers of passages in each row."""
+    """Return the conclusion to draw from the best values of K in each row."""
     if not all(best):
         return ""
     same = set.intersection(*best)

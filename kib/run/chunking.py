@@ -1,4 +1,4 @@
-"""Splits documents into passages: by tokens of a model's tokenizer, by sentences, or not at all."""
+"""Splits documents into passages by tokens of a model's tokenizer or by sentences, or keeps documents whole."""
 
 from collections.abc import Callable, Iterable, Iterator
 

@@ -11,7 +11,7 @@ __all__ = ["explain_error"]
 
 
 def explain_error(work: Work, step: str, error: Exception) -> str:
-    """Return the message of an error; for an unexpected error, store its traceback in `work` and name the file."""
+    """Return the message of an error; for an unexpected error, name the file in `work` with the traceback."""
     if isinstance(error, KibError):
         return str(error)
     if is_disk_full(error):

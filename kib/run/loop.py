@@ -35,8 +35,8 @@ __all__ = ["run"]
 def run(plan: Plan, results: Results, work: Work, progress: Progress, *, verify: bool = False) -> Mapping[str, Failure]:
     """Measure every cell without a result, and return the failures by cell id.
 
-    After an interruption, the same call resumes the run. With `verify`, all stored steps of the plan are verified
-    first, even those that no missing cell needs. Raises BusyError if a different run is using the results folder.
+    After an interruption, the same call resumes the run. If `verify` is set, all stored steps of the plan are verified
+    first, even steps that no missing cell needs. Raises BusyError if a different run is using the results folder.
     """
     if not plan.cells:
         raise InputError(f"{plan.spec.file}: the benchmark has no cells")
@@ -83,7 +83,7 @@ class _Run:
                 self.results.discard(cell.cell)
 
     def _known_counts(self, entry: BenchmarkPlan) -> BenchmarkPlan:
-        """Fill in the numbers of questions from cells that have already been measured."""
+        """Set each task's number of questions from cells that have already been measured."""
         counts: dict[str, int] = {}
         for cell in self.plan.cells:
             known = cell.cell.task in counts or cell.cell.split != "test"
@@ -102,7 +102,7 @@ class _Run:
         return _with_counts(entry, counts)
 
     def _try(self, doing: str, cells: Sequence[PlannedCell], compute: Callable[[], Any]) -> Any:
-        """Return the value of `compute()`; if it raises an error, record a failure for each cell without a result."""
+        """Return the value of `compute()`; if an error is raised, record a failure for each cell without a result."""
         try:
             return compute()
         except Exception as error:  # noqa: BLE001 - any error in a plugin affects only the plugin's cells

@@ -23,7 +23,7 @@ FIELDS = ("id", "_id", "text", "relevance", "gold", "metadata")
 
 
 def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[QuerySet]:
-    """Return the test questions of tasks with gold passages in a corpus, or else of all tasks that use the corpus."""
+    """Return the test questions of tasks with gold passages in a corpus, or else of all tasks that use this corpus."""
     tables = [table for table in context.spec.tasks.values() if table.corpus == corpus and table.role == "target"]
     # lm-eval tasks have no gold passages and take seconds to read, so they are used only if there are no other
     # questions.
@@ -65,7 +65,7 @@ def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
 
 
 def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], passages: Passages) -> None:
-    """Raise InputError if judged documents are not in the corpus."""
+    """Raise InputError if any judged document is not in the corpus."""
     documents = {document_id(one) for one in passages.ids}
     lost = dict.fromkeys(one for grades in relevance.values() for one in grades if one not in documents)
     if lost:
@@ -84,10 +84,10 @@ def _check_ids(title: str, asked: list[RenderedQuestion]) -> None:
 
 
 def of_file(path: Path, passages: Passages) -> QuerySet:
-    """Read queries from a file: questions of a `file` task (.jsonl, .csv), lines with id and text (.jsonl), or .tsv.
+    """Read queries from a file: questions of a `file` task (.jsonl, .csv), or ids with texts (.jsonl, .tsv).
 
-    A JSON line may contain judgments: `relevance` with grades by document id, or `gold` with document ids. A .tsv line
-    is an id, a tab and a text.
+    A JSON line may contain judgments: `relevance` with grades by document id, or `gold` with document ids. A line of a
+    .tsv file consists of an id, a tab and a text.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -108,7 +108,7 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
 
 
 def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> JudgedQuery:
-    """Replace aliases by document ids; raise InputError if two aliases of a document have different grades."""
+    """Replace aliases with document ids; raise InputError if two aliases of a document have different grades."""
     grades: dict[str, int] = {}
     for name, grade in query.relevance:
         document = aliases.get(name, name)

@@ -15,7 +15,7 @@ By = Literal["passages", "documents"]
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """Queries that are searched together; `relevance` maps each query with relevant items to grades by item id.
+    """Queries that are searched together; `relevance` maps each judged query to the grades of its items by item id.
 
     `task` is None if the queries do not come from a task.
     """
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The results for one set of queries; measures are means over the `judged` queries, which have a relevant item."""
+    """The results for one set of queries; measures are means over the `judged` queries with a relevant item."""
 
     title: str
     queries: int

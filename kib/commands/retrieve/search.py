@@ -1,4 +1,4 @@
-"""Searches a corpus with each retriever for each set of queries, with the steps of a run, and measures the hits."""
+"""Searches a corpus with each retriever for each set of queries, using the steps of a run, and measures the hits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,10 +32,10 @@ CUTS = (1, 3, 5, 10, 100)
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """The options of `kib retrieve`: a corpus (None: the only corpus), retrievers (none: all), queries and depth.
+    """The options of `kib retrieve`: a corpus (None: the only corpus), retrievers (empty: all), queries and depth.
 
-    `queries` is a file of queries. Without this file, the queries come from the corpus and from all tasks, or only from
-    `task`. `depth` is the number of passages retrieved per query.
+    `queries` is a file of queries. If `queries` is None, the queries come from the corpus and from all tasks, or only
+    from `task`. `depth` is the number of passages retrieved per query.
     """
 
     corpus: str | None = None
@@ -50,7 +50,7 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
     """Index and search a corpus, and measure the hits; indexes and hits in the work folder are reused.
 
     If a retriever fails, the report contains the reason and the results of the other retrievers. Raises InputError if a
-    name is wrong, if queries are missing, or if judged documents are not in the corpus.
+    name is unknown, if there are no queries, or if a judged document is not in the corpus.
     """
     spec = read_spec(path, request)
     [corpus] = spec.corpora
@@ -75,7 +75,7 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
 
 
 def read_spec(path: Path, request: SearchRequest) -> Spec:
-    """Read the part of a benchmark file needed for one search of one corpus; tasks and methods may be missing."""
+    """Read the part of a benchmark file needed to search one corpus; tasks and methods may be missing."""
     spec = read_draft(path, whole=False).spec()
     corpus = _corpus(spec, request.corpus)
     chunk = spec.corpora[corpus].chunk
@@ -184,7 +184,7 @@ class _Searcher:
 
 
 def ids_of(hits: Sequence[Hit], by: By) -> dict[str, float]:
-    """Return scores by passage, or by document with the score and rank of its best passage; best first."""
+    """Return scores by passage or by document, best first; a document has the score and rank of its best passage."""
     found: dict[str, float] = {}
     for hit in hits:
         found.setdefault(hit.passage if by == "passages" else document_id(hit.passage), hit.score)
@@ -192,7 +192,7 @@ def ids_of(hits: Sequence[Hit], by: By) -> dict[str, float]:
 
 
 def _names(by: By, depth: int) -> Mapping[str, str]:
-    """Return the measures that need at most `depth` hits, by their names in ir_measures."""
+    """Return the measures that need at most `depth` hits, keyed by their names in ir_measures."""
     recall = "Success" if by == "passages" else "R"
     cuts = {f"recall@{cut}": f"{recall}@{cut}" for cut in CUTS if cut <= depth}
     return cuts | ({"MRR@10": "RR@10", "nDCG@10": "nDCG@10"} if depth >= 10 else {}) | {f"MAP@{depth}": "AP"}

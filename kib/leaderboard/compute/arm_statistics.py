@@ -63,7 +63,7 @@ class ArmStatistics:
         return self._cache.p_value(_cache_key(better, worse), compute)
 
     def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
-        """Return the gains on questions that base answered correctly and wrongly in the probe, a second measurement."""
+        """Return the gains on questions that base answered correctly and incorrectly in a second measurement."""
 
         def compute() -> KnowledgeSplit:
             pair, probed = self._pair(arm, reference), align(self._reader.read(arm), self._reader.read(probe))

@@ -1,4 +1,4 @@
-"""The arms of a results folder, with their cells, results and the reasons for missing results on each task."""
+"""The arms of a results folder on each task, with their cells, results and reasons for missing results."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Arm:
 
     @property
     def kind(self) -> str:
-        """The method's purpose: "base", the role of its retriever ("ceiling", "control"), or "" otherwise."""
+        """The purpose of the method: "base", or the role of its retriever ("ceiling" or "control"), or "" otherwise."""
         return "base" if self.method.is_base else self.method.retriever_role
 
     @property
@@ -75,14 +75,14 @@ class ResultSource(Protocol):
         """Return the result of a cell, or None if the result is missing."""
 
     def check_questions(self, result: CellResult) -> None:
-        """Raise DamagedError if the stored questions of a cell differ from the measured ones."""
+        """Raise DamagedError if the stored questions of a cell differ from the questions that were measured."""
 
     def failures(self) -> dict[str, Failure]:
         """Return the failures by cell id."""
 
 
 def collect_arms(results: ResultSource, plan: BenchmarkPlan) -> list[Arm]:
-    """Return the arms of a plan in plan order; question files are compared with their digests, but not parsed."""
+    """Return the arms of a plan in plan order; question files are checked against their digests, but not parsed."""
     failures = results.failures()
     by_place: dict[str, list[Cell]] = {}
     for cell in plan.cells:

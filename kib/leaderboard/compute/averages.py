@@ -1,4 +1,4 @@
-"""Averages over the target tasks of a model, for each number of shots or for all numbers together."""
+"""Averages over the target tasks of a model, for each number of shots or for all numbers of shots together."""
 
 from collections.abc import Iterator, Sequence
 from math import fsum

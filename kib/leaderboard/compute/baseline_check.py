@@ -19,7 +19,7 @@ Fraction = Annotated[float, Field(strict=True, ge=-1, le=1, allow_inf_nan=False)
 
 
 class _Entry(TypedDict):
-    """The seeds of an arm, and its gain with the ends of the interval, in fractions."""
+    """The seeds of an arm, and its gain with the bounds of the confidence interval, as fractions."""
 
     seeds: list[Annotated[int, Field(strict=True, ge=0)]]
     gain: tuple[Fraction, Fraction, Fraction] | None

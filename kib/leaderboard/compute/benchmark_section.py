@@ -77,7 +77,7 @@ class BenchmarkSection:
         return [self._results.published.source(), *self._results.findings()]
 
     def conditions(self) -> Iterator[tuple[tuple[str, str, str], Conditions]]:
-        """Yield the measurement conditions by benchmark, model and task."""
+        """Yield the measurement conditions for each benchmark, model and task."""
         arms: dict[tuple[str, str], list[Arm]] = {}
         for arm in self.arms:
             arms.setdefault((arm.cell.model, arm.cell.task), []).append(arm)
@@ -92,7 +92,7 @@ class BenchmarkSection:
     def compute(self, statistics: Statistics, against: str | None, advance: Callable[[int], None]) -> None:
         """Compute everything that rows need, model by model; question files are read only for uncached statistics.
 
-        `advance` is called with the number of newly computed arms.
+        `advance` receives the number of newly computed arms.
         """
         references, bases = References(self.arms, against), References(self.arms, None)
         for model in dict.fromkeys(arm.cell.model for arm in self.arms):
@@ -133,7 +133,7 @@ class BenchmarkSection:
                 row.retrieval = found.get(row.arm)
 
     def pairwise_comparisons(self) -> Iterator[PairwiseComparison]:
-        """Yield comparisons of published arms; measured arms are compared by their gains instead."""
+        """Yield pairwise comparisons of published arms; measured arms are compared by their gains instead."""
         if self.origin == "published":
             blocks = [
                 {row.arm.name: row.measure.accuracy.mean for row in rows if row.measure}

@@ -76,7 +76,7 @@ def add_best_on_test(rows: Sequence[RowBuilder]) -> None:
 
 
 def add_gold_shares(rows: Sequence[RowBuilder]) -> None:
-    """Add each gain as a share of the untrained model's gain from the gold passage, if that gain is positive."""
+    """Add each gain as a share of the untrained model's gain from the gold passage, if the latter is positive."""
     gold = next((row for row in rows if row.arm.kind == "ceiling" and row.arm.method.train is None), None)
     if gold is None or gold.gain is None or gold.gain.absolute <= 0:
         return

@@ -1,4 +1,4 @@
-"""The settings chosen for each method on validation questions or validation text, but never on test questions."""
+"""The settings chosen for each method on validation questions or validation text, never on test questions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum

@@ -10,7 +10,7 @@ __all__ = ["align", "why_not_comparable", "why_not_comparable_at_all"]
 
 
 def why_not_comparable_at_all(arm: Arm) -> str:
-    """Return why a measured arm is not comparable with any other arm, or "" if nothing prevents a comparison."""
+    """Return the reason why a measured arm is not comparable with any arm, or "" if there is no such reason."""
     planned = arm.task.n
     for result in arm.results:
         if planned is not None and result.n != planned:
@@ -25,7 +25,10 @@ def why_not_comparable_at_all(arm: Arm) -> str:
 
 
 def why_not_comparable(arm: Arm, reference: Arm) -> str:
-    """Return why a measured arm and its reference are not comparable, without reading their questions."""
+    """Return the reason why a measured arm and its reference are not comparable, or "".
+
+    The function does not read any questions.
+    """
     name = reference.name
     if reference.status != "measured":
         return f"{name} has no result: {reference.reason}"
@@ -76,7 +79,7 @@ def _environments(arm: Arm) -> list[Environment]:
 
 
 def _changes(ours: Environment, theirs: Environment) -> str:
-    """Return the differences between two environments, such as `torch 2.13.0 against 2.14.1`, or "" if equal."""
+    """Return the differences between two environments, such as `torch 2.13.0 against 2.14.1`; "" if they are equal."""
     parts = [f"{ours.device} against {theirs.device}"] if ours.device != theirs.device else []
     names: Sequence[str] = sorted({*ours.packages, *theirs.packages})
     parts += [

@@ -1,4 +1,4 @@
-"""The one-time cost and the cost per question of each arm, and the number of questions at which training pays off."""
+"""The one-time cost and the cost per question of each arm, and the break-even numbers of questions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ Pick = Callable[[Cost], float | None]
 
 
 def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *, times: bool) -> dict[Arm, Cost]:
-    """Return the costs of the measured arms in a block; `times` adds measured seconds and memory."""
+    """Return the costs of the measured arms in a block, including measured seconds and memory if `times` is set."""
     found = {arm: _mean([_cost(one, results.times(one.cell), prices) for one in arm.results]) for arm in arms}
     rivals = [arm for arm in arms if arm.method.train is None and arm.method.retrieve is not None and arm.kind == ""]
     # Arms with the gold passage never pay off, because no application has the gold passage.
@@ -69,7 +69,7 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) 
 def _money(
     result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float]
 ) -> tuple[float | None, float | None]:
-    """Return the cost in money per question and the one-time cost in money, priced by device hours.
+    """Return the monetary cost per question and the one-time monetary cost, based on device hours.
 
     If the model is remote or device hours have no price, the amounts are based on token prices instead.
     """
@@ -125,7 +125,7 @@ def _break_even(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once
 
 
 def _is_shorter(ours: Cost, theirs: Cost) -> bool:
-    """Return whether the prompts in `ours` are shorter than in `theirs`; prompts of unknown length count as shorter."""
+    """Return whether the prompts of `ours` are shorter than the prompts of `theirs`, or any length is unknown."""
     return ours.prompt_tokens is None or theirs.prompt_tokens is None or ours.prompt_tokens < theirs.prompt_tokens
 
 

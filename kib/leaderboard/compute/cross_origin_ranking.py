@@ -1,4 +1,4 @@
-"""Rankings that combine published and measured rows, and the reasons why other rows are not ranked together."""
+"""Rankings that combine published and measured rows, and the reasons why some rows are not ranked together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +19,7 @@ TaskAndShots = tuple[str, int]
 def rank_across_origins(
     rows: Sequence[ArmRow], conditions: ConditionsByTask
 ) -> tuple[tuple[CrossOriginRanking, ...], tuple[str, ...]]:
-    """Return rankings of rows with equal conditions, and a sentence for each pair of benchmarks not fully ranked.
+    """Return rankings of rows with equal conditions, and a sentence for each pair of benchmarks with unranked rows.
 
     Conditions are equal if both rows state the same questions, shots, metric and number of questions.
     """
@@ -35,7 +35,7 @@ def _of_row(row: ArmRow, conditions: ConditionsByTask) -> Conditions:
 
 
 def _rankings(rows: Sequence[ArmRow], conditions: ConditionsByTask) -> Iterator[CrossOriginRanking]:
-    """Yield one ranking per set of equal conditions that has both published and measured rows."""
+    """Yield one ranking per set of conditions that both published and measured rows meet."""
     blocks: dict[tuple[str, int, Conditions], list[ArmRow]] = {}
     for row in rows:
         stated = _of_row(row, conditions)
@@ -56,7 +56,7 @@ def _unpaired_p(worse: ArmRow, better: ArmRow) -> float:
 
 
 def _why_not_ranked(published: str, measured: str, rows: Sequence[ArmRow], conditions: ConditionsByTask) -> str:
-    """Return why not all rows of a published and a measured benchmark are ranked together, or "" if they are."""
+    """Return the reason why some rows of a published and a measured benchmark are not ranked together, or ""."""
     theirs = [(row, _of_row(row, conditions)) for row in rows if row.benchmark == measured]
     ours = {(row.task, row.shots): _of_row(row, conditions) for row in rows if row.benchmark == published}
     by_reason: dict[str, list[TaskAndShots]] = {}

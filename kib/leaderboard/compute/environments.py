@@ -13,7 +13,7 @@ class Environments:
         self._all: list[Environment] = []
 
     def number(self, environment: Environment) -> int:
-        """Return the position of an environment in `all()`."""
+        """Return the position of an environment in the list that `all()` returns."""
         key = (environment.device, tuple(sorted(environment.packages.items())))
         if key not in self._numbers:
             self._numbers[key] = len(self._all)

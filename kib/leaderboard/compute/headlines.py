@@ -13,11 +13,11 @@ WAYS = ((False, True), (True, False), (True, True))
 
 
 def headlines(rows: Sequence[ArmRow], tasks: Sequence[str], several: bool) -> tuple[str, ...]:
-    """Return the headlines of one benchmark; `tasks` are its target tasks in order.
+    """Return the headlines of one benchmark; `tasks` are its target tasks in plan order.
 
-    If `several` is set, each headline starts with the name of the benchmark. The main task is the first target task
-    with its lowest number of shots. Each kind of method is represented by its first method, with the K chosen on
-    validation questions or else the largest K, but never with the K that is best on the test questions.
+    If `several` is set, each headline starts with the name of the benchmark. The main task is the first target task,
+    measured with its lowest number of shots. Each kind of method is represented by its first method, with the K chosen
+    on validation questions or else the largest K, but never with the K that is best on the test questions.
     """
     by_block: dict[tuple[str, str, int], list[ArmRow]] = {}
     for row in rows:
@@ -37,7 +37,7 @@ def headlines(rows: Sequence[ArmRow], tasks: Sequence[str], several: bool) -> tu
 
 
 def _no_gain(block: Sequence[ArmRow], several: bool) -> str:
-    """Return why a model has no headline: the reference arm or an arm to compare with it is missing."""
+    """Return the reason why a model has no headline, such as a missing reference arm or no arm to compare with it."""
     without_reference = next((row for row in block if row.kind == "" and row.reference is None), None)
     methods = " and ".join(dict.fromkeys(row.method for row in block))
     reason = without_reference.reason if without_reference else f"for this task, the plan contains only {methods}"
@@ -89,7 +89,7 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
 
 
 def _gold_helps(block: Sequence[ArmRow]) -> bool:
-    """Return whether the gold passage helps the untrained model significantly; otherwise a share is meaningless."""
+    """Return whether the gold passage significantly helps the untrained model; if not, shares are meaningless."""
     return any(
         row.kind == "ceiling" and not row.trained and row.gain is not None and row.gain.p < LEVEL for row in block
     )

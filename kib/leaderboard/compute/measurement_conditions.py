@@ -1,4 +1,4 @@
-"""The conditions of a measurement: the questions, their number and the metric, as stated by a paper or a plan."""
+"""The conditions of a measurement, as stated in a paper or a plan: the questions, their number and the metric."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Conditions:
 
     @property
     def complete(self) -> bool:
-        """Whether all conditions required for a ranking are stated, and no deviation is known."""
+        """Whether all conditions required for a ranking are stated and no deviation is known."""
         return bool(self.questions and self.metric and self.n and not self.deviations)
 
 

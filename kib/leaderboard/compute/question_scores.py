@@ -30,7 +30,7 @@ class QuestionScores:
 class QuestionScoresReader:
     """Reads question scores from one results folder and caches them in memory.
 
-    `purpose` names the statistic that needs the questions; the error for missing files quotes this name.
+    `purpose` is the name of the statistic that needs the questions; the error for missing files contains this name.
     """
 
     def __init__(self, results: Results, purpose: str) -> None:
@@ -49,7 +49,7 @@ class QuestionScoresReader:
         self._read_before.clear()
 
     def seeds(self, arm: Arm) -> list[list[Score]]:
-        """Return the recorded questions of each seed of a measured arm; raises InputError if files are damaged."""
+        """Return the recorded questions of each seed of a measured arm; raises InputError if any file is damaged."""
         seeds = [self._scores(result) for result in arm.results]
         ids = tuple(score.question_id for score in seeds[0])
         for result, scores in zip(arm.results, seeds, strict=True):

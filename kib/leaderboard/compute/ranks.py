@@ -14,9 +14,9 @@ def rank(arms: Sequence[tuple[T, float]], p: Callable[[T, T], float]) -> list[tu
     """Return each arm with its rank and a flag for a shared rank, best arm first.
 
     An arm opens a new rank if it differs significantly from the first arm of the rank above: `p(worse, better)`,
-    multiplied by the number of such comparisons (Bonferroni), must be below 5 %. The comparison with the first arm of a
-    rank prevents a long series of small differences from putting the worst arm into the best rank. Arms with equal
-    accuracies stay in their original order.
+    multiplied by the number of such comparisons (Bonferroni), must be below 5 %. Comparing each arm with the first arm
+    of a rank, not with the arm above, prevents a series of small differences from putting the worst arm into the best
+    rank. Arms with equal accuracies stay in their original order.
     """
     ordered = [arm for arm, _ in sorted(arms, key=lambda one: -one[1])]
     starts = [0]

@@ -10,7 +10,10 @@ __all__ = ["References", "check_name"]
 
 
 class References:
-    """Finds the reference of every arm in one benchmark; `against` names a method or an arm; None denotes base."""
+    """Finds the reference arm of every arm in one benchmark.
+
+    `against` is the name of a method or an arm, or None for base.
+    """
 
     def __init__(self, arms: Iterable[Arm], against: str | None) -> None:
         self._against = against
@@ -39,13 +42,13 @@ class References:
 
 
 def _with_matching_settings(arm: Arm, candidates: Sequence[Arm]) -> list[Arm]:
-    """Return candidates with settings that `arm` shares (`rag,k=3` for `ft+rag,rank=4,k=3`), or all if none matches."""
+    """Return the candidates whose settings `arm` shares (`rag,k=3` for `ft+rag,rank=4,k=3`), or else all candidates."""
     settings = set(arm.cell.settings)
     return [one for one in candidates if set(one.cell.settings) <= settings] or list(candidates)
 
 
 def check_name(name: str, arms: Sequence[Arm]) -> None:
-    """Raise InputError with a list of the existing names if no method or arm has this name."""
+    """Raise InputError that lists the existing names if no method or arm has this name."""
     methods = list(dict.fromkeys(arm.cell.method for arm in arms))
     names = list(dict.fromkeys(arm.name for arm in arms))
     if name in methods or name in names:

@@ -17,7 +17,7 @@ __all__ = ["retrieval_quality"]
 
 
 def retrieval_quality(results: Results, arms: Sequence[Arm], *, times: bool) -> dict[Arm, RetrievalQuality]:
-    """Return the retrieval quality of every measured retrieving arm; if `times` is set, include measured seconds."""
+    """Return the retrieval quality of every measured arm that retrieves; include measured seconds if `times` is set."""
     reader = QuestionScoresReader(results, "the quality of retrieval")
     found = {}
     for arm in (arm for arm in arms if arm.method.retrieve is not None):
@@ -33,7 +33,7 @@ def retrieval_quality(results: Results, arms: Sequence[Arm], *, times: bool) -> 
 
 
 def _quality(seeds: Sequence[Sequence[Score]]) -> dict[str, Any]:
-    """Return all measures of one arm; all seeds share their passages, and question scores are means over seeds."""
+    """Return all measures of one arm; its seeds share passages, and question scores are averaged over seeds."""
     means = [fsum(line.score for line in lines) / len(lines) for lines in zip(*seeds, strict=True)]
     pairs = [(line, mean) for line, mean in zip(seeds[0], means, strict=True) if is_judged(line)]
     lines = [line for line, _ in pairs]

@@ -1,4 +1,4 @@
-"""Collects everything computed about one arm and finally converts it to an immutable table row."""
+"""Collects all statistics of one arm, then builds an immutable table row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class RowBuilder:
         return (2, 0) if self.rank is None else (1, self.rank.position)
 
     def build(self, environments: Environments) -> ArmRow:
-        """Return the finished row; `environments` numbers the environments of the whole table."""
+        """Return the finished row; `environments` assigns numbers to the environments of the whole table."""
         arm, cell, measure = self.arm, self.arm.cell, self.measure
         known, unknown = self.split
         measured = self.origin == "measured"
@@ -128,14 +128,14 @@ def _sample_deviation(values: Sequence[float]) -> float | None:
 
 
 def _mark(arm: Arm, gain: Gain | None) -> str:
-    """Return the cause of a significant drop on a control task: "forgets" after training, "harmed" by passages."""
+    """Return "forgets" or "harmed" for a significant drop on a control task after training or by passages alone."""
     if arm.task.role != "control" or gain is None or gain.absolute >= 0 or gain.p >= LEVEL:
         return ""
     return "forgets" if arm.method.train is not None else "harmed"
 
 
 def _prompt_tokens(arm: Arm) -> float | None:
-    """Return the mean number of prompt tokens per question, or None if any cell does not record this number."""
+    """Return the mean number of prompt tokens per question, or None if this number is not recorded for every cell."""
     tokens = [result.prompt_tokens for result in arm.results if result.prompt_tokens is not None]
     if not tokens or len(tokens) < len(arm.results):
         return None

@@ -46,7 +46,7 @@ WARNING_MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class WarningFacts:
-    """Facts about an arm's questions that warnings need; the facts are cached, so that questions are read once."""
+    """The facts about an arm's questions that warnings depend on, cached so that questions are read only once."""
 
     chance: float | None  # accuracy of guessing; None if a question has no options
     repeated: int  # number of questions with the most frequent first passage
@@ -70,7 +70,7 @@ def warning_facts(seeds: Sequence[Sequence[Score]], k: int) -> WarningFacts:
 
 
 class BlockWarnings:
-    """Determines the warnings for the arms of one block: a model on a task with a number of shots."""
+    """Determines the warnings for the arms of one block, that is, one combination of model, task and shots."""
 
     def __init__(self, known: Iterable[tuple[Arm, WarningFacts]]) -> None:
         untrained = [(arm, facts) for arm, facts in known if arm.method.train is None]
@@ -95,12 +95,12 @@ class BlockWarnings:
 
 
 def _is_contender(arm: Arm) -> bool:
-    """Return whether the arm should answer target questions better than base."""
+    """Return whether the arm is expected to answer target questions better than base."""
     return arm.task.role == "target" and arm.kind == ""
 
 
 def _trainings(arm: Arm) -> list[TrainingRecord]:
-    """Return the training records of an arm's seeds; empty for an untrained model."""
+    """Return the training records of an arm's seeds; the list is empty for an untrained model."""
     return [result.training for result in arm.results if result.training]
 
 
@@ -134,7 +134,7 @@ def _at_chance(facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: fl
 
 
 def _digest(scores: Iterable[Score], part: Callable[[Score], object]) -> str:
-    """Return an order-independent digest of one part of all questions, or "" if any question lacks this part."""
+    """Return an order-independent digest of one part (such as the output) of all scores, or "" if a part is missing."""
     parts = sorted((score.question_id, part(score)) for score in scores)
     if not all(value for _, value in parts):
         return ""

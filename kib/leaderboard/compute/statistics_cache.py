@@ -1,7 +1,7 @@
 """The cache of statistics in `statistics.json`, keyed by the identities and digests of the summarized results.
 
-The cache holds the statistics used by the last table of each view. The cache may be deleted at any time. A view is
-named after the method or arm that serves as the reference for gains; the view "" measures gains over base.
+The cache contains the statistics used by the last table of each view. The cache may be deleted at any time. A view is
+named after the method or arm that serves as the reference for gains; in the view "", gains are measured over base.
 """
 
 from collections.abc import Callable, Container
@@ -46,7 +46,7 @@ class StatisticsCache:
         self._used: dict[str, Any] = {}
 
     def has(self, key: str) -> bool:
-        """Return whether the cache holds the statistics of an arm."""
+        """Return whether the cache contains the statistics of an arm."""
         return key in self._arms or key in self._used_arms
 
     def measure(self, key: str, compute: Callable[[], ArmMeasure]) -> ArmMeasure:
@@ -70,7 +70,10 @@ class StatisticsCache:
         return _AVERAGE.get(self._known, self._used, f"average {key}", compute)
 
     def save(self, names: Container[str]) -> None:
-        """Store the statistics used by this view and drop other views not in `names`; an unchanged file is kept."""
+        """Store the statistics used by this view, and drop other views not in `names`.
+
+        The file is not rewritten if nothing has changed.
+        """
         views = {view: section for view, section in self._views.items() if not view or view in names}
         value = {"revision": REVISION, "arms": self._used_arms, "views": {**views, self._view: self._used}}
         if value != self._file:
@@ -125,7 +128,7 @@ class _StoredAverage(NamedTuple):
 
 
 class _StoredForm(Generic[Record]):
-    """Converts a record to its stored list and back; pydantic validates the content of the file."""
+    """Converts a record to the list stored in the cache file, and back; pydantic validates the content of the file."""
 
     def __init__(self, stored: Any, pack: Callable[[Record], Any], unpack: Callable[[Any], Record]) -> None:
         self._adapter: TypeAdapter[Any] = TypeAdapter(stored)
@@ -133,7 +136,10 @@ class _StoredForm(Generic[Record]):
         self._unpack = unpack
 
     def get(self, known: dict[str, Any], used: dict[str, Any], key: str, compute: Callable[[], Record]) -> Record:
-        """Return the record stored under `key` in `known`, or compute the record; add the record's list to `used`."""
+        """Return the record stored under `key` in `known`, computing it if it is missing.
+
+        The stored form of the record is added to `used`.
+        """
         try:
             record = self._unpack(self._adapter.validate_python(known[key]))
         except (KeyError, ValidationError):

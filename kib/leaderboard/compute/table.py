@@ -34,14 +34,14 @@ def make_table(
     times: bool = False,
     retrieval: bool = False,
 ) -> Table:
-    """Return the leaderboard; gains are measured against base, or against the method or arm named by `against`.
+    """Return the leaderboard; gains are measured against base, or against the method or arm named in `against`.
 
-    The table depends only on the results. Rows of different benchmarks are never compared, except published and
-    measured rows for the same questions. Missing statistics are computed and stored; `progress` displays the progress
-    of a long computation. `cost` adds the costs of each arm; `times` adds measured seconds and memory, the only numbers
-    that differ between runs; `retrieval` adds the retrieval quality. Raises InputError for a folder without results,
-    two folders of one benchmark, an unknown name in `against`, or question files that have changed since they were
-    written.
+    The table depends only on the results. Rows of different benchmarks are never compared, except for published and
+    measured rows with the same questions. Missing statistics are computed and stored; `progress` displays the progress
+    of long computations. `cost` adds the costs of each arm; `times` adds measured seconds and memory, which are the
+    only numbers that differ between runs; `retrieval` adds the retrieval quality. Raises InputError for a folder
+    without results, two folders of the same benchmark, an unknown name in `against`, or question files that have
+    changed since they were written.
     """
     plans = [one.plan() for one in results]
     _check_benchmark_names(results, plans)
@@ -79,7 +79,7 @@ def _compute(
 def _assemble(
     sections: Sequence[BenchmarkSection], against: str | None, *, cost: bool, times: bool, retrieval: bool
 ) -> Table:
-    """Return the table made from the computed sections."""
+    """Assemble the table from the computed sections."""
     several = len(sections) > 1
     environments = Environments()
     by_section = [tuple(section.rows(environments)) for section in sections]

@@ -38,7 +38,7 @@ class UnpairedStatistics:
         return unpaired_gain(self._accuracy_and_n(worse), self._accuracy_and_n(better)).p
 
     def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
-        """Return no gains, because papers do not publish which questions the base model already knew."""
+        """Return no gains, because papers do not list the questions that the base model already answered correctly."""
         del arm, reference, probe
         return None, None
 
@@ -51,7 +51,7 @@ class UnpairedStatistics:
         return unpaired_average(list(by_task.values()))
 
     def forget(self) -> None:
-        """Do nothing, because unpaired statistics keep nothing in memory."""
+        """Do nothing, because unpaired statistics are not cached in memory."""
 
     def save(self, views: Container[str]) -> None:
         """Do nothing, because unpaired statistics are not stored."""

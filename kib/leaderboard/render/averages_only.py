@@ -9,9 +9,9 @@ __all__ = ["averages_only"]
 
 
 def averages_only(table: Table) -> Table:
-    """Return a table that contains only averages, over all numbers of shots if these averages exist.
+    """Return a table that contains only averages, restricted to averages over all numbers of shots if there are any.
 
-    A benchmark without averages keeps its rows for target tasks. A remark names each benchmark that has neither
+    A benchmark without averages keeps its rows for target tasks. A remark lists each benchmark that has neither
     averages nor rows for target tasks.
     """
     averages: list[AverageRow] = []

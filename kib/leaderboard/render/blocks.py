@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines under one title, such as a model on a task; `notes` are sentences printed below the lines."""
+    """Lines under one title, such as the arms of a model on a task; `notes` are sentences printed below the lines."""
 
     title: str
     lines: tuple[Line, ...]

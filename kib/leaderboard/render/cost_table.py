@@ -1,4 +1,4 @@
-"""Renders the cost table, which appears below the table of gains, as blocks of printable text."""
+"""Renders the cost table, which is printed below the table of gains, as blocks of printable text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice

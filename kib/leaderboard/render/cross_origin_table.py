@@ -23,7 +23,10 @@ CROSS_ORIGIN_COLUMNS = (
 
 
 def cross_origin_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
-    """Yield one block per set of questions and number of shots, best row first; none if `limit` truncates the rows."""
+    """Yield one block per set of questions and number of shots, best row first.
+
+    Yields nothing if the table has more than `limit` rows and averages.
+    """
     if limit is not None and len(table.rows) + len(table.averages) > limit:
         return
     for ranking in table.cross_origin:

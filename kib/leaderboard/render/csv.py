@@ -26,7 +26,7 @@ def to_csv(table: Table) -> str:
 
 
 def _field(value: Any) -> Any:
-    """Return a CSV field; an apostrophe before a text prevents spreadsheets from evaluating the text as a formula."""
+    """Return a CSV field; a leading apostrophe prevents spreadsheets from evaluating the text as a formula."""
     kind = type(value)
     if kind is str:
         return f"'{value}" if value.startswith(RISKY) else value

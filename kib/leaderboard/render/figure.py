@@ -48,9 +48,9 @@ METADATA: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A gain with its interval, in the unit of its panel.
+    """A gain with its confidence interval, in the unit of its panel.
 
-    `flagged` is the number of rows that contribute to the bar and have a warning about a K chosen on the test
+    `flagged` is the number of rows that contribute to the bar and carry the warning that K was chosen on the test
     questions.
     """
 
@@ -126,7 +126,10 @@ def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
 
 
 def _panels(table: Table, benchmark: str) -> list[Panel]:
-    """Return panels of averages over all shots if these averages exist, or else one panel per target task in points."""
+    """Return panels of averages over all numbers of shots if these averages exist.
+
+    Otherwise, return one panel per target task, with gains in percentage points.
+    """
     averages = [row for row in table.averages if row.benchmark == benchmark and row.average]
     averages = [row for row in averages if row.shots is None] or averages
     if averages:
@@ -155,7 +158,7 @@ def _average_panel(table: Table, rows: Sequence[AverageRow]) -> Panel:
 
 
 def _flags(table: Table, average: AverageRow) -> tuple[int, int]:
-    """Return the number of flagged rows that contribute to an average, and the number of all contributing rows."""
+    """Return the number of flagged rows that contribute to an average, and the total number of contributing rows."""
     arm = (average.benchmark, average.model, average.arm)
     rows = [row for row in table.rows if (row.benchmark, row.model, row.arm) == arm and row.task in average.tasks]
     rows = [row for row in rows if average.shots in (None, row.shots)]

@@ -14,7 +14,7 @@ WIDTH = 80
 
 
 def render(table: Table, format: str, *, width: int | None = None, colour: bool = False) -> str:  # noqa: A002 - named after the option --format
-    """Return a table as text with a final line break; `width` (default 80) and `colour` apply only to the terminal.
+    """Return a table as a string with a final line break; `width` (default 80) and `colour` apply only to the terminal.
 
     Equal tables yield identical bytes. Raises InputError for an unknown format.
     """

@@ -78,7 +78,7 @@ def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
 
 
 def _choice_reason_notes(rows: Sequence[ArmRow]) -> Iterator[str]:
-    """Yield one sentence per chosen arm: its accuracy, and the accuracy of the arm that is best on test questions."""
+    """Yield one sentence per chosen arm: its accuracy, and the accuracy of the best arm on the test questions."""
     for row in rows:
         if row.best_on_test and row.accuracy:
             best, mean = row.best_on_test
@@ -112,14 +112,14 @@ def _texts(row: ArmRow) -> dict[str, str]:
 
 
 def note_of(row: ArmRow) -> str:
-    """Return the note of a row: whether the arm is the reference or was chosen, its mark and its warnings."""
+    """Return the note of a row, which states whether the arm is the reference or was chosen, its mark and warnings."""
     reference = row.arm == row.reference and row.kind != "base"
     words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.warnings]
     return ", ".join(word for word in words if word)
 
 
 def _missing_gain(row: ArmRow) -> str:
-    """Return one word for a missing gain; the notes of the block contain the full reason."""
+    """Return one word that explains a missing gain; the notes of the block contain the full reason."""
     if row.status != "measured":
         return row.status
     return "incomparable" if row.reason else ""

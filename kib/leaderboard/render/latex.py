@@ -75,7 +75,7 @@ T1_TEXT = re.compile(r"[\x20-\x7e\u00a0-\u017f]*")
 
 
 def latex(table: Table) -> str:
-    """Return the tables and the legend; the best accuracy of a block is bold if it is significantly the best."""
+    """Return the tables and the legend; a block's best accuracy is bold if it differs significantly from all others."""
     gains = list(gain_blocks(table))
     groups = [list(group) for _, group in groupby(gains, key=_is_ranked)]
     parts = [_grid(group, _columns_for_a_page(group), table) for group in groups]
@@ -135,7 +135,7 @@ def _block(block: Block, columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _best(block: Block) -> Line | None:
-    """Return the line with the first rank, or None if several lines share this rank or only one line is ranked."""
+    """Return the line with rank 1, or None if several lines share rank 1 or only one line is ranked."""
     ranked = [line for line in block.lines if line.texts.get("rank", DASH) != DASH]
     first = [line for line in ranked if line.texts["rank"].strip() == "1"]
     return first[0] if len(ranked) > 1 and first else None

@@ -76,7 +76,7 @@ def _origins(table: Table) -> set[str]:
 
 
 def _p_values(table: Table) -> str:
-    """Return the sentence about p values: the tests, the adjustment and the exceptions."""
+    """Return a sentence about p values, which states the tests, the adjustment and the exceptions."""
     family = " + ".join(str(one.family) for one in table.benchmarks if one.family)
     adjusted = f", adjusted by Holm's method over {family} gain{'s' * (family != '1')}" if family else ""
     unadjusted = any(row.gain and row.p_adjusted is None for row in table.rows)
@@ -88,7 +88,7 @@ def _p_values(table: Table) -> str:
 
 
 def _not_split(table: Table) -> Iterator[str]:
-    """Yield the reasons why some tasks have no separate gains on known and unknown questions."""
+    """Yield the reasons why some tasks do not have separate gains for known and unknown questions."""
     for one in table.benchmarks:
         by_reason: dict[str, list[str]] = {}
         for task, reason in one.no_probe:

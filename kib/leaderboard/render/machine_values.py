@@ -128,7 +128,7 @@ TIMES: Mapping[str, Callable[[Cost], Any]] = {
 def _measure(
     name: str, of: Callable[[RetrievalQuality], Accuracy | None]
 ) -> dict[str, Callable[[RetrievalQuality], Any]]:
-    """Return the keys of a measure and of the two ends of its interval."""
+    """Return the keys of a measure and of the two bounds of its confidence interval."""
 
     def part(value: Callable[[Accuracy], float]) -> Callable[[RetrievalQuality], Any]:
         def get(found: RetrievalQuality) -> float | None:
@@ -203,7 +203,7 @@ def row_values(row: ArmRow, table: Table) -> dict[str, Any]:
 
 
 def ranking_values(ranking: CrossOriginRanking) -> dict[str, Any]:
-    """Return the values of a cross-origin ranking by key; its rows are identified by benchmark, model and arm."""
+    """Return the values of a cross-origin ranking by key; each row is identified by its benchmark, model and arm."""
     places = [
         {
             "rank": ranked.rank,

@@ -42,7 +42,7 @@ def markdown(table: Table) -> str:
 
 
 def _above(table: Table) -> Iterator[str]:
-    """Yield the heading and the sentences below it; if there are several benchmarks, the heading lists their names."""
+    """Yield the heading and the sentences below the heading, which lists the names if there are several benchmarks."""
     titles = [f"{_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}" for one in table.benchmarks]
     if len(titles) == 1:
         yield titles[0]

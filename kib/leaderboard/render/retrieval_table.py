@@ -1,4 +1,4 @@
-"""Renders the retrieval table, which appears below the table of gains, as blocks of printable text."""
+"""Renders the retrieval table, which is printed below the table of gains, as blocks of printable text."""
 
 from collections.abc import Iterator
 from itertools import groupby, islice

@@ -1,4 +1,4 @@
-"""Renders the table for a terminal with rich, fitted to the width of the terminal."""
+"""Renders the table for a terminal with the library rich, fitted to the width of the terminal."""
 
 from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
@@ -80,7 +80,7 @@ TONES = {"base": "bold", "better": "green", "worse": "red", "same": "", "ceiling
 
 
 def terminal(table: Table, *, width: int, colour: bool) -> str:
-    """Return the first 200 rows in `width` columns, with headlines above and the legend below."""
+    """Return the first 200 rows in lines of at most `width` characters, with headlines above and the legend below."""
     gains = _FittedTable(gain_blocks(table, MAX_ROWS), GAIN_COLUMNS, GAIN_DROPS, width)
     grids = (
         gains,
@@ -103,7 +103,7 @@ def terminal(table: Table, *, width: int, colour: bool) -> str:
 
 
 class _FittedTable:
-    """Blocks that share their columns, reduced to the columns that fit into `width`."""
+    """Blocks with the same columns, limited to the columns that fit within `width`."""
 
     def __init__(
         self, blocks: Iterable[Block], columns: Sequence[Column], drops: Sequence[Collection[str]], width: int
@@ -216,12 +216,12 @@ def _widths(shown: Sequence[Block], columns: Sequence[Column]) -> dict[str, int]
 def _fit(
     columns: Sequence[Column], widths: dict[str, int], width: int, drops: Sequence[Collection[str]]
 ) -> tuple[list[Column], list[Column]]:
-    """Return the columns that fit, and the omitted columns; reduces the widths of names and notes in `widths`."""
+    """Return the columns that fit within `width`, and the omitted columns; reduces the `widths` of names and notes."""
     kept = list(columns)
     names = [column.name for column in columns if column.name in NAMES]
 
     def rest() -> int:
-        """Return the remaining width for names."""
+        """Return the width that remains for the name columns."""
         return width - sum(_gap(column) + (0 if column.name in NAMES else widths[column.name]) for column in kept)
 
     wanted = sum(min(widths[name], max(MIN_NAME_WIDTH, width // 5)) for name in names)
@@ -242,7 +242,7 @@ def _fit(
 
 
 def _fold(line: Line, column: Column, widths: dict[str, int]) -> str:
-    """Return a text after the gap of its column; names and notes are wrapped at the column width."""
+    """Return a text preceded by the gap of its column; names and notes are wrapped to the column width."""
     text, width = line.texts.get(column.name, ""), widths[column.name]
     gap = " " * _gap(column) if column.left else ""
     if column.name == "note":

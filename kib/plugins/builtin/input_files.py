@@ -9,7 +9,7 @@ __all__ = ["check_files"]
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """Raise InputError with one line per missing file."""
+    """Raise InputError that lists every missing file on a separate line."""
     missing = [path for path in dict.fromkeys(paths) if not path.is_file()]
     if missing:
         raise InputError("\n".join(f"{path}: no such file" for path in missing))

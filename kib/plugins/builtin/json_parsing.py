@@ -9,7 +9,7 @@ __all__ = ["parse_json"]
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse a JSON text; raise InputError, prefixed with `where`, for invalid or deeply nested JSON or huge numbers."""
+    """Parse a JSON text; raise InputError, prefixed with `where`, for invalid JSON, deep nesting or huge numbers."""
     try:
         return json.loads(text.rstrip())  # else an error at the end would be reported on a line after the text
     except json.JSONDecodeError as error:

@@ -111,13 +111,14 @@ class LmEvalModel:
     def fingerprint(self) -> str:
         """Return the digest of all local files among the arguments, or "" if no argument is a local file.
 
-        A model on the hub has no digest: pin its `revision` in `args`, otherwise changes to the model are not detected.
+        A model on the Hugging Face Hub has no digest; changes to the model are not detected unless `args` pins its
+        `revision`.
         """
         digests = {key: _digest(path) for key, path in self.options.paths().items()}
         return digest(digests) if digests else ""
 
     def recipients(self) -> list[Recipient]:
-        """Return the servers that receive the prompts: every address in the arguments, or else the backend's own."""
+        """Return the servers that receive the prompts: every address in the arguments, or else the default server."""
         credential = self._credential()
         verified = self._argument("verify_certificate") in (None, True)
         found = [Recipient(key, url, credential, verified=verified) for key, url in self._addresses()]
@@ -126,7 +127,7 @@ class LmEvalModel:
         return found or ([Recipient((), own, credential, variable, verified)] if own else [])
 
     def _credential(self) -> str:
-        """Return the variable with the credential that the backend sends; "" if there is none or it is not set."""
+        """Return the environment variable with the backend's credential, or "" if there is none or it is not set."""
         backend = self.options.backend
         if backend.startswith("litellm"):  # litellm selects the variable by the first part of the model's name
             provider = str(self._argument("model") or "").partition("/")[0] or "openai"

@@ -1,4 +1,4 @@
-"""The task plugin `lm-eval`: any multiple-choice or generation task, with data from the hub or local files."""
+"""The task plugin `lm-eval`: any multiple-choice or generation task, with online or local data."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ MMLU_COLUMNS = 6  # question, four options, letter
 
 
 class Data(BaseOptions):
-    """Local files to use instead of the hub: one file per split of the task, and the format of the files."""
+    """Local files to use instead of the Hugging Face Hub: one file per split of the task, and the file format."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     __pydantic_extra__: dict[str, InputPath]
@@ -83,7 +83,7 @@ class LmEvalTask:
         return digest([version("lm-eval"), {split: digest_file(path) for split, path in files.items()}])
 
     def bibtex(self) -> str:
-        """Return the README of the task in lm-eval, which contains the BibTeX entries of the task's data."""
+        """Return the task's README from lm-eval, which contains the BibTeX entries of the task's data."""
         entry = task_manager()._index.get(self.options.task)  # noqa: SLF001 - lm-eval has no public access to the file of a task
         path = Path(entry.yaml_path) if entry and entry.yaml_path else None
         pages = [folder / "README.md" for folder in path.parents[:2]] if path else []
@@ -91,7 +91,7 @@ class LmEvalTask:
         return page.read_text(encoding="utf-8") if page else ""
 
     def metric(self) -> str | None:
-        """Return the metric that the spec selects."""
+        """Return the metric selected in the spec."""
         return self.options.metric
 
     def online(self) -> list[str]:
@@ -152,7 +152,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
-    """Return the rows of a local file with renamed fields; raise InputError with the file and the row."""
+    """Return the rows of a local file with renamed fields; raise InputError that names the file and an invalid row."""
     try:
         rows = _read(path, data.layout)
     except UnicodeDecodeError as error:
@@ -186,7 +186,7 @@ def _read(path: Path, layout: str) -> list[dict[str, Any]]:
 
 
 def _mmlu(path: Path) -> list[dict[str, Any]]:
-    """Read the official MMLU format, which has no header and the columns question, A, B, C, D and letter."""
+    """Read the official MMLU format, which has no header row, and the columns question, A, B, C, D and letter."""
     letters = list(LETTERS[:4])
     rows = []
     with path.open(encoding="utf-8-sig", newline="") as file:

@@ -1,4 +1,4 @@
-"""The retriever plugin `oracle`: the gold passages, the upper bound of retrieval, and optional distractors."""
+"""The retriever plugin `oracle`: returns the gold passages (the upper bound of retrieval) and optional distractors."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal

@@ -60,7 +60,7 @@ class FileTask:
         return list(self._files())
 
     def fingerprint(self) -> str:
-        """Return the digest of the files; raise InputError with a list of all missing files."""
+        """Return the digest of the files; raise InputError that lists all missing files."""
         check_files(self._files().values())
         return digest({split: digest_file(path) for split, path in self._files().items()})
 
@@ -117,7 +117,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
-    """Raise InputError for a header with a wrong separator or unknown column names."""
+    """Raise InputError for a header with an invalid separator or unknown column names."""
     known = [*FIELDS, *LETTERS]
     if len(names) == 1 and (found := next((sign for sign in ";\t|" if sign in names[0]), None)):
         raise InputError(f"{path}:1: the columns are separated by {found!r}; expected commas")
@@ -227,7 +227,7 @@ class _Row:
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
 
     def _gold(self) -> tuple[Gold, ...]:
-        """Return the gold: one document, or several documents from a list of objects {document, start, end}."""
+        """Return the gold documents: one document, or several from a list of objects {document, start, end}."""
         value = self.row.get("document")
         if all(self.row.get(field) is None for field in ("document", "start", "end")):
             return ()

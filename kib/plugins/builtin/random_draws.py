@@ -1,4 +1,4 @@
-"""Random choices that are the same on every machine, because the choices depend only on digests of names."""
+"""Random choices that are equal on every machine, because the choices depend only on digests of names."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,7 +8,7 @@ __all__ = ["draw", "shuffled"]
 
 
 SMALL = 256
-"""Fewer items than this are all shuffled; from a larger corpus, items are drawn one by one, which is much faster."""
+"""Below this number of items, all items are shuffled; otherwise, items are drawn one by one, which is much faster."""
 
 
 def number(*salt: object) -> int:
@@ -24,7 +24,7 @@ def shuffled(items: Sequence[str], *salt: object) -> list[str]:
 def draw(items: Sequence[str], count: int, without: Collection[str], *salt: object) -> list[str]:
     """Return `count` distinct items that are not in `without`, or all such items if fewer than `count` exist.
 
-    A smaller draw is a prefix of a larger draw. The running time is proportional to `count`.
+    A smaller draw is a prefix of any larger draw with equal arguments. The running time is proportional to `count`.
     """
     if len(items) - len(without) < SMALL:
         return shuffled([item for item in items if item not in without], *salt)[:count]

@@ -1,4 +1,4 @@
-"""The retriever plugin `random`: random non-gold passages, to measure the effect of a longer prompt alone."""
+"""The retriever plugin `random`: returns random non-gold passages, to measure the effect of a longer prompt alone."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
