@@ -21,7 +21,7 @@ The larger bound counts: sums of many tokens lose digits in proportion, small va
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
-    """Block access to the Hugging Face Hub, and cache data sets in the test's own folder."""
+    """Block access to the Hugging Face Hub, and cache data sets in a folder of the test."""
     quiet()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
@@ -304,7 +304,7 @@ def tiny(tiny_model):
 
 
 def write_tiny(bench, model, task, files, shots, *, chat=False, more=""):
-    """Write a benchmark of the tiny model on one lm-eval task with local files."""
+    """Write a benchmark that evaluates the tiny model on one lm-eval task with local files."""
     splits = ", ".join(f'{split} = "{path}"' for split, path in files.items())
     return bench.write(
         TINY_SPEC.format(model=model, task=task, splits=splits, shots=shots, chat=str(chat).lower(), more=more)
@@ -330,7 +330,7 @@ def test_a_base_cell_equals_lm_eval(bench, tmp_path, tiny, tiny_model, chat, sho
 
 @pytest.mark.slow
 def test_sampled_examples_and_lengths_equal_lm_eval(bench, tmp_path, tiny, tiny_model):
-    """Randomly drawn examples and length-normalised scores equal lm-eval's examples and scores."""
+    """kib's randomly drawn examples and length-normalised scores equal those of lm-eval."""
     rows = [
         {
             "id": str(number),
@@ -359,7 +359,7 @@ SUMS = [{"question": f"How much is {n} and {n}?", "answer": f"It is so.\n#### {2
 
 
 def writer():
-    """Return a model that adds numbers; some filters miss some answers, and some answers are wrong."""
+    """Return a model that adds numbers, with some wrong answers and some that only one filter can extract."""
     from lm_eval.api.model import LM
 
     class Sums(LM):

@@ -26,7 +26,7 @@ def requests(count, context="c"):
 
 
 class Counting:
-    """A language model that records its batches and may stop before a given batch."""
+    """A language model that records its batches and can fail before a given batch."""
 
     def __init__(self, stop_at=None):
         self.asked = []
@@ -183,14 +183,14 @@ def test_a_batch_is_stored_whole_or_not_at_all(work):
 
 
 def test_time_is_shared_among_a_batch(work):
-    """The time of a batch is divided equally among requests of equal length."""
+    """The duration of a batch is divided equally among requests of equal length."""
     with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(4), [[-1.0, True]] * 4, HERE, seconds=2.0)
         assert [answer.seconds for answer in answers.get(requests(4))] == [0.5] * 4
 
 
 def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
-    """The time of a batch is divided among requests in proportion to their length."""
+    """The duration of a batch is divided among requests in proportion to their length."""
     short, long = (Request("loglikelihood", ("a" * size, " b")) for size in (17, 57))
     with ModelAnswers.open(work, "w") as answers:
         answers.put([short, long], [[-1.0, True]] * 2, HERE, seconds=8.0)
@@ -256,7 +256,7 @@ DAMAGED_ROWS = {
 
 @pytest.mark.parametrize(("statement", "count"), DAMAGED_ROWS.values(), ids=DAMAGED_ROWS)
 def test_a_damaged_answer_is_requested_again(work, statement, count):
-    """An answer whose row has changed, or whose environment has changed, is reported, removed and requested again."""
+    """If a stored answer's row or environment is modified, the answer is reported, removed and requested again."""
     some, once, again, said = requests(200), Steady(), Steady(), []
     whole = values_of(run(work, some, once))
     change_rows(work.step_folder("answers", "w" * 64) / "answers.sqlite", statement)
@@ -268,7 +268,7 @@ def test_a_damaged_answer_is_requested_again(work, statement, count):
 
 
 def test_answers_of_different_weights_are_not_used(work):
-    """If a file of answers is replaced by the file of different weights, all answers are requested again."""
+    """If a file of stored answers is replaced with the file for different weights, all answers are requested again."""
     some, said = requests(70), []
     for weights, value in (("a" * 32, -1.0), ("b" * 32, -2.0)):
         with ModelAnswers.open(work, weights) as answers:
@@ -280,7 +280,7 @@ def test_answers_of_different_weights_are_not_used(work):
 
 
 def test_a_damaged_remark_sets_the_file_aside(work):
-    """If a stored remark has changed, all answers are requested again together with the remark."""
+    """If a stored remark is modified, the file of answers is renamed, and all answers are requested again."""
     said = []
     run(work, requests(3), Counting())
     with ModelAnswers.open(work, "w" * 64) as answers:
@@ -299,7 +299,7 @@ CREATE TABLE notes (text TEXT PRIMARY KEY);
 
 
 def test_answers_of_an_earlier_version_receive_digests(work):
-    """A file without digests is read unchanged; afterwards, a changed row is noticed."""
+    """Answers stored without digests are accepted and receive digests, so that later changes to a row are detected."""
     whole = run(work, requests(3), Counting())
     path = work.step_folder("answers", "w" * 64) / "answers.sqlite"
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -322,7 +322,7 @@ def test_answers_of_an_earlier_version_receive_digests(work):
 @settings(max_examples=50)
 @given(st.data())
 def test_a_flipped_bit_changes_no_answer(data):
-    """After a change of any bit in the file, the same answers are returned, if necessary after new requests."""
+    """If any bit in the file of answers is flipped, damaged answers are requested again and none is wrong."""
     some, values = requests(20), [[-float(number), True] for number in range(20)]
     with TemporaryDirectory() as folder:
         work = Work(Path(folder))
@@ -348,7 +348,7 @@ def test_the_store_survives_a_process_that_does_not_close_it(work):
 
 
 def test_answers_can_be_read_without_kib(work):
-    """Stored answers can be read with plain SQL from a table of keys and JSON."""
+    """Stored answers can be read with plain SQL, because each answer is one row with a key and a JSON value."""
     run(work, requests(1), Counting())
     path = work.step_folder("answers", "w" * 64) / "answers.sqlite"
     connection = sqlite3.connect(path)

@@ -1,4 +1,4 @@
-"""Prompts fit their token budget, and scores contain the underlying evidence."""
+"""Prompts fit their token budget, and each score is stored with its prompt, passages and answer."""
 
 import json
 import re
@@ -88,7 +88,7 @@ def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
 
 @pytest.mark.parametrize("continuation", ["A", " A", " AB", " A\n"])
 def test_a_token_within_the_answer_is_none_that_spans(continuation):
-    """A token of a space and a letter belongs to the answer, because lm-eval moves the space into the answer."""
+    """A token of the form " A" belongs to the answer, because lm-eval moves the leading space into the answer."""
     TokenBudget(joining(" A", "Answer:"), None, None).check_joins(
         "q", [pair("Answer: ", "A"), pair("Answer:", continuation)]
     )
@@ -127,7 +127,7 @@ def short(bench, tokens, **more):
 
 
 def test_dropped_passages_are_counted(bench):
-    """The lowest-ranked passages are dropped if a prompt is too long, and counted per question and per cell."""
+    """If a prompt is too long, the lowest-ranked passages are dropped and counted per question and per cell."""
     short(bench, 220)
     assert bench.run() == {}
     cell = bench.cells()["m/rag,k=3/people,0-shot"]
@@ -153,7 +153,7 @@ def test_a_prompt_is_the_largest_that_fits(bench):
 
 
 def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
-    """If questions exceed the token budget, the cell's error counts these questions and names the first one."""
+    """If questions exceed the token budget, the cell's error states their number and names the first of them."""
     short(bench, 60)
     failures = bench.run()
     assert len(failures) == 5

@@ -187,7 +187,7 @@ train = "in-other-words"
 
 
 def test_a_trainer_is_checked_before_anything_is_scored(bench):
-    """If a trainer rejects a model, the rejection is reported once for all seeds, and other training runs are shown."""
+    """If a trainer rejects a model, this is reported once for all seeds, and the other training runs are shown."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault='fault = "unfit"\n'))
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     text = checked(bench, 2)

@@ -145,7 +145,7 @@ def test_a_quiet_run_is_quiet(bench):
 
 
 def test_results_and_work_folders_can_be_chosen(bench):
-    """Results and work folders can be anywhere, and the results subfolder is named after the benchmark."""
+    """Results and work folders can be in any location, and the results subfolder is named after the benchmark."""
     bench.write_toy()
     assert bench.call("run", bench.spec, "-q", "--results", "r/s", "--work", "w").exit_code == 0
     assert (bench.folder / "r" / "s" / "toy" / "plan.json").is_file()
@@ -162,7 +162,7 @@ def test_results_and_work_folders_can_be_chosen(bench):
     "place", [(), ("toy",), ("results/toy",), ("bench.toml",), ("{folder}/results/toy",), ("results/toy/",)]
 )
 def test_results_are_named_in_any_way(done, place):
-    """The table is the same if results are selected by default, benchmark name, folder or file."""
+    """The same table is printed whether results are selected by default, by benchmark name, by folder or by file."""
     named = [part.format(folder=done.folder) for part in place]
     result = done.call("leaderboard", *named)
     assert result.exit_code == 0
@@ -229,7 +229,7 @@ def test_a_baseline_that_cannot_be_read_is_named(copy, content, words):
 
 
 def test_damaged_results_are_named(copy):
-    """Every command that shows damaged results names the file and the remedy; a run measures the cell again."""
+    """Every command that shows results names damaged files and the remedy, and a run measures the cells again."""
     place = copy.results.cell_folder(copy.cells()["m/base/people,0-shot"])
     (place / "cell.json").write_text("{")
     for arguments in (("leaderboard",), ("show", "m/base/people,0-shot")):

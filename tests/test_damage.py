@@ -54,7 +54,7 @@ def outcome(bench):
 
 
 def run_again(bench, *removed):
-    """Delete the results and some kinds of steps, run the benchmark, and return the lines that the run printed."""
+    """Delete the results and all steps of the given kinds, run the benchmark again, and return the printed lines."""
     said = io.StringIO()
     for folder in (bench.results.folder, *(bench.folder / "work" / kind for kind in removed)):
         shutil.rmtree(folder)
@@ -63,7 +63,7 @@ def run_again(bench, *removed):
 
 
 def rotate(path, key=None):
-    """Rotate the lines of a file, or only the values of one key in these lines; the size of the file stays equal."""
+    """Rotate the lines of a file, or only the values of one key in the lines, without changing the size of the file."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     values = [line[key] for line in lines] if key else lines
     values = values[1:] + values[:1]
@@ -75,7 +75,7 @@ def rotate(path, key=None):
 
 
 def swap_letters(path):
-    """Replace the first two letters of a common word by each other."""
+    """Swap the first two letters of a common word."""
     data = path.read_bytes()
     assert b"lives" in data
     path.write_bytes(data.replace(b"lives", b"ilves", 1))
@@ -121,7 +121,7 @@ def rotate_digits(path, key):
 
 @pytest.mark.parametrize(("pattern", "damage", "removed"), DAMAGES.values(), ids=DAMAGES)
 def test_damage_changes_no_result(finished, copied, pattern, damage, removed):
-    """A run with damaged files of one kind reports every damaged step and computes the same results."""
+    """If all files of one kind are damaged, a run reports every damaged step and computes the same results."""
     paths = sorted((copied.folder / "work").glob(pattern))
     assert paths
     for path in paths:
@@ -134,7 +134,7 @@ def test_damage_changes_no_result(finished, copied, pattern, damage, removed):
 
 
 def test_permuted_answers_change_no_result(finished, copied):
-    """A run with permuted answers in the files of model answers reports the files and computes the same results."""
+    """If the stored model answers are permuted, a run reports the affected files and computes the same results."""
     paths = sorted((copied.folder / "work").glob("answers/*/answers.sqlite"))
     assert len(paths) == 2
     for path in paths:
@@ -149,7 +149,7 @@ def test_permuted_answers_change_no_result(finished, copied):
 
 
 def test_an_undamaged_run_reports_no_damage(finished, copied):
-    """A run without damage computes the same results and reports no damage."""
+    """If no file is damaged, a repeated run computes the same results and reports no damage."""
     said = run_again(copied)
     assert outcome(copied) == outcome(finished)
     assert not [line for line in said if "again" in line or "damaged" in line]
@@ -178,7 +178,7 @@ def test_all_steps_can_be_verified(finished, copied):
 
 
 def forget_digests(folder):
-    """Rewrite the marker of a step as an earlier version wrote it: with sizes only."""
+    """Rewrite the marker of a step in the format of an earlier version, which recorded only file sizes."""
     marker = json.loads((folder / "done.json").read_text(encoding="utf-8"))
     sizes = {name: (folder / name).stat().st_size for name in marker["files"]}
     earlier = {"note": marker["note"], "seconds": 1.0, "files": sizes}
@@ -197,7 +197,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize(("pattern", "removed"), UNREADABLE.items(), ids=UNREADABLE)
 def test_unreadable_files_are_named(copied, pattern, removed):
-    """A file with invalid content that has no digest raises an error that names the file."""
+    """A file with invalid content and without a digest raises an error that names the file."""
     paths = sorted((copied.folder / "work").glob(pattern))
     assert paths
     for path in paths:
@@ -213,7 +213,7 @@ def test_unreadable_files_are_named(copied, pattern, removed):
 
 
 def test_questions_of_a_different_task_are_refused(copied):
-    """Stored hits or questions without digests raise an error if their ids differ from the ids of the task."""
+    """Stored hits or questions without digests raise an error if their ids differ from the task's question ids."""
     for pattern, words in (("hits/*/hits.jsonl", "the stored hits do not belong"), ("asked/*/asked.jsonl", "not the")):
         for path in (copied.folder / "work").glob(pattern):
             rotate(path)

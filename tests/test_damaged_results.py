@@ -55,7 +55,7 @@ DAMAGES = [
 @pytest.mark.parametrize("place", [TEST, VALIDATION])
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
 def test_a_damaged_cell_is_refused_and_measured_again(copy, place, name, damage):
-    """A table refuses a damaged cell even if its statistics are stored; a run says so and measures the cell again."""
+    """`kib leaderboard` rejects a damaged cell even if its statistics are cached; a run measures the cell again."""
     before, table = copy.files("times.json"), copy.call("leaderboard").output
     path = copy.results.cell_folder(copy.cells()[place]) / name
     path.write_bytes(damage(path.read_bytes()))
@@ -72,7 +72,7 @@ def test_a_damaged_cell_is_refused_and_measured_again(copy, place, name, damage)
 
 
 class Recorder:
-    """A silent progress display that records the printed sentences."""
+    """A progress display that records messages instead of printing them."""
 
     def __init__(self, said):
         self.say = said.append
@@ -86,7 +86,7 @@ class Recorder:
 @pytest.mark.parametrize("name", ["plan.json", "statistics.json", "failures.json"])
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], swap(b"0", b"1")])
 def test_other_damaged_files_are_written_again(copy, name, damage):
-    """A damaged plan or list of failures is refused by the table and written again by a run; statistics are a cache."""
+    """`kib leaderboard` rejects a damaged plan or failure list but not damaged statistics; a run repairs the file."""
     if name == "failures.json":
         copy.results.save_failures({"m/x": {"step": "answers0", "error": "none"}})
     table, path = copy.call("leaderboard").output, copy.results.folder / name
@@ -103,7 +103,7 @@ def test_other_damaged_files_are_written_again(copy, name, damage):
 
 
 def test_published_results_without_questions_remain_readable(copy):
-    """Results without question files and without digests, as earlier versions wrote them, give the same table."""
+    """Results from earlier versions, without question files and digests, produce the same table."""
     table = copy.call("leaderboard").output
     for path in copy.results.folder.rglob("*.json*"):
         if path.name == "questions.jsonl":
@@ -132,7 +132,7 @@ BAD = [10**400, -(10**400), -1, True, "x", [], 1e308, "\x1b[31m", b"NaN", b"1e99
     ],
 )
 def test_results_of_strangers_cause_no_traceback(copy, name, keys):
-    """Impossible values in results without digests cause a clear error or are ignored, but never a traceback."""
+    """Invalid values in results without digests are ignored or cause a clear error, but never a traceback."""
     (path,) = copy.results.folder.glob(name)
     value = read_sealed(path)
     for bad in BAD:

@@ -63,7 +63,7 @@ def test_first_blocks_are_one_line_each():
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (3, 0), (0, 3)])
 def test_ci_runs_the_second_block_then_all_tests(tmp_path, first, second):
-    """`.ci/run` runs the README's second block and all tests, stops at a failure, and repeats the final lines."""
+    """`.ci/run` runs the README's second block and all tests, stops at a failure, and repeats the summary lines."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     quick, full = ("======== 3 passed in 0.10s ========", "======== 5 passed in 0.20s ========")
@@ -182,7 +182,7 @@ def test_readme_commands_run(handbook):
 
 @pytest.mark.slow
 def test_the_plugin_of_contributing_works(tmp_path):
-    """The sample plugin in CONTRIBUTING.md has fewer than 30 lines and passes the printed test."""
+    """The sample plugin in CONTRIBUTING.md has fewer than 30 lines and passes the sample test on the same page."""
     page = ROOT / "CONTRIBUTING.md"
     module, contract = blocks(page, "python")
     assert len([line for line in module.splitlines() if line.strip()]) < 30
@@ -203,7 +203,7 @@ def test_the_plugin_of_contributing_works(tmp_path):
 
 
 def install(project, site):
-    """Write the same metadata for a distribution as pip."""
+    """Write the metadata that pip would write when installing a distribution."""
     name, version = project["project"]["name"], project["project"]["version"]
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()

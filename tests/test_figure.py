@@ -139,13 +139,13 @@ def test_losses_are_labelled_below_their_bars():
 
 
 def test_the_axis_says_what_gains_are_over():
-    """The axis label names the reference of the gains."""
+    """The axis label names the arm to which the gains are relative."""
     [panel] = _panels(table_of("ovadia2024-mmlu", against="rag"), "ovadia2024-mmlu")
     assert panel.unit == "relative gain over rag, %"
 
 
 def test_footnote_explains_whiskers_and_a_k_chosen_on_test():
-    """The footnote explains the whiskers and states the number of rows with a K chosen on the test questions."""
+    """The footnote explains the whiskers and states how many rows have a K chosen on the test questions."""
     figure = _gains(table_of("ovadia2024-mmlu"))
     assert footnote(figure).startswith(
         "Whiskers: 95 % confidence intervals for the gain, unpaired. * best K on test: in 30 of 30 rows, the published "

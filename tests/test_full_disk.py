@@ -68,7 +68,7 @@ def test_a_run_on_a_small_disk_shows_its_table(bench, folder, size, words):
 
 
 def test_an_error_is_explained_without_its_traceback_file(bench):
-    """If a traceback cannot be stored, the message of the error is still returned, with the reason."""
+    """If a traceback cannot be stored, the error message is still returned and states why the traceback is missing."""
     bench.work.folder.mkdir()
     (bench.work.folder / "errors").write_text("in the way")
     said = explain_error(bench.work, "training", ZeroDivisionError("no data"))
@@ -77,7 +77,7 @@ def test_an_error_is_explained_without_its_traceback_file(bench):
 
 
 def test_the_errors_of_libraries_about_a_full_disk_are_recognized(bench):
-    """A library's own error about a full disk, or an error that a full disk caused, is reported as a full disk."""
+    """A library's own disk-full error, and any other error caused by a full disk, is reported as a full disk."""
     error = RuntimeError("I/O error: No space left on device (os error 28)")
     assert "free space on the disk" in explain_error(bench.work, "training", error)
     assert not (bench.work.folder / "errors").exists()

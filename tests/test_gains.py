@@ -223,7 +223,7 @@ def test_seeds_are_not_more_questions():
 
 
 def test_holm_of_a_worked_example():
-    """Holm's method multiplies the ordered p values by n, n - 1, ... without falling below the previous value."""
+    """Holm's method multiplies the sorted p values by n, n - 1, … and never returns a decreasing sequence."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
@@ -249,7 +249,7 @@ def test_average_is_the_mean_of_tasks():
 
 
 def test_average_without_a_base_has_no_relative_gain():
-    """A zero base accuracy rules out a relative average, and a resampled zero rules out its interval."""
+    """If a base accuracy is zero, the relative average is undefined; if a resampled one is zero, its interval is."""
     never = ([0] * 20, [1, 0] * 10, [None] * 20)
     seldom = ([1] + [0] * 19, [1, 0] * 10, [None] * 20)
     often = ([1, 0] * 10, [1, 1] * 10, [None] * 20)
@@ -300,7 +300,7 @@ def plain_interval(values):
 
 
 def quarters(seed, count, grouped):
-    """Return two arms with scores in quarters, whose sums are exact, and the groups of the questions."""
+    """Return two arms, with multiples of 1/4 as scores so that sums are exact, and the groups of the questions."""
     rng = dice(seed)
     base, scores = ([rng.randint(0, 4) / 4 for _ in range(count)] for _ in range(2))
     groups = [rng.choice([None, "a", "b", "c", "d", "e"]) if grouped else None for _ in range(count)]
@@ -345,7 +345,7 @@ def test_averages_are_those_of_resamples_drawn_one_by_one():
 
 
 def test_equal_totals_are_resampled_once(monkeypatch):
-    """Two arms with the same totals share the resamples, even if different questions have these scores."""
+    """Two arms with the same score counts share the resamples, even if the scores belong to different questions."""
     started = []
     state = confidence_intervals.random_state
     monkeypatch.setattr(confidence_intervals, "random_state", lambda: started.append(1) or state())
@@ -405,7 +405,7 @@ def rejections(rounds, groups, size, shared):
 
 @pytest.mark.slow
 def test_grouped_questions_do_not_fool_the_test():
-    """Under the null hypothesis, at most 5 % of grouped tests have p < .05, but more than 5 % of McNemar's tests do."""
+    """Under the null hypothesis, at most 5 % of grouped tests but more than 5 % of McNemar's tests have p < .05."""
     ours, theirs = rejections(rounds=600, groups=40, size=5, shared=0.8)
     assert ours <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
     assert theirs > 0.1

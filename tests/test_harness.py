@@ -89,7 +89,7 @@ def test_letters_are_asked_with_the_options_above():
 
 
 def test_examples_stand_before_the_question_in_their_order():
-    """The prompt head contains the first examples in order, each with its answer and a blank line."""
+    """The prompt starts with the first examples in order, each followed by its answer and a blank line."""
     first = rendered_task().ask(2)[0]
     assert first.head == ("Question: Where does Eva live?\nAnswer: Visby\n\nQuestion: Who owns a hen?\nAnswer: Fay\n\n")
     assert first.ask == "Question: Where does Ada live?\nAnswer:"
@@ -200,7 +200,7 @@ def test_a_task_without_questions_is_an_error():
 
 @given(st.integers(0, 2000), st.none() | st.integers(1, 2500))
 def test_a_sample_is_spread_evenly(count, limit):
-    """A question limit selects rows in order, starting with the first, with gaps that differ by at most one."""
+    """A question limit selects evenly spaced rows in order, starting with the first row."""
     rows = sample_rows(count, limit)
     assert len(rows) == (count if limit is None else min(count, limit))
     assert rows == sorted(set(rows))
@@ -356,7 +356,7 @@ def test_a_continuation_scores_where_it_is_greedy():
     ],
 )
 def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
-    """A task without a score of 0 or 1 per question is rejected with a reason before any request is sent."""
+    """A task whose metric is not 0 or 1 for each question is rejected, with a reason, before any request is sent."""
     rows = [{"question": "Q?", "choices": ["a", "b"], "answer": 1 if "doc_to_choice" in config else "x"}]
     with pytest.raises(InputError) as caught:
         configured(rows, metric=metric, **config)
@@ -381,7 +381,7 @@ def test_perplexity_is_refused():
 
 
 def test_more_shots_than_examples_are_an_error():
-    """Requesting more shots than available examples raises an error that states the requested number."""
+    """Requesting more shots than there are examples raises an error that states the requested number."""
     with pytest.raises(InputError, match=r"tasks\.made: cannot build prompts with 13 shots"):
         configured(ROWS, shots=POOL, **CHOICES).ask(13)
 
@@ -407,7 +407,7 @@ def test_the_query_is_the_question():
 
 
 def test_without_a_field_question_what_is_asked_is_searched_for():
-    """If a task has no field `question`, the rendered question is the query, for any shots and chat template."""
+    """If a task has no field `question`, the query is the rendered question without examples or chat template."""
     rows = [{"stem": f"Stem {n}", "choices": ["a", "b"], "answer": 0} for n in range(3)]
     made = configured(rows, shots=rows, doc_to_text="{{stem}} is", **CHOICES)
     queries = [[asked.query for asked in made.ask(shots, chat=chat)] for shots in (0, 2) for chat in (None, angles)]

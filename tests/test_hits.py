@@ -1,4 +1,4 @@
-"""Hits are stored, shared and checked."""
+"""Search hits are stored, shared between cells and validated."""
 
 import json
 
@@ -69,7 +69,7 @@ def reasons(bench):
 
 
 def test_hits_are_frozen_once_for_all_that_use_them(bench):
-    """All values of top_k and all numbers of shots share one file with a retriever's hits."""
+    """A retriever's hits are stored in one file for all values of top_k and all numbers of shots."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [2]\n')
     assert bench.run() == {}
     notes = [json.loads((path.parent / "done.json").read_text())["note"] for path in hits_files(bench)]
@@ -113,7 +113,7 @@ def test_random_never_gives_the_gold(bench):
 
 
 def test_more_passages_than_the_corpus_has(bench):
-    """If `top_k` exceeds the number of passages, all passages are retrieved and counted."""
+    """If `top_k` exceeds the number of passages, all passages are retrieved, and no passage counts as dropped."""
     text = bench.write_toy().spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 50]")
     bench.write(text.replace("top_k = [2]", "top_k = [50]"))
     assert bench.run() == {}
@@ -185,7 +185,7 @@ def test_an_index_is_shared_by_tasks(bench):
 
 
 def test_a_lost_gold_document_fails_what_needs_gold(bench):
-    """If gold documents are missing from the corpus, retrieval fails and counts them, but the base is measured."""
+    """If gold documents are missing from the corpus, retrieval fails with their ids, but the base is measured."""
     bench.write_toy(documents=[person for person in bench.people if person[0] not in ("ada", "fay")])
     failures = bench.run()
     words = "2 gold documents of the questions are not in the corpus: 'ada', 'fay'"
@@ -291,7 +291,7 @@ class Served(ToyRetriever):
 
 
 def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatch):
-    """The size of an index on a server is the size that the server reports, and a lost index is rebuilt."""
+    """For an index on a server, kib records the size reported by the server, and a lost index is rebuilt."""
     site, server = tmp_path / "served", tmp_path / "server"
     info = site / "kib_served-1.dist-info"
     info.mkdir(parents=True)
@@ -361,7 +361,7 @@ def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
 
 
 def test_what_a_broken_build_computed_is_remembered(remembering):
-    """After a failed build, the next build computes only what is missing from the cache."""
+    """After a failed build, the next build computes only the entries that are missing from the cache."""
     failures, _, _ = remembering("breaks_at = 4")
     assert {failure.partition(" (the traceback")[0] for failure in failures} == {
         "retrievers.words (remembering, kib-remembering 1), build: OSError: broke down"

@@ -129,7 +129,7 @@ def test_imports_make_no_circle():
 
 
 def test_modules_are_imported_by_statements_only():
-    """Only entry points of plugins and moved modules are imported by a name in a string."""
+    """Only plugin entry points and moved modules are imported by a module name given as a string."""
     for name, path in MODULES.items():
         if name == "kib.moved_modules":
             continue  # it exists to map former names

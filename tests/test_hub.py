@@ -18,7 +18,7 @@ def test_an_invalid_name_is_an_error_in_a_sentence(name, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("kind", ["sha256", "git"])
 def test_a_damaged_file_is_removed_from_the_cache(kind, tmp_path, caplog):
-    """A cached file that contradicts its digest is reported and removed; intact files and other files are kept."""
+    """A cached file that does not match its digest is reported and removed, and all other files are retained."""
     data = b"weights"
     git = hashlib.sha1(b"blob 7\0" + data, usedforsecurity=False).hexdigest()
     name = {"sha256": hashlib.sha256(data).hexdigest(), "git": git}[kind]

@@ -29,7 +29,7 @@ install = runpy.run_path(str(ROOT / "tests" / "bad_plugins" / "install.py"))["in
 
 @pytest.fixture(scope="module")
 def schemas(tmp_path_factory):
-    """Return the core schema under True, and the schema of all installed and test plugins under False."""
+    """Yield a dictionary: True maps to the core schema, and False maps to the schema with all installed plugins."""
     folder = str(install(tmp_path_factory.mktemp("plugins") / "site", "good"))
     sys.path.insert(0, folder)
     yield {core_only: benchmark_schema(core_only) for core_only in (True, False)}

@@ -12,12 +12,12 @@ from kib.support.limited_process import LimitedProcess, LimitError
 
 @pytest.fixture(scope="module")
 def misbehaving():
-    """A process whose function fails in the way that its argument names."""
+    """A limited process whose function fails in the way specified by its argument."""
     return LimitedProcess(misbehave, 1024)
 
 
 def test_one_process_answers_all_calls():
-    """All calls use the same child process, and text that the function prints does not damage a reply."""
+    """All calls use the same child process, and text printed by the function does not corrupt a reply."""
     process = LimitedProcess(measure, 1024)
     replies = [process.call(text, 60) for text in ("a", "b\ud800 💧")]
     assert [(reply["text"], reply["calls"]) for reply in replies] == [("a", 1), ("b\ud800 💧", 2)]
@@ -52,13 +52,13 @@ def test_an_error_of_the_function(misbehaving):
 
 
 def test_a_limit_stops_only_one_of_several_calls(misbehaving):
-    """If one of several calls exceeds a limit, all other calls have their results, in order."""
+    """If one of several calls exceeds a limit, all other calls still return their results in order."""
     results = misbehaving.call_each(["a", "power", "crash", "b"], 0.5)
     assert list(map(str, results)) == ["a", "takes longer than 0.5 seconds", "crashes its process (7)", "b"]
 
 
 def test_a_limit_works_outside_the_main_thread(misbehaving):
-    """A call in a thread is stopped as a call in the main thread is."""
+    """A call that exceeds a limit is stopped even if it is made outside the main thread."""
     raised = []
 
     def call():

@@ -106,7 +106,7 @@ def test_it_cannot_be_trained(tmp_path):
 
 
 def test_it_has_no_public_tokenizer():
-    """The `lm-eval` model exposes no tokenizer, so prompts are neither counted nor truncated."""
+    """The `lm-eval` model exposes no tokenizer, so prompt tokens are not counted and passages are not dropped."""
     assert model().tokens() is None
 
 

@@ -1,4 +1,4 @@
-"""The servers that lm-eval's API backends may contact, with real servers that record the requests."""
+"""Tests with real servers that record requests: lm-eval's API backends contact only permitted servers."""
 
 import json
 import socket
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(ANSWER)
 
     def do_GET(self):
-        """Answer the question whether the server has a tokenizer: no."""
+        """Reply to a GET request that the server has no tokenizer."""
         self.server.received.append(dict(self.headers))
         self.send_error(404)
 
@@ -96,13 +96,13 @@ def _environment(monkeypatch):
 
 
 def model(backend, url, **local_args):
-    """Return a model behind an API."""
+    """Return an `lm-eval` model that sends its requests to an API."""
     args = {"model": "m", "tokenizer_backend": "none", "max_retries": 1}
     return make_plugin(LmEvalModel, {"backend": backend, "args": args, "local_args": {"base_url": url, **local_args}})
 
 
 def generate(made, count=1):
-    """Return the answers to requests for text; lm-eval's API backends need the package tenacity."""
+    """Return generated answers; skip the test if the package tenacity, which the API backends need, is missing."""
     pytest.importorskip("tenacity")
     chat = "chat" in made.options.backend
     asked = json.dumps([{"role": "user", "content": "Who?"}]) if chat else "Who?"
@@ -115,7 +115,7 @@ def generate(made, count=1):
 
 @pytest.mark.parametrize("backend", ["local-completions", "local-chat-completions", "openai-completions", "gguf"])
 def test_a_stranger_gets_nothing(backend, new_server):
-    """An API backend sends neither the key nor a prompt to a server that only the benchmark file names."""
+    """An API backend sends neither an API key nor a prompt to a server specified only in the benchmark file."""
     server = new_server()
     made = model(backend, server.url.replace("127.0.0.1", STRANGER))
     with pytest.raises(InputError, match=r"^`local_args.base_url`: kib does not send .* because"):
@@ -124,7 +124,7 @@ def test_a_stranger_gets_nothing(backend, new_server):
 
 
 def test_a_strangers_benchmark_is_refused(bench, new_server):
-    """A benchmark file with a stranger's server is refused, with the line of the address, before anything is sent."""
+    """A benchmark file with an untrusted server is rejected, with the address's line, before any request is sent."""
     server = new_server()
     url = server.url.replace("127.0.0.1", STRANGER)
     bench.write_toy(spec=SPEC.replace("URL", url))
@@ -151,7 +151,7 @@ def test_an_allowed_server_gets_the_key(count, new_server, monkeypatch):
 @pytest.mark.parametrize("backend", ["local-completions", "anthropic-chat", "gguf"])
 @pytest.mark.parametrize("concurrent", [1, 2])
 def test_a_redirect_is_not_followed(backend, concurrent, new_server):
-    """A redirect never carries the key or a prompt to a different server; the request fails instead."""
+    """If a server redirects to a different server, the request fails, and no API key or prompt is forwarded."""
     stranger = new_server()
     server = new_server(stranger.url)
     with pytest.raises(InputError, match=r"the server redirects to a different URL \(307\); set `base_url`"):
@@ -161,7 +161,7 @@ def test_a_redirect_is_not_followed(backend, concurrent, new_server):
 
 @pytest.mark.parametrize("concurrent", [1, 2])
 def test_a_proxy_gets_no_key(concurrent, new_server, monkeypatch):
-    """A request to this machine does not pass through the proxy in the environment, which would read the key."""
+    """A request to this machine bypasses the proxy in the environment, because the proxy could read the API key."""
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     server = new_server()
@@ -186,14 +186,14 @@ def test_a_proxy_gets_no_key(concurrent, new_server, monkeypatch):
     ],
 )  # fmt: skip
 def test_recipients(backend, arguments, recipients):
-    """Every argument with an address names a recipient, with the variable of the credential that the backend sends."""
+    """Every address argument yields a recipient with the environment variable of the backend's credential."""
     found = make_plugin(LmEvalModel, {"backend": backend, "args": arguments}).recipients()
     assert found == [Recipient(*one) for one in recipients]
 
 
 @pytest.mark.parametrize("url", ["evil.example", "a/http://127.0.0.1", "grpc://127.0.0.1", "http:a"])
 def test_other_forms_of_addresses_are_refused(url):
-    """An argument with an address that is not a complete URL is refused, unless it is a host on this machine."""
+    """An address argument that is not a complete URL is rejected, unless it denotes a host on this machine."""
     for name in ("base_url", "server_host"):
         options = {"backend": "other", "args": {name: url}}
         assert all(refusal(one) for one in make_plugin(LmEvalModel, options).recipients())
@@ -206,7 +206,7 @@ def test_contract():
 
 
 def test_addresses_in_the_environment(monkeypatch):
-    """A backend that reads its address from the environment sends its credential there, and nowhere else."""
+    """A backend that reads its address from the environment sends its credential only to this address."""
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://mine.example")
     own = make_plugin(LmEvalModel, {"backend": "azure-openai-chat-completions"}).recipients()
     assert own == [Recipient((), "https://mine.example", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")]
@@ -216,6 +216,6 @@ def test_addresses_in_the_environment(monkeypatch):
 
 
 def test_a_certificate_must_be_checked():
-    """A backend that does not check certificates sends no key over https."""
+    """A backend that does not verify certificates sends no API key over https."""
     made = make_plugin(LmEvalModel, {"backend": "openai-completions", "local_args": {"verify_certificate": False}})
     assert "without verifying the server's certificate" in refusal(made.recipients()[0])

@@ -304,7 +304,7 @@ def test_errors_in_local_data_are_reported_plainly(tmp_path):
 
 @pytest.mark.slow
 def test_without_data_and_network_the_hub_is_named(monkeypatch, tmp_path):
-    """Without local data and network, the error says that the data cannot be loaded from the hub."""
+    """Without local data and network, the error states that the data cannot be loaded from the hub."""
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(InputError, match=r"lm-eval task mmlu_anatomy: cannot load the data from the hub \("):

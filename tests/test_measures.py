@@ -38,7 +38,7 @@ def test_values_worked_out_by_hand(name, grades, ranked, expected):
 
 
 def test_order_is_that_of_the_list():
-    """A ranking keeps the order of the list, whatever the document ids."""
+    """A ranking follows the order of the list, regardless of the document ids."""
     assert one("RR@10", {"z": 1}, ["z", "a"]) == 1
     assert one("RR@10", {"a": 1}, ["z", "a"]) == 1 / 2
 

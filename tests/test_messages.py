@@ -120,7 +120,7 @@ class Everything(Options):
     ],
 )
 def test_a_mistake_has_a_plain_message(data, key, message):
-    """The error for an invalid value states the expected type, the value and, if clear, the correct spelling."""
+    """The error for an invalid value states the expected type, the given value and, if possible, a correction."""
     with pytest.raises(ValidationError) as caught:
         Everything.model_validate_json(json.dumps(data))
     [(path, text)] = explain(caught.value, data, Everything)
@@ -152,7 +152,7 @@ def test_an_unset_variable_is_named(monkeypatch):
 
 
 def test_further_known_keys_are_suggested():
-    """A message lists additional known keys only at the top level of the file."""
+    """A message suggests kib's own keys only for an unknown key at the top level of a table."""
     data = {"chunks": 1, "shape": {"kind": "square", "side": 1, "chunks": 2}}
     with pytest.raises(ValidationError) as caught:
         Everything.model_validate_json(json.dumps(data))

@@ -59,7 +59,7 @@ def test_passages_depend_on_question_and_seed():
 
 
 def test_a_question_without_gold_is_an_error():
-    """A question without a gold passage raises an error in the oracle."""
+    """The oracle raises an error for a question without a gold passage."""
     with pytest.raises(InputError, match="question q: the corpus contains no gold passage"):
         chosen(oracle(), [])
 
@@ -72,7 +72,7 @@ def test_top_k_is_not_needed():
 
 
 def test_options():
-    """Numbers below the minimum and values of the wrong type are rejected in the oracle's options."""
+    """The oracle's options reject numbers below the minimum and values of the wrong type."""
     check_options(
         Oracle,
         accepts=[{}, {"others": 2, "most": 1, "seed": -3}],

@@ -117,7 +117,7 @@ def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
 
 
 def test_check_names_the_questions_that_were_never_released(offline):
-    """`kib check` reports the missing questions on current events; the file shows the command that creates them."""
+    """`kib check` reports the missing current-events questions, and the file shows the command that creates them."""
     path = BENCHMARKS / "ovadia2024-current-events.toml"
     output = call("check", "-q", path).output
     assert re.search(r"tasks\.current-events\.path: .*questions\.jsonl: no such file", output)

@@ -89,7 +89,7 @@ def test_no_identity_is_computed_twice(bench, monkeypatch):
 
 
 def test_the_cells_of_all_weights_are_found_in_one_pass(bench, monkeypatch):
-    """A plan does not compare every set of weights with every cell to find the cells of each set."""
+    """Finding the cells of all sets of weights does not compare every set of weights with every cell."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     plan = bench.plan()
     expected = {weights: tuple(cell for cell in plan.cells if cell.weights == weights) for weights in plan.weights}
@@ -134,7 +134,7 @@ def test_cells_of_a_model_stand_together(bench):
 
 
 def test_a_method_may_be_restricted(bench):
-    """A method that names tasks or models gets cells only for these tasks or models."""
+    """A method that is limited to certain tasks or models has cells only for these tasks or models."""
     more = CONTROL + '\n[methods.some]\nretrieve = "words"\ntop_k = [1]\ntasks = ["people"]\nmodels = ["m"]\n'
     bench.write_toy(more=more)
     assert [place for place in places(bench) if "/some" in place] == ["m/some,k=1/people,0-shot"]
@@ -271,7 +271,7 @@ def test_what_decides_a_number_is_in_its_identity(bench, before, after, expected
 
 
 def test_passages_depend_on_the_tokenizer_and_not_on_the_model(bench):
-    """Passages split by a model's tokens, and their index, stay valid if the model's number format changes."""
+    """Passages split by a model's tokens, and their index, stay valid if the model's dtype changes."""
     spec = """schema = 1
 name = "split"
 [models.m]
@@ -403,7 +403,7 @@ def test_choosing_needs_validation_questions(bench):
     ],
 )
 def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
-    """The base is measured a second time with different wording, or the plan states the reason for its absence."""
+    """The base is measured a second time if the task has a second wording; otherwise, the plan states the reason."""
     bench.write_toy(task=task)
     assert ("m/base/people,0-shot,probe" in places(bench)) == probed
     assert (bench.plan().entry().tasks["people"].no_probe == "") == probed
@@ -483,7 +483,7 @@ def test_retrieval_on_trained_weights_shares_them(bench):
 
 
 def test_a_control_names_the_corpus_that_was_trained_on(bench):
-    """A control task's cell on trained weights names the training corpus."""
+    """On trained weights, the path of a control task's cell contains the training corpus."""
     bench.write_toy(model="trainable = true\n", more=CONTROL + TRAINED)
     assert "m/ft/other,0-shot,corpus=people" in places(bench)
     assert "m/base/other,0-shot" in places(bench)
@@ -491,7 +491,7 @@ def test_a_control_names_the_corpus_that_was_trained_on(bench):
 
 
 def test_knowledge_is_asked_of_what_was_trained_on_it(bench):
-    """With two corpora, each target task uses weights trained on its own corpus, and each control task uses both."""
+    """With two corpora, a target task uses weights trained on its own corpus, and a control task uses both sets."""
     more = """
 [corpora.more]
 plugin = "toy"
@@ -523,7 +523,7 @@ corpus = "more"
     ],
 )
 def test_what_decides_trained_weights_is_in_their_identity(bench, before, after, expected):
-    """Trainer, text and corpus affect the identity of every trained cell, but prompts affect only retrieving cells."""
+    """The trainer, text and corpus affect all trained cells, but prompt settings affect only cells with retrieval."""
     bench.write_toy(model="trainable = true\n", more=TRAINED + "\n[prompt]\n")
     old = {cell.cell.arm: cell.cell.identity for cell in bench.plan().cells}
     bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after, 1))

@@ -60,7 +60,7 @@ def test_a_plugin_that_returns_a_wrong_type_is_named(bench, monkeypatch, plugin,
 
 
 def test_an_index_that_fails_is_built_once(bench, monkeypatch):
-    """An unexpected error in a shared index fails all dependent cells without a second attempt."""
+    """After an unexpected error in a shared index, all dependent cells fail without a second attempt."""
     from kib_toys import ToyRetriever
 
     builds = []

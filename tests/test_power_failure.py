@@ -1,8 +1,9 @@
-"""After a power failure at any moment, the next run computes the same results, and nothing that was finished is lost.
+"""After a power failure at any moment, no finished step is lost, and the next run computes the same results.
 
-The tests simulate a disk that keeps only flushed data. Two disks are the extremes of what file systems do: the first
-keeps all names but loses the content of files that were not flushed, and the second also loses all names in folders
-that were not flushed. SQLite flushes its files itself, so the disks keep the content of these files.
+The tests simulate a disk that keeps only flushed data. Two kinds of disk represent the extremes of file system
+behaviour: the first keeps all names but loses the content of files that were not flushed, and the second also loses
+all names in folders that were not flushed. SQLite flushes its files itself, so both disks keep the content of these
+files.
 """
 
 import os
@@ -34,11 +35,11 @@ NEVER = 10**9
 
 
 class PowerFailureError(BaseException):
-    """Stops a run without being caught as an error of a plugin."""
+    """An exception that stops a run without being caught as a plugin error."""
 
 
 class Disk:
-    """Records which contents and names below a folder have been flushed; the power fails at a given flush.
+    """A simulated disk that records the flushed contents and names in a folder, and loses power at a given flush.
 
     Contents and names are recorded by inode. The recorded files stay open, so that no inode is used twice.
     """
@@ -69,7 +70,7 @@ class Disk:
             self.contents[inode] = path.read_bytes()
 
     def surviving(self, *, keeps_names):
-        """Return the content of each file after the power failure, by path; None is a folder."""
+        """Return the content of each file after the power failure, keyed by path; None denotes a folder."""
         found = {}
         if keeps_names:
             for path in self.root.rglob("*"):
@@ -107,7 +108,7 @@ def fail(bench, fails_at, monkeypatch, *, keeps_names):
 
 
 def restore(folder, survivors):
-    """Replace the content of a folder by the files that survived a power failure."""
+    """Replace the content of a folder with the files that survived a power failure."""
     shutil.rmtree(folder)
     folder.mkdir()
     for path, content in survivors.items():
@@ -169,7 +170,7 @@ def resume_after_failure(bench, fails_at, monkeypatch, keeps_names):
 @DISKS
 @pytest.mark.parametrize("part", [0.2, 0.55, 0.9])
 def test_a_run_resumes_after_a_power_failure(bench, whole, monkeypatch, part, keeps_names):
-    """A run that a power failure stopped is resumed and computes the same results as an uninterrupted run."""
+    """A run that was stopped by a power failure and resumed computes the same results as an uninterrupted run."""
     expected, flushes = whole
     assert resume_after_failure(bench, int(part * flushes), monkeypatch, keeps_names) == expected
 
@@ -179,7 +180,7 @@ def test_a_run_resumes_after_a_power_failure(bench, whole, monkeypatch, part, ke
 def test_a_run_resumes_after_a_power_failure_at_any_moment(
     new_bench, toybox, tmp_path, whole, monkeypatch, keeps_names
 ):
-    """A run that a power failure stopped before any flush computes the same results as an uninterrupted run."""
+    """A run that was stopped by a power failure before any flush computes the same results after resuming."""
     expected, flushes = whole
     for moment in range(flushes):
         folder = tmp_path / str(moment)
@@ -189,7 +190,7 @@ def test_a_run_resumes_after_a_power_failure_at_any_moment(
 
 
 def test_answers_are_flushed_with_each_transaction(tmp_path):
-    """SQLite flushes every transaction of model answers and paid answers, which is setting 2 of `synchronous`."""
+    """SQLite flushes each transaction of model answers and paid answers, because `synchronous` has the value 2."""
     with ModelAnswers.open(Work(tmp_path), "w") as answers, PaidAnswers.open(tmp_path / "paid.sqlite") as paid:
         for file in (answers.file, paid.file):
             assert file.rows("PRAGMA synchronous") == [(2,)]

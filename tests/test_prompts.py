@@ -102,7 +102,7 @@ def test_a_template_that_cannot_be_shown_is_named(template, words):
     ],
 )
 def test_a_template_that_exceeds_a_limit(template, words):
-    """A template that needs too much time, memory or text raises an error that names the limit."""
+    """A template that exceeds the limit on time, memory or output length raises an error that names the limit."""
     seconds = 0.5 if "takes longer" in words else 60
     with pytest.raises(PromptTemplateError, match=re.escape(words)):
         render_passages([passage(1)], template, limits=TemplateLimits(seconds, 5000))
@@ -110,7 +110,7 @@ def test_a_template_that_exceeds_a_limit(template, words):
 
 
 def test_checking_a_template_computes_nothing():
-    """The variables of a template are found without computing the constants in the template."""
+    """The variables of a template are found without evaluating constant expressions in the template."""
     assert template_variables("{{ 9 ** (9**9) }}{{ passages }}") == {"passages"}
 
 

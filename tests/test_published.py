@@ -80,7 +80,7 @@ def table_of(*names, **more):
 
 @pytest.fixture(scope="module")
 def tables():
-    """The leaderboards of all files of the study."""
+    """The leaderboards of all published files of the study."""
     return {name: table_of(name) for name in NAMES}
 
 
@@ -588,7 +588,7 @@ def test_the_shipped_schema_is_current():
 
 
 def allowed_values(node, schema):
-    """Return the allowed values of a key, without patterns, and with the headers of tables with names."""
+    """Return the allowed values of a key as text, without patterns; nested tables are described by their header."""
     inner = node.get("additionalProperties", {})
     if "$ref" in inner:
         return f"tables [{next(key for key, one in schema['properties'].items() if one is node)}.NAME]"
@@ -757,7 +757,7 @@ def test_a_ranking_across_origins_fits_the_terminal(tmp_path, width):
     ],
 )
 def test_any_difference_prevents_a_common_ranking(tmp_path, change, reason):
-    """Rows with different questions, scoring, shots, sizes or formats are not ranked together, for a stated reason."""
+    """Rows with different questions, scoring, shots, sizes or formats are not ranked together; the reason is stated."""
     text = GOOD.replace("n = 40", 'n = 135\ntask = "mmlu_anatomy"\nmetric = "acc"').replace("decimals = 3\n", "")
     (tmp_path / "doe.toml").write_text(text.replace("deeds", "anatomy"), encoding="utf-8")
     published = PublishedResults(load_published(tmp_path / "doe.toml"))
@@ -794,7 +794,7 @@ def test_what_was_not_measured_is_not_ranked(tmp_path):
 
 
 def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
-    """An older plan without limits and chat templates is readable, but its rows are not ranked with published rows."""
+    """A plan from an earlier version can be read, but its rows are not ranked together with published rows."""
     results = measured(tmp_path / "mine")
     path = tmp_path / "mine" / "plan.json"
     value = read_sealed(path)
@@ -828,7 +828,7 @@ def test_benchmark_names_are_unique(tmp_path):
 
 
 def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
-    """If rows are ranked together for only some shot counts, the explanation lists the others and the reason."""
+    """If rows are ranked together for only some shot counts, the other counts are listed with the reason."""
     table = make_table([measured(tmp_path / "mine"), with_metric(tmp_path)])
     assert table.cross_origin
     assert table.not_ranked_together[0] == (

@@ -288,7 +288,7 @@ def test_passages_are_those_of_a_run(bench):
 
 
 def test_a_line_is_an_object(tmp_path):
-    """A saved question is a JSON object with its fields in reading order."""
+    """A saved question is a JSON object that starts with the question, its options and its answer after the id."""
     save(sieved(draft()).rows, tmp_path / "q.jsonl")
     row = json.loads((tmp_path / "q.jsonl").read_text())
     assert list(row) == ["id", "question", "options", "answer", "document", "start", "end", "group"]

@@ -312,7 +312,7 @@ def test_it_passes_the_checks_of_task_plugins(tmp_path):
 
 
 def test_options():
-    """Paths in the options of the `file` task must be text, and unknown keys are rejected."""
+    """Paths in the options of the `file` task must be strings, and unknown keys are rejected."""
     check_options(
         FileTask,
         accepts=[{"path": "q.csv"}, {"path": "a", "examples": "b", "validation": "c", "reworded": "d"}],
@@ -339,7 +339,7 @@ def test_a_faulty_header_is_an_error(tmp_path, header, words):
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"answer": ' + "1" * 5000 + "}"])
 def test_json_beyond_pythons_limits_is_an_error(tmp_path, line):
-    """JSON with too many nested levels or too long a number raises an error with its line number."""
+    """JSON that is nested too deeply or contains a number with too many digits raises an error with its line number."""
     path = tmp_path / "q.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(InputError, match=r"q\.jsonl:1: "):

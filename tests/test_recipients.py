@@ -1,4 +1,4 @@
-"""The rule for servers that may receive text and credentials, `kib.support.recipients`."""
+"""Rules for the servers that may receive text and credentials (`kib.support.recipients`)."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def _no_allowed_host(monkeypatch):
 
 
 def openai(address, credential="OPENAI_API_KEY", **fields):
-    """Return the recipient of a key at an address in a benchmark file."""
+    """Return a recipient whose address comes from the key `base_url` of a benchmark file."""
     return Recipient(("base_url",), address, credential, **fields)
 
 
@@ -72,7 +72,7 @@ def test_an_address_has_one_form(url, address):
     ],
 )
 def test_an_ambiguous_address_is_invalid(url):
-    """A URL that two programs could read differently is invalid, and the error does not quote the URL."""
+    """A URL that different programs could parse differently is invalid, and the error does not quote the URL."""
     with pytest.raises(ValueError, match="expected a URL") as caught:
         parse_address(url)
     assert "s3cret" not in str(caught.value)
@@ -101,7 +101,7 @@ def test_other_forms_are_not_loopback(host):
 
 
 def test_a_strangers_address_is_refused():
-    """The reason names the variable and the server, and states how to allow the server."""
+    """The error for a disallowed server names the credential and the server, and states how to allow the server."""
     assert refusal(openai("https://evil.example:8443/v1", "AWS_SECRET_ACCESS_KEY")) == (
         "kib does not send the credential in AWS_SECRET_ACCESS_KEY to evil.example:8443 because the environment does "
         "not assign the credential to this server; if you trust this server, pass `--allow-host evil.example:8443` or "
@@ -116,7 +116,7 @@ def test_a_strangers_address_is_refused():
 
 @pytest.mark.parametrize(("credential", "address"), PROVIDERS.items())
 def test_a_provider_receives_its_own_key(credential, address):
-    """A provider may receive its own credential over https, but no other credential, no other host and no http."""
+    """A provider's host may receive the provider's own credential over https, but no other credential."""
     assert refusal(openai(f"{address}/v1", credential)) is None
     assert refusal(openai(f"{address}/v1", "AWS_SECRET_ACCESS_KEY"))
     assert refusal(openai(f"{address}:444/v1", credential))
@@ -126,7 +126,7 @@ def test_a_provider_receives_its_own_key(credential, address):
 
 @pytest.mark.parametrize("beside", ["OPENAI_BASE_URL", "OPENAI_URL", "OPENAI_API_BASE", "OPENAI_ENDPOINT"])
 def test_a_key_belongs_to_the_address_beside_it(beside, monkeypatch):
-    """A credential belongs to the addresses in the variable beside it, and then to no other address."""
+    """If the variable for a credential's address is set, the credential may be sent only to the addresses in it."""
     monkeypatch.setenv(beside, "https://one.example/v1, https://Two.example:8443/")
     assert refusal(openai("https://one.example/other")) is None
     assert refusal(openai("https://two.example:8443/v1")) is None
@@ -141,14 +141,14 @@ def test_a_key_belongs_to_the_address_beside_it(beside, monkeypatch):
 
 @pytest.mark.parametrize("credential", ["GPU_API_KEY", "GPU_KEY", "GPU_TOKEN", "GPU_PASSWORD", "GPU_SECRET"])
 def test_the_name_of_a_variable_decides_what_stands_beside_it(credential, monkeypatch):
-    """NAME_URL is the address of the credential in NAME_API_KEY, NAME_KEY, NAME_TOKEN, NAME_PASSWORD or NAME_SECRET."""
+    """NAME_URL is the address for the credential NAME_API_KEY, NAME_KEY, NAME_TOKEN, NAME_PASSWORD or NAME_SECRET."""
     monkeypatch.setenv("GPU_URL", "https://gpu.example")
     assert refusal(openai("https://gpu.example", credential)) is None
     assert refusal(openai("https://gpu.example", "AWS_SECRET_ACCESS_KEY"))
 
 
 def test_http_needs_the_variable(monkeypatch):
-    """A credential goes over plain http only to hosts in KIB_ALLOW_HOSTS, even if its address is known."""
+    """A credential is sent over plain http only to hosts in KIB_ALLOW_HOSTS, even if its address variable is set."""
     monkeypatch.setenv("OPENAI_BASE_URL", "http://gpu.example:8000/v1")
     recipient = openai("http://gpu.example:8000/v1")
     reason = "over plain http; use https or, in a private network, add the host to KIB_ALLOW_HOSTS"
@@ -161,7 +161,7 @@ def test_http_needs_the_variable(monkeypatch):
 
 
 def test_an_unverified_certificate_counts_as_http(monkeypatch):
-    """A credential goes to a server with an unchecked certificate only if KIB_ALLOW_HOSTS contains the host."""
+    """If certificates are not verified, a credential is sent to a host only if KIB_ALLOW_HOSTS contains the host."""
     recipient = openai("https://api.openai.com/v1", verified=False)
     assert "without verifying the server's certificate" in refusal(recipient)
     monkeypatch.setenv("KIB_ALLOW_HOSTS", "api.openai.com")
@@ -178,7 +178,7 @@ def test_an_unverified_certificate_counts_as_http(monkeypatch):
     ],
 )
 def test_allowed_hosts(entry, allowed, refused, monkeypatch):
-    """An allowed host matches exactly, on every port unless the entry has a port."""
+    """An entry in the list of allowed hosts matches only this exact host, on any port unless the entry has a port."""
     for allow in (lambda: allow_hosts([entry]), lambda: monkeypatch.setenv("KIB_ALLOW_HOSTS", entry)):
         allow()
         assert [refusal(openai(url, "AWS_SECRET_ACCESS_KEY")) for url in allowed] == [None] * len(allowed)
@@ -188,7 +188,7 @@ def test_allowed_hosts(entry, allowed, refused, monkeypatch):
 
 @pytest.mark.parametrize("entry", ["*", "*.example", "https://gpu", "gpu/", "gpu:0", "gpu:x", "me@gpu", "gpu.", "a b"])
 def test_an_allowed_host_is_a_host(entry, monkeypatch):
-    """An entry that is not a host is an input error, with the name of the option or variable."""
+    """A list entry that is not a host raises an input error that names the option or environment variable."""
     with pytest.raises(InputError, match=r"^--allow-host: expected a host such as gpu.example"):
         allow_hosts([entry])
     allow_hosts([])
@@ -198,7 +198,7 @@ def test_an_allowed_host_is_a_host(entry, monkeypatch):
 
 
 def test_text_may_go_to_an_address_in_the_environment():
-    """The user's own environment may name a server for text, also over plain http."""
+    """A server set in the user's environment may receive text, even over plain http."""
     assert refusal(Recipient((), "http://gpu.example:9200", "", "KIB_ELASTICSEARCH_URL")) is None
     reason = refusal(Recipient((), "http://gpu.example.:9200", "", "KIB_ELASTICSEARCH_URL"))
     assert reason.startswith("environment variable KIB_ELASTICSEARCH_URL: expected a URL")
@@ -221,7 +221,7 @@ def sending(bench, monkeypatch):
 
 
 def test_a_table_is_refused_before_its_data_are_read(sending, monkeypatch):
-    """kib computes no fingerprint of a table with a server that is not allowed, because a fingerprint may need it."""
+    """kib rejects a table with a disallowed server before computing the table's fingerprint."""
     import kib_toys
 
     monkeypatch.setattr(kib_toys.ToyRetriever, "fingerprint", lambda _: pytest.fail("read"))
@@ -251,7 +251,7 @@ def test_a_plugin_that_cannot_list_its_servers(sending):
 
 
 def test_only_credentials_that_exist_are_announced(sending, monkeypatch):
-    """A command announces the credential of a table once, and only if the environment contains the credential."""
+    """A command reports once that a table may send a credential, and only if the environment contains it."""
     recipients = [Recipient((), "http://localhost:1", "TOY_KEY"), Recipient((), "http://localhost:2")]
     assert "may send" not in sending(lambda _: recipients).stderr
     monkeypatch.setenv("TOY_KEY", "4711")
@@ -263,7 +263,7 @@ def test_only_credentials_that_exist_are_announced(sending, monkeypatch):
 
 
 def test_an_unused_table_may_name_any_server(sending):
-    """A server that is not allowed does not matter in a table that no method uses."""
+    """A disallowed server causes no error if no method uses its table."""
 
     def recipients(retriever):
         return [Recipient((), "https://evil.example")] if retriever.options.speed == 2 else []
@@ -274,7 +274,7 @@ def test_an_unused_table_may_name_any_server(sending):
 
 
 def test_an_unused_table_is_refused_when_asked_for(sending, bench):
-    """The command `kib retrieve` refuses a retriever that no method uses and whose server is not allowed."""
+    """`kib retrieve` rejects a retriever with a disallowed server even if no method uses the retriever."""
     more = '[retrievers.other]\nplugin = "toy"\n'
     sending(lambda _: [Recipient((), "https://evil.example")], more=more)
     result = bench.call("retrieve", "bench.toml", "--retriever", "other")

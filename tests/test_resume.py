@@ -46,10 +46,10 @@ def whole(new_bench, tmp_path_factory, toys):
 
 
 def stop(bench, kind, moment, wait):
-    """Start a run, send the signal `kind`, and return the exit code with the standard error.
+    """Start a run, send the signal `kind`, and return the exit code and standard error.
 
-    The signal is sent after `moment` further batches, or after `moment` seconds if it is not a whole number. Except for
-    SIGKILL, it is sent after the first line of output: before that, Python itself handles Ctrl-C.
+    The signal is sent after `moment` further batches, or after `moment` seconds if `moment` is not an integer. Signals
+    other than SIGKILL are sent after the first line of output, because Python itself handles Ctrl-C until then.
     """
     before = len(batches(bench))
     with bench.start("run", bench.spec) as running:
@@ -64,7 +64,7 @@ def stop(bench, kind, moment, wait):
 
 
 def check_batches(found, expected):
-    """Check that each batch occurs in the uninterrupted run and is sent again only after the first sender has ended."""
+    """Check that the batches equal those of the uninterrupted run, and that only a new process repeats a batch."""
     once = [tuple(asked) for _, asked in expected]
     assert len(set(once)) == len(once)
     assert [asked for asked in once if asked not in {tuple(asked) for _, asked in found}] == []

@@ -122,7 +122,7 @@ def test_a_limited_task_with_a_template(toy):
 
 
 def test_queries_of_a_file(bare):
-    """With graded judgments of documents, measures rank documents, and queries without judgments are only counted."""
+    """With graded document judgments, measures are computed on documents, and unjudged queries are only counted."""
     name = queries(
         bare,
         "q.jsonl",
@@ -211,7 +211,7 @@ def test_all_formats_have_the_same_numbers(toy):
 
 
 def test_offered_formats():
-    """The command line offers exactly the formats supported by a report."""
+    """The option `--format` of `kib retrieve` accepts exactly the formats in which a report can be printed."""
     assert cli.TABLES == FORMATS
 
 
@@ -418,7 +418,7 @@ def test_other_mistakes_in_the_file_are_reported(bare):
 
 
 def test_a_failing_retriever_is_named_and_the_others_measured(bare):
-    """If a retriever fails, the error names the retriever, the others are measured, and the exit code is nonzero."""
+    """If a retriever fails, the error names it, all other retrievers are measured, and the exit code is nonzero."""
     bare.write(bare.spec.read_text(encoding="utf-8").replace("speed = 2", 'fault = "crash"'))
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})
     result = bare.call("retrieve", bare.spec, "-q", "--queries", name)

@@ -293,7 +293,7 @@ def all_texts(bench):
 
 
 def texts(bench):
-    """Return the stored training texts, keyed by their first kind."""
+    """Return the stored training texts, keyed by the alphabetically first kind of text in each."""
     return {min(line["kind"] for line in lines): lines for lines in all_texts(bench)}
 
 
@@ -359,7 +359,7 @@ def test_validation_text_is_not_trained_on(trained):
 
 
 def test_the_least_loss_is_chosen(trained):
-    """Selection by loss chooses the arm with the lowest validation loss, without validation questions."""
+    """Selection by loss chooses the arm with the lowest validation loss and needs no validation questions."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS)
     trained.run()
     entry = trained.results.plan().methods["ft-par"]
@@ -434,7 +434,7 @@ def test_weights_are_trained_once(trained):
     ],
 )
 def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words):
-    """An invalid training result or training text fails the affected arms, and no result is stored."""
+    """If a training result or training text is invalid, the affected arms fail, and no result is stored."""
     edit(trained, f'[{table}]\nplugin = "toy"', f'[{table}]\nplugin = "toy"\nfault = "{fault}"')
     failures = trained.run()
     assert all(re.match(words, error) for error in errors(failures)), errors(failures)

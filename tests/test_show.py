@@ -266,7 +266,7 @@ def test_without_the_work_folder_the_scores_are_shown(bench):
 
 
 def test_a_changed_prompt_is_an_error(bench):
-    """A changed passage is not shown; without recorded digests, the rebuilt prompt is compared with the sent prompt."""
+    """A modified passage is never shown as part of the prompt, even if no digests of the prompt's files exist."""
     bench.write_toy()
     bench.run()
     [path] = (bench.folder / "work" / "passages").glob("*/passages.jsonl")

@@ -285,7 +285,7 @@ def test_a_folder_is_not_a_file(tmp_path):
 
 
 def test_published_numbers_are_recognised(write):
-    """A file of published numbers is recognised, whatever else it contains."""
+    """If a file of published results is passed as a benchmark, the error states the kind of the file."""
     with pytest.raises(InputError, match="expected a benchmark, got a file of published results"):
         load_spec(write('schema = 1\nkind = "published"\nname = "paper"\n'))
 

@@ -45,7 +45,7 @@ def test_a_full_disk_is_reported_as_such(tmp_path, opened):
 
 @STORES
 def test_a_locked_file_is_reported_as_such(tmp_path, opened, monkeypatch):
-    """If a different process has locked a file, the error states this reason and does not suggest deleting it."""
+    """If another process has locked a file, the error states this reason and does not suggest deleting the file."""
     with opened(tmp_path) as (file, _):
         path = file.path
     monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
@@ -60,7 +60,7 @@ def test_a_locked_file_is_reported_as_such(tmp_path, opened, monkeypatch):
 
 @STORES
 def test_a_file_locked_while_open_is_reported_as_such(tmp_path, opened, monkeypatch):
-    """If a different process locks an open file, writing to the file raises an error that states the reason."""
+    """If another process locks an open file, writing to the file raises an error that states the reason."""
     monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
     with opened(tmp_path) as (file, write), closing(sqlite3.connect(file.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -77,7 +77,7 @@ def test_a_damaged_file_of_paid_answers_must_not_be_deleted(tmp_path):
 
 
 def test_damaged_paid_answers_are_moved(tmp_path):
-    """A paid answer whose row has changed is reported, counts as missing, and stays in the table of damaged rows."""
+    """If the row of a paid answer is modified, the answer counts as missing, and the row is kept as a damaged row."""
     path, said = tmp_path / "answers.sqlite", []
     with PaidAnswers.open(path) as answers:
         answers.update({f"question {number}": f"answer {number}" for number in range(5)})
@@ -96,7 +96,7 @@ def test_damaged_paid_answers_are_moved(tmp_path):
 
 
 def test_paid_answers_of_an_earlier_version_are_kept(tmp_path):
-    """Paid answers that an earlier version stored without digests are read unchanged."""
+    """Paid answers that an earlier version stored without digests can still be read."""
     path, said = tmp_path / "answers.sqlite", []
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")

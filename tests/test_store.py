@@ -82,7 +82,7 @@ RESULTS = st.builds(
 
 
 def _complete(plan):
-    """Return a plan that contains the methods and the tasks of its cells."""
+    """Return the plan with entries added for all methods and tasks of its cells."""
     cells = tuple(cell for cell in plan.cells if type(dict(cell.settings).get("k", 0)) is int)
     methods = {cell.method: MethodEntry(None, None) for cell in cells} | plan.methods
     return replace(
@@ -363,7 +363,7 @@ def test_damaged_questions_are_named(tmp_path, content):
 
 
 def test_a_damaged_question_is_named_by_its_line(tmp_path):
-    """Without a digest in cell.json, a line that is not JSON raises InputError with the number of the line."""
+    """Without a digest in cell.json, a line that is not JSON raises InputError with the line number."""
     store = Results(tmp_path)
     store.save_cell(a_result(), LINES)
     store.discard(a_cell())
@@ -398,7 +398,7 @@ def test_damaged_statistics_are_none(tmp_path, content):
 
 
 def test_a_second_run_is_refused_by_name(tmp_path):
-    """A concurrent run reports the process and host that hold the lock, which is released afterwards."""
+    """A second run reports the process and host that hold the lock, and can start once the lock is released."""
     with Results(tmp_path).lock():
         with pytest.raises(BusyError) as caught, Results(tmp_path).lock():
             pytest.fail("two runs at once")
@@ -507,7 +507,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize(("damage", "words"), DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_step_is_made_again_from_nothing(tmp_path, damage, words):
-    """A step with a damaged file or marker is reported, deleted and built again in an empty folder."""
+    """A step with a damaged file or marker is reported, deleted and rebuilt in an empty folder."""
     said = []
     folder = Work(tmp_path).compute("weights", "a", write_step)
     whole = {name: (folder / name).read_bytes() for name in ("file", "part/other")}
@@ -528,7 +528,7 @@ def test_a_damaged_step_is_made_again_from_nothing(tmp_path, damage, words):
 
 
 def test_a_step_moved_to_a_different_step_is_made_again(tmp_path):
-    """If the folder of a step is replaced by the folder of a different step, the step is built again."""
+    """If the folder of a step is replaced with the folder of a different step, the step is rebuilt."""
     said, work = [], Work(tmp_path)
     for identity in ("a", "b"):
         work.compute("hits", identity, lambda folder, text=identity: write_text(folder / "file", text) or {})
@@ -540,7 +540,7 @@ def test_a_step_moved_to_a_different_step_is_made_again(tmp_path):
 
 
 def test_a_step_damaged_during_a_run_is_noticed(tmp_path):
-    """A file that changes after its digest was compared is noticed by its size and its times of change."""
+    """If a file changes after its digest was verified, the change is detected from the size and timestamps."""
     work = Work(tmp_path)
     folder = work.compute("index", "a", write_step)
     assert work.has("index", "a")
@@ -563,7 +563,7 @@ def test_a_file_is_read_once_per_process(tmp_path, monkeypatch):
 
 
 def test_a_foreign_file_is_deleted(tmp_path):
-    """A file that a finished step did not write is reported and deleted, and the step is kept."""
+    """An extra file in the folder of a finished step is reported and deleted, and the step is retained."""
     said, built = [], []
     folder = Work(tmp_path).compute("passages", "a", write_step)
     (folder / "aliases.json").write_text("{}")
@@ -578,7 +578,7 @@ def test_a_foreign_file_is_deleted(tmp_path):
 
 
 def test_a_marker_without_digests_is_completed(tmp_path):
-    """A marker of an earlier version is accepted by the sizes in it and then receives the digests of the files."""
+    """A marker from an earlier version is accepted if the file sizes match, and the files' digests are then added."""
     folder = Work(tmp_path).compute("index", "a", write_step)
     sizes = {"file": 15, "part/other": 21}
     write_text(folder / "done.json", json.dumps({"note": {"n": 3}, "seconds": 1.5, "peak_bytes": 7, "files": sizes}))
@@ -590,7 +590,7 @@ def test_a_marker_without_digests_is_completed(tmp_path):
 
 
 def test_a_display_reads_no_content(tmp_path):
-    """A step looks finished if its files have the recorded sizes; its record is protected by the marker's digest."""
+    """Listing steps reads no file content: a step looks finished if its files have the recorded sizes."""
     folder = Work(tmp_path).compute("index", "a", write_step)
     flip_a_bit(folder / "file")
     assert Work(tmp_path).looks_finished("index", "a")

@@ -1,4 +1,4 @@
-"""Output streams that are closed, full, narrow or read by nobody, and text that could control a terminal."""
+"""Output streams that are closed, full, restricted in encoding or unread, and text that could control a terminal."""
 
 import json
 import os
@@ -29,7 +29,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def done(new_bench, toys, tmp_path_factory):
-    """The toy benchmark with all cells measured, a stored baseline, and a title that few encodings contain."""
+    """The toy benchmark with all cells measured, a stored baseline, and a title that few encodings can represent."""
     bench = new_bench(tmp_path_factory.mktemp("done")).write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace("Six people that nobody knows", TITLE))
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +43,7 @@ def done(new_bench, toys, tmp_path_factory):
 
 
 def through_shell(bench, redirections, *arguments, **environment):
-    """Run a command in a shell with redirections such as `2>&-`, and return the completed process with bytes."""
+    """Run a command in a shell with redirections such as `2>&-`, and return the process with output as bytes."""
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {redirections}', "sh", *bench.command(*arguments)],
         cwd=bench.folder,
@@ -147,7 +147,7 @@ def test_lost_output_has_its_own_exit_code(done, arguments, code):
     [("ascii", "terminal"), ("latin-1", "terminal"), ("cp1252", "terminal"), ("ascii", "markdown"), ("ascii", "json")],
 )
 def test_a_table_fits_every_encoding(done, encoding, form):
-    """If the encoding of a stream lacks a character, ASCII is printed instead; JSON keeps its exact content."""
+    """Characters missing from a stream's encoding are printed in ASCII, and JSON output retains its exact content."""
     ran = through_shell(done, "", "leaderboard", "--format", form, PYTHONIOENCODING=encoding)
     assert ran.returncode == 0, ran.stderr
     text = ran.stdout.decode(encoding)
@@ -173,7 +173,7 @@ def test_progress_and_messages_fit_every_encoding(bench):
 
 
 def test_no_command_prints_control_characters(bench):
-    """No command prints escape sequences, other control characters or direction marks from foreign text."""
+    """No command prints control characters or bidirectional formatting characters from untrusted text."""
     attack = json.dumps(ATTACK)[1:-1]
     questions = [json.loads(line) for line in bench.write_toy().spec.with_name("people.jsonl").read_text().splitlines()]
     for row in questions:
@@ -208,7 +208,7 @@ def test_failures_print_no_control_characters(bench):
 
 
 def test_visible_text_keeps_lines_and_letters():
-    """Line breaks, tabs and letters of all scripts remain; control characters and direction marks are replaced."""
+    """Control and bidirectional formatting characters are replaced, except line breaks and tabs."""
     kept = "a\tb\nñ 桥 न्\u200dय 👩\u200d🚀 ½\u00a0µm"
     assert visible(kept) == kept
     assert visible("one\r\ntwo\rthree") == "one\ntwo\ufffdthree"
@@ -218,13 +218,13 @@ def test_visible_text_keeps_lines_and_letters():
 
 
 def test_styles_pass_but_no_other_sequences():
-    """In styled text, colours and fonts remain, and all other escape sequences are replaced."""
+    """In styled text, the escape sequences for colours and font styles are preserved, and all others are replaced."""
     assert visible_or_style("\x1b[1;31mred\x1b[0m") == "\x1b[1;31mred\x1b[0m"
     assert visible_or_style("\x1b[2J\x1b]0;x\x07") == "\ufffd[2J\ufffd]0;x\ufffd"
 
 
 def test_escaped_json_has_the_same_content():
-    """Escaping control characters and direction marks in JSON does not change its content."""
+    """Escaping control and bidirectional formatting characters in JSON does not change the decoded content."""
     value = {"a": ATTACK, "b": ["\u2028", "\udcff", "桥"]}
     text = escaped_json(json.dumps(value, ensure_ascii=False, indent=2))
     assert json.loads(text) == value

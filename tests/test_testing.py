@@ -41,7 +41,7 @@ class Nothing(Options):
 
 
 class Plugin:
-    """The common base class of the test plugins; attributes may break individual instances."""
+    """The common base class of the test plugins."""
 
     Options: ClassVar[type[Options]] = Nothing
     revision: ClassVar[int] = 1
@@ -412,7 +412,7 @@ def test_make_plugin(tmp_path: Path) -> None:
 
 
 def test_fingerprint(tmp_path: Path) -> None:
-    """A fingerprint must be text, must change with the content, and must not change otherwise."""
+    """A fingerprint must be a string that changes if and only if the content changes."""
     file = tmp_path / "file"
 
     def check(fingerprint: Callable[[Any], Any]) -> None:
@@ -441,7 +441,7 @@ class Address(Options):
 
 
 class Sender(Plugin):
-    """A plugin that refuses to send text to a server that is not allowed."""
+    """A plugin that refuses to send text to a disallowed server."""
 
     Options: ClassVar[type[Options]] = Address
 
@@ -453,7 +453,7 @@ class Sender(Plugin):
 
 
 def test_recipients() -> None:
-    """A plugin must list the address in its options, and must refuse a server before it contacts the server."""
+    """A plugin must list its server as a recipient and reject a disallowed server before contacting the server."""
 
     def fail(_: Any) -> None:
         raise InputError("the connection failed")
@@ -502,7 +502,7 @@ def test_testing_is_light() -> None:
 
 
 def test_plugin() -> None:
-    """An installed plugin is returned, and a missing plugin raises an error that names it."""
+    """An installed plugin is returned, and a missing plugin raises an error that names the plugin."""
     assert check_plugin("retrievers", "oracle").__name__ == "Oracle"
     with pytest.raises(PluginError, match='no retriever plugin "no-such" is installed'):
         check_plugin("retrievers", "no-such")

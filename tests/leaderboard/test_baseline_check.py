@@ -1,4 +1,4 @@
-"""Comparison of a table with a stored baseline."""
+"""Comparison of a leaderboard table with a stored baseline."""
 
 import json
 
@@ -35,14 +35,14 @@ def measured(lab):
 
 
 def again(lab, number, right, method, **more):
-    """Repeat the measurement of a cell with a different identity."""
+    """Measure a cell of the lab again under a different identity."""
     lab.cells.pop(number)
     lab.add(right, method, salt="new", **more)
     lab.cells.insert(number, lab.cells.pop())
 
 
 def test_a_drop_below_the_interval_fails(lab):
-    """The baseline check fails if a gain falls below the baseline's interval, but passes after a smaller drop."""
+    """The baseline check fails if a gain falls below its interval in the baseline, but tolerates a smaller drop."""
     failed = changed(measured(lab), lambda lab: again(lab, 1, 7, "rag", k=1)).failed
     assert len(failed) == 1
     assert failed[0].startswith(
@@ -53,7 +53,7 @@ def test_a_drop_below_the_interval_fails(lab):
 
 
 def test_a_rise_is_only_noted(lab):
-    """The baseline check reports a gain above the baseline's interval without failing."""
+    """The baseline check reports a gain above its interval in the baseline without failing."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 20, "rag", k=1))
     assert (found.failed, len(found.noted)) == ((), 1)
     assert "rose above the baseline's confidence interval" in found.noted[0]
@@ -130,5 +130,5 @@ def test_a_foreign_baseline_is_refused(lab, text, said):
 
 
 def test_a_baseline_holds_no_digests(full_table):
-    """A baseline identifies arms without digests, so that changed data do not rename the arms."""
+    """The arm names in a baseline contain no digests, so changes to the data do not rename the arms."""
     assert not [one for found in full_table.rows for one in found.cells if one[-8:] in baseline(full_table)]

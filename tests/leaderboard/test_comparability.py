@@ -1,4 +1,4 @@
-"""Missing results and arms that are not comparable."""
+"""Missing results, and arms that cannot be compared."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ from kib.store.sealed_json import read_sealed
     ],
 )
 def test_rows_that_are_not_comparable_have_no_gain(lab, base, arm, reason):
-    """Different versions, devices, metrics or questions rule out a gain, and the reason is printed."""
+    """Arms with different versions, devices, metrics or questions are not compared, and the reason is printed."""
     lab.add(4, "base", **base)
     lab.add(12, "rag", k=1, **arm)
     lab.add(12, "rag", k=2)
@@ -57,7 +57,7 @@ def test_seeds_of_other_environments_are_not_mixed(lab):
 
 
 def test_missing_and_failed_cells_are_rows(lab):
-    """A cell without a result appears as a row with a reason, is counted, and makes the table incomplete."""
+    """A cell without a result has a row with a reason, is counted, and makes the table incomplete."""
     lab.add(4, "base")
     missing, failed = lab.plan("rag", k=1), lab.fail("rag", k=2, error="boom\n\x1b[31mbad\x07")
     table = lab.table()
@@ -121,7 +121,7 @@ def test_files_changed_by_hand_are_refused(lab):
     ],
 )
 def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
-    """Question records that are duplicated or contradict their cell raise an error that suggests a remedy."""
+    """Question records that are duplicated or inconsistent with their cell raise an error that suggests a remedy."""
     cell = lab.add(4, "base")
     folder = lab.save().cell_folder(cell)
     path = folder / "questions.jsonl"
@@ -133,7 +133,7 @@ def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
 
 
 def test_seeds_of_other_questions_are_refused(lab):
-    """Seeds of one arm with different questions raise an error."""
+    """An arm with seeds that were measured on different questions raises an error."""
     lab.add(9, "ft", seed=0)
     lab.add(9, "ft", seed=1, ids=[f"x{number}" for number in range(20)])
     with pytest.raises(InputError, match="the questions differ from the questions of the arm's first seed"):
@@ -149,7 +149,7 @@ def test_seeds_of_other_metrics_are_not_mixed(lab):
 
 
 def test_sides_differ_where_the_plan_knows_no_number(lab):
-    """If the plan states no number of questions, an arm and its base must have equal numbers of questions."""
+    """If the plan does not state the number of questions, an arm and its base must have equal numbers of questions."""
     lab.add(4, "base")
     lab.add(4, "rag", k=1, n=19)
     lab.tasks["new"] = TaskEntry("target", None)

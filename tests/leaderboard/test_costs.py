@@ -54,7 +54,7 @@ def test_break_even(lab):
 
 
 def test_longer_prompts_have_no_break_even(lab):
-    """A trained arm without shorter prompts has no break-even point, whatever its measured times."""
+    """A trained arm whose prompts are not shorter has no break-even point, regardless of its measured times."""
     lab.prices = {"device_hour": 3.6}
     lab.add(4, "base", tokens=2000, flops=2e7)
     lab.add(14, "rag", k=1, tokens=8000, flops=8e7, times=Times(asking=2.0))
@@ -86,7 +86,7 @@ def test_the_gold_passage_has_no_break_even(lab):
     ],
 )
 def test_money_is_by_hours_or_by_tokens(lab, prices, device, expected):
-    """Costs in money are based on device hours if an hour has a price, or on tokens for remote models."""
+    """Monetary costs are based on device hours if an hourly price is set, or on tokens for remote models."""
     lab.prices = prices
     spent = Times(asking=8.0, searching=2.0, indexing=5.0)
     lab.add(14, "rag", k=1, tokens=8000, where=replace(OLD, device=device), times=spent)
@@ -111,7 +111,7 @@ TOKENS = {"input_tokens_million": 2.0, "output_tokens_million": 8.0}
     ],
 )
 def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
-    """The price of generated training text is a one-time cost, and unknown if a token price or count is unknown."""
+    """The cost of generating training text is a one-time cost, unknown if a token price or token count is unknown."""
     lab.prices = prices
     training = {"trained_tokens": 9, "flops": 1.0, **paid}
     lab.add(14, "ft", tokens=2000, training=training, times=Times(asking=2.0, training=100.0))
@@ -120,7 +120,7 @@ def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
 
 
 def test_money_of_writing_moves_the_break_even(lab):
-    """Paying for training text raises the break-even point in money, but not in operations."""
+    """Paying for training text raises the monetary break-even point, but not the break-even point in operations."""
     costly(lab).prices |= TOKENS
     lab.methods = {**METHODS, "ft-par": MethodEntry("lora", None)}
     spent = Times(asking=2.0, training=100.0)
@@ -173,6 +173,6 @@ def test_costs_are_added_below(full_results, full_table, lab):
 
 @pytest.mark.parametrize("width", [64, 100])
 def test_costs_keep_to_the_width(lab, width):
-    """The cost table omits columns in a narrow terminal."""
+    """The cost table omits columns that do not fit into a narrow terminal."""
     text = render(costly(lab).table(times=True), "terminal", width=width)
     assert max(map(len, text.splitlines())) <= width

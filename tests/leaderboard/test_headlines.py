@@ -34,7 +34,7 @@ def test_headline_uses_the_chosen_k(lab):
 
 
 def test_a_choice_that_is_best_on_test_says_so(lab):
-    """If the chosen setting is also the best setting on the test questions, a note states that both are the same."""
+    """If the setting chosen on validation questions is also the best on the test questions, a note states this."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.task("new").task("known", "control")
     lab.add(4, "base")
@@ -50,7 +50,7 @@ def test_a_choice_that_is_best_on_test_says_so(lab):
 
 
 def test_rates_are_chosen_by_loss_and_then_k_on_questions(lab):
-    """If learning rates are chosen by loss, K is chosen on questions among the arms with the best rate."""
+    """If the learning rate is chosen by loss, K is then chosen on validation questions with this learning rate."""
     by_loss = MethodEntry("adapter", "bm25", chosen=("rate", "k"), by_loss=("rate",))
     lab.methods = {**METHODS, "ft+rag": by_loss}
     lab.add(4, "base")
@@ -87,7 +87,7 @@ def test_headline_names_insignificant_gains(lab):
 
 
 def test_headlines_cover_each_way_of_injection(lab):
-    """A model has headlines for retrieval, fine-tuning and both, for its first target task with the fewest shots."""
+    """Each model has headlines for retrieval, fine-tuning and both on the first target task with the fewest shots."""
     lab.task("known", "control")
     for task, shots in (("known", 0), ("new", 5), ("new", 2), ("worded", 0)):
         for method, right, more in (("base", 4, {}), ("rag", 16, {"k": 2}), ("ft", 12, {}), ("ft+rag", 14, {"k": 2})):

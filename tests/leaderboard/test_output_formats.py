@@ -163,7 +163,7 @@ EVIL = "=1+1|<b>x</b>[red]y[/red](z)](http://e) `c` *d* \x1b[31m\u2028\n| a | b 
 
 
 def test_texts_of_others_cannot_break_the_formats(lab):
-    """Untrusted titles and messages cannot inject markup, formulas, control characters or lines."""
+    """Untrusted titles and messages cannot inject markup, formulas, control characters or line breaks."""
     lab.title = EVIL
     lab.add(4, "base")
     lab.fail("rag", k=1, error=EVIL)

@@ -34,7 +34,7 @@ def test_small_steps_do_not_add_up(lab):
 
 
 def test_a_rank_of_its_own_has_no_mark(lab):
-    """An arm that differs significantly from its neighbours does not share its rank."""
+    """An arm that differs significantly from the arms directly above and below does not share a rank with them."""
     lab.add(1, "base")
     lab.add(11, "rag", k=1)
     lab.add(20, "rag", k=2)

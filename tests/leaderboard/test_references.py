@@ -1,4 +1,4 @@
-"""References for gains: second measurements, other methods and several benchmarks."""
+"""Reference points for gains: second base measurements, other methods and several benchmarks."""
 
 import pytest
 from leaderboard_lab import Lab, row
@@ -10,7 +10,7 @@ from kib.store.results import Results
 
 
 def test_gains_are_split_by_another_measurement(lab):
-    """The second base measurement, not the one used for the gain, determines the known questions."""
+    """Questions count as known according to the second base measurement, not the base measurement used for the gain."""
     base = [1] * 6 + [0] * 14
     probe = [0] * 2 + [1] * 8 + [0] * 10
     arm = [1] * 4 + [0] * 4 + [1] * 12
@@ -36,7 +36,7 @@ def test_why_gains_are_not_split_is_said(lab):
 
 
 def test_against_an_arm(lab):
-    """The option `against` computes all gains over one arm, and Holm's method counts only these gains."""
+    """With `against`, all gains are relative to the given arm, and Holm's method adjusts only for these gains."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     lab.add(18, "ft+rag", k=1)
@@ -53,7 +53,7 @@ def test_against_an_arm(lab):
 
 
 def test_against_a_method_takes_the_arm_with_the_same_settings(lab):
-    """If the reference method has several arms, each arm is compared with the reference arm with equal settings."""
+    """If the reference method has several arms, each arm is compared with the one that has the same settings."""
     lab.add(4, "base")
     for k, right in ((1, 10), (3, 12)):
         lab.add(right, "rag", k=k)
@@ -65,7 +65,7 @@ def test_against_a_method_takes_the_arm_with_the_same_settings(lab):
 
 
 def test_against_a_wrong_name_lists_what_exists(lab):
-    """An unknown name in `against` raises an error that lists the nearest name and all known names."""
+    """An unknown name in `against` raises an error that suggests the nearest name and lists all known names."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     with pytest.raises(InputError, match=r"no method or arm 'rga'.*did you mean \"rag\"\? Known: base, rag"):
@@ -94,7 +94,7 @@ def test_benchmarks_are_never_compared(tmp_path):
 
 
 def test_one_benchmark_twice_is_refused(tmp_path):
-    """Two results folders of the same benchmark raise an error that names both folders."""
+    """Passing two results folders of the same benchmark raises an error that names both folders."""
     folders = [Lab(tmp_path / place) for place in ("here", "there")]
     for lab in folders:
         lab.add(4, "base")

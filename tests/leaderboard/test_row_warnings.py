@@ -57,7 +57,7 @@ def test_held_out_perplexity(lab):
 
 
 def test_warning_as_untrained(lab):
-    """A trained arm has a warning if a seed has the same log-probabilities as an untrained arm, in any order."""
+    """A trained arm has a warning if the log-probabilities of one of its seeds equal those of an untrained arm."""
     same = [(-float(number), -1.0) for number in range(20)]
     ids = [f"q{number}" for number in range(20)]
     lab.add(4, "base", logprobs=same)

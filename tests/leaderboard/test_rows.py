@@ -53,7 +53,7 @@ def test_groups_are_resampled_together(lab):
 
 
 def test_holm_counts_the_plans_gains(lab):
-    """Holm's family has all planned gains on targets except gold and random passages; missing gains have p = 1."""
+    """Holm's family contains all planned gains on target tasks, even missing ones, but not gold and random passages."""
     lab.task("known", "control")
     for task in ("new", "known"):
         lab.add(2, "base", task)
@@ -73,7 +73,7 @@ def test_holm_counts_the_plans_gains(lab):
 
 
 def test_share_of_gold_is_a_ratio_of_absolute_gains(lab):
-    """The share of gold is an arm's gain in points divided by the untrained model's gold-passage gain."""
+    """The share of gold is an arm's absolute gain divided by the untrained model's gain with the gold passage."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
     lab.add(20, "gold", k=1)
@@ -92,7 +92,7 @@ def test_no_share_of_a_gold_passage_without_gain(lab):
 
 
 def test_recall_counts_questions_with_a_gold_passage(lab):
-    """Recall is the share of questions with a retrieved gold passage, even if the passage was dropped."""
+    """Recall is the share of questions with a retrieved gold passage, including passages dropped from the prompt."""
     lab.add(4, "base", gold=[()] * 20)
     lab.add(9, "rag", k=2, gold=[(False, True)] * 5 + [(True, True)] * 4 + [(False, False)] * 11, dropped=7)
     lab.add(9, "random", k=2)
