@@ -141,7 +141,7 @@ def add_adapter(model: "PreTrainedModel", adapter: Path, device: str) -> Any:
 def torch_device(wanted: str) -> str:
     """Return the name of a device; `auto` selects the first CUDA GPU, or the CPU if there is no GPU.
 
-    Raise InputError if the machine does not have the requested device.
+    Raise InputError if the requested device is not available on this machine.
     """
     import torch
 

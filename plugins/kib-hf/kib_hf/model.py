@@ -1,4 +1,4 @@
-"""The model `hf`, a causal language model loaded from a folder of safetensors or a commit on the hub."""
+"""The model plugin `hf`, which loads a causal language model in safetensors format from a folder or the hub."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -124,7 +124,7 @@ class HF:
         return digest([files, self.options.add_bos_token, self.options.trust_remote_code])
 
     def online(self) -> list[str]:
-        """Return the model and revision to look up on the hub; return nothing if the model is in a local folder."""
+        """Return the model and revision to look up on the hub, or an empty list if the model is in a local folder."""
         return [f"model {self.options.hub} on the hub at revision `{self._revision}`"] if self.options.hub else []
 
     def tokens(self) -> Callable[[str], list[int]]:
@@ -171,7 +171,7 @@ class HF:
         return str(text)
 
     def context_length(self) -> int:
-        """Return `max_length`, or the limit in the configuration or tokenizer as lm-eval reads it; load no weights."""
+        """Return `max_length` or, as in lm-eval, the configuration's or tokenizer's limit, without loading weights."""
         if self.options.max_length is not None:
             return self.options.max_length
         from lm_eval.models.utils import resolve_max_length
@@ -190,12 +190,12 @@ class HF:
         return Weights(self._folder(weights=False))
 
     def load(self, weights: Weights | None = None) -> "HFLM":
-        """Load an LM with this model's weights, or with a trainer's weights, and with this model's tokenizer."""
+        """Load an LM with the weights of this model or a trainer, and with this model's tokenizer."""
         o, own = self.options, self._folder(weights=weights is None)
         folder = weights.folder if weights else own
         check_folder(folder)
         device = torch_device(o.device)
-        _ = self._tokenizer  # loaded before the large weights, so that tokenizer errors appear early
+        _ = self._tokenizer  # loaded before the weights, so that tokenizer errors appear early
         model: Any = load_model(folder, dtype=o.dtype, device=device, trust_remote_code=o.trust_remote_code)
         if weights and weights.adapter:
             model = add_adapter(model, weights.adapter, device)

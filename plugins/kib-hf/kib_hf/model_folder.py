@@ -12,7 +12,7 @@ __all__ = ["check_folder", "fingerprint_folder", "fingerprint_tokenizer", "weigh
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py", "additional_chat_templates/*.jinja")
-"""Files other than weights that transformers reads: configuration, tokenizer, chat templates and code."""
+"""Files that transformers reads in addition to weights: configuration, tokenizer, chat templates and code."""
 PROSE = ("readme", "license", "licence", "notice", "use_policy")
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.safetensors")
 CONVERT = (

@@ -19,7 +19,7 @@ __all__ = ["generation_cache"]
 def generation_cache(
     config: Any, layout: RowLayout, prompts: Sequence[int], row: KeyValues, prefix: Sequence[KeyValues]
 ) -> Any:
-    """Collect the keys and values of the given prompts in a row, padded on the left to the longest prompt's length.
+    """Collect the keys and values of some of a row's prompts, left-padded to the length of the longest prompt.
 
     `row` contains the row's keys and values; `prefix` contains the keys and values of the row's shared prefixes.
     """
@@ -32,7 +32,7 @@ def generation_cache(
 
 
 def _padded(prefix: Sequence[torch.Tensor], new: torch.Tensor, paths: "Sequence[NDArray[np.int64]]") -> torch.Tensor:
-    """Combine prefix and row tensors of shape [1, heads, tokens, head size] to [prompts, heads, tokens, head size]."""
+    """Combine tensors of shape [1, heads, tokens, head size] into one of shape [prompts, heads, tokens, head size]."""
     prefix_length = sum(part.shape[2] for part in prefix)
     length = prefix_length + max(map(len, paths))
     padded = new.new_zeros(len(paths), new.shape[1], length, new.shape[3])

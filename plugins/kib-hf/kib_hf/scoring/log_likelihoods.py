@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "LogLikelihoods", "TargetIndex", "index_targets"]
 
 Answer = tuple[float, bool]
-"""A log-likelihood, and whether greedy decoding would produce the continuation."""
+"""A continuation's log-likelihood, and whether greedy decoding would produce this continuation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class TargetIndex:
     """The row positions that predict the target tokens of several requests.
 
     `scored` lists the sorted row indices of all scored positions. `targets` lists the targets of all requests, one
-    request after another. `lengths` is the number of targets per request, and `positions` the index in `scored` of each
-    target.
+    request after another. `lengths` contains the number of targets per request, and `positions` contains the index in
+    `scored` of each target.
     """
 
     scored: "NDArray[np.int64]"
@@ -44,9 +44,9 @@ def index_targets(plan: RequestPlan, layout: RowLayout, requests: Sequence[int])
 
 
 class LogLikelihoods:
-    """Sums log-probabilities as logits arrive, rounded as lm-eval's HFLM rounds them.
+    """Sums log-probabilities as logits arrive, with the same rounding as lm-eval's HFLM.
 
-    `dtype` is the number format in which the softmax is computed; None means the model's own format.
+    `dtype` is the data type in which the softmax is computed; None means the data type of the logits.
     """
 
     def __init__(self, index: TargetIndex, dtype: torch.dtype | None) -> None:

@@ -1,4 +1,4 @@
-"""Checks whether a loaded model supports prefix trees and generation from a cache."""
+"""Check whether a loaded model supports prefix trees and generation from a precomputed cache."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ from kib_hf.scoring.tree_reader import FULL, SLIDING, TreeReader, sliding_window
 __all__ = ["why_no_prefill", "why_no_trees"]
 
 WINDOW = 4
-"""A sliding window shorter than the test prompts."""
+"""Size in tokens of the sliding window for the checks, which is shorter than the test prompts."""
 
 UNSUPPORTED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""Errors of a model that cannot read trees."""
+"""Errors that a model may raise if it does not support prefix trees."""
 
 LENGTH_DEPENDENT = {"dynamic", "longrope"}
-"""Rotary embeddings whose angles depend on the longest text of a batch."""
+"""Types of rotary embeddings whose angles depend on the longest text in a batch."""
 
 
 def why_no_trees(model: Any) -> str | None:
-    """Return why `model` must be scored prompt by prompt as in lm-eval, or None if prefix trees give the same results.
+    """Return the reason to score `model` prompt by prompt as in lm-eval, or None if prefix trees give the same results.
 
-    The model's configuration is checked first. Then the results for a small tree of arbitrary tokens are compared with
-    the results for the same prompts one by one.
+    The model's configuration is checked first. Then the logits for a small tree of arbitrary tokens are compared with
+    the logits for each of its prompts alone.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = causal.config.get_text_config()
@@ -64,10 +64,10 @@ def _any_adapter(model: Any, attribute: str) -> bool:
 
 
 def why_no_prefill(model: Any) -> str | None:
-    """Return the reason why transformers must process the prompts, or None if a precomputed cache can be used.
+    """Return the reason why transformers must process prompts itself, or None if it can use a precomputed cache.
 
-    Some models cache keys and values that differ from the inputs of their attention, so both ways are compared on a
-    small prompt.
+    Some models cache keys and values that differ from the attention inputs, so a small prompt is processed both with
+    and without a precomputed cache, and the logits are compared.
     """
     reader = TreeReader(model)
     *tokens, last = _test_tokens(model)
@@ -87,7 +87,7 @@ def why_no_prefill(model: Any) -> str | None:
 
 
 def _why_trees_differ(model: Any) -> str | None:
-    """Compute two prompts with a shared prefix as a tree and one by one; a wrong mask strongly changes the logits."""
+    """Compare the logits of two prompts as a tree and one by one; an incorrect mask would change them strongly."""
     stem = _test_tokens(model)
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     ends = [[token % vocabulary for token in end] for end in ([1, 2, 3], [1, 5, 8, 4])]

@@ -14,7 +14,7 @@ PrefixId = tuple[bytes, ...]
 
 
 class PrefixCache:
-    """A cache of keys and values; if the budget is exceeded, the prefix with the fewest own tokens is evicted first.
+    """A cache of keys and values; if it exceeds the budget, the unused prefix with the fewest tokens is evicted first.
 
     `compute(prefix, key_values)` computes a missing prefix from the keys and values of its parents.
     """
@@ -41,7 +41,7 @@ class PrefixCache:
         return found
 
     def _evict(self, needed: set[PrefixId]) -> None:
-        """Evict unused prefixes, those with the fewest tokens first, until the cache fits in the budget."""
+        """Evict unused prefixes in ascending order of their number of tokens until the cache fits in the budget."""
         others = sorted(self._held.keys() - needed, key=lambda prefix_id: (self._held[prefix_id][0], prefix_id))
         while others and self.bytes() > self._budget:
             del self._held[others.pop(0)]

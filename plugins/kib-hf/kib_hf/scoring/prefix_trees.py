@@ -1,7 +1,7 @@
-"""Planning of forward passes, each of which computes the tokens of several prompts together.
+"""Plan forward passes, each of which processes several prompts together.
 
 Prompts with a common prefix form a *prefix tree*. Several trees form a *row*, which is the input to one forward pass.
-All trees in a row continue the same *shared prefix*, which is the cached beginning of many prompts. The plan is a pure
+All trees in a row continue the same *shared prefix*, which is a cached prefix of many prompts. The plan is a pure
 function of the prompts and the limits.
 """
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["PrefixTree", "RowLimits", "SharedPrefix", "TreeRow", "plan_rows", "split_row"]
 
 MIN_SAVED_TOKENS = 128
-"""Tokens that caching a shared prefix must save, because the prefix needs a small forward pass of its own."""
+"""Minimum number of tokens saved by a cached shared prefix, because computing it needs an extra forward pass."""
 
 REPEATED_SHARE = 1 / 16
-"""A tree may end if the next tree repeats at most this share of its tokens: attention is cheaper in small trees."""
+"""A tree may end if the next tree repeats at most this fraction of its tokens; attention is cheaper in small trees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class RowLimits:
     """Limits on the size of a row; a tree or prompt that cannot be split may exceed the limits."""
 
     row_tokens: int
-    """New tokens per row. A tree of up to twice this size is not split."""
+    """Maximum number of new tokens per row; a tree with up to twice as many tokens is not split."""
     tree_tokens: int
-    """New tokens from which a tree may end."""
+    """Number of new tokens after which a tree may end if the next tree repeats few tokens."""
     prefix_tokens: int
-    """Length of the longest shared prefix, including its parents."""
+    """Maximum length of a shared prefix in tokens, including its parents."""
     prompts: int | None = None
-    """Prompts per row; None means no limit."""
+    """Maximum number of prompts per row; None means no limit."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SharedPrefix:
-    """The beginning of many prompts, for which keys and values are cached.
+    """A common prefix of many prompts, whose keys and values are cached.
 
-    `tokens` follow the tokens of `parent`; `length` is the total number of tokens in both.
+    `tokens` follow the tokens of `parent`; `length` is the number of tokens from the start of the prompt.
     """
 
     parent: "SharedPrefix | None"
@@ -52,7 +52,7 @@ class SharedPrefix:
 
     @property
     def lineage(self) -> "tuple[SharedPrefix, ...]":
-        """The chain of shared prefixes from the beginning of the text to this prefix."""
+        """The chain of shared prefixes from the beginning of the text up to and including this prefix."""
         return (*(self.parent.lineage if self.parent else ()), self)
 
 
@@ -152,7 +152,7 @@ class _RowPlanner:
             yield _Range(small_from, stop, prefix, divide=False)
 
     def _trees(self, start: int, stop: int, prefix: SharedPrefix | None) -> Iterator[PrefixTree]:
-        """Split a range into trees if few tokens must be repeated, or if a tree would otherwise become too large."""
+        """Split a range into trees where few tokens must be repeated or a tree would otherwise become too large."""
         left = start
         while left < stop:
             right = self._tree_end(left, stop, _length(prefix))
@@ -173,7 +173,7 @@ class _RowPlanner:
         return stop
 
     def _fill(self, prefix: SharedPrefix | None, trees: Iterable[PrefixTree]) -> Iterator[TreeRow]:
-        """Fill rows with trees up to the limits, largest trees first, so that a lack of memory is detected early."""
+        """Fill rows with trees up to the limits, largest trees first, so that out-of-memory errors occur early."""
         row: list[PrefixTree] = []
         for tree in sorted(trees, key=lambda tree: -tree.new_tokens):
             if row and not self._fits([*row, tree]):
@@ -191,7 +191,7 @@ class _RowPlanner:
 
 
 def split_row(prompts: SortedPrompts, row: TreeRow) -> list[TreeRow]:
-    """Split a row into two smaller rows with the same prompts in total, or into a shared prefix and the remaining row.
+    """Divide a row's prompts between two smaller rows, or move part of a single prompt into a shared prefix.
 
     The result is empty if the row cannot be split.
     """

@@ -1,4 +1,4 @@
-"""Tokenization of texts in batches; texts are split and truncated as in lm-eval."""
+"""Tokenize texts in batches, and split and truncate the texts as lm-eval does."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,11 +20,11 @@ __all__ = ["RequestEncoder"]
 LOGGER = logging.getLogger(__name__)
 
 BATCH = 2048
-"""Requests per call of the tokenizer."""
+"""Number of requests per tokenizer call."""
 
 
 class RequestEncoder:
-    """An HFLM's tokenizer, with the HFLM's rules for special tokens, contexts and lengths."""
+    """Wraps an HFLM's tokenizer and applies the HFLM's rules for special tokens, contexts and lengths."""
 
     def __init__(self, lm: "HFLM") -> None:
         self._lm = lm
@@ -61,7 +61,7 @@ class RequestEncoder:
         return ([prefix], tokens[1:]) if tokens[:1] == [prefix] else ([prefix], tokens)
 
     def encoded_request(self, context: "Sequence[int] | NDArray[np.int32]", continuation: Any) -> EncodedRequest:
-        """Join a context and a continuation, truncated on the left to the model's context length as in lm-eval.
+        """Join a context and a continuation; like lm-eval, truncate the result on the left to the context length.
 
         Raise StepError if the continuation is empty or longer than the model's context length.
         """

@@ -16,7 +16,7 @@ __all__ = ["EncodedRequest", "RequestPlan"]
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """A request's prompt `tokens`, and the `targets` to predict after the last prompt tokens, one target per token."""
+    """A request's prompt `tokens`, and its `targets`, each of which is predicted at one of the last prompt tokens."""
 
     tokens: "NDArray[np.int32]"
     targets: "NDArray[np.int32]"

@@ -18,8 +18,8 @@ __all__ = ["RowLayout", "TreeSpan", "lay_out_row", "lay_out_text"]
 class TreeSpan:
     """The tokens `start` to `stop` in a row, which attend only to each other and to the shared prefix.
 
-    `visible` is a square matrix: an entry is True if the token of its row attends to the token of its column. None
-    means causal attention, in which each token attends to itself and to all preceding tokens.
+    `visible` is a square matrix: the entry in row i and column j is True if token i attends to token j. None means
+    causal attention, in which each token attends to itself and to all preceding tokens.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""Forward passes over the rows of a plan, which are split into smaller parts if memory runs out."""
+"""Run forward passes over the rows of a plan, and split the rows if memory runs out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ __all__ = ["Prefill", "RowRunner"]
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """The keys and values of a row of prompts and of its shared prefixes."""
+    """The keys and values of a row of prompts and of the shared prefixes before the row."""
 
     plan: RequestPlan
     layout: RowLayout
@@ -36,7 +36,7 @@ class Prefill:
     prefix: list[KeyValues]
 
     def cache_for(self, prompts: Sequence[Tensor], config: Any) -> Any:
-        """Return the cache from which transformers generates text for the given prompts."""
+        """Return a cache that transformers can use to generate text for the given prompts."""
         indices = [self.plan.prompts.index_of(tokens.cpu().numpy()) for tokens in prompts]
         return generation_cache(config, self.layout, indices, self.row, self.prefix)
 
@@ -62,7 +62,7 @@ class RowRunner:
     def token_bytes(self) -> int:
         """Return the size in bytes of one token's keys and values in all layers, measured with two tokens.
 
-        The size is measured because model configurations have no uniform field for the size.
+        The size is measured because model configurations have no uniform field that contains it.
         """
         layout = lay_out_text(np.zeros(2, dtype=np.int32), 0)
         return max(1, byte_size(self.reader.key_values(layout, [])) // 2)
@@ -86,7 +86,7 @@ class RowRunner:
     def halves(self, plan: RequestPlan, row: TreeRow) -> list[TreeRow]:
         """Split a row that exceeds the token limit into two rows.
 
-        Return an empty result if no split is needed or possible.
+        Return an empty list if the row needs no split or cannot be split.
         """
         too_large = self.token_limit is not None and row.new_tokens > self.token_limit
         return split_row(plan.prompts, row) if too_large else []
@@ -146,7 +146,7 @@ class RowRunner:
         self._note(f"out of memory with {tried} tokens per forward pass; scoring continued with {self.token_limit}")
 
     def free_memory(self, error: RuntimeError) -> None:
-        """Free everything that can be recomputed after an out-of-memory error; re-raise any other error."""
+        """After an out-of-memory error, free all memory that holds recomputable data; re-raise any other error."""
         if not should_reduce_batch_size(error):
             raise error
         clear_frames(error.__traceback__)  # frames hold the tensors of the failed pass

@@ -32,10 +32,10 @@ __all__ = ["Scorer"]
 LOGGER = logging.getLogger(__name__)
 
 ROW_TOKENS = {"cpu": 1024, "cuda": 8192}
-"""Default number of new tokens per forward pass by type of device."""
+"""Default number of new tokens per forward pass, by device type."""
 
 PREFIX_BYTES = 2**30
-"""Default budget for cached prefixes."""
+"""Default memory budget for cached prefixes, in bytes."""
 
 Batches = list[list[int]]
 
@@ -48,9 +48,9 @@ class _PromptBatch(NamedTuple):
 
 
 class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
-    """An HFLM that computes shared prefixes once; its options are HFLM's, the forward pass size and a cache budget.
+    """An HFLM that computes each shared prefix once, with two more options: `row_tokens` and `prefix_bytes`.
 
-    `notes` lists sentences for the user, for example about a fallback to HFLM or a lack of memory.
+    `notes` lists sentences for the user, for example about a fallback to HFLM or out-of-memory errors.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         super().__init__(*args, **options)
         self.notes: list[str] = []
         self._plans: dict[str, tuple[RequestPlan, dict[Any, int]]] = {}
-        self._prompt_limit: int | None = None  # prompts per batch once memory has run out
+        self._prompt_limit: int | None = None  # maximum number of prompts per batch after memory has run out
         self._prefilled: Prefill | None = None
         self._encoder = RequestEncoder(self)
         reason = "the model is an encoder-decoder model" if self.backend != "causal" else why_no_trees(self.model)
@@ -72,9 +72,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._limits = RowLimits(tokens, max(1, tokens // 8), prefix_bytes // self._rows.token_bytes())
 
     def plan(self, requests: "Sequence[Instance]") -> Batches | None:
-        """Group request numbers into batches, in the order of execution; return None if the order does not matter.
+        """Group request indices into batches, in execution order; return None if the order does not matter.
 
-        The plan is a pure function of the requests. A batch is one forward pass; neighbouring batches share prefixes.
+        The plan is a pure function of the requests. A batch is processed in one forward pass, and consecutive batches
+        share prefixes.
         """
         if self.falls_back:
             return None
@@ -107,7 +108,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def loglikelihood(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[Answer]:
         """Compute log-likelihoods row by row, with the same results as HFLM.
 
-        Requests outside the plan get a separate plan.
+        Requests outside the current plan are computed with a new plan.
         """
         if self.falls_back or self.enable_thinking:
             answers: list[Answer] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
@@ -170,7 +171,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     # Generation
 
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
-        """Generate the same text as HFLM from a cache of keys and values, computed from the prompts as trees."""
+        """Generate the same text as HFLM, but compute the prompts' keys and values with prefix trees first."""
         if (
             self.falls_back
             or not all(self._continues_from_cache(request.args[1]) for request in requests)
@@ -210,7 +211,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return reason is None
 
     def _prompt_key(self, args: tuple[str, dict[str, Any]]) -> tuple[str, int]:
-        """Return a prompt and the number of its tokens to keep, so that the answer fits in the context."""
+        """Return a prompt and the number of its last tokens to keep, so that the answer fits in the context."""
         room = self.max_length - int(normalize_gen_kwargs(args[1], self.max_gen_toks)["max_gen_toks"])
         return args[0], max(1, room)
 
@@ -222,7 +223,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return [[number for index in batch for number in numbers_of[keys[index]]] for batch in self._plan_prompts(keys)]
 
     def _plan_prompts(self, keys: Sequence[tuple[str, int]]) -> Batches:
-        """Plan the prefill, which covers all but the last prompt token; single-token prompts form the last batch."""
+        """Plan the prefill, which covers all but the last prompt token; prompts of one token form the last batch."""
         encoded = self._encoder.encode_texts([text for text, _ in keys])
         prompts = [tokens[-room:] for tokens, (_, room) in zip(encoded, keys, strict=True)]
         planned = [index for index, tokens in enumerate(prompts) if len(tokens) > 1]
@@ -263,9 +264,9 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return found
 
     def _split_batch(self, plan: RequestPlan, batch: _PromptBatch) -> list[_PromptBatch]:
-        """Split a batch that exceeds the token limit or the prompt limit.
+        """Split a batch into smaller batches if it exceeds the token limit or the prompt limit.
 
-        Return an empty result if the batch is small enough.
+        Return an empty list if the batch is small enough.
         """
         row, requests = batch
         halves = self._rows.halves(plan, row) if row else []

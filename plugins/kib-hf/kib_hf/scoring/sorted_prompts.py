@@ -14,8 +14,8 @@ __all__ = ["SortedPrompts"]
 class SortedPrompts:
     """Distinct prompts, sorted by their tokens and identified by their index in the sorted order.
 
-    Prompts with a common prefix are neighbours, so the prompts of a prefix tree form a range of indices. `lengths` is
-    the number of tokens per prompt, and `first_scored` the position of the first scored token per prompt.
+    Prompts with a common prefix are neighbours, so the prompts of a prefix tree form a range of indices. `lengths`
+    contains each prompt's number of tokens; `first_scored` contains the position of each prompt's first scored token.
     """
 
     def __init__(self, prompts: "Iterable[tuple[NDArray[np.int32], int]]") -> None:
@@ -52,7 +52,7 @@ class SortedPrompts:
 
     @cached_property
     def shared(self) -> "NDArray[np.int64]":
-        """The length of the common prefix of each prompt and the previous prompt; 0 for the first prompt."""
+        """The length of each prompt's common prefix with the previous prompt; 0 for the first prompt."""
         import numpy as np
 
         found = np.zeros(len(self), dtype=np.int64)

@@ -1,10 +1,10 @@
-"""One forward pass over a row, which applies the model's own attention to each tree after a cached shared prefix.
+"""Run one forward pass over a row, and apply the model's own attention to each tree after a cached shared prefix.
 
 In transformers, the attention function can be replaced by name (`AttentionInterface`). The function registered here
 receives queries, keys and values after rotation. For each tree in the row, this function prepends the keys and values
 of the shared prefix and calls the model's original attention with a mask that restricts each token to its own text.
-Position ids are positions in the text. If the layers have the usual structure, the last layer and the output layer are
-computed only at the scored positions.
+Each token's position id is its position in its own text. If the layers have the usual structure, the last layer and the
+output layer are computed only at the scored positions.
 """
 
 import sys
@@ -29,7 +29,7 @@ __all__ = ["FULL", "SLIDING", "KeyValues", "TreeReader", "sliding_window"]
 FULL, SLIDING = "full_attention", "sliding_attention"
 ATTENTION_NAME = "kib_tree"
 CHUNK = 128
-"""Positions per call of the output layer."""
+"""Number of positions per call of the output layer."""
 USUAL_ARGUMENTS = {
     "hidden_states",
     "attention_mask",
@@ -38,10 +38,10 @@ USUAL_ARGUMENTS = {
     "use_cache",
     "position_embeddings",
 }
-"""Arguments of a decoder layer of the usual form; other layers are computed at all positions."""
+"""Arguments of a decoder layer with the usual structure; other decoder layers are computed at all positions."""
 
 KeyValues = Mapping[int, tuple[Tensor, Tensor]]
-"""Keys and values by layer, each of shape [1, heads, tokens, head size]."""
+"""A mapping from each layer's index to its keys and values, both of shape [1, heads, tokens, head size]."""
 
 
 class _KeyValuesStored(Exception):  # noqa: N818 - it ends a forward pass early and is not an error
@@ -49,7 +49,7 @@ class _KeyValuesStored(Exception):  # noqa: N818 - it ends a forward pass early 
 
 
 _passes: "list[_ForwardPass]" = []
-"""The current forward pass, last."""
+"""A stack of forward passes; the last one is the current pass."""
 
 
 def _attend(
@@ -80,7 +80,7 @@ class TreeReader:
 
     @property
     def window(self) -> int | None:
-        """The sliding window size in tokens, including the current token; None if all layers see all tokens."""
+        """The sliding window size in tokens, including the current token; None if every layer attends to all tokens."""
         found: int | None = getattr(self.config, "sliding_window", None)
         return found if self._uses_window else None
 
@@ -97,7 +97,7 @@ class TreeReader:
                 return not torch.equal(narrow, self.model(tokens).logits)
 
     def layer_type(self, layer: int) -> str:
-        """Return `FULL` if a layer attends to all previous tokens, `SLIDING` if a layer attends to a window."""
+        """Return `FULL` if a layer attends to all previous tokens, or `SLIDING` if it attends only to a window."""
         types = getattr(self.config, "layer_types", None)
         if types:
             return str(types[layer])
@@ -186,7 +186,7 @@ class _ForwardPass:
         self.prefix = prefix
         self.scored = scored
         self.only_scored = False
-        """Whether the queries of the current layer are those of the scored positions only."""
+        """Whether the current layer's queries cover only the scored positions."""
         self.last_layer = int(reader.config.num_hidden_layers) - 1
         self.stored: dict[int, tuple[Tensor, Tensor]] = {}
         self._masks: dict[tuple[str, bool, int], Tensor | None] = {}
@@ -218,7 +218,7 @@ class _ForwardPass:
         return slice(*self.scored.searchsorted([span.start, span.stop]).tolist())
 
     def _mask(self, number: int, layer: int, like: Tensor) -> Tensor | None:
-        """Return a tree's mask of shape [1, 1, queries, prefix and tree].
+        """Return a tree's mask of shape [1, 1, queries, prefix tokens + tree tokens].
 
         Return None if plain causal attention needs no mask.
         """
@@ -251,7 +251,7 @@ class _ForwardPass:
 
 
 class _KeyValueBuffer:
-    """Buffers for the keys and values of prefix and tree; the prefix is copied once, and trees overwrite each other."""
+    """Buffers for the keys and values of a prefix and one tree; the prefix is copied only once for all trees."""
 
     def __init__(self, prefix: Sequence[tuple[Tensor, Tensor]], key: Tensor, value: Tensor, layout: RowLayout) -> None:
         self._prefix_length = layout.prefix_length
@@ -270,7 +270,7 @@ class _KeyValueBuffer:
             self._joined.append(joined)
 
     def of(self, span: TreeSpan) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of the prefix followed by a tree."""
+        """Return the keys and values of the prefix, followed by the keys and values of a tree."""
         if not self._joined:
             key, value = (new[:, :, span.start : span.stop] for new in self._row)
             return key, value
@@ -301,7 +301,7 @@ def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def _last_layer_at(rows: Tensor, layer: Any, forward_pass: _ForwardPass) -> Iterator[None]:
-    """Make the last layer compute keys and values at all positions, and everything else only at positions `rows`."""
+    """Make the last layer compute keys and values at all positions, but its output only at the positions `rows`."""
     if layer is None:
         yield
         return
@@ -328,7 +328,7 @@ def _last_layer_at(rows: Tensor, layer: Any, forward_pass: _ForwardPass) -> Iter
 
 @contextmanager
 def _output_in_chunks(rows: Tensor, decoder: Any) -> Iterator[list[Tensor]]:
-    """Make a decoder return its output at the positions `rows` in chunks, one per call.
+    """Make a decoder return its output at the positions `rows` in chunks, one chunk per call.
 
     Yield the list of remaining chunks.
     """
