@@ -129,6 +129,26 @@ def test_a_foreign_baseline_is_refused(lab, text, said):
     assert "--update-baseline" in str(caught.value)
 
 
-def test_a_baseline_holds_no_digests(full_table):
-    """The arm names in a baseline contain no digests, so changes to the data do not rename the arms."""
+@pytest.mark.parametrize(
+    ("before", "after"), [("+rag", "+rug"), ('"seeds": [0', '"seeds": [1'), ("0.", "0.1"), ('"digest', '"digexst')]
+)
+def test_a_changed_baseline_is_refused(lab, before, after):
+    """A baseline with a changed letter or digit raises an error that suggests a remedy."""
+    measured(lab).add(13, "ft+rag", k=1)
+    table = lab.table()
+    assert before in baseline(table)
+    with pytest.raises(InputError, match="its content differs from its digest"):
+        check(table, baseline(table).replace(before, after, 1))
+
+
+def test_a_baseline_of_an_earlier_version_is_read(lab):
+    """A baseline without a digest is read, because earlier versions wrote no digest."""
+    table = measured(lab).table()
+    old = json.loads(baseline(table))
+    del old["digest"]
+    assert check(table, json.dumps(old)) == Changes((), ())
+
+
+def test_a_baseline_holds_no_identities(full_table):
+    """The arm names in a baseline contain no identities, so changes to the data do not rename the arms."""
     assert not [one for found in full_table.rows for one in found.cells if one[-8:] in baseline(full_table)]

@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from kib.errors import InputError
+from kib.identity import digest
 from kib.leaderboard.number_format import interval, points
 from kib.leaderboard.table_records import ArmRow, Table
 from kib.statistics.gains import Interval
@@ -28,6 +29,7 @@ class _Entry(TypedDict):
 ROWS = TypeAdapter(dict[str, _Entry])
 KIND = "kib leaderboard baseline"
 SCHEMA = 1
+DIGEST = "digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Changes:
 
 
 def baseline(table: Table) -> str:
-    """Return a table as baseline JSON: the seeds, the gain and the interval of each arm.
+    """Return a table as baseline JSON: the seeds, the gain and the interval of each arm, and a digest of the content.
 
     The id of an arm is `<benchmark>/<place>`. Cells are matched by this id and their seeds, so that arms can still be
     matched when data or plugin versions change.
@@ -51,11 +53,12 @@ def baseline(table: Table) -> str:
             "seeds": row.seeds,
             "gain": None if gain is None else [gain.absolute, gain.interval.low, gain.interval.high],
         }
-    head = json.dumps({"kind": KIND, "schema": SCHEMA, "against": table.against}, ensure_ascii=False)[1:-1]
+    head = {"kind": KIND, "schema": SCHEMA, "against": table.against}
+    head[DIGEST] = digest({**head, "rows": entries})
     lines = ",\n".join(
         f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(entry)}" for name, entry in sorted(entries.items())
     )
-    return f'{{{head},\n"rows": {{\n{lines}\n}}}}\n'
+    return f'{{{json.dumps(head, ensure_ascii=False)[1:-1]},\n"rows": {{\n{lines}\n}}}}\n'
 
 
 def check(table: Table, text: str) -> Changes:
@@ -110,6 +113,9 @@ def _read(table: Table, text: str) -> dict[str, _Entry]:
     if value.get("schema") != SCHEMA:
         schema = value.get("schema")
         raise InputError(f"the baseline has schema {schema!r}, but this version of kib reads schema {SCHEMA}{hint}")
+    recorded = value.pop(DIGEST, None)  # baselines of earlier versions have no digest
+    if value.keys() - {"kind", "schema", "against", "rows"} or (recorded is not None and recorded != digest(value)):
+        raise InputError(f"the baseline is damaged or was edited (its content differs from its digest){hint}")
     if value.get("against") != table.against:
         names = [f"against {one}" if one else "over base" for one in (value.get("against"), table.against)]
         raise InputError(
