@@ -1,4 +1,4 @@
-"""The retriever `hybrid`, which fuses the frozen hits of several retrievers with reciprocal rank fusion.
+"""The retriever `hybrid`, which fuses the recorded hits of several retrievers with reciprocal rank fusion.
 
 A passage's score is the sum of weight / (constant + rank) over the retrievers that returned the passage. Source:
 Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods, SIGIR

@@ -40,7 +40,7 @@ RSLORA = """@misc{kalajdzievski2023rslora,
 
 
 class _Trainer:
-    """The code shared by the trainers `full` and `lora`."""
+    """The base class of the trainers `full` and `lora`."""
 
     revision: ClassVar[int] = 1
 
@@ -73,8 +73,8 @@ class _Trainer:
     ) -> Trained:
         """Train the weights of `start` on `text`, and save checkpoints and the trained weights in `folder`.
 
-        Raise InputError if `check` fails, if the weights are incomplete, or if tokens of the text would be lost. Raise
-        StepError if the loss becomes infinite or NaN.
+        Raise InputError if `check` fails, if the weights are incomplete, or if splitting the text would lose tokens.
+        Raise StepError if the loss becomes infinite or NaN.
         """
         from kib_hf.model_folder import check_folder
         from kib_hf.training.checkpoints import (

@@ -22,7 +22,7 @@ class CorpusOptions(WorldOptions):
 
 
 class LabCorpus:
-    """Biographies of six sentences and employer documents of three sentences, one fact per sentence, varied by seed."""
+    """The corpus `lab`; each sentence in a document states one fact, in wording and order determined by the seed."""
 
     Options: ClassVar[type[Options]] = CorpusOptions
     revision: ClassVar[int] = 1

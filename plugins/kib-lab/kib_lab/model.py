@@ -1,4 +1,4 @@
-"""The model `lab`: a one-million-parameter Llama, trained on facts about known people and on reading passages."""
+"""The model `lab`: a one-million-parameter Llama trained to recall facts about known people and to read passages."""
 
 import json
 from collections.abc import Callable
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "FOLDER", "LabModel", "ModelOptions"]
 
 FOLDER = Path(__file__).parent / "weights"
-"""The transformers folder included in the distribution."""
+"""The model folder in transformers format that is bundled with the distribution."""
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 CONTEXT = 1024
-"""The context length of the model; about the first 500 positions were used in pre-training."""
+"""The context length of the model; pre-training used only about the first 500 positions."""
 
 
 class ModelOptions(Options):
@@ -83,7 +83,7 @@ class LabModel:
         return digest_file(FOLDER / "tokenizer.json")
 
     def tokens(self) -> Callable[[str], list[int]]:
-        """Return the tokenize function; tokens are words, punctuation marks and newlines, without special tokens."""
+        """Return the tokenizing function; tokens are words, punctuation marks and newlines, without special tokens."""
         return self._hf.tokens()
 
     def context_length(self) -> int:

@@ -71,7 +71,7 @@ PERSON_ATTRIBUTES: dict[str, Phrasings] = {
         ("Name the pet of {n}.", "Which animal does {n} feed?"),
     ),
 }
-"""The attributes of a person; their order determines the world."""
+"""The attributes of a person; a change in their order would change the world."""
 
 EMPLOYER_ATTRIBUTES: dict[str, Phrasings] = {
     "seat": Phrasings(
@@ -96,7 +96,7 @@ EMPLOYER_ATTRIBUTES: dict[str, Phrasings] = {
         ("Name the emblem of the employer of {n}.", "What stands on the flag of the employer of {n}?"),
     ),
 }
-"""The attributes of an employer; their questions name the person instead of the employer (two hops)."""
+"""The attributes of an employer; questions about them name a person instead of the employer (two hops)."""
 
 REVERSE_STATEMENTS = ("The {p} born in {b} is {n}.", "The {p} from {b} is called {n}.")
 """Sentences that identify a person by profession and birthplace, which together are unique in the world."""

@@ -32,10 +32,10 @@ EXAMPLES_PER_STEP: tuple[dict[str, int], dict[str, int]] = (
 """The number of examples of each kind per step, in the first and in the second stage."""
 
 LOSS_WEIGHTS = {"known": 1.0, "asked": 0.6, "twice": 0.3, "recall": 1.0, "read": 1.0}
-"""The weight of each kind in the loss."""
+"""The weight of each kind of example in the loss."""
 
 BATCH_TOKENS = 6000
-"""Maximum tokens per forward pass, padding included."""
+"""Maximum number of tokens per forward pass, including padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _resume(folder: Path, model: "LlamaForCausalLM", optimizer: "Optimizer", settings: PretrainingSettings) -> int:
-    """Load the newest checkpoint and return its number of steps, or return 0 if no checkpoint exists."""
+    """Load the newest checkpoint and return its step, or return 0 if no checkpoint exists."""
     from safetensors.torch import load_file
 
     found = _checkpoints(folder)

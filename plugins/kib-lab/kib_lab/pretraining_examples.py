@@ -1,4 +1,4 @@
-"""Pre-training examples for the lab's model; a kind, a seed, a step and an index determine an example.
+"""Pre-training examples for the lab's model; each example is determined by its kind, seed, step and index.
 
 The kinds of examples are documents about the known world (`known`), questions about the half of the known people who
 are taught with questions (`asked`), two wordings of a random person's biography (`twice`), facts that are stated and
@@ -33,7 +33,7 @@ __all__ = ["KINDS", "SECOND_STAGE", "TrainingExample", "make_example"]
 KINDS = ("known", "asked", "twice", "recall", "read")
 
 QUESTIONS_PER_CONTEXT = 6
-"""Questions about one context. Each is a branch that sees only the context and itself."""
+"""Number of questions about one context; each question is a branch that attends only to the context and itself."""
 
 TEMPLATE_WEIGHT = 0.1
 """Loss weight of a word that depends on the random phrasing; the word that states the fact has weight 1."""
@@ -51,17 +51,17 @@ CURRICULUM = (
     (22, (2, 3, 3, 4)),
     (30, (1, 2, 3, 3, 4, 4, 5, 5, 6)),
 )
-"""Periods of the training: the end of each in thirtieths, and equally likely numbers of passages per context."""
+"""Periods of training: each period's end in thirtieths, and the equally likely numbers of passages per context."""
 
 LAST_PERIOD = 22 / 30
-"""Start of the last period, with the longest contexts and with additional questions about known people."""
+"""Start of the last period, which has the longest contexts and additional questions about known people."""
 
 SECOND_STAGE = 14 / 30
 """Start of the second stage.
 
-From here on, the loss includes repeated names in a context: the model can predict such a name by looking back, the same
-skill that finds the passage for a question. Random people may also work for known employers, because the model already
-distinguishes their names.
+From this stage on, the loss includes repeated names in a context. The model can predict a repeated name by looking
+back, and it needs the same skill to find the passage for a question. In this stage, random people may also work for
+known employers, because the model already distinguishes the employers' names.
 """
 
 NAME_WEIGHT = 0.25
@@ -167,7 +167,7 @@ def _question_with_answer(rng: RandomStream, entity: Entity, attribute: str) -> 
 
 
 def _random_person(rng: RandomStream, others: Sequence[Entity], progress: float) -> Entity:
-    """Return a random person who is in no world; the name is unique but may share one part with another name."""
+    """Return a random person outside all worlds; the name is unique but may share one part with another name."""
     names, known = all_names(), {person.name for person in generate_world("known", KNOWN_PEOPLE).people}
     while True:
         first, family = rng.below(len(names.first)), rng.below(len(names.family))
@@ -184,7 +184,7 @@ def _random_person(rng: RandomStream, others: Sequence[Entity], progress: float)
 
 
 def _templates(phrasings: Phrasings) -> list[str]:
-    """Return all question templates for an attribute; the direct question occurs twice to double its share."""
+    """Return all question templates for an attribute; the direct question occurs twice to double its probability."""
     return [phrasings.direct, phrasings.direct, *phrasings.reworded, *phrasings.pair]
 
 
@@ -263,7 +263,7 @@ def _questions_on_context(rng: RandomStream, progress: float) -> TrainingExample
 
 
 def _add_name_weights(example: TrainingExample) -> None:
-    """Set the loss weight of each family name that already followed the same first name in the context or branch."""
+    """Set the loss weight of each family name that followed the same first name earlier in the context or branch."""
     family_names = {vocabulary()[name] for name in all_names().family}
     seen: dict[int, set[tuple[int, int]]] = {0: set()}
     for i in range(1, len(example.tokens)):

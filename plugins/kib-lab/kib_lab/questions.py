@@ -16,14 +16,14 @@ Kind = Literal["direct", "reworded", "reverse", "two-hop"]
 KINDS: tuple[Kind, ...] = ("direct", "reworded", "reverse", "two-hop")
 
 SPLITS = ("test", "validation", "examples", "reworded")
-"""The split `reworded` has the test questions in other words, with the same ids."""
+"""The splits; `reworded` contains the test questions with different wording and the same ids."""
 
 BLOCK = 20
-"""Out of this number of consecutive pairs of people, one pair is for examples and two pairs are for validation."""
+"""Of every `BLOCK` consecutive pairs of people, one pair is in the split `examples` and two are in `validation`."""
 
 
 def split_of(index: int) -> str:
-    """Return the split for the person at an index; people are paired across the two halves, and pairs share a split."""
+    """Return the split of the person at an index; the people at indices 2n and 2n + 1 are in the same split."""
     position = index // 2 % BLOCK
     return "examples" if position == 0 else "validation" if position <= 2 else "test"
 

@@ -1,4 +1,4 @@
-"""Random numbers computed as SHA-256 of a key and a counter; identical in all Python versions and on all machines."""
+"""Random numbers from SHA-256 digests of a key and a counter, identical in all Python versions and on all machines."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ __all__ = ["RandomStream"]
 T = TypeVar("T")
 
 NUMBERS_PER_BLOCK = 8
-"""32-bit numbers in one SHA-256 digest."""
+"""Number of 32-bit integers in one SHA-256 digest."""
 
 LIMIT = 1 << 32
 
@@ -37,7 +37,7 @@ class RandomStream:
         return value % n
 
     def chance(self, percent: int) -> bool:
-        """Return True with a probability of `percent` per cent."""
+        """Return True with a probability of `percent` / 100."""
         return self.below(100) < percent
 
     def choice(self, items: Sequence[T]) -> T:

@@ -42,7 +42,7 @@ class TaskOptions(WorldOptions):
 
 
 class LabTask:
-    """The task `lab`, which assigns 85 % of the people to the test split, 10 % to validation and 5 % to examples."""
+    """The task `lab`, which assigns 85 % of people to the split `test`, 10 % to `validation` and 5 % to `examples`."""
 
     Options: ClassVar[type[Options]] = TaskOptions
     revision: ClassVar[int] = 1

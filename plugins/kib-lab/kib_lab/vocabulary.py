@@ -24,7 +24,7 @@ __all__ = ["END", "PAD", "UNKNOWN", "encode", "split", "vocabulary", "write_toke
 UNKNOWN, PAD, BEGIN, END = "<unk>", "<pad>", "<s>", "</s>"
 
 PATTERN = r"\n|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]"
-"""A newline, a word or a single punctuation mark; also the pattern of the pre-tokenizer in tokenizer.json."""
+"""Matches a newline, a word or a single punctuation mark; the pre-tokenizer in tokenizer.json uses this pattern too."""
 
 EXTRA = "Context Question Answer A B C D E F G H a an and are at by in is of on or that the to was who with"
 

@@ -37,7 +37,7 @@ KNOWN_PEOPLE = 400
 """The number of known people."""
 
 MAX_NEW_PEOPLE = 1000
-"""The maximum number of new people; with more, profession and birthplace would no longer identify one person."""
+"""The maximum number of new people, up to which a profession and a birthplace identify a single person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Entity:
 
     @property
     def is_person(self) -> bool:
-        """Whether the entity is a person, judged by the attributes it has."""
+        """Whether the entity is a person, that is, has no attributes of an employer."""
         return not self.facts.keys() & EMPLOYER_ATTRIBUTES.keys()
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """People, and a mapping from names to their employers."""
+    """The people in a world, and a mapping from the employers' names to the employers."""
 
     people: tuple[Entity, ...]
     employers: Mapping[str, Entity]
@@ -78,7 +78,7 @@ def random_facts(rng: RandomStream, attributes: Mapping[str, Phrasings], people:
 
 
 def _generate_people(rng: RandomStream, people: People, count: int, used: set[tuple[str, str]]) -> tuple[Entity, ...]:
-    """Return `count` people with unique names and unique profession-birthplace pairs, and add both to `used`."""
+    """Return `count` people with unique names and unique profession-birthplace pairs, and add the pairs to `used`."""
     names = all_names()
     generated: list[Entity] = []
     used_names: set[str] = set()
@@ -116,7 +116,7 @@ def generate_world(people: People, count: int, seed: int = 0) -> World:
 
 
 def sentence(entity: Entity, attribute: str, template: str) -> str:
-    """Fill a template with a fact, or with the profession and birthplace for the attribute "reverse"."""
+    """Fill a template with a fact or, for the attribute "reverse", with the profession and birthplace."""
     if attribute == "reverse":
         return template.format(n=entity.name, p=entity.facts["profession"], b=entity.facts["birthplace"])
     return template.format(n=entity.name, v=entity.facts[attribute])

@@ -10,7 +10,7 @@ from kib_lab.world import KNOWN_PEOPLE, MAX_NEW_PEOPLE, People, World, generate_
 __all__ = ["DEFAULT_NEW_PEOPLE", "MIN_PEOPLE", "WorldOptions"]
 
 MIN_PEOPLE = 40
-"""The smallest world; in a smaller world some splits would lack people of one half."""
+"""The minimum number of people in a world; in a smaller world, some splits would lack people from one half."""
 
 DEFAULT_NEW_PEOPLE = 200
 

@@ -17,7 +17,7 @@ from kib_lab.world import Entity, phrasings_of, reverse_statement, sentence
 __all__ = ["LabWriter", "WriterOptions", "parse_passage"]
 
 MAX_REPETITIONS = 200
-"""The number of consecutive draws without a new paraphrase after which a passage has no more paraphrases."""
+"""The number of consecutive draws without a new paraphrase after which the writer gives up on a passage."""
 
 
 class WriterOptions(Options):
@@ -62,7 +62,7 @@ class LabWriter:
     ) -> Iterator[Text]:
         """Yield `count` distinct paraphrases per passage, then `count` distinct pairs if `pairs` is true.
 
-        Raise InputError if a passage is not from the lab or does not allow `count` distinct texts.
+        Raise InputError if a passage is not from the lab or yields fewer than `count` distinct texts.
         """
         o = self.options
         for passage in passages:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "api_key"]
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-"""Seconds before the first retry, and at most; the wait doubles with each retry."""
+"""The first and the longest wait before a retry, in seconds; the wait doubles with each retry."""
 
 LONGEST_REQUESTED_WAIT = 600.0
-"""The longest wait in seconds that a server may request."""
+"""The longest wait that a server may request, in seconds."""
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""The statuses below 500 that are retried; every status from 500 on is retried as well."""
+"""The HTTP statuses below 500 that cause a retry; all statuses from 500 on also cause a retry."""
 
 SHOWN_CHARACTERS = 300
-"""Characters of a server's own message that an error quotes."""
+"""The number of characters of a server's message that an error message quotes."""
 
 
 class Endpoint:
@@ -51,7 +51,7 @@ class Endpoint:
             timeout=options.timeout,
             limits=limits,
             verify=_certificates(),
-            trust_env=not parse_address(self.url).is_loopback,  # a proxy would read requests to this machine
+            trust_env=not parse_address(self.url).is_loopback,  # a proxy could read requests to this machine
         )
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Endpoint:
         )
 
     def _wait(self, retry: int, requested: float | None) -> bool:
-        """Wait before the next attempt, for as long as the server requests; return False to give up instead."""
+        """Wait as long as the server requests before the next attempt; return False if no attempt should follow."""
         if requested is not None and requested > LONGEST_REQUESTED_WAIT:
             return False
         seconds = min(FIRST_WAIT * 2**retry, LONGEST_WAIT) if requested is None else requested
@@ -121,7 +121,7 @@ class Endpoint:
         return f"the server returned status {status}{flaw}{message}"
 
     def _message(self, response: "httpx2.Response") -> str:
-        """Return a colon and the server's message, shortened and without the API key; "" if the response is empty."""
+        """Return a colon and the server's message, shortened and without the API key, or "" for an empty response."""
         text = response.text.strip()
         try:
             value = json.loads(text)

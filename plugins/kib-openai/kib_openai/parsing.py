@@ -19,16 +19,16 @@ __all__ = [
 ]
 
 WRONG_OPTIONS = 3
-"""The number of wrong options of a question."""
+"""The number of wrong options per question."""
 
 
 class InvalidAnswerError(Exception):
-    """Raised for an unusable answer; the message gives the reason."""
+    """Raised for an unusable answer; the message states the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedQuestion:
-    """A question with its correct option, three wrong options, and a quote that proves the correct option."""
+    """A question with its correct option, three wrong options, and a quote that supports the correct option."""
 
     question: str
     right: str
@@ -37,13 +37,13 @@ class ParsedQuestion:
 
 
 def parse_paraphrases(completion: Completion, count: int, existing: Collection[str]) -> list[str]:
-    """Return the first `count` paraphrases; reject paraphrases that repeat a normalised text in `existing`."""
+    """Return the first `count` paraphrases; reject a paraphrase whose normalised text is in `existing`."""
     texts = [_text(value, "a paraphrase") for value in _list(completion, "paraphrases", count)]
     return _distinct(texts, count, existing)
 
 
 def parse_pairs(completion: Completion, count: int, existing: Collection[str]) -> list[tuple[str, str]]:
-    """Return the first `count` question-answer pairs; reject questions that repeat a normalised text in `existing`."""
+    """Return the first `count` question-answer pairs; reject a pair whose normalised question is in `existing`."""
     answers: dict[str, str] = {}
     for value in _list(completion, "pairs", count):
         pair = _object(value, "a pair")

@@ -38,7 +38,7 @@ def new_adapter(model: Any, options: LoraOptions, name: str) -> Any:
 
 
 def _linear_layer_names(model: Any) -> list[str]:
-    """Return the sorted last name components of a model's linear layers."""
+    """Return the last components of the names of a model's linear layers, in sorted order."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D
 
@@ -53,7 +53,7 @@ def _tied_output_layer(model: Any) -> Any:
 
 
 def _adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every layer with an adapter as a tuple (last name component, layer without the adapter)."""
+    """Yield a tuple (last component of the layer's name, layer without the adapter) for every layer with an adapter."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in model.named_modules():
@@ -62,7 +62,7 @@ def _adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOptions, name: str) -> None:
-    """Raise InputError if the adapter cannot be saved, or if its rank exceeds the limit of every targeted layer."""
+    """Raise InputError if the adapter cannot be saved, or if every targeted layer has a maximum rank below its rank."""
     for layer_name, layer in layers:
         if layer is tied:
             raise InputError(
@@ -78,7 +78,7 @@ def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOpt
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter's safetensors and configuration, with sorted lists and without local paths."""
+    """Write the adapter's weights and configuration; the configuration has sorted lists and no local paths."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

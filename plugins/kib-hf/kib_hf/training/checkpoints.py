@@ -1,7 +1,7 @@
 """The output folder of a training run, with checkpoints during training and a record of the final result.
 
-A checkpoint and the trained weights count as complete only if a record with the digests of their files exists. Damaged
-checkpoints and weights are reported and removed, so that the training run continues from the last intact state.
+A checkpoint or the trained weights are considered complete only if a record with the digests of their files exists.
+Damaged checkpoints and weights are reported and removed, so that training continues from the last intact checkpoint.
 """
 
 import logging
@@ -121,7 +121,7 @@ def write_trained(folder: Path, trained: Trained) -> None:
 
 
 def read_trained(folder: Path, weights: Weights) -> Trained | None:
-    """Read the record of a finished training run, and add the given `weights`.
+    """Return the record of a finished training run, with `weights` as its trained weights.
 
     Return None if no record exists, or if the weights have changed since the record was written.
     """

@@ -1,6 +1,6 @@
 """Conversion of text to training examples, which consist of tokens and labels.
 
-Every token in a text has a loss in exactly one example, regardless of how texts are split or joined.
+Every token in a text contributes to the loss in exactly one example, regardless of how texts are split or joined.
 """
 
 from array import array
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["IGNORED", "Example", "end_token", "join", "prepare_examples", "split", "tokenize"]
 
 IGNORED = -100
-"""The label of a token without a loss, as defined by PyTorch and transformers."""
+"""The label of a token that does not contribute to the loss, as defined by PyTorch and transformers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Tokens with one label per token: the token itself if its loss is computed, otherwise IGNORED.
+    """Tokens with one label per token: the token itself if it contributes to the loss, otherwise IGNORED.
 
     The first label is always IGNORED because the first token has no preceding token to predict it.
     """
@@ -46,7 +46,8 @@ class Example:
 def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOptions) -> list[Example]:
     """Tokenize texts with the tokenizer in the folder `start`, then split or join the texts into blocks of tokens.
 
-    Raise InputError for a pair longer than a block, for texts without any loss, and if splitting would lose a token.
+    Raise InputError if a pair is longer than a block, if no token in the texts contributes to the loss, or if splitting
+    would lose a token.
     """
     tokenizer = load_tokenizer(start, trust_remote_code=options.trust_remote_code, add_bos_token=None)
     whole = tokenize(texts, tokenizer, begin=options.begin)
@@ -71,12 +72,13 @@ def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOption
 
 
 def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool | None) -> list[Example]:
-    """Return one example per text, in the order of the texts and of any length.
+    """Return one example per text, in the order of the texts; the length of an example is not limited.
 
-    Documents and paraphrases are enclosed in BOS and EOS; all of their tokens and the EOS token have a loss. If `begin`
-    is None, BOS is added only if the model has a BOS token. A pair is rendered like a kib question, including the
-    special tokens that the tokenizer adds before a prompt; only the answer's tokens and the EOS token have a loss.
-    Raise InputError if a text has no tokens or the tokenizer has no EOS token.
+    Documents and paraphrases are enclosed in BOS and EOS tokens; all tokens of the text and the EOS token contribute to
+    the loss. If `begin` is None, BOS is added only if the model has a BOS token. A question-answer pair is formatted
+    like a kib question, including the special tokens that the tokenizer adds before a prompt; only the answer's tokens
+    and the EOS token contribute to the loss. Raise InputError if a text has no tokens or the tokenizer has no EOS
+    token.
     """
     end = end_token(tokenizer)
     bos = int(end if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
@@ -138,8 +140,8 @@ def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]
 def split(example: Example, block: int) -> Iterator[Example]:
     """Split a training example into parts of at most `block` tokens.
 
-    Each part after the first begins with the last token of the previous part; this token has its loss in the previous
-    part.
+    Each part after the first begins with the last token of the previous part; this token contributes to the loss only
+    in the previous part.
     """
     for start in range(0, max(1, len(example) - 1), block - 1):
         tokens, labels = example.tokens[start : start + block], example.labels[start : start + block]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["MicroBatches", "best_count", "collate", "plan_micro_batches", "share_packed", "single_rows", "split_sorted"]
 
 OVERHEAD = 100
-"""The fixed cost of a micro-batch in tokens: calling every layer forward and backward."""
+"""The fixed cost of a micro-batch, in tokens, for the forward and backward calls of every layer."""
 
 SAMPLED_STEPS = 20
 """The number of steps used to choose the number of micro-batches per step."""
@@ -25,9 +25,9 @@ def plan_micro_batches(
 ) -> tuple[list[Sequence[Row]], int]:
     """Split all steps into micro-batches; return the micro-batches in order, and their number per step and process.
 
-    A micro-batch has at most about `rows` x `block` tokens. Micro-batch n is assigned to process n modulo `processes`.
-    If `packed` is true, rows remain unchanged; otherwise each example gets its own row, and examples of similar length
-    are grouped together.
+    A micro-batch has approximately `rows` x `block` tokens or fewer. Micro-batch n is assigned to process n modulo
+    `processes`. If `packed` is true, rows are not changed; otherwise each example gets its own row, and examples of
+    similar length are grouped together.
     """
     planned: list[Sequence[Row]] = []
     if packed:
@@ -103,7 +103,7 @@ class MicroBatches:
         return len(self.planned)
 
     def rows(self, index: int) -> list[list[Example]]:
-        """Return the examples in a micro-batch, row by row; an empty micro-batch gets one example without a loss."""
+        """Return the examples in a micro-batch, row by row; an empty micro-batch gets one example that has no loss."""
         found = [[self.examples[number] for number in row] for row in self.planned[index]]
         return found or [[Example(array("i", [self.padding] * 2), array("i", [IGNORED] * 2))]]
 

@@ -1,4 +1,4 @@
-"""Work done between training steps, such as token counts, logging, checkpoints, validation and early stopping."""
+"""Work done between training steps: token counting, logging, checkpointing, validation and early stopping."""
 
 import math
 import time
@@ -19,7 +19,7 @@ __all__ = ["Monitor", "as_callback", "planned_tokens"]
 
 
 def planned_tokens(plan: StepPlan, examples: Sequence[Example], steps: int) -> int:
-    """Return the number of tokens with a loss in the first `steps` steps."""
+    """Return the number of tokens that contribute to the loss in the first `steps` steps."""
     return sum(examples[index].loss_tokens for step in plan.steps[:steps] for row in step for index in row)
 
 
@@ -68,7 +68,7 @@ class Monitor:
     def after_step(self, step: int, control: Any, model: Any) -> None:
         """Count the step's tokens, validate at the end of an epoch, and request a checkpoint or an early stop.
 
-        The last step requests no checkpoint, because resuming from the last step would train for too long.
+        The last step requests no checkpoint, because a run resumed from it would train for too many steps.
         """
         self.step, self.validation = step, None
         self.progress.tokens += int(self.step_tokens)

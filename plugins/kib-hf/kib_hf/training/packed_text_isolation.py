@@ -11,13 +11,13 @@ from kib_hf.training.micro_batches import collate
 __all__ = ["check_isolation"]
 
 TOLERANCE = 0.01
-"""The allowed difference relative to the largest logit: more than bfloat16 rounding, much less than a visible text."""
+"""The allowed difference relative to the largest logit, above bfloat16 rounding but far below the effect of a text."""
 
 ADVICE = 'set `layout = "sorted"`'
 
 
 def check_isolation(model: Any, name: str) -> None:
-    """Raise InputError unless a text has the same logits in a packed row as in its own row.
+    """Raise InputError unless a text has the same logits in a packed row as in a row of its own.
 
     The check can fail for architectures without position ids or with recurrent state in addition to attention.
     """
@@ -47,7 +47,7 @@ def _base_model(model: Any) -> Any:
 
 
 def _example(vocabulary: int, start: int, length: int) -> Example:
-    """Return an example of consecutive token ids without a loss."""
+    """Return an example of consecutive token ids that do not contribute to the loss."""
     tokens = array("i", [(start + offset) % vocabulary for offset in range(length)])
     return Example(tokens, array("i", [IGNORED] * length))
 

@@ -1,4 +1,4 @@
-"""Planning of a training run: the assignment of examples to rows, and of rows to steps.
+"""Plan a training run by assigning examples to rows, and rows to steps.
 
 The seed determines the complete plan before training starts.
 """

@@ -1,4 +1,4 @@
-"""Checks before training that the options suit the model, the machine and the texts, without loading weights."""
+"""Check before training, without loading weights, that the options suit the model, the machine and the texts."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["check_before_training", "check_no_sharding"]
 
 SHARDING_VARIABLES = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""Environment variables set by accelerate when a model is to be split across processes."""
+"""Environment variables that accelerate sets if a model is to be sharded across processes."""
 
 
 def check_before_training(options: TrainingOptions, start: Weights, validation: bool) -> None:

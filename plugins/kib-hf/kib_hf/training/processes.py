@@ -19,7 +19,7 @@ ERRORS = {error.__name__: error for error in (InputError, StepError)}
 EXPECTED = "expected a file written by `accelerate config`"
 
 SHOWN_OUTPUT = 4000
-"""The number of characters of the processes' output that an error message shows."""
+"""The number of characters of process output that an error message quotes."""
 
 
 def check_accelerate_file(path: Path) -> None:
@@ -49,7 +49,7 @@ def process_count(options: TrainingOptions) -> int:
 def train_in_processes(job: TrainingJob, log: Callable[[Mapping[str, Any]], None]) -> None:
     """Train in the number of processes set by the options; the main process writes the result to the job's folder.
 
-    Raise the same InputError and StepError as training in one process. If a process crashes, raise StepError with the
+    Raise InputError and StepError as for training in a single process. If a process crashes, raise StepError with the
     end of the process's output.
     """
     write_job(job)

@@ -15,7 +15,7 @@ __all__ = ["round_weights", "save_weights"]
 
 
 def round_weights(model: Any, dtype: Any) -> None:
-    """Round every weight to the nearest value in `dtype` without changing the model's number format."""
+    """Round every weight to the nearest value in `dtype` without changing the model's data type."""
     for weight in model.state_dict().values():
         if weight.is_floating_point():
             weight.copy_(weight.to(dtype))
@@ -24,8 +24,8 @@ def round_weights(model: Any, dtype: Any) -> None:
 def save_weights(model: Any, dtype: Any, start: Path, target: Weights, trust_remote_code: bool) -> float:
     """Save the trained weights atomically to `target`; return the norm of their change relative to `start`.
 
-    Full weights are saved together with the tokenizer from `start`, in the number format of `start`, because models are
-    scored in this format by default.
+    Full weights are saved together with the tokenizer from `start`, in the data type of `start`, because models are
+    scored in this data type by default.
     """
     if target.adapter is None:
         _save_full(model.to(dtype), start, target.folder)

@@ -1,7 +1,7 @@
 """A JSON record that is written after other files and contains their digests and a digest of its own content.
 
-A power failure can leave a renamed file without its content. A record therefore vouches for files only after they have
-been flushed to disk, and a reader can detect any later change.
+A power failure can leave a renamed file without its content. Files are therefore flushed to disk before their record is
+written, and a reader can detect any later change to them.
 """
 
 import json
@@ -19,13 +19,13 @@ FILES, OWN = "files", "digest"
 
 
 class DamagedRecordError(Exception):
-    """A record or a file that the record lists has changed; the message names the file."""
+    """Raised if a record, or a file listed in a record, has changed; the message names the file."""
 
 
 def write_record(path: Path, value: Mapping[str, Any], folders: Iterable[Path]) -> None:
     """Flush the folders, then write `value` with the digest of each file in the folders.
 
-    The folders must be the folder of `path` or folders below it.
+    Each folder must be the folder that contains `path` or a subfolder of that folder.
     """
     files = {}
     for folder in folders:
@@ -39,7 +39,7 @@ def write_record(path: Path, value: Mapping[str, Any], folders: Iterable[Path]) 
 def read_record(path: Path, *, digests_required: bool = False) -> dict[str, Any]:
     """Return the value of a record; raise DamagedRecordError if the record or any file that it lists has changed.
 
-    Records of earlier versions contain no digests and are accepted unless `digests_required` is true.
+    Records written by earlier versions of kib contain no digests and are accepted unless `digests_required` is true.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -30,10 +30,10 @@ __all__ = ["train_job"]
 Log = Callable[[Mapping[str, Any]], None]
 
 SAMPLE_TOKENS = 16_384
-"""The approximate size of the sample of the text on which the loss before and after training is measured."""
+"""The approximate number of tokens in the text sample for measuring the loss before and after training."""
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
-"""accelerate's names for the number formats."""
+"""accelerate's names for data types."""
 
 
 def train_job(job: TrainingJob, log: Log) -> Trained:
@@ -87,7 +87,7 @@ class _TrainingRun:
         self.batches, self.batches_per_step = self._micro_batches(self.plan.steps, self.examples, self.processes)
 
     def _load(self) -> None:
-        """Load the model; store its number format and cache setting, which the saved model must retain."""
+        """Load the model; store its data type and cache setting, which the saved model must retain."""
         o, start = self.options, self.job.start
         lora = isinstance(o, LoraOptions)
         model: Any = load_model(
@@ -98,7 +98,7 @@ class _TrainingRun:
         self.packed = self.job.packed_length is not None and o.layout != "sorted" and self._can_pack(str(start))
 
     def _can_pack(self, name: str) -> bool:
-        """Return whether texts share rows; raise InputError if `layout = "packed"` and the model mixes packed texts."""
+        """Return whether texts may share rows; raise InputError if they may not, but `layout = "packed"` is set."""
         if self.options.layout == "auto" and self.device == "cpu":
             return False  # padding sorted rows costs less than computing attention between texts
         try:
@@ -231,7 +231,7 @@ class _TrainingRun:
         return arguments
 
     def _check_token_count(self, monitor: Monitor) -> None:
-        """Raise StepError unless the number of trained tokens equals the plan, including all tokens per full epoch."""
+        """Raise StepError unless the planned tokens were trained, which are all tokens in every epoch of a full run."""
         planned = planned_tokens(self.plan, self.examples, monitor.step)
         if monitor.progress.tokens != planned:
             raise StepError(
@@ -242,7 +242,7 @@ class _TrainingRun:
             raise StepError(f"{self.options.epochs} epochs covered {planned} tokens; expected {all_epochs}")
 
     def _round_full_weights(self, sample: Sequence[Example]) -> float | None:
-        """Round full weights to the saved number format; return the loss before rounding, or None if unchanged."""
+        """Round full weights to the data type for saving; return the loss before rounding, or None without rounding."""
         import torch
 
         if isinstance(self.options, LoraOptions) or self.dtype == torch.float32:

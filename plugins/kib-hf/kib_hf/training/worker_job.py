@@ -41,7 +41,7 @@ class TrainingJob:
 
 
 def write_job(job: TrainingJob) -> None:
-    """Write a job to its own output folder."""
+    """Write a job to a file in the job's output folder."""
     value = {
         "kind": "lora" if isinstance(job.options, LoraOptions) else "full",
         "options": job.options.model_dump(mode="json"),
