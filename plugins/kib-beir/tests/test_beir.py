@@ -47,7 +47,7 @@ def test_invalid_first_line(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("header", ["", "query-id\tcorpus-id\tscore\n", "\ufeffquery-id\tcorpus-id\tscore\r\n"])
 @pytest.mark.parametrize("name", ["qrels.tsv", "qrels/test.tsv"])
 def test_judged_queries(tmp_path: Path, header: str, name: str) -> None:
-    """Judged queries have their grades and follow queries.jsonl, with or without a header in the judgments file."""
+    """Judged queries have their grades and keep the order of queries.jsonl, with or without a judgments header."""
     found = read_queries(write_collection(tmp_path, header + QRELS, name))
     assert found == [
         JudgedQuery("q1", "Which lever?", (("d1", 1),)),
@@ -72,7 +72,7 @@ def test_single_file_is_test(tmp_path: Path) -> None:
 
 
 def test_two_files(tmp_path: Path) -> None:
-    """Two files of judgments for one split raise an error that names both files."""
+    """Two judgments files for one split raise an error that names both files."""
     write_collection(tmp_path, name="qrels.tsv")
     write_collection(tmp_path, name="qrels/test.tsv")
     with pytest.raises(InputError, match=r"both .*test\.tsv and .*qrels\.tsv contain judgments; delete one file"):
@@ -156,7 +156,7 @@ def test_numeric_ids(tmp_path: Path) -> None:
 
 
 def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A title replaces a missing text, and a document without both is omitted with a warning but remains judged."""
+    """A missing text is replaced with the title, and a document with neither is omitted but remains judged."""
     corpus = json_lines([*CORPUS, {"_id": "d3", "title": "Alone", "text": " "}, {"_id": "d4", "title": "", "text": ""}])
     write_collection(tmp_path, "q1\td4\t1\n", corpus=corpus)
     plugin = make_plugin(Beir, {"path": tmp_path, "licence": "CC0-1.0"})

@@ -72,7 +72,7 @@ def test_title(find: Search) -> None:
 
 @pytest.mark.parametrize("method", ["lucene", "atire", "bm25l", "bm25+"])
 def test_no_shared_word(find: Search, method: str) -> None:
-    """A passage without a word in common with the query is not a hit, even if a formula assigns it a positive score."""
+    """A passage without a word in common with the query is not a hit, even if its score would be positive."""
     given = passages("red lever", "green door", "blue pump")
     assert ids(find("red", given, method=method)) == ["p0"]
     assert find("unheard", given, method=method) == []
@@ -136,7 +136,7 @@ def test_plain_files(tmp_path: Path) -> None:
 
 
 def test_same_bytes(tmp_path: Path) -> None:
-    """The bytes of an index do not depend on the order in which Python hashes words."""
+    """The bytes of an index do not depend on Python's hash seed."""
     code = (
         "import sys, pathlib; from kib.testing import *; from kib_bm25 import BM25; "
         "make_plugin(BM25).build(PASSAGES, pathlib.Path(sys.argv[1]))"

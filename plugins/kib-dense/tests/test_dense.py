@@ -176,7 +176,7 @@ def test_too_few_passages_to_train(dense: Callable[..., Dense], tmp_path: Path) 
 
 
 def test_an_index_of_a_different_encoder(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """The error for vectors of the wrong dimension names both dimensions."""
+    """The error for vectors of the wrong dimension states the expected and the actual dimension."""
     dense().build(PASSAGES, tmp_path)
     metadata = json.loads((tmp_path / "index.json").read_text())
     half = {**metadata, "dimension": 8, "passages": [str(number) for number in range(2 * len(PASSAGES))]}
@@ -200,7 +200,7 @@ def test_an_index_of_a_different_encoder(dense: Callable[..., Dense], tmp_path: 
     ],
 )
 def test_a_damaged_index(dense: Callable[..., Dense], tmp_path: Path, name: str, damage: Callable[[Path], Any]) -> None:
-    """A missing, truncated or foreign index file raises an error that names the file."""
+    """A missing, truncated or replaced index file raises an error that names the file."""
     dense(index="hnsw", exact_below=0).build(PASSAGES, tmp_path)
     damage(tmp_path / name)
     with pytest.raises(InputError, match=rf"{name}: .*damaged.*; delete the folder of the index"):

@@ -156,7 +156,7 @@ def test_without_a_transformer(tmp_path: Path, limit: int | None) -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_dtype(dtype: str) -> None:
-    """A model loaded in a shorter number format computes similar vectors, which are returned as float32."""
+    """A model loaded with a lower-precision dtype computes similar vectors, which are returned as float32."""
     found, expected = small_encoder(dtype=dtype).passages(TEXTS[:2]), small_encoder().passages(TEXTS[:2])
     assert found.dtype == np.float32
     assert not np.array_equal(found, expected)
@@ -214,7 +214,7 @@ def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
-    """With a damaged embedding cache, or with damaged vectors in the cache, the texts are encoded again."""
+    """If the embedding cache or some of its vectors are damaged, the affected texts are encoded again."""
     whole = encoder().passages(TEXTS)
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database, but long enough to look like one " * 99)
     assert np.array_equal(encoder().passages(TEXTS, tmp_path), whole)
@@ -421,7 +421,7 @@ def test_a_full_gpu() -> None:
 
 
 def test_a_missing_device() -> None:
-    """A device that the machine does not have raises an error that names the device."""
+    """An unavailable device raises an error that names the device."""
     with pytest.raises(InputError, match='device = "cuda:77": '):
         small_encoder(device="cuda:77").passages(["rope"])
 

@@ -116,7 +116,7 @@ def test_fingerprint_needs_no_server() -> None:
 
 
 def test_recipients(tmp_path: Path) -> None:
-    """The retriever lists its servers, and refuses a server that is not allowed."""
+    """The retriever lists its servers as recipients and rejects a disallowed server."""
     for urls in (str, lambda address: ["http://127.0.0.1:9", address]):
         check_recipients(
             lambda address, urls=urls: make_plugin(Elasticsearch, {"url": urls(address)}),

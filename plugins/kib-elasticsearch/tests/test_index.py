@@ -56,7 +56,7 @@ def index_name(folder):
 
 @pytest.fixture(scope="module")
 def library(node, make, tmp_path_factory):
-    """A retriever and the work folder of an index that no test changes."""
+    """A retriever and the work folder of an index that no test modifies."""
     folder = tmp_path_factory.mktemp("library")
     retriever = make(node, bulk_bytes=1000)
     titled = Passage("titled", "d", "Relief valve", "Opens at eleven bar.", 0, 20)
@@ -101,7 +101,7 @@ def test_title_counts(library):
 
 
 def test_long_ids_and_long_passages(library):
-    """A passage is found by its own id even if the id is too long for the server or the text is larger than a bulk."""
+    """A passage is found by its own id even if the id is too long for the server or the text exceeds a bulk request."""
     retriever, folder = library
     assert ids(retriever.search(folder, [Query("q", "y")], 5)[0]) == [f"{LONG_ID}y"]
 
@@ -172,7 +172,7 @@ def test_index_names(tmp_path):
 
 
 def test_an_interrupted_build_resumes(node, make, tmp_path, synthetic, queries, undisturbed, assert_same_hits):
-    """A resumed build sends only the missing documents, and its hits are those of an uninterrupted build."""
+    """A resumed build sends only the missing documents and returns the same hits as an uninterrupted build."""
 
     def interrupted():
         yield from islice(synthetic(COUNT), 400)
@@ -284,7 +284,7 @@ def test_a_run_rebuilds_a_lost_index(node, tmp_path):
 
 
 def test_replicas(node, make, tmp_path):
-    """A finished index gets the number of replicas in the options or, without this option, keeps its own number."""
+    """A finished index gets the number of replicas set in the options or, by default, keeps its current number."""
 
     def replicas():
         settings = node.ask("GET", f"/{index_name(tmp_path)}/_settings")[index_name(tmp_path)]["settings"]

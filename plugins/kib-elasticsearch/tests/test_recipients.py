@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         self.respond()
 
     def respond(self):
-        """Record a request, and send a response without a body that the client needs."""
+        """Record a request, and send a rejection or redirect with the headers that the client expects."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.received.append(dict(self.headers))
         self.send_response(307 if self.server.location else 401)
@@ -84,7 +84,7 @@ def new_server():
 
 @pytest.fixture
 def secure(new_server, tmp_path):
-    """A server with TLS, and the file of the CA that issued the certificate for the stranger's name."""
+    """A TLS server, and the file of the CA that issued the certificate for the untrusted host name."""
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -95,7 +95,7 @@ def secure(new_server, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _stranger(monkeypatch):
-    """Resolve the stranger's name to this machine, and store secrets in the environment."""
+    """Resolve the untrusted host name to this machine, and store secrets in environment variables."""
     resolve = socket.getaddrinfo
     monkeypatch.setattr(
         socket, "getaddrinfo",
@@ -109,7 +109,7 @@ def _stranger(monkeypatch):
 
 @pytest.fixture
 def retrieve(tmp_path, monkeypatch):
-    """Return a function that calls `kib retrieve` with lines for the table of the retriever."""
+    """Return a function that calls `kib retrieve` with additional lines in the retriever's table."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.jsonl").write_text('{"id": "a", "text": "lever"}\n', encoding="utf-8")
     (tmp_path / "queries.jsonl").write_text('{"id": "q", "text": "lever", "gold": ["a"]}\n', encoding="utf-8")
@@ -122,7 +122,7 @@ def retrieve(tmp_path, monkeypatch):
 
 
 def address(server, scheme="http", host=STRANGER):
-    """Return the TOML line with the address of a server under the stranger's name."""
+    """Return the TOML line with a server's address under the untrusted host name."""
     return f'url = "{scheme}://{host}:{server.server_port}"'
 
 
@@ -143,7 +143,7 @@ LOGINS = [
 
 @pytest.mark.parametrize("login", LOGINS)
 def test_a_stranger_gets_no_login(login, new_server, retrieve, monkeypatch):
-    """A login from the environment is not sent to a server that only the benchmark file names."""
+    """A login from the environment is not sent to a server that is specified only in the benchmark file."""
     for name, secret in login.secrets.items():
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("KIB_ELASTICSEARCH_URL", "https://search.example:9200")
@@ -156,7 +156,7 @@ def test_a_stranger_gets_no_login(login, new_server, retrieve, monkeypatch):
 
 
 def test_a_stranger_gets_no_passage(new_server, retrieve):
-    """A server that only the benchmark file names receives no passage; the option --allow-host allows the server."""
+    """A server specified only in the benchmark file receives no passage unless --allow-host permits the server."""
     server = new_server()
     result = retrieve(address(server))
     assert (result.exit_code, server.received) == (2, []), result.output
@@ -166,7 +166,7 @@ def test_a_stranger_gets_no_passage(new_server, retrieve):
 
 
 def test_http_is_refused(new_server, retrieve, monkeypatch):
-    """A login goes over plain http only to hosts in KIB_ALLOW_HOSTS, even if the environment contains the address."""
+    """A login is sent over plain http only to hosts in KIB_ALLOW_HOSTS, even if the address is in the environment."""
     server = new_server()
     monkeypatch.setenv("KIB_ELASTICSEARCH_URL", f"http://{STRANGER}:{server.server_port}")
     monkeypatch.setenv("KIB_ELASTICSEARCH_API_KEY", SECRET)
@@ -182,7 +182,7 @@ def test_http_is_refused(new_server, retrieve, monkeypatch):
 
 
 def test_https_to_an_allowed_server(secure, retrieve):
-    """The option --allow-host allows a login over https."""
+    """The option --allow-host permits sending a login over https."""
     lines = [address(secure, "https"), 'ca_certs = "ca.pem"', 'api_key_env = "AWS_SECRET_ACCESS_KEY"']
     assert (retrieve(*lines).exit_code, secure.received) == (2, [])
     result = retrieve(*lines, arguments=["--allow-host", f"{STRANGER}:{secure.server_port}"])
@@ -191,7 +191,7 @@ def test_https_to_an_allowed_server(secure, retrieve):
 
 @pytest.mark.parametrize("in_file", [True, False])
 def test_https_to_the_address_beside_the_login(in_file, secure, retrieve, monkeypatch):
-    """A login goes over https to the address in KIB_ELASTICSEARCH_URL, even if the benchmark file repeats it."""
+    """A login is sent over https to the address in KIB_ELASTICSEARCH_URL, even if the benchmark file repeats it."""
     monkeypatch.setenv("KIB_ELASTICSEARCH_URL", f"https://{STRANGER}:{secure.server_port}")
     monkeypatch.setenv("KIB_ELASTICSEARCH_API_KEY", SECRET)
     result = retrieve(address(secure, "https") if in_file else "", 'ca_certs = "ca.pem"')
@@ -199,7 +199,7 @@ def test_https_to_the_address_beside_the_login(in_file, secure, retrieve, monkey
 
 
 def test_the_retriever_itself_refuses(new_server, tmp_path):
-    """A retriever that is used without a benchmark file also rejects a server that is not allowed."""
+    """A retriever that is used without a benchmark file also rejects a disallowed server."""
     server = new_server()
     url = f"http://{STRANGER}:{server.server_port}"
     retriever = make_plugin(Elasticsearch, {"url": [url], "api_key_env": "AWS_SECRET_ACCESS_KEY"})
@@ -209,7 +209,7 @@ def test_the_retriever_itself_refuses(new_server, tmp_path):
 
 
 def test_a_redirect_is_not_followed(new_server, retrieve):
-    """A redirect never carries the login or a passage to a different server."""
+    """If a server redirects to a different server, neither the login nor a passage is forwarded."""
     stranger = new_server()
     server = new_server(location=f"http://{STRANGER}:{stranger.server_port}/")
     retrieve(address(server, host="127.0.0.1"), 'api_key_env = "AWS_SECRET_ACCESS_KEY"')

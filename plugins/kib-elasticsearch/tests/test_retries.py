@@ -47,7 +47,7 @@ def created(*statuses):
 
 
 def send(target, count=3):
-    """Send passages in one bulk, and return the reported progress."""
+    """Send passages in one bulk request, and return the reported progress."""
     counter, progress = ContentCounter(), []
     passages = [Passage(f"p{number}", "d", "", "lever", 0, 5) for number in range(count)]
     send_bulks(split_into_bulks(passages, counter, target.options, None), target, "index", progress.append)

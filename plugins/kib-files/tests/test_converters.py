@@ -8,7 +8,7 @@ from kib_files.converters import BrokenFileError, ConvertedFile, _clean_pdf_text
 
 
 def convert(path: Path, content: str | bytes, encoding: str = "utf-8") -> ConvertedFile:
-    """Write a file with the given content, and return the converted file."""
+    """Write a file with the given content, convert the file, and return the result."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return convert_file(path, encoding)
 

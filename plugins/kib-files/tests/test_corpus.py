@@ -38,14 +38,14 @@ def write(path: Path, content: str | bytes = "Some text.") -> Path:
 
 
 def test_document(tmp_path: Path) -> None:
-    """A document has the file's path as its id, with ordinary spaces, and the file name as its default title."""
+    """A document's id is the file's path with ordinary spaces, and its default title is the file name."""
     write(tmp_path / "a" / "at\u00a09.41\u202fAM.txt", "The red lever.")
     expected = Document("a/at 9.41 AM.txt", "at 9.41 AM", "The red lever.", "the boiler room", "CC0-1.0")
     assert read(tmp_path, source="the boiler room", licence="CC0-1.0") == [expected]
 
 
 def test_title(tmp_path: Path, files: SimpleNamespace) -> None:
-    """The title is the title in the document or, if `title = "name"`, the file name."""
+    """A document's title is read from the file's content or, if `title = "name"`, is the file name."""
     files.write_pdf(tmp_path / "valves.pdf", ["Text"], "Microsoft Word - Dokument1")
     assert [document.title for document in read(tmp_path)] == ["Microsoft Word - Dokument1"]
     assert [document.title for document in read(tmp_path, title="name")] == ["valves"]

@@ -70,7 +70,7 @@ def test_link_to_the_outside(tmp_path: Path, target: str) -> None:
 
 
 def test_dangling_links(tmp_path: Path) -> None:
-    """A link to a missing file and a link to itself are listed as broken."""
+    """A link to a missing file and a link that points to itself are listed as broken."""
     write(tmp_path / "a.txt")
     (tmp_path / "b.txt").symlink_to("missing.txt")
     (tmp_path / "c.txt").symlink_to("c.txt")
@@ -102,7 +102,7 @@ def test_name_not_utf8(tmp_path: Path) -> None:
 
 
 def test_spaces_in_patterns(tmp_path: Path) -> None:
-    """A pattern with an ordinary space matches every kind of space in a name, and the reverse."""
+    """A pattern with an ordinary space matches every kind of space in a file name, and vice versa."""
     write(tmp_path / "at\u00a09.41\u202fAM.txt")
     expected = list_text(tmp_path)
     assert list_text(tmp_path, include=["at 9.41 AM.txt"]) == expected

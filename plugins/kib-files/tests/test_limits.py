@@ -1,4 +1,4 @@
-"""Files that would need too much time, memory or space."""
+"""Files that would need too much time, memory or disk space to convert."""
 
 import logging
 import subprocess
@@ -121,7 +121,7 @@ def test_over_limit(
     options: dict[str, float],
     problem: str,
 ) -> None:
-    """A file beyond a limit raises an error that names file and limit, or is skipped, counted, named and recorded."""
+    """A file that exceeds a limit raises an error that names the file and limit, or is skipped and recorded."""
     write(tmp_path / name, files)
     (tmp_path / "z.txt").write_text("The red lever.")
     with pytest.raises(InputError) as caught:
@@ -157,7 +157,7 @@ def test_deep_documents(tmp_path: Path, files: SimpleNamespace) -> None:
 
 
 def test_entities(tmp_path: Path, files: SimpleNamespace) -> None:
-    """A Word document that defines XML entities is broken, because expanded entities can fill the memory."""
+    """A Word document that defines XML entities counts as broken, because expanded entities can fill the memory."""
     write_compressed(tmp_path / "a.docx", files, paragraph("&a;"), ENTITIES)
     with pytest.raises(InputError, match=r"a\.docx: the file defines XML entities, which Word never writes; to leave"):
         list(make_plugin(Files, {"path": tmp_path}).documents())

@@ -162,7 +162,7 @@ def test_downloaded(hub: Hub, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
 def test_a_damaged_download(hub: Hub, tmp_path: Path, name: str) -> None:
-    """A cached file whose content has changed is downloaded again, or missing if the hub cannot be reached."""
+    """A modified cached file is downloaded again, or counts as missing if the hub cannot be reached."""
     home = tmp_path / "home"
     whole = ask(home, "weights", address=hub.address, revision=COMMIT)
     stored = Path(whole["weights"].split("'")[1]) / name

@@ -116,7 +116,7 @@ def test_context_length_of_other_configurations(copy: Path, changes: dict[str, A
 
 
 def test_dtype(copy: Path, lm: Any) -> None:
-    """The model is loaded in the number format in the options or, by default, in config.json."""
+    """The model is loaded with the dtype in the options or, by default, with the dtype in config.json."""
     import torch
 
     assert lm.model.dtype == torch.float32
@@ -126,7 +126,7 @@ def test_dtype(copy: Path, lm: Any) -> None:
 
 
 def test_chat(tiny: Path) -> None:
-    """A conversation is formatted exactly as HFLM formats the conversation."""
+    """Conversations are formatted exactly as in HFLM."""
     begun = [*CONVERSATION, {"role": "assistant", "content": "It was"}]
     reference = hflm(tiny)
     assert model(tiny).chat(CONVERSATION, True) == reference.apply_chat_template(CONVERSATION, True)
@@ -251,7 +251,7 @@ def test_a_folder_without_an_adapter_is_an_error(tiny: Path, adapter: Path, name
 
 
 def test_a_missing_device_is_an_error(tiny: Path) -> None:
-    """A device that the machine lacks raises an error that lists the available devices."""
+    """An unavailable device raises an error that lists the available devices."""
     with pytest.raises(
         InputError, match=r'device = "cuda:77": PyTorch .* finds no such device; available devices: cpu'
     ):

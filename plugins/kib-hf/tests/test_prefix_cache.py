@@ -15,7 +15,7 @@ TOKEN = 2 * 4 * 2
 
 
 class Compute:
-    """Records the computed prefixes; the computed attention keys of a prefix are its tokens."""
+    """A replacement for the model that records each prefix and returns the prefix's tokens as keys and values."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []

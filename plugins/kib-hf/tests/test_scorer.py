@@ -163,7 +163,7 @@ def greedy_margin(tokenizer: Any) -> Callable[..., float]:
 def clear_prompts(greedy_margin: Callable[..., float]) -> Callable[[str], list[str]]:
     """Prompts with shared prefixes, after which rounding does not change the greedy text.
 
-    The first prompt is a BOS token alone, the last is longer than the model's length.
+    The first prompt is only a BOS token, and the last prompt exceeds the model's context length.
     """
 
     @cache
@@ -177,7 +177,7 @@ def clear_prompts(greedy_margin: Callable[..., float]) -> Callable[[str], list[s
 
 
 def all_answers(lm: Any, requests: Sequence[Request], planner: Any = None) -> list[Any]:
-    """Answer requests as a run does: in the LM's own batches, or in those of another LM."""
+    """Answer requests in the same way as a run, in batches planned by the LM itself or by a different LM."""
     found = {}
     for batch in batches(requests, planner or lm):
         found |= dict(zip(map(str, batch), answer(lm, batch), strict=True))

@@ -208,7 +208,7 @@ def test_change_of_an_adapter(small: Path, tmp_path: Path, runs: dict[type[Any],
 
 @pytest.mark.parametrize(("trainer", "pack"), [(Lora, "isolated"), (Full, "concatenate"), (Full, "none")])
 def test_no_token_is_lost(trainer: type[Any], small: Path, tmp_path: Path, pack: str) -> None:
-    """Every token is trained once per epoch, however texts are packed and however often they exceed a block."""
+    """Every token is trained once per epoch, regardless of packing and of the number of texts longer than a block."""
     texts = TEXTS[:6]
     tokens = sum(len(text.text.encode()) + 1 for text in texts)
     trained = train(trainer, small, tmp_path / "out", texts, pack=pack, block=32, epochs=1)
@@ -298,7 +298,7 @@ def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
 def test_number_formats(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: dict[type[Any], Run]
 ) -> None:
-    """The number format depends only on the option `dtype`, not on earlier runs or accelerate's environment."""
+    """The dtype of training depends only on the option `dtype`, not on earlier runs or accelerate's environment."""
     expected = runs[Full].trained
     half = train(Full, small, tmp_path / "half", dtype="bfloat16")
     assert half.last_loss == pytest.approx(expected.last_loss, rel=0.02)
@@ -316,7 +316,7 @@ def test_losses_are_measured_in_one_number_format(small: Path, tmp_path: Path) -
 
 
 def test_weights_in_bfloat16(copy: Path, tmp_path: Path) -> None:
-    """Weights are saved in the model's own format, and the reported losses are those of the saved weights."""
+    """Weights are saved with the model's own dtype, and the reported losses are measured on the saved weights."""
     from safetensors import safe_open
     from transformers import AutoModelForCausalLM
 

@@ -105,7 +105,7 @@ def test_dropout_makes_the_layout_count(other: dict[str, Any]) -> None:
     ],
 )
 def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    """Options incompatible with the model or the machine are rejected by name, both by `check` and before training."""
+    """`check` and training reject options incompatible with the model or the machine, and name these options."""
     with pytest.raises(InputError, match=message):
         check(Full, Weights(small), **options)
     with pytest.raises(InputError, match=message):

@@ -198,7 +198,7 @@ def moved(one: Path, other: Path) -> float:
 
 @pytest.mark.slow
 def test_two_processes(small: Path, tmp_path: Path, accelerate_file: Path) -> None:
-    """Two processes train the same weights as one process, in the benchmark's number format instead of accelerate's."""
+    """Two processes produce the same weights as one process, with the benchmark's dtype instead of accelerate's."""
     options = {"epochs": 2, "batch_size": 5, "device": "cpu", "block": 128, "learning_rate": 1e-2}
     results, logs = [], []
     for name, given in (("one", {}), ("two", {"accelerate": accelerate_file, "checkpoint_every": 2})):

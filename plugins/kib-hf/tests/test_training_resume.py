@@ -276,7 +276,7 @@ def test_checkpoints_hold_no_code(
 
 @pytest.mark.slow
 def test_killed(small: Path, tmp_path: Path, whole: dict[type[Any], Trained]) -> None:
-    """A run killed with SIGKILL resumes from its last checkpoint in a new process and ends in the same weights."""
+    """A run killed with SIGKILL resumes from its last checkpoint in a new process and ends with the same weights."""
     folder = tmp_path / "killed"
     arguments = [str(Path(__file__).parent), str(small), str(folder)]
     with subprocess.Popen(

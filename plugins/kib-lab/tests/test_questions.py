@@ -57,7 +57,7 @@ def test_two_hop():
 
 
 def test_reverse():
-    """A reverse question contains profession and birthplace and asks for the family name."""
+    """A reverse question states a person's profession and birthplace and asks for the family name."""
     people = {person.id: person for person in generate_world("new", 200).people}
     for question in questions(people="new", kind="reverse"):
         person = people[question.group]
@@ -91,7 +91,7 @@ def test_halves():
 
 
 def test_order():
-    """The first questions of a split are about different people and all attributes."""
+    """The first questions of a split are about different people and together cover all attributes."""
     first = questions(people="new")[:170]
     assert len({question.group for question in first}) == 170
     assert len({question.id.split("-")[2] for question in first}) == 6

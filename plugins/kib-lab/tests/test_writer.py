@@ -69,7 +69,7 @@ def test_reword_and_reorder(passages):
 
 
 def test_reverse(passages):
-    """With the option `reverse`, fewer sentences begin with the name, and some start with profession and birthplace."""
+    """With `reverse`, fewer sentences start with the name, and some start with the profession and birthplace."""
 
     def share(**options):
         lines = [line for text in write(passages[:1], 10, **options) for line in body(text).split(". ")]

@@ -29,7 +29,7 @@ WRITE_QUESTIONS = ("questions", "own.toml", "--corpus", "pumps", "--out", "quest
 
 
 def test_dry_run(kib, server):
-    """A dry run forecasts requests, tokens and money, sends and writes nothing, and needs no question file."""
+    """A dry run forecasts requests, tokens and costs, sends and writes nothing, and needs no question file."""
     run = kib(*WRITE_QUESTIONS, "--dry-run")
     assert run.exit_code == 0
     assert run.output.startswith("forecast for writer gpt on 5 passages: 10 requests, about ")
@@ -39,7 +39,7 @@ def test_dry_run(kib, server):
 
 
 def test_questions(kib, server):
-    """Of four questions per passage, the two most specific are written for the task `file`, with gold documents."""
+    """The two most specific of four questions per passage are saved for the task `file`, with gold documents."""
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 0, run.output
     assert "questions.jsonl: 10 questions" in run.output
@@ -116,7 +116,7 @@ def test_the_key_is_never_written(kib, server):
 
 
 def test_check_forecasts_the_cost_of_text(kib, server, questions, monkeypatch):
-    """`kib check` forecasts requests, tokens and money of unwritten text, sends nothing, and fails without the key."""
+    """`kib check` forecasts the requests, tokens and cost of missing text, sends nothing, and requires the API key."""
     run = kib("check", "own.toml", "--quiet")
     assert run.exit_code == 0, run.output
     line = next(line for line in run.output.splitlines() if line.startswith("forecast for writer gpt"))
@@ -144,13 +144,13 @@ def test_a_kind_without_a_writer(kib, server, questions):
 
 
 def training_record():
-    """Return the bytes of the trained cell's record, and the record's part about training."""
+    """Return the bytes of the trained cell's record, and the record's training entry."""
     (path,) = Path("results").rglob("ft/**/cell.json")
     return path.read_bytes(), json.loads(path.read_text())["training"]
 
 
 def test_the_cost_of_writing(kib, server, questions):
-    """The cost of a text, validation text included but not unused pairs, is recorded with the trained cell once."""
+    """The cost of training and validation text, but not of unused pairs, is recorded once with the trained cell."""
     change_spec(
         *text_kinds("both", "documents"),
         ('plugin = "lora"', 'plugin = "full"\nepochs = 1\nvalidation = { writer = "gpt", count = 2, passages = 3 }'),

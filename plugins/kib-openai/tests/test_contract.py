@@ -74,7 +74,7 @@ def test_identity() -> None:
 
 
 def test_recipients() -> None:
-    """The writer lists its endpoint, and refuses an endpoint that is not allowed."""
+    """The writer lists its endpoint as a recipient and rejects a disallowed endpoint."""
     check_recipients(
         lambda address: make_plugin(OpenAIWriter, {"model": "m", "base_url": address, "api_key_env": ""}),
         lambda writer: list(writer.write(PASSAGES[:1], 1, 0, {})),

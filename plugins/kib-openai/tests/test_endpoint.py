@@ -164,7 +164,7 @@ def test_a_completion_without_text(writer, server, passages, write, choice):
     ],
 )
 def test_not_a_chat_completion(writer, server, passages, write, body, message):
-    """A request is retried, and nothing is stored, if the response is not a chat completion, whatever its status."""
+    """If a response is not a chat completion, the request is retried, whatever the status, and nothing is stored."""
     server.faults = [(200, {}, body)] * 3
     paid_answers = {}
     with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:

@@ -46,7 +46,7 @@ def test_invalid_texts(parse, text, reason):
     ],
 )
 def test_invalid_questions(parse, text, reason):
-    """A question without all its parts, or a ranking that repeats a number, is rejected, and the error states why."""
+    """An incomplete question, or a ranking that repeats a number, is rejected with an error that states the reason."""
     with pytest.raises(InvalidAnswerError, match=reason):
         parse(Completion(text), 1)
 

@@ -14,7 +14,7 @@ SECRET = "aws-4711"  # noqa: S105 - a made-up secret
 
 @pytest.fixture(autouse=True)
 def _stranger(monkeypatch):
-    """Resolve the name of a stranger's server to the server of the tests, and store a secret in the environment."""
+    """Resolve an untrusted host name to the test server, and store a secret in an environment variable."""
     resolve = socket.getaddrinfo
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *more, **options: resolve(
@@ -31,12 +31,12 @@ def _stranger(monkeypatch):
 
 @pytest.fixture
 def foreign(server):
-    """The address of the test server under the stranger's host name."""
+    """The address of the test server under the untrusted host name."""
     return server.url.replace("127.0.0.1", STRANGER)
 
 
 def write_spec(server, foreign, key='api_key_env = "AWS_SECRET_ACCESS_KEY"'):
-    """Let the benchmark file send the passages to the stranger's server, with a secret from the environment."""
+    """Make the benchmark file send the passages to the untrusted server, with a secret from the environment."""
     spec = Path("own.toml")
     spec.write_text(spec.read_text().replace(f'"{server.url}"', f'"{foreign}"\n{key}'))
 
@@ -81,7 +81,7 @@ def test_a_stranger_gets_no_passage(server, foreign, kib):
 
 
 def test_http_is_refused(server, foreign, kib, monkeypatch):
-    """A key goes over plain http only to a host in KIB_ALLOW_HOSTS; the option --allow-host is not sufficient."""
+    """An API key is sent over plain http only to a host in KIB_ALLOW_HOSTS; --allow-host is not sufficient."""
     write_spec(server, foreign)
     result = ask(kib, "--allow-host", STRANGER)
     assert (result.exit_code, server.headers) == (2, [])
@@ -111,7 +111,7 @@ def test_check_announces_the_key(server, kib):
 
 
 def test_the_writer_itself_refuses(foreign, writer, passages, write, server):
-    """A writer that is used without a benchmark file refuses the server as well."""
+    """A writer that is used without a benchmark file also rejects a disallowed server."""
     with pytest.raises(InputError, match="`base_url`: kib does not send the credential in OPENAI_API_KEY to evil"):
         write(writer(base_url=foreign), passages(1))
     assert server.headers == []
@@ -119,7 +119,7 @@ def test_the_writer_itself_refuses(foreign, writer, passages, write, server):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(status, server, foreign, writer, passages, write):
-    """A redirect never carries the key or a passage to a different host; the request fails instead."""
+    """If a server redirects to a different host, the request fails, and neither key nor passage is forwarded."""
     server.faults.append((status, {"Location": f"{foreign}/chat/completions"}, ""))
     with pytest.raises(InputError, match="the server redirects to a different URL"):
         write(writer(), passages(1))
@@ -127,7 +127,7 @@ def test_a_redirect_is_not_followed(status, server, foreign, writer, passages, w
 
 
 def test_a_proxy_gets_no_key(server, writer, passages, write, monkeypatch):
-    """A request to this machine does not pass through the proxy in the environment, which would read the key."""
+    """A request to this machine bypasses the proxy in the environment, because the proxy could read the API key."""
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert write(writer(retries=0), passages(1))

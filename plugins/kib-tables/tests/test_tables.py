@@ -198,7 +198,7 @@ def test_large_parquet_row(tmp_path: Path, dictionary: bool) -> None:
 
 
 def test_repeated_parquet_text(tmp_path: Path) -> None:
-    """A text that a Parquet file stores once and repeats in each row is in memory once, not once per row."""
+    """A text that a Parquet file stores once for many rows is held in memory once, not once per row."""
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int32()), pa.array(["x" * (1 << 20)]))
     table = pa.table({"id": [str(number) for number in range(200)], "text": text})
     parquet.write_table(table, tmp_path / "d.parquet", store_schema=False)

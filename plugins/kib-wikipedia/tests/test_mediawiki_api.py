@@ -48,7 +48,7 @@ def connect(anatomy: Any, waits: list[float]) -> Iterator[Connect]:
 def test_retries(
     anatomy: Any, connect: Connect, waits: list[float], failures: list[Any], expected: list[float]
 ) -> None:
-    """After a busy or truncated answer, the client waits as requested, or longer each time, and tries again."""
+    """After a busy or truncated response, the client retries after the requested delay or an increasing delay."""
     anatomy.failures[:] = failures
     [answer] = connect().query(QUERY)
     assert answer["pages"][0]["title"] == "Bone"
@@ -69,7 +69,7 @@ def test_retries(
     ],
 )
 def test_errors(anatomy: Any, connect: Connect, failure: Any, message: str, attempts: int) -> None:
-    """If retries cannot help or did not help, the error states the address and the reason."""
+    """If a request fails permanently or after all retries, the error states the address and the reason."""
     anatomy.failures[:] = [failure] * 20
     with pytest.raises(InputError, match=f"^{re.escape(f'{anatomy.address}: {message}')}"):
         list(connect().query(QUERY))

@@ -70,7 +70,7 @@ def test_as_of(anatomy: Any, pinned: Pinned) -> None:
     ],
 )
 def test_invalid_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], message: str, tmp_path: Path) -> None:
-    """A missing page or category, and a selection that is empty or too large, raise errors without a pin file."""
+    """A missing page or category and an empty or too large selection raise errors, and no pin file is written."""
     with pytest.raises(InputError, match=re.escape(message)):
         pinned(**options).pin()
     assert not (tmp_path / "w.pins").exists()
@@ -150,7 +150,7 @@ def test_other_selection(anatomy: Any, pinned: Pinned) -> None:
 
 
 def test_later_edits(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
-    """Later edits in the wiki change no pinned page, with a complete store and without a store."""
+    """Later edits in the wiki change no pinned page, whether or not the page's text is in the local store."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     before = list(plugin.documents())

@@ -273,7 +273,7 @@ def test_fragment() -> None:
 def test_over_limit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, options: dict[str, float], problem: str
 ) -> None:
-    """A page beyond a limit raises an error that names page and limit, or is skipped, counted, named and recorded."""
+    """A page that exceeds a limit raises an error that names the page and limit, or is skipped and recorded."""
     path = write_dump(tmp_path, page("A", "One."), page("Bomb", text), page("C", "Three."))
     with pytest.raises(
         InputError, match=re.escape(f"'Bomb': {problem}; to convert the page, increase the exceeded limit;")
@@ -290,7 +290,7 @@ def test_over_limit(
 
 @pytest.mark.parametrize("compress", [bz2.compress, gzip.compress])
 def test_large_revision(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
-    """A small compressed dump with a revision beyond the limit is refused; a page may have many small revisions."""
+    """A small compressed dump with a revision beyond the limit is rejected; a page may have many small revisions."""
     text = "x" * (3 << 20)
     path = write_dump(tmp_path, page("A", text), compress=compress)
     with pytest.raises(InputError, match=r"dump\.xml: a revision is larger than `max_unpacked_mb = 2`; if the dump is"):
@@ -303,7 +303,7 @@ def test_large_revision(tmp_path: Path, compress: Callable[[bytes], bytes]) -> N
 
 
 def test_deep_dump(tmp_path: Path) -> None:
-    """A file with more nested elements than a dump has is refused."""
+    """A file with more nested elements than a dump contains is rejected."""
     with pytest.raises(InputError, match=r"not a MediaWiki dump, because elements are nested too deeply"):
         read_ids(create(write_dump(tmp_path, "<a>" * 20 + "</a>" * 20)))
 
