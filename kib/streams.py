@@ -1,6 +1,6 @@
-"""Standard output and standard error: a stream that cannot be written never stops the work of a command.
+"""Standard output and standard error: a stream that cannot be written never stops a command.
 
-The streams of a command can be closed (`2>&-`), lose their reader (`| head`), end on a full disk, or use an encoding
+The streams of a command can be closed (`2>&-`), lose their reader (`| head`), write to a full disk, or use an encoding
 that lacks characters. A stream that fails is replaced by the null device. Characters that the encoding of a stream
 lacks are printed in ASCII.
 """
@@ -43,7 +43,8 @@ EQUIVALENTS = {
 def prepare_streams() -> None:
     """Open closed standard streams on the null device, and replace both output streams by streams that never fail.
 
-    A closed stream leaves its number to the next file that is opened, into which libraries would then print.
+    If a standard stream stayed closed, the next opened file would take its file descriptor, and libraries would print
+    into this file.
     """
     codecs.register_error(ERRORS, _in_ascii)
     for name, mode in STREAMS:
@@ -55,9 +56,9 @@ def prepare_streams() -> None:
 
 
 def write_text(text: str, *, err: bool = False) -> bool:
-    """Print foreign text to standard output or standard error, without control characters and direction marks.
+    """Print untrusted text to standard output or standard error, with unsafe characters replaced.
 
-    Return whether the encoding of the stream contains all characters of the text.
+    Returns whether the encoding of the stream contains all characters of the text.
     """
     stream, text = sys.stderr if err else sys.stdout, visible(text)
     _write(text, stream)
@@ -70,7 +71,10 @@ def write_styled(text: str) -> None:
 
 
 def write_json(text: str) -> bool:
-    """Print JSON to standard output. Unprintable characters are escaped, so the content is always complete: True."""
+    """Print JSON to standard output, with unprintable characters escaped.
+
+    Always returns True, because the output is complete.
+    """
     text = escaped_json(text)
     if not _is_encodable(text, sys.stdout):
         text = "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)
@@ -79,7 +83,7 @@ def write_json(text: str) -> bool:
 
 
 def lost_output() -> OSError | None:
-    """Return the error that ended standard output, or None; a reader that has exited has read what it needs."""
+    """Return the error that ended standard output, or None; a closed pipe is not an error."""
     sys.stdout.flush()
     buffer = getattr(sys.stdout, "buffer", None)
     lost = getattr(getattr(buffer, "raw", buffer), "lost", None)
@@ -87,7 +91,7 @@ def lost_output() -> OSError | None:
 
 
 class _UnfailingFile(io.FileIO):
-    """An open file that discards everything after the first error, which is kept in `lost`."""
+    """An open file that discards all data after the first error, which is stored in `lost`."""
 
     lost: OSError | None = None
 
@@ -108,7 +112,7 @@ class _UnfailingFile(io.FileIO):
 def _unfailing(stream: TextIO) -> TextIO:
     """Return a stream that writes to the same file as `stream` and never raises an error.
 
-    A stream that is not a file remains unchanged, for example the console of Windows or the stream of a test.
+    A stream that is not a file remains unchanged, for example the Windows console or a stream in a test.
     """
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)  # an unbuffered stream has no raw file below its buffer

@@ -1,6 +1,6 @@
 """Tests for plugin authors: contract checks, data for the checks, and a model small enough for a test.
 
-Each check is a plain function that raises AssertionError with a sentence, so the checks work with any test runner:
+Each check is a plain function that raises AssertionError with an explanation, so the checks work with any test runner:
 
     def test_contract() -> None:
         check_retriever(lambda: make_plugin(MyRetriever))
@@ -97,7 +97,7 @@ def make_plugin(cls: type[Any], options: Mapping[str, Any] | None = None, folder
 
 
 def check_plugin(kind: str, name: str) -> type[Any]:
-    """Check that an installed plugin is found, well formed and light to import, and return its class.
+    """Check that an installed plugin is found, is well-formed and imports no heavy packages; return its class.
 
     `kind` is one of `kib.interfaces.GROUPS`. Raises PluginError if the plugin is malformed.
     """
@@ -159,7 +159,7 @@ def check_light_import(module: str) -> None:
 def check_fingerprint(
     make: Callable[[], Plugin], *, change: Callable[[], object], same: Callable[[], object] | None = None
 ) -> None:
-    """Check that a fingerprint is equal for all instances and after `same`, and different after `change`.
+    """Check that a fingerprint is equal for all instances, does not change after `same`, and changes after `change`.
 
     `same` must not change any content; for example, it may update the modification time of a file.
     """
@@ -223,7 +223,7 @@ def _check_document(document: Document) -> None:
 
 
 def check_retriever(make: Callable[[], Retriever]) -> None:
-    """Check that hits are valid and repeatable, and independent of other queries, K and interrupted builds."""
+    """Check that hits are valid and reproducible, and independent of other queries, K and interrupted builds."""
     with tempfile.TemporaryDirectory() as place:
         folder, retriever = _new(Path(place), "whole"), make()
         retriever.build(iter(PASSAGES), folder)
@@ -295,7 +295,7 @@ def _check_builds(make: Callable[[], Retriever], place: Path, whole: Sequence[Se
 
 
 def check_reranker(make: Callable[[], Reranker]) -> None:
-    """Check that hits come from the sources, best first, and depend only on the query, not on K."""
+    """Check that hits come from the source retrievers, best first, and do not depend on other queries or K."""
     sources = make().sources()
     _expect(bool(sources), "sources() does not name any retriever")
     for name, depth in sources.items():
@@ -326,7 +326,7 @@ def check_reranker(make: Callable[[], Reranker]) -> None:
 
 
 def _frozen(source: str, query: Query, depth: int) -> list[Hit]:
-    """Return plausible hits of a retriever: some passages, in an order that depends on the query."""
+    """Return plausible hits of a retriever: some passages in an order that depends on the query."""
     order = sorted(PASSAGES, key=lambda passage: digest([source, query.id, passage.id]))
     return [Hit(passage.id, 9.0 - place) for place, passage in enumerate(order[: min(depth, len(order) - 4)])]
 
@@ -391,7 +391,7 @@ def check_model(
     kinds: Sequence[str] = ("loglikelihood", "loglikelihood_rolling", "generate_until"),
     tolerance: float = 1e-4,
 ) -> None:
-    """Check that answers are the same in a new instance and, within `tolerance` nats, depend only on the request.
+    """Check that answers are equal in a new instance and, within `tolerance` nats, depend only on the request.
 
     `kinds` are the kinds of requests that the backend supports. One of the prompts in this check exceeds the model's
     context length.

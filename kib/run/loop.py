@@ -131,7 +131,7 @@ class _Run:
 
         The two lists are batched separately, so that cells added to a benchmark do not cause any request to be
         repeated. Cells are stored only after all requests have been answered, so that an interrupted run resumes with
-        the same lists.
+        the same lists of requests.
         """
         has = {cell.plan: self.results.has(cell.plan.cell) for cell in ready}
         known = {request_key(request) for cell in ready if has[cell.plan] for some in cell.requests for request in some}

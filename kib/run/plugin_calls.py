@@ -1,4 +1,4 @@
-"""Wraps calls of plugin methods. Any error names the spec table, the plugin, its distribution and the method."""
+"""Wraps calls of plugin methods. Every error message states the spec table, plugin, distribution and method."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def _where(locked: Locked, method: str) -> str:
 
 @contextmanager
 def call_plugin(locked: Locked, method: str) -> Iterator[None]:
-    """Raise PluginCallError if the block, which calls `method` of a plugin, raises an error other than a KibError."""
+    """Raise PluginCallError if the block, which calls `method` of a plugin, raises any error except a KibError."""
     try:
         yield
     except (KibError, PluginCallError):
@@ -37,7 +37,7 @@ def check_type(locked: Locked, method: str, value: Any, expected: type[T]) -> T:
 
 
 def check_list(locked: Locked, method: str, value: Any, expected: type[T]) -> list[T]:
-    """Return `value` as a list; raise PluginError if it is not a list or tuple with items of the expected type."""
+    """Return `value` as a list; raise PluginError unless it is a list or tuple of items of the expected type."""
     if not isinstance(value, list | tuple):
         got = type(value).__name__
         raise PluginError(f"{_where(locked, method)}: returned {got}; expected a list of {expected.__name__}")
@@ -51,7 +51,8 @@ def check_list(locked: Locked, method: str, value: Any, expected: type[T]) -> li
 def iterate_plugin(locked: Locked, method: str, items: Any, expected: type[T]) -> Iterator[T]:
     """Yield the items that `method` of a plugin returns.
 
-    Raises PluginCallError if the plugin fails, and PluginError if it returns no iterable or an item of the wrong type.
+    Raises PluginCallError if the plugin fails, and PluginError if the method returns a value that is not iterable or an
+    item of the wrong type.
     """
     if not isinstance(items, Iterable):
         got = type(items).__name__

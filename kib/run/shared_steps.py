@@ -77,7 +77,7 @@ class SharedSteps:
         return questions
 
     def provide_questions(self, step: QuestionsStep, questions: list[RenderedQuestion]) -> None:
-        """Use `questions` as the result of a step instead of rendering a task."""
+        """Store `questions` as the result of a step, so that no task is rendered for this step."""
         self._results[step] = questions
 
     def passages(self, step: PassagesStep) -> Passages:
@@ -122,7 +122,7 @@ class SharedSteps:
         return self.context.work.record(kind, step.identity)
 
     def text(self, step: TextStep) -> list[Text]:
-        """Return the text for a training run."""
+        """Return the training text for a training run."""
 
         def compute() -> list[Text]:
             replay = self.passages(step.replay) if step.replay else None
@@ -159,7 +159,7 @@ class SharedSteps:
         return TrainerTexts(training, validation, held_out, writing_costs(written, self.context.work))
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
-        """Return validation text or other text excluded from training; empty if the spec declares no such text."""
+        """Return validation text or other text excluded from training, or [] if the spec declares no such text."""
         if isinstance(step, HeldBackStep):
             return self.held_back(step)
         return list(map(as_document, self.passages(step))) if step else []

@@ -1,4 +1,4 @@
-"""Lists the steps of a plan that the work folder stores, and computes damaged steps again."""
+"""Lists the steps of a plan that are stored in the work folder, and recomputes damaged steps."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,9 +18,9 @@ StoredStep = tuple[str, str, Callable[[], Any]]
 
 
 def verify_stored_steps(plan: Plan, steps: SharedSteps) -> None:
-    """Compare every stored step of a plan with its digests, compute damaged steps again, and remove damaged answers.
+    """Verify the digests of every stored step of a plan, recompute damaged steps, and remove damaged answers.
 
-    Missing steps remain missing. Raises StepError if a damaged step cannot be computed again.
+    Missing steps remain missing. Raises StepError if a damaged step cannot be recomputed.
     """
     work, progress = steps.context.work, steps.context.progress
     stored = [step for step in _steps(plan, steps) if work.is_marked(*step[:2])]
@@ -40,7 +40,7 @@ def verify_stored_steps(plan: Plan, steps: SharedSteps) -> None:
 
 
 def _steps(plan: Plan, steps: SharedSteps) -> Iterator[StoredStep]:
-    """Yield every step of a plan once, after the steps that it depends on."""
+    """Yield every step of a plan once, after the steps that the step depends on."""
     for asked in plan.asked:
         yield "asked", asked.identity, partial(steps.questions, asked)
     texts = list(dict.fromkeys(_texts(plan)))
@@ -59,7 +59,7 @@ def _steps(plan: Plan, steps: SharedSteps) -> Iterator[StoredStep]:
 
 
 def _texts(plan: Plan) -> Iterator[TextStep | HeldBackStep]:
-    """Yield the texts that trainers read."""
+    """Yield the steps that write texts for trainers."""
     for weights in plan.weights:
         if weights.text and weights.text.as_many_as:
             yield weights.text.as_many_as
@@ -70,7 +70,7 @@ def _texts(plan: Plan) -> Iterator[TextStep | HeldBackStep]:
 
 
 def _passages(plan: Plan, texts: list[TextStep | HeldBackStep]) -> Iterator[PassagesStep]:
-    """Yield the passages that retrievers and trainers read."""
+    """Yield the steps that split corpora into passages for retrievers and trainers."""
     yield from (hits.passages for hits in plan.hits)
     yield from (text.passages for text in texts)
     yield from (text.replay for text in texts if isinstance(text, TextStep) and text.replay)

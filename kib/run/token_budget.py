@@ -1,4 +1,4 @@
-"""The token budget of a prompt: limits the tokens of prompt and longest answer to the length that the model accepts."""
+"""The token budget of a prompt: limits the prompt with its longest answer to the model's maximum length."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -16,7 +16,7 @@ TAIL = 64
 
 
 class TokenBudget:
-    """A model's tokenizer with the limit on prompt and answer: the smaller of context length and spec budget."""
+    """A model's tokenizer, and the token limit for prompt and answer: the smaller of context length and spec budget."""
 
     def __init__(self, tokens: Callable[[str], list[int]] | None, length: int | None, budget: int | None) -> None:
         limits = [limit for limit in (length, budget) if limit is not None]

@@ -1,6 +1,6 @@
 """Determines the line number of every key in a TOML text.
 
-tomli returns values without line numbers, and the parsers with line numbers do not support TOML 1.1. This module
+tomli returns values without line numbers, and parsers that return line numbers do not support TOML 1.1. This module
 processes only text that tomli has already accepted, so splitting the text into words, brackets and dots is enough.
 """
 
@@ -46,7 +46,7 @@ class Lines:
 
 
 def find_lines(text: str) -> Lines:
-    """Return the line on which each key and each list item of a valid TOML text first appears."""
+    """Return the line on which each key and each list item first appears in a valid TOML text."""
     finder = _Finder(list(_tokens(text)))
     finder.document()
     return Lines(finder.found)
@@ -71,7 +71,7 @@ class _Finder:
         self.last_item: dict[KeyPath, int] = {}
 
     def sees(self, *texts: str) -> bool:
-        """Return whether the next token is one of these punctuation marks; False at the end of the text."""
+        """Return whether the next token is one of these punctuation marks, which is False at the end of the text."""
         if self.at >= len(self.tokens):
             return False
         token = self.tokens[self.at]

@@ -138,11 +138,11 @@ class Draft:
         return list(raw) if isinstance(raw, Mapping) else []
 
     def readable(self) -> Mapping[str, Mapping[str, Table]]:
-        """Return all tables; invalid keys are removed from tables with mistakes."""
+        """Return all tables, with invalid keys removed."""
         return {kind: {**self.tables[kind], **self.salvaged[kind]} for kind in KINDS}
 
     def spec(self) -> Spec:
-        """Return the spec; if the file contains mistakes, raise SpecError with all mistakes."""
+        """Return the spec, or raise SpecError that lists all mistakes in the file."""
         if self.mistakes or self.head is None:
             raise SpecError(self.mistakes)
         tables = cast("dict[str, Any]", {kind: MappingProxyType(self.tables[kind]) for kind in KINDS})
@@ -162,7 +162,7 @@ class Draft:
 def load_spec(path: Path) -> Spec:
     """Read a benchmark file.
 
-    Raises SpecError with all mistakes, or InputError if the file cannot be read.
+    Raises SpecError that lists all mistakes, or InputError if the file cannot be read.
     """
     return read_draft(path).spec()
 
@@ -170,7 +170,7 @@ def load_spec(path: Path) -> Spec:
 def read_draft(path: Path, *, whole: bool = True) -> Draft:
     """Read as much of a benchmark file as possible; raise SpecError if its syntax is invalid.
 
-    With `whole = False`, the file may lack models, tasks and methods, which a command that only reads corpora ignores.
+    If `whole` is False, the file may lack models, tasks and methods, for commands that only read corpora.
     """
     draft = read_file(path)
     if draft.data.get("kind") == "published":
@@ -201,7 +201,7 @@ def read_draft(path: Path, *, whole: bool = True) -> Draft:
 def _check_kind(draft: Draft) -> None:
     """Raise SpecError if a file contains tables of published numbers but declares a different `kind`.
 
-    A wrong `kind` would cause many other mistakes, so no other mistake is reported.
+    An incorrect `kind` would cause many other mistakes, so no other mistake is reported.
     """
     found = [f"[{name}]" for name in ("paper", "table") if isinstance(draft.data.get(name), Mapping)]
     kind = draft.data.get("kind")
@@ -277,7 +277,7 @@ def _say_syntax(message: str, column: int) -> str:
 
 
 def _clean(draft: Draft, value: Any, path: KeyPath) -> Any:
-    """Return a value without dates, nan, infinity and deep nesting, and record a mistake for each removed value."""
+    """Remove dates, nan, infinity and deep nesting from a value, and record a mistake for each removed value."""
     if len(path) > DEEPEST and isinstance(value, dict | list):
         draft.blame(f"expected at most {DEEPEST} levels of nested tables and lists", *path[:4])
         return None
@@ -322,7 +322,7 @@ def _read_kind(draft: Draft, kind: str) -> None:
 
 
 def _read_table(draft: Draft, kind: str, name: str, content: Mapping[str, Any]) -> None:
-    """Read one table; if it contains mistakes, read it again without the invalid keys."""
+    """Read one table; if the table contains mistakes, read it again without the invalid keys."""
     model, keys = TABLES[kind], own_keys(kind)
     data = {key: value for key, value in content.items() if key in keys}
     rest = {key: value for key, value in content.items() if key not in keys}

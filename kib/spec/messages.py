@@ -106,7 +106,7 @@ def explain(
 
 
 def _walk(details: ErrorDetails, data: Any) -> Iterator[tuple[str | int, bool]]:
-    """Yield the parts of an error's location: (part, True) for a key of `data`, (part, False) for a union's label."""
+    """Yield the parts of an error's location: (part, True) for a key in `data`, or (part, False) for a union label."""
     node = data
     last = len(details["loc"]) - 1
     for number, part in enumerate(details["loc"]):
@@ -126,7 +126,7 @@ def _key_path(details: ErrorDetails, data: Any) -> KeyPath:
 
 
 def _best_branches(errors: Sequence[ErrorDetails], data: Any) -> list[ErrorDetails]:
-    """Keep the union member with the most deeply nested errors; if several are equally deep, keep all of them."""
+    """Return the errors, reduced for each union to the member with the most deeply nested errors."""
     kept: list[ErrorDetails] = []
     unions: dict[KeyPath, dict[str | int, list[ErrorDetails]]] = {}
     for details in errors:
@@ -180,7 +180,7 @@ def _missing_tag(details: ErrorDetails) -> str:
 
 
 def _expected(details: ErrorDetails, items: Sequence[Any]) -> str:
-    """Return the expected value as a noun phrase; `items` are the item types of the lists that the key accepts."""
+    """Return the expected value as a noun phrase; `items` are the item types of the lists accepted for the key."""
     if details["type"] in LISTS and len(items) == 1 and (name := ITEMS.get(_without_metadata(items[0]))):
         return f"a list of {name}"
     template = EXPECTED.get(details["type"])
@@ -198,7 +198,7 @@ def _context(key: str, value: Any, noun: str) -> str:
 
 
 def _hint(value: Any, several: Sequence[ErrorDetails], items: Sequence[Any]) -> str:
-    """Return the correct spelling of a value, if it is clear from the value and the expected types."""
+    """Return the correct spelling of a value if the value and the expected types determine it, or else ""."""
     kinds = {one["type"] for one in several}
     choices = re.findall(r"'([^']*)'", " ".join(str(one.get("ctx", {}).get("expected", "")) for one in several))
     if choices and isinstance(value, str):
@@ -245,7 +245,7 @@ def _without_metadata(annotation: Any) -> Any:
 
 
 def _members(annotation: Any) -> Iterator[Any]:
-    """Yield the members of a union, or the type itself, without metadata."""
+    """Yield the members of a union, or the type itself if it is not a union, without metadata."""
     plain = _without_metadata(annotation)
     if get_origin(plain) in (Union, UnionType):
         for member in get_args(plain):
@@ -274,7 +274,7 @@ def _item_types(model: type[BaseModel], path: KeyPath) -> list[Any]:
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the pydantic models that a type mentions, excluding models mentioned only in fields of other models."""
+    """Return the pydantic models that a type contains, excluding models that occur only in fields of other models."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for inner in get_args(annotation) for model in models_in(inner)]

@@ -31,8 +31,8 @@ def read(model: type[Read], raw: Mapping[str, Any], folder: Path) -> Read:
 def identity_options(options: BaseModel) -> dict[str, Any]:
     """Return the options that are part of the identity, including defaults, as JSON.
 
-    Options marked NotInIdentity are omitted on every level. In a list or table of such values, every value becomes
-    null, so that the length of the list or the keys of the table still affect the identity.
+    Options marked NotInIdentity are omitted on every level. In a list or table of NotInIdentity values, every value
+    becomes null, so that the length of the list or the keys of the table still affect the identity.
     """
     kept = {}
     for name, annotation, value in _fields(options):
@@ -42,7 +42,7 @@ def identity_options(options: BaseModel) -> dict[str, Any]:
 
 
 def paths(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Path]]:
-    """Yield every path in a plugin's options together with its key path."""
+    """Yield every file path in a plugin's options together with the key path of the option."""
     if isinstance(value, Path):
         yield key, value
     elif isinstance(value, BaseModel):
@@ -57,7 +57,7 @@ def paths(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Path]]:
 
 
 def _fields(options: BaseModel) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each option, including additional ones, as (key in the file, full annotation, value)."""
+    """Yield each option, including undeclared options, as (key in the file, full annotation, value)."""
     fields = type(options).model_fields
     for name, info in fields.items():
         yield info.alias or name, Annotated[info.annotation, *info.metadata, None], getattr(options, name)

@@ -17,7 +17,10 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the key path and the message for each name without a table; `names` also lists unreadable tables."""
+    """Yield the key path and the message for each name that refers to a missing table.
+
+    `names` also includes tables that cannot be read.
+    """
     for kind in ("models", "tasks", "methods"):
         if not names[kind]:
             yield (kind,), f"missing; a benchmark needs at least one table [{kind}.NAME]"
@@ -33,7 +36,7 @@ def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, st
 
 
 def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the key path and the message for individually valid keys that contradict each other."""
+    """Yield the key path and the message for keys that are valid individually but contradict each other."""
     for method in _of(tables, "methods", MethodTable):
         yield from _check_method(method)
     for corpus in _of(tables, "corpora", CorpusTable):
@@ -45,7 +48,7 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
 
 
 def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
-    """Yield a mistake if text excluded from training is also replayed during training."""
+    """Yield a mistake if text declared as excluded from training is also replayed during training."""
     for key, unseen in (("validation", trainer.validation), ("held_out", trainer.held_out)):
         if unseen and trainer.replay and unseen.corpus == trainer.replay.corpus:
             message = (

@@ -56,7 +56,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 def check_name(name: str) -> str:
-    """Return a name that is also a valid folder name; for an invalid name, raise ValueError that states the rule."""
+    """Return a name that is also a valid folder name; for any other name, raise ValueError that states the rule."""
     if not NAME.fullmatch(name) or ".." in name:
         raise ValueError(
             "expected a valid folder name (at most 63 characters from a-z, 0-9 and . _ + -, starting with a letter "
@@ -76,7 +76,7 @@ def _unlike(values: tuple[Item, ...]) -> tuple[Item, ...]:
 
 
 def _folders(values: tuple[Setting, ...]) -> tuple[Setting, ...]:
-    """Return varied values that are valid in a folder name; raise ValueError for any other value."""
+    """Return the values to vary if each value is valid in a folder name; otherwise, raise ValueError."""
     for value in values:
         if isinstance(value, str) and (not FOLDER.fullmatch(value) or ".." in value):
             raise ValueError(

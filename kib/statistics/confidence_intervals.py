@@ -35,17 +35,17 @@ def mean_interval(clusters: Sequence[Totals]) -> Interval:
 
 @lru_cache(maxsize=2048)
 def _mean_interval(kinds: Kinds) -> Interval:
-    """Return the interval; arms with the same number of questions often have equal totals in a different order."""
+    """Return the cached interval; arms with equally many questions often have equal totals in a different order."""
     draws = _resample(kinds, random_state())
     return _percentiles(draws[:, 0] / draws[:, 1])
 
 
 def paired_interval(clusters: Sequence[Totals]) -> Interval:
-    """Return the interval of the mean difference; swapping the two sides mirrors the interval exactly.
+    """Return the confidence interval of the mean difference; swapping the two sides mirrors the interval exactly.
 
     If all groups have the same mean difference, resampling shows no variation. The interval then allows for unobserved
-    groups with any difference from -1 to 1; the assumed share of such groups is the upper end of Wilson's interval for
-    zero successes.
+    groups with any difference from -1 to 1; the assumed share of such groups is the upper bound of Wilson's interval
+    for zero successes.
     """
     if agree(clusters):
         value = fsum(total for total, _ in clusters) / fsum(size for _, size in clusters)
@@ -61,10 +61,10 @@ def paired_interval(clusters: Sequence[Totals]) -> Interval:
 
 
 def average_intervals(clustered: Sequence[Sequence[Totals]]) -> tuple[Interval, Interval | None]:
-    """Return intervals of the mean absolute and relative gain; each task's columns are base, arm and size.
+    """Return confidence intervals of the mean absolute and relative gain; each task's columns are base, arm and size.
 
     Groups are resampled within each task. If the groups of every task have equal differences, resampling shows no
-    variation; the first interval is then the mean of the tasks' intervals.
+    variation; the interval of the absolute gain is then the mean of the tasks' intervals.
     """
     import numpy as np
 
@@ -90,8 +90,8 @@ def _kinds(clusters: Sequence[Totals]) -> Kinds:
 def _resample(kinds: Kinds, state: "RandomState") -> Any:
     """Resample groups with replacement; return an array (RESAMPLES, columns) of column totals.
 
-    Groups with equal totals are drawn together, from a multinomial distribution over the distinct totals. The result
-    has the same distribution as drawing group by group, takes less time and cannot depend on the order of groups.
+    Groups with equal totals are drawn together, from a multinomial distribution over the distinct totals. This method
+    has the same distribution as drawing group by group, is faster and does not depend on the order of groups.
     """
     import numpy as np
 

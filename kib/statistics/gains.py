@@ -1,4 +1,4 @@
-"""The records that the statistics functions produce: accuracies, gains, averages and their intervals."""
+"""The records that the statistics functions return: accuracies, gains, averages and their intervals."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A 95 % interval, in the unit of the estimated number."""
+    """A 95 % confidence interval, in the unit of the estimate."""
 
     low: float
     high: float

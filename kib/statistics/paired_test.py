@@ -23,7 +23,7 @@ def p_value(base: Sequence[float], scores: Sequence[float], groups: Groups) -> f
 def sign_flip_p(totals: Sequence[float]) -> float:
     """Return the two-sided p value for a sum of group differences under random sign flips.
 
-    The p value is exact if all differences are multiples of one fraction, and a Monte Carlo estimate otherwise.
+    The p value is exact if all differences are multiples of a common fraction, and a Monte Carlo estimate otherwise.
     """
     magnitudes = Counter(abs(total) for total in totals if total)
     if abs(fsum(totals)) < 1e-9:
@@ -35,7 +35,7 @@ def sign_flip_p(totals: Sequence[float]) -> float:
 
 
 def _grid(magnitudes: Mapping[float, int]) -> int | None:
-    """Return the smallest factor (usually the number of seeds) that turns all magnitudes into integers."""
+    """Return the smallest factor (usually the number of seeds) that makes all magnitudes integers."""
     for grid in range(1, LARGEST_GRID + 1):
         if all(round(value * grid) > 0 and abs(value * grid - round(value * grid)) < 1e-6 for value in magnitudes):
             return grid
@@ -43,7 +43,7 @@ def _grid(magnitudes: Mapping[float, int]) -> int | None:
 
 
 def _exact_p(grid: int, magnitudes: Mapping[float, int], observed: float) -> float:
-    """Return the exact p value; the distribution of the flipped sum is a convolution of one binomial per magnitude."""
+    """Return the exact p value; the sum's distribution is a convolution of one binomial per magnitude."""
     import numpy as np
 
     chances = np.ones(1)

@@ -42,7 +42,7 @@ def random_state() -> "RandomState":
 
 
 def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
-    """Return the totals of every group in sorted order, so that the order of questions cannot matter."""
+    """Return the totals of every group in sorted order, so that the order of questions does not affect results."""
     if not groups:
         raise ValueError("there are no questions to average over")
     if any(len(column) != len(groups) for column in columns):
@@ -62,7 +62,7 @@ def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
 
 
 def agree(clusters: Sequence[Totals]) -> bool:
-    """Return whether all groups have the same mean; resampling such groups shows no variation."""
+    """Return whether all groups have the same mean, so that resampling shows no variation."""
     return len({round(total / size, 9) for total, size in clusters}) == 1
 
 

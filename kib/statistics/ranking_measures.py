@@ -1,4 +1,4 @@
-"""Ranking measures, computed with ir_measures: the values equal those of trec_eval and of published tables."""
+"""Ranking measures, computed with ir_measures, whose values equal the values of trec_eval and published tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +45,7 @@ def is_judged(line: Score) -> bool:
 def measures_by_question(lines: Sequence[Score]) -> dict[str, list[float]]:
     """Return recall, MRR and nDCG of judged questions, question by question; recall is 1 if a gold passage was found.
 
-    MRR and nDCG are omitted if any line lacks the number of gold passages.
+    MRR and nDCG are omitted if any score lacks the number of gold passages.
     """
     values = {"recall": [float(any(line.gold or ())) for line in lines]}
     if not lines or any(line.relevant is None for line in lines):

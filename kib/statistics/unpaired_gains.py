@@ -1,7 +1,7 @@
-"""Gains between published accuracies, for which only the number of questions is known.
+"""Gains between published accuracies, for which no more than the number of questions is known.
 
 Unpaired intervals are usually wider than paired intervals: two arms tend to answer the same questions correctly, but an
-unpaired comparison cannot use this fact.
+unpaired comparison cannot use this correlation.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,7 @@ def unpaired_accuracy(mean: float, n: int) -> Accuracy:
 def unpaired_gain(base: tuple[float, int], arm: tuple[float, int]) -> Gain:
     """Compare two accuracies, given their numbers of questions, as if the two arms had answered different questions.
 
-    The interval is Newcombe's interval for a difference (his method 10); the p value comes from the two-sided score
-    test.
+    The interval is Newcombe's interval for a difference (method 10); the p value is from the two-sided score test.
     """
     from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
@@ -47,8 +46,8 @@ def unpaired_gain(base: tuple[float, int], arm: tuple[float, int]) -> Gain:
 def unpaired_average(tasks: Sequence[Sequence[Experiment]]) -> Average:
     """Return the mean gains over the experiments of all tasks, with equal weights and normal intervals.
 
-    Experiments on the same task share their questions (0-shot and 5-shot, for example), so their standard errors are
-    added as if they were perfectly correlated. The interval of the relative gain uses the delta method.
+    Experiments on the same task share their questions (0-shot and 5-shot, for example), so the standard errors of these
+    experiments are added, as for perfectly correlated gains. The interval of the relative gain uses the delta method.
     """
     pairs = [pair for experiments in tasks for pair in experiments]
     absolute = [arm - base for base, arm, _ in pairs]

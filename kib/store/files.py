@@ -46,7 +46,7 @@ def _temporary(path: Path) -> Path:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to disk, so that a power failure cannot undo a rename or a new file."""
+    """Flush the names in a folder to disk, so that a power failure cannot undo the creation or renaming of a file."""
     if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -79,7 +79,7 @@ def make_folder(path: Path) -> None:
 
 
 def delete_folder(path: Path) -> None:
-    """Delete a folder in such a way that a killed process or a power failure leaves the folder complete or absent."""
+    """Delete a folder so that, after a killed process or a power failure, the folder is either complete or absent."""
     temporary = _temporary(path)
     path.rename(temporary)
     flush_folder(path.parent)
@@ -103,7 +103,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder and finally rename the folder to `path`; after an error, delete the folder."""
+    """Yield an empty temporary folder, then rename the folder to `path`; after an error, delete the folder."""
     make_folder(path.parent)
     temporary = _temporary(path)
     temporary.mkdir()
@@ -140,7 +140,7 @@ def _remove(path: Path) -> None:
 
 
 def indented_json(value: Any) -> str:
-    """Return JSON that is easy to read and to diff: sorted keys, two spaces per level, a final newline."""
+    """Return JSON that is easy to read and to diff, with sorted keys, two spaces per level and a final newline."""
     return json.dumps(json.loads(canonical(value)), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -171,7 +171,8 @@ def read_lines(path: Path) -> Iterator[Any]:
 def name_damage(path: Path, remedy: str) -> Iterator[None]:
     """Turn errors caused by a damaged or missing file into a DamagedError that names the file and the remedy.
 
-    A file that exists but cannot be read, for example because of its permissions, is not damaged: its OSError passes.
+    A file that exists but cannot be read, for example because of its permissions, is not damaged: the OSError is raised
+    unchanged.
     """
     try:
         yield

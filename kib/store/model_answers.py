@@ -31,8 +31,8 @@ class ModelAnswers:
     def open(cls, work: Work, weights: str) -> Iterator["ModelAnswers"]:
         """Open the stored answers for the weights with this identity, after removing damaged answers.
 
-        If the whole file is damaged, it is renamed and a new file is created. Raises InputError if the file cannot be
-        used for a different reason.
+        If the whole file is damaged, the file is renamed and a new file is created. Raises InputError if the file
+        cannot be used for a different reason.
         """
         path = work.step_folder("answers", weights) / "answers.sqlite"
         try:
@@ -62,7 +62,7 @@ class ModelAnswers:
     def put(
         self, requests: Sequence[Request], values: Sequence[object], environment: Environment, seconds: float = 0.0
     ) -> None:
-        """Store a batch in one transaction; existing answers are kept.
+        """Store the answers of a batch in one transaction, without replacing existing answers.
 
         The duration of the batch, `seconds`, is divided among its requests in proportion to their length.
         """
@@ -105,7 +105,7 @@ def _open_intact(path: Path, say: Callable[[str], None]) -> SqliteFile:
 def _remove_damaged(file: SqliteFile, say: Callable[[str], None]) -> None:
     """Remove damaged answers and the answers of damaged environments, and print their number.
 
-    Raises DamagedError if a remark is damaged, because a remark can only be computed together with all answers.
+    Raises DamagedError if a remark is damaged, because remarks cannot be recomputed without all answers.
     """
     if file.remove_damaged(NOTES):
         raise DamagedError(f"{file.path}: the file is damaged (the content of a remark has changed); {REPAIR}")
@@ -125,5 +125,5 @@ def request_key(request: Request) -> str:
 
 
 def _size(request: Request) -> int:
-    """Return the length of a request in characters, plus one; longer prompts account for more of a batch's time."""
+    """Return the length of a request in characters plus one, which determines the request's share of a batch's time."""
     return 1 + sum(len(part) for part in request.arguments if isinstance(part, str))

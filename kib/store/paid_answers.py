@@ -1,6 +1,6 @@
-"""Data that outlives individual steps: the answers that writers paid for, and the caches of retrievers.
+"""Data that outlives individual steps: the answers that writers have paid for, and the caches of retrievers.
 
-Paid answers are not a cache. If a file of paid answers is deleted, the same answers must be paid for again.
+Paid answers are not a cache. If a file of paid answers is deleted, its answers must be paid for again.
 """
 
 import re
@@ -26,7 +26,7 @@ REPAIR = (
 
 
 def paid_answers_path(work: Path, plugin: str) -> Path:
-    """Return the path of a writer plugin's paid answers, which all tables of the plugin share."""
+    """Return the path of a writer plugin's file of paid answers, which all tables of the plugin share."""
     return work / "written" / f"{plugin}.sqlite"
 
 

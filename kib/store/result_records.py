@@ -1,8 +1,8 @@
 """The records stored in a results folder, and their conversion to and from JSON.
 
 `plan.json` contains a `BenchmarkPlan`, `cell.json` a `CellResult`, `times.json` a `Times`, `failures.json` one
-`Failure` per failed cell, and `questions.jsonl` one `Score` per line. Keys missing from older files are filled with the
-defaults declared here.
+`Failure` per failed cell, and `questions.jsonl` one `Score` per line. For keys missing in older files, the defaults
+declared here are used.
 """
 
 from collections.abc import Mapping
@@ -101,7 +101,7 @@ class MethodEntry:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPlan:
-    """The content of `plan.json`: every cell of the benchmark, so that missing cells are counted."""
+    """The content of `plan.json`: every cell of the benchmark, so that missing cells can be counted."""
 
     __pydantic_config__ = STORED
 
@@ -120,7 +120,7 @@ class BenchmarkPlan:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """The facts that a training run reports for the table and for `kib show`; see `Trained` for the units.
+    """The facts about a training run that appear in the table and in `kib show`; see `Trained` for the units.
 
     The `written_*` counts are sums over all texts of the training run. A count is 0 if no text was paid for, and None
     if a writer did not count the amount.

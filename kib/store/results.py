@@ -60,7 +60,7 @@ class Results:
         self._checked: dict[Path, tuple[str | int, ...]] = {}
 
     def has_plan(self) -> bool:
-        """Return whether a run has ever been started with this folder."""
+        """Return whether a run has ever been started in this folder."""
         return (self.folder / "plan.json").is_file()
 
     def plan(self) -> BenchmarkPlan:
@@ -78,7 +78,7 @@ class Results:
                 raise InputError(f"{path}: {error}") from error
 
     def save_plan(self, plan: BenchmarkPlan) -> None:
-        """Replace the plan; an unchanged file is left untouched."""
+        """Replace the plan, without rewriting the file if the plan has not changed."""
         data = plan_to_json(plan)
         path = self.folder / "plan.json"
         with suppress(FileNotFoundError, ValueError):
@@ -109,7 +109,7 @@ class Results:
             return False
 
     def damage(self, cell: Cell) -> str:
-        """Return a sentence about damaged files of a cell, or an empty text if the cell is intact or missing."""
+        """Return a sentence about damaged files of a cell, or "" if the cell is intact or missing."""
         try:
             if result := self.cell(cell):
                 self.times(cell)
@@ -123,9 +123,9 @@ class Results:
         (self.cell_folder(cell) / "cell.json").unlink(missing_ok=True)
 
     def check_questions(self, result: CellResult) -> None:
-        """Raise DamagedError if the questions of a cell are not the measured ones; missing questions are accepted.
+        """Raise DamagedError if the questions of a cell differ from the measured questions; a missing file is accepted.
 
-        Each file is read once per instance; after that, only its size and its times of change are compared.
+        Each file is read once per instance; after that, only the size and timestamps of the file are compared.
         """
         path = self.cell_folder(result.cell) / "questions.jsonl"
         try:
@@ -141,16 +141,16 @@ class Results:
         self._checked[path] = state
 
     def verify(self) -> None:
-        """Compare the questions of each measured cell with the recorded digest; no file may be missing or damaged."""
+        """Verify the digest of each measured cell's questions; raise an error if any file is missing or damaged."""
         for cell in self.plan().cells:
             if result := self.cell(cell):
                 self.questions(cell, "the verification of the stored questions")
                 self.check_questions(result)
 
     def questions(self, cell: Cell, user: str) -> Path:
-        """Return the path of a cell's questions; if the file is missing, the error says that `user` needs the file.
+        """Return the path of a cell's questions; if the file is missing, raise an error that names `user`.
 
-        Results may be published without their questions: views with stored statistics can still be shown.
+        Results may be published without their questions; tables with stored statistics can still be shown.
         """
         path = self.cell_folder(cell) / "questions.jsonl"
         if path.is_file():
@@ -167,7 +167,7 @@ class Results:
     def scores(self, cell: Cell, user: str = "this view") -> list[Score]:
         """Return the scores of a cell's questions in task order.
 
-        Raises InputError if the file is missing, which names `user`, and DamagedError if the file has changed.
+        Raises InputError that names `user` if the file is missing, and DamagedError if the file has changed.
         """
         path = self.questions(cell, user)
         if result := self.cell(cell):
@@ -185,7 +185,7 @@ class Results:
             return TIMES.validate_python(read_sealed(path)) if path.is_file() else None
 
     def save_cell(self, result: CellResult, scores: Iterable[Score], times: Times | None = None) -> None:
-        """Write the folder of a cell atomically, including the digest of its questions."""
+        """Write the folder of a cell atomically, including the digest of the cell's questions."""
         with new_folder(self.cell_folder(result.cell)) as folder:
             questions = folder / "questions.jsonl"
             write_lines(questions, map(score_to_json, scores))
@@ -224,7 +224,10 @@ class Results:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the folder for one run. Raises BusyError with the process and host of the run that holds the lock."""
+        """Lock the folder for one run.
+
+        Raises BusyError that states the process and host of the run that holds the lock.
+        """
         from filelock import FileLock, Timeout
 
         make_folder(self.folder)

@@ -1,6 +1,7 @@
-"""JSON files that contain a digest of their own content, so that damage is noticed when a file is read.
+"""JSON files that contain a digest of their own content, so that damage is detected when a file is read.
 
-The digest is stored under the key `digest`. Files of earlier versions have no digest and are read as they are.
+The digest is stored under the key `digest`. Files written by earlier versions have no digest and are read without
+verification.
 """
 
 import json
@@ -30,7 +31,10 @@ def sealed(value: Any) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file without its digest. Raises ValueError if the content is damaged."""
+    """Return the JSON object in a file, after verifying and removing its digest.
+
+    Raises ValueError if the content is damaged.
+    """
     value = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the content is wrong, not the type of an argument

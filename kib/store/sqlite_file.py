@@ -1,4 +1,4 @@
-"""A SQLite file of rows by key, each with a digest of its values; errors name the file and its problem.
+"""A SQLite file of rows by key, each with a digest of its values; errors state the file and the problem.
 
 Each transaction is flushed to disk before it is considered complete, so that a power failure cannot lose a stored row.
 """
@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with the SQL type of each column by name; the first column is the key."""
+    """A table that maps column names to SQL types; the first column is the key."""
 
     name: str
     columns: Mapping[str, str]
@@ -44,14 +44,14 @@ class Table:
         return f"CREATE TABLE {name} ({columns}, PRIMARY KEY ({next(iter(self.columns))})) WITHOUT ROWID"
 
     def insertion(self, name: str, replace: bool = False) -> str:
-        """Return the statement that inserts a row, including its digest, into a table with this name."""
+        """Return the SQL statement that inserts a row, including its digest, into a table with this name."""
         marks = ", ".join("?" * len(self.stored_columns))
         conflict = "REPLACE" if replace else "IGNORE"
         return f"INSERT OR {conflict} INTO {name} VALUES ({marks})"  # noqa: S608 - fixed names
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file, together with its log, and return its new path `<name>.damaged`."""
+    """Rename a damaged file, together with its log, and return the new path `<name>.damaged`."""
     aside = path.with_name(f"{path.name}.damaged")
     for suffix in ("-shm", "-wal", ""):
         source, target = Path(f"{path}{suffix}"), Path(f"{aside}{suffix}")
@@ -66,7 +66,7 @@ class SqliteFile:
     """An open SQLite file.
 
     `repair` is the advice for a damaged file, for example to restore the file. `owner` is part of each digest, so that
-    a file that has taken the place of a different file is noticed.
+    a file that was swapped with a different file is detected.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, repair: str, owner: str) -> None:
@@ -77,7 +77,7 @@ class SqliteFile:
 
     @classmethod
     def open(cls, path: Path, tables: Sequence[Table], repair: str, owner: str = "") -> "SqliteFile":
-        """Open or create a file with `tables`; a table of an earlier version receives the digests of its rows.
+        """Open or create a file with `tables`; digests are added to the rows of a table from an earlier version.
 
         Several threads may share the open file. Raises InputError if the file is locked or not writable, and
         DamagedError if the file is damaged.
@@ -122,14 +122,14 @@ class SqliteFile:
                 self.connection.executemany(statement, rows)
 
     def insertion(self, table: Table, rows: Iterable[Row], *, replace: bool = False) -> tuple[str, list[Row]]:
-        """Return the statement that inserts rows, and the rows with their digests.
+        """Return the SQL statement that inserts rows, and the rows with their digests.
 
-        Unless `replace` is set, existing rows are kept.
+        Unless `replace` is set, existing rows are not replaced.
         """
         return table.insertion(table.name, replace), [(*row, self.row_digest(row)) for row in rows]
 
     def row_digest(self, values: Row) -> str:
-        """Return the digest of a row's values. Texts, bytes and numbers have different digests."""
+        """Return the digest of a row's values. Strings, bytes and numbers have different digests."""
         return digest_lines([self.owner, *(value if isinstance(value, str) else repr(value) for value in values)])
 
     def _is_intact(self, row: Row) -> bool:
@@ -153,7 +153,7 @@ class SqliteFile:
         return len(damaged)
 
     def _prepare(self, table: Table) -> None:
-        """Create a missing table, and add digests to a table of an earlier version."""
+        """Create a missing table, and add digests to a table from an earlier version."""
         if self._columns(table) == table.stored_columns:
             return
         with self._transaction():
@@ -169,11 +169,11 @@ class SqliteFile:
                 )
 
     def _columns(self, table: Table) -> dict[str, str]:
-        """Return the columns of a table in the file; empty if there is no such table."""
+        """Return the columns of a table in the file; the list is empty if there is no such table."""
         return {name: sql_type for _, name, sql_type, *_ in self.rows(f"PRAGMA table_info({table.name})")}
 
     def _rewrite(self, table: Table, rows: Iterable[Row]) -> None:
-        """Replace a table by a new table with `rows`."""
+        """Replace a table with a new table that contains `rows`."""
         self.connection.execute(table.definition("rewritten"))
         self.connection.executemany(table.insertion("rewritten"), rows)
         self.connection.execute(f"DROP TABLE {table.name}")
@@ -181,7 +181,7 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Execute a block, including changes of tables, in one transaction while no other process can write."""
+        """Execute a block, including schema changes, in one transaction while no other process can write."""
         with sqlite_errors(self.path, self.repair):
             self.connection.execute("BEGIN IMMEDIATE")
             with self.connection:

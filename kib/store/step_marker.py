@@ -1,6 +1,6 @@
 """The file `done.json`, which marks a step as finished and records the size and the digest of each of its files.
 
-The marker also contains a digest of its own content, because results are built from the records in it.
+The marker also contains a digest of its own content, because results are computed from the records in the marker.
 """
 
 import json
@@ -54,7 +54,10 @@ def describe_files(folder: Path) -> dict[str, RecordedFile]:
 
 
 def read_marker(folder: Path) -> StepMarker:
-    """Return the marker of a step. Raises FileNotFoundError if there is none, and DamagedError if it is damaged."""
+    """Return the marker of a step.
+
+    Raises FileNotFoundError if there is no marker, and DamagedError if the marker is damaged.
+    """
     path = folder / MARKER
     try:
         return _parse(json.loads(path.read_bytes()), folder)
@@ -76,7 +79,7 @@ def _parse(value: dict[str, Any], folder: Path) -> StepMarker:
 
 
 def _name(folder: Path) -> str:
-    """Return the name of a step in its marker, so that a folder that was moved to a different step is noticed."""
+    """Return the name of a step in its marker, so that a folder moved to a different step's path is detected."""
     return f"{folder.parent.name}/{folder.name}"
 
 

@@ -1,8 +1,8 @@
 """The work folder: passages, indexes, hits, texts and weights that runs share, in one folder per finished step.
 
 The folder of a step is `work/<kind>/<identity>/`. The file `done.json`, which is written last, marks the step as
-finished and records the digest of each file. The digests are compared when a step is used for the first time in a
-process. A damaged step is deleted and computed again.
+finished and records the digest of each file. The digests are verified when a step is used for the first time in a
+process. A damaged step is deleted and recomputed.
 """
 
 import time
@@ -44,7 +44,7 @@ FileState = tuple[int, ...]
 
 
 class Work:
-    """The work folder. The folder of any step can be deleted; the step is then computed again when needed.
+    """The work folder, in which the folder of any step may be deleted; the step is then recomputed when needed.
 
     `say` prints a sentence about each damaged step.
     """
@@ -55,7 +55,7 @@ class Work:
         self._verified: dict[Path, FileState] = {}
 
     def reporting_to(self, say: Callable[[str], None]) -> "Work":
-        """Return the same work folder with a different `say`; both share the list of verified files."""
+        """Return this work folder with a different `say`; both objects share the list of verified files."""
         other = Work(self.folder, say)
         other._verified = self._verified
         return other
@@ -80,7 +80,8 @@ class Work:
     def has(self, kind: str, identity: str) -> bool:
         """Return whether a step is finished and all of its files have the recorded content.
 
-        Each file is read completely once per process. After that, only its size and its times of change are compared.
+        Each file is read completely once per process. After that, only the size and timestamps of the file are
+        compared.
         """
         folder = self.step_folder(kind, identity)
         marker = self._marker(kind, identity)
@@ -89,9 +90,9 @@ class Work:
     def compute(self, kind: str, identity: str, build: Callable[[Path], Mapping[str, Any]]) -> Path:
         """Return the folder of a step; if the step is unfinished or damaged, call `build(folder)` first.
 
-        `build` returns the record of the step. An interrupted build leaves its files in the folder, where the next call
-        of `build` finds them. The files of a damaged step are deleted, so that its build starts from nothing. A file
-        lock prevents two processes from building the same step at once.
+        `build` returns the record of the step. An interrupted build leaves its files in the folder, so that the next
+        call of `build` can reuse these files. The files of a damaged step are deleted, so that its build starts from
+        scratch. A file lock prevents two processes from building the same step at the same time.
         """
         from filelock import FileLock
 
@@ -109,22 +110,22 @@ class Work:
         return folder
 
     def invalidate(self, kind: str, identity: str) -> None:
-        """Mark a step as unfinished but keep its files, as after an interrupted build."""
+        """Mark a step as unfinished but retain its files, as after an interrupted build."""
         (self.step_folder(kind, identity) / MARKER).unlink(missing_ok=True)
 
     def record(self, kind: str, identity: str) -> dict[str, Any]:
-        """Return the record of a finished step; empty if the step is not finished or its marker is damaged."""
+        """Return the record of a finished step, or {} if the step is not finished or its marker is damaged."""
         marker = self._marker(kind, identity)
         return dict(marker.note) if marker else {}
 
     def records(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the shortened identity and the record of each step of a kind that looks finished."""
+        """Yield the shortened identity and the record of each finished step of a kind, without verifying any file."""
         for path in sorted((self.folder / kind).glob(f"*/{MARKER}")):
             if self.looks_finished(kind, path.parent.name):
                 yield path.parent.name, self.record(kind, path.parent.name)
 
     def seconds(self, kind: str, identity: str) -> float:
-        """Return the seconds that a step took on this machine, or 0 if the step is not finished."""
+        """Return the duration of a step on this machine in seconds, or 0 if the step is not finished."""
         marker = self._marker(kind, identity)
         return marker.seconds if marker else 0.0
 
@@ -147,7 +148,7 @@ class Work:
         self._verified |= {path: _state(path) for _, path in step_files(folder)}
 
     def _is_mended(self, folder: Path) -> bool:
-        """Return whether a step is finished and intact, after deleting foreign files or the whole damaged step.
+        """Return whether a step is finished and intact, after deleting files of other origin or the whole damaged step.
 
         Only the process that holds the lock of the step may call this method.
         """
@@ -169,7 +170,7 @@ class Work:
         return True
 
     def _damage(self, folder: Path, marker: StepMarker) -> str:
-        """Return a sentence about the first damaged file of a step, or an empty text if all files are intact."""
+        """Return a sentence about the first damaged file of a step, or "" if all files are intact."""
         unread = sum(file.size for name, file in marker.files.items() if folder / name not in self._verified)
         if marker.has_digests and unread >= SLOW:
             self.say(f"{folder}: comparing the digests of {unread / 1e9:,.1f} GB")
@@ -182,7 +183,7 @@ class Work:
         return ""
 
     def _fault(self, path: Path, recorded: RecordedFile) -> str:
-        """Return the difference between a file and its record, or an empty text if there is none."""
+        """Return a description of the difference between a file and its record, or "" if there is no difference."""
         size = _size(path)
         if size is None:
             return "the file is missing"
@@ -219,7 +220,7 @@ def _state(path: Path) -> FileState:
 def _foreign_files(folder: Path, marker: StepMarker) -> list[Path]:
     """Return the files in a finished step's folder that the step did not write, except hidden files.
 
-    Readers look for optional files by name, so a file of a different origin could change results.
+    Readers look for optional files by name, so a file that the step did not write could change results.
     """
     foreign = ((name, path) for name, path in step_files(folder) if name not in marker.files)
     return [path for name, path in foreign if not any(part.startswith(".") for part in name.split("/"))]

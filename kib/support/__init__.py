@@ -1,1 +1,1 @@
-"""Helper modules for plugin authors: the hub, allowed servers, retries, BibTeX, citations, and peak memory."""
+"""Helper modules for plugin authors: the Hugging Face Hub, allowed servers, retries, BibTeX and peak memory."""

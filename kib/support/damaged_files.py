@@ -1,4 +1,4 @@
-"""Converts the errors of reading a damaged file to an error that names the file, for plugins that read an index."""
+"""Converts errors from reading a damaged file to an error that names the file, for plugins that read an index."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ CAUSES = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, Runti
 
 @contextmanager
 def name_damaged_file(path: Path, remedy: str) -> Iterator[None]:
-    """Raise DamagedError with the path, the cause and the `remedy` if the block cannot read a file or folder."""
+    """Raise DamagedError that states the path, cause and `remedy` if the block cannot read a file or folder."""
     try:
         yield
     except KibError:

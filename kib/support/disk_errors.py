@@ -15,7 +15,7 @@ TEXTS = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or the error that caused it, says that the disk is full."""
+    """Return whether an error, or the error that caused it, means that the disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return True
@@ -26,7 +26,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def explain_os_error(error: BaseException) -> str:
-    """Return one sentence about an error of the operating system, with the file and, for a full disk, the remedy."""
+    """Return a sentence about an operating system error that names the file and, if the disk is full, the remedy."""
     path = getattr(error, "filename", None)
     place = f"{path}: " if path else ""
     reason = getattr(error, "strerror", None) or str(error)
@@ -38,7 +38,7 @@ def explain_os_error(error: BaseException) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add the path to an OSError without a path, as it is raised while an open file is written."""
+    """Add the path to an OSError without a path, which is raised if writing to an open file fails."""
     try:
         yield
     except OSError as error:

@@ -23,7 +23,7 @@ CLIENTS = ("httpx", "httpx2")
 
 
 def commit_of(name: str, revision: str, kind: Kind) -> str:
-    """Return the commit (40 hexadecimal digits) of a revision, as given or as found in the cache or on the hub.
+    """Return the commit (40 hexadecimal digits) of a revision, looked up in the cache or on the hub if necessary.
 
     Raises InputError if the commit is neither in the cache nor on the hub.
     """
@@ -52,10 +52,11 @@ def cache_of(name: str, kind: Kind) -> Path:
 
 
 def remove_damaged_files(folder: Path, sha256: Callable[[Path], str] = digest_file) -> bool:
-    """Remove the damaged files of a commit's cache folder, so that they are downloaded again; return whether any was.
+    """Remove the damaged files of a commit's cache folder, so that they are downloaded again.
 
-    Each file of the folder is a symbolic link to a file that the hub names after its SHA-256 or its git object id.
-    Files that are not links cannot be compared. `sha256` computes the digest of a large file.
+    Returns whether any file was removed. Each file in the folder is a symbolic link to a file named after its SHA-256
+    or its git object id. Files that are not symbolic links cannot be verified. `sha256` computes the digest of a large
+    file.
     """
     links = sorted(path for path in folder.rglob("*") if path.is_symlink())
     damaged = [path for path in links if path.is_file() and _is_damaged(path.resolve(), sha256)]
@@ -67,7 +68,7 @@ def remove_damaged_files(folder: Path, sha256: Callable[[Path], str] = digest_fi
 
 
 def _is_damaged(stored: Path, sha256: Callable[[Path], str]) -> bool:
-    """Return whether a file's content contradicts its name, which is a SHA-256 or a git object id."""
+    """Return whether a file's content does not match its name, which is a SHA-256 or a git object id."""
     name = stored.name
     if re.fullmatch(r"[0-9a-f]{64}", name):
         return sha256(stored) != name

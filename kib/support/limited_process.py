@@ -1,7 +1,7 @@
-"""Run a function on untrusted data in a child process with limits on time and memory.
+"""Runs a function on untrusted data in a child process with limits on time and memory.
 
 A Python thread cannot be stopped, and a single operation such as `9**9**9` never returns to the interpreter. The child
-process ends itself if a call takes too long, and the operating system refuses memory above the limit.
+process terminates itself if a call takes too long, and the operating system denies memory beyond the limit.
 """
 
 import faulthandler
@@ -36,13 +36,13 @@ LENGTH = struct.Struct("<Q")
 
 
 class LimitError(Exception):
-    """The data exceed a limit; the message completes a sentence that starts with the name of the data."""
+    """A limit was exceeded; the message completes a sentence that starts with the name of the data."""
 
 
 class LimitedProcess:
-    """A child process that calls one function of a module, and is reused for all calls.
+    """A child process that is reused for all calls of one function of a module.
 
-    The function takes one picklable value and returns a value that JSON can represent. The process starts with the
+    The function accepts one picklable value and returns a value that JSON can represent. The process starts with the
     first call, and starts again after a call that exceeded a limit. `prepare` is called whenever the process starts,
     for example to import packages, and its time is not limited. On Windows and macOS, memory is not limited.
     """
@@ -70,7 +70,8 @@ class LimitedProcess:
     def call_each(self, values: Sequence[Any], seconds: float) -> list[Any]:
         """Return the result of the function for each value; `seconds` is the limit of one call.
 
-        If a call exceeds a limit, its result is a LimitError. Several values per call save switches between processes.
+        If a call exceeds a limit, its result is a LimitError. Sending several values per call saves switches between
+        processes.
         """
         results: list[Any] = []
         with self._lock:
@@ -95,7 +96,7 @@ class LimitedProcess:
             raise
 
     def _started(self) -> "subprocess.Popen[bytes]":
-        """Return the running process; a forked child starts a process of its own."""
+        """Return the running process; after a fork, the forked process starts its own child process."""
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             command = [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(self.memory_mb)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - the command is kib's own
@@ -111,7 +112,7 @@ class LimitedProcess:
 
 
 def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
-    """End a process and wait for its end; a forked child leaves the process of its parent alone."""
+    """Terminate a process and wait until it has exited; a forked child does not terminate its parent's process."""
     if owner != os.getpid():
         return
     process.kill()
@@ -123,7 +124,7 @@ def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
 
 
 def _result(reply: dict[str, Any]) -> Any:
-    """Return the result in a reply, which may be a LimitError; raise RuntimeError if the function failed."""
+    """Return the result contained in a reply, which may be a LimitError; raise RuntimeError if the function failed."""
     if "error" in reply:
         raise RuntimeError(reply["error"])
     return LimitError(reply["limit"]) if "limit" in reply else reply["value"]
@@ -174,7 +175,7 @@ def serve(memory_mb: int) -> None:
 
 
 def _limit_memory(memory_mb: int) -> None:
-    """Limit the memory of this process, if the system can."""
+    """Limit the memory of this process, if the operating system supports such a limit."""
     if sys.platform != "linux":
         return
     import resource

@@ -1,4 +1,4 @@
-"""BibTeX entries that several plugins share: models by their hub ids, and BM25."""
+"""BibTeX entries that several plugins share: models by their Hugging Face ids, and BM25."""
 
 from collections.abc import Iterator
 
@@ -49,5 +49,5 @@ MODELS = {
 
 
 def of_model(hub: str) -> Iterator[str]:
-    """Yield the BibTeX entries of the model with this hub id; yield nothing for an unknown id."""
+    """Yield the BibTeX entries of the model with this Hugging Face id, or nothing if the id is unknown."""
     yield from (entry for start, entry in MODELS.items() if hub.lower().startswith(start))

@@ -1,4 +1,4 @@
-"""Measures peak memory: of the CUDA device if torch uses a CUDA device, else of this process."""
+"""Measures the peak memory of the CUDA device if torch uses a CUDA device, or else of this process."""
 
 import re
 import sys

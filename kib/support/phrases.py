@@ -1,4 +1,4 @@
-"""Phrases that several messages share: counts, lists of names and suggestions for a misspelled name."""
+"""Phrases for messages: counts, lists of names and suggestions for a misspelled name."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def join(names: Collection[str], word: str = "and") -> str:
-    """Return names joined as in a sentence, such as `a, b and c`, or "" if there are no names."""
+    """Return names joined by commas and "and", such as `a, b and c`, or "" if there are no names."""
     *others, last = names or [""]
     return f"{', '.join(others)} {word} {last}" if others else last
 
@@ -25,7 +25,7 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def offer(name: str, known: Collection[str]) -> str:
-    """Return a suggestion for a misspelled name, which ends an error message: the nearest name and all known names."""
+    """Return the end of an error message about a misspelled name: the most similar name and all known names."""
     if not known:
         return "none is defined"
     like = nearest(name, known)

@@ -1,7 +1,7 @@
-"""The rule for servers that may receive a benchmark's text and credentials; plugins that send either call it.
+"""The rule for servers that may receive a benchmark's text and credentials; called by plugins before sending data.
 
-A benchmark file may come from a stranger. kib therefore never sends text or a credential to an address only because the
-file names the address. docs/security.md explains the rule to users.
+A benchmark file may come from an untrusted source. An address in the file is therefore not sufficient: kib sends text
+or a credential only to an address that is allowed. docs/security.md explains the rule to users.
 """
 
 import os
@@ -99,7 +99,7 @@ def parse_address(url: str) -> Address:
 def allow_hosts(hosts: Iterable[str]) -> None:
     """Allow these hosts (`HOST` or `HOST:PORT`) until the next call; the option `--allow-host` calls this function.
 
-    Raise InputError if an entry is not a host.
+    Raises InputError if an entry is not a host.
     """
     global _flagged  # noqa: PLW0603 - the option of the command line applies to the process
     _flagged = tuple(hosts)
@@ -144,7 +144,7 @@ def require_allowed(recipients: Iterable[Recipient]) -> None:
 
 
 def _reason(recipient: Recipient) -> str:
-    """Return the clause that explains why an address does not belong to a credential."""
+    """Return a clause that states the reason why an address does not belong to a credential."""
     beside = _variables_beside(recipient.credential)
     if beside and recipient.credential:
         return f"{beside[0]} contains a different address for the credential"

@@ -7,7 +7,7 @@ __all__ = ["asked_wait"]
 
 
 def asked_wait(header: str) -> float | None:
-    """Return the delay in seconds from a Retry-After header (a number or a date, RFC 9110), or None if invalid."""
+    """Return the delay in seconds from a Retry-After header (a number or a date, RFC 9110); None if it is invalid."""
     try:
         return max(0.0, float(header))
     except ValueError:

@@ -17,7 +17,7 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 @contextmanager
 def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
-    """Turn SQLite errors about the file or the disk into an InputError; errors in the use of SQLite pass through.
+    """Turn SQLite errors about the file or the disk into an InputError; programming errors are raised unchanged.
 
     A full disk raises StepError. A damaged file raises DamagedError with the advice `repair`, for example to restore
     the file from a backup.

@@ -1,7 +1,7 @@
-"""Render jinja templates of a benchmark file in a sandbox, with limits on time, memory and the length of the text.
+"""Renders jinja templates of a benchmark file in a sandbox, with limits on time, memory and output length.
 
-A benchmark file may come from a stranger. The sandbox protects files and other data, but not against `{{ 9**9**9 }}` or
-nested loops. Therefore, all templates except kib's own are compiled and rendered in a child process.
+A benchmark file may come from an untrusted source. The sandbox protects files and other data, but does not stop `{{
+9**9**9 }}` or nested loops. Therefore, all templates except kib's own are compiled and rendered in a child process.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ MEMORY_MB = 1024
 
 @dataclass(frozen=True, slots=True)
 class TemplateLimits:
-    """The maximum time of one rendering, and the maximum length of the rendered text."""
+    """The maximum time for rendering a template once, and the maximum length of the rendered text."""
 
     seconds: float = 10.0
     characters: int = 10_000_000
@@ -37,14 +37,14 @@ DEFAULT_LIMITS = TemplateLimits()
 
 
 class TemplateFailedError(Exception):
-    """A template is invalid, fails or exceeds a limit; `line` is its line at fault, or None if a limit is exceeded."""
+    """A template is invalid, fails or exceeds a limit; `line` is the faulty line, or None if a limit is exceeded."""
 
     def __init__(self, message: str, line: int | None) -> None:
         super().__init__(message)
         self.line = line
 
     def described(self) -> str:
-        """Return the message with the line and, if a limit is exceeded, the keys of the limits in a benchmark file."""
+        """Return the message with the line or, if a limit is exceeded, the keys that set the limits in the spec."""
         if self.line is not None:
             return f"line {self.line} of the template: {self}"
         return f"{self}; simplify the template, or increase `max_seconds` or `max_characters` in `[prompt]`"
@@ -53,7 +53,7 @@ class TemplateFailedError(Exception):
 def render_template(
     source: str, values: Mapping[str, Any], limits: TemplateLimits = DEFAULT_LIMITS, **environment: bool
 ) -> str:
-    """Return the text of a template; `environment` contains options of jinja, such as `trim_blocks`.
+    """Return the rendered text of a template; `environment` contains options of jinja, such as `trim_blocks`.
 
     Raise TemplateFailedError if the template is invalid, fails or exceeds a limit.
     """
@@ -62,7 +62,7 @@ def render_template(
 
 
 def render_trusted(source: str, values: Mapping[str, Any], **environment: bool) -> str:
-    """Return the text of one of kib's own templates, which is rendered in this process and without limits."""
+    """Return the rendered text of one of kib's own templates, which is rendered in this process without limits."""
     return str(_template(source, tuple(sorted(environment.items()))).render(values))
 
 
@@ -97,7 +97,7 @@ def _environment(options: dict[str, Any]) -> Any:
 
 
 def _answer(request: tuple[str, tuple[tuple[str, bool], ...], dict[str, Any] | None, int]) -> dict[str, Any]:
-    """Return the text of a template or, without values, the variables of the template; runs in the child process."""
+    """Render a template or, without values, return the variables of the template; this runs in the child process."""
     from jinja2 import TemplateError, TemplateSyntaxError
 
     source, environment, values, characters = request

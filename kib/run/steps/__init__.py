@@ -1,1 +1,1 @@
-"""The steps of a run, one file per step. `kib.run.loop` calls them through `kib.run.shared_steps`."""
+"""The steps of a run, one file per step. `kib.run.loop` calls the steps through `kib.run.shared_steps`."""

@@ -25,7 +25,7 @@ def ask_model(
 ) -> None:
     """Request the missing answers to `requests` from a model; `load` is called only if an answer is missing.
 
-    Batches are formed from all requests, and a batch with a missing answer is repeated completely, so that a resumed
+    Batches are formed from all requests, and a batch with a missing answer is recomputed completely, so that a resumed
     run computes the same answers as an uninterrupted run. The model is loaded before batches are formed because the
     model may define its own batches.
     """

@@ -40,8 +40,8 @@ def prepare_cell(
 ) -> PreparedCell:
     """Return the prompts and requests of a cell.
 
-    Raises InputError with the number of questions that do not fit into the prompt, and SpecError if the template fails
-    on a passage.
+    Raises InputError that states the number of questions that do not fit into the prompt, and SpecError if the template
+    fails on a passage.
     """
     retrieved = [_first_hits(hits, question.question_id, plan.k) for question in questions]
     chat = plan.asked.chat_of is not None
@@ -84,7 +84,7 @@ def score_questions(
     answers: Sequence[Sequence[Answer]],
     gold: Mapping[str, Sequence[str]] | None,
 ) -> list[Score]:
-    """Return the score of each question; `gold` contains the ids of gold passages, or None if the task has no gold."""
+    """Return the score of each question; `gold` contains the gold passage ids, or is None without gold passages."""
     scores = []
     for number, (question, prompt) in enumerate(zip(prepared.asked, prepared.prompts, strict=True)):
         outcome = rendered_task.score(number, prepared.requests[number], [answer.value for answer in answers[number]])
@@ -135,7 +135,7 @@ def summarise_scores(
 
 
 def _step_identities(plan: PlannedCell) -> dict[str, str]:
-    """Return the identities of a cell's steps by kind of step."""
+    """Return the identities of a cell's steps, keyed by kind of step."""
     steps = {"asked": plan.asked.identity, "weights": plan.weights.identity}
     if plan.hits:
         steps |= {"hits": plan.hits.identity, "passages": plan.hits.passages.identity}

@@ -47,8 +47,8 @@ def find_hits(
 ) -> dict[str, list[Hit]]:
     """Return the hits for every question; search only if no hits are stored.
 
-    `gold` contains the ids of each question's gold passages, and `sources` contains the hits of the retrievers that a
-    reranker reads.
+    `gold` contains the ids of each question's gold passages, and `sources` contains the hits of a reranker's source
+    retrievers.
     """
     locked = context.lock.get("retrievers", step.retriever)
 
@@ -77,7 +77,10 @@ def find_hits(
 
 
 def _read_hits(folder: Path, questions: Sequence[RenderedQuestion], depth: int | None) -> dict[str, list[Hit]]:
-    """Return the stored hits by question id. Raises DamagedError unless each question has hits, in the same order."""
+    """Return the stored hits by question id.
+
+    Raises DamagedError unless the file contains the hits of every question, in the order of the questions.
+    """
     path = folder / FILE
     with reading_step(path):
         found = {
@@ -93,7 +96,7 @@ def _read_hits(folder: Path, questions: Sequence[RenderedQuestion], depth: int |
 
 
 def _stored_identity(step: HitsStep, work: Work) -> str:
-    """Return the identity of the step's own hits, or of stored hits from the same search with a greater depth."""
+    """Return the identity of the step's own hits, or of stored hits from an equal search with a greater depth."""
     if work.is_marked("hits", step.identity) or not (step.index or step.of):
         return step.identity
     deeper = [
@@ -111,12 +114,12 @@ def search_seconds(step: HitsStep, work: Work) -> float:
 
 
 def _indexes(step: HitsStep) -> dict[str, None]:
-    """Return the identities of all indexes that a step searches, in order."""
+    """Return the identities of all indexes that a step searches, in the order of the searches."""
     return dict.fromkeys(one.index.identity for one in step.with_sources() if one.index)
 
 
 def indexing_seconds(step: HitsStep, work: Work) -> float:
-    """Return the number of seconds spent on building the indexes of a step."""
+    """Return the time, in seconds, spent on building the indexes of a step."""
     return sum(work.seconds("index", index) for index in _indexes(step))
 
 
@@ -155,7 +158,7 @@ def _rerank(
     sources: Mapping[str, HitsByQuestion],
     context: RunContext,
 ) -> list[list[Hit]]:
-    """Return the hits of a reranker or a fusion."""
+    """Return the hits of a retriever that reranks or fuses the hits of other retrievers."""
     found: list[list[Hit]] = []
     with context.progress.step(f"reranking with {step.retriever} for {_whose(step)}", len(questions)) as advance:
         for question in questions:
@@ -169,7 +172,7 @@ def _rerank(
 
 
 class _LazyPassages(Mapping[str, Passage]):
-    """Passages by id, each read from disk on first access, because a fusion does not read any text."""
+    """Passages by id, each read from disk on first access, because fusing hits does not require any text."""
 
     def __init__(self, passages: Passages, ids: Iterable[str]) -> None:
         self._passages = passages
@@ -207,7 +210,7 @@ def _search(
 def search_batches(
     locked: Locked, index: Path, queries: Sequence[Query], k: int, advance: Callable[[int], None] = lambda _: None
 ) -> list[list[Hit]]:
-    """Return the `k` best hits for each query; `advance` is called with the size of each batch."""
+    """Return the `k` best hits for each query; `advance` receives the size of each batch."""
     found: list[list[Hit]] = []
     for first in range(0, len(queries), BATCH):
         batch = queries[first : first + BATCH]
@@ -219,7 +222,7 @@ def search_batches(
 
 
 def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Path:
-    """Return the folder of a retriever's index; build the index if it is missing from the folder or the server."""
+    """Return the folder of a retriever's index; build the index if it is missing in the folder or on the server."""
     locked, work = context.lock.get("retrievers", step.retriever), context.work
     retriever = locked.plugin
 
@@ -273,7 +276,7 @@ def _advancing(passages: Iterable[Passage], advance: Callable[[int], None]) -> I
 def _check_hits(
     step: HitsStep, questions: Sequence[RenderedQuestion], found: Sequence[Sequence[Hit]], passages: Passages
 ) -> None:
-    """Raise PluginError unless each query has at most `depth` hits, which are distinct and on known passages."""
+    """Raise PluginError unless each query has at most `depth` hits, which refer to distinct, existing passages."""
     where = f"retrievers.{step.retriever}"
     if len(found) != len(questions):
         raise PluginError(
@@ -285,7 +288,7 @@ def _check_hits(
 
 
 def _fault(step: HitsStep, hits: Sequence[Hit], passages: Passages) -> str | None:
-    """Return the fault in the hits for one question, or None if all hits are valid."""
+    """Return a description of the fault in the hits for one question, or None if all hits are valid."""
     ids = [hit.passage for hit in hits]
     unknown = [passage for passage in ids if passage not in passages.offsets]
     if unknown:

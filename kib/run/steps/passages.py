@@ -63,11 +63,14 @@ class Passages:
         return found
 
     def aliases(self) -> dict[str, str]:
-        """Return document ids by alias; the result is empty if the corpus has no aliases."""
+        """Return the document id for each alias; the mapping is empty if the corpus has no aliases."""
         return read_aliases(self.path.parent)
 
     def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
-        """Return the ids of each question's gold passages. Raises InputError if the corpus lacks a gold document."""
+        """Return the ids of each question's gold passages.
+
+        Raises InputError if a gold document is not in the corpus.
+        """
         aliases = self.aliases()
         wanted = {question_id: [_resolved(gold, aliases) for gold in golds] for question_id, golds in wanted.items()}
         by_document: dict[str, list[Passage]] = {gold.document: [] for golds in wanted.values() for gold in golds}
@@ -97,12 +100,12 @@ def _gold_passages(
 
 
 def _resolved(gold: Gold, aliases: Mapping[str, str]) -> Gold:
-    """Return the gold record with an alias replaced by the id of its document."""
+    """Return the gold record, with an alias replaced by the id of the document."""
     return replace(gold, document=aliases.get(gold.document, gold.document))
 
 
 def read_aliases(folder: Path) -> dict[str, str]:
-    """Return document ids by alias; the result is empty if the corpus has no aliases."""
+    """Return the document id for each alias; the mapping is empty if the corpus has no aliases."""
     path = folder / ALIASES
     with reading_step(path):
         aliases: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
@@ -118,7 +121,7 @@ def _read_offsets(folder: Path) -> tuple[list[str], Iterable[int]]:
 
 
 def _find_offsets(path: Path) -> tuple[list[str], Iterable[int]]:
-    """Return ids and offsets by reading all passages, for folders of earlier versions without stored offsets."""
+    """Read all passages to return their ids and offsets, for folders of earlier versions without stored offsets."""
     ids, offsets, offset = [], [], 0
     with path.open("rb") as file:
         for line in file:
@@ -155,7 +158,10 @@ def _parse(line: bytes) -> Passage:
 
 
 def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
-    """Return the passages of a corpus, split only if not stored. Raises InputError if the corpus has no documents."""
+    """Return the passages of a corpus; split the corpus only if its passages are not stored.
+
+    Raises InputError if the corpus has no documents.
+    """
     chunk = context.spec.corpora[step.corpus].chunk
 
     def build(folder: Path) -> dict[str, Any]:
@@ -196,7 +202,7 @@ class _CorpusStatistics:
         self.licences: set[str] = set()
 
     def count_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Yield the documents unchanged, counting documents and characters and collecting sources and licences."""
+        """Yield the documents unchanged; count documents and characters, and collect sources and licences."""
         for document in documents:
             self.documents += 1
             self.characters += len(document.text)
@@ -207,7 +213,7 @@ class _CorpusStatistics:
             yield document
 
     def count_passages(self, passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
-        """Yield the passages unchanged, counting their tokens if the corpus is split by tokens."""
+        """Yield the passages unchanged, and count their tokens if the corpus is split by tokens."""
         for passage in passages:
             advance(1)
             if self.encode:

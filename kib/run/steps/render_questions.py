@@ -51,7 +51,7 @@ def _read_questions(locked: Locked, split: str) -> list[Question]:
 
 
 def _split_questions(locked: Locked, split: Split, scoring: str) -> list[Question]:
-    """Return the questions of a split; a probe repeats the test questions reworded or with rotated options."""
+    """Return the questions of a split; a probe uses the test questions, reworded or with rotated options."""
     if split != "probe":
         return _read_questions(locked, split)
     tested = _read_questions(locked, "test")
@@ -65,13 +65,13 @@ def _split_questions(locked: Locked, split: Split, scoring: str) -> list[Questio
 
 
 def _rotated(question: Question) -> Question:
-    """Return the question with its last option moved first; a model that prefers one letter answers differently."""
+    """Return the question with its last option moved first, to reveal models that prefer a particular letter."""
     options = (question.options[-1], *question.options[:-1])
     return replace(question, options=options, answer=(question.answer + 1) % len(options))
 
 
 def chat_template(model: str, context: RunContext) -> Any:
-    """Return the chat template of a model as a function. Raises InputError if the model has no chat template."""
+    """Return a function that applies a model's chat template. Raises InputError if the model has no such template."""
     plugin = context.lock.get("models", model).plugin
     if not isinstance(plugin, ChatModel):
         raise InputError(f"models.{model}.chat_template: this model has no chat template")
@@ -79,7 +79,7 @@ def chat_template(model: str, context: RunContext) -> Any:
 
 
 def render_questions(step: QuestionsStep, task: RenderedTask | None, context: RunContext) -> list[RenderedQuestion]:
-    """Return the rendered questions of a task; render them only if they are not stored.
+    """Return the rendered questions of a task; render the questions only if they are not stored.
 
     If `task` is None, the task is loaded when needed.
     """
@@ -100,9 +100,9 @@ def render_questions(step: QuestionsStep, task: RenderedTask | None, context: Ru
 
 
 def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
-    """Return the search queries for a task's test questions with their gold; `head` and `ask` are empty.
+    """Return the search queries and gold for a task's test questions; the fields `head` and `ask` are empty.
 
-    The user's own questions are not rendered for this purpose, so that lm-eval is not needed.
+    To avoid lm-eval, prompts for the user's own questions are not rendered for this purpose.
     """
     table, locked = context.spec.tasks[task], context.lock.get("tasks", task)
     limits = context.spec.prompt.limits()

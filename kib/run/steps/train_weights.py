@@ -22,7 +22,7 @@ __all__ = ["TrainerTexts", "train_weights", "training_record"]
 class TrainerTexts:
     """The texts passed to a trainer: for training, for monitoring the loss, and for measuring perplexity.
 
-    `written` contains the amounts paid for writing these texts, by their key in a `TrainingRecord`.
+    `written` contains the amounts paid for writing these texts, keyed by the names of the fields in a `TrainingRecord`.
     """
 
     training: Sequence[Text]
@@ -62,7 +62,7 @@ def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], con
 
 
 def training_record(step: WeightsStep, trained: Trained, work: Work) -> TrainingRecord:
-    """Return the facts about a training run that a cell's result contains, including the cost of writing its texts.
+    """Return the facts about a training run that are stored in a cell's result, including the cost of written text.
 
     The record omits paths and seconds because they differ from run to run.
     """
@@ -94,7 +94,7 @@ class _TrainingLog:
 
 
 def _check_trained(step: WeightsStep, trained: Trained, has_validation: bool) -> None:
-    """Raise InputError if training lost text, changed no weights or reports no validation loss."""
+    """Raise InputError if training lost text, changed no weights or did not report a required validation loss."""
     where = f"trainers.{step.trainer}"
     if trained.trained_tokens < trained.text_tokens:
         raise InputError(
@@ -108,7 +108,10 @@ def _check_trained(step: WeightsStep, trained: Trained, has_validation: bool) ->
 
 
 def _relative(weights: Weights, start: Weights, folder: Path) -> dict[str, str | None]:
-    """Return paths relative to the step's folder, for a movable work folder; "start" denotes the base model's path."""
+    """Return paths relative to the step's folder, so that the work folder can be moved.
+
+    The value "start" denotes the path of the base model.
+    """
     whole = "start" if weights.folder == start.folder else weights.folder.relative_to(folder).as_posix()
     adapter = weights.adapter.relative_to(folder).as_posix() if weights.adapter else None
     return {"folder": whole, "adapter": adapter}

@@ -1,4 +1,4 @@
-"""Writes training text once and stores it, so that the same text is never paid for twice."""
+"""Writes training text once and stores it, so that no text is paid for twice."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -54,10 +54,10 @@ def write_training_text(
     other: Sequence[Text] | None,
     context: RunContext,
 ) -> list[Text]:
-    """Return the text for a training run; write it only if it is not stored.
+    """Return the text for a training run; write the text only if it is not stored.
 
-    `replay` contains passages from a different corpus that are mixed into the text. If `other` is given, the text must
-    match the number of tokens in `other`.
+    `replay` contains passages from a different corpus that are mixed into the text. If `other` is given, the text is
+    repeated to match the number of tokens in `other`.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def write_training_text(
 def write_held_back_text(
     step: HeldBackStep, passages: Passages, training: Sequence[Text], context: RunContext
 ) -> list[Text]:
-    """Return a writer's validation text; write it only if it is not stored.
+    """Return a writer's validation text; write the text only if it is not stored.
 
     Raises InputError if every text that the writer returns is also used for training.
     """
@@ -109,7 +109,7 @@ def _read_texts(path: Path) -> list[Text]:
 
 
 def writing_costs(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[str, int | None]:
-    """Return the amounts paid for the texts of `steps`, by their key in a `TrainingRecord`.
+    """Return the amounts paid for the texts of `steps`, keyed by the names of the fields in a `TrainingRecord`.
 
     The result is empty if nothing was paid; an amount is None if a writer did not count the amount.
     """
@@ -120,9 +120,9 @@ def writing_costs(steps: Iterable[TextStep | HeldBackStep], work: Work) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class WritingOrder:
-    """A request to a writer: `count` texts per passage, about all passages or about `sample` passages.
+    """An order placed with a writer: `count` texts per passage, about all passages or about `sample` passages.
 
-    `place` is the key in the spec that requests the text; texts of kinds that do not belong to `kind` are discarded.
+    `place` is the key in the spec that requests the text. Texts of a kind that is not covered by `kind` are discarded.
     """
 
     place: str
@@ -140,12 +140,12 @@ class WritingOrder:
         return [passage for passage in every if passage.id in kept]
 
     def keeps(self, kind: str) -> bool:
-        """Return whether the order keeps texts of a given kind."""
+        """Return whether the order accepts texts of a given kind."""
         return any(kind in kinds for kinds in KINDS[self.kind].values())
 
 
 def writing_order(step: TextStep | HeldBackStep, spec: Spec) -> WritingOrder | None:
-    """Return the request that a step sends to a writer, or None if the step needs no writer."""
+    """Return the order that a step places with a writer, or None if the step needs no writer."""
     key = spec.trainers[step.trainer].text
     if isinstance(step, HeldBackStep):
         kind = key.kind if key else "documents"
@@ -154,7 +154,7 @@ def writing_order(step: TextStep | HeldBackStep, spec: Spec) -> WritingOrder | N
 
 
 def selected_writer(order: WritingOrder, context: RunContext) -> Any:
-    """Return the writer, restricted to the kinds of text that the order keeps.
+    """Return the writer, restricted to the kinds of text that the order accepts.
 
     Raises InputError if the writer declares that it does not write a required kind.
     """
@@ -210,7 +210,7 @@ def _check_kinds(order: WritingOrder, written: Collection[str]) -> None:
 
 
 def _paid(order: WritingOrder | None, passages: Iterable[Passage], context: RunContext) -> dict[str, Mapping[str, Any]]:
-    """Return the cost entry for a text's record, computed from the paid answers; empty for a free writer."""
+    """Return the cost entry of a text's record, computed from the paid answers, or {} if the writer is not paid."""
     writer = selected_writer(order, context) if order else None
     if order is None or not isinstance(writer, PaidWriter):
         return {}
@@ -256,7 +256,10 @@ def _replayed_share(step: TextStep, spec: Spec) -> float:
 
 
 def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, count_tokens: Callable[[Text], int]) -> list[Text]:
-    """Repeat texts until `wanted` tokens are reached. Raises InputError if one pass already exceeds this number."""
+    """Repeat texts until the total is closest to `wanted` tokens.
+
+    Raises InputError if a single pass over the texts exceeds this number.
+    """
     sizes = [count_tokens(text) for text in texts]
     if wanted < sum(sizes) - sizes[-1] / 2:
         name = f"trainers.{step.trainer}.tokens"
@@ -270,7 +273,7 @@ def _repeated(step: TextStep, texts: Sequence[Text], wanted: float, count_tokens
 
 
 def _replayed(texts: Sequence[Text], replay: Passages, share: float, count_tokens: Callable[[Text], int]) -> list[Text]:
-    """Return passages of a different corpus that make up `share` of all tokens, repeated if the corpus has too few."""
+    """Return passages of a different corpus that make up `share` of all tokens, repeating passages if necessary."""
     wanted = sum(map(count_tokens, texts)) * share / (1 - share)
     order = sorted(map(as_document, replay), key=lambda text: digest([text.passage, SEED]))
     return _up_to(order, wanted, count_tokens)
