@@ -13,7 +13,7 @@ from kib_openai.prompts import PAIRS, PARAPHRASES, QUESTIONS, SPECIFIC, check_te
 __all__ = ["Prompts", "WriterOptions"]
 
 RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "messages", "model", "n", "seed", "stream", "temperature")
-"""Fields of a request that kib sets itself, and fields that would change the form of the response."""
+"""Request fields that kib sets itself, and request fields that would change the form of the response."""
 
 
 class Prompts(Options):

@@ -1,4 +1,4 @@
-"""The sequential requests for one passage, which ask for paraphrases, pairs, or questions and their order.
+"""The sequential requests for one passage, which ask for paraphrases, for pairs, or for questions and their ranking.
 
 A job is a generator that yields requests, receives a completion per request, and returns the parsed texts.
 """
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A request to the chat model: the message, the seed, and the zero-based indices of the attempt and job step."""
+    """A request to the chat model: the message, the seed, and the zero-based indices of the attempt and the step."""
 
     message: str
     seed: int
@@ -84,7 +84,7 @@ def write_paraphrases(options: WriterOptions, passage: Passage, count: int, seed
 def write_pairs(
     options: WriterOptions, held_out: Collection[str], passage: Passage, count: int, seed: int
 ) -> Job[list[tuple[str, str]]]:
-    """Request `count` question-answer pairs, at most `per_call` per request; reject questions in `held_out`."""
+    """Request `count` question-answer pairs, at most `per_call` per request; reject the questions in `held_out`."""
     written: list[tuple[str, str]] = []
     existing = set(held_out)
     while len(written) < count:

@@ -72,10 +72,10 @@ FORMS: Mapping[str, str] = {
     ),
     "specific": '{"order": [2, 1]}, a list of the numbers of all {count} questions',
 }
-"""The form of the answer to each kind of prompt, as the message describes it to the model."""
+"""The required form of the answer to each kind of prompt, as stated in the message to the model."""
 
 SHOWN_CHARACTERS = 120
-"""Characters of each earlier text that a later request lists."""
+"""The number of characters of each earlier text that a later request quotes."""
 
 EXAMPLE = Passage("kettle#0", "kettle", "Kettles", "A copper kettle weighs four pounds.", 0, 35)
 

@@ -20,7 +20,7 @@ __all__ = ["RequestPool"]
 Result = TypeVar("Result")
 
 MAX_UNREAD = 256
-"""The number of finished jobs that may wait for an earlier job to finish."""
+"""The maximum number of finished jobs whose results wait until an earlier job finishes."""
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class RequestPool(Generic[Result]):
         self.tokens_spent += completion.tokens or 0
 
     def _shut_down(self, threads: ThreadPoolExecutor) -> None:
-        """Stop sending requests; await and store the answers to requests in flight, which cost money anyway."""
+        """Stop sending requests; await and store the answers to requests in flight, which are billed in any case."""
         self.endpoint.stopped.set()
         threads.shutdown(wait=True, cancel_futures=True)
         with suppress(sqlite3.ProgrammingError):  # the caller closed the database of paid answers before this generator

@@ -27,16 +27,16 @@ from kib_openai.request_pool import RequestPool
 __all__ = ["OpenAIWriter"]
 
 BYTES_PER_TOKEN = 4
-"""UTF-8 bytes per token, for forecasts: about right for both English and Chinese."""
+"""The number of UTF-8 bytes per token assumed in forecasts, which is roughly correct for English and Chinese."""
 
 PAIR_TOKENS, QUESTION_TOKENS, QUESTION_TEXT_TOKENS, NUMBER_TOKENS = 60, 160, 25, 4
-"""Tokens of a pair, of a question with options and quote, of a question's text, and of a number, for forecasts."""
+"""Numbers of tokens assumed in forecasts: per pair, question with options and quote, question text, and number."""
 
 KINDS = {"paraphrases": ("paraphrase",), "pairs": ("pair",), "both": ("paraphrase", "pair")}
 """The kinds of text for each value of the option `kind`."""
 
 RequestTokens = tuple[int, int]
-"""Estimated tokens of a request and of its answer."""
+"""The estimated numbers of tokens in a request and in its answer."""
 
 
 class OpenAIWriter:
@@ -57,7 +57,7 @@ class OpenAIWriter:
         return digest(sorted(map(digest_file, paths))) if paths else ""
 
     def online(self) -> list[str]:
-        """Return the model and the endpoint's URL, and an error message if the API key is missing or invalid."""
+        """Return the model and the endpoint's URL, with an error message if the API key is missing or invalid."""
         model = f"model {self.options.model} at {self.options.base_url}"
         try:
             self.ready()
@@ -76,7 +76,7 @@ class OpenAIWriter:
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
     ) -> Iterator[Text]:
-        """Yield `count` paraphrases per passage, `count` pairs, or first paraphrases, then pairs, in passage order.
+        """Yield, passage by passage, `count` paraphrases, `count` pairs, or `count` paraphrases and then `count` pairs.
 
         Raise InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
         """
@@ -113,19 +113,19 @@ class OpenAIWriter:
         kept: Mapping[str, str] | None = None,
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
-        """Estimate the requests still missing from `kept`, assuming valid answers and one token per four bytes."""
+        """Estimate the requests without an answer in `kept`, assuming valid answers and one token per four bytes."""
         missing: dict[str, list[RequestTokens]] = {}
         for passage in passages:
             for job, estimates in self._estimated_jobs(passage, count, seed, what):
                 _, request = self._replay(job, kept or {})
-                if request:  # equal passages share their requests
+                if request:  # identical passages share their requests
                     missing[request.key(self.options)] = estimates[request.step :]
         requests = [request for remaining in missing.values() for request in remaining]
         return Forecast(len(requests), sum(read for read, _ in requests), sum(written for _, written in requests))
 
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
         """Count the answers used for the texts, including invalid answers, and sum the server's token counts."""
-        used: dict[str, Completion] = {}  # equal passages share their requests
+        used: dict[str, Completion] = {}  # identical passages share their requests
         for passage in passages:
             used |= self._replay(self._text_job(passage, count, seed), kept)[0]
         prompts = [completion.prompt_tokens for completion in used.values()]

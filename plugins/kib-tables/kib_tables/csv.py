@@ -36,7 +36,7 @@ class Csv(TableCorpus):
     file_format = "a CSV file"
 
     def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield each row's first line number and its values by column; skip blank lines."""
+        """Yield the number of each row's first line and the row's values by column; skip blank lines."""
         most = self.options.max_unpacked_mb
         csv.field_size_limit(most * MB)  # the default of 131,072 characters is too small for some documents
         with path.open("rb") as file:
@@ -62,7 +62,7 @@ def _lines(path: Path, file: IO[bytes], most: int) -> Iterator[str]:
 
 
 def _rows(path: Path, reader: Any, most: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row's first line number and its fields."""
+    """Yield the number of each row's first line and the row's fields."""
     first_line = 1
     try:
         for row in reader:

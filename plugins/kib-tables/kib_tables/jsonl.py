@@ -38,7 +38,7 @@ class Jsonl(TableCorpus):
 def read_jsonl(path: Path, max_mb: int = MAX_UNPACKED_MB) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield one-based line numbers and the JSON objects on these lines.
 
-    Raise InputError for an invalid line, and for a line of more than `max_mb`.
+    Raise InputError for an invalid line or a line that is larger than `max_mb` MiB.
     """
     with path.open("rb") as file:
         for number, line in limited_lines(path, file, max_mb):

@@ -1,4 +1,4 @@
-"""Read the lines of a file of unknown origin; a line beyond a limit raises an error before it fills the memory."""
+"""Read the lines of an untrusted file; a line above the size limit raises an error before it fills the memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +11,11 @@ __all__ = ["MAX_UNPACKED_MB", "MB", "limited_lines", "too_large"]
 MB = 1 << 20
 
 MAX_UNPACKED_MB = 64
-"""The default of the option `max_unpacked_mb`."""
+"""The default value of the option `max_unpacked_mb`."""
 
 
 def limited_lines(path: Path, file: IO[bytes], max_mb: int) -> Iterator[tuple[int, bytes]]:
-    """Yield one-based line numbers and lines; raise InputError for a line of more than `max_mb`."""
+    """Yield one-based line numbers and lines; raise InputError for a line larger than `max_mb` MiB."""
     number = 0
     while line := file.readline(max_mb * MB + 1):
         number += 1
@@ -25,5 +25,5 @@ def limited_lines(path: Path, file: IO[bytes], max_mb: int) -> Iterator[tuple[in
 
 
 def too_large(what: str, max_mb: int) -> InputError:
-    """Return the error for a line, row or field beyond the limit."""
+    """Return the InputError for a line, row or field that exceeds the size limit."""
     return InputError(f"{what} has more than `max_unpacked_mb = {max_mb}`; to read it, increase this limit")

@@ -15,7 +15,7 @@ from kib_tables.table_corpus import TableCorpus
 __all__ = ["Parquet", "ParquetOptions"]
 
 BATCH_ROWS = 256
-"""The number of rows in memory at once; a single document may be large."""
+"""The maximum number of rows in memory at once, which is low because a single document may be large."""
 
 
 class ParquetOptions(TableOptions):
@@ -62,7 +62,7 @@ class Parquet(TableCorpus):
             raise InputError(f"{path}: the text after row {number} is not valid UTF-8: {error.reason}") from error
 
     def _batches(self, file: Any, columns: Sequence[str]) -> Iterator[Any]:
-        """Yield batches of rows; the longer the rows of a row group, the fewer rows are in a batch."""
+        """Yield batches of rows; a batch contains fewer rows if the rows in its row group are larger."""
         for number in range(file.num_row_groups):
             group = file.metadata.row_group(number)
             chunks = [group.column(index) for index in range(group.num_columns)]
@@ -73,7 +73,7 @@ class Parquet(TableCorpus):
             yield from file.iter_batches(max(1, min(BATCH_ROWS, rows)), row_groups=[number], columns=columns)
 
     def _check_sizes(self, path: Path, number: int, batch: Any) -> None:
-        """Raise InputError if the batch after row `number` contains a text beyond the limit."""
+        """Raise InputError if the batch after row `number` contains a text above the size limit."""
         from pyarrow import compute, types
 
         most = self.options.max_unpacked_mb
@@ -86,6 +86,6 @@ class Parquet(TableCorpus):
 
 
 def _byte_columns(file: Any) -> set[str]:
-    """Return the paths of the columns with texts or bytes."""
+    """Return the paths of the columns that contain text or bytes."""
     columns = [file.schema.column(index) for index in range(len(file.schema))]
     return {column.path for column in columns if column.physical_type == "BYTE_ARRAY"}

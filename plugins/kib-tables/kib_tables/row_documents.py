@@ -15,12 +15,12 @@ __all__ = ["RowDocuments", "quoted", "unreadable"]
 LOGGER = logging.getLogger("kib_tables")
 
 LISTED_IDS = 5
-"""The number of ids that a warning lists."""
+"""The maximum number of ids that a warning lists."""
 
 
 @dataclass
 class RowDocuments:
-    """Converts the rows of one table to documents; messages call the table `name` and its rows `unit`."""
+    """Converts the rows of one table to documents; messages refer to the table as `name` and to its rows as `unit`."""
 
     name: Path | str
     fields: Fields
@@ -107,7 +107,7 @@ class RowDocuments:
             raise InputError(f"{self.name}: none of the documents contains text (documents without text: {len(ids)})")
 
     def _check_names(self, found: set[str]) -> None:
-        """Raise InputError if a field named in the options occurs in no row."""
+        """Raise InputError if a field named in the options does not occur in any row."""
         for part in sorted({*self.fields.model_fields_set, "text"}):
             name = getattr(self.fields, part)
             if name not in found:
@@ -122,7 +122,7 @@ class RowDocuments:
 
 
 def unreadable(path: Path, error: OSError, expected: str) -> InputError:
-    """Return the error for an unreadable file; `expected` is the kind of file, such as "a JSONL file"."""
+    """Return the InputError for an unreadable file; `expected` is the kind of file, such as "a JSONL file"."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: no such file; expected {expected}")
     if isinstance(error, IsADirectoryError):

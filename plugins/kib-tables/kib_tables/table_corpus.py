@@ -20,7 +20,7 @@ class TableCorpus(ABC):
     Options: ClassVar[type[Options]] = TableOptions
     revision: ClassVar[int] = 1
     file_format: ClassVar[str]
-    """The format in messages, such as "a CSV file"."""
+    """The description of the file format in messages, such as "a CSV file"."""
     unit: ClassVar[Any] = "line"
 
     def __init__(self, options: Any) -> None:
@@ -42,7 +42,7 @@ class TableCorpus(ABC):
             raise unreadable(self.options.path, error, self.file_format) from error
 
     def notes(self) -> dict[str, Any]:
-        """Return the date and the number of documents omitted in the last pass, to be recorded with the corpus."""
+        """Return the corpus date and the number of documents that the last pass omitted, for the corpus record."""
         return {"date": self.options.date, "left_out": len(self.converter.left_out)}
 
     @abstractmethod

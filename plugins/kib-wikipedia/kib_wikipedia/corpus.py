@@ -35,7 +35,7 @@ LISTED_TITLES = 5
 """Maximum number of titles in one warning."""
 
 BATCH_PAGES, BATCH_CHARACTERS = 32, 1 << 20
-"""The maximum number of pages in a group that is converted at once, and the length that ends a group."""
+"""The maximum number of pages in a group that is converted at once, and the number of characters that ends a group."""
 
 
 class WikipediaOptions(Options):
@@ -166,7 +166,7 @@ class _Pass:
         return title in self.redirects and title not in self.document_ids
 
     def resolve_redirects(self) -> tuple[dict[str, str], list[str]]:
-        """Return the document id for each redirect, following chains of redirects, and the unresolved redirects."""
+        """Follow chains of redirects; return each redirect's document id, and a list of the unresolved redirects."""
         ends: dict[str, str] = {}
         for title in self.redirects:
             chain, target = {title: None}, _page_title(self.redirects[title])
@@ -195,7 +195,7 @@ class Wikipedia:
         """Return a digest of the dump or pin file; raise InputError if it is missing or pins a different selection."""
         path = self.options.dump or self._read_pins()[0]
         try:
-            if self.options.over_limit == "error":  # then, limits do not affect the documents
+            if self.options.over_limit == "error":  # with this value, limits do not affect the documents
                 return digest_file(path)
             limits = [self.options.max_seconds, self.options.max_memory_mb, self.options.max_unpacked_mb]
             return digest([digest_file(path), *limits])
@@ -205,7 +205,7 @@ class Wikipedia:
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def online(self) -> list[str]:
-        """Return the name of the wiki to contact; a dump needs no network access."""
+        """Return the names of the pin file and the wiki, or an empty list for a dump, which needs no network access."""
         return [f"the pages pinned in {self.options.pins.name}, from {self.options.api}"] if self.options.pins else []
 
     def documents(self) -> Iterator[Document]:
@@ -217,7 +217,7 @@ class Wikipedia:
         return dict(self._aliases)
 
     def notes(self) -> dict[str, Any]:
-        """Return the site, the date and the counts from the last pass over all pages, to record with the corpus."""
+        """Return the site, the date and the counts from the last pass over all pages, for the corpus record."""
         notes: dict[str, Any] = {"source": self._site, "date": self.options.date or self._date, **self._counts}
         return notes | ({"skipped": self._skipped} if self._skipped else {})
 
@@ -267,7 +267,7 @@ class Wikipedia:
         self._finish(collected, path)
 
     def _convert(self, pages: Iterable[tuple[Page, Site]], collected: _Pass) -> Iterator[Document]:
-        """Yield the documents of pages, which are converted in a process with limits on time and memory."""
+        """Yield the pages' documents, which are converted in a separate process with time and memory limits."""
         process = LimitedProcess(_text_of, self.options.max_memory_mb, _import_parser)
         for batch in _batches(pages):
             requests = [
@@ -281,7 +281,7 @@ class Wikipedia:
                     yield document
 
     def _document(self, page: Page, address: str, text: str | LimitError, collected: _Pass) -> Document | None:
-        """Return the document of a page; return None if its text is empty or beyond a limit, or is not wikitext."""
+        """Return a page's document, or None if the page's text is empty, exceeds a limit or is not wikitext."""
         position = f"{self.options.dump or self.options.pins}: {page.title!r}"
         if page.title in collected.document_ids:
             raise InputError(f"{position}: duplicate title")
@@ -369,12 +369,12 @@ def _import_parser() -> None:
 
 
 def _text_of(request: tuple[str, Collection[str], Sequence[str]]) -> str:
-    """Return the text of a wikitext; `request` contains the arguments of `wikitext_to_text`."""
+    """Convert wikitext to plain text; `request` contains the arguments for `wikitext_to_text`."""
     return wikitext_to_text(*request)
 
 
 def _batches(pages: Iterable[tuple[Page, Site]]) -> Iterator[list[tuple[Page, Site]]]:
-    """Yield consecutive pages in groups, because switches between processes are slow; a long page ends its group."""
+    """Yield consecutive pages in groups, because switching between processes is slow; a long page ends its group."""
     batch: list[tuple[Page, Site]] = []
     length = 0
     for page, site in pages:

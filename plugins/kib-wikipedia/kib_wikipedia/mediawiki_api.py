@@ -16,23 +16,23 @@ __all__ = ["MediaWikiApi", "batches"]
 Value = TypeVar("Value")
 
 BATCH_SIZE = 50
-"""Maximum number of titles or revisions in one request by an ordinary user of a wiki."""
+"""Maximum number of titles or revisions in one request that is sent without special user rights."""
 
 ATTEMPTS = 7
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds to wait before the first retry, doubled before each further retry, and the maximum."""
+"""The first and the longest wait before a retry, in seconds; the wait doubles with each retry."""
 
 LONGEST_RETRY_AFTER = 600.0
-"""Seconds that a server may request as a wait; after a longer request, the client gives up."""
+"""The longest wait that a server may request, in seconds; if it requests a longer wait, the client gives up."""
 
 MAXLAG = 5
-"""Seconds by which the wiki's databases may lag before the wiki rejects a request, as Wikimedia recommends for bots."""
+"""The replication lag in seconds above which the wiki rejects a request; Wikimedia recommends this value for bots."""
 
 BUSY_ERRORS = frozenset({"maxlag", "ratelimited", "readonly", "internal_api_error_DBQueryError"})
-"""Error codes in an answer after which a retry can succeed."""
+"""Error codes in a response after which a retry may succeed."""
 
 BUSY_STATUSES = frozenset({408, 425, 429})
-"""HTTP statuses below 500 after which a retry can succeed. After 500 and above, a retry can always succeed."""
+"""HTTP statuses below 500 after which a retry may succeed; a retry may also succeed after any status from 500 on."""
 
 
 class MediaWikiApi:

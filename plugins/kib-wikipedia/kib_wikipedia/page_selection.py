@@ -93,7 +93,7 @@ def _members(api: MediaWikiApi, category: str) -> list[tuple[int, str]]:
 
 
 def _linked_titles(api: MediaWikiApi, selection: Selection, start: Iterable[str], limit: int) -> list[str]:
-    """Return the titles within the selected number of links from the first titles."""
+    """Return the titles that can be reached from the titles in `start` within the selected number of links."""
     seen = dict.fromkeys(start)
     level = list(seen)
     for _ in range(selection.link_depth):
@@ -109,7 +109,7 @@ def _linked_titles(api: MediaWikiApi, selection: Selection, start: Iterable[str]
             for part in api.query(parameters):
                 for page in part.get("pages", ()):
                     next_level |= {link["title"]: None for link in page.get("links", ()) if link["title"] not in seen}
-            _check_limit(api, len(seen) + len(next_level), 10 * limit)  # many linked titles have no page
+            _check_limit(api, len(seen) + len(next_level), 10 * limit)  # because many linked titles have no page
         seen |= next_level
         level = list(next_level)
     return list(seen)

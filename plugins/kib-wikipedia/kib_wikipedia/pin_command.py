@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 @click.group()
 def main() -> None:
-    """Pin pages of a MediaWiki to their revisions, for use in kib."""
+    """Pin a wiki's pages to fixed revisions, for use in a kib corpus."""
 
 
 @main.command()
@@ -21,7 +21,7 @@ def main() -> None:
 @click.argument("corpus", required=False)
 @click.option("--again", is_flag=True, help="Replace existing pins with the newest revisions.")
 def pin(spec: Path, corpus: str | None, again: bool) -> None:
-    """Write the pin file of each corpus in SPEC that has `pins`, or of one CORPUS."""
+    """Write a pin file for each corpus in SPEC that sets `pins`, or only for CORPUS."""
     try:
         for name, plugin in _pinned_corpora(spec, corpus).items():
             pins = plugin.pin(again)
@@ -34,7 +34,7 @@ def pin(spec: Path, corpus: str | None, again: bool) -> None:
 
 
 def _pinned_corpora(spec: Path, corpus: str | None) -> dict[str, Wikipedia]:
-    """Return a spec's corpora with `pins`, keyed by name; raise InputError if none exists or `corpus` is not one."""
+    """Return the corpora that set `pins`, keyed by name; raise InputError if there is none or `corpus` sets no pins."""
     from kib.plugins.resolve import open_spec
 
     opened, lock = open_spec(spec, look=False, whole=False)

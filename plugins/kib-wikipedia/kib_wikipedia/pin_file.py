@@ -54,12 +54,12 @@ class Pins:
     made: str
     """The day on which the pin file was written."""
     hidden: tuple[str, ...]
-    """The wiki's lowercase names for the namespaces of files and categories."""
+    """The wiki's lowercase names for the file and category namespaces."""
     pages: tuple[Pin, ...] = ()
     redirects: Mapping[str, str] = field(default_factory=dict)
-    """The title of each redirect, and the title of its page."""
+    """A mapping from the title of each redirect to the title of its target page."""
     missing: int = 0
-    """The number of linked titles without a page."""
+    """The number of linked titles that have no page."""
 
 
 def write_pins(path: Path, pins: Pins) -> None:

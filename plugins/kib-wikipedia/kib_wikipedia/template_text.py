@@ -1,7 +1,7 @@
-"""Conversion of templates that stand for words in a sentence; all other templates are replaced with an empty string.
+"""Convert templates that produce words in a sentence, and replace all other templates with an empty string.
 
-A wiki defines its templates in its own pages. This module supports the English Wikipedia templates that produce text
-inside a sentence. Many other Wikipedias use the same template names.
+Each wiki defines its own templates. This module supports the English Wikipedia templates that produce text inside a
+sentence. Many other Wikipedias use the same template names.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,17 +12,17 @@ Unnamed = Sequence[str]
 """The values of a template's unnamed parameters, as plain text."""
 
 Named = Callable[[str], str]
-"""Returns the value of a named parameter as plain text, or "" if the template does not have the parameter."""
+"""Returns the value of a named parameter as plain text, or "" if the template call does not set the parameter."""
 
 SHOW_FIRST = (
     "abbr angbr big bold crossreference em flag flagcountry flagu gaps green highlight italic keypress kbd linktext "
     "ill ipa mvar nobold nobr noitalic nowrap red resize sc script small smallcaps smaller strong sub "
     "sup tooltip railgauge underline unicode var vanchor xt"
 )
-"""Templates that show their first parameter."""
+"""Templates that display their first parameter."""
 
 SHOW_LAST = "lang rtl-lang transl transliteration wikt-lang script/arabic script/hebrew polytonic iast nihongo2"
-"""Templates that show their last unnamed parameter; earlier parameters are codes, such as a language code."""
+"""Templates that display their last unnamed parameter; earlier parameters are codes, such as a language code."""
 
 FIXED_TEXT = {
     "!": "|",
@@ -63,10 +63,10 @@ FIXED_TEXT = {
     "nitrogen": "N",
     "oxygen": "O",
 }
-"""Templates that always show the same text."""
+"""Templates that always display the same text."""
 
 CONVERT_WORDS = ("to", "and", "or", "by", "-", "–", "x", "+/-", "±")
-"""Words and signs between the numbers of the template `convert`."""
+"""Words and signs that may separate the numbers in the template `convert`."""
 
 
 def template_text(name: str, unnamed: Unnamed, named: Named) -> str:
@@ -199,4 +199,4 @@ TEXT_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
     **dict.fromkeys(("a$", "aud"), _amount("A$")),
     **dict.fromkeys(("reign", "r."), _reign),
 }
-"""The function that computes the text of a template, by the lowercase name of the template."""
+"""Maps the lowercase name of a template to the function that computes the template's text."""

@@ -30,7 +30,7 @@ DROPPED_SECTIONS = (
     "External links",
     "See also",
 )
-"""Titles of sections with references and links in the English Wikipedia."""
+"""Titles of the English Wikipedia's sections that contain references and links."""
 
 HIDDEN_TAGS = frozenset(
     (
@@ -39,7 +39,7 @@ HIDDEN_TAGS = frozenset(
         *("inputbox", "categorytree", "charinsert", "section", "includeonly", "hr", "wbr"),
     )
 )
-"""Tags without readable text: notes, tables, pictures, formulas."""
+"""Tags without readable text, such as notes, tables, images and formulas."""
 
 BLOCK_TAGS = frozenset(
     (
@@ -47,13 +47,13 @@ BLOCK_TAGS = frozenset(
         *("li", "ol", "p", "poem", "pre", "source", "syntaxhighlight", "ul"),
     )
 )
-"""Tags with content on separate lines."""
+"""Tags whose content is placed on separate lines."""
 
 SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
-"""Unicode superscripts for characters that have one."""
+"""Maps characters to their Unicode superscripts, if they exist."""
 
 SPACES = {0x00A0: " ", 0x2002: " ", 0x2003: " ", 0x2009: " ", 0x200A: " ", 0x202F: " ", 0x200B: "", 0xFEFF: ""}
-"""Replacements for special spaces and for invisible characters."""
+"""Replacements for special space characters and invisible characters."""
 
 TAG_NAMES = (
     "abbr b big blockquote br caption center cite code dd del dfn div dl dt em font gallery h[1-6] hr i img ins kbd li "
@@ -66,11 +66,11 @@ STRAY_MARKUP = re.compile(r"\[\[|\]\]|\{\{+|\}\}+|'{2,}|__[A-Z]{3,}__")
 """Markup that the parser returns as text because it is malformed."""
 
 LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,10})*|simple|meta|mw|species")
-"""Prefixes of links to other languages and projects, which a wiki shows beside the article."""
+"""Prefixes of links to other languages and projects, which a wiki displays beside the article."""
 
 BRACKET = re.compile(r"[(\[)\]]")
 BETWEEN_BRACKETS = re.compile(r"[\s,;:·•/–—-]*")
-"""Characters that may remain between brackets after a template or a note was removed."""
+"""Matches the characters that may remain between brackets after a template or note has been removed."""
 
 CLEANUP: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\([\s,;:·•/–—]+(?=\S)"), "("),
@@ -85,14 +85,14 @@ CLEANUP: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^-?[\s,;:.·•*#|–—-]*$", re.MULTILINE), ""),
     (re.compile(r"\n{3,}"), "\n\n"),
 )
-"""Patterns and replacements for the spaces, commas and empty lines that removed markup leaves behind, in order.
+"""Patterns and replacements, in order of application, for spaces, commas and blank lines left by removed markup.
 
-A pattern that starts with a repetition also looks behind, so that it is not tried again at each repeated character.
+A pattern that starts with a repetition has a lookbehind, so that it is not tried again at each repeated character.
 """
 
 
 HIDDEN_NAMESPACES = frozenset({"file", "image", "media", "category"})
-"""Lowercase English names of the namespaces of files and categories; links to them are not part of the text."""
+"""Lowercase English names of the file and category namespaces; links to these namespaces are not part of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ def wikitext_to_text(
 ) -> str:
     """Convert an article to text, with a blank line between paragraphs.
 
-    Templates are removed unless they stand for words. `hidden_namespaces` are the wiki's lowercase names for the file
-    and category namespaces. Sections whose title is in `dropped_sections` are removed together with their
+    Templates are removed unless they produce words in a sentence. `hidden_namespaces` are the wiki's lowercase names
+    for the file and category namespaces. Sections whose title is in `dropped_sections` are removed together with their
     subsections. Headings without text below them are removed, too.
     """
     from mwparserfromhell import parse
@@ -164,7 +164,7 @@ def _has_text(sections: list[_Section], index: int, dropped: Collection[str]) ->
 
 
 class _Renderer:
-    """Converts the parser nodes of a wikitext to plain text."""
+    """Converts the nodes of parsed wikitext to plain text."""
 
     def __init__(self, hidden_namespaces: Collection[str]) -> None:
         from mwparserfromhell import nodes
@@ -275,9 +275,9 @@ def _clean_up(text: str) -> str:
 
 
 def _remove_empty_brackets(text: str) -> str:
-    """Remove all pairs of brackets without text between them, from the inside outwards."""
+    """Remove all pairs of brackets without text between them, starting with the innermost pairs."""
     parts: list[str] = []
-    opened: list[int] = []  # the indexes in `parts` of opening brackets without text after them
+    opened: list[int] = []  # the indices in `parts` of opening brackets that are not followed by text
     position = 0
     for bracket in BRACKET.finditer(text):
         if not BETWEEN_BRACKETS.fullmatch(text, position, bracket.start()):
@@ -295,7 +295,7 @@ def _remove_empty_brackets(text: str) -> str:
 
 
 def _strip_lines(text: str) -> str:
-    """Remove white space and invisible characters beside line ends."""
+    """Remove whitespace and invisible characters next to line breaks."""
     first, *others = text.split("\n")
     lines = [first, *(line.lstrip(" \t") for line in others)]
     return "\n".join([*(line.rstrip(" \t\u200b\ufeff") for line in lines[:-1]), lines[-1]])

@@ -16,15 +16,15 @@ from kib_wikipedia.wikitext_to_text import HIDDEN_NAMESPACES
 __all__ = ["Page", "Site", "read_dump"]
 
 FILE_NAMESPACE, CATEGORY_NAMESPACE = "6", "14"
-"""Keys of the namespaces of files and categories, the same in every wiki."""
+"""Keys of the file and category namespaces, which are the same in every wiki."""
 
 MB = 1 << 20
 
 MOST_LEVELS = 16
-"""The maximum number of nested elements; in a dump, up to six elements are nested."""
+"""The maximum nesting depth of XML elements; a valid dump has at most six levels."""
 
 UNSUPPORTED_ARCHIVES = {b"7z\xbc\xaf": "7z", b"PK\x03\x04": "zip", b"\xfd7zX": "xz", b"(\xb5/\xfd": "zstd"}
-"""First bytes of the unsupported archive formats."""
+"""Maps the first bytes of archives in unsupported formats to the names of these formats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ def read_dump(path: Path, max_unpacked_mb: int = 16) -> Iterator[Site | Page]:
     """Yield the site, then each page in file order, holding only one revision in memory at a time.
 
     If a page has several revisions, the last revision in the file is read. Raise InputError if the file cannot be read,
-    is truncated, is not a dump, or has a revision of more than `max_unpacked_mb`.
+    is truncated, is not a dump, or contains a revision larger than `max_unpacked_mb` MiB.
     """
     with _input_errors(path), _open(path) as file:
         yield from _parse(path, _LimitedFile(path, file, max_unpacked_mb))
 
 
 class _LimitedFile:
-    """A dump that raises InputError if too much is read without reaching the end of a revision."""
+    """Wraps a dump file and raises InputError if a revision exceeds the size limit."""
 
     def __init__(self, path: Path, file: IO[bytes], limit_mb: int) -> None:
         self.path = path
@@ -71,7 +71,7 @@ class _LimitedFile:
         """The number of bytes read since the end of the last revision."""
 
     def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes."""
+        """Return at most `size` bytes of the dump."""
         data = self.file.read(size)
         self.unfinished += len(data)
         if self.unfinished > self.limit_mb * MB:
