@@ -57,7 +57,7 @@ allow_option = click.option(
     "this option for several servers. The environment variable KIB_ALLOW_HOSTS lists further hosts, which may also "
     "use plain http.",
 )  # fmt: skip
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress, only remarks and warnings.")
 against_option = click.option(
     "--against", metavar="METHOD", help="Compute gains relative to this method instead of `base`."
 )
@@ -146,9 +146,9 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _progress(quiet: bool) -> "Progress":
-    from kib.progress import SilentProgress, progress_for
+    from kib.progress import progress_for
 
-    return SilentProgress() if quiet else progress_for()
+    return progress_for(quiet=quiet)
 
 
 def _open(spec: Path, trust_remote_code: bool) -> "Plan":

@@ -1,4 +1,4 @@
-"""The progress display: bars on a terminal, plain lines elsewhere, and nothing with `--quiet`."""
+"""The progress display: bars on a terminal, plain lines elsewhere, and only remarks and warnings with `--quiet`."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from typing import Any, Protocol, TextIO
 
 from kib.safe_text import visible
 
-__all__ = ["LineProgress", "Progress", "SilentProgress", "TerminalProgress", "progress_for"]
+__all__ = ["LineProgress", "Progress", "QuietProgress", "SilentProgress", "TerminalProgress", "progress_for"]
 
 SECONDS = 5.0
 """The interval between two plain lines about the same step."""
@@ -79,6 +79,15 @@ class LineProgress:
             report()
 
 
+class QuietProgress(LineProgress):
+    """Remarks and warnings as plain lines, without any progress: the display for `--quiet`."""
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's names
+        """Report nothing about a step."""
+        yield lambda _: None
+
+
 class TerminalProgress:
     """Progress bars with counts and remaining time; nested steps are stacked, and finished steps remain visible."""
 
@@ -124,7 +133,12 @@ class TerminalProgress:
         return self._bars
 
 
-def progress_for(stream: TextIO | None = None) -> Progress:
-    """Return progress bars if `stream` (default: standard error) is a terminal, else plain lines."""
+def progress_for(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
+    """Return progress bars if `stream` (default: standard error) is a terminal, else plain lines.
+
+    If `quiet` is true, only remarks and warnings are printed.
+    """
     stream = sys.stderr if stream is None else stream
+    if quiet:
+        return QuietProgress(stream)
     return TerminalProgress() if stream.isatty() else LineProgress(stream)

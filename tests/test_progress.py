@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from kib.progress import LineProgress, SilentProgress, TerminalProgress, progress_for
+from kib.progress import LineProgress, QuietProgress, SilentProgress, TerminalProgress, progress_for
 
 
 class Clock:
@@ -92,6 +92,17 @@ def test_silence_is_silent(capsys):
         advance(3)
     progress.say("a word")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_quiet_display_prints_warnings():
+    """With `--quiet`, remarks and warnings are printed, but steps are not."""
+    stream = io.StringIO()
+    progress = progress_for(stream, quiet=True)
+    with progress.step("asking", 3) as advance:
+        progress.say("passages.jsonl: the content of the file has changed")
+        advance(3)
+    assert stream.getvalue() == "passages.jsonl: the content of the file has changed\n"
+    assert isinstance(progress, QuietProgress)
 
 
 def test_bars_go_to_standard_error(capsys):

@@ -22,6 +22,7 @@ from kib.run.steps.cells import PreparedCell, score_questions, summarise_scores
 from kib.run.steps.hits import index_bytes, indexing_peak_bytes, indexing_seconds, search_seconds
 from kib.run.steps.train_weights import training_record
 from kib.run.stored_steps import verify_stored_steps
+from kib.store.files import make_folder
 from kib.store.model_answers import ModelAnswers, request_key
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, TaskEntry, Times
 from kib.store.results import Results
@@ -40,6 +41,7 @@ def run(plan: Plan, results: Results, work: Work, progress: Progress, *, verify:
     """
     if not plan.cells:
         raise InputError(f"{plan.spec.file}: the benchmark has no cells")
+    make_folder(work.folder)  # a path that cannot be used raises one error here instead of one failure per cell
     with results.lock():
         one = _Run(plan, results, work, progress)
         if verify:

@@ -32,8 +32,8 @@ def test_dry_run(kib, server):
     """A dry run forecasts requests, tokens and costs, sends and writes nothing, and needs no question file."""
     run = kib(*WRITE_QUESTIONS, "--dry-run")
     assert run.exit_code == 0
-    assert run.output.startswith("forecast for writer gpt on 5 passages: 10 requests, about ")
-    assert run.output.endswith(" with [prices]\n")
+    assert run.stdout.startswith("forecast for writer gpt on 5 passages: 10 requests, about ")
+    assert run.stdout.endswith(" with [prices]\n")
     assert not server.bodies
     assert not Path("questions.jsonl").exists()
 
@@ -101,8 +101,9 @@ def test_a_rejected_key(kib, server):
     server.faults = [401] * 9
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 2
-    assert run.output.count("\n") == 1
-    assert "the server rejected the API key in OPENAI_API_KEY (401)" in run.output
+    [announcement, error] = run.output.splitlines()
+    assert announcement.startswith("writers.gpt may send the credential in OPENAI_API_KEY to ")
+    assert "the server rejected the API key in OPENAI_API_KEY (401)" in error
     assert not Path("questions.jsonl").exists()
 
 
