@@ -236,7 +236,7 @@ def _split_line(path: Path, number: int, line: bytes) -> list[str]:
 
 
 def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[str]) -> None:
-    """Add the judgment on a line unless the line is a header; raise InputError if the line is malformed."""
+    """Add the judgment on a line unless the line is the header; raise InputError if the line is malformed."""
     if len(values) != QRELS_COLUMNS:
         raise InputError(
             f"{path}:{number}: expected {QRELS_COLUMNS} values per line ({JUDGMENT_LINE}), got {len(values)}"

@@ -1,7 +1,7 @@
 """The retriever `bm25`, which uses bm25s to rank passages by the words that they share with the query.
 
-A passage's title and text form one field. bm25s computes the scores, including inverse document frequency and length
-normalisation. This module breaks ties between equal scores, because bm25s breaks ties arbitrarily.
+A passage's title and text are indexed as a single field. bm25s computes the scores, including inverse document
+frequency and length normalisation. This module breaks ties between equal scores, because bm25s breaks ties arbitrarily.
 """
 
 import json

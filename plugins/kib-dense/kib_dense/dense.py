@@ -1,4 +1,4 @@
-"""The retriever `dense`, which returns the passages with the largest vector dot product with a query."""
+"""The retriever `dense`, which returns the passages whose vectors have the largest dot product with the query."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -83,8 +83,7 @@ class EmbeddingCache:
         try:
             with sqlite_errors(self.path, REPAIR):
                 connection.execute("PRAGMA journal_mode = WAL")
-                # After a power failure, the file is intact, but the last vectors may be missing and are then
-                # recomputed.
+                # After a power failure, the file is intact, but the last vectors may be missing and are recomputed.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(f"CREATE TABLE IF NOT EXISTS embeddings ({', '.join(COLUMNS)})")
                 with connection:

@@ -113,7 +113,7 @@ def _check_weight_files(module: Path) -> None:
 
 
 def fingerprint_folder(folder: Path, model_class: ModelClass) -> str:
-    """Return a digest of the names and contents of all files that affect the output, excluding documentation."""
+    """Return a digest of the names and contents of all files that affect the model's output; exclude documentation."""
     from kib_hf.digest_cache import cached_digest
 
     check_folder(folder, model_class)

@@ -53,7 +53,7 @@ class Bulk:
 def split_into_bulks(
     passages: Iterable[Passage], counter: ContentCounter, options: ElasticsearchOptions, encode: Encode | None
 ) -> Iterator[Bulk]:
-    """Group passages into bulk requests and count them with `counter`; a passage above `bulk_bytes` is sent alone."""
+    """Group passages into bulk requests and count the passages; a passage larger than `bulk_bytes` is sent alone."""
     batch: list[Passage] = []
     size = 0
     for passage in passages:

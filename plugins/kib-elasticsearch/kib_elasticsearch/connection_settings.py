@@ -111,7 +111,7 @@ def _read_urls(options: ElasticsearchOptions, environment: Mapping[str, str]) ->
 
 
 def _find_login(options: ElasticsearchOptions, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return the user, if any, and the environment variable that holds the secret; prefer the options."""
+    """Return the user, if any, and the environment variable that holds the secret; options take precedence."""
     if options.user is not None:
         return options.user, options.password_env
     if options.api_key_env != type(options).model_fields["api_key_env"].default:

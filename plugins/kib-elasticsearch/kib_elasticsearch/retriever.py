@@ -46,7 +46,7 @@ class Elasticsearch:
         return self._encoder.fingerprint() if self._encoder else ""
 
     def online(self) -> list[str]:
-        """Return the encoder's name if it is loaded from the hub; the search server does not count as online."""
+        """Return the encoder's name if it is loaded from the hub, otherwise an empty list; omit the search server."""
         return self._encoder.location.online() if self._encoder else []
 
     def recipients(self) -> list[Recipient]:

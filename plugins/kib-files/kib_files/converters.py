@@ -321,7 +321,7 @@ class _PdfMonitor(logging.Handler):
         logger.handlers, logger.propagate = [self], False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Record a log message that mentions a limit or was caused by an exception due to a limit."""
+        """Record a log message if it mentions a limit or an exception that was raised because of a limit."""
         from pypdf.errors import LimitReachedError
 
         values = record.args if isinstance(record.args, Mapping) else {}

@@ -183,7 +183,7 @@ class Files:
         return FileLimits(options.max_seconds, options.max_memory_mb, options.max_unpacked_mb, options.max_nesting)
 
     def _list_folder(self) -> FolderListing:
-        """List the folder; raise InputError if it contains no documents or `others` or `broken` reject a file."""
+        """List the folder; raise InputError if it has no documents or if an option forbids one of its files."""
         options = self.options
         listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
         if listing.others and options.others == "error":
@@ -249,5 +249,5 @@ class Files:
 
 
 def _unusable(path: Path, reason: str, option: str) -> InputError:
-    """Return the error for an unusable file; `option` is the setting that omits such files."""
+    """Return the InputError for an unusable file; `option` is the option that can omit such files."""
     return InputError(f'{path}: {reason}; to leave out the file, set `{option} = "skip"` or add the file to `exclude`')

@@ -16,7 +16,7 @@ SETTLED = 2_000_000_000
 
 
 def cached_digest(path: Path, cache: Path | None = None) -> str:
-    """Return the SHA-256 of a file's bytes; use the cache if the path, size and time stamps are unchanged.
+    """Return the SHA-256 digest of a file; use the cache if the path, size and time stamps are unchanged.
 
     `cache` is a folder; the default is `kib/digests` in the user's cache folder. If the folder is not writable, nothing
     is cached.

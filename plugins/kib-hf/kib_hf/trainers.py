@@ -56,7 +56,7 @@ class _Trainer:
         return ""
 
     def check(self, start: Weights, validation: bool) -> None:
-        """Raise InputError if the options are incompatible with the model or the machine; weights are not read."""
+        """Raise InputError if the options are incompatible with the model or the machine; read no weights."""
         from kib_hf.training.preflight_checks import check_before_training
 
         check_before_training(self.options, start, validation)

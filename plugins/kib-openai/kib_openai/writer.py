@@ -113,7 +113,7 @@ class OpenAIWriter:
         kept: Mapping[str, str] | None = None,
         what: Literal["text", "questions"] = "text",
     ) -> Forecast:
-        """Estimate the requests without an answer in `kept`, assuming valid answers and one token per four bytes."""
+        """Estimate the requests that have no answer in `kept`, assuming valid answers and one token per four bytes."""
         missing: dict[str, list[RequestTokens]] = {}
         for passage in passages:
             for job, estimates in self._estimated_jobs(passage, count, seed, what):

@@ -23,7 +23,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """The first and the longest wait before a retry, in seconds; the wait doubles with each retry."""
 
 LONGEST_RETRY_AFTER = 600.0
-"""The longest wait that a server may request, in seconds; if it requests a longer wait, the client gives up."""
+"""The longest wait in seconds that a server may request; the client gives up if the requested wait is longer."""
 
 MAXLAG = 5
 """The replication lag in seconds above which the wiki rejects a request; Wikimedia recommends this value for bots."""

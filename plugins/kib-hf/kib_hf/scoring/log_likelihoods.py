@@ -36,7 +36,7 @@ class TargetIndex:
 
 
 def index_targets(plan: RequestPlan, layout: RowLayout, requests: Sequence[int]) -> TargetIndex:
-    """Return the index of the row positions that predict the target tokens of several requests."""
+    """Find the row positions that predict the target tokens of several requests."""
     targets = [plan.targets[request] for request in requests]
     found = [layout.paths[plan.prompt_of[request]][-len(plan.targets[request]) :] for request in requests]
     scored, positions = np.unique(np.concatenate(found), return_inverse=True)

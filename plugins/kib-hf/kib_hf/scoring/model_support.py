@@ -87,7 +87,7 @@ def why_no_prefill(model: Any) -> str | None:
 
 
 def _why_trees_differ(model: Any) -> str | None:
-    """Compare the logits of two prompts as a tree and one by one; an incorrect mask would change them strongly."""
+    """Compare two prompts' logits, computed as a tree and one by one; an incorrect mask causes large differences."""
     stem = _test_tokens(model)
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     ends = [[token % vocabulary for token in end] for end in ([1, 2, 3], [1, 5, 8, 4])]

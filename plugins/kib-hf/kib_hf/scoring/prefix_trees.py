@@ -126,7 +126,7 @@ class _RowPlanner:
         return self.prompts.new_tokens(start, stop, _length(prefix)) > 2 * self.limits.row_tokens
 
     def _longer_prefix(self, start: int, stop: int, parent: SharedPrefix | None) -> SharedPrefix | None:
-        """Extend `parent` by the prompts' common tokens if caching them saves enough work and respects the limit."""
+        """Extend `parent` by the prompts' common tokens if this saves enough work and respects the length limit."""
         cached = _length(parent)
         common = int(min(self.prompts.shared[start + 1 : stop].min(), self.prompts.first_scored[start:stop].min()))
         repetitions = -(-self.prompts.new_tokens(start, stop, cached) // self.limits.row_tokens) - 1

@@ -68,7 +68,7 @@ class RowRunner:
         return max(1, byte_size(self.reader.key_values(layout, [])) // 2)
 
     def answers(self, plan: RequestPlan, row: TreeRow) -> dict[int, Answer]:
-        """Return the answers to all requests in a row, keyed by request."""
+        """Return the answers to all requests in a row, keyed by request index."""
         found: dict[int, Answer] = {}
         waiting = [row]
         while waiting:

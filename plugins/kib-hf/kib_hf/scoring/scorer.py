@@ -41,7 +41,7 @@ Batches = list[list[int]]
 
 
 class _PromptBatch(NamedTuple):
-    """Generation requests, identified by their numbers; `row` is None if the prompts have nothing to prefill."""
+    """Generation requests, keyed by their indices; `row` is None if the prompts have nothing to prefill."""
 
     row: TreeRow | None
     requests: "Mapping[int, Instance]"
@@ -123,7 +123,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **options: Any
     ) -> list[Answer]:
-        """Return the same token log-likelihoods as HFLM; called by HFLM for rolling log-likelihoods."""
+        """Return the same log-likelihoods of tokens as HFLM, which calls this method for rolling log-likelihoods."""
         if self.falls_back:
             answers: list[Answer] = super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, **options)
             return answers
@@ -171,7 +171,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     # Generation
 
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
-        """Generate the same text as HFLM, but compute the prompts' keys and values with prefix trees first."""
+        """Generate the same text as HFLM, but first compute the prompts' keys and values with prefix trees."""
         if (
             self.falls_back
             or not all(self._continues_from_cache(request.args[1]) for request in requests)

@@ -164,7 +164,7 @@ class TreeReader:
 
 @contextmanager
 def sliding_window(config: Any, window: int) -> Iterator[None]:
-    """Temporarily change the window in a configuration; leave a configuration without a window unchanged."""
+    """Temporarily change a configuration's sliding window size; do not add a window to a configuration without one."""
     original = getattr(config, "sliding_window", None)
     if original:
         config.sliding_window = window

@@ -62,7 +62,7 @@ def _adapted_layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOptions, name: str) -> None:
-    """Raise InputError if the adapter cannot be saved, or if every targeted layer has a maximum rank below its rank."""
+    """Raise InputError if the adapter cannot be saved or its rank exceeds the maximum rank of every targeted layer."""
     for layer_name, layer in layers:
         if layer is tied:
             raise InputError(

@@ -72,7 +72,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 def restore_lowest_file(folder: Path, checkpoint: Path) -> None:
     """Restore the weights that had the lowest validation loss when the checkpoint was written."""
     stored = checkpoint / LOWEST_FILE
-    if stored.is_file():  # checkpoints of earlier versions do not contain the file
+    if stored.is_file():  # checkpoints written by earlier versions do not contain this file
         (folder / LOWEST_FILE).unlink(missing_ok=True)
         _link(stored, folder / LOWEST_FILE)
 
@@ -111,7 +111,7 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
-    """Write a finished training run's record, with the digests of the weights but without their path.
+    """Write a finished training run's record, which contains digests of the weights but not their path.
 
     Save the weights before calling this function.
     """

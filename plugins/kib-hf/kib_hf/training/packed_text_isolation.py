@@ -11,7 +11,7 @@ from kib_hf.training.micro_batches import collate
 __all__ = ["check_isolation"]
 
 TOLERANCE = 0.01
-"""The allowed difference relative to the largest logit, above bfloat16 rounding but far below the effect of a text."""
+"""The allowed relative difference of logits, above bfloat16 rounding errors but far below the effect of other texts."""
 
 ADVICE = 'set `layout = "sorted"`'
 

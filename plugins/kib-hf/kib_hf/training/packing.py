@@ -39,7 +39,7 @@ def plan_steps(lengths: Sequence[int], *, epochs: int, batch_size: int, block: i
 
 
 def _shuffled(count: int, name: str) -> list[int]:
-    """Return 0 to `count` - 1 in an order that depends only on `name`, not on the machine or Python version."""
+    """Return the integers from 0 to `count` - 1 in an order that depends only on `name` and is the same everywhere."""
     return sorted(range(count), key=lambda number: hashlib.sha256(f"{name} {number}".encode()).digest())
 
 

@@ -1,7 +1,7 @@
 """A JSON record that is written after other files and contains their digests and a digest of its own content.
 
 A power failure can leave a renamed file without its content. Files are therefore flushed to disk before their record is
-written, and a reader can detect any later change to them.
+written, and a reader can detect any later change to these files.
 """
 
 import json

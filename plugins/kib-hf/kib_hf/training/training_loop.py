@@ -218,7 +218,7 @@ class _TrainingRun:
             dataloader_pin_memory=not cpu,
             remove_unused_columns=False,
             logging_steps=1,
-            logging_nan_inf_filter=False,  # the filter would replace NaN by an average instead of reporting it
+            logging_nan_inf_filter=False,  # the filter would replace NaN with an average instead of reporting NaN
             save_strategy="no",  # the monitor requests checkpoints
             save_total_limit=2,
             eval_strategy="no",
@@ -231,7 +231,7 @@ class _TrainingRun:
         return arguments
 
     def _check_token_count(self, monitor: Monitor) -> None:
-        """Raise StepError unless the planned tokens were trained, which are all tokens in every epoch of a full run."""
+        """Raise StepError unless the number of trained tokens matches the plan and, after a full run, all epochs."""
         planned = planned_tokens(self.plan, self.examples, monitor.step)
         if monitor.progress.tokens != planned:
             raise StepError(
@@ -242,7 +242,7 @@ class _TrainingRun:
             raise StepError(f"{self.options.epochs} epochs covered {planned} tokens; expected {all_epochs}")
 
     def _round_full_weights(self, sample: Sequence[Example]) -> float | None:
-        """Round full weights to the data type for saving; return the loss before rounding, or None without rounding."""
+        """Round full weights to the data type for saving; return the loss before rounding, or None if not rounded."""
         import torch
 
         if isinstance(self.options, LoraOptions) or self.dtype == torch.float32:
