@@ -137,7 +137,7 @@ def main() -> None:
     gains.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    # After the command has finished, Ctrl-C has nothing left to stop and would only disturb Python's shutdown.
+    # After the command has finished, Ctrl-C would not stop any work, and would only disturb Python's shutdown.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 

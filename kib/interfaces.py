@@ -355,7 +355,7 @@ class GoldRetriever(Plugin, Protocol):
 
     needs_gold: ClassVar[bool]
     role: ClassVar[Literal["ceiling", "control"]]
-    """The meaning of its table rows: "ceiling" is the upper bound of retrieval, "control" the effect of any passage."""
+    """The retriever's role: "ceiling" measures the upper bound of retrieval, "control" the effect of any passage."""
 
     def fixed_k(self) -> int | None:
         """Return the number of passages for a method without `top_k`; None if `top_k` is required."""

@@ -35,7 +35,7 @@ Settings = tuple[tuple[str, Setting], ...]
 """The varied options of an arm, with their values."""
 
 Split = Literal["test", "validation", "probe"]
-"""The test questions of a result, the questions for choosing settings, and the reworded test questions."""
+"""The questions of a cell: test questions, questions for choosing settings, or reworded test questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +277,11 @@ class Score:
     logprobs: tuple[float, ...] = ()
     output: str | None = None
     passages: tuple[str, ...] = ()
-    gold: tuple[bool, ...] | None = None  # per retrieved passage, including dropped ones; None: the task has no gold
+    gold: tuple[bool, ...] | None = None  # per retrieved passage, even if dropped; None: no gold in the task
     dropped: int = 0
     tokens: int | None = None
-    prompt: str = ""  # sha256 of the prompt's text
-    relevant: int | None = None  # gold passages in the corpus; None: no gold, or nothing is retrieved
+    prompt: str = ""  # the SHA-256 of the prompt's text
+    relevant: int | None = None  # number of gold passages in the corpus; None: no gold, or no retrieval
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ EQUIVALENTS = {
     "≥": ">=",
     "…": "...",
 }
-"""Punctuation in ASCII. Letters are escaped instead, because two names must never look the same."""
+"""ASCII replacements for punctuation; letters are escaped instead, so that different names never look identical."""
 
 
 def prepare_streams() -> None:
@@ -101,7 +101,7 @@ class _UnfailingFile(io.FileIO):
         while self.lost is None and rest:
             try:
                 written = super().write(rest)
-                if written is None:  # a pipe that does not block is full
+                if written is None:  # a non-blocking pipe is full
                     select.select([], [self], [])
                 rest = rest[written or 0 :]
             except OSError as error:

@@ -29,7 +29,7 @@ from kib.support.phrases import counted, join
 __all__ = ["Report", "check", "outline"]
 
 COUNTED = 1000
-"""The maximum number of texts with counted tokens per training run; the sample is spread evenly over all texts."""
+"""The maximum number of texts per training run whose tokens are counted; the sample is spread evenly over all texts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,13 @@ SEED = 0
 """The seed passed to writers: questions, like training texts, are written only once."""
 
 WRONG = 3
-"""The number of wrong options per question."""
+"""The number of incorrect options per question."""
 
 VALIDATION = 5
-"""One in this many groups of questions is used for validation, if an output file for validation questions is given."""
+"""One out of this number of question groups is used for validation, if a file for validation questions is requested."""
 
 FEW = 10
-"""With fewer groups, the summary warns of wide confidence intervals."""
+"""The number of question groups below which the summary warns of wide confidence intervals."""
 
 POINTING = re.compile(r"\b(?:this|the|given|above) (?:passage|excerpt|context)\b|\bthe text (?:says|states|mentions)\b")
 """English phrases that refer to the passage, which is not shown together with the question."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RenderedTask", "from_questions", "sample_rows"]
 
 MARK = "\u2983kib\u2984"
-"""Marks the start of the current question during rendering; text written by people never contains this marker."""
+"""The text that marks the start of the current question during rendering; real questions never contain this text."""
 
 
 class RenderedTask:

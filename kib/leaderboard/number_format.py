@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 DASH = "–"
-"""Printed in place of a missing number."""
+"""The text printed in place of a missing number."""
 
 
 def percent(fraction: float | None) -> str:

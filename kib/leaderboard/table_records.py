@@ -58,22 +58,22 @@ class Cost:
     are in the same currency as the prices in the spec.
     """
 
-    prompt_tokens: float | None = None  # per question
-    operations: float | None = None  # to read one question: 2 x parameters x tokens
-    trained_tokens: float | None = None
-    operations_once: float | None = None  # for training; 0 without training
-    written_requests: float | None = None  # to the writers of the training text; 0 without paid requests
-    written_input_tokens: float | None = None  # read by the writers
-    written_output_tokens: float | None = None  # written by the writers
-    index_bytes: float | None = None
-    asking: float | None = None  # seconds per question
-    searching: float | None = None  # seconds per question
-    indexing: float | None = None  # seconds
-    training: float | None = None  # seconds
-    peak_bytes: float | None = None
-    money: float | None = None  # per question
-    money_once: float | None = None  # for the index, the training and the training text
-    money_writing: float | None = None  # for the training text; part of `money_once`
+    prompt_tokens: float | None = None  # the number of prompt tokens per question
+    operations: float | None = None  # operations to read the prompt of one question: 2 x parameters x tokens
+    trained_tokens: float | None = None  # the number of tokens in all training steps
+    operations_once: float | None = None  # operations for training; 0 without training
+    written_requests: float | None = None  # the number of requests to paid writers of the training text
+    written_input_tokens: float | None = None  # the number of tokens read by paid writers
+    written_output_tokens: float | None = None  # the number of tokens written by paid writers
+    index_bytes: float | None = None  # the size of the index in bytes
+    asking: float | None = None  # seconds per question for answering
+    searching: float | None = None  # seconds per question for retrieval
+    indexing: float | None = None  # seconds for building the index
+    training: float | None = None  # seconds for training
+    peak_bytes: float | None = None  # the peak memory in bytes
+    money: float | None = None  # the monetary cost per question
+    money_once: float | None = None  # the one-time monetary cost of the index, the training and the training text
+    money_writing: float | None = None  # the monetary cost of the training text, which is part of `money_once`
     fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
     less_money_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
 
@@ -86,15 +86,15 @@ class RetrievalQuality:
     """
 
     judged: int
-    recall: Accuracy | None  # share of questions with a retrieved gold passage
-    mrr: Accuracy | None  # 1 / rank of the first gold passage, 0 if no gold passage was retrieved
-    ndcg: Accuracy | None  # over all gold passages, cut off at the number of retrieved passages
-    found: Accuracy | None  # accuracy on questions with a retrieved gold passage
-    missed: Accuracy | None  # accuracy on questions without a retrieved gold passage
-    accuracy: float | None = None  # accuracy on all judged questions
-    index_bytes: float | None = None
-    indexing: float | None = None  # seconds
-    searching: float | None = None  # seconds per question
+    recall: Accuracy | None  # the share of questions with a retrieved gold passage
+    mrr: Accuracy | None  # the mean of 1 / rank of the first gold passage (0 if no gold passage was retrieved)
+    ndcg: Accuracy | None  # nDCG of the gold passages, with the number of retrieved passages as the cutoff
+    found: Accuracy | None  # the accuracy on questions with a retrieved gold passage
+    missed: Accuracy | None  # the accuracy on questions without a retrieved gold passage
+    accuracy: float | None = None  # the accuracy on all judged questions
+    index_bytes: float | None = None  # the size of the index in bytes
+    indexing: float | None = None  # seconds for building the index
+    searching: float | None = None  # seconds per question for retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +126,30 @@ class ArmRow:
     reason: str = ""
     n: int | None = None
     metric: str | None = None
-    environments: tuple[int, ...] = ()  # positions in the table's `environments`
+    environments: tuple[int, ...] = ()  # zero-based indexes into the table's `environments`
     accuracy: Accuracy | None = None
     seed_accuracies: tuple[float, ...] = ()
-    spread: float | None = None  # sample standard deviation of the seeds' accuracies
-    reference: str | None = None  # the arm that the gain is measured against
+    spread: float | None = None  # the sample standard deviation of the seeds' accuracies
+    reference: str | None = None  # the name of the arm that the gain is measured against
     gain: Gain | None = None
     p_adjusted: float | None = None
-    gold_share: float | None = None  # absolute gain divided by the gold passage's absolute gain
+    gold_share: float | None = None  # the absolute gain divided by the absolute gain of the gold passage
     rank: int | None = None
-    tied: bool = False  # shares its rank with arms that do not differ significantly from the first of the rank
-    known: Gain | None = None  # on questions that a second measurement of base answered correctly
-    unknown: Gain | None = None  # on questions that a second measurement of base answered incorrectly
-    chosen: bool = False  # its settings were chosen on validation questions
-    validation: float | None = None  # accuracy on validation questions, averaged over seeds
-    best_on_test: tuple[str, float] | None = None  # the arm (and its accuracy) that choosing on test would select
-    mark: str = ""  # "forgets" or "harmed": a significant drop on a control task
+    tied: bool = False  # whether the arm shares its rank with arms that do not differ significantly
+    known: Gain | None = None  # the gain on questions that a second measurement of base answered correctly
+    unknown: Gain | None = None  # the gain on questions that a second measurement of base answered incorrectly
+    chosen: bool = False  # whether the settings of the arm were chosen on validation questions
+    validation: float | None = None  # the accuracy on validation questions, averaged over seeds
+    best_on_test: tuple[str, float] | None = None  # the arm with the highest test accuracy, and this accuracy
+    mark: str = ""  # "forgets" or "harmed" for a significant drop on a control task
     warnings: tuple[str, ...] = ()  # reasons to doubt the row; see `kib.leaderboard.compute.row_warnings`
-    recall: float | None = None  # share of judged questions with a retrieved gold passage
-    dropped_passages: int = 0  # exceeded the token budget; maximum over seeds
-    dropped_questions: int = 0
-    prompt_tokens: float | None = None  # mean per question
-    perplexity: tuple[float, float] | None = None  # of held-out text before and after training
-    cost: Cost | None = None  # if requested and measured
-    retrieval: RetrievalQuality | None = None  # if requested, for retrieving arms
+    recall: float | None = None  # the share of judged questions with a retrieved gold passage
+    dropped_passages: int = 0  # the number of passages dropped to meet the token budget; maximum over seeds
+    dropped_questions: int = 0  # the number of questions with a dropped passage; maximum over seeds
+    prompt_tokens: float | None = None  # the mean number of prompt tokens per question
+    perplexity: tuple[float, float] | None = None  # the perplexity of held-out text before and after training
+    cost: Cost | None = None  # None unless costs are requested and the arm is measured
+    retrieval: RetrievalQuality | None = None  # None unless requested and the arm retrieves passages
     origin: Origin = "measured"
 
     @property
@@ -227,9 +227,9 @@ class Table:
     times: bool = False  # whether measured seconds and memory were requested
     retrieval: bool = False  # whether retrieval quality was requested
     remarks: tuple[str, ...] = ()  # sources of published numbers, and signs of a K chosen on test
-    pairwise: tuple[PairwiseComparison, ...] = ()  # of published benchmarks
+    pairwise: tuple[PairwiseComparison, ...] = ()  # comparisons of the arms of published benchmarks
     cross_origin: tuple[CrossOriginRanking, ...] = ()
-    not_ranked_together: tuple[str, ...] = ()  # why measured and published rows are not ranked together
+    not_ranked_together: tuple[str, ...] = ()  # reasons why measured and published rows are not ranked together
 
     @property
     def complete(self) -> bool:

@@ -45,7 +45,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
     "writers": (Writer,),
     "trainers": (Trainer,),
 }
-"""The protocols of each kind; a plugin must implement one of them."""
+"""The protocols of each kind; a plugin must implement one of the protocols of its kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ __all__ = ["Lock", "Locked", "open_spec", "resolve"]
 Tables = Mapping[str, Mapping[str, Table]]
 
 MOST_ARMS = 1000
-"""The largest number of arms per trainer; a typing error in `vary` could otherwise create millions of arms."""
+"""The largest number of arms per trainer; a typo in `vary` could otherwise create millions of arms."""
 
 REMOTE = (
     "this option would run code that comes with the model or data; pass --trust-remote-code if you trust the code, "
@@ -91,7 +91,7 @@ class Lock:
     """The resolved plugins of a spec: one entry per table and, for trainers, one entry per combination of `vary`."""
 
     tables: Mapping[tuple[str, str, str], Locked]
-    """Resolved tables by kind, name and arm. An arm is the canonical JSON of its `vary` values ("{}" if none)."""
+    """Resolved tables by kind, name and arm. The key of an arm is its `vary` values as canonical JSON."""
     absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Unused tables with missing data, and the error message for each table."""
 

@@ -27,7 +27,7 @@ __all__ = [
 ArmSettings = tuple[tuple[str, int], ...]
 
 ARXIV = re.compile(r"[0-9]{2}(0[1-9]|1[0-2])\.[0-9]{4,5}(v[0-9]+)?|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}(v[0-9]+)?")
-"""The current arXiv identifiers, and the older scheme that was used until 2007."""
+"""The pattern of current arXiv identifiers, and of the older scheme that was used until 2007."""
 DOI = re.compile(r"10\.[0-9]{4,9}/\S+")
 URL = re.compile(r"https?://[^\s/.]+(\.[^\s/.]+)+(/\S*)?")
 PARENTHESES = re.compile(r"@\w+\s*\(")
@@ -45,7 +45,7 @@ def _day(value: str) -> str:
         raise ValueError(f'expected a date such as "2026-01-31", got {show_value(value)}')
     if date.fromisoformat(value) > datetime.now(UTC).date() + timedelta(
         days=1
-    ):  # in other time zones, the next day may already have begun
+    ):  # tomorrow's date is accepted because the next day may already have begun in a different time zone
         raise ValueError(f"expected a date that is not in the future, got {show_value(value)}")
     return value
 

@@ -73,7 +73,7 @@ class _Run:
                 self._measure(weights)
         try:
             self.results.save_failures(self.failures)
-        except OSError as error:  # a full disk must not hide the failures themselves
+        except OSError as error:  # an error from a full disk must not replace the failures in the output
             self.progress.say(explain_os_error(error))
         return self.failures
 

@@ -14,7 +14,7 @@ from kib.store.model_answers import ModelAnswers
 __all__ = ["verify_stored_steps"]
 
 StoredStep = tuple[str, str, Callable[[], Any]]
-"""The kind and the identity of a step, and the function that reads the step or computes it again."""
+"""The kind and the identity of a step, and the function that reads or recomputes the step."""
 
 
 def verify_stored_steps(plan: Plan, steps: SharedSteps) -> None:

@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 LATER = ("models", "tasks", "methods")
-"""The kinds of tables that a benchmark needs, but a command that only reads corpora does not."""
+"""The kinds of tables that a benchmark requires, but that a command that only reads corpora does not require."""
 
 DEEPEST = 16
 """The maximum nesting depth of tables and lists; parsers have limits of their own."""

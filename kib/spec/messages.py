@@ -20,7 +20,7 @@ LONGEST = 60
 """The number of characters of a value shown in a message."""
 
 VALIDATOR_ERRORS = ("value_error", "assertion_error")
-"""Error types with a message from a validator of kib or of a plugin."""
+"""Error types whose message comes from a validator in kib or in a plugin."""
 
 TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
 
@@ -60,7 +60,7 @@ EXPECTED = {
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
 }
-"""The expected value for each of pydantic's error types; the fields come from the context of the error."""
+"""The expected value for each of pydantic's error types; the placeholders are filled from the context of the error."""
 
 
 def print_key(path: KeyPath) -> str:

@@ -25,7 +25,7 @@ Pair = tuple[Sequence[float], Sequence[float], Groups]
 """The scores of the base, the scores of the arm, and the groups of the questions."""
 
 Totals = tuple[float, ...]
-"""One group: the sum of each score column, followed by the number of questions."""
+"""The totals of one group: the sum of each score column, followed by the number of questions."""
 
 
 def rounded(value: float) -> float:

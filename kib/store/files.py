@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
-"""The names of temporary files and folders, which a killed process leaves behind."""
+"""The pattern of the names of temporary files and folders, which a killed process leaves behind."""
 
 
 def _temporary(path: Path) -> Path:

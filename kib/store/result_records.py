@@ -38,10 +38,10 @@ __all__ = [
 SCHEMA = 1
 
 STORED_KEYS = {"question_id": "question"}
-"""Attributes that are stored under a different key."""
+"""Stored keys by attribute, for attributes that are stored under a different key."""
 
 STORED = ConfigDict(extra="forbid", alias_generator=lambda name: STORED_KEYS.get(name, name))
-"""The mapping from dataclasses to stored objects, which pydantic also applies to nested dataclasses."""
+"""The pydantic configuration that maps dataclasses, including nested dataclasses, to stored objects."""
 
 RENAMED_DISTRIBUTIONS = {"kib": "kib-bench", "kib-huggingface": "kib-datasets"}
 """Current names of distributions by their former names, which earlier results contain."""
@@ -79,8 +79,8 @@ class TaskEntry:
     role: str
     corpus: str | None
     n: Count | None = None
-    no_probe: str = ""  # why `base` is not measured a second time to determine what the model already knew
-    limit: Count | None = None  # maximum number of questions; 0: all; None: recorded by a kib version without this key
+    no_probe: str = ""  # reason why base is not measured a second time to determine what the model already knew
+    limit: Count | None = None  # maximum number of questions (0: all); None: not recorded by older versions of kib
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class MethodEntry:
     train: str | None
     retrieve: str | None
     retriever_role: str = ""
-    chosen: tuple[str, ...] = ()  # settings chosen on validation questions or by loss
-    by_loss: tuple[str, ...] = ()  # the chosen settings that are chosen by the loss on validation text
+    chosen: tuple[str, ...] = ()  # names of the settings chosen on validation questions or by loss
+    by_loss: tuple[str, ...] = ()  # names of the settings in `chosen` that are chosen by the loss on validation text
 
     @property
     def is_base(self) -> bool:
@@ -112,10 +112,10 @@ class BenchmarkPlan:
     cells: tuple[Cell, ...]
     sources: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_present_sources)] = field(
         default_factory=dict
-    )  # plugin, version and fingerprint of every table
-    prompt: Mapping[str, Any] = field(default_factory=dict)  # template, passage order and token budget
-    prices: Mapping[str, Amount] = field(default_factory=dict)  # the prices given in the spec's [prices] table
-    chats: tuple[str, ...] | None = None  # models prompted in their chat template; None: not recorded by older versions
+    )  # the plugin, version and fingerprint of every table
+    prompt: Mapping[str, Any] = field(default_factory=dict)  # template, passage order and token budget of prompts
+    prices: Mapping[str, Amount] = field(default_factory=dict)  # the prices in the spec's table [prices]
+    chats: tuple[str, ...] | None = None  # models prompted with their chat template; None: not recorded (older version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +155,15 @@ class CellResult:
     correct: Count
     metric: str
     environments: Annotated[tuple[Environment, ...], BeforeValidator(_present_packages)]
-    questions: str = ""  # sha256 of questions.jsonl
-    prompt_tokens: Count | None = None  # sum over all prompts, if the tokenizer is available
-    flops: Number | None = None  # for reading all prompts: 2 x parameters x tokens, if both are known
-    dropped_passages: Count = 0
-    dropped_questions: Count = 0  # questions with at least one dropped passage
-    steps: Mapping[str, str] = field(default_factory=dict)  # identities of the cell's steps in the work folder
-    notes: tuple[str, ...] = ()  # remarks of the LM about how it computed, for example after running out of memory
-    corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, sources, licences and date
-    text: Mapping[str, Any] = field(default_factory=dict)  # number, kinds and digest of the training texts
+    questions: str = ""  # the SHA-256 of the cell's questions.jsonl
+    prompt_tokens: Count | None = None  # the total number of tokens in all prompts; None if there is no tokenizer
+    flops: Number | None = None  # operations for reading all prompts: 2 x parameters x tokens, if known
+    dropped_passages: Count = 0  # the number of passages dropped because prompts were too long
+    dropped_questions: Count = 0  # the number of questions with at least one dropped passage
+    steps: Mapping[str, str] = field(default_factory=dict)  # the identities of the cell's steps in the work folder
+    notes: tuple[str, ...] = ()  # the backend's remarks on its computation, for example that it ran out of memory
+    corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, sources, licences and date of the corpus
+    text: Mapping[str, Any] = field(default_factory=dict)  # the number, kinds and digest of the training texts
     training: Annotated[TrainingRecord | None, BeforeValidator(lambda value: value or None)] = None
 
 

@@ -18,7 +18,7 @@ from kib.support.sqlite_errors import sqlite_errors
 __all__ = ["SqliteFile", "Table", "set_aside"]
 
 LOCK_TIMEOUT = 60.0
-"""The number of seconds to wait for a different process that is writing."""
+"""The number of seconds to wait for a different process to finish writing."""
 
 KEYS_PER_STATEMENT = 500
 """Old builds of SQLite accept at most 999 parameters per statement."""

@@ -37,10 +37,10 @@ from kib.support.peak_memory import peak
 __all__ = ["Work", "reading_step"]
 
 SLOW = 2**31
-"""The number of bytes from which the comparison of digests takes several seconds and is therefore announced."""
+"""The number of bytes above which verifying digests takes several seconds and is therefore announced."""
 
 FileState = tuple[int, ...]
-"""The device, inode, size and times of change of a file; if they are unchanged, the content is unchanged."""
+"""The device, inode, size and timestamps of a file; if these values are unchanged, the content is unchanged."""
 
 
 class Work:

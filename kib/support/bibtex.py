@@ -5,9 +5,9 @@ import re
 __all__ = ["entries_in", "key_of"]
 
 OPEN = re.compile(r"@(\w+)\s*\{(?:\s*([^,\s{}]+)\s*,)?")
-"""The beginning of an entry; text without a key is not an entry."""
+"""The pattern of the beginning of an entry; text without a key is not an entry."""
 SILENT = ("comment", "preamble", "string")
-"""Commands with the syntax of an entry that are not citations."""
+"""BibTeX commands that have the syntax of an entry but are not citations."""
 
 
 def entries_in(text: str) -> list[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 __all__ = ["explain_os_error", "is_disk_full", "naming"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk is full, the user's quota is used up, or the file is larger than a limit allows."""
+"""Error codes for a full disk, an exceeded quota and a file that is larger than the limit."""
 
 TEXTS = ("No space left on device", "Disk quota exceeded", "File too large")
-"""The texts of these errors in the messages of libraries that raise errors of their own."""
+"""The texts of these errors in the messages of libraries that raise their own errors."""
 
 
 def is_disk_full(error: BaseException | None) -> bool:

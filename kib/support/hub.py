@@ -19,7 +19,7 @@ Kind = Literal["model", "dataset"]
 CALLED: dict[Kind, str] = {"model": "model", "dataset": "data set"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIENTS = ("httpx", "httpx2")
-"""The HTTP clients of the hub library's versions; errors of these clients mean that the hub cannot be reached."""
+"""The HTTP clients used by versions of huggingface_hub; errors of these clients mean that the hub is unreachable."""
 
 
 def commit_of(name: str, revision: str, kind: Kind) -> str:
@@ -103,7 +103,7 @@ def plainly(name: str, revision: str, kind: Kind) -> Iterator[None]:
         raise InputError(f"{name}: this repository has no revision `{revision}` on the hub") from error
     except errors.OfflineModeIsEnabled as error:
         raise InputError(f"{away}; {pin}") from error
-    except errors.LocalEntryNotFoundError as error:  # of a download; its cause is the reason
+    except errors.LocalEntryNotFoundError as error:  # raised for a download; the cause of this error is the reason
         cause = error.__cause__
         reason = "" if cause is None or isinstance(cause, errors.OfflineModeIsEnabled) else f" ({_first_line(cause)})"
         raise InputError(f"{away}{reason}; {pin}") from error

@@ -26,13 +26,13 @@ START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from kib.support.limited_process import serve; serve(int(sys.argv[2]))"
 )
-"""The program of the child process. It imports the same modules as its parent, even from an editable installation."""
+"""The program of the child process, which imports the same modules as its parent, even from editable installs."""
 
 LATE = 1
-"""The exit status of a process that ends itself because a call takes too long, as `faulthandler` defines it."""
+"""The exit status of a process that terminates itself because a call takes too long, as defined by `faulthandler`."""
 
 LENGTH = struct.Struct("<Q")
-"""The number of bytes in a message, which precedes the message."""
+"""The format of the number of bytes in a message, which precedes the message."""
 
 
 class LimitError(Exception):

@@ -45,7 +45,7 @@ MODELS = {
   archivePrefix = {arXiv}
 }""",
 }
-"""Models by the prefix of their hub ids, in lowercase letters."""
+"""Models by the lowercase prefix of their Hugging Face ids."""
 
 
 def of_model(hub: str) -> Iterator[str]:

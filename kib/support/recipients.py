@@ -16,7 +16,7 @@ from kib.records import Recipient
 __all__ = ["ALLOW_HOSTS", "Address", "allow_hosts", "parse_address", "refusal", "require_allowed"]
 
 ALLOW_HOSTS = "KIB_ALLOW_HOSTS"
-"""The environment variable with hosts that may receive text and credentials, also over plain http."""
+"""The environment variable that lists hosts that may receive text and credentials, even over plain HTTP."""
 
 PROVIDERS = {
     "ANTHROPIC_API_KEY": "https://api.anthropic.com",
@@ -33,7 +33,7 @@ PROVIDERS = {
 
 CREDENTIAL_SUFFIX = re.compile(r"_(?:API_SECRET_KEY|API_KEY|KEY|TOKEN|PASSWORD|SECRET)$")
 ADDRESS_SUFFIXES = ("BASE_URL", "URL", "API_BASE", "ENDPOINT")
-"""Endings of variables: the credential in NAME_API_KEY belongs to the address in NAME_BASE_URL, NAME_URL and so on."""
+"""Suffixes of variable names: the credential in NAME_API_KEY belongs to the address in NAME_BASE_URL, NAME_URL etc."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 HOST = r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)"

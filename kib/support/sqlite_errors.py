@@ -10,7 +10,7 @@ from kib.errors import DamagedError, InputError, KibError, StepError
 __all__ = ["sqlite_errors"]
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
-"""The codes for damage. SQLITE_ERROR means that a table, a column or the file format is not as kib wrote it."""
+"""The error codes for damage; SQLITE_ERROR means that a table, a column or the file format differs from kib's own."""
 
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 

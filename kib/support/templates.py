@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 MEMORY_MB = 1024
-"""The memory of the process that renders templates."""
+"""The memory limit of the process that renders templates."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ FIELDS = ("id", "_id", "text", "relevance", "gold", "metadata")
 def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[QuerySet]:
     """Return the test questions of tasks with gold passages in a corpus, or else of all tasks that use this corpus."""
     tables = [table for table in context.spec.tasks.values() if table.corpus == corpus and table.role == "target"]
-    # lm-eval tasks have no gold passages and take seconds to read, so they are used only if there are no other
+    # lm-eval tasks have no gold passages and take seconds to read, so these tasks are used only if there are no other
     # questions.
     own = [table.name for table in tables if not isinstance(context.lock.get("tasks", table.name).plugin, HarnessTask)]
     found = [_of_task(name, context, passages) for name in own]

@@ -10,7 +10,7 @@ from kib.statistics.gains import Accuracy
 __all__ = ["Block", "By", "Line", "QuerySet", "Report"]
 
 By = Literal["passages", "documents"]
-"""The judged items: passages by a task's gold, or documents, each represented by its best-ranked passage."""
+"""The kind of judged items: passages that contain a task's gold, or documents, represented by their best passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,6 @@ class Report:
 
     corpus: str
     passages: int
-    depth: int  # the largest number of passages per query
+    depth: int  # the maximum number of passages per query
     blocks: tuple[Block, ...]
     failures: Mapping[str, str]

@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "render"]
 FORMATS = ("terminal", "markdown", "csv", "json")
 SCHEMA = 1
 INTERVAL = "nDCG@10"
-"""The measure that is shown with its interval; CSV and JSON contain the intervals of all measures."""
+"""The measure that is shown with its confidence interval; CSV and JSON contain the intervals of all measures."""
 
 LEGENDS = {
     "passages": (

@@ -27,7 +27,7 @@ class Arm:
     missing: tuple[Missing, ...]
     method: MethodEntry
     task: TaskEntry
-    stamp: str  # identifies the numbers: identity and question digest of every measured cell
+    stamp: str  # the identity and the question digest of every measured cell, which identify the arm's numbers
 
     @property
     def cell(self) -> Cell:

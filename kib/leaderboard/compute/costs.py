@@ -23,7 +23,7 @@ def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *,
     """Return the costs of the measured arms in a block, including measured seconds and memory if `times` is set."""
     found = {arm: _mean([_cost(one, results.times(one.cell), prices) for one in arm.results]) for arm in arms}
     rivals = [arm for arm in arms if arm.method.train is None and arm.method.retrieve is not None and arm.kind == ""]
-    # Arms with the gold passage never pay off, because no application has the gold passage.
+    # Arms with gold passages have no break-even point, because gold passages are not available in any application.
     for arm in (arm for arm in arms if arm.method.train is not None and arm.kind == ""):
         found[arm] = replace(
             found[arm],

@@ -9,7 +9,7 @@ from kib.statistics.gains import LEVEL
 __all__ = ["headlines"]
 
 WAYS = ((False, True), (True, False), (True, True))
-"""Whether a method trains and whether it retrieves: retrieval, fine-tuning, both."""
+"""Pairs of flags, (trains, retrieves), for retrieval, fine-tuning and both together."""
 
 
 def headlines(rows: Sequence[ArmRow], tasks: Sequence[str], several: bool) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class RowBuilder:
     origin: Origin
     chosen: bool = False
     validation: float | None = None
-    reference: Arm | str = ""  # the arm that the gain is measured against, or why no such arm exists
+    reference: Arm | str = ""  # the arm that the gain is measured against, or the reason why no such arm exists
     measure: ArmMeasure | None = None
     gain: Gain | None = None
     reason: str = ""

@@ -14,15 +14,15 @@ from kib.store.result_records import TrainingRecord
 __all__ = ["BEST_K", "WARNING_MEANINGS", "BlockWarnings", "WarningFacts", "warning_facts"]
 
 MIN_QUESTIONS = 10
-"""With fewer questions, a first passage shared by many questions does not cause a warning."""
+"""The number of questions below which a first passage shared by many questions does not cause a warning."""
 
 BEST_K = "best K on test"
 
 MIN_LOSS_DROP = 0.001
-"""In nats per token; rounding alone can cause a smaller drop."""
+"""The smallest meaningful drop in loss, in nats per token; rounding alone can cause a smaller drop."""
 
 MIN_WEIGHT_CHANGE = 1e-6
-"""The norm of the update divided by the norm of the weights; a smaller update is lost in rounding."""
+"""The smallest meaningful norm of the update divided by the norm of the weights; rounding hides a smaller update."""
 
 WARNING_MEANINGS = {
     "loss not falling": "training lowered the loss by less than 0.001 nats per token.",
@@ -48,11 +48,11 @@ WARNING_MEANINGS = {
 class WarningFacts:
     """The facts about an arm's questions that warnings depend on, cached so that questions are read only once."""
 
-    chance: float | None  # accuracy of guessing; None if a question has no options
+    chance: float | None  # expected accuracy of random guessing; None if any question has no options
     repeated: int  # number of questions with the most frequent first passage
     short: int  # number of questions with fewer passages than the setting k
     prompts: str  # digest of all prompts; "" if the prompts are unknown
-    answers: tuple[str, ...]  # per seed, the digest of all log-probabilities; "" without any
+    answers: tuple[str, ...]  # per seed, the digest of all log-probabilities; "" if there are none
 
 
 def warning_facts(seeds: Sequence[Sequence[Score]], k: int) -> WarningFacts:

@@ -18,7 +18,7 @@ __all__ = ["ArmMeasure", "KnowledgeSplit", "StatisticsCache"]
 
 Record = TypeVar("Record")
 KnowledgeSplit = tuple[Gain | None, Gain | None]
-"""The gains on questions that base answered correctly before, and on questions that base did not."""
+"""The gains on questions that base answered correctly in the probe, and on all other questions."""
 
 
 @dataclass(frozen=True, slots=True)

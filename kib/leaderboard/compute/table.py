@@ -22,7 +22,7 @@ from kib.store.results import Results
 __all__ = ["make_table"]
 
 PROGRESS_FROM = 100
-"""The number of uncached arms from which progress is shown; computing that many takes about a second."""
+"""The number of uncached arms from which progress is shown; computing this number of arms takes about a second."""
 
 
 def make_table(

@@ -24,7 +24,7 @@ FIGURES: tuple[str, ...] = get_args(Kind)
 SUFFIXES = (".png", ".svg", ".pdf")
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
-"""The palette of Okabe and Ito, which is safe for colour-blind readers; grey replaces their black."""
+"""The palette of Okabe and Ito, which is suitable for colour-blind readers, with grey instead of black."""
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "oo")
 FOOTNOTE_LETTERS_PER_INCH = 18
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

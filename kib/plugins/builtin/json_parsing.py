@@ -11,11 +11,11 @@ __all__ = ["parse_json"]
 def parse_json(text: str, where: str) -> Any:
     """Parse a JSON text; raise InputError, prefixed with `where`, for invalid JSON, deep nesting or huge numbers."""
     try:
-        return json.loads(text.rstrip())  # else an error at the end would be reported on a line after the text
+        return json.loads(text.rstrip())  # otherwise, an error at the end would be reported on a line after the text
     except json.JSONDecodeError as error:
         place = where if error.lineno == 1 else f"{where}, line {error.lineno}"
         raise InputError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
         raise InputError(f"{where}: lists and objects are nested too deeply") from error
-    except ValueError as error:  # Python refuses whole numbers of thousands of digits
+    except ValueError as error:  # Python rejects integers with thousands of digits
         raise InputError(f"{where}: cannot be read: {error}") from error

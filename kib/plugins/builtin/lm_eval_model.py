@@ -29,7 +29,7 @@ LENGTHS = ("max_length", "max_model_len")
 
 URL = re.compile(r"https?:.*", re.IGNORECASE)
 ADDRESS = re.compile(r"(^|_)(url|uri|host|hostname|endpoint|server|api_base)$", re.IGNORECASE)
-"""Names of arguments with an address, even if the value does not begin with http."""
+"""Names of arguments that contain an address, even if the value does not begin with http."""
 
 CREDENTIALS = {
     "local-completions": "OPENAI_API_KEY",
@@ -53,10 +53,10 @@ ADDRESSES = {
     "anthropic-chat-completions": "https://api.anthropic.com",
     "textsynth": "https://api.textsynth.com",
 }
-"""The server of each backend that needs no address."""
+"""The default server of each backend that does not require an address."""
 
 ADDRESS_VARIABLES = {"azure-openai-chat-completions": "AZURE_OPENAI_ENDPOINT", "watsonx_llm": "WATSONX_URL"}
-"""The environment variable with the server of each backend that reads its address from the environment."""
+"""The environment variable that contains the server, for each backend that reads its address from the environment."""
 
 Value = str | int | float | bool
 Arguments = Mapping[str, Value]

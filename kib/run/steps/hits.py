@@ -31,7 +31,7 @@ __all__ = [
 
 FILE = "hits.jsonl"
 BATCH = 256
-"""The number of queries per call of a retriever."""
+"""The maximum number of queries per call of a retriever."""
 
 HitsByQuestion = Mapping[str, Sequence[Hit]]
 """The hits of each question by question id, best first."""

@@ -41,7 +41,7 @@ def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], con
     def build(folder: Path) -> dict[str, Any]:
         texts = read_texts()
         with context.progress.step(f"training {step.title}") as advance, _TrainingLog(folder, advance) as log:
-            begun = time.perf_counter()  # reading the texts may include waiting for a writer
+            begun = time.perf_counter()  # reading the texts may involve waiting for a writer
             with call_plugin(locked, "train"):
                 trained = locked.plugin.train(
                     start, texts.training, folder, step.seed, log, texts.validation, texts.held_out
