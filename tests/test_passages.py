@@ -181,6 +181,15 @@ def test_chunks_of_tokens_need_a_tokenizer():
         list(split_documents([Document("d", "", "a")], Chunk(tokens=3)))
 
 
+def test_a_document_without_boundaries_is_not_split_by_tokens():
+    """A document with a very long stretch without a sentence end is named, since splitting it would take hours."""
+    text = "A sentence. " + "x" * 1_000_001
+    with pytest.raises(InputError, match="document 'd' contains 1,000,002 characters without a sentence end"):
+        next(split_documents([Document("d", "", text)], Chunk(tokens=3), tokens_of_bytes))
+    assert len(list(split_documents([Document("d", "", text)], Chunk(sentences=1)))) == 2
+    assert next(split_documents([Document("d", "", "One word. " * 100_001)], Chunk(tokens=1000), tokens_of_bytes))
+
+
 def stored(folder, *documents, chunk=None):
     """Return passages after storing and reading them in the same way as a run."""
     made = split_documents([Document(name, name.title(), text) for name, text in documents], chunk, tokens_of_bytes)

@@ -1,5 +1,6 @@
 """Splits documents into passages by tokens of a model's tokenizer or by sentences, or keeps documents whole."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from kib.errors import InputError
@@ -10,13 +11,23 @@ __all__ = ["chunker", "split_documents"]
 
 Range = tuple[int, int]
 
+UNBROKEN = 1_000_000
+"""The largest number of characters without a sentence end or a line break in a document that is split by tokens.
+
+The time to split such a stretch grows with the square of its length: a million characters take minutes.
+"""
+
+BOUNDARY = re.compile("[.!?。！？\n]")
+"""Sentence ends, including the full-width punctuation of Chinese and Japanese, and line breaks."""
+
 
 def split_documents(
     documents: Iterable[Document], chunk: Chunk | None, tokens: Callable[[str], list[int]] | None = None
 ) -> Iterator[Passage]:
     """Yield the passages of a corpus in order; every passage has the title of its document.
 
-    Raises InputError for an empty or repeated id and for a document without text.
+    Raises InputError for an empty or repeated id, for a document without text, and for a document that cannot be split
+    by tokens in reasonable time.
     """
     ranges = chunker(chunk, tokens)
     seen: set[str] = set()
@@ -28,9 +39,24 @@ def split_documents(
         seen.add(document.id)
         if not document.text.strip():
             raise InputError(f"document {document.id!r} has no text")
+        if chunk is not None and chunk.tokens is not None:
+            _check_boundaries(document)
         for number, (start, end) in enumerate(ranges(document.text)):
             text = document.text[start:end]
             yield Passage(f"{document.id}#{number}", document.id, document.title, text, start, end)
+
+
+def _check_boundaries(document: Document) -> None:
+    """Raise InputError if a document has a very long stretch without boundaries, for example embedded binary data."""
+    if len(document.text) <= UNBROKEN:
+        return
+    longest = max(map(len, BOUNDARY.split(document.text)))
+    if longest > UNBROKEN:
+        raise InputError(
+            f"document {document.id!r} contains {longest:,} characters without a sentence end or a line break, which "
+            "would take hours to split by tokens; remove embedded data from the document, or split the corpus by "
+            "sentences"
+        )
 
 
 def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> Callable[[str], Iterable[Range]]:
