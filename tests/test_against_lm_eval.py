@@ -234,7 +234,7 @@ def test_base_cells_of_mmlu_equal_lm_eval(mmlu, stories):
 
 
 @pytest.mark.parametrize("shots", [0, 5])
-def test_retrieval_adds_passages_and_nothing_else(mmlu, shots):
+def test_retrieval_only_adds_passages(mmlu, shots):
     """A prompt with passages is the base prompt with the passages inserted between the examples and the question."""
     bench, rows, subject = mmlu.write(RAG), mmlu.rows(), mmlu.subject
     base = prepared(bench, f"stories/base/{subject},{shots}-shot")
@@ -329,7 +329,7 @@ def test_a_base_cell_equals_lm_eval(bench, tmp_path, tiny, tiny_model, chat, sho
 
 
 @pytest.mark.slow
-def test_sampled_examples_and_lengths_equal_lm_eval(bench, tmp_path, tiny, tiny_model):
+def test_sampled_examples_and_normalised_scores_equal_lm_eval(bench, tmp_path, tiny, tiny_model):
     """kib's randomly drawn examples and length-normalised scores equal those of lm-eval."""
     rows = [
         {
@@ -422,7 +422,7 @@ def test_text_that_a_model_generates_equals_lm_evals(bench, tmp_path, tiny, tiny
     assert [score.output for score in bench.scores("tiny/base/t,0-shot")] == [s["resps"][0][0] for s in samples]
 
 
-def test_questions_of_ones_own_equal_an_lm_eval_task(tmp_path):
+def test_the_users_own_questions_equal_an_lm_eval_task(tmp_path):
     """The user's own questions produce the same requests as an lm-eval task with the same wording."""
     from lm_eval.tasks import TaskManager
 

@@ -66,7 +66,7 @@ def test_answers_come_back_in_order(work):
     assert values == [values[0], values[1], values[2], "said c", values[0]]
 
 
-def test_what_is_answered_is_not_asked_again(work):
+def test_stored_answers_are_not_requested_again(work):
     """If all answers are stored, a second run sends no request and does not load the model."""
     run(work, requests(100), Counting())
     again = Counting()
@@ -83,7 +83,7 @@ def test_each_request_is_asked_once(work):
 
 @settings(max_examples=25)  # each example opens stores on disk
 @given(st.integers(1, 400), st.lists(st.integers(0, 3), max_size=6))
-def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(count, stops):
+def test_an_interrupted_run_sends_each_batch_once(count, stops):
     """A run that is stopped between batches and resumed sends each batch once, like an uninterrupted run."""
     some, asked, once = requests(count), [], Counting()
     with TemporaryDirectory() as stopped, TemporaryDirectory() as whole:
@@ -96,7 +96,7 @@ def test_an_interrupted_run_computes_what_an_uninterrupted_one_does(count, stops
     assert asked == once.asked
 
 
-def test_a_batch_that_misses_an_answer_is_asked_whole(work):
+def test_an_incomplete_batch_is_sent_again_as_a_whole(work):
     """A partially answered batch is sent again as a whole, and its stored answers are kept."""
     first, second = Counting(), Counting()
     some = requests(64)
@@ -109,7 +109,7 @@ def test_a_batch_that_misses_an_answer_is_asked_whole(work):
     assert second.asked == []
 
 
-def test_a_stored_answer_stays(work):
+def test_a_stored_answer_is_never_replaced(work):
     """A stored answer is never replaced."""
     some = requests(1)
     with ModelAnswers.open(work, "w" * 64) as answers:
@@ -119,7 +119,7 @@ def test_a_stored_answer_stays(work):
         assert answers.environments([answers.get(some)[0].environment]) == (HERE,)
 
 
-def test_weights_share_no_answers(work):
+def test_different_weights_do_not_share_answers(work):
     """Different sets of weights do not share stored answers."""
     with ModelAnswers.open(work, "a" * 64) as answers:
         answers.put(requests(1), [[-1.0, True]], HERE)
@@ -138,7 +138,7 @@ def test_weights_share_no_answers(work):
         (("loglikelihood", ("e\u0301", "x")), ("loglikelihood", ("\u00e9", "x"))),
     ],
 )
-def test_requests_that_differ_have_two_answers(one, other):
+def test_different_requests_have_different_keys(one, other):
     """Requests with different kinds, texts or settings have different keys."""
     assert request_key(Request(*one)) != request_key(Request(*other))
 
@@ -160,7 +160,7 @@ def test_missing_counts_each_request_once(numbers):
             assert answers.missing(some) == len(set(numbers)) - 1
 
 
-def test_more_requests_than_a_statement_takes(work):
+def test_more_requests_than_sql_parameters(work):
     """Answers can be read even if the number of requests exceeds the parameter limit of an SQL statement."""
     run(work, requests(2500), Counting())
     with ModelAnswers.open(work, "w" * 64) as answers:
@@ -182,14 +182,14 @@ def test_a_batch_is_stored_whole_or_not_at_all(work):
         assert answers.missing(requests(3)) == 3
 
 
-def test_time_is_shared_among_a_batch(work):
+def test_duration_is_divided_among_equal_requests(work):
     """The duration of a batch is divided equally among requests of equal length."""
     with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(4), [[-1.0, True]] * 4, HERE, seconds=2.0)
         assert [answer.seconds for answer in answers.get(requests(4))] == [0.5] * 4
 
 
-def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
+def test_duration_is_divided_in_proportion_to_length(work):
     """The duration of a batch is divided among requests in proportion to their length."""
     short, long = (Request("loglikelihood", ("a" * size, " b")) for size in (17, 57))
     with ModelAnswers.open(work, "w") as answers:
@@ -197,7 +197,7 @@ def test_a_long_prompt_takes_more_of_the_time_of_its_batch(work):
         assert [answer.seconds for answer in answers.get([short, long])] == [2.0, 6.0]
 
 
-def test_environments_are_each_named_once(work):
+def test_environments_have_no_duplicates(work):
     """The environments of several answers are returned without duplicates and in a fixed order."""
     with ModelAnswers.open(work, "w") as answers:
         answers.put(requests(2), [[-1.0, True]] * 2, HERE)
@@ -223,7 +223,7 @@ def values_of(answers):
 NOT_A_DATABASE = b"not a database, but long enough to be taken for a header of one" * 20
 
 
-def test_a_damaged_store_is_set_aside(work):
+def test_a_damaged_answers_file_is_renamed(work):
     """A file that is not a database is reported and renamed, and its answers are requested again."""
     said = []
     path = work.step_folder("answers", "w" * 64) / "answers.sqlite"
@@ -279,7 +279,7 @@ def test_answers_of_different_weights_are_not_used(work):
     assert "70 of 70 answers are damaged" in said[0]
 
 
-def test_a_damaged_remark_sets_the_file_aside(work):
+def test_a_damaged_remark_renames_the_file(work):
     """If a stored remark is modified, the file of answers is renamed, and all answers are requested again."""
     said = []
     run(work, requests(3), Counting())
@@ -339,7 +339,7 @@ def test_a_flipped_bit_changes_no_answer(data):
             assert answers.environments([whole[0].environment]) == (HERE,)
 
 
-def test_the_store_survives_a_process_that_does_not_close_it(work):
+def test_answers_can_be_read_while_the_file_is_open(work):
     """A second process can read stored answers while the first process keeps the file open."""
     with ModelAnswers.open(work, "w") as one:
         one.put(requests(1), [[-1.0, True]], HERE)

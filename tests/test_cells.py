@@ -63,7 +63,7 @@ def test_a_prompt_is_counted_with_its_longest_answer(prompt, options):
 
 
 @pytest.mark.parametrize(("settings", "tokens"), [({"max_gen_toks": 30}, 30), ({"until": ["\n"]}, 256)])
-def test_room_is_kept_for_what_is_written(settings, tokens):
+def test_budget_reserves_space_for_the_generated_answer(settings, tokens):
     """For a generated answer, the budget reserves the task's maximum length or lm-eval's default."""
     count = TokenBudget(letters, None, None).counter([Request("generate_until", ("", settings))])
     assert count("abc") == 4 + tokens
@@ -76,7 +76,7 @@ def test_room_is_kept_for_what_is_written(settings, tokens):
     ("piece", "context", "continuation"),
     [(": A", "Answer: ", "A"), (": A", "Answer:", " A"), ("Answer: A", "Answer:", " A"), ("r: A\n", "Answer:", " A\n")],
 )
-def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
+def test_a_token_across_the_boundary_is_an_error(piece, context, continuation):
     """A token that spans the prompt-answer boundary raises an error before the run."""
     with pytest.raises(InputError) as caught:
         TokenBudget(joining(piece), None, None).check_joins("q7", [pair(context, " B"), pair(context, continuation)])
@@ -87,14 +87,14 @@ def test_a_token_that_spans_the_join_is_found(piece, context, continuation):
 
 
 @pytest.mark.parametrize("continuation", ["A", " A", " AB", " A\n"])
-def test_a_token_within_the_answer_is_none_that_spans(continuation):
+def test_a_leading_space_belongs_to_the_answer(continuation):
     """A token of the form " A" belongs to the answer, because lm-eval moves the leading space into the answer."""
     TokenBudget(joining(" A", "Answer:"), None, None).check_joins(
         "q", [pair("Answer: ", "A"), pair("Answer:", continuation)]
     )
 
 
-def test_only_the_end_of_a_prompt_is_looked_at():
+def test_only_the_end_of_a_prompt_is_tokenised():
     """Only the end of a long prompt is tokenised to check the prompt-answer boundary."""
     seen = []
 
@@ -108,12 +108,12 @@ def test_only_the_end_of_a_prompt_is_looked_at():
     assert max(seen) < 100
 
 
-def test_an_empty_prompt_has_no_join():
+def test_an_empty_prompt_has_no_boundary():
     """An empty prompt passes the check of the prompt-answer boundary."""
     TokenBudget(joining(" A"), None, None).check_joins("q", [pair("", " A")])
 
 
-def test_generated_text_has_no_join():
+def test_generation_requests_have_no_boundary():
     """Generation requests need no check of the prompt-answer boundary."""
     TokenBudget(joining(": A"), None, None).check_joins("q", [Request("generate_until", ("Answer: A", {}))])
 
@@ -152,7 +152,7 @@ def test_a_prompt_is_the_largest_that_fits(bench):
         assert (score.dropped == 0) == (whole[score.question_id].tokens <= 220)
 
 
-def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
+def test_too_long_questions_are_counted_in_the_error(bench):
     """If questions exceed the token budget, the cell's error states their number and names the first of them."""
     short(bench, 60)
     failures = bench.run()
@@ -165,7 +165,7 @@ def test_questions_that_do_not_fit_fail_their_cells_with_the_count(bench):
     assert re.match(words, scores.pop())
 
 
-def test_the_models_own_length_is_a_budget_too(bench):
+def test_context_length_limits_prompts(bench):
     """The model's context length limits a prompt in the same way as the spec's token budget."""
     bench.write_toy(model="length = 220\n")
     assert bench.run() == {}
@@ -181,7 +181,7 @@ def test_without_a_tokenizer_cells_have_no_tokens(bench):
         assert {score.tokens for score in bench.results.scores(cell)} == {None}
 
 
-def test_chunks_of_tokens_need_a_model_that_shows_its_tokenizer(bench):
+def test_token_chunks_need_a_public_tokenizer(bench):
     """Splitting a corpus by the tokens of a model without a tokenizer raises an error that suggests a remedy."""
     chunk = '[corpora.people]\nplugin = "toy"\nchunk = { tokens = 30 }'
     text = bench.write_toy(model="counts = false\n").spec.read_text(encoding="utf-8")
@@ -192,7 +192,7 @@ def test_chunks_of_tokens_need_a_model_that_shows_its_tokenizer(bench):
     assert all(failure.error.startswith(words) for failure in failures.values())
 
 
-def test_scores_carry_their_evidence(bench):
+def test_scores_are_stored_with_prompt_and_answer(bench):
     """Each question score is stored with its prompt and answer, and the cell's result is the sum of the scores."""
     bench.write_toy()
     bench.run()
@@ -218,7 +218,7 @@ def test_a_prompts_digest_is_that_of_its_text(bench):
     assert first.prompt == sha256(b"Question: Where does Ada Quill live?\nAnswer:").hexdigest()
 
 
-def test_gold_is_told_for_each_passage(bench):
+def test_each_passage_is_marked_as_gold_or_not(bench):
     """Each retrieved passage is marked as gold or not gold, and base cells contain no gold marks."""
     bench.write_toy()
     bench.run()
@@ -227,7 +227,7 @@ def test_gold_is_told_for_each_passage(bench):
     assert {score.gold for score in bench.scores("m/base/people,0-shot")} == {None}
 
 
-def test_unicode_goes_all_the_way(bench):
+def test_characters_of_all_scripts_reach_the_prompt(bench):
     """Characters of all scripts are preserved from the documents to the prompt."""
     bench.write_toy()
     bench.run()
@@ -237,7 +237,7 @@ def test_unicode_goes_all_the_way(bench):
     assert "Cho 桥" in bench.call("show", "m/oracle/people,0-shot", "cho-2").output
 
 
-def test_a_template_and_order_of_ones_own(bench):
+def test_custom_template_and_order_affect_only_retrieval(bench):
     """A custom template and passage order in the spec apply only to prompts with passages."""
     template = "{% for p in passages %}* {{ p.text }}\\n{% endfor %}"
     bench.write_toy()

@@ -53,7 +53,7 @@ def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
     assert int(tokens.replace(",", "")) == every
 
 
-def test_forecasts_name_their_weights(bench):
+def test_training_forecasts_name_the_weights(bench):
     """The training forecast has one line per trained arm and seed, with the model, trainer, settings and seed."""
     more = '\n[trainers.by-heart]\nplugin = "toy"\nvary = { rank = [1, 2] }\n\n[methods.ft]\ntrain = "by-heart"\n'
     bench.write_toy(model="trainable = true\n", more=more)
@@ -141,7 +141,7 @@ def test_a_failing_plugin_is_reported_as_in_a_run(bench):
     assert list((bench.folder / "work" / "errors").glob("*.txt"))
 
 
-def test_joins_are_checked(bench, toys):
+def test_prompt_answer_boundaries_are_checked(bench, toys):
     """A tokenizer that merges tokens across the prompt-answer boundary is detected before anything is scored."""
     bench.write_toy()
     edit(bench, '[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\njoins = true')

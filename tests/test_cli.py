@@ -62,7 +62,7 @@ def test_help_lists_every_command(bench):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_explains_itself(bench, command):
+def test_each_command_has_a_help_page(bench, command):
     """Each command has a help page that lists its options, for both --help and -h."""
     result = bench.call(command, "--help")
     assert result.exit_code == 0
@@ -72,7 +72,7 @@ def test_each_command_explains_itself(bench, command):
     assert described
 
 
-def test_the_version_is_kibs(bench):
+def test_version_option_prints_the_package_version(bench):
     """The option --version prints the version of the package."""
     assert bench.call("--version").output == f"kib, version {__version__}\n"
 
@@ -161,7 +161,7 @@ def test_results_and_work_folders_can_be_chosen(bench):
 @pytest.mark.parametrize(
     "place", [(), ("toy",), ("results/toy",), ("bench.toml",), ("{folder}/results/toy",), ("results/toy/",)]
 )
-def test_results_are_named_in_any_way(done, place):
+def test_results_can_be_selected_by_name_folder_or_file(done, place):
     """The same table is printed whether results are selected by default, by benchmark name, by folder or by file."""
     named = [part.format(folder=done.folder) for part in place]
     result = done.call("leaderboard", *named)
@@ -180,7 +180,7 @@ def test_without_results_a_run_is_suggested(bench):
     assert "results: no results found; create results with `kib run SPEC`" in refused(bench.call("leaderboard"))
 
 
-def test_each_form_is_what_it_says(done):
+def test_each_output_format_is_valid(done):
     """CSV and JSON output can be parsed, Markdown output is a table, and repeated output is identical."""
     texts = {form: done.call("leaderboard", "--format", form).output for form in ("csv", "json", "markdown")}
     rows = list(csv.DictReader(io.StringIO(texts["csv"])))
@@ -264,7 +264,7 @@ def into_a_closed_pipe(bench, *arguments):
     return ran.returncode, ran.stderr
 
 
-def test_a_check_is_made_without_a_reader(copy):
+def test_check_keeps_its_exit_code_without_a_reader(copy):
     """If the reader closes standard output, `leaderboard --check` still returns the exit code of the comparison."""
     copy.call("leaderboard", "--update-baseline", "base.json")
     assert into_a_closed_pipe(copy, "leaderboard", "--check", "base.json") == (0, "base.json: no row is worse\n")
@@ -310,7 +310,7 @@ def test_output_in_a_pipe_has_no_colour(done):
 # The schema
 
 
-def test_the_schema_knows_the_installed_plugins(bench):
+def test_schema_contains_the_options_of_installed_plugins(bench):
     """The schema contains the options of all installed plugins, or only of core plugins with --core."""
     whole = bench.call("schema").output
     core = bench.call("schema", "--core").output

@@ -212,7 +212,7 @@ def test_unreadable_files_are_named(copied, pattern, removed):
     assert not [failure for failure in failures.values() if "traceback" in failure.error]
 
 
-def test_questions_of_a_different_task_are_refused(copied):
+def test_questions_of_a_different_task_are_rejected(copied):
     """Stored hits or questions without digests raise an error if their ids differ from the task's question ids."""
     for pattern, words in (("hits/*/hits.jsonl", "the stored hits do not belong"), ("asked/*/asked.jsonl", "not the")):
         for path in (copied.folder / "work").glob(pattern):

@@ -54,7 +54,7 @@ DAMAGES = [
 
 @pytest.mark.parametrize("place", [TEST, VALIDATION])
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
-def test_a_damaged_cell_is_refused_and_measured_again(copy, place, name, damage):
+def test_a_damaged_cell_is_rejected_and_measured_again(copy, place, name, damage):
     """`kib leaderboard` rejects a damaged cell even if its statistics are cached; a run measures the cell again."""
     before, table = copy.files("times.json"), copy.call("leaderboard").output
     path = copy.results.cell_folder(copy.cells()[place]) / name
@@ -85,7 +85,7 @@ class Recorder:
 
 @pytest.mark.parametrize("name", ["plan.json", "statistics.json", "failures.json"])
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], swap(b"0", b"1")])
-def test_other_damaged_files_are_written_again(copy, name, damage):
+def test_damaged_plans_failures_and_statistics_are_repaired(copy, name, damage):
     """`kib leaderboard` rejects a damaged plan or failure list but not damaged statistics; a run repairs the file."""
     if name == "failures.json":
         copy.results.save_failures({"m/x": {"step": "answers0", "error": "none"}})
@@ -131,7 +131,7 @@ BAD = [10**400, -(10**400), -1, True, "x", [], 1e308, "\x1b[31m", b"NaN", b"1e99
         ("statistics.json", ["arms", "*", 0, 0]),
     ],
 )
-def test_results_of_strangers_cause_no_traceback(copy, name, keys):
+def test_invalid_values_in_results_cause_no_traceback(copy, name, keys):
     """Invalid values in results without digests are ignored or cause a clear error, but never a traceback."""
     (path,) = copy.results.folder.glob(name)
     value = read_sealed(path)

@@ -55,7 +55,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, suffix):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_another_process_gives_the_same_bytes(tmp_path):
+def test_svg_ids_do_not_depend_on_the_process(tmp_path):
     """The element ids in an SVG figure do not depend on the process."""
     call = [str(Path(sys.executable).with_name("kib")), "figure", str(FILES / "ovadia2024-current-events.toml")]
     subprocess.run([*call, "--out", str(tmp_path / "there.svg")], check=True, capture_output=True)
@@ -63,7 +63,7 @@ def test_another_process_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "here.svg").read_bytes() == (tmp_path / "there.svg").read_bytes()
 
 
-def test_an_svg_is_xml_and_a_png_has_a_size(tmp_path):
+def test_figure_command_writes_valid_svg_and_png(tmp_path):
     """`kib figure` writes valid SVG and PNG files."""
     for name in ("a.svg", "a.png"):
         result = draw(FILES / "ovadia2024-mmlu.toml", "--out", tmp_path / name)
@@ -87,7 +87,7 @@ def test_gains_are_the_averages_over_all_shots():
     assert panel.unit == "relative gain over base, %"
 
 
-def test_one_task_is_drawn_in_points():
+def test_figure_without_averages_shows_percentage_points():
     """Without averages, the figure shows the gain of each row in percentage points."""
     [panel] = _panels(table_of("ovadia2024-current-events"), "ovadia2024-current-events")
     assert panel.unit == "gain over base, points"
@@ -105,7 +105,7 @@ def test_sweeps_begin_at_base():
         assert points[0][1].kind == "base"
 
 
-def test_sweeps_say_whether_they_were_measured(tmp_path):
+def test_panel_titles_state_the_origin(tmp_path):
     """Panels of one benchmark are adjacent below its name and origin, and no panel is empty."""
     first = _sweeps(table_of("ovadia2024-topk")).axes[0]
     assert first.get_title(loc="left") == "ovadia2024-topk (published)\n"
@@ -122,7 +122,7 @@ def test_sweeps_say_whether_they_were_measured(tmp_path):
     assert starts == [0, 5]
 
 
-def test_losses_are_labelled_below_their_bars():
+def test_negative_gains_are_labelled_below_the_whisker():
     """A negative gain is labelled below its whisker, and a positive gain above its whisker."""
     table = table_of("ovadia2024-mmlu", against="rag")
     [axes] = _gains(table).axes
@@ -138,7 +138,7 @@ def test_losses_are_labelled_below_their_bars():
         assert low < text.xy[1] < high
 
 
-def test_the_axis_says_what_gains_are_over():
+def test_axis_label_names_the_reference_arm():
     """The axis label names the arm to which the gains are relative."""
     [panel] = _panels(table_of("ovadia2024-mmlu", against="rag"), "ovadia2024-mmlu")
     assert panel.unit == "relative gain over rag, %"
@@ -195,7 +195,7 @@ def test_documented_figures_are_current(tmp_path, name, file, kind, suffix):
 
 
 @pytest.mark.parametrize("kind", FIGURES)
-def test_nothing_to_draw_is_said(tmp_path, kind):
+def test_a_table_without_gains_has_no_figure(tmp_path, kind):
     """A table without gains, or without several values of K, raises an error."""
     text = (FILES / "ovadia2024-current-events.toml").read_text(encoding="utf-8")
     methods = ("rag", "ft-reg", "ft-par", "ft-reg+rag", "ft-par+rag")
@@ -208,7 +208,7 @@ def test_nothing_to_draw_is_said(tmp_path, kind):
         save_figure(table, kind, tmp_path / "a.svg")
 
 
-def test_other_suffixes_and_folders_are_refused(tmp_path):
+def test_invalid_figure_paths_are_rejected(tmp_path):
     """An unknown file extension or a missing folder raises an error."""
     result = draw(FILES / "ovadia2024-mmlu.toml", "--out", tmp_path / "a.gif")
     assert result.exit_code == 2
@@ -216,7 +216,7 @@ def test_other_suffixes_and_folders_are_refused(tmp_path):
     assert "no such folder" in draw(FILES / "ovadia2024-mmlu.toml", "--out", tmp_path / "b" / "a.svg").output
 
 
-def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
+def test_missing_matplotlib_is_reported(tmp_path, monkeypatch):
     """If matplotlib is missing, the error names the package to install."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'kib-bench\[figures\]'"):
@@ -237,7 +237,7 @@ BLIND = {
 
 
 @pytest.mark.parametrize("kind", BLIND)
-def test_the_first_colours_differ_for_all_eyes(kind):
+def test_first_colours_are_distinct_for_colour_blind_readers(kind):
     """Colour-blind readers can distinguish the first five colours."""
     seen = [simulated(colour, BLIND[kind]) for colour in COLOURS[:5]]
     for number, one in enumerate(seen):

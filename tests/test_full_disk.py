@@ -88,7 +88,7 @@ def test_the_errors_of_libraries_about_a_full_disk_are_recognized(bench):
     assert explain_os_error(FileNotFoundError(2, "No such file", "a")) == "a: No such file"
 
 
-def test_temporary_files_beside_a_baseline_are_swept(bench):
+def test_temporary_files_of_a_baseline_are_deleted(bench):
     """Storing a baseline deletes the temporary files of this baseline and leaves all other files in the folder."""
     bench.write_toy()
     assert bench.run() == {}

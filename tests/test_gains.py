@@ -90,7 +90,7 @@ def test_accuracy_lies_in_its_interval(scores):
 
 
 @given(pairs(score=SEEDS))
-def test_gain_against_itself_is_nothing(pair):
+def test_gain_over_itself_is_zero(pair):
     """The gain of an arm over itself is 0, with p = 1 and all questions tied."""
     _, scores, groups = pair
     found = gain(scores, scores, groups)
@@ -191,14 +191,14 @@ def test_interval_of_a_gain_is_the_paired_bootstrap():
     assert (found.interval.low, found.interval.high) == pytest.approx((ends.low, ends.high), abs=0.006)
 
 
-def test_relative_gain_is_equation_five():
+def test_relative_gain_is_relative_to_the_base():
     """The relative gain is (arm - base) / base, or None if the base accuracy is 0."""
     found = gain([1, 0, 0, 0], [1, 1, 1, 0], [None] * 4)
     assert (found.absolute, found.relative) == (0.5, 2.0)
     assert gain([0, 0], [1, 0], [None] * 2).relative is None
 
 
-def test_one_group_tells_nearly_nothing():
+def test_one_group_has_p_value_1():
     """If all questions belong to one group, the p value is 1 and the interval is wide."""
     found = gain([0] * 50, [1] * 50, ["a"] * 50)
     assert (found.absolute, found.p) == (1.0, 1.0)
@@ -206,7 +206,7 @@ def test_one_group_tells_nearly_nothing():
     assert accuracy([1] * 50, ["a"] * 50).interval.low < 0.25
 
 
-def test_unanimous_groups_leave_room_for_others():
+def test_unanimous_groups_have_a_positive_interval():
     """If all groups agree, the interval still has a positive width, which shrinks with the number of groups."""
     few, many = (gain([0] * n, [0] * n, [None] * n).interval for n in (3, 300))
     assert few.high == -few.low > 0.5
@@ -214,7 +214,7 @@ def test_unanimous_groups_leave_room_for_others():
     assert gain([0] * 300, [1] * 300, [None] * 300).interval.high == 1.0
 
 
-def test_seeds_are_not_more_questions():
+def test_identical_seeds_do_not_change_p():
     """The mean over several identical seeds has the same p value as a single seed."""
     base = [0, 0, 0, 1, 0, 1, 0, 0]
     scores = [1, 1, 0, 1, 1, 1, 0, 1]
@@ -355,13 +355,13 @@ def test_equal_totals_are_resampled_once(monkeypatch):
 
 
 @pytest.mark.parametrize("call", [lambda: accuracy([], []), lambda: gain([], [], [])])
-def test_no_questions_are_no_number(call):
+def test_statistics_need_questions(call):
     """Computing a statistic without questions raises an error."""
     with pytest.raises(ValueError, match="no questions"):
         call()
 
 
-def test_sides_of_unequal_length_are_refused():
+def test_arms_of_unequal_length_are_rejected():
     """Comparing arms with different numbers of questions raises an error."""
     with pytest.raises(ValueError, match=r"shorter|longer"):
         gain([0, 1], [1], [None])
@@ -404,7 +404,7 @@ def rejections(rounds, groups, size, shared):
 
 
 @pytest.mark.slow
-def test_grouped_questions_do_not_fool_the_test():
+def test_false_positive_rate_of_grouped_tests():
     """Under the null hypothesis, at most 5 % of grouped tests but more than 5 % of McNemar's tests have p < .05."""
     ours, theirs = rejections(rounds=600, groups=40, size=5, shared=0.8)
     assert ours <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
@@ -412,7 +412,7 @@ def test_grouped_questions_do_not_fool_the_test():
 
 
 @pytest.mark.slow
-def test_intervals_cover():
+def test_gain_intervals_cover_the_true_gain():
     """About 95 % of intervals for gains on grouped questions contain the true gain."""
     rng = dice(10)
     names = [f"g{number // 4}" for number in range(240)]

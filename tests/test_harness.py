@@ -355,7 +355,7 @@ def test_a_continuation_scores_where_it_is_greedy():
         ({**CHOICES, "process_results": lambda *_: {"f1": 1}}, None, "the metric acc returned None, but kib requires"),
     ],
 )
-def test_what_is_not_right_or_wrong_is_refused(config, metric, words):
+def test_a_metric_other_than_0_or_1_is_rejected(config, metric, words):
     """A task whose metric is not 0 or 1 for each question is rejected, with a reason, before any request is sent."""
     rows = [{"question": "Q?", "choices": ["a", "b"], "answer": 1 if "doc_to_choice" in config else "x"}]
     with pytest.raises(InputError) as caught:
@@ -406,7 +406,7 @@ def test_the_query_is_the_question():
     assert made.ask(0)[1].query == "Which is 1?"
 
 
-def test_without_a_field_question_what_is_asked_is_searched_for():
+def test_without_a_question_field_the_prompt_is_the_query():
     """If a task has no field `question`, the query is the rendered question without examples or chat template."""
     rows = [{"stem": f"Stem {n}", "choices": ["a", "b"], "answer": 0} for n in range(3)]
     made = configured(rows, shots=rows, doc_to_text="{{stem}} is", **CHOICES)

@@ -68,7 +68,7 @@ def reasons(bench):
     return {failure.error for failure in bench.run().values()}
 
 
-def test_hits_are_frozen_once_for_all_that_use_them(bench):
+def test_hits_are_stored_once_for_all_cells(bench):
     """A retriever's hits are stored in one file for all values of top_k and all numbers of shots."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [2]\n')
     assert bench.run() == {}
@@ -84,7 +84,7 @@ def test_hits_are_frozen_once_for_all_that_use_them(bench):
             assert list(score.passages) == words[score.question_id][:k]
 
 
-def test_a_retriever_is_asked_for_the_question_alone(bench):
+def test_queries_exclude_the_options(bench):
     """The query excludes the question's options, so that no answer leaks into the search."""
     bench.write_toy()
     bench.run()
@@ -94,7 +94,7 @@ def test_a_retriever_is_asked_for_the_question_alone(bench):
     assert not any("Norwick" in query for query in queries)
 
 
-def test_the_oracle_gives_the_gold_among_others(bench):
+def test_oracle_returns_the_gold_passage_and_another(bench):
     """The oracle returns the gold passage and one other passage."""
     bench.write_toy()
     bench.run()
@@ -103,7 +103,7 @@ def test_the_oracle_gives_the_gold_among_others(bench):
         assert f"{question.partition('-')[0]}#0" in passages
 
 
-def test_random_never_gives_the_gold(bench):
+def test_random_retriever_never_returns_gold_passages(bench):
     """The random retriever never returns a gold passage."""
     bench.write_toy()
     bench.run()
@@ -112,7 +112,7 @@ def test_random_never_gives_the_gold(bench):
         assert f"{question.partition('-')[0]}#0" not in passages
 
 
-def test_more_passages_than_the_corpus_has(bench):
+def test_top_k_above_the_number_of_passages(bench):
     """If `top_k` exceeds the number of passages, all passages are retrieved, and no passage counts as dropped."""
     text = bench.write_toy().spec.read_text(encoding="utf-8").replace("top_k = [1, 3]", "top_k = [1, 50]")
     bench.write(text.replace("top_k = [2]", "top_k = [50]"))
@@ -122,7 +122,7 @@ def test_more_passages_than_the_corpus_has(bench):
     assert {score.dropped for score in bench.scores("m/rag,k=50/people,0-shot")} == {0}
 
 
-def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
+def test_a_question_without_hits_has_the_base_prompt(bench):
     """A question without hits has the same prompt as in the base cell."""
     row = {"id": "q", "question": "xyzzy?", "options": ["a", "b"], "answer": "A", "document": "ada"}
     bench.write_toy(questions=json.dumps(row) + "\n")
@@ -145,7 +145,7 @@ def test_a_question_that_finds_nothing_is_asked_without_passages(bench):
         ),
     ],
 )
-def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words):
+def test_invalid_hits_fail_only_the_affected_cells(bench, fault, words):
     """If hits are invalid, only the cells that need the hits fail, and all other cells are measured."""
     text = bench.write_toy().spec.read_text(encoding="utf-8")
     bench.write(
@@ -161,7 +161,7 @@ def test_a_retriever_that_breaks_its_promise_fails_its_cells(bench, fault, words
     }
 
 
-def test_what_changes_no_hit_searches_no_more(bench):
+def test_options_outside_the_identity_trigger_no_search(bench):
     """A changed retriever option triggers a new search only if the option is part of the retriever's identity."""
     bench.write_toy()
     bench.run()
@@ -184,7 +184,7 @@ def test_an_index_is_shared_by_tasks(bench):
     assert len(list((bench.folder / "work" / "passages").glob("*/done.json"))) == 1
 
 
-def test_a_lost_gold_document_fails_what_needs_gold(bench):
+def test_missing_gold_documents_fail_retrieval(bench):
     """If gold documents are missing from the corpus, retrieval fails with their ids, but the base is measured."""
     bench.write_toy(documents=[person for person in bench.people if person[0] not in ("ada", "fay")])
     failures = bench.run()
@@ -194,7 +194,7 @@ def test_a_lost_gold_document_fails_what_needs_gold(bench):
     assert bench.results.has(bench.cells()["m/base/people,0-shot"])
 
 
-def test_a_question_without_gold_fails_the_oracle_alone(bench):
+def test_a_question_without_gold_fails_only_the_oracle(bench):
     """If a question has no gold passage, only the oracle's cells fail, and all other methods are measured."""
     rows = [
         {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"},
@@ -216,7 +216,7 @@ def test_a_task_without_any_gold_has_no_recall(bench):
     assert {score.gold for score in bench.scores("m/random,k=2/people,0-shot")} == {None}
 
 
-def test_a_controls_gold_is_not_looked_for(bench):
+def test_gold_of_a_control_task_may_be_missing(bench):
     """The gold documents of a control task may be missing from the corpus."""
     row = {"id": "q1", "question": "Where does Zoe live?", "options": ["a", "b"], "answer": "A", "document": "zoe"}
     control = '\n[tasks.other]\nplugin = "file"\npath = "other.jsonl"\ncorpus = "people"\nrole = "control"\n'
@@ -236,13 +236,13 @@ def test_a_controls_gold_is_not_looked_for(bench):
         ([["a", "", "  "]], "document 'a' has no text"),
     ],
 )
-def test_a_corpus_that_cannot_be_used_is_named(bench, documents, words):
+def test_an_unusable_corpus_fails_all_dependent_cells(bench, documents, words):
     """If a corpus is unusable, every cell that needs the corpus fails with the same message."""
     bench.write_toy(documents=documents)
     assert reasons(bench) == {words}
 
 
-def test_a_corpus_that_breaks_down_fails_what_needs_it(bench):
+def test_a_failing_corpus_fails_all_dependent_cells(bench):
     """If a corpus raises an error, no passages are stored, but the base is measured."""
     text = bench.write_toy().spec.read_text(encoding="utf-8")
     bench.write(text.replace('[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true'))
@@ -290,7 +290,7 @@ class Served(ToyRetriever):
 """
 
 
-def test_an_index_that_its_server_lost_is_made_again(bench, tmp_path, monkeypatch):
+def test_an_index_lost_by_its_server_is_rebuilt(bench, tmp_path, monkeypatch):
     """For an index on a server, kib records the size reported by the server, and a lost index is rebuilt."""
     site, server = tmp_path / "served", tmp_path / "server"
     info = site / "kib_served-1.dist-info"
@@ -350,7 +350,7 @@ def remembering(tmp_path, monkeypatch, bench):
     return run
 
 
-def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
+def test_a_changed_corpus_recomputes_only_changed_entries(bench, remembering):
     """All indexes of a retriever share its cache, and remarks from the retriever are shown and stored."""
     everybody = " ".join(f"{person[0]}#0" for person in bench.people)
     assert remembering() == (set(), [f"retrievers.words: computed {everybody}"], {f"computed {everybody}"})
@@ -360,7 +360,7 @@ def test_a_changed_corpus_computes_again_what_changed(bench, remembering):
     assert notes == {f"computed {everybody}", "computed fay#0"}
 
 
-def test_what_a_broken_build_computed_is_remembered(remembering):
+def test_a_failed_build_leaves_its_cached_entries(remembering):
     """After a failed build, the next build computes only the entries that are missing from the cache."""
     failures, _, _ = remembering("breaks_at = 4")
     assert {failure.partition(" (the traceback")[0] for failure in failures} == {
@@ -370,7 +370,7 @@ def test_what_a_broken_build_computed_is_remembered(remembering):
     assert (failures, said) == (set(), ["retrievers.words: computed eva#0 fay#0"])
 
 
-def test_another_memory_knows_nothing(remembering):
+def test_retrievers_share_a_cache_only_by_name(remembering):
     """Retrievers share a cache only if they use the same cache name."""
     _, first, _ = remembering()
     _, other, _ = remembering('name = "numbers-2"')
@@ -378,7 +378,7 @@ def test_another_memory_knows_nothing(remembering):
     assert remembering("breaks_at = 99")[1] == ["retrievers.words: computed nothing"]
 
 
-def test_a_memory_needs_a_plain_name(remembering):
+def test_a_cache_name_must_be_a_folder_name(remembering):
     """A cache name that is not a simple folder name raises an error."""
     failures, _, _ = remembering('name = "../elsewhere"')
     assert failures == {

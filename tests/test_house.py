@@ -120,7 +120,7 @@ def test_imports_point_to_earlier_rows(name):
     assert not wrong, f"{name} imports {', '.join(sorted(wrong))}"
 
 
-def test_imports_make_no_circle():
+def test_imports_have_no_cycle():
     """The imports of kib contain no cycle, even inside subpackages."""
     try:
         TopologicalSorter({name: own_imports(name) for name in MODULES}).prepare()
@@ -207,7 +207,7 @@ def tracked():
     return [path for name in run.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def test_no_file_names_a_machine():
+def test_no_file_mentions_a_machine_path():
     """No file mentions a path on a specific machine or the host of a package index."""
     for path in tracked():
         if path == Path(__file__):

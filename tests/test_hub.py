@@ -9,7 +9,7 @@ from kib.support.hub import commit_of, remove_damaged_files
 
 
 @pytest.mark.parametrize("name", ["org/name-", "a--b"])
-def test_an_invalid_name_is_an_error_in_a_sentence(name, monkeypatch, tmp_path):
+def test_an_invalid_repository_name_is_an_error(name, monkeypatch, tmp_path):
     """An invalid repository name raises an error that states the name, without any request to the hub."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=f"^{name}: invalid name for a hub repository: "):

@@ -33,13 +33,13 @@ def test_canonical_json_is_json_of_the_value(value):
 
 
 @given(VALUES, VALUES)
-def test_equal_values_and_only_these_share_a_digest(one, other):
+def test_only_equal_values_share_a_digest(one, other):
     """Two values have the same digest if and only if they are equal in value and type."""
     assert (digest(one) == digest(other)) == (shape(one) == shape(other))
 
 
 @given(st.dictionaries(TEXT, ATOMS), st.randoms(use_true_random=False))
-def test_the_order_of_keys_does_not_count(value, random):
+def test_key_order_does_not_affect_the_digest(value, random):
     """A digest does not depend on the order of keys."""
     keys = list(value)
     random.shuffle(keys)
@@ -47,37 +47,37 @@ def test_the_order_of_keys_does_not_count(value, random):
 
 
 @pytest.mark.parametrize("values", [(1, 1.0), (1, True), (0, False), ("1", 1), (None, "null"), ([], {}), ("", None)])
-def test_what_python_or_people_confuse_has_two_digests(values):
+def test_similar_values_have_different_digests(values):
     """Values that look alike but are not equal have different digests."""
     assert digest(values[0]) != digest(values[1])
 
 
-def test_a_tuple_is_a_list():
+def test_lists_and_tuples_share_a_digest():
     """A list and a tuple with equal elements have the same digest."""
     assert digest((1, (2, 3))) == digest([1, [2, 3]])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), [float("nan")]])
-def test_numbers_that_json_lacks_are_refused(value):
+def test_nan_and_infinity_are_rejected(value):
     """NaN and infinity are rejected, because JSON cannot represent them."""
     with pytest.raises(ValueError, match="JSON"):
         canonical(value)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), Passage])
-def test_what_has_no_canonical_form_is_refused(value):
+def test_values_without_a_canonical_form_are_rejected(value):
     """A value without a canonical form raises an error, because its repr may contain a memory address."""
     with pytest.raises(TypeError, match="has no canonical form"):
         canonical(value)
 
 
-def test_a_record_is_an_object():
+def test_a_dataclass_has_the_digest_of_its_fields():
     """A dataclass has the same digest as a dictionary of its fields."""
     fields = {"document": "d", "start": 1, "end": 2}
     assert digest(Gold("d", 1, 2)) == digest(fields)
 
 
-def test_records_nest():
+def test_nested_dataclasses_become_objects():
     """Dataclasses inside containers are converted to JSON objects."""
 
     @dataclass
@@ -93,7 +93,7 @@ def test_a_path_is_its_posix_text():
     assert isinstance(Path("a"), PurePosixPath) or canonical(Path("a") / "b") == '"a/b"'
 
 
-def test_the_bytes_of_a_digest_never_change():
+def test_digests_never_change_between_versions():
     """Digests remain the same across versions, because they identify stored results."""
     assert digest({"b": [1, 2.5, None, True], "a": "ü\u2028"}) == (
         hashlib.sha256('{"a":"ü\u2028","b":[1,2.5,null,true]}'.encode()).hexdigest()
@@ -106,7 +106,7 @@ def test_two_lists_of_texts_never_share_a_digest(one, other):
     assert (digest_lines(one) == digest_lines(other)) == (one == other)
 
 
-def test_lines_are_read_as_they_come():
+def test_a_generator_has_the_digest_of_its_list():
     """A generator of texts has the same digest as a list of these texts."""
     assert digest_lines(letter for letter in "abc") == digest_lines(["a", "b", "c"])
 

@@ -63,7 +63,7 @@ def test_it_compiles(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_names_cannot_steer_tex(tmp_path):
+def test_special_characters_are_printed_literally(tmp_path):
     """Special LaTeX characters in a title are printed literally."""
     text = render(evil(tmp_path, "ovadia2024-current-events"), "latex")
     compiled(text, tmp_path)
@@ -72,14 +72,14 @@ def test_names_cannot_steer_tex(tmp_path):
 
 
 @given(st.text())
-def test_no_letter_is_a_command(text):
+def test_escaped_text_contains_no_commands(text):
     """Escaped text contains no LaTeX character with a special meaning."""
     safe = _safe(text)
     left = re.sub(r"\\(text[a-z]+|dots)\{\}|\\[{}$&#_%]|\$\\(pm|times)\$|-\{\}|,\{\}", "", safe)
     assert not set(left) & set('\\{}$&#_%~^"`')
 
 
-def test_bold_is_the_first_alone():
+def test_only_a_sole_first_rank_is_bold():
     """The best accuracy in a block is bold only if no other arm shares the first rank."""
     table = table_of("ovadia2024-current-events")
     text = render(table, "latex")

@@ -123,7 +123,7 @@ def test_a_stranger_gets_nothing(backend, new_server):
     assert server.received == []
 
 
-def test_a_strangers_benchmark_is_refused(bench, new_server):
+def test_a_benchmark_with_an_untrusted_server_is_rejected(bench, new_server):
     """A benchmark file with an untrusted server is rejected, with the address's line, before any request is sent."""
     server = new_server()
     url = server.url.replace("127.0.0.1", STRANGER)
@@ -136,7 +136,7 @@ def test_a_strangers_benchmark_is_refused(bench, new_server):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_allowed_server_gets_the_key(count, new_server, monkeypatch):
+def test_an_allowed_server_receives_the_key(count, new_server, monkeypatch):
     """A server on this machine or in KIB_ALLOW_HOSTS receives the requests and the key."""
     server = new_server()
     foreign = server.url.replace("127.0.0.1", STRANGER)
@@ -215,7 +215,7 @@ def test_addresses_in_the_environment(monkeypatch):
     assert refusal(make_plugin(LmEvalModel, other).recipients()[0])
 
 
-def test_a_certificate_must_be_checked():
+def test_no_key_is_sent_without_certificate_verification():
     """A backend that does not verify certificates sends no API key over https."""
     made = make_plugin(LmEvalModel, {"backend": "openai-completions", "local_args": {"verify_certificate": False}})
     assert "without verifying the server's certificate" in refusal(made.recipients()[0])

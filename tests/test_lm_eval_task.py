@@ -44,7 +44,7 @@ def mmlu_csv(path, some=MMLU):
 # Files
 
 
-def test_mmlus_csv_is_read_as_published(tmp_path):
+def test_mmlu_csv_files_are_read(tmp_path):
     """An MMLU file has no header; its columns are question, four options and letter, and fields may span lines."""
     found = rows(mmlu_csv(tmp_path / "t.csv"), layout="mmlu")
     assert found == [{"question": row[0], "choices": row[1:5], "answer": "ABCD".index(row[5])} for row in MMLU]
@@ -217,7 +217,7 @@ def test_a_task_reads_local_data(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_task_is_built_anew_every_time(tmp_path):
+def test_each_call_creates_a_new_task(tmp_path):
     """Each call creates a new task instance that shares no state with other instances."""
     path = mmlu_csv(tmp_path / "t.csv")
     plugin = task("mmlu_anatomy", dev=path, test=path, layout="mmlu")
@@ -286,7 +286,7 @@ def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
 
 
 @pytest.mark.slow
-def test_a_file_for_a_split_that_the_task_lacks_is_named(tmp_path):
+def test_a_missing_required_split_is_named(tmp_path):
     """Local data without a required split of the task raise an error that names the split."""
     path = mmlu_csv(tmp_path / "t.csv")
     with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: the data contains no split or field 'dev'"):

@@ -37,7 +37,7 @@ def test_values_worked_out_by_hand(name, grades, ranked, expected):
     assert one(name, grades, ranked) == pytest.approx(expected)
 
 
-def test_order_is_that_of_the_list():
+def test_ranking_order_is_the_list_order():
     """A ranking follows the order of the list, regardless of the document ids."""
     assert one("RR@10", {"z": 1}, ["z", "a"]) == 1
     assert one("RR@10", {"a": 1}, ["z", "a"]) == 1 / 2
@@ -68,7 +68,7 @@ def line(question, gold, relevant, passages=None):
     return Score(question, None, 1, 0, 0, passages=found, gold=gold, relevant=relevant)
 
 
-def test_lines_of_a_cell():
+def test_cell_measures_use_all_gold_passages():
     """Recall, reciprocal rank and nDCG of a cell take all gold passages in the corpus into account."""
     lines = [line("a", (False, True), 1), line("b", (True, True), 4), line("c", None, 2, ()), line("d", (False,), 1)]
     values = measures_by_question(lines)
@@ -77,7 +77,7 @@ def test_lines_of_a_cell():
     assert values["ndcg"] == pytest.approx([1 / log2(3), 1, 0, 0])
 
 
-def test_lines_from_before_gold_was_counted():
+def test_records_without_a_gold_count_have_only_recall():
     """If the number of gold passages is not recorded, only recall is available."""
     assert measures_by_question([line("a", (False, True), None), line("b", (True,), 1)]) == {"recall": [1, 1]}
 

@@ -177,7 +177,7 @@ def test_a_key_path_is_printed_as_toml():
         (1e-5, "1e-05"),
     ],
 )
-def test_a_value_is_shown_as_toml_spells_it(value, text):
+def test_values_are_printed_as_toml(value, text):
     """A value is printed in TOML syntax, and tables and long lists are abbreviated."""
     assert show_value(value) == text
 

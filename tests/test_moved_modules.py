@@ -22,7 +22,7 @@ def test_former_name_is_the_same_module(former):
     ("module", "former", "present"),
     [("kib.interfaces", "Local", "NotInIdentity"), ("kib.spec.options", "counting", "identity_options")],
 )
-def test_former_name_is_the_same_thing(module, former, present):
+def test_renamed_classes_keep_their_former_name(module, former, present):
     """A renamed class or function of the plugin interface remains available under its former name, with a warning."""
     home = importlib.import_module(module)
     with pytest.warns(DeprecationWarning, match=present):

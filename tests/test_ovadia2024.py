@@ -34,7 +34,7 @@ def offline(monkeypatch):
 
 
 @pytest.mark.parametrize("name", STUDY)
-def test_the_set_up_is_the_papers(name):
+def test_the_setup_matches_the_paper(name):
     """Models, retriever, K, learning rates, block size, batch size and epochs match the paper."""
     spec = load_spec(BENCHMARKS / f"{name}.toml")
     assert [model.options["hub"].split("/")[1] for model in spec.models.values()] == [
@@ -55,7 +55,7 @@ def test_the_set_up_is_the_papers(name):
         }
 
 
-def test_the_subjects_are_asked_with_and_without_examples():
+def test_each_subject_has_0_and_5_shots():
     """Each subject in Table 1 has 0-shot and 5-shot questions and a separate corpus."""
     spec = load_spec(BENCHMARKS / "ovadia2024-mmlu.toml")
     assert {(task.options["task"], task.shots) for task in spec.tasks.values()} == {
@@ -73,7 +73,7 @@ def test_paraphrases_come_from_an_endpoint():
 
 
 @pytest.mark.parametrize("name", STUDY)
-def test_check_says_what_it_can_without_a_network(offline, name):
+def test_check_confirms_the_valid_parts_offline(offline, name):
     """Offline, `kib check` confirms the valid parts of the file and lists unchecked tables with line numbers."""
     result = call("check", "-q", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 2
@@ -84,7 +84,7 @@ def test_check_says_what_it_can_without_a_network(offline, name):
     assert re.search(r"^\S+:\d+: corpora\.\S+\.pins: .*`kib-wikipedia pin SPEC`", result.output, re.MULTILINE)
 
 
-def test_check_names_what_a_network_gives(offline, monkeypatch):
+def test_check_lists_the_required_downloads_offline(offline, monkeypatch):
     """Without network access, `kib check` lists every model, wiki, data set and API key needed by a run."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
@@ -103,7 +103,7 @@ def test_check_names_what_a_network_gives(offline, monkeypatch):
     assert f"  writers.gpt: model gpt-4 at https://api.openai.com/v1; {missing}" in output
 
 
-def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
+def test_check_reports_unknown_lm_eval_tasks_offline(offline, tmp_path):
     """If models are unreachable, `kib check` still reports an unknown lm-eval task and does not call the file valid."""
     text = (BENCHMARKS / "ovadia2024-mmlu.toml").read_text(encoding="utf-8")
     (tmp_path / "wrong.toml").write_text(text.replace('"mmlu_anatomy"', '"mmlu_anatmy"'), encoding="utf-8")
@@ -116,7 +116,7 @@ def test_check_without_a_network_knows_lm_evals_tasks(offline, tmp_path):
     assert "are valid" not in result.output
 
 
-def test_check_names_the_questions_that_were_never_released(offline):
+def test_check_reports_the_unreleased_questions(offline):
     """`kib check` reports the missing current-events questions, and the file shows the command that creates them."""
     path = BENCHMARKS / "ovadia2024-current-events.toml"
     output = call("check", "-q", path).output
@@ -141,7 +141,7 @@ def test_check_of_a_wrong_file_shows_no_outline(tmp_path):
 
 
 @pytest.mark.parametrize("name", STUDY)
-def test_cite_knows_the_models(offline, name):
+def test_cite_lists_the_encoder_and_models(offline, name):
     """`kib cite` cites the study's paper, its encoder and its three models."""
     result = call("cite", BENCHMARKS / f"{name}.toml")
     assert result.exit_code == 0, result.output

@@ -51,7 +51,7 @@ def run(work, lm, progress):
         return answers.notes()
 
 
-def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
+def test_a_model_with_a_batch_plan_gets_these_batches(tmp_path):
     """A language model that plans its batches receives these batches, regardless of the order of requests."""
     lm = Planner()
     run(Work(tmp_path), lm, SilentProgress())
@@ -59,7 +59,7 @@ def test_an_lm_that_plans_is_asked_in_its_own_batches(tmp_path):
     assert batches(REQUESTS, lm) == batches(REQUESTS[::-1], lm)
 
 
-def test_an_lm_may_leave_the_batches_to_kib():
+def test_a_model_may_leave_the_batches_to_kib():
     """If a language model returns None as its batch plan, kib forms the batches."""
 
     class Plain(Planner):
@@ -70,13 +70,13 @@ def test_an_lm_may_leave_the_batches_to_kib():
 
 
 @pytest.mark.parametrize("planned", [[[0, 1]], [[number] for number in range(10)], [[0] * 9], []])
-def test_a_plan_has_each_request_once(planned):
+def test_a_batch_plan_must_contain_each_request_once(planned):
     """A batch plan that omits, repeats or adds requests raises an error."""
     with pytest.raises(StepError, match="Planner differ from the requests that the backend planned"):
         batches(REQUESTS, Planner(planned))
 
 
-def test_what_an_lm_notes_is_said_and_kept(tmp_path):
+def test_remarks_of_a_model_are_printed_and_stored(tmp_path):
     """Each remark of a language model is printed once and stored with the answers."""
     told = Told()
     found = run(Work(tmp_path), Planner(), told)
@@ -84,7 +84,7 @@ def test_what_an_lm_notes_is_said_and_kept(tmp_path):
     assert found == ("computes by threes", "ran out of memory")
 
 
-def test_a_finished_list_loads_nothing(tmp_path):
+def test_stored_answers_need_no_model(tmp_path):
     """The language model is not loaded if all answers are already stored."""
     work = Work(tmp_path)
     run(work, Planner(), SilentProgress())
@@ -92,7 +92,7 @@ def test_a_finished_list_loads_nothing(tmp_path):
         ask_model(REQUESTS, answers, lambda: pytest.fail("loaded"), SilentProgress(), "asking")
 
 
-def test_an_lm_lets_go_of_what_it_holds():
+def test_release_is_called_after_use():
     """If a language model has a `release` method, kib calls the method to free resources."""
 
     class Holding(Planner):

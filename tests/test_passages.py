@@ -70,7 +70,7 @@ def test_every_character_is_in_some_passage(text, chunk):
 
 
 @given(PROSE, CHUNKS)
-def test_passages_stand_in_the_order_of_the_text(text, chunk):
+def test_passages_are_in_document_order(text, chunk):
     """Each passage starts after the start and ends after the end of the previous passage."""
     assume(text.strip())
     ranges = [(passage.start, passage.end) for passage in cut(text, chunk)]
@@ -80,7 +80,7 @@ def test_passages_stand_in_the_order_of_the_text(text, chunk):
 
 
 @given(PROSE, st.integers(4, 60), st.integers(0, 30), st.sampled_from([tokens_of_bytes, tokens_of_words]))
-def test_a_passage_keeps_to_its_tokens(text, size, overlap, tokens):
+def test_a_passage_does_not_exceed_its_token_limit(text, size, overlap, tokens):
     """No passage exceeds the chunk size in tokens, excluding special tokens."""
     assume(text.strip())
     for passage in cut(text, Chunk(tokens=size, overlap=min(overlap, size - 1)), tokens):
@@ -100,14 +100,14 @@ def test_passages_share_at_most_the_overlap(text, size, overlap):
             assert len(text[other.start : max(one.end, other.start)].encode()) <= share
 
 
-def test_an_overlap_is_really_there():
+def test_neighbouring_passages_overlap():
     """If an overlap is set, neighbouring passages share text."""
     text = "One two. Three four. Five six. Seven eight."
     passages = cut(text, Chunk(tokens=22, overlap=12))
     assert any(other.start < one.end for one, other in pairwise(passages))
 
 
-def test_chunks_end_at_sentences_where_they_can():
+def test_chunks_end_at_sentences_if_possible():
     """Chunks measured in tokens end at sentence boundaries if possible."""
     text = "Ada lives in Norwick. Ben lives in Tarn. Cho lives in Ostend."
     assert [passage.text for passage in cut(text, Chunk(tokens=24))] == [
@@ -136,7 +136,7 @@ def test_sentences_are_counted(size, overlap, expected):
 
 
 @given(WORDS.map(" ".join), st.integers(1, 5), st.integers(0, 4))
-def test_no_passage_of_sentences_lies_within_another(text, size, overlap):
+def test_no_sentence_passage_contains_another(text, size, overlap):
     """No passage made of sentences is contained in a neighbouring passage."""
     assume(text.strip())
     passages = cut(text, Chunk(sentences=size, overlap=overlap % size))
@@ -168,7 +168,7 @@ def test_each_passage_keeps_the_title():
         ([Document("d", "t", " \n\u2028")], "document 'd' has no text"),
     ],
 )
-def test_documents_that_cannot_be_used_are_named(documents, words):
+def test_invalid_documents_are_rejected(documents, words):
     """A repeated id, an empty id or a document without text raises an error."""
     with pytest.raises(InputError) as caught:
         list(split_documents(documents, None))
@@ -200,7 +200,7 @@ def stored(folder, *documents, chunk=None):
 AWKWARD = 'a\u2028b\x85c\u2029d\x0be\x0c f\r\ng\\n"\x00\x1f桥🚧 '
 
 
-def test_stored_passages_are_what_was_made(tmp_path):
+def test_stored_passages_are_unchanged(tmp_path):
     """Line breaks, quotes and characters of all scripts are preserved in stored passages."""
     passages = stored(tmp_path, ("x", AWKWARD), ("y\u2028", "other"))
     assert [p.text for p in passages] == [AWKWARD.strip(), "other"]
@@ -217,7 +217,7 @@ def test_passages_are_read_by_id(tmp_path, texts, chunk):
     assert [p.id for p in whole] == passages.ids
 
 
-def test_places_are_written_beside_the_passages(tmp_path):
+def test_stored_offsets_match_the_passages(tmp_path):
     """The stored ids, offsets and digest match the values computed from the passages."""
     made = list(split_documents([Document(f"d{n}\u2028", "T", AWKWARD * n) for n in range(1, 9)], None))
     count, digest = write_passages(made, tmp_path)
@@ -252,7 +252,7 @@ def golden(tmp_path):
         ([], ()),
     ],
 )
-def test_a_passage_is_gold_when_it_overlaps_the_range(golden, gold, expected):
+def test_gold_passages_overlap_the_gold_range(golden, gold, expected):
     """Gold passages are the passages that overlap a gold range, without duplicates."""
     assert golden.gold({"q": gold}) == {"q": expected}
 

@@ -10,7 +10,7 @@ MB = 1_000_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems report only the peak of the whole process")
-def test_a_part_is_measured_by_itself():
+def test_peak_memory_is_measured_per_step():
     """The peak memory of a step is independent of earlier steps and at least as high as that of its inner steps."""
     with peak() as whole:
         with peak() as large:
@@ -23,7 +23,7 @@ def test_a_part_is_measured_by_itself():
     del held
 
 
-def test_a_part_that_fails_is_measured_too():
+def test_a_failed_inner_step_does_not_affect_the_outer_step():
     """A failure of an inner step does not affect the outer step's memory measurement."""
     with peak() as whole:
         with pytest.raises(LookupError), peak() as part:

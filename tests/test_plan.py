@@ -104,7 +104,7 @@ def test_the_cells_of_all_weights_are_found_in_one_pass(bench, monkeypatch):
 # What the results folder keeps
 
 
-def test_the_entry_says_how_questions_are_asked(bench):
+def test_plan_records_limits_and_chat_templates(bench):
     """A plan records the question limit of each task and the models that use a chat template."""
     bench.write_toy()
     plan = bench.plan().entry()
@@ -117,13 +117,13 @@ def test_the_entry_says_how_questions_are_asked(bench):
 # What makes a cell
 
 
-def test_methods_tasks_and_numbers_make_cells(bench):
+def test_each_combination_of_method_and_task_is_a_cell(bench):
     """Each method is planned for every model, task, number of passages and number of shots."""
     bench.write_toy(task="shots = [0]\n")
     assert places(bench) == [f"m/{arm}/people,0-shot" for arm in ("base", "rag,k=1", "rag,k=3", "oracle", "random,k=2")]
 
 
-def test_cells_of_a_model_stand_together(bench):
+def test_cells_are_ordered_by_model(bench):
     """Cells are ordered by model and then by method, as in the file, so that each model is loaded once."""
     bench.write_toy()
     text = bench.spec.read_text(encoding="utf-8")
@@ -133,21 +133,21 @@ def test_cells_of_a_model_stand_together(bench):
     assert len(bench.plan().weights) == 2
 
 
-def test_a_method_may_be_restricted(bench):
+def test_a_method_may_be_limited_to_tasks_or_models(bench):
     """A method that is limited to certain tasks or models has cells only for these tasks or models."""
     more = CONTROL + '\n[methods.some]\nretrieve = "words"\ntop_k = [1]\ntasks = ["people"]\nmodels = ["m"]\n'
     bench.write_toy(more=more)
     assert [place for place in places(bench) if "/some" in place] == ["m/some,k=1/people,0-shot"]
 
 
-def test_a_control_without_a_corpus_gets_no_passages(bench):
+def test_a_control_without_a_corpus_has_no_retrieval(bench):
     """A control task without a corpus is measured without retrieval."""
     bench.write_toy(more=CONTROL)
     assert [place for place in places(bench) if "/other" in place] == ["m/base/other,0-shot"]
     assert cells(bench)["m/base/other,0-shot", 0].cell.corpus is None
 
 
-def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
+def test_a_control_with_a_corpus_has_retrieval_but_no_oracle(bench):
     """A control task with a corpus is measured with retrieved passages, but not with the oracle."""
     bench.write_toy(more=CONTROL + 'corpus = "people"\n')
     assert [place for place in places(bench) if "/other" in place] == [
@@ -174,7 +174,7 @@ def test_a_control_with_a_corpus_gets_passages_but_no_ceiling(bench):
         ),
     ],
 )
-def test_a_method_that_makes_no_sense_is_named_by_its_line(bench, before, after, words):
+def test_invalid_methods_are_reported_with_their_line(bench, before, after, words):
     """A missing or superfluous key of a method is reported with the file, line and key."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace(before, after))
@@ -184,7 +184,7 @@ def test_a_method_that_makes_no_sense_is_named_by_its_line(bench, before, after,
     assert re.match(line + re.escape(words), str(caught.value)), str(caught.value)
 
 
-def test_a_plan_is_made_without_running_anything(bench):
+def test_planning_reads_no_data(bench):
     """Planning reads no data and creates no folder."""
     bench.write_toy()
     bench.plan()
@@ -231,7 +231,7 @@ def test_a_plan_is_the_same_every_time(bench):
         ('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "toy"\nchat_template = false'),
     ],
 )
-def test_what_changes_no_number_changes_no_identity(bench, before, after):
+def test_irrelevant_changes_do_not_affect_identities(bench, before, after):
     """Titles, non-identity options, explicit defaults, table order and path spelling do not affect identities."""
     bench.write_toy()
     assert changed(bench, before, after) == set()
@@ -260,7 +260,7 @@ def test_what_changes_no_number_changes_no_identity(bench, before, after):
         ),
     ],
 )
-def test_what_decides_a_number_is_in_its_identity(bench, before, after, expected):
+def test_relevant_options_change_only_the_affected_identities(bench, before, after, expected):
     """Changing an option changes the identities of the affected cells and of no other cells."""
     bench.write_toy()
     text = bench.spec.read_text(encoding="utf-8")
@@ -299,7 +299,7 @@ top_k = [1]
     assert first.cell.identity != second.cell.identity
 
 
-def test_data_count_by_their_bytes(bench):
+def test_a_changed_question_changes_the_identities(bench):
     """Changing a question changes the identities of the task's cells, even if the file name stays the same."""
     bench.write_toy()
     before = identities(bench)
@@ -309,7 +309,7 @@ def test_data_count_by_their_bytes(bench):
     assert all(before[place] != after[place] for place in before)
 
 
-def test_a_deeper_search_changes_no_other_cell(bench):
+def test_a_larger_top_k_adds_only_one_search_and_cell(bench):
     """Adding a larger top_k adds one search and one cell, and leaves the other cells unchanged."""
     bench.write_toy()
     before, old = identities(bench), bench.plan()
@@ -321,7 +321,7 @@ def test_a_deeper_search_changes_no_other_cell(bench):
     assert {step.depth for step in new.hits if step.retriever == "words"} == {9}
 
 
-def test_shots_share_hits_and_have_questions_of_their_own(bench):
+def test_shots_share_hits_but_not_prompts(bench):
     """Cells that differ only in the number of shots share one search but have separate prompts."""
     bench.write_toy(task='shots = [0, 2]\nexamples = "people.jsonl"\n')
     plan = bench.plan()
@@ -330,7 +330,7 @@ def test_shots_share_hits_and_have_questions_of_their_own(bench):
     assert len({cell.cell.identity for cell in plan.cells}) == len(plan.cells)
 
 
-def test_methods_of_the_same_kind_share_everything(bench):
+def test_equal_methods_share_their_identity(bench):
     """Two methods with equal options produce two cells with the same identity."""
     bench.write_toy(more='\n[methods.again]\nretrieve = "words"\ntop_k = [3]\n')
     found = identities(bench)
@@ -338,7 +338,7 @@ def test_methods_of_the_same_kind_share_everything(bench):
     assert len(bench.plan().hits) == 3
 
 
-def test_a_model_by_another_name_is_the_same(bench):
+def test_equal_models_with_different_names_share_answers(bench):
     """Table names are not part of an identity, so two models with equal options share their answers."""
     bench.write_toy()
     bench.write(
@@ -349,7 +349,7 @@ def test_a_model_by_another_name_is_the_same(bench):
     assert len({weights.identity for weights in bench.plan().weights}) == 1
 
 
-def test_the_plan_of_record_says_where_everything_comes_from(bench):
+def test_stored_plan_records_the_source_of_each_table(bench):
     """The plan stores the plugin, distribution, version, options and fingerprint of each table."""
     bench.write_toy(model="seconds = 0.5\n")
     entry = bench.plan().entry()
@@ -368,7 +368,7 @@ def test_the_plan_of_record_says_where_everything_comes_from(bench):
 # Validation and the second measurement of the base
 
 
-def test_choosing_measures_on_validation_too(bench):
+def test_chosen_settings_are_measured_on_validation_questions(bench):
     """A method that chooses its top_k is also measured on validation questions."""
     bench.write_toy(task='validation = "people.jsonl"\n')
     bench.write(
@@ -402,7 +402,7 @@ def test_choosing_needs_validation_questions(bench):
         ('scoring = "text-norm"\n', False),
     ],
 )
-def test_the_base_is_measured_twice_where_it_can_be(bench, task, probed):
+def test_base_is_measured_twice_if_possible(bench, task, probed):
     """The base is measured a second time if the task has a second wording; otherwise, the plan states the reason."""
     bench.write_toy(task=task)
     assert ("m/base/people,0-shot,probe" in places(bench)) == probed
@@ -422,7 +422,7 @@ def test_a_model_without_weights_cannot_be_trained(bench):
 
 
 @pytest.mark.parametrize("key", ["validation", "held_out"])
-def test_text_that_is_trained_on_is_not_unseen(bench, key):
+def test_training_corpus_cannot_be_held_out_text(bench, key):
     """A trainer's training corpus cannot also serve as its validation or held-out text."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     wrong = f'[trainers.by-heart]\n{key} = {{ corpus = "people" }}'
@@ -464,7 +464,7 @@ def test_the_same_documents_are_the_same_text(bench, more, said):
         bench.plan()
 
 
-def test_trained_arms_are_told_apart(bench):
+def test_trained_arms_have_separate_cells(bench):
     """Each combination of varied options, seed and task is a separate cell with separate weights."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "toy"\nseeds = [0, 7]', 1))
@@ -482,7 +482,7 @@ def test_retrieval_on_trained_weights_shares_them(bench):
     assert found["m/ft/people,0-shot", 0].weights == found["m/ft+rag,k=2/people,0-shot", 0].weights
 
 
-def test_a_control_names_the_corpus_that_was_trained_on(bench):
+def test_control_cells_name_the_training_corpus(bench):
     """On trained weights, the path of a control task's cell contains the training corpus."""
     bench.write_toy(model="trainable = true\n", more=CONTROL + TRAINED)
     assert "m/ft/other,0-shot,corpus=people" in places(bench)
@@ -490,7 +490,7 @@ def test_a_control_names_the_corpus_that_was_trained_on(bench):
     assert cells(bench)["m/ft/other,0-shot,corpus=people", 0].cell.corpus == "people"
 
 
-def test_knowledge_is_asked_of_what_was_trained_on_it(bench):
+def test_target_tasks_use_weights_of_their_corpus(bench):
     """With two corpora, a target task uses weights trained on its own corpus, and a control task uses both sets."""
     more = """
 [corpora.more]
@@ -522,7 +522,7 @@ corpus = "more"
         ("[prompt]\n", '[prompt]\norder = "best-last"\n', {"ft+rag", "rag", "oracle", "random"}),
     ],
 )
-def test_what_decides_trained_weights_is_in_their_identity(bench, before, after, expected):
+def test_training_inputs_are_part_of_the_identity(bench, before, after, expected):
     """The trainer, text and corpus affect all trained cells, but prompt settings affect only cells with retrieval."""
     bench.write_toy(model="trainable = true\n", more=TRAINED + "\n[prompt]\n")
     old = {cell.cell.arm: cell.cell.identity for cell in bench.plan().cells}
@@ -534,7 +534,7 @@ def test_what_decides_trained_weights_is_in_their_identity(bench, before, after,
         assert any(other.startswith(arm) for other in touched)
 
 
-def test_the_plan_prints(bench):
+def test_plan_command_lists_the_status_of_each_step(bench):
     """`kib plan` lists the status of each set of weights, step and cell."""
     bench.write_toy(model="trainable = true\n", more=TRAINED)
     text = show_plan(bench.plan(), bench.results, bench.work)
@@ -561,7 +561,7 @@ def test_the_printed_plan_reads_each_result_once(bench, monkeypatch):
     assert text.count("done   m/") == 5
 
 
-def test_make_plan_is_what_the_command_line_prints(bench):
+def test_make_plan_equals_the_plan_of_a_run(bench):
     """Planning from Python with a spec and its lock gives the same plan as a run."""
     from kib.plugins.resolve import open_spec
 

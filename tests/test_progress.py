@@ -41,7 +41,7 @@ def test_a_step_says_its_title_and_number():
     assert lines(work) == ["reading", "asking: 12,345", "a word"]
 
 
-def test_counts_come_every_few_seconds():
+def test_progress_lines_are_seconds_apart():
     """Progress lines of a step are several seconds apart, and the last line contains the full count."""
 
     def work(progress, clock):
@@ -53,7 +53,7 @@ def test_counts_come_every_few_seconds():
     assert lines(work) == ["asking: 50", "asking: 20 of 50", "asking: 40 of 50", "asking: 50 of 50"]
 
 
-def test_without_a_total_only_what_is_done_is_said():
+def test_steps_without_a_total_print_only_the_count():
     """A step with an unknown total prints only the number of processed items."""
 
     def work(progress, clock):
@@ -75,7 +75,7 @@ def test_a_quick_step_is_one_line():
 
 
 @pytest.mark.parametrize("make", [lambda: LineProgress(io.StringIO()), SilentProgress, TerminalProgress])
-def test_an_error_gets_through(make, capsys):
+def test_an_error_inside_a_step_reaches_the_caller(make, capsys):
     """An error inside a step reaches the caller, and the next step works normally."""
     progress = make()
     with pytest.raises(ZeroDivisionError), progress.step("outer", 2), progress.step("inner"):
@@ -85,7 +85,7 @@ def test_an_error_gets_through(make, capsys):
     progress.say("done")
 
 
-def test_silence_is_silent(capsys):
+def test_silent_progress_prints_nothing(capsys):
     """The silent progress display prints nothing."""
     progress = SilentProgress()
     with progress.step("asking", 3) as advance:
@@ -155,13 +155,13 @@ def test_a_terminal_gets_bars(bench):
     assert "asking m: 312" not in text
 
 
-def test_importing_it_is_light():
+def test_progress_imports_no_slow_package():
     """The progress module imports no slow package before it draws a bar."""
     code = "import sys, kib.progress; assert not {'rich', 'torch', 'numpy'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_lines_end_quietly_if_the_reader_has_gone():
+def test_a_step_finishes_after_the_stream_closes():
     """A step finishes its work even if the reader has closed the progress stream."""
     reader, writer = os.pipe()
     os.close(reader)

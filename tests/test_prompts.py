@@ -42,30 +42,30 @@ def test_the_wording_of_passages_is_frozen():
     assert shown == "Context:\nFirst\nOne.\n\nTwo.\n\n"
 
 
-def test_no_passages_are_no_text():
+def test_base_prompts_have_no_passage_heading():
     """A base prompt contains no passages and no heading for passages."""
     assert render_passages([]) == ""
 
 
-def test_best_last_turns_the_order_round():
+def test_best_last_reverses_the_order():
     """With the order best-last, the highest-ranked passage is nearest to the question."""
     shown = render_passages([passage(1, "best"), passage(2, "worse")], order="best-last")
     assert shown.index("worse") < shown.index("best")
 
 
 @given(TEXT, TEXT)
-def test_passages_are_shown_letter_for_letter(title, text):
+def test_passages_appear_literally(title, text):
     """Passages appear literally in the prompt, without rendering, escaping or trimming."""
     shown = render_passages([passage(1, text, title)])
     assert shown == "Context:\n" + (f"{title}\n" if title else "") + f"{text}\n\n"
 
 
-def test_a_passage_that_looks_like_a_template_is_text():
+def test_jinja_code_in_passages_is_not_executed():
     """Jinja code in a document is not executed."""
     assert "{{ 7 * 7 }}{% raw %}" in render_passages([passage(1, "{{ 7 * 7 }}{% raw %}")])
 
 
-def test_a_template_of_ones_own():
+def test_custom_passage_template():
     """A custom template can use every field of the passages."""
     template = "{% for p in passages %}[{{ loop.index }} {{ p.document }}] {{ p.text }}\n{% endfor %}"
     assert render_passages([passage(1, "a"), passage(2, "b")], template) == "[1 d1] a\n[2 d2] b\n"
@@ -81,7 +81,7 @@ def test_a_template_of_ones_own():
         ("{{ passages.__class__.__mro__ }}", "unsafe"),
     ],
 )
-def test_a_template_that_cannot_be_shown_is_named(template, words):
+def test_template_errors_are_reported(template, words):
     """A template error is reported, and a template cannot access anything except the passages."""
     with pytest.raises(InputError, match=r"^line 1 of the template: ") as caught:
         render_passages([passage(1)], template)
@@ -147,7 +147,7 @@ def test_without_a_budget_nothing_is_dropped(passages):
 
 
 @given(PASSAGES)
-def test_a_prompt_is_bases_with_the_passages_before_the_question(passages):
+def test_a_prompt_without_passages_is_the_base_prompt(passages):
     """Removing the passages from a prompt yields the base prompt."""
     base, rag = build_prompt(asked(), []), build_prompt(asked(), passages)
     shown = render_passages(passages)
@@ -156,7 +156,7 @@ def test_a_prompt_is_bases_with_the_passages_before_the_question(passages):
     assert rag.text[:at] + rag.text[at + len(shown) :] == base.text
 
 
-def test_the_budget_may_be_met_exactly():
+def test_a_prompt_may_meet_the_budget_exactly():
     """A prompt that exactly meets the token budget is complete, and a budget one token smaller drops a passage."""
     passages = [passage(1), passage(2)]
     full = len(build_prompt(asked(), passages).text)
@@ -164,6 +164,6 @@ def test_the_budget_may_be_met_exactly():
     assert build_prompt(asked(), passages, count=len, budget=full - 1).dropped == 1
 
 
-def test_letters_are_the_alphabet():
+def test_options_are_labelled_a_to_z():
     """Options are labelled with the letters A to Z."""
     assert "".join(map(chr, range(65, 91))) == LETTERS

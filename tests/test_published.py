@@ -85,7 +85,7 @@ def tables():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_numbers_are_those_of_the_paper(name):
+def test_numbers_match_the_paper(name):
     """Every accuracy, number of questions and number of shots in a shipped file equals the transcribed table."""
     assert own_rows(name) == csv_rows(name)
 
@@ -227,7 +227,7 @@ def test_intervals_are_recomputed(tables, name):
             assert (row.gain.wins, row.gain.ties, row.gain.losses) == (None, None, None)
 
 
-def test_few_of_the_differences_are_more_than_chance(tables):
+def test_few_of_the_differences_are_significant(tables):
     """After adjustment, only a few gains in Table 1 are significant, but all RAG gains in Table 2 are significant."""
     over = [row for row in tables["mmlu"].rows if row.p is not None and row.p < 0.05]
     assert len(over) < 5
@@ -449,7 +449,7 @@ def swept(folder, **changes):
         ('retrieve = "BM25"', 'retrieve = "BM25"\ntrain = "x"', 'rag\'s train is "x" in the sweep and'),
     ],
 )
-def test_a_sweep_of_other_numbers_is_refused(tmp_path, old, new, trouble):
+def test_a_sweep_that_contradicts_its_table_is_rejected(tmp_path, old, new, trouble):
     """A sweep is rejected with its line number if its paper, questions, base or method differs from the table's."""
     with pytest.raises(SpecError) as caught:
         swept(tmp_path, sweep=[(old, new)])
@@ -464,7 +464,7 @@ def test_a_sweep_may_be_printed_with_other_decimals(tmp_path):
     assert swept(tmp_path, sweep=two)
 
 
-def test_only_several_k_show_a_choice(tmp_path):
+def test_several_k_are_needed_to_show_a_choice(tmp_path):
     """K counts as chosen on the test questions only if no single K yields all published accuracies."""
     start = "the published accuracy of rag is the highest accuracy over all K in roe (Table 4)"
     assert f"In 2 of 2 rows, {start}, so K was chosen on the test questions" in swept(tmp_path).remarks
@@ -480,7 +480,7 @@ def test_only_several_k_show_a_choice(tmp_path):
     )
 
 
-def test_a_sweep_of_one_number_says_nothing(tmp_path):
+def test_a_sweep_with_one_k_has_no_warning(tmp_path):
     """A row with only one K in its sweep has no warning about K and is not counted."""
     table = swept(tmp_path, sweep=[(', "rag,k=2" = 0.400', ""), ('"rag,k=1" = 0.300, ', "")])
     assert len(table.remarks) == 1
@@ -488,7 +488,7 @@ def test_a_sweep_of_one_number_says_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_mistakes_have_their_line(tmp_path, name):
+def test_mistakes_are_reported_with_their_line(tmp_path, name):
     """Each mistake in a published file is reported with its line, its key and the expected value."""
     old, new, line, key, message = WRONG[name]
     path = tmp_path / "doe.toml"
@@ -504,7 +504,7 @@ def test_mistakes_have_their_line(tmp_path, name):
 
 
 @pytest.mark.parametrize("number", ["2312.05934", "0704.0001v2", "cs/0112017", "math.GT/0309136v1"])
-def test_numbers_on_arxiv_of_all_times_are_taken(tmp_path, number):
+def test_both_arxiv_identifier_formats_are_accepted(tmp_path, number):
     """arXiv identifiers are accepted in both the current and the older format."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("3101.00001", number), encoding="utf-8")
@@ -513,7 +513,7 @@ def test_numbers_on_arxiv_of_all_times_are_taken(tmp_path, number):
 
 @pytest.mark.parametrize(("kind", "got"), [("", "nothing"), ('kind = "publshed"\n', '"publshed"'), ("kind = 3\n", "3")])
 @pytest.mark.parametrize("command", ["leaderboard", "run", "cite"])
-def test_a_file_that_does_not_say_its_kind_gets_one_error(tmp_path, kind, got, command):
+def test_a_wrong_kind_produces_one_error(tmp_path, kind, got, command):
     """A published file with a wrong `kind` produces only one error."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace('kind = "published"\n', kind), encoding="utf-8")
@@ -524,7 +524,7 @@ def test_a_file_that_does_not_say_its_kind_gets_one_error(tmp_path, kind, got, c
     assert result.output == f"{path}:{line}: kind: {said}\n"
 
 
-def test_a_folder_of_published_files_is_none_of_results(tmp_path):
+def test_a_folder_of_published_files_is_not_a_results_folder(tmp_path):
     """If a folder of published files is passed as results, the error lists these files."""
     (tmp_path / "doe.toml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "broken.toml").write_text("[", encoding="utf-8")
@@ -533,7 +533,7 @@ def test_a_folder_of_published_files_is_none_of_results(tmp_path):
     assert "got a folder of published results; choose one of its files: doe.toml" in result.output
 
 
-def test_averages_of_controls_alone_are_said_to_be_none(tmp_path):
+def test_a_benchmark_without_targets_has_no_averages(tmp_path):
     """If a benchmark has no target task, `--averages` prints a message that names the benchmark."""
     (tmp_path / "doe.toml").write_text(GOOD.replace("n = 40", 'n = 40\nrole = "control"'), encoding="utf-8")
     cut = averages_only(make_table([PublishedResults(load_published(tmp_path / "doe.toml"))]))
@@ -549,7 +549,7 @@ def test_legends_appear_only_with_their_tables(tables, tmp_path):
     assert "Cost: " in render(make_table([*both, measured(tmp_path / "mine")], cost=True), "markdown")
 
 
-def test_all_mistakes_are_told_at_once(tmp_path):
+def test_all_mistakes_in_a_published_file_are_reported_together(tmp_path):
     """All mistakes in a published file are reported together in line order, with exit code 2."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("0.250", "25").replace("n = 40", "n = 0").replace("0.475", "1.5"), encoding="utf-8")
@@ -558,14 +558,14 @@ def test_all_mistakes_are_told_at_once(tmp_path):
     assert [int(line.split(":")[1]) for line in result.output.splitlines()] == [15, 25, 26]
 
 
-def test_means_are_not_held_against_n(tmp_path):
+def test_means_over_seeds_need_no_whole_number_of_answers(tmp_path):
     """Without `decimals`, a published number may be a mean over seeds instead of a whole number of correct answers."""
     path = tmp_path / "doe.toml"
     path.write_text(GOOD.replace("0.275", "0.2761").replace("decimals = 3\n", ""), encoding="utf-8")
     assert load_published(path).data.table.rows[1].accuracy["base"] == 0.2761
 
 
-def test_schema_knows_good_and_bad(tmp_path):
+def test_schema_rejects_files_with_mistakes(tmp_path):
     """The JSON Schema accepts the shipped files and rejects files with mistakes."""
     schema = published_schema()
     Draft202012Validator.check_schema(schema)
@@ -693,7 +693,7 @@ def test_remarks_name_their_benchmark(tmp_path, tables, form):
     assert tables["mmlu"].remarks[0].startswith("Published in")
 
 
-def test_headings_go_down_level_by_level(tmp_path):
+def test_headings_skip_no_level(tmp_path):
     """Markdown headings never skip a level, even with several benchmarks."""
     table = make_table([PublishedResults(load_published(FILES / "ovadia2024-mmlu.toml")), measured(tmp_path / "mine")])
     for text in (render(table, "markdown"), (ROOT / "README.md").read_text(encoding="utf-8")):
@@ -718,7 +718,7 @@ def test_equal_conditions_are_ranked_together(tmp_path):
     assert "published and measured · mmlu_anatomy · 0-shot" in render(table, "terminal", width=160)
 
 
-def test_a_ranking_across_origins_has_columns_of_its_own(tmp_path):
+def test_a_cross_origin_ranking_has_its_own_columns(tmp_path):
     """A cross-origin ranking has columns for benchmark, model and arm, and retains the warning about K."""
     table = make_table([measured(tmp_path / "mine", right=100), with_metric(tmp_path)])
     text = render(table, "markdown").partition("### published and measured")[2]
@@ -767,12 +767,12 @@ def test_any_difference_prevents_a_common_ranking(tmp_path, change, reason):
     assert reason in table.not_ranked_together[0]
 
 
-def test_a_limit_above_the_number_of_questions_asks_all(tmp_path):
+def test_a_limit_above_the_number_of_questions_has_no_effect(tmp_path):
     """Published and measured rows are ranked together despite a question limit if the limit excludes no question."""
     assert make_table([measured(tmp_path / "mine", limit=200), with_metric(tmp_path)]).cross_origin
 
 
-def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
+def test_models_with_a_chat_template_are_not_ranked_with_published_rows(tmp_path):
     """A model with a chat template is not ranked with published rows, but other models in the same run are."""
     table = make_table([measured(tmp_path / "mine", chats=("chatty",)), with_metric(tmp_path)])
     [across] = table.cross_origin
@@ -783,7 +783,7 @@ def test_each_model_is_judged_by_how_it_was_asked(tmp_path):
     )
 
 
-def test_what_was_not_measured_is_not_ranked(tmp_path):
+def test_runs_without_results_are_not_ranked(tmp_path):
     """A run without results is not ranked together with published rows, and the explanation states the reason."""
     results = measured(tmp_path / "mine")
     for path in (tmp_path / "mine").rglob("cell.json"):
@@ -806,7 +806,7 @@ def test_a_plan_of_an_earlier_kib_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gains", "top-k"])
-def test_figures_take_both_origins(tmp_path, kind):
+def test_figures_show_both_origins(tmp_path, kind):
     """Figures show measured and published benchmarks in separate panels."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'kib-bench[figures]'")
     other = PublishedResults(load_published(FILES / "ovadia2024-topk.toml"))
@@ -827,7 +827,7 @@ def test_benchmark_names_are_unique(tmp_path):
         make_table([measured(tmp_path / "mine"), PublishedResults(load_published(tmp_path / "doe.toml"))])
 
 
-def test_numbers_of_shots_that_were_not_measured_are_named(tmp_path):
+def test_excluded_shot_counts_are_listed(tmp_path):
     """If rows are ranked together for only some shot counts, the other counts are listed with the reason."""
     table = make_table([measured(tmp_path / "mine"), with_metric(tmp_path)])
     assert table.cross_origin
@@ -856,7 +856,7 @@ def test_against_another_arm():
             assert row.gain.absolute == pytest.approx(float(numbers[row.arm] - numbers["rag"]), abs=1e-12)
 
 
-def test_the_command_prints_it():
+def test_leaderboard_prints_a_published_file():
     """`kib leaderboard FILE` reproducibly prints gains, averages and pairwise comparisons."""
     call = ["leaderboard", str(FILES / "ovadia2024-mmlu.toml"), "--format", "markdown"]
     first, second = CliRunner().invoke(main, call), CliRunner().invoke(main, call)
@@ -907,7 +907,7 @@ def test_cite_names_paper_models_data_and_kib():
     assert result.output.count("{") == result.output.count("}")
 
 
-def test_baselines_know_published_rows(tmp_path):
+def test_baselines_contain_published_rows(tmp_path):
     """A baseline contains published rows, and an unchanged table passes the baseline check."""
     file, call = tmp_path / "baseline.json", ["leaderboard", str(FILES / "ovadia2024-current-events.toml")]
     assert CliRunner().invoke(main, [*call, "--update-baseline", str(file)]).exit_code == 0
@@ -917,7 +917,7 @@ def test_baselines_know_published_rows(tmp_path):
 BLOCK = re.compile(r"<!-- table: (kib leaderboard [^\n]*?) -->\n(.*?)<!-- table: end -->\n", re.DOTALL)
 
 
-def test_readme_shows_what_its_command_prints(monkeypatch):
+def test_readme_tables_match_the_command_output(monkeypatch):
     """Each marked table in README.md matches the output of the command in its marker."""
     file = ROOT / "README.md"
     text = file.read_text(encoding="utf-8")

@@ -42,7 +42,7 @@ def sieved(*drafts, keep=2, group="document"):
     return question_filter.result()
 
 
-def test_gold_is_the_quote():
+def test_gold_range_is_the_range_of_the_quote():
     """The gold range of an accepted question is the character range of its quote, even if line breaks differ."""
     made = sieved(draft(quote="carries two\nroads"), draft("Who?", quote="1970"))
     starts = [(row["document"], row["start"] - 100, row["end"] - 100) for row in made.rows]

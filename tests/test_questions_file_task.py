@@ -338,7 +338,7 @@ def test_a_faulty_header_is_an_error(tmp_path, header, words):
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"answer": ' + "1" * 5000 + "}"])
-def test_json_beyond_pythons_limits_is_an_error(tmp_path, line):
+def test_json_beyond_the_limits_of_python_is_an_error(tmp_path, line):
     """JSON that is nested too deeply or contains a number with too many digits raises an error with its line number."""
     path = tmp_path / "q.jsonl"
     path.write_text(line + "\n")

@@ -32,7 +32,7 @@ def test_a_small_draw_does_not_depend_on_the_order_of_items(items, count, random
 
 @pytest.mark.parametrize("size", [0, 1, 10, 255, 256, 257, 300, 1000, 5000])
 @pytest.mark.parametrize("forbidden", [0, 3])
-def test_a_smaller_draw_begins_a_larger_one(size, forbidden):
+def test_a_smaller_draw_is_a_prefix(size, forbidden):
     """A smaller draw is a prefix of a larger draw, for any number of items."""
     items, without = many(size), set(many(size)[: forbidden * 50 : 50])
     whole = draw(items, 400, without, "question", 0)
@@ -48,7 +48,7 @@ def test_unknown_forbidden_items_have_no_effect():
 
 
 @pytest.mark.parametrize("size", [20, 2000])
-def test_each_question_and_seed_draws_anew(size):
+def test_draws_depend_on_question_and_seed(size):
     """A different question or a different seed leads to a different draw."""
     draws = {tuple(draw(many(size), 5, (), question, seed)) for question in "abcde" for seed in range(5)}
     assert len(draws) == 25
@@ -74,7 +74,7 @@ def test_shuffling_keeps_every_item(items):
     assert shuffled(items[::-1], "salt") == shuffled(items, "salt")
 
 
-def test_the_chosen_items_never_change():
+def test_random_draws_never_change_between_versions():
     """Random draws do not change between versions, because published results depend on them."""
     assert shuffled(["a", "b", "c", "d", "e"], "q", 0) == ["c", "b", "d", "a", "e"]
     assert draw(many(1000), 4, {"d1#0"}, "q", 0) == ["d258#0", "d477#0", "d892#0", "d450#0"]

@@ -15,7 +15,7 @@ def chosen(gold=(), k=3, question="q", **options):
 
 
 @given(st.integers(1, 40), st.sets(st.sampled_from(PASSAGES)), st.integers(), st.text())
-def test_never_a_gold_passage(k, gold, seed, question):
+def test_random_hits_are_distinct_and_not_gold(k, gold, seed, question):
     """The random retriever returns K distinct non-gold passages, or all of them if K is larger."""
     found = chosen(sorted(gold), k, question, seed=seed)
     assert not set(found) & gold
@@ -23,7 +23,7 @@ def test_never_a_gold_passage(k, gold, seed, question):
 
 
 @given(st.integers(1, 30), st.integers(1, 30))
-def test_a_smaller_k_begins_a_larger_one(k, more):
+def test_random_hits_for_a_smaller_k_are_a_prefix(k, more):
     """The random passages for a smaller K are a prefix of the passages for a larger K."""
     assert chosen(k=k) == chosen(k=max(k, more))[:k]
 
@@ -35,7 +35,7 @@ def test_hits_are_best_first():
     assert len(set(scores)) == 4
 
 
-def test_each_question_draws_anew():
+def test_random_hits_depend_on_question_and_seed():
     """A different question or a different seed yields different random passages."""
     assert len({tuple(chosen(question=name, seed=seed)) for name in "abc" for seed in range(3)}) == 9
 

@@ -100,7 +100,7 @@ def test_other_forms_are_not_loopback(host):
         assert "kib does not send" in refusal(openai(f"http://{host}/v1", credential))
 
 
-def test_a_strangers_address_is_refused():
+def test_a_disallowed_server_is_rejected():
     """The error for a disallowed server names the credential and the server, and states how to allow the server."""
     assert refusal(openai("https://evil.example:8443/v1", "AWS_SECRET_ACCESS_KEY")) == (
         "kib does not send the credential in AWS_SECRET_ACCESS_KEY to evil.example:8443 because the environment does "
@@ -125,7 +125,7 @@ def test_a_provider_receives_its_own_key(credential, address):
 
 
 @pytest.mark.parametrize("beside", ["OPENAI_BASE_URL", "OPENAI_URL", "OPENAI_API_BASE", "OPENAI_ENDPOINT"])
-def test_a_key_belongs_to_the_address_beside_it(beside, monkeypatch):
+def test_a_credential_belongs_to_its_address_variable(beside, monkeypatch):
     """If the variable for a credential's address is set, the credential may be sent only to the addresses in it."""
     monkeypatch.setenv(beside, "https://one.example/v1, https://Two.example:8443/")
     assert refusal(openai("https://one.example/other")) is None
@@ -140,7 +140,7 @@ def test_a_key_belongs_to_the_address_beside_it(beside, monkeypatch):
 
 
 @pytest.mark.parametrize("credential", ["GPU_API_KEY", "GPU_KEY", "GPU_TOKEN", "GPU_PASSWORD", "GPU_SECRET"])
-def test_the_name_of_a_variable_decides_what_stands_beside_it(credential, monkeypatch):
+def test_address_variable_of_each_credential_name(credential, monkeypatch):
     """NAME_URL is the address for the credential NAME_API_KEY, NAME_KEY, NAME_TOKEN, NAME_PASSWORD or NAME_SECRET."""
     monkeypatch.setenv("GPU_URL", "https://gpu.example")
     assert refusal(openai("https://gpu.example", credential)) is None
@@ -220,7 +220,7 @@ def sending(bench, monkeypatch):
     return check
 
 
-def test_a_table_is_refused_before_its_data_are_read(sending, monkeypatch):
+def test_a_table_is_rejected_before_its_fingerprint(sending, monkeypatch):
     """kib rejects a table with a disallowed server before computing the table's fingerprint."""
     import kib_toys
 
@@ -273,7 +273,7 @@ def test_an_unused_table_may_name_any_server(sending):
     assert sending(recipients, more=used).exit_code == 2
 
 
-def test_an_unused_table_is_refused_when_asked_for(sending, bench):
+def test_retrieve_rejects_an_unused_table_with_a_disallowed_server(sending, bench):
     """`kib retrieve` rejects a retriever with a disallowed server even if no method uses the retriever."""
     more = '[retrievers.other]\nplugin = "toy"\n'
     sending(lambda _: [Recipient((), "https://evil.example")], more=more)

@@ -83,7 +83,7 @@ def test_editable_installs_are_recognised(site):
     assert next(plugin for plugin in installed() if plugin.name == "turn").editable
 
 
-def test_two_claims_on_a_name_name_both(site):
+def test_a_plugin_name_conflict_names_both_distributions(site):
     """A plugin name registered by two distributions raises an error that names both distributions."""
     text = message("corpora", "shelf")
     assert 'several packages declare the corpus plugin "shelf": ' in text

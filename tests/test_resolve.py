@@ -242,7 +242,7 @@ def test_options_of_an_unused_table_are_checked(opened):
     ]
 
 
-def test_rerankers_in_a_circle(opened):
+def test_circular_rerankers_are_all_reported(opened):
     """Every reranker in a circular reference is reported."""
     rest = '[retrievers.a]\nplugin = "fuse"\nof = ["b"]\n[retrievers.b]\nplugin = "fuse"\nof = ["a"]'
     assert messages(opened, rest=rest) == [

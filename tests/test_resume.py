@@ -90,7 +90,7 @@ def test_a_stopped_and_killed_run_resumes(bench, whole):
 
 
 @pytest.mark.nightly
-def test_a_run_stopped_twenty_times_ends_as_one_that_was_not(new_bench, tmp_path, whole):
+def test_a_run_stopped_twenty_times_has_identical_output(new_bench, tmp_path, whole):
     """A run stopped at random moments repeats at most one batch per stop and produces identical output."""
     expected, all_batches, seconds = whole
     chance, stops, epoch = random.Random(20), 0, 0  # noqa: S311 - no secret
@@ -114,7 +114,7 @@ def test_a_run_stopped_twenty_times_ends_as_one_that_was_not(new_bench, tmp_path
         check_batches(batches(bench), all_batches)
 
 
-def test_the_uninterrupted_run_asks_each_request_once(whole):
+def test_an_uninterrupted_run_sends_each_request_once(whole):
     """An uninterrupted run sends every request once, in batches of at most 64 requests."""
     _, found, _ = whole
     counts = Counter(asked for _, batch in found for asked in batch)
@@ -123,7 +123,7 @@ def test_the_uninterrupted_run_asks_each_request_once(whole):
     assert len(found) > 12
 
 
-def test_a_finished_benchmark_is_left_alone(bench):
+def test_a_finished_benchmark_is_not_changed(bench):
     """Running a finished benchmark again sends no requests and changes no files, even without a work folder."""
     write(bench)
     assert bench.call("run", bench.spec, "-q").exit_code == 0
@@ -161,7 +161,7 @@ def test_deleted_results_are_restored(bench):
         assert batches(bench) == asked
 
 
-def test_a_second_run_at_once_is_refused(bench):
+def test_a_concurrent_run_is_rejected(bench):
     """A concurrent run is rejected with an error that names the first process, which exits with code 130 on SIGTERM."""
     write(bench, seconds=3)  # so that the first run takes a minute
     with bench.start("run", bench.spec) as first:
@@ -179,7 +179,7 @@ def test_a_second_run_at_once_is_refused(bench):
     assert reading.exit_code == 0
 
 
-def test_a_model_that_breaks_down_fails_its_own_cells(bench):
+def test_a_failing_model_fails_only_its_cells(bench):
     """If a model raises an error, only its cells fail, and the cells of other models are measured."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
@@ -216,7 +216,7 @@ def test_a_repaired_model_resumes(bench):
     assert rest[0] == broken[-1][1]
 
 
-def test_a_changed_option_measures_anew_and_keeps_the_old(bench):
+def test_a_changed_option_adds_cells_and_keeps_existing_ones(bench):
     """Changing a model's seed causes new cells to be measured, and existing cells are kept."""
     write(bench)
     bench.run()
@@ -229,7 +229,7 @@ def test_a_changed_option_measures_anew_and_keeps_the_old(bench):
     assert len(batches(bench)) == 2 * asked
 
 
-def test_a_growing_benchmark_asks_only_what_is_new(bench):
+def test_a_new_method_repeats_no_request(bench):
     """Measuring a newly added method does not repeat any earlier request."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")
@@ -244,7 +244,7 @@ def test_a_growing_benchmark_asks_only_what_is_new(bench):
     assert not known & set(again)
 
 
-def test_a_growing_benchmark_without_its_work_asks_only_what_it_needs(bench):
+def test_a_new_method_without_stored_answers_sends_only_its_requests(bench):
     """If the stored answers are deleted, a new method sends its own requests but none for measured cells."""
     write(bench)
     text = bench.spec.read_text(encoding="utf-8")

@@ -30,7 +30,7 @@ def row(bench, arm, **more):
     return found
 
 
-def test_numbers_are_those_of_the_questions(done):
+def test_retrieval_values_are_computed_from_question_records(done):
     """Recall, MRR and accuracy with and without gold passages are computed from the cell's question records."""
     for arm in ("rag,k=1", "rag,k=3"):
         lines = done.scores(f"m/{arm}/people,0-shot")
@@ -45,7 +45,7 @@ def test_numbers_are_those_of_the_questions(done):
             assert part is None or part.mean == pytest.approx(sum(scores) / len(scores))
 
 
-def test_the_ends_of_the_scale(done):
+def test_oracle_and_random_are_the_extremes_of_recall(done):
     """The oracle retrieves every gold passage, and random passages never include a gold passage."""
     gold, chance = row(done, "oracle").retrieval, row(done, "random,k=2").retrieval
     assert (gold.recall.mean, gold.missed) == (1, None)
@@ -53,7 +53,7 @@ def test_the_ends_of_the_scale(done):
     assert row(done, "base").retrieval is None
 
 
-def test_recall_counts_questions_with_gold_alone(bench):
+def test_recall_excludes_questions_without_gold(bench):
     """Recall excludes questions without a gold passage, but includes questions without results."""
     rows = [
         {"id": "q1", "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"},
@@ -69,7 +69,7 @@ def test_recall_counts_questions_with_gold_alone(bench):
     assert [score.relevant for score in bench.scores("m/rag,k=1/people,0-shot")] == [1, 0, 1]
 
 
-def test_cells_from_before_gold_was_counted(bench):
+def test_cells_without_a_gold_count_have_only_recall(bench):
     """Cells without a recorded number of gold passages have recall, but neither MRR nor nDCG."""
     bench.write_toy()
     bench.run()
@@ -83,7 +83,7 @@ def test_cells_from_before_gold_was_counted(bench):
     assert "a gold passage was retrieved for 18 of 18 questions\n" in bench.call("show", RAG).stdout
 
 
-def test_every_form_has_them(done):
+def test_all_formats_contain_the_retrieval_values(done):
     """CSV and JSON contain all retrieval values, and the terminal and Markdown tables print matching values."""
     given = json.loads(done.call("leaderboard", "--retrieval", "--format", "json").stdout)["rows"]
     listed = list(csv.DictReader(io.StringIO(done.call("leaderboard", "--retrieval", "--format", "csv").stdout)))
@@ -100,7 +100,7 @@ def test_every_form_has_them(done):
         assert shown in line
 
 
-def test_times_stand_there_only_where_asked_for(done):
+def test_search_times_are_shown_only_on_request(done):
     """Measured times appear only with `--times`, so that all other output is reproducible."""
     assert done.call("leaderboard", "--retrieval").stdout == done.call("leaderboard", "--retrieval").stdout
     given = json.loads(done.call("leaderboard", "--retrieval", "--times", "--format", "json").stdout)["rows"]
@@ -112,14 +112,14 @@ def test_times_stand_there_only_where_asked_for(done):
     assert "ms/q" not in done.call("leaderboard", "--retrieval").stdout
 
 
-def test_the_table_of_gains_stays_as_it_is(done):
+def test_retrieval_option_does_not_change_the_gains(done):
     """The option `--retrieval` does not change the table of gains."""
     plain = done.call("leaderboard").stdout.split("\n\n")
     more = done.call("leaderboard", "--retrieval").stdout.split("\n\n")
     assert more[: len(plain) - 1] == plain[:-1]
 
 
-def test_a_cell_tells_its_retrieval(done):
+def test_show_prints_retrieval_quality(done):
     """`kib show` prints recall, MRR, nDCG, accuracy with and without gold passages, and index costs."""
     text = done.call("show", RAG).stdout
     found = row(done, "rag,k=3").retrieval

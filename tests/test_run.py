@@ -45,7 +45,7 @@ def test_every_cell_of_a_plan_is_measured(bench):
     assert bench.results.failures() == {}
 
 
-def test_reading_helps_where_the_passage_holds_the_answer(bench):
+def test_gold_passages_raise_the_accuracy(bench):
     """Retrieved passages reach the model: with the gold passage in the prompt, most answers are correct."""
     bench.write_toy()
     bench.run()
@@ -62,7 +62,7 @@ def test_the_questions_are_counted_before_anything_is_scored(bench):
     assert measured(bench) == set()
 
 
-def test_cells_of_two_models_are_both_measured(bench):
+def test_models_with_different_seeds_answer_differently(bench):
     """Two models with different seeds give different answers to identical prompts."""
     bench.write_toy()
     edit(bench, "[models.m]", '[models.n]\nplugin = "toy"\nseed = 9\n\n[models.m]')
@@ -72,7 +72,7 @@ def test_cells_of_two_models_are_both_measured(bench):
     assert [score.logprobs for score in one] != [score.logprobs for score in other]
 
 
-def test_models_that_are_the_same_share_answers(bench, tmp_path):
+def test_equal_models_share_requests(bench, tmp_path):
     """If two tables describe the same model, each request is sent only once."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
@@ -83,7 +83,7 @@ def test_models_that_are_the_same_share_answers(bench, tmp_path):
     assert bench.scores("m/base/people,0-shot") == bench.scores("twin/base/people,0-shot")
 
 
-def test_shots_are_asked_with_examples(bench):
+def test_few_shot_examples_precede_the_passages(bench):
     """Few-shot examples precede the passages and the question."""
     bench.write_toy(more=OTHER + "shots = [0, 2]\n")
     bench.run()
@@ -117,13 +117,13 @@ def test_a_chat_template_reaches_the_prompt(bench):
         ),
     ],
 )
-def test_what_a_model_cannot_do_is_said(bench, model, words):
+def test_unsupported_requests_state_the_reason(bench, model, words):
     """If a model lacks a chat template or log-probabilities, its cells fail with an error that states the reason."""
     bench.write_toy(model=model)
     assert errors(bench.run()) == {words}
 
 
-def test_a_sample_is_measured_as_a_part_of_the_whole(bench):
+def test_a_question_limit_does_not_change_answers(bench):
     """A run with a question limit gives the same answers to the selected questions as a full run."""
     bench.write_toy()
     bench.run()
@@ -164,7 +164,7 @@ def test_each_scoring_is_measured(bench, scoring):
         ('query = "{{ nothing }}"', "tasks.other.query: 'nothing' is undefined; known fields are options, question"),
     ],
 )
-def test_a_task_that_cannot_be_asked_fails_its_own_cells(bench, option, words):
+def test_an_unreadable_task_fails_only_its_cells(bench, option, words):
     """If a task cannot be read, only its cells fail, and the other task is measured."""
     bench.write_toy(more=OTHER + option + "\n")
     failures = bench.run()
@@ -185,7 +185,7 @@ def test_failures_are_kept_with_the_results(bench):
     assert bench.results.failures() == {}
 
 
-def test_a_breakdown_leaves_its_traceback_in_a_file(bench):
+def test_unexpected_errors_store_a_traceback_file(bench):
     """An unexpected error is stored as one line in the results and as a traceback in the work folder."""
     bench.write_toy(more=OTHER + "crashes = true\n")
     [error] = errors(bench.run())
@@ -196,7 +196,7 @@ def test_a_breakdown_leaves_its_traceback_in_a_file(bench):
     assert "\n" not in error
 
 
-def test_a_failure_is_said_once_and_counted(bench):
+def test_each_failure_reason_is_printed_once(bench):
     """The command line prints each failure reason once with the number of cells and exits with code 3."""
     bench.write_toy(more=OTHER + "crashes = true\n")
     result = bench.call("run", bench.spec, "-q")
@@ -206,7 +206,7 @@ def test_a_failure_is_said_once_and_counted(bench):
     assert result.output.rstrip().endswith("in the work folder) (5 cells)")
 
 
-def test_a_benchmark_of_one_number(bench):
+def test_a_benchmark_with_a_single_cell(bench):
     """A benchmark can consist of one model, one task and one method."""
     text = """schema = 1
 name = "one"
@@ -228,7 +228,7 @@ questions = [["Is it?", ["yes", "no"], 0, ""]]
 # Progress
 
 
-def test_a_run_says_what_it_does(bench):
+def test_each_step_prints_its_progress(bench):
     """Each step of a run prints a line with the number of processed items."""
     said = io.StringIO()
     bench.write_toy()
@@ -245,7 +245,7 @@ def test_a_run_says_what_it_does(bench):
         assert words in lines
 
 
-def test_a_finished_run_has_nothing_to_say(bench):
+def test_a_finished_run_prints_nothing(bench):
     """Running a finished benchmark again prints nothing."""
     said = io.StringIO()
     bench.write_toy()
@@ -297,7 +297,7 @@ def texts(bench):
     return {min(line["kind"] for line in lines): lines for lines in all_texts(bench)}
 
 
-def test_what_was_trained_is_known_without_passages(trained):
+def test_trained_weights_answer_without_passages(trained):
     """A trained arm is measured with its own weights and can answer from the documents without passages."""
     assert trained.run() == {}
     right = {place: trained.results.cell(cell).correct for place, cell in trained.cells().items()}
@@ -307,7 +307,7 @@ def test_what_was_trained_is_known_without_passages(trained):
     assert [score.prompt for score in base] == [score.prompt for score in ft]
 
 
-def test_a_training_is_recorded_with_its_cell(trained):
+def test_training_is_recorded_with_its_cell(trained):
     """Every trained cell records the tokens, steps and losses of the training run and the size of the weight update."""
     trained.run()
     result = trained.results.cell(trained.cells()["m/ft/people,0-shot"])
@@ -317,7 +317,7 @@ def test_a_training_is_recorded_with_its_cell(trained):
     assert trained.results.cell(trained.cells()["m/base/people,0-shot"]).training is None
 
 
-def test_waiting_for_a_writer_is_no_training(trained, monkeypatch):
+def test_waiting_for_a_writer_is_not_training_time(trained, monkeypatch):
     """Time spent waiting for a writer is not counted as training time."""
     from kib_toys import ToyWriter
 
@@ -358,7 +358,7 @@ def test_validation_text_is_not_trained_on(trained):
     assert all(every.count(line) == 1 for line in unseen)
 
 
-def test_the_least_loss_is_chosen(trained):
+def test_the_lowest_validation_loss_is_chosen(trained):
     """Selection by loss chooses the arm with the lowest validation loss and needs no validation questions."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS)
     trained.run()
@@ -374,7 +374,7 @@ def test_the_least_loss_is_chosen(trained):
     assert [row.arm for row in table.rows if row.chosen] == ["ft-par,rank=3"]
 
 
-def test_nothing_is_left_to_validate_on(trained):
+def test_training_text_must_leave_validation_text(trained):
     """If the training text contains all validation text, the arm fails with an error that states the reason."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS.replace("count = 4", "count = 2"))
     failures = trained.run()
@@ -383,14 +383,14 @@ def test_nothing_is_left_to_validate_on(trained):
     assert set(errors(failures)) == {words}
 
 
-def test_a_trainer_tells_the_validation_loss(trained):
+def test_a_trainer_must_report_the_validation_loss(trained):
     """A trainer fails if it reports no loss on its validation text."""
     edit(trained, "[trainers.in-other-words]", BY_LOSS + 'fault = "mute"\n')
     words = "trainers.in-other-words: the trainer received a validation text but did not report a validation loss"
     assert set(errors(trained.run())) == {words}
 
 
-def test_text_is_frozen(trained):
+def test_training_text_is_stored(trained):
     """The stored training text contains passages with titles or a writer's texts of the requested kind."""
     trained.run()
     found = texts(trained)
@@ -433,7 +433,7 @@ def test_weights_are_trained_once(trained):
         ),
     ],
 )
-def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words):
+def test_invalid_training_results_fail_the_arms(trained, table, fault, words):
     """If a training result or training text is invalid, the affected arms fail, and no result is stored."""
     edit(trained, f'[{table}]\nplugin = "toy"', f'[{table}]\nplugin = "toy"\nfault = "{fault}"')
     failures = trained.run()
@@ -460,7 +460,7 @@ def test_a_training_that_goes_wrong_fails_its_arms(trained, table, fault, words)
         ("documents", "no-paraphrases", 'kind = "documents", but the writer reword writes no running text;'),
     ],
 )
-def test_a_writer_that_writes_another_kind_is_told_of(trained, kind, fault, words):
+def test_a_writer_must_produce_the_requested_kind(trained, kind, fault, words):
     """If a writer does not produce a requested kind of text, the training run fails."""
     edit(trained, '[writers.reword]\nplugin = "toy"', f'[writers.reword]\nplugin = "toy"\nfault = "{fault}"')
     edit(trained, "count = 2, originals = false", f'count = 2, kind = "{kind}"')
@@ -469,7 +469,7 @@ def test_a_writer_that_writes_another_kind_is_told_of(trained, kind, fault, word
     assert all(words in error for error in errors(failures)), errors(failures)
 
 
-def test_seeds_are_cells_of_one_place(trained):
+def test_each_training_seed_has_its_own_cell(trained):
     """Each training seed has separate weights and a separate cell."""
     edit(trained, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     assert trained.run() == {}
@@ -478,7 +478,7 @@ def test_seeds_are_cells_of_one_place(trained):
     assert [trained.results.cell(cell).training.change for cell in cells] == pytest.approx([0.1, 0.11])
 
 
-def test_no_text_is_cut_to_be_as_long_as_another(trained):
+def test_training_text_is_never_truncated(trained):
     """Training text that exceeds the target length raises an error and is never truncated."""
     edit(trained, "originals = false }", 'originals = false }\ntokens = "as:by-heart"')
     words = (
@@ -488,7 +488,7 @@ def test_no_text_is_cut_to_be_as_long_as_another(trained):
     assert errors(trained.run())
 
 
-def test_replay_has_its_share_of_as_many_tokens(trained):
+def test_replayed_text_counts_towards_the_target_length(trained):
     """Repeated training text and replayed text together match the target length."""
     more = (
         '\n[corpora.others]\nplugin = "toy"\ndocuments = [["zoe", "Zoe", "Zoe keeps two snails."]]\n'
@@ -505,7 +505,7 @@ def test_replay_has_its_share_of_as_many_tokens(trained):
     assert snails / sum(len(line["text"]) for line in mixed) == pytest.approx(0.25, abs=0.02)
 
 
-def test_as_many_tokens_as_another(trained):
+def test_training_text_is_repeated_to_match_a_length(trained):
     """A trainer that must match a longer text repeats its own training text up to the target length."""
     more = '\n[trainers.long]\nplugin = "toy"\ntokens = "as:in-other-words"\n\n[methods.long]\ntrain = "long"\n'
     trained.write(trained.spec.read_text(encoding="utf-8") + more)

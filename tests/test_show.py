@@ -73,14 +73,14 @@ def test_a_wrong_name_suggests_the_nearest(done, name, words):
     assert words in refused(done, name)
 
 
-def test_a_name_of_several_cells_lists_them(done):
+def test_an_ambiguous_cell_name_lists_the_matches(done):
     """The error for an ambiguous cell name lists the matching ids."""
     said = refused(done, "m")
     assert "m matches several cells; choose one of: " in said
     assert all(cell.id in said for cell in done.cells().values())
 
 
-def test_a_name_in_two_benchmarks_asks_which(bench):
+def test_a_cell_of_two_benchmarks_needs_a_prefix(bench):
     """If two benchmarks contain the same cell, prefixing the benchmark's name identifies the cell."""
     bench.write_toy()
     bench.run()
@@ -91,7 +91,7 @@ def test_a_name_in_two_benchmarks_asks_which(bench):
     assert shown(bench, f"m/{BASE}").startswith(BASE)
 
 
-def test_a_benchmark_may_be_called_like_its_model(bench):
+def test_a_benchmark_may_share_its_models_name(bench):
     """All cells remain accessible if a benchmark has the same name as a model."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "m"'))
@@ -175,7 +175,7 @@ def test_a_long_cell_shows_its_first_questions(bench):
     assert re.search(r"… and 10 more in .*questions\.jsonl", text)
 
 
-def test_a_failed_cell_says_why(bench):
+def test_a_failed_cell_states_the_reason(bench):
     """The message for a failed cell states the failed step and the reason."""
     bench.write_toy()
     words = '[retrievers.words]\nplugin = "toy"'
@@ -188,7 +188,7 @@ def test_a_failed_cell_says_why(bench):
     assert "!  m/rag,k=3/people,0-shot/s0-" in shown(bench, BASE, "ada-0")
 
 
-def test_a_cell_that_was_not_measured_says_so(bench):
+def test_an_unmeasured_cell_names_the_command(bench):
     """The message for an unmeasured cell names the command that measures the cell."""
     bench.write_toy()
     bench.run()
@@ -199,7 +199,7 @@ def test_a_cell_that_was_not_measured_says_so(bench):
 # A question
 
 
-def test_a_question_is_shown_whole(done):
+def test_a_question_is_shown_with_all_details(done):
     """`kib show` prints a question with its query, passages, marked gold passages, prompt, options and answer."""
     text = shown(done, RAG, "eva-10")
     score = next(score for score in done.scores(RAG) if score.question_id == "eva-10")
@@ -216,7 +216,7 @@ def test_a_question_is_shown_whole(done):
     assert "chosen" in options[score.prediction][3]
 
 
-def test_a_question_is_shown_through_all_methods(done):
+def test_a_question_is_shown_for_all_methods(done):
     """`kib show` shows how each method answered a question."""
     text = shown(done, RAG, "eva-10")
     beside = text.partition("answers of all methods to this question:\n")[2].splitlines()
@@ -278,7 +278,7 @@ def test_a_changed_prompt_is_an_error(bench):
     assert "the rebuilt prompt differs from the prompt that was sent" in refused(bench, RAG, "eva-10")
 
 
-def test_questions_of_any_name_are_found(bench):
+def test_question_ids_may_contain_any_characters(bench):
     """Question ids with spaces, slashes and characters of any script are found."""
     ids = ["a b", "x/y", "桥 1", "--odd"]
     rows = [

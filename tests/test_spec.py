@@ -222,7 +222,7 @@ def test_every_command_reports_a_bad_spec(command, name, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_there_are_enough_bad_specs():
+def test_bad_specs_cover_all_kinds_of_mistakes():
     """The invalid specs cover syntax, types, names, references, plugins and options."""
     assert len(BAD) > 90
 
@@ -246,7 +246,7 @@ def test_all_mistakes_are_reported_together(write, site):
     ]
 
 
-def test_a_circle_of_trainers_is_reported_at_each_trainer(write):
+def test_circular_trainers_are_all_reported(write):
     """Trainers with a circular reference in their token counts are all reported."""
     text = WHOLE.replace('text = { writer = "reword", count = 10 }', 'tokens = "as:reg"').replace('"text.count"', '"b"')
     assert [message.split(": ", 2)[1:] for message in mistakes(write(text))] == [

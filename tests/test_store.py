@@ -126,7 +126,7 @@ def everything(folder):
 
 
 @given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, AMOUNT, AMOUNT, AMOUNT, AMOUNT, COUNT, COUNT)))
-def test_a_cell_comes_back(tmp_path, result, scores, times):
+def test_a_stored_cell_is_read_back(tmp_path, result, scores, times):
     """A cell's result, scores and times can be read back unchanged, whatever characters they contain."""
     store = Results(tmp_path)
     store.save_cell(result, scores, times)
@@ -139,7 +139,7 @@ def test_a_cell_comes_back(tmp_path, result, scores, times):
 
 
 @given(PLANS)
-def test_a_plan_comes_back(tmp_path, plan):
+def test_a_stored_plan_is_read_back(tmp_path, plan):
     """A stored plan can be read back unchanged."""
     store = Results(tmp_path)
     store.save_plan(plan)
@@ -147,7 +147,7 @@ def test_a_plan_comes_back(tmp_path, plan):
 
 
 @given(st.dictionaries(TEXT, st.builds(Failure, TEXT, TEXT), max_size=3))
-def test_failures_come_back(tmp_path, failures):
+def test_stored_failures_are_read_back(tmp_path, failures):
     """Failures can be read back unchanged, and no file is written if there are no failures."""
     Results(tmp_path).save_failures(failures)
     assert Results(tmp_path).failures() == failures
@@ -155,7 +155,7 @@ def test_failures_come_back(tmp_path, failures):
 
 
 @given(st.lists(st.dictionaries(TEXT, TEXT | FLOAT, max_size=3), max_size=5))
-def test_lines_come_back(tmp_path, values):
+def test_each_value_is_one_json_line(tmp_path, values):
     """Each value is stored on one JSON line, even if the value contains line breaks."""
     path = tmp_path / "lines.jsonl"
     assert write_lines(path, values) == len(values)
@@ -191,7 +191,7 @@ def test_a_cells_folder_is_its_id(tmp_path):
         ({"settings": (("text.count", 10), ("rate", 1e-05))}, "m/base,text.count=10,rate=1e-05/t,0-shot"),
     ],
 )
-def test_a_place_names_what_tells_cells_apart(changes, place):
+def test_a_cell_path_contains_corpus_and_split(changes, place):
     """A cell's path contains the corpus for a control on trained weights, and the split if it is not the test split."""
     assert a_cell(**changes).place == place
 
@@ -223,7 +223,7 @@ def test_a_folder_appears_at_once(tmp_path):
     assert everything(tmp_path) == {"a", "a/b", "a/b/file"}
 
 
-def test_a_folder_that_fails_leaves_nothing(tmp_path):
+def test_a_failed_folder_leaves_no_files(tmp_path):
     """If an error occurs while a folder is being written, no files or folders remain."""
     with pytest.raises(UnicodeEncodeError), new_folder(tmp_path / "a") as folder:
         write_lines(folder / "file", ["x", "\ud800"])
@@ -238,7 +238,7 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert everything(tmp_path) == {"a", "a/new"}
 
 
-def test_a_cell_whose_questions_fail_is_not_there(tmp_path):
+def test_a_cell_with_failed_questions_is_not_stored(tmp_path):
     """If an error occurs while questions are being written, no cell is stored."""
 
     def broken():
@@ -290,7 +290,7 @@ with store.lock():
 """
 
 
-def test_what_a_killed_run_left_half_done_is_swept_away(tmp_path):
+def test_temporary_files_of_a_killed_run_are_deleted(tmp_path):
     """A run killed while writing stores no cell, and the next run deletes its temporary files."""
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert done.returncode == -9
@@ -300,7 +300,7 @@ def test_what_a_killed_run_left_half_done_is_swept_away(tmp_path):
         assert not list(tmp_path.rglob("questions.jsonl"))
 
 
-def test_sweeping_spares_what_is_not_kibs(tmp_path):
+def test_cleanup_keeps_files_of_other_programs(tmp_path):
     """The cleanup of temporary files does not delete hidden files of other programs."""
     for name in (".gitignore", ".DS_Store", ".x.12345678.txt", "a/.keep"):
         write_text(tmp_path / name, "x")
@@ -331,7 +331,7 @@ def test_a_plan_with_an_unknown_schema_is_named(tmp_path):
         Results(tmp_path).plan()
 
 
-def test_no_plan_is_no_results(tmp_path):
+def test_a_folder_without_a_plan_has_no_results(tmp_path):
     """For a folder without a plan, the error explains how to create results."""
     assert not Results(tmp_path).has_plan()
     with pytest.raises(InputError, match="contains no results"):
@@ -386,7 +386,7 @@ def test_lost_questions_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"7"])
-def test_damaged_statistics_are_none(tmp_path, content):
+def test_damaged_statistics_are_ignored(tmp_path, content):
     """A damaged statistics file is treated as empty, because statistics can be recomputed."""
     (tmp_path / "statistics.json").write_bytes(content)
     assert Results(tmp_path).statistics() == {}
@@ -397,7 +397,7 @@ def test_damaged_statistics_are_none(tmp_path, content):
 # One run at a time
 
 
-def test_a_second_run_is_refused_by_name(tmp_path):
+def test_a_second_run_names_the_lock_holder(tmp_path):
     """A second run reports the process and host that hold the lock, and can start once the lock is released."""
     with Results(tmp_path).lock():
         with pytest.raises(BusyError) as caught, Results(tmp_path).lock():
@@ -436,7 +436,7 @@ def test_a_lock_is_freed_by_an_error(tmp_path):
 # Work
 
 
-def test_a_step_is_made_once(tmp_path):
+def test_a_finished_step_is_not_rebuilt(tmp_path):
     """A finished step is not rebuilt, and its record and duration are stored."""
     built = []
 
@@ -454,7 +454,7 @@ def test_a_step_is_made_once(tmp_path):
     assert work.seconds("index", "a" * 64) >= 0
 
 
-def test_a_step_that_lost_a_file_is_made_again(tmp_path):
+def test_a_step_with_a_missing_file_is_rebuilt(tmp_path):
     """A step with a missing or truncated file counts as unfinished and is rebuilt by the next call."""
     work = Work(tmp_path)
 
@@ -506,7 +506,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("damage", "words"), DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_step_is_made_again_from_nothing(tmp_path, damage, words):
+def test_a_damaged_step_is_rebuilt_in_an_empty_folder(tmp_path, damage, words):
     """A step with a damaged file or marker is reported, deleted and rebuilt in an empty folder."""
     said = []
     folder = Work(tmp_path).compute("weights", "a", write_step)
@@ -527,7 +527,7 @@ def test_a_damaged_step_is_made_again_from_nothing(tmp_path, damage, words):
     }  # fmt: skip
 
 
-def test_a_step_moved_to_a_different_step_is_made_again(tmp_path):
+def test_a_replaced_step_folder_is_rebuilt(tmp_path):
     """If the folder of a step is replaced with the folder of a different step, the step is rebuilt."""
     said, work = [], Work(tmp_path)
     for identity in ("a", "b"):
@@ -539,7 +539,7 @@ def test_a_step_moved_to_a_different_step_is_made_again(tmp_path):
     assert "damaged (the marker belongs to the step hits/b)" in said[0]
 
 
-def test_a_step_damaged_during_a_run_is_noticed(tmp_path):
+def test_damage_during_a_run_is_detected(tmp_path):
     """If a file changes after its digest was verified, the change is detected from the size and timestamps."""
     work = Work(tmp_path)
     folder = work.compute("index", "a", write_step)
@@ -562,7 +562,7 @@ def test_a_file_is_read_once_per_process(tmp_path, monkeypatch):
     assert read == ["file", "other"]
 
 
-def test_a_foreign_file_is_deleted(tmp_path):
+def test_an_extra_file_is_deleted(tmp_path):
     """An extra file in the folder of a finished step is reported and deleted, and the step is retained."""
     said, built = [], []
     folder = Work(tmp_path).compute("passages", "a", write_step)
@@ -589,7 +589,7 @@ def test_a_marker_without_digests_is_completed(tmp_path):
     assert not Work(tmp_path).has("index", "a")
 
 
-def test_a_display_reads_no_content(tmp_path):
+def test_listing_steps_reads_no_file_content(tmp_path):
     """Listing steps reads no file content: a step looks finished if its files have the recorded sizes."""
     folder = Work(tmp_path).compute("index", "a", write_step)
     flip_a_bit(folder / "file")
@@ -600,7 +600,7 @@ def test_a_display_reads_no_content(tmp_path):
     assert list(Work(tmp_path).records("index")) == []
 
 
-def test_a_step_that_failed_finds_what_it_left(tmp_path):
+def test_an_interrupted_build_keeps_its_files(tmp_path):
     """An interrupted build keeps its files for the next attempt and does not count as finished."""
     work, seen = Work(tmp_path), []
 

@@ -71,7 +71,7 @@ def test_a_run_with_closed_streams_measures_everything(bench, redirections):
 
 @pytest.mark.parametrize(("baseline", "code"), [("base.json", 0), ("better.json", 1)])
 @pytest.mark.parametrize("redirections", [">&-", ">&- 2>&-"])
-def test_a_check_with_closed_streams_returns_its_verdict(done, redirections, baseline, code):
+def test_check_keeps_its_exit_code_with_closed_streams(done, redirections, baseline, code):
     """The exit code of `leaderboard --check` depends on the comparison and never on a closed stream."""
     ran = through_shell(done, redirections, "leaderboard", "--check", baseline)
     assert ran.returncode == code
@@ -99,7 +99,7 @@ def test_a_command_without_a_reader_succeeds(done, arguments):
     assert b"Traceback" not in ran.stderr
 
 
-def test_a_run_survives_its_terminal(bench):
+def test_a_run_finishes_after_its_terminal_closes(bench):
     """A run that shows progress bars finishes even if the terminal is closed during the run."""
     bench.write_toy(model="seconds = 0.1")
     main, terminal = pty.openpty()
@@ -147,7 +147,7 @@ def test_lost_output_has_its_own_exit_code(done, arguments, code):
     ("encoding", "form"),
     [("ascii", "terminal"), ("latin-1", "terminal"), ("cp1252", "terminal"), ("ascii", "markdown"), ("ascii", "json")],
 )
-def test_a_table_fits_every_encoding(done, encoding, form):
+def test_tables_are_printed_in_every_encoding(done, encoding, form):
     """Characters missing from a stream's encoding are printed in ASCII, and JSON output retains its exact content."""
     ran = through_shell(done, "", "leaderboard", "--format", form, PYTHONIOENCODING=encoding)
     assert ran.returncode == 0, ran.stderr
@@ -161,7 +161,7 @@ def test_a_table_fits_every_encoding(done, encoding, form):
     assert (b"standard output: the encoding ascii does not support" in ran.stderr) is (form == "markdown")
 
 
-def test_progress_and_messages_fit_every_encoding(bench):
+def test_progress_and_messages_are_printed_in_every_encoding(bench):
     """Progress lines and error messages are printed in ASCII if the encoding of standard error lacks a character."""
     bench.write_toy()
     bench.write(bench.spec.read_text(encoding="utf-8").replace("models.m]", 'models."桥"]'))
@@ -208,7 +208,7 @@ def test_failures_print_no_control_characters(bench):
     assert not DANGEROUS.search(ran.stdout + ran.stderr)
 
 
-def test_visible_text_keeps_lines_and_letters():
+def test_visible_text_replaces_control_characters():
     """Control and bidirectional formatting characters are replaced, except line breaks and tabs."""
     kept = "a\tb\nñ 桥 न्\u200dय 👩\u200d🚀 ½\u00a0µm"
     assert visible(kept) == kept
@@ -218,7 +218,7 @@ def test_visible_text_keeps_lines_and_letters():
     assert visible("file\udcff") == "file\ufffd"
 
 
-def test_styles_pass_but_no_other_sequences():
+def test_only_style_escape_sequences_are_preserved():
     """In styled text, the escape sequences for colours and font styles are preserved, and all others are replaced."""
     assert visible_or_style("\x1b[1;31mred\x1b[0m") == "\x1b[1;31mred\x1b[0m"
     assert visible_or_style("\x1b[2J\x1b]0;x\x07") == "\ufffd[2J\ufffd]0;x\ufffd"

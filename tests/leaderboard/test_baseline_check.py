@@ -119,7 +119,7 @@ def test_new_cells_are_only_noted(lab):
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_a_foreign_baseline_is_refused(lab, text, said):
+def test_an_invalid_baseline_is_rejected(lab, text, said):
     """A baseline that is damaged or has a different kind, schema or view raises an error that suggests a remedy."""
     lab.add(4, "base")
     if isinstance(text, dict):

@@ -32,7 +32,7 @@ from kib.store.sealed_json import read_sealed
         ({}, {"groups": ["a"] * 20}, "the questions are grouped differently"),
     ],
 )
-def test_rows_that_are_not_comparable_have_no_gain(lab, base, arm, reason):
+def test_incomparable_arms_have_no_gain(lab, base, arm, reason):
     """Arms with different versions, devices, metrics or questions are not compared, and the reason is printed."""
     lab.add(4, "base", **base)
     lab.add(12, "rag", k=1, **arm)
@@ -48,7 +48,7 @@ def test_rows_that_are_not_comparable_have_no_gain(lab, base, arm, reason):
     assert reason in " ".join(render(table, "terminal", width=200).split())
 
 
-def test_seeds_of_other_environments_are_not_mixed(lab):
+def test_seeds_with_different_versions_are_not_averaged(lab):
     """Seeds measured with different package versions are not averaged into one gain."""
     lab.add(4, "base")
     lab.add(9, "ft", seed=0)

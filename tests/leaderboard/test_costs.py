@@ -85,7 +85,7 @@ def test_the_gold_passage_has_no_break_even(lab):
         ({"device_hour": 3.6}, "unknown", (None, 0.005)),
     ],
 )
-def test_money_is_by_hours_or_by_tokens(lab, prices, device, expected):
+def test_monetary_costs_use_hours_or_tokens(lab, prices, device, expected):
     """Monetary costs are based on device hours if an hourly price is set, or on tokens for remote models."""
     lab.prices = prices
     spent = Times(asking=8.0, searching=2.0, indexing=5.0)
@@ -110,7 +110,7 @@ TOKENS = {"input_tokens_million": 2.0, "output_tokens_million": 8.0}
         (TOKENS, WRITTEN, (10.0, None)),
     ],
 )
-def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
+def test_cost_of_generated_text_is_a_one_time_cost(lab, prices, paid, expected):
     """The cost of generating training text is a one-time cost, unknown if a token price or token count is unknown."""
     lab.prices = prices
     training = {"trained_tokens": 9, "flops": 1.0, **paid}
@@ -119,7 +119,7 @@ def test_money_of_writing_is_paid_once(lab, prices, paid, expected):
     assert (cost.money_writing, cost.money_once) == tuple(pytest.approx(one) if one else one for one in expected)
 
 
-def test_money_of_writing_moves_the_break_even(lab):
+def test_cost_of_generated_text_raises_the_monetary_break_even(lab):
     """Paying for training text raises the monetary break-even point, but not the break-even point in operations."""
     costly(lab).prices |= TOKENS
     lab.methods = {**METHODS, "ft-par": MethodEntry("lora", None)}
@@ -148,7 +148,7 @@ def test_prices_come_from_the_spec(tmp_path):
         assert make_plan(*open_spec(spec)).entry().prices == expected
 
 
-def test_unrecorded_costs_are_none(lab):
+def test_cells_without_records_have_no_costs(lab):
     """Cells without recorded tokens, operations and times have neither costs nor a break-even point."""
     lab.add(4, "base")
     lab.add(14, "ft", training={"trained_tokens": 9})
@@ -172,7 +172,7 @@ def test_costs_are_added_below(full_results, full_table, lab):
 
 
 @pytest.mark.parametrize("width", [64, 100])
-def test_costs_keep_to_the_width(lab, width):
+def test_cost_table_fits_the_terminal(lab, width):
     """The cost table omits columns that do not fit into a narrow terminal."""
     text = render(costly(lab).table(times=True), "terminal", width=width)
     assert max(map(len, text.splitlines())) <= width

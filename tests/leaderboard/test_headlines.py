@@ -33,7 +33,7 @@ def test_headline_uses_the_chosen_k(lab):
     assert said in render(table, "terminal", width=120)
 
 
-def test_a_choice_that_is_best_on_test_says_so(lab):
+def test_note_on_a_choice_that_is_also_best_on_test(lab):
     """If the setting chosen on validation questions is also the best on the test questions, a note states this."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.task("new").task("known", "control")
@@ -49,7 +49,7 @@ def test_a_choice_that_is_best_on_test_says_so(lab):
     assert said in render(table, "markdown")
 
 
-def test_rates_are_chosen_by_loss_and_then_k_on_questions(lab):
+def test_learning_rates_are_chosen_by_loss_before_k(lab):
     """If the learning rate is chosen by loss, K is then chosen on validation questions with this learning rate."""
     by_loss = MethodEntry("adapter", "bm25", chosen=("rate", "k"), by_loss=("rate",))
     lab.methods = {**METHODS, "ft+rag": by_loss}
@@ -63,7 +63,7 @@ def test_rates_are_chosen_by_loss_and_then_k_on_questions(lab):
     assert [one.arm for one in lab.table().rows if one.chosen] == ["ft+rag,rate=5e-05,k=3"]
 
 
-def test_nothing_is_chosen_before_all_are_measured(lab):
+def test_no_setting_is_chosen_while_cells_are_missing(lab):
     """While validation cells are missing, no setting is chosen, and the table lists the missing cells."""
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
     lab.add(4, "base")
@@ -134,7 +134,7 @@ def test_headline_states_the_reason_for_a_missing_gain(lab):
     )
 
 
-def test_one_point_is_no_points(tmp_path):
+def test_headline_uses_the_singular_for_one_point(tmp_path):
     """The headline uses the singular for a gain of one percentage point."""
     lab = Lab(tmp_path, n=100)
     lab.add(50, "base")

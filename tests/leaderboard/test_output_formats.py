@@ -84,7 +84,7 @@ def test_formats_equal_the_expected_output(full_table, name):
 
 
 @pytest.mark.parametrize("width", [52, 80, 120, 240])
-def test_terminal_keeps_to_its_width(full_table, width):
+def test_no_line_is_wider_than_the_terminal(full_table, width):
     """No table line is wider than the terminal, and omitted columns are listed."""
     text = render(full_table, "terminal", width=width)
     assert max(len(line) for line in text.splitlines()) <= width
@@ -92,14 +92,14 @@ def test_terminal_keeps_to_its_width(full_table, width):
 
 
 @pytest.mark.parametrize("width", [40, 60])
-def test_sentences_keep_to_the_terminal(full_table, width):
+def test_sentences_are_wrapped_at_the_terminal_width(full_table, width):
     """Sentences are wrapped at the terminal width, even below a table that is wider than the terminal."""
     text = render(full_table, "terminal", width=width)
     below = text[text.index("Accuracy in %") :]
     assert max(map(len, below.splitlines())) <= width
 
 
-def test_a_note_is_folded_before_the_table_is_too_wide(full_table):
+def test_long_notes_are_wrapped_to_fit(full_table):
     """Long notes are wrapped so that the table fits into 60 columns."""
     text = render(full_table, "terminal", width=60)
     assert "forgets" in text
@@ -114,7 +114,7 @@ def test_numbers_are_never_truncated(full_table):
             assert f"{100 * found.accuracy.mean:.1f}" in narrow
 
 
-def test_colour_is_an_addition(full_table):
+def test_colour_does_not_change_the_text(full_table):
     """Without its colour codes, the coloured table is identical to the plain table."""
     plain, coloured = (render(full_table, "terminal", width=120, colour=colour) for colour in (False, True))
     stripped = [line.rstrip() for line in ANSI.sub("", coloured).splitlines()]
@@ -162,7 +162,7 @@ def test_json_is_what_the_documentation_says(full_results):
 EVIL = "=1+1|<b>x</b>[red]y[/red](z)](http://e) `c` *d* \x1b[31m\u2028\n| a | b |\n# head"
 
 
-def test_texts_of_others_cannot_break_the_formats(lab):
+def test_untrusted_text_cannot_inject_markup(lab):
     """Untrusted titles and messages cannot inject markup, formulas, control characters or line breaks."""
     lab.title = EVIL
     lab.add(4, "base")
@@ -200,7 +200,7 @@ def test_markdown_shows_texts_as_they_are(lab):
 
 @settings(max_examples=10)
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_any_text_keeps_the_shape(tmp_path_factory, title, error):
+def test_any_text_leaves_the_format_valid(tmp_path_factory, title, error):
     """Arbitrary titles and messages neither break the columns of Markdown tables nor invalidate JSON."""
     lab = Lab(tmp_path_factory.mktemp("lab"), n=2)
     lab.title = title
@@ -214,14 +214,14 @@ def test_any_text_keeps_the_shape(tmp_path_factory, title, error):
     assert render(table, "terminal").replace("\n", "").isprintable()
 
 
-def test_a_format_that_does_not_exist_is_refused(lab):
+def test_an_unknown_format_is_rejected(lab):
     """An unknown format raises an error that lists the available formats."""
     lab.add(4, "base")
     with pytest.raises(InputError, match="terminal, markdown, csv, json"):
         render(lab.table(), "html")
 
 
-def test_texts_depend_on_the_results_alone(full_table, full_copy):
+def test_output_depends_only_on_the_results(full_table, full_copy):
     """Identical results in a different folder produce identical bytes in every format."""
     other = make_table([full_copy])
     for form in ("terminal", "markdown", "csv", "json"):

@@ -4,7 +4,7 @@ import pytest
 from leaderboard_lab import NEW, row
 
 
-def test_arms_share_ranks_unless_they_differ(lab):
+def test_arms_without_significant_difference_share_a_rank(lab):
     """Arms share a rank if they do not differ significantly from the rank's first arm; the gold passage has no rank."""
     lab.add(1, "base")
     lab.add(2, "random", k=1)
@@ -23,7 +23,7 @@ def test_arms_share_ranks_unless_they_differ(lab):
     assert [one.arm for one in table.rows] == ["base", "rag,k=2", "rag,k=1", "random,k=1", "gold,k=1"]
 
 
-def test_small_steps_do_not_add_up(lab):
+def test_a_significant_difference_starts_a_new_rank(lab):
     """An arm that differs significantly from the first arm of a rank starts a new rank."""
     for k, right in enumerate((20, 17, 14, 11, 8, 5), 1):
         lab.add(right, "rag", k=k)
@@ -33,7 +33,7 @@ def test_small_steps_do_not_add_up(lab):
     assert ranks["base"] == 7
 
 
-def test_a_rank_of_its_own_has_no_mark(lab):
+def test_a_sole_arm_does_not_share_its_rank(lab):
     """An arm that differs significantly from the arms directly above and below does not share a rank with them."""
     lab.add(1, "base")
     lab.add(11, "rag", k=1)
@@ -63,7 +63,7 @@ def test_averages_are_over_all_targets(lab):
     assert rag.average.relative == pytest.approx((2.0 + 1.0) / 2)
 
 
-def test_an_average_with_a_gap_is_none(lab):
+def test_an_average_needs_a_gain_on_every_task(lab):
     """An arm without a gain on one task has no average, and the printed reason names the task."""
     for task in ("new", "worded"):
         lab.add(4, "base", task)
@@ -73,7 +73,7 @@ def test_an_average_with_a_gap_is_none(lab):
     assert (found.average, found.reason) == (None, "worded: torch 2.14.1 against 2.13.0")
 
 
-def test_an_average_over_a_base_of_nothing_is_not_relative(lab):
+def test_a_zero_base_has_no_relative_average(lab):
     """A base accuracy of 0 rules out a relative gain and a relative average."""
     for task, right in (("new", 0), ("worded", 4)):
         lab.add(right, "base", task)

@@ -9,7 +9,7 @@ from kib.statistics.paired_gains import gain
 from kib.store.results import Results
 
 
-def test_gains_are_split_by_another_measurement(lab):
+def test_known_questions_come_from_the_second_base_measurement(lab):
     """Questions count as known according to the second base measurement, not the base measurement used for the gain."""
     base = [1] * 6 + [0] * 14
     probe = [0] * 2 + [1] * 8 + [0] * 10
@@ -22,7 +22,7 @@ def test_gains_are_split_by_another_measurement(lab):
     assert found.unknown == gain(base[:2] + base[10:], arm[:2] + arm[10:], [None] * 12)
 
 
-def test_why_gains_are_not_split_is_said(lab):
+def test_legend_explains_missing_second_measurements(lab):
     """The legend states the reason why a task has no second measurement."""
     lab.task("new", no_probe="lm-eval brings its own prompt")
     lab.add(4, "base")
@@ -35,7 +35,7 @@ def test_why_gains_are_not_split_is_said(lab):
     assert said in text
 
 
-def test_against_an_arm(lab):
+def test_gains_against_a_given_arm(lab):
     """With `against`, all gains are relative to the given arm, and Holm's method adjusts only for these gains."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
@@ -52,7 +52,7 @@ def test_against_an_arm(lab):
     )
 
 
-def test_against_a_method_takes_the_arm_with_the_same_settings(lab):
+def test_against_a_method_uses_the_arm_with_equal_settings(lab):
     """If the reference method has several arms, each arm is compared with the one that has the same settings."""
     lab.add(4, "base")
     for k, right in ((1, 10), (3, 12)):
@@ -64,7 +64,7 @@ def test_against_a_method_takes_the_arm_with_the_same_settings(lab):
     assert "against" in render(table, "terminal", width=200).splitlines()[4]
 
 
-def test_against_a_wrong_name_lists_what_exists(lab):
+def test_an_unknown_name_in_against_lists_known_names(lab):
     """An unknown name in `against` raises an error that suggests the nearest name and lists all known names."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
@@ -74,7 +74,7 @@ def test_against_a_wrong_name_lists_what_exists(lab):
         lab.table(against="rag,k=9")
 
 
-def test_benchmarks_are_never_compared(tmp_path):
+def test_benchmarks_are_ranked_separately(tmp_path):
     """Two benchmarks have separate gains, ranks and Holm families."""
     one, two = Lab(tmp_path, "one"), Lab(tmp_path, "two")
     for lab, right in ((one, 4), (two, 10)):
@@ -93,7 +93,7 @@ def test_benchmarks_are_never_compared(tmp_path):
     assert "two: tiny · new" in render(table, "terminal")
 
 
-def test_one_benchmark_twice_is_refused(tmp_path):
+def test_two_results_folders_of_one_benchmark_are_rejected(tmp_path):
     """Passing two results folders of the same benchmark raises an error that names both folders."""
     folders = [Lab(tmp_path / place) for place in ("here", "there")]
     for lab in folders:
@@ -102,7 +102,7 @@ def test_one_benchmark_twice_is_refused(tmp_path):
         make_table([lab.save() for lab in folders])
 
 
-def test_a_folder_without_results_is_refused(tmp_path):
+def test_a_folder_without_results_is_an_error(tmp_path):
     """A folder without results raises an error that explains how to create results."""
     with pytest.raises(InputError, match="kib run SPEC"):
         make_table([Results(tmp_path)])

@@ -39,7 +39,7 @@ def test_stored_statistics_need_no_questions(full_copy):
         ({"retrieval": True}, "the quality of retrieval needs the questions in this file"),
     ],
 )
-def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
+def test_views_that_need_question_files_name_them(full_copy, view, user):
     """If a view needs missing question files, the error names the missing files and the available views."""
     make_table([full_copy])
     for path in full_copy.folder.rglob("questions.jsonl"):
@@ -63,7 +63,7 @@ def test_other_views_say_that_they_need_the_questions(full_copy, view, user):
         lambda path: path.write_text(re.sub(r'"revision":\d+', '"revision":0', path.read_text())),
     ],
 )
-def test_damaged_statistics_are_computed_again(lab, damage):
+def test_damaged_statistics_are_recomputed(lab, damage):
     """Missing, damaged or outdated statistics are recomputed with byte-identical results."""
     lab.add(4, "base")
     lab.add(2, "base", split="probe")
@@ -75,7 +75,7 @@ def test_damaged_statistics_are_computed_again(lab, damage):
     assert path.read_bytes() == stored
 
 
-def test_statistics_follow_the_questions(lab):
+def test_statistics_are_recomputed_after_a_new_measurement(lab):
     """Statistics are recomputed if a cell has been measured again."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
@@ -86,7 +86,7 @@ def test_statistics_follow_the_questions(lab):
     assert (before.absolute, after.absolute) == pytest.approx((0.4, 0.45))
 
 
-def test_statistics_hold_what_is_used(lab):
+def test_cache_discards_statistics_of_removed_cells(lab):
     """The cache discards statistics of removed cells and keeps statistics of other views."""
     lab.add(4, "base")
     lab.add(12, "rag", k=1)
