@@ -1,4 +1,4 @@
-"""Damaged files in a results folder: a table never uses them, and the next run measures them again."""
+"""Damaged files in a results folder are never used for a table, and the next run replaces the damaged files."""
 
 import json
 import shutil

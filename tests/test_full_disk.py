@@ -1,4 +1,4 @@
-"""A full disk: a run names the file and the remedy, keeps everything measured so far, and can be resumed."""
+"""If the disk is full, a run names the file and the remedy, keeps everything measured so far, and can be resumed."""
 
 import resource
 import subprocess

@@ -249,7 +249,7 @@ def test_average_is_the_mean_of_tasks():
 
 
 def test_average_without_a_base_has_no_relative_gain():
-    """If a base accuracy is zero, the relative average is undefined; if a resampled one is zero, its interval is."""
+    """A relative average needs nonzero base accuracies, and its interval needs nonzero resampled base accuracies."""
     never = ([0] * 20, [1, 0] * 10, [None] * 20)
     seldom = ([1] + [0] * 19, [1, 0] * 10, [None] * 20)
     often = ([1, 0] * 10, [1, 1] * 10, [None] * 20)

@@ -1,4 +1,4 @@
-"""Canonical JSON and digests: equal inputs have equal digests on every machine."""
+"""Canonical JSON and digests, which are equal for equal inputs on every machine."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The LaTeX format: names are escaped, significantly best numbers are bold, and the output compiles."""
+"""LaTeX output compiles, escapes all names, and prints significantly best numbers in bold."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Tests with real servers that record requests: lm-eval's API backends contact only permitted servers."""
+"""Tests, with real servers that record requests, that lm-eval's API backends contact only permitted servers."""
 
 import json
 import socket

@@ -192,7 +192,7 @@ def test_a_cells_folder_is_its_id(tmp_path):
     ],
 )
 def test_a_cell_path_contains_corpus_and_split(changes, place):
-    """A cell's path contains the corpus for a control on trained weights, and the split if it is not the test split."""
+    """A cell's path contains the corpus of a trained control cell, and the split unless it is the test split."""
     assert a_cell(**changes).place == place
 
 

@@ -74,7 +74,7 @@ def test_an_average_needs_a_gain_on_every_task(lab):
 
 
 def test_a_zero_base_has_no_relative_average(lab):
-    """A base accuracy of 0 rules out a relative gain and a relative average."""
+    """If the base accuracy is 0, the relative gain and the relative average are undefined."""
     for task, right in (("new", 0), ("worded", 4)):
         lab.add(right, "base", task)
         lab.add(12, "rag", task, k=1)

@@ -53,7 +53,7 @@ def test_gains_against_a_given_arm(lab):
 
 
 def test_against_a_method_uses_the_arm_with_equal_settings(lab):
-    """If the reference method has several arms, each arm is compared with the one that has the same settings."""
+    """If the reference method has several arms, an arm is compared with the reference arm with its settings."""
     lab.add(4, "base")
     for k, right in ((1, 10), (3, 12)):
         lab.add(right, "rag", k=k)

@@ -41,7 +41,7 @@ Read = Callable[..., dict[str, Any]]
 
 
 def sha1(data: bytes) -> str:
-    """Return the object id that git and the hub give to a file with this content."""
+    """Return the object id that git and the hub assign to a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_HEAD(self) -> None:
-        """Answer with the headers of a GET request."""
+        """Answer with the same headers as for a GET request."""
         self.do_GET()
 
     def do_GET(self) -> None:
@@ -136,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, json.dumps(value).encode())
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        """Send an answer, without its body after a HEAD request."""
+        """Send a response, omitting the body after a HEAD request."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
@@ -149,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def describe(data_set: DataSet, path: str) -> dict[str, Any]:
-    """Describe a file or folder as the hub does."""
+    """Return the description of a file or folder in the hub's format."""
     data = data_set.files.get(path)
     if data is None:
         return {"type": "directory", "path": path, "oid": sha1(path.encode())}

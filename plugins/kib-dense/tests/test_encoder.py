@@ -176,7 +176,7 @@ def test_batches() -> None:
 def test_cached_vectors_are_not_computed_again(
     encoder: Callable[..., Encoder], tmp_path: Path, encoded: list[str]
 ) -> None:
-    """Only texts that the embedding cache lacks are encoded; cached vectors are the same bit for bit."""
+    """Only texts missing from the embedding cache are encoded, and cached vectors are returned bit for bit."""
     first = encoder().embed(TEXTS, tmp_path)
     encoded.clear()
     again = encoder().embed([*TEXTS[::-1], "A new one."], tmp_path)

@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def etag(file: Path) -> str:
-    """Return the object id that git and the hub give to a file."""
+    """Return the object id that git and the hub assign to a file."""
     data = file.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 

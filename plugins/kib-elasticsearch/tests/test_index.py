@@ -1,4 +1,4 @@
-"""Tests of word search on the server, covering scores, the order of hits and the check for completeness."""
+"""Tests of BM25 search on the server, covering scores, the order of hits and the check for completeness."""
 
 import math
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Retries of requests that a busy or restarting server rejects, against a scripted server."""
+"""Retries of requests that a busy or restarting server rejects, tested with a scripted server."""
 
 import json
 import time

@@ -31,7 +31,7 @@ def test_markdown(tmp_path: Path) -> None:
 
 
 def test_html(tmp_path: Path) -> None:
-    """HTML becomes the text that a browser shows, without tags, scripts, styles and comments."""
+    """HTML is converted to the text that a browser shows, without tags, scripts, styles and comments."""
     converted = convert(
         tmp_path / "a.html",
         "<!doctype html><html><head><title> Pump \n 7 </title><style>p {color: red}</style></head><body>"

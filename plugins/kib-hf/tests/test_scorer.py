@@ -161,7 +161,7 @@ def greedy_margin(tokenizer: Any) -> Callable[..., float]:
 
 @pytest.fixture(scope="module")
 def clear_prompts(greedy_margin: Callable[..., float]) -> Callable[[str], list[str]]:
-    """Prompts with shared prefixes, after which rounding does not change the greedy text.
+    """A function that returns prompts with shared prefixes, for which rounding does not change the greedy text.
 
     The first prompt is only a BOS token, and the last prompt exceeds the model's context length.
     """
@@ -224,7 +224,7 @@ def test_log_likelihoods_of_other_trees(
 def test_the_attention_of_the_model_is_used(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """A model loaded with eager attention is scored with eager attention, and keeps it afterwards."""
+    """A model loaded with eager attention is scored with eager attention and still uses eager attention afterwards."""
     eager, requests = fresh("llama", attention="eager"), tree(seed=2, size=4)
     lm = scorer(eager, row_tokens=50)
     assert_same(requests, all_answers(lm, requests), answer(hflm(eager), requests))
@@ -316,7 +316,7 @@ def test_requests_without_a_plan(
 
 
 def test_batches_are_a_function_of_the_list(scorer: Callable[..., Any]) -> None:
-    """Batches, and the bytes of the answers, depend neither on the order of the list nor on earlier requests."""
+    """Batches, and the bytes of the answers, depend neither on the order of the requests nor on earlier requests."""
     requests, shuffled = tree(seed=6, size=30), tree(seed=6, size=30)
     chance(1).shuffle(shuffled)
     first, second = (scorer(model("llama"), row_tokens=64) for _ in range(2))
@@ -398,7 +398,7 @@ LATENT = {
 def test_a_model_with_an_unusual_cache_generates_as_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """A model with cached keys that differ from its attention's keys is scored in trees, but generates as in HFLM."""
+    """A model whose cached keys differ from its attention keys is scored in prefix trees but generates as in HFLM."""
     latent, requests = fresh("deepseek_v3", **LATENT), tree(seed=3, size=4)
     lm, reference = scorer(latent, row_tokens=64), hflm(latent)
     assert_same(requests, all_answers(lm, requests), answer(reference, requests))

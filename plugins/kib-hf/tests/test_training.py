@@ -208,7 +208,7 @@ def test_change_of_an_adapter(small: Path, tmp_path: Path, runs: dict[type[Any],
 
 @pytest.mark.parametrize(("trainer", "pack"), [(Lora, "isolated"), (Full, "concatenate"), (Full, "none")])
 def test_no_token_is_lost(trainer: type[Any], small: Path, tmp_path: Path, pack: str) -> None:
-    """Every token is trained once per epoch, regardless of packing and of the number of texts longer than a block."""
+    """Each epoch trains on every token once, regardless of packing and of the number of texts longer than a block."""
     texts = TEXTS[:6]
     tokens = sum(len(text.text.encode()) + 1 for text in texts)
     trained = train(trainer, small, tmp_path / "out", texts, pack=pack, block=32, epochs=1)
@@ -219,7 +219,7 @@ def test_no_token_is_lost(trainer: type[Any], small: Path, tmp_path: Path, pack:
 def test_same_again(
     trainer: type[Any], small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], runs: dict[type[Any], Run]
 ) -> None:
-    """Training runs with the same seed save the same bytes, different seeds do not, and nothing is printed."""
+    """Training runs save identical bytes if and only if their seeds are equal, and print nothing."""
     expected = runs[trainer].trained
     again = train(trainer, small, tmp_path / "again")
     assert digest_file(weights_file(again.weights)) == digest_file(weights_file(expected.weights))

@@ -25,7 +25,7 @@ def test_pack() -> None:
 
 @pytest.mark.parametrize("block", [64, None])
 def test_plan(block: int | None) -> None:
-    """Every epoch trains every example once, in a new order, in steps of at most the batch size."""
+    """Each epoch uses every example once, in a new order, in steps no larger than the batch size."""
     lengths = lengths_of(100)
     plan = plan_steps(lengths, epochs=3, batch_size=8, block=block, seed=5)
     assert max(map(len, plan.steps)) == 8
@@ -80,7 +80,7 @@ def test_sorted_rows() -> None:
 
 
 def test_tensors() -> None:
-    """Packed rows are padded on the right, restart positions for each example, and an empty micro-batch has no loss."""
+    """Packed rows are padded on the right and restart positions per example, and an empty micro-batch has no loss."""
     examples = [Example(array("i", tokens), array("i", [IGNORED, *tokens[1:]])) for tokens in ([5, 6], [7, 8], [9, 3])]
     batches = MicroBatches([[(0, 1), (2,)], []], examples, 0)
     first, empty = batches[0], batches[1]

@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint(
     stopped_runs: dict[type[Any], Path],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A complete checkpoint with a file that lost its content is reported and removed, and the previous one is used."""
+    """A complete checkpoint with an emptied file is reported and removed, and the previous checkpoint is used."""
     folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
     damaged = folder / "checkpoint-6" / name
     damaged.write_bytes(bytes(damaged.stat().st_size))

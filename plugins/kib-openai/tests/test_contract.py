@@ -16,7 +16,7 @@ def test_installed() -> None:
 
 
 def test_protocols() -> None:
-    """The writer writes text and questions, forecasts and reports the cost, and can be restricted to kinds of text."""
+    """The writer writes text and questions, forecasts and reports costs, and can be limited to one kind of text."""
     writer = make_plugin(OpenAIWriter, {"model": "m"})
     assert isinstance(writer, Writer)
     assert isinstance(writer, QuestionWriter)

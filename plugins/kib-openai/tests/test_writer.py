@@ -47,7 +47,7 @@ KEYS = ["529b439a5747ebc0", "00b006adcca2bf88", "35795bb5361594c8", "0f5136924b7
 
 
 def test_request_to_other_servers(writer, server, passages, write, monkeypatch):
-    """The options can omit the API key, seed and format from a request, and can rename the field of the token limit."""
+    """The options can omit the API key, seed and format from a request, and can rename the token limit's field."""
     monkeypatch.delenv("OPENAI_API_KEY")
     options = {"api_key_env": "", "send_seed": False, "answer_format": "text"}
     write(writer(**options, max_tokens_field="max_completion_tokens"), passages(1))
