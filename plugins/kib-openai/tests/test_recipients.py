@@ -31,7 +31,7 @@ def _stranger(monkeypatch):
 
 @pytest.fixture
 def foreign(server):
-    """The address of the test server under the untrusted host name."""
+    """The URL of the test server, with the untrusted host name instead of the IP address."""
     return server.url.replace("127.0.0.1", STRANGER)
 
 
@@ -52,7 +52,7 @@ def write_spec(server, foreign, key='api_key_env = "AWS_SECRET_ACCESS_KEY"'):
     ],
 )
 def test_a_stranger_gets_nothing(command, server, foreign, kib):
-    """No command sends the secret named in a benchmark file, or a passage, to a server named only in this file."""
+    """No command sends a passage or a credential to a server that is specified only in the benchmark file."""
     write_spec(server, foreign)
     result = kib(*command)
     line = Path("own.toml").read_text().splitlines().index(f'base_url = "{foreign}"') + 1
@@ -71,7 +71,7 @@ def ask(kib, *more):
 
 
 def test_a_stranger_gets_no_passage(server, foreign, kib):
-    """A server named only in the benchmark file receives no passage, even if the server requires no key."""
+    """A server that is specified only in the benchmark file receives no passage, even if it requires no API key."""
     write_spec(server, foreign, 'api_key_env = ""')
     result = ask(kib)
     assert (result.exit_code, server.bodies) == (2, [])
@@ -96,7 +96,7 @@ def test_http_is_refused(server, foreign, kib, monkeypatch):
 
 @pytest.mark.usefixtures("questions")
 def test_check_announces_the_key(server, kib):
-    """The command `kib check` states which credential a server may receive, and sends nothing."""
+    """The command `kib check` reports which credential a server may receive, but sends no request to the server."""
     write_spec(server, "https://gpu.example:8000/v1", "")
     assert kib("check", "own.toml").exit_code == 2
     for allowed in ("gpu.example", "gpu.example:8000"):

@@ -12,7 +12,7 @@ from kib_openai.request_pool import RequestPool
 
 
 def test_order_at_any_concurrency(writer, server, passages, write):
-    """Texts follow the order of the passages even if the first answer arrives last."""
+    """Generated texts are in the order of the passages, even if the answer for the first passage arrives last."""
     gate = threading.Event()
     server.faults = [gate.wait, None, None, None, None, None, gate.set]
     texts = write(writer(concurrency=2), passages(7))
@@ -22,7 +22,7 @@ def test_order_at_any_concurrency(writer, server, passages, write):
 
 
 def test_nothing_is_paid_for_twice(writer, server, passages, write, tmp_path):
-    """A stored answer is not requested again, neither by the next process nor by a writer with a different URL."""
+    """A stored answer is never requested again, even by a different process or by a writer with a different URL."""
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         first = write(writer(concurrency=8), passages(10), paid_answers=paid_answers)
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
@@ -32,7 +32,7 @@ def test_nothing_is_paid_for_twice(writer, server, passages, write, tmp_path):
 
 
 def test_more_texts_begin_with_the_fewer(writer, server, passages, write):
-    """If the count is increased, only the additional texts are requested and paid for."""
+    """If the number of texts per passage is increased, only the additional texts are requested and paid for."""
     paid_answers, two_per_call = {}, writer(per_call=2)
     few = write(two_per_call, passages(3), 2, paid_answers)
     many = write(two_per_call, passages(3), 4, paid_answers)
@@ -50,7 +50,7 @@ def test_equal_passages_share_a_request(writer, server, passages, write):
 
 
 def test_paid_answers_hold_no_secret(writer, server, passages, write):
-    """Stored paid answers contain neither the API key nor the URL."""
+    """Stored answers contain neither the API key nor the URL of the server."""
     paid_answers = {}
     write(writer(), passages(2), paid_answers=paid_answers)
     assert server.key not in str(paid_answers)
@@ -58,7 +58,7 @@ def test_paid_answers_hold_no_secret(writer, server, passages, write):
 
 
 def test_invalid_answers_are_requested_again(writer, server, passages, write):
-    """An invalid answer costs one more request with a different seed, and the next run does not pay for it again."""
+    """An invalid answer triggers one more request with a different seed, and the next run repeats neither request."""
     server.faults = ["Sure! Here you are.", '{"paraphrases": []}']
     paid_answers = {}
     texts = write(writer(), passages(1), paid_answers=paid_answers)
@@ -69,7 +69,7 @@ def test_invalid_answers_are_requested_again(writer, server, passages, write):
 
 
 def test_only_invalid_answers(writer, server, passages, write):
-    """The error after the last attempt names passage and reason, and a later run resumes after the stored attempts."""
+    """The error after the last attempt states the passage and the reason, and a later run reuses all stored answers."""
     server.faults = ["no", "no"]
     paid_answers = {}
     reason = "all 2 answers are invalid; the last answer is invalid for this reason: the answer is not valid JSON"
@@ -82,7 +82,7 @@ def test_only_invalid_answers(writer, server, passages, write):
 
 
 def test_unpaired_surrogates_are_stored(writer, server, passages, write, tmp_path):
-    """An answer with an unpaired surrogate is invalid and stored, although no UTF-8 file could contain it."""
+    """An invalid answer with an unpaired surrogate is stored, although UTF-8 cannot encode the surrogate."""
     server.faults = ["\ud800", '{"paraphrases": ["\\ud800"]}']
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         assert len(write(writer(), passages(1), paid_answers=paid_answers)) == 1
@@ -90,14 +90,14 @@ def test_unpaired_surrogates_are_stored(writer, server, passages, write, tmp_pat
 
 
 def test_some_passages_may_miss(writer, server, passages, write):
-    """A run succeeds if at most `may_miss` passages get no valid text; all other passages get text."""
+    """A run succeeds if at most `may_miss` passages have no valid text, and returns the texts of all other passages."""
     server.faults = ["no"]
     texts = write(writer(attempts=1, may_miss=1, concurrency=1), passages(3))
     assert [text.passage for text in texts] == ["d1#0", "d2#0"]
 
 
 def test_budget(writer, server, passages, write):
-    """A run stops when its token budget is exhausted, and resumes with a larger budget."""
+    """A run stops when its token budget is exhausted, and can be resumed with a larger budget."""
     paid_answers = {}
     budget = {"concurrency": 1, "token_budget": 400}
     for _ in range(2):
@@ -109,7 +109,7 @@ def test_budget(writer, server, passages, write):
 
 
 def test_budget_without_token_counts(writer, server, passages, write):
-    """A budget is rejected after the first answer if the server does not report token counts."""
+    """A token budget is rejected after the first answer if the server does not report token counts."""
     server.usage = None
     with pytest.raises(InputError, match="does not report token counts, which `token_budget` requires; remove"):
         write(writer(token_budget=400, concurrency=1), passages(5))
@@ -118,7 +118,7 @@ def test_budget_without_token_counts(writer, server, passages, write):
 
 
 def test_a_reader_may_leave_early(writer, server, passages, write, tmp_path, monkeypatch):
-    """If the consumer of the texts stops early, the answers to all requests in flight are stored."""
+    """If the consumer of the texts stops early, the answers to all requests in flight are still stored."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
     shut_down = RequestPool._shut_down
@@ -133,7 +133,7 @@ def test_a_reader_may_leave_early(writer, server, passages, write, tmp_path, mon
 
 
 def test_paid_answers_closed_first(writer, server, passages, tmp_path):
-    """A consumer may close the store of paid answers before the writer."""
+    """The store of paid answers may be closed before the writer's generator is closed."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:

@@ -17,7 +17,7 @@ def test_paraphrases(writer, server, passages, write):
 
 
 def test_request(writer, server, passages, write):
-    """A request contains the sampling options and one message with the passage and the answer form."""
+    """A request contains the sampling options and one message with the passage and the required answer format."""
     write(writer(temperature=0.3, max_tokens=77, extra={"top_p": 0.5}), passages(1), 2, seed=11)
     (body,), (headers,) = server.bodies, server.headers
     message = body.pop("messages")[0]["content"]
@@ -35,7 +35,7 @@ def test_request(writer, server, passages, write):
 
 
 def test_the_keys_of_paid_answers(writer, passages, write):
-    """The keys of paid answers never change, because every user would otherwise pay for the same answers again."""
+    """The keys of paid answers never change, because every user would otherwise have to pay for the answers again."""
     paid_answers = {}
     write(writer(kind="both"), passages(1), 2, paid_answers)
     list(writer().questions(passages(1), 2, 0, paid_answers))
@@ -47,7 +47,7 @@ KEYS = ["529b439a5747ebc0", "00b006adcca2bf88", "35795bb5361594c8", "0f5136924b7
 
 
 def test_request_to_other_servers(writer, server, passages, write, monkeypatch):
-    """The options can omit the API key, seed and format from a request, and can rename the token limit's field."""
+    """Options can omit the API key, seed and response format from a request, and can rename the token limit field."""
     monkeypatch.delenv("OPENAI_API_KEY")
     options = {"api_key_env": "", "send_seed": False, "answer_format": "text"}
     write(writer(**options, max_tokens_field="max_completion_tokens"), passages(1))
@@ -63,7 +63,7 @@ def test_own_format(writer, server, passages, write):
 
 
 def test_own_prompts(writer, server, passages, write):
-    """A prompt in the options is rendered with `passage` and `count`, and is followed by the answer form."""
+    """A custom prompt is rendered with `passage` and `count`, and is followed by the required answer format."""
     prompts = {
         "paraphrases": "{{ count }} times: {{ passage.title }} / {{ passage.document }}\nPassage:\n{{ passage.text }}"
     }
@@ -91,7 +91,7 @@ def test_a_prompt_that_cannot_be_rendered(writer, passages, write):
     ],
 )
 def test_every_change_of_a_request_is_a_new_request(writer, server, passages, write, change):
-    """A different model, prompt, sampling option or seed is a new request, even with the same paid answers."""
+    """A request with a different model, prompt, sampling option or seed does not reuse a stored answer."""
     paid_answers = {}
     write(writer(), passages(1), paid_answers=paid_answers)
     write(writer(**change), passages(1), paid_answers=paid_answers)
@@ -100,14 +100,14 @@ def test_every_change_of_a_request_is_a_new_request(writer, server, passages, wr
 
 
 def test_pairs(writer, server, passages, write):
-    """A pair consists of a question and its answer, without the passage's title."""
+    """A question-answer pair does not contain the title of the passage."""
     texts = write(writer(kind="pairs"), passages(1), 2)
     start = passages(1)[0].text[:30]
     assert texts == [Text("d0#0", "pair", f"Question {n} on {start}?", f"answer {n}") for n in (1, 2)]
 
 
 def test_only_some_kinds(writer, server, passages, write):
-    """A writer restricted to one kind sends the same requests and writes the same texts as a writer of both kinds."""
+    """A writer restricted to one kind of text sends the same requests for this kind as an unrestricted writer."""
     both = writer(kind="both")
     assert list(both.kinds()) == ["paraphrase", "pair"]
     texts = write(both, passages(2))
@@ -124,7 +124,7 @@ def test_only_some_kinds(writer, server, passages, write):
 
 
 def test_several_requests_per_passage(writer, server, passages, write):
-    """If `count` exceeds `per_call`, several requests are sent; later requests list the earlier texts."""
+    """If `count` exceeds `per_call`, several requests are sent per passage, and each lists all earlier texts."""
     texts = write(writer(per_call=2), passages(1), 5)
     assert [text.text.split()[3] for text in texts] == ["1", "2", "3", "4", "5"]
     listed = [body["messages"][0]["content"].count("\n- Version") for body in server.bodies]
@@ -132,7 +132,7 @@ def test_several_requests_per_passage(writer, server, passages, write):
 
 
 def test_held_out(writer, server, passages, write, tmp_path):
-    """A pair that repeats a held-out question is invalid, regardless of its case and punctuation."""
+    """A pair that repeats a held-out question is invalid, even if case and punctuation differ."""
     start = passages(1)[0].text[:30]
     question = {"question": f"QUESTION 1, on {start}", "options": ["a", "b"], "answer": "A"}
     (tmp_path / "test.jsonl").write_text(json.dumps(question) + "\n")
@@ -143,7 +143,7 @@ def test_held_out(writer, server, passages, write, tmp_path):
 
 
 def test_held_out_files_are_part_of_the_identity(writer, tmp_path):
-    """The fingerprint of a writer changes with the bytes of its held-out files."""
+    """The fingerprint of a writer depends on the content of its held-out files."""
     path = tmp_path / "test.jsonl"
     with_file = writer(held_out=[str(path)])
     with pytest.raises(InputError, match=r"test.jsonl: no such file"):
@@ -155,7 +155,7 @@ def test_held_out_files_are_part_of_the_identity(writer, tmp_path):
 
 
 def test_online(writer, server, monkeypatch):
-    """`online` returns the model and the endpoint's URL, and reports a missing API key."""
+    """The method `online` returns the model and the endpoint's URL, and reports a missing API key."""
     assert writer().online() == [f"model m at {server.url}"]
     monkeypatch.delenv("OPENAI_API_KEY")
     (needed,) = writer().online()
@@ -164,7 +164,7 @@ def test_online(writer, server, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["paraphrases", "pairs", "both"])
 def test_forecast_and_spending(writer, server, passages, write, kind):
-    """The forecast equals the number of requests sent later, and spending counts every answer once."""
+    """The forecast matches the number of requests actually sent, and the spending counts every paid answer once."""
     server.faults = ["no"]
     paid_answers, two_per_call = {}, writer(kind=kind, per_call=2, concurrency=1)
     given = [*passages(3), *passages(1)]
@@ -186,7 +186,7 @@ def test_forecast_and_spending(writer, server, passages, write, kind):
 
 
 def test_forecast_of_tokens(writer, server, passages, write):
-    """A forecast assumes one token per four bytes of the messages that are sent later."""
+    """A forecast of input tokens assumes one token per four bytes of the messages to be sent."""
     cost = writer().forecast(passages(4), 2)
     write(writer(), passages(4), 2)
     size = sum(len(body["messages"][0]["content"].encode()) for body in server.bodies)
@@ -194,7 +194,7 @@ def test_forecast_of_tokens(writer, server, passages, write):
 
 
 def test_forecast_needs_no_key(writer, passages, monkeypatch):
-    """A forecast needs neither a key nor a server."""
+    """A cost forecast requires neither an API key nor a server."""
     monkeypatch.delenv("OPENAI_API_KEY")
     assert writer(base_url="http://127.0.0.1:1/v1").forecast(passages(3), 5).calls == 3
 
@@ -211,7 +211,7 @@ def test_spending_never_changes(writer, server, passages, write):
 
 
 def test_spending_without_token_counts(writer, server, passages, write):
-    """The number of tokens spent is unknown unless the server reported the tokens for every answer."""
+    """The number of tokens spent is unknown unless the server reported token counts for every answer."""
     paid_answers = {}
     write(writer(), passages(1), paid_answers=paid_answers)
     server.usage = None
@@ -221,7 +221,7 @@ def test_spending_without_token_counts(writer, server, passages, write):
 
 
 def test_questions(writer, server, passages):
-    """Questions follow the order given by the second request, each with options and a quote; the forecast is exact."""
+    """Questions are sorted by the ranking in the second answer, and the forecast number of requests is exact."""
     paid_answers = {}
     cost = writer().forecast(passages(2), 3, 0, paid_answers, "questions")
     drafts = list(writer().questions(passages(2), 3, 0, paid_answers))

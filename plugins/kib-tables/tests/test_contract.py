@@ -38,14 +38,14 @@ def test_installed(cls: type[Any]) -> None:
 
 
 def test_contract(table: tuple[type[Any], Path]) -> None:
-    """Each plugin satisfies the contract for a corpus."""
+    """Each plugin satisfies the contract for corpus plugins."""
     cls, file = table
     check_corpus(lambda: make_plugin(cls, {"path": file}))
 
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv, Parquet])
 def test_options(cls: type[Any]) -> None:
-    """Options are described, and invalid values are rejected."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         cls,
         accepts=[

@@ -25,7 +25,7 @@ def test_parts(tmp_path: Path) -> None:
 
 
 def test_field_names(tmp_path: Path) -> None:
-    """The fields of a JSONL file may have any names if the options specify the names."""
+    """A JSONL file may use any field names, provided that the options specify these names."""
     content = b'{"_id": 7, "head": "T", "body": "one", "title": "no"}\n{"_id": "8", "body": "two"}\n'
     found = read(tmp_path, content, fields={"id": "_id", "title": "head", "text": "body"})
     assert found == [Document("7", "T", "one"), Document("8", "", "two")]
@@ -113,7 +113,7 @@ def test_no_document(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["fingerprint", "documents"])
 def test_unreadable(tmp_path: Path, method: str) -> None:
-    """A missing file raises an error, and so does a folder at the file's path."""
+    """A path to a missing file or to a folder raises an error."""
     for path, message in (("none.jsonl", r"none\.jsonl: no such file"), (".", "a folder; expected a JSONL file")):
         corpus = make_plugin(Jsonl, {"path": path}, tmp_path)
         with pytest.raises(InputError, match=message):

@@ -63,20 +63,20 @@ def test_csv_delimiter(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_csv(tmp_path: Path, content: bytes, message: str) -> None:
-    """A problem in a CSV file raises an error that states the file and line."""
+    """Invalid content in a CSV file raises an error that states the file and line."""
     with pytest.raises(InputError, match=re.escape(message)):
         read_csv(tmp_path, content)
 
 
 def test_parquet_parts(tmp_path: Path) -> None:
-    """Parquet columns may have any name, ids may be numbers, and a null title is empty."""
+    """Parquet columns may have any name, ids may be numbers, and a null title is read as an empty title."""
     columns = {"nr": [7, 8], "body": ["one", "two"], "title": ["T", None], "vector": [[1.0], [2.0]]}
     found = read_parquet(tmp_path, columns, fields={"id": "nr", "text": "body"}, licence="CC0-1.0")
     assert found == [Document("7", "T", "one", "", "CC0-1.0"), Document("8", "", "two", "", "CC0-1.0")]
 
 
 def test_parquet_batches(tmp_path: Path) -> None:
-    """Rows of a Parquet file keep their order and their numbers across batches."""
+    """Documents from a Parquet file keep the order of the rows, and row numbers continue across batches."""
     ids = [f"d{number}" for number in range(1000)]
     assert [d.id for d in read_parquet(tmp_path, {"id": ids, "text": ids})] == ids
     with pytest.raises(InputError, match=r'd\.parquet: row 1001: duplicate id "d7"; the id is already used in row 8'):
@@ -101,7 +101,7 @@ def test_parquet_batches(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_parquet(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
-    """A problem in a Parquet file raises an error that states the file and row."""
+    """Invalid content in a Parquet file raises an error that states the file and row."""
     with pytest.raises(InputError, match=re.escape(message)):
         read_parquet(tmp_path, columns)
 
@@ -123,7 +123,7 @@ def test_not_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cls", "kind"), [(Csv, "a CSV file"), (Parquet, "a Parquet file")])
 @pytest.mark.parametrize("method", ["fingerprint", "documents"])
 def test_unreadable(tmp_path: Path, cls: type[Any], kind: str, method: str) -> None:
-    """A missing file raises an error, and so does a folder at the file's path."""
+    """A path to a missing file or to a folder raises an error."""
     for path, message in ((tmp_path / "none", "none: no such file"), (tmp_path, f"a folder; expected {kind}")):
         with pytest.raises(InputError, match=re.escape(message)):
             list(getattr(make_plugin(cls, {"path": path}), method)())
@@ -142,7 +142,7 @@ def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
 
 
 def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With `empty = "skip"`, documents without text are omitted, and a warning states the number and the first ids."""
+    """With `empty = "skip"`, documents without text are omitted, and a warning states their number and first ids."""
     lines = [{"id": f"e{number}", "text": " "} for number in range(7)] + [{"id": "a", "text": "one"}, {"id": "n"}]
     file = tmp_path / "d.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -154,7 +154,7 @@ def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_all_without_text(tmp_path: Path) -> None:
-    """If no document in a file has text, the error states the number of documents."""
+    """If no document in a file has text, the error states the number of documents without text."""
     (tmp_path / "d.csv").write_text("id,text\na,\nb,\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"d\.csv: none of the documents contains text \(documents without text: 2\)"):
         read(Csv, tmp_path / "d.csv", empty="skip")
@@ -181,7 +181,7 @@ def test_large(tmp_path: Path, megabytes: int) -> None:
     ],
 )
 def test_large_row(tmp_path: Path, cls: type[Any], name: str, content: bytes, message: str) -> None:
-    """A line or field beyond the limit raises an error that names the line and the option."""
+    """A line or field larger than `max_unpacked_mb` raises an error that states the line number and the option."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"{message} `max_unpacked_mb = 1`; to read it, increase this limit"):
         read(cls, tmp_path / name, max_unpacked_mb=1)
@@ -189,7 +189,7 @@ def test_large_row(tmp_path: Path, cls: type[Any], name: str, content: bytes, me
 
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_large_parquet_row(tmp_path: Path, dictionary: bool) -> None:
-    """A small Parquet file with a text beyond the limit raises an error that names the row and the option."""
+    """In a small Parquet file, a text larger than `max_unpacked_mb` raises an error that states the row and option."""
     table = pa.table({"id": ["a", "b"], "text": ["one", "x" * (2 << 20)]})
     parquet.write_table(table, tmp_path / "d.parquet", use_dictionary=dictionary, compression="zstd")
     assert (tmp_path / "d.parquet").stat().st_size < 10_000
@@ -210,7 +210,7 @@ def test_repeated_parquet_text(tmp_path: Path) -> None:
 
 
 def test_wide_header(tmp_path: Path) -> None:
-    """The time to check the column names of a CSV file is proportional to their number."""
+    """The time needed to check the column names of a CSV file is proportional to the number of columns."""
     count = 100_000
     names = b",".join(b"c%d" % number for number in range(count))
     assert len(read_csv(tmp_path, b"id,text,%b\na,one%b\n" % (names, b"," * count))) == 1

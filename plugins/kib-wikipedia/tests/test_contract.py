@@ -33,12 +33,12 @@ def test_installed() -> None:
 
 
 def test_contract(dump: Path) -> None:
-    """The plugin satisfies the contract for a corpus if articles are read from a dump."""
+    """A corpus that is read from a dump satisfies the contract for corpus plugins."""
     check_corpus(lambda: make_plugin(Wikipedia, {"dump": dump}))
 
 
 def test_contract_of_pins(wiki: Any, pinned: Any) -> None:
-    """The plugin satisfies the contract for a corpus if articles are read from pinned pages."""
+    """A corpus of pinned pages satisfies the contract for corpus plugins."""
     wiki.add("Pump", "'''Pump 7''' has a [[lever|red lever]].")
     wiki.add("Brücke 桥", "Über die Brücke 🚧")
     pinned(pages=["Pump", "Brücke 桥"]).pin()
@@ -80,7 +80,7 @@ def test_fingerprint(dump: Path) -> None:
 
 
 def test_fingerprint_of_pins(wiki: Any, pinned: Any) -> None:
-    """The fingerprint of a corpus with pins depends on the pinned revisions, but not on later edits in the wiki."""
+    """The fingerprint of a pinned corpus depends on the pinned revisions, but not on later edits to the pages."""
     wiki.add("Pump", "The red lever.")
     plugin = pinned(pages=["Pump"])
     plugin.pin()

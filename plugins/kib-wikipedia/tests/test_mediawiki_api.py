@@ -17,13 +17,13 @@ Connect = Callable[..., MediaWikiApi]
 
 @pytest.fixture
 def waits() -> list[float]:
-    """Return a list that collects the seconds that clients would wait."""
+    """Return a list that collects the clients' waiting times in seconds."""
     return []
 
 
 @pytest.fixture
 def connect(anatomy: Any, waits: list[float]) -> Iterator[Connect]:
-    """Return a function that creates a client, which records waits instead of sleeping."""
+    """Return a function that creates a client; the client records its waiting times instead of sleeping."""
     clients = []
 
     def create(url: str = "", **options: Any) -> MediaWikiApi:
@@ -48,7 +48,7 @@ def connect(anatomy: Any, waits: list[float]) -> Iterator[Connect]:
 def test_retries(
     anatomy: Any, connect: Connect, waits: list[float], failures: list[Any], expected: list[float]
 ) -> None:
-    """After a busy or truncated response, the client retries after the requested delay or an increasing delay."""
+    """After a busy or truncated response, the client retries after the requested delay or with exponential backoff."""
     anatomy.failures[:] = failures
     [answer] = connect().query(QUERY)
     assert answer["pages"][0]["title"] == "Bone"
@@ -90,27 +90,27 @@ def test_silent_server(connect: Connect, listens: bool) -> None:
 
 
 def test_invalid_address(connect: Connect) -> None:
-    """An API address that is not a URL raises an error."""
+    """An invalid API URL raises an error."""
     with pytest.raises(InputError, match=r"^http://: invalid address: "):
         list(connect("http://").query(QUERY))
 
 
 def test_endless_query(anatomy: Any, connect: Connect) -> None:
-    """A wiki that sends the same continuation twice raises an error."""
+    """An error is raised if the wiki sends the same continuation value twice."""
     anatomy.failures[:] = [{"continue": {"plcontinue": "1"}}] * 2
     with pytest.raises(InputError, match="the wiki sent the same continuation value twice"):
         list(connect().query(QUERY))
 
 
 def test_politeness(anatomy: Any, connect: Connect) -> None:
-    """Each request names the program and the contact, and asks the wiki to reject the request if its databases lag."""
+    """Each request identifies the program and the contact, and sets `maxlag` so that a lagging wiki rejects it."""
     list(connect().query(QUERY))
     assert re.match(r"kib-wikipedia/\S+ \(me@example\.org\) httpx2/", anatomy.agents[0])
     assert anatomy.requests[0]["maxlag"] == "5"
 
 
 def test_pause(connect: Connect, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two requests, the client waits for the remaining part of the pause."""
+    """If less time than the pause has passed since the last request, the client waits for the remaining time."""
     times = iter([100.0, 112.0, 130.0, 190.0, 190.0])
     monkeypatch.setattr("kib_wikipedia.mediawiki_api.time", SimpleNamespace(monotonic=lambda: next(times)))
     api = connect(pause=30)

@@ -57,7 +57,7 @@ def pin(*arguments: str | Path) -> Result:
 
 
 def test_pin(spec: Path) -> None:
-    """`kib-wikipedia pin` writes a spec's pin files and reports the contents of the files."""
+    """The command `kib-wikipedia pin` writes the pin files and prints the number of pages and redirects."""
     run = pin(spec)
     pins = spec.with_name("anatomy.pins")
     counts = "4 pages and 1 redirect of Testwiki"
@@ -74,7 +74,7 @@ def test_pin_again(spec: Path) -> None:
 
 
 def test_unknown_corpus(spec: Path) -> None:
-    """An unknown corpus raises an error that lists the corpora with pins."""
+    """An unknown corpus name raises an error that lists the corpora with the option `pins`."""
     run = pin(spec, "other")
     assert (run.exit_code, "no corpus named 'other' sets `pins`; corpora that set `pins`: anatomy" in run.output) == (
         2,
@@ -83,7 +83,7 @@ def test_unknown_corpus(spec: Path) -> None:
 
 
 def test_spec_without_pins(tmp_path: Path) -> None:
-    """`kib-wikipedia pin` raises an error for a spec without a corpus that has `pins`."""
+    """The command `kib-wikipedia pin` raises an error if no corpus in the benchmark file sets `pins`."""
     corpus = f'plugin = "wikipedia"\ndump = "{tmp_path / "dump.xml"}"\n'
     (tmp_path / "part.toml").write_text(f'schema = 1\nname = "part"\n\n[corpora.dump]\n{corpus}', encoding="utf-8")
     run = pin(tmp_path / "part.toml")
@@ -91,7 +91,7 @@ def test_spec_without_pins(tmp_path: Path) -> None:
 
 
 def test_spec_of_a_corpus_alone(anatomy: Any, tmp_path: Path) -> None:
-    """`kib-wikipedia pin` accepts a spec without models, tasks or methods."""
+    """The command `kib-wikipedia pin` accepts a benchmark file without models, tasks or methods."""
     corpus = SPEC[SPEC.index("[corpora.anatomy]") : SPEC.index("[tasks.quiz]")].replace("{address}", anatomy.address)
     path = tmp_path / "part.toml"
     path.write_text(f'schema = 1\nname = "part"\n\n{corpus}', encoding="utf-8")
@@ -119,14 +119,14 @@ def kib(spec: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
 
 
 def test_check_without_pins(anatomy: Any, spec: Path, kib: Callable[..., tuple[int, str]]) -> None:
-    """A benchmark without its pin file raises an error, and no request is sent."""
+    """A missing pin file raises an error before any request is sent to the wiki."""
     code, output = kib("check", str(spec))
     assert (code, "anatomy.pins: no such pin file; create the file with `kib-wikipedia pin" in output) == (2, True)
     assert anatomy.requests == []
 
 
 def test_benchmark(spec: Path, kib: Callable[..., tuple[int, str]]) -> None:
-    """A run fetches the pinned pages, accepts a redirect as gold, and records the corpus's counts and origin."""
+    """A run fetches the pinned pages, accepts a redirect as a gold document, and records the corpus's size and date."""
     assert pin(spec).exit_code == 0
     code, output = kib("run", str(spec))
     assert code == 0, output

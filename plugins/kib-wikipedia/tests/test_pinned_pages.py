@@ -18,7 +18,7 @@ def read_ids(plugin: Wikipedia) -> list[str]:
 
 
 def test_pages(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
-    """Pinned pages are documents in the order of their titles, with revisions as sources and redirects as aliases."""
+    """Pinned pages become documents sorted by title, with the revision URL as source and redirects as aliases."""
     plugin = pinned(pages=["Muscles", "anatomy"])
     plugin.pin()
     documents = list(plugin.documents())
@@ -40,7 +40,7 @@ def test_pages(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
     ],
 )
 def test_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], ids: list[str]) -> None:
-    """Links and categories are followed to the selected depth, across continued responses, without repeated pages."""
+    """Links and categories are followed to the selected depth and across partial responses, and no page is repeated."""
     plugin = pinned(**options)
     pins = plugin.pin()
     assert [pin.title for pin in pins.pages] == ids
@@ -48,7 +48,7 @@ def test_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], ids: l
 
 
 def test_as_of(anatomy: Any, pinned: Pinned) -> None:
-    """`as_of` pins the last revision on a day, and a page listed in `pages` but created later raises an error."""
+    """`as_of` pins the latest revision up to a date, and a page in `pages` that was created later raises an error."""
     anatomy.edit("Bone", "A bone is old.")
     anatomy.edit("Bone", "A bone is new.", since="2024-07-01T00:00:00Z")
     plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")
@@ -77,14 +77,14 @@ def test_invalid_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any]
 
 
 def test_not_a_mediawiki(anatomy: Any, pinned: Pinned) -> None:
-    """A server that does not report the wiki's name raises an error."""
+    """A server response that lacks the wiki's namespaces raises an error."""
     anatomy.failures[:] = [{"query": {"general": {}}}]
     with pytest.raises(InputError, match="the wiki's answer lacks the field 'namespaces'; expected the address"):
         pinned(pages=["Bone"]).pin()
 
 
 def test_other_content(anatomy: Any, pinned: Pinned, caplog: pytest.LogCaptureFixture) -> None:
-    """Only wikitext is pinned, and a pinned page without text is omitted with a warning."""
+    """Only pages in wikitext are pinned, and a pinned page without text is omitted with a warning."""
     anatomy.add("Data", "{}", model="json", categories=("Category:Body",))
     anatomy.add("Empty", "{{box}}", categories=("Category:Body",))
     plugin = pinned(categories=["Category:Body"])
@@ -96,7 +96,7 @@ def test_other_content(anatomy: Any, pinned: Pinned, caplog: pytest.LogCaptureFi
 
 
 def test_existing_pins(anatomy: Any, pinned: Pinned) -> None:
-    """The method `pin` replaces an existing pin file only on request."""
+    """The method `pin` rejects an existing pin file unless the caller asks for its replacement."""
     pinned(pages=["Bone"]).pin()
     with pytest.raises(
         InputError, match=r"w\.pins: the pin file already exists; use `--again` to pin the newest revisions instead"
@@ -105,7 +105,7 @@ def test_existing_pins(anatomy: Any, pinned: Pinned) -> None:
 
 
 def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
-    """A missing pin file raises an error that names the command, and no request is sent."""
+    """A missing pin file raises an error that states the command to run, and no request is sent to the wiki."""
     plugin = pinned(pages=["Bone"])
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
         with pytest.raises(InputError, match=r"w\.pins: no such pin file; create the file with `kib-wikipedia pin"):
@@ -124,7 +124,7 @@ def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
     ],
 )
 def test_malformed_pin_file(pinned: Pinned, tmp_path: Path, content: str, line: int) -> None:
-    """A malformed pin file raises an error that states the line."""
+    """A malformed pin file raises an error that states the line number."""
     (tmp_path / "w.pins").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=rf"w\.pins:{line}: this is not a valid pin file"):
         pinned(pages=["Bone"]).fingerprint()
@@ -150,7 +150,7 @@ def test_other_selection(anatomy: Any, pinned: Pinned) -> None:
 
 
 def test_later_edits(anatomy: Any, pinned: Pinned, tmp_path: Path) -> None:
-    """Later edits in the wiki change no pinned page, whether or not the page's text is in the local store."""
+    """Later edits to the wiki do not change a pinned page, whether or not the page's text is in the local store."""
     plugin = pinned(pages=["Bone"])
     plugin.pin()
     before = list(plugin.documents())

@@ -67,7 +67,7 @@ GUARD = 120
     ],
 )
 def test_wikitext(wikitext: str, text: str) -> None:
-    """The converted text contains exactly the sentences that a reader sees."""
+    """The converted text contains exactly the sentences that a reader of the page sees."""
     assert wikitext_to_text(wikitext) == text
 
 
@@ -85,7 +85,7 @@ def test_dropped_sections() -> None:
 
 
 def test_hidden_namespaces() -> None:
-    """Links to files and categories are removed, using the wiki's own names for the two namespaces."""
+    """Links to files and categories are removed, even if the wiki has its own names for the two namespaces."""
     wikitext = "[[Datei:A.jpg|mini|no]]Text.[[Kategorie:Pumpen]]"
     assert wikitext_to_text(wikitext, {"datei", "kategorie"}) == "Text."
 
@@ -107,7 +107,7 @@ def test_hidden_namespaces() -> None:
     ],
 )
 def test_templates(wikitext: str, text: str) -> None:
-    """A template that represents words is replaced with these words."""
+    """A template that produces text is replaced with the text."""
     assert wikitext_to_text(wikitext) == text
 
 
@@ -128,7 +128,7 @@ def test_templates(wikitext: str, text: str) -> None:
     ids=lambda text: repr(text[:8]),
 )
 def test_linear_time(text: str) -> None:
-    """Repeated separators, brackets and templates are converted in a time that is proportional to their number."""
+    """The conversion time for repeated separators, brackets and templates is proportional to their number."""
     script = (
         "import sys; from kib_wikipedia.wikitext_to_text import wikitext_to_text; wikitext_to_text(sys.stdin.read())"
     )
@@ -146,5 +146,5 @@ def test_linear_time(text: str) -> None:
     ],
 )
 def test_remnants(text: str, expected: str) -> None:
-    """Empty brackets, separators and white space that removed markup leaves behind are removed."""
+    """Empty brackets, separators and white space left over from removed markup are removed."""
     assert wikitext_to_text(text) == expected

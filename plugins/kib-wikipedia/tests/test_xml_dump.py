@@ -24,14 +24,14 @@ HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="
 
 
 def page(title: str, text: str = "Some text.", ns: int = 0, redirect: str = "", model: str = "wikitext") -> str:
-    """Write a page of a dump."""
+    """Return a page of a dump as XML."""
     target = f'<redirect title="{redirect}" />' if redirect else ""
     revision = f"<id>7</id><timestamp>2024-05-01T12:00:00Z</timestamp><model>{model}</model><text>{text}</text>"
     return f"<page><title>{title}</title><ns>{ns}</ns><id>1</id>{target}<revision>{revision}</revision></page>\n"
 
 
 def write_dump(folder: Path, *pages: str, compress: Callable[[bytes], bytes] = bytes) -> Path:
-    """Write a dump of some pages."""
+    """Write a dump that contains the given pages, and return its path."""
     path = folder / "dump.xml"
     path.write_bytes(compress((HEAD + "".join(pages) + "</mediawiki>\n").encode()))
     return path
@@ -97,7 +97,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Pages without text or in other formats are omitted with a warning, or the first such page raises an error."""
+    """A page without text or in a different format is omitted with a warning unless `empty = "error"` is set."""
     path = write_dump(tmp_path, page("A"), page("Empty", "{{box}}"), page("Data", "x", model="json"))
     with caplog.at_level(logging.WARNING):
         assert read_ids(create(path)) == ["A"]
@@ -110,7 +110,7 @@ def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def truncate(data: bytes) -> bytes:
-    """Return the first half of some bytes."""
+    """Return the first half of `data`."""
     return data[: len(data) // 2]
 
 
@@ -132,14 +132,14 @@ def truncate(data: bytes) -> bytes:
     ],
 )
 def test_invalid_dump(tmp_path: Path, content: bytes, message: str) -> None:
-    """A truncated dump, and a file that is not a dump, raise errors that state the position and the reason."""
+    """A truncated dump, or a file that is not a dump, raises an error that states the reason."""
     (tmp_path / "dump.xml").write_bytes(content)
     with pytest.raises(InputError, match=r"dump\.xml: .*" + message):
         list(create(tmp_path / "dump.xml").documents())
 
 
 def test_duplicate_title(tmp_path: Path) -> None:
-    """Two pages with the same title in a dump raise an error."""
+    """A dump that contains two pages with the same title raises an error."""
     with pytest.raises(InputError, match="'A': duplicate title"):
         list(create(write_dump(tmp_path, page("A"), page("A"))).documents())
 
@@ -189,7 +189,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Wikipedia:
 
 @pytest.fixture(scope="module")
 def articles(sample: Wikipedia) -> dict[str, Document]:
-    """Read the sample's documents by id."""
+    """Return the documents of the sample as a mapping from id to document."""
     return {document.id: document for document in sample.documents()}
 
 
@@ -214,7 +214,7 @@ QUOTED_MARKUP = {("ASCII", "braces of templates and tables")}
 
 
 def find_markup(documents: Iterable[Document]) -> list[str]:
-    """Return each piece of markup in some documents, with the surrounding text."""
+    """Return each piece of markup that remains in the documents, with the surrounding text."""
     return [
         f"{document.id}: {name}: …{document.text[max(0, match.start() - 40) : match.end() + 40]!r}…"
         for document in documents
@@ -273,7 +273,7 @@ def test_fragment() -> None:
 def test_over_limit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, options: dict[str, float], problem: str
 ) -> None:
-    """A page that exceeds a limit raises an error that names the page and limit, or is skipped and recorded."""
+    """A page that exceeds a limit raises an error that names the page, unless `over_limit` is "skip"."""
     path = write_dump(tmp_path, page("A", "One."), page("Bomb", text), page("C", "Three."))
     with pytest.raises(
         InputError, match=re.escape(f"'Bomb': {problem}; to convert the page, increase the exceeded limit;")
@@ -290,7 +290,7 @@ def test_over_limit(
 
 @pytest.mark.parametrize("compress", [bz2.compress, gzip.compress])
 def test_large_revision(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
-    """A small compressed dump with a revision beyond the limit is rejected; a page may have many small revisions."""
+    """A revision larger than `max_unpacked_mb` is rejected, but many small revisions may exceed this size together."""
     text = "x" * (3 << 20)
     path = write_dump(tmp_path, page("A", text), compress=compress)
     with pytest.raises(InputError, match=r"dump\.xml: a revision is larger than `max_unpacked_mb = 2`; if the dump is"):
@@ -303,7 +303,7 @@ def test_large_revision(tmp_path: Path, compress: Callable[[bytes], bytes]) -> N
 
 
 def test_deep_dump(tmp_path: Path) -> None:
-    """A file with more nested elements than a dump contains is rejected."""
+    """An XML file that is nested more deeply than any MediaWiki dump is rejected."""
     with pytest.raises(InputError, match=r"not a MediaWiki dump, because elements are nested too deeply"):
         read_ids(create(write_dump(tmp_path, "<a>" * 20 + "</a>" * 20)))
 
@@ -319,7 +319,7 @@ class CountingDict(dict[str, str]):
 
 
 def test_redirect_chain() -> None:
-    """The number of lookups that resolve a chain of redirects is proportional to the length of the chain."""
+    """The number of lookups needed to resolve a chain of redirects is proportional to the length of the chain."""
     count = 1000
     redirects = CountingDict({str(number): str(number + 1) for number in range(count)})
     aliases, unresolved = _Pass(redirects, {str(count)}).resolve_redirects()
