@@ -66,7 +66,7 @@ against_option = click.option(
 def _print(text: str, form: str = "terminal", *, end: str = "\n") -> None:
     """Print the result of a command to standard output.
 
-    JSON output keeps its content in every encoding. For any other machine-readable format, lost characters are
+    JSON output preserves its content in every encoding. For any other machine-readable format, lost characters are
     reported.
     """
     exact = (write_json if form == "json" else write_text)(text + end)

@@ -11,7 +11,10 @@ __all__ = ["canonical", "digest", "digest_file", "digest_lines"]
 
 
 def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and without spaces or NaN; dataclasses become objects, paths POSIX strings."""
+    """Return JSON with sorted keys and without spaces or NaN.
+
+    Dataclasses are converted to objects, and paths to POSIX strings.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 
@@ -29,7 +32,7 @@ def digest(value: Any) -> str:
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """Return the SHA-256 of a list of texts; each text is hashed with its length, to distinguish different lists."""
+    """Return the SHA-256 of a list of texts; each text is hashed with its length to distinguish lists."""
     total = hashlib.sha256()
     for line in lines:
         data = line.encode("utf-8", "surrogatepass")

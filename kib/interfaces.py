@@ -155,7 +155,7 @@ class CitingPlugin(Protocol):
     """A plugin of any kind that builds on published work; `kib cite` prints the BibTeX entries of this work."""
 
     def bibtex(self) -> str:
-        """Return BibTeX entries for these options; kib omits text between entries and entries with repeated keys."""
+        """Return BibTeX entries for these options; kib omits text between entries, and entries with duplicate keys."""
         ...
 
 
@@ -206,7 +206,7 @@ class SizedModel(Protocol):
 class TokenizerModel(Protocol):
     """A model with a tokenizer that has its own identity, independent of the weights.
 
-    Passages split by tokens can then be reused if other options of the model change.
+    Passages split by tokens can therefore be reused if other options of the model change.
     """
 
     def tokenizer_fingerprint(self) -> str:
@@ -216,7 +216,7 @@ class TokenizerModel(Protocol):
 
 @runtime_checkable
 class ChatModel(Protocol):
-    """A model with a chat template; used only if a spec sets `chat_template = true`."""
+    """A model with a chat template, which is used only if a spec sets `chat_template = true`."""
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         """Return a conversation formatted with the model's template. Raises InputError if the model has no template."""
@@ -243,7 +243,7 @@ class JudgedCorpus(Protocol):
 
 @runtime_checkable
 class AliasedCorpus(Protocol):
-    """A corpus with document aliases, such as redirecting titles; gold documents may be given by an alias."""
+    """A corpus with document aliases, such as titles of redirects; a gold document may be identified by an alias."""
 
     def aliases(self) -> Mapping[str, str]:
         """Return the document id for each alias; complete only after `documents` has been read to its end."""
@@ -261,7 +261,7 @@ class NotedCorpus(Protocol):
 
 @runtime_checkable
 class Task(Plugin, Protocol):
-    """A set of questions with options."""
+    """A task: a set of questions with options."""
 
     def questions(self, split: str) -> Iterator[Question]:
         """Yield the questions of a split in a fixed order, or nothing if the split does not exist.
@@ -291,7 +291,7 @@ class HarnessTask(Plugin, Protocol):
 
 @runtime_checkable
 class Retriever(Plugin, Protocol):
-    """A search over passages."""
+    """A retriever, which searches the passages of a corpus."""
 
     def build(self, passages: Iterable[Passage], folder: Path) -> None:
         """Write an index into `folder`, which may contain an interrupted build of the same index."""
@@ -309,7 +309,7 @@ class Retriever(Plugin, Protocol):
 class RememberingRetriever(Protocol):
     """A retriever that caches expensive values per passage, such as vectors, independently of any index.
 
-    If a corpus changes, a new index is needed, but only changed passages are computed again thanks to the cache.
+    If a corpus changes, the index must be rebuilt, but only the values of changed passages are recomputed.
     """
 
     def memory(self) -> str:
@@ -451,7 +451,7 @@ class PaidWriter(Protocol):
     def spent(self, passages: Sequence[Passage], count: int, seed: int, kept: Mapping[str, str]) -> Spending:
         """Return the cost of the answers in `kept` that `write` requested with these arguments.
 
-        The sum includes answers from earlier runs and unusable answers.
+        The cost includes answers from earlier runs and unusable answers.
         """
         ...
 
@@ -462,7 +462,7 @@ class PaidWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DraftQuestion:
-    """A question from a writer: the correct option, the wrong options, and a quote from the passage as evidence."""
+    """A question from a writer: the correct option, the incorrect options, and a quote from the passage as evidence."""
 
     passage: str
     text: str

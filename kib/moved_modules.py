@@ -50,6 +50,6 @@ class _Alias(Loader):
 
 
 def install() -> None:
-    """Make former module names importable."""
+    """Install the finder that makes former module names importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

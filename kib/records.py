@@ -75,7 +75,7 @@ class Gold:
     end: int | None = None
 
     def covers(self, passage: Passage) -> bool:
-        """Return whether `passage` is gold: it overlaps the range or, if there is no range, belongs to the document."""
+        """Return whether `passage` is gold: whether it overlaps the range or, without a range, is from the document."""
         if passage.document != self.document:
             return False
         if self.start is None or self.end is None:
@@ -87,8 +87,8 @@ class Gold:
 class Question:
     """A question with options, the index of the correct option, and optional gold documents.
 
-    `group` names something that several questions share, such as a document or a person; questions in one group are not
-    independent.
+    `group` names something that several questions share, such as a document or a person; questions in the same group
+    are not independent.
     """
 
     id: str
@@ -149,7 +149,7 @@ class Trained:
     `text_tokens` is the number of tokens with a loss in one pass over the text, and `trained_tokens` is the number of
     tokens with a loss in all steps. Losses are means in nats per token: `first_loss` and `last_loss` are the losses on
     the text before and after training, `held_out_*` are the losses on held-out text, and `validation_loss` is the loss
-    on the validation text after training. Values after training belong to the saved weights; `unrounded_loss` is the
+    on the validation text after training. Values after training refer to the saved weights; `unrounded_loss` is the
     last loss before the weights were rounded for saving, if the weights were rounded. `change` is the norm of the
     update divided by the norm of the weights. `flops` is the number of floating-point operations. `seconds` is the
     total training time, including interrupted runs, if the trainer reports this time; the training time is not part of
@@ -239,10 +239,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to a backend; `arguments` are the arguments of lm-eval as JSON values.
+    """A request to a backend; `arguments` are the arguments of lm-eval's request as JSON values.
 
-    The arguments of loglikelihood are (context, continuation), of loglikelihood_rolling (text,), and of generate_until
-    (context, settings).
+    The arguments are (context, continuation) for loglikelihood, (text,) for loglikelihood_rolling and (context,
+    settings) for generate_until.
     """
 
     kind: Literal["loglikelihood", "loglikelihood_rolling", "generate_until"]

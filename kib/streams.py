@@ -1,8 +1,8 @@
 """Standard output and standard error: a stream that cannot be written never stops a command.
 
 The streams of a command can be closed (`2>&-`), lose their reader (`| head`), write to a full disk, or use an encoding
-that lacks characters. A stream that fails is replaced by the null device. Characters that the encoding of a stream
-lacks are printed in ASCII.
+that cannot represent some characters. A stream that fails is replaced by the null device. Characters that the encoding
+of a stream cannot represent are printed in ASCII.
 """
 
 import codecs
@@ -20,7 +20,7 @@ __all__ = ["lost_output", "prepare_streams", "write_json", "write_styled", "writ
 
 STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 ERRORS = "kib-ascii"
-"""The name of the error handler for characters that an encoding lacks."""
+"""The name of the error handler for characters that an encoding cannot represent."""
 
 EQUIVALENTS = {
     **dict.fromkeys("–—−‑·─━╸╺", "-"),
@@ -41,7 +41,7 @@ EQUIVALENTS = {
 
 
 def prepare_streams() -> None:
-    """Open closed standard streams on the null device, and replace both output streams by streams that never fail.
+    """Open closed standard streams on the null device, and replace both output streams with streams that never fail.
 
     If a standard stream stayed closed, the next opened file would take its file descriptor, and libraries would print
     into this file.

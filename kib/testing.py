@@ -161,7 +161,7 @@ def check_fingerprint(
 ) -> None:
     """Check that a fingerprint is equal for all instances, does not change after `same`, and changes after `change`.
 
-    `same` must not change any content; for example, it may update the modification time of a file.
+    `same` must not change any content; for example, `same` may update the modification time of a file.
     """
     before = make().fingerprint()
     _expect(isinstance(before, str), f"fingerprint() returns {before!r}; expected a string")
@@ -476,7 +476,7 @@ def _check_tokens(model: Model, fresh: Model) -> None:
 def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 32, positions: int = 2048) -> Path:
     """Write a Llama model with random weights and a byte tokenizer to a transformers folder; torch must be installed.
 
-    `width` must be a multiple of 8. A text of n bytes has n + 1 tokens, because it starts with the token `<s>`.
+    `width` must be a multiple of 8. A text of n bytes has n + 1 tokens, because every text starts with the token `<s>`.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -34,7 +34,7 @@ COUNTED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The output of a check, and the problems that would cause a run to fail."""
+    """The output of `kib check`, and the problems that would cause a run to fail."""
 
     text: str
     problems: tuple[str, ...]
@@ -75,7 +75,7 @@ def _skipped(plan: Plan, work: Work) -> list[str]:
 
 
 def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
-    """Add an error and the number of cells that fail because of this error."""
+    """Add to `problems` an error and the number of cells that fail because of this error."""
     message = explain_error(work, doing, error)
     problems[message] = problems.get(message, 0) + cells
 
@@ -103,7 +103,7 @@ def outline(spec: Spec, lock: Lock) -> str:
 
 
 def _online(spec: Spec, lock: Lock) -> list[str]:
-    """Return the downloads that each table requires, without using a network or a cache."""
+    """Return the downloads that each table requires, without accessing a network or a cache."""
     lines: dict[str, None] = {}
     mistakes = []
     for (kind, name, _), locked in lock.tables.items():
@@ -133,7 +133,7 @@ def _row(prepared: PreparedCell) -> str:
 
 
 def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
-    """Return the requests and prompt tokens required per set of weights, ignoring answers stored by earlier runs."""
+    """Return the numbers of requests and prompt tokens per set of weights, ignoring answers stored by earlier runs."""
     lines = []
     for weights in dict.fromkeys(prepared.plan.weights for prepared in ready):
         cells = [prepared for prepared in ready if prepared.plan.weights == weights]

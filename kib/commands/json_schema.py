@@ -127,7 +127,7 @@ def _usable(kind: str, name: str, core_only: bool) -> bool:
 
 
 def _options(kind: str, name: str, definitions: Schema) -> Schema:
-    """Return the schema of a plugin's options; a trainer's options are never required, because `vary` may set them."""
+    """Return the schema of a plugin's options; no option of a trainer is required, because `vary` may set options."""
     prefix = f"{kind}.{name}."
     cls = load(kind, name)
     found: Mapping[str, Any] = cls.Options.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")

@@ -14,7 +14,7 @@ __all__ = ["compare_with_baseline", "find_results", "open_results", "store_basel
 
 
 def find_results(names: Sequence[str], results: Path) -> list[Path]:
-    """Return results folders and published files by path, benchmark name or spec file; without names, all folders."""
+    """Return the results with the given paths, benchmark names or spec files, or all results folders by default."""
     if names:
         return [_find(name, results) for name in names]
     found = sorted(path.parent for path in results.glob("*/plan.json"))
@@ -56,7 +56,7 @@ def store_baseline(table: Table, path: Path) -> None:
 
 
 def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None]) -> None:
-    """Compare a table with a stored baseline; `report` receives harmless changes, worse results raise TableError."""
+    """Compare a table with a stored baseline; report harmless changes, and raise TableError for worse results."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

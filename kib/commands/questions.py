@@ -78,7 +78,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class QuestionRequest:
-    """The options of `kib questions`: write `count` questions per passage of a corpus, keep at most `keep` of them.
+    """The options of `kib questions`: write `count` questions per passage of a corpus, and keep at most `keep`.
 
     `group` determines whether questions about the same document or only about the same passage form a group of
     dependent questions. `writer` may be None if the file has only one writer.
@@ -93,7 +93,7 @@ class QuestionRequest:
 
 @dataclass(frozen=True, slots=True)
 class QuestionJob:
-    """Everything that writing questions requires: the passages, a writer and the file of paid answers."""
+    """Everything required for writing questions: the passages, a writer and the file of paid answers."""
 
     request: QuestionRequest
     passages: Sequence[Passage]

@@ -44,7 +44,7 @@ def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
 
 
 def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
-    """Return the cells of a plan with this id (with or without its digest), or else cells whose id starts with it.
+    """Return the cells of a plan with this id, with or without its digest, or else cells with this id prefix.
 
     The id may start with the name of the benchmark. If the benchmark and a model have the same name, a cell of this
     model takes precedence.
@@ -65,7 +65,7 @@ def _one(cells: Sequence[Cell], name: str) -> Cell:
 
 
 def show_cell(results: Path, work: Work, name: str) -> str:
-    """Return the result of a cell, its training text and its first questions."""
+    """Return a description of a cell: its result, its training text and its first questions."""
     store, cells = find_cells(results, name)
     cell = _one(cells, name)
     result = store.cell(cell)
@@ -263,8 +263,8 @@ def _gold_texts(store: Results, work: Work, cell: Cell, question: str) -> list[s
 def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
     """Return the document id for each alias in a corpus; the mapping is empty if the work folder was deleted.
 
-    The passages are found by their digest, because a cell without retrieval does not record the step that wrote the
-    passages.
+    The passages are found by their digest, because the step that wrote the passages is not recorded for a cell without
+    retrieval.
     """
     for identity, record in work.records("passages"):
         if record.get("digest") == corpus.get("digest") and work.has("passages", identity):

@@ -20,7 +20,7 @@ SEED = 1234
 def render_prompts(
     name: str, task: "ConfigurableTask", docs: Sequence[Any], shots: int, chat: Chat | None
 ) -> list[str]:
-    """Return the prompt of every document, each preceded by `shots` examples.
+    """Return the prompt of every document, preceded by `shots` examples.
 
     The sampler is seeded for every call, so that the base and retrieval methods see the same examples. Raises
     InputError if the task does not support `shots` few-shot examples.

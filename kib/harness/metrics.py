@@ -1,4 +1,4 @@
-"""Finds the metric that determines the score of a question, and reads the option that a model prefers."""
+"""Finds the metric that determines the score of a question, and the option that a model prefers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def find_metric(name: str, task: "ConfigurableTask", wanted: str | None) -> tupl
 def read_outcome(
     where: str, metric: str, result: Mapping[str, Any], values: Sequence[Any], options: Sequence[str] | None
 ) -> Outcome:
-    """Return the outcome of a question from the task's `result` and the model's `values`.
+    """Return the outcome of a question, given the task's `result` and the model's `values`.
 
     `options` contains the option texts, or is None if the task generates text. `where` identifies the question in error
     messages. Raises InputError if the metric's value is not 0 or 1.

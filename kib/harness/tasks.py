@@ -26,8 +26,8 @@ MARK = "\u2983kib\u2984"
 class RenderedTask:
     """An lm-eval task with kib's question ids, queries, gold and groups in addition to its documents.
 
-    `questions` are the user's own questions, in the order of the task's documents; `questions` is None for a task that
-    lm-eval provides. Raises InputError if kib cannot measure the task.
+    `questions` are the user's own questions, in the order of the task's documents; `questions` is None for a task
+    provided by lm-eval. Raises InputError if kib cannot measure the task.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class RenderedTask:
     def _default_query(self, doc: Any) -> str:
         """Return the field `question`, or else the text of the question without few-shot examples or chat template.
 
-        The field that a task declares for decontamination is not used: the field may contain the answer, and lm-eval
+        The decontamination field of a task is not used: the field may contain the answer, and lm-eval
         fails to render most of these fields.
         """
         question = doc.get("question")
@@ -231,7 +231,7 @@ def from_questions(
 
 
 def sample_rows(count: int, limit: int | None) -> list[int]:
-    """Return the rows of a fixed sample, in order and evenly spread over `count`; without a limit, return all rows."""
+    """Return the indexes of `limit` rows evenly spread over `count` rows, or of all rows if `limit` is None."""
     if limit is None or limit >= count:
         return list(range(count))
     return [number * count // limit for number in range(limit)]

@@ -14,7 +14,7 @@ ANSWER_KINDS = {"multiple_choice", "loglikelihood", "generate_until"}
 
 
 def refuse_unsupported(name: str, task: "ConfigurableTask") -> None:
-    """Raise InputError with the reason if kib cannot measure the task."""
+    """Raise InputError that states the reason if kib cannot measure the task."""
     reasons = {
         "the options are the contexts, so there is no single position for passages in the prompt": task.multiple_input,
         f"the output type {task.OUTPUT_TYPE} has no correct or incorrect answers": task.OUTPUT_TYPE not in ANSWER_KINDS,
@@ -29,5 +29,5 @@ def refuse_unsupported(name: str, task: "ConfigurableTask") -> None:
 
 
 def _samples(settings: Mapping[str, Any]) -> bool:
-    """Return whether a task samples its output; backends differ if a temperature is set without `do_sample`."""
+    """Return whether a task samples its output; backends treat a temperature without `do_sample` differently."""
     return bool(settings.get("do_sample", settings.get("temperature")))

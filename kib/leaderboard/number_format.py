@@ -1,4 +1,4 @@
-"""Formats numbers for readers: percentages and points with one decimal, p values such as .012, and a dash for None."""
+"""Formats numbers for readers: percentages with one decimal place, p values such as .012, and a dash for None."""
 
 from decimal import ROUND_HALF_UP, Decimal
 

@@ -195,7 +195,7 @@ class PairwiseComparison:
 
 @dataclass(frozen=True, slots=True)
 class RankedRow:
-    """A row with its rank among measured and published rows for the same questions."""
+    """A row, and its rank among the measured and published rows with the same questions."""
 
     row: ArmRow
     rank: int

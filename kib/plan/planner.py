@@ -2,7 +2,7 @@
 
 An identity is the digest of everything that determines the output of a step: the kind of step, the options, the plugin,
 and the identities of the inputs. The number of stored hits (`depth`) is part of the identity of the hits, but not of
-any cell, because a retriever's first K hits are the same at every depth.
+any cell, because a retriever's first K hits do not depend on the depth.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -267,7 +267,7 @@ class _Planner:
 
     @_computed_once
     def _check_sources(self, trainer: str, corpus: str) -> None:
-        """Raise SpecError if text is both replayed and trained on, or if text declared as unseen is either of these.
+        """Raise SpecError if text is both replayed and trained on, or if text declared as unseen is used in either way.
 
         Documents are compared instead of passages, because passages of the same documents contain the same text even if
         the documents are split differently.
@@ -290,7 +290,7 @@ class _Planner:
 
     @_computed_once
     def _validation(self, model: str, trainer: str, corpus: str) -> PassagesStep | HeldBackStep | None:
-        """Return a trainer's validation text, which is the same for all arms so that their losses can be compared."""
+        """Return a trainer's validation text, which is identical for all arms so that their losses can be compared."""
         key = self.spec.trainers[trainer].validation
         if key is None or key.writer is None:
             return self.passages(key.corpus) if key and key.corpus else None
@@ -470,7 +470,7 @@ class _Planner:
         return HitsStep(identity, retriever, passages, index, asked, depth, of, family)
 
     def task(self, name: str, retriever: str, depth: int) -> HitsStep:
-        """Return the step in which a retriever retrieves passages for a task's test questions."""
+        """Return the search step that finds passages for a task's test questions with a retriever."""
         return self._hits(retriever, name, depth, None, "test")
 
 

@@ -44,7 +44,7 @@ class IndexStep:
 
 @dataclass(frozen=True, slots=True)
 class QuestionsStep:
-    """Render a task's questions with `shots` examples, using the chat template of the model `chat_of` if it is set."""
+    """Render a task's questions with `shots` examples, in the chat template of the model `chat_of` (None: no chat)."""
 
     identity: str
     task: str
@@ -67,7 +67,7 @@ class HitsStep:
     family: str = ""  # equal for searches that differ only in depth
 
     def with_sources(self) -> Iterator["HitsStep"]:
-        """Yield the steps whose output this step reads, followed by the step itself."""
+        """Yield the search steps whose output this step reads, followed by the step itself."""
         for source in self.of:
             yield from source.with_sources()
         yield self

@@ -70,7 +70,7 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class _Inventory:
-    """All declared plugins, and a message for each distribution with unreadable entry points."""
+    """All declared plugins, and an error message for each distribution with unreadable entry points."""
 
     plugins: tuple[Installed, ...]
     unreadable: tuple[str, ...] = field(default=())
@@ -269,7 +269,7 @@ def _method_faults(kind: str, cls: type[Any]) -> Iterator[str]:
 
 
 def _protocol_faults(protocol: type[Any], cls: type[Any]) -> Iterator[str]:
-    """Yield everything that a class lacks to implement one protocol."""
+    """Yield the members that a class lacks to implement one protocol."""
     for name, required in _members(protocol).items():
         if not hasattr(cls, name):
             yield f"`{name}` is missing" + (" (a method)" if callable(required) else "")

@@ -107,7 +107,7 @@ class Lock:
         return found
 
     def sources(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return distribution, version and identity by kind and table, as stored with the results.
+        """Return the distribution, version and identity of each plugin by kind and table, as stored with the results.
 
         The record omits the varied options of trainers, and unused tables with missing data.
         """
@@ -121,9 +121,9 @@ class Lock:
 
 
 def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
-    """Create and fingerprint the plugin of every table; raise SpecError with all mistakes in plugins and options.
+    """Create and fingerprint the plugin of every table; raise SpecError that lists all mistakes in plugins and options.
 
-    The data of an unused table may be missing, and an unused table may name a server that is not allowed.
+    The data of an unused table may be missing, and an unused table may contain a server that is not allowed.
     """
     resolver = _Resolver(spec.file, {kind: spec.tables(kind) for kind in (*GROUPS, "methods")}, trust_remote_code)
     lock = resolver.resolve()
@@ -135,7 +135,7 @@ def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
 def open_spec(
     path: Path, *, trust_remote_code: bool = False, look: bool = True, whole: bool = True
 ) -> tuple[Spec, Lock]:
-    """Load and resolve a benchmark file; raise SpecError with the mistakes found in both steps.
+    """Load and resolve a benchmark file; raise SpecError that lists the mistakes found in both steps.
 
     If `look` is False, input files are not read and need not exist; the resulting lock has no fingerprints and cannot
     be run. If `whole` is False, the file may lack models, tasks and methods.
@@ -150,7 +150,7 @@ def open_spec(
 
 @dataclass
 class _Built:
-    """The plugin of a table, not yet fingerprinted."""
+    """The plugin of a table, before its input files are fingerprinted."""
 
     table: PluginTable
     record: Installed
@@ -294,7 +294,7 @@ class _Resolver:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 
     def _check_rerankers(self, built: Sequence[_Built]) -> dict[str, list[str]]:
-        """Return the source retrievers of each reranker; report missing, circular and gold-aware source retrievers."""
+        """Return the source retrievers of each reranker; report sources that are missing or invalid."""
         sources_of: dict[str, list[str]] = {}
         for one in built:
             if isinstance(one.plugin, Reranker):

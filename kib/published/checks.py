@@ -73,7 +73,7 @@ def invalid_rows(data: PublishedFile) -> Mistakes:
 
 
 def impossible_accuracies(data: PublishedFile) -> Mistakes:
-    """Yield mistakes for accuracies that no number of correct answers can produce, due to a typo or a wrong n."""
+    """Yield mistakes for accuracies that no number of correct answers can produce, due to a typo or an incorrect n."""
     decimals = data.table.decimals
     if decimals is None:
         return
@@ -108,7 +108,7 @@ def unused_tables(data: PublishedFile) -> Mistakes:
 
 
 def contradictions(data: PublishedFile, other: PublishedFile, method: str) -> Iterator[str]:
-    """Yield each inconsistency between a published file and the sweep that it records for one of its methods."""
+    """Yield each inconsistency between a published file and the sweep of one of its methods."""
     for key in ("arxiv", "acl", "doi", "url"):
         yield from _unequal(f"the paper's {key}", getattr(data.paper, key), getattr(other.paper, key))
     if not {*data.paper.ids} & {*other.paper.ids}:

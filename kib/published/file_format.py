@@ -179,7 +179,7 @@ class PublishedTask(_Strict):
 
 
 class PublishedMethod(_Strict):
-    """`[methods.NAME]`: how the knowledge was injected; an empty table is the base."""
+    """`[methods.NAME]`: a method of injecting knowledge; an empty table denotes the base."""
 
     train: Text | None = Field(None, description="a description of the training text")
     retrieve: Text | None = Field(None, description="a description of the retriever")
@@ -225,7 +225,7 @@ class PublishedTable(_Strict):
 
 
 class PublishedFile(_Strict):
-    """A file with `kind = "published"`."""
+    """The content of a file with `kind = "published"`."""
 
     schema_: Literal[1] = Field(alias="schema", description="the version of the file format")
     kind: Literal["published"] = Field(description="the kind of file")

@@ -40,7 +40,7 @@ class Published:
         return arms_of(self.data.methods)
 
     def source(self) -> str:
-        """Return a sentence that names the source of the numbers."""
+        """Return a sentence that states the source of the numbers."""
         paper = self.data.paper
         return (
             f"Published in {paper.title}, {paper.table} ({', '.join(paper.ids)}), transcribed on {paper.transcribed}; "
@@ -65,7 +65,7 @@ def published_in(folder: Path) -> list[str]:
 
 
 def load_published(path: Path) -> Published:
-    """Read a published file and the sweeps that it refers to; raise SpecError with all mistakes in a file."""
+    """Read a published file and the sweeps that it refers to; raise SpecError that lists all mistakes in a file."""
     data = _read(path)
     sweeps = {name: path.parent / method.sweep for name, method in data.methods.items() if method.sweep}
     return Published(path, data, {name: Published(sweep, _read(sweep, follow=False)) for name, sweep in sweeps.items()})
@@ -101,7 +101,7 @@ def _fraction_hint(data: Any, key: KeyPath) -> str:
 
 
 def _invalid_sweeps(data: PublishedFile, path: Path) -> Mistakes:
-    """Yield mistakes for sweeps that refer to the file itself, to an invalid file, or to different numbers."""
+    """Yield mistakes for sweeps that refer to the file itself, an invalid file or a file with different numbers."""
     for name, method in data.methods.items():
         if method.sweep is None:
             continue

@@ -66,7 +66,7 @@ class PublishedResults:
         """Do nothing, because published results have no questions."""
 
     def verify(self) -> None:
-        """Do nothing: the file was read directly, so there is no digest to verify."""
+        """Do nothing, because the file was read directly and there is no digest to verify."""
 
     def chance(self, cell: Cell) -> float | None:
         """Return the accuracy of random guessing, or None if the number of options is unknown."""

@@ -94,7 +94,7 @@ class _Run:
         return _with_counts(entry, counts)
 
     def _count_questions(self, entry: BenchmarkPlan) -> BenchmarkPlan:
-        """Read all questions before a model is loaded, so that the plan contains the number of expected answers."""
+        """Read all questions before a model is loaded, so that the plan contains the number of questions per task."""
         counts: dict[str, int] = {}
         for step in self.plan.asked:
             cells = [cell for cell in self.plan.cells if cell.asked == step]
@@ -131,9 +131,9 @@ class _Run:
     def _requests(self, ready: Sequence[PreparedCell]) -> tuple[list[Request], list[Request]]:
         """Return the requests of missing cells in two lists: requests shared with measured cells, and other requests.
 
-        The two lists are batched separately, so that cells added to a benchmark do not cause any request to be
-        repeated. Cells are stored only after all requests have been answered, so that an interrupted run resumes with
-        the same lists of requests.
+        The two lists are batched separately, so that no request is repeated if cells are added to a benchmark. Cells
+        are stored only after all requests have been answered, so that an interrupted run resumes with the same lists of
+        requests.
         """
         has = {cell.plan: self.results.has(cell.plan.cell) for cell in ready}
         known = {request_key(request) for cell in ready if has[cell.plan] for some in cell.requests for request in some}

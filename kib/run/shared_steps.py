@@ -116,7 +116,7 @@ class SharedSteps:
         return hits
 
     def record_of(self, kind: str, step: Recorded, compute: Callable[[Recorded], Any]) -> dict[str, Any]:
-        """Return the record of a step; if the record is missing or damaged, compute the step again."""
+        """Return the record of a step; if the record is missing or damaged, recompute the step."""
         if not self.context.work.record(kind, step.identity):
             compute(step)
         return self.context.work.record(kind, step.identity)
@@ -159,7 +159,7 @@ class SharedSteps:
         return TrainerTexts(training, validation, held_out, writing_costs(written, self.context.work))
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
-        """Return validation text or other text excluded from training, or [] if the spec declares no such text."""
+        """Return the validation text or other text excluded from training, or [] if the spec declares no such text."""
         if isinstance(step, HeldBackStep):
             return self.held_back(step)
         return list(map(as_document, self.passages(step))) if step else []

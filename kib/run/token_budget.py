@@ -46,7 +46,7 @@ class TokenBudget:
         return self._answer(request.arguments[-1])
 
     def check_joins(self, question_id: str, requests: Sequence[Request]) -> None:
-        """Raise InputError if an answer has no token of its own because one token spans the prompt-answer boundary."""
+        """Raise InputError if an answer has no tokens of its own because a token spans the prompt-answer boundary."""
         if self.tokens is None:
             return
         for request in requests:

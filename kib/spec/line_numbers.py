@@ -46,7 +46,7 @@ class Lines:
 
 
 def find_lines(text: str) -> Lines:
-    """Return the line on which each key and each list item first appears in a valid TOML text."""
+    """Return the number of the line on which each key and each list item of a valid TOML text first appears."""
     finder = _Finder(list(_tokens(text)))
     finder.document()
     return Lines(finder.found)
@@ -71,7 +71,7 @@ class _Finder:
         self.last_item: dict[KeyPath, int] = {}
 
     def sees(self, *texts: str) -> bool:
-        """Return whether the next token is one of these punctuation marks, which is False at the end of the text."""
+        """Return whether the next token is one of these punctuation marks, or False at the end of the text."""
         if self.at >= len(self.tokens):
             return False
         token = self.tokens[self.at]

@@ -99,7 +99,7 @@ class Spec:
         return self.lines.find(*keys)
 
     def mistake(self, message: str, *keys: str | int) -> Mistake:
-        """Return a mistake at a key path of this file."""
+        """Return a mistake located at a key path of this file."""
         return Mistake(self.file, self.line(*keys) or 1, print_key(keys), message)
 
     def tables(self, kind: str) -> Mapping[str, Table]:
@@ -107,7 +107,7 @@ class Spec:
         return cast("Mapping[str, Table]", getattr(self, kind))
 
     def table(self, kind: str, name: str) -> Table:
-        """Return one table; if the table does not exist, raise InputError with the most similar name."""
+        """Return one table; if the table does not exist, raise InputError that suggests the most similar name."""
         tables = self.tables(kind)
         if name not in tables:
             raise InputError(f"{self.file}: no table [{kind}.{name}]; {offer(name, tables)}")

@@ -23,7 +23,7 @@ Read = TypeVar("Read", bound=BaseModel)
 def read(model: type[Read], raw: Mapping[str, Any], folder: Path) -> Read:
     """Read options from a table in pydantic's strict JSON mode, which accepts neither `"3"` nor `true` as a number.
 
-    Relative paths are resolved against `folder`. Raises pydantic's ValidationError.
+    Relative paths are resolved against `folder`. Raises pydantic's ValidationError for invalid options.
     """
     return model.model_validate_json(json.dumps(raw), context={"folder": folder})
 

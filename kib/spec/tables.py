@@ -261,7 +261,7 @@ class TrainerTable(PluginTable):
 
 
 class TaskTable(PluginTable):
-    """`[tasks.NAME]`: a task, which asks questions."""
+    """`[tasks.NAME]`: a task, which is a set of questions."""
 
     corpus: str | None = Field(None, description="the corpus with the knowledge required to answer the questions")
     role: Literal["target", "control"] = Field(
@@ -295,7 +295,7 @@ class TaskTable(PluginTable):
 
 
 class MethodTable(Table):
-    """`[methods.NAME]`: a way of bringing knowledge to the model; an empty table denotes the base without knowledge."""
+    """`[methods.NAME]`: a method of providing knowledge to a model; an empty table denotes the base model."""
 
     train: str | None = Field(None, description="the trainer to use")
     retrieve: str | None = Field(None, description="the retriever to use")
@@ -310,7 +310,7 @@ class MethodTable(Table):
 
 
 class PromptTable(_Strict):
-    """`[prompt]`: how passages appear in prompts."""
+    """`[prompt]`: the format of passages in prompts."""
 
     template: str | None = Field(None, min_length=1, description="Jinja template with the variable `passages`")
     order: Literal["best-first", "best-last"] = Field(
@@ -334,7 +334,7 @@ class PromptTable(_Strict):
 
 
 class PriceTable(_Strict):
-    """`[prices]`: prices in any single currency."""
+    """`[prices]`: prices, all in the same currency."""
 
     device_hour: Price | None = Field(None, description="the price per device hour")
     input_tokens_million: Price | None = Field(None, description="the price per million input tokens")

@@ -90,8 +90,9 @@ def _kinds(clusters: Sequence[Totals]) -> Kinds:
 def _resample(kinds: Kinds, state: "RandomState") -> Any:
     """Resample groups with replacement; return an array (RESAMPLES, columns) of column totals.
 
-    Groups with equal totals are drawn together, from a multinomial distribution over the distinct totals. This method
-    has the same distribution as drawing group by group, is faster and does not depend on the order of groups.
+    Groups with equal totals are drawn together, from a multinomial distribution over the distinct totals. The result
+    has the same distribution as drawing group by group, but is computed faster and does not depend on the order of
+    groups.
     """
     import numpy as np
 

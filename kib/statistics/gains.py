@@ -33,10 +33,10 @@ class Accuracy:
 class Gain:
     """The difference between the accuracies of an arm and of its base on the same questions.
 
-    `absolute` and its interval are differences of fractions (.69 means 69 points). `relative` is the relative gain (Eq.
-    5 of arXiv 2312.05934), and is None if the base accuracy is 0. Wins, ties and losses are numbers of questions. These
-    counts are None if the scores of individual questions are unknown; the interval and the p value are then based only
-    on the numbers of questions.
+    `absolute` and its interval are differences between fractions (.69 means 69 percentage points). `relative` is the
+    relative gain (Eq. 5 of arXiv 2312.05934), and is None if the base accuracy is 0. Wins, ties and losses are numbers
+    of questions. These counts are None if the scores of individual questions are unknown; the interval and the p value
+    are then based only on the numbers of questions.
     """
 
     absolute: float

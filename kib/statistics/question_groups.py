@@ -1,7 +1,7 @@
 """Question groups, and helper functions that make statistics reproducible to the last digit.
 
-Questions in one group (a document, a person) are not independent, so they are resampled and sign-flipped together. A
-question without a group forms a group of its own.
+Questions in one group (a document, a person) are not independent, so these questions are resampled and sign-flipped
+together. A question without a group forms a group of its own.
 """
 
 from collections import Counter

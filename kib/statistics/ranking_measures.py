@@ -36,8 +36,8 @@ def measure(names: Sequence[str], judgments: Judgments, ranked: Ranked) -> dict[
 def is_judged(line: Score) -> bool:
     """Return whether the corpus contains a gold passage for a question.
 
-    Records from earlier versions have no gold-passage count; such a record counts as judged if it has gold flags for
-    the retrieved passages.
+    Records from earlier versions have no gold-passage count; the question of such a record counts as judged if the
+    record has gold flags for the retrieved passages.
     """
     return line.gold is not None if line.relevant is None else line.relevant > 0
 

@@ -1,4 +1,4 @@
-"""Gains between published accuracies, for which no more than the number of questions is known.
+"""Gains between published accuracies, for which only the number of questions is known, not the individual scores.
 
 Unpaired intervals are usually wider than paired intervals: two arms tend to answer the same questions correctly, but an
 unpaired comparison cannot use this correlation.

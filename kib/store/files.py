@@ -60,7 +60,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def flush_tree(folder: Path) -> None:
-    """Flush all files below a folder to disk, and the names of all files and folders."""
+    """Flush all files below a folder to disk, including the names of all files and folders."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_file():
             with path.open("rb" if os.name != "nt" else "r+b") as file:
@@ -145,7 +145,7 @@ def indented_json(value: Any) -> str:
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> int:
-    """Write values as JSON lines and return their number; atomic only if the caller renames the parent folder."""
+    """Write values as JSON lines and return their number; the write is atomic only if the caller renames the folder."""
     count = 0
     with naming(path), path.open("w", encoding="utf-8", newline="\n") as file:
         for value in values:

@@ -21,7 +21,7 @@ REPAIR = "run the benchmark again; kib then renames the file and requests the an
 
 
 class ModelAnswers:
-    """The answers of one set of weights by request, each with the environment in which it was computed."""
+    """The answers of one set of weights by request, each with the environment in which the answer was computed."""
 
     def __init__(self, file: SqliteFile) -> None:
         self.file = file
@@ -64,7 +64,7 @@ class ModelAnswers:
     ) -> None:
         """Store the answers of a batch in one transaction, without replacing existing answers.
 
-        The duration of the batch, `seconds`, is divided among its requests in proportion to their length.
+        The duration of the batch, `seconds`, is divided among its requests in proportion to the length of each request.
         """
         name, sizes = digest(environment), [_size(request) for request in requests]
         batch = zip(requests, values, sizes, strict=True)
@@ -78,7 +78,7 @@ class ModelAnswers:
         )
 
     def add_note(self, text: str) -> None:
-        """Store a remark of an LM about its computation; a repeated remark is stored only once."""
+        """Store a backend's remark about its computation; a repeated remark is stored only once."""
         self.file.write(self.file.insertion(NOTES, [(text,)]))
 
     def notes(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def _open_intact(path: Path, say: Callable[[str], None]) -> SqliteFile:
 
 
 def _remove_damaged(file: SqliteFile, say: Callable[[str], None]) -> None:
-    """Remove damaged answers and the answers of damaged environments, and print their number.
+    """Remove damaged answers and the answers of damaged environments, and print the number of removed answers.
 
     Raises DamagedError if a remark is damaged, because remarks cannot be recomputed without all answers.
     """

@@ -50,7 +50,8 @@ class PaidAnswers(MutableMapping[str, str]):
     def open(cls, path: Path, say: Callable[[str], None] = lambda _: None) -> Iterator["PaidAnswers"]:
         """Open or create a file of paid answers. Raises InputError if the file is locked, damaged or not writable.
 
-        Damaged answers are moved to the table `damaged` and count as missing; `say` prints their number.
+        Damaged answers are moved to the table `damaged` and count as missing; `say` prints the number of damaged
+        answers.
         """
         with closing(SqliteFile.open(path, (KEPT,), REPAIR)) as file:
             if damaged := file.remove_damaged(KEPT, keep_in=DAMAGED):

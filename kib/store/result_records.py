@@ -1,8 +1,8 @@
 """The records stored in a results folder, and their conversion to and from JSON.
 
 `plan.json` contains a `BenchmarkPlan`, `cell.json` a `CellResult`, `times.json` a `Times`, `failures.json` one
-`Failure` per failed cell, and `questions.jsonl` one `Score` per line. For keys missing in older files, the defaults
-declared here are used.
+`Failure` per failed cell, and `questions.jsonl` one `Score` per line. Keys missing in older files receive the defaults
+declared here.
 """
 
 from collections.abc import Mapping
@@ -200,7 +200,10 @@ SCORES = TypeAdapter(list[Score], config=STORED)
 
 
 def plan_from_json(value: Any) -> BenchmarkPlan:
-    """Return the plan stored in `plan.json`. Raises InputError for an unknown schema, and ValueError for damage."""
+    """Return the plan stored in `plan.json`.
+
+    Raises InputError for an unknown schema, and ValueError for damaged data.
+    """
     if value.get("schema") != SCHEMA:
         raise InputError(f"the file has schema {value.get('schema')!r}, but this version of kib reads schema {SCHEMA}")
     plan: BenchmarkPlan = PLAN.validate_python({key: one for key, one in value.items() if key != "schema"})

@@ -2,7 +2,7 @@
 
 A results folder is `results/<benchmark>/`. The folder contains `plan.json`, `failures.json`, `statistics.json` and one
 folder per cell, named after the cell's id, with `cell.json`, `questions.jsonl` and possibly `times.json`. A cell's
-folder is written atomically, so the folder is either missing or complete.
+folder is written atomically, so this folder is either missing or complete.
 """
 
 import json
@@ -148,7 +148,7 @@ class Results:
                 self.check_questions(result)
 
     def questions(self, cell: Cell, user: str) -> Path:
-        """Return the path of a cell's questions; if the file is missing, raise an error that names `user`.
+        """Return the path of a cell's questions; if the file is missing, raise InputError that names `user`.
 
         Results may be published without their questions; tables with stored statistics can still be shown.
         """

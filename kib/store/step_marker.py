@@ -79,7 +79,7 @@ def _parse(value: dict[str, Any], folder: Path) -> StepMarker:
 
 
 def _name(folder: Path) -> str:
-    """Return the name of a step in its marker, so that a folder moved to a different step's path is detected."""
+    """Return the step name stored in a marker, so that a folder moved to the path of a different step is detected."""
     return f"{folder.parent.name}/{folder.name}"
 
 

@@ -71,7 +71,7 @@ class Work:
     def looks_finished(self, kind: str, identity: str) -> bool:
         """Return whether a step is finished and all of its files have the recorded sizes; no content is read.
 
-        The result is for display only. If the content of the step is used, `has` or `compute` must verify it.
+        The result is for display only. Before the content of the step is used, `has` or `compute` must verify the step.
         """
         folder = self.step_folder(kind, identity)
         marker = self._marker(kind, identity)
@@ -88,7 +88,7 @@ class Work:
         return marker is not None and not self._damage(folder, marker) and not _foreign_files(folder, marker)
 
     def compute(self, kind: str, identity: str, build: Callable[[Path], Mapping[str, Any]]) -> Path:
-        """Return the folder of a step; if the step is unfinished or damaged, call `build(folder)` first.
+        """Return the folder of a step; if the step is unfinished or damaged, `build(folder)` is called first.
 
         `build` returns the record of the step. An interrupted build leaves its files in the folder, so that the next
         call of `build` can reuse these files. The files of a damaged step are deleted, so that its build starts from
@@ -148,7 +148,7 @@ class Work:
         self._verified |= {path: _state(path) for _, path in step_files(folder)}
 
     def _is_mended(self, folder: Path) -> bool:
-        """Return whether a step is finished and intact, after deleting files of other origin or the whole damaged step.
+        """Return whether a step is finished and intact, after deleting unexpected files or the whole damaged step.
 
         Only the process that holds the lock of the step may call this method.
         """

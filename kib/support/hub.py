@@ -55,8 +55,8 @@ def remove_damaged_files(folder: Path, sha256: Callable[[Path], str] = digest_fi
     """Remove the damaged files of a commit's cache folder, so that they are downloaded again.
 
     Returns whether any file was removed. Each file in the folder is a symbolic link to a file named after its SHA-256
-    or its git object id. Files that are not symbolic links cannot be verified. `sha256` computes the digest of a large
-    file.
+    or its git object id. Files that are not symbolic links cannot be verified, and are not removed. `sha256` computes
+    the digest of a large file.
     """
     links = sorted(path for path in folder.rglob("*") if path.is_symlink())
     damaged = [path for path in links if path.is_file() and _is_damaged(path.resolve(), sha256)]

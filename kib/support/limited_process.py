@@ -44,7 +44,8 @@ class LimitedProcess:
 
     The function accepts one picklable value and returns a value that JSON can represent. The process starts with the
     first call, and starts again after a call that exceeded a limit. `prepare` is called whenever the process starts,
-    for example to import packages, and its time is not limited. On Windows and macOS, memory is not limited.
+    for example to import packages, and the time for `prepare` is not limited. On Windows and macOS, memory is not
+    limited.
     """
 
     def __init__(

@@ -72,11 +72,11 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Return the server of an http or https URL; raise ValueError for a URL that programs could read differently.
+    """Return the server of an http or https URL; raise ValueError for an invalid URL.
 
-    A URL is invalid if it contains a user name, a backslash, a space or a non-ASCII character, or if its host ends in a
-    dot. Write an international host name in its ASCII form (`xn--…`). The error message does not quote the URL, because
-    a URL may contain a secret.
+    A URL is invalid, because programs could interpret it differently, if it contains a user name, a backslash, a space
+    or a non-ASCII character, or if its host ends in a dot. Write an international host name in its ASCII form
+    (`xn--…`). The error message does not quote the URL, because a URL may contain a secret.
     """
     if AMBIGUOUS.search(url):
         raise ValueError(
@@ -109,7 +109,7 @@ def allow_hosts(hosts: Iterable[str]) -> None:
 def refusal(recipient: Recipient) -> str | None:
     """Return the reason why a server must not receive text or a credential, or None if the server is allowed.
 
-    Raise InputError if the environment variable KIB_ALLOW_HOSTS is invalid.
+    Raises InputError if the environment variable KIB_ALLOW_HOSTS is invalid.
     """
     try:
         address = parse_address(recipient.address)

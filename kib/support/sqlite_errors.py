@@ -19,7 +19,7 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 def sqlite_errors(path: Path, repair: str) -> Iterator[None]:
     """Turn SQLite errors about the file or the disk into an InputError; programming errors are raised unchanged.
 
-    A full disk raises StepError. A damaged file raises DamagedError with the advice `repair`, for example to restore
+    A full disk raises StepError. A damaged file raises DamagedError with the advice in `repair`, for example to restore
     the file from a backup.
     """
     try:

@@ -97,7 +97,7 @@ def _environment(options: dict[str, Any]) -> Any:
 
 
 def _answer(request: tuple[str, tuple[tuple[str, bool], ...], dict[str, Any] | None, int]) -> dict[str, Any]:
-    """Render a template or, without values, return the variables of the template; this runs in the child process."""
+    """In the child process, render a template or, without values, return the variables that the template uses."""
     from jinja2 import TemplateError, TemplateSyntaxError
 
     source, environment, values, characters = request

@@ -46,7 +46,7 @@ def _by_gold(title: str, asked: list[RenderedQuestion], passages: Passages, task
 
 
 def of_corpus(name: str, lock: Lock) -> QuerySet | None:
-    """Return the judged queries of a corpus, or None; the corpus plugin itself checks the judged document ids."""
+    """Return the judged queries of a corpus, or None; the corpus plugin checks the document ids of the judgments."""
     locked = lock.get("corpora", name)
     if not isinstance(locked.plugin, JudgedCorpus):
         return None
@@ -56,7 +56,7 @@ def of_corpus(name: str, lock: Lock) -> QuerySet | None:
 
 
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
-    """Return queries with judged documents; raise InputError if there is no query or a query id is duplicated."""
+    """Return queries with judged documents; raise InputError if there is no query or if a query id is duplicated."""
     found = list(queries)
     asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
@@ -108,7 +108,7 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
 
 
 def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> JudgedQuery:
-    """Replace aliases with document ids; raise InputError if two aliases of a document have different grades."""
+    """Replace aliases with document ids; raise InputError if aliases of one document have different grades."""
     grades: dict[str, int] = {}
     for name, grade in query.relevance:
         document = aliases.get(name, name)

@@ -15,7 +15,7 @@ By = Literal["passages", "documents"]
 
 @dataclass(frozen=True, slots=True)
 class QuerySet:
-    """Queries that are searched together; `relevance` maps each judged query to the grades of its items by item id.
+    """Queries that are searched together; `relevance` maps each judged query to the grades of items by item id.
 
     `task` is None if the queries do not come from a task.
     """

@@ -119,7 +119,7 @@ def _corpus(spec: Spec, name: str | None) -> str:
 
 
 def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
-    """Return the requested retrievers without duplicates, or by default all retrievers that ignore gold passages."""
+    """Return the requested retrievers without duplicates, or by default all retrievers that use no gold passages."""
 
     def knows_gold(name: str) -> bool:
         return isinstance(lock.get("retrievers", name).plugin, GoldRetriever)

@@ -100,7 +100,7 @@ def _markdown(report: Report) -> str:
 
 
 def _shared_fields(report: Report, block: Block) -> dict[str, Any]:
-    """Return the fields that all lines of a block share."""
+    """Return the fields that are identical on all lines of a block."""
     return {
         "corpus": report.corpus,
         "passages": report.passages,

@@ -10,7 +10,7 @@ __all__ = ["trec_runs"]
 
 
 def trec_runs(report: Report) -> dict[str, str]:
-    """Return one TREC run per retriever, with lines of query, Q0, passage or document, rank, score and retriever.
+    """Return one TREC run per retriever, whose lines contain query, Q0, passage or document, rank, score and retriever.
 
     If documents are judged, a run lists documents, each represented by its best passage; otherwise, a run lists
     passages. Raises InputError if there are several sets of queries or if an id contains white space, because the TREC

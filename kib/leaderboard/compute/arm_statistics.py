@@ -19,7 +19,7 @@ __all__ = ["ArmStatistics"]
 class ArmStatistics:
     """Computes and compares the accuracies of the arms in one results folder.
 
-    `view` names the method or arm that serves as the reference for gains; the value "" denotes base.
+    `view` is the name of the method or arm that serves as the reference for gains; "" denotes base.
     """
 
     def __init__(self, results: Results, view: str) -> None:
@@ -28,7 +28,7 @@ class ArmStatistics:
         self._compared: dict[tuple[Arm, Arm], Gain | str] = {}
 
     def count_uncached(self, arms: Iterable[Arm]) -> int:
-        """Return the number of arms with statistics that must be computed from question scores."""
+        """Return the number of arms whose statistics must be computed from question scores."""
         return sum(1 for arm in arms if arm.status == "measured" and not self._cache.has(arm.stamp))
 
     def measure(self, arm: Arm) -> ArmMeasure:
@@ -54,7 +54,7 @@ class ArmStatistics:
         return self._compared[pair]
 
     def p_value(self, worse: Arm, better: Arm) -> float:
-        """Return the p value for two arms that are both comparable with a third arm."""
+        """Return the p value for two arms, both of which are comparable with a third arm."""
 
         def compute() -> float:
             pair = self._pair(better, worse)

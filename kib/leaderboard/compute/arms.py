@@ -17,7 +17,7 @@ BlockKey = tuple[str, str, int]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Arm:
-    """Cells that differ only in their seed; `results` holds the measured cells in the order of `cells`."""
+    """Cells that differ only in their seed; `results` contains the measured results in the order of `cells`."""
 
     benchmark: str
     name: str  # the method with its settings
@@ -41,7 +41,7 @@ class Arm:
 
     @property
     def kind(self) -> str:
-        """The purpose of the method: "base", or the role of its retriever ("ceiling" or "control"), or "" otherwise."""
+        """The purpose of the method: "base", the role of its retriever ("ceiling" or "control"), or "" otherwise."""
         return "base" if self.method.is_base else self.method.retriever_role
 
     @property

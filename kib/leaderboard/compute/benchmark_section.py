@@ -90,7 +90,7 @@ class BenchmarkSection:
             yield (self.plan.name, model, task), conditions
 
     def compute(self, statistics: Statistics, against: str | None, advance: Callable[[int], None]) -> None:
-        """Compute everything that rows need, model by model; question files are read only for uncached statistics.
+        """Compute all values of the rows, model by model; question files are read only for uncached statistics.
 
         `advance` receives the number of newly computed arms.
         """

@@ -1,4 +1,4 @@
-"""Statistics within one block of arms: gains, ranks, shares of the gold passage's gain, and known questions."""
+"""Statistics within a block of arms: gains, ranks, shares of the gold passage's gain, and gains on known questions."""
 
 from collections.abc import Sequence
 

@@ -15,7 +15,7 @@ Group = tuple[str, str, str | None, Settings]
 
 
 def validation_accuracies(arms: Iterable[Arm]) -> dict[tuple[str, str, str, int], float]:
-    """Return the mean validation accuracy over seeds by model, arm, task and shots, for completely measured arms."""
+    """Return the validation accuracy, averaged over seeds, by model, arm, task and shots, for fully measured arms."""
     return {
         (arm.cell.model, arm.name, arm.cell.task, arm.cell.shots): _mean(arm)
         for arm in arms
@@ -39,7 +39,7 @@ def choose(arms: Iterable[Arm]) -> set[tuple[Group, Settings]]:
 
 
 def _chosen_on(method: MethodEntry) -> Split | None:
-    """Return the split that determines the choice: the test split if the choice depends only on the loss."""
+    """Return the split that determines the choice, which is the test split if the choice depends only on the loss."""
     if not method.chosen:
         return None
     return "validation" if set(method.chosen) - set(method.by_loss) else "test"

@@ -103,7 +103,7 @@ def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | N
 
 
 def _mean(seeds: Sequence[Cost]) -> Cost:
-    """Return the mean over seeds of every cost component; a component unknown for any seed is None."""
+    """Return the mean over seeds of every cost component, or None for a component that is unknown for any seed."""
     names = [name for name in Cost.__slots__ if not name.endswith("_from")]
     columns = {name: [getattr(seed, name) for seed in seeds] for name in names}
     means: dict[str, Any] = {name: fsum(some) / len(some) for name, some in columns.items() if None not in some}

@@ -113,7 +113,7 @@ def _differences(measured: str, stated: Conditions, other: Conditions) -> Iterat
 
 
 def _tasks(affected: Sequence[TaskAndShots], every: Sequence[TaskAndShots]) -> str:
-    """Return the affected tasks, with their shots unless all shots are affected; "" if every task is affected."""
+    """Return the affected tasks, with their shots unless all shots are affected; or "" if every task is affected."""
     if len(affected) == len(every):
         return ""
     tasks: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Headlines: one sentence per model and kind of method, with the gain in points on the main task."""
+"""Headlines: one sentence per model and kind of method, with the gain in percentage points on the main task."""
 
 from collections.abc import Iterable, Sequence
 
@@ -89,7 +89,7 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
 
 
 def _gold_helps(block: Sequence[ArmRow]) -> bool:
-    """Return whether the gold passage significantly helps the untrained model; if not, shares are meaningless."""
+    """Return whether the untrained model's gain from the gold passage is significant; if not, shares are omitted."""
     return any(
         row.kind == "ceiling" and not row.trained and row.gain is not None and row.gain.p < LEVEL for row in block
     )

@@ -16,7 +16,7 @@ __all__ = ["Rank", "RowBuilder"]
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """A rank within a block, and the position among all ranked arms."""
+    """The rank of an arm within its block, and its position among all ranked arms."""
 
     position: int
     rank: int
@@ -128,7 +128,7 @@ def _sample_deviation(values: Sequence[float]) -> float | None:
 
 
 def _mark(arm: Arm, gain: Gain | None) -> str:
-    """Return "forgets" or "harmed" for a significant drop on a control task after training or by passages alone."""
+    """For a significant drop on a control task, return "forgets" if the arm was trained and "harmed" otherwise."""
     if arm.task.role != "control" or gain is None or gain.absolute >= 0 or gain.p >= LEVEL:
         return ""
     return "forgets" if arm.method.train is not None else "harmed"

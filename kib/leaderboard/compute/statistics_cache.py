@@ -23,7 +23,7 @@ KnowledgeSplit = tuple[Gain | None, Gain | None]
 
 @dataclass(frozen=True, slots=True)
 class ArmMeasure:
-    """The statistics of an arm's own questions; `recall` is None if gold passages or hits are missing."""
+    """The accuracy and recall of an arm; `recall` is None if there are no gold passages or no hits."""
 
     accuracy: Accuracy
     recall: float | None
@@ -50,11 +50,11 @@ class StatisticsCache:
         return key in self._arms or key in self._used_arms
 
     def measure(self, key: str, compute: Callable[[], ArmMeasure]) -> ArmMeasure:
-        """Return the statistics of an arm's own questions."""
+        """Return the accuracy and recall of an arm, from the cache if possible."""
         return _MEASURE.get(self._arms, self._used_arms, key, compute)
 
     def gain(self, key: str, compute: Callable[[], Gain | str]) -> Gain | str:
-        """Return a gain, or the reason why two arms are not comparable."""
+        """Return the gain of an arm over a reference, or the reason why the two arms are not comparable."""
         return _GAIN.get(self._known, self._used, f"gain {key}", compute)
 
     def p_value(self, key: str, compute: Callable[[], float]) -> float:

@@ -19,7 +19,7 @@ class UnpairedStatistics:
         self._results = results
 
     def count_uncached(self, arms: Iterable[Arm]) -> int:
-        """Return 0, because unpaired statistics are fast and need no cache."""
+        """Return 0, because unpaired statistics are computed quickly and do not need a cache."""
         del arms
         return 0
 
@@ -38,7 +38,7 @@ class UnpairedStatistics:
         return unpaired_gain(self._accuracy_and_n(worse), self._accuracy_and_n(better)).p
 
     def split(self, arm: Arm, reference: Arm, probe: Arm) -> KnowledgeSplit:
-        """Return no gains, because papers do not list the questions that the base model already answered correctly."""
+        """Return no gains, because papers do not list the questions that base answered correctly."""
         del arm, reference, probe
         return None, None
 

@@ -23,7 +23,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The texts of one line by column name; a column without a text is printed empty."""
+    """The texts of one line by column name; a column without a text is left blank."""
 
     texts: Mapping[str, str]
     tone: Tone

@@ -64,7 +64,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Bars on a common axis."""
+    """A panel of a figure: bars on a common axis."""
 
     title: str
     unit: str
@@ -207,7 +207,7 @@ def _draw_bars(axes: "Axes", panel: Panel, names: Sequence[str]) -> None:
 
 
 def _label_bar(axes: "Axes", bar: Bar, place: float) -> None:
-    """Print the value of a bar beyond its whisker: above a gain, below a loss."""
+    """Print the value of a bar beyond its whisker: above the bar for a gain, below the bar for a loss."""
     reach = [bar.value, *([bar.ends.low, bar.ends.high] if bar.ends else [])]
     end, aside = (min(reach), -2) if bar.value < 0 else (max(reach), 2)
     text = f"{points(bar.value)}{'*' * bool(bar.flagged)}"
@@ -269,7 +269,7 @@ def _finish_column(column: "Iterable[Axes]", task: str, ticks: Sequence[int]) ->
 
 
 def _add_footnote(figure: "Figure", sentences: Sequence[str]) -> None:
-    """Print sentences below all panels."""
+    """Print explanatory sentences below all panels."""
     lines = [line for text in sentences for line in wrap(text, int(FOOTNOTE_LETTERS_PER_INCH * figure.get_figwidth()))]
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
 

@@ -165,7 +165,7 @@ def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Bl
 
 
 def _reason_notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield one sentence per reason, with the affected arms."""
+    """Yield one sentence per reason for a missing number, with the affected arms."""
     by_reason: dict[str, list[str]] = {}
     for arm, reason in reasons:
         if reason:

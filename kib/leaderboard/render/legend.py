@@ -101,7 +101,7 @@ def _not_split(table: Table) -> Iterator[str]:
 
 
 def _environment(table: Table) -> Iterator[str]:
-    """Yield a sentence about the environment that all rows share, or else about the number of environments."""
+    """Yield a sentence about the environment of all rows, or about the number of environments if there are several."""
     if len(table.environments) == 1:
         one = table.environments[0]
         packages = [f"{name} {version}" for name, version in sorted(one.packages.items())]

@@ -19,7 +19,7 @@ NAMES = ("benchmark", "model", "method", "corpus", "against")
 
 
 def markdown(table: Table) -> str:
-    """Return headlines, one Markdown table per block, and the legend."""
+    """Return the headlines, one Markdown table per block, and the legend."""
     gains = list(gain_blocks(table))
     columns = used_columns(gains, GAIN_COLUMNS)
     heading, *sentences = _above(table)
@@ -42,7 +42,7 @@ def markdown(table: Table) -> str:
 
 
 def _above(table: Table) -> Iterator[str]:
-    """Yield the heading and the sentences below the heading, which lists the names if there are several benchmarks."""
+    """Yield the heading and the sentences below the heading, which lists the names of several benchmarks."""
     titles = [f"{_safe(one.name)}{': ' if one.title else ''}{_safe(one.title)}" for one in table.benchmarks]
     if len(titles) == 1:
         yield titles[0]

@@ -1,1 +1,1 @@
-"""The core's own plugins, one file each; they use the same entry points as third-party plugins."""
+"""kib's core plugins, one file each, which are declared as entry points like third-party plugins."""

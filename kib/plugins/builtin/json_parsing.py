@@ -1,4 +1,4 @@
-"""Parses JSON written by users, with errors that name the position."""
+"""Parses JSON written by users, with errors that state the position of the mistake."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The task plugin `lm-eval`: any multiple-choice or generation task, with online or local data."""
+"""The task plugin `lm-eval`: any multiple-choice or generation task, with data from the hub or local files."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -152,7 +152,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _rows(path: Path, data: Data) -> list[dict[str, Any]]:
-    """Return the rows of a local file with renamed fields; raise InputError that names the file and an invalid row."""
+    """Return the rows of a local file with renamed fields; raise InputError that names the file and any invalid row."""
     try:
         rows = _read(path, data.layout)
     except UnicodeDecodeError as error:
@@ -186,7 +186,7 @@ def _read(path: Path, layout: str) -> list[dict[str, Any]]:
 
 
 def _mmlu(path: Path) -> list[dict[str, Any]]:
-    """Read the official MMLU format, which has no header row, and the columns question, A, B, C, D and letter."""
+    """Read the official MMLU format, which has no header row; the columns are question, A, B, C, D and letter."""
     letters = list(LETTERS[:4])
     rows = []
     with path.open(encoding="utf-8-sig", newline="") as file:

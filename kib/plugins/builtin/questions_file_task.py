@@ -83,7 +83,7 @@ class FileTask:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the line number and the fields of each question."""
+    """Yield the line number and the fields of each question in a file."""
     readers = {".jsonl": _json_rows, ".csv": _csv_rows}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: expected a .jsonl or .csv file, got {path.suffix or 'a file without an extension'}")

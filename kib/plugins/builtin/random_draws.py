@@ -12,19 +12,20 @@ SMALL = 256
 
 
 def number(*salt: object) -> int:
-    """Return an integer from 0 to 2**64 - 1 that depends only on the salt."""
+    """Return an integer from 0 to 2**64 - 1 that depends only on `salt`."""
     return int(digest(list(salt))[:16], 16)
 
 
 def shuffled(items: Sequence[str], *salt: object) -> list[str]:
-    """Return the items in an order that depends only on the items and the salt."""
+    """Return the items in an order that depends only on the items and `salt`."""
     return sorted(items, key=lambda item: number(item, *salt))
 
 
 def draw(items: Sequence[str], count: int, without: Collection[str], *salt: object) -> list[str]:
     """Return `count` distinct items that are not in `without`, or all such items if fewer than `count` exist.
 
-    A smaller draw is a prefix of any larger draw with equal arguments. The running time is proportional to `count`.
+    With otherwise equal arguments, a smaller draw is a prefix of a larger draw. The running time is proportional to
+    `count`.
     """
     if len(items) - len(without) < SMALL:
         return shuffled([item for item in items if item not in without], *salt)[:count]

@@ -73,7 +73,7 @@ def prepare_cell(
 
 
 def _first_hits(hits: HitsByQuestion | None, question_id: str, k: int | None) -> tuple[str, ...]:
-    """Return the passage ids of the first `k` hits for a question, or of all hits."""
+    """Return the passage ids of the first `k` hits for a question, or of all hits if `k` is None."""
     found = hits[question_id] if hits is not None else ()
     return tuple(hit.passage for hit in (found if k is None else found[:k]))
 
@@ -84,7 +84,7 @@ def score_questions(
     answers: Sequence[Sequence[Answer]],
     gold: Mapping[str, Sequence[str]] | None,
 ) -> list[Score]:
-    """Return the score of each question; `gold` contains the gold passage ids, or is None without gold passages."""
+    """Return the score of each question; `gold` contains the gold passage ids, or is None if the task has none."""
     scores = []
     for number, (question, prompt) in enumerate(zip(prepared.asked, prepared.prompts, strict=True)):
         outcome = rendered_task.score(number, prepared.requests[number], [answer.value for answer in answers[number]])

@@ -38,7 +38,7 @@ MOST_NAMED = 3
 
 
 class Passages:
-    """The passages of a corpus in order; `ids` contains all ids, and texts are read on access."""
+    """The passages of a corpus in order; `ids` contains all passage ids, and texts are read on access."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE

@@ -81,7 +81,7 @@ def chat_template(model: str, context: RunContext) -> Any:
 def render_questions(step: QuestionsStep, task: RenderedTask | None, context: RunContext) -> list[RenderedQuestion]:
     """Return the rendered questions of a task; render the questions only if they are not stored.
 
-    If `task` is None, the task is loaded when needed.
+    If `task` is None, the task is loaded only when needed.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def render_questions(step: QuestionsStep, task: RenderedTask | None, context: Ru
 def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
     """Return the search queries and gold for a task's test questions; the fields `head` and `ask` are empty.
 
-    To avoid lm-eval, prompts for the user's own questions are not rendered for this purpose.
+    Prompts for the user's own questions are not rendered for this purpose, so lm-eval is not required.
     """
     table, locked = context.spec.tasks[task], context.lock.get("tasks", task)
     limits = context.spec.prompt.limits()

@@ -64,7 +64,7 @@ def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], con
 def training_record(step: WeightsStep, trained: Trained, work: Work) -> TrainingRecord:
     """Return the facts about a training run that are stored in a cell's result, including the cost of written text.
 
-    The record omits paths and seconds because they differ from run to run.
+    The record omits paths and seconds because these values differ from run to run.
     """
     reported = {name: value for name, value in asdict(trained).items() if name in TrainingRecord.__slots__}
     return TrainingRecord(**reported, **work.record("weights", step.identity).get("written", {}))
