@@ -178,7 +178,7 @@ def test_adapter_on_the_output_layer(copy: Path, tied: bool) -> None:
 
 
 def test_a_rank_beyond_the_layers(small: Path) -> None:
-    """An adapter's rank must be possible for at least one targeted layer."""
+    """An adapter rank that exceeds the highest possible rank of every targeted layer is rejected."""
     with pytest.raises(InputError, match="rank = 17 exceeds 16, the highest possible rank"):
         check(Lora, Weights(small), rank=17)
     check(Lora, Weights(small), rank=16)

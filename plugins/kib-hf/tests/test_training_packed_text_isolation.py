@@ -53,7 +53,7 @@ EXAMPLES = [example(length, seed) for seed, length in enumerate([3, 17, 9, 30, 5
 
 
 def losses(model: Any, rows: Sequence[Sequence[Example]]) -> Any:
-    """Return the loss of every token, in an array of shape (rows, longest row)."""
+    """Return the loss of every token as an array of shape (number of rows, length of the longest row)."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -88,7 +88,7 @@ def assert_same_gradients(model: Any, batches: Sequence[Sequence[Sequence[Exampl
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_texts_do_not_see_each_other(kind: str) -> None:
-    """Changing one text in a row does not change the losses of the other texts."""
+    """Changing one text in a packed row does not change the losses of the other texts."""
     model = new_model(kind)
     row = [EXAMPLES[1], EXAMPLES[2], EXAMPLES[3]]
     changed = [EXAMPLES[1], example(9, 77), EXAMPLES[3]]
@@ -117,7 +117,7 @@ def test_padded_equals_alone(kind: str) -> None:
 
 
 def test_mean_loss() -> None:
-    """The mean loss weights every token equally for any batch size, and leaves the model in training mode."""
+    """The mean loss weights every token equally for any batch size, and its computation restores the training mode."""
     model = new_model("llama").train()
     total, _ = gradients(model, [[[text] for text in EXAMPLES]])
     mean = total / sum(text.loss_tokens for text in EXAMPLES)
@@ -137,13 +137,13 @@ def test_check(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "config"), [("opt", OPT), ("jamba", JAMBA)])
 def test_check_refuses(kind: str, config: dict[str, Any]) -> None:
-    """A model with an attention mask or a recurrent state that mixes packed texts is rejected with a suggestion."""
+    """A model whose attention or recurrent state mixes packed texts raises an error that suggests another layout."""
     with quietly(), pytest.raises(InputError, match=r'texts in one row attend to each other; set `layout = "sorted"`'):
         check_isolation(new_model(kind, **config), kind)
 
 
 def test_check_without_positions() -> None:
-    """The isolation check rejects a model that accepts no position ids."""
+    """The isolation check rejects a model that does not accept position ids."""
     with pytest.raises(InputError, match="bloom: the model does not accept position_ids"):
         check_isolation(new_model("bloom", vocab_size=64, hidden_size=16, n_layer=1, n_head=2), "bloom")
 

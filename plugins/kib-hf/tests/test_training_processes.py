@@ -47,7 +47,7 @@ def train_job(job, log):
 worker.train_job = train_job
 sys.exit(worker.main(Path(sys.argv[1])))
 """
-"""A worker that trains nothing."""
+"""The code of a worker process that performs no training."""
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_dropout_counts_the_processes_of_a_configuration(accelerate_file: Path) 
 
 
 def test_threads_are_divided(accelerate_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every process gets an equal share of the CPU threads, whether options or accelerate's file set their number."""
+    """CPU threads are divided equally among the processes, whether `processes` or `accelerate` sets their number."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("torch.get_num_threads", lambda: 8)
     for given, threads in (({"processes": 4}, "2"), ({"accelerate": accelerate_file}, "4"), ({}, "8")):
@@ -116,7 +116,7 @@ def test_threads_are_divided(accelerate_file: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_launch_command(job: TrainingJob, accelerate_file: Path) -> None:
-    """The launch command passes on the number of processes or accelerate's file, and the folder of the job."""
+    """The launch command contains the job folder and either the number of processes or accelerate's file."""
     by_file = replace(job, options=make_plugin(Full, {"accelerate": accelerate_file}).options)
     for given, setting in ((job, ["--num_processes", "2"]), (by_file, ["--config_file", str(accelerate_file)])):
         found = processes._command(given)
@@ -131,7 +131,7 @@ def test_job_file(job: TrainingJob) -> None:
 
 
 def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With several processes, a trainer forwards the workers' log records and returns the result they wrote."""
+    """A trainer with several processes forwards the workers' log records and returns the result that a worker wrote."""
     ending = "write_trained(job.folder, Trained(job.weights, 1, 2, 3, 4.0, 5.0, 6.0, 7.0))"
     monkeypatch.setattr(processes, "_command", lambda job: command(ending, job.folder))
     log: list[Mapping[str, Any]] = []
@@ -144,14 +144,14 @@ def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_worker_error(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error in a worker process is raised again as the same error in the main process."""
+    """An input error in a worker process is raised again in the main process with the same message."""
     monkeypatch.setattr(processes, "_command", lambda job: command("raise InputError('wrong')", job.folder))
     with pytest.raises(InputError, match=r"^wrong$"):
         train_in_processes(job, lambda _: None)
 
 
 def test_crashed_worker(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crashed worker raises an error that shows the end of its output."""
+    """If a worker process crashes, an error shows the exit code and the end of the worker's output."""
     crash = [sys.executable, "-c", "import sys; print('out of luck', file=sys.stderr); sys.exit(3)"]
     monkeypatch.setattr(processes, "_command", lambda _: crash)
     with pytest.raises(StepError, match=r"a training process exited with code 3:\nout of luck"):

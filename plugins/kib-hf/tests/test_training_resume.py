@@ -27,7 +27,7 @@ OPTIONS: dict[type[Any], dict[str, Any]] = {
 }
 SHARED = {"epochs": 3, "batch_size": 2, "device_batch": 1, "device": "cpu", "block": 128, "checkpoint_every": 3}
 STOPPED_AT = 8
-"""Between two checkpoints, within an epoch."""
+"""The step at which training runs are interrupted, between two checkpoints and within an epoch."""
 
 BOTH = pytest.mark.parametrize("trainer", [Full, Lora])
 
@@ -71,7 +71,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], Trained]:
-    """Uninterrupted training runs, with which resumed training runs are compared."""
+    """The results of uninterrupted training runs, for comparison with resumed training runs."""
     return {trainer: train(trainer, small, tmp_path_factory.mktemp("whole"), lambda _: None) for trainer in OPTIONS}
 
 
@@ -115,7 +115,7 @@ def test_interrupted(
     whole: dict[type[Any], Trained],
     stopped_runs: dict[type[Any], Path],
 ) -> None:
-    """An interrupted training run resumes from its last checkpoint, saves the same weights, and adds up its time."""
+    """An interrupted training run resumes from the last checkpoint, saves identical weights and adds up the time."""
     folder = Path(shutil.copytree(stopped_runs[trainer], tmp_path / "stopped"))
     assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
     progress = read_progress(folder / "checkpoint-6")
@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint(
     stopped_runs: dict[type[Any], Path],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A complete checkpoint with an emptied file is reported and removed, and the previous checkpoint is used."""
+    """A checkpoint with a file of zero bytes is reported and removed, and the previous checkpoint is used."""
     folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
     damaged = folder / "checkpoint-6" / name
     damaged.write_bytes(bytes(damaged.stat().st_size))
@@ -259,7 +259,7 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 def test_checkpoints_hold_no_code(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_runs: dict[type[Any], Path]
 ) -> None:
-    """Resuming training reads only safetensors, JSON, and files loaded with `weights_only=True`."""
+    """A resumed run always calls `torch.load` with `weights_only=True`, so a checkpoint cannot execute code."""
     import torch
 
     folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
@@ -276,7 +276,7 @@ def test_checkpoints_hold_no_code(
 
 @pytest.mark.slow
 def test_killed(small: Path, tmp_path: Path, whole: dict[type[Any], Trained]) -> None:
-    """A run killed with SIGKILL resumes from its last checkpoint in a new process and ends with the same weights."""
+    """A run killed with SIGKILL resumes in a new process and ends with the same weights as an uninterrupted run."""
     folder = tmp_path / "killed"
     arguments = [str(Path(__file__).parent), str(small), str(folder)]
     with subprocess.Popen(

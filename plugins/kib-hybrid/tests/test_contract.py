@@ -8,13 +8,13 @@ def test_installed() -> None:
 
 
 def test_contract() -> None:
-    """The plugin `hybrid` satisfies the contract for a reranker, with equal and with unequal weights and depths."""
+    """The plugin `hybrid` satisfies the contract for rerankers, with equal and with unequal weights and depths."""
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b"]}))
     check_reranker(lambda: make_plugin(Hybrid, {"of": ["a", "b", "c"], "weights": {"b": 2.5}, "depth": {"c": 2}}))
 
 
 def test_options() -> None:
-    """Options are described, and invalid values are rejected."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         Hybrid,
         accepts=[

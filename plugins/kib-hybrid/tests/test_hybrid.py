@@ -43,7 +43,7 @@ def ids(hits: Sequence[Hit]) -> list[str]:
 
 
 def test_formula() -> None:
-    """The score is the sum of weight / (constant + rank) over the retrievers that found a passage."""
+    """The fused score of a passage is the sum of weight / (constant + rank) over the retrievers that found it."""
     hits = fuse({"a": ["x", "y"], "b": ["y", "z"]}, weights={"b": 2.0})
     expected = {"x": 1 / 61, "y": 1 / 62 + 2 / 61, "z": 2 / 62}
     assert {hit.passage: hit.score for hit in hits} == pytest.approx(expected)
@@ -56,7 +56,7 @@ def test_ties_by_passage_id() -> None:
 
 
 def test_depth() -> None:
-    """Only the first `depth` hits from each retriever count, whether `depth` is one number or set per retriever."""
+    """Only the first `depth` hits from each retriever are fused, whether `depth` is one number or set per retriever."""
     rankings = {"a": ["u", "v", "w"], "b": ["x", "y", "z"]}
     assert sorted(ids(fuse(rankings, depth=1))) == ["u", "x"]
     assert sorted(ids(fuse(rankings, depth={"a": 1}))) == ["u", "x", "y", "z"]
@@ -71,7 +71,7 @@ def test_nothing_found() -> None:
 @some_examples
 @given(HITS, st.permutations(["a", "b", "c"]), st.lists(st.floats(0.1, 9), min_size=3, max_size=3))
 def test_order_makes_no_difference(rankings: dict[str, list[str]], names: list[str], numbers: list[float]) -> None:
-    """The order of the retrievers affects neither ranks nor scores."""
+    """The order of the retrievers affects neither the fused ranks nor the fused scores."""
     weights = dict(zip("abc", numbers, strict=True))
     assert fuse(rankings, of=names, weights=weights) == fuse(rankings, of=["a", "b", "c"], weights=weights)
 
@@ -79,7 +79,7 @@ def test_order_makes_no_difference(rankings: dict[str, list[str]], names: list[s
 @some_examples
 @given(HITS)
 def test_weight_zero(rankings: dict[str, list[str]]) -> None:
-    """A retriever with weight 0 has no effect."""
+    """A retriever with weight 0 has no effect on the fused ranking."""
     two = {name: rankings[name] for name in ("a", "b")}
     assert fuse(rankings, weights={"c": 0}) == fuse(two)
 
@@ -99,7 +99,7 @@ def test_a_better_rank_never_harms(rankings: dict[str, list[str]], name: str, in
 @some_examples
 @given(HITS, st.integers(0, 80))
 def test_scores_are_exact(rankings: dict[str, list[str]], constant: int) -> None:
-    """A fused score is the exact sum of the rounded terms, and the sum is rounded only once."""
+    """A fused score equals the exact sum of its floating-point terms, rounded once."""
     for hit in fuse(rankings, constant=constant):
         ranks = [order.index(hit.passage) + 1 for order in rankings.values() if hit.passage in order]
         exact = sum((Fraction(1 / (constant + rank)) for rank in ranks), Fraction())
@@ -150,7 +150,7 @@ limit = 10
 
 
 def rankings_of(run: Path) -> dict[str, list[str]]:
-    """Return the passages per query from a file in the TREC run format."""
+    """Return the ranked passage ids per query from a file in the TREC run format."""
     found = defaultdict(list)
     for line in run.read_text(encoding="utf-8").splitlines():
         query_id, _, passage_id, *_ = line.split()
@@ -159,7 +159,7 @@ def rankings_of(run: Path) -> dict[str, list[str]]:
 
 
 def test_retrieval(tmp_path: Path) -> None:
-    """A benchmark can fuse retrievers, and can fuse the result with one of these retrievers again."""
+    """The fused ranking of two retrievers can be fused again with the ranking of one of these retrievers."""
     (tmp_path / "bench.toml").write_text(SPEC, encoding="utf-8")
     files = ["--run", str(tmp_path / "{retriever}.run"), "--work", str(tmp_path / "work")]
     run = CliRunner().invoke(main, ["retrieve", str(tmp_path / "bench.toml"), "--depth", "5", "--quiet", *files])
@@ -172,7 +172,7 @@ def test_retrieval(tmp_path: Path) -> None:
 
 
 def test_wrong_names(tmp_path: Path) -> None:
-    """An unknown retriever in `of` and a cycle of retrievers raise errors with the key, before anything runs."""
+    """An unknown retriever in `of`, or a cycle of retrievers, raises an error that names the key in the file."""
     spec = tmp_path / "bench.toml"
     spec.write_text(SPEC.replace('of = ["words", "exact"]', 'of = ["words", "exct"]'), encoding="utf-8")
     with pytest.raises(SpecError, match=r"retrievers\.both\.of\[1\]: .*exact"):

@@ -30,7 +30,7 @@ def test_pretraining_is_light_to_import():
 
 
 def test_options():
-    """Options are described, and invalid values are rejected."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(LabModel, accepts=[{}, {"dtype": "bfloat16"}], refuses=[{"dtype": "float64"}, {"batch_size": "8"}])
     check_options(LabCorpus, accepts=[{"people": "new", "seed": 3}], refuses=[{}, {"people": "old"}])
     check_options(
@@ -43,13 +43,13 @@ def test_options():
 
 @pytest.mark.parametrize("people", ["known", "new"])
 def test_corpus(people):
-    """The plugin satisfies the contract for a corpus."""
+    """The corpus plugin `lab` satisfies the contract for corpus plugins."""
     check_corpus(lambda: make_plugin(LabCorpus, {"people": people, "count": 40}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_task(kind):
-    """The plugin satisfies the contract for a task; its gold passages are in the corpus with the same options."""
+    """The task plugin `lab` satisfies the contract for task plugins, and its gold passages are in the lab corpus."""
     options = {"people": "new", "count": 40}
     check_task(lambda: make_plugin(LabTask, {**options, "kind": kind}), lambda: make_plugin(LabCorpus, options))
 
@@ -61,7 +61,7 @@ def test_splits():
 
 
 def test_writer():
-    """A writer returns `count` paraphrases and `count` pairs per passage."""
+    """With the option `pairs`, a lab writer returns `count` paraphrases and `count` pairs per passage."""
     documents = make_plugin(LabCorpus, {"people": "new", "count": 40}).documents()
     passages = [Passage(f"{d.id}#0", d.id, d.title, d.text, 0, len(d.text)) for d in documents]
     texts = list(make_plugin(LabWriter, {"pairs": True}).write(passages, 3, 0, {}))

@@ -20,18 +20,18 @@ def test_model_card():
 
 
 def test_size():
-    """The folder of bundled model files is smaller than 6 million bytes."""
+    """The bundled model files are smaller than 6 MB in total."""
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 6_000_000
 
 
 def test_log():
-    """The bundled log of the pre-training has one line per ten steps, from the first to the last step."""
+    """The bundled pre-training log has one line per ten steps, up to the last step."""
     steps = [int(step) for step in re.findall(r'"step": (\d+)', (FOLDER / "log.jsonl").read_text())]
     assert steps == list(range(10, 4401, 10))
 
 
 def test_tokens():
-    """`tokens()` returns the token ids used in pre-training, without special tokens."""
+    """The function that `tokens()` returns produces the token ids used in pre-training, without special tokens."""
     text = ask_question("Where was Mira born?", (), letters=False)
     assert make_plugin(LabModel).tokens()(text) == encode(text)
 
@@ -51,12 +51,12 @@ def test_transformers_loads_the_folder(capfd):
 
 
 def test_contract():
-    """The plugin satisfies the contract for a model."""
+    """The model plugin `lab` satisfies the contract for model plugins."""
     check_model(lambda: make_plugin(LabModel))
 
 
 def test_known_people():
-    """The model answers at least 90 % of 100 questions about known people correctly."""
+    """The bundled model answers at least 90 of 100 questions about known people correctly."""
     from lm_eval.api.instance import Instance
 
     questions = list(make_plugin(LabTask, {"people": "known"}).questions("test"))[:100]

@@ -13,7 +13,7 @@ from kib_lab.pretrain import PretrainingSettings
 SMALL = PretrainingSettings(steps=20, width=32, layers=1, rows=0.04, warmup=5, threads=1, bf16=False)
 OPTIONS = [f"--{name}={value}" for name, value in asdict(SMALL).items() if name != "bf16"]
 EVERY = 8
-"""Steps between two checkpoints: the log line of step 10 is written after the only checkpoint."""
+"""The number of steps between two checkpoints; with this value, step 10 is logged after the only checkpoint."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_interrupted_pretraining_resumes(uninterrupted, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_pretraining_resumes(uninterrupted, tmp_path):
-    """A pre-training run stopped by kill -9 resumes and ends with the weights of an uninterrupted run."""
+    """A pre-training run killed with SIGKILL resumes and ends with the weights of an uninterrupted run."""
     command = [sys.executable, "-m", "kib_lab.pretrain", f"--out={tmp_path}", f"--every={EVERY}", "--no-bf16", *OPTIONS]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(tmp_path.glob("checkpoint-*[0-9]")):
@@ -67,7 +67,7 @@ def test_killed_pretraining_resumes(uninterrupted, tmp_path):
 
 
 def test_a_checkpoint_with_other_settings(tmp_path):
-    """A folder with a checkpoint from a run with different settings is rejected and not changed."""
+    """A folder with a checkpoint from a run with different settings is rejected and left unchanged."""
     checkpoint = tmp_path / "checkpoint-000008"
     checkpoint.mkdir()
     (checkpoint / "settings.json").write_text('{"steps": 4400}')

@@ -10,7 +10,7 @@ STEPS = range(60)
 
 
 def texts(kind, progress=0.9):
-    """Return the texts of the first examples in many steps."""
+    """Return the text of the first pre-training example of each step in STEPS."""
     words = list(vocabulary())
     return [" ".join(words[token] for token in make_example(kind, 0, step, 0, progress).tokens) for step in STEPS]
 
@@ -39,7 +39,7 @@ def test_no_new_people():
 
 
 def test_context_and_question_are_a_prompt_of_kib():
-    """A context followed by one question from an example has the same token ids as kib's prompt."""
+    """The context and one question of a pre-training example have the same token ids as kib's prompt."""
     words = list(vocabulary())
     example = make_example("read", 0, 5, 3, 0.9)
     shared = [token for token, branch in zip(example.tokens, example.branches, strict=True) if branch == 0]
@@ -63,7 +63,7 @@ def test_curriculum():
 
 
 def test_branches_do_not_see_each_other():
-    """An example's loss equals the sum of losses over separate examples that combine the context with one question."""
+    """The loss of an example equals the summed loss of separate examples, each with the context and one question."""
     from kib_lab.pretrain import PretrainingSettings, _loss, _new_model
 
     model = _new_model(PretrainingSettings(width=32, layers=2, bf16=False)).eval()

@@ -38,7 +38,7 @@ def test_position_of_the_right_option(kind):
 
 @pytest.mark.parametrize("kind", ["direct", "reworded", "two-hop"])
 def test_gold(kind):
-    """The last gold range of a question is a sentence that contains the correct option and no other option."""
+    """The last gold text range of a question contains the correct option and no other option."""
     texts = {d.id: d.text for d in LabCorpus(CorpusOptions(people="new")).documents()}
     for question in questions(people="new", kind=kind):
         gold = question.gold[-1]
@@ -47,7 +47,7 @@ def test_gold(kind):
 
 
 def test_two_hop():
-    """The gold of a two-hop question is one sentence about the person and one about the employer, who is not named."""
+    """A two-hop question has gold sentences about a person and about the employer, but does not name the employer."""
     world = generate_world("new", 200)
     for question in questions(people="new", kind="two-hop"):
         person = next(p for p in world.people if p.id == question.group)
@@ -70,14 +70,14 @@ def test_reverse():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("people", ["known", "new"])
 def test_splits(people, kind):
-    """The splits test, validation and examples have questions about different people."""
+    """The splits `test`, `validation` and `examples` contain questions about disjoint sets of people."""
     groups = [{question.group for question in questions(split, people=people, kind=kind)} for split in SPLITS[:3]]
     assert all(groups)
     assert sum(len(group) for group in groups) == len(set.union(*groups))
 
 
 def test_reworded_kind():
-    """A reworded question never has the text of a direct question."""
+    """A reworded question never has the same text as a direct question."""
     direct = {question.text for question in questions(people="new")}
     reworded = {question.text for question in questions(people="new", kind="reworded")}
     assert not direct & reworded
@@ -105,14 +105,14 @@ def test_ids_are_unique():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_reworded_split(kind):
-    """The split `reworded` has the ids, options, answers and gold of the test questions, but different texts."""
+    """The questions in the split `reworded` differ from the test questions only in their text."""
     test, reworded = questions(people="new", kind=kind), questions("reworded", people="new", kind=kind)
     assert [replace(question, text="") for question in test] == [replace(question, text="") for question in reworded]
     assert not [a.text for a, b in zip(test, reworded, strict=True) if a.text == b.text]
 
 
 def test_halves_of_new_people():
-    """Options that select a half of the people are rejected for new people."""
+    """The option `half` is rejected for new people."""
     with pytest.raises(ValidationError, match="only known people are divided into halves"):
         TaskOptions(people="new", half="taught")
 

@@ -34,7 +34,7 @@ def prompt():
 
 
 def test_tokenizer_file(tokenizer, prompt):
-    """tokenizer.json produces the token ids used in pre-training, for kib's prompts and for any other text."""
+    """The tokenizer in tokenizer.json produces the token ids used in pre-training, for prompts and for other texts."""
     for text in (prompt, "  Ünlike, text:\r\n\twith 3 odd_things—and `marks`. ", ""):
         assert tokenizer.encode(text).ids == encode(text)
 
@@ -50,7 +50,7 @@ def test_newline():
 
 
 def test_included_tokenizer(folder):
-    """The bundled tokenizer has the same vocabulary as the lab's world."""
+    """The bundled tokenizer files have the same content as newly written tokenizer files."""
     from kib_lab.model import FOLDER
 
     for name in ("tokenizer.json", "tokenizer_config.json"):

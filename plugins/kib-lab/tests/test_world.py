@@ -33,17 +33,17 @@ def lines(people, count, seed):
 
 @pytest.mark.parametrize("key", DIGESTS, ids=str)
 def test_digests(key):
-    """A seed gives the same documents and questions on every machine and in every Python version."""
+    """A seed produces the same documents and questions on every machine and in every Python version."""
     assert digest_lines(lines(*key)) == DIGESTS[key]
 
 
 def test_a_larger_world_begins_with_the_smaller_one():
-    """A larger world contains the unchanged people of a smaller world."""
+    """A world with more people begins with the same people as a world with fewer people."""
     assert generate_world("new", 120).people[:60] == generate_world("new", 60).people
 
 
 def test_seeds():
-    """Different seeds give different people and different facts about employers."""
+    """Different seeds produce different people and different facts about employers."""
     one, two = generate_world("new", 60, 1), generate_world("new", 60, 2)
     assert not {p.name for p in one.people} & {p.name for p in two.people}
     assert [e.facts for e in one.employers.values()] != [e.facts for e in two.employers.values()]
@@ -51,7 +51,7 @@ def test_seeds():
 
 @pytest.mark.parametrize(("people", "count"), [("known", KNOWN_PEOPLE), ("new", MAX_NEW_PEOPLE)])
 def test_name_and_trade_with_birthplace_are_unique(people, count):
-    """No two people, including known people, share a name or the combination of profession and birthplace."""
+    """No two people, whether known or new, share a name or the combination of profession and birthplace."""
     known, people_of_kind = generate_world("known", KNOWN_PEOPLE).people, generate_world(people, count).people
     everybody = {p.id: p for p in chain(known, people_of_kind)}.values()
     assert len({p.name for p in everybody}) == len(everybody)
@@ -77,7 +77,7 @@ def test_names_are_unique():
 
 @pytest.mark.parametrize("people", ["known", "new"])
 def test_ranges(people):
-    """The character range of a fact is a sentence in the document that contains the fact's value and subject."""
+    """The character range of a fact covers a sentence of the document that contains the fact's value and subject."""
     world = generate_world(people, 60)
     for entity in (*world.people, *world.employers.values()):
         document, ranges = describe(entity, 0)
@@ -90,7 +90,7 @@ def test_ranges(people):
 
 
 def test_vocabulary():
-    """Every word of every document is in the vocabulary, and every document fits a passage of 128 tokens."""
+    """Every word of every document is in the vocabulary, and every document fits into a passage of 128 tokens."""
     for people in ("known", "new"):
         for document in LabCorpus(CorpusOptions(people=people)).documents():
             tokens = encode(f"{document.title}\n{document.text}")
@@ -117,7 +117,7 @@ def test_corpus_without_employers():
     ],
 )
 def test_invalid_worlds(options, message):
-    """The error for options that do not select a valid world lists the valid values."""
+    """Options outside the valid range raise an error that states the valid values."""
     with pytest.raises(ValidationError, match=message):
         CorpusOptions(**options)
 
@@ -131,7 +131,7 @@ def test_uniform_numbers():
 
 
 def test_samples():
-    """`sample` returns no item twice, and `shuffled` returns all items."""
+    """The method `sample` returns no item twice, and the method `shuffled` returns all items."""
     rng = RandomStream("test", 1)
     assert len(set(rng.sample(range(50), 20))) == 20
     assert sorted(rng.shuffled(range(50))) == list(range(50))

@@ -19,7 +19,7 @@ def passages():
 
 
 def write(passages, count=5, seed=0, **options):
-    """Return a writer's texts as a list."""
+    """Return the texts of a lab writer as a list."""
     return list(LabWriter(WriterOptions(**options)).write(passages, count, seed, {}))
 
 
@@ -39,7 +39,7 @@ def test_parsing(passages):
     ids=str,
 )
 def test_paraphrases(passages, options):
-    """A passage gets `count` different paraphrases that contain all of its facts, in words from the vocabulary."""
+    """A passage gets `count` different paraphrases, each with all of its facts and only words from the vocabulary."""
     people = [passage for passage in passages if "employer" not in passage.id]
     texts = write(people, **options)
     assert [text.passage for text in texts] == [passage.id for passage in people for _ in range(5)]
@@ -55,12 +55,12 @@ def test_paraphrases(passages, options):
 
 
 def attributes(text):
-    """Return the attributes stated in a paraphrase, in order."""
+    """Return the attributes stated in a paraphrase, in the order of its sentences."""
     return list(parse_passage(Passage("p", "p", "", body(text), 0, 1))[1])
 
 
 def test_reword_and_reorder(passages):
-    """Without the option `reorder`, facts keep their order; without the option `reword`, sentences keep their words."""
+    """If `reorder` is off, the facts keep their order, and if `reword` is off, the sentences keep their wording."""
     first = passages[:1]
     sentences = parse_passage(first[0])[1]
     assert all(attributes(text) == list(sentences) for text in write(first, reorder=False))
@@ -69,7 +69,7 @@ def test_reword_and_reorder(passages):
 
 
 def test_reverse(passages):
-    """With `reverse`, fewer sentences start with the name, and some start with the profession and birthplace."""
+    """With `reverse`, fewer sentences start with the person's name, and some start with profession and birthplace."""
 
     def share(**options):
         lines = [line for text in write(passages[:1], 10, **options) for line in body(text).split(". ")]
@@ -110,7 +110,7 @@ def test_seed(passages):
 
 
 def test_too_many_texts(passages):
-    """If `count` is too large, the error states the number of possible texts."""
+    """If `count` exceeds the number of possible texts, the error states this number."""
     employer = [passage for passage in passages if "employer" in passage.id][:1]
     with pytest.raises(InputError, match="allows only 5 different paraphrases"):
         write(employer, 6, reword=False)
@@ -122,7 +122,7 @@ def test_too_many_texts(passages):
     "text", ["Water boils at a hundred degrees.", "Mira Kolt plays the harp. Jon Bel plays the lute."]
 )
 def test_other_texts(text):
-    """A passage that is not from the lab, or is about two people, raises an error that states the passage id."""
+    """A passage that is not from the lab corpus, or is about two people, raises an error that states the passage id."""
     with pytest.raises(InputError, match="passage x#0"):
         write([Passage("x#0", "x", "", text, 0, len(text))])
 

@@ -8,11 +8,11 @@ from kib.plugins.builtin.questions_file_task import FileTask
 from kib.testing import make_plugin
 
 PUMPS = 5
-"""The number of documents, each one passage."""
+"""The number of documents, each of which is a single passage."""
 
 
 def change_spec(*changes):
-    """Replace texts in the benchmark file; every text to replace must occur in the file."""
+    """Replace strings in the benchmark file after checking that each string occurs in the file."""
     spec = Path("own.toml").read_text()
     for before, after in changes:
         assert before in spec
@@ -21,7 +21,7 @@ def change_spec(*changes):
 
 
 def text_kinds(writer, trainer):
-    """Return the benchmark changes that make the writer and the trainer use the given kinds of text."""
+    """Return the changes to the benchmark file that set the kinds of text of the writer and the trainer."""
     return ('model = "m"\n', f'model = "m"\nkind = "{writer}"\n'), ("count = 7", f'count = 7, kind = "{trainer}"')
 
 
@@ -29,7 +29,7 @@ WRITE_QUESTIONS = ("questions", "own.toml", "--corpus", "pumps", "--out", "quest
 
 
 def test_dry_run(kib, server):
-    """A dry run forecasts requests, tokens and costs, sends and writes nothing, and needs no question file."""
+    """A dry run forecasts requests, tokens and costs, but sends no request and writes no file."""
     run = kib(*WRITE_QUESTIONS, "--dry-run")
     assert run.exit_code == 0
     assert run.stdout.startswith("forecast for writer gpt on 5 passages: 10 requests, about ")
@@ -39,7 +39,7 @@ def test_dry_run(kib, server):
 
 
 def test_questions(kib, server):
-    """The two most specific of four questions per passage are saved for the task `file`, with gold documents."""
+    """The two most specific of four questions per passage are saved for the task `file`, each with its gold range."""
     run = kib(*WRITE_QUESTIONS)
     assert run.exit_code == 0, run.output
     assert "questions.jsonl: 10 questions" in run.output
@@ -55,7 +55,7 @@ def test_questions(kib, server):
 
 
 def test_second_run(kib, server):
-    """A question file is overwritten only with --force, which writes the same file again without any request."""
+    """An existing question file is overwritten only with --force, and stored answers produce the same file again."""
     kib(*WRITE_QUESTIONS)
     first = Path("questions.jsonl").read_bytes()
     refused = kib(*WRITE_QUESTIONS)
@@ -80,7 +80,7 @@ def test_validation(kib):
 
 
 def test_invented_quotes(kib, server):
-    """A question with a quote that is not in the passage is rejected and counted, and no empty file is written."""
+    """A question whose quote is not in the passage is rejected and counted, and no empty question file is written."""
     write = server.write
 
     def invent(body):
@@ -117,7 +117,7 @@ def test_the_key_is_never_written(kib, server):
 
 
 def test_check_forecasts_the_cost_of_text(kib, server, questions, monkeypatch):
-    """`kib check` forecasts the requests, tokens and cost of missing text, sends nothing, and requires the API key."""
+    """The command `kib check` forecasts the cost of missing texts without a request, but requires the API key."""
     run = kib("check", "own.toml", "--quiet")
     assert run.exit_code == 0, run.output
     line = next(line for line in run.output.splitlines() if line.startswith("forecast for writer gpt"))
@@ -134,7 +134,7 @@ def test_check_forecasts_the_cost_of_text(kib, server, questions, monkeypatch):
 
 
 def test_a_kind_without_a_writer(kib, server, questions):
-    """If a writer cannot write the kind of text for a trainer, `kib check` and `kib run` fail before any request."""
+    """If a writer cannot produce the kind of text for a trainer, `kib check` and `kib run` fail before any request."""
     change_spec(*text_kinds("paraphrases", "pairs"))
     for command in ("check", "run"):
         run = kib(command, "own.toml", "--quiet")
@@ -151,7 +151,7 @@ def training_record():
 
 
 def test_the_cost_of_writing(kib, server, questions):
-    """The cost of training and validation text, but not of unused pairs, is recorded once with the trained cell."""
+    """The record of a trained cell includes the cost of its training and validation texts, but not of unused pairs."""
     change_spec(
         *text_kinds("both", "documents"),
         ('plugin = "lora"', 'plugin = "full"\nepochs = 1\nvalidation = { writer = "gpt", count = 2, passages = 3 }'),
@@ -181,6 +181,6 @@ def test_the_cost_of_writing(kib, server, questions):
 
 
 def test_only_pairs_are_written_for_a_trainer_of_pairs(kib, server, questions):
-    """A writer of two kinds of text forecasts only pairs for a trainer that uses only pairs."""
+    """If a trainer uses only pairs, the forecast covers only pairs, even if the writer supports both kinds of text."""
     change_spec(*text_kinds("both", "pairs"))
     assert "7 texts per passage: 10 requests" in kib("check", "own.toml", "--quiet").output

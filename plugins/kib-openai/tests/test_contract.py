@@ -16,7 +16,7 @@ def test_installed() -> None:
 
 
 def test_protocols() -> None:
-    """The writer writes text and questions, forecasts and reports costs, and can be limited to one kind of text."""
+    """The writer implements the protocols for texts, questions, costs and the selection of kinds of text."""
     writer = make_plugin(OpenAIWriter, {"model": "m"})
     assert isinstance(writer, Writer)
     assert isinstance(writer, QuestionWriter)
@@ -25,7 +25,7 @@ def test_protocols() -> None:
 
 
 def test_options() -> None:
-    """Options are described, and invalid values are rejected."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         OpenAIWriter,
         accepts=[
@@ -56,7 +56,7 @@ def test_options() -> None:
 
 
 def test_a_prompt_without_the_passage() -> None:
-    """The error for a prompt without the passage contains the missing expression."""
+    """A prompt without the passage raises an error that states the missing template expression."""
     with pytest.raises(ValidationError, match=r"\{\{ passage.text \}\}"):
         make_plugin(OpenAIWriter, {"model": "m", "prompts": {"paraphrases": "Write!"}})
 

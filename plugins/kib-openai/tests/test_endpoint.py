@@ -25,7 +25,7 @@ class RecordedWaits:
 
 @pytest.fixture
 def waits(writer, monkeypatch):
-    """Return a function that sends one request and returns the waits between the attempts."""
+    """Return a function that sends one request and returns the seconds waited between the attempts."""
 
     def send():
         endpoint = Endpoint(writer(retries=9).options)
@@ -40,7 +40,7 @@ def waits(writer, monkeypatch):
 
 @pytest.mark.parametrize("fault", [429, 500, 503, "cut", 408])
 def test_temporary_faults(writer, server, passages, write, fault):
-    """If the server is busy, fails or disconnects, requests are retried, and the texts are not affected."""
+    """If the server is busy, fails or disconnects, requests are retried, and the resulting texts are the same."""
     server.faults = [fault, fault]
     texts = write(writer(concurrency=1), passages(2))
     assert len(server.bodies) == 2 + 2
@@ -63,7 +63,7 @@ def test_retry_after(waits, server):
 
 
 def test_too_long_a_wait(writer, server, passages, write):
-    """If the server requests a wait of one hour, the run ends immediately with the server's message."""
+    """If the server requests a wait of one hour, the run stops immediately with an error that quotes the server."""
     server.faults = [(429, {"Retry-After": "3600"}, '{"error": {"message": "come back later"}}')]
     with pytest.raises(InputError, match="429: come back later; all answers received so far are stored"):
         write(writer(), passages(1))
@@ -81,7 +81,7 @@ def test_permanent_faults(writer, server, passages, write):
 
 
 def test_timeout(writer, server, passages, write):
-    """A request without a response before the timeout is retried, and the error names the option `timeout`."""
+    """A request that times out is retried, and the error after the last attempt names the option `timeout`."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait()
     with pytest.raises(
@@ -108,7 +108,7 @@ def test_nobody_listens(writer, passages, write):
     ],
 )
 def test_rejections(writer, server, passages, write, status, message):
-    """A rejected request immediately raises a one-sentence error, without the key even if the server echoes the key."""
+    """A rejected request raises an error without retries, and the error never contains the API key."""
     server.faults = [(status, {}, json.dumps({"error": {"message": f"bad {server.key}"}}))]
     with pytest.raises(InputError) as error:
         write(writer(concurrency=1), passages(3))
@@ -118,14 +118,14 @@ def test_rejections(writer, server, passages, write, status, message):
 
 
 def test_a_server_that_needs_a_key(writer, server, passages, write):
-    """If a server rejects a request without a key, the error names the option for the key's environment variable."""
+    """If a server requires an API key, the error names the option that selects the key's environment variable."""
     server.faults = [401]
     with pytest.raises(InputError, match=r"requires an API key \(401\); set `api_key_env` to the environment variable"):
         write(writer(api_key_env=""), passages(1))
 
 
 def test_no_credit(writer, server, passages, write):
-    """An account without credit is reported immediately, although the server uses the status of a busy server."""
+    """Insufficient credit raises an error without retries, although its status code is also used by busy servers."""
     server.faults = [(429, {}, '{"error": {"code": "insufficient_quota", "message": "You have no money."}}')]
     with pytest.raises(InputError, match="You have no money"):
         write(writer(), passages(1))
@@ -144,7 +144,7 @@ def test_invalid_keys(writer, server, passages, write, monkeypatch, key, message
 
 @pytest.mark.parametrize("choice", [{"message": {"content": None}}, {"message": None}, {}])
 def test_a_completion_without_text(writer, server, passages, write, choice):
-    """A chat completion without text is an invalid answer, and is stored with its tokens because it was paid for."""
+    """A chat completion without text is invalid, but is stored with its token counts because it was paid for."""
     server.faults = [(200, {}, json.dumps({"choices": [choice], "usage": server.usage}))]
     paid_answers = {}
     with pytest.raises(InputError, match="passage d0#0: the answer is invalid: the chat completion contains no text"):
@@ -164,7 +164,7 @@ def test_a_completion_without_text(writer, server, passages, write, choice):
     ],
 )
 def test_not_a_chat_completion(writer, server, passages, write, body, message):
-    """If a response is not a chat completion, the request is retried, whatever the status, and nothing is stored."""
+    """If a response is not a chat completion, the request is retried despite status 200, and no answer is stored."""
     server.faults = [(200, {}, body)] * 3
     paid_answers = {}
     with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:

@@ -60,13 +60,13 @@ def test_invalid_questions(parse, text, reason):
     ],
 )
 def test_incomplete_answers(completion, reason):
-    """A missing, truncated or filtered answer is invalid, regardless of its text."""
+    """An answer is invalid if its text is missing, truncated or blocked by a content filter."""
     with pytest.raises(InvalidAnswerError, match=reason):
         parse_paraphrases(completion, 1, set())
 
 
 @pytest.mark.parametrize("wrapped", ["```json\n{}\n```", "```\n{}```", " {} \n", "<think>Well…\n</think>\n{}"])
 def test_wrapped_answers(wrapped):
-    """The parser ignores code fences, the model's reasoning and surplus texts in an answer."""
+    """The parser ignores code fences, the model's reasoning and surplus entries in an answer."""
     text = wrapped.replace("{}", '{"paraphrases": ["a", "b", "c"]}')
     assert parse_paraphrases(Completion(text), 2, set()) == ["a", "b"]
