@@ -74,7 +74,7 @@ def test_stored_answers_are_not_requested_again(work):
     assert (again.asked, again.loads) == ([], 0)
 
 
-def test_each_request_is_asked_once(work):
+def test_shared_requests_are_sent_once(work):
     """A request that several cells share is sent once."""
     lm = Counting()
     run(work, requests(10) * 5, lm)

@@ -97,7 +97,7 @@ def test_readme_lists_every_command():
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(path):
+def test_links_lead_to_existing_headings(path):
     """Every link inside the repository leads to an existing file and heading."""
     links = LINK.findall(BLOCK.sub("", path.read_text(encoding="utf-8")))
     assert not [link for link in links if "://" not in link and not leads_somewhere(path, link)]
@@ -117,7 +117,7 @@ def anchors(path):
 
 
 @pytest.mark.parametrize("text", snippets())
-def test_snippets_fit_their_plugins(text, monkeypatch):
+def test_toml_examples_contain_only_valid_options(text, monkeypatch):
     """Every table in a TOML example contains only options that its plugin accepts."""
     for name in re.findall(r"\$\{(\w+)\}", text):
         monkeypatch.setenv(name, "/data")
@@ -181,7 +181,7 @@ def test_readme_commands_run(handbook):
 
 
 @pytest.mark.slow
-def test_the_plugin_of_contributing_works(tmp_path):
+def test_the_sample_plugin_in_contributing_works(tmp_path):
     """The sample plugin in CONTRIBUTING.md has fewer than 30 lines and passes the sample test on the same page."""
     page = ROOT / "CONTRIBUTING.md"
     module, contract = blocks(page, "python")
@@ -213,7 +213,7 @@ def install(project, site):
     (info / "entry_points.txt").write_text("\n".join(lines))
 
 
-def test_help_pages_say_what_they_do():
+def test_every_command_and_option_has_help_text():
     """Every command and every option has help text."""
     for name, command in main.commands.items():
         assert command.help, name

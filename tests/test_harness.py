@@ -68,7 +68,7 @@ WRITTEN = {"output_type": "generate_until", "metric_list": EXACT, "generation_kw
 # Questions of the user's own
 
 
-def test_a_question_of_ones_own_is_asked_in_kibs_words():
+def test_a_zero_shot_prompt_is_the_question():
     """Without examples, the prompt is the question alone, and each option is scored after a leading space."""
     first = rendered_task().ask(0)[0]
     assert (first.head, first.ask) == ("", "Question: Where does Ada live?\nAnswer:")
@@ -79,7 +79,7 @@ def test_a_question_of_ones_own_is_asked_in_kibs_words():
     ]
 
 
-def test_letters_are_asked_with_the_options_above():
+def test_letter_scoring_lists_the_options_in_the_prompt():
     """With letter scoring, the prompt lists the options, and each option has one letter as its answer."""
     made = rendered_task("letter")
     first, second = made.ask(0)
@@ -88,19 +88,19 @@ def test_letters_are_asked_with_the_options_above():
     assert first.options == ("Tarn", "Norwick", "Ostend")
 
 
-def test_examples_stand_before_the_question_in_their_order():
+def test_examples_precede_the_question_in_order():
     """The prompt starts with the first examples in order, each followed by its answer and a blank line."""
     first = rendered_task().ask(2)[0]
     assert first.head == ("Question: Where does Eva live?\nAnswer: Visby\n\nQuestion: Who owns a hen?\nAnswer: Fay\n\n")
     assert first.ask == "Question: Where does Ada live?\nAnswer:"
 
 
-def test_examples_of_letters_are_answered_by_letters():
+def test_letter_scoring_answers_examples_with_letters():
     """With letter scoring, the answer to a few-shot example is a letter."""
     assert rendered_task("letter").ask(1)[0].head == "Question: Where does Eva live?\nA. Visby\nB. Wells\nAnswer: A\n\n"
 
 
-def test_what_a_question_carries_goes_with_it():
+def test_a_rendered_question_keeps_its_fields():
     """A rendered question keeps its id, options, answer, gold and group, and uses the question text as the query."""
     first, second = rendered_task().ask(0)
     assert (first.question_id, first.answer, first.gold, first.group) == ("q1", 1, (Gold("ada"),), "ada")
@@ -113,7 +113,7 @@ WORDS = st.text(SIGNS, min_size=1, max_size=25).filter(lambda text: text.strip()
 
 
 @given(WORDS, st.lists(WORDS, min_size=2, max_size=4, unique=True), st.sampled_from(["text", "letter"]))
-def test_no_question_is_read_as_code(text, options, scoring):
+def test_markup_in_questions_appears_literally(text, options, scoring):
     """Braces, brackets and characters of any script in questions and options appear literally in the prompt."""
     question = Question("q", text, tuple(options), len(options) - 1)
     made = rendered_task(scoring, [question], examples=[question])
@@ -137,7 +137,7 @@ def test_the_right_option_scores_one():
     assert (wrong.score, wrong.prediction) == (0, 0)
 
 
-def test_text_by_its_length_divides_by_it():
+def test_text_norm_scoring_divides_by_the_length():
     """With text-norm scoring, the option with the highest log-probability per character is chosen."""
     question = Question("q", "Which?", ("a", "a much longer answer"), 1)
     made = rendered_task("text-norm", [question])
@@ -150,7 +150,7 @@ def test_text_by_its_length_divides_by_it():
     ("metric", "chosen"),
     [("acc", 0), ("acc_norm", 1), ("acc_bytes", 2), ("acc_mutual_info", 3)],
 )
-def test_the_chosen_option_is_the_one_that_the_metric_compares(metric, chosen):
+def test_the_prediction_is_the_option_preferred_by_the_metric(metric, chosen):
     """The prediction is the option preferred by the metric, after any length normalisation."""
     choices = ["x" * 2, "y" * 20, "ü" * 30, "z"]
     given, alone = [-1.0, -4.0, -7.0, -9.0], [-1.0, -4.0, -7.0, -99.0]
@@ -183,7 +183,7 @@ def test_an_empty_option_is_named():
         (Question("q", f"Who{MARK}?", ("a", "b"), 0), "question q: the text contains"),
     ],
 )
-def test_a_question_that_cannot_be_asked_is_named(question, words):
+def test_an_invalid_question_is_named(question, words):
     """An invalid answer index or number of options, or kib's marker in a question, raises an error."""
     with pytest.raises(InputError, match=re.escape(f"tasks.people: {words}")):
         rendered_task(questions=[question])
@@ -199,7 +199,7 @@ def test_a_task_without_questions_is_an_error():
 
 
 @given(st.integers(0, 2000), st.none() | st.integers(1, 2500))
-def test_a_sample_is_spread_evenly(count, limit):
+def test_a_question_limit_selects_evenly_spaced_rows(count, limit):
     """A question limit selects evenly spaced rows in order, starting with the first row."""
     rows = sample_rows(count, limit)
     assert len(rows) == (count if limit is None else min(count, limit))
@@ -209,7 +209,7 @@ def test_a_sample_is_spread_evenly(count, limit):
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
-def test_a_sampled_question_is_asked_as_in_the_whole():
+def test_selected_questions_keep_their_ids_and_examples():
     """With a question limit, the selected questions keep their ids and few-shot examples."""
     whole = {asked.question_id: asked for asked in configured(ROWS, shots=POOL, **CHOICES).ask(3)}
     sample = configured(ROWS, shots=POOL, limit=4, **CHOICES).ask(3)
@@ -230,7 +230,7 @@ def test_examples_are_the_same_every_time():
     assert len({asked.head for asked in first}) > 1
 
 
-def test_examples_are_those_of_lm_eval():
+def test_examples_equal_those_of_lm_eval():
     """kib selects the same few-shot examples as lm-eval with its default seed."""
     made = configured(ROWS, shots=POOL, **CHOICES)
     made.task.set_fewshot_seed(1234)
@@ -238,13 +238,13 @@ def test_examples_are_those_of_lm_eval():
     assert [text_of(asked) for asked in made.ask(3)] == alone
 
 
-def test_the_mark_stands_in_no_prompt():
+def test_the_question_marker_never_appears_in_a_prompt():
     """The marker that locates the question never appears in a prompt."""
     for shots in (0, 2):
         assert all(MARK not in text_of(asked) for asked in configured(ROWS, shots=POOL, **CHOICES).ask(shots))
 
 
-def test_an_instruction_stays_in_the_head():
+def test_a_task_description_precedes_the_examples():
     """A task's description precedes the examples, and passages follow the examples."""
     made = configured(ROWS, shots=POOL, description="Answer these.\n\n", **CHOICES)
     for asked in made.ask(2):
@@ -253,7 +253,7 @@ def test_an_instruction_stays_in_the_head():
         assert asked.ask.startswith("Which is ")
 
 
-def test_what_follows_the_question_stays_behind_it():
+def test_an_answer_prefix_belongs_to_the_question():
     """Text before the answer, such as an answer prefix, belongs to the question part of the prompt."""
     made = configured(ROWS, gen_prefix="It is", **CHOICES)
     assert made.ask(0)[0].ask == "Which is 0? It is"
@@ -268,12 +268,12 @@ def test_what_follows_the_question_stays_behind_it():
         ("answer", [{"question": "Q?", "choices": ["a", "b", "c"], "answer": [1, 2]}], None),
     ],
 )
-def test_the_right_option_is_found_as_lm_eval_finds_it(target, rows, right):
+def test_the_answer_may_be_an_index_text_or_template(target, rows, right):
     """The answer may be an index, an option's text or a template, and is None if several options are correct."""
     assert configured(rows, doc_to_target=target, **CHOICES).ask(0)[0].answer == right
 
 
-def test_several_right_options_score():
+def test_any_of_several_correct_options_scores_1():
     """If several options are correct, choosing any of them scores 1."""
     rows = [{"question": "Q?", "choices": ["a", "b", "c"], "answer": [1, 2]}]
     made = configured(rows, **CHOICES)
@@ -292,7 +292,7 @@ def test_a_label_out_of_range_is_an_error(answer):
         configured(rows, **CHOICES).ask(0)
 
 
-def test_generated_text_goes_through_the_filters():
+def test_generated_text_is_filtered_before_scoring():
     """Generated text is scored with the task's filters and metric, but stored unfiltered."""
     rows = [{"question": "2 + 2?", "answer": "4"}]
     filters = [
@@ -315,7 +315,7 @@ def test_generated_text_goes_through_the_filters():
     assert scores["exact_match,loose"] == [1, 1, 0]
 
 
-def test_a_continuation_scores_where_it_is_greedy():
+def test_a_greedy_continuation_scores_1():
     """A task with a single continuation scores 1 if the model would generate the continuation greedily."""
     made = configured([{"question": "The sky is", "answer": " blue"}], output_type="loglikelihood")
     requests = made.requests(0, "The sky is")
@@ -363,14 +363,14 @@ def test_a_metric_other_than_0_or_1_is_rejected(config, metric, words):
     assert words in str(caught.value)
 
 
-def test_a_task_whose_contexts_are_the_options_is_refused():
+def test_a_task_with_one_prompt_per_option_is_rejected():
     """A task with one prompt per option is rejected, because passages have no single insertion point."""
     rows = [{"question": "The _ ran.", "choices": ["The cat", "The dog"], "answer": 1}]
     with pytest.raises(InputError, match="the options are the contexts, so there is no single position"):
         configured(rows, doc_to_text=lambda doc: doc["answer"], doc_to_target="question", **CHOICES)
 
 
-def test_perplexity_is_refused():
+def test_perplexity_tasks_are_rejected():
     """A task that measures the perplexity of whole texts is rejected."""
     with pytest.raises(InputError, match="the output type loglikelihood_rolling has no correct or incorrect answers"):
         configured(
@@ -386,7 +386,7 @@ def test_more_shots_than_examples_are_an_error():
         configured(ROWS, shots=POOL, **CHOICES).ask(13)
 
 
-def test_validation_questions_are_another_split():
+def test_validation_questions_come_from_the_validation_split():
     """Validation questions come from the task's validation split; without one, an error states the reason."""
     other = [{**ROWS[0], "question": "To choose on?"}]
     made = configured(ROWS, shots=POOL, validation=other, split="validation", **CHOICES)
@@ -414,7 +414,7 @@ def test_without_a_question_field_the_prompt_is_the_query():
     assert queries == [["Stem 0 is", "Stem 1 is", "Stem 2 is"]] * 4
 
 
-def test_a_query_never_holds_the_answer():
+def test_a_query_never_contains_the_answer():
     """lm-eval's text for decontamination is not used as the query, because it may contain the answer."""
     rows = [{"text": "The sky is blue", "choices": ["a"], "answer": 0}]
     made = configured(
@@ -428,7 +428,7 @@ def test_a_query_never_holds_the_answer():
     assert made.ask(0)[0].query == "The sky is"
 
 
-def test_a_template_says_what_is_searched_for():
+def test_a_query_template_can_use_every_field():
     """A query template can use every field of the question."""
     assert configured(ROWS, **CHOICES).ask(0, "{{ question }} {{ choices | join(' ') }}")[2].query == (
         "Which is 2? one two three"
@@ -436,13 +436,13 @@ def test_a_template_says_what_is_searched_for():
     assert rendered_task().ask(0, "{{ question }} {{ options[0] }}")[0].query == "Where does Ada live? Tarn"
 
 
-def test_a_template_with_an_unknown_field_names_the_known():
+def test_an_unknown_template_field_lists_the_known_fields():
     """An unknown field in a query template raises an error that lists the known fields."""
     with pytest.raises(InputError, match=r"tasks\.people\.query: 'title' is undefined; known fields are options, que"):
         rendered_task().ask(0, "{{ title }}")
 
 
-def test_a_query_cannot_reach_out():
+def test_a_query_template_can_access_only_the_fields():
     """A query template can access nothing except the question's fields."""
     with pytest.raises(InputError, match=r"tasks\.people\.query: "):
         rendered_task().ask(0, "{{ question.__class__.__mro__ }}")
@@ -472,13 +472,13 @@ def test_a_chat_template_drops_the_space_before_an_answer():
     ]
 
 
-def test_an_instruction_is_the_systems():
+def test_a_task_description_is_the_system_turn():
     """With a chat template, the task's description becomes the system turn."""
     made = configured(ROWS, description="Answer.\n\n", **CHOICES)
     assert made.ask(0, chat=angles)[0].head.startswith("<system>Answer.")
 
 
-def test_a_template_that_changes_the_text_is_refused():
+def test_a_chat_template_that_rewrites_its_input_is_rejected():
     """A chat template that rewrites its input is rejected, because passages cannot be inserted reliably."""
 
     def shouting(messages, add_generation_prompt):
@@ -513,14 +513,14 @@ def named(requests):
 
 
 @given(REQUESTS)
-def test_each_request_is_asked_once(requests):
+def test_batches_contain_each_request_once(requests):
     """The batches contain every distinct request exactly once."""
     asked = named(chain.from_iterable(batches(requests)))
     assert sorted(asked) == sorted(set(named(requests)))
 
 
 @given(REQUESTS, st.randoms(use_true_random=False))
-def test_batches_follow_from_the_set_of_requests(requests, random):
+def test_batches_depend_only_on_the_set_of_requests(requests, random):
     """Batches depend only on the set of requests, so that a resumed run computes identical values."""
     other = [*requests, *requests[:3]]
     random.shuffle(other)
@@ -528,7 +528,7 @@ def test_batches_follow_from_the_set_of_requests(requests, random):
 
 
 @given(REQUESTS)
-def test_a_batch_is_of_one_kind_and_whole_contexts(requests):
+def test_a_batch_has_one_kind_and_complete_contexts(requests):
     """Each batch is limited in size, has one kind of request, and keeps requests with one context together."""
     made = batches(requests)
     place = {}
@@ -585,7 +585,7 @@ def test_answers_are_plain_values():
     assert (type(values[0][0]), type(values[0][1])) == (float, bool)
 
 
-def test_a_backend_is_asked_with_lm_evals_instances():
+def test_a_backend_receives_lm_eval_instances():
     """A backend receives lm-eval `Instance` objects in batch order."""
     seen = []
     batch = [Request("generate_until", (text, {"until": ["\n"]})) for text in "abc"]
@@ -594,7 +594,7 @@ def test_a_backend_is_asked_with_lm_evals_instances():
     assert seen == [request.arguments for request in batch]
 
 
-def test_a_backend_without_logprobs_is_told_apart():
+def test_a_backend_without_logprobs_is_reported():
     """If a backend lacks log-probabilities, the error names the backend and the supported kind of task."""
     with pytest.raises(
         InputError, match="the backend Parrot does not return log-probabilities; use tasks that generate text"
@@ -604,7 +604,7 @@ def test_a_backend_without_logprobs_is_told_apart():
         answer(lm(), [Request("generate_until", ("a", {}))])
 
 
-def test_lost_answers_are_an_error():
+def test_too_few_answers_are_an_error():
     """A backend that returns too few answers raises an error."""
     with pytest.raises(StepError, match="the backend Parrot returned 1 answers to 2 requests"):
         answer(lm(generate_until=lambda requests: ["a"]), [Request("generate_until", (text, {})) for text in "ab"])
@@ -612,7 +612,7 @@ def test_lost_answers_are_an_error():
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
-def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
+def test_an_infinite_log_probability_is_an_error(kind, number):
     """A log-probability that is not finite raises an error that names the request."""
     parrot = lm(loglikelihood=lambda requests: [(number, False)], loglikelihood_rolling=lambda requests: [number])
     request = Request(kind, ("the context", " text")[: 2 if kind == "loglikelihood" else 1])
@@ -622,7 +622,7 @@ def test_a_log_probability_that_is_no_number_is_an_error(kind, number):
         answer(parrot, [request])
 
 
-def test_an_environment_names_what_decides_the_last_digit():
+def test_an_environment_records_device_and_versions():
     """An environment records the device and the installed versions of lm-eval and the model plugin."""
     found = environment(lm(), "kib-bench")
     assert found.device == "unknown"

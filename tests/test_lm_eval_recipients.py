@@ -114,7 +114,7 @@ def generate(made, count=1):
 
 
 @pytest.mark.parametrize("backend", ["local-completions", "local-chat-completions", "openai-completions", "gguf"])
-def test_a_stranger_gets_nothing(backend, new_server):
+def test_an_untrusted_server_receives_nothing(backend, new_server):
     """An API backend sends neither an API key nor a prompt to a server specified only in the benchmark file."""
     server = new_server()
     made = model(backend, server.url.replace("127.0.0.1", STRANGER))
@@ -160,7 +160,7 @@ def test_a_redirect_is_not_followed(backend, concurrent, new_server):
 
 
 @pytest.mark.parametrize("concurrent", [1, 2])
-def test_a_proxy_gets_no_key(concurrent, new_server, monkeypatch):
+def test_a_proxy_receives_no_api_key(concurrent, new_server, monkeypatch):
     """A request to this machine bypasses the proxy in the environment, because the proxy could read the API key."""
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -192,7 +192,7 @@ def test_recipients(backend, arguments, recipients):
 
 
 @pytest.mark.parametrize("url", ["evil.example", "a/http://127.0.0.1", "grpc://127.0.0.1", "http:a"])
-def test_other_forms_of_addresses_are_refused(url):
+def test_incomplete_urls_are_rejected(url):
     """An address argument that is not a complete URL is rejected, unless it denotes a host on this machine."""
     for name in ("base_url", "server_host"):
         options = {"backend": "other", "args": {name: url}}

@@ -9,7 +9,7 @@ from kib.moved_modules import MOVED
 
 
 @pytest.mark.parametrize("former", MOVED)
-def test_former_name_is_the_same_module(former):
+def test_former_module_names_can_be_imported(former):
     """Importing a module by its former name returns the moved module and warns with the current name."""
     sys.modules.pop(former, None)
     with pytest.warns(DeprecationWarning, match=f"{former} is now {MOVED[former]}"):

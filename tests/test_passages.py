@@ -129,7 +129,7 @@ def test_chunks_end_at_sentences_if_possible():
         (9, 0, ["Ann ate. Bob ran! Who? Eve."]),
     ],
 )
-def test_sentences_are_counted(size, overlap, expected):
+def test_sentence_passages_have_the_requested_size(size, overlap, expected):
     """A passage has `size` sentences and starts with the last `overlap` sentences of the previous passage."""
     text = " Ann ate. Bob ran! Who? Eve. \n"
     assert [passage.text for passage in cut(text, Chunk(sentences=size, overlap=overlap))] == expected
@@ -257,7 +257,7 @@ def test_gold_passages_overlap_the_gold_range(golden, gold, expected):
     assert golden.gold({"q": gold}) == {"q": expected}
 
 
-def test_a_lost_gold_document_is_an_error(golden):
+def test_a_missing_gold_document_is_an_error(golden):
     """Gold documents missing from the corpus raise an error that states their number and names."""
     with pytest.raises(InputError) as caught:
         golden.gold({"q1": [Gold("a")], "q2": [Gold("x")], "q3": [Gold("y"), Gold("b")]})
@@ -270,14 +270,14 @@ def test_a_gold_range_outside_every_passage_is_an_error(golden):
         golden.gold({"q7": [Gold("a", 500, 510)]})
 
 
-def test_all_gold_of_a_question_must_be_found(golden):
+def test_every_gold_range_must_overlap_a_passage(golden):
     """If a question has several gold ranges, every range must overlap a passage."""
     with pytest.raises(InputError, match="question q: no passage overlaps"):
         golden.gold({"q": [Gold("a", 0, 3), Gold("a", 500, 510)]})
 
 
 @given(st.integers(0, 29), st.integers(1, 30))
-def test_a_range_in_the_text_always_finds_gold(tmp_path, start, length):
+def test_a_gold_range_with_text_overlaps_a_passage(tmp_path, start, length):
     """A gold range that contains any text overlaps at least one passage."""
     assume(GOLDEN[start : start + length].strip())
     passages = stored(tmp_path, ("a", GOLDEN), chunk=Chunk(sentences=1))

@@ -143,7 +143,7 @@ DISKS = pytest.mark.parametrize("keeps_names", [True, False], ids=["loses conten
 
 
 @DISKS
-def test_a_finished_run_loses_nothing(bench, whole, monkeypatch, keeps_names):
+def test_a_power_failure_after_a_run_loses_nothing(bench, whole, monkeypatch, keeps_names):
     """A power failure directly after a run loses no result, no stored step and no answer."""
     expected, _ = whole
     _, survivors = fail(write(bench), NEVER, monkeypatch, keeps_names=keeps_names)

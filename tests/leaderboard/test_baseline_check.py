@@ -52,7 +52,7 @@ def test_a_drop_below_the_interval_fails(lab):
     assert changed(lab, lambda lab: again(lab, 1, 6, "rag", k=1)).failed == ()
 
 
-def test_a_rise_is_only_noted(lab):
+def test_a_gain_above_the_interval_is_only_reported(lab):
     """The baseline check reports a gain above its interval in the baseline without failing."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 20, "rag", k=1))
     assert (found.failed, len(found.noted)) == ((), 1)
@@ -77,13 +77,13 @@ def test_failed_and_removed_cells_fail(lab):
     assert "lab/tiny/ft/new,0-shot: removed: the plan no longer contains this arm" in everything.failed
 
 
-def test_rows_that_became_incomparable_fail(lab):
+def test_gains_that_can_no_longer_be_computed_fail(lab):
     """If a gain can no longer be computed, the baseline check fails and states the reason."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 14, "rag", k=1, where=NEW))
     assert found.failed == ("lab/tiny/rag,k=1/new,0-shot: this arm no longer has a gain: torch 2.14.1 against 2.13.0",)
 
 
-def test_new_cells_are_only_noted(lab):
+def test_new_cells_are_only_reported(lab):
     """The baseline check reports new arms and seeds without failing."""
 
     def change(lab):

@@ -93,14 +93,14 @@ def test_without_base_there_are_no_gains_but_ranks(lab):
     assert [row(table, f"rag,k={k}").rank for k in (1, 2)] == [1, 2]
 
 
-def test_a_result_overrides_an_old_failure(lab):
+def test_a_measured_cell_does_not_count_as_failed(lab):
     """A measured cell does not count as failed, even if an outdated failure list contains the cell."""
     cell = lab.add(4, "base")
     lab.failures[cell.id] = Failure("answers", "once")
     assert lab.table().complete
 
 
-def test_files_changed_by_hand_are_refused(lab):
+def test_manually_edited_files_are_rejected(lab):
     """A manually edited question file raises an error that names the file."""
     cell = lab.add(4, "base")
     path = lab.save().cell_folder(cell) / "questions.jsonl"
@@ -120,7 +120,7 @@ def test_files_changed_by_hand_are_refused(lab):
         (lambda lines: [lines[0], lines[0], *lines[2:]], "the file contains a question twice"),
     ],
 )
-def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
+def test_inconsistent_question_records_are_rejected(lab, lines, said):
     """Question records that are duplicated or inconsistent with their cell raise an error that suggests a remedy."""
     cell = lab.add(4, "base")
     folder = lab.save().cell_folder(cell)
@@ -132,7 +132,7 @@ def test_questions_that_do_not_fit_their_cell_are_refused(lab, lines, said):
         lab.table()
 
 
-def test_seeds_of_other_questions_are_refused(lab):
+def test_seeds_with_different_questions_are_rejected(lab):
     """An arm with seeds that were measured on different questions raises an error."""
     lab.add(9, "ft", seed=0)
     lab.add(9, "ft", seed=1, ids=[f"x{number}" for number in range(20)])
@@ -140,7 +140,7 @@ def test_seeds_of_other_questions_are_refused(lab):
         lab.table()
 
 
-def test_seeds_of_other_metrics_are_not_mixed(lab):
+def test_seeds_with_different_metrics_are_not_averaged(lab):
     """Seeds measured with different metrics are not averaged into one gain."""
     lab.add(4, "base")
     lab.add(9, "ft", seed=0)
@@ -148,7 +148,7 @@ def test_seeds_of_other_metrics_are_not_mixed(lab):
     assert row(lab.table(), "ft").reason == "mixes metrics: acc, exact_match"
 
 
-def test_sides_differ_where_the_plan_knows_no_number(lab):
+def test_arms_need_equal_numbers_of_questions(lab):
     """If the plan does not state the number of questions, an arm and its base must have equal numbers of questions."""
     lab.add(4, "base")
     lab.add(4, "rag", k=1, n=19)
@@ -167,7 +167,7 @@ def test_a_plan_without_base_has_no_gains(lab):
     )
 
 
-def test_a_result_of_another_identity_is_not_this_cells(lab):
+def test_results_with_a_different_identity_are_ignored(lab):
     """A result with a different identity is ignored, even if the two identities share a prefix."""
     cell = lab.add(4, "base")
     lab.cells = [replace(cell, identity=cell.identity[:8] + "0" * 56)]

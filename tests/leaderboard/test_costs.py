@@ -158,7 +158,7 @@ def test_cells_without_records_have_no_costs(lab):
     assert render(table, "terminal").count("cost · tiny") == 1
 
 
-def test_costs_are_added_below(full_results, full_table, lab):
+def test_costs_do_not_change_the_table_of_gains(full_results, full_table, lab):
     """Showing costs does not change the table of gains in any format and only adds keys to rows."""
     table = make_table([full_results], cost=True, times=True)
     blocks = render(full_table, "terminal", width=120).split("\n\n")

@@ -139,7 +139,7 @@ def test_the_terminal_prints_the_first_200_rows(lab):
     assert render(table, "markdown").count("| rag,k=1 |") == 130
 
 
-def test_csv_holds_everything(full_table):
+def test_csv_contains_every_key(full_table):
     """CSV contains every key, one line per row or average, and floats with full precision."""
     lines = list(csv.DictReader(io.StringIO(render(full_table, "csv"))))
     assert set(lines[0]) == {"entry", *ROW, *AVERAGE}
@@ -149,7 +149,7 @@ def test_csv_holds_everything(full_table):
         assert line["seeds"] == " ".join(map(str, found.seeds))
 
 
-def test_json_is_what_the_documentation_says(full_results):
+def test_documentation_lists_all_json_keys(full_results):
     """The documentation lists all keys of the JSON table and no others."""
     value = json.loads(render(make_table([full_results], cost=True, times=True, retrieval=True), "json"))
     assert value["schema"] == 1
@@ -181,7 +181,7 @@ def test_untrusted_text_cannot_inject_markup(lab):
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
 
 
-def test_markdown_shows_texts_as_they_are(lab):
+def test_markdown_shows_untrusted_text_literally(lab):
     """Rendered Markdown shows untrusted titles and messages character by character."""
     from markdown_it import MarkdownIt
 

@@ -26,7 +26,7 @@ def test_warning_loss_not_falling(lab, last, expected):
 
 
 @pytest.mark.parametrize(("change", "expected"), [(1e-5, ()), (5e-7, ("hardly trained",))])
-def test_warning_hardly_trained(lab, change, expected):
+def test_warning_weights_hardly_changed(lab, change, expected):
     """A trained arm has a warning if any seed changed the weights by less than one millionth of their norm."""
     lab.add(4, "base")
     lab.add(14, "ft", seed=0, training={"change": 0.1})
@@ -37,7 +37,7 @@ def test_warning_hardly_trained(lab, change, expected):
 @pytest.mark.parametrize(
     ("last", "expected"), [(1.5, ()), (1.6, ("rounded away",)), (2.1, ("loss not falling", "rounded away"))]
 )
-def test_warning_rounded_away(lab, last, expected):
+def test_warning_training_undone_by_rounding(lab, last, expected):
     """A trained arm has a warning if rounding any seed's weights undid more than half of the decrease in loss."""
     lab.add(4, "base")
     lab.add(14, "ft", seed=0, training={"first_loss": 2.0, "unrounded_loss": None, "last_loss": 1.0})
@@ -56,7 +56,7 @@ def test_held_out_perplexity(lab):
     assert "1.00>4.48" in render(table, "markdown")
 
 
-def test_warning_as_untrained(lab):
+def test_warning_log_probabilities_equal_an_untrained_arm(lab):
     """A trained arm has a warning if the log-probabilities of one of its seeds equal those of an untrained arm."""
     same = [(-float(number), -1.0) for number in range(20)]
     ids = [f"q{number}" for number in range(20)]
@@ -70,7 +70,7 @@ def test_warning_as_untrained(lab):
     assert "as untrained" not in alarms["ft+rag,k=1"] + alarms["base"]
 
 
-def test_warning_prompts_as_base(lab):
+def test_warning_prompts_equal_the_base_prompts(lab):
     """A retrieval arm has a warning if all of its prompts equal the base prompts."""
     prompts = [digest(number) for number in range(20)]
     lab.add(4, "base", prompts=prompts)

@@ -7,7 +7,7 @@ from kib.statistics.multiple_testing import holm
 from kib.statistics.paired_gains import gain
 
 
-def test_a_row_is_an_arm(lab):
+def test_cells_that_differ_in_seed_form_one_row(lab):
     """Cells that differ only in their seed form one row with the mean and standard deviation over seeds."""
     lab.add(4, "base")
     for seed, right in enumerate((10, 12, 14)):
@@ -22,7 +22,7 @@ def test_a_row_is_an_arm(lab):
     assert row(table, "base").spread is None
 
 
-def test_a_gain_is_paired_with_base(lab):
+def test_gains_are_paired_with_the_base(lab):
     """The gain of a row is its paired difference from the base with the same model, task and number of shots."""
     other = [1] * 10 + [0] * 10
     lab.add(4, "base")
@@ -52,7 +52,7 @@ def test_groups_are_resampled_together(lab):
     assert found.gain == gain([1] * 5 + [0] * 15, [1] * 15 + [0] * 5, groups)
 
 
-def test_holm_counts_the_plans_gains(lab):
+def test_holm_family_contains_all_planned_gains(lab):
     """Holm's family contains all planned gains on target tasks, even missing ones, but not gold and random passages."""
     lab.task("known", "control")
     for task in ("new", "known"):
@@ -103,7 +103,7 @@ def test_recall_counts_questions_with_a_gold_passage(lab):
     assert row(table, "random,k=2").recall is None
 
 
-def test_a_controls_drop_is_marked(lab):
+def test_significant_drops_on_control_tasks_are_marked(lab):
     """A significant drop on a control task is marked "forgets" for trained arms and "harmed" for all other arms."""
     lab.task("known", "control")
     lab.add(20, "base", "known")

@@ -148,12 +148,12 @@ def test_same_bytes(tmp_path: Path) -> None:
     assert this == other
 
 
-def test_no_words_at_all(find: Search) -> None:
+def test_corpus_without_words(find: Search) -> None:
     """A search in a corpus that contains no words returns no hits."""
     assert find("red", passages("—", "!?")) == []
 
 
-def test_no_k(find: Search) -> None:
+def test_search_with_k_0(find: Search) -> None:
     """A search with `k` = 0 returns no hits."""
     assert find("red", passages("red", "door"), k=0) == []
 

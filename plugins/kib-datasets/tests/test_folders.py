@@ -60,7 +60,7 @@ def test_chosen_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["train.jsonl.gz", "train.jsonl.bz2", "train.jsonl.xz", "train.zip"])
-def test_bomb(tmp_path: Path, name: str) -> None:
+def test_compression_bomb(tmp_path: Path, name: str) -> None:
     """A small compressed file that unpacks to more than the limit raises an error that names the file."""
     content = json.dumps({"id": "a", "text": "x" * (3 << 20)}).encode()
     compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -113,7 +113,7 @@ def test_invalid_row(tmp_path: Path, rows: list[dict[str, Any]], message: str) -
         read(tmp_path)
 
 
-def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_without_text_are_omitted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With `empty = "skip"`, rows without text are omitted with a warning, and counted."""
     write_lines(tmp_path / "train.jsonl", [*ROWS, {"id": "c", "title": "", "text": "", "more": 3}])
     plugin = make_plugin(HuggingFace, {"path": tmp_path, "empty": "skip", "date": "2024"})

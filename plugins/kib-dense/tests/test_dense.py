@@ -65,7 +65,7 @@ def test_title_counts(dense: Callable[..., Dense], tmp_path: Path) -> None:
     assert hits[0].score == pytest.approx(1, abs=1e-4)
 
 
-def test_a_blank_query_finds_nothing(dense: Callable[..., Dense], tmp_path: Path) -> None:
+def test_a_blank_query_returns_no_hits(dense: Callable[..., Dense], tmp_path: Path) -> None:
     """A blank query has no hits, even if the encoder adds a prompt before the query."""
     retriever = dense(query_prompt="query: ")
     retriever.build(PASSAGES, tmp_path)

@@ -45,7 +45,7 @@ def test_two_processes(tmp_path: Path) -> None:
     assert found[cache_key("b")][0] == 2
 
 
-def test_any_text_has_a_key() -> None:
+def test_every_text_has_a_key() -> None:
     """Every text, even with an unpaired surrogate, has its own key of 32 bytes."""
     keys = {cache_key(text) for text in ("", " ", "é", "e\u0301", "\ud83d")}
     assert len(keys) == 5

@@ -202,7 +202,7 @@ def test_a_lost_work_folder(node, make, tmp_path, synthetic, queries, undisturbe
     assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
-def test_foreign_documents_are_never_served(node, make, tmp_path):
+def test_incorrect_documents_are_detected(node, make, tmp_path):
     """A document with a correct id but an incorrect text is detected, and the next build produces a correct index."""
     given = passages("red lever", "green door")
     retriever = make(node)

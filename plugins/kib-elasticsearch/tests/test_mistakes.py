@@ -115,7 +115,7 @@ def accepts(node, key):
         return False
 
 
-def test_a_key_with_too_few_rights(secured, node, tmp_path):
+def test_a_key_without_the_required_permissions(secured, node, tmp_path):
     """The error for a missing permission names the login and the rejected action."""
     role = {"cluster": [], "indices": [{"names": ["kib-*"], "privileges": ["read"]}]}
     key, _ = new_key(node, role_descriptors={"reader": role})
@@ -202,7 +202,7 @@ def test_https_instead_of_http(fake_server, tmp_path):
     assert "the server does not use TLS; use an address that begins with http://" in message
 
 
-def test_nothing_listens(ports, tmp_path):
+def test_no_server_listens(ports, tmp_path):
     """If no server listens at the address, the error states that no server is listening there."""
     url = f"http://127.0.0.1:{ports(1)[0]}"
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)
@@ -213,7 +213,7 @@ def test_nothing_listens(ports, tmp_path):
 
 
 @pytest.mark.parametrize("answers_once", [False, True])
-def test_a_server_that_hangs_up(fake_server, info, tmp_path, answers_once):
+def test_a_server_that_closes_the_connection(fake_server, info, tmp_path, answers_once):
     """The error for a closed connection suggests https only if the server has never answered."""
     url = fake_server(lambda _method, path, _body: info if answers_once and path == "/" else None)
     message = failure(make_plugin(Elasticsearch, {"url": url, "patience": 0}), tmp_path)

@@ -46,7 +46,9 @@ def rejections(node):
     return sum(one["indexing_pressure"]["memory"]["total"]["coordinating_rejections"] for one in stats.values())
 
 
-def test_a_busy_server_is_given_time(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
+def test_documents_rejected_by_a_busy_server_are_resent(
+    frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path
+):
     """Documents rejected by a busy server are resent until all documents are indexed."""
     retriever = make(frail_node, bulk_passages=100, concurrency=8)
     for attempt in range(5):  # whether requests overlap enough to be rejected depends on the machine's load
@@ -96,7 +98,7 @@ def test_killed_while_indexing(frail_node, make, synthetic, queries, undisturbed
     assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
-def test_a_server_that_stays_away(
+def test_a_server_that_remains_unavailable(
     frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path, caplog
 ):
     """A build that stopped retrying resumes later, and searches wait until the server is available again."""

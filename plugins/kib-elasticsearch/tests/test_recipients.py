@@ -142,7 +142,7 @@ LOGINS = [
 
 
 @pytest.mark.parametrize("login", LOGINS)
-def test_a_stranger_gets_no_login(login, new_server, retrieve, monkeypatch):
+def test_an_untrusted_server_receives_no_login(login, new_server, retrieve, monkeypatch):
     """A login from the environment is not sent to a server that is specified only in the benchmark file."""
     for name, secret in login.secrets.items():
         monkeypatch.setenv(name, secret)
@@ -155,7 +155,7 @@ def test_a_stranger_gets_no_login(login, new_server, retrieve, monkeypatch):
     assert SECRET not in result.output
 
 
-def test_a_stranger_gets_no_passage(new_server, retrieve):
+def test_an_untrusted_server_receives_no_passage(new_server, retrieve):
     """A server specified only in the benchmark file receives no passage unless --allow-host permits the server."""
     server = new_server()
     result = retrieve(address(server))
@@ -190,7 +190,7 @@ def test_https_to_an_allowed_server(secure, retrieve):
 
 
 @pytest.mark.parametrize("in_file", [True, False])
-def test_https_to_the_address_beside_the_login(in_file, secure, retrieve, monkeypatch):
+def test_https_to_the_address_in_the_environment(in_file, secure, retrieve, monkeypatch):
     """A login is sent over https to the address in KIB_ELASTICSEARCH_URL, even if the benchmark file repeats it."""
     monkeypatch.setenv("KIB_ELASTICSEARCH_URL", f"https://{STRANGER}:{secure.server_port}")
     monkeypatch.setenv("KIB_ELASTICSEARCH_API_KEY", SECRET)
@@ -198,7 +198,7 @@ def test_https_to_the_address_beside_the_login(in_file, secure, retrieve, monkey
     assert [one["authorization"] for one in secure.received] == [f"ApiKey {SECRET}"], result.output
 
 
-def test_the_retriever_itself_refuses(new_server, tmp_path):
+def test_the_retriever_itself_rejects_the_server(new_server, tmp_path):
     """A retriever that is used without a benchmark file also rejects a disallowed server."""
     server = new_server()
     url = f"http://{STRANGER}:{server.server_port}"

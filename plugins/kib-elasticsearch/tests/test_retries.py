@@ -66,7 +66,7 @@ def test_only_rejected_documents_are_resent(scripted):
     assert [sent_ids(body) for body in bodies[1:]] == [["p0", "p1", "p2"], ["p1", "p2"], ["p2"]]
 
 
-def test_a_lost_answer_is_no_error(scripted, caplog):
+def test_a_request_without_a_response_is_repeated(scripted, caplog):
     """A bulk request without a response is repeated, and documents that already exist count as indexed."""
     target, _ = scripted([None, (503, {"error": BUSY}), created(409, 409, 409)])
     assert send(target) == [3]
@@ -135,7 +135,7 @@ def test_incomplete_searches_are_repeated(scripted):
     assert [body.count(b'"match"') for body in bodies[1:]] == [3, 2]
 
 
-def test_a_search_that_fails_for_good(scripted):
+def test_a_search_that_fails_permanently(scripted):
     """A search in a missing index and a search with a rejected query raise errors."""
     target, _ = scripted([(200, {"responses": [{"status": 404, "error": {"reason": "no such index"}}]})])
     with pytest.raises(LostIndexError, match="the index index was deleted or changed after the build"):

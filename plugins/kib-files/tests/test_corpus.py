@@ -148,7 +148,7 @@ def closed_file() -> Iterator[Path]:
             os.seteuid(user)
 
 
-def test_closed_file(closed_file: Path) -> None:
+def test_file_without_read_permission(closed_file: Path) -> None:
     """A file without read permission raises an error that names the file, or is omitted and counted."""
     plugin = make_plugin(Files, {"path": closed_file})
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
@@ -178,7 +178,7 @@ def test_no_folder(tmp_path: Path, name: str, message: str) -> None:
             method()
 
 
-def test_all_files_left_out(tmp_path: Path) -> None:
+def test_all_files_omitted(tmp_path: Path) -> None:
     """A folder without any usable file raises an error that states the number of omitted files for each reason."""
     write(tmp_path / "a.txt", "")
     write(tmp_path / "b.txt", b"\xff")

@@ -141,7 +141,7 @@ def closed_folder() -> Iterator[Path]:
             closed.chmod(0o755)
 
 
-def test_closed_folder(closed_folder: Path) -> None:
+def test_folder_without_read_permission(closed_folder: Path) -> None:
     """A subfolder without read permission is listed as broken, with a slash after its name."""
     listing = list_text(closed_folder)
     assert listing.documents == ("a.txt",)

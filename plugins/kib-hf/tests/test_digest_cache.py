@@ -47,7 +47,7 @@ def test_a_changed_file_is_read_again(file: Path, cache: Path) -> None:
     assert cached_digest(file, cache) == digest_file(file)
 
 
-def test_a_restored_time_stamp_hides_no_change(file: Path, cache: Path) -> None:
+def test_a_change_is_detected_despite_a_restored_time_stamp(file: Path, cache: Path) -> None:
     """A change in a file's content is detected even if the size is equal and the modification time was restored."""
     cached_digest(file, cache)
     overwrite_entry(cache, "0" * 64)
@@ -84,7 +84,7 @@ def test_a_changed_entry_is_ignored(file: Path, cache: Path) -> None:
     assert cached_digest(file, cache) == digest_file(file)
 
 
-def test_a_cache_that_is_not_writable_costs_only_time(file: Path, cache: Path) -> None:
+def test_a_digest_is_returned_without_a_writable_cache(file: Path, cache: Path) -> None:
     """If the cache folder is not writable, a file's digest is still returned."""
     cache.write_text("a file where the folder should be")
     assert cached_digest(file, cache) == digest_file(file)

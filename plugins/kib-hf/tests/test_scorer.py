@@ -195,7 +195,7 @@ def generation(prompts: Sequence[str], tokens: int = 9, **options: Any) -> list[
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in TYPICAL else slow) for kind in ARCHITECTURES])
-def test_log_likelihoods_are_those_of_lm_eval(
+def test_log_likelihoods_equal_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
     """Log-likelihoods and greedy flags are the same as HFLM's for any forward pass size."""
@@ -233,7 +233,7 @@ def test_the_attention_of_the_model_is_used(
 
 @pytest.mark.parametrize("kind", ["llama", pytest.param("gemma3_text", marks=slow), pytest.param("gpt2", marks=slow)])
 @pytest.mark.parametrize("softmax", [None, "float32"])
-def test_half_precision_is_as_exact_as_lm_evals(
+def test_half_precision_is_as_accurate_as_in_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], kind: str, softmax: str | None
 ) -> None:
     """In bfloat16, log-likelihoods are about as close to the float32 results as HFLM's log-likelihoods."""
@@ -258,7 +258,7 @@ def adapted(kind: str, config: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_adapters_count(
+def test_adapters_change_the_scores(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
     """A model with a LoRA adapter is scored with the adapter."""
@@ -276,7 +276,7 @@ def test_adapters_count(
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_rolling_log_likelihoods_are_those_of_lm_eval(
+def test_rolling_log_likelihoods_equal_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], near: Callable[[float, str], Any], kind: str
 ) -> None:
     """Texts longer or shorter than the model's context length have the same log-likelihoods as in HFLM."""
@@ -289,7 +289,7 @@ def test_rolling_log_likelihoods_are_those_of_lm_eval(
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral"])
-def test_a_window_counts_if_the_models_code_uses_it(
+def test_a_sliding_window_matters_only_if_the_code_uses_it(
     hflm: Callable[..., Any],
     scorer: Callable[..., Any],
     assert_same: Callable[..., None],
@@ -350,7 +350,7 @@ def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
     assert lm._rows.read_tokens == planned < len(contexts[-1]) + 10 + 6 * 25
 
 
-def test_a_continuation_without_tokens_is_an_error(scorer: Callable[..., Any]) -> None:
+def test_an_empty_continuation_is_an_error(scorer: Callable[..., Any]) -> None:
     """A log-likelihood request with an empty continuation raises an error."""
     with pytest.raises(StepError, match="a continuation consists of 0 tokens; expected 1 to 400"):
         all_answers(scorer(model("llama")), [Request("loglikelihood", ("a", ""))])
@@ -373,7 +373,7 @@ def test_a_released_model_frees_its_memory(scorer: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "kind", [*TYPICAL, *(pytest.param(kind, marks=slow) for kind in ("mistral", "qwen2", "gemma4_text"))]
 )
-def test_generated_text_is_that_of_lm_eval(
+def test_generated_text_equals_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], clear_prompts: Callable[[str], list[str]], kind: str
 ) -> None:
     """Greedy generation stops where HFLM stops: at a stop sequence, an end-of-text token or the maximum length."""
@@ -410,7 +410,7 @@ def test_a_model_with_an_unusual_cache_generates_as_lm_eval(
 
 @pytest.mark.parametrize("setting", [{"num_beams": 2}, {"cache_implementation": "static"}])
 @pytest.mark.parametrize("source", ["request", "folder"])
-def test_other_ways_to_generate_are_lm_evals(
+def test_other_generation_modes_equal_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], setting: dict[str, Any], source: str
 ) -> None:
     """If a task or a model folder requests beam search or a special cache, transformers generates the text itself."""
@@ -422,7 +422,7 @@ def test_other_ways_to_generate_are_lm_evals(
     assert all_answers(lm, requests) == all_answers(hflm(llama), requests, planner=lm)
 
 
-def test_speculative_decoding_is_lm_evals(
+def test_speculative_decoding_equals_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], clear_prompts: Callable[[str], list[str]]
 ) -> None:
     """Prompt lookup decoding, which guesses tokens from the prompt, generates the same text as plain decoding."""
@@ -608,7 +608,7 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNSUPPORTED)
-def test_unsupported_models_are_scored_as_lm_eval_does(
+def test_unsupported_models_are_scored_as_in_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
     """A model with a cache that cannot be shared gives the same answers as HFLM, and the scorer notes the reason."""
@@ -624,7 +624,7 @@ def test_unsupported_models_are_scored_as_lm_eval_does(
     assert reason in notes(lm)[0]
 
 
-def test_an_encoder_and_decoder_is_scored_as_lm_eval_does(
+def test_encoder_decoder_models_are_scored_as_in_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
     """An encoder-decoder model has no shared prefixes in its decoder and gives the same answers as HFLM."""
@@ -645,7 +645,7 @@ def test_adapters_that_add_tokens_are_unsupported(scorer: Callable[..., Any]) ->
     assert "the model's adapter prepends its own tokens to each prompt" in notes(lm)[0]
 
 
-def test_adapters_that_wait_for_tokens_are_unsupported(scorer: Callable[..., Any]) -> None:
+def test_adapters_activated_by_tokens_are_unsupported(scorer: Callable[..., Any]) -> None:
     """A model with an adapter that is activated by a token sequence is scored prompt by prompt."""
     from peft import LoraConfig
 
@@ -669,7 +669,7 @@ def broken_attention(*_: Any) -> None:
         ("attend", broken_attention, "the model cannot read a prefix tree (IndexError: no such layer)"),
     ],
 )
-def test_a_model_that_fails_on_a_small_tree_is_scored_as_lm_eval_does(
+def test_models_that_fail_on_a_small_tree_are_scored_as_in_lm_eval(
     scorer: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     method: str,

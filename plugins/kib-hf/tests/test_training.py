@@ -163,7 +163,7 @@ def test_training(trainer: type[Any], runs: dict[type[Any], Run]) -> None:
 
 
 @BOTH
-def test_learned(trainer: type[Any], small: Path, runs: dict[type[Any], Run]) -> None:
+def test_trained_text_becomes_more_likely(trainer: type[Any], small: Path, runs: dict[type[Any], Run]) -> None:
     """The model `hf` loads the trained weights and finds both documents and answers more likely than before."""
     weights = runs[trainer].trained.weights
     before, after = scores(small), scores(small, weights)
@@ -216,7 +216,7 @@ def test_no_token_is_lost(trainer: type[Any], small: Path, tmp_path: Path, pack:
 
 
 @BOTH
-def test_same_again(
+def test_equal_seeds_give_identical_weights(
     trainer: type[Any], small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], runs: dict[type[Any], Run]
 ) -> None:
     """Training runs save identical bytes if and only if their seeds are equal, and print nothing."""
@@ -229,7 +229,7 @@ def test_same_again(
     assert capfd.readouterr() == ("", "")
 
 
-def test_other_generators_are_left_alone(small: Path, tmp_path: Path) -> None:
+def test_random_number_generators_are_not_disturbed(small: Path, tmp_path: Path) -> None:
     """A training run does not disturb the random number generator of its process."""
     import torch
 
@@ -282,7 +282,7 @@ def test_gradient_checkpointing(small: Path, tmp_path: Path, monkeypatch: pytest
     assert counts[1] == 2 * counts[0] > 0
 
 
-def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
+def test_models_that_mix_packed_texts(tmp_path: Path) -> None:
     """A model that mixes packed texts is trained with one text per row, or rejected if the options require packing."""
     from transformers import OPTConfig, OPTForCausalLM
 
@@ -295,7 +295,7 @@ def test_layout_where_texts_would_see_each_other(tmp_path: Path) -> None:
         train(Full, start, tmp_path / "packed", layout="packed")
 
 
-def test_number_formats(
+def test_training_dtype_depends_only_on_the_option(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: dict[type[Any], Run]
 ) -> None:
     """The dtype of training depends only on the option `dtype`, not on earlier runs or accelerate's environment."""
@@ -308,7 +308,7 @@ def test_number_formats(
     assert relative_difference(again.weights, expected.weights, small) < ROUNDING
 
 
-def test_losses_are_measured_in_one_number_format(small: Path, tmp_path: Path) -> None:
+def test_losses_are_measured_in_float32(small: Path, tmp_path: Path) -> None:
     """With bfloat16 passes, the losses before and after training are still measured in float32."""
     trained = train(Full, small, tmp_path / "out", TEXTS[:4], epochs=1, dtype="bfloat16")
     again = train(Full, trained.weights.folder, tmp_path / "again", TEXTS[:4], epochs=1)
@@ -403,7 +403,7 @@ def test_measured_text(
     assert relative_difference(trained.weights, plain.weights, small) < ROUNDING
 
 
-def test_finished_already(small: Path, runs: dict[type[Any], Run]) -> None:
+def test_a_finished_training_run_is_not_repeated(small: Path, runs: dict[type[Any], Run]) -> None:
     """A training run that is already finished in the same folder is not repeated."""
     log: list[Mapping[str, Any]] = []
     finished = runs[Full].trained
@@ -411,7 +411,7 @@ def test_finished_already(small: Path, runs: dict[type[Any], Run]) -> None:
     assert log == []
 
 
-def test_refused_text(small: Path, tmp_path: Path) -> None:
+def test_invalid_texts_are_rejected(small: Path, tmp_path: Path) -> None:
     """Training rejects an empty text and a question-answer pair longer than a block."""
     with pytest.raises(InputError, match="the training text contains no token that contributes to the loss"):
         train(Full, small, tmp_path / "out", [])

@@ -87,7 +87,7 @@ def test_papers() -> None:
 
 
 @pytest.mark.parametrize("other", [{"device_batch": 2}, {"layout": "packed"}, {"processes": 2}])
-def test_dropout_makes_the_layout_count(other: dict[str, Any]) -> None:
+def test_layout_is_part_of_the_identity_only_with_dropout(other: dict[str, Any]) -> None:
     """The options for arranging rows are part of a result's identity only if dropout is used."""
     plain, changed = (make_plugin(Lora, {"dropout": 0.1, **more}).fingerprint() for more in ({}, other))
     assert plain != changed

@@ -101,7 +101,7 @@ def test_broken_configuration(small: Path, accelerate_file: Path, text: str, mes
     assert "\n" not in str(caught.value)
 
 
-def test_dropout_counts_the_processes_of_a_configuration(accelerate_file: Path) -> None:
+def test_process_count_is_part_of_the_identity_with_dropout(accelerate_file: Path) -> None:
     """If dropout is used, the process count in accelerate's configuration file is part of the result's identity."""
     by_file = make_plugin(Lora, {"dropout": 0.1, "accelerate": accelerate_file})
     assert by_file.fingerprint() == make_plugin(Lora, {"dropout": 0.1, "processes": 2}).fingerprint()

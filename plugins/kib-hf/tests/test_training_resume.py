@@ -131,7 +131,7 @@ def test_interrupted(
     assert train(trainer, small, folder, lambda _: None) == resumed
 
 
-def test_half_a_checkpoint(
+def test_an_incomplete_checkpoint_is_ignored(
     small: Path, tmp_path: Path, whole: dict[type[Any], Trained], stopped_runs: dict[type[Any], Path]
 ) -> None:
     """An incomplete checkpoint is ignored, and the training run resumes from the previous checkpoint."""

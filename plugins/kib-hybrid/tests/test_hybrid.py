@@ -63,7 +63,7 @@ def test_depth() -> None:
     assert make_plugin(Hybrid, {"of": ["a", "b"], "depth": {"b": 7}}).sources() == {"a": 100, "b": 7}
 
 
-def test_nothing_found() -> None:
+def test_no_retriever_has_a_hit() -> None:
     """If no retriever has a hit, the fusion returns no hits."""
     assert fuse({"a": [], "b": []}) == []
 
@@ -86,7 +86,7 @@ def test_weight_zero(rankings: dict[str, list[str]]) -> None:
 
 @some_examples
 @given(HITS, st.sampled_from("abc"), st.integers(1, 11))
-def test_a_better_rank_never_harms(rankings: dict[str, list[str]], name: str, index: int) -> None:
+def test_a_better_rank_never_lowers_the_fused_rank(rankings: dict[str, list[str]], name: str, index: int) -> None:
     """If a passage moves up in one retriever's ranking, it does not move down in the fused ranking."""
     order = rankings[name]
     if index >= len(order):

@@ -91,7 +91,7 @@ def test_timeout(writer, server, passages, write):
     gate.set()
 
 
-def test_nobody_listens(writer, passages, write):
+def test_refused_connection(writer, passages, write):
     """The error for a refused connection states the endpoint's URL."""
     with pytest.raises(InputError, match=r"http://127.0.0.1:1/v1/chat/completions: the connection failed"):
         write(writer(base_url="http://127.0.0.1:1/v1", retries=1), passages(1))

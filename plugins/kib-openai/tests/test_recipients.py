@@ -51,7 +51,7 @@ def write_spec(server, foreign, key='api_key_env = "AWS_SECRET_ACCESS_KEY"'):
         ["questions", "own.toml", "--corpus", "pumps", "--out", "new.jsonl"],
     ],
 )
-def test_a_stranger_gets_nothing(command, server, foreign, kib):
+def test_no_command_sends_secrets_to_an_untrusted_server(command, server, foreign, kib):
     """No command sends a passage or a credential to a server that is specified only in the benchmark file."""
     write_spec(server, foreign)
     result = kib(*command)
@@ -70,7 +70,7 @@ def ask(kib, *more):
     return kib("questions", "own.toml", "--corpus", "pumps", "--out", "new.jsonl", "--force", *more)
 
 
-def test_a_stranger_gets_no_passage(server, foreign, kib):
+def test_an_untrusted_server_receives_no_passage_from_openai(server, foreign, kib):
     """A server that is specified only in the benchmark file receives no passage, even if it requires no API key."""
     write_spec(server, foreign, 'api_key_env = ""')
     result = ask(kib)
@@ -95,7 +95,7 @@ def test_http_is_refused(server, foreign, kib, monkeypatch):
 
 
 @pytest.mark.usefixtures("questions")
-def test_check_announces_the_key(server, kib):
+def test_check_states_which_key_is_sent(server, kib):
     """The command `kib check` reports which credential a server may receive, but sends no request to the server."""
     write_spec(server, "https://gpu.example:8000/v1", "")
     assert kib("check", "own.toml").exit_code == 2
@@ -110,7 +110,7 @@ def test_check_announces_the_key(server, kib):
     assert (result.exit_code, "Error: --allow-host: expected a host such as" in result.stderr) == (2, True)
 
 
-def test_the_writer_itself_refuses(foreign, writer, passages, write, server):
+def test_the_writer_itself_rejects_the_server(foreign, writer, passages, write, server):
     """A writer that is used without a benchmark file also rejects a disallowed server."""
     with pytest.raises(InputError, match="`base_url`: kib does not send the credential in OPENAI_API_KEY to evil"):
         write(writer(base_url=foreign), passages(1))
@@ -126,7 +126,7 @@ def test_a_redirect_is_not_followed(status, server, foreign, writer, passages, w
     assert len(server.headers) == 1
 
 
-def test_a_proxy_gets_no_key(server, writer, passages, write, monkeypatch):
+def test_a_proxy_receives_no_key_from_openai(server, writer, passages, write, monkeypatch):
     """A request to this machine bypasses the proxy in the environment, because the proxy could read the API key."""
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")

@@ -31,7 +31,7 @@ def test_nothing_is_paid_for_twice(writer, server, passages, write, tmp_path):
     assert len(server.bodies) == 10
 
 
-def test_more_texts_begin_with_the_fewer(writer, server, passages, write):
+def test_a_larger_count_requests_only_additional_texts(writer, server, passages, write):
     """If the number of texts per passage is increased, only the additional texts are requested and paid for."""
     paid_answers, two_per_call = {}, writer(per_call=2)
     few = write(two_per_call, passages(3), 2, paid_answers)
@@ -89,7 +89,7 @@ def test_unpaired_surrogates_are_stored(writer, server, passages, write, tmp_pat
         assert len(paid_answers) == 3
 
 
-def test_some_passages_may_miss(writer, server, passages, write):
+def test_some_passages_may_lack_a_text(writer, server, passages, write):
     """A run succeeds if at most `may_miss` passages have no valid text, and returns the texts of all other passages."""
     server.faults = ["no"]
     texts = write(writer(attempts=1, may_miss=1, concurrency=1), passages(3))
@@ -117,7 +117,7 @@ def test_budget_without_token_counts(writer, server, passages, write):
     assert len(write(writer(), passages(2))) == 2
 
 
-def test_a_reader_may_leave_early(writer, server, passages, write, tmp_path, monkeypatch):
+def test_a_consumer_may_stop_early(writer, server, passages, write, tmp_path, monkeypatch):
     """If the consumer of the texts stops early, the answers to all requests in flight are still stored."""
     gate = threading.Event()
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None

@@ -234,7 +234,7 @@ def test_questions(writer, server, passages):
     assert writer().forecast(passages(2), 3, 0, paid_answers, "questions").calls == 0
 
 
-def test_one_question_needs_no_order(writer, server, passages):
+def test_a_single_question_needs_no_ranking(writer, server, passages):
     """If `count` is 1, no second request is sent to rank the questions."""
     assert len(list(writer().questions(passages(1), 1, 0, {}))) == 1
     assert len(server.bodies) == 1

@@ -141,7 +141,7 @@ def test_cannot_be_read(tmp_path: Path, cls: type[Any]) -> None:
             list(getattr(make_plugin(cls, {"path": file}), method)())
 
 
-def test_without_text_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_documents_without_text_are_omitted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With `empty = "skip"`, documents without text are omitted, and a warning states their number and first ids."""
     lines = [{"id": f"e{number}", "text": " "} for number in range(7)] + [{"id": "a", "text": "one"}, {"id": "n"}]
     file = tmp_path / "d.jsonl"

@@ -95,7 +95,7 @@ def test_invalid_address(connect: Connect) -> None:
         list(connect("http://").query(QUERY))
 
 
-def test_endless_query(anatomy: Any, connect: Connect) -> None:
+def test_repeated_continuation(anatomy: Any, connect: Connect) -> None:
     """An error is raised if the wiki sends the same continuation value twice."""
     anatomy.failures[:] = [{"continue": {"plcontinue": "1"}}] * 2
     with pytest.raises(InputError, match="the wiki sent the same continuation value twice"):

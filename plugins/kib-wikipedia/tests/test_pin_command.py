@@ -90,7 +90,7 @@ def test_spec_without_pins(tmp_path: Path) -> None:
     assert (run.exit_code, "no corpus with the plugin `wikipedia` sets `pins`" in run.output) == (2, True)
 
 
-def test_spec_of_a_corpus_alone(anatomy: Any, tmp_path: Path) -> None:
+def test_spec_with_only_a_corpus(anatomy: Any, tmp_path: Path) -> None:
     """The command `kib-wikipedia pin` accepts a benchmark file without models, tasks or methods."""
     corpus = SPEC[SPEC.index("[corpora.anatomy]") : SPEC.index("[tasks.quiz]")].replace("{address}", anatomy.address)
     path = tmp_path / "part.toml"

@@ -96,7 +96,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "3 of 6 redirects do not lead to a document in this corpus: Lost → Nowhere, Round → Round" in caplog.text
 
 
-def test_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_pages_without_text_are_omitted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A page without text or in a different format is omitted with a warning unless `empty = "error"` is set."""
     path = write_dump(tmp_path, page("A"), page("Empty", "{{box}}"), page("Data", "x", model="json"))
     with caplog.at_level(logging.WARNING):
