@@ -14,7 +14,7 @@ def measure(text: str) -> dict[str, Any]:
 
 
 def misbehave(kind: str) -> str:
-    """Fail in the given way."""
+    """Fail in the way that the argument specifies."""
     if kind == "power":
         return str(9**9**9)
     if kind == "memory":

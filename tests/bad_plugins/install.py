@@ -1,4 +1,4 @@
-"""Installs the test distributions into a folder with the same metadata as pip, but within milliseconds."""
+"""Installs the test distributions into a folder with the metadata that pip would write, but within milliseconds."""
 
 import shutil
 import tomllib

@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Run an attack, print its counts, and return 1 if anything was found."""
+    """Run an attack, print its counts, and return 1 if a fault was found."""
     parser = argparse.ArgumentParser(prog="robustness", description=__doc__)
     parser.add_argument("--kills", type=int, default=0, help="number of times that a command is stopped")
     parser.add_argument("--damage", type=int, default=0, help="number of damaged files")
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def report(line: str) -> None:
-    """Print a line at once, because an attack takes minutes."""
+    """Print a line immediately, because an attack takes minutes."""
     print(line, flush=True)  # noqa: T201 - a script
 
 

@@ -1,4 +1,4 @@
-"""A mock chat endpoint on a free port, which prints its address and ends with the process that started it."""
+"""A mock chat endpoint on a free port, which prints its address and exits together with its parent process."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def valid_answer(message):
-    """Return a valid answer, which depends on the message alone."""
+    """Return a valid answer that depends only on the message."""
     form = message[message.rindex("in this form:") :]
     kind = re.search(r'\{"(\w+)"', form)[1]
     count = int(re.search(r"(?:exactly|all) (\d+)", form)[1])
@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments):
-        """Print nothing."""
+        """Suppress the log output of the HTTP server."""
 
     def do_POST(self):
         """Answer a request."""

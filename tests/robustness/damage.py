@@ -1,12 +1,12 @@
-"""Damages stored files one at a time, and checks that kib mends each or names the file, and never uses it silently.
+"""Damages one stored file at a time and checks that kib repairs or names the file and never uses it silently.
 
-mended      the results and the printed table equal those of the undisturbed run
-error       kib ends with exit code 2 or 3 and a sentence that names the file or its folder
-harmless    nothing reads the damaged part: all numbers are right, and the damaged file is still there
-unnoticed   the printed table is right, but the results folder differs from the undisturbed one
-SILENT      kib ends with exit code 0 and other numbers, or compares with damaged numbers
-TRACEBACK   kib ends with a traceback or with an unexpected error
-UNCLEAR     kib ends with an error that does not name the file
+mended      the results and the printed table equal those of an undamaged benchmark
+error       kib exits with code 2 or 3 and an error that names the file or its folder
+harmless    nothing reads the damaged part: all numbers are correct, and the damaged file remains
+unnoticed   the printed table is correct, but the results folder differs from the undamaged results folder
+SILENT      kib exits with code 0 and wrong numbers, or uses damaged numbers in a comparison
+TRACEBACK   kib exits with a traceback or an unexpected error
+UNCLEAR     kib exits with an error that does not name the file
 """
 
 import json
@@ -60,7 +60,7 @@ def kind_of(path: str) -> str:
 
 
 def damage(finished: Bench, folder: Path, runner: Runner, count: int, chance: random.Random, only: str = "") -> Tally:
-    """Damage `count` files whose paths start with `only`, with each kind of file and of damage about equally often."""
+    """Damage `count` files whose paths start with `only`, drawing all kinds of files and damage about equally often."""
     (finished.results / "failures.json").unlink(missing_ok=True)
     ended, view = runner(RUN, finished.folder), runner(VIEW, finished.folder)
     whole, tally = _Whole(finished, ended.stdout, view.stdout), Tally()
@@ -77,7 +77,7 @@ def damage(finished: Bench, folder: Path, runner: Runner, count: int, chance: ra
 
 
 def _targets(finished: Bench, only: str, chance: random.Random) -> Iterator[tuple[str, str]]:
-    """Yield files and damages without end; every kind of file is drawn equally often."""
+    """Yield an endless sequence of files and kinds of damage, drawing every kind of file equally often."""
     kinds: dict[str, list[str]] = {}
     for path in [*finished.paths(), "results/people/failures.json", "baseline.json"]:
         if path.startswith(only):
@@ -92,7 +92,7 @@ def _targets(finished: Bench, only: str, chance: random.Random) -> Iterator[tupl
 def _attack(
     whole: _Whole, folder: Path, runner: Runner, path: str, name: str, chance: random.Random
 ) -> tuple[str, str]:
-    """Damage one file of a copy, run kib, and return the kind of result with its details."""
+    """Damage one file in a copy of the folder, run kib, and return the outcome and its details."""
     shutil.rmtree(folder, ignore_errors=True)
     bench = whole.bench.copy(folder)
     if path.endswith("failures.json"):
@@ -126,7 +126,7 @@ def _is_clear(ended: Ended, path: str) -> bool:
 
 
 def _bad_end(ended: Ended, path: str) -> tuple[str, str] | None:
-    """Return the fault of a command that did not end with 0 or a clear error."""
+    """Return the fault of a command that ended with neither exit code 0 nor a clear error."""
     said = f"exit code {ended.code}: {ended.stderr[-1500:]}"
     if ended.traceback or ended.code < 0:
         return "TRACEBACK", said
@@ -134,7 +134,7 @@ def _bad_end(ended: Ended, path: str) -> tuple[str, str] | None:
 
 
 def _check_run(whole: _Whole, bench: Bench, runner: Runner, path: str, damaged: object) -> tuple[str, str]:
-    """Judge `kib run` after a file of the work folder was damaged."""
+    """Return the outcome of `kib run` after a file in the work folder was damaged."""
     ended = runner(RUN, bench.folder)
     if ended.code:
         fault = _bad_end(ended, path)
@@ -158,7 +158,7 @@ def _difference(whole: _Whole, bench: Bench) -> str:
 
 
 def _check_results(whole: _Whole, bench: Bench, runner: Runner, path: str, damaged: object) -> tuple[str, str]:
-    """Judge the table and `kib run` after a file of the results folder was damaged."""
+    """Return the outcome of `kib leaderboard` and `kib run` after a file in the results folder was damaged."""
     shown = runner(VIEW, bench.folder)
     missing = path.endswith("cell.json") and not isinstance(damaged, bytes) and "incomplete" in shown.stderr
     if shown.code and not missing and (fault := _bad_end(shown, path)):
@@ -170,7 +170,7 @@ def _check_results(whole: _Whole, bench: Bench, runner: Runner, path: str, damag
 
 
 def _check_stored(whole: _Whole, bench: Bench, runner: Runner, path: str, damaged: object) -> tuple[str, str]:
-    """Judge `kib run`, and `--check` if the run has left the damaged file as it was."""
+    """Return the outcome of `kib run`, and of `--check` if the run left the damaged file unchanged."""
     ended = runner(RUN, bench.folder)
     if ended.code:
         return _bad_end(ended, path) or ("error", "")
@@ -188,7 +188,7 @@ def _check_stored(whole: _Whole, bench: Bench, runner: Runner, path: str, damage
 
 
 def _check_baseline(bench: Bench, runner: Runner, before: object, damaged: object) -> tuple[str, str]:
-    """Judge `kib leaderboard --check` after its baseline was damaged."""
+    """Return the outcome of `kib leaderboard --check` after its baseline was damaged."""
     ended = runner(CHECK, bench.folder)
     if ended.code == 2:
         return _bad_end(ended, "baseline.json") or ("error", "")

@@ -1,4 +1,4 @@
-"""The ways to damage a file. Each returns whether the file has changed."""
+"""Functions that damage a file. Each function returns whether the file has changed."""
 
 import os
 import random
@@ -23,12 +23,12 @@ def flip(path: Path, _: Sequence[Path], chance: random.Random) -> None:
 
 
 def truncate(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Cut the file off at a random place."""
+    """Truncate the file at a random position."""
     os.truncate(path, chance.randrange(path.stat().st_size))
 
 
 def zero(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Fill a page with zeros, as after a power cut; of a small file, fill a part."""
+    """Fill a page with zeros, as after a power failure; in a small file, fill a part of the file."""
     data = path.read_bytes()
     size = PAGE if len(data) > PAGE else max(1, len(data) // 4)
     start = chance.randrange(0, len(data), size)
@@ -47,13 +47,13 @@ def delete(path: Path, _: Sequence[Path], chance: random.Random) -> None:
 
 
 def make_folder(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Replace the file by a folder."""
+    """Replace the file with a folder."""
     path.unlink()
     path.mkdir()
 
 
 def garble(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Overwrite two bytes with bytes that UTF-8 does not contain."""
+    """Overwrite two bytes with bytes that are invalid in UTF-8."""
     data = bytearray(path.read_bytes())
     start = chance.randrange(max(1, len(data) - 2))
     data[start : start + 2] = b"\xff\xfe"
@@ -61,7 +61,7 @@ def garble(path: Path, _: Sequence[Path], chance: random.Random) -> None:
 
 
 def rotate(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Move the first line to the end; in a file without lines, move some bytes; the size stays the same."""
+    """Move the first line to the end; in a file without lines, move some bytes. The size does not change."""
     data = path.read_bytes()
     lines = data.splitlines(keepends=True)
     if len(lines) > 1 and data.endswith(b"\n"):
@@ -82,7 +82,7 @@ def swap(path: Path, siblings: Sequence[Path], chance: random.Random) -> None:
 
 
 def digit(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Change one digit of a text; the file stays valid."""
+    """Change one digit in a text file, which remains valid."""
     data = bytearray(path.read_bytes())
     places = [found.start() for found in re.finditer(rb"[0-9]", data)]
     if places and not data.startswith(SQLITE):
@@ -92,7 +92,7 @@ def digit(path: Path, _: Sequence[Path], chance: random.Random) -> None:
 
 
 def letter(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Change one letter of a text; the file stays valid."""
+    """Change one letter in a text file, which remains valid."""
     data = bytearray(path.read_bytes())
     places = [found.start() for found in re.finditer(rb"(?<=[a-z])[a-z](?=[a-z])", data)]
     if places and not data.startswith(SQLITE):
@@ -102,7 +102,7 @@ def letter(path: Path, _: Sequence[Path], chance: random.Random) -> None:
 
 
 def permute(path: Path, _: Sequence[Path], chance: random.Random) -> None:
-    """Give each row of a SQLite table the value of the next row."""
+    """Replace the value of each row in a SQLite table with the value of the next row."""
     if not path.read_bytes().startswith(SQLITE):
         return
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -143,7 +143,7 @@ if os.geteuid():  # the administrator reads files without permission
 
 
 def state(path: Path) -> object:
-    """Return the content of a file, or a word for anything else in its place."""
+    """Return the content of a file, or a word that describes what exists at the path instead."""
     if path.is_dir():
         return "folder"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""A small benchmark with every kind of file that kib stores, and the comparison of two of its folders."""
+"""A small benchmark with every kind of file that kib stores, and the functions that compare two of its folders."""
 
 import json
 import os
@@ -197,7 +197,7 @@ class Bench:
         return self.folder / "work"
 
     def paths(self):
-        """Return all stored files in results and work by relative path, sorted, without locks and SQLite's own."""
+        """Return the sorted relative paths of all files in results and work, except locks and SQLite's log files."""
         found = []
         for root in (self.folder / "results", self.work):
             found += [path for path in root.rglob("*") if path.is_file() or path.is_symlink()]

@@ -31,7 +31,7 @@ SEAMS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 
 @dataclass(frozen=True)
 class Stop:
-    """The moment of a signal: before the seam with this number, or after a number of seconds."""
+    """The moment of a signal: at the interruption point with this number, or after a number of seconds."""
 
     kind: signal.Signals
     seam: int | None = None
@@ -40,7 +40,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a command; a negative `code` is the number of the signal that killed the command."""
+    """The result of a command; a negative `code` is the number of the signal that killed the command."""
 
     code: int
     stdout: str
@@ -51,12 +51,12 @@ class Ended:
 
     @property
     def traceback(self) -> bool:
-        """Whether the command printed a traceback, or ended an unexpected error in a file of tracebacks."""
+        """Whether the command printed a traceback or stored the traceback of an unexpected error in a file."""
         return "Traceback" in self.stderr or "(traceback in errors/" in self.stdout + self.stderr
 
 
 class Shared:
-    """The number of seams so far and the current phase of a child, in memory that the parent can read."""
+    """The number of seams that a child has passed and its phase, in memory shared with the parent process."""
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, mmap.PAGESIZE)
@@ -71,7 +71,7 @@ class Shared:
 
 
 class _Seams:
-    """Counts the seams of a child, and sends the signal at the chosen one."""
+    """Counts the seams (interruption points) that a child passes, and sends the signal at the chosen seam."""
 
     def __init__(self, shared: Shared, stop: Stop | None) -> None:
         self.shared = shared
@@ -98,7 +98,7 @@ class _Seams:
         return called
 
     def during(self, phase: str | None, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function with a record of its phase; the phase None is the second argument of each call."""
+        """Return the function with a record of its phase, which is `phase` or each call's second argument."""
 
         @wraps(function)
         def called(*arguments: Any, **options: Any) -> Any:
@@ -114,7 +114,7 @@ class _Seams:
         return called
 
     def install(self) -> None:
-        """Replace functions of this process by functions with seams."""
+        """Replace functions in this process with functions that have seams."""
         import numpy as np
 
         from kib.run.loop import _Run
@@ -161,7 +161,7 @@ class Runner:
         gc.freeze()  # so that children do not search the imported modules for garbage
 
     def __call__(self, command: Sequence[str], folder: Path, stop: Stop | None = None) -> Ended:
-        """Run `kib` with these arguments in a folder and wait for its end; send the signal of `stop`."""
+        """Run `kib` with these arguments in a folder, send the signal of `stop`, and wait until the command ends."""
         self.shared.write(0, 0)
         begun = time.monotonic()
         signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)  # until the child can handle them

@@ -1,4 +1,4 @@
-"""Stops commands at random moments and checks that repeating the command produces what an undisturbed one does."""
+"""Stops commands at random moments and checks that the rerun commands produce the same files as uninterrupted ones."""
 
 import random
 import shutil
@@ -17,7 +17,7 @@ QUESTIONS = ("questions", "people.toml", "--corpus", "people", "--out", "asked.j
 QUESTIONS += ("--validation", "held.jsonl", "--force", "--quiet")
 BASELINE = ("leaderboard", "--update-baseline", "baseline.json", "--quiet")
 MOST_STOPS = 12
-"""The maximum number of times that one folder's command is stopped before it runs to its end."""
+"""The maximum number of times that a command is stopped in one folder before the command may finish."""
 
 EXPECTED = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGINT: (130,), signal.SIGTERM: (130, -signal.SIGTERM)}
 """The exit codes of a stopped command; before kib handles SIGTERM, Python ends with the signal."""
@@ -46,7 +46,7 @@ SCENARIOS = {
 
 @dataclass
 class Tally:
-    """The counts of an attack, and a sentence per finding."""
+    """The counts of an attack, and one sentence per finding."""
 
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class _Whole:
-    """What an undisturbed command leaves, and how long it takes."""
+    """The files and output of an uninterrupted command, and its duration."""
 
     stored: dict[str, bytes]
     paths: frozenset[str]
@@ -103,7 +103,7 @@ def _measure(scenario: Scenario, finished: Bench, folder: Path, runner: Runner) 
 def kill(
     finished: Bench, folder: Path, runner: Runner, stops: int, chance: random.Random, names: Sequence[str] = ()
 ) -> Tally:
-    """Stop commands until `stops` stops are counted; without `names`, stop all commands."""
+    """Stop commands `stops` times in total; without `names`, stop all kinds of commands."""
     tally, names = Tally(), names or list(SCENARIOS)
     wholes = {name: _measure(SCENARIOS[name], finished, folder / name, runner) for name in names}
     for name, whole in wholes.items():
@@ -145,7 +145,7 @@ def _count(tally: Tally, name: str, stop: Stop, ended: Ended, said: Sequence[str
 
 
 def _compare_partly(tally: Tally, name: str, bench: Bench, whole: _Whole, said: Sequence[str]) -> None:
-    """Check that every finished cell equals the undisturbed run's."""
+    """Check that every finished cell equals the same cell of the uninterrupted run."""
     for path, data in bench.outcome().items():
         hidden = any(part.startswith(".") for part in path.split("/"))
         if "/" in path and not hidden and whole.stored.get(path) != data:
@@ -154,7 +154,7 @@ def _compare_partly(tally: Tally, name: str, bench: Bench, whole: _Whole, said: 
 
 
 def _finish(tally: Tally, name: str, bench: Bench, whole: _Whole, runner: Runner, said: Sequence[str]) -> None:
-    """Run the command to its end, and compare everything that it leaves."""
+    """Run the command until it finishes, and compare all files that it leaves."""
     where = f"{name}: {', '.join(said) or 'not stopped'}"
     ended = runner(SCENARIOS[name].command, bench.folder)
     tally.counts["ends"] += 1

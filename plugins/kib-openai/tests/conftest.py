@@ -207,7 +207,7 @@ def write():
 
 @pytest.fixture
 def kib(server, tmp_path, monkeypatch):
-    """Return a function that calls the command line in a folder with a benchmark on pumps, still without questions."""
+    """Return a function that calls the command line in a folder with a benchmark that has no questions yet."""
     texts = [f"Pump {n} stands in hall {n * 7} beside door {n}. Its lever is red and {n} feet long." for n in range(5)]
     lines = [json.dumps({"id": f"pump-{n}", "title": f"Pump {n}", "text": text}) for n, text in enumerate(texts)]
     (tmp_path / "pumps.jsonl").write_text("\n".join(lines))
