@@ -44,7 +44,7 @@ def client_9(tmp_path_factory):
 
 
 def test_word_search(old_node, make):
-    """A retriever on a version 8 server satisfies the contract for a retriever."""
+    """An Elasticsearch retriever on a version 8 server satisfies the contract for retrievers."""
     check_retriever(lambda: make(old_node))
 
 
@@ -60,7 +60,7 @@ def test_vector_search(old_node, make, tmp_path):
 
 
 def test_client_9(old_node, node, client_9, tmp_path):
-    """With the version 9 client, a version 8 server raises an error that states the mismatch, and version 9 works."""
+    """With the version 9 client, a version 8 server raises a version mismatch error, and a version 9 server works."""
 
     def build(server):
         options = json.dumps({"url": server.url, **server.retriever_options})

@@ -27,7 +27,7 @@ def test_installed() -> None:
 
 
 def test_contract(folder: Path) -> None:
-    """The plugin satisfies the contract for a corpus."""
+    """The corpus plugin `files` satisfies the contract for corpus plugins."""
     check_corpus(lambda: make_plugin(Files, {"path": folder}))
 
 

@@ -25,7 +25,7 @@ def test_plain_text(tmp_path: Path) -> None:
 
 
 def test_markdown(tmp_path: Path) -> None:
-    """Markdown text is unchanged, and the first heading of level 1 is its title."""
+    """Markdown text is not changed, and its first level-1 heading becomes the title."""
     text = "Intro\n\n## Not this\n\n# The *pump* #\n\n- red\n"
     assert convert(tmp_path / "a.md", text) == ConvertedFile(text, "The *pump*")
 
@@ -76,7 +76,7 @@ def test_empty_html(tmp_path: Path, content: str) -> None:
 
 
 def test_word(tmp_path: Path, files: SimpleNamespace) -> None:
-    """A Word document is converted to its paragraphs and tables, with the title from its properties."""
+    """A Word document is converted to the text of its paragraphs and tables, with the title from its properties."""
     paragraphs = ["The relief valve", "opens &amp; closes."]
     converted = convert_file(files.write_docx(tmp_path / "a.docx", paragraphs, "Valves", [["bar", "11"]]), "utf-8")
     assert converted.title == "Valves"

@@ -31,7 +31,7 @@ def read_ids(plugin: Files) -> list[str]:
 
 
 def write(path: Path, content: str | bytes = "Some text.") -> Path:
-    """Write a file, and create its folder."""
+    """Write a file and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
@@ -52,7 +52,7 @@ def test_title(tmp_path: Path, files: SimpleNamespace) -> None:
 
 
 def test_unsupported_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Files of unsupported types raise an error that names and counts these files, or are omitted with a warning."""
+    """Files of unsupported types raise an error or, with `others = "skip"`, are omitted with a warning."""
     for name in ("a.txt", *(f"{number}.xlsx" for number in range(7)), "none"):
         write(tmp_path / name)
     plugin = make_plugin(Files, {"path": tmp_path})
@@ -70,7 +70,7 @@ def test_unsupported_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.parametrize("content", ["", " \n\t\n", b"\xef\xbb\xbf"])
 def test_empty(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A file without text raises an error that names the file, or is omitted with a warning and counted."""
+    """A file without text raises an error or, with `empty = "skip"`, is omitted with a warning and counted."""
     write(tmp_path / "a.txt")
     write(tmp_path / "b.md", content)
     fix = re.escape('to leave out the file, set `empty = "skip"` or add the file to `exclude`')
@@ -84,7 +84,7 @@ def test_empty(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFi
 
 
 def test_scanned_pdf(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
-    """A PDF without text raises an error that suggests OCR; a PDF with some blank pages is named in a warning."""
+    """A PDF without text raises an error that suggests OCR, and a PDF with some blank pages is named in a warning."""
     files.write_pdf(tmp_path / "a.pdf", ["", ""])
     with pytest.raises(
         InputError, match=r"a\.pdf: none of the 2 pages contains text; if the pages are scans, run OCR first"
@@ -99,7 +99,7 @@ def test_scanned_pdf(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogC
 
 
 def test_broken_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that cannot be converted raises an error that names the file, or is omitted with a warning and counted."""
+    """A file that cannot be converted raises an error or, with `broken = "skip"`, is omitted and counted."""
     write(tmp_path / "sub" / "a.pdf", b"%PDF-1.4 nonsense")
     write(tmp_path / "z.txt")
     with pytest.raises(
@@ -114,7 +114,7 @@ def test_broken_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_dangling_link(tmp_path: Path) -> None:
-    """A dangling link raises an error that names the link, or is omitted, counted and included in the fingerprint."""
+    """A dangling link raises an error or, with `broken = "skip"`, is omitted, counted and part of the fingerprint."""
     write(tmp_path / "a.txt")
     (tmp_path / "b.txt").symlink_to("missing.txt")
     plugin = make_plugin(Files, {"path": tmp_path})
@@ -131,7 +131,7 @@ def test_dangling_link(tmp_path: Path) -> None:
 
 @pytest.fixture
 def closed_file() -> Iterator[Path]:
-    """Create a folder with a file that the test may not read; root becomes a different user during the test."""
+    """Create a folder with an unreadable file; a test that runs as root temporarily changes to a different user."""
     user = os.geteuid()
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,7 +149,7 @@ def closed_file() -> Iterator[Path]:
 
 
 def test_file_without_read_permission(closed_file: Path) -> None:
-    """A file without read permission raises an error that names the file, or is omitted and counted."""
+    """A file without read permission raises an error or, with `broken = "skip"`, is omitted and counted."""
     plugin = make_plugin(Files, {"path": closed_file})
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
         with pytest.raises(InputError, match=r"b\.txt: cannot be read: Permission denied; to leave"):
@@ -169,7 +169,7 @@ def test_file_without_read_permission(closed_file: Path) -> None:
     ],
 )
 def test_no_folder(tmp_path: Path, name: str, message: str) -> None:
-    """A missing folder, a file instead of a folder, and an empty folder raise errors."""
+    """A path to a missing folder, to a file or to an empty folder raises an error."""
     write(tmp_path / "a.txt")
     (tmp_path / "empty").mkdir()
     plugin = make_plugin(Files, {"path": tmp_path / name})
@@ -225,7 +225,7 @@ retrieve = "gold"
 
 @pytest.mark.slow
 def test_benchmark(tmp_path: Path) -> None:
-    """A run logs a warning about omitted files, and records the number of omitted files with the corpus."""
+    """A run logs a warning about omitted files, and records the number of omitted files in the results."""
     write(tmp_path / "notes" / "deep" / "pump.md", "# Pump\n\nThe red lever. The green lever.")
     write(tmp_path / "notes" / "empty.txt", "")
     write(tmp_path / "notes" / "picture.png", b"\x89PNG")

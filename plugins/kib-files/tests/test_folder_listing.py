@@ -17,7 +17,7 @@ def list_text(folder: Path, include: Sequence[str] = (), exclude: Sequence[str] 
 
 
 def write(path: Path) -> Path:
-    """Write a file with some text, and create its folder."""
+    """Write a text file and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("Some text.", encoding="utf-8")
     return path
@@ -88,7 +88,7 @@ def test_pipe(tmp_path: Path) -> None:
 
 
 def test_name_not_utf8(tmp_path: Path) -> None:
-    """A file name that is not UTF-8 raises an error with the name in escaped form."""
+    """A file name that is not valid UTF-8 raises an error that shows the escaped name."""
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.txt")).write_text("x", encoding="utf-8")
     except OSError:
@@ -110,7 +110,7 @@ def test_spaces_in_patterns(tmp_path: Path) -> None:
 
 
 def test_same_id(tmp_path: Path) -> None:
-    """Two names that differ only in the kind of space character raise an error."""
+    """Two file names that differ only in the kind of space character raise an error."""
     write(tmp_path / "at\u00a09.41\u202fAM.txt")
     write(tmp_path / "at 9.41 AM.txt")
     message = (
@@ -122,7 +122,7 @@ def test_same_id(tmp_path: Path) -> None:
 
 @pytest.fixture
 def closed_folder() -> Iterator[Path]:
-    """Create a folder with an unreadable subfolder `sub`; root becomes a different user during the test."""
+    """Create a folder with an unreadable subfolder `sub`; a test that runs as root temporarily changes the user."""
     user = os.geteuid()
     with TemporaryDirectory() as name:
         folder = Path(name)

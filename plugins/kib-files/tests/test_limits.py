@@ -1,4 +1,4 @@
-"""Files that would need too much time, memory or disk space to convert."""
+"""Tests of files whose conversion would require too much time, memory or disk space."""
 
 import logging
 import subprocess
@@ -19,7 +19,7 @@ from kib_files.corpus import Files
 Write = Callable[[Path, SimpleNamespace], object]
 
 GUARD = 120
-"""Seconds after which a test gives up; the tested code needs less than one."""
+"""The timeout of a test in seconds; the tested code takes less than one second."""
 
 ENTITIES = '<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "x">]>'
 
@@ -34,7 +34,7 @@ def write_compressed(path: Path, files: SimpleNamespace, body: str, start: str =
 
 
 def write_pdf_bomb(path: Path, size: int, in_form: bool) -> None:
-    """Write a PDF with one page whose compressed content, or a form on the page, has the given size."""
+    """Write a one-page PDF in which the compressed page content, or a form on the page, unpacks to `size` bytes."""
     bomb, text = b"BT /F1 12 Tf (x) Tj ET" + b" " * size, b"BT /F1 12 Tf (x) Tj ET /X1 Do"
     font = b"<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> /XObject << /X1 5 0 R >> >>"
     form = b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources %b " % font
@@ -121,7 +121,7 @@ def test_over_limit(
     options: dict[str, float],
     problem: str,
 ) -> None:
-    """A file that exceeds a limit raises an error that names the file and limit, or is skipped and recorded."""
+    """A file that exceeds a limit raises an error or, with `over_limit = "skip"`, is omitted and recorded."""
     write(tmp_path / name, files)
     (tmp_path / "z.txt").write_text("The red lever.")
     with pytest.raises(InputError) as caught:
@@ -137,7 +137,7 @@ def test_over_limit(
 
 
 def test_fingerprint(tmp_path: Path) -> None:
-    """The limits are part of the fingerprint only if they can change the corpus, which `over_limit = "skip"` allows."""
+    """The limits are part of the fingerprint only with `over_limit = "skip"`, because they then affect the corpus."""
     (tmp_path / "a.txt").write_text("The red lever.")
 
     def fingerprint(**options: object) -> str:
@@ -148,7 +148,7 @@ def test_fingerprint(tmp_path: Path) -> None:
 
 
 def test_deep_documents(tmp_path: Path, files: SimpleNamespace) -> None:
-    """Elements nested up to the limit are converted."""
+    """Documents with elements nested up to the limit are converted."""
     (tmp_path / "a.html").write_text("<table><tr><td>" * 120 + "The red lever.")
     tables = "<w:tbl><w:tr><w:tc>" * 60 + paragraph("The green lever.") + "</w:tc></w:tr></w:tbl>" * 60
     write_compressed(tmp_path / "b.docx", files, tables)
@@ -157,7 +157,7 @@ def test_deep_documents(tmp_path: Path, files: SimpleNamespace) -> None:
 
 
 def test_entities(tmp_path: Path, files: SimpleNamespace) -> None:
-    """A Word document that defines XML entities counts as broken, because expanded entities can fill the memory."""
+    """A Word document that defines XML entities is treated as broken, because entities could exhaust the memory."""
     write_compressed(tmp_path / "a.docx", files, paragraph("&a;"), ENTITIES)
     with pytest.raises(InputError, match=r"a\.docx: the file defines XML entities, which Word never writes; to leave"):
         list(make_plugin(Files, {"path": tmp_path}).documents())
@@ -165,7 +165,7 @@ def test_entities(tmp_path: Path, files: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("heading", ["# " + " #" * 20_000 + " x", "# x" + " " * 40_000 + "y", "#" + " " * 40_000])
 def test_long_heading(tmp_path: Path, heading: str) -> None:
-    """The time to find the title of a Markdown file is proportional to the file's length."""
+    """The time needed to find the title of a Markdown file is proportional to the file's length."""
     path = tmp_path / "a.md"
     path.write_text(heading)
     script = "import pathlib, sys; from kib_files.converters import convert_file; "
@@ -178,13 +178,13 @@ def test_long_heading(tmp_path: Path, heading: str) -> None:
     [("# a ##  ", "a"), ("# a # b", "a # b"), ("# ##", "#"), ("#a\n#\tb", "b"), ("#\n# c#", "c"), ("#  \n# d", " ")],
 )
 def test_markdown_title(tmp_path: Path, text: str, title: str) -> None:
-    """The title of a Markdown file has no white space and no number signs at its end."""
+    """Closing number signs are removed from the heading that becomes the title of a Markdown file."""
     (tmp_path / "a.md").write_text(text)
     assert convert_file(tmp_path / "a.md", "utf-8").title == title
 
 
 def test_groups(tmp_path: Path) -> None:
-    """Files of all types are converted in their order, even if a file in a group exceeds a limit."""
+    """Conversion results are returned in the order of the files, even if one of the files exceeds a limit."""
     for number in range(20):
         (tmp_path / f"{number:02}.txt").write_text(f"plain {number}")
         (tmp_path / f"{number:02}.html").write_text("<i>" * (9 if number == 3 else 1) + f"page {number}")

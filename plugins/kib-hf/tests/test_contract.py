@@ -14,7 +14,7 @@ def test_installed() -> None:
 
 @pytest.mark.slow
 def test_contract(tiny: Path, one_thread: None) -> None:
-    """The plugin satisfies the contract for a model, with a tolerance that grows with the number of tokens."""
+    """The plugin satisfies the contract for model plugins, within a tolerance that grows with the number of tokens."""
     check_model(lambda: make_plugin(HF, {"path": tiny, "device": "cpu"}), tolerance=1e-3)
 
 

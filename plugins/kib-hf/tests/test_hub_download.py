@@ -176,14 +176,14 @@ def test_a_damaged_download(hub: Hub, tmp_path: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_cached_model_is_loaded_without_the_hub(tiny: Path, tmp_path: Path) -> None:
-    """Tokenizer, context length and model are read offline from the hub cache, where a branch is a cached commit."""
+    """A cached model is read offline, and the branch is resolved to the cached commit."""
     fill_cache(tmp_path / "home", tiny)
     found = ask(tmp_path / "home", "fingerprint", "tokens", "context_length", "load")
     assert found == {"fingerprint": COMMIT, "tokens": [0, 66], "context_length": "512", "load": 512}
 
 
 def test_pinned(tmp_path: Path) -> None:
-    """A 40-digit commit is used as the fingerprint, whether or not the hub is reachable."""
+    """A 40-digit commit hash is used as the fingerprint, whether or not the hub is reachable."""
     assert ask(tmp_path, "fingerprint", revision=COMMIT) == {"fingerprint": COMMIT}
 
 
@@ -229,7 +229,7 @@ REFUSALS = {
     ),
     "other": (400, "", "the hub cannot resolve `other`: "),
 }
-"""Status, error code and message for requests of each revision."""
+"""The HTTP status, the hub's error code and the expected message for each requested revision."""
 
 
 def test_refused(hub: Hub, tmp_path: Path) -> None:

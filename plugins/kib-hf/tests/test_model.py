@@ -81,7 +81,7 @@ def edit(path: Path, **changes: Any) -> None:
 
 @pytest.mark.parametrize("add_bos_token", [None, True, False])
 def test_tokens(folder: Path, add_bos_token: bool | None) -> None:
-    """`tokens()` returns the same ids as HFLM's `tok_encode`, using only the tokenizer."""
+    """The function that `tokens()` returns produces the same token ids as HFLM's `tok_encode`."""
     encode = model(folder, add_bos_token=add_bos_token).tokens()
     reference = hflm(folder, add_bos_token=add_bos_token)
     assert [encode(text) for text in TEXTS] == [reference.tok_encode(text) for text in TEXTS]
@@ -97,7 +97,7 @@ def test_scores(folder: Path, near_scores: Callable[[list[float]], Any]) -> None
 
 @pytest.mark.parametrize("max_length", [None, 100])
 def test_context_length(folder: Path, max_length: int | None) -> None:
-    """The context length equals HFLM's and is found without loading weights."""
+    """The context length equals HFLM's and is determined without loading weights."""
     assert model(folder, max_length=max_length).context_length() == hflm(folder, max_length=max_length).max_length
 
 
@@ -135,7 +135,7 @@ def test_chat(tiny: Path) -> None:
 
 
 def test_chat_without_system(copy: Path) -> None:
-    """A system message refused by the template is removed, as in HFLM; any other refusal raises an error."""
+    """A system message that the chat template rejects is omitted, as in HFLM; any other rejection raises an error."""
     template = copy / "chat_template.jinja"
     refusal = "{%% if messages[0].role == '%s' %%}{{ raise_exception('never') }}{%% endif %%}{{ messages[0].content }}"
     template.write_text(refusal % "system", encoding="utf-8")
@@ -153,7 +153,7 @@ def test_no_chat_template(copy: Path) -> None:
 
 
 def test_no_network(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fingerprint, weights, context length and scores of a model in a folder need no network."""
+    """A model in a local folder is identified, loaded and scored without network access."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the network was used")
@@ -177,7 +177,7 @@ def test_quiet(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_trained_weights(tiny: Path, tmp_path: Path, lm: Any, near_scores: Callable[[list[float]], Any]) -> None:
-    """A trainer's weights are scored with the original model's tokenizer, so their folder needs no tokenizer."""
+    """Trained weights are scored with the original model's tokenizer, so their folder does not need a tokenizer."""
     other = make_tiny_model(tmp_path / "other", seed=1, positions=512)
     expected = near_scores(scores(model(other).load()))
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
@@ -208,7 +208,7 @@ def shared_adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def adapter(shared_adapter: Path, tmp_path: Path) -> Path:
-    """The folder of an adapter that a test may change."""
+    """A copy of the adapter folder that a test may modify."""
     return Path(shutil.copytree(shared_adapter, tmp_path / "adapter"))
 
 
@@ -259,7 +259,7 @@ def test_a_missing_device_is_an_error(tiny: Path) -> None:
 
 
 def test_the_default_device(tiny: Path) -> None:
-    """The default device is the first CUDA GPU, or the CPU if there is none."""
+    """The default device is the first CUDA GPU, or the CPU if no GPU is available."""
     import torch
 
     expected = "cuda" if torch.cuda.is_available() else "cpu"

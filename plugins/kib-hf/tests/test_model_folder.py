@@ -86,7 +86,7 @@ def no_weights(folder: Path) -> None:
     ],
 )
 def test_not_a_model(folder: Path, damage: Callable[[Path], object], message: str) -> None:
-    """A folder without a complete model in safetensors raises an error that states the reason."""
+    """A folder without a complete safetensors model raises an error that states the reason."""
     damage(folder)
     for read in (model(folder).fingerprint, model(folder).weights, model(folder).load):
         with pytest.raises(InputError, match=message):
@@ -105,7 +105,7 @@ def test_an_unreadable_file_is_an_error(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_weights_in_several_files(folder: Path, tiny: Path) -> None:
-    """All weight files are loaded, and the fingerprint depends on every weight file."""
+    """All weight files of a sharded model are loaded, and the fingerprint depends on every weight file."""
     shard(folder)
     before = model(folder).fingerprint()
     assert model(folder).load().model.num_parameters() == model(tiny).load().model.num_parameters()
@@ -130,7 +130,7 @@ def test_weights_in_several_files(folder: Path, tiny: Path) -> None:
     ],
 )
 def test_a_wrong_configuration_is_an_error(folder: Path, changes: dict[str, Any], message: str) -> None:
-    """A configuration that does not match the weights raises an error; no weight keeps its random initial value."""
+    """A configuration that does not match the weights raises an error, so no weight remains randomly initialized."""
     edit(folder / "config.json", **changes)
     with pytest.raises(InputError, match=message):
         model(folder).load()
@@ -155,14 +155,14 @@ def test_no_tokenizer(folder: Path) -> None:
 
 
 def test_no_special_token(folder: Path) -> None:
-    """A tokenizer without BOS and EOS tokens raises an error."""
+    """A tokenizer that has neither a BOS nor an EOS token raises an error."""
     edit(folder / "tokenizer_config.json", bos_token=None, eos_token=None)
     with pytest.raises(InputError, match="neither a beginning-of-sequence nor an end-of-sequence token"):
         model(folder).tokens()
 
 
 def test_trusted_code(folder: Path) -> None:
-    """A model's custom code runs only if the code is trusted, and the fingerprint depends on the code."""
+    """A model's custom code runs only with `trust_remote_code`, and the fingerprint depends on the code."""
     edit(folder / "config.json", auto_map={"AutoConfig": "own.OwnConfig"}, model_type="own-of-kib")
     code = "from transformers import LlamaConfig\n\nclass OwnConfig(LlamaConfig):\n    model_type = 'own-of-kib'\n"
     (folder / "own.py").write_text(code, encoding="utf-8")

@@ -8,10 +8,10 @@ from kib_hf.scoring.prefix_cache import PrefixCache
 from kib_hf.scoring.prefix_trees import SharedPrefix
 
 KeyValues = dict[int, tuple[Any, Any]]
-"""Arrays of numpy stand in for tensors, so that this file imports no torch."""
+"""Keys and values per layer; NumPy arrays replace tensors, so that these tests do not import torch."""
 
 TOKEN = 2 * 4 * 2
-"""Bytes per token in these tests: a key and a value of two float32 numbers each."""
+"""The number of bytes per token in these tests: a key and a value of two float32 numbers each."""
 
 
 class Compute:
@@ -51,12 +51,12 @@ def test_a_prefix_is_computed_once(compute: Compute) -> None:
 
 
 def test_without_a_prefix_nothing_is_computed(compute: Compute) -> None:
-    """A row without a shared prefix needs no keys and values."""
+    """A row without a shared prefix needs no cached keys and values."""
     assert PrefixCache(compute, budget=0).get(None) == []
 
 
 def test_the_cache_stays_within_its_budget(compute: Compute) -> None:
-    """The cache never exceeds its budget if the prefixes needed now fit into it."""
+    """The cache never exceeds its memory budget if the prefixes of the current row fit within the budget."""
     cache = PrefixCache(compute, budget=5 * TOKEN)
     for number in range(10):
         cache.get(prefix(None, *range(number, number + 3)))
@@ -64,7 +64,7 @@ def test_the_cache_stays_within_its_budget(compute: Compute) -> None:
 
 
 def test_the_shortest_prefix_is_dropped_first(compute: Compute) -> None:
-    """If the budget is exceeded, the prefix with the fewest tokens is evicted and recomputed when needed."""
+    """If the memory budget is exceeded, the prefix with the fewest tokens is evicted and recomputed when needed."""
     cache = PrefixCache(compute, budget=7 * TOKEN)
     short, long = prefix(None, 1, 2), prefix(None, 5, 6, 7, 8)
     for one in (short, long, prefix(None, 3, 4)):
@@ -76,7 +76,7 @@ def test_the_shortest_prefix_is_dropped_first(compute: Compute) -> None:
 
 
 def test_needed_prefixes_stay(compute: Compute) -> None:
-    """The prefixes of the current row are kept in the cache, even if the budget is exceeded."""
+    """The prefixes of the current row remain in the cache, even if the memory budget is exceeded."""
     cache = PrefixCache(compute, budget=0)
     assert keys(cache.get(prefix(prefix(None, 1, 2), 3, 4))) == [[1, 2], [3, 4]]
 
@@ -90,7 +90,7 @@ def test_prefixes_with_different_parents_differ(compute: Compute) -> None:
 
 
 def test_clearing_frees_all_bytes(compute: Compute) -> None:
-    """A cleared cache holds no keys and values."""
+    """A cleared cache contains no keys and values."""
     cache = PrefixCache(compute, budget=100 * TOKEN)
     cache.get(prefix(None, 1, 2))
     assert cache.bytes() == 2 * TOKEN

@@ -90,7 +90,7 @@ def test_rows_depend_on_the_set_of_prompts_only(cases: list[Case]) -> None:
 
 
 def test_the_size_of_a_row_is_exact(cases: list[Case]) -> None:
-    """A tree contains each distinct prefix once, and a row contains several trees only within the limits."""
+    """A tree contains each distinct prefix once, and several trees share a row only if they fit within the limits."""
     for prompts, limits, row in rows(cases):
         layout = lay_out_row(prompts, row)
         assert len(layout.tokens) == len(layout.positions) == row.new_tokens
@@ -118,7 +118,7 @@ def test_each_token_sees_its_own_text(cases: list[Case]) -> None:
 
 
 def test_rows_are_split_down_to_single_prompts(cases: list[Case]) -> None:
-    """Splitting a row reduces its size, loses no prompt, ends with single prompts and caches no scored token."""
+    """A row can be split until single prompts remain; no prompt is lost, and no scored token is cached."""
     for prompts, limits in cases:
         waiting = list(plan_rows(prompts, limits))
         found: list[int] = []
@@ -143,7 +143,7 @@ def few_shot(questions: int, examples: int) -> SortedPrompts:
 
 
 def test_few_shot_examples_are_computed_once() -> None:
-    """Few-shot examples before all questions in a task become one shared prefix for all rows."""
+    """Few-shot examples that precede every question become a single shared prefix for all rows."""
     planned = list(plan_rows(few_shot(questions=64, examples=300), RowLimits(64, 8, 1000)))
     assert {row.prefix_length for row in planned} == {300}
     assert len({id(row.prefix) for row in planned}) == 1
@@ -163,7 +163,7 @@ def test_a_prefix_beyond_its_limit_is_not_cached() -> None:
 
 
 def test_passages_of_shorter_prompts_are_computed_once() -> None:
-    """If prompts with 0 to 5 passages extend each other, all prompts together cost little more than the longest."""
+    """In prompts with 0 to 5 shared passages, each passage is computed once and the question once per prompt."""
     passages = [list(range(number * 1000, number * 1000 + 50)) for number in range(5)]
     question = list(range(90_000, 90_010))
     texts = [[*chain.from_iterable(passages[:k]), *question] for k in range(6)]

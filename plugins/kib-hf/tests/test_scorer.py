@@ -44,12 +44,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "cohere": {"logit_scale": 0.3},
 }
 TYPICAL = ("llama", "gemma3_text", "gpt2")
-"""Full attention, sliding windows in some layers, and learned positions in layers of an unusual form."""
+"""Architectures with full attention, with sliding windows in some layers, and with learned position embeddings."""
 WORDS = ("the ", "cat ", "sat", " on", "\n\n", "Answer:", " é", "0 ", "Question: ", "a")
 
 
 def fresh(kind: str, *, attention: str | None = None, **shape: Any) -> Any:
-    """Create a model with random weights, which a test may change."""
+    """Create a model with random weights for a test that modifies the model."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(7)
@@ -60,13 +60,13 @@ def fresh(kind: str, *, attention: str | None = None, **shape: Any) -> Any:
 
 @cache
 def model(kind: str) -> Any:
-    """Return a model that all tests share."""
+    """Return a model with the given architecture, which is cached and shared by the tests."""
     return fresh(kind, attention="eager" if kind == "gemma2" else None)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny: Path) -> Any:
-    """A byte-level tokenizer, for which the tokens of a text are its bytes."""
+    """A tokenizer that produces one token per byte of a text."""
     return load_tokenizer(tiny, trust_remote_code=False, add_bos_token=None)
 
 
@@ -115,7 +115,7 @@ def text(draw: random.Random, longest: int) -> str:
 
 
 def tree(seed: int, size: int = 10) -> list[Request]:
-    """Return requests with nested contexts and one to four continuations per context, and some unusual requests."""
+    """Return requests with nested contexts, one to four continuations per context, and some edge cases."""
     draw = chance(seed)
     contexts = [text(draw, 12)]
     for _ in range(size):
@@ -127,7 +127,7 @@ def tree(seed: int, size: int = 10) -> list[Request]:
 
 
 def greedy_requests(lm: Any, size: int = 40) -> list[Request]:
-    """Return requests with the model's next character as continuation, if its logit clearly exceeds all others."""
+    """Return requests whose continuation is the greedy next character, if its logit clearly exceeds all others."""
     contexts = [f"{number} {text(chance(number), 5)}:" for number in range(size)]
     found = []
     for context in contexts:
@@ -177,7 +177,7 @@ def clear_prompts(greedy_margin: Callable[..., float]) -> Callable[[str], list[s
 
 
 def all_answers(lm: Any, requests: Sequence[Request], planner: Any = None) -> list[Any]:
-    """Answer requests in the same way as a run, in batches planned by the LM itself or by a different LM."""
+    """Answer requests as a benchmark run does, in batches planned by `planner` or, by default, by `lm`."""
     found = {}
     for batch in batches(requests, planner or lm):
         found |= dict(zip(map(str, batch), answer(lm, batch), strict=True))
@@ -198,7 +198,7 @@ def generation(prompts: Sequence[str], tokens: int = 9, **options: Any) -> list[
 def test_log_likelihoods_equal_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
-    """Log-likelihoods and greedy flags are the same as HFLM's for any forward pass size."""
+    """Log-likelihoods and greedy flags equal HFLM's, regardless of the number of tokens per forward pass."""
     reference = hflm(model(kind))
     requests = [*tree(seed=1), *greedy_requests(reference)]
     expected = answer(reference, requests)
@@ -215,7 +215,7 @@ def test_log_likelihoods_equal_lm_eval(
 def test_log_likelihoods_of_other_trees(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str, seed: int
 ) -> None:
-    """Log-likelihoods are the same as HFLM's for any prefix tree."""
+    """Log-likelihoods equal HFLM's for any tree of shared prefixes."""
     requests = tree(seed)
     lm = scorer(model(kind), row_tokens=chance(seed).choice([16, 50, 300]))
     assert_same(requests, all_answers(lm, requests), answer(hflm(model(kind)), requests))
@@ -224,7 +224,7 @@ def test_log_likelihoods_of_other_trees(
 def test_the_attention_of_the_model_is_used(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """A model loaded with eager attention is scored with eager attention and still uses eager attention afterwards."""
+    """A model loaded with eager attention is scored with eager attention and retains this setting afterwards."""
     eager, requests = fresh("llama", attention="eager"), tree(seed=2, size=4)
     lm = scorer(eager, row_tokens=50)
     assert_same(requests, all_answers(lm, requests), answer(hflm(eager), requests))
@@ -236,7 +236,7 @@ def test_the_attention_of_the_model_is_used(
 def test_half_precision_is_as_accurate_as_in_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], kind: str, softmax: str | None
 ) -> None:
-    """In bfloat16, log-likelihoods are about as close to the float32 results as HFLM's log-likelihoods."""
+    """In bfloat16, the error of the log-likelihoods is less than three times the error of HFLM's log-likelihoods."""
     half, requests = deepcopy(model(kind)).to(torch.bfloat16), tree(seed=1)
     exact = deepcopy(half).float()
     expected = np.array([value for value, _ in answer(hflm(exact), requests)])
@@ -261,7 +261,7 @@ def adapted(kind: str, config: Any) -> Any:
 def test_adapters_change_the_scores(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
-    """A model with a LoRA adapter is scored with the adapter."""
+    """The scores of a model with a LoRA adapter include the effect of the adapter."""
     from peft import LoraConfig
 
     requests = tree(seed=2, size=4)
@@ -296,7 +296,7 @@ def test_a_sliding_window_matters_only_if_the_code_uses_it(
     greedy_margin: Callable[..., float],
     kind: str,
 ) -> None:
-    """A window in the configuration changes scores and generated text only if the model's code uses the window."""
+    """A sliding window in the configuration affects scores and text only if the model's code uses the window."""
     windowed, requests = fresh(kind), tree(seed=3, size=4)
     windowed.config.sliding_window = 20
     lm, reference = scorer(windowed, row_tokens=64), hflm(windowed)
@@ -327,7 +327,7 @@ def test_batches_are_a_function_of_the_list(scorer: Callable[..., Any]) -> None:
 
 
 def test_a_resumed_run_gives_the_same_bytes(scorer: Callable[..., Any]) -> None:
-    """A batch has bit-identical answers if an interrupted run resumes with it, without the preceding batches."""
+    """A resumed run returns bit-identical answers for a batch, even if it skips the preceding batches."""
     requests = tree(seed=8, size=30)
     whole, resumed = (scorer(model("llama"), row_tokens=64) for _ in range(2))
     expected = [answer(whole, batch) for batch in batches(requests, whole)]
@@ -338,7 +338,7 @@ def test_a_resumed_run_gives_the_same_bytes(scorer: Callable[..., Any]) -> None:
 
 
 def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
-    """Prompts with 0 to 5 passages before the same question cost little more than the longest prompt."""
+    """Scoring prompts with 0 to 5 shared passages requires few more tokens than scoring the longest prompt."""
     passages = [f"Passage {number}. " + "text " * 12 for number in range(5)]
     contexts = ["".join(passages[:k]) + "Question?" for k in range(6)]
     requests = [
@@ -398,7 +398,7 @@ LATENT = {
 def test_a_model_with_an_unusual_cache_generates_as_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """A model whose cached keys differ from its attention keys is scored in prefix trees but generates as in HFLM."""
+    """A model whose cached keys differ from its attention keys shares prefixes for scoring, but not for generation."""
     latent, requests = fresh("deepseek_v3", **LATENT), tree(seed=3, size=4)
     lm, reference = scorer(latent, row_tokens=64), hflm(latent)
     assert_same(requests, all_answers(lm, requests), answer(reference, requests))
@@ -413,7 +413,7 @@ def test_a_model_with_an_unusual_cache_generates_as_lm_eval(
 def test_other_generation_modes_equal_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], setting: dict[str, Any], source: str
 ) -> None:
-    """If a task or a model folder requests beam search or a special cache, transformers generates the text itself."""
+    """If a task or a model folder requests beam search or a static cache, the generated text equals HFLM's."""
     llama = fresh("llama")
     if source == "folder":
         llama.generation_config.update(**setting)
@@ -484,7 +484,7 @@ def test_a_long_shared_prefix_is_read_in_chunks(
     assert_same: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If memory runs out in a shared prefix, the prefix is computed in smaller chunks, even if no row can be split."""
+    """If memory runs out while a shared prefix is computed, the prefix is processed in smaller chunks."""
     requests = [Request("loglikelihood", ("word " * 40, letter * 10)) for letter in "abcdefgh"]
     expected = answer(hflm(model("llama")), requests)
     lm = scorer(model("llama"), row_tokens=20)
@@ -518,7 +518,7 @@ def test_less_memory_reduces_the_prompts_per_batch(
 
 
 def test_a_size_that_failed_is_not_tried_again(scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once memory has run out, later batches of prompts are no larger than the size that worked."""
+    """After memory has run out once, later batches are not larger than the reduced batch size."""
     draw = chance(2)
     requests = generation([f"{number} {text(draw, 8)}" for number in range(24)], tokens=1)
     lm = scorer(model("llama"), row_tokens=1000)
@@ -552,7 +552,7 @@ def test_a_failed_pass_frees_its_memory(scorer: Callable[..., Any], monkeypatch:
 
 
 def test_no_pass_reads_more_than_a_row(scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A forward pass reads at most one row of tokens, regardless of the length of the shared prefix."""
+    """A forward pass processes at most `row_tokens` tokens, regardless of the length of the shared prefix."""
     original, sizes = model("llama").forward, []
 
     @wraps(original)
@@ -571,7 +571,7 @@ def test_no_pass_reads_more_than_a_row(scorer: Callable[..., Any], monkeypatch: 
 def test_too_little_memory_for_one_prompt_is_an_error(
     scorer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If neither the prompt nor the batch can be split further, the step fails with a one-sentence error."""
+    """If memory runs out and the batch cannot be split further, the step fails with a one-sentence error."""
     lm = scorer(model("llama"))
     assert lm._can_prefill
     limit_memory(monkeypatch, model("llama"), 1)
@@ -611,7 +611,7 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
 def test_unsupported_models_are_scored_as_in_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None], kind: str
 ) -> None:
-    """A model with a cache that cannot be shared gives the same answers as HFLM, and the scorer notes the reason."""
+    """A model with a cache that cannot be shared returns the same results as HFLM, and a note states the reason."""
     shape, reason = UNSUPPORTED[kind]
     unsupported = fresh(kind, **shape)
     lm, reference = scorer(unsupported), hflm(unsupported)
@@ -627,7 +627,7 @@ def test_unsupported_models_are_scored_as_in_lm_eval(
 def test_encoder_decoder_models_are_scored_as_in_lm_eval(
     hflm: Callable[..., Any], scorer: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
-    """An encoder-decoder model has no shared prefixes in its decoder and gives the same answers as HFLM."""
+    """An encoder-decoder model is scored without shared prefixes and returns the same results as HFLM."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(vocab_size=258, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
@@ -676,7 +676,7 @@ def test_models_that_fail_on_a_small_tree_are_scored_as_in_lm_eval(
     replacement: Callable[..., None],
     reason: str,
 ) -> None:
-    """A model that fails on a small prefix tree, or returns different logits, is scored prompt by prompt."""
+    """A model that fails on a small prefix tree, or returns incorrect logits for it, is scored prompt by prompt."""
     from kib_hf.scoring import tree_reader
 
     monkeypatch.setattr(tree_reader._ForwardPass, method, replacement)

@@ -34,12 +34,12 @@ RATES = {Full: 1e-2, Lora: 2e-2}
 BOTH = pytest.mark.parametrize("trainer", [Full, Lora])
 
 ROUNDING = 1e-3
-"""The share of a weight update by which rounding may change it: 2,000 times the share found on two processors."""
+"""The relative weight difference that rounding may cause: 2,000 times the difference between two processors."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training run with its log."""
+    """The result and the log of a training run."""
 
     trained: Trained
     log: list[Mapping[str, Any]]
@@ -69,7 +69,7 @@ def copy(small: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], Run]:
-    """One training run per trainer, with which other training runs are compared."""
+    """One reference training run per trainer, for comparison with other training runs."""
     return {trainer: run(trainer, small, tmp_path_factory.mktemp(trainer.__name__)) for trainer in (Full, Lora)}
 
 
@@ -164,7 +164,7 @@ def test_training(trainer: type[Any], runs: dict[type[Any], Run]) -> None:
 
 @BOTH
 def test_trained_text_becomes_more_likely(trainer: type[Any], small: Path, runs: dict[type[Any], Run]) -> None:
-    """The model `hf` loads the trained weights and finds both documents and answers more likely than before."""
+    """The model `hf` loads trained weights, and the training texts are more likely than before training."""
     weights = runs[trainer].trained.weights
     before, after = scores(small), scores(small, weights)
     assert [new > old for old, new in zip(before, after, strict=True)] == [True, True]
@@ -182,13 +182,13 @@ def test_full_folder(small: Path, runs: dict[type[Any], Run]) -> None:
 
 
 def merged(small: Path, weights: Weights) -> Any:
-    """A model with an adapter merged into its weights."""
+    """Return a model with the adapter merged into the model's weights."""
     with quietly():
         return make_plugin(HF, {"path": small, "device": "cpu"}).load(weights).model.merge_and_unload()
 
 
 def test_merged(small: Path, tmp_path: Path, runs: dict[type[Any], Run]) -> None:
-    """An adapter merged into the weights gives the same log-probabilities as the adapter on top of the weights."""
+    """A model with a merged adapter returns the same log-probabilities as the model with a separate adapter."""
     weights = runs[Lora].trained.weights
     with quietly():
         merged(small, weights).save_pretrained(tmp_path / "merged")
@@ -197,7 +197,7 @@ def test_merged(small: Path, tmp_path: Path, runs: dict[type[Any], Run]) -> None
 
 @pytest.mark.parametrize("variant", [{}, {"dora": True}, {"rslora": True, "targets": ["q_proj", "v_proj"]}])
 def test_change_of_an_adapter(small: Path, tmp_path: Path, runs: dict[type[Any], Run], variant: dict[str, Any]) -> None:
-    """The change reported by `lora` is the change of the merged weights."""
+    """The relative weight change reported by the trainer `lora` equals the change in the merged weights."""
     trained = train(Lora, small, tmp_path / "out", TEXTS[:4], rank=4, **variant) if variant else runs[Lora].trained
     base = load_model(small, dtype="float32", device="cpu", trust_remote_code=False)
     pairs = list(zip(base.parameters(), merged(small, trained.weights).parameters(), strict=True))
@@ -230,7 +230,7 @@ def test_equal_seeds_give_identical_weights(
 
 
 def test_random_number_generators_are_not_disturbed(small: Path, tmp_path: Path) -> None:
-    """A training run does not disturb the random number generator of its process."""
+    """A training run does not change the state of the process's random number generator."""
     import torch
 
     torch.manual_seed(5)
@@ -263,7 +263,7 @@ def test_layout(
 
 
 def test_gradient_checkpointing(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the option `gradient_checkpointing`, layers are called again during the backward pass."""
+    """With the option `gradient_checkpointing`, layers are recomputed during the backward pass."""
     from transformers.models.llama.modeling_llama import LlamaMLP
 
     calls: list[bool] = []
@@ -298,7 +298,7 @@ def test_models_that_mix_packed_texts(tmp_path: Path) -> None:
 def test_training_dtype_depends_only_on_the_option(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: dict[type[Any], Run]
 ) -> None:
-    """The dtype of training depends only on the option `dtype`, not on earlier runs or accelerate's environment."""
+    """The training dtype depends only on the option `dtype`, not on earlier runs or on environment variables."""
     expected = runs[Full].trained
     half = train(Full, small, tmp_path / "half", dtype="bfloat16")
     assert half.last_loss == pytest.approx(expected.last_loss, rel=0.02)
@@ -309,14 +309,14 @@ def test_training_dtype_depends_only_on_the_option(
 
 
 def test_losses_are_measured_in_float32(small: Path, tmp_path: Path) -> None:
-    """With bfloat16 passes, the losses before and after training are still measured in float32."""
+    """If training uses bfloat16, the losses before and after training are still measured in float32."""
     trained = train(Full, small, tmp_path / "out", TEXTS[:4], epochs=1, dtype="bfloat16")
     again = train(Full, trained.weights.folder, tmp_path / "again", TEXTS[:4], epochs=1)
     assert trained.last_loss == pytest.approx(again.first_loss, rel=1e-5)
 
 
 def test_weights_in_bfloat16(copy: Path, tmp_path: Path) -> None:
-    """Weights are saved with the model's own dtype, and the reported losses are measured on the saved weights."""
+    """Trained weights are saved in the dtype of the original model, and losses are measured on the saved weights."""
     from safetensors import safe_open
     from transformers import AutoModelForCausalLM
 
@@ -358,7 +358,7 @@ def test_tied_weights(copy: Path, tmp_path: Path) -> None:
 
 
 def test_flops(small: Path, runs: dict[type[Any], Run]) -> None:
-    """Each token costs six operations per trained weight, four per frozen weight, and none for the embedding."""
+    """Training on a token costs six operations per trained weight and four per frozen weight, excluding embeddings."""
     model: Any = load_model(small, dtype="auto", device="cpu", trust_remote_code=False)
     weights = model.num_parameters() - model.get_input_embeddings().weight.numel()
     texts = [*TEXTS, *PAIRS]
@@ -412,7 +412,7 @@ def test_a_finished_training_run_is_not_repeated(small: Path, runs: dict[type[An
 
 
 def test_invalid_texts_are_rejected(small: Path, tmp_path: Path) -> None:
-    """Training rejects an empty text and a question-answer pair longer than a block."""
+    """Training rejects an empty list of texts and a question-answer pair that is longer than a block."""
     with pytest.raises(InputError, match="the training text contains no token that contributes to the loss"):
         train(Full, small, tmp_path / "out", [])
     with pytest.raises(

@@ -14,7 +14,7 @@ def lengths_of(count: int) -> list[int]:
 
 
 def test_pack() -> None:
-    """Packing puts every example in exactly one row, exceeds no block, and wastes less than 2 % of the space."""
+    """Packing puts every example into exactly one row no longer than a block, and wastes less than 2% of the space."""
     lengths = lengths_of(500)
     rows = pack(lengths, 256, range(500))
     assert sorted(number for row in rows for number in row) == list(range(500))
@@ -37,7 +37,7 @@ def test_plan(block: int | None) -> None:
 
 
 def test_plan_of_a_seed() -> None:
-    """A seed gives the same order of examples on every machine and in all future versions."""
+    """A seed produces the same order of examples on every machine and in all future versions."""
     first = plan_steps([1] * 6, epochs=1, batch_size=6, block=None, seed=0).steps[0]
     other = plan_steps([1] * 6, epochs=1, batch_size=6, block=None, seed=1).steps[0]
     assert [number for (number,) in first] == [0, 1, 4, 5, 3, 2]
@@ -48,7 +48,7 @@ def test_plan_of_a_seed() -> None:
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_micro_batches(packed: bool, processes: int, rows: int) -> None:
-    """Every step is split completely into equally many micro-batches per process, without exceeding the size limit."""
+    """Every step is divided into the same number of micro-batches per process, none of which exceeds the limit."""
     lengths = lengths_of(100)
     steps = plan_steps(lengths, epochs=2, batch_size=7, block=64, seed=0).steps
     planned, per_process = plan_micro_batches(steps, lengths, packed=packed, rows=rows, block=64, processes=processes)
@@ -66,7 +66,7 @@ def test_micro_batches(packed: bool, processes: int, rows: int) -> None:
 
 
 def test_sorted_rows() -> None:
-    """Rows sorted by length share micro-batches with rows of similar length, which saves padding."""
+    """Rows of similar length are put into the same micro-batch, which reduces padding."""
     lengths = lengths_of(100)
     rows = single_rows([tuple(range(100))], lengths)
     count = best_count([rows], lengths, 4096)
@@ -80,7 +80,7 @@ def test_sorted_rows() -> None:
 
 
 def test_tensors() -> None:
-    """Packed rows are padded on the right and restart positions per example, and an empty micro-batch has no loss."""
+    """Packed rows are padded on the right, positions restart at every example, and an empty micro-batch has no loss."""
     examples = [Example(array("i", tokens), array("i", [IGNORED, *tokens[1:]])) for tokens in ([5, 6], [7, 8], [9, 3])]
     batches = MicroBatches([[(0, 1), (2,)], []], examples, 0)
     first, empty = batches[0], batches[1]
@@ -93,7 +93,7 @@ def test_tensors() -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_schedule(schedule: Schedule) -> None:
-    """The learning rate rises to its peak during the warm-up, then never rises again and never reaches 0."""
+    """The learning rate increases to its peak during the warm-up, never increases afterwards and never reaches 0."""
     rates = [rate_factor(step, 10, 3, schedule) for step in range(10)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert min(rates) > 0

@@ -11,7 +11,7 @@ from kib.records import Text
 from kib_hf.training.examples import IGNORED, Example, join, split, tokenize
 
 BEGIN, END = 0, 1
-"""Special tokens of the tiny model's tokenizer; all its other tokens are bytes."""
+"""The special tokens of the tiny model's tokenizer; every other token is a byte."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def example(length: int, first: int = 0) -> Example:
 
 
 def test_document(tokenizer: Any) -> None:
-    """A document is enclosed in a BOS and an EOS token, and every token after BOS has a loss."""
+    """A document is enclosed in a BOS and an EOS token, and every token after BOS contributes to the loss."""
     text = "Pump 7\nSwitched off."
     (found,) = tokenize([Text("p", "document", text)], tokenizer, begin=True)
     ids = tokenizer.encode(text, add_special_tokens=False)
@@ -38,7 +38,7 @@ def test_document(tokenizer: Any) -> None:
 
 
 def test_document_without_begin(tokenizer: Any) -> None:
-    """Without a BOS token, the first token of a document has no loss, because no token precedes the first token."""
+    """Without a BOS token, the first token of a document does not contribute to the loss, because it has no context."""
     (found,) = tokenize([Text("p", "paraphrase", "ab")], tokenizer, begin=False)
     ids = tokenizer.encode("ab", add_special_tokens=False)
     assert (list(found.tokens), list(found.labels)) == ([*ids, END], [IGNORED, ids[1], END])
@@ -65,7 +65,7 @@ def test_document_by_default(tokenizer: Any, changes: dict[str, Any], first: lis
 
 
 def test_pair(tokenizer: Any) -> None:
-    """A pair is rendered like a kib question, and only the answer and EOS have a loss."""
+    """A question-answer pair is formatted like a kib question, and only answer and EOS contribute to the loss."""
     (found,) = tokenize([Text("p", "pair", "Which lever?", "the red one")], tokenizer, begin=True)
     prompt = tokenizer.encode(ask_question("Which lever?", (), letters=False))
     answer = tokenizer.encode(" the red one", add_special_tokens=False)
@@ -74,7 +74,7 @@ def test_pair(tokenizer: Any) -> None:
 
 
 def test_pair_is_divided_like_lm_eval(tiny: Path, tokenizer: Any) -> None:
-    """A pair is tokenized exactly as lm-eval tokenizes a question and its answer for scoring."""
+    """A question-answer pair is tokenized exactly as lm-eval tokenizes a prompt and its continuation."""
     from kib.testing import make_plugin
     from kib_hf import HF
 
@@ -86,7 +86,7 @@ def test_pair_is_divided_like_lm_eval(tiny: Path, tokenizer: Any) -> None:
 
 
 def test_pair_without_end_token_inside(tokenizer: Any) -> None:
-    """A tokenizer that appends EOS to every prompt gives the same example, without EOS between question and answer."""
+    """No EOS token separates question and answer, even if the tokenizer appends EOS to every prompt."""
     from copy import deepcopy
 
     from tokenizers.processors import TemplateProcessing
@@ -114,7 +114,7 @@ def test_empty_text(tokenizer: Any, text: Text, message: str) -> None:
 
 @pytest.mark.parametrize("length", [2, 7, 8, 9, 15, 16, 100])
 def test_split(length: int) -> None:
-    """Splitting a long text keeps the loss of every token exactly once, directly after the preceding token."""
+    """If a long text is split, each token contributes to the loss exactly once and follows its preceding token."""
     whole = example(length)
     parts = list(split(whole, 8))
     assert [label for part in parts for label in part.labels if label != IGNORED] == list(range(1, length))
@@ -127,7 +127,7 @@ def test_split(length: int) -> None:
 
 
 def test_join() -> None:
-    """Texts joined into one stream fill every block except the last, and every token keeps its loss."""
+    """Concatenated texts fill every block except the last, and as many tokens contribute to the loss as before."""
     examples = [example(5), example(9, 100), example(2, 200), example(12, 300)]
     blocks = join(examples, 8)
     assert [len(block) for block in blocks[:-1]] == [8] * (len(blocks) - 1)

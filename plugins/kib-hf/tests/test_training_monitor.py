@@ -13,7 +13,7 @@ from kib_hf.training.packing import StepPlan
 
 EPOCHS = 8
 PLAN = StepPlan(tuple(() for _ in range(2 * EPOCHS)), epoch_ends=tuple(range(2, 2 * EPOCHS + 1, 2)))
-"""Two steps per epoch."""
+"""A training plan with two steps per epoch."""
 
 
 def follow(
@@ -65,7 +65,7 @@ def test_no_early_stop(tmp_path: Path) -> None:
 
 
 def test_last_step_leaves_no_checkpoint(tmp_path: Path) -> None:
-    """No checkpoint is saved after the last step, because a run resumed from this step would train for too long."""
+    """No checkpoint is saved after the last step, because a run resumed from it would train for additional steps."""
     _, _, saved = follow(tmp_path, [1, 1, 1], patience=1)
     assert saved == [1, 2, 3]
     _, _, saved = follow(tmp_path, [1] * EPOCHS, patience=None, every=4)

@@ -30,13 +30,13 @@ def check(trainer: type[Any], start: Weights, *, validation: bool = False, **opt
 
 @pytest.mark.parametrize(("name", "trainer"), [("full", Full), ("lora", Lora)])
 def test_installed(name: str, trainer: type[Any]) -> None:
-    """The trainers are installed under their names, are well formed and import no heavy packages."""
+    """The trainers `full` and `lora` are found by name, are well formed and import no heavy packages."""
     assert check_plugin("trainers", name) is trainer
 
 
 @BOTH
 def test_options(trainer: type[Any]) -> None:
-    """Options of both trainers have descriptions, and invalid values are rejected."""
+    """Every option of a trainer has a description, and invalid values are rejected."""
     check_options(
         trainer,
         accepts=[
@@ -88,7 +88,7 @@ def test_papers() -> None:
 
 @pytest.mark.parametrize("other", [{"device_batch": 2}, {"layout": "packed"}, {"processes": 2}])
 def test_layout_is_part_of_the_identity_only_with_dropout(other: dict[str, Any]) -> None:
-    """The options for arranging rows are part of a result's identity only if dropout is used."""
+    """Options that change the arrangement of rows are part of a result's identity only if dropout is used."""
     plain, changed = (make_plugin(Lora, {"dropout": 0.1, **more}).fingerprint() for more in ({}, other))
     assert plain != changed
     assert make_plugin(Lora, {"dropout": 0.1, "checkpoint_every": 7}).fingerprint() == plain
@@ -105,7 +105,7 @@ def test_layout_is_part_of_the_identity_only_with_dropout(other: dict[str, Any])
     ],
 )
 def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    """`check` and training reject options incompatible with the model or the machine, and name these options."""
+    """The methods `check` and `train` reject options that are incompatible with the model or the machine."""
     with pytest.raises(InputError, match=message):
         check(Full, Weights(small), **options)
     with pytest.raises(InputError, match=message):
@@ -114,7 +114,7 @@ def test_refused(small: Path, tmp_path: Path, options: dict[str, Any], message: 
 
 
 def test_refused_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine without a GPU, a GPU device is rejected."""
+    """The device `cuda` is rejected on a machine without a GPU."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match=r'device = "cuda": PyTorch .* finds no such device'):
         check(Full, Weights(small), device="cuda")
@@ -122,7 +122,7 @@ def test_refused_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @BOTH
 def test_check_needs_no_weights(trainer: type[Any], copy: Path) -> None:
-    """`check` reads only the configuration and the tokenizer, and leaves the random number generators unchanged."""
+    """The method `check` reads only configuration and tokenizer, and does not change the random number generators."""
     import torch
 
     (copy / "model.safetensors").unlink()
@@ -134,7 +134,7 @@ def test_check_needs_no_weights(trainer: type[Any], copy: Path) -> None:
 
 
 def test_check_of_a_tokenizer(copy: Path) -> None:
-    """A tokenizer without an end-of-text token is rejected before training."""
+    """A tokenizer without an end-of-sequence token is rejected before training."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (copy / name).is_file():
             value = json.loads((copy / name).read_text(encoding="utf-8"))

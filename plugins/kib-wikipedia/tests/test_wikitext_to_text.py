@@ -6,7 +6,7 @@ import pytest
 from kib_wikipedia.wikitext_to_text import wikitext_to_text
 
 GUARD = 120
-"""Seconds after which a test gives up; the tested code needs a few seconds at most."""
+"""The timeout of a test in seconds; the tested code takes at most a few seconds."""
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ def test_fragment() -> None:
 def test_over_limit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, options: dict[str, float], problem: str
 ) -> None:
-    """A page that exceeds a limit raises an error that names the page, unless `over_limit` is "skip"."""
+    """A page that exceeds a limit raises an error or, with `over_limit = "skip"`, is omitted and recorded."""
     path = write_dump(tmp_path, page("A", "One."), page("Bomb", text), page("C", "Three."))
     with pytest.raises(
         InputError, match=re.escape(f"'Bomb': {problem}; to convert the page, increase the exceeded limit;")
