@@ -67,7 +67,7 @@ def test_the_study_uses_compared_learning_rates():
 
 @pytest.mark.nightly
 def test_findings_come_from_results(tmp_path):
-    """findings.py regenerates the part of the page above the marker and leaves the part below the marker unchanged."""
+    """findings.py regenerates the page above the marker and leaves the page below the marker unchanged."""
     spec = (ROOT / "benchmarks" / "lab-study.toml").read_text(encoding="utf-8")
     small = spec.replace("count = 120", "count = 40").replace("epochs = 5", "epochs = 1").replace("[0, 1, 2]", "[0]")
     (tmp_path / "lab-study.toml").write_text(re.sub("limit = [0-9]+", "limit = 12", small), encoding="utf-8")

@@ -153,7 +153,7 @@ def test_a_prompt_is_the_largest_that_fits(bench):
 
 
 def test_too_long_questions_are_counted_in_the_error(bench):
-    """If questions exceed the token budget, the cell's error states their number and names the first of them."""
+    """If questions exceed the token budget, the cell's error states the number of these questions and one id."""
     short(bench, 60)
     failures = bench.run()
     assert len(failures) == 5

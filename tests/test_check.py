@@ -130,7 +130,7 @@ def test_problems_do_not_hide_working_cells(bench):
 
 
 def test_a_failing_plugin_is_reported_as_in_a_run(bench):
-    """A plugin's exception is reported on one line with the affected cells; the traceback goes to the work folder."""
+    """A plugin's exception is reported on one line with the affected cells; the work folder stores the traceback."""
     bench.write_toy()
     edit(bench, '[corpora.people]\nplugin = "toy"', '[corpora.people]\nplugin = "toy"\ncrashes = true')
     text = checked(bench, 2)

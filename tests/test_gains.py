@@ -239,7 +239,7 @@ def test_holm_keeps_order_and_never_lowers(values):
 
 
 def test_average_is_the_mean_of_tasks():
-    """An average weights tasks equally, whatever their numbers of questions."""
+    """An average weights tasks equally, regardless of their numbers of questions."""
     small = ([1, 0], [1, 1], [None] * 2)
     large = ([1, 0, 0, 0] * 10, [1, 1, 0, 0] * 10, [None] * 40)
     found = average([small, large])
@@ -284,7 +284,7 @@ def plain_totals(groups, *columns):
 
 
 def plain_resamples(totals, state):
-    """Return the column totals of 10,000 resamples of groups, which are drawn one by one."""
+    """Return the column totals of 10,000 group resamples, drawing each resample separately."""
     kinds = sorted(set(totals))
     shares = [totals.count(kind) / len(totals) for kind in kinds]
     drawn = [state.multinomial(len(totals), shares).tolist() for _ in range(10_000)]
@@ -316,7 +316,7 @@ def test_totals_are_those_of_each_group(pair):
 
 @pytest.mark.parametrize(("seed", "count", "grouped"), [(1, 30, False), (2, 60, True), (3, 9, True)])
 def test_intervals_are_those_of_resamples_drawn_one_by_one(seed, count, grouped):
-    """The interval of an accuracy equals the interval of resamples that are drawn one by one, to the last bit."""
+    """The interval of an accuracy equals, to the last bit, the interval from separately drawn resamples."""
     from numpy.random import RandomState
 
     _, scores, groups = quarters(seed, count, grouped)
@@ -329,7 +329,7 @@ def test_intervals_are_those_of_resamples_drawn_one_by_one(seed, count, grouped)
 
 
 def test_averages_are_those_of_resamples_drawn_one_by_one():
-    """The intervals of an average equal the intervals of resamples that are drawn one by one, task after task."""
+    """The intervals of an average equal the intervals from separately drawn resamples of each task."""
     from numpy.random import RandomState
 
     state, tasks = RandomState(20231205), [quarters(4, 40, grouped=True), quarters(5, 30, grouped=False)]

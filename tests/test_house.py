@@ -102,7 +102,7 @@ def test_rows_are_documented():
 
 
 def test_rendering_stays_out_of_computing():
-    """Modules that compute the leaderboard do not import modules that render it."""
+    """Modules that compute the leaderboard do not import modules that render the leaderboard."""
     computing = [name for name in MODULES if name.startswith("kib.leaderboard.compute.")]
     assert computing
     for name in computing:

@@ -59,7 +59,7 @@ def test_lists_and_tuples_share_a_digest():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), [float("nan")]])
 def test_nan_and_infinity_are_rejected(value):
-    """NaN and infinity are rejected, because JSON cannot represent them."""
+    """NaN and infinity are rejected, because JSON cannot represent these values."""
     with pytest.raises(ValueError, match="JSON"):
         canonical(value)
 

@@ -93,7 +93,7 @@ FORMS = {
 
 @given(TABLE, st.sampled_from(sorted(FORMS)))
 def test_rows_are_read_unchanged(tmp_path, table, ending):
-    """Rows written as CSV, JSON or JSON lines are read unchanged, whatever characters they contain."""
+    """Rows with arbitrary characters, written as CSV, JSON or JSON lines, are read unchanged."""
     assert rows(write(tmp_path / f"t{ending}", FORMS[ending](table))) == table
 
 

@@ -77,7 +77,7 @@ RETRIEVED = ALL - {"base"}
 
 
 def test_no_identity_is_computed_twice(bench, monkeypatch):
-    """A plan computes the identity of each step once, no matter how many cells share the step."""
+    """A plan computes the identity of each step once, even if many cells share the step."""
     from kib.plan import planner
 
     bench.write_toy(model="trainable = true\n", task="shots = [0, 2]\nexamples = 'people.jsonl'\n", more=TRAINED)
@@ -192,7 +192,7 @@ def test_planning_reads_no_data(bench):
 
 
 def test_a_plan_is_the_same_every_time(bench):
-    """Planning the same file gives identical identities in every process and folder."""
+    """Planning the same file yields identical identities in every process and folder."""
     bench.write_toy()
     first = json.loads(json.dumps(identities(bench)))
     code = (
@@ -562,7 +562,7 @@ def test_the_printed_plan_reads_each_result_once(bench, monkeypatch):
 
 
 def test_make_plan_equals_the_plan_of_a_run(bench):
-    """Planning from Python with a spec and its lock gives the same plan as a run."""
+    """Planning from Python with a spec and its lock yields the same plan as a run."""
     from kib.plugins.resolve import open_spec
 
     bench.write_toy()

@@ -31,7 +31,7 @@ PASSAGES = st.lists(st.tuples(TEXT, TEXT), max_size=8).map(
 
 
 def test_the_wording_of_a_question_is_frozen():
-    """The default question template does not change, because models are trained on it."""
+    """The default question template does not change, because models are trained on this template."""
     assert ask_question("Who?", ["Ada", "Ben"], letters=False) == "Question: Who?\nAnswer:"
     assert ask_question("Who?", ["Ada", "Ben"], letters=True) == "Question: Who?\nA. Ada\nB. Ben\nAnswer:"
 

@@ -52,7 +52,7 @@ def read(path, split="test"):
 
 @given(st.lists(questions(), min_size=1, max_size=4, unique_by=lambda question: question.id), st.booleans())
 def test_json_lines_are_read_unchanged(tmp_path, asked, ascii_only):
-    """Questions written as JSON lines are read unchanged, whatever characters they contain."""
+    """Questions with arbitrary characters, written as JSON lines, are read unchanged."""
     assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
     lines = [json.dumps(as_json(question), ensure_ascii=ascii_only) for question in asked]
     path = tmp_path / "questions.jsonl"

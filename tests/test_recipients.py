@@ -126,7 +126,7 @@ def test_a_provider_receives_its_own_key(credential, address):
 
 @pytest.mark.parametrize("beside", ["OPENAI_BASE_URL", "OPENAI_URL", "OPENAI_API_BASE", "OPENAI_ENDPOINT"])
 def test_a_credential_belongs_to_its_address_variable(beside, monkeypatch):
-    """If the variable for a credential's address is set, the credential may be sent only to the addresses in it."""
+    """If the variable for a credential's address is set, the credential is sent only to the addresses in it."""
     monkeypatch.setenv(beside, "https://one.example/v1, https://Two.example:8443/")
     assert refusal(openai("https://one.example/other")) is None
     assert refusal(openai("https://two.example:8443/v1")) is None
@@ -251,7 +251,7 @@ def test_a_plugin_that_cannot_list_its_servers(sending):
 
 
 def test_only_credentials_that_exist_are_announced(sending, monkeypatch):
-    """A command reports once that a table may send a credential, and only if the environment contains it."""
+    """A command reports a table's credential once, and only if the environment contains this credential."""
     recipients = [Recipient((), "http://localhost:1", "TOY_KEY"), Recipient((), "http://localhost:2")]
     assert "may send" not in sending(lambda _: recipients).stderr
     monkeypatch.setenv("TOY_KEY", "4711")

@@ -95,7 +95,7 @@ def test_other_options_change_the_identity(opened, other):
 
 
 def test_names_are_not_part_of_the_identity(opened):
-    """Tables with equal content have equal identities, whatever their names."""
+    """Tables with equal content have equal identities, even if their names differ."""
     lock = opened(rest='[corpora.others]\nplugin = "shelf"\npath = "facts.txt"')[1]
     assert lock.get("corpora", "others").identity == lock.get("corpora", "facts").identity
 
@@ -165,7 +165,7 @@ def test_each_arm_of_a_trainer_is_resolved(opened):
 
 
 def test_arms_share_the_digest_of_their_source(opened, monkeypatch):
-    """The source code of a trainer's plugin is read once, no matter how many arms the trainer has."""
+    """The source code of a trainer's plugin is read only once, even if the trainer has several arms."""
     read = []
     monkeypatch.setattr("kib.plugins.resolve._source", lambda record: read.append((record.kind, record.name)) or "")
     opened(rest=TURN + "vary = { rate = [0.1, 0.2], rank = [1, 2] }")
@@ -277,7 +277,7 @@ REMOTE = [
 
 @pytest.mark.parametrize("lines", REMOTE)
 def test_remote_code_needs_the_flag(opened, lines):
-    """An option that executes downloaded code is rejected with its key and the flag that permits it."""
+    """An option that executes downloaded code raises an error that names the key and the flag that permits it."""
     (message,) = messages(opened, **lines)
     assert "--trust-remote-code" in message
     assert opened(**lines, trust=True)
@@ -303,7 +303,7 @@ def test_resolve_reports_all_mistakes(opened, tmp_path):
 
 
 def test_resolve_and_open_agree(opened, tmp_path):
-    """Opening a spec gives the same result as loading and then resolving it."""
+    """Opening a spec returns the same result as loading and then resolving the spec."""
     spec, lock = opened()
     again = load_spec(tmp_path / "x.toml")
     assert again == spec

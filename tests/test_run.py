@@ -63,7 +63,7 @@ def test_the_questions_are_counted_before_anything_is_scored(bench):
 
 
 def test_models_with_different_seeds_answer_differently(bench):
-    """Two models with different seeds give different answers to identical prompts."""
+    """Two models with different seeds return different answers to identical prompts."""
     bench.write_toy()
     edit(bench, "[models.m]", '[models.n]\nplugin = "toy"\nseed = 9\n\n[models.m]')
     assert bench.run() == {}
@@ -124,7 +124,7 @@ def test_unsupported_requests_state_the_reason(bench, model, words):
 
 
 def test_a_question_limit_does_not_change_answers(bench):
-    """A run with a question limit gives the same answers to the selected questions as a full run."""
+    """A run with a question limit stores the same answers to the selected questions as a full run."""
     bench.write_toy()
     bench.run()
     whole = {score.question_id: score for score in bench.scores("m/rag,k=1/people,0-shot")}

@@ -167,7 +167,7 @@ def test_a_cell_lists_its_questions(done):
 
 
 def test_a_long_cell_shows_its_first_questions(bench):
-    """If a cell has many questions, `kib show` lists only the first ones and names the file with all questions."""
+    """If a cell has many questions, `kib show` lists only the first questions and names the file with all questions."""
     bench.write_toy(questions=50)
     bench.run()
     text = shown(bench, BASE)

@@ -144,7 +144,7 @@ def test_tables_keep_the_order_of_the_file(write):
 
 
 def test_own_keys_and_options_are_separated(write):
-    """kib reads its own keys from a table and treats every other key as a plugin option."""
+    """In each table, keys that kib does not reserve are treated as plugin options."""
     spec = load_spec(write(WHOLE))
     par = spec.trainers["par"]
     assert par.options == {"epochs": 5}

@@ -118,7 +118,7 @@ def damaged(path, opened):
 
 
 def test_a_path_that_cannot_be_opened_is_named(tmp_path):
-    """If the path is a folder, the error names the path and does not suggest deleting it."""
+    """If the path is a folder, the error names the path and does not suggest deleting the folder."""
     (tmp_path / "answers.sqlite").mkdir()
     words = r"answers\.sqlite: the file cannot be read or written"
     with pytest.raises(InputError, match=words) as caught, open_paid_answers(tmp_path):

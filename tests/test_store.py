@@ -127,7 +127,7 @@ def everything(folder):
 
 @given(RESULTS, st.lists(SCORES, max_size=4), maybe(st.builds(Times, AMOUNT, AMOUNT, AMOUNT, AMOUNT, COUNT, COUNT)))
 def test_a_stored_cell_is_read_back(tmp_path, result, scores, times):
-    """A cell's result, scores and times can be read back unchanged, whatever characters they contain."""
+    """A cell's result, scores and times can be read back unchanged, even if they contain unusual characters."""
     store = Results(tmp_path)
     store.save_cell(result, scores, times)
     read = store.cell(result.cell)
@@ -590,7 +590,7 @@ def test_a_marker_without_digests_is_completed(tmp_path):
 
 
 def test_listing_steps_reads_no_file_content(tmp_path):
-    """Listing steps reads no file content: a step looks finished if its files have the recorded sizes."""
+    """To list finished steps, kib compares only file sizes with the recorded sizes and reads no file content."""
     folder = Work(tmp_path).compute("index", "a", write_step)
     flip_a_bit(folder / "file")
     assert Work(tmp_path).looks_finished("index", "a")

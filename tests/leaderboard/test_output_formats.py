@@ -150,7 +150,7 @@ def test_csv_contains_every_key(full_table):
 
 
 def test_documentation_lists_all_json_keys(full_results):
-    """The documentation lists all keys of the JSON table and no others."""
+    """The documentation lists exactly the keys of the JSON table."""
     value = json.loads(render(make_table([full_results], cost=True, times=True, retrieval=True), "json"))
     assert value["schema"] == 1
     lists = ("rows", "averages", "missing", "benchmarks", "environments")

@@ -53,7 +53,7 @@ def test_groups_are_resampled_together(lab):
 
 
 def test_holm_family_contains_all_planned_gains(lab):
-    """Holm's family contains all planned gains on target tasks, even missing ones, but not gold and random passages."""
+    """Holm's family contains all planned gains on target tasks, even if missing, but not gold and random passages."""
     lab.task("known", "control")
     for task in ("new", "known"):
         lab.add(2, "base", task)

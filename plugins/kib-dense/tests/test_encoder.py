@@ -29,14 +29,14 @@ PUBLISHED_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128
 
 
 def small_encoder(**options: Any) -> Encoder:
-    """Return a new encoder, by default the small one."""
+    """Return a new encoder, by default the small encoder."""
     text = json.dumps({"device": "cpu", **options}, default=str)
     return Encoder(EncoderOptions.model_validate_json(text, context={"folder": Path()}))
 
 
 @pytest.fixture
 def encoder(tiny_encoder: Path) -> Callable[..., Encoder]:
-    """Return a function that returns a new encoder, by default the tiny one."""
+    """Return a function that returns a new encoder, by default the tiny encoder."""
     return lambda **options: small_encoder(**{"path": tiny_encoder, **options})
 
 
@@ -164,7 +164,7 @@ def test_dtype(dtype: str) -> None:
 
 
 def test_batches() -> None:
-    """Batches are filled with the longest texts first, and resuming with the remaining texts gives the same batches."""
+    """Batches are filled with the longest texts first, and resuming with the remaining texts repeats these batches."""
     lengths = [3, 9, 1, 20, 9, 4, 2]
     batches = list(split_into_batches(lengths, 18))
     assert batches == [[3], [1, 4], [5, 0, 6, 2]]
