@@ -19,12 +19,12 @@ QRELS = "q3\td2\t2\nq1\td1\t1\nq3\td1\t0\n"
 
 
 def json_lines(values: list[dict[str, Any]]) -> str:
-    """Write values as JSON Lines."""
+    """Return values as text in the JSON Lines format."""
     return "".join(json.dumps(value) + "\n" for value in values)
 
 
 def write_collection(folder: Path, qrels: str = QRELS, name: str = "qrels/test.tsv", **files: str) -> Path:
-    """Write a collection with the judgments file `name`; `files` replaces the corpus or the queries."""
+    """Write a collection whose judgments are in the file `name`; `files` may replace the corpus or the queries."""
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(qrels, encoding="utf-8")
     (folder / "corpus.jsonl").write_text(files.get("corpus", json_lines(CORPUS)), encoding="utf-8")
@@ -47,7 +47,7 @@ def test_invalid_first_line(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("header", ["", "query-id\tcorpus-id\tscore\n", "\ufeffquery-id\tcorpus-id\tscore\r\n"])
 @pytest.mark.parametrize("name", ["qrels.tsv", "qrels/test.tsv"])
 def test_judged_queries(tmp_path: Path, header: str, name: str) -> None:
-    """Judged queries have their grades and keep the order of queries.jsonl, with or without a judgments header."""
+    """Judged queries are read with their grades in the order of queries.jsonl, with or without a judgments header."""
     found = read_queries(write_collection(tmp_path, header + QRELS, name))
     assert found == [
         JudgedQuery("q1", "Which lever?", (("d1", 1),)),
@@ -113,7 +113,7 @@ def test_no_judgments(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_judgments(tmp_path: Path, qrels: str, message: str) -> None:
-    """Malformed judgments, and judged ids missing from the collection, raise errors with the file and line."""
+    """A malformed judgment, or a judged id missing from the collection, raises an error that states file and line."""
     with pytest.raises(InputError, match=message):
         read_queries(write_collection(tmp_path, qrels))
 
@@ -142,7 +142,7 @@ def test_judgments_not_utf8(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_queries(tmp_path: Path, queries: list[dict[str, Any]], message: str) -> None:
-    """A duplicate query, and a query without text or id, raise errors that state the file and line."""
+    """A duplicate query, or a query without text or id, raises an error that states the file and line."""
     with pytest.raises(InputError, match=message):
         read_queries(write_collection(tmp_path, queries=json_lines(queries)))
 
@@ -156,7 +156,7 @@ def test_numeric_ids(tmp_path: Path) -> None:
 
 
 def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A missing text is replaced with the title, and a document with neither is omitted but remains judged."""
+    """The title replaces a missing text; a document with neither title nor text is omitted, but remains judged."""
     corpus = json_lines([*CORPUS, {"_id": "d3", "title": "Alone", "text": " "}, {"_id": "d4", "title": "", "text": ""}])
     write_collection(tmp_path, "q1\td4\t1\n", corpus=corpus)
     plugin = make_plugin(Beir, {"path": tmp_path, "licence": "CC0-1.0"})
@@ -174,7 +174,7 @@ def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_duplicate_document(tmp_path: Path) -> None:
-    """A duplicate document id raises an error that names both lines."""
+    """A duplicate document id raises an error that states both line numbers."""
     write_collection(tmp_path, corpus=json_lines([*CORPUS, CORPUS[0]]))
     with pytest.raises(InputError, match=r'corpus\.jsonl:3: .*"d1".* line 1\b'):
         list(make_plugin(Beir, {"path": tmp_path}).documents())

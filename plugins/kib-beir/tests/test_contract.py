@@ -25,12 +25,12 @@ def test_installed() -> None:
 
 
 def test_contract(folder: Path) -> None:
-    """The plugin satisfies the contract for a corpus."""
+    """The plugin `beir` satisfies the contract for corpus plugins."""
     check_corpus(lambda: make_plugin(Beir, {"path": folder}))
 
 
 def test_judged(folder: Path) -> None:
-    """The plugin `beir` is a corpus that supports judged queries."""
+    """The plugin `beir` is a corpus plugin that also provides judged queries."""
     assert isinstance(make_plugin(Beir, {"path": folder}), JudgedCorpus)
 
 

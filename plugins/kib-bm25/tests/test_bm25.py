@@ -39,7 +39,7 @@ def ids(hits: Sequence[Hit]) -> list[str]:
 
 
 def test_formula(find: Search) -> None:
-    """The score is Lucene's BM25: idf times saturated term frequency, with the passage length relative to the mean."""
+    """Scores follow Lucene's BM25 formula, with passage lengths relative to the mean passage length."""
     given = passages("red lever", "red red door of the boiler room", "green", title="")
     hits = find("red", given, stop_words="none", stemmer="none", k1=0.9, b=0.4)
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
@@ -105,12 +105,12 @@ def test_stemmer(find: Search) -> None:
     [("cafe\u0301", "CAF\u00c9"), ("\ufb01lter", "filter"), ("\uff30\uff35\uff2d\uff30", "pump"), ("H\u2082O", "h2o")],
 )
 def test_unicode_forms(find: Search, query: str, text: str) -> None:
-    """Composed and decomposed letters, ligatures, full-width letters and uppercase letters match their normal forms."""
+    """Decomposed letters, ligatures, full-width letters and uppercase letters match their normalized forms."""
     assert ids(find(query, passages(text, "door"), stemmer="none")) == ["p0"]
 
 
 def test_token_pattern(find: Search) -> None:
-    """A token pattern for single characters matches in text without spaces, and a token pattern may have one group."""
+    """A token pattern may match single characters in text without spaces, and may contain a capturing group."""
     given, character, machine = passages("这座桥建于一九七零年", "红色的门"), r"\w", r"(\w+-\d)\b"
     plain = {"stop_words": "none", "stemmer": "none"}
     assert find("桥", given, **plain) == []
@@ -154,7 +154,7 @@ def test_corpus_without_words(find: Search) -> None:
 
 
 def test_search_with_k_0(find: Search) -> None:
-    """A search with `k` = 0 returns no hits."""
+    """A search with `k = 0` returns no hits."""
     assert find("red", passages("red", "door"), k=0) == []
 
 
@@ -165,7 +165,7 @@ def test_no_output(capfd: pytest.CaptureFixture[str], find: Search) -> None:
 
 
 def test_no_fingerprint() -> None:
-    """The fingerprint is empty because no option names a file."""
+    """The fingerprint of the retriever is empty, because none of its options refers to a file."""
     assert make_plugin(BM25).fingerprint() == ""
 
 

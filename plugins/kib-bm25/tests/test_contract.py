@@ -11,12 +11,12 @@ def test_installed() -> None:
 
 @pytest.mark.parametrize("method", ["lucene", "bm25+"])
 def test_contract(method: str) -> None:
-    """The plugin satisfies the contract for a retriever, with the BM25 variants `lucene` and `bm25+`."""
+    """The plugin `bm25` satisfies the contract for retrievers with the variants `lucene` and `bm25+`."""
     check_retriever(lambda: make_plugin(BM25, {"method": method}))
 
 
 def test_options() -> None:
-    """Options are described, and invalid values are rejected."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         BM25,
         accepts=[{}, {"stop_words": ["the"], "k1": 1}, {"stemmer": "none", "stop_words": "none", "b": 0.0}],

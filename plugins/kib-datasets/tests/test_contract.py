@@ -24,12 +24,12 @@ def test_installed() -> None:
 
 
 def test_contract(folder: Path) -> None:
-    """The plugin satisfies the contract for a corpus."""
+    """The corpus plugin `huggingface` satisfies the contract for corpus plugins."""
     check_corpus(lambda: make_plugin(HuggingFace, {"path": folder}))
 
 
 def test_options() -> None:
-    """Every option has a description, and invalid values are rejected, such as permission to run a data set's code."""
+    """Every option has a description, and invalid values, such as permission to run remote code, are rejected."""
     check_options(
         HuggingFace,
         accepts=[

@@ -26,14 +26,14 @@ def read(folder: Path, **options: Any) -> list[Document]:
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Write a JSON Lines file, and create its folder."""
+    """Write a JSON Lines file and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
 def test_files(tmp_path: Path) -> None:
-    """A split is read from the files that contain the split's name in their file names."""
+    """A split is read from the files whose names contain the name of the split."""
     parquet.write_table(pa.Table.from_pylist(ROWS), tmp_path / "train-00000.parquet")
     parquet.write_table(pa.Table.from_pylist([{**ROWS[0], "id": "c"}]), tmp_path / "test-00000.parquet")
     assert read(tmp_path) == [Document("a", "T", "one"), Document("b", "", "two")]
@@ -61,7 +61,7 @@ def test_chosen_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train.jsonl.gz", "train.jsonl.bz2", "train.jsonl.xz", "train.zip"])
 def test_compression_bomb(tmp_path: Path, name: str) -> None:
-    """A small compressed file that unpacks to more than the limit raises an error that names the file."""
+    """A small compressed file that unpacks to more than `max_unpacked_mb` raises an error that names the file."""
     content = json.dumps({"id": "a", "text": "x" * (3 << 20)}).encode()
     compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
     if name.endswith(".zip"):
@@ -107,7 +107,7 @@ def test_saved(tmp_path: Path, single: bool) -> None:
     ],
 )
 def test_invalid_row(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
-    """An invalid row raises an error with the name of the data set and the row number."""
+    """An invalid row raises an error that states the data set and the row number."""
     write_lines(tmp_path / "train.jsonl", rows)
     with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path))}: {message}"):
         read(tmp_path)
@@ -149,7 +149,7 @@ def test_damaged(tmp_path: Path, name: str, content: bytes, message: str) -> Non
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """A missing folder, a file instead of a folder, and an empty folder raise errors."""
+    """A path to a missing folder, to a file or to an empty folder raises an error."""
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     for name, message in (

@@ -1,7 +1,7 @@
-"""Tests against a small server that mocks the Hugging Face Hub; no test needs a network.
+"""Tests against a local mock of the Hugging Face Hub, without any network access.
 
-The Hugging Face libraries read the address of the hub and of their cache from environment variables when they are
-imported, so one worker process for the whole module reads the data sets. Each test uses a separate data set.
+The Hugging Face libraries read the hub's address and the cache folder from environment variables at import, so a
+single worker process reads the data sets for all tests. Each test uses a separate data set.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class DataSet:
     )
     requests: list[str] = field(default_factory=list)
     error: tuple[int, str] | None = None
-    """Status and error code of all answers; status 0 closes the connection without an answer."""
+    """The status and error code of every response; the status 0 closes the connection without a response."""
 
 
 class Hub(ThreadingHTTPServer):
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_HEAD(self) -> None:
-        """Answer with the same headers as for a GET request."""
+        """Send the same response headers as for a GET request."""
         self.do_GET()
 
     def do_GET(self) -> None:
@@ -169,7 +169,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 @pytest.fixture(scope="module")
 def read(hub: Hub) -> Iterator[Read]:
-    """Start the worker process, and return a function that reads a data set in it."""
+    """Start the worker process, and return a function that reads a data set in the worker process."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"HF_HOME": str(hub.cache), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_OFFLINE": "0"}
@@ -212,7 +212,7 @@ def test_a_damaged_download(hub: Hub, read: Read) -> None:
 
 
 def test_download_of_some_files(hub: Hub, read: Read) -> None:
-    """A pattern limits the download to the matching files."""
+    """If the option `files` contains a pattern, only the matching files are downloaded."""
     data_set = hub.add("some-files")
     data_set.files["data/test.jsonl"] = LINE
     assert read(data_set, files=["data/train*"])["ids"] == ["a"]

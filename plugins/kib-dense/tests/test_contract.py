@@ -9,18 +9,18 @@ from kib_dense.rerank import Rerank
 
 @pytest.mark.parametrize(("name", "cls"), [("dense", Dense), ("rerank", Rerank)])
 def test_installed(name: str, cls: type) -> None:
-    """Both retrievers are found by their names, are well formed and import no heavy packages."""
+    """The retrievers `dense` and `rerank` are found by name, are well formed and import no heavy packages."""
     assert check_plugin("retrievers", name) is cls
 
 
 def test_contract(tiny_encoder: Path) -> None:
-    """Exact search satisfies the contract for a retriever."""
+    """Exact vector search satisfies the contract for retrievers."""
     options = {"device": "cpu", "path": tiny_encoder, "query_prompt": "query: ", "normalize": True}
     check_retriever(lambda: make_plugin(Dense, options))
 
 
 def test_options_of_dense() -> None:
-    """Options have descriptions, and invalid values are rejected."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         Dense,
         accepts=[
@@ -54,7 +54,7 @@ def test_options_of_dense() -> None:
 
 
 def test_options_of_rerank() -> None:
-    """The options of `rerank` must specify a cross-encoder and retrievers, without listing a retriever twice."""
+    """The options of `rerank` must specify a cross-encoder and a list of different retrievers."""
     check_options(
         Rerank,
         accepts=[{"path": "models/cross", "of": ["bm25"]}, {"hub": "a/b", "of": ["bm25", "dense"], "depth": 20}],

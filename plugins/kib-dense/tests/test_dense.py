@@ -46,7 +46,7 @@ def assert_same_index(one: Path, other: Path) -> None:
 
 
 def test_finds_by_meaning(tmp_path: Path) -> None:
-    """The small encoder finds a passage that states the answer in other words, and the score is the dot product."""
+    """The bundled encoder finds a passage that states the answer in different words, and scores are dot products."""
     retriever: Dense = make_plugin(Dense, {"device": "cpu"})
     texts = "Felines feed on small rodents.", "The bridge was built in 1970.", "What do you call a band of horns?"
     retriever.build(passages(*texts), tmp_path)
@@ -86,7 +86,7 @@ def test_long_passages_are_reported(dense: Callable[..., Dense], tmp_path: Path)
 
 
 def test_a_changed_corpus(dense: Callable[..., Dense], tmp_path: Path, encoded: list[str]) -> None:
-    """An index built for a changed corpus encodes only the new passages, and equals an index built from scratch."""
+    """If the corpus changes, only new passages are encoded, and the index equals an index built from scratch."""
     dense().build(PASSAGES, tmp_path / "old", tmp_path / "memory")
     encoded.clear()
     changed = [*passages("A new passage."), *PASSAGES[3:], *passages("Another new passage.", title="New")]
@@ -154,7 +154,7 @@ def test_a_stored_embedding_is_used(dense: Callable[..., Dense], tmp_path: Path)
 
 
 def test_approximate_only_above_a_size(dense: Callable[..., Dense], tmp_path: Path) -> None:
-    """A corpus with fewer than `exact_below` passages gets no approximate index."""
+    """No approximate index is built for a corpus with fewer than `exact_below` passages."""
     for name, limit in (("exact", len(PASSAGES) + 1), ("graph", len(PASSAGES))):
         dense(index="hnsw", exact_below=limit).build(PASSAGES, tmp_path / name)
     assert not (tmp_path / "exact" / "faiss.index").exists()

@@ -12,7 +12,7 @@ from kib_dense.embedding_cache import EmbeddingCache, cache_key
 
 
 def test_many_keys(tmp_path: Path) -> None:
-    """The cache returns the added vectors for their keys, bit for bit, even for more than a thousand keys at once."""
+    """The cache returns bit-identical vectors for their keys, even for more than a thousand keys at once."""
     vectors = np.random.default_rng(0).normal(size=(1200, 7)).astype(np.float32)
     keys = [cache_key(f"text {number}") for number in range(1300)]
     with EmbeddingCache.open(tmp_path) as cache:
@@ -35,7 +35,7 @@ def test_compact(tmp_path: Path) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    """If two processes add to one cache, the first vector for a text is kept, and both processes read all vectors."""
+    """If two processes share a cache, the first vector for each text is kept, and both processes read all vectors."""
     one, other = np.ones(3, np.float32), np.zeros(3, np.float32)
     with EmbeddingCache.open(tmp_path) as first, EmbeddingCache.open(tmp_path) as second:
         first.add({cache_key("a"): (1, one)})
@@ -46,7 +46,7 @@ def test_two_processes(tmp_path: Path) -> None:
 
 
 def test_every_text_has_a_key() -> None:
-    """Every text, even with an unpaired surrogate, has its own key of 32 bytes."""
+    """Every text, even a text with an unpaired surrogate, has a unique 32-byte key."""
     keys = {cache_key(text) for text in ("", " ", "é", "e\u0301", "\ud83d")}
     assert len(keys) == 5
     assert {len(key) for key in keys} == {32}
@@ -142,7 +142,7 @@ def test_a_damaged_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_damaged_vectors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A vector that belongs to a different text is reported, removed and can be added again."""
+    """A vector stored under the key of a different text is reported and removed, and can be added again."""
     vectors = {cache_key(str(number)): (1, np.full(8, number, np.float32)) for number in range(9)}
     with EmbeddingCache.open(tmp_path) as cache:
         cache.add(vectors)
@@ -170,7 +170,7 @@ def test_a_file_of_an_earlier_version(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_errors_of_the_caller(tmp_path: Path) -> None:
-    """Errors raised by the caller while the cache is open, even SQLite errors, are not blamed on the cache file."""
+    """Errors raised by the caller while the cache is open, even SQLite errors, are not attributed to the cache file."""
     with pytest.raises(sqlite3.DatabaseError, match="of the caller"), EmbeddingCache.open(tmp_path):
         raise sqlite3.DatabaseError("of the caller")
     with EmbeddingCache.open(tmp_path) as cache:

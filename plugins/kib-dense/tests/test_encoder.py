@@ -25,7 +25,7 @@ TEXTS = [
     "A rope of hemp.",
 ]
 PUBLISHED_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""SHA-256 of model.safetensors of sentence-transformers/all-MiniLM-L6-v2 on the hub."""
+"""The SHA-256 digest of model.safetensors in the hub model sentence-transformers/all-MiniLM-L6-v2."""
 
 
 def small_encoder(**options: Any) -> Encoder:
@@ -95,7 +95,7 @@ def test_texts_are_computed_one_by_one_on_a_cpu(
 
 
 def test_no_texts(encoder: Callable[..., Encoder]) -> None:
-    """Encoding an empty list returns an array without rows, with the encoder's dimension as the number of columns."""
+    """Encoding an empty list returns an array with no rows and one column per vector component."""
     assert encoder().passages([]).shape == encoder().queries([]).shape == (0, 16)
 
 
@@ -205,7 +205,7 @@ def test_an_interrupted_call(encoder: Callable[..., Encoder], tmp_path: Path, en
 
 
 def test_progress(encoder: Callable[..., Encoder], tmp_path: Path) -> None:
-    """The progress callback counts each text once, and reports all cached texts together."""
+    """The progress callback counts each text once, and reports all cached texts in a single call."""
     counts: list[int] = []
     distinct = list(dict.fromkeys(TEXTS))
     encoder().embed(distinct[:2], tmp_path)
@@ -264,7 +264,7 @@ def test_a_copy_has_the_same_fingerprint(encoder: Callable[..., Encoder], copied
 
 
 def test_preset() -> None:
-    """The preset for the paper's encoder pins a commit on the hub and the instruction from the model card."""
+    """The preset `paper` pins a commit of BAAI/bge-large-en and the query instruction from its model card."""
     paper = small_encoder(preset="paper")
     assert paper.fingerprint() == PRESETS["paper"].revision
     assert str(paper.location) == "BAAI/bge-large-en"
@@ -395,7 +395,7 @@ def test_unsuitable_folders(copied: Path, damage: Callable[[Path], Path], messag
 def test_an_encoder_that_cannot_be_loaded(
     copied: Path, damage: Callable[[Path], Path], options: dict[str, Any], message: str
 ) -> None:
-    """An error detected only while the model is loaded names the model."""
+    """An error that occurs while a model is loaded names the model."""
     damage(copied)
     with pytest.raises(InputError) as caught:
         small_encoder(path=copied, **options).passages(["rope"])

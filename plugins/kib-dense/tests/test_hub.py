@@ -83,7 +83,7 @@ def etag(file: Path) -> str:
 
 @pytest.fixture
 def hub(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A mock hub that offers the tiny encoder; this process uses the mock hub with an empty cache."""
+    """A mock hub that serves the tiny encoder to this process, which uses an empty cache."""
     from huggingface_hub import constants
 
     folder = Path(shutil.copytree(tiny_encoder, tmp_path / "served"))

@@ -28,17 +28,17 @@ def scores(hits: Sequence[Hit]) -> dict[str, float]:
 
 
 def same(hits: Sequence[Hit]) -> Any:
-    """Return the scores of hits, to be compared up to rounding."""
+    """Return the scores of hits for a comparison that tolerates rounding."""
     return pytest.approx(scores(hits), rel=1e-3, abs=1e-4)
 
 
 def test_contract(cross_encoder: Path) -> None:
-    """The plugin satisfies the contract for a reranker with two retrievers."""
+    """The plugin `rerank` satisfies the contract for rerankers with two retrievers."""
     check_reranker(lambda: reranker(cross_encoder, of=["bm25", "dense"], depth=5))
 
 
 def test_the_same_as_sentence_transformers(cross_encoder: Path) -> None:
-    """Scores equal the raw scores from sentence-transformers for a question and a passage with its title first."""
+    """Scores equal the raw sentence-transformers scores for the question and the passage's title and text."""
     import torch
     from sentence_transformers import CrossEncoder
 

@@ -101,7 +101,7 @@ def stored(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_run(bench: Path) -> None:
-    """`kib run` with both retrievers finds each person, reports long passages and re-encodes only changed texts."""
+    """A run with `dense` and `rerank` finds each person's passage, warns of long passages and reuses cached vectors."""
     done = kib_run(bench)
     assert done.returncode == 0, done.stderr
     said = "retrievers.dense: 1 of 4 passages exceed the encoder's limit of 256 tokens"

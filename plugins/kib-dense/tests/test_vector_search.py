@@ -23,7 +23,7 @@ RANK = np.arange(COUNT)
 
 
 def clustered(count: int, dimension: int = DIMENSION, seed: int = 0) -> Vectors:
-    """Return vectors of length 1 in a few clusters."""
+    """Return unit-length vectors that form a few clusters."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(50, dimension))
     vectors = centres[random.integers(50, size=count)] + 0.6 * random.normal(size=(count, dimension))
@@ -93,7 +93,7 @@ def test_queries_do_not_affect_each_other() -> None:
 
 
 def test_more_hits_than_vectors() -> None:
-    """A search for more hits than the number of vectors returns all vectors."""
+    """If more hits are requested than vectors exist, all vectors are returned."""
     [found] = ExactSearch(clustered(5)).best(clustered(1, seed=1), 9, np.arange(5))
     assert sorted(positions(found)) == [0, 1, 2, 3, 4]
 

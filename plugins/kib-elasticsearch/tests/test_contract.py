@@ -36,7 +36,7 @@ def test_a_secret_in_a_file_is_not_shown(tmp_path: Path, line: str) -> None:
 
 
 def test_options() -> None:
-    """Options have descriptions, and invalid values are rejected."""
+    """Every option has a description, and invalid values are rejected."""
     check_options(
         Elasticsearch,
         accepts=[
@@ -75,7 +75,7 @@ def test_options() -> None:
 
 
 def test_identity() -> None:
-    """Options that change hits are part of the identity, excluding address, login and request sizes."""
+    """Options that affect hits are part of a retriever's identity, but address, login and request sizes are not."""
     plain = identity_options(make_plugin(Elasticsearch, {}).options)
     local = {"url": ["http://a:1", "http://b:2"], "ca_certs": "ca.pem", "replicas": 2, "user": "me", "prefix": "my-"}
     assert identity_options(make_plugin(Elasticsearch, local).options) == plain
@@ -85,7 +85,7 @@ def test_identity() -> None:
 
 
 def test_options_of_vector_search() -> None:
-    """An option without effect in the selected search mode is rejected, and so is an unknown encoder option."""
+    """An unknown encoder option, or an option without effect in the selected search mode, is rejected."""
     pytest.importorskip("kib_dense")
     knn = {"mode": "knn", "encoder": {}}
     check_options(
@@ -101,17 +101,17 @@ def test_options_of_vector_search() -> None:
 
 
 def test_word_search(node, make) -> None:
-    """BM25 search satisfies the contract for a retriever, even with several shards and query batches."""
+    """BM25 search on a server satisfies the contract for retrievers, even with several shards and query batches."""
     check_retriever(lambda: make(node, shards=3, queries=5))
 
 
 def test_exact_vector_search(node, make, word_vectors) -> None:
-    """Exact vector search on a server satisfies the contract for a retriever."""
+    """Exact vector search on a server satisfies the contract for retrievers."""
     check_retriever(lambda: make(node, **word_vectors))
 
 
 def test_fingerprint_needs_no_server() -> None:
-    """The fingerprint, which a plan needs, is computed without contacting the server."""
+    """The fingerprint of a retriever is computed without contacting the server."""
     assert make_plugin(Elasticsearch, {"url": "http://127.0.0.1:9"}).fingerprint() == ""
 
 

@@ -101,7 +101,7 @@ def test_title_counts(library):
 
 
 def test_long_ids_and_long_passages(library):
-    """A passage is found by its own id even if the id is too long for the server or the text exceeds a bulk request."""
+    """A hit has the correct passage id, even if the id is too long for the server or the text for one request."""
     retriever, folder = library
     assert ids(retriever.search(folder, [Query("q", "y")], 5)[0]) == [f"{LONG_ID}y"]
 
@@ -122,7 +122,7 @@ def test_a_complete_index_is_read_only(library, node):
 
 
 def test_index_size(library):
-    """`index_bytes` returns the size of the index on the server."""
+    """The method `index_bytes` returns the size of the index on the server."""
     retriever, folder = library
     assert 1000 < retriever.index_bytes(folder) < 1_000_000
 
@@ -245,7 +245,7 @@ def test_a_changed_index_is_not_searched(node, make, tmp_path):
 
 
 def test_an_index_deleted_between_two_searches(node, make, tmp_path):
-    """An index that was deleted after the first search of a run raises an error that names the index."""
+    """A search in an index that was deleted after the first search raises an error that names the index."""
     retriever = make(node)
     find(retriever, tmp_path, "lever", passages("red lever"))
     name = index_name(tmp_path)
@@ -255,7 +255,7 @@ def test_an_index_deleted_between_two_searches(node, make, tmp_path):
 
 
 def test_another_corpus_in_the_same_folder(node, make, tmp_path):
-    """A build with different passages deletes the index and raises an error, and the next build is correct."""
+    """A build deletes an index of different passages and raises an error, and the next build succeeds."""
     retriever = make(node)
     retriever.build(passages("red lever", "green door"), tmp_path)
     other = passages("blue pump")
@@ -265,7 +265,7 @@ def test_another_corpus_in_the_same_folder(node, make, tmp_path):
 
 
 def test_a_run_rebuilds_a_lost_index(node, tmp_path):
-    """`kib retrieve` rebuilds an index that the server has lost, without any action by the user."""
+    """The command `kib retrieve` automatically rebuilds an index that was deleted on the server."""
     spec = SPEC.format(url=node.url, **node.retriever_options)
     (tmp_path / "bench.toml").write_text(spec, encoding="utf-8")
     (tmp_path / "corpus.jsonl").write_text(

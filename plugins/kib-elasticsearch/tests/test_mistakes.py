@@ -80,7 +80,7 @@ def test_no_login(secured, tmp_path):
 
 
 def test_api_key(secured, node, tmp_path):
-    """An API key that only grants access to kib's indexes is a sufficient login."""
+    """An API key that grants access only to kib's indexes is sufficient."""
     role = {"cluster": [], "indices": [{"names": ["kib-*"], "privileges": ["manage", "read", "write"]}]}
     key, _ = new_key(node, role_descriptors={"kib": role})
     retriever = secured({"KIB_ELASTICSEARCH_API_KEY": key})
@@ -227,7 +227,7 @@ def test_a_server_that_closes_the_connection(fake_server, info, tmp_path, answer
 
 
 def test_not_elasticsearch(fake_server, tmp_path):
-    """If the server is not an Elasticsearch server, the error states the cause."""
+    """The error for a server other than Elasticsearch states that the server is not Elasticsearch."""
     url = fake_server(lambda _method, _path, _body: (200, {}), product="")
     assert failure(make_plugin(Elasticsearch, {"url": url}), tmp_path).endswith("at this address is not Elasticsearch")
 
@@ -249,7 +249,7 @@ def test_http_and_https_mixed(tmp_path):
 
 
 def test_full_disk(node, make, tmp_path):
-    """If a full disk makes the index read-only, a build raises an error, and resumes after space is freed."""
+    """If a full disk makes the index read-only, a build raises an error, and the next build resumes after a cleanup."""
     retriever = make(node, bulk_passages=1, concurrency=1)
     settings = f"/{retriever._index_name(tmp_path)}/_settings"
     more = Passage("p2", "d2", "", "a blue pump", 0, 11)

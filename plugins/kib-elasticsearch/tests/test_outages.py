@@ -18,14 +18,14 @@ COUNT = 2000
 
 @pytest.fixture(scope="module")
 def frail_node(new_node):
-    """Return a node that only this module uses and kills, with low limits on memory and request size."""
+    """Return a node that is reserved for this module, with low limits on memory and request size."""
     limits = ["--set", "indexing_pressure.memory.limit=100kb", "--set", "http.max_content_length=256kb"]
     return new_node(options=limits).start()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(frail_node, make, synthetic, queries, tmp_path_factory):
-    """The hits that all builds in this module must return."""
+    """The hits that are expected after every build in this module."""
     folder = tmp_path_factory.mktemp("undisturbed")
     retriever = make(frail_node, bulk_passages=100, concurrency=1)
     retriever.build(synthetic(COUNT), folder)
@@ -66,7 +66,7 @@ def test_documents_rejected_by_a_busy_server_are_resent(
     [(60_000, 429, "indexing_pressure.memory.limit"), (200_000, 413, "http.max_content_length")],
 )
 def test_a_passage_too_large_for_the_server(frail_node, make, tmp_path, words, status, setting):
-    """A passage too large for the server immediately raises an error that names the passage and suitable options."""
+    """A passage too large for the server raises an error without retries that names the passage and the remedies."""
     given = [Passage("small", "d", "", "lever", 0, 5), Passage("large", "d", "", "a " * words, 0, 2 * words)]
     with pytest.raises(InputError) as caught:
         make(frail_node, bulk_passages=1).build(given, tmp_path)
@@ -140,7 +140,7 @@ retriever.build(passages(), Path(sys.argv[2]))
 
 
 def test_a_killed_run_resumes(frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path):
-    """A run killed during indexing resumes after the documents that the server has already indexed."""
+    """A run that is killed during indexing resumes, and returns the same hits as an uninterrupted run."""
     command = [sys.executable, "-c", BUILD, frail_node.url, tmp_path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as run:
         for passage in islice(synthetic(COUNT), COUNT // 2):

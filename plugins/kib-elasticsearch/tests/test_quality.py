@@ -28,7 +28,7 @@ def read_collection(folder):
 
 @pytest.fixture(scope="module")
 def searched(node, make, data, tmp_path_factory):
-    """Return a function that returns a collection's passages, queries and judgments, and the hits of its queries."""
+    """Return a function that returns the passages, queries, judgments and hits for a collection."""
     finished = {}
 
     def search(name):
@@ -63,7 +63,7 @@ def test_published_values(searched, name, expected):
 
 
 def test_agreement_with_bm25(searched, tmp_path):
-    """The retriever `bm25` finds nearly the same ten passages per query as the retriever `elasticsearch`."""
+    """On average, `bm25` and `elasticsearch` share more than 80% of the ten highest-ranked passages per query."""
     bm25 = pytest.importorskip("kib_bm25").BM25
     passages, queries, _, hits = searched("scifact")
     retriever = make_plugin(bm25, {})

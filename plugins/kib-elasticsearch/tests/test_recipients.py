@@ -1,4 +1,4 @@
-"""Tests that a login and passages go only to servers that the user has allowed, with servers that record requests."""
+"""Tests that logins and passages are sent only to servers that the user has allowed."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ patience = 0
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Records the headers of every request, and rejects the request or redirects it."""
+    """A request handler that records the headers of every request, and rejects or redirects the request."""
 
     def do_GET(self):
         self.respond()
@@ -84,7 +84,7 @@ def new_server():
 
 @pytest.fixture
 def secure(new_server, tmp_path):
-    """A TLS server, and the file of the CA that issued the certificate for the untrusted host name."""
+    """A TLS server with a certificate for the untrusted host name; the file ca.pem contains the CA certificate."""
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -122,7 +122,7 @@ def retrieve(tmp_path, monkeypatch):
 
 
 def address(server, scheme="http", host=STRANGER):
-    """Return the TOML line with a server's address under the untrusted host name."""
+    """Return the TOML line that sets the server's address, by default with the untrusted host name."""
     return f'url = "{scheme}://{host}:{server.server_port}"'
 
 
@@ -138,7 +138,7 @@ LOGINS = [
         secrets={"KIB_ELASTICSEARCH_PASSWORD": "p", "KIB_ELASTICSEARCH_USER": "me"},
     ),
 ]
-"""Logins from the benchmark file and from the environment."""
+"""Test cases in which a login is specified in the benchmark file or only in the environment."""
 
 
 @pytest.mark.parametrize("login", LOGINS)
@@ -182,7 +182,7 @@ def test_http_is_refused(new_server, retrieve, monkeypatch):
 
 
 def test_https_to_an_allowed_server(secure, retrieve):
-    """The option --allow-host permits sending a login over https."""
+    """With the option --allow-host, a login is sent over https to the allowed host."""
     lines = [address(secure, "https"), 'ca_certs = "ca.pem"', 'api_key_env = "AWS_SECRET_ACCESS_KEY"']
     assert (retrieve(*lines).exit_code, secure.received) == (2, [])
     result = retrieve(*lines, arguments=["--allow-host", f"{STRANGER}:{secure.server_port}"])
@@ -218,7 +218,7 @@ def test_a_redirect_is_not_followed(new_server, retrieve):
 
 
 def test_invalid_addresses_are_reported_without_the_secret(retrieve):
-    """The error for an address with a login does not quote the login."""
+    """The error for an invalid address that contains a login does not quote the login."""
     for url in ("http://me:hunter2@h:1", "http://h\\\\hunter2:1", "http://h hunter2:1"):
         result = retrieve(f"url = {json.dumps(url)}")
         assert (result.exit_code, "hunter2" in result.output) == (2, False), result.output

@@ -1,4 +1,4 @@
-"""Retries of requests that a busy or restarting server rejects, tested with a scripted server."""
+"""Tests of retries after rejections by a busy or restarting server, with scripted server responses."""
 
 import json
 import time
@@ -23,7 +23,7 @@ def _short_waits(monkeypatch):
 
 @pytest.fixture
 def scripted(fake_server, info):
-    """Return a function that creates a `Server` with scripted responses, in order; a response may be a function."""
+    """Return a function that creates a `Server` that receives the given responses in order."""
 
     def create(answers, **options):
         answers = [info, *answers]
@@ -136,7 +136,7 @@ def test_incomplete_searches_are_repeated(scripted):
 
 
 def test_a_search_that_fails_permanently(scripted):
-    """A search in a missing index and a search with a rejected query raise errors."""
+    """A search in a missing index, or a search with an invalid query, raises an error without retries."""
     target, _ = scripted([(200, {"responses": [{"status": 404, "error": {"reason": "no such index"}}]})])
     with pytest.raises(LostIndexError, match="the index index was deleted or changed after the build"):
         search_all(target, "index", [word_query("a")], 5)

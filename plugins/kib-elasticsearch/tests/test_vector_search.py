@@ -16,7 +16,7 @@ def corpus():
 
 
 def test_graph_search(node, make, word_vectors, corpus, tmp_path):
-    """A graph search finds nearly all of the nearest passages, best first, with the same scores as an exact search."""
+    """A graph search finds most of the nearest passages, best first and, if not quantized, with exact scores."""
     found = {}
     queries = [Query(topic, topic) for topic in TOPICS]
     for index in ("exact", "hnsw", "int8_hnsw"):
@@ -37,7 +37,7 @@ def test_graph_search(node, make, word_vectors, corpus, tmp_path):
 
 
 def test_more_hits_than_candidates(node, make, word_vectors, tmp_path):
-    """A search for more hits than the graph search has candidates raises an error that names the option to increase."""
+    """A search for more hits than `candidates` raises an error that suggests a higher value of this option."""
     retriever = make(node, **word_vectors, index="hnsw", candidates=5)
     with pytest.raises(
         InputError, match=r"6 hits per query were requested, .* considers only 5 candidates; raise `candidates`"
