@@ -322,7 +322,7 @@ def test_answers_of_an_earlier_version_receive_digests(work):
 @settings(max_examples=50)
 @given(st.data())
 def test_a_flipped_bit_changes_no_answer(data):
-    """If any bit in the file of answers is flipped, damaged answers are requested again and none is wrong."""
+    """If any bit in the file of answers is flipped, no wrong answer is read, and lost answers are requested again."""
     some, values = requests(20), [[-float(number), True] for number in range(20)]
     with TemporaryDirectory() as folder:
         work = Work(Path(folder))

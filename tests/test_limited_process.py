@@ -58,7 +58,7 @@ def test_a_limit_stops_only_one_of_several_calls(misbehaving):
 
 
 def test_a_limit_works_outside_the_main_thread(misbehaving):
-    """A call that exceeds a limit is stopped even if it is made outside the main thread."""
+    """A call that exceeds a limit is stopped even outside the main thread."""
     raised = []
 
     def call():

@@ -182,7 +182,7 @@ def test_chunks_of_tokens_need_a_tokenizer():
 
 
 def test_a_document_without_boundaries_is_not_split_by_tokens():
-    """A document with a very long stretch without a sentence end is named, since splitting it would take hours."""
+    """A very long text without a sentence end raises an error that names the document instead of taking hours."""
     text = "A sentence. " + "x" * 1_000_001
     with pytest.raises(InputError, match="document 'd' contains 1,000,002 characters without a sentence end"):
         next(split_documents([Document("d", "", text)], Chunk(tokens=3), tokens_of_bytes))

@@ -197,7 +197,7 @@ def test_unexpected_errors_store_a_traceback_file(bench):
 
 
 def test_each_failure_reason_is_printed_once(bench):
-    """The command line prints each failure reason once with the number of cells and exits with code 3."""
+    """`kib run` prints each failure reason once with the number of affected cells, and exits with code 3."""
     bench.write_toy(more=OTHER + "crashes = true\n")
     result = bench.call("run", bench.spec, "-q")
     assert result.exit_code == 3
