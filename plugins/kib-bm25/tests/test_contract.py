@@ -5,7 +5,7 @@ from kib_bm25 import BM25
 
 
 def test_installed() -> None:
-    """The entry point loads the plugin, which is well formed and imports no heavy package."""
+    """The entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("retrievers", "bm25") is BM25
 
 

@@ -9,7 +9,7 @@ from kib_dense.rerank import Rerank
 
 @pytest.mark.parametrize(("name", "cls"), [("dense", Dense), ("rerank", Rerank)])
 def test_installed(name: str, cls: type) -> None:
-    """The retrievers `dense` and `rerank` are found by name, are well formed and import no heavy packages."""
+    """The entry points `dense` and `rerank` load well-formed retrievers that import no large packages."""
     assert check_plugin("retrievers", name) is cls
 
 

@@ -77,7 +77,7 @@ def locked(path: Path, mode: str) -> Iterator[None]:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """The error for a full disk does not suggest deleting the file, and vectors can be added after space is freed."""
+    """The error for a full disk does not suggest deleting the cache, and vectors can be added after space is freed."""
     with EmbeddingCache.open(tmp_path) as cache:
         cache.connection.execute("PRAGMA max_page_count = 1")
         with pytest.raises(InputError, match=r"embeddings\.sqlite: no disk space left") as caught:
@@ -90,7 +90,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_file_locked_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file locked by another process cannot be opened, and the error does not suggest deleting the file."""
+    """A cache file locked by another process cannot be opened, and the error does not suggest deleting the file."""
     monkeypatch.setattr(embedding_cache, "LOCK_TIMEOUT", 0.05)
     with EmbeddingCache.open(tmp_path):
         pass
@@ -104,7 +104,7 @@ def test_a_file_locked_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_file_locked_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If another process locks the open file, adding vectors fails until the lock is released."""
+    """If another process locks the open cache file, adding vectors fails until the lock is released."""
     monkeypatch.setattr(embedding_cache, "LOCK_TIMEOUT", 0.05)
     with EmbeddingCache.open(tmp_path) as cache:
         with (
@@ -129,7 +129,7 @@ def test_a_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_damaged_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If SQLite detects damage while vectors are read, the file is reported and renamed, and a new file is used."""
+    """If SQLite detects damage while reading vectors, the cache file is reported, renamed and replaced by a new file."""
     path = tmp_path / "embeddings.sqlite"
     with EmbeddingCache.open(tmp_path) as cache:
         cache.add(VECTORS)

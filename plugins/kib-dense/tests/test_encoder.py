@@ -47,7 +47,7 @@ def assert_close(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float3
 
 
 def test_small_encoder() -> None:
-    """The default encoder is all-MiniLM-L6-v2, byte for byte, with 384 vector components and a limit of 256 tokens."""
+    """The default encoder is an exact copy of all-MiniLM-L6-v2 with 384 vector components and a limit of 256 tokens."""
     small = small_encoder()
     assert digest_file(bundled_encoder() / "model.safetensors") == PUBLISHED_DIGEST
     assert (small.dimension(), small.max_tokens()) == (384, 256)
@@ -164,7 +164,7 @@ def test_dtype(dtype: str) -> None:
 
 
 def test_batches() -> None:
-    """Batches are filled with the longest texts first, and resuming with the remaining texts repeats these batches."""
+    """Batches are filled with the longest texts first, and a resumed run forms the same batches."""
     lengths = [3, 9, 1, 20, 9, 4, 2]
     batches = list(split_into_batches(lengths, 18))
     assert batches == [[3], [1, 4], [5, 0, 6, 2]]
@@ -244,7 +244,7 @@ def test_memory_names(encoder: Callable[..., Encoder], copied: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "1_Pooling/config.json", "tokenizer.json", "model.safetensors"])
 def test_fingerprint(copied: Path, name: str) -> None:
-    """The fingerprint depends on all files that affect vectors, including those in subfolders, except documentation."""
+    """The fingerprint depends on all files that affect vectors, including files in subfolders, not on documentation."""
 
     def change() -> None:
         with (copied / name).open("ab") as file:
@@ -272,7 +272,7 @@ def test_preset() -> None:
 
 
 def test_preset_in_a_folder(encoder: Callable[..., Encoder]) -> None:
-    """With `preset` and `path`, the encoder comes from the folder and the prompts from the preset."""
+    """With `preset` and `path`, the encoder is loaded from the folder, and the prompts are taken from the preset."""
     prompt = PRESETS["paper"].query_prompt
     paper = encoder(preset="paper")
     assert_close(paper.queries(["rope"])[0], encoder().passages([f"{prompt}rope"])[0])
@@ -439,7 +439,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_downloaded_commit_needs_no_network(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model commit in the local hub cache is used without network access."""
+    """A cached commit of a hub model is loaded without network access."""
     from huggingface_hub import constants
 
     commit = "0123456789abcdef0123456789abcdef01234567"

@@ -140,7 +140,7 @@ def test_fewer_hits_are_the_first_of_more(indexes: dict[str, ApproximateSearch],
 
 
 def test_more_hits_than_candidates(indexes: dict[str, ApproximateSearch]) -> None:
-    """A search for more hits than the number of candidates raises an error that names the option for candidates."""
+    """A search for more hits than the index has candidates raises an error that names the option `ef_search`."""
     query = clustered(1, seed=1)
     with pytest.raises(
         InputError, match=r"129 hits per query were requested, .* considers only 128 candidates; raise `ef_search`"
@@ -157,7 +157,7 @@ def test_as_many_candidates_as_vectors(tmp_path: Path) -> None:
 
 
 def test_too_few_vectors_in_the_lists(tmp_path: Path) -> None:
-    """A search for more hits than the searched lists contain raises an error that names the option to increase."""
+    """A search for more hits than the searched lists contain raises an error that names the option `probes`."""
     options = IvfPqOptions(lists=100, probes=1, code_bytes=1)
     search = approximate(clustered(COUNT), tmp_path / "index", options)
     with pytest.raises(InputError, match=r"200 hits were requested, but the index found only \d+; raise .*`probes`"):

@@ -10,7 +10,7 @@ from kib_elasticsearch import Elasticsearch
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, is well formed and imports no heavy package."""
+    """The entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("retrievers", "elasticsearch") is Elasticsearch
 
 

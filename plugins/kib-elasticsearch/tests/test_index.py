@@ -218,7 +218,7 @@ def test_incorrect_documents_are_detected(node, make, tmp_path):
 
 
 def test_a_changed_index_is_not_searched(node, make, tmp_path):
-    """An index that was deleted or changed after its build raises an error, and the next build repairs it."""
+    """Searching an index that was deleted or changed after the build raises an error, and the next build repairs it."""
     given = passages("red lever", "green door")
     make(node).build(given, tmp_path)
     name = index_name(tmp_path)
@@ -255,7 +255,7 @@ def test_an_index_deleted_between_two_searches(node, make, tmp_path):
 
 
 def test_another_corpus_in_the_same_folder(node, make, tmp_path):
-    """A build deletes an index of different passages and raises an error, and the next build succeeds."""
+    """If an index contains different passages, a build raises an error and deletes it, and the next build succeeds."""
     retriever = make(node)
     retriever.build(passages("red lever", "green door"), tmp_path)
     other = passages("blue pump")

@@ -249,7 +249,7 @@ def test_http_and_https_mixed(tmp_path):
 
 
 def test_full_disk(node, make, tmp_path):
-    """If a full disk makes the index read-only, a build raises an error, and the next build resumes after a cleanup."""
+    """If a full disk makes the index read-only, the build fails, and the next build resumes after space is freed."""
     retriever = make(node, bulk_passages=1, concurrency=1)
     settings = f"/{retriever._index_name(tmp_path)}/_settings"
     more = Passage("p2", "d2", "", "a blue pump", 0, 11)

@@ -66,7 +66,7 @@ def test_documents_rejected_by_a_busy_server_are_resent(
     [(60_000, 429, "indexing_pressure.memory.limit"), (200_000, 413, "http.max_content_length")],
 )
 def test_a_passage_too_large_for_the_server(frail_node, make, tmp_path, words, status, setting):
-    """A passage too large for the server raises an error without retries that names the passage and the remedies."""
+    """A passage too large for the server is not sent again; the error names the passage and suggests remedies."""
     given = [Passage("small", "d", "", "lever", 0, 5), Passage("large", "d", "", "a " * words, 0, 2 * words)]
     with pytest.raises(InputError) as caught:
         make(frail_node, bulk_passages=1).build(given, tmp_path)

@@ -1,4 +1,4 @@
-"""The quality of BM25 search on public test collections, compared with published values."""
+"""Tests of the quality of BM25 search on public test collections, compared with published values."""
 
 import json
 

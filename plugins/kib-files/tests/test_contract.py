@@ -22,7 +22,7 @@ def folder(tmp_path: Path, files: SimpleNamespace) -> Path:
 
 
 def test_installed() -> None:
-    """The installed plugin is found under its name, is well formed and imports no heavy package."""
+    """The entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("corpora", "files") is Files
 
 

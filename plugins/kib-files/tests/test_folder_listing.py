@@ -24,7 +24,7 @@ def write(path: Path) -> Path:
 
 
 def test_order(tmp_path: Path) -> None:
-    """File names are relative paths, sorted by Unicode code point."""
+    """The listed files are relative paths, sorted by Unicode code point."""
     for name in ("b.txt", "a/z.TXT", "a.txt", "a/b/c.md", "B.TXT", "ä.txt", "c.xlsx"):
         write(tmp_path / name)
     listing = list_text(tmp_path)
@@ -51,7 +51,7 @@ def test_hidden(tmp_path: Path) -> None:
 
 
 def test_links(tmp_path: Path) -> None:
-    """A link inside the folder is listed as a file, and a link to a parent folder is not followed."""
+    """A symbolic link within the folder is listed as a file, and a link to a parent folder is not followed."""
     write(tmp_path / "sub" / "a.txt")
     (tmp_path / "b.txt").symlink_to("sub/a.txt")
     (tmp_path / "sub" / "up").symlink_to("..")

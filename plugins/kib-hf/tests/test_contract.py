@@ -8,7 +8,7 @@ from kib_hf import HF
 
 
 def test_installed() -> None:
-    """The plugin is found by its name, is well formed and imports no heavy packages."""
+    """The entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("models", "hf") is HF
 
 
@@ -44,7 +44,7 @@ def test_options() -> None:
 
 
 def test_fingerprint(tmp_path: Path) -> None:
-    """The fingerprint depends on the bytes of the model's files, not on time stamps or the README."""
+    """The fingerprint depends on the bytes of the model's files, but not on timestamps or the README."""
     folder = make_tiny_model(tmp_path / "tiny", positions=512)
 
     def same() -> None:
@@ -61,7 +61,7 @@ def test_fingerprint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
 def test_fingerprint_of_small_files(tmp_path: Path, name: str) -> None:
-    """The fingerprint depends on the configuration and the tokenizer."""
+    """The fingerprint of a model depends on the configuration and the tokenizer."""
     folder = make_tiny_model(tmp_path / "tiny", positions=512)
     change = (folder / name).read_text(encoding="utf-8") + "\n"
     check_fingerprint(

@@ -76,7 +76,7 @@ def test_a_damaged_entry_is_ignored(file: Path, cache: Path, content: str) -> No
 
 
 def test_a_changed_entry_is_ignored(file: Path, cache: Path) -> None:
-    """A cache entry with a changed digit is ignored."""
+    """A cache entry whose digest has a changed digit is ignored."""
     cached_digest(file, cache)
     (entry,) = cache.iterdir()
     first = digest_file(file)[0]

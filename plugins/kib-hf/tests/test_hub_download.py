@@ -1,4 +1,4 @@
-"""Downloads from a local mock of the hub, without any network access."""
+"""Tests of downloads from a local mock of the Hugging Face Hub, without any network access."""
 
 import hashlib
 import json

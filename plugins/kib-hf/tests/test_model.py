@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quick_collection")
 
 @pytest.fixture(params=["tiny", "stories260K"])
 def folder(request: pytest.FixtureRequest, tiny: Path) -> Path:
-    """A random model with a byte tokenizer, and a trained model with a vocabulary of words and subwords."""
+    """The folder of a random model with a byte tokenizer, or of a trained model with a subword tokenizer."""
     if request.param == "tiny":
         return tiny
     if not STORIES.is_dir():

@@ -72,7 +72,7 @@ def tokenizer(tiny: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def hflm(tokenizer: Any) -> Callable[..., Any]:
-    """Wrap a model in lm-eval's HFLM."""
+    """Return a function that wraps a model in lm-eval's HFLM."""
     from lm_eval.models.huggingface import HFLM
 
     def hflm(model: Any, **options: Any) -> Any:
@@ -84,7 +84,7 @@ def hflm(tokenizer: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def scorer(tokenizer: Any) -> Callable[..., Any]:
-    """Wrap a model in kib's `Scorer`."""
+    """Return a function that wraps a model in kib's `Scorer`."""
     from kib_hf.scoring.scorer import Scorer
 
     def scorer(model: Any, **options: Any) -> Any:
@@ -96,7 +96,7 @@ def scorer(tokenizer: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def assert_same(near: Callable[[float, str], Any]) -> Callable[..., None]:
-    """Check that log-likelihoods are the same up to rounding and that greedy flags are equal."""
+    """Return a function that asserts that log-likelihoods are equal up to rounding, and greedy flags are equal."""
 
     def assert_same(requests: Sequence[Request], found: Sequence[Any], expected: Sequence[Any]) -> None:
         for request, (value, greedy), (expected_value, expected_greedy) in zip(requests, found, expected, strict=True):
@@ -338,7 +338,7 @@ def test_a_resumed_run_gives_the_same_bytes(scorer: Callable[..., Any]) -> None:
 
 
 def test_shared_passages_are_read_once(scorer: Callable[..., Any]) -> None:
-    """Scoring prompts with 0 to 5 shared passages requires few more tokens than scoring the longest prompt."""
+    """Scoring six prompts with shared passages processes only slightly more tokens than scoring the longest prompt."""
     passages = [f"Passage {number}. " + "text " * 12 for number in range(5)]
     contexts = ["".join(passages[:k]) + "Question?" for k in range(6)]
     requests = [

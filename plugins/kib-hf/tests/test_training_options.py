@@ -30,7 +30,7 @@ def check(trainer: type[Any], start: Weights, *, validation: bool = False, **opt
 
 @pytest.mark.parametrize(("name", "trainer"), [("full", Full), ("lora", Lora)])
 def test_installed(name: str, trainer: type[Any]) -> None:
-    """The trainers `full` and `lora` are found by name, are well formed and import no heavy packages."""
+    """The entry points `full` and `lora` load well-formed trainers that import no large packages."""
     assert check_plugin("trainers", name) is trainer
 
 

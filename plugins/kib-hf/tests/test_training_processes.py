@@ -125,7 +125,7 @@ def test_launch_command(job: TrainingJob, accelerate_file: Path) -> None:
 
 
 def test_job_file(job: TrainingJob) -> None:
-    """`read_job` returns the same training job that `write_job` stored."""
+    """The function `read_job` returns the same training job that `write_job` stored."""
     write_job(job)
     assert read_job(job.folder) == job
 
@@ -198,7 +198,7 @@ def moved(one: Path, other: Path) -> float:
 
 @pytest.mark.slow
 def test_two_processes(small: Path, tmp_path: Path, accelerate_file: Path) -> None:
-    """Two processes produce the same weights as one process, with the benchmark's dtype instead of accelerate's."""
+    """Two processes produce the same weights as one process, even if accelerate's file sets a different dtype."""
     options = {"epochs": 2, "batch_size": 5, "device": "cpu", "block": 128, "learning_rate": 1e-2}
     results, logs = [], []
     for name, given in (("one", {}), ("two", {"accelerate": accelerate_file, "checkpoint_every": 2})):

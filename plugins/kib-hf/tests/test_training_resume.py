@@ -49,7 +49,7 @@ train(Lora, Path(sys.argv[2]), Path(sys.argv[3]), log)
 
 
 class StopError(Exception):
-    """Raised by a log handler to interrupt a training run."""
+    """An exception that a log handler raises to interrupt a training run."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -167,7 +167,7 @@ def test_a_damaged_checkpoint(
 def test_lost_weights_of_the_lowest_loss(
     small: Path, tmp_path: Path, whole: dict[type[Any], Trained], stopped_runs: dict[type[Any], Path]
 ) -> None:
-    """If the file of the weights with the lowest loss is empty, a resumed run restores it from the checkpoint."""
+    """If the file with the lowest-loss weights is empty, a resumed run restores the file from the checkpoint."""
     folder = Path(shutil.copytree(stopped_runs[Full], tmp_path / "stopped"))
     (folder / "lowest.safetensors").write_bytes(b"")
     last = last_checkpoint(folder)

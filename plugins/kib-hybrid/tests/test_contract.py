@@ -3,7 +3,7 @@ from kib_hybrid import Hybrid
 
 
 def test_installed() -> None:
-    """The entry point loads the plugin, which is well formed and imports no heavy package."""
+    """The entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("retrievers", "hybrid") is Hybrid
 
 

@@ -20,7 +20,7 @@ CLASSES = {"models": LabModel, "corpora": LabCorpus, "tasks": LabTask, "writers"
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_installed(kind):
-    """Each entry point loads its plugin, which is well formed and imports no heavy packages."""
+    """Each entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin(kind, "lab") is CLASSES[kind]
 
 

@@ -56,7 +56,7 @@ def test_context_and_question_are_a_prompt_of_kib():
 
 
 def test_curriculum():
-    """Contexts contain one passage early in pre-training and more passages later."""
+    """The contexts of pre-training examples contain one passage early in pre-training and more passages later."""
     early = [text.count("\n \n") for text in texts("read", 0.0)]
     late = [text.count("\n \n") for text in texts("read", 0.9)]
     assert max(late) > max(early)

@@ -117,7 +117,7 @@ def test_corpus_without_employers():
     ],
 )
 def test_invalid_worlds(options, message):
-    """Options outside the valid range raise an error that states the valid values."""
+    """World options outside the valid range raise an error that states the valid values."""
     with pytest.raises(ValidationError, match=message):
         CorpusOptions(**options)
 

@@ -86,7 +86,7 @@ def body(text):
 
 
 def test_pairs_are_never_test_questions(passages):
-    """A training pair never has the wording of a test question, and its answer is a fact of its passage."""
+    """The question in a training pair never equals a test question, and its answer occurs in the passage."""
     pairs = [text for text in write(passages, 12, pairs=True) if text.kind == "pair"]
     questions = {
         question.text

@@ -11,7 +11,7 @@ from kib_openai.writer import OpenAIWriter
 
 
 def test_installed() -> None:
-    """The entry point loads the plugin, which is well formed and imports no heavy package."""
+    """The entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("writers", "openai") is OpenAIWriter
 
 

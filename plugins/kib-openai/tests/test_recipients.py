@@ -66,7 +66,7 @@ def test_no_command_sends_secrets_to_an_untrusted_server(command, server, foreig
 
 
 def ask(kib, *more):
-    """Call `kib questions` and return its result."""
+    """Call the command `kib questions`, and return the result."""
     return kib("questions", "own.toml", "--corpus", "pumps", "--out", "new.jsonl", "--force", *more)
 
 

@@ -43,7 +43,7 @@ def test_the_keys_of_paid_answers(writer, passages, write):
 
 
 KEYS = ["529b439a5747ebc0", "00b006adcca2bf88", "35795bb5361594c8", "0f5136924b77a023"]
-"""The first characters of the keys for paraphrases, pairs, questions and their order."""
+"""The first characters of the keys of answers with paraphrases, pairs, questions and the order of questions."""
 
 
 def test_request_to_other_servers(writer, server, passages, write, monkeypatch):
@@ -73,7 +73,7 @@ def test_own_prompts(writer, server, passages, write):
 
 
 def test_a_prompt_that_cannot_be_rendered(writer, passages, write):
-    """The error for a prompt that cannot be rendered states the passage id."""
+    """The error for a prompt template that cannot be rendered states the id of the passage."""
     prompts = {"paraphrases": "{{ passage.text }}{% if count == 2 %}{{ passage.page }}{% endif %}"}
     with pytest.raises(InputError, match=r"prompts\.paraphrases: the template cannot be rendered for passage d0#0"):
         write(writer(prompts=prompts), passages(1), 2)

@@ -33,7 +33,7 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[type[Any], Pa
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv, Parquet])
 def test_installed(cls: type[Any]) -> None:
-    """Each entry point loads its plugin, which is well formed and imports no heavy packages."""
+    """Each entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("corpora", cls.__name__.lower()) is cls
 
 

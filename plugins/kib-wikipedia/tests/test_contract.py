@@ -28,7 +28,7 @@ def dump(tmp_path: Path) -> Path:
 
 
 def test_installed() -> None:
-    """The installed plugin is found under its name, is well formed and imports no heavy package."""
+    """The entry point loads a well-formed plugin that imports no large packages."""
     assert check_plugin("corpora", "wikipedia") is Wikipedia
 
 

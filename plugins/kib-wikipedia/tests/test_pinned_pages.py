@@ -48,7 +48,7 @@ def test_selection(anatomy: Any, pinned: Pinned, options: dict[str, Any], ids: l
 
 
 def test_as_of(anatomy: Any, pinned: Pinned) -> None:
-    """`as_of` pins the latest revision up to a date, and a page in `pages` that was created later raises an error."""
+    """The option `as_of` pins the latest revision up to a date, and a selected page created later raises an error."""
     anatomy.edit("Bone", "A bone is old.")
     anatomy.edit("Bone", "A bone is new.", since="2024-07-01T00:00:00Z")
     plugin = pinned(categories=["Category:Body"], as_of="2024-06-30")

@@ -97,7 +97,7 @@ def test_redirects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_pages_without_text_are_omitted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A page without text or in a different format is omitted with a warning unless `empty = "error"` is set."""
+    """A page without wikitext is omitted with a warning, and a page without text is rejected with `empty = "error"`."""
     path = write_dump(tmp_path, page("A"), page("Empty", "{{box}}"), page("Data", "x", model="json"))
     with caplog.at_level(logging.WARNING):
         assert read_ids(create(path)) == ["A"]
@@ -149,7 +149,7 @@ def test_duplicate_title(tmp_path: Path) -> None:
     [("none", "no such file"), (".", "cannot be read: |this is a folder"), ("n" * 300, "cannot be read: ")],
 )
 def test_unreadable_file(tmp_path: Path, name: str, message: str) -> None:
-    """A missing file, a folder, and a file that the operating system cannot open raise errors."""
+    """A path to a missing file, to a folder or to a file that cannot be opened raises an error."""
     plugin = create(tmp_path / name)
     for method in (plugin.fingerprint, lambda: read_ids(plugin)):
         with pytest.raises(InputError, match=message):
@@ -158,7 +158,7 @@ def test_unreadable_file(tmp_path: Path, name: str, message: str) -> None:
 
 @pytest.mark.slow
 def test_large_article(tmp_path: Path) -> None:
-    """An article of 5 MB is read like any other article."""
+    """An article of 5 MB is converted completely."""
     paragraph = "The [[ferry]] leaves the harbour at dawn{{cn}} and returns at dusk.\n\n"
     path = write_dump(tmp_path, page("A", f"{'x' * 1_000_000}\n\n" * 5 + paragraph * 1000))
     [document] = create(path).documents()
@@ -169,7 +169,7 @@ def test_large_article(tmp_path: Path) -> None:
 FRAGMENT = DATA / "wikipedia" / "enwiki-fragment.xml.bz2"
 
 SAMPLE = {"Anatomy", "Alkane", "ASCII", "Analysis of variance", "Albedo"}
-"""Titles of the articles that the default run reads; the slow test reads all 106 articles."""
+"""Titles of the articles that the fast tests read; the slow test reads all 106 articles."""
 
 needs_fragment = pytest.mark.skipif(
     not FRAGMENT.is_file(), reason=f"no {FRAGMENT}; set KIB_TEST_DATA to the folder of test data"
@@ -207,10 +207,10 @@ MARKUP = {
     "spaces left over": r" [,;)]|,,|[ \t]{2}|[ \t]$|\A\s|\s\Z|\n{3}",
     "lists of notes": r"^(?:References|External links|Further reading|See also|Notes)$",
 }
-"""Patterns of wikitext markup; none of them may occur in the text of an article."""
+"""Patterns of wikitext markup that must not occur in the text of an article."""
 
 QUOTED_MARKUP = {("ASCII", "braces of templates and tables")}
-"""Articles that print markup on purpose: the one on ASCII prints braces."""
+"""Articles whose text legitimately contains markup characters: the article on ASCII contains braces."""
 
 
 def find_markup(documents: Iterable[Document]) -> list[str]:
