@@ -181,7 +181,7 @@ def test_without_results_a_run_is_suggested(bench):
 
 
 def test_each_output_format_is_valid(done):
-    """CSV and JSON output can be parsed, Markdown output is a table, and repeated output is identical."""
+    """CSV and JSON output can be parsed, Markdown output is a table, and a repeated command prints identical output."""
     texts = {form: done.call("leaderboard", "--format", form).output for form in ("csv", "json", "markdown")}
     rows = list(csv.DictReader(io.StringIO(texts["csv"])))
     assert {row["method"] for row in rows} >= {"base", "rag,k=1", "oracle"} or len(rows) >= 5

@@ -1,4 +1,4 @@
-"""The child process that limits time and memory of calls with untrusted data."""
+"""The child process that limits the time and memory of calls that process untrusted data."""
 
 import os
 import sys

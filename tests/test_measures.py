@@ -51,7 +51,7 @@ def test_every_judged_query_has_a_value():
 
 @given(st.permutations(IDS), st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 12))
 def test_measures_of_any_ranking(ranked, relevant, k):
-    """Recall is the share of relevant documents in a ranking, and MRR depends only on the first relevant document."""
+    """Recall is the proportion of the relevant documents found; MRR depends only on the first relevant document."""
     grades = dict.fromkeys(relevant, 1)
     places = [place for place, name in enumerate(ranked, 1) if name in relevant]
     assert one(f"R@{k}", grades, ranked) == pytest.approx(sum(p <= k for p in places) / len(relevant))

@@ -520,7 +520,7 @@ def test_a_wrong_kind_produces_one_error(tmp_path, kind, got, command):
     result = CliRunner().invoke(main, [command, str(path)])
     assert result.exit_code == 2
     line = 2 if kind else 1
-    said = f'a file with [paper] and [table] contains published results: expected "published", got {got}'
+    said = f'expected "published", because a file with [paper] and [table] contains published results; got {got}'
     assert result.output == f"{path}:{line}: kind: {said}\n"
 
 

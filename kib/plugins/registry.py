@@ -82,7 +82,7 @@ def installed() -> tuple[Installed, ...]:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Return the names of the installed plugins of a kind, sorted and without duplicates."""
+    """Return the sorted, unique names of the installed plugins of the given kind."""
     return tuple(sorted({plugin.name for plugin in installed() if plugin.kind == kind}))
 
 

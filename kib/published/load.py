@@ -65,7 +65,7 @@ def published_in(folder: Path) -> list[str]:
 
 
 def load_published(path: Path) -> Published:
-    """Read a published file and the sweeps that it refers to; raise SpecError that lists all mistakes in a file."""
+    """Read a published file and the sweeps that it refers to; raise a SpecError that lists all mistakes in a file."""
     data = _read(path)
     sweeps = {name: path.parent / method.sweep for name, method in data.methods.items() if method.sweep}
     return Published(path, data, {name: Published(sweep, _read(sweep, follow=False)) for name, sweep in sweeps.items()})

@@ -207,7 +207,9 @@ def _check_kind(draft: Draft) -> None:
     kind = draft.data.get("kind")
     if found and kind != "benchmark":
         got = "nothing" if kind is None else show_value(kind)
-        draft.blame(f'a file with {join(found)} contains published results: expected "published", got {got}', "kind")
+        draft.blame(
+            f'expected "published", because a file with {join(found)} contains published results; got {got}', "kind"
+        )
         raise SpecError(draft.mistakes)
 
 

@@ -63,8 +63,8 @@ def paired_interval(clusters: Sequence[Totals]) -> Interval:
 def average_intervals(clustered: Sequence[Sequence[Totals]]) -> tuple[Interval, Interval | None]:
     """Return confidence intervals of the mean absolute and relative gain; each task's columns are base, arm and size.
 
-    Groups are resampled within each task. If the groups of every task have equal differences, resampling shows no
-    variation; the interval of the absolute gain is then the mean of the tasks' intervals.
+    Groups are resampled within each task. If, within each task, all groups have the same difference, resampling shows
+    no variation; the interval for the absolute gain is then the mean of the tasks' intervals.
     """
     import numpy as np
 

@@ -28,7 +28,7 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class StepMarker:
-    """The record of a finished step, its duration, its peak memory and its files by path relative to the folder."""
+    """The record, duration, peak memory and files of a finished step; paths are relative to the step's folder."""
 
     note: Mapping[str, Any]
     seconds: float

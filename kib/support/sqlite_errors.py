@@ -49,4 +49,7 @@ def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
         return f"no disk space left ({error}); free disk space, then run the command again. Stored data is not lost"
     if code in DAMAGED:
         return f"the file is damaged ({error}); {repair}"
-    return f"the file cannot be read or written ({error}); check the file permissions and the state of the disk"
+    return (
+        f"the file cannot be read or written ({error}); check the free space on the disk, the state of the disk and the "
+        "file permissions"
+    )

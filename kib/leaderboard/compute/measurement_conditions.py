@@ -14,7 +14,7 @@ __all__ = ["Conditions", "conditions_of_plan"]
 class Conditions:
     """The conditions under which a model was measured on a task; `questions` is the name of the task in lm-eval.
 
-    `deviations` lists possible differences from the lm-eval task of that name. Each deviation is a sentence
+    `deviations` lists possible differences from the lm-eval task with the same name. Each deviation is a sentence
     about the benchmark, such as "lab takes its questions from local files".
     """
 

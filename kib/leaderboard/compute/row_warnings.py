@@ -56,7 +56,7 @@ class WarningFacts:
 
 
 def warning_facts(seeds: Sequence[Sequence[Score]], k: int) -> WarningFacts:
-    """Return the facts about an arm's questions; prompts and passages, unlike answers, are equal for all seeds."""
+    """Return the data about an arm's questions; unlike answers, prompts and passages are the same for all seeds."""
     first = seeds[0]
     options = [len(score.logprobs) for score in first]
     passages = Counter(score.passages[0] for score in first if score.passages)

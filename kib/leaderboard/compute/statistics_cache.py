@@ -116,7 +116,7 @@ class _StoredGain(NamedTuple):
 
 
 class _StoredAverage(NamedTuple):
-    """An `Average` in stored order."""
+    """The fields of an `Average`, in the order in which they are stored."""
 
     tasks: Count
     absolute: Number

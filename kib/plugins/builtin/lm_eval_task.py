@@ -28,7 +28,7 @@ MMLU_COLUMNS = 6  # question, four options, letter
 
 
 class Data(BaseOptions):
-    """Local files to use instead of the Hugging Face Hub: one file per split of the task, and the file format."""
+    """Local files to use instead of the Hugging Face Hub: one file per split of the task, with their format."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     __pydantic_extra__: dict[str, InputPath]

@@ -1,4 +1,4 @@
-"""Random choices that are equal on every machine, because the choices depend only on digests of names."""
+"""Random choices that are identical on every machine, because they depend only on digests of names."""
 
 from collections.abc import Collection, Sequence
 

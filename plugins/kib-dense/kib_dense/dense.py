@@ -104,7 +104,7 @@ class Dense:
         return "\n".join([self.encoder.bibtex(), *([] if self.options.index == "flat" else [FAISS_BIBTEX])])
 
     def memory(self) -> str:
-        """Return the embedding cache's name, which all encoders that compute identical passage vectors share."""
+        """Return the name of the cache shared by all encoders that compute identical passage vectors."""
         return self.encoder.memory()
 
     def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:

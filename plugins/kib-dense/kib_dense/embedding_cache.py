@@ -38,7 +38,7 @@ LOG = logging.getLogger(__name__)
 LOCK_TIMEOUT = 600.0
 """Maximum number of seconds to wait while another process writes to the cache."""
 
-REPAIR = "run the command again, which renames the file and encodes the texts again"
+REPAIR = "run the command again to rename the file and encode the texts again"
 
 
 def cache_key(text: str) -> bytes:

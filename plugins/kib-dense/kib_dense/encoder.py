@@ -136,7 +136,7 @@ class Encoder:
         return "\n".join([*of_model(preset.hub if preset else self.options.hub or ""), SENTENCE_TRANSFORMERS])
 
     def memory(self) -> str:
-        """Return the embedding cache's name, which all encoders that compute identical passage vectors share."""
+        """Return the name of the cache shared by all encoders that compute identical passage vectors."""
         o = self.options
         settings = [o.dtype, o.max_tokens, o.normalize, o.trust_remote_code, self._passage_prompt]
         return f"embeddings-{digest(['kib-dense', 1, self.fingerprint(), settings])[:32]}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kib.errors import InputError
+from kib.errors import InputError, StepError
 from kib_dense import embedding_cache
 from kib_dense.embedding_cache import EmbeddingCache, cache_key
 
@@ -80,7 +80,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     """The error for a full disk does not suggest deleting the cache, and vectors can be added after space is freed."""
     with EmbeddingCache.open(tmp_path) as cache:
         cache.connection.execute("PRAGMA max_page_count = 1")
-        with pytest.raises(InputError, match=r"embeddings\.sqlite: no disk space left") as caught:
+        with pytest.raises(StepError, match=r"embeddings\.sqlite: no disk space left") as caught:
             cache.add(VECTORS)
         assert "delete" not in str(caught.value)
         cache.connection.execute("PRAGMA max_page_count = 100000")

@@ -67,7 +67,7 @@ def _check_layers(layers: Sequence[tuple[str, Any]], tied: Any, options: LoraOpt
         if layer is tied:
             raise InputError(
                 f"{name}: targets = {options.targets}: {layer_name} shares its weight with the embedding, and an "
-                f"adapter would change only one of these two weights; remove {layer_name} from targets"
+                f"adapter would change only one of the two layers; remove {layer_name} from targets"
             )
     highest = max(min(layer.weight.shape[:2]) for _, layer in layers)
     if options.rank > highest:

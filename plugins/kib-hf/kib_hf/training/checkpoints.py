@@ -95,7 +95,7 @@ def remove_checkpoints(folder: Path) -> None:
 def write_progress(checkpoint: Path, progress: Progress) -> None:
     """Write the progress file, which marks the checkpoint as complete and must therefore be written last.
 
-    The checkpoint also receives the weights with the lowest validation loss so far, if they have been saved.
+    The checkpoint also contains the weights with the lowest validation loss so far, if any have been saved.
     """
     lowest = checkpoint.parent / LOWEST_FILE
     if lowest.is_file() and not (checkpoint / LOWEST_FILE).exists():
