@@ -129,7 +129,7 @@ def test_a_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_damaged_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If SQLite detects damage while reading vectors, the cache file is reported, renamed and replaced by a new file."""
+    """If SQLite detects damage while reading vectors, the cache file is reported, renamed and replaced."""
     path = tmp_path / "embeddings.sqlite"
     with EmbeddingCache.open(tmp_path) as cache:
         cache.add(VECTORS)
