@@ -83,7 +83,7 @@ def test_differences_below_float32() -> None:
 
 
 def test_queries_do_not_affect_each_other() -> None:
-    """A query has the same hits alone and among other queries, and a smaller `k` returns the first of these hits."""
+    """A query has the same hits alone and together with other queries, and a lower `k` returns the first hits."""
     vectors, queries = whole_numbers(COUNT), whole_numbers(64, seed=1)
     search = ExactSearch(vectors)
     found = search.best(queries, 50, RANK)
@@ -132,7 +132,7 @@ def test_recall(indexes: dict[str, ApproximateSearch], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_fewer_hits_are_the_first_of_more(indexes: dict[str, ApproximateSearch], kind: str) -> None:
-    """In an approximate search, a query has the same hits alone and together with any number of other queries."""
+    """An approximate search returns the same hits for a query, whether alone or together with other queries."""
     queries = clustered(20, seed=1)
     found = indexes[kind].best(queries, 50, RANK)
     for k in (1, 10):

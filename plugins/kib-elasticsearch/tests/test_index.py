@@ -56,7 +56,7 @@ def index_name(folder):
 
 @pytest.fixture(scope="module")
 def library(node, make, tmp_path_factory):
-    """A retriever and the work folder of an index that no test modifies."""
+    """A retriever, and the work folder of an index that the tests do not modify."""
     folder = tmp_path_factory.mktemp("library")
     retriever = make(node, bulk_bytes=1000)
     titled = Passage("titled", "d", "Relief valve", "Opens at eleven bar.", 0, 20)

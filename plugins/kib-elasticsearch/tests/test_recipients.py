@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def new_server():
-    """Return a function that starts a server, with TLS if a context is given."""
+    """Return a function that starts a server, with TLS if an SSL context is given."""
     servers = []
 
     def start(location=None, context=None):

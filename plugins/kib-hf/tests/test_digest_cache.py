@@ -40,7 +40,7 @@ def test_an_unchanged_file_is_read_once(file: Path, cache: Path) -> None:
 
 
 def test_a_changed_file_is_read_again(file: Path, cache: Path) -> None:
-    """If the size or a time stamp of a file has changed, the file is read again."""
+    """If the size or a timestamp of a file has changed, the file is read again."""
     cached_digest(file, cache)
     overwrite_entry(cache, "0" * 64)
     file.write_bytes(b"two")
@@ -59,7 +59,7 @@ def test_a_change_is_detected_despite_a_restored_time_stamp(file: Path, cache: P
 
 
 def test_a_new_file_is_not_cached(file: Path, cache: Path) -> None:
-    """The digest of a recently written file is not cached, because the file may change without a new time stamp."""
+    """The digest of a recently written file is not cached, because the file may change without a new timestamp."""
     an_hour_ahead = time.time() + 3600  # however slow the machine is, the file is new
     os.utime(file, (an_hour_ahead, an_hour_ahead))
     assert cached_digest(file, cache) == digest_file(file)

@@ -21,7 +21,7 @@ def follow(
 ) -> tuple[Monitor, Any, list[int]]:
     """Call a monitor with one validation loss per epoch until the monitor stops the training run.
 
-    The only weight of the model is the number of the step. Return the monitor, the model, and the checkpoints' steps.
+    The model has a single weight, the step number. Return the monitor, the model, and the steps with a checkpoint.
     """
     import torch
 

@@ -14,7 +14,7 @@ from kib_lab.world import generate_world
 
 @cache
 def questions(split="test", **options):
-    """Return the questions in a split."""
+    """Return the questions in a split of the task `lab`."""
     return list(LabTask(TaskOptions(**options)).questions(split))
 
 

@@ -177,7 +177,7 @@ def test_not_a_chat_completion(writer, server, passages, write, body, message):
 
 
 def test_an_error_page_with_the_key(writer, server, passages, write):
-    """If an error page contains the API key, the error quotes the page without the key."""
+    """If an error page contains the API key, the error quotes the page with the key removed."""
     server.faults = [(200, {}, f"<html>{server.key}</html>")]
     with pytest.raises(InputError, match="<html>…</html>"):
         write(writer(retries=0), passages(1))
