@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 
 import pytest
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
 
 from kib.errors import InputError
 from kib.harness.requests import answer
@@ -31,6 +33,23 @@ def test_its_arguments_reach_the_backend(capsys):
     lm = model(args={"write_out": True}, local_args={"batch_size": 3}).load()
     answer(lm, [Request("loglikelihood", ("here is", " text"))])
     assert "context: here is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("table", ["args", "local_args"])
+def test_a_backend_runs_no_code_of_its_model_by_default(table):
+    """The argument `trust_remote_code` is false if it is not set, even if the backend's own default is true."""
+
+    class Trusting(LM):
+        def __init__(self, pretrained, trust_remote_code=True):
+            self.given = trust_remote_code
+
+        loglikelihood = loglikelihood_rolling = generate_until = None
+
+    register_model(f"kib-trusting-{table}")(Trusting)
+    options = {"backend": f"kib-trusting-{table}", "args": {"pretrained": "x"}}
+    assert model(**options).load().given is False
+    options[table] = {**options.get(table, {}), "trust_remote_code": True}
+    assert model(**options).load().given is True
 
 
 def test_local_args_are_not_part_of_the_identity():

@@ -270,8 +270,12 @@ def test_a_reranker_needs_sources_that_search(opened, plugin):
 REMOTE = [
     {"corpus": "trust_remote_code = true"},
     {"model": "args = { trust_remote_code = true }"},
-    {"model": 'args = { trust_remote_code = "True" }'},
+    {"model": "args = { trust_remote_code = 1 }"},
     {"model": 'args = { all = "dtype=float16, trust_remote_code = true" }'},
+    {"model": "args = { all = \"trust_remote_code='False'\" }"},
+    {"model": "args = { all = '{\"trust_remote_code\": true}' }"},
+    {"model": 'args = { all = "trust_remote_code=False,trust_remote_code=on" }'},
+    {"model": 'args = { all = "--trust-remote-code --bf16" }'},
 ]
 
 
@@ -283,7 +287,24 @@ def test_remote_code_needs_the_flag(opened, lines):
     assert opened(**lines, trust=True)
 
 
-@pytest.mark.parametrize("line", ["trust_remote_code = false", 'args = { all = "trust_remote_code=False" }'])
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("text", ["True", "false", "False", "0", "no", ""])
+@pytest.mark.parametrize("args", ["{{ trust_remote_code = {} }}", "{{ tokenizer = [{{ trust_remote_code = {} }}] }}"])
+def test_remote_code_is_not_set_by_a_string(opened, args, text, trust):
+    """A string as the value of `trust_remote_code` raises an error, because libraries treat every string as true."""
+    with pytest.raises(SpecError, match=rf'expected true or false without quotation marks.*; got "{text}"'):
+        opened(model=f"args = {args.format(json.dumps(text))}", trust=trust)
+
+
+OFF = [
+    "trust_remote_code = false",
+    "args = { trust_remote_code = 0 }",
+    'args = { all = "trust_remote_code=False" }',
+    'args = { all = "about trust_remote_code" }',
+]
+
+
+@pytest.mark.parametrize("line", OFF)
 def test_refusing_remote_code_needs_no_flag(opened, line):
     """An option that forbids downloaded code needs no flag."""
     assert opened(**{"corpus" if line.startswith("trust") else "model": line})

@@ -43,7 +43,14 @@ REMOTE = (
     "this option would run code that comes with the model or data; pass --trust-remote-code if you trust the code, "
     "otherwise set the option to false"
 )
-REMOTE_CODE = re.compile(r"\btrust_remote_code\s*=\s*[\"']?(true|yes|1)\b", re.IGNORECASE)
+NO_TEXT = (
+    'expected true or false without quotation marks, because libraries treat every text as true, even "False"; got '
+)
+REMOTE_KEY = re.compile(r"trust[_-]?remote[_-]?code", re.IGNORECASE)
+REMOTE_CODE = re.compile(
+    rf"--{REMOTE_KEY.pattern}\b(?!\s*=)|{REMOTE_KEY.pattern}[\"']?\s*[=:](?!\s*(false|0)\s*([,;}}\]]|$))", re.IGNORECASE
+)
+"""A setting in a string of arguments; the value is off only if it is `false` or `0` without quotation marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +297,7 @@ class _Resolver:
                 ("tasks", table.name, "scoring"),
                 f'not supported, because tasks of the plugin "{table.plugin}" define their own scoring',
             )
-        if getattr(options, "trust_remote_code", False) is True and not self.trust_remote_code:
+        if getattr(options, "trust_remote_code", False) and not self.trust_remote_code:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 
     def _check_rerankers(self, built: Sequence[_Built]) -> dict[str, list[str]]:
@@ -332,12 +339,13 @@ class _Resolver:
         return sources_of
 
     def _check_trust(self, kind: str, table: PluginTable) -> None:
-        """Report options that would execute downloaded code without --trust-remote-code."""
-        if self.trust_remote_code:
-            return
+        """Report options that would run downloaded code without --trust-remote-code, or whose value is a string."""
         raw = {**table.options, "vary": dict(table.vary)} if isinstance(table, TrainerTable) else table.options
-        for key_path in _remote_code(raw):
-            self._blame((kind, table.name, *key_path), REMOTE)
+        for key_path, value in _remote_code(raw):
+            if isinstance(value, str) and _is_remote_key(key_path):
+                self._blame((kind, table.name, *key_path), f"{NO_TEXT}{show_value(value)}")
+            elif not self.trust_remote_code:
+                self._blame((kind, table.name, *key_path), REMOTE)
 
     def _refused_recipients(self, one: _Built) -> list[tuple[KeyPath, str]]:
         """Return a mistake for each server that must not receive the text or the credential of a table."""
@@ -459,10 +467,11 @@ def _key_of_source(name: str, table: Table) -> KeyPath:
     return ("of",) if of is not None else ()
 
 
-def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yield the key paths of options that request the execution of downloaded code.
+def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield the key path and the value of each option that requests the execution of downloaded code.
 
-    Such an option is `trust_remote_code = true`, or a string of arguments that contains this setting.
+    Such an option is `trust_remote_code` with a value other than false or 0, or a string of arguments that contains
+    this setting.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -470,11 +479,15 @@ def _remote_code(value: Any, key_path: KeyPath = ()) -> Iterator[KeyPath]:
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from _remote_code(inner, (*key_path, number))
-    elif "trust_remote_code" in key_path:
-        if value not in (False, 0, "", "false", "False"):
-            yield key_path
+    elif _is_remote_key(key_path):
+        if isinstance(value, str) or value not in (False, 0):
+            yield key_path, value
     elif isinstance(value, str) and REMOTE_CODE.search(value):
-        yield key_path
+        yield key_path, value
+
+
+def _is_remote_key(key_path: KeyPath) -> bool:
+    return any(isinstance(key, str) and REMOTE_KEY.search(key) for key in key_path)
 
 
 def _source(record: Installed) -> str:

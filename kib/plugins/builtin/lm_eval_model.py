@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
@@ -178,15 +179,24 @@ class LmEvalModel:
             raise InputError(
                 f"the backend {self.options.backend} requires a package that is not installed: {error}"
             ) from error
-        found = {key: str(path) for key, path in self.options.paths().items()}
-        arguments = {**self.options.args, **found, **self.options.local_args}
         try:
-            made: LM = backend.create_from_arg_obj(arguments)
+            made: LM = backend.create_from_arg_obj(self._arguments(backend))
         except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
         restrict_requests()
         return made
+
+    def _arguments(self, backend: type["LM"]) -> dict[str, Value]:
+        """Return the arguments for a backend with absolute paths.
+
+        The argument `trust_remote_code` is false if neither `args` nor `local_args` contains it, because some backends,
+        such as sglang, would otherwise run a model's own code.
+        """
+        parameters = signature(backend.__init__).parameters
+        default: Arguments = {"trust_remote_code": False} if "trust_remote_code" in parameters else {}
+        found = {key: str(path) for key, path in self.options.paths().items()}
+        return {**default, **self.options.args, **found, **self.options.local_args}
 
 
 def _digest(path: Path) -> str:
