@@ -130,7 +130,7 @@ def test_damage_changes_no_result(finished, copied, pattern, damage, removed):
     assert outcome(copied) == outcome(finished)
     for path in paths:
         step = (copied.folder / "work").joinpath(*path.relative_to(copied.folder / "work").parts[:2])
-        assert [line for line in said if line.startswith(f"{step}") and line.endswith("kib computes this step again")]
+        assert [line for line in said if line.startswith(f"{step}") and line.endswith("kib recomputes this step")]
 
 
 def test_permuted_answers_change_no_result(finished, copied):
@@ -172,7 +172,7 @@ def test_all_steps_can_be_verified(finished, copied):
     assert all(path.read_bytes() != data for path, data in whole.items())  # a finished benchmark reads no stored step
     result = copied.call("run", copied.spec, "--verify")
     assert result.exit_code == 0
-    assert result.stderr.count("kib computes this step again") == len(whole) == len(STORED)
+    assert result.stderr.count("kib recomputes this step") == len(whole) == len(STORED)
     assert {path: path.read_bytes() for path in whole} == whole
     assert copied.files("statistics.json") == before
 

@@ -84,6 +84,7 @@ def test_the_errors_of_libraries_about_a_full_disk_are_recognized(bench):
     outer = RuntimeError("the file could not be saved")
     outer.__cause__ = OSError(28, "No space left on device", "weights.bin")
     assert explain_error(bench.work, "training", outer).startswith("weights.bin: cannot be written")
+    assert is_disk_full(OSError("3171 requested and 2016 written"))  # NumPy
     assert not is_disk_full(FileNotFoundError(2, "No such file or directory"))
     assert explain_os_error(FileNotFoundError(2, "No such file", "a")) == "a: No such file"
 

@@ -5,7 +5,7 @@ import traceback
 from kib.errors import KibError, PluginCallError
 from kib.identity import digest_lines
 from kib.store.work import Work
-from kib.support.disk_errors import explain_os_error, is_disk_full
+from kib.support.disk_errors import explain_os_error, is_disk_full, naming
 
 __all__ = ["explain_error"]
 
@@ -22,7 +22,8 @@ def explain_error(work: Work, step: str, error: Exception) -> str:
     path = work.folder / "errors" / f"{digest_lines([step, text])[:12]}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with naming(path):
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as trouble:
         return f"{said} (the traceback could not be stored: {explain_os_error(trouble)})"
     return f"{said} (the traceback is in errors/{path.name} in the work folder)"

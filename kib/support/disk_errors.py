@@ -1,6 +1,8 @@
 """Recognizes a full disk, and formats errors about a file for the user."""
 
 import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +15,16 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TEXTS = ("No space left on device", "Disk quota exceeded", "File too large")
 """The texts of these errors in the messages of libraries that raise their own errors."""
 
+NUMPY = re.compile(r"\d+ requested and \d+ written")
+"""NumPy's error for a file that could not be written completely; the error has no code."""
+
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Return whether an error, or the error that caused it, means that the disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return True
-        if any(text in str(error) for text in TEXTS):
+        if any(text in str(error) for text in TEXTS) or NUMPY.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -42,6 +47,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None and is_disk_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise

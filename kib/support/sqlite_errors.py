@@ -50,6 +50,6 @@ def _explain(error: sqlite3.DatabaseError, repair: str) -> str:
     if code in DAMAGED:
         return f"the file is damaged ({error}); {repair}"
     return (
-        f"the file cannot be read or written ({error}); check the free space on the disk, the state of the disk and the "
-        "file permissions"
+        f"the file cannot be read or written ({error}); check the file permissions, the free space on the disk and the "
+        "state of the disk"
     )

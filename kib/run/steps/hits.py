@@ -17,6 +17,7 @@ from kib.run.steps.passages import Passages
 from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
 from kib.store.work import Work, reading_step
+from kib.support.disk_errors import naming
 
 __all__ = [
     "HitsByQuestion",
@@ -230,7 +231,8 @@ def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Pat
         inside = folder / "index"
         inside.mkdir(exist_ok=True)
         title = f"indexing corpus {step.passages.corpus} with {step.retriever}"
-        with context.progress.step(title, len(passages.ids)) as advance, call_plugin(locked, "build"):
+        step_in_view = context.progress.step(title, len(passages.ids))
+        with step_in_view as advance, call_plugin(locked, "build"), naming(inside):
             if isinstance(retriever, RememberingRetriever):
                 memory = retriever_memory(work.folder, retriever.memory())
                 retriever.build(_advancing(passages, advance), inside, memory)
