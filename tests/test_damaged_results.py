@@ -52,6 +52,20 @@ DAMAGES = [
 ]
 
 
+def test_statistics_without_a_digest_are_computed_again(copy):
+    """Statistics without a digest are used only if questions are missing, so that nothing can be computed again."""
+    table, path = copy.call("leaderboard").output, copy.results.folder / "statistics.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    del value["digest"]
+    text = json.dumps(value).replace("0.", "0.9")
+    path.write_text(text, encoding="utf-8")
+    assert copy.results.statistics() == {}
+    assert copy.call("leaderboard").output == table
+    path.write_text(text, encoding="utf-8")
+    (copy.results.cell_folder(copy.cells()[TEST]) / "questions.jsonl").unlink()
+    assert copy.results.statistics()
+
+
 @pytest.mark.parametrize("place", [TEST, VALIDATION])
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
 def test_a_damaged_cell_is_rejected_and_measured_again(copy, place, name, damage):

@@ -252,6 +252,42 @@ def test_a_cell_with_failed_questions_is_not_stored(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_abandoned_temporary_files_of_a_file_are_deleted(tmp_path):
+    """Writing a file deletes its temporary files that have not changed for a minute, and no other temporary file."""
+    for name in (".file.0123abcd", ".file.89abcdef", ".other.0123abcd"):
+        (tmp_path / name).touch()
+    for name in (".file.0123abcd", ".other.0123abcd"):
+        os.utime(tmp_path / name, (0, 0))
+    write_text(tmp_path / "file", "new")
+    assert everything(tmp_path) == {"file", ".file.89abcdef", ".other.0123abcd"}
+
+
+def test_times_of_a_different_cell_are_damaged(tmp_path):
+    """Swapped times raise an error, because they would show the cost of a different cell."""
+    store, cells = Results(tmp_path), (a_cell(), a_cell(seed=7))
+    for cell in cells:
+        store.save_cell(a_result(cell), LINES, Times(1.0, 2.0, 3.0, 4.0, 5, 6))
+    one, other = (store.cell_folder(cell) / "times.json" for cell in cells)
+    shutil.copy(one, other)
+    assert store.times(cells[0]) == Times(1.0, 2.0, 3.0, 4.0, 5, 6)
+    with pytest.raises(InputError, match="these are the times of a different cell"):
+        store.times(cells[1])
+
+
+def test_only_regular_files_are_replaced(tmp_path):
+    """A link is followed, and a folder or a named pipe at the path of a file raises an error."""
+    (tmp_path / "real").write_text("old", encoding="utf-8")
+    (tmp_path / "link").symlink_to("real")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text(encoding="utf-8") == "new"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(InputError, match=f"{name}: this is not a regular file, so kib does not replace it"):
+            write_text(tmp_path / name, "new")
+
+
 def test_a_file_is_replaced_whole(tmp_path):
     """A failed write leaves the original file unchanged and leaves no temporary file behind."""
     path = tmp_path / "a" / "file"
@@ -582,8 +618,10 @@ def test_a_marker_without_digests_is_completed(tmp_path):
     folder = Work(tmp_path).compute("index", "a", write_step)
     sizes = {"file": 15, "part/other": 21}
     write_text(folder / "done.json", json.dumps({"note": {"n": 3}, "seconds": 1.5, "peak_bytes": 7, "files": sizes}))
-    work = Work(tmp_path)
+    said = []
+    work = Work(tmp_path, said.append)
     assert work.has("index", "a")
+    assert said == [f"{folder}: an earlier version of kib stored this step without digests; kib adds the digests"]
     assert (work.record("index", "a"), work.seconds("index", "a"), work.peak_bytes("index", "a")) == ({"n": 3}, 1.5, 7)
     flip_a_bit(folder / "file")
     assert not Work(tmp_path).has("index", "a")

@@ -6,11 +6,13 @@ complete old version or the complete new version.
 """
 
 import errno
+import glob
 import json
 import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,9 @@ __all__ = [
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 """The pattern of the names of temporary files and folders, which a killed process leaves behind."""
+
+ABANDONED = 60.0
+"""The number of seconds after which a temporary file without changes belongs to a killed process."""
 
 
 def _temporary(path: Path) -> Path:
@@ -87,8 +92,15 @@ def delete_folder(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically and flush it to disk."""
+    """Write a text file atomically and flush it to disk; a link is followed.
+
+    Raises InputError if `path` is a folder, a device or a named pipe, which must not be replaced.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: this is not a regular file, so kib does not replace it; choose a different path")
     make_folder(path.parent)
+    remove_temporaries_of(path, older_than=ABANDONED)
     temporary = _temporary(path)
     try:
         with naming(path), temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -125,10 +137,14 @@ def remove_leftovers(folder: Path) -> None:
             _remove(path)
 
 
-def remove_temporaries_of(path: Path) -> None:
-    """Delete the temporary files and folders of `path`; no other process may be writing to `path`."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        if TEMPORARY.fullmatch(left.name):
+def remove_temporaries_of(path: Path, older_than: float = 0.0) -> None:
+    """Delete the temporary files and folders of `path` that have not changed for `older_than` seconds.
+
+    Without `older_than`, no other process may be writing to `path`.
+    """
+    latest = time.time() - older_than
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if TEMPORARY.fullmatch(left.name) and (not older_than or left.stat().st_mtime < latest):
             _remove(left)
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from kib.store.result_records import (
     plan_to_json,
     score_to_json,
 )
-from kib.store.sealed_json import read_sealed, sealed
+from kib.store.sealed_json import read_and_tell_sealed, read_sealed, sealed
 
 __all__ = ["Results"]
 
@@ -182,7 +182,12 @@ class Results:
         """Return the time and memory needed to measure a cell, or None if time and memory were not recorded."""
         path = self.cell_folder(cell) / "times.json"
         with name_damage(path, MEASURE_AGAIN):
-            return TIMES.validate_python(read_sealed(path)) if path.is_file() else None
+            value = read_sealed(path) if path.is_file() else None
+            if value is None:
+                return None
+            if value.pop("cell", cell.id) != cell.id:  # files written by earlier versions do not name their cell
+                raise ValueError("these are the times of a different cell")
+            return TIMES.validate_python(value)
 
     def save_cell(self, result: CellResult, scores: Iterable[Score], times: Times | None = None) -> None:
         """Write the folder of a cell atomically, including the digest of the cell's questions."""
@@ -190,7 +195,7 @@ class Results:
             questions = folder / "questions.jsonl"
             write_lines(questions, map(score_to_json, scores))
             if times:
-                write_text(folder / "times.json", indented_json(sealed(times)))
+                write_text(folder / "times.json", indented_json(sealed({"cell": result.cell.id, **asdict(times)})))
             result = replace(result, questions=digest_file(questions))
             write_text(folder / "cell.json", indented_json(sealed(cell_to_json(result))))
 
@@ -209,11 +214,22 @@ class Results:
             path.unlink(missing_ok=True)
 
     def statistics(self) -> dict[str, Any]:
-        """Return the stored statistics by key; if the file is missing or damaged, return an empty mapping."""
+        """Return the stored statistics by key; if the file is missing or damaged, return an empty mapping.
+
+        Statistics without a digest, which earlier versions wrote, are returned only if they cannot be computed again
+        because the questions of a cell are missing.
+        """
+        path = self.folder / "statistics.json"
         try:
-            return read_sealed(self.folder / "statistics.json")
-        except (OSError, ValueError):
+            value, has_digest = read_and_tell_sealed(path)
+            return value if has_digest or not self._has_all_questions() else {}
+        except (OSError, ValueError, InputError):
             return {}
+
+    def _has_all_questions(self) -> bool:
+        """Return whether every measured cell of the plan still has its questions."""
+        folders = (self.cell_folder(cell) for cell in self.plan().cells)
+        return all((path / "questions.jsonl").is_file() for path in folders if (path / "cell.json").is_file())
 
     def save_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Replace the stored statistics; do nothing if the folder is not writable."""

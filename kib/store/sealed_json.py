@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from kib.identity import canonical, digest
 
-__all__ = ["parse_json", "read_sealed", "sealed"]
+__all__ = ["parse_json", "read_and_tell_sealed", "read_sealed", "sealed"]
 
 DIGEST = "digest"
 
@@ -35,13 +35,18 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
     Raises ValueError if the content is damaged.
     """
+    return read_and_tell_sealed(path)[0]
+
+
+def read_and_tell_sealed(path: Path) -> tuple[dict[str, Any], bool]:
+    """Return the JSON object in a file as `read_sealed` does, and whether the file contains a digest."""
     value = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the content is wrong, not the type of an argument
     recorded = value.pop(DIGEST, None)
     if digest(value) != recorded is not None:  # computing the digest also finds texts that are not valid Unicode
         raise ValueError("the content differs from the digest in it")
-    return value
+    return value, recorded is not None
 
 
 def _finite(text: str) -> float:

@@ -99,6 +99,8 @@ class Work:
         folder = self.step_folder(kind, identity)
         if self.has(kind, identity):
             return folder
+        if folder.is_symlink() and not folder.exists():
+            folder.unlink()  # the target of the link has been deleted
         make_folder(folder)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not self._is_mended(folder):
@@ -178,6 +180,7 @@ class Work:
             if fault := self._fault(folder / name, file):
                 return f"{folder / name}: {fault}"
         if not marker.has_digests:
+            self.say(f"{folder}: an earlier version of kib stored this step without digests; kib adds the digests")
             with suppress(PermissionError):
                 write_marker(folder, replace(marker, files=describe_files(folder)))
         return ""
