@@ -15,7 +15,9 @@ from kib.support.recipients import allow_hosts, refusal
 from kib.testing import check_recipients, make_plugin
 
 STRANGER = "evil.example"
-ANSWER = json.dumps({"choices": [{"index": 0, "text": "yes", "message": {"content": "yes"}}]}).encode()
+ANSWER = json.dumps(
+    {"choices": [{"index": 0, "text": "yes", "message": {"content": "yes"}}], "eos_token": ".", "tokens": [1]}
+).encode()
 SPEC = """schema = 1
 name = "stranger"
 [models.m]
@@ -35,37 +37,38 @@ corpus = "people"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Records the headers of every request, then redirects or answers."""
+    """Records the headers of every request, then redirects the request or answers as an API with a tokenizer."""
 
     def log_message(self, *arguments):
         """Suppress the log output."""
 
     def do_POST(self):
-        """Answer with a completion, or redirect to the address in `location`."""
+        """Read and answer a request with a body."""
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append(dict(self.headers))
-        self.send_response(307 if self.server.location else 200)
-        if self.server.location:
-            self.send_header("Location", self.server.location)
+        self.do_GET()
+
+    def do_GET(self):
+        """Answer with a completion that is also valid tokenizer data, or redirect to the address in `location`."""
+        server = self.server
+        server.received.append(dict(self.headers))
+        redirects = server.location and server.redirected in ("", self.path)
+        self.send_response(307 if redirects else 200)
+        if redirects:
+            self.send_header("Location", server.location)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(ANSWER)))
         self.end_headers()
         self.wfile.write(ANSWER)
 
-    def do_GET(self):
-        """Reply to a GET request that the server has no tokenizer."""
-        self.server.received.append(dict(self.headers))
-        self.send_error(404)
-
 
 @pytest.fixture
 def new_server():
-    """Return a function that starts a server, which redirects every request if `location` is set."""
+    """Return a function that starts a server, which redirects one path, or all paths, if `location` is set."""
     running = []
 
-    def start(location=None):
+    def start(location=None, redirected=""):
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.received, server.location = [], location
+        server.received, server.location, server.redirected = [], location, redirected
         server.url = f"http://127.0.0.1:{server.server_address[1]}/v1/completions"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
@@ -159,14 +162,38 @@ def test_a_redirect_is_not_followed(backend, concurrent, new_server):
     assert (len(server.received), stranger.received) == (1, [])
 
 
+@pytest.mark.parametrize("path", ["/tokenizer_info", "/tokenize"])
+@pytest.mark.parametrize("tokenizer", ["auto", "remote"])
+def test_a_redirect_of_the_tokenizer_is_not_followed(tokenizer, path, new_server):
+    """If a server redirects a request of lm-eval's remote tokenizer, the request fails and nothing is forwarded."""
+    stranger = new_server()
+    server = new_server(stranger.url, path)
+    with pytest.raises(InputError, match=rf"{path}: the server redirects to a different URL \(307\); set `base_url`"):
+        generate(model("local-completions", server.url, tokenizer_backend=tokenizer))
+    assert stranger.received == []
+
+
 @pytest.mark.parametrize("concurrent", [1, 2])
-def test_a_proxy_receives_no_api_key(concurrent, new_server, monkeypatch):
-    """A request to this machine bypasses the proxy in the environment, because the proxy could read the API key."""
+def test_a_proxy_receives_no_request_for_this_machine(concurrent, new_server, monkeypatch):
+    """No request to this machine, including requests of the tokenizer, is sent through the proxy in the environment."""
+    proxy, server = new_server(), new_server()
     monkeypatch.delenv("NO_PROXY")
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    made = model("local-completions", server.url, num_concurrent=concurrent, tokenizer_backend="remote")
+    assert generate(made) == ["yes"]
+    assert server.received
+    assert proxy.received == []
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_no_login_from_netrc_is_sent(concurrent, new_server, monkeypatch, tmp_path):
+    """A backend sends only its own API key, never a login from the file .netrc."""
+    (tmp_path / "netrc").write_text("default login me password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     server = new_server()
-    assert generate(model("local-completions", server.url, num_concurrent=concurrent)) == ["yes"]
-    assert len(server.received) == 1
+    made = model("local-completions", server.url, num_concurrent=concurrent, tokenizer_backend="remote")
+    assert generate(made) == ["yes"]
+    assert {one.get("Authorization") for one in server.received} == {None, "Bearer key-4711"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from kib.errors import InputError
-from kib.harness.backends import restrict_requests
 from kib.identity import digest, digest_file
 from kib.interfaces import NotInIdentity
 from kib.interfaces import Options as BaseOptions
@@ -166,6 +165,8 @@ class LmEvalModel:
         """Load the backend; raise InputError for an unknown backend or invalid arguments."""
         from lm_eval.api.registry import MODEL_REGISTRY, get_model
 
+        from kib.harness.http_clients import restrict_requests
+
         if weights is not None:
             raise InputError(f"the backend {self.options.backend} cannot load trained weights")
         require_allowed(self.recipients())
@@ -179,12 +180,12 @@ class LmEvalModel:
             raise InputError(
                 f"the backend {self.options.backend} requires a package that is not installed: {error}"
             ) from error
+        restrict_requests()
         try:
             made: LM = backend.create_from_arg_obj(self._arguments(backend))
         except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
-        restrict_requests()
         return made
 
     def _arguments(self, backend: type["LM"]) -> dict[str, Value]:
