@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from kib.errors import InputError
 from kib.records import Cell, Environment, Score
+from kib.support.phrases import shortened
 
 __all__ = [
     "CELL",
@@ -205,7 +206,8 @@ def plan_from_json(value: Any) -> BenchmarkPlan:
     Raises InputError for an unknown schema, and ValueError for damaged data.
     """
     if value.get("schema") != SCHEMA:
-        raise InputError(f"the file has schema {value.get('schema')!r}, but this version of kib reads schema {SCHEMA}")
+        schema = shortened(repr(value.get("schema")))
+        raise InputError(f"the file has schema {schema}, but this version of kib reads schema {SCHEMA}")
     plan: BenchmarkPlan = PLAN.validate_python({key: one for key, one in value.items() if key != "schema"})
     for cell in plan.cells:
         if cell.method not in plan.methods or cell.task not in plan.tasks:

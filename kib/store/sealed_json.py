@@ -15,11 +15,14 @@ __all__ = ["parse_json", "read_and_tell_sealed", "read_sealed", "sealed"]
 
 DIGEST = "digest"
 
+MOST_DIGITS = 300
+"""The maximum length of a whole number; a float cannot represent a number with more than 309 digits."""
+
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text. Raises ValueError for invalid JSON, and for numbers that are not finite."""
+    """Return the value of a JSON text. Raises ValueError for invalid JSON, and for too large or infinite numbers."""
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_refuse)
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse)
     except RecursionError as error:
         raise ValueError("invalid JSON: nested too deeply") from error
 
@@ -47,6 +50,13 @@ def read_and_tell_sealed(path: Path) -> tuple[dict[str, Any], bool]:
     if digest(value) != recorded is not None:  # computing the digest also finds texts that are not valid Unicode
         raise ValueError("the content differs from the digest in it")
     return value, recorded is not None
+
+
+def _whole(text: str) -> int:
+    digits = len(text.lstrip("-"))
+    if digits > MOST_DIGITS:
+        raise ValueError(f"a number with {digits:,} digits is too large")
+    return int(text)
 
 
 def _finite(text: str) -> float:

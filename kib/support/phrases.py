@@ -1,9 +1,9 @@
-"""Phrases for messages: counts, lists of names and suggestions for a misspelled name."""
+"""Phrases for messages: counts, lists of names, shortened values and suggestions for a misspelled name."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
 
-__all__ = ["counted", "join", "nearest", "offer"]
+__all__ = ["counted", "join", "nearest", "offer", "shortened"]
 
 
 def counted(number: int, noun: str) -> str:
@@ -15,6 +15,12 @@ def join(names: Collection[str], word: str = "and") -> str:
     """Return names joined by commas and "and", such as `a, b and c`, or "" if there are no names."""
     *others, last = names or [""]
     return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def shortened(value: object, limit: int = 60) -> str:
+    """Return a value as text with at most `limit` characters; the end of a longer text is replaced by "..."."""
+    text = str(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:

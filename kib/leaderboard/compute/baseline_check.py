@@ -13,6 +13,7 @@ from kib.leaderboard.number_format import interval, points
 from kib.leaderboard.table_records import ArmRow, Table
 from kib.statistics.gains import Interval
 from kib.store.sealed_json import parse_json
+from kib.support.phrases import shortened
 
 __all__ = ["Changes", "baseline", "check"]
 
@@ -22,7 +23,7 @@ Fraction = Annotated[float, Field(strict=True, ge=-1, le=1, allow_inf_nan=False)
 class _Entry(TypedDict):
     """The seeds of an arm, and its gain with the bounds of the confidence interval, as fractions."""
 
-    seeds: list[Annotated[int, Field(strict=True, ge=0)]]
+    seeds: list[Annotated[int, Field(strict=True, ge=0, lt=2**32)]]
     gain: tuple[Fraction, Fraction, Fraction] | None
 
 
@@ -111,13 +112,13 @@ def _read(table: Table, text: str) -> dict[str, _Entry]:
     if not isinstance(value, dict) or value.get("kind") != KIND:
         raise InputError(f'the file is not a leaderboard baseline (expected "kind": "{KIND}"){hint}')
     if value.get("schema") != SCHEMA:
-        schema = value.get("schema")
-        raise InputError(f"the baseline has schema {schema!r}, but this version of kib reads schema {SCHEMA}{hint}")
+        schema = shortened(repr(value.get("schema")))
+        raise InputError(f"the baseline has schema {schema}, but this version of kib reads schema {SCHEMA}{hint}")
     recorded = value.pop(DIGEST, None)  # baselines of earlier versions have no digest
     if value.keys() - {"kind", "schema", "against", "rows"} or (recorded is not None and recorded != digest(value)):
         raise InputError(f"the baseline is damaged or was edited (its content differs from its digest){hint}")
     if value.get("against") != table.against:
-        names = [f"against {one}" if one else "over base" for one in (value.get("against"), table.against)]
+        names = [f"against {shortened(one)}" if one else "over base" for one in (value.get("against"), table.against)]
         raise InputError(
             f"the baseline contains gains {names[0]}, but the table contains gains {names[1]}; use the same "
             f"--against for both{hint}"
@@ -126,5 +127,5 @@ def _read(table: Table, text: str) -> dict[str, _Entry]:
         return ROWS.validate_python(value.get("rows"))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
-        place = ": ".join(map(str, ("rows", *fault["loc"])))
+        place = ": ".join(map(shortened, ("rows", *fault["loc"])))
         raise InputError(f"the baseline is damaged ({place}: {fault['msg']}){hint}") from error
