@@ -173,7 +173,8 @@ def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
 @allow_option
 @click.option(
     "--verify", is_flag=True,
-    help="First compare every stored step of the benchmark with its digests, and recompute damaged steps.",
+    help="First compare every stored step of the benchmark with its digests, recompute damaged steps, and measure "
+    "cells with missing files again.",
 )  # fmt: skip
 @quiet_option
 def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: bool, quiet: bool) -> None:

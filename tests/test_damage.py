@@ -148,6 +148,26 @@ def test_permuted_answers_change_no_result(finished, copied):
         assert [line for line in said if line.startswith(f"{path}: ") and "answers are damaged" in line]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("put", ["mkdir", "mkfifo"])
+def test_a_pipe_or_a_folder_in_place_of_answers_changes_no_result(finished, copied, put):
+    """If a pipe or a folder has the name of a file of answers, a run renames it and requests the answers again."""
+    paths = sorted((copied.folder / "work").glob("answers/*/answers.sqlite"))
+    assert len(paths) == 2
+    for _ in range(2):  # the second time, an earlier pipe or folder already has the new name
+        for path in paths:
+            path.unlink()
+            getattr(os, put)(path)
+        said = run_again(copied)
+        assert outcome(copied) == outcome(finished)
+        for path in paths:
+            aside = path.with_name("answers.sqlite.damaged")
+            assert aside.exists()
+            assert not aside.is_file()
+            assert path.is_file()
+            assert [line for line in said if line.startswith(f"{path}: ") and line.endswith("the answers again")]
+
+
 def test_an_undamaged_run_reports_no_damage(finished, copied):
     """If no file is damaged, a repeated run computes the same results and reports no damage."""
     said = run_again(copied)

@@ -1,10 +1,12 @@
 """Damaged files in a results folder are never used for a table, and the next run replaces the damaged files."""
 
 import json
+import os
 import shutil
 
 import pytest
 
+from kib.errors import InputError
 from kib.store.sealed_json import read_sealed
 
 VALIDATION = "m/rag,k=1/people,0-shot,validation"
@@ -114,6 +116,83 @@ def test_damaged_plans_failures_and_statistics_are_repaired(copy, name, damage):
         assert "`kib run` writes the file again" in refused.stderr
     assert copy.run() == {}
     assert copy.call("leaderboard").output == table
+
+
+@pytest.mark.parametrize("place", [TEST, VALIDATION])
+@pytest.mark.parametrize("name", ["questions.jsonl", "times.json"])
+def test_missing_files_of_a_cell_are_restored(copy, place, name):
+    """`kib run` counts cells without questions, and `kib run --verify` measures cells with missing files again."""
+    before, kept = copy.files("times.json", "statistics.json"), sorted(copy.files())
+    path = copy.results.cell_folder(copy.cells()[place]) / name
+    path.unlink()
+    result = copy.call("run", copy.spec)
+    assert result.exit_code == 0
+    assert ("questions.jsonl is missing in 1 measured cell;" in result.stderr) == (name == "questions.jsonl")
+    assert not path.exists()
+    restored = copy.call("run", copy.spec, "--verify")
+    assert restored.exit_code == 0
+    assert f"{path.relative_to(copy.folder)}: the file is missing; `kib run` measures the cell again" in restored.stderr
+    assert "is missing in" not in restored.stderr
+    assert copy.files("times.json", "statistics.json") == before
+    assert sorted(copy.files()) == kept
+
+
+def put_a_pipe(path):
+    """Replace a file with a named pipe; opening the pipe blocks."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def put_a_folder(path):
+    """Replace a file with a folder that contains a file."""
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    (path / "inner.txt").write_text("inner", encoding="utf-8")
+
+
+NOT_FILES = [
+    pytest.param(put_a_pipe, marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")),
+    put_a_folder,
+]
+
+
+@pytest.mark.parametrize("replace", NOT_FILES)
+@pytest.mark.parametrize("name", ["questions.jsonl", "cell.json", "times.json"])
+def test_a_pipe_or_a_folder_in_a_cell_counts_as_damage(copy, name, replace):
+    """If a pipe or a folder has the name of a cell's file, `kib run` reports the damage and measures the cell again."""
+    before, table = copy.files("times.json"), copy.call("leaderboard").output
+    path = copy.results.cell_folder(copy.cells()[TEST]) / name
+    replace(path)
+    refused = copy.call("leaderboard", "--cost", "--times")
+    assert refused.exit_code == 2
+    assert "expected a file, got a " in refused.stderr
+    said = []
+    assert copy.run(Recorder(said)) == {}
+    assert [text for text in said if str(path) in text and "expected a file" in text]
+    assert copy.files("times.json") == before
+    assert path.is_file()
+    assert copy.call("leaderboard").output == table
+
+
+@pytest.mark.parametrize("replace", NOT_FILES)
+@pytest.mark.parametrize("name", ["plan.json", "statistics.json", "failures.json", ".owner.json"])
+def test_a_pipe_or_a_folder_in_the_results_folder_is_replaced_or_named(copy, name, replace):
+    """`kib run` replaces a pipe that has the name of a file of results, and names a folder that must be deleted."""
+    table, path = copy.call("leaderboard").output, copy.results.folder / name
+    replace(path)
+    shown = copy.call("leaderboard")
+    if name in ("plan.json", "failures.json"):
+        assert shown.exit_code == 2
+        assert f"{name}: the file is damaged or missing" in shown.stderr
+    else:
+        assert shown.output == table
+    if path.is_dir():
+        with pytest.raises(InputError, match="got a folder; delete this folder and run the command again"):
+            copy.run()
+        shutil.rmtree(path)
+    assert copy.run() == {}
+    assert copy.call("leaderboard").output == table
+    assert path.is_file() == (name in ("plan.json", "statistics.json"))
 
 
 def test_published_results_without_questions_remain_readable(copy):

@@ -29,6 +29,7 @@ from kib.store.results import Results
 from kib.store.work import Work
 from kib.support.disk_errors import explain_os_error
 from kib.support.peak_memory import peak
+from kib.support.phrases import counted
 
 __all__ = ["run"]
 
@@ -37,7 +38,8 @@ def run(plan: Plan, results: Results, work: Work, progress: Progress, *, verify:
     """Measure every cell without a result, and return the failures by cell id.
 
     After an interruption, the same call resumes the run. If `verify` is set, all stored steps of the plan are verified
-    first, even steps that no missing cell needs. Raises BusyError if a different run is using the results folder.
+    first, even steps that no missing cell needs, and measured cells with a missing file are measured again. Raises
+    BusyError if a different run is using the results folder.
     """
     if not plan.cells:
         raise InputError(f"{plan.spec.file}: the benchmark has no cells")
@@ -46,7 +48,7 @@ def run(plan: Plan, results: Results, work: Work, progress: Progress, *, verify:
         one = _Run(plan, results, work, progress)
         if verify:
             verify_stored_steps(plan, one.steps)
-        return one.measure_missing()
+        return one.measure_missing(complete=verify)
 
 
 class _Run:
@@ -60,9 +62,12 @@ class _Run:
         self.work = self.steps.context.work
         self.failures: dict[str, Failure] = {}
 
-    def measure_missing(self) -> Mapping[str, Failure]:
-        """Measure the missing and the damaged cells, and return the failures."""
-        self._discard_damaged_cells()
+    def measure_missing(self, *, complete: bool) -> Mapping[str, Failure]:
+        """Measure the missing and the damaged cells, and return the failures.
+
+        If `complete` is set, a cell with a missing file counts as damaged.
+        """
+        self._discard_damaged_cells(complete)
         entry = self._known_counts(self.plan.entry())
         self.results.save_plan(entry)
         missing = [cell for cell in self.plan.cells if not self.results.has(cell.cell)]
@@ -77,12 +82,21 @@ class _Run:
             self.progress.say(explain_os_error(error))
         return self.failures
 
-    def _discard_damaged_cells(self) -> None:
-        """Report each damaged cell and discard its result, so that the cell is measured again."""
+    def _discard_damaged_cells(self, complete: bool) -> None:
+        """Report each damaged cell and discard its result, so that the cell is measured again.
+
+        Results may be published without their questions, so missing questions are only counted unless `complete` is
+        set.
+        """
         for cell in self.plan.cells:
-            if damage := self.results.damage(cell.cell):
+            if damage := self.results.damage(cell.cell, complete=complete):
                 self.progress.say(damage)
                 self.results.discard(cell.cell)
+        if number := sum(self.results.lacks_questions(cell.cell) for cell in self.plan.cells):
+            self.progress.say(
+                f"{self.results.folder}: the file questions.jsonl is missing in {counted(number, 'measured cell')}; "
+                "to restore the missing files from the stored answers, use `kib run SPEC --verify`"
+            )
 
     def _known_counts(self, entry: BenchmarkPlan) -> BenchmarkPlan:
         """Set each task's number of questions from cells that have already been measured."""

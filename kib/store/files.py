@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from kib.support.disk_errors import naming
 
 __all__ = [
     "delete_folder",
+    "file_status",
     "flush_folder",
     "flush_tree",
     "indented_json",
@@ -33,6 +35,7 @@ __all__ = [
     "name_damage",
     "new_folder",
     "read_lines",
+    "remove",
     "remove_leftovers",
     "remove_temporaries_of",
     "write_lines",
@@ -88,7 +91,7 @@ def delete_folder(path: Path) -> None:
     temporary = _temporary(path)
     path.rename(temporary)
     flush_folder(path.parent)
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -134,7 +137,7 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of killed processes; no other process may be writing to `folder`."""
     for path in sorted(folder.rglob(".*")):
         if TEMPORARY.fullmatch(path.name):
-            _remove(path)
+            remove(path)
 
 
 def remove_temporaries_of(path: Path, older_than: float = 0.0) -> None:
@@ -145,11 +148,12 @@ def remove_temporaries_of(path: Path, older_than: float = 0.0) -> None:
     latest = time.time() - older_than
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if TEMPORARY.fullmatch(left.name) and (not older_than or left.stat().st_mtime < latest):
-            _remove(left)
+            remove(left)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with its content, if it exists."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
@@ -172,8 +176,26 @@ def write_lines(path: Path, values: Iterable[Any]) -> int:
     return count
 
 
+def file_status(path: Path) -> os.stat_result:
+    """Return the size and timestamps of a regular file.
+
+    Raises FileNotFoundError for a missing file, and ValueError for a folder, pipe, socket or device: opening a pipe
+    would block until a different process writes to the pipe.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise ValueError("expected a file, got a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("expected a file, got a pipe, a socket or a device")
+    return found
+
+
 def read_lines(path: Path) -> Iterator[Any]:
-    """Yield the values in a JSON-lines file. Raises InputError with path and line number for invalid JSON."""
+    """Yield the values in a JSON-lines file.
+
+    Raises InputError with path and line number for invalid JSON, and ValueError if the path is not a regular file.
+    """
+    file_status(path)
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:

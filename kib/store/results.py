@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from kib.errors import BusyError, DamagedError, InputError
 from kib.identity import canonical, digest_file
 from kib.records import Cell, Score
 from kib.store.files import (
+    file_status,
     indented_json,
     make_folder,
     name_damage,
     new_folder,
     read_lines,
+    remove,
     remove_leftovers,
     write_lines,
     write_text,
@@ -66,7 +69,7 @@ class Results:
     def plan(self) -> BenchmarkPlan:
         """Return the plan of the last run. Raises InputError if the folder contains no plan."""
         path = self.folder / "plan.json"
-        if not path.is_file():
+        if not lexists(path):
             raise InputError(
                 f"{self.folder}: this folder contains no results (no plan.json); create results with `kib run SPEC`"
             )
@@ -93,7 +96,7 @@ class Results:
     def cell(self, cell: Cell) -> CellResult | None:
         """Return the result of a cell without its questions, or None if the cell has not been measured."""
         path = self.cell_folder(cell) / "cell.json"
-        if not path.is_file():
+        if not lexists(path):
             return None
         with name_damage(path, MEASURE_AGAIN):
             result = cell_from_json(read_sealed(path))
@@ -108,19 +111,36 @@ class Results:
         except InputError:
             return False
 
-    def damage(self, cell: Cell) -> str:
-        """Return a sentence about damaged files of a cell, or "" if the cell is intact or missing."""
+    def damage(self, cell: Cell, *, complete: bool = False) -> str:
+        """Return a sentence about damaged files of a cell, or "" if the cell is intact or missing.
+
+        If `complete` is set, a missing file also counts as damage.
+        """
         try:
             if result := self.cell(cell):
                 self.times(cell)
                 self.check_questions(result)
+                if complete:
+                    self._check_complete(result)
         except DamagedError as error:
             return str(error)
         return ""
 
+    def _check_complete(self, result: CellResult) -> None:
+        """Raise DamagedError if a file of a measured cell is missing."""
+        for name in ("questions.jsonl", "times.json"):
+            path = self.cell_folder(result.cell) / name
+            if not path.is_file():
+                raise DamagedError(f"{path}: the file is missing; {MEASURE_AGAIN}")
+
+    def lacks_questions(self, cell: Cell) -> bool:
+        """Return whether a cell has been measured but its file of questions is missing."""
+        folder = self.cell_folder(cell)
+        return lexists(folder / "cell.json") and not (folder / "questions.jsonl").exists()
+
     def discard(self, cell: Cell) -> None:
         """Remove the result of a cell, so that the cell counts as missing."""
-        (self.cell_folder(cell) / "cell.json").unlink(missing_ok=True)
+        remove(self.cell_folder(cell) / "cell.json")
 
     def check_questions(self, result: CellResult) -> None:
         """Raise DamagedError if the questions of a cell differ from the measured questions; a missing file is accepted.
@@ -129,9 +149,11 @@ class Results:
         """
         path = self.cell_folder(result.cell) / "questions.jsonl"
         try:
-            found = path.stat()
+            found = file_status(path)
         except FileNotFoundError:
             return
+        except ValueError as error:
+            raise DamagedError(f"{path}: {error}; {MEASURE_AGAIN}") from error
         state = (result.questions, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         if self._checked.get(path) == state:
             return
@@ -144,8 +166,8 @@ class Results:
         """Verify the digest of each measured cell's questions; raise an error if any file is missing or damaged."""
         for cell in self.plan().cells:
             if result := self.cell(cell):
-                self.questions(cell, "the verification of the stored questions")
                 self.check_questions(result)
+                self.questions(cell, "the verification of the stored questions")
 
     def questions(self, cell: Cell, user: str) -> Path:
         """Return the path of a cell's questions; if the file is missing, raise InputError that names `user`.
@@ -160,8 +182,7 @@ class Results:
         shown = f"; the stored statistics are sufficient to show {', '.join(known)}" if known else ""
         raise InputError(
             f"{path}: no such file, but {user} needs the questions in this file. The file may have been omitted on "
-            f"purpose{shown}. Restore the file, or delete {path.parent} and run the benchmark to measure the cell "
-            "again"
+            f"purpose{shown}. Restore the file, or measure the cell again with `kib run SPEC --verify`"
         )
 
     def scores(self, cell: Cell, user: str = "this view") -> list[Score]:
@@ -182,7 +203,7 @@ class Results:
         """Return the time and memory needed to measure a cell, or None if time and memory were not recorded."""
         path = self.cell_folder(cell) / "times.json"
         with name_damage(path, MEASURE_AGAIN):
-            value = read_sealed(path) if path.is_file() else None
+            value = read_sealed(path) if lexists(path) else None
             if value is None:
                 return None
             if value.pop("cell", cell.id) != cell.id:  # files written by earlier versions do not name their cell
@@ -203,7 +224,7 @@ class Results:
         """Return the failed cells of the last run by id."""
         path = self.folder / "failures.json"
         with name_damage(path, WRITE_AGAIN):
-            return FAILURES.validate_python(read_sealed(path)) if path.is_file() else {}
+            return FAILURES.validate_python(read_sealed(path)) if lexists(path) else {}
 
     def save_failures(self, failures: Mapping[str, Failure]) -> None:
         """Replace the list of failed cells; if the list is empty, delete the file."""
@@ -232,10 +253,10 @@ class Results:
         return all((path / "questions.jsonl").is_file() for path in folders if (path / "cell.json").is_file())
 
     def save_statistics(self, statistics: Mapping[str, Any]) -> None:
-        """Replace the stored statistics; do nothing if the folder is not writable."""
+        """Replace the stored statistics; do nothing if the file or the folder is not writable."""
         try:
             write_text(self.folder / "statistics.json", canonical(sealed(statistics)) + "\n")
-        except OSError:
+        except (OSError, InputError):
             return
 
     @contextmanager
@@ -247,6 +268,7 @@ class Results:
         from filelock import FileLock, Timeout
 
         make_folder(self.folder)
+        self._remove_pipes()
         owner = self.folder / ".owner.json"
         guard = FileLock(self.folder / ".lock", timeout=0)
         try:
@@ -264,11 +286,26 @@ class Results:
             owner.unlink(missing_ok=True)
             guard.release()
 
+    def _remove_pipes(self) -> None:
+        """Delete each pipe or device that has the name of a file, because no file could be written under this name.
+
+        Raises InputError for a folder, because its content is unknown.
+        """
+        for name in ("plan.json", "failures.json", "statistics.json", ".owner.json", ".lock"):
+            path = self.folder / name
+            try:
+                with suppress(FileNotFoundError):
+                    file_status(path)
+            except ValueError as error:
+                if path.is_dir():
+                    raise InputError(f"{path}: {error}; delete this folder and run the command again") from error
+                path.unlink()
+
 
 def _owner(path: Path) -> str:
     """Return a description of the process recorded in `.owner.json`."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_sealed(path)
         return f"process {value['pid']} on host {value['host']} (since {value['started']})"
-    except (OSError, KeyError, json.JSONDecodeError):
+    except (OSError, KeyError, ValueError):
         return "another process"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kib.identity import canonical, digest
+from kib.store.files import file_status
 
 __all__ = ["parse_json", "read_and_tell_sealed", "read_sealed", "sealed"]
 
@@ -36,13 +37,14 @@ def sealed(value: Any) -> dict[str, Any]:
 def read_sealed(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file, after verifying and removing its digest.
 
-    Raises ValueError if the content is damaged.
+    Raises ValueError if the content is damaged or the path is not a regular file.
     """
     return read_and_tell_sealed(path)[0]
 
 
 def read_and_tell_sealed(path: Path) -> tuple[dict[str, Any], bool]:
     """Return the JSON object in a file as `read_sealed` does, and whether the file contains a digest."""
+    file_status(path)
     value = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the content is wrong, not the type of an argument

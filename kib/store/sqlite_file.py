@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 from kib.errors import DamagedError
 from kib.identity import digest_lines
-from kib.store.files import flush_folder, make_folder
+from kib.store.files import file_status, flush_folder, make_folder, remove
 from kib.support.sqlite_errors import sqlite_errors
 
 __all__ = ["SqliteFile", "Table", "set_aside"]
@@ -55,8 +56,8 @@ def set_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.damaged")
     for suffix in ("-shm", "-wal", ""):
         source, target = Path(f"{path}{suffix}"), Path(f"{aside}{suffix}")
-        target.unlink(missing_ok=True)
-        if source.exists():
+        remove(target)
+        if lexists(source):
             source.rename(target)
     flush_folder(path.parent)
     return aside
@@ -83,6 +84,7 @@ class SqliteFile:
         DamagedError if the file is damaged.
         """
         make_folder(path.parent)
+        _require_regular_file(path, repair)
         with sqlite_errors(path, repair):
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
         # Damaged text must not raise an error before its digest is compared.
@@ -186,6 +188,16 @@ class SqliteFile:
             self.connection.execute("BEGIN IMMEDIATE")
             with self.connection:
                 yield
+
+
+def _require_regular_file(path: Path, repair: str) -> None:
+    """Raise DamagedError if the path exists but is a folder, a pipe or a device."""
+    try:
+        file_status(path)
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise DamagedError(f"{path}: the file is damaged ({error}); {repair}") from error
 
 
 def _bytes(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kib.errors import DamagedError
 from kib.identity import canonical, digest, digest_file
-from kib.store.files import indented_json, write_text
+from kib.store.files import file_status, indented_json, write_text
 
 __all__ = ["MARKER", "RecordedFile", "StepMarker", "describe_files", "read_marker", "step_files", "write_marker"]
 
@@ -60,6 +60,7 @@ def read_marker(folder: Path) -> StepMarker:
     """
     path = folder / MARKER
     try:
+        file_status(path)
         return _parse(json.loads(path.read_bytes()), folder)
     except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path}: damaged ({error})") from error
