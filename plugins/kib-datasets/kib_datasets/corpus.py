@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
@@ -15,6 +15,7 @@ from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
 from kib.support.hub import commit_of
 from kib_datasets.download import download_commit
+from kib_datasets.file_patterns import check_data_card, check_pattern
 from kib_datasets.unpacked_size import check_unpacked_sizes
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ class HuggingFaceOptions(Options):
         description="Name of the data set's configuration; if unset, the data set's default configuration is read.",
     )
     split: str = Field(default="train", min_length=1, description="Name of the split to read.")
-    files: list[str] = Field(
+    files: list[Annotated[str, AfterValidator(check_pattern)]] = Field(
         default=[],
         description=(
-            "Patterns of the files to read, such as `data/train-*.parquet`; if empty, the data set's own file list is "
-            "used."
+            "Patterns of the files to read, relative to the data set, such as `data/train-*.parquet`; if empty, the "
+            "data set's own file list is used."
         ),
     )
     streaming: Annotated[bool, NotInIdentity] = Field(
@@ -194,6 +195,7 @@ class HuggingFace:
             if options.streaming:
                 return datasets.load_dataset(options.hub, revision=commit, **arguments)
             folder = download_commit(options.hub, commit, options.files)
+        check_data_card(folder)
         check_unpacked_sizes(_visible_files(folder), options.max_unpacked_mb)
         if any((folder / name).is_file() for name in SAVED_MARKERS):
             return self._saved_split(folder)

@@ -11,6 +11,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from pydantic import ValidationError
 
 from kib.errors import InputError
 from kib.records import Document
@@ -57,6 +58,43 @@ def test_chosen_files(tmp_path: Path) -> None:
     write_lines(tmp_path / "old" / "train.jsonl", [{"id": "old", "text": "no"}])
     write_lines(tmp_path / "new" / "train.jsonl", [{"id": "new", "text": "yes"}])
     assert [document.id for document in read(tmp_path, files=["new/*.jsonl"])] == ["new"]
+
+
+OUTSIDE = {
+    "http://127.0.0.1:9/x.jsonl": "is an address",
+    "hf://datasets/a/b/x.jsonl": "is an address",
+    "zip://x.jsonl::http://127.0.0.1:9/x.zip": "is an address",
+    "x.jsonl::y": "is an address",
+    "file:/etc/hostname": "is an address",
+    "http://[x/y": "is an address",
+    "/etc/hostname": "is an absolute path",
+    "~/x.jsonl": "is an absolute path",
+    "new/../../x.jsonl": "contains `..`",
+    "..": "contains `..`",
+    ".hidden/x.jsonl": "names a hidden file or folder",
+}
+
+
+@pytest.mark.parametrize(("pattern", "fault"), OUTSIDE.items())
+def test_files_outside_the_folder(tmp_path: Path, pattern: str, fault: str) -> None:
+    """A pattern in the option `files` that is an address or leaves the folder raises an error that names the item."""
+    for origin in ({"path": tmp_path}, {"hub": "org/facts"}):
+        with pytest.raises(ValidationError, match=r"files\.1\n.*" + re.escape(f"but `{pattern}` {fault}")):
+            make_plugin(HuggingFace, {**origin, "files": ["./*.jsonl", pattern]})
+
+
+@pytest.mark.parametrize("listing", ["data_files: {}", "data_files: [{{split: train, path: [{}]}}]", "data_dir: {}"])
+@pytest.mark.parametrize(("name", "fence"), [("README.md", "---\n"), (".huggingface.yaml", "")])
+def test_data_card_lists_files_outside_the_folder(tmp_path: Path, name: str, fence: str, listing: str) -> None:
+    """A data set's own file list that leaves the folder raises an error that names the file and the key."""
+    write_lines(tmp_path / "set" / "train.jsonl", ROWS)
+    outside = write_lines(tmp_path / "other" / "train.jsonl", ROWS)
+    for pattern in ("http://127.0.0.1:9/x.jsonl", str(outside), "../other"):
+        configs = f"configs:\n- config_name: default\n  {listing.format(json.dumps(pattern))}\n"
+        (tmp_path / "set" / name).write_text(fence + configs + fence, encoding="utf-8")
+        key = listing.partition(":")[0]
+        with pytest.raises(InputError, match=rf"{name}: `configs`: `{key}`: expected .*, but `{re.escape(pattern)}`"):
+            read(tmp_path / "set")
 
 
 @pytest.mark.parametrize("name", ["train.jsonl.gz", "train.jsonl.bz2", "train.jsonl.xz", "train.zip"])
