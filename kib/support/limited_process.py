@@ -12,7 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import IO, Any
@@ -36,7 +36,24 @@ LENGTH = struct.Struct("<Q")
 
 
 class LimitError(Exception):
-    """A limit was exceeded; the message completes a sentence that starts with the name of the data."""
+    """A limit was exceeded; the message completes a sentence that starts with the name of the data.
+
+    `limit` is "seconds", "memory", "depth" (of nesting) or "crash" (of the process), or a caller's name for a different
+    limit, or "" for a limit that cannot be changed.
+    """
+
+    def __init__(self, message: str, limit: str = "") -> None:
+        super().__init__(message)
+        self.limit = limit
+
+    def advice(self, purpose: str, options: Mapping[str, str]) -> str:
+        """Return a clause such as "; to convert the file, increase `max_seconds`", or state that the limit is fixed.
+
+        `options` contains the option for each limit that users can set. After a crash, the clause is empty.
+        """
+        if self.limit in options:
+            return f"; {purpose}, increase `{options[self.limit]}`"
+        return "" if self.limit == "crash" else "; this limit is fixed"
 
 
 class LimitedProcess:
@@ -91,7 +108,7 @@ class LimitedProcess:
             self._stop()
             late = process.returncode == LATE
             reason = f"takes longer than {seconds:g} seconds" if late else f"crashes its process ({process.returncode})"
-            yield LimitError(reason)
+            yield LimitError(reason, "seconds" if late else "crash")
         except BaseException:  # without all replies, the next call would read a reply of this call
             self._stop()
             raise
@@ -128,7 +145,7 @@ def _result(reply: dict[str, Any]) -> Any:
     """Return the result contained in a reply, which may be a LimitError; raise RuntimeError if the function failed."""
     if "error" in reply:
         raise RuntimeError(reply["error"])
-    return LimitError(reply["limit"]) if "limit" in reply else reply["value"]
+    return LimitError(*reply["limit"]) if "limit" in reply else reply["value"]
 
 
 def _send(stream: IO[bytes] | None, message: bytes) -> None:
@@ -188,10 +205,10 @@ def _answer(called: Callable[[Any], Any], value: Any, memory_mb: int) -> dict[st
     try:
         return {"value": called(value)}
     except LimitError as error:
-        return {"limit": str(error)}
+        return {"limit": [str(error), error.limit]}
     except MemoryError:
-        return {"limit": f"needs more than {memory_mb:,} MB of memory"}
+        return {"limit": [f"needs more than {memory_mb:,} MB of memory", "memory"]}
     except RecursionError:
-        return {"limit": "is nested too deeply"}
+        return {"limit": ["is nested too deeply", "depth"]}
     except Exception as error:  # noqa: BLE001 - the parent process reports the error
         return {"error": f"{type(error).__name__}: {error}"}

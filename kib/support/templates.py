@@ -25,6 +25,10 @@ MEMORY_MB = 1024
 """The memory limit of the process that renders templates."""
 
 
+LIMIT_KEYS = {"seconds": "max_seconds", "characters": "max_characters"}
+"""The key in `[prompt]` for each limit that users can set; the limits on memory and nesting are fixed."""
+
+
 @dataclass(frozen=True, slots=True)
 class TemplateLimits:
     """The maximum time for rendering a template once, and the maximum length of the rendered text."""
@@ -37,17 +41,24 @@ DEFAULT_LIMITS = TemplateLimits()
 
 
 class TemplateFailedError(Exception):
-    """A template is invalid, fails or exceeds a limit; `line` is the faulty line, or None if a limit is exceeded."""
+    """A template is invalid, fails or exceeds a limit.
 
-    def __init__(self, message: str, line: int | None) -> None:
+    `line` is the faulty line, or None if a limit is exceeded; `limit` is the name of the limit, as in LimitError.
+    """
+
+    def __init__(self, message: str, line: int | None, limit: str = "") -> None:
         super().__init__(message)
         self.line = line
+        self.limit = limit
 
     def described(self) -> str:
-        """Return the message with the line or, if a limit is exceeded, the keys that set the limits in the spec."""
+        """Return the message with the line or, if a limit is exceeded, with the key that sets the limit in the spec."""
         if self.line is not None:
             return f"line {self.line} of the template: {self}"
-        return f"{self}; simplify the template, or increase `max_seconds` or `max_characters` in `[prompt]`"
+        if self.limit in LIMIT_KEYS:
+            return f"{self}; simplify the template, or increase `{LIMIT_KEYS[self.limit]}` in `[prompt]`"
+        fixed = ", because this limit is fixed" if self.limit != "crash" else ""
+        return f"{self}; simplify the template{fixed}"
 
 
 def render_template(
@@ -75,7 +86,7 @@ def _ask(request: tuple[Any, ...], limits: TemplateLimits) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = _PROCESS.call(request, limits.seconds)
     except LimitError as error:
-        raise TemplateFailedError(f"the template {error}", None) from error
+        raise TemplateFailedError(f"the template {error}", None, error.limit) from error
     if "error" in answer:
         raise TemplateFailedError(answer["error"], answer["line"])
     return answer
@@ -127,7 +138,7 @@ def _limited_text(template: Any, values: Mapping[str, Any], characters: int) -> 
         parts.append(part)
         length += len(part)
         if length > characters:
-            raise LimitError(f"produces more than {characters:,} characters")
+            raise LimitError(f"produces more than {characters:,} characters", "characters")
     return "".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Parses JSON written by users, with errors that state the position of the mistake."""
 
 import json
+import sys
 from typing import Any
 
 from kib.errors import InputError
@@ -17,5 +18,6 @@ def parse_json(text: str, where: str) -> Any:
         raise InputError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
         raise InputError(f"{where}: lists and objects are nested too deeply") from error
-    except ValueError as error:  # Python rejects integers with thousands of digits
-        raise InputError(f"{where}: cannot be read: {error}") from error
+    except ValueError as error:  # Python's limit on the digits of an integer is the only other reason
+        most = sys.get_int_max_str_digits()
+        raise InputError(f"{where}: expected integers with at most {most:,} digits, got a longer integer") from error

@@ -171,7 +171,7 @@ def convert_file(path: Path, encoding: str, limits: FileLimits = DEFAULT_LIMITS)
 
 def _check_size(size: int, limits: FileLimits, verb: str = "has") -> None:
     if size > limits.unpacked_mb * MB:
-        raise LimitError(f"{verb} {size / MB:,.0f} MB, more than `max_unpacked_mb = {limits.unpacked_mb}`")
+        raise LimitError(f"{verb} {size / MB:,.0f} MB, more than `max_unpacked_mb = {limits.unpacked_mb}`", "unpacked")
 
 
 def _decode(data: bytes, encoding: str) -> str:
@@ -249,7 +249,7 @@ def _check_nesting(tree: Any, most: int) -> None:
     for event, _ in iterwalk(tree, events=("start", "end")):
         depth += 1 if event == "start" else -1
         if depth > most:
-            raise LimitError(f"nests more elements than `max_nesting = {most}`")
+            raise LimitError(f"nests more elements than `max_nesting = {most}`", "depth")
 
 
 def _convert_docx(data: bytes, _: str, limits: FileLimits) -> ConvertedFile:

@@ -26,6 +26,15 @@ EXTENSIONS = ", ".join(sorted(CONVERTERS))
 ErrorOrSkip = Literal["error", "skip"]
 
 
+LIMIT_OPTIONS = {
+    "seconds": "max_seconds",
+    "memory": "max_memory_mb",
+    "unpacked": "max_unpacked_mb",
+    "depth": "max_nesting",
+}
+"""The option for each limit on the conversion of a file; the limits of pypdf are fixed."""
+
+
 class FilesOptions(Options):
     """Options of the corpus `files`: the folder, the files to read, and the treatment of unreadable files."""
 
@@ -215,9 +224,8 @@ class Files:
         options, path = self.options, self.options.path / name
         if isinstance(converted, LimitError):
             if options.over_limit == "error":
-                raise _unusable(
-                    path, f"the file {converted}; to convert the file, increase the exceeded limit", "over_limit"
-                )
+                advice = converted.advice("to convert the file", LIMIT_OPTIONS)
+                raise _unusable(path, f"the file {converted}{advice}", "over_limit")
             left_out.over_limit.append(f"{document_id(name)} (the file {converted})")
             return None
         if isinstance(converted, BrokenFileError):

@@ -64,25 +64,28 @@ def paragraph(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "options", "problem"),
+    ("name", "write", "options", "problem", "advice"),
     [
         (
             "unpacked.docx",
             lambda path, files: write_compressed(path, files, paragraph("x" * (3 << 20))),
             {"max_unpacked_mb": 2},
             "the file unpacks to 3 MB, more than `max_unpacked_mb = 2`",
+            "to convert the file, increase `max_unpacked_mb`",
         ),
         (
             "paragraphs.docx",
             lambda path, files: write_compressed(path, files, paragraph("x") * 40_000),
             {"max_seconds": 0.3},
             "the file takes longer than 0.3 seconds",
+            "to convert the file, increase `max_seconds`",
         ),
         (
             "deep.html",
             lambda path, _: path.write_text("<div>" * 9 + "x"),
             {"max_nesting": 8},
             "the file nests more elements than `max_nesting = 8`",
+            "to convert the file, increase `max_nesting`",
         ),
         (
             "tags.docx",
@@ -91,24 +94,28 @@ def paragraph(text: str) -> str:
             ),
             {},
             "the file is nested too deeply",
+            "to convert the file, increase `max_nesting`",
         ),
         (
             "stream.pdf",
             lambda path, _: write_pdf_bomb(path, 80 << 20, in_form=False),
             {},
             "the file exceeds a limit of pypdf (",
+            "this limit is fixed",
         ),
         (
             "form.pdf",
             lambda path, _: write_pdf_bomb(path, 80 << 20, in_form=True),
             {},
             "the file exceeds a limit of pypdf (",
+            "this limit is fixed",
         ),
         (
             "long.txt",
             lambda path, _: path.write_text("x" * (3 << 20)),
             {"max_unpacked_mb": 2},
             "the file has 3 MB, more than `max_unpacked_mb = 2`",
+            "to convert the file, increase `max_unpacked_mb`",
         ),
     ],
 )
@@ -120,6 +127,7 @@ def test_over_limit(
     write: Write,
     options: dict[str, float],
     problem: str,
+    advice: str,
 ) -> None:
     """A file that exceeds a limit raises an error or, with `over_limit = "skip"`, is omitted and recorded."""
     write(tmp_path / name, files)
@@ -127,7 +135,7 @@ def test_over_limit(
     with pytest.raises(InputError) as caught:
         list(make_plugin(Files, {"path": tmp_path, **options}).documents())
     assert f"{tmp_path / name}: {problem}" in str(caught.value)
-    assert 'set `over_limit = "skip"`' in str(caught.value)
+    assert f'; {advice}; to leave out the file, set `over_limit = "skip"`' in str(caught.value)
     plugin = make_plugin(Files, {"path": tmp_path, "over_limit": "skip", **options})
     with caplog.at_level(logging.WARNING):
         assert [document.id for document in plugin.documents()] == ["z.txt"]

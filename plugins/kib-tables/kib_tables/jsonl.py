@@ -1,6 +1,7 @@
 """The corpus `jsonl`, which reads one JSON object per line from a UTF-8 file; errors name the file and line."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,8 +63,9 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
         raise invalid("unreadable JSON: objects or lists are nested too deeply") from error
     except json.JSONDecodeError as error:
         raise invalid(f"invalid JSON: {error.msg} at column {error.colno}") from error
-    except ValueError as error:
-        raise invalid(f"unreadable JSON: {error}") from error
+    except ValueError as error:  # Python's limit on the digits of an integer is the only other reason
+        most = sys.get_int_max_str_digits()
+        raise invalid(f"expected integers with at most {most:,} digits, got a longer integer") from error
     if not isinstance(value, dict):
         raise invalid(f"expected a JSON object, got {_json_type(value)}")
     return value

@@ -38,6 +38,10 @@ BATCH_PAGES, BATCH_CHARACTERS = 32, 1 << 20
 """The maximum number of pages in a group that is converted at once, and the number of characters that ends a group."""
 
 
+LIMIT_OPTIONS = {"seconds": "max_seconds", "memory": "max_memory_mb"}
+"""The option for each limit on the conversion of a page; the limit on nesting is fixed."""
+
+
 class WikipediaOptions(Options):
     """Options of `wikipedia`: either a dump, or a selection of pages pinned to revisions in a pin file."""
 
@@ -290,11 +294,9 @@ class Wikipedia:
             return None
         if isinstance(text, LimitError):
             if self.options.over_limit == "error":
-                fix = (
-                    "to convert the page, increase the exceeded limit; to leave out such pages, set `over_limit = "
-                    '"skip"`'
-                )
-                raise InputError(f"{position}: the page {text}; {fix}")
+                advice = text.advice("to convert the page", LIMIT_OPTIONS)
+                fix = 'to leave out such pages, set `over_limit = "skip"`'
+                raise InputError(f"{position}: the page {text}{advice}; {fix}")
             collected.skipped.append(f"{page.title} (the page {text})")
             return None
         if not text:

@@ -264,20 +264,23 @@ def test_fragment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "problem"),
+    ("text", "options", "problem", "advice"),
     [
-        ('&lt;ref name="' * 5000, {"max_seconds": 0.5}, "the page takes longer than 0.5 seconds"),
-        ("{{{" * 5000 + "}}}" * 5000, {}, "the page is nested too deeply"),
+        (
+            '&lt;ref name="' * 5000,
+            {"max_seconds": 0.5},
+            "the page takes longer than 0.5 seconds",
+            "to convert the page, increase `max_seconds`",
+        ),
+        ("{{{" * 5000 + "}}}" * 5000, {}, "the page is nested too deeply", "this limit is fixed"),
     ],
 )
 def test_over_limit(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, options: dict[str, float], problem: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, options: dict[str, float], problem: str, advice: str
 ) -> None:
     """A page that exceeds a limit raises an error or, with `over_limit = "skip"`, is omitted and recorded."""
     path = write_dump(tmp_path, page("A", "One."), page("Bomb", text), page("C", "Three."))
-    with pytest.raises(
-        InputError, match=re.escape(f"'Bomb': {problem}; to convert the page, increase the exceeded limit;")
-    ):
+    with pytest.raises(InputError, match=re.escape(f"'Bomb': {problem}; {advice}; to leave out")):
         read_ids(create(path, **options))
     plugin = create(path, over_limit="skip", **options)
     with caplog.at_level(logging.WARNING):
