@@ -79,6 +79,28 @@ def test_an_ambiguous_address_is_invalid(url):
 
 
 @pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("https://gpu.", "a URL whose host ends in a dot"),
+        ("HTTP://gpu.example.:8000/v1", "a URL whose host ends in a dot"),
+        ("http://gpu:", "a URL with a colon but no port after the host"),
+        ("http://[::1]:/v1", "a URL with a colon but no port after the host"),
+        ("http://gpu/v1.", None),
+        ("http://gpu/a:", None),
+        ("http://gpu:65536", "an invalid URL"),
+        ("gpu", "an invalid URL"),
+    ],
+)
+def test_an_invalid_address_states_its_fault(url, fault):
+    """The error for a host that ends in a dot or for a missing port states this fault."""
+    if fault is None:
+        assert parse_address(url).host == "gpu"
+    else:
+        with pytest.raises(ValueError, match=rf"^expected a URL such as \S+, got {fault}$"):
+            parse_address(url)
+
+
+@pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "127.255.0.9", "[::1]:9200", "[0:0::1]"]
 )
 def test_loopback_may_receive_everything(host):

@@ -39,6 +39,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 HOST = r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)"
 PORT = r"(?::(?P<port>[0-9]{1,5}))?"
 URL = re.compile(rf"(?P<scheme>https?)://{HOST}{PORT}(?:[/?#].*)?")
+SERVER = re.compile(r"https?://(?P<server>[^/?#]*)", re.IGNORECASE)
 ENTRY = re.compile(HOST + PORT)
 AMBIGUOUS = re.compile(r"[^!-~]|\\")
 """Characters that programs read in different ways: spaces, control characters, non-ASCII letters and backslashes."""
@@ -90,10 +91,21 @@ def parse_address(url: str) -> Address:
     match = URL.fullmatch(url.lower())
     found = _host_and_port(match) if match else None
     if match is None or found is None:
-        raise ValueError("expected a URL such as https://host.example:8000/v1, got an invalid URL")
+        raise ValueError(f"expected a URL such as https://host.example:8000/v1, got {_fault(url)}")
     host, port = found
     scheme = match["scheme"]
     return Address(scheme, host, DEFAULT_PORTS[scheme] if port is None else port)
+
+
+def _fault(url: str) -> str:
+    """Return what is wrong with an invalid URL, without quoting the URL."""
+    server = SERVER.match(url)
+    host, colon, port = server["server"].rpartition(":") if server else ("", "", "")
+    if colon and not port:
+        return "a URL with a colon but no port after the host"
+    if (host if port.isdigit() else port).endswith("."):
+        return "a URL whose host ends in a dot"
+    return "an invalid URL"
 
 
 def allow_hosts(hosts: Iterable[str]) -> None:
