@@ -4,7 +4,8 @@
 - `prompts`: default prompts, and the message built from a prompt and a passage
 - `completion`: a chat completion, read from a response or from the stored paid answers
 - `parsing`: texts, pairs and questions parsed from a completion and validated
-- `endpoint`: HTTP requests to the server, with retries
+- `http_client`: HTTP requests with limits on time and size, which can be cancelled
+- `endpoint`: requests to the server, with retries
 - `passage_jobs`: the requests needed for one passage
 - `request_pool`: runs many passage jobs concurrently, within the token budget
 - `writer`: the plugin

@@ -1,21 +1,19 @@
-"""HTTP requests to a chat endpoint, with retries; failures raise a one-sentence InputError without the API key."""
+"""Requests to a chat endpoint, with retries; failures raise a one-sentence InputError without the API key."""
 
 import json
 import os
 import threading
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
-from kib.support.recipients import parse_address, require_allowed
+from kib.support.recipients import require_allowed
 from kib.support.retries import asked_wait
 from kib_openai.completion import Completion, parse_completion
+from kib_openai.http_client import HttpClient
 from kib_openai.options import WriterOptions
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     import httpx2
 
 __all__ = ["Endpoint", "api_key"]
@@ -37,22 +35,17 @@ class Endpoint:
     """A thread-safe HTTP client for a chat endpoint. Once `stopped` is set, failed requests are no longer retried."""
 
     def __init__(self, options: WriterOptions) -> None:
-        import httpx2
-
         self.options = options
         self.url = f"{options.base_url}/chat/completions"
         self.stopped = threading.Event()
         require_allowed(options.recipients())
         self._key = api_key(options.api_key_env)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        limits = httpx2.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency)
-        self._client = httpx2.Client(
-            headers=headers,
-            timeout=options.timeout,
-            limits=limits,
-            verify=_certificates(),
-            trust_env=not parse_address(self.url).is_loopback,  # a proxy could read requests to this machine
-        )
+        self._client = HttpClient(self.url, headers, options.timeout, options.concurrency)
+
+    def cancel(self) -> None:
+        """Cancel all requests in flight; the threads that wait for an answer receive a CancelledError."""
+        self._client.cancel()
 
     def close(self) -> None:
         """Close all HTTP connections to the endpoint."""
@@ -68,10 +61,10 @@ class Endpoint:
         for retry in range(self.options.retries + 1):
             requested_wait = None
             try:
-                response = self._client.post(self.url, json=body)
+                response = self._client.post(body)
             except httpx2.InvalidURL as error:
                 raise InputError(f"{self.url}: invalid URL: {error}") from error
-            except httpx2.TimeoutException:
+            except (TimeoutError, httpx2.TimeoutException):
                 reason = f"the server sent no answer within {self.options.timeout:g} seconds (`timeout`)"
             except httpx2.TransportError as error:
                 reason = f"the connection failed ({type(error).__name__})"
@@ -137,14 +130,6 @@ class Endpoint:
             text = text.replace(self._key, "…")
         text = " ".join(text.split())
         return f": {text[:SHOWN_CHARACTERS]}{'…' if len(text) > SHOWN_CHARACTERS else ''}" if text else ""
-
-
-@cache
-def _certificates() -> "SSLContext":
-    """Load the trusted certificates once for all endpoints, because loading certificates takes 50 ms."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
 
 
 def api_key(variable: str) -> str:

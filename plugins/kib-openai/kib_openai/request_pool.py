@@ -22,6 +22,9 @@ Result = TypeVar("Result")
 MAX_UNREAD = 256
 """The maximum number of finished jobs whose results wait until an earlier job finishes."""
 
+INTERRUPTED_WAIT = 5.0
+"""The maximum time to wait for the answers in flight after an interruption, in seconds."""
+
 
 @dataclass(slots=True)
 class _WaitingJob(Generic[Result]):
@@ -42,6 +45,7 @@ class RequestPool(Generic[Result]):
         self.tokens_spent = self._stored_tokens() if self._has_budget() else 0
         self.failed_jobs = 0
         self.all_started = False
+        self.last_wait: float | None = None
         self.finished: dict[int, list[Result]] = {}
         self.in_flight: dict[str, Future[Completion]] = {}
         self.waiting: dict[Future[Completion], list[_WaitingJob[Result]]] = {}
@@ -50,7 +54,8 @@ class RequestPool(Generic[Result]):
         """Yield the jobs' results in job order; a failed job yields no result.
 
         Raise InputError if the server rejects a request, the token budget is exhausted, or too many jobs fail. Before
-        the error is raised, the answers to all requests in flight are awaited and stored.
+        the error is raised, the answers to all requests in flight are awaited and stored. After Ctrl-C or SIGTERM, the
+        answers are awaited for at most INTERRUPTED_WAIT seconds; a second Ctrl-C ends this wait.
         """
         numbered, next_number = enumerate(jobs), 0
         threads = ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="kib-openai")
@@ -64,6 +69,9 @@ class RequestPool(Generic[Result]):
                     self._collect_answers(threads)
                 elif self.all_started:
                     return
+        except KeyboardInterrupt:
+            self.last_wait = INTERRUPTED_WAIT
+            raise
         finally:
             self._shut_down(threads)
 
@@ -148,9 +156,14 @@ class RequestPool(Generic[Result]):
     def _shut_down(self, threads: ThreadPoolExecutor) -> None:
         """Stop sending requests; await and store the answers to requests in flight, which are billed in any case."""
         self.endpoint.stopped.set()
-        threads.shutdown(wait=True, cancel_futures=True)
-        with suppress(sqlite3.ProgrammingError):  # the caller closed the database of paid answers before this generator
-            for key, future in self.in_flight.items():
-                if not future.cancelled() and future.exception() is None:
-                    self._store(key, future.result())
-        self.endpoint.close()
+        threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            wait([future for future in self.in_flight.values() if not future.cancelled()], self.last_wait)
+        finally:
+            self.endpoint.cancel()
+            threads.shutdown()
+            with suppress(sqlite3.ProgrammingError):  # the caller closed the paid answers before this generator
+                for key, future in self.in_flight.items():
+                    if not future.cancelled() and future.exception() is None:
+                        self._store(key, future.result())
+            self.endpoint.close()

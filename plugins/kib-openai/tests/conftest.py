@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -136,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
                 server.active -= 1
 
     def answer(self, server, body, fault):
-        """A fault is a status, (status, headers, text), "cut", the text of an answer, or a function to call first."""
+        """Answer a request; a fault is a status, a response, bytes to send slowly, "cut", an answer, or a function."""
         if self.path != "/v1/chat/completions":
             return self.send(404, {}, '{"error": {"message": "no such path"}}')
         if fault == "cut":
@@ -149,6 +150,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(fault, {}, f'{{"error": {{"message": "status {fault}"}}}}')
         if isinstance(fault, tuple):
             return self.send(*fault)
+        if isinstance(fault, list):
+            for piece in fault:
+                self.wfile.write(piece)
+                time.sleep(0.02)
+            return None
         if callable(fault):
             fault()
         server.hold(body["messages"][0]["content"])
@@ -158,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status, headers, text):
         """Send a complete response."""
-        data = text.encode()
+        data = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **headers}.items():
             self.send_header(name, value)

@@ -1,3 +1,4 @@
+import gzip
 import json
 import threading
 import time
@@ -9,6 +10,9 @@ from kib.errors import InputError
 from kib_openai.endpoint import FIRST_WAIT, LONGEST_WAIT, Endpoint
 
 BODY = {"messages": [{"content": 'Passage:\na b c\n\nin this form: {"paraphrases": []}, exactly 1'}]}
+
+TEXTS = json.dumps({"paraphrases": ["Beside door 0, in hall 0, there is pump 0."]})
+ANSWER = json.dumps({"choices": [{"message": {"content": TEXTS}, "finish_reason": "stop"}]}).encode()
 
 
 class RecordedWaits:
@@ -89,6 +93,39 @@ def test_timeout(writer, server, passages, write):
     ):
         write(writer(timeout=0.01, retries=1), passages(1))
     gate.set()
+
+
+@pytest.mark.parametrize("kind", ["head", "body", "gzip"])
+def test_a_dripping_server(writer, server, passages, write, kind):
+    """The option `timeout` limits the total time of a request, even if the server keeps sending single bytes."""
+    body = gzip.compress(ANSWER + b" " * 2**21, 1) if kind == "gzip" else ANSWER + b" " * 300
+    encoding = "Content-Encoding: gzip\r\n" if kind == "gzip" else ""
+    head = f"HTTP/1.1 200 OK\r\n{encoding}Content-Length: {len(body)}\r\n\r\n".encode()
+    whole, start = head + body, 0 if kind == "head" else len(head)
+    dripped = [whole[n : n + 1] for n in range(start, start + 200)]
+    server.faults = [[whole[:start], *dripped, whole[start + 200 :]]]
+    with pytest.raises(InputError, match=r"the server sent no answer within 0.5 seconds \(`timeout`\)"):
+        write(writer(timeout=0.5, retries=0), passages(1))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_huge_answer(writer, server, passages, write, packed):
+    """An answer that is too large, before or after decompression, raises an error that names the server's address."""
+    answer = ANSWER + b" " * 33 * 2**20
+    body, headers = (gzip.compress(answer, 1), {"Content-Encoding": "gzip"}) if packed else (answer, {})
+    server.faults = [(200, headers, body)]
+    with pytest.raises(
+        InputError, match=f"^{server.url}/chat/completions: the server sent an answer larger than 32 MB"
+    ):
+        write(writer(), passages(1))
+    assert len(server.bodies) == 1
+
+
+def test_a_compressed_answer(writer, server, passages, write):
+    """A compressed answer is unpacked."""
+    server.faults = [(200, {"Content-Encoding": "gzip"}, gzip.compress(ANSWER))]
+    assert "Beside door 0" in write(writer(), passages(1))[0].text
+    assert len(server.bodies) == 1
 
 
 def test_refused_connection(writer, passages, write):

@@ -144,13 +144,17 @@ def test_paid_answers_closed_first(writer, server, passages, tmp_path):
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from kib.records import Passage
 from kib.store.paid_answers import PaidAnswers
 from kib.testing import make_plugin
+from kib_openai import request_pool
 from kib_openai.writer import OpenAIWriter
 
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # kib also treats SIGTERM as Ctrl-C
+request_pool.INTERRUPTED_WAIT = 0.1
 texts = [f"Pump {n} stands in hall {n * 7} beside door {n}." for n in range(8)]
 passages = [Passage(f"d{n}#0", f"d{n}", f"Pump {n}", text, 0, len(text)) for n, text in enumerate(texts)]
 with PaidAnswers.open(Path(sys.argv[2])) as paid_answers:
@@ -159,8 +163,9 @@ with PaidAnswers.open(Path(sys.argv[2])) as paid_answers:
 """
 
 
-def test_a_killed_run_resumes(server, writer, passages, write, tmp_path):
-    """After a run is killed with kill -9, a second run repeats only the requests that were in flight."""
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_resumes(server, writer, passages, write, tmp_path, signal_number):
+    """A signal ends a run although the server does not answer; a second run repeats only the requests in flight."""
     arrived, gate = threading.Semaphore(0), threading.Event()
 
     def hang():
@@ -171,9 +176,12 @@ def test_a_killed_run_resumes(server, writer, passages, write, tmp_path):
     killed = subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, str(tmp_path / "kept.sqlite")])
     for _ in range(2):  # with two requests in flight, the five answers before them are stored
         assert arrived.acquire(timeout=120)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    gate.set()
+    os.kill(killed.pid, signal_number)
+    try:
+        assert killed.wait(timeout=60) != 0
+    finally:
+        killed.kill()
+        gate.set()
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         assert len(paid_answers) == 5
         assert len(write(writer(concurrency=2), passages(8), paid_answers=paid_answers)) == 8
