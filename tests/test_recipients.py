@@ -272,15 +272,17 @@ def test_a_plugin_that_cannot_list_its_servers(sending):
     )
 
 
-def test_only_credentials_that_exist_are_announced(sending, monkeypatch):
-    """A command reports a table's credential once, and only if the environment contains this credential."""
+def test_servers_are_announced(sending, monkeypatch):
+    """A command reports once which servers may receive text of a table or a credential in the environment."""
     recipients = [Recipient((), "http://localhost:1", "TOY_KEY"), Recipient((), "http://localhost:2")]
-    assert "may send" not in sending(lambda _: recipients).stderr
+    announced = "retrievers.words may send {} to http://localhost:{}\n"
+    stderr = sending(lambda _: recipients).stderr
+    assert [stderr.count(announced.format("text", port)) for port in (1, 2)] == [1, 1]
     monkeypatch.setenv("TOY_KEY", "4711")
     result = sending(lambda _: recipients)
     assert result.exit_code == 0
-    assert result.stderr.count("retrievers.words may send the credential in TOY_KEY to http://localhost:1\n") == 1
-    assert "localhost:2" not in result.stderr
+    assert result.stderr.count(announced.format("the credential in TOY_KEY", 1)) == 1
+    assert result.stderr.count(announced.format("text", 2)) == 1
     assert "4711" not in result.output
 
 

@@ -1,4 +1,4 @@
-"""Announces, before a command contacts a server, the credential that the server may receive."""
+"""Announces, before a command contacts a server, the text and the credential that the server may receive."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ __all__ = ["announce"]
 
 
 def announce(lock: Lock, progress: Progress) -> None:
-    """Report the credentials from the environment that each table may send, with the recipients' addresses."""
+    """Report the addresses to which each table may send text, and the credentials that the table may send with it."""
     for line in dict.fromkeys(_lines(lock)):
         progress.say(line)
 
@@ -20,5 +20,5 @@ def _lines(lock: Lock) -> Iterator[str]:
     for (kind, name, _), locked in lock.tables.items():
         if isinstance(locked.plugin, SendingPlugin):
             for one in locked.plugin.recipients():
-                if os.environ.get(one.credential):
-                    yield f"{kind}.{name} may send the credential in {one.credential} to {one.address}"
+                sent = f"the credential in {one.credential}" if os.environ.get(one.credential) else "text"
+                yield f"{kind}.{name} may send {sent} to {one.address}"
