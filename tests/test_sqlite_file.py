@@ -1,5 +1,6 @@
 """Full, locked or damaged SQLite files are reported with their path and the reason."""
 
+import os
 import sqlite3
 from contextlib import closing, contextmanager
 
@@ -124,6 +125,20 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(InputError, match=words) as caught, open_paid_answers(tmp_path):
         pytest.fail("opened a folder")
     assert "delete" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("put", ["mkdir", "mkfifo"])
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_a_pipe_or_a_folder_in_place_of_a_log_is_named(tmp_path, put, suffix):
+    """If the log of a file is a pipe or a folder, the error names the log and suggests deleting the log."""
+    with open_paid_answers(tmp_path) as (_, write):
+        write()
+    log = tmp_path / f"answers.sqlite{suffix}"
+    getattr(os, put)(log)
+    with pytest.raises(InputError, match="delete this path") as caught, open_paid_answers(tmp_path):
+        pytest.fail("opened a file with an invalid log")
+    assert str(caught.value).startswith(f"{log}: expected a file")
 
 
 def test_a_closed_file_is_an_error_of_its_user(tmp_path):

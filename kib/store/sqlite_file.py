@@ -5,13 +5,13 @@ Each transaction is flushed to disk before it is considered complete, so that a 
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os.path import lexists
 from pathlib import Path
 from typing import Any
 
-from kib.errors import DamagedError
+from kib.errors import DamagedError, InputError
 from kib.identity import digest_lines
 from kib.store.files import file_status, flush_folder, make_folder, remove
 from kib.support.sqlite_errors import sqlite_errors
@@ -84,7 +84,7 @@ class SqliteFile:
         DamagedError if the file is damaged.
         """
         make_folder(path.parent)
-        _require_regular_file(path, repair)
+        _require_regular_files(path)
         with sqlite_errors(path, repair):
             connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
         # Damaged text must not raise an error before its digest is compared.
@@ -190,14 +190,21 @@ class SqliteFile:
                 yield
 
 
-def _require_regular_file(path: Path, repair: str) -> None:
-    """Raise DamagedError if the path exists but is a folder, a pipe or a device."""
-    try:
-        file_status(path)
-    except FileNotFoundError:
-        return
-    except ValueError as error:
-        raise DamagedError(f"{path}: the file is damaged ({error}); {repair}") from error
+def _require_regular_files(path: Path) -> None:
+    """Raise an error if the path of the file or of one of its logs is a folder, a pipe or a device.
+
+    For the file itself, the error is a DamagedError. For a log, the error is an InputError that suggests deleting the
+    path, because a folder or a pipe contains no rows.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        part = Path(f"{path}{suffix}")
+        try:
+            with suppress(FileNotFoundError):
+                file_status(part)
+        except ValueError as error:
+            if part == path:
+                raise DamagedError(f"{path}: the file cannot be read or written ({error})") from error
+            raise InputError(f"{part}: {error}; delete this path and run the command again") from error
 
 
 def _bytes(value: Any) -> Any:
