@@ -24,6 +24,7 @@ __all__ = [
     "GROUPS",
     "AliasedCorpus",
     "ChatModel",
+    "CheckedModel",
     "CheckedTrainer",
     "CitingPlugin",
     "Corpus",
@@ -181,6 +182,15 @@ class Model(Plugin, Protocol):
 
     def load(self, weights: Weights | None = None) -> "LM":
         """Return the model ready to score requests, with a trainer's weights if `weights` is given."""
+        ...
+
+
+@runtime_checkable
+class CheckedModel(Protocol):
+    """A model that can detect problems before it is loaded; `kib check` calls `check`."""
+
+    def check(self) -> None:
+        """Raise InputError if the model cannot be loaded, for example because a package is missing. Loads no model."""
         ...
 
 

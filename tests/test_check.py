@@ -107,6 +107,12 @@ def test_uncounted_tokens_are_reported(bench):
         ),
         ('corpus = "people"', 'corpus = "people"\nquery = "{{ x }}"', "tasks.people.query: 'x' is undefined", 5),
         ("[models.m]", '[prompt]\ntemplate = "{{ passages[99].text }}"\n\n[models.m]', "prompt.template: ", 4),
+        (
+            '[models.m]\nplugin = "toy"',
+            '[models.m]\nplugin = "lm-eval"\nbackend = "dumy"',
+            "models.m: lm-eval has no backend dumy; did you mean dummy?",
+            5,
+        ),
     ],
 )
 def test_problems_are_reported_with_their_cells(bench, before, after, words, cells):

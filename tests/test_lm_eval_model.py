@@ -1,6 +1,10 @@
 """The `lm-eval` model, which wraps any backend of lm-eval."""
 
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from types import ModuleType
 
 import pytest
 from lm_eval.api.model import LM
@@ -8,7 +12,7 @@ from lm_eval.api.registry import register_model
 
 from kib.errors import InputError
 from kib.harness.requests import answer
-from kib.interfaces import Model
+from kib.interfaces import CheckedModel, Model
 from kib.plugins.builtin.lm_eval_model import LmEvalModel
 from kib.records import Request, Weights
 from kib.spec.options import identity_options
@@ -82,6 +86,22 @@ def test_options():
         refuses=[{}, {"backend": ""}, {"backend": "hf", "args": {"a": [1]}}, {"backend": "hf", "args": "a=1"}],
     )
     assert isinstance(model(), Model)
+
+
+@pytest.mark.parametrize("backend", ["local-completions", "openai-chat-completions"])
+def test_a_missing_package_of_an_api_backend_is_detected(monkeypatch, backend):
+    """The check of an API backend raises an error that names each missing package, before the backend is loaded."""
+    made = model(backend=backend, args={"model": "m"})
+    assert isinstance(made, CheckedModel)
+    import_module("lm_eval.models.openai_completions")  # with all installed packages, as other tests need this module
+    present = ModuleType("tenacity")
+    present.__spec__ = ModuleSpec("tenacity", None)
+    monkeypatch.setitem(sys.modules, "tenacity", present)
+    made.check()
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+    with pytest.raises(InputError, match=rf"the backend {backend} requires packages .* installed: tenacity; install"):
+        made.check()
+    model().check()
 
 
 def test_a_wrong_name_suggests_the_nearest():

@@ -11,12 +11,13 @@ from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
 from kib.harness.requests import batches
-from kib.interfaces import CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
+from kib.interfaces import CheckedModel, CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
 from kib.plan.planner import Plan
 from kib.plan.steps import HeldBackStep, PlannedCell, TextStep, WeightsStep
 from kib.plugins.resolve import Lock
 from kib.progress import Progress
 from kib.run.failures import explain_error
+from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
 from kib.run.steps.training_text import WritingOrder, selected_writer, writing_order
@@ -57,6 +58,7 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
                 _add_problem(problems, work, "preparing cells", error, 1)
             advance(1)
+    _check_models(steps, problems)
     lines += [_row(prepared) for prepared in ready]
     lines += _skipped(plan, work)
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
@@ -78,6 +80,21 @@ def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Except
     """Add to `problems` an error and the number of cells that fail because of this error."""
     message = explain_error(work, doing, error)
     problems[message] = problems.get(message, 0) + cells
+
+
+def _check_models(steps: SharedSteps, problems: dict[str, int]) -> None:
+    """Add to `problems` the reason why a model cannot be loaded, if the model can detect such problems."""
+    plan = steps.plan
+    for name, count in Counter(cell.cell.model for cell in plan.cells).items():
+        locked = plan.lock.get("models", name)
+        try:
+            if isinstance(locked.plugin, CheckedModel):
+                with call_plugin(locked, "check"):
+                    locked.plugin.check()
+        except InputError as error:
+            problems[f"models.{name}: {error}"] = count
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
+            _add_problem(problems, steps.context.work, "checking models", error, count)
 
 
 def outline(spec: Spec, lock: Lock) -> str:

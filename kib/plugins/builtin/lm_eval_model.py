@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -57,6 +58,9 @@ ADDRESSES = {
 
 ADDRESS_VARIABLES = {"azure-openai-chat-completions": "AZURE_OPENAI_ENDPOINT", "watsonx_llm": "WATSONX_URL"}
 """The environment variable that contains the server, for each backend that reads its address from the environment."""
+
+API_PACKAGES = ("aiohttp", "requests", "tenacity", "tqdm")
+"""The packages that all of lm-eval's API backends need; `lm-eval[api]` installs them."""
 
 Value = str | int | float | bool
 Arguments = Mapping[str, Value]
@@ -163,15 +167,38 @@ class LmEvalModel:
 
     def load(self, weights: Weights | None = None) -> "LM":
         """Load the backend; raise InputError for an unknown backend or invalid arguments."""
-        from lm_eval.api.registry import MODEL_REGISTRY, get_model
-
         from kib.harness.http_clients import restrict_requests
 
         if weights is not None:
             raise InputError(f"the backend {self.options.backend} cannot load trained weights")
         require_allowed(self.recipients())
+        backend = self._backend()
+        restrict_requests()
         try:
-            backend = get_model(self.options.backend)
+            made: LM = backend.create_from_arg_obj(self._arguments(backend))
+        except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
+        return made
+
+    def check(self) -> None:
+        """Raise InputError for an unknown backend, or for an API backend that lacks a package."""
+        from lm_eval.models.api_models import TemplateAPI
+
+        if issubclass(self._backend(), TemplateAPI):
+            missing = [name for name in API_PACKAGES if find_spec(name) is None]
+            if missing:
+                raise InputError(
+                    f"the backend {self.options.backend} requires packages that are not installed: "
+                    f"{', '.join(missing)}; install them with `pip install 'lm-eval[api]'`"
+                )
+
+    def _backend(self) -> type["LM"]:
+        """Return the class of the backend; raise InputError if lm-eval has no such backend or a package is missing."""
+        from lm_eval.api.registry import MODEL_REGISTRY, get_model
+
+        try:
+            found: type[LM] = get_model(self.options.backend)
         except (KeyError, ValueError) as error:
             near = get_close_matches(self.options.backend, list(MODEL_REGISTRY), 3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -180,13 +207,7 @@ class LmEvalModel:
             raise InputError(
                 f"the backend {self.options.backend} requires a package that is not installed: {error}"
             ) from error
-        restrict_requests()
-        try:
-            made: LM = backend.create_from_arg_obj(self._arguments(backend))
-        except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
-        return made
+        return found
 
     def _arguments(self, backend: type["LM"]) -> dict[str, Value]:
         """Return the arguments for a backend with absolute paths.
