@@ -20,14 +20,14 @@ def check_pattern(pattern: str) -> str:
     """
     expected = "expected a pattern of files inside the data set, such as `data/train-*.parquet`"
     if "::" in pattern or "://" in pattern or _has_scheme(pattern):
-        raise ValueError(f"{expected}, but `{pattern}` is an address")
+        raise ValueError(f"{expected}, not an address")
     if pattern.startswith(("/", "~")):
-        raise ValueError(f"{expected}, but `{pattern}` is an absolute path")
+        raise ValueError(f"{expected}, not an absolute path")
     parts = pattern.split("/")
     if ".." in parts:
-        raise ValueError(f"{expected}, but `{pattern}` contains `..`")
+        raise ValueError(f"{expected}, without `..`")
     if any(part.startswith(".") and part != "." for part in parts):
-        raise ValueError(f"{expected}, but `{pattern}` names a hidden file or folder")
+        raise ValueError(f"{expected}, not a hidden file or folder")
     return pattern
 
 
@@ -55,7 +55,7 @@ def check_data_card(folder: Path) -> None:
             try:
                 check_pattern(pattern)
             except ValueError as error:
-                raise InputError(f"{path}: `configs`: `{key}`: {error}") from error
+                raise InputError(f"{path}: `configs`: `{key}`: {error}; got {pattern!r}") from error
 
 
 def _patterns(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
