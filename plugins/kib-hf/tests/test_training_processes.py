@@ -132,7 +132,7 @@ def test_job_file(job: TrainingJob) -> None:
 
 def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trainer with several processes forwards the workers' log records and returns the result that a worker wrote."""
-    ending = "write_trained(job.folder, Trained(job.weights, 1, 2, 3, 4.0, 5.0, 6.0, 7.0))"
+    ending = "job.weights.folder.mkdir(); write_trained(job.folder, Trained(job.weights, 1, 2, 3, 4.0, 5.0, 6.0, 7.0))"
     monkeypatch.setattr(processes, "_command", lambda job: command(ending, job.folder))
     log: list[Mapping[str, Any]] = []
     folder = tmp_path / "out"
@@ -140,7 +140,7 @@ def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     trained = plugin.train(Weights(small), TEXTS, folder, 7, log.append)
     assert trained == Trained(Weights(folder / "model"), 1, 2, 3, 4.0, 5.0, 6.0, 7.0)
     assert [record["seed"] for record in log] == [7]
-    assert [path.name for path in folder.iterdir()] == ["trained.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "trained.json"]
 
 
 def test_worker_error(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
