@@ -90,7 +90,11 @@ class _Commands(click.Group):
         return list(self.commands)
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line; exit with code 4 if the command succeeded but its output could not be written."""
+        """Run the command line.
+
+        Exits with code 4 if the command succeeded but its output could not be written, and with code 130 if it was
+        interrupted while its arguments were read, for which click alone would use code 1.
+        """
         prepare_streams()
         try:
             return super().main(*args, **options)
@@ -98,6 +102,8 @@ class _Commands(click.Group):
             if not done.code and (lost := lost_output()):
                 _report(f"Error: {OutputError(lost)}")
                 raise SystemExit(OutputError.exit_code) from lost
+            if isinstance(done.__context__, click.Abort):
+                raise SystemExit(INTERRUPTED) from done
             raise
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -302,6 +302,16 @@ def test_exhausted_memory_and_interruptions_are_one_sentence(bench, monkeypatch,
     assert refused(bench.call("plugins"), code) == said
 
 
+def test_an_interruption_while_arguments_are_read_has_its_own_exit_code(bench, monkeypatch):
+    """An interruption before a command starts exits with code 130, because code 1 means that a check failed."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.Context.__init__", stop)
+    assert bench.call("plugins").exit_code == 130
+
+
 def test_output_in_a_pipe_has_no_colour(done):
     """A table written to a pipe or file contains no colour codes."""
     assert "\x1b" not in done.kib("leaderboard").stdout

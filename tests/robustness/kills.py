@@ -165,6 +165,8 @@ def _finish(tally: Tally, name: str, bench: Bench, whole: _Whole, runner: Runner
         tally.counts["failed"] += 1
         tally.find(f"{where}: the last command ended with {ended.code}: {ended.stderr[-2000:]}")
         return
+    if bench.leftovers() and SCENARIOS[name].command in (TABLE, BASELINE):
+        runner(RUN, bench.folder)  # the next run deletes the temporary files of commands that had nothing to store
     found = _stored(SCENARIOS[name], bench)
     wrong = sorted(key for key in found.keys() | whole.stored if found.get(key) != whole.stored.get(key))
     if wrong or (SCENARIOS[name].table and ended.stdout != whole.stdout):
