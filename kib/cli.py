@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 INTERRUPTED = 130
+INTERRUPTION = "Interrupted. Run the same command again to resume."
 TABLES = ("terminal", "markdown", "csv", "json")
 FORMATS = (*TABLES, "latex")
 FIGURES = ("gains", "top-k")
@@ -90,11 +91,7 @@ class _Commands(click.Group):
         return list(self.commands)
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line.
-
-        Exits with code 4 if the command succeeded but its output could not be written, and with code 130 if it was
-        interrupted while its arguments were read, for which click alone would use code 1.
-        """
+        """Run the command line; exit with code 4 if the command succeeded but its output could not be written."""
         prepare_streams()
         try:
             return super().main(*args, **options)
@@ -102,9 +99,15 @@ class _Commands(click.Group):
             if not done.code and (lost := lost_output()):
                 _report(f"Error: {OutputError(lost)}")
                 raise SystemExit(OutputError.exit_code) from lost
-            if isinstance(done.__context__, click.Abort):
-                raise SystemExit(INTERRUPTED) from done
             raise
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the arguments; an interruption at this point would end click with code 1, the code of a failed check."""
+        try:
+            return super().make_context(*args, **options)
+        except KeyboardInterrupt as error:
+            _report(INTERRUPTION)
+            raise click.exceptions.Exit(INTERRUPTED) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; after Ctrl-C or SIGTERM, print how to resume the command."""
@@ -130,7 +133,7 @@ class _Commands(click.Group):
             _report("Error: not enough memory; free some memory, then run the same command again to resume.")
             ctx.exit(StepError.exit_code)
         except KeyboardInterrupt:
-            _report("Interrupted. Run the same command again to resume.")
+            _report(INTERRUPTION)
             ctx.exit(INTERRUPTED)
 
 
