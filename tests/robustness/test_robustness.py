@@ -18,6 +18,7 @@ def attack(*arguments):
     assert done.returncode == 0, f"{done.stdout[-20000:]}\n{done.stderr[-2000:]}"
 
 
+@pytest.mark.slow
 def test_a_few_kills_and_damaged_files():
     """A few stopped runs and damaged files change no result."""
     attack("--light", "--kills", "4", "--commands", "run", "train", "--damage", "16", "--seed", "1")
