@@ -184,7 +184,7 @@ def test_readme_commands_run(handbook):
 def test_the_sample_plugin_in_contributing_works(tmp_path):
     """The sample plugin in CONTRIBUTING.md has fewer than 30 lines and passes the sample test on the same page."""
     page = ROOT / "CONTRIBUTING.md"
-    module, contract = blocks(page, "python")
+    module, contract, *_ = blocks(page, "python")  # the other blocks belong to plugins that contact a server
     assert len([line for line in module.splitlines() if line.strip()]) < 30
     project = tomllib.loads(blocks(page, "toml")[0])
     (tmp_path / "kib_notes.py").write_text(module, encoding="utf-8")
