@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from kib.identity import canonical, digest
 from kib.store.files import file_status
 
-__all__ = ["parse_json", "read_and_tell_sealed", "read_sealed", "sealed"]
+__all__ = ["DIGEST", "parse_json", "read_and_tell_sealed", "read_sealed", "remove_digest", "sealed"]
 
 DIGEST = "digest"
 
@@ -48,10 +48,18 @@ def read_and_tell_sealed(path: Path) -> tuple[dict[str, Any], bool]:
     value = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the content is wrong, not the type of an argument
+    return value, remove_digest(value)
+
+
+def remove_digest(value: dict[str, Any]) -> bool:
+    """Remove the digest from a JSON object, and return whether the object contained a digest.
+
+    Raises ValueError if the content does not match the digest.
+    """
     recorded = value.pop(DIGEST, None)
     if digest(value) != recorded is not None:  # computing the digest also finds texts that are not valid Unicode
-        raise ValueError("the content differs from the digest in it")
-    return value, recorded is not None
+        raise ValueError("the content does not match the recorded digest")
+    return recorded is not None
 
 
 def _whole(text: str) -> int:

@@ -3,15 +3,15 @@
 The marker also contains a digest of its own content, because results are computed from the records in the marker.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kib.errors import DamagedError
-from kib.identity import canonical, digest, digest_file
-from kib.store.files import file_status, indented_json, write_text
+from kib.identity import digest_file
+from kib.store.files import indented_json, write_text
+from kib.store.sealed_json import read_and_tell_sealed, sealed
 
 __all__ = ["MARKER", "RecordedFile", "StepMarker", "describe_files", "read_marker", "step_files", "write_marker"]
 
@@ -60,22 +60,18 @@ def read_marker(folder: Path) -> StepMarker:
     """
     path = folder / MARKER
     try:
-        file_status(path)
-        return _parse(json.loads(path.read_bytes()), folder)
-    except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _parse(*read_and_tell_sealed(path), folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{path}: damaged ({error})") from error
 
 
-def _parse(value: dict[str, Any], folder: Path) -> StepMarker:
-    recorded = value.pop("digest", None)
-    if recorded is None:  # written by an earlier version, which recorded only sizes
+def _parse(value: dict[str, Any], has_digest: bool, folder: Path) -> StepMarker:
+    if not has_digest:  # written by an earlier version, which recorded only sizes
         files = {name: RecordedFile(int(size)) for name, size in value["files"].items()}
     elif value["step"] != _name(folder):
         raise ValueError(f"the marker belongs to the step {value['step']}")
-    elif recorded == digest(value):
-        files = {name: RecordedFile(**file) for name, file in value["files"].items()}
     else:
-        raise ValueError("the content does not match the recorded digest")
+        files = {name: RecordedFile(**file) for name, file in value["files"].items()}
     return StepMarker(value.get("note", {}), float(value.get("seconds", 0.0)), int(value.get("peak_bytes", 0)), files)
 
 
@@ -87,5 +83,4 @@ def _name(folder: Path) -> str:
 def write_marker(folder: Path, marker: StepMarker) -> None:
     """Write the marker of a step atomically, with the digest of its own content."""
     fields = {name: getattr(marker, name) for name in StepMarker.__slots__}
-    value = json.loads(canonical({**fields, "step": _name(folder)}))
-    write_text(folder / MARKER, indented_json({**value, "digest": digest(value)}))
+    write_text(folder / MARKER, indented_json(sealed({**fields, "step": _name(folder)})))

@@ -12,7 +12,7 @@ from kib.identity import digest
 from kib.leaderboard.number_format import interval, points
 from kib.leaderboard.table_records import ArmRow, Table
 from kib.statistics.gains import Interval
-from kib.store.sealed_json import parse_json
+from kib.store.sealed_json import DIGEST, parse_json, remove_digest
 from kib.support.phrases import shortened
 
 __all__ = ["Changes", "baseline", "check"]
@@ -30,7 +30,6 @@ class _Entry(TypedDict):
 ROWS = TypeAdapter(dict[str, _Entry])
 KIND = "kib leaderboard baseline"
 SCHEMA = 1
-DIGEST = "digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +113,12 @@ def _read(table: Table, text: str) -> dict[str, _Entry]:
     if value.get("schema") != SCHEMA:
         schema = shortened(repr(value.get("schema")))
         raise InputError(f"the baseline has schema {schema}, but this version of kib reads schema {SCHEMA}{hint}")
-    recorded = value.pop(DIGEST, None)  # baselines of earlier versions have no digest
-    if value.keys() - {"kind", "schema", "against", "rows"} or (recorded is not None and recorded != digest(value)):
+    try:
+        remove_digest(value)  # baselines of earlier versions have no digest
+        intact = not value.keys() - {"kind", "schema", "against", "rows"}
+    except ValueError:
+        intact = False
+    if not intact:
         raise InputError(f"the baseline is damaged or was edited (its content differs from its digest){hint}")
     if value.get("against") != table.against:
         names = [f"against {shortened(one)}" if one else "over base" for one in (value.get("against"), table.against)]

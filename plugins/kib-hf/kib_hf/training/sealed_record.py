@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kib.identity import digest, digest_file
+from kib.identity import digest_file
 from kib.store import write_text
 from kib.store.files import flush_tree
+from kib.store.sealed_json import read_and_tell_sealed, sealed
 
 __all__ = ["DamagedRecordError", "read_record", "write_record"]
 
-FILES, OWN = "files", "digest"
+FILES = "files"
 
 
 class DamagedRecordError(Exception):
@@ -32,8 +33,7 @@ def write_record(path: Path, value: Mapping[str, Any], folders: Iterable[Path]) 
         flush_tree(folder)
         for file in sorted(one for one in folder.rglob("*") if one.is_file() and one != path):
             files[file.relative_to(path.parent).as_posix()] = digest_file(file)
-    sealed = {**value, FILES: files}
-    write_text(path, json.dumps({**sealed, OWN: digest(sealed)}))
+    write_text(path, json.dumps(sealed({**value, FILES: files})))
 
 
 def read_record(path: Path, *, digests_required: bool = False) -> dict[str, Any]:
@@ -42,16 +42,11 @@ def read_record(path: Path, *, digests_required: bool = False) -> dict[str, Any]
     Records written by earlier versions of kib contain no digests and are accepted unless `digests_required` is true.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value, has_digests = read_and_tell_sealed(path)
     except (OSError, ValueError) as error:
-        raise DamagedRecordError(f"{path}: cannot be read ({type(error).__name__})") from error
-    if not isinstance(value, dict):
-        raise DamagedRecordError(f"{path}: not a JSON object")
-    own = value.pop(OWN, None)
-    if own is None and digests_required:
+        raise DamagedRecordError(f"{path}: the record cannot be used ({error})") from error
+    if digests_required and not has_digests:
         raise DamagedRecordError(f"{path}: written by an earlier version, without the digests of the weights")
-    if own is not None and own != digest(value):
-        raise DamagedRecordError(f"{path}: the content of the file has changed")
     files = value.pop(FILES, {})
     for name, expected in files.items():
         file = path.parent / name
@@ -59,5 +54,4 @@ def read_record(path: Path, *, digests_required: bool = False) -> dict[str, Any]
             raise DamagedRecordError(f"{file}: the file is missing")
         if digest_file(file) != expected:
             raise DamagedRecordError(f"{file}: the content of the file has changed")
-    found: dict[str, Any] = value
-    return found
+    return value
