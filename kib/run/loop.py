@@ -70,7 +70,7 @@ class _Run:
         self._discard_damaged_cells(complete)
         entry = self._known_counts(self.plan.entry())
         self.results.save_plan(entry)
-        missing = [cell for cell in self.plan.cells if not self.results.has(cell.cell)]
+        missing = [cell for cell in self.plan.cells if not self.results.is_stored(cell.cell)]
         if missing:
             quiet()
             self.results.save_plan(self._count_questions(entry))

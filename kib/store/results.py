@@ -48,6 +48,7 @@ from kib.store.result_records import (
     score_to_json,
 )
 from kib.store.sealed_json import read_and_tell_sealed, read_sealed, sealed
+from kib.store.verified_files import VerifiedFiles
 
 __all__ = ["Results"]
 
@@ -60,7 +61,7 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._checked: dict[Path, tuple[str | int, ...]] = {}
+        self._verified = VerifiedFiles()
 
     def has_plan(self) -> bool:
         """Return whether a run has ever been started in this folder."""
@@ -96,7 +97,7 @@ class Results:
     def cell(self, cell: Cell) -> CellResult | None:
         """Return the result of a cell without its questions, or None if the cell has not been measured."""
         path = self.cell_folder(cell) / "cell.json"
-        if not lexists(path):
+        if not self.is_stored(cell):
             return None
         with name_damage(path, MEASURE_AGAIN):
             result = cell_from_json(read_sealed(path))
@@ -133,10 +134,13 @@ class Results:
             if not path.is_file():
                 raise DamagedError(f"{path}: the file is missing; {MEASURE_AGAIN}")
 
+    def is_stored(self, cell: Cell) -> bool:
+        """Return whether a result of a cell is stored, without reading the result."""
+        return lexists(self.cell_folder(cell) / "cell.json")
+
     def lacks_questions(self, cell: Cell) -> bool:
         """Return whether a cell has been measured but its file of questions is missing."""
-        folder = self.cell_folder(cell)
-        return lexists(folder / "cell.json") and not (folder / "questions.jsonl").exists()
+        return self.is_stored(cell) and not (self.cell_folder(cell) / "questions.jsonl").exists()
 
     def discard(self, cell: Cell) -> None:
         """Remove the result of a cell, so that the cell counts as missing."""
@@ -149,18 +153,14 @@ class Results:
         """
         path = self.cell_folder(result.cell) / "questions.jsonl"
         try:
-            found = file_status(path)
+            file_status(path)
         except FileNotFoundError:
             return
         except ValueError as error:
             raise DamagedError(f"{path}: {error}; {MEASURE_AGAIN}") from error
-        state = (result.questions, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        if self._checked.get(path) == state:
-            return
-        if digest_file(path) != result.questions:
+        if not self._verified.matches(path, result.questions):
             problem = "the file differs from the measured file (the digest does not match cell.json)"
             raise DamagedError(f"{path}: {problem}; {MEASURE_AGAIN}")
-        self._checked[path] = state
 
     def verify(self) -> None:
         """Verify the digest of each measured cell's questions; raise an error if any file is missing or damaged."""
@@ -191,7 +191,7 @@ class Results:
         Raises InputError that names `user` if the file is missing, and DamagedError if the file has changed.
         """
         path = self.questions(cell, user)
-        if result := self.cell(cell):
+        if path not in self._verified and (result := self.cell(cell)):
             self.check_questions(result)
         with name_damage(path, MEASURE_AGAIN):
             try:  # one list for pydantic's own parser, which takes less than half the time

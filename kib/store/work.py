@@ -7,13 +7,12 @@ process. A damaged step is deleted and recomputed.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kib.errors import DamagedError
-from kib.identity import digest_file
 from kib.store.files import (
     delete_folder,
     flush_tree,
@@ -31,6 +30,7 @@ from kib.store.step_marker import (
     step_files,
     write_marker,
 )
+from kib.store.verified_files import VerifiedFiles
 from kib.support.disk_errors import naming
 from kib.support.peak_memory import peak
 
@@ -38,9 +38,6 @@ __all__ = ["Work", "reading_step"]
 
 SLOW = 2**31
 """The number of bytes above which verifying digests takes several seconds and is therefore announced."""
-
-FileState = tuple[int, ...]
-"""The device, inode, size and timestamps of a file; if these values are unchanged, the content is unchanged."""
 
 
 class Work:
@@ -52,7 +49,7 @@ class Work:
     def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self.folder = folder
         self.say = say
-        self._verified: dict[Path, FileState] = {}
+        self._verified = VerifiedFiles()
 
     def reporting_to(self, say: Callable[[str], None]) -> "Work":
         """Return this work folder with a different `say`; both objects share the list of verified files."""
@@ -73,9 +70,8 @@ class Work:
 
         The result is for display only. Before the content of the step is used, `has` or `compute` must verify the step.
         """
-        folder = self.step_folder(kind, identity)
         marker = self._marker(kind, identity)
-        return marker is not None and all(_size(folder / name) == file.size for name, file in marker.files.items())
+        return marker is not None and _has_sizes(self.step_folder(kind, identity), marker)
 
     def has(self, kind: str, identity: str) -> bool:
         """Return whether a step is finished and all of its files have the recorded content.
@@ -123,8 +119,9 @@ class Work:
     def records(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the shortened identity and the record of each finished step of a kind, without verifying any file."""
         for path in sorted((self.folder / kind).glob(f"*/{MARKER}")):
-            if self.looks_finished(kind, path.parent.name):
-                yield path.parent.name, self.record(kind, path.parent.name)
+            marker = self._marker(kind, path.parent.name)
+            if marker is not None and _has_sizes(path.parent, marker):
+                yield path.parent.name, dict(marker.note)
 
     def seconds(self, kind: str, identity: str) -> float:
         """Return the duration of a step on this machine in seconds, or 0 if the step is not finished."""
@@ -146,8 +143,11 @@ class Work:
         """Flush all files of a step to disk and only then mark the step as finished."""
         remove_leftovers(folder)
         flush_tree(folder)
-        write_marker(folder, replace(marker, files=describe_files(folder)))
-        self._verified |= {path: _state(path) for _, path in step_files(folder)}
+        files = describe_files(folder)
+        write_marker(folder, replace(marker, files=files))
+        for name, file in files.items():
+            if file.sha256 is not None:
+                self._verified.add(folder / name, file.sha256)
 
     def _is_mended(self, folder: Path) -> bool:
         """Return whether a step is finished and intact, after deleting unexpected files or the whole damaged step.
@@ -192,32 +192,27 @@ class Work:
             return "the file is missing"
         if size != recorded.size:
             return f"the file has {size:,} bytes instead of {recorded.size:,}"
-        state = _state(path)
-        if recorded.sha256 is not None and self._verified.get(path) != state:
-            if digest_file(path) != recorded.sha256:
-                return "the content of the file has changed"
-            self._verified[path] = state
+        if recorded.sha256 is not None and not self._verified.matches(path, recorded.sha256):
+            return "the content of the file has changed"
         return ""
 
 
-@contextmanager
-def reading_step(path: Path) -> Iterator[None]:
+def reading_step(path: Path) -> AbstractContextManager[None]:
     """Turn errors caused by a damaged file of a step into a DamagedError that names the file and the step's folder.
 
     Only a step of an earlier version can contain such a file, because its marker has no digests.
     """
-    with name_damage(path, f"delete {path.parent} and run the command again"):
-        yield
+    return name_damage(path, f"delete {path.parent} and run the command again")
+
+
+def _has_sizes(folder: Path, marker: StepMarker) -> bool:
+    """Return whether all files of a step have the recorded sizes."""
+    return all(_size(folder / name) == file.size for name, file in marker.files.items())
 
 
 def _size(path: Path) -> int | None:
     """Return the size of a file in bytes, or None if the file does not exist."""
     return path.stat().st_size if path.is_file() else None
-
-
-def _state(path: Path) -> FileState:
-    found = path.stat()
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _foreign_files(folder: Path, marker: StepMarker) -> list[Path]:
