@@ -306,7 +306,7 @@ def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: boo
 
 
 def _write_runs(runs: Mapping[str, str], name: str) -> None:
-    from kib.store.files import write_text
+    from kib.store.files import write_output
 
     if len(runs) > 1 and "{retriever}" not in name:
         raise InputError(
@@ -319,7 +319,7 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
             raise InputError(f"{path.parent}: no such folder")
         if path.is_dir():
             raise InputError(f"--run: {path}: expected a file, got a folder")
-        write_text(path, text)
+        write_output(path, text)
         _report(f"{path}: written")
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kib.errors import BusyError, InputError
 from kib.identity import digest_file
 from kib.records import Cell, Environment, Score
-from kib.store.files import new_folder, read_lines, write_lines, write_text
+from kib.store.files import new_folder, read_lines, write_lines, write_output, write_text
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry, Times, TrainingRecord
 from kib.store.results import Results
 from kib.store.work import Work
@@ -253,12 +253,12 @@ def test_a_cell_with_failed_questions_is_not_stored(tmp_path):
 
 
 def test_abandoned_temporary_files_of_a_file_are_deleted(tmp_path):
-    """Writing a file deletes its temporary files that have not changed for a minute, and no other temporary file."""
+    """Writing an output file deletes its temporary files that have not changed for a minute, and no others."""
     for name in (".file.0123abcd", ".file.89abcdef", ".other.0123abcd"):
         (tmp_path / name).touch()
     for name in (".file.0123abcd", ".other.0123abcd"):
         os.utime(tmp_path / name, (0, 0))
-    write_text(tmp_path / "file", "new")
+    write_output(tmp_path / "file", "new")
     assert everything(tmp_path) == {"file", ".file.89abcdef", ".other.0123abcd"}
 
 

@@ -28,7 +28,7 @@ from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.passages import split_corpus
 from kib.spec.load import PriceTable, Spec, load_spec
-from kib.store.files import write_text
+from kib.store.files import write_output
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
 from kib.store.work import Work
 
@@ -320,7 +320,7 @@ def check_free(paths: Sequence[Path], *, force: bool) -> None:
 
 def save(rows: Sequence[Row], path: Path) -> None:
     """Write questions to a file for the task plugin `file`; an interrupted write leaves no partial file."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_output(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:

@@ -39,6 +39,7 @@ __all__ = [
     "remove_leftovers",
     "remove_temporaries_of",
     "write_lines",
+    "write_output",
     "write_text",
 ]
 
@@ -99,11 +100,8 @@ def write_text(path: Path, text: str) -> None:
 
     Raises InputError if `path` is a folder, a device or a named pipe, which must not be replaced.
     """
-    path = path.resolve() if path.is_symlink() else path
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: this is not a regular file, so kib does not replace it; choose a different path")
+    path = _replaceable(path)
     make_folder(path.parent)
-    remove_temporaries_of(path, older_than=ABANDONED)
     temporary = _temporary(path)
     try:
         with naming(path), temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -114,6 +112,25 @@ def write_text(path: Path, text: str) -> None:
         flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write a text file outside the folders that runs tidy up, and delete its abandoned temporary files.
+
+    This function lists the parent folder, so use `write_text` for files in large folders. Raises InputError as
+    `write_text` does.
+    """
+    path = _replaceable(path)
+    remove_temporaries_of(path, older_than=ABANDONED)
+    write_text(path, text)
+
+
+def _replaceable(path: Path) -> Path:
+    """Return the path of the file to write, after following a link; raise InputError if it is not a regular file."""
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: this is not a regular file, so kib does not replace it; choose a different path")
+    return path
 
 
 @contextmanager

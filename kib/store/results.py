@@ -31,6 +31,7 @@ from kib.store.files import (
     remove,
     remove_leftovers,
     write_lines,
+    write_output,
     write_text,
 )
 from kib.store.result_records import (
@@ -255,7 +256,7 @@ class Results:
     def save_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Replace the stored statistics; do nothing if the file or the folder is not writable."""
         try:
-            write_text(self.folder / "statistics.json", canonical(sealed(statistics)) + "\n")
+            write_output(self.folder / "statistics.json", canonical(sealed(statistics)) + "\n")
         except (OSError, InputError):
             return
 
