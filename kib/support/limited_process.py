@@ -12,13 +12,13 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from weakref import finalize
 
-__all__ = ["LimitError", "LimitedProcess", "serve"]
+__all__ = ["LimitError", "LimitedProcess", "batches", "serve"]
 
 MB = 1 << 20
 
@@ -33,6 +33,26 @@ LATE = 1
 
 LENGTH = struct.Struct("<Q")
 """The format of the number of bytes in a message, which precedes the message."""
+
+
+Item = TypeVar("Item")
+
+
+def batches(items: Iterable[Item], size: Callable[[Item], int], count: int, total: int) -> Iterator[list[Item]]:
+    """Yield consecutive items in groups for `LimitedProcess.call_each`, because switching between processes is slow.
+
+    A group ends after `count` items, or as soon as the sizes of its items add up to `total`.
+    """
+    batch: list[Item] = []
+    filled = 0
+    for item in items:
+        batch.append(item)
+        filled += size(item)
+        if len(batch) == count or filled >= total:
+            yield batch
+            batch, filled = [], 0
+    if batch:
+        yield batch
 
 
 class LimitError(Exception):

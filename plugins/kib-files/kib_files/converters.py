@@ -9,7 +9,6 @@ import re
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from kib.errors import InputError
-from kib.support.limited_process import LimitedProcess, LimitError
+from kib.support.limited_process import LimitedProcess, LimitError, batches
 
 __all__ = ["CONVERTERS", "BrokenFileError", "ConvertedFile", "Converter", "FileLimits", "convert_file"]
 
@@ -104,49 +103,49 @@ class Converter:
 
     def convert_each(self, paths: Iterable[Path]) -> Iterator[ConvertedFile | BrokenFileError | LimitError]:
         """Yield the result of `convert_file` for each path, or the error that `convert_file` raises."""
-        for batch in _batches(paths):
+        for batch in batches(paths, _size, BATCH_FILES, BATCH_BYTES):
             complex_files = [path for path in batch if path.suffix.lower() not in PLAIN]
             requests = [(path, self.encoding, self.limits) for path in complex_files]
             replies = self._process.call_each(requests, self.limits.seconds)
             results = dict(zip(complex_files, replies, strict=True))
             for path in batch:
-                reply = results[path] if path in results else _convert((path, self.encoding, self.limits))
+                reply = results[path] if path in results else _convert_here((path, self.encoding, self.limits))
                 yield reply if isinstance(reply, LimitError) else _unpacked(reply)
 
 
-def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    """Yield consecutive files in groups, because switching between processes is slow; a large file ends its group."""
-    batch: list[Path] = []
-    size = 0
-    for path in paths:
-        batch.append(path)
-        with suppress(OSError):  # a file that has been deleted is reported when it is read
-            size += path.stat().st_size
-        if len(batch) == BATCH_FILES or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _convert(request: tuple[Path, str, FileLimits]) -> dict[str, Any] | LimitError:
+def _size(path: Path) -> int:
+    """Return the size of a file in bytes; a file that has been deleted is reported when it is read."""
     try:
-        return _convert_in_process(request)
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _convert_here(request: tuple[Path, str, FileLimits]) -> dict[str, Any] | LimitError:
+    """Convert a plain text or Markdown file in the main process."""
+    try:
+        return _converted(request)
     except LimitError as error:
         return error
 
 
-def _unpacked(reply: dict[str, Any]) -> ConvertedFile | BrokenFileError:
-    return BrokenFileError(reply["broken"]) if "broken" in reply else ConvertedFile(**reply)
-
-
 def _convert_in_process(request: tuple[Path, str, FileLimits]) -> dict[str, Any]:
-    path, encoding, limits = request
+    """Convert a file in a separate process, in which nested elements may need many nested function calls."""
+    limits = request[-1]
     sys.setrecursionlimit(max(sys.getrecursionlimit(), FRAMES_PER_LEVEL * limits.nesting))
+    return _converted(request)
+
+
+def _converted(request: tuple[Path, str, FileLimits]) -> dict[str, Any]:
+    """Return the fields of a ConvertedFile, or the reason why the file is broken."""
     try:
-        return asdict(convert_file(path, encoding, limits))
+        return asdict(convert_file(*request))
     except BrokenFileError as error:
         return {"broken": str(error)}
+
+
+def _unpacked(reply: dict[str, Any]) -> ConvertedFile | BrokenFileError:
+    return BrokenFileError(reply["broken"]) if "broken" in reply else ConvertedFile(**reply)
 
 
 def convert_file(path: Path, encoding: str, limits: FileLimits = DEFAULT_LIMITS) -> ConvertedFile:

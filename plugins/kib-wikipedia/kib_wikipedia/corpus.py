@@ -17,7 +17,7 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
-from kib.support.limited_process import LimitedProcess, LimitError
+from kib.support.limited_process import LimitedProcess, LimitError, batches
 from kib_wikipedia.page_selection import select_pages
 from kib_wikipedia.page_store import read_pages
 from kib_wikipedia.pin_file import Pins, Selection, read_pins, write_pins
@@ -273,7 +273,7 @@ class Wikipedia:
     def _convert(self, pages: Iterable[tuple[Page, Site]], collected: _Pass) -> Iterator[Document]:
         """Yield the pages' documents, which are converted in a separate process with time and memory limits."""
         process = LimitedProcess(_text_of, self.options.max_memory_mb, _import_parser)
-        for batch in _batches(pages):
+        for batch in batches(pages, lambda one: len(one[0].text), BATCH_PAGES, BATCH_CHARACTERS):
             requests = [
                 (page.text if page.model == "wikitext" else "", site.hidden, self.options.drop_sections)
                 for page, site in batch
@@ -373,20 +373,6 @@ def _import_parser() -> None:
 def _text_of(request: tuple[str, Collection[str], Sequence[str]]) -> str:
     """Convert wikitext to plain text; `request` contains the arguments for `wikitext_to_text`."""
     return wikitext_to_text(*request)
-
-
-def _batches(pages: Iterable[tuple[Page, Site]]) -> Iterator[list[tuple[Page, Site]]]:
-    """Yield consecutive pages in groups, because switching between processes is slow; a long page ends its group."""
-    batch: list[tuple[Page, Site]] = []
-    length = 0
-    for page, site in pages:
-        batch.append((page, site))
-        length += len(page.text)
-        if len(batch) == BATCH_PAGES or length >= BATCH_CHARACTERS:
-            yield batch
-            batch, length = [], 0
-    if batch:
-        yield batch
 
 
 def _count_pages(titles: Sequence[str]) -> str:
