@@ -208,6 +208,24 @@ class Bench:
             **options,
         )
 
+    def kib_without_reader(self, *arguments):
+        """Run the command line with standard output as a pipe whose reader has exited; return the completed process."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            return subprocess.run(
+                self.command(*arguments),
+                cwd=self.folder,
+                env=self.environment,
+                stdout=writer,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                check=False,
+            )
+        finally:
+            os.close(writer)
+
     def start(self, *arguments):
         """Start the command line in a new process and return the process, with its standard error as a pipe."""
         return subprocess.Popen(

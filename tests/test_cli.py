@@ -4,10 +4,8 @@ import csv
 import errno
 import io
 import json
-import os
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -245,34 +243,16 @@ def test_damaged_results_are_named(copy):
 # Pipes
 
 
-def into_a_closed_pipe(bench, *arguments):
-    """Run a command with a closed pipe as standard output, and return its exit code and standard error."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        ran = subprocess.run(
-            bench.command(*arguments),
-            cwd=bench.folder,
-            env=bench.environment,
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    finally:
-        os.close(writer)
-    return ran.returncode, ran.stderr
-
-
 def test_check_keeps_its_exit_code_without_a_reader(copy):
     """If the reader closes standard output, `leaderboard --check` still returns the exit code of the comparison."""
     copy.call("leaderboard", "--update-baseline", "base.json")
-    assert into_a_closed_pipe(copy, "leaderboard", "--check", "base.json") == (0, "base.json: no row is worse\n")
+    ran = copy.kib_without_reader("leaderboard", "--check", "base.json")
+    assert (ran.returncode, ran.stderr) == (0, "base.json: no row is worse\n")
     worsen(copy)
-    code, message = into_a_closed_pipe(copy, "leaderboard", "--check", "base.json")
-    assert code == 1
-    assert "worse than base.json:" in message
-    assert "BrokenPipe" not in message
+    ran = copy.kib_without_reader("leaderboard", "--check", "base.json")
+    assert ran.returncode == 1
+    assert "worse than base.json:" in ran.stderr
+    assert "BrokenPipe" not in ran.stderr
 
 
 def test_a_broken_pipe_inside_a_command_is_an_error(bench, monkeypatch):

@@ -83,21 +83,21 @@ def swap(path: Path, siblings: Sequence[Path], chance: random.Random) -> None:
 
 def digit(path: Path, _: Sequence[Path], chance: random.Random) -> None:
     """Change one digit in a text file, which remains valid."""
-    data = bytearray(path.read_bytes())
-    places = [found.start() for found in re.finditer(rb"[0-9]", data)]
-    if places and not data.startswith(SQLITE):
-        place = chance.choice(places)
-        data[place] = chance.choice([one for one in b"123456789" if one != data[place]])
-        path.write_bytes(data)
+    _change_one(path, rb"[0-9]", b"123456789", chance)
 
 
 def letter(path: Path, _: Sequence[Path], chance: random.Random) -> None:
     """Change one letter in a text file, which remains valid."""
+    _change_one(path, rb"(?<=[a-z])[a-z](?=[a-z])", b"abcdefghijklmnopqrstuvwxyz", chance)
+
+
+def _change_one(path: Path, pattern: bytes, others: bytes, chance: random.Random) -> None:
+    """Replace one character that matches a pattern with a different character; SQLite files are left unchanged."""
     data = bytearray(path.read_bytes())
-    places = [found.start() for found in re.finditer(rb"(?<=[a-z])[a-z](?=[a-z])", data)]
+    places = [found.start() for found in re.finditer(pattern, data)]
     if places and not data.startswith(SQLITE):
         place = chance.choice(places)
-        data[place] = chance.choice([one for one in b"abcdefghijklmnopqrstuvwxyz" if one != data[place]])
+        data[place] = chance.choice([one for one in others if one != data[place]])
         path.write_bytes(data)
 
 
