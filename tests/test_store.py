@@ -590,7 +590,9 @@ def test_a_file_is_read_once_per_process(tmp_path, monkeypatch):
     """The digest of an unchanged file is computed once per process."""
     read = []
     Work(tmp_path).compute("index", "a", write_step)
-    monkeypatch.setattr("kib.store.verified_files.digest_file", lambda path: read.append(path.name) or digest_file(path))
+    monkeypatch.setattr(
+        "kib.store.verified_files.digest_file", lambda path: read.append(path.name) or digest_file(path)
+    )
     work = Work(tmp_path)
     for _ in range(3):
         assert work.has("index", "a")

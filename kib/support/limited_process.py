@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import IO, Any, TypeVar
 from weakref import finalize
@@ -28,8 +28,11 @@ START = (
 )
 """The program of the child process, which imports the same modules as its parent, even from editable installs."""
 
-LATE = 1
-"""The exit status of a process that terminates itself because a call takes too long, as defined by `faulthandler`."""
+HAS_TIMER = hasattr(signal, "setitimer")
+"""Whether the operating system can end a process at a given time; Windows cannot."""
+
+LATE = -signal.SIGALRM if HAS_TIMER else 1
+"""The exit status of a process that is terminated because a call takes too long; without a timer, faulthandler's."""
 
 LENGTH = struct.Struct("<Q")
 """The format of the number of bytes in a message, which precedes the message."""
@@ -199,6 +202,8 @@ def serve(memory_mb: int) -> None:
     if prepare:
         prepare()
     _limit_memory(memory_mb)
+    if HAS_TIMER:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, even while C code is running
     while True:
         try:
             message = _receive(requests)
@@ -206,10 +211,22 @@ def serve(memory_mb: int) -> None:
             return
         seconds, values = pickle.loads(message)  # noqa: S301
         for value in values:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)  # works even while C code is running
-            reply = json.dumps(_answer(called, value, memory_mb)).encode()
-            faulthandler.cancel_dump_traceback_later()
+            with _time_limit(seconds, nowhere):
+                reply = json.dumps(_answer(called, value, memory_mb)).encode()
             _send(replies, reply)
+
+
+@contextmanager
+def _time_limit(seconds: float, nowhere: IO[bytes]) -> Iterator[None]:
+    """Terminate this process if the block takes longer than `seconds`, even while C code is running."""
+    if HAS_TIMER:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    else:  # not everywhere: reading the stack of a running thread for the traceback can crash the process
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        yield
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _limit_memory(memory_mb: int) -> None:
