@@ -117,8 +117,11 @@ def test_fields_are_renamed(tmp_path):
     [
         ("t.json", "[1]", {}, "expected a JSON list of objects"),
         ("t.json", "{}", {}, "expected a JSON list of objects"),
-        ("t.json", "[{]", {}, ":1: not JSON: "),
-        ("t.jsonl", '{"a": 1}\n{"a"\n', {}, ":2: not JSON: "),
+        ("t.json", "[{]", {}, ":1: invalid JSON: "),
+        ("t.json", '[{"a": 1},\n{"a": 1, "a": 2}]', {}, ':2: the key "a" appears twice in one object'),
+        ("t.jsonl", '{"a": 1}\n{"a": 1, "a": 2}', {}, ':2: the key "a" appears twice in one object'),
+        ("t.csv", "a,b,a\n1,2,3\n", {}, ":1: the column 'a' appears twice in the header"),
+        ("t.jsonl", '{"a": 1}\n{"a"\n', {}, ":2: invalid JSON: "),
         ("t.jsonl", '{"a": 1}\n[]\n', {}, ":2: expected a JSON object"),
         ("t.jsonl", "", {}, ": no rows found"),
         ("t.json", "[]", {}, ": no rows found"),

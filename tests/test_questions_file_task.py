@@ -205,7 +205,11 @@ def test_an_invalid_field_is_an_error(tmp_path, changes, words):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["{"], ":1: not JSON: "),
+        (["{"], ":1: invalid JSON: "),
+        (
+            [GOOD, '{"question": "Who?", "answer": "A", "answer": "B"}'],
+            ':2: the key "answer" appears twice in one object',
+        ),
         ([GOOD, "[1]\n"], ":2: expected an object with the keys question, options and answer"),
         ([{**GOOD, "id": "a"}, "\n", {**GOOD, "id": "a"}], ":3: id 'a' appears twice; ids must be unique"),
         ([GOOD, {**GOOD, "id": "1"}], ":2: id '1' appears twice"),
@@ -325,6 +329,7 @@ def test_options():
     [
         ("id;question;A;B;answer", "q.csv:1: the columns are separated by ';'; expected commas"),
         ("id, question,A,B,answer", "q.csv:1: unknown column ' question'; did you mean question?"),
+        ("question,A,B,answer,A", "q.csv:1: the column 'A' appears twice in the header"),
         ("id,Question,A,B,answer", "q.csv:1: unknown column 'Question'; did you mean question?"),
     ],
 )

@@ -360,7 +360,8 @@ def test_a_wrong_argument_is_an_error(toy, arguments, words):
     [
         ("", "queries of q.jsonl: no queries found"),
         ("[1]\n", "q.jsonl:1: expected an object with the keys id and text"),
-        ("{\n", "q.jsonl:1: not JSON"),
+        ("{\n", "q.jsonl:1: invalid JSON"),
+        ('{"id": "q", "text": "ferret", "text": "heron"}\n', 'q.jsonl:1: the key "text" appears twice'),
         ('{"id": "a"}\n', "q.jsonl:1: text: expected text, got None"),
         ('\n{"text": "a"}\n', "q.jsonl:2: id: expected text, got None"),
         ('{"id": "a", "text": "b", "golden": "c"}\n', "q.jsonl:1: golden: unknown field"),

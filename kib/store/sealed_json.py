@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from kib.identity import canonical, digest
 from kib.store.files import file_status
+from kib.support.json_parsing import unique_keys
 
 __all__ = ["DIGEST", "parse_json", "read_and_tell_sealed", "read_sealed", "remove_digest", "sealed"]
 
@@ -21,9 +22,14 @@ MOST_DIGITS = 300
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text. Raises ValueError for invalid JSON, and for too large or infinite numbers."""
+    """Return the value of a JSON text.
+
+    Raises ValueError for invalid JSON, a repeated key, and too large or infinite numbers.
+    """
     try:
-        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse)
+        return json.loads(
+            text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse, object_pairs_hook=unique_keys
+        )
     except RecursionError as error:
         raise ValueError("invalid JSON: nested too deeply") from error
 

@@ -118,6 +118,7 @@ def test_new_cells_are_only_reported(lab):
         (f'{{"rows": {"9" * 5000}}}', "not valid JSON"),
         ('{"rows": 1e999}', "the number 1e999 is too large"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"rows": {}, "rows": {}}', 'the key "rows" appears twice'),
     ],
 )
 def test_an_invalid_baseline_is_rejected(lab, text, said):

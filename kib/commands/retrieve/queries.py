@@ -8,7 +8,6 @@ from typing import Any
 from kib.commands.retrieve.records import QuerySet
 from kib.errors import InputError
 from kib.interfaces import HarnessTask, JudgedCorpus
-from kib.plugins.builtin.json_parsing import parse_json
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.plugins.resolve import Lock
 from kib.records import JudgedQuery, RenderedQuestion, document_id
@@ -16,6 +15,7 @@ from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.passages import Passages
 from kib.run.steps.render_questions import task_queries
+from kib.support.json_parsing import parse_json
 
 __all__ = ["of_corpus", "of_file", "of_tasks"]
 

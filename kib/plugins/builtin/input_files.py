@@ -1,11 +1,12 @@
 """Checks the input files of tasks."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from kib.errors import InputError
 
-__all__ = ["check_files"]
+__all__ = ["check_columns", "check_files"]
 
 
 def check_files(paths: Iterable[Path]) -> None:
@@ -13,3 +14,10 @@ def check_files(paths: Iterable[Path]) -> None:
     missing = [path for path in dict.fromkeys(paths) if not path.is_file()]
     if missing:
         raise InputError("\n".join(f"{path}: no such file" for path in missing))
+
+
+def check_columns(path: Path, names: Iterable[str]) -> None:
+    """Raise InputError if a column name appears twice in the header of a CSV file."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(f"{path}:1: the column {repeated[0]!r} appears twice in the header")

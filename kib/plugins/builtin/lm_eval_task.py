@@ -15,9 +15,9 @@ from kib.harness.task_index import data_set, task_manager
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath
 from kib.interfaces import Options as BaseOptions
-from kib.plugins.builtin.input_files import check_files
-from kib.plugins.builtin.json_parsing import parse_json
+from kib.plugins.builtin.input_files import check_columns, check_files
 from kib.prompts import LETTERS
+from kib.support.json_parsing import parse_json
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
@@ -201,7 +201,9 @@ def _mmlu(path: Path) -> list[dict[str, Any]]:
 
 def _csv(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, strict=True))
+        reader = csv.DictReader(file, strict=True)
+        check_columns(path, reader.fieldnames or ())
+        rows = list(reader)
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise InputError(f"{path}: row {number}: the row and the header have different numbers of fields")
@@ -209,7 +211,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
 
 
 def _json(path: Path) -> list[dict[str, Any]]:
-    rows = parse_json(path.read_text(encoding="utf-8-sig"), f"{path}:1")
+    rows = parse_json(path.read_text(encoding="utf-8-sig"), str(path), whole_file=True)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a JSON list of objects")
     return rows

@@ -12,10 +12,10 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath
 from kib.interfaces import Options as BaseOptions
-from kib.plugins.builtin.input_files import check_files
-from kib.plugins.builtin.json_parsing import parse_json
+from kib.plugins.builtin.input_files import check_columns, check_files
 from kib.prompts import LETTERS
 from kib.records import Gold, Question
+from kib.support.json_parsing import parse_json
 
 __all__ = ["FileTask"]
 
@@ -117,10 +117,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
-    """Raise InputError for a header with an invalid separator or unknown column names."""
+    """Raise InputError for a header with an invalid separator, an unknown column or a repeated column."""
     known = [*FIELDS, *LETTERS]
     if len(names) == 1 and (found := next((sign for sign in ";\t|" if sign in names[0]), None)):
         raise InputError(f"{path}:1: the columns are separated by {found!r}; expected commas")
+    check_columns(path, names)
     for name in names:
         if name in known:
             continue

@@ -3,7 +3,8 @@
 The data set is either a commit on the Hugging Face Hub or a local folder, and is read with the `datasets` library.
 """
 
-from collections.abc import Iterator, Mapping
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -14,6 +15,7 @@ from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
 from kib.support.hub import commit_of
+from kib.support.json_parsing import parse_json
 from kib_datasets.download import download_commit
 from kib_datasets.file_patterns import check_data_card, check_pattern
 from kib_datasets.unpacked_size import check_unpacked_sizes
@@ -190,6 +192,7 @@ class HuggingFace:
         arguments = {"name": options.config, "split": options.split, "data_files": files, "streaming": True}
         if options.hub is None:
             folder = self._folder()
+            _check_json_lists(_visible_files(folder))
         else:
             commit = commit_of(options.hub, self._revision, "dataset")
             if options.streaming:
@@ -229,6 +232,19 @@ def _select_columns(rows: Any, columns: list[str]) -> Iterator[Mapping[str, Any]
     existing = [name for name in names if name in columns]
     for number, row in enumerate(rows.select_columns(existing) if existing else rows):
         yield row if number else {**others, **row}
+
+
+def _check_json_lists(paths: Iterable[Path]) -> None:
+    """Raise InputError for an invalid JSON list of rows, because `datasets` accepts a repeated key in such a list."""
+    for path in paths:
+        if path.suffix == ".json" and _first_byte(path) == b"[":
+            parse_json(path.read_text(encoding="utf-8-sig"), str(path), whole_file=True)
+
+
+def _first_byte(path: Path) -> bytes:
+    """Return the first byte of a text file that is neither white space nor part of a byte order mark."""
+    with path.open("rb") as file:
+        return file.read(1024).removeprefix(BOM_UTF8).lstrip()[:1]
 
 
 def _visible_files(folder: Path) -> list[Path]:

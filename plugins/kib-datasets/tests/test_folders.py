@@ -175,7 +175,9 @@ def test_no_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("train.jsonl", b'{"id": "a", "text": "old", "text": "new"}\n', r".*\(/text\) was specified twice in row 0"),
         ("train.jsonl", b'{"id": "a", "text": "tw\xff"}\n', "not UTF-8: "),
+        ("train.json", b'[{"id": "a", "text": "tw\xff"}]', "not UTF-8: "),
         ("train.jsonl", b"no\n", "JSON parse error"),
         ("train.parquet", b"no", "Parquet file size is 2 bytes"),
         ("data.xyz", b"no", r"No \(supported\) data files found"),
@@ -185,6 +187,15 @@ def test_damaged(tmp_path: Path, name: str, content: bytes, message: str) -> Non
     """A damaged file, or a file that is not UTF-8, raises an error that states the reason."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=f"the data set cannot be read: {message}"):
+        read(tmp_path)
+
+
+def test_repeated_key(tmp_path: Path) -> None:
+    """A JSON list of rows in which a row contains a key twice raises an error with the line."""
+    (tmp_path / "train.json").write_bytes(
+        b'\xef\xbb\xbf\n[{"id": "a", "text": "x"},\n{"id": "b", "text": "x", "id": "c"}]'
+    )
+    with pytest.raises(InputError, match=r'train\.json:3: the key "id" appears twice in one object'):
         read(tmp_path)
 
 

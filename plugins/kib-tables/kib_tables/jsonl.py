@@ -1,7 +1,5 @@
 """The corpus `jsonl`, which reads one JSON object per line from a UTF-8 file; errors name the file and line."""
 
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +8,7 @@ from pydantic import Field
 
 from kib.errors import InputError
 from kib.interfaces import InputPath, Options
+from kib.support.json_parsing import parse_json
 from kib_tables.limited_lines import MAX_UNPACKED_MB, limited_lines
 from kib_tables.options import TableOptions
 from kib_tables.table_corpus import TableCorpus
@@ -57,15 +56,7 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
         raise invalid(
             f"the line is not valid UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8"
         ) from error
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise invalid("unreadable JSON: objects or lists are nested too deeply") from error
-    except json.JSONDecodeError as error:
-        raise invalid(f"invalid JSON: {error.msg} at column {error.colno}") from error
-    except ValueError as error:  # Python's limit on the digits of an integer is the only other reason
-        most = sys.get_int_max_str_digits()
-        raise invalid(f"expected integers with at most {most:,} digits, got a longer integer") from error
+    value = parse_json(text, f"{path}:{number}")
     if not isinstance(value, dict):
         raise invalid(f"expected a JSON object, got {_json_type(value)}")
     return value

@@ -13,6 +13,7 @@ from typing import Any
 from kib.errors import InputError
 from kib.identity import canonical
 from kib.store import write_text
+from kib.support.json_parsing import unique_keys
 
 __all__ = ["Pin", "Pins", "Selection", "read_pins", "write_pins"]
 
@@ -82,7 +83,7 @@ def read_pins(path: Path) -> Pins:
     try:
         values = []
         for number, line in enumerate(lines, 1):  # noqa: B007 - the error below names the line
-            values.append(json.loads(line))
+            values.append(json.loads(line, object_pairs_hook=unique_keys))
         number = 1
         return _parse(values)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

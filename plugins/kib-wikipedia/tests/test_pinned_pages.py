@@ -121,6 +121,7 @@ def test_missing_pin_file(anatomy: Any, pinned: Pinned) -> None:
         ('{"schema": 2}\n', 1),
         ('{"schema": 1, "selection": {"api": "x"}}\n', 1),
         ('{"schema": 1, "selection": {"api": "x"}}\nno\n', 2),
+        ('{"schema": 1, "selection": {"api": "x"}}\n{"title": "A", "title": "B"}\n', 2),
     ],
 )
 def test_malformed_pin_file(pinned: Pinned, tmp_path: Path, content: str, line: int) -> None:
