@@ -1,9 +1,9 @@
-"""Parses the retry delay requested by a server, for plugins that call a server."""
+"""Delays before retries, for plugins that call a server."""
 
 import time
 from email.utils import parsedate_to_datetime
 
-__all__ = ["asked_wait"]
+__all__ = ["asked_wait", "wait_before_retry"]
 
 
 def asked_wait(header: str) -> float | None:
@@ -16,3 +16,12 @@ def asked_wait(header: str) -> float | None:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def wait_before_retry(retry: int, asked: float | None, first: float, longest: float) -> float:
+    """Return the seconds to wait before a retry (0 for the first retry): the longer of the server's delay and kib's.
+
+    kib's delay is `first`, doubles with each retry and is at most `longest`. A server that asks for no delay, or for a
+    delay until a past date, would otherwise receive all retries at once.
+    """
+    return max(min(first * 2**retry, longest), asked or 0.0)

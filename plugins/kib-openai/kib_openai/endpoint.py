@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
 from kib.support.recipients import require_allowed
-from kib.support.retries import asked_wait
+from kib.support.retries import asked_wait, wait_before_retry
 from kib_openai.completion import Completion, parse_completion
 from kib_openai.http_client import HttpClient
 from kib_openai.options import WriterOptions
@@ -16,7 +16,7 @@ from kib_openai.options import WriterOptions
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Endpoint", "api_key"]
+__all__ = ["Endpoint", "RejectedRequestError", "api_key"]
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """The first and the longest wait before a retry, in seconds; the wait doubles with each retry."""
@@ -27,8 +27,15 @@ LONGEST_REQUESTED_WAIT = 600.0
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """The HTTP statuses below 500 that cause a retry; all statuses from 500 on also cause a retry."""
 
+UNFIT_STATUSES = frozenset({400, 413, 422})
+"""The HTTP statuses that may concern only one request, for example because its passage is too long for the model."""
+
 SHOWN_CHARACTERS = 300
 """The number of characters of a server's message that an error message quotes."""
+
+
+class RejectedRequestError(InputError):
+    """The server rejected one request; if the server accepted other requests, the reason may be the passage."""
 
 
 class Endpoint:
@@ -50,6 +57,10 @@ class Endpoint:
     def close(self) -> None:
         """Close all HTTP connections to the endpoint."""
         self._client.close()
+
+    def without_key(self, text: str) -> str:
+        """Return a text that a server may have sent, with the API key replaced by an ellipsis."""
+        return text.replace(self._key, "…") if self._key else text
 
     def send(self, body: Mapping[str, Any]) -> Completion:
         """Send a request and return the completion.
@@ -84,11 +95,10 @@ class Endpoint:
         )
 
     def _wait(self, retry: int, requested: float | None) -> bool:
-        """Wait as long as the server requests before the next attempt; return False if no attempt should follow."""
+        """Wait before the next attempt, as long as the server requests; return False if no attempt should follow."""
         if requested is not None and requested > LONGEST_REQUESTED_WAIT:
             return False
-        seconds = min(FIRST_WAIT * 2**retry, LONGEST_WAIT) if requested is None else requested
-        return not self.stopped.wait(seconds)
+        return not self.stopped.wait(wait_before_retry(retry, requested, FIRST_WAIT, LONGEST_WAIT))
 
     def _retryable_failure(self, response: "httpx2.Response") -> str:
         """Return the reason why a response has no completion; raise InputError if retrying cannot help."""
@@ -109,7 +119,8 @@ class Endpoint:
             )
         rejected = status < 500 and status not in RETRIED_STATUSES and not response.is_success
         if rejected or "insufficient_quota" in message:
-            raise InputError(f"{self.url}: the server rejected the request ({status}){message}")
+            kind = RejectedRequestError if status in UNFIT_STATUSES else InputError
+            raise kind(f"{self.url}: the server rejected the request ({status}){message}")
         flaw = " without a chat completion" if response.is_success else ""
         return f"the server returned status {status}{flaw}{message}"
 
@@ -126,9 +137,7 @@ class Endpoint:
                 text = " ".join(str(error[key]) for key in ("code", "message") if error.get(key)) or text
             else:
                 text = str(error)
-        if self._key:
-            text = text.replace(self._key, "…")
-        text = " ".join(text.split())
+        text = " ".join(self.without_key(text).split())
         return f": {text[:SHOWN_CHARACTERS]}{'…' if len(text) > SHOWN_CHARACTERS else ''}" if text else ""
 
 

@@ -66,6 +66,13 @@ def test_retry_after(waits, server):
     assert LONGEST_WAIT < seconds <= 500
 
 
+@pytest.mark.parametrize("header", ["0", "-3", "nan", formatdate(0, usegmt=True)])
+def test_a_delay_that_is_over(waits, server, header):
+    """A server that requests no delay, or a delay until a past date, does not receive all retries at once."""
+    server.faults = [(429, {"Retry-After": header}, "{}")] * 7
+    assert waits() == [FIRST_WAIT * 2**n for n in range(6)] + [LONGEST_WAIT]
+
+
 def test_too_long_a_wait(writer, server, passages, write):
     """If the server requests a wait of one hour, the run stops immediately with an error that quotes the server."""
     server.faults = [(429, {"Retry-After": "3600"}, '{"error": {"message": "come back later"}}')]

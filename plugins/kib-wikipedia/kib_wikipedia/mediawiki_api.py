@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kib.errors import InputError
-from kib.support.retries import asked_wait
+from kib.support.retries import asked_wait, wait_before_retry
 
 if TYPE_CHECKING:
     import httpx2
@@ -79,7 +79,7 @@ class MediaWikiApi:
                 return answer
             if attempt == ATTEMPTS or (wait is not None and wait > LONGEST_RETRY_AFTER):
                 break
-            self.sleep(min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) if wait is None else wait)
+            self.sleep(wait_before_retry(attempt - 1, wait, FIRST_WAIT, LONGEST_WAIT))
         attempts = f"{attempt} attempt{'' if attempt == 1 else 's'}"
         raise InputError(
             f"{self.url}: {reason} ({attempts}); the pages fetched so far are kept; run the same command again to "

@@ -42,13 +42,14 @@ def connect(anatomy: Any, waits: list[float]) -> Iterator[Connect]:
     [
         ([(429, "7")], [7.0]),
         ([(503, ""), (500, ""), (502, "")], [1.0, 2.0, 4.0]),
-        ([BUSY, "truncated", (429, "3")], [5.0, 2.0, 3.0]),
+        ([BUSY, "truncated", (429, "9")], [5.0, 2.0, 9.0]),
+        ([(429, "0"), (503, "0"), (429, "Thu, 01 Jan 1970 00:00:00 GMT")], [1.0, 2.0, 4.0]),
     ],
 )
 def test_retries(
     anatomy: Any, connect: Connect, waits: list[float], failures: list[Any], expected: list[float]
 ) -> None:
-    """After a busy or truncated response, the client retries after the requested delay or with exponential backoff."""
+    """After a busy or truncated response, the client waits for the longer of the requested delay and the backoff."""
     anatomy.failures[:] = failures
     [answer] = connect().query(QUERY)
     assert answer["pages"][0]["title"] == "Bone"
