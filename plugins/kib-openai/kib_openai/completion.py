@@ -3,14 +3,22 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 __all__ = ["Completion", "parse_completion", "stored_completion"]
+
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""The fields in which servers return a model's reasoning separately from the answer."""
+
+TEXT_PARTS = (None, "text", "output_text")
+"""The types of parts of a message that belong to the answer; other types, such as `thinking`, do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """A completion's text (None if empty), its finish reason and its token counts (None if not reported).
 
+    `reasoning` and `refusal` are set only if the text is empty and the server returned reasoning or a refusal instead.
     The field names are the keys of a paid answer on disk.
     """
 
@@ -18,6 +26,8 @@ class Completion:
     finish: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning: str = ""
+    refusal: str = ""
 
     @property
     def tokens(self) -> int | None:
@@ -28,7 +38,7 @@ class Completion:
 
     def to_json(self) -> str:
         """Convert the completion to ASCII JSON, because UTF-8 cannot encode unpaired surrogates in answers."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({key: value for key, value in asdict(self).items() if value != ""}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Completion":
@@ -50,11 +60,23 @@ def parse_completion(body: str) -> Completion | None:
     try:
         value = json.loads(body)
         choice, usage = value["choices"][0], value.get("usage")
-        message, finish = choice.get("message"), choice.get("finish_reason")
+        message, finish, failure = choice.get("message"), choice.get("finish_reason"), choice.get("error")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return None
-    content = message.get("content") if isinstance(message, dict) else None
+    if failure:
+        return None
+    fields = message if isinstance(message, dict) else {}
+    text = _joined(fields.get("content"))
+    reasoning = "" if text else next(filter(None, (_joined(fields.get(key)) for key in REASONING_FIELDS)), "")
+    refusal = "" if text else _joined(fields.get("refusal"))
     counts = [usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")]
     reported = [count if type(count) is int and count >= 0 else None for count in counts]
-    text = content if isinstance(content, str) else None
-    return Completion(text, finish if isinstance(finish, str) else "", *reported)
+    return Completion(text or None, finish if isinstance(finish, str) else "", *reported, reasoning, refusal)
+
+
+def _joined(content: Any) -> str:
+    """Return the text of a field, which is a string or a list of parts, or "" if there is only white space."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") in TEXT_PARTS else part for part in parts]
+    text = "".join(text for text in texts if isinstance(text, str))
+    return text if text.strip() else ""

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kib.commands.questions import normalised
+from kib.safe_text import escaped_json
 from kib_openai.completion import Completion
 
 __all__ = [
@@ -16,7 +17,25 @@ __all__ = [
     "parse_pairs",
     "parse_paraphrases",
     "parse_questions",
+    "quoted",
 ]
+
+REASONING = re.compile(r"\A(?!\s*```).*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+"""The reasoning that some models put before an answer; the opening tag is often part of the prompt.
+
+A fenced answer has no reasoning before it, although a text in the answer may contain the tag.
+"""
+
+UNFINISHED_REASONING = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+
+FENCED = re.compile(r"^[ \t]*```\w*[ \t]*\n?(.*?)```[ \t]*$", re.DOTALL | re.MULTILINE)
+"""A fenced block. In JSON, a fence inside a string is never at the end of a line."""
+
+TRUNCATED = ("length", "max_tokens")
+"""The finish reasons of an answer that reached the maximum number of tokens."""
+
+QUOTED_CHARACTERS = 100
+"""The number of characters of an invalid answer that an error message quotes."""
 
 WRONG_OPTIONS = 3
 """The number of wrong options per question."""
@@ -88,20 +107,62 @@ def _list(completion: Completion, key: str, count: int) -> list[Any]:
 
 
 def _json(completion: Completion) -> dict[str, Any]:
-    """Return the JSON object in an answer, ignoring code fences and reasoning that some models add."""
-    if completion.finish == "length":
-        raise InvalidAnswerError("the answer was truncated; raise `max_tokens` or lower `per_call`")
-    if completion.finish == "content_filter":
-        raise InvalidAnswerError("the server's content filter withheld the answer")
-    if completion.content is None:
-        raise InvalidAnswerError("the chat completion contains no text")
-    text = re.sub(r"\A\s*<think>.*?</think>", "", completion.content, flags=re.DOTALL).strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, flags=re.DOTALL)
-    try:
-        value = json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
-        raise InvalidAnswerError("the answer is not valid JSON") from None
-    return _object(value, "the answer")
+    """Return the JSON object in an answer, ignoring reasoning, code fences and text around the object."""
+    if reason := _missing(completion):
+        raise InvalidAnswerError(reason)
+    for part in _parts(completion.content or ""):
+        try:
+            value = json.loads(part, object_pairs_hook=_unique)
+        except (ValueError, RecursionError):
+            continue
+        return _object(value, "the answer")
+    raise InvalidAnswerError("the answer is not valid JSON")
+
+
+def _missing(completion: Completion) -> str:
+    """Return the reason why an answer is incomplete or has no text, or "" if the answer can be parsed."""
+    text = (completion.content or "").strip()
+    if completion.finish in TRUNCATED and text:
+        return "the answer was truncated; raise `max_tokens` or lower `per_call`"
+    reasons = {
+        "the answer was truncated before its first word, for example because the model used all tokens for its "
+        "reasoning; raise `max_tokens`, or turn off the reasoning with `extra`": completion.finish in TRUNCATED,
+        "the server's content filter withheld the answer": completion.finish == "content_filter",
+        "the model refused to answer": completion.refusal and not text,
+        "the answer contains only the model's reasoning; turn off the reasoning with `extra`": completion.reasoning
+        and not text,
+        "the chat completion contains no text": not text,
+        "the answer ends within the model's reasoning; raise `max_tokens`, or turn off the reasoning with `extra`": (
+            UNFINISHED_REASONING.match(text) and not REASONING.match(text)
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _parts(content: str) -> Iterator[str]:
+    """Yield the parts of an answer that may be the requested JSON object, in order of preference."""
+    yield content
+    answer = REASONING.sub("", content)
+    yield from reversed(FENCED.findall(answer))
+    yield answer[answer.find("{") : answer.rfind("}") + 1]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; reject an object that contains a key twice."""
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise InvalidAnswerError(f"an object in the answer contains the key {json.dumps(key)} twice")
+        fields[key] = value
+    return fields
+
+
+def quoted(completion: Completion) -> str:
+    """Return the start of an answer in quotation marks for an error message, or "" if the answer is empty."""
+    content = completion.content or completion.refusal or completion.reasoning
+    line = " ".join((REASONING.sub("", content).strip() or content).split())
+    shown = line if len(line) <= QUOTED_CHARACTERS else f"{line[:QUOTED_CHARACTERS]}…"
+    return escaped_json(json.dumps(shown, ensure_ascii=False)) if shown else ""
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
