@@ -501,6 +501,8 @@ def questions(
         writing.save(rows, path)
         _print(f"{path}: {len(rows):,} questions")
     _print("\n".join(writing.summary(kept, job.passages)))
+    if missing := writing.failure(kept, job.passages):
+        raise StepError(missing)
 
 
 @main.command()

@@ -42,6 +42,7 @@ __all__ = [
     "Options",
     "PaidWriter",
     "Plugin",
+    "ProbedModel",
     "QuestionWriter",
     "RemarkingRetriever",
     "RememberingRetriever",
@@ -51,6 +52,7 @@ __all__ = [
     "SendingPlugin",
     "ServedRetriever",
     "SizedModel",
+    "SkippedPassage",
     "Spending",
     "Task",
     "TokenizerModel",
@@ -191,6 +193,23 @@ class CheckedModel(Protocol):
 
     def check(self) -> None:
         """Raise InputError if the model cannot be loaded, for example because a package is missing. Loads no model."""
+        ...
+
+
+@runtime_checkable
+class ProbedModel(Protocol):
+    """A model on a server; `kib check` sends test requests to find out what the server can do."""
+
+    def probed_server(self) -> str | None:
+        """Return the address of the server that receives the test requests; None if there is no server to test."""
+        ...
+
+    def probe(self, kinds: Collection[str]) -> Mapping[str, str]:
+        """Send one short test request of each kind, and return the reason for every kind that the server cannot answer.
+
+        A kind is a request type of lm-eval, such as "loglikelihood". The requests contain no text of the user. Raises
+        InputError if the model cannot be loaded, or if the server does not respond.
+        """
         ...
 
 
@@ -481,16 +500,30 @@ class DraftQuestion:
     quote: str
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedPassage:
+    """A passage for which a writer could not write any question, with the reason as a clause or sentence.
+
+    `allowed` states whether the writer's options allow this passage to remain without questions; if not,
+    `kib questions` saves all other questions and then fails.
+    """
+
+    passage: str
+    reason: str
+    allowed: bool = False
+
+
 @runtime_checkable
 class QuestionWriter(Protocol):
     """A writer that also drafts questions with options; `kib questions` checks these questions."""
 
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
-    ) -> Iterator[DraftQuestion]:
+    ) -> "Iterator[DraftQuestion | SkippedPassage]":
         """Yield `count` questions per passage, the most specific question first, each with three incorrect options.
 
-        `kept` stores paid answers, as described in `Writer.write`.
+        Yield a `SkippedPassage` instead of the questions if no question about a passage can be written. `kept` stores
+        paid answers, as described in `Writer.write`.
         """
         ...
 

@@ -18,7 +18,7 @@ from kib.commands.announce import announce
 from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError
 from kib.identity import digest
-from kib.interfaces import DraftQuestion, PaidWriter, QuestionWriter
+from kib.interfaces import DraftQuestion, PaidWriter, QuestionWriter, SkippedPassage
 from kib.plan.planner import passages_of
 from kib.plugins.resolve import Locked, resolve
 from kib.progress import Progress
@@ -31,6 +31,7 @@ from kib.spec.load import PriceTable, Spec, load_spec
 from kib.store.files import write_output
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
 from kib.store.work import Work
+from kib.support.phrases import counted
 
 __all__ = [
     "KeptQuestions",
@@ -38,6 +39,7 @@ __all__ = [
     "QuestionJob",
     "QuestionRequest",
     "check_free",
+    "failure",
     "find_quote",
     "forecast",
     "normalised",
@@ -59,6 +61,9 @@ VALIDATION = 5
 
 FEW = 10
 """The number of question groups below which the summary warns of wide confidence intervals."""
+
+SHOWN_REASONS = 5
+"""The maximum number of skipped passages whose reasons the error message lists."""
 
 POINTING = re.compile(r"\b(?:this|the|given|above) (?:passage|excerpt|context)\b|\bthe text (?:says|states|mentions)\b")
 """English phrases that refer to the passage, which is not shown together with the question."""
@@ -104,11 +109,15 @@ class QuestionJob:
 
 @dataclass(frozen=True, slots=True)
 class KeptQuestions:
-    """The accepted questions as rows of a `file` task, and the counts of written and (by reason) rejected questions."""
+    """The accepted questions as rows of a `file` task, and the counts of written and (by reason) rejected questions.
+
+    `skipped` lists the passages for which the writer could not write any question.
+    """
 
     rows: Sequence[Row]
     written: int
     rejected: Mapping[str, int]
+    skipped: Sequence[SkippedPassage] = ()
 
 
 def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progress) -> QuestionJob:
@@ -193,18 +202,18 @@ def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
             last = draft.passage
     kept = question_filter.result()
     if not kept.rows:
-        reasons = (
-            ", ".join(f"{reason} ({count} times)" for reason, count in kept.rejected.items()) or "none was written"
+        reasons = [f"{reason} ({count} times)" for reason, count in kept.rejected.items()] + _skipped(kept)
+        raise InputError(
+            f"corpora.{job.request.corpus}: no question was kept: {', '.join(reasons) or 'none was written'}"
         )
-        raise InputError(f"corpora.{job.request.corpus}: no question was kept: {reasons}")
     return kept
 
 
-def _drafts(job: QuestionJob, answers: PaidAnswers) -> Iterator[DraftQuestion]:
-    """Yield the questions that the writer drafts, in the order of the passages."""
+def _drafts(job: QuestionJob, answers: PaidAnswers) -> Iterator[DraftQuestion | SkippedPassage]:
+    """Yield the writer's questions and skipped passages, in the order of the passages."""
     with call_plugin(job.writer, "questions"):
         drafts = job.writer.plugin.questions(job.passages, job.request.count, SEED, answers)
-    return iterate_plugin(job.writer, "questions", drafts, DraftQuestion)
+    return iterate_plugin(job.writer, "questions", drafts, DraftQuestion, SkippedPassage)
 
 
 @dataclass
@@ -217,16 +226,23 @@ class QuestionFilter:
     rejected: Counter[str] = field(default_factory=Counter)
     kept_per_passage: Counter[str] = field(default_factory=Counter)
     asked: set[str] = field(default_factory=set)
+    skipped: list[SkippedPassage] = field(default_factory=list)
     written: int = 0
 
     def __post_init__(self) -> None:
         self.by_id = {passage.id: passage for passage in self.passages}
 
-    def add(self, draft: DraftQuestion) -> None:
-        """Accept or reject a question; the writer must yield the most specific question about a passage first."""
+    def add(self, draft: DraftQuestion | SkippedPassage) -> None:
+        """Accept or reject a question, or count a skipped passage.
+
+        The writer must yield the most specific question about a passage first.
+        """
         passage = self.by_id.get(draft.passage)
         if passage is None:
             raise InputError(f"the writer returned a question for the unknown passage {draft.passage!r}")
+        if isinstance(draft, SkippedPassage):
+            self.skipped.append(draft)
+            return
         self.written += 1
         place = find_quote(passage.text, draft.quote)
         fault = self._fault(draft, place)
@@ -267,7 +283,7 @@ class QuestionFilter:
     def result(self) -> KeptQuestions:
         """Return the accepted questions and the number of rejected questions per reason."""
         counts = {reason: self.rejected[reason] for reason in REASONS.values() if self.rejected[reason]}
-        return KeptQuestions(self.rows, self.written, counts)
+        return KeptQuestions(self.rows, self.written, counts, self.skipped)
 
 
 def normalised(text: str) -> str:
@@ -332,6 +348,7 @@ def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
     lines = [
         f"kept {len(kept.rows):,} of {kept.written:,} questions, covering {len(held):,} of {len(passages):,} passages",
         *(f"rejected {count:,}: {reason}" for reason, count in kept.rejected.items()),
+        *_skipped(kept),
         f"the correct option is the longest option in {longest:.0%} of the questions (25% by chance)",
     ]
     if len(groups) < FEW and groups == documents and len(held) > len(groups):
@@ -340,6 +357,27 @@ def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
             "--group passage for more groups"
         )
     return lines
+
+
+def _skipped(kept: KeptQuestions) -> list[str]:
+    """Return the number of skipped passages with the first reason as a list of one line, or [] if there are none."""
+    if not kept.skipped:
+        return []
+    number = counted(len(kept.skipped), "passage")
+    return [f"no questions were written for {number}; the first reason: {kept.skipped[0].reason}"]
+
+
+def failure(kept: KeptQuestions, passages: Sequence[Passage]) -> str | None:
+    """Return the error message for passages that must not remain without questions, or None if there are none."""
+    if all(one.allowed for one in kept.skipped):
+        return None
+    reasons = [one.reason for one in kept.skipped[:SHOWN_REASONS]]
+    more = len(kept.skipped) - len(reasons)
+    head = (
+        f"no questions were written for {len(kept.skipped):,} of {counted(len(passages), 'passage')}; the questions "
+        "about all other passages are saved"
+    )
+    return "\n  ".join([head, *reasons, *([f"and {counted(more, 'more passage')}"] if more else [])])
 
 
 def _right_is_longest(row: Row) -> bool:

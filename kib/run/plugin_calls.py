@@ -48,15 +48,16 @@ def check_list(locked: Locked, method: str, value: Any, expected: type[T]) -> li
     return list(value)
 
 
-def iterate_plugin(locked: Locked, method: str, items: Any, expected: type[T]) -> Iterator[T]:
-    """Yield the items that `method` of a plugin returns.
+def iterate_plugin(locked: Locked, method: str, items: Any, *expected: type[T]) -> Iterator[T]:
+    """Yield the items that `method` of a plugin returns, each of which has one of the expected types.
 
     Raises PluginCallError if the plugin fails, and PluginError if the method returns a value that is not iterable or an
     item of the wrong type.
     """
+    names = " or ".join(one.__name__ for one in expected)
     if not isinstance(items, Iterable):
         got = type(items).__name__
-        raise PluginError(f"{_where(locked, method)}: returned {got}; expected an iterable of {expected.__name__}")
+        raise PluginError(f"{_where(locked, method)}: returned {got}; expected an iterable of {names}")
     iterator = iter(items)
     while True:
         with call_plugin(locked, method):
@@ -64,4 +65,6 @@ def iterate_plugin(locked: Locked, method: str, items: Any, expected: type[T]) -
                 item = next(iterator)
             except StopIteration:
                 return
-        yield check_type(locked, method, item, expected)
+        if not isinstance(item, expected):
+            raise PluginError(f"{_where(locked, method)}: returned {type(item).__name__}; expected {names}")
+        yield item

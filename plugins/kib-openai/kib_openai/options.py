@@ -79,7 +79,9 @@ class WriterOptions(Options):
             "question files written by `kib questions`; training pairs must not repeat a question from these files"
         ),
     )
-    may_miss: int = Field(0, ge=0, description="number of passages that may remain without text after all attempts")
+    may_miss: int = Field(
+        0, ge=0, description="number of passages that may remain without text or questions after all attempts"
+    )
     attempts: Annotated[int, NotInIdentity] = Field(
         3, ge=1, le=100, description="maximum number of times that a request is sent if its answers are invalid"
     )

@@ -12,6 +12,7 @@ from kib.commands.questions import normalised
 from kib.identity import digest
 from kib.records import Passage
 from kib_openai.completion import Completion
+from kib_openai.endpoint import RejectedRequestError
 from kib_openai.options import WriterOptions
 from kib_openai.parsing import (
     InvalidAnswerError,
@@ -20,10 +21,19 @@ from kib_openai.parsing import (
     parse_pairs,
     parse_paraphrases,
     parse_questions,
+    quoted,
 )
 from kib_openai.prompts import render
 
-__all__ = ["AttemptsExhaustedError", "ChatRequest", "Job", "write_pairs", "write_paraphrases", "write_questions"]
+__all__ = [
+    "AttemptsExhaustedError",
+    "ChatRequest",
+    "FailedPassageError",
+    "Job",
+    "write_pairs",
+    "write_paraphrases",
+    "write_questions",
+]
 
 Parsed = TypeVar("Parsed")
 Result = TypeVar("Result")
@@ -63,7 +73,11 @@ class ChatRequest:
 Job = Generator[ChatRequest, Completion, Result]
 
 
-class AttemptsExhaustedError(Exception):
+class FailedPassageError(Exception):
+    """Raised if a request about a passage cannot be answered; the message names the passage and the reason."""
+
+
+class AttemptsExhaustedError(FailedPassageError):
     """Raised if every attempt at a request returned an invalid answer."""
 
 
@@ -111,18 +125,25 @@ def write_questions(options: WriterOptions, passage: Passage, count: int, seed: 
 def _request(
     options: WriterOptions, passage: Passage, message: str, seed: int, step: int, parse: Callable[[Completion], Parsed]
 ) -> Job[Parsed]:
-    """Return the first valid answer in parsed form; raise AttemptsExhaustedError if all answers are invalid."""
-    reason = ""
+    """Return the first valid answer in parsed form.
+
+    Raise AttemptsExhaustedError if all answers are invalid, and FailedPassageError if the server rejects the request.
+    """
+    reason = shown = ""
     for attempt in range(options.attempts):
-        completion = yield ChatRequest(message, seed, attempt, step)
+        try:
+            completion = yield ChatRequest(message, seed, attempt, step)
+        except RejectedRequestError as error:
+            raise FailedPassageError(f"passage {passage.id}: {error}") from error
         try:
             return parse(completion)
         except InvalidAnswerError as error:
-            reason = str(error)
+            reason, quote = str(error), quoted(completion)
+            shown = f" ({quote})" if quote else ""
     count = options.attempts
     answers = (
-        "the answer is invalid"
+        f"the answer{shown} is invalid"
         if count == 1
-        else f"all {count} answers are invalid; the last answer is invalid for this reason"
+        else f"all {count} answers are invalid; the last answer{shown} is invalid for this reason"
     )
     raise AttemptsExhaustedError(f"passage {passage.id}: {answers}: {reason}")

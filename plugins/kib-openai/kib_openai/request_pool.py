@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 from kib.errors import InputError
 from kib_openai.completion import Completion, stored_completion
-from kib_openai.endpoint import Endpoint
-from kib_openai.passage_jobs import AttemptsExhaustedError, ChatRequest, Job
+from kib_openai.endpoint import Endpoint, RejectedRequestError
+from kib_openai.passage_jobs import AttemptsExhaustedError, ChatRequest, FailedPassageError, Job
 
 __all__ = ["RequestPool"]
 
@@ -44,6 +44,7 @@ class RequestPool(Generic[Result]):
         self.paid_answers = paid_answers
         self.tokens_spent = self._stored_tokens() if self._has_budget() else 0
         self.failed_jobs = 0
+        self.accepted_requests = 0
         self.all_started = False
         self.last_wait: float | None = None
         self.finished: dict[int, list[Result]] = {}
@@ -92,26 +93,36 @@ class RequestPool(Generic[Result]):
                 self._advance(threads, *started)
 
     def _advance(
-        self, threads: ThreadPoolExecutor, number: int, job: Job[Result], completion: Completion | None = None
+        self,
+        threads: ThreadPoolExecutor,
+        number: int,
+        job: Job[Result],
+        outcome: Completion | RejectedRequestError | None = None,
     ) -> None:
         """Run a job until a request has no stored answer, and send that request."""
         try:
-            request = next(job) if completion is None else job.send(completion)
+            if isinstance(outcome, RejectedRequestError):
+                request = job.throw(outcome)
+            else:
+                request = next(job) if outcome is None else job.send(outcome)
             while (stored := stored_completion(self.paid_answers, request.key(self.options))) is not None:
+                self.accepted_requests += 1
                 request = job.send(stored)
         except StopIteration as end:
             self.finished[number] = [end.value]
-        except AttemptsExhaustedError as error:
+        except FailedPassageError as error:
             self._count_failure(number, error)
         else:
             self._send(threads, _WaitingJob(number, job, request))
 
-    def _count_failure(self, number: int, error: AttemptsExhaustedError) -> None:
+    def _count_failure(self, number: int, error: FailedPassageError) -> None:
         self.failed_jobs += 1
         self.finished[number] = []
         if self.failed_jobs > self.options.may_miss:
+            invalid = isinstance(error, AttemptsExhaustedError)
+            again = "raise `attempts` to send the request again, or " if invalid else ""
             raise InputError(
-                f"{error}; all answers are stored; raise `attempts` to send the request again, or raise `may_miss` "
+                f"{self.endpoint.without_key(str(error))}; all answers are stored; {again}raise `may_miss` "
                 f"(currently {self.options.may_miss}) to let more passages remain without text"
             )
 
@@ -139,18 +150,27 @@ class RequestPool(Generic[Result]):
             if future.exception() is None:
                 self._store(key, future.result())
         for key, future in arrived.items():
-            completion = future.result()
+            outcome = self._outcome(future)
             del self.in_flight[key]
-            if self._has_budget() and completion.tokens is None and completion.content is not None:
-                raise InputError(
-                    f"{self.endpoint.url}: the server does not report token counts, which `token_budget` requires; "
-                    "remove `token_budget`"
-                )
             for waiting in self.waiting.pop(future):
-                self._advance(threads, waiting.number, waiting.job, completion)
+                self._advance(threads, waiting.number, waiting.job, outcome)
+
+    def _outcome(self, future: Future[Completion]) -> Completion | RejectedRequestError:
+        """Return the answer to a request, or its rejection by a server that accepted other requests."""
+        error = future.exception()
+        if isinstance(error, RejectedRequestError) and self.accepted_requests:
+            return error
+        completion = future.result()
+        if self._has_budget() and completion.tokens is None and completion.content is not None:
+            raise InputError(
+                f"{self.endpoint.url}: the server does not report token counts, which `token_budget` requires; "
+                "remove `token_budget`"
+            )
+        return completion
 
     def _store(self, key: str, completion: Completion) -> None:
         self.paid_answers[key] = completion.to_json()
+        self.accepted_requests += 1
         self.tokens_spent += completion.tokens or 0
 
     def _shut_down(self, threads: ThreadPoolExecutor) -> None:

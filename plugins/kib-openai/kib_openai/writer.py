@@ -1,6 +1,8 @@
 """The writer `openai`, which generates training text and test questions with a chat model behind an endpoint."""
 
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from math import ceil
 from typing import Any, ClassVar, Literal
@@ -8,14 +10,14 @@ from typing import Any, ClassVar, Literal
 from kib.commands.questions import normalised
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import DraftQuestion, Forecast, Options, Spending
+from kib.interfaces import DraftQuestion, Forecast, Options, SkippedPassage, Spending
 from kib.records import Passage, Recipient, Text
 from kib_openai.completion import Completion, stored_completion
 from kib_openai.endpoint import Endpoint, api_key
 from kib_openai.options import WriterOptions
 from kib_openai.passage_jobs import (
-    AttemptsExhaustedError,
     ChatRequest,
+    FailedPassageError,
     Job,
     write_pairs,
     write_paraphrases,
@@ -35,6 +37,9 @@ PAIR_TOKENS, QUESTION_TOKENS, QUESTION_TEXT_TOKENS, NUMBER_TOKENS = 60, 160, 25,
 KINDS = {"paraphrases": ("paraphrase",), "pairs": ("pair",), "both": ("paraphrase", "pair")}
 """The kinds of text for each value of the option `kind`."""
 
+FIRST_PASSAGES = 20
+"""If the model writes no question for this number of passages at the start, no further requests are sent."""
+
 RequestTokens = tuple[int, int]
 """The estimated numbers of tokens in a request and in its answer."""
 
@@ -43,7 +48,7 @@ class OpenAIWriter:
     """A writer of paraphrases, pairs and questions; every answer is stored before it is used."""
 
     Options: ClassVar[type[Options]] = WriterOptions
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def __init__(self, options: WriterOptions) -> None:
         self.options = options
@@ -86,14 +91,29 @@ class OpenAIWriter:
 
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
-    ) -> Iterator[DraftQuestion]:
+    ) -> Iterator[DraftQuestion | SkippedPassage]:
         """Yield `count` four-option questions per passage, with the most specific question first.
 
-        Raise InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
+        A passage whose answers are all invalid is skipped. Raise InputError if the server rejects the first request or
+        does not answer, or if no question was written for the first FIRST_PASSAGES passages.
         """
-        pool: RequestPool[list[DraftQuestion]] = RequestPool(Endpoint(self.options), kept)
-        for drafts in pool.run(self._question_job(passage, count, seed) for passage in passages):
-            yield from drafts
+        endpoint = Endpoint(self.options)
+        pool: RequestPool[list[DraftQuestion | SkippedPassage]] = RequestPool(endpoint, kept)
+        skipped = 0
+        with closing(pool.run(self._question_job(one, count, seed) for one in passages)) as written:
+            for number, results in enumerate(written, 1):
+                for result in results:
+                    if not isinstance(result, SkippedPassage):
+                        yield result
+                        continue
+                    skipped += 1
+                    reason = endpoint.without_key(result.reason)
+                    if skipped == number == FIRST_PASSAGES:
+                        raise InputError(
+                            f"no question was written for the first {FIRST_PASSAGES} passages, so kib sends no further "
+                            f"requests; {reason}; all answers are stored; use a different model or different `prompts`"
+                        )
+                    yield replace(result, reason=reason, allowed=skipped <= self.options.may_miss)
 
     def kinds(self) -> list[str]:
         """Return the kinds of text selected by the option `kind`."""
@@ -144,8 +164,11 @@ class OpenAIWriter:
             texts += [Text(passage.id, "pair", question, answer) for question, answer in pairs]
         return texts
 
-    def _question_job(self, passage: Passage, count: int, seed: int) -> Job[list[DraftQuestion]]:
-        questions = yield from write_questions(self.options, passage, count, seed)
+    def _question_job(self, passage: Passage, count: int, seed: int) -> Job[list[DraftQuestion | SkippedPassage]]:
+        try:
+            questions = yield from write_questions(self.options, passage, count, seed)
+        except FailedPassageError as error:
+            return [SkippedPassage(passage.id, str(error))]
         return [DraftQuestion(passage.id, one.question, one.right, one.wrong, one.quote) for one in questions]
 
     @cached_property
@@ -192,7 +215,7 @@ class OpenAIWriter:
             while (completion := stored_completion(paid_answers, key := request.key(self.options))) is not None:
                 used[key] = completion
                 request = job.send(completion)
-        except (StopIteration, AttemptsExhaustedError):
+        except (StopIteration, FailedPassageError):
             return used, None
         return used, request
 

@@ -96,6 +96,46 @@ def test_invented_quotes(kib, server):
     assert not Path("questions.jsonl").exists()
 
 
+def test_some_passages_without_questions(kib, server):
+    """If no question is written for a passage, all other questions are saved, and the command fails with a reason."""
+    change_spec(("base_url", "concurrency = 1\nattempts = 1\nbase_url"))
+    server.faults = [None, None, "Sorry!\x1b[31m"]
+    run = kib(*WRITE_QUESTIONS)
+    assert run.exit_code == 3
+    assert "questions.jsonl: 8 questions" in run.output
+    reason = 'passage pump-1#0: the answer ("Sorry!\\u001b[31m") is invalid: the answer is not valid JSON'
+    assert f"no questions were written for 1 passage; the first reason: {reason}\n" in run.stdout
+    assert run.stderr.endswith(
+        "Error: no questions were written for 1 of 5 passages; the questions about all other passages are saved\n"
+        f"  {reason}\n"
+    )
+    assert len(server.bodies) == 2 * 4 + 1
+    change_spec(("attempts = 1\n", "attempts = 2\n"))
+    again = kib(*WRITE_QUESTIONS, "--force")
+    assert again.exit_code == 0
+    assert "questions.jsonl: 10 questions" in again.output
+    assert len(server.bodies) == 2 * 5 + 1
+
+
+def test_allowed_passages_without_questions(kib, server):
+    """Passages that may remain without questions are counted, but do not make the command fail."""
+    change_spec(("base_url", "concurrency = 1\nattempts = 1\nmay_miss = 1\nbase_url"))
+    server.faults = ["no"]
+    run = kib(*WRITE_QUESTIONS)
+    assert run.exit_code == 0
+    assert 'for 1 passage; the first reason: passage pump-0#0: the answer ("no") is invalid' in run.output
+
+
+def test_no_question_for_any_passage(kib, server):
+    """If no passage has a question, no file is written, and the error states the first reason."""
+    change_spec(("base_url", "attempts = 1\nbase_url"))
+    server.faults = ["no"] * 5
+    run = kib(*WRITE_QUESTIONS)
+    assert run.exit_code == 2
+    assert "no question was kept: no questions were written for 5 passages; the first reason: passage " in run.output
+    assert not Path("questions.jsonl").exists()
+
+
 def test_a_rejected_key(kib, server):
     """If the server rejects the API key, the command ends with a one-sentence error and writes no file."""
     server.faults = [401] * 9

@@ -72,9 +72,9 @@ def test_only_invalid_answers(writer, server, passages, write):
     """The error after the last attempt states the passage and the reason, and a later run reuses all stored answers."""
     server.faults = ["no", "no"]
     paid_answers = {}
-    reason = "all 2 answers are invalid; the last answer is invalid for this reason: the answer is not valid JSON"
+    reason = r'all 2 answers are invalid; the last answer \("no"\) is invalid for this reason: the answer is not valid'
     for _ in range(2):
-        with pytest.raises(InputError, match=f"passage d0#0: {reason}; all answers are stored; raise `attempts`"):
+        with pytest.raises(InputError, match=f"passage d0#0: {reason} JSON; all answers are stored; raise `attempts`"):
             write(writer(attempts=2), passages(1), paid_answers=paid_answers)
     assert len(server.bodies) == 2
     assert len(write(writer(attempts=3), passages(1), paid_answers=paid_answers)) == 1

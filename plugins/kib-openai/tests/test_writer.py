@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kib.errors import InputError
-from kib.interfaces import Spending
+from kib.interfaces import SkippedPassage, Spending
 from kib.records import Text
 
 
@@ -238,3 +238,45 @@ def test_a_single_question_needs_no_ranking(writer, server, passages):
     """If `count` is 1, no second request is sent to rank the questions."""
     assert len(list(writer().questions(passages(1), 1, 0, {}))) == 1
     assert len(server.bodies) == 1
+
+
+def test_a_passage_without_questions(writer, server, passages):
+    """A passage whose answers are all invalid is skipped with a quote of the last answer, without the API key."""
+    server.faults = [None, None, "no", f"Pump 1 costs\n{server.key}."]
+    results = list(writer(attempts=2, concurrency=1).questions(passages(3), 2, 0, {}))
+    assert [result.passage for result in results] == ["d0#0", "d0#0", "d1#0", "d2#0", "d2#0"]
+    reason = 'the last answer ("Pump 1 costs ….") is invalid for this reason: the answer is not valid JSON'
+    assert results[2] == SkippedPassage("d1#0", f"passage d1#0: all 2 answers are invalid; {reason}")
+    assert len(server.bodies) == 2 + 2 + 2
+
+
+@pytest.mark.parametrize("may_miss", [0, 1, 2])
+def test_allowed_passages_without_questions(writer, server, passages, may_miss):
+    """The option `may_miss` determines how many passages are allowed to remain without questions."""
+    server.faults = ["no", None, "no"]
+    results = list(writer(attempts=1, concurrency=1, may_miss=may_miss).questions(passages(3), 1, 0, {}))
+    assert [one.allowed for one in results if isinstance(one, SkippedPassage)] == [may_miss > 0, may_miss > 1]
+
+
+def test_no_question_at_the_start(writer, server, passages, monkeypatch):
+    """If the model writes no question for the first passages, kib stops before it pays for more invalid answers."""
+    monkeypatch.setattr("kib_openai.writer.FIRST_PASSAGES", 3)
+    server.faults = ["no"] * 3
+    paid_answers = {}
+    with pytest.raises(InputError, match=r"no question was written for the first 3 passages, .* passage d2#0: the "):
+        list(writer(attempts=1, concurrency=1).questions(passages(9), 1, 0, paid_answers))
+    assert len(server.bodies) == len(paid_answers) < 6
+    assert len(list(writer(attempts=2).questions(passages(9), 1, 0, paid_answers))) == 9
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_a_server_rejects(writer, server, passages, write, status):
+    """If a server that accepts other requests rejects one request, kib names the passage of this request."""
+    server.faults = [None, (status, {}, '{"error": {"message": "too long"}}')]
+    one, *others = writer(concurrency=1).questions(passages(3), 1, 0, {})
+    assert (one.passage, [other.passage for other in others]) == ("d0#0", ["d1#0", "d2#0"])
+    rejected = f"the server rejected the request ({status}): too long"
+    assert others[0].reason == f"passage d1#0: {server.url}/chat/completions: {rejected}"
+    server.faults = [None, (status, {}, "{}")]
+    with pytest.raises(InputError, match=r"passage d1#0: .* all answers are stored; raise `may_miss`"):
+        write(writer(concurrency=1), passages(3))
