@@ -160,11 +160,12 @@ def _progress(quiet: bool) -> "Progress":
     return progress_for(quiet=quiet)
 
 
-def _open(spec: Path, trust_remote_code: bool) -> "Plan":
+def _open(spec: Path, trust_remote_code: bool, quiet: bool) -> "Plan":
     from kib.plan.planner import make_plan
     from kib.plugins.resolve import open_spec
 
-    return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code))
+    with _progress(quiet).waiting(f"reading {spec} and the files that it names"):
+        return make_plan(*open_spec(spec, trust_remote_code=trust_remote_code))
 
 
 def _stores(plan: "Plan", results: Path, work: Path) -> "tuple[Results, Work]":
@@ -192,7 +193,7 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: 
     from kib.commands.run import failure_message
     from kib.run.loop import run as measure
 
-    plan = _open(spec, trust_remote_code)
+    plan = _open(spec, trust_remote_code, quiet)
     announce(plan.lock, _progress(quiet))
     stored, intermediate = _stores(plan, results, work)
     try:
@@ -212,11 +213,12 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: 
 @work_option
 @trust_option
 @allow_option
-def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool) -> None:
+@quiet_option
+def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     """List the sets of weights, steps and cells of a benchmark, each with its status."""
     from kib.commands.plan import show_plan
 
-    opened = _open(spec, trust_remote_code)
+    opened = _open(spec, trust_remote_code, quiet)
     _print(show_plan(opened, *_stores(opened, results, work)))
 
 
@@ -233,7 +235,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
     from kib.store.work import Work
 
     try:
-        plan = _open(spec, trust_remote_code)
+        plan = _open(spec, trust_remote_code, quiet)
     except SpecError as error:
         raise _outlined(spec, error) from error
     announce(plan.lock, _progress(quiet))

@@ -46,6 +46,7 @@ __all__ = [
     "QuestionWriter",
     "RemarkingRetriever",
     "RememberingRetriever",
+    "ReportingRetriever",
     "Reranker",
     "Retriever",
     "SelectiveWriter",
@@ -352,6 +353,27 @@ class RememberingRetriever(Protocol):
         """Write an index into `folder`; read cached values from the folder `memory`, and add new values immediately.
 
         `memory` may contain values of an interrupted build, and other processes may use the folder at the same time.
+        """
+        ...
+
+
+@runtime_checkable
+class ReportingRetriever(Protocol):
+    """A retriever that reports its own progress, because reading a passage takes less time than indexing it."""
+
+    reports_progress: ClassVar[bool]
+    """Always true; marks retrievers with a parameter `advance` in `build`."""
+
+    def build(
+        self,
+        passages: Iterable[Passage],
+        folder: Path,
+        *memory: Path,
+        advance: Callable[[int], None] | None = None,
+    ) -> None:
+        """Write an index as in `Retriever.build`, and call `advance` with each number of newly indexed passages.
+
+        `memory` contains the cache folder if the retriever is a `RememberingRetriever`, and is empty otherwise.
         """
         ...
 

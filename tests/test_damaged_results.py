@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from kib.errors import InputError
+from kib.progress import SilentProgress
 from kib.store.sealed_json import read_sealed
 
 VALIDATION = "m/rag,k=1/people,0-shot,validation"
@@ -87,16 +88,11 @@ def test_a_damaged_cell_is_rejected_and_measured_again(copy, place, name, damage
     assert copy.call("leaderboard").output == table
 
 
-class Recorder:
+class Recorder(SilentProgress):
     """A progress display that records messages instead of printing them."""
 
     def __init__(self, said):
         self.say = said.append
-
-    def step(self, title, total=None):
-        from kib.progress import SilentProgress
-
-        return SilentProgress().step(title, total)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "statistics.json", "failures.json"])

@@ -1,8 +1,13 @@
 """Search hits are stored, shared between cells and validated."""
 
+import io
 import json
+import re
+from itertools import count
 
 import pytest
+
+from kib.progress import LineProgress, SilentProgress
 
 REMEMBERING = """
 from kib.interfaces import Options
@@ -312,16 +317,47 @@ def test_an_index_lost_by_its_server_is_rebuilt(bench, tmp_path, monkeypatch):
     assert bench.scores("m/rag,k=5/people,0-shot")
 
 
-class Told:
+REPORTING = """
+from kib_toys import ToyRetriever
+
+
+class Reporting(ToyRetriever):
+    # Reports its own progress after all passages have been read.
+
+    reports_progress = True
+
+    def build(self, passages, folder, advance=None):
+        every = list(passages)
+        super().build(every, folder)
+        for _ in every:
+            advance(1)
+"""
+
+
+def test_a_retriever_may_report_its_own_progress(bench, tmp_path, monkeypatch):
+    """The bar of an index shows the passages that the retriever reports as indexed, not the passages it has read."""
+    site, clock = tmp_path / "reporting", count(0, 3)
+    info = site / "kib_reporting-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kib-reporting\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[kib.retrievers]\nreporting = kib_reporting:Reporting\n")
+    (site / "kib_reporting.py").write_text(REPORTING)
+    monkeypatch.syspath_prepend(site)
+    text = bench.write_toy().spec.read_text(encoding="utf-8")
+    bench.write(text.replace('[retrievers.words]\nplugin = "toy"', '[retrievers.words]\nplugin = "reporting"'))
+    stream = io.StringIO()
+    assert bench.run(LineProgress(stream, lambda: next(clock), interval=None)) == {}
+    lines = [line for line in stream.getvalue().splitlines() if line.startswith("indexing corpus people")]
+    assert lines[0] == "indexing corpus people with words: 6"
+    assert re.fullmatch(r"indexing corpus people with words: [1-5] of 6, about \d+ s left", lines[1])
+    assert lines[-1] == "indexing corpus people with words: 6 of 6"
+
+
+class Told(SilentProgress):
     """A progress display that records its lines."""
 
     def __init__(self):
         self.said = []
-
-    def step(self, title, total=None):
-        from kib.progress import SilentProgress
-
-        return SilentProgress().step(title, total)
 
     def say(self, text):
         self.said.append(text)

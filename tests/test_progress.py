@@ -5,10 +5,19 @@ import os
 import pty
 import subprocess
 import sys
+from threading import Event
 
 import pytest
 
-from kib.progress import LineProgress, QuietProgress, SilentProgress, TerminalProgress, progress_for
+from kib.progress import (
+    LineProgress,
+    Pace,
+    QuietProgress,
+    SilentProgress,
+    TerminalProgress,
+    duration,
+    progress_for,
+)
 
 
 class Clock:
@@ -24,7 +33,7 @@ class Clock:
 def lines(work):
     """Return the plain lines printed during `work`."""
     stream, clock = io.StringIO(), Clock()
-    work(LineProgress(stream, clock), clock)
+    work(LineProgress(stream, clock, interval=None), clock)
     return stream.getvalue().splitlines()
 
 
@@ -42,7 +51,7 @@ def test_a_step_says_its_title_and_number():
 
 
 def test_progress_lines_are_seconds_apart():
-    """Progress lines of a step are several seconds apart, and the last line contains the full count."""
+    """Progress lines are seconds apart and state the time to go, and the last line contains the full count."""
 
     def work(progress, clock):
         with progress.step("asking", 50) as advance:
@@ -50,7 +59,8 @@ def test_progress_lines_are_seconds_apart():
                 clock.now += 0.25
                 advance(1)
 
-    assert lines(work) == ["asking: 50", "asking: 20 of 50", "asking: 40 of 50", "asking: 50 of 50"]
+    counts = ["asking: 20 of 50, about 8 s left", "asking: 40 of 50, about 2 s left", "asking: 50 of 50"]
+    assert lines(work) == ["asking: 50", *counts]
 
 
 def test_steps_without_a_total_print_only_the_count():
@@ -62,6 +72,129 @@ def test_steps_without_a_total_print_only_the_count():
             advance(3)
 
     assert lines(work) == ["cutting", "cutting: 3"]
+
+
+def test_a_total_may_become_known_during_a_step():
+    """A step that learns its total only after it has started then states the total and the time to go."""
+
+    def work(progress, clock):
+        with progress.step("training") as advance:
+            clock.now += 6
+            advance(3)
+            clock.now += 6
+            advance.expect(12)
+            advance(3)
+
+    assert lines(work) == ["training", "training: 3", "training: 6 of 12, about 12 s left"]
+
+
+def test_a_silent_step_reports_the_elapsed_time():
+    """If a step does not advance, a line with its count and the elapsed time is printed every ten seconds."""
+
+    def work(progress, clock):
+        with progress.step("preparing", 4) as advance, progress.step("loading"):
+            for _ in range(24):
+                clock.now += 1
+                progress.report_silence()
+            advance(2)
+        clock.now += 60
+        progress.report_silence()
+
+    assert lines(work) == [
+        "preparing: 4",
+        "loading",
+        "loading: 10 s so far",
+        "loading: 20 s so far",
+        "preparing: 2 of 4, about 24 s left",
+    ]
+
+
+def test_a_slow_batch_reports_its_count_and_the_time_to_go():
+    """The line about a step that does not advance contains the count, the elapsed time and the time to go."""
+
+    def work(progress, clock):
+        with progress.step("asking", 4) as advance:
+            clock.now += 4
+            advance(1)
+            clock.now += 11
+            progress.report_silence()
+
+    assert lines(work) == ["asking: 4", "asking: 1 of 4, 15 s so far, about 45 s left"]
+
+
+def test_a_short_wait_prints_nothing():
+    """A wait is reported only after ten seconds, whatever the time since the previous line."""
+
+    def work(progress, clock):
+        clock.now += 100
+        with progress.waiting("reading"):
+            progress.report_silence()
+            clock.now += 9
+            progress.report_silence()
+        with progress.waiting("verifying"):
+            clock.now += 10
+            progress.report_silence()
+
+    assert lines(work) == ["verifying: 10 s so far"]
+
+
+class EventStream(io.StringIO):
+    """A stream that sets an event when a given text is printed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.printed = text, Event()
+
+    def write(self, text):
+        if self.text in text:
+            self.printed.set()
+        return super().write(text)
+
+
+def test_a_thread_reports_a_silent_step():
+    """While a step blocks its own thread, a different thread reports the step; the thread ends with the step."""
+    stream, clock = EventStream("loading: 30 s so far"), Clock()
+    progress = LineProgress(stream, clock, interval=0.001)
+    with progress.step("loading"):
+        clock.now += 30
+        assert stream.printed.wait(60)
+    assert stream.getvalue().splitlines() == ["loading", "loading: 30 s so far"]
+
+
+def test_units_that_were_already_done_do_not_distort_the_time_to_go():
+    """A step that resumes with most of its units done estimates the time to go from its later speed."""
+    pace = Pace(0.0)
+    for second, done in enumerate((900, 910, 920, 930, 940), 1):
+        pace.add(done, float(second))
+    assert pace.left(940, 1000, 5.0) == pytest.approx(6.0)
+
+
+def test_the_time_to_go_is_unknown_before_the_first_unit():
+    """Without any completed unit there is no time to go, and the time to go of a stalled step grows."""
+    pace = Pace(0.0)
+    assert pace.left(0, 10, 5.0) is None
+    pace.add(5, 10.0)
+    assert pace.left(5, 10, 10.0) == pytest.approx(10.0)
+    assert pace.left(5, 10, 100.0) == pytest.approx(100.0)
+
+
+def test_a_long_step_keeps_few_measurements():
+    """The number of stored measurements does not grow with the number of units."""
+    pace = Pace(0.0)
+    for unit in range(1, 20_001):
+        pace.add(unit, unit / 100)
+        pace.left(unit, 20_000, unit / 100)
+    assert len(pace._marks) <= 64
+    assert pace.left(10_000, 20_000, 200.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5300, "88 min"), (7800, "2 h 10 min"), (3 * 86400, "3 days")],
+)
+def test_durations_are_rounded(seconds, words):
+    """A duration is rounded to seconds, minutes, hours with minutes, or days."""
+    assert duration(seconds) == words
 
 
 def test_a_quick_step_is_one_line():
@@ -112,10 +245,17 @@ def test_bars_go_to_standard_error(capsys):
         progress.say("a [word]")
         with progress.step("inner") as more:
             more(3)
+            more.expect(7)
+        with progress.waiting("a short wait"):
+            pass
         advance(2)
+    with progress.waiting("a wait outside of all steps"):
+        pass
     out, err = capsys.readouterr()
     assert out == ""
     assert "outer [bold]" in err
+    assert "3/7" in err
+    assert "wait" not in err
     assert "a [word]" in err
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import time
+from itertools import count
 
 import pytest
 
@@ -243,6 +244,15 @@ def test_each_step_prints_its_progress(bench):
         "asking m: 312",
     ):
         assert words in lines
+
+
+def test_a_training_run_states_its_steps_and_the_time_to_go(bench):
+    """The progress of a training run shows the step, the number of steps and the time to go."""
+    said, clock = io.StringIO(), count(0, 4)
+    bench.write_toy(model="trainable = true\n", more=TRAINED)
+    assert bench.run(LineProgress(said, lambda: next(clock), interval=None)) == {}
+    words = r"training m\+by-heart on people, seed 0: [1-5] of 6, about \d+ s left"
+    assert any(re.fullmatch(words, line) for line in said.getvalue().splitlines()), said.getvalue()
 
 
 def test_a_finished_run_prints_nothing(bench):

@@ -141,7 +141,8 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
         trainers={},
         methods={},
     )
-    lock = resolve(bare)
+    with progress.waiting(f"reading {path} and the files that it names"):
+        lock = resolve(bare)
     announce(lock, progress)
     writer = lock.get("writers", name)
     if not isinstance(writer.plugin, QuestionWriter):

@@ -67,7 +67,8 @@ class _Run:
 
         If `complete` is set, a cell with a missing file counts as damaged.
         """
-        self._discard_damaged_cells(complete)
+        with self.progress.waiting(f"reading the results in {self.results.folder}"):
+            self._discard_damaged_cells(complete)
         entry = self._known_counts(self.plan.entry())
         self.results.save_plan(entry)
         missing = [cell for cell in self.plan.cells if not self.results.is_stored(cell.cell)]
@@ -174,9 +175,11 @@ class _Run:
                 with peak() as most, call_plugin(locked, "answering requests"):
                     for requests in self._requests(ready):
                         ask_model(requests, answers, load, self.progress, f"asking {weights.title}")
-                for prepared in ready:
-                    if not self.results.has(prepared.plan.cell):
+                missing = [prepared for prepared in ready if not self.results.has(prepared.plan.cell)]
+                with self.progress.step(f"scoring {weights.title}", len(missing)) as advance:
+                    for prepared in missing:
                         self._try("scoring", [prepared.plan], partial(self._store, prepared, answers, most.bytes))
+                        advance(1)
         finally:
             for lm in loaded:
                 free(lm)

@@ -122,7 +122,7 @@ def test_many_statistics_show_progress(tmp_path, monkeypatch):
         lab.add(2, "rag", k=1, model=f"m{model}")
     stream = io.StringIO()
     ticks = iter(range(0, 10_000, 10))
-    lab.table(progress=LineProgress(stream, clock=lambda: next(ticks)))
+    lab.table(progress=LineProgress(stream, clock=lambda: next(ticks), interval=None))
     lines = stream.getvalue().splitlines()
     assert (lines[0], lines[-1]) == ("statistics: 4", "statistics: 4 of 4")
     stream.truncate(0)

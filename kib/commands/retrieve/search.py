@@ -54,7 +54,8 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
     """
     spec = read_spec(path, request)
     [corpus] = spec.corpora
-    lock = resolve(spec, trust_remote_code=request.trust_remote_code)
+    with progress.waiting(f"reading {path} and the files that it names"):
+        lock = resolve(spec, trust_remote_code=request.trust_remote_code)
     announce(lock, progress)
     retrievers = _retrievers(spec, lock, request.retrievers)
     steps = SharedSteps(Plan(spec, lock, ()), work, progress)

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import DamagedError, InputError, PluginError
-from kib.interfaces import GoldRetriever, RemarkingRetriever, RememberingRetriever, Reranker, ServedRetriever
+from kib.interfaces import (
+    GoldRetriever,
+    RemarkingRetriever,
+    RememberingRetriever,
+    ReportingRetriever,
+    Reranker,
+    ServedRetriever,
+)
 from kib.plan.steps import QUERIES, HitsStep, IndexStep
 from kib.plugins.resolve import Locked
 from kib.records import Hit, Passage, Query, RenderedQuestion
@@ -233,11 +240,15 @@ def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Pat
         title = f"indexing corpus {step.passages.corpus} with {step.retriever}"
         step_in_view = context.progress.step(title, len(passages.ids))
         with step_in_view as advance, call_plugin(locked, "build"), naming(inside):
-            if isinstance(retriever, RememberingRetriever):
-                memory = retriever_memory(work.folder, retriever.memory())
-                retriever.build(_advancing(passages, advance), inside, memory)
+            memory = (
+                [retriever_memory(work.folder, retriever.memory())]
+                if isinstance(retriever, RememberingRetriever)
+                else []
+            )
+            if isinstance(retriever, ReportingRetriever):
+                retriever.build(passages, inside, *memory, advance=advance)
             else:
-                retriever.build(_advancing(passages, advance), inside)
+                retriever.build(_advancing(passages, advance), inside, *memory)
         remarks = _remarks(locked, inside)
         for remark in remarks:
             context.progress.say(f"retrievers.{step.retriever}: {remark}")
@@ -271,8 +282,8 @@ def _remarks(locked: Locked, index: Path) -> list[str]:
 
 def _advancing(passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
     for passage in passages:
-        advance(1)
         yield passage
+        advance(1)  # only now has the retriever used the passage
 
 
 def _check_hits(

@@ -9,6 +9,7 @@ from typing import Any
 from kib.errors import InputError
 from kib.identity import canonical
 from kib.plan.steps import WeightsStep
+from kib.progress import Advance
 from kib.records import Text, Trained, Weights
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, check_type
@@ -33,7 +34,8 @@ class TrainerTexts:
 
 def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], context: RunContext) -> Trained:
     """Return trained weights; train only if no weights are stored. `read_texts` is called only for a training run."""
-    start = context.lock.get("models", step.model).plugin.weights()
+    with context.progress.waiting(f"reading the weights of model {step.model}"):  # a model may have to be downloaded
+        start = context.lock.get("models", step.model).plugin.weights()
     if start is None or step.trainer is None:
         raise InputError(f"models.{step.model}: this model cannot be trained")
     locked = context.lock.get("trainers", step.trainer, step.settings)
@@ -73,7 +75,7 @@ def training_record(step: WeightsStep, trained: Trained, work: Work) -> Training
 class _TrainingLog:
     """The log of a training run as JSON lines; a resumed run appends to the log of the interrupted run."""
 
-    def __init__(self, folder: Path, advance: Callable[[int], None]) -> None:
+    def __init__(self, folder: Path, advance: Advance) -> None:
         self.path = folder / "log.jsonl"
         self.advance = advance
         self.step = 0
@@ -89,6 +91,8 @@ class _TrainingLog:
         self.file.write(canonical(dict(record)) + "\n")
         self.file.flush()
         step = int(record.get("step", self.step))
+        if "steps" in record:
+            self.advance.expect(int(record["steps"]))
         self.advance(max(0, step - self.step))
         self.step = step
 

@@ -1,7 +1,7 @@
 """The retriever `dense`, which returns the passages whose vectors have the largest dot product with the query."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -86,6 +86,7 @@ class Dense:
 
     Options: ClassVar[type[Options]] = DenseOptions
     revision: ClassVar[int] = 1
+    reports_progress: ClassVar[bool] = True
 
     def __init__(self, options: DenseOptions) -> None:
         self.options = options
@@ -107,9 +108,16 @@ class Dense:
         """Return the name of the cache shared by all encoders that compute identical passage vectors."""
         return self.encoder.memory()
 
-    def build(self, passages: Iterable[Passage], folder: Path, memory: Path | None = None) -> None:
+    def build(
+        self,
+        passages: Iterable[Passage],
+        folder: Path,
+        memory: Path | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> None:
         """Encode the passages missing from the embedding cache in the folder `memory`, and write the index.
 
+        `advance` receives the number of passages with a vector since the previous call.
         The index consists of a vector file, `index.json` with the passage ids and, if the search is approximate, a
         FAISS index.
         """
@@ -122,7 +130,7 @@ class Dense:
         source = iter(passages)
         with (folder / VECTORS).open("wb") as file:
             while batch := list(islice(source, PASSAGES_AT_ONCE)):
-                embedded = self.encoder.embed([passage_text(passage) for passage in batch], memory)
+                embedded = self.encoder.embed([passage_text(passage) for passage in batch], memory, advance)
                 file.write(embedded.vectors.astype("<f4").tobytes())
                 dimension = embedded.vectors.shape[1]
                 ids += [passage.id for passage in batch]

@@ -2,7 +2,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,21 @@ def test_finds_by_meaning(tmp_path: Path) -> None:
     assert hits[0].passage == "p0"
     [query], [passage] = retriever.encoder.queries(["What do cats eat?"]), retriever.encoder.passages(texts[:1])
     assert hits[0].score == pytest.approx(float(query @ passage), rel=1e-4)
+
+
+def test_progress_counts_encoded_passages(dense: Callable[..., Dense], tmp_path: Path) -> None:
+    """The progress of a build counts the passages that have been encoded, not the passages that have been read."""
+    counts: list[int] = []
+    counted_after_reading: list[int] = []
+
+    def read() -> Iterator[Passage]:
+        yield from PASSAGES
+        counted_after_reading.append(sum(counts))
+
+    dense().build(read(), tmp_path / "index", tmp_path / "memory", advance=counts.append)
+    assert counted_after_reading == [0]
+    assert sum(counts) == len(PASSAGES)
+    assert len(counts) > 2
 
 
 def test_title_counts(dense: Callable[..., Dense], tmp_path: Path) -> None:
