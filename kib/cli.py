@@ -229,17 +229,26 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: 
 @allow_option
 @quiet_option
 def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
-    """Check the data, prompts and token lengths of a spec, and forecast its cost, before an expensive run."""
+    """Check the data, prompts and token lengths of a spec, and forecast its cost, before an expensive run.
+
+    If the spec declares corpora but neither tasks nor methods, kib check describes the passages of the corpora.
+    """
     from kib.commands.announce import announce
     from kib.commands.check import check as check_plan
+    from kib.commands.check import check_corpora, read_corpora
     from kib.store.work import Work
 
-    try:
-        plan = _open(spec, trust_remote_code, quiet)
-    except SpecError as error:
-        raise _outlined(spec, error) from error
-    announce(plan.lock, _progress(quiet))
-    report = check_plan(plan, Work(work), _progress(quiet))
+    progress = _progress(quiet)
+    if corpora := read_corpora(spec, trust_remote_code=trust_remote_code):
+        announce(corpora[1], progress)
+        report = check_corpora(*corpora, Work(work), progress)
+    else:
+        try:
+            plan = _open(spec, trust_remote_code, quiet)
+        except SpecError as error:
+            raise _outlined(spec, error) from error
+        announce(plan.lock, progress)
+        report = check_plan(plan, Work(work), progress)
     _print(report.text)
     if report.problems:
         raise InputError("\n".join(report.problems))

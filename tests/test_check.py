@@ -218,3 +218,68 @@ def test_a_text_without_tokenizer_is_not_counted(bench):
     """If the model has no public tokenizer, the forecast states that the training tokens are not counted."""
     bench.write_toy(model="trainable = true\ncounts = false\n", more=TRAINED.format(fault=""))
     assert re.search(r"forecast for trainer by-heart on people: \d+ texts, tokens not counted", checked(bench))
+
+
+CORPORA = """schema = 1
+name = "books"
+
+[corpora.manual]
+plugin = "toy"
+documents = {documents}
+chunk = {{ sentences = 1 }}
+
+[corpora.people]
+plugin = "toy"
+documents = [["ada", "Ada", "Ada lives in Norwick."]]
+"""
+
+DOCUMENTS = (
+    ("a", "A", "It rains. The red lever\nstops the pump."),
+    ("b", "B", "The  red lever stops the pump. " + "steam " * 100 + "water " * 100),
+    ("c", "C", "# Contents"),
+)
+
+
+def test_corpora_are_checked_without_tasks(bench):
+    """For a file with corpora only, `kib check` shows lengths, the longest passages, duplicates and headings."""
+    bench.write(CORPORA.format(documents=json.dumps(DOCUMENTS)))
+    text = checked(bench)
+    assert text.startswith("books: the file declares no tasks and no methods, so only the corpora are checked\n\n")
+    first, second = text.split("\n\n")[1:]
+    assert first.splitlines() == [
+        "corpus manual: 3 documents, 6 passages of 9 / 30 / 599 characters (minimum / median / maximum)",
+        "       8–15 characters        2  " + "█" * 40,
+        "      16–31 characters        2  " + "█" * 40,
+        "      32–63 characters        0",
+        "     64–127 characters        0",
+        "    128–255 characters        0",
+        "    256–511 characters        0",
+        "  512–1,023 characters        2  " + "█" * 40,
+        "  longest passages: b#1 (599), b#2 (599), b#0 (30)",
+        "  1 passage with the same text as an earlier passage: a#1 = b#0",
+        "  1 passage of headings only, because no text follows: c#0",
+    ]
+    assert second.startswith("corpus people: 1 document, 1 passage of 21 / 21 / 21 characters")
+    assert not (bench.folder / "results").exists()
+
+
+def test_corpora_need_a_tokenizer_for_tokens(bench):
+    """If a file declares only corpora, splitting by tokens requires a model, and the other corpora are still shown."""
+    bench.write(CORPORA.format(documents="[]").replace("sentences = 1", "tokens = 9"))
+    text = checked(bench, 2)
+    assert "corpora.manual.chunk: splitting by tokens requires a tokenizer; add a table [models.NAME]" in text
+    assert "corpus people: 1 document" in text
+    bench.write(
+        CORPORA.format(documents=json.dumps(DOCUMENTS)).replace("sentences = 1", "tokens = 99")
+        + '\n[models.m]\nplugin = "toy"\n'
+    )
+    assert re.search(r"corpus manual: .* / \d\d tokens \(minimum", checked(bench))
+
+
+def test_a_check_describes_corpora(bench):
+    """`kib check` of a benchmark shows the number of passages and the duplicates of each corpus."""
+    bench.write_toy(documents=[*bench.people, ["copy", "Copy", bench.people[0][2]]])
+    text = checked(bench)
+    assert "corpus people: 7 documents, 7 passages of " in text
+    assert "  1 passage with the same text as an earlier passage: ada#0 = copy#0\n" in text
+    assert "█" not in text

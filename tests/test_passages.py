@@ -17,7 +17,23 @@ from kib.spec.load import Chunk
 SIGNS = "ab Z.!?,;:()\n\t\r\u2028\u2029\x85\u200b\xa0üß桥🚧e\u0301\u0300'\"-—0"
 TEXT = st.text(st.sampled_from(SIGNS) | st.characters(codec="utf-8"), max_size=300)
 WORDS = st.lists(
-    st.sampled_from(["Ada", "lives", "in", "Norwick.", "Dr.", "Über", "桥。", "3.5", "Who?", "\n\n", "🚧"])
+    st.sampled_from(
+        [
+            "Ada",
+            "lives",
+            "in",
+            "Norwick.",
+            "Dr.",
+            "Über",
+            "桥。",
+            "3.5",
+            "Who?",
+            "\n\n",
+            "🚧",
+            "\n\n# Pump\n\n",
+            "Valves",
+        ]
+    )
 )
 PROSE = TEXT | WORDS.map(" ".join)
 
@@ -159,6 +175,95 @@ def test_each_passage_keeps_the_title():
     assert {p.title for p in cut("A b. C d. E f.", Chunk(sentences=1))} == {"Title"}
 
 
+MANUAL = """# Pump manual
+
+## Safety
+
+Wear gloves. Close the valve.
+
+Maintenance
+
+The oil is changed weekly. Ask the porter.
+
+## Appendix
+"""
+
+
+@pytest.mark.parametrize(
+    ("chunk", "expected"),
+    [
+        (
+            Chunk(sentences=1),
+            [
+                "# Pump manual\n\n## Safety\n\nWear gloves.",
+                "Close the valve.",
+                "Maintenance\n\nThe oil is changed weekly.",
+                "Ask the porter.\n\n## Appendix",
+            ],
+        ),
+        (
+            Chunk(sentences=3, overlap=1),
+            [
+                MANUAL.partition(" Ask")[0],
+                "Maintenance\n\nThe oil is changed weekly. Ask the porter.\n\n## Appendix",
+            ],
+        ),
+        (
+            Chunk(tokens=7),
+            [
+                "# Pump manual\n\n## Safety\n\nWear gloves.",
+                "Close the valve.\n\nMaintenance",
+                "The oil is changed weekly.",
+                "Ask the porter.\n\n## Appendix",
+            ],
+        ),
+    ],
+)
+def test_a_heading_is_joined_with_the_text_below(chunk, expected):
+    """No passage consists of headings: headings are joined with the text below, or else with the text above."""
+    assert [passage.text for passage in cut(MANUAL, chunk, tokens_of_words)] == expected
+
+
+def test_a_heading_above_a_full_passage_is_joined_with_a_part():
+    """If a heading and the passage below exceed the size together, the passage below is split into two."""
+    body = "One two three four five six. Seven eight nine ten eleven twelve."
+    texts = [passage.text for passage in cut(f"# On numbers\n\n{body}", Chunk(tokens=12), tokens_of_words)]
+    assert texts == ["# On numbers\n\nOne two three four five six.", "Seven eight nine ten eleven twelve."]
+
+
+@pytest.mark.parametrize("chunk", [Chunk(sentences=1), Chunk(tokens=3)])
+def test_a_document_of_headings_keeps_them(chunk):
+    """A document that consists of headings is split like any other document."""
+    assert [passage.text for passage in cut("# One\n\n# Two", chunk, tokens_of_words)] == ["# One", "# Two"]
+
+
+def test_a_series_of_headings_is_a_list():
+    """Only the last six of a long series of headings are joined with the text below."""
+    lines = [f"## Part {number}" for number in range(20)]
+    first, *_, last = cut("\n\n".join([*lines, "It rains."]), Chunk(sentences=1))
+    assert first.text == "## Part 0"
+    assert last.text == "\n\n".join([*lines[-6:], "It rains."])
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("\n".join(f"run --step {number} --of the whole machine" for number in range(100)), "machine"),
+        (" ".join(f"word{number}" for number in range(500)), ""),
+        ("桥" * 2000, "桥"),
+    ],
+    ids=["lines", "words", "characters"],
+)
+def test_a_long_sentence_is_split(text, ends):
+    """A sentence of more than 600 characters is split between lines, else between words, else anywhere."""
+    passages = cut(text, Chunk(sentences=1))
+    assert max(len(passage.text) for passage in passages) <= 600
+    assert min(len(passage.text) for passage in passages[:-1]) > 500
+    assert "".join("".join(passage.text.split()) for passage in passages) == "".join(text.split())
+    assert all(passage.text.endswith(ends) for passage in passages)
+    assert set(" ".join(passage.text for passage in passages).split()) == set(text.split()) or ends == "桥"
+
+
 @pytest.mark.parametrize(
     ("documents", "words"),
     [
@@ -186,7 +291,7 @@ def test_a_document_without_boundaries_is_not_split_by_tokens():
     text = "A sentence. " + "x" * 1_000_001
     with pytest.raises(InputError, match="document 'd' contains 1,000,002 characters without a sentence end"):
         next(split_documents([Document("d", "", text)], Chunk(tokens=3), tokens_of_bytes))
-    assert len(list(split_documents([Document("d", "", text)], Chunk(sentences=1)))) == 2
+    assert len(list(split_documents([Document("d", "", text)], Chunk(sentences=1)))) == 1668
     assert next(split_documents([Document("d", "", "One word. " * 100_001)], Chunk(tokens=1000), tokens_of_bytes))
 
 

@@ -1,33 +1,37 @@
-"""The command `kib check`: reads the data, renders all prompts and counts their tokens, without scoring."""
+"""The command `kib check`: reads the data, renders all prompts and counts their tokens, without scoring.
+
+If a file declares corpora but neither tasks nor methods, `kib check` describes the passages of the corpora.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 
-from kib.commands.show import skipped_documents
+from kib.commands.corpus_report import describe_corpus
 from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
 from kib.harness.requests import batches
 from kib.interfaces import CheckedModel, CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
-from kib.plan.planner import Plan
+from kib.plan.planner import Plan, passages_of
 from kib.plan.steps import HeldBackStep, PlannedCell, TextStep, WeightsStep
-from kib.plugins.resolve import Lock
+from kib.plugins.resolve import Lock, open_spec
 from kib.progress import Progress
 from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
 from kib.run.steps.training_text import WritingOrder, selected_writer, writing_order
-from kib.spec.load import Spec
+from kib.spec.load import Spec, read_draft
 from kib.spec.messages import show_value
 from kib.store.paid_answers import paid_answers_path
 from kib.store.work import Work
 from kib.support.phrases import counted, join
 
-__all__ = ["Report", "check", "outline"]
+__all__ = ["Report", "check", "check_corpora", "outline", "read_corpora"]
 
 COUNTED = 1000
 """The maximum number of texts per training run whose tokens are counted; the sample is spread evenly over all texts."""
@@ -60,7 +64,7 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
             advance(1)
     _check_models(steps, problems)
     lines += [_row(prepared) for prepared in ready]
-    lines += _skipped(plan, work)
+    lines += _corpora(plan, work)
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
@@ -69,11 +73,45 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
     return Report("\n".join(lines), counted_problems)
 
 
-def _skipped(plan: Plan, work: Work) -> list[str]:
-    """Return the documents that each corpus omits because they exceed a limit."""
+def _corpora(plan: Plan, work: Work) -> list[str]:
+    """Return a description of each corpus that the plan splits into passages."""
     texts = [weights.text for weights in plan.weights]
     steps = [step.passages for step in (*(cell.hits for cell in plan.cells), *texts) if step]
-    return [line for step in dict.fromkeys(steps) for line in skipped_documents(work.record("passages", step.identity))]
+    records = [work.record("passages", step.identity) for step in dict.fromkeys(steps)]
+    return [line for record in records if record for line in describe_corpus(record, histogram=False)]
+
+
+def read_corpora(path: Path, *, trust_remote_code: bool = False) -> tuple[Spec, Lock] | None:
+    """Return a file that declares corpora but nothing to measure, or None if the file declares methods or tasks.
+
+    Raises SpecError that lists all mistakes in the file, except that models, tasks and methods may be missing.
+    """
+    draft = read_draft(path, whole=False)
+    if draft.names("tasks") or draft.names("methods") or not draft.names("corpora"):
+        return None
+    return open_spec(path, trust_remote_code=trust_remote_code, whole=False)
+
+
+def check_corpora(spec: Spec, lock: Lock, work: Work, progress: Progress) -> Report:
+    """Split every corpus of a file, and describe the passages of each corpus."""
+    steps = SharedSteps(Plan(spec, lock, ()), work, progress)
+    lines = [f"{spec.name}: the file declares no tasks and no methods, so only the corpora are checked"]
+    problems: dict[str, int] = {}
+    for name, table in spec.corpora.items():
+        if table.chunk and table.chunk.tokens and not spec.models:
+            problems[
+                f"{spec.file}: corpora.{name}.chunk: splitting by tokens requires a tokenizer; add a table "
+                "[models.NAME]"
+            ] = 1
+            continue
+        try:
+            step = passages_of(spec, lock, name)
+            record = steps.record_of("passages", step, steps.passages)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
+            _add_problem(problems, work, f"splitting corpus {name}", error, 1)
+        else:
+            lines += ["", *describe_corpus(record, histogram=True)]
+    return Report("\n".join(lines), tuple(problems))
 
 
 def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:

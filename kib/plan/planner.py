@@ -37,6 +37,9 @@ __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_p
 REVISION = 1
 """Increase this number when kib produces different prompts, passages or scores from the same spec."""
 
+PASSAGES_REVISION = 2
+"""Increase this number when kib splits the same documents into different passages."""
+
 DEFAULT_SCORING = "text"
 
 Arguments = TypeVarTuple("Arguments")
@@ -429,7 +432,8 @@ class _Planner:
             tokenizer = self.lock.get("models", name).tokenizer_identity
         size = chunk and {"tokens": chunk.tokens, "sentences": chunk.sentences, "overlap": chunk.overlap}
         language = chunk.language if chunk and chunk.sentences else None
-        identity = _identity("passages", self.lock.get("corpora", corpus).identity, size, language, tokenizer)
+        documents = self.lock.get("corpora", corpus).identity
+        identity = _identity("passages", documents, size, language, tokenizer, PASSAGES_REVISION)
         return PassagesStep(identity, corpus)
 
     @_computed_once

@@ -1,10 +1,11 @@
 """Splits documents into passages by tokens of a model's tokenizer or by sentences, or keeps documents whole."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kib.errors import InputError
 from kib.records import Document, Passage
+from kib.run.headings import Headings
 from kib.spec.load import Chunk
 
 __all__ = ["chunker", "split_documents"]
@@ -19,6 +20,12 @@ The time to split such a stretch grows with the square of its length: a million 
 
 BOUNDARY = re.compile("[.!?。！？\n]")
 """Sentence ends, including the full-width punctuation of Chinese and Japanese, and line breaks."""
+
+LONGEST_SENTENCE = 600
+"""The largest number of characters that count as one sentence; a code block or a table has no sentence ends."""
+
+MOST_HEADINGS = 6
+"""The largest number of headings joined with the text below them; a longer series is a list or an outline."""
 
 
 def split_documents(
@@ -60,7 +67,10 @@ def _check_boundaries(document: Document) -> None:
 
 
 def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> Callable[[str], Iterable[Range]]:
-    """Return a function that maps a text to the character ranges of its chunks, without white space at their ends."""
+    """Return a function that maps a text to the character ranges of its chunks, without white space at their ends.
+
+    A chunk that would consist of headings is joined with the text below the headings, unless no text follows.
+    """
     if chunk is None:
         return lambda text: [_trimmed(text, 0, len(text))]
     if chunk.sentences is not None:
@@ -69,19 +79,72 @@ def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> C
         raise InputError(
             "chunk = { tokens = … } requires a tokenizer; set `tokenizer` to a model that provides a tokenizer"
         )
-    return _by_tokens(chunk.tokens, chunk.overlap, tokens)
+    return _TokenChunker(chunk.tokens, chunk.overlap, tokens).ranges
 
 
-def _by_tokens(size: int, overlap: int, tokens: Callable[[str], list[int]]) -> Callable[[str], Iterable[Range]]:
-    """Return a chunker with at most `size` tokens per chunk, excluding special tokens.
+class _TokenChunker:
+    """Splits texts into chunks of at most `size` tokens, excluding special tokens.
 
     Chunks end at paragraph boundaries if possible, else at sentence boundaries, else at word boundaries.
     """
-    from semantic_text_splitter import TextSplitter
 
-    special = len(tokens(""))
-    splitter = TextSplitter.from_callback(lambda text: max(0, len(tokens(text)) - special), size, overlap)
-    return lambda text: [(start, start + len(part)) for start, part in splitter.chunk_indices(text)]
+    def __init__(self, size: int, overlap: int, tokens: Callable[[str], list[int]]) -> None:
+        self.size = size
+        self.overlap = overlap
+        self.tokens = tokens
+        self.special = len(tokens(""))
+        self._whole = self._splitter(size)
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens in a text, excluding special tokens."""
+        return max(0, len(self.tokens(text)) - self.special)
+
+    def _splitter(self, size: int) -> Callable[[str], list[Range]]:
+        """Return a function that splits a text into chunks of at most `size` tokens."""
+        from semantic_text_splitter import TextSplitter
+
+        splitter = TextSplitter.from_callback(self.count, size, min(self.overlap, size - 1))
+        return lambda text: [(start, start + len(part)) for start, part in splitter.chunk_indices(text)]
+
+    def ranges(self, text: str) -> list[Range]:
+        """Return the character ranges of a text's chunks."""
+        headings, joined = Headings(text), list[Range]()
+        heading: Range | None = None  # a chunk that consists of headings, and waits for the text below
+        for chunk in self._whole(text):
+            if heading is not None:
+                found = None if headings.fill(*chunk) else self._below(text, heading, chunk)
+                joined += found or [heading]
+                heading = None
+                if found:
+                    continue
+            if headings.fill(*chunk) and 4 * self.count(text[slice(*chunk)]) <= 3 * self.size:
+                heading = chunk
+            else:
+                joined.append(chunk)
+        if heading is not None and joined and self.count(text[joined[-1][0] : heading[1]]) <= self.size:
+            joined[-1] = (joined[-1][0], heading[1])
+        elif heading is not None:
+            joined.append(heading)
+        return joined
+
+    def _below(self, text: str, heading: Range, chunk: Range) -> list[Range] | None:
+        """Return the chunks of a heading together with the chunk below it; None if the heading leaves no space.
+
+        If both together exceed the size, the heading is joined with a first part of the chunk below, which is at most
+        half of the chunk.
+        """
+        first, end = heading[0], chunk[1]
+        if self.count(text[first:end]) <= self.size:
+            return [(first, end)]
+        start = max(heading[1], chunk[0])
+        room = min(self.size - self.count(text[first:start]), self.count(text[start:end]) // 2 + 1)
+        while room > 0:
+            (_, high), *others = self._splitter(room)(text[start:end])
+            if self.count(text[first : start + high]) <= self.size:
+                rest = start + others[0][0] if others else end
+                return [(first, start + high), *((rest + a, rest + b) for a, b in self._whole(text[rest:end]))]
+            room -= 1
+        return None
 
 
 def _by_sentences(size: int, overlap: int, language: str) -> Callable[[str], Iterable[Range]]:
@@ -90,12 +153,46 @@ def _by_sentences(size: int, overlap: int, language: str) -> Callable[[str], Ite
 
     def ranges(text: str) -> Iterator[Range]:
         found = [(b["start_index"], b["end_index"]) for b in sentencex.get_sentence_boundaries(language, text)]
-        bounds = [(start, end) for start, end in found if text[start:end].strip()]
+        parts = [part for start, end in found if text[start:end].strip() for part in _parts(text, start, end)]
+        bounds = _with_headings(parts, Headings(text))
         for first in range(0, max(1, len(bounds) - overlap), size - overlap):
             window = bounds[first : first + size]
             yield _trimmed(text, window[0][0], window[-1][1])
 
     return ranges
+
+
+def _parts(text: str, start: int, end: int) -> Iterator[Range]:
+    """Yield the parts of a sentence, each with at most `LONGEST_SENTENCE` characters excluding surrounding white space.
+
+    A longer sentence is split at line breaks if possible, else between words, else anywhere.
+    """
+    start, end = _trimmed(text, start, end)
+    while end - start > LONGEST_SENTENCE:
+        part = text[start : start + LONGEST_SENTENCE + 1]
+        space = max((at for at, sign in enumerate(part) if sign.isspace()), default=0)
+        cut = start + (part.rfind("\n") if "\n" in part else space or LONGEST_SENTENCE)
+        yield _trimmed(text, start, cut)
+        start = cut
+        while text[start].isspace():
+            start += 1
+    yield start, end
+
+
+def _with_headings(sentences: Sequence[Range], headings: Headings) -> list[Range]:
+    """Return the sentences, with headings joined with the sentence below, or else with the sentence above."""
+    joined: list[Range] = []
+    waiting: list[Range] = []
+    for start, end in sentences:
+        if headings.fill(start, end):
+            waiting.append((start, end))
+            continue
+        own = waiting[-MOST_HEADINGS:]
+        joined += [*waiting[:-MOST_HEADINGS], (own[0][0] if own else start, end)]
+        waiting = []
+    if joined and 0 < len(waiting) <= MOST_HEADINGS:
+        return [*joined[:-1], (joined[-1][0], waiting[-1][1])]
+    return joined + waiting
 
 
 def _trimmed(text: str, start: int, end: int) -> Range:

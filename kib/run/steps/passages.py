@@ -22,6 +22,7 @@ from kib.records import Document, Gold, Passage, document_id
 from kib.run.chunking import split_documents
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
+from kib.run.steps.corpus_statistics import CorpusStatistics
 from kib.store.files import read_lines
 from kib.store.work import reading_step
 
@@ -32,9 +33,6 @@ IDS = "ids.json"
 ALIASES = "aliases.json"
 OFFSETS = "offsets.bin"
 """The offset of each line of `FILE`, as unsigned little-endian integers of eight bytes."""
-
-MOST_NAMED = 3
-"""The maximum number of sources and of licences that a corpus record lists by name."""
 
 
 class Passages:
@@ -168,7 +166,7 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         tokens = _tokenizer(context, step.corpus)
         locked = context.lock.get("corpora", step.corpus)
         with context.progress.step(f"splitting corpus {step.corpus} into passages") as advance:
-            statistics = _CorpusStatistics(tokens)
+            statistics = CorpusStatistics(tokens)
             with call_plugin(locked, "documents"):
                 documents = locked.plugin.documents()
             documents = statistics.count_documents(iterate_plugin(locked, "documents", documents, Document))
@@ -185,50 +183,10 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         if isinstance(locked.plugin, NotedCorpus):
             with call_plugin(locked, "notes"):
                 notes = dict(locked.plugin.notes())
-        return {"corpus": step.corpus, "passages": count, "digest": digest, **statistics.record(), "notes": notes}
+        record = {"corpus": step.corpus, "passages": count, "digest": digest}
+        return {**record, **statistics.record(folder), "notes": notes}
 
     return Passages(context.work.compute("passages", step.identity, build))
-
-
-class _CorpusStatistics:
-    """Statistics of a corpus, collected while its documents and passages are streamed."""
-
-    def __init__(self, tokens: Callable[[str], list[int]] | None) -> None:
-        self.encode = tokens
-        self.documents = 0
-        self.tokens = 0
-        self.characters = 0
-        self.sources: set[str] = set()
-        self.licences: set[str] = set()
-
-    def count_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Yield the documents unchanged; count documents and characters, and collect sources and licences."""
-        for document in documents:
-            self.documents += 1
-            self.characters += len(document.text)
-            if len(self.sources) <= MOST_NAMED:
-                self.sources |= {document.source} - {""}
-            if len(self.licences) <= MOST_NAMED:
-                self.licences |= {document.licence} - {""}
-            yield document
-
-    def count_passages(self, passages: Iterable[Passage], advance: Callable[[int], None]) -> Iterator[Passage]:
-        """Yield the passages unchanged, and count their tokens if the corpus is split by tokens."""
-        for passage in passages:
-            advance(1)
-            if self.encode:
-                self.tokens += len(self.encode(passage.text))
-            yield passage
-
-    def record(self) -> dict[str, Any]:
-        """Return counts, sources and licences; a list of more than `MOST_NAMED` names is replaced by an empty list."""
-        return {
-            "documents": self.documents,
-            "characters": self.characters,
-            "tokens": self.tokens if self.encode else None,
-            "sources": sorted(self.sources) if len(self.sources) <= MOST_NAMED else [],
-            "licences": sorted(self.licences) if len(self.licences) <= MOST_NAMED else [],
-        }
 
 
 def _tokenizer(context: RunContext, corpus: str) -> Callable[[str], list[int]] | None:
