@@ -2,7 +2,7 @@
 
 import codecs
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,12 +14,18 @@ from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
 from kib.support.limited_process import LimitError
-from kib_files.converters import CONVERTERS, DEFAULT_LIMITS, BrokenFileError, ConvertedFile, Converter, FileLimits
+from kib.support.phrases import counted
+from kib_files.converters import CONVERTERS, Converter
+from kib_files.file_records import BLANK_PAGES, DEFAULT_LIMITS, BrokenFileError, ConvertedFile, FileLimits
 from kib_files.folder_listing import FolderListing, count_files, document_id, first_names, list_folder
 
 __all__ = ["Files", "FilesOptions"]
 
 LOGGER = logging.getLogger("kib_files")
+
+OCR_HINT = "if the pages are scans, run OCR first, for example with OCRmyPDF"
+MOST_SCANS = 50
+"""Maximum number of names in a message that may be the only list of the files."""
 
 EXTENSIONS = ", ".join(sorted(CONVERTERS))
 
@@ -74,7 +80,7 @@ class FilesOptions(Options):
         default=DEFAULT_LIMITS.memory_mb,
         ge=256,
         description=(
-            "Maximum memory, in MB, of the process that converts HTML, Word and PDF files; enforced on Linux only."
+            "Maximum memory, in MB, of the process that converts files other than plain text; enforced on Linux only."
         ),
     )
     max_unpacked_mb: Annotated[int, NotInIdentity] = Field(
@@ -116,36 +122,44 @@ class FilesOptions(Options):
 
 
 @dataclass
-class _LeftOut:
-    """Records the omitted files and the PDF files with blank pages in one pass over the folder."""
+class _Findings:
+    """Records the omitted files, and the files with remarks, in one pass over the folder."""
 
     others: list[str]
     broken: list[str]
     empty: list[str] = field(default_factory=list)
+    scans: list[str] = field(default_factory=list)
     over_limit: list[str] = field(default_factory=list)
-    blank_pages: list[str] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
 
     def by_reason(self) -> dict[str, list[str]]:
         """Return the omitted files, grouped by the reason given in messages."""
         reasons = {
             "of an unsupported type": self.others,
             "without text": self.empty,
+            f"without text on any page ({OCR_HINT})": self.scans,
             "that cannot be read": self.broken,
             "beyond a limit": self.over_limit,
         }
         return {reason: names for reason, names in reasons.items() if names}
+
+    def add_remarks(self, name: str, remarks: Mapping[str, str]) -> None:
+        """Add the remarks of a converted file."""
+        for what, where in remarks.items():
+            self.remarks.setdefault(what, []).append(f"{name} ({where})")
 
 
 class Files:
     """The corpus `files`, which reads the files in a folder as documents."""
 
     Options: ClassVar[type[Options]] = FilesOptions
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def __init__(self, options: FilesOptions) -> None:
         self.options = options
         self.counts: dict[str, int] = {}
         self.skipped: list[str] = []
+        self.remarks: list[str] = []
 
     def fingerprint(self) -> str:
         """Return a digest of the files' names and contents.
@@ -163,29 +177,28 @@ class Files:
         """Yield the documents in order of file name; raise InputError at the first unusable file."""
         listing = self._list_folder()
         broken = [f"{name} ({reason})" for name, reason in listing.broken.items()]
-        left_out = _LeftOut(list(listing.others), broken)
+        findings = _Findings(list(listing.others), broken)
         converter = Converter(self.options.encoding, self._limits())
         count = 0
         results = converter.convert_each(self.options.path / name for name in listing.documents)
         for name, converted in zip(listing.documents, results, strict=True):
-            document = self._document(name, converted, left_out)
+            document = self._document(name, converted, findings)
             if document:
                 count += 1
                 yield document
+        if findings.scans and self.options.empty == "error":
+            raise self._scanned(findings.scans)
         if not count:
-            reasons = ", ".join(f"{count_files(names)} {reason}" for reason, names in left_out.by_reason().items())
+            reasons = ", ".join(f"{count_files(names)} {reason}" for reason, names in findings.by_reason().items())
             raise InputError(
                 f"{self.options.path}: the folder contains no documents{f'; left out: {reasons}' if reasons else ''}"
             )
-        self._warn(left_out)
-        self.counts = {"files": count, "hidden": len(listing.hidden), "others": len(left_out.others)}
-        self.counts |= {"empty": len(left_out.empty), "broken": len(left_out.broken)}
-        self.counts |= {"over_limit": len(left_out.over_limit), "with_blank_pages": len(left_out.blank_pages)}
-        self.skipped = left_out.over_limit
+        self._record(count, listing, findings)
 
     def notes(self) -> dict[str, Any]:
-        """Return the corpus date, the last pass's counts and the files that exceeded a limit, for the corpus record."""
-        return {"date": self.options.date, **self.counts, **({"skipped": self.skipped} if self.skipped else {})}
+        """Return the corpus date and the last pass's counts, remarks and files over a limit, for the corpus record."""
+        lists = {"skipped": self.skipped, "remarks": self.remarks}
+        return {"date": self.options.date, **self.counts, **{name: some for name, some in lists.items() if some}}
 
     def _limits(self) -> FileLimits:
         options = self.options
@@ -218,42 +231,62 @@ class Files:
             raise _unusable(self.options.path / name, reason, "broken") from error
 
     def _document(
-        self, name: str, converted: ConvertedFile | BrokenFileError | LimitError, left_out: _LeftOut
+        self, name: str, converted: ConvertedFile | BrokenFileError | LimitError, findings: _Findings
     ) -> Document | None:
-        """Return a file's document, or None if the file may be omitted; add an omitted file to `left_out`."""
+        """Return a file's document, or None if the file may be omitted; add an omitted file to `findings`."""
         options, path = self.options, self.options.path / name
         if isinstance(converted, LimitError):
             if options.over_limit == "error":
                 advice = converted.advice("to convert the file", LIMIT_OPTIONS)
                 raise _unusable(path, f"the file {converted}{advice}", "over_limit")
-            left_out.over_limit.append(f"{document_id(name)} (the file {converted})")
+            findings.over_limit.append(f"{document_id(name)} (the file {converted})")
             return None
         if isinstance(converted, BrokenFileError):
             if options.broken == "error":
                 raise _unusable(path, str(converted), "broken")
-            left_out.broken.append(f"{document_id(name)} ({converted})")
+            findings.broken.append(f"{document_id(name)} ({converted})")
             return None
         if not converted.text.strip():
-            if options.empty == "error":
-                pages = converted.pages
-                blank = f"none of the {pages} pages contains text; if the pages are scans, run OCR first"
-                reason = blank if pages else "the file contains no text"
-                raise _unusable(path, reason, "empty")
-            left_out.empty.append(name)
+            if converted.pages:  # such files are reported together, because a folder of scans contains many
+                findings.scans.append(f"{document_id(name)} ({counted(converted.pages, 'page')})")
+            elif options.empty == "error":
+                raise _unusable(path, "the file contains no text", "empty")
+            else:
+                findings.empty.append(name)
             return None
-        if converted.blank_pages:
-            left_out.blank_pages.append(f"{name} ({converted.blank_pages} of {converted.pages})")
+        findings.add_remarks(document_id(name), converted.remarks)
         title = converted.title if options.title == "document" else ""
         return Document(
             document_id(name), title or document_id(path.stem), converted.text, options.source, options.licence
         )
 
-    def _warn(self, left_out: _LeftOut) -> None:
-        for reason, names in left_out.by_reason().items():
+    def _scanned(self, names: Sequence[str]) -> InputError:
+        """Return the error that lists all PDF files without text."""
+        problem = f"{count_files(names)} without text on any page: {first_names(names, MOST_SCANS)}; {OCR_HINT}"
+        fix = 'to leave out such files, set `empty = "skip"` or add the files to `exclude`'
+        return InputError(f"{self.options.path}: {problem}; {fix}")
+
+    def _record(self, count: int, listing: FolderListing, findings: _Findings) -> None:
+        """Keep the counts and remarks for `notes`, and log them as warnings."""
+        for reason, names in findings.by_reason().items():
             files = count_files(names)
             LOGGER.warning("%s: left out %s %s: %s", self.options.path, files, reason, first_names(names))
-        if blank := left_out.blank_pages:
-            LOGGER.warning("%s: %s with blank pages: %s", self.options.path, count_files(blank), first_names(blank))
+        self.remarks = [
+            f"{count_files(names)} with {what}: {first_names(names, MOST_SCANS)}"
+            for what, names in sorted(findings.remarks.items())
+        ]
+        for remark in self.remarks:
+            LOGGER.warning("%s: %s", self.options.path, remark)
+        if findings.scans:
+            listed = first_names(findings.scans, MOST_SCANS)
+            self.remarks.append(
+                f"left out {count_files(findings.scans)} without text on any page: {listed}; {OCR_HINT}"
+            )
+        self.skipped = findings.over_limit
+        self.counts = {"files": count, "hidden": len(listing.hidden), "others": len(findings.others)}
+        self.counts |= {"empty": len(findings.empty) + len(findings.scans), "broken": len(findings.broken)}
+        self.counts["over_limit"] = len(findings.over_limit)
+        self.counts["with_blank_pages"] = len(findings.remarks.get(BLANK_PAGES, ()))
 
 
 def _unusable(path: Path, reason: str, option: str) -> InputError:

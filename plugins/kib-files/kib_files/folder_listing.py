@@ -16,7 +16,7 @@ from kib.errors import InputError
 __all__ = ["FolderListing", "count_files", "document_id", "first_names", "list_folder"]
 
 SHOWN_NAMES = 5
-"""Maximum number of file names in one message."""
+"""The usual maximum number of file names in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ def count_files(names: Sequence[str]) -> str:
     return f"{len(names):,} file{'' if len(names) == 1 else 's'}"
 
 
-def first_names(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
     """Join the first few of the given names for use in a message, and append the number of remaining names."""
-    more = f" and {len(names) - SHOWN_NAMES:,} more" if names[SHOWN_NAMES:] else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more
+    more = f" and {len(names) - most:,} more" if names[most:] else ""
+    return ", ".join(names[:most]) + more
 
 
 def _select(folder: Path, names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:

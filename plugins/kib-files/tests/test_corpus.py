@@ -83,19 +83,32 @@ def test_empty(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFi
     assert plugin.notes()["empty"] == 1
 
 
-def test_scanned_pdf(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
-    """A PDF without text raises an error that suggests OCR, and a PDF with some blank pages is named in a warning."""
-    files.write_pdf(tmp_path / "a.pdf", ["", ""])
-    with pytest.raises(
-        InputError, match=r"a\.pdf: none of the 2 pages contains text; if the pages are scans, run OCR first"
-    ):
+def test_scanned_pdfs(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    """All PDFs without text are listed, with a hint at OCR, in one error or, with `empty = "skip"`, in a remark."""
+    for name in ("a.pdf", "b.pdf"):
+        files.write_pdf(tmp_path / name, ["", ""])
+    write(tmp_path / "c.txt")
+    hint = "if the pages are scans, run OCR first, for example with OCRmyPDF"
+    listed = "2 files without text on any page: a.pdf (2 pages), b.pdf (2 pages)"
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}: {listed}; {hint}; to leave out such files, set ")):
         read(tmp_path)
+    plugin = make_plugin(Files, {"path": tmp_path, "empty": "skip"})
+    with caplog.at_level(logging.WARNING):
+        assert read_ids(plugin) == ["c.txt"]
+    assert caplog.messages == [f"{tmp_path}: left out {listed.replace(': ', f' ({hint}): ', 1)}"]
+    assert plugin.notes()["empty"] == 2
+    assert plugin.notes()["remarks"] == [f"left out {listed}; {hint}"]
+
+
+def test_blank_pages(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    """A PDF with some blank pages is named in a warning and in a remark of the corpus record."""
     files.write_pdf(tmp_path / "a.pdf", ["", "One line.", ""])
     plugin = make_plugin(Files, {"path": tmp_path})
     with caplog.at_level(logging.WARNING):
         assert read_ids(plugin) == ["a.pdf"]
     assert caplog.messages == [f"{tmp_path}: 1 file with blank pages: a.pdf (2 of 3)"]
     assert plugin.notes()["with_blank_pages"] == 1
+    assert plugin.notes()["remarks"] == ["1 file with blank pages: a.pdf (2 of 3)"]
 
 
 def test_broken_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from kib.errors import InputError
 from kib.testing import make_plugin
-from kib_files.converters import Converter, FileLimits, convert_file
+from kib_files.converters import Converter
 from kib_files.corpus import Files
+from kib_files.file_records import FileLimits
 
 Write = Callable[[Path, SimpleNamespace], object]
 
@@ -179,16 +180,6 @@ def test_long_heading(tmp_path: Path, heading: str) -> None:
     script = "import pathlib, sys; from kib_files.converters import convert_file; "
     script += "convert_file(pathlib.Path(sys.argv[1]), 'utf-8')"
     subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=GUARD)
-
-
-@pytest.mark.parametrize(
-    ("text", "title"),
-    [("# a ##  ", "a"), ("# a # b", "a # b"), ("# ##", "#"), ("#a\n#\tb", "b"), ("#\n# c#", "c"), ("#  \n# d", " ")],
-)
-def test_markdown_title(tmp_path: Path, text: str, title: str) -> None:
-    """Closing number signs are removed from the heading that becomes the title of a Markdown file."""
-    (tmp_path / "a.md").write_text(text)
-    assert convert_file(tmp_path / "a.md", "utf-8").title == title
 
 
 def test_groups(tmp_path: Path) -> None:

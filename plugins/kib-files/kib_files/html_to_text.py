@@ -1,0 +1,191 @@
+"""Converts HTML with turbohtml, which implements the WHATWG standards: the text is what a browser shows.
+
+turbohtml decodes the bytes, builds the tree of elements and applies style sheets. This module removes what a browser
+does not show, and numbers the items of lists; `html_layout` writes the text.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from string import ascii_lowercase
+from typing import Any
+
+from kib.support.limited_process import LimitError
+from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, decode, one_line
+from kib_files.html_layout import BLOCK, MARK, text_of_page
+
+__all__ = ["convert_html", "render_html"]
+
+XML_ENCODING = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.:-]+)""")
+"""The declaration of an XML file, which the standard reads if a page declares no encoding in another way."""
+
+UNDECODABLE = "\ufffd"
+"""The character that replaces invalid bytes."""
+
+LITERAL = re.compile(rb"\0|\xef\xbf\xbd|&#(?:0*65533|0+|[xX]0*[fF]{3}[dD]|[xX]0+)\b")
+"""The ways to write `UNDECODABLE` in valid HTML."""
+
+NOT_SHOWN = (
+    "template, noscript, script, style, [hidden], dialog:not([open]), datalist, noframes, noembed, iframe, audio, "
+    "video, canvas, object, svg :is(title, desc, metadata, defs, symbol), "
+    ":is(a, b, em, i, small, span, svg)[aria-hidden=true i], "
+    "select:not([multiple]):has(option[selected]) option:not([selected]), "
+    "select:not([multiple]):not(:has(option[selected])) option:not(:first-of-type)"
+)
+"""Elements that a browser does not show as text; inline elements with `aria-hidden` are icons or repeat other text."""
+
+STYLED = re.compile(r"display|visibility|list-style")
+"""The properties of a style sheet that change the text."""
+
+LIST_STYLE = re.compile(
+    r"list-style\s*:[^;{}]*?\b(none|disc|decimal|(?:lower|upper)-(?:alpha|latin|roman))\b[^;{}]*", re.IGNORECASE
+)
+"""The short form of the property `list-style-type`, which turbohtml does not read."""
+
+BLOCK_DISPLAYS = frozenset(("block", "flex", "flow-root", "grid", "list-item", "table", "table-row"))
+STYLE = "data-kib-list-style"
+
+TYPES = {"1": "decimal", "a": "lower-alpha", "A": "upper-alpha", "i": "lower-roman", "I": "upper-roman"}
+"""The attribute `type` of a list, mapped to the value of the property `list-style-type`."""
+
+ROMAN = (
+    *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl")),
+    *((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
+)
+ROMAN_END = 4000
+"""The first number that has no Roman numeral."""
+
+
+def convert_html(data: bytes, encoding: str, limits: FileLimits) -> ConvertedFile:
+    """Return the text and title of an HTML page, decoded as a browser decodes the page.
+
+    `encoding` applies to pages without a byte order mark and without a known declared encoding. Raise BrokenFileError
+    if the bytes are not valid in the page's encoding, and LimitError if elements are nested too deeply.
+    """
+    page = _declared(data)
+    if page is None:
+        return render_html(decode(data, encoding), limits)
+    if UNDECODABLE in page.html and not LITERAL.search(data):
+        problem = f"the file is not valid {page.encoding}, the encoding that the file declares"
+        raise BrokenFileError(f"{problem}; correct the declaration, or convert the file to UTF-8")
+    return _render(page, limits)
+
+
+def render_html(html: str, limits: FileLimits, leave_out: str = "") -> ConvertedFile:
+    """Return the text and title of an HTML page without the elements that match the CSS selector `leave_out`."""
+    page = _parsed(html)
+    if leave_out:
+        page.remove(leave_out)
+    return _render(page, limits)
+
+
+def _parsed(html: bytes | str, encoding: str | None = None) -> Any:
+    import turbohtml
+
+    return turbohtml.parse(html, encoding=encoding, scripting=True, positions=False)
+
+
+def _declared(data: bytes) -> Any:
+    """Return the parsed page, or None if the page declares no encoding that browsers know."""
+    page = _parsed(data)
+    if page.encoding_confidence == "certain":
+        return page
+    declared = XML_ENCODING.match(data)
+    try:
+        return _parsed(data, declared.group(1).decode("ascii")) if declared else None
+    except LookupError:
+        return None
+
+
+def _render(page: Any, limits: FileLimits) -> ConvertedFile:
+    if page.select_one(" > ".join("*" * (limits.nesting + 1))):
+        raise LimitError(f"nests more elements than `max_nesting = {limits.nesting}`", "depth")
+    _apply_styles(page)
+    page.remove(NOT_SHOWN)
+    _number_lists(page)
+    return ConvertedFile(text_of_page(page.select_one("body") or page), _title(page))
+
+
+def _title(page: Any) -> str:
+    """Return the title of the page itself, and not of a picture in the page, or else the text of the first `<h1>`."""
+    from turbohtml import Namespace
+
+    titles = [title.text for title in page.find_all("title") if title.namespace is Namespace.HTML]
+    if title := one_line(titles[0]) if titles else "":
+        return title
+    heading = page.select_one("h1")
+    return one_line(text_of_page(heading)) if heading else ""
+
+
+def _apply_styles(page: Any) -> None:
+    """Remove what style sheets and the attribute `style` hide, and note the blocks and list marks that they define."""
+    from turbohtml import Text
+    from turbohtml.cssom import computed_style
+
+    for styled in page.select("[style]"):
+        styled.attrs["style"] = LIST_STYLE.sub(r"list-style-type:\1", styled.attr("style"))
+    for sheet in page.select("style"):
+        sheet.set_text(LIST_STYLE.sub(r"list-style-type:\1", sheet.text))
+    has_rules = any(STYLED.search(style.text) for style in page.select("style"))
+    for element in page.select("body *" if has_rules else "body [style], body [style] *"):
+        style = computed_style(element)
+        display = (style.get("display") or "").lower()
+        if display == "none":
+            element.decompose()
+        elif style.get("visibility") != "visible":
+            for child in [child for child in element.children if isinstance(child, Text)]:
+                child.extract()
+        if display in BLOCK_DISPLAYS:
+            element.attrs[BLOCK] = ""
+        if element.tag in ("ol", "ul") and style.get("list-style-type") in MARKS:
+            element.attrs[STYLE] = style.get("list-style-type")
+
+
+def _number_lists(page: Any) -> None:
+    """Set the mark of each list item: the number that a browser shows, a bullet or, without a mark, nothing."""
+    for listing in page.select("ol, ul"):
+        items = [child for child in listing.children if getattr(child, "tag", "") == "li"]
+        step = -1 if "reversed" in listing.attrs else 1
+        number = _whole(listing.attr("start"), len(items) if step < 0 else 1)
+        style = listing.attr(STYLE) or ("decimal" if listing.tag == "ol" else "disc")
+        for item in items:
+            number = _whole(item.attr("value"), number)
+            mark = MARKS[TYPES.get(item.attr("type") or listing.attr("type") or "", style)]
+            item.attrs[MARK] = mark(number)
+            number += step
+
+
+def _whole(value: str | None, default: int) -> int:
+    """Return the integer at the start of an attribute's value, as browsers read it, or the default."""
+    found = re.match(r"\s*([+-]?\d{1,9})", value or "")
+    return int(found.group(1)) if found else default
+
+
+def _letters(number: int) -> str:
+    """Return a number as letters: a to z, then aa, ab and so on."""
+    letters = ""
+    while number > 0:
+        number, last = divmod(number - 1, len(ascii_lowercase))
+        letters = ascii_lowercase[last] + letters
+    return letters
+
+
+def _roman(number: int) -> str:
+    numeral = ""
+    for value, digits in ROMAN if number < ROMAN_END else ():
+        count, number = divmod(number, value)
+        numeral += digits * count
+    return numeral
+
+
+MARKS: Mapping[str, Callable[[int], str]] = {
+    "none": lambda _: "",
+    "disc": lambda _: "* ",
+    "decimal": lambda number: f"{number}. ",
+    "lower-alpha": lambda number: f"{_letters(number) or number}. ",
+    "upper-alpha": lambda number: f"{_letters(number).upper() or number}. ",
+    "lower-latin": lambda number: f"{_letters(number) or number}. ",
+    "upper-latin": lambda number: f"{_letters(number).upper() or number}. ",
+    "lower-roman": lambda number: f"{_roman(number) or number}. ",
+    "upper-roman": lambda number: f"{_roman(number).upper() or number}. ",
+}
+"""The mark of the item with a given number, for each value of the property `list-style-type`."""

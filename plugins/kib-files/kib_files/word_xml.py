@@ -1,0 +1,247 @@
+"""Rewrites the XML of a Word document so that mammoth, which then converts it, shows what Word shows.
+
+mammoth ignores equations, text boxes without a copy in the old format, headers and some wrappers of text, and it shows
+hidden text.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from posixpath import join, normpath
+from xml.etree.ElementTree import Element, SubElement, tostring
+from zipfile import ZIP_STORED, ZipFile
+
+from kib_files.word_equations import MATH, equation_text
+
+__all__ = ["rewrite_document"]
+
+WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+
+STRICT_NAMESPACES = {
+    b"http://purl.oclc.org/ooxml/wordprocessingml/main": WORD[1:-1].encode(),
+    b"http://purl.oclc.org/ooxml/officeDocument/math": MATH[1:-1].encode(),
+    b"http://purl.oclc.org/ooxml/officeDocument/relationships": RELATION[1:-3].encode(),
+}
+"""The namespaces of documents saved as "Strict Open XML", mapped to the namespaces of all other documents."""
+
+PARTS = ("word/document.xml", "word/footnotes.xml", "word/endnotes.xml")
+"""The parts with text that mammoth reads, apart from parts with unusual names."""
+
+TRANSPARENT = {f"{WORD}{name}" for name in ("bdo", "dir", "fldSimple")}
+"""Wrappers of visible text that mammoth ignores together with their text."""
+
+FIELD_PARTS = {f"{WORD}{name}" for name in ("rPr", "fldChar", "instrText")}
+"""The parts of a run that remain if the text of the run is hidden."""
+
+DRAWINGS = {f"{WORD}drawing", f"{WORD}pict"}
+DIAGRAMS = {
+    "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart",
+    "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds",
+}
+OLE_OBJECT = "{urn:schemas-microsoft-com:office:office}OLEObject"
+
+Parse = Callable[[bytes], Element]
+
+
+def rewrite_document(archive: ZipFile, parse: Parse) -> tuple[BytesIO, Counter[str]]:
+    """Return a Word document for mammoth, and the number of times that each kind of content has been left out.
+
+    `parse` converts the bytes of an XML part to its root element. Pictures and other binary parts are not copied.
+    """
+    names = archive.namelist()
+    left_out: Counter[str] = Counter()
+    styles = _hidden_styles(_read(archive, "word/styles.xml", parse))
+    out = BytesIO()
+    with ZipFile(out, "w", ZIP_STORED) as copy:
+        for name in dict.fromkeys(names):
+            if name in PARTS:
+                root = parse(_transitional(archive.read(name)))
+                if name == PARTS[0]:
+                    _insert_headers(root, archive, parse)
+                _Rewriter(styles, left_out).rewrite(root)
+                copy.writestr(name, tostring(root, "utf-8"))
+            elif name.endswith((".xml", ".rels")):
+                copy.writestr(name, archive.read(name))
+    out.seek(0)
+    return out, left_out
+
+
+def _transitional(data: bytes) -> bytes:
+    for strict, common in STRICT_NAMESPACES.items():
+        data = data.replace(strict, common)
+    return data
+
+
+def _read(archive: ZipFile, name: str, parse: Parse) -> Element:
+    """Return the root of a part, or an element without children if the document has no such part."""
+    return parse(_transitional(archive.read(name))) if name in archive.namelist() else Element("none")
+
+
+def _is_on(element: Element | None) -> bool:
+    return element is not None and element.get(f"{WORD}val", "1") not in ("0", "false", "off")
+
+
+def _hidden_styles(styles: Element) -> Mapping[str, bool]:
+    """Return whether each style that sets or inherits the property hides text; other styles are omitted."""
+    by_id = {style.get(f"{WORD}styleId", ""): style for style in styles.iter(f"{WORD}style")}
+    hidden: dict[str, bool] = {}
+    for name in by_id:
+        chain: dict[str, None] = {}
+        current = name
+        while current in by_id and current not in chain:
+            chain[current] = None
+            vanish = by_id[current].find(f"{WORD}rPr/{WORD}vanish")
+            if vanish is not None:
+                hidden[name] = _is_on(vanish)
+                break
+            base = by_id[current].find(f"{WORD}basedOn")
+            current = "" if base is None else base.get(f"{WORD}val", "")
+    return hidden
+
+
+class _Rewriter:
+    """Rewrites the elements of one part, and counts in `left_out` what the text of the document does not show."""
+
+    def __init__(self, hidden_styles: Mapping[str, bool], left_out: Counter[str]) -> None:
+        self.hidden_styles = hidden_styles
+        self.left_out = left_out
+
+    def rewrite(self, element: Element, in_hidden_style: bool = False) -> None:
+        """Rewrite the children of an element; `in_hidden_style` is the default for runs in a paragraph."""
+        if element.tag == f"{WORD}p":
+            in_hidden_style = self._style_hides(element.find(f"{WORD}pPr/{WORD}pStyle"), default=False)
+        elif element.tag == f"{WORD}r" and self._is_hidden(element, in_hidden_style):
+            self._hide(element)
+        children: list[Element] = []
+        for child in element:
+            for new in self._replaced(child):
+                self.rewrite(new, in_hidden_style)
+                children.append(new)
+        element[:] = children
+
+    def _replaced(self, child: Element) -> Iterator[Element]:
+        """Yield the elements that replace an element."""
+        if child.tag in (f"{MATH}oMath", f"{MATH}oMathPara"):
+            yield _run(equation_text(child))
+        elif child.tag == f"{COMPATIBILITY}AlternateContent":
+            yield from self._chosen(child)
+        elif child.tag in DRAWINGS and child.find(f".//{WORD}txbxContent") is not None:
+            yield _text_boxes(child)
+        elif child.tag == f"{WORD}ruby":
+            yield from _ruby(child)
+        elif child.tag in TRANSPARENT:
+            for inner in child:
+                yield from self._replaced(inner)
+        else:
+            self._count(child)
+            yield child
+
+    def _chosen(self, alternatives: Element) -> Iterator[Element]:
+        """Yield the alternative that mammoth can show; a text box is stored in every alternative, in two formats."""
+        choices = alternatives.findall(f"{COMPATIBILITY}Choice")
+        fallbacks = alternatives.findall(f"{COMPATIBILITY}Fallback")
+        with_text = [one for one in choices if one.find(f".//{WORD}txbxContent") is not None]
+        for chosen in (with_text or fallbacks or choices)[:1]:
+            for inner in chosen:
+                yield from self._replaced(inner)
+
+    def _is_hidden(self, run: Element, in_hidden_style: bool) -> bool:
+        vanish = run.find(f"{WORD}rPr/{WORD}vanish")
+        if vanish is not None:
+            return _is_on(vanish)
+        return self._style_hides(run.find(f"{WORD}rPr/{WORD}rStyle"), in_hidden_style)
+
+    def _style_hides(self, reference: Element | None, default: bool) -> bool:
+        name = "" if reference is None else reference.get(f"{WORD}val", "")
+        return self.hidden_styles.get(name, default)
+
+    def _hide(self, run: Element) -> None:
+        """Remove the text of a run; the marks of fields remain, because other runs may contain their counterparts."""
+        if "".join(text.text or "" for text in run.iter(f"{WORD}t")).strip():
+            self.left_out["hidden text"] += 1
+        run[:] = [child for child in run if child.tag in FIELD_PARTS]
+
+    def _count(self, element: Element) -> None:
+        """Count charts, diagrams and equations that are stored as pictures."""
+        if element.tag == OLE_OBJECT and element.get("ProgID", "").startswith(("Equation", "MathType")):
+            self.left_out["equations stored as pictures"] += 1
+        elif element.tag in DIAGRAMS:
+            self.left_out["charts or diagrams"] += 1
+
+
+def _run(text: str) -> Element:
+    run = Element(f"{WORD}r")
+    SubElement(run, f"{WORD}t").text = text
+    return run
+
+
+def _text_boxes(drawing: Element) -> Element:
+    """Return the outermost text boxes of a drawing in the only format that mammoth reads."""
+    boxes = Element(f"{WORD}pict")
+    boxes.extend(_outermost(drawing, f"{WORD}txbxContent"))
+    return boxes
+
+
+def _outermost(element: Element, tag: str) -> Iterator[Element]:
+    for child in element:
+        if child.tag == tag:
+            yield child
+        elif child.tag == f"{COMPATIBILITY}AlternateContent":
+            yield from _outermost(next(iter(child), child), tag)
+        else:
+            yield from _outermost(child, tag)
+
+
+def _ruby(ruby: Element) -> Iterator[Element]:
+    """Yield the runs of a text, followed by its reading in parentheses."""
+    for part, before, after in (("rubyBase", "", ""), ("rt", "(", ")")):
+        runs = ruby.find(f"{WORD}{part}")
+        if runs is not None and len(runs):
+            yield from ([_run(before)] if before else [])
+            yield from runs
+            yield from ([_run(after)] if after else [])
+
+
+def _insert_headers(document: Element, archive: ZipFile, parse: Parse) -> None:
+    """Insert the text of each header before the body and of each footer after the body, once per different text."""
+    body = document.find(f"{WORD}body")
+    if body is None:
+        return
+    headers, footers = _header_parts(document, archive, parse)
+    for position, parts in ((0, headers), (len(body), footers)):
+        seen: set[str] = set()
+        paragraphs: list[Element] = []
+        for root in parts:
+            text = "".join(one.text or "" for one in root.iter(f"{WORD}t")).strip()
+            if text and text not in seen:
+                seen.add(text)
+                paragraphs += [_without_links(child) for child in root]
+        body[position:position] = paragraphs
+
+
+def _header_parts(document: Element, archive: ZipFile, parse: Parse) -> tuple[list[Element], list[Element]]:
+    """Return the roots of the headers and of the footers that Word shows on at least one page."""
+    relations = _read(archive, "word/_rels/document.xml.rels", parse)
+    targets = {relation.get("Id", ""): normpath(join("word", relation.get("Target", ""))) for relation in relations}
+    even = _is_on(_read(archive, "word/settings.xml", parse).find(f"{WORD}evenAndOddHeaders"))
+    found: tuple[list[Element], list[Element]] = ([], [])
+    for section in document.iter(f"{WORD}sectPr"):
+        shown = {"default": True, "even": even, "first": _is_on(section.find(f"{WORD}titlePg"))}
+        for parts, name in zip(found, ("headerReference", "footerReference"), strict=True):
+            for reference in section.findall(f"{WORD}{name}"):
+                if shown.get(reference.get(f"{WORD}type", "default"), False):
+                    target = targets.get(reference.get(RELATION, ""), "").lstrip("/")
+                    parts.append(_read(archive, target, parse))
+    return found
+
+
+def _without_links(element: Element) -> Element:
+    """Return an element in which links are replaced by their text, because their targets belong to another part."""
+    children: list[Element] = []
+    for child in element:
+        inner = _without_links(child)
+        children += list(inner) if inner.tag == f"{WORD}hyperlink" else [inner]
+    element[:] = children
+    return element

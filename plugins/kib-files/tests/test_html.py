@@ -1,0 +1,188 @@
+"""HTML pages are converted to the text that a browser shows."""
+
+from pathlib import Path
+
+import pytest
+
+from kib_files.converters import convert_file
+from kib_files.file_records import BrokenFileError, ConvertedFile
+
+
+def convert(folder: Path, content: str | bytes, encoding: str = "utf-8") -> ConvertedFile:
+    """Write an HTML file, convert the file, and return the result."""
+    path = folder / "a.html"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return convert_file(path, encoding)
+
+
+def test_page(tmp_path: Path) -> None:
+    """Blocks, table rows and list items are separate lines, and scripts, styles and comments are left out."""
+    converted = convert(
+        tmp_path,
+        "<!doctype html><html><head><title> Pump \n 7 </title><style>p {color: red}</style></head><body>"
+        "<script>var x = '<p>no</p>';</script><!-- no --><h1>The pump</h1><p>A &amp; B &lt; C <b>bold</b></p>"
+        "<table><caption>Sizes<tr><td>one</td><td>two</td></tr></table><ul><li>first<li>second</ul></body></html>",
+    )
+    assert converted.title == "Pump 7"
+    assert converted.text == "The pump\n\nA & B < C bold\n\nSizes\none  two\n\n* first\n* second"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'\xef\xbb\xbf<meta charset="iso-8859-1"><p>gr\xc3\xb6\xc3\x9fe', "größe"),
+        ('\ufeff<meta charset="utf-8"><p>größe'.encode("utf-16-le"), "größe"),
+        (b'<meta charset="iso-8859-1"><p>\x93quotes\x94 it\x92s', "“quotes” it’s"),
+        (b'<?xml version="1.0" encoding="iso-8859-1"?><html><body><p>gr\xf6\xdfe</p></body></html>', "größe"),
+        (b'<?xml version="1.0" encoding="koi8-r"?><p>\xcf\xf0', "оП"),
+        ('<?xml version="1.0"?><meta charset="cp1252"><p>größe'.encode("cp1252"), "größe"),
+        (b'<meta charset="gb2312"><p>\xd6\xec\xe9F\xbb\xf9', "朱镕基"),
+        (b'<meta charset="Shift_JIS"><p>\x87@5000\x89~ \xfb\xfc\x8b\xb4', "①5000円 髙橋"),
+        (b'<meta charset="euc-kr"><p>\x8cc\xb9\xe6\xb0\xa2\xc7\xcf', "똠방각하"),
+        ("<meta charset=big5><p>香港嘅".encode("big5hkscs"), "香港嘅"),
+        (b"<meta charset=windows-1252><p>\x81", "\x81"),
+        (b"<meta http-equiv=Content-Type content='text/html; charset=windows-1251'><p>\xcf\xf0", "Пр"),
+        (b'<!-- <meta charset="koi8-r"> --><p>gr\xc3\xb6\xc3\x9fe', "größe"),
+        (b"<script>'<meta charset=koi8-r>'</script><meta charset=utf-8><p>gr\xc3\xb6\xc3\x9fe", "größe"),
+        (b'<p title="charset=koi8-r">gr\xc3\xb6\xc3\x9fe', "größe"),
+        (b'<meta charset="utf-16"><p>gr\xc3\xb6\xc3\x9fe', "größe"),
+        (b'<meta charset="klingon"><p>gr\xc3\xb6\xc3\x9fe', "größe"),
+        (b"<meta charset=utf-8><p>&#xfffd; \xef\xbf\xbd", "\ufffd \ufffd"),
+    ],
+)
+def test_encoding(tmp_path: Path, content: bytes, text: str) -> None:
+    """The encoding of a page is determined as in the WHATWG standard, and labels mean the encodings of browsers."""
+    assert convert(tmp_path, content).text == text
+
+
+def test_invalid_bytes(tmp_path: Path) -> None:
+    """Bytes that are not valid in the declared encoding raise an error that names the encoding."""
+    with pytest.raises(BrokenFileError, match=r"^the file is not valid UTF-8, the encoding that the file declares; "):
+        convert(tmp_path, b"<meta charset=utf-8><p>na\xefve")
+
+
+@pytest.mark.parametrize("content", ["", "<!-- nothing -->", "<html><head><title>T</title></head><body></body></html>"])
+def test_empty_page(tmp_path: Path, content: str) -> None:
+    """A page without visible content is converted to empty text."""
+    assert convert(tmp_path, content).text == ""
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "<template><p>no</p></template>",
+        "<p hidden>no",
+        "<p hidden=until-found>no",
+        "<noscript><p>no</p></noscript>",
+        "<p style='visibility: hidden'>no",
+        "<div style='visibility:hidden'><p>no</p></div>",
+        "<p style='Display : NONE !important'>no",
+        "<style>.menu li {display: none}</style><ul class=menu><li>no</ul>",
+        "<style>.tab {display: block} #one.tab {display: none}</style><p class=tab id=one>no",
+        "<style>.quiet {visibility: collapse}</style><p class=quiet>no",
+        "<i class=material-icons aria-hidden=true>menu</i>",
+        "<button><span aria-hidden=TRUE>no</span></button>",
+        "<svg><title>no</title><desc>no</desc></svg>",
+        "<dialog>no</dialog>",
+        "<datalist><option>no</datalist>",
+        "<iframe>no</iframe><video>no</video><canvas>no</canvas>",
+        "<select><option>one<option selected>shown<option>three</select>",
+    ],
+)
+def test_hidden(tmp_path: Path, hidden: str) -> None:
+    """Text that a browser hides is left out, whether a tag, an attribute or a style sheet hides the text."""
+    text = convert(tmp_path, f"<body><p>shown</p>{hidden}").text
+    assert set(text.split()) - {"*"} == {"shown"}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "<p style='visibility: hidden'>no <b style='visibility: visible'>shown</b>",
+        "<style>.tab {display: none} .tab.active {display: block}</style><p class='tab active'>shown",
+        "<style>@media print {p {display: none}}</style><p>shown",
+        "<main aria-hidden=true><p>shown</main>",
+        "<details><summary>shown</summary>shown</details>",
+        "<dialog open>shown</dialog>",
+        "<template shadowrootmode=no>no</template><textarea>shown</textarea>",
+    ],
+)
+def test_shown(tmp_path: Path, shown: str) -> None:
+    """Text that a browser shows is not left out because of a rule that does not apply to the text."""
+    assert set(convert(tmp_path, shown).text.split()) == {"shown"}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("<ol start=5><li>a<li>b</ol>", "5. a\n6. b"),
+        ("<ol reversed><li>a<li>b</ol>", "2. a\n1. b"),
+        ("<ol reversed start=9><li>a<li value=4>b<li>c</ol>", "9. a\n4. b\n3. c"),
+        ("<ol><li value=7>a<li>b</ol>", "7. a\n8. b"),
+        ("<ol start=-1><li>a<li>b</ol>", "-1. a\n0. b"),
+        ("<ol type=a start=26><li>a<li>b</ol>", "z. a\naa. b"),
+        ("<ol type=I start=4><li>a<li>b</ol>", "IV. a\nV. b"),
+        ("<style>.r {list-style-type: lower-roman}</style><ol class=r start=9><li>a</ol>", "ix. a"),
+        ("<ol style='list-style: none'><li>1.1 a</ol>", "1.1 a"),
+        ("<ol><li>a<ol start=3><li>b</ol><li>c</ol>", "1. a\n  3. b\n2. c"),
+        ("<ol><li><p>a</p><p>b</p></ol>", "1. a\n  b"),
+    ],
+)
+def test_list_numbers(tmp_path: Path, content: str, text: str) -> None:
+    """The items of a list have the numbers that a browser shows."""
+    assert convert(tmp_path, content).text == text
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("10<sup>6</sup> Pa", "10⁶ Pa"),
+        ("10<sup>-6</sup> m<sup>2</sup>", "10⁻⁶ m²"),
+        ("2<sup>x</sup> e<sup>x+1</sup>", "2^x e^(x+1)"),
+        ("H<sub>2</sub>O, log<sub>2</sub>8, V<sub>max</sub>", "H₂O, log₂8, V_max"),
+        ("4<sup>th</sup> pump<sup>[1]</sup>, pump<sup>*</sup>", "4th pump[1], pump*"),
+        ("x<sup>y<sup>2</sup></sup>", "x^y²"),
+        ("<ruby>漢<rp>(</rp><rt>kan</rt><rp>)</rp></ruby>", "漢(kan)"),
+        ("<math><mfrac><mn>1</mn><mrow><mi>x</mi><mo>+</mo><mn>2</mn></mrow></mfrac></math>", "1/(x+2)"),
+        (
+            "<math><semantics><msup><mi>x</mi><mn>2</mn></msup><annotation>x^2</annotation></semantics></math>",
+            "x²",
+        ),
+        (
+            "<math><munderover><mo>∑</mo><mrow><mi>i</mi><mo>=</mo><mn>1</mn></mrow><mi>n</mi></munderover></math>",
+            "∑_(i=1)ⁿ",
+        ),
+        ("<math><msqrt><mi>a</mi><mo>+</mo><mi>b</mi></msqrt></math>", "√(a+b)"),
+        ("<p>he said <q>hi <b>there</b></q>", 'he said "hi there"'),
+    ],
+)
+def test_raised_text(tmp_path: Path, content: str, text: str) -> None:
+    """Superscripts, subscripts, fractions and readings remain distinct from the text next to them."""
+    assert convert(tmp_path, content).text == text
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("<svg><title>icon menu</title></svg><h1>Ferry timetable</h1>", "Ferry timetable"),
+        ("<body><svg><title>icon</title></svg><title>Ferries</title><h1>Ferry timetable</h1>", "Ferries"),
+        ("<title> </title><h1 hidden>no</h1><h1>The <b>ferry</b><br>leaves</h1>", "The ferry leaves"),
+        ("<p>no title", ""),
+    ],
+)
+def test_title(tmp_path: Path, content: str, title: str) -> None:
+    """The title is the page's own `<title>` or, if missing, the first visible `<h1>`."""
+    assert convert(tmp_path, content).title == title
+
+
+def test_table_cells(tmp_path: Path) -> None:
+    """The lines of one table cell stay together, and a row of short cells is one line."""
+    page = "<table><tr><td><p>The red lever</p><p>is left.</p><td>A note.</table><table><tr><td>a<td><td>b</table>"
+    assert convert(tmp_path, page).text == "The red lever\n\nis left.\nA note.\n\na    b"
+
+
+@pytest.mark.slow
+def test_large_page(tmp_path: Path) -> None:
+    """A page of more than 10 million characters is converted completely."""
+    page = "<html><body>" + "<p>The lever of the pump is red.</p>" * 300_000 + "<p>The end."
+    assert convert(tmp_path, page).text.endswith("The end.")
