@@ -9,20 +9,29 @@ more reliable than wall time. Usage:
 
     pip install trl
     python bench/training.py [--data FOLDER] [--rounds N] [--threads N] [--json FILE]
+    python bench/training.py --vocabulary N [--texts N] [--threads N] [--json FILE]
+    python bench/training.py --model FOLDER [--texts N] [--threads N] [--json FILE]
 
 The texts are the lab's documents, and the model is the lab's. With `--data`, the script also trains a random Llama of
 about four million parameters, with a BPE vocabulary of 4,000, on the paragraphs in FOLDER/xquad/xquad.en.json. The
 lengths of these paragraphs vary widely.
+
+With `--vocabulary` or `--model`, the script does not compare trainers. Instead, the script measures the peak memory and
+the time of kib's trainers on the lab's documents, with a random model with this vocabulary or with the model in FOLDER.
 """
 
 import argparse
 import json
 import platform
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,7 +40,7 @@ import command
 
 from kib.plugins.registry import load
 from kib.records import Text, Weights
-from kib.testing import make_plugin
+from kib.testing import make_plugin, make_tiny_model
 from kib_hf.loading import load_model, load_tokenizer, quietly
 from kib_hf.training.examples import Example, tokenize
 
@@ -298,6 +307,57 @@ def measure(work: Work, rounds: int, temporary: Path) -> dict[str, Any]:
     return result
 
 
+def big_vocabulary(folder: Path, vocabulary: int) -> Path:
+    """Write a random Llama with a byte tokenizer and an output layer of `vocabulary` words to a folder."""
+    from transformers import AutoConfig, LlamaForCausalLM
+
+    make_tiny_model(folder, layers=2, width=64)
+    config = AutoConfig.from_pretrained(folder)
+    config.vocab_size = vocabulary
+    with quietly():
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def peak_of(kind: str, model: Path, texts: Sequence[Text], *, blocks: bool, threads: int) -> dict[str, float]:
+    """Train in this process, and return its peak memory in bytes and the training time in seconds."""
+    import torch
+
+    from kib_hf.training import blocked_loss
+
+    torch.set_num_threads(threads)
+    if not blocks:
+        blocked_loss.BLOCK_VALUES = sys.maxsize
+    trainer = make_plugin(load("trainers", kind), {"epochs": 1, "learning_rate": RATE, "device": "cpu"})
+    with tempfile.TemporaryDirectory() as folder:
+        trained = trainer.train(Weights(model), texts, Path(folder), 0, lambda _: None)
+    return {
+        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "seconds": trained.seconds,
+        "first_loss": trained.first_loss,
+        "last_loss": trained.last_loss,
+    }
+
+
+def measure_memory(model: Path, count: int, threads: int) -> list[dict[str, Any]]:
+    """Print the memory and the time of both trainers, with the logits of all positions at once and in blocks."""
+    texts = lab(count).texts
+    print(f"{len(texts)} texts\n{'trainer':8}{'logits':>12}{'peak MiB':>10}{'seconds':>9}{'loss':>24}")
+    found = []
+    for kind in ("full", "lora"):
+        for blocks in (False, True):
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:  # a process reports only its highest peak
+                one = process.submit(peak_of, kind, model, texts, blocks=blocks, threads=threads).result()
+            found.append({"trainer": kind, "blocks": blocks, **one})
+            losses = f"{one['first_loss']:.6f} -> {one['last_loss']:.6f}"
+            print(
+                f"{kind:8}{'in blocks' if blocks else 'at once':>12}{one['peak_bytes'] / 2**20:10,.0f}"
+                f"{one['seconds']:9.1f}{losses:>24}",
+                flush=True,
+            )
+    return found
+
+
 def main() -> None:
     """Run the measurement and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -305,6 +365,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=command.count, default=3)
     parser.add_argument("--threads", type=command.count, default=2)
     parser.add_argument("--texts", type=command.count, default=10_000)
+    parser.add_argument("--vocabulary", type=command.count)
+    parser.add_argument("--model", type=command.folder)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     import torch
@@ -315,17 +377,27 @@ def main() -> None:
         "threads": arguments.threads,
         "python": platform.python_version(),
     }
-    found |= {name: version(name) for name in ("torch", "transformers", "trl", "accelerate")}
+    found |= {name: version(name) for name in ("torch", "transformers")}
     with tempfile.TemporaryDirectory() as folder:
-        works = [lab(arguments.texts)]
-        if arguments.data:
-            works.append(paragraphs(arguments.data, Path(folder) / "llama", arguments.texts))
-        for work in works:
-            print(f"{work.name}: {len(work.examples)} texts, {work.tokens:,} tokens")
-            found[work.name] = measure(work, arguments.rounds, Path(folder))
-            show(found[work.name])
+        if arguments.vocabulary or arguments.model:
+            model = arguments.model or big_vocabulary(Path(folder) / "model", arguments.vocabulary)
+            found["memory"] = measure_memory(model, arguments.texts, arguments.threads)
+        else:
+            compare(arguments, Path(folder), found)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def compare(arguments: argparse.Namespace, folder: Path, found: dict[str, Any]) -> None:
+    """Compare the speed of all trainers, print the tables, and add the results to `found`."""
+    found |= {name: version(name) for name in ("trl", "accelerate")}
+    works = [lab(arguments.texts)]
+    if arguments.data:
+        works.append(paragraphs(arguments.data, folder / "llama", arguments.texts))
+    for work in works:
+        print(f"{work.name}: {len(work.examples)} texts, {work.tokens:,} tokens")
+        found[work.name] = measure(work, arguments.rounds, folder)
+        show(found[work.name])
 
 
 def show(result: dict[str, Any]) -> None:

@@ -89,6 +89,7 @@ def test_tensors() -> None:
     assert first["position_ids"].tolist() == [[0, 1, 0, 1], [0, 1, 2, 3]]
     assert empty["labels"].tolist() == [[IGNORED, IGNORED]]
     assert "position_ids" not in empty
+    assert first["targets"] is first["labels"]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])

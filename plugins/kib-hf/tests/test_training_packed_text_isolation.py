@@ -6,6 +6,7 @@ import pytest
 
 from kib.errors import InputError
 from kib_hf.loading import quietly
+from kib_hf.training.blocked_loss import add_loss
 from kib_hf.training.examples import IGNORED, Example
 from kib_hf.training.loss import mean_loss, summed_loss
 from kib_hf.training.micro_batches import collate
@@ -121,6 +122,7 @@ def test_mean_loss() -> None:
     model = new_model("llama").train()
     total, _ = gradients(model, [[[text] for text in EXAMPLES]])
     mean = total / sum(text.loss_tokens for text in EXAMPLES)
+    add_loss(model, "llama")
     rows = [[text] for text in EXAMPLES]
     for size in (1, 3, 8):
         assert mean_loss(model, [rows[start : start + size] for start in range(0, 8, size)], 0) == pytest.approx(

@@ -11,13 +11,13 @@ from kib_hf.scoring.row_layout import lay_out_row, lay_out_text
 from kib_hf.scoring.sorted_prompts import SortedPrompts
 from kib_hf.scoring.tree_reader import FULL, SLIDING, TreeReader, sliding_window
 
-__all__ = ["why_no_prefill", "why_no_trees"]
+__all__ = ["UNSUPPORTED", "agree", "first_line", "probe_tokens", "why_no_prefill", "why_no_trees"]
 
 WINDOW = 4
 """Size in tokens of the sliding window for the checks, which is shorter than the test prompts."""
 
 UNSUPPORTED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""Errors that a model may raise if it does not support prefix trees."""
+"""Errors that a model may raise if its parts do not have the usual structure."""
 
 LENGTH_DEPENDENT = {"dynamic", "longrope"}
 """Types of rotary embeddings whose angles depend on the longest text in a batch."""
@@ -70,25 +70,25 @@ def why_no_prefill(model: Any) -> str | None:
     and without a precomputed cache, and the logits are compared.
     """
     reader = TreeReader(model)
-    *tokens, last = _test_tokens(model)
+    *tokens, last = probe_tokens(model)
     layout = lay_out_text(np.array(tokens, dtype=np.int32), 0)
     with sliding_window(reader.config, WINDOW), torch.no_grad():
         try:
             cache = generation_cache(reader.config, layout, [0], reader.key_values(layout, []), [])
             continued = model(torch.tensor([[last]], device=model.device), past_key_values=cache).logits[0, -1]
         except UNSUPPORTED as error:
-            return f"the model cannot continue from cached keys and values ({_first_line(error)})"
+            return f"the model cannot continue from cached keys and values ({first_line(error)})"
         plain = model(torch.tensor([[*tokens, last]], device=model.device)).logits[0, -1]
     return (
         None
-        if _agree(continued, plain)
+        if agree(continued, plain)
         else "the logits computed from cached keys and values differ from the logits computed without a cache"
     )
 
 
 def _why_trees_differ(model: Any) -> str | None:
     """Compare two prompts' logits, computed as a tree and one by one; an incorrect mask causes large differences."""
-    stem = _test_tokens(model)
+    stem = probe_tokens(model)
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     ends = [[token % vocabulary for token in end] for end in ([1, 2, 3], [1, 5, 8, 4])]
     prompts = SortedPrompts((np.array(stem + end, dtype=np.int32), 6) for end in ends)
@@ -103,11 +103,11 @@ def _why_trees_differ(model: Any) -> str | None:
             key_values = reader.key_values(lay_out_text(prefix.tokens, 0), [])
             reader.logits(layout, [key_values], np.sort(last), found.append)
     except UNSUPPORTED as error:
-        return f"the model cannot read a prefix tree ({_first_line(error)})"
+        return f"the model cannot read a prefix tree ({first_line(error)})"
     with sliding_window(reader.config, WINDOW), torch.no_grad():
         texts = [torch.as_tensor(prompts.tokens(index), device=model.device).long() for index in range(len(prompts))]
         plain = torch.stack([model(text[None]).logits[0, -1] for text in texts])
-    same = _agree(torch.cat(found)[np.argsort(np.argsort(last))], plain)
+    same = agree(torch.cat(found)[np.argsort(np.argsort(last))], plain)
     return (
         None
         if same
@@ -115,17 +115,19 @@ def _why_trees_differ(model: Any) -> str | None:
     )
 
 
-def _test_tokens(model: Any) -> list[int]:
+def probe_tokens(model: Any) -> list[int]:
+    """Return nine arbitrary token ids of a model's vocabulary."""
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     return [(37 * number + 11) % vocabulary for number in range(9)]
 
 
-def _agree(logits: torch.Tensor, plain: torch.Tensor) -> bool:
+def agree(logits: torch.Tensor, plain: torch.Tensor) -> bool:
     """Return whether two sets of logits differ only by rounding errors, relative to the spread of the plain logits."""
     tolerance = 1e-3 if plain.dtype == torch.float32 else 5e-2
     found, expected = logits.float(), plain.float()
     return bool((found - expected).norm() <= tolerance * (expected - expected.mean()).norm())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the type of an error and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

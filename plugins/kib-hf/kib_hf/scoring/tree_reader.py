@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FULL", "SLIDING", "KeyValues", "TreeReader", "sliding_window"]
+__all__ = ["FULL", "SLIDING", "KeyValues", "TreeReader", "replaced", "sliding_window"]
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 ATTENTION_NAME = "kib_tree"
@@ -287,7 +287,7 @@ def _has_usual_form(layer: Any) -> bool:
 
 
 @contextmanager
-def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+def replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
     """Temporarily replace a module's forward method."""
     original = vars(module).get("forward")
     module.forward = forward
@@ -322,7 +322,7 @@ def _last_layer_at(rows: Tensor, layer: Any, forward_pass: _ForwardPass) -> Iter
         forward_pass.scored, forward_pass.only_scored = scored, True
         return original(at_rows(hidden_states), **{name: at_rows(value) for name, value in options.items()})
 
-    with _replaced(layer, forward):
+    with replaced(layer, forward):
         yield
 
 
@@ -346,5 +346,5 @@ def _output_in_chunks(rows: Tensor, decoder: Any) -> Iterator[list[Tensor]]:
         outputs[0].last_hidden_state = remaining.pop(0)
         return outputs[0]
 
-    with _replaced(decoder, forward):
+    with replaced(decoder, forward):
         yield remaining

@@ -7,6 +7,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib_hf.training.options import LoraOptions
+from kib_hf.training.squared_norm import squared_norm
 
 __all__ = ["new_adapter", "save_adapter", "squared_update"]
 
@@ -103,5 +104,5 @@ def squared_update(model: Any) -> float:
                 base.weight.data = base.weight.data.float()
                 before = base.weight.detach().clone()
                 layer.merge()
-                total += float((base.weight - before).double().square().sum())
+                total += squared_norm(base.weight, before)
     return total

@@ -21,7 +21,10 @@ def summed_loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
 
 
 def mean_loss(model: Any, batches: Iterable[Sequence[Sequence[Example]]], padding: int) -> float:
-    """Return the loss in nats per token over batches of rows, without dropout; restore the model's mode afterwards."""
+    """Return the loss in nats per token over batches of rows, without dropout; restore the model's mode afterwards.
+
+    The model must have the loss of `kib_hf.training.blocked_loss.add_loss`.
+    """
     import torch
 
     was_training, total, count = model.training, 0.0, 0
@@ -31,7 +34,7 @@ def mean_loss(model: Any, batches: Iterable[Sequence[Sequence[Example]]], paddin
             for rows in batches:
                 batch = {name: tensor.to(model.device) for name, tensor in collate(rows, padding).items()}
                 labels = batch.pop("labels")
-                total += float(summed_loss(model(**batch, use_cache=False).logits, labels))
+                total += float(model(**batch, targets=labels)["loss"])
                 count += int((labels != IGNORED).sum())
     finally:
         model.train(was_training)

@@ -108,7 +108,9 @@ class MicroBatches:
         return found or [[Example(array("i", [self.padding] * 2), array("i", [IGNORED] * 2))]]
 
     def __getitem__(self, index: int) -> "dict[str, Tensor]":
-        return collate(self.rows(index), self.padding)
+        """Return a micro-batch; the transformers Trainer counts and removes `labels`, and the model reads `targets`."""
+        batch = collate(self.rows(index), self.padding)
+        return {**batch, "targets": batch["labels"]}
 
 
 def collate(rows: Sequence[Sequence[Example]], padding: int) -> "dict[str, Tensor]":

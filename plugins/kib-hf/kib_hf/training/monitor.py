@@ -58,12 +58,11 @@ class Monitor:
         before, self.clock = self.clock, time.monotonic()
         self.progress.seconds += self.clock - before
 
-    def loss(self, outputs: Any, labels: "Tensor", num_items_in_batch: "Tensor") -> "Tensor":
+    def loss(self, outputs: Any, _: "Tensor", num_items_in_batch: "Tensor") -> "Tensor":
         """Return a micro-batch's share of the step's mean loss; `num_items_in_batch` is the step's token count."""
-        from kib_hf.training.loss import summed_loss
-
         self.step_tokens = num_items_in_batch
-        return summed_loss(outputs["logits"], labels) / num_items_in_batch.clamp(min=1)
+        summed: Tensor = outputs["loss"]
+        return summed / num_items_in_batch.clamp(min=1)
 
     def after_step(self, step: int, control: Any, model: Any) -> None:
         """Count the step's tokens, validate at the end of an epoch, and request a checkpoint or an early stop.

@@ -10,6 +10,7 @@ from kib_hf.loading import load_model
 from kib_hf.model_folder import PATTERNS
 from kib_hf.training.adapters import save_adapter, squared_update
 from kib_hf.training.checkpoints import whole_folder
+from kib_hf.training.squared_norm import squared_norm
 
 __all__ = ["round_weights", "save_weights"]
 
@@ -32,7 +33,7 @@ def save_weights(model: Any, dtype: Any, start: Path, target: Weights, trust_rem
         return _relative_change(model, start, trust_remote_code)
     with whole_folder(target.adapter) as part:
         save_adapter(model, part)
-    before = sum(float(p.detach().double().square().sum()) for n, p in model.named_parameters() if "lora_" not in n)
+    before = sum(squared_norm(weight) for name, weight in model.named_parameters() if "lora_" not in name)
     return math.sqrt(squared_update(model) / before)
 
 
@@ -56,6 +57,6 @@ def _relative_change(model: Any, start: Path, trust_remote_code: bool) -> float:
     update = weights = 0.0
     with torch.inference_mode():
         for (_, old), (_, new) in zip(before.named_parameters(), model.named_parameters(), strict=True):
-            update += float((new.detach().cpu().double() - old.double()).square().sum())
-            weights += float(old.double().square().sum())
+            update += squared_norm(new.cpu(), old)
+            weights += squared_norm(old)
     return math.sqrt(update / weights)

@@ -11,6 +11,7 @@ from kib.errors import InputError, StepError
 from kib.records import Trained
 from kib_hf.loading import load_model, quietly, torch_device
 from kib_hf.training.adapters import new_adapter
+from kib_hf.training.blocked_loss import add_loss
 from kib_hf.training.checkpoints import read_progress, write_trained
 from kib_hf.training.examples import Example, prepare_examples
 from kib_hf.training.flops import flops_per_token
@@ -96,6 +97,7 @@ class _TrainingRun:
         self.dtype, self.use_cache = model.dtype, model.config.use_cache
         self.model = new_adapter(model, o, str(start)) if isinstance(o, LoraOptions) else model.float()
         self.packed = self.job.packed_length is not None and o.layout != "sorted" and self._can_pack(str(start))
+        add_loss(self.model, str(start))
 
     def _can_pack(self, name: str) -> bool:
         """Return whether texts may share rows; raise InputError if they may not, but `layout = "packed"` is set."""
