@@ -285,7 +285,10 @@ class NotedCorpus(Protocol):
     """A corpus with metadata, such as a source and a date."""
 
     def notes(self) -> Mapping[str, Any]:
-        """Return `source`, `date` and counts as metadata; complete only after `documents` has been read to its end."""
+        """Return `source`, `date` and counts as metadata; complete only after `documents` has been read to its end.
+
+        kib displays the sentences in the list `remarks`, for example about text that was left out.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kib.commands.show import skipped_documents
+from kib.commands.show import corpus_remarks
 from kib.support.phrases import counted
 
 __all__ = ["describe_corpus"]
@@ -31,7 +31,7 @@ def describe_corpus(record: Mapping[str, Any], *, histogram: bool) -> Iterator[s
     if (headings := record.get("headings", {})).get("passages"):
         named = ", ".join([*headings["named"], *(["…"] if headings["passages"] > len(headings["named"]) else [])])
         yield f"  {counted(headings['passages'], 'passage')} of headings only, because no text follows: {named}"
-    yield from (f"  {line}" for line in skipped_documents(record))
+    yield from (f"  {line}" for line in corpus_remarks(record))
 
 
 def _first(names: Sequence[str], most: int) -> list[str]:

@@ -17,7 +17,7 @@ from kib.store.results import Results
 from kib.store.work import Work
 from kib.support.phrases import counted
 
-__all__ = ["find_cells", "show_cell", "show_question", "skipped_documents"]
+__all__ = ["corpus_remarks", "find_cells", "show_cell", "show_question"]
 
 SHOWN = 40
 """The maximum number of questions listed per cell."""
@@ -166,16 +166,19 @@ def _corpus(record: Mapping[str, Any]) -> Iterator[str]:
     facts = [("from", [source] if source else record["sources"]), ("licence", record["licences"]), ("as of", [date])]
     origin = "".join(f"; {what} {', '.join(values)}" for what, values in facts if any(values))
     yield f"corpus {record['corpus']}: {size}{origin}; digest {record['digest'][:12]}"
-    counts = {name: value for name, value in notes.items() if value and not isinstance(value, list)}
+    counts = {name: value for name, value in notes.items() if value and not isinstance(value, list | dict)}
     if details := [f"{name.replace('_', ' ')} {value:,}" for name, value in counts.items()]:
         yield f"corpus details: {', '.join(details)}"
-    yield from skipped_documents(record)
+    yield from corpus_remarks(record)
 
 
-def skipped_documents(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the documents that a corpus omits because they exceed a limit, as stated in the corpus record."""
-    if skipped := record.get("notes", {}).get("skipped"):
+def corpus_remarks(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a reader of a corpus record should know: documents beyond a limit, and the corpus plugin's remarks."""
+    notes = record.get("notes", {})
+    if skipped := notes.get("skipped"):
         yield f"corpus {record['corpus']}: left out {counted(len(skipped), 'document')}: {'; '.join(skipped)}"
+    for remark in notes.get("remarks", ()):
+        yield f"corpus {record['corpus']}: {remark}"
 
 
 def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:

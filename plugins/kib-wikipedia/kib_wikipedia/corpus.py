@@ -4,6 +4,7 @@ Articles are read from a dump or, if `pins` is set, fetched through the wiki's A
 """
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from kib.support.limited_process import LimitedProcess, LimitError, batches
 from kib_wikipedia.page_selection import select_pages
 from kib_wikipedia.page_store import read_pages
 from kib_wikipedia.pin_file import Pins, Selection, read_pins, write_pins
-from kib_wikipedia.wikitext_to_text import DROPPED_SECTIONS, HIDDEN_NAMESPACES, wikitext_to_text
+from kib_wikipedia.wikitext_to_text import DROPPED_SECTIONS, HIDDEN_NAMESPACES, PageText, convert_page
 from kib_wikipedia.xml_dump import Page, Site, read_dump
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ LOGGER = logging.getLogger("kib_wikipedia")
 
 LISTED_TITLES = 5
 """Maximum number of titles in one warning."""
+
+RECORDED_TEMPLATES, LISTED_TEMPLATES = 200, 10
+"""Maximum number of names of templates in the corpus record, which every cell repeats, and in a line of `kib check`."""
 
 BATCH_PAGES, BATCH_CHARACTERS = 32, 1 << 20
 """The maximum number of pages in a group that is converted at once, and the number of characters that ends a group."""
@@ -164,6 +168,8 @@ class _Pass:
     empty: list[str] = field(default_factory=list)
     other_models: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    inside_sentences: Counter[str] = field(default_factory=Counter)
     newest_day: str = ""
 
     def _is_unresolved(self, title: str) -> bool:
@@ -186,13 +192,14 @@ class Wikipedia:
     """The corpus `wikipedia`, which reads a wiki's articles as documents."""
 
     Options: ClassVar[type[Options]] = WikipediaOptions
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def __init__(self, options: WikipediaOptions) -> None:
         self.options = options
         self._aliases: dict[str, str] = {}
         self._counts: dict[str, int] = {}
         self._skipped: list[str] = []
+        self._templates: dict[str, Any] = {}
         self._date = self._site = ""
 
     def fingerprint(self) -> str:
@@ -223,6 +230,7 @@ class Wikipedia:
     def notes(self) -> dict[str, Any]:
         """Return the site, the date and the counts from the last pass over all pages, for the corpus record."""
         notes: dict[str, Any] = {"source": self._site, "date": self.options.date or self._date, **self._counts}
+        notes |= self._templates
         return notes | ({"skipped": self._skipped} if self._skipped else {})
 
     def pin(self, again: bool = False) -> Pins:
@@ -279,12 +287,12 @@ class Wikipedia:
                 for page, site in batch
             ]
             texts = process.call_each(requests, self.options.max_seconds)
-            for (page, site), text in zip(batch, texts, strict=True):
-                document = self._document(page, site.address, text, collected)
+            for (page, site), fields in zip(batch, texts, strict=True):
+                document = self._document(page, site.address, _page_text(fields), collected)
                 if document:
                     yield document
 
-    def _document(self, page: Page, address: str, text: str | LimitError, collected: _Pass) -> Document | None:
+    def _document(self, page: Page, address: str, text: PageText | LimitError, collected: _Pass) -> Document | None:
         """Return a page's document, or None if the page's text is empty, exceeds a limit or is not wikitext."""
         position = f"{self.options.dump or self.options.pins}: {page.title!r}"
         if page.title in collected.document_ids:
@@ -299,17 +307,19 @@ class Wikipedia:
                 raise InputError(f"{position}: the page {text}{advice}; {fix}")
             collected.skipped.append(f"{page.title} (the page {text})")
             return None
-        if not text:
+        if not text.text:
             if self.options.empty == "error":
                 raise InputError(f'{position}: the page has no text; to leave out such pages, set `empty = "skip"`')
             collected.empty.append(page.title)
             return None
         collected.document_ids.add(page.title)
+        collected.left_out.update(text.left_out)
+        collected.inside_sentences.update(text.inside_sentences)
         collected.newest_day = max(collected.newest_day, page.timestamp[:10])
         source = f"{address}{quote(page.title.replace(' ', '_'), safe='/:,()')}" if address else ""
         if source and page.revision:
             source += f"?oldid={page.revision}"
-        return Document(page.title, page.title, text, source, self.options.licence)
+        return Document(page.title, page.title, text.text, source, self.options.licence)
 
     def _finish(self, collected: _Pass, path: Path) -> None:
         """Resolve the redirects; count the omitted pages and redirects, and log warnings about them."""
@@ -329,6 +339,7 @@ class Wikipedia:
             "over_limit": len(collected.skipped),
         }
         self._skipped = collected.skipped
+        self._templates = _template_notes(collected)
         for problem, titles in (
             (f"{len(unresolved)} of {redirects} redirects do not lead to a document in this corpus", unresolved),
             (f"left out {_count_pages(collected.empty)} without text", collected.empty),
@@ -370,9 +381,44 @@ def _import_parser() -> None:
     import mwparserfromhell  # noqa: F401 - the time of the import must not count as the time of a page
 
 
-def _text_of(request: tuple[str, Collection[str], Sequence[str]]) -> str:
-    """Convert wikitext to plain text; `request` contains the arguments for `wikitext_to_text`."""
-    return wikitext_to_text(*request)
+def _text_of(request: tuple[str, Collection[str], Sequence[str]]) -> list[Any]:
+    """Convert wikitext to plain text and return the fields of the PageText; `request` is passed to `convert_page`."""
+    page = convert_page(*request)
+    return [page.text, page.left_out, page.inside_sentences]
+
+
+def _page_text(fields: list[Any] | LimitError) -> PageText | LimitError:
+    if isinstance(fields, LimitError):
+        return fields
+    text, left_out, inside_sentences = fields
+    return PageText(text, Counter(left_out), Counter(inside_sentences))
+
+
+def _template_notes(collected: _Pass) -> dict[str, Any]:
+    """Return the numbers of templates without text by name, and a sentence about these templates."""
+    left_out, inside = collected.left_out, collected.inside_sentences
+    if not left_out:
+        return {}
+    names = f"{len(left_out):,} name{'' if len(left_out) == 1 else 's'}"
+    remark = f"left out {left_out.total():,} templates without text ({names}), most often {_most_common(left_out)}"
+    if inside:
+        remark += f"; {inside.total():,} of them inside sentences: {_most_common(inside)}"
+    return {
+        "templates_left_out": _recorded(left_out),
+        "templates_left_out_inside_sentences": _recorded(inside),
+        "remarks": [remark],
+    }
+
+
+def _recorded(names: Counter[str]) -> dict[str, int]:
+    recorded = dict(names.most_common(RECORDED_TEMPLATES))
+    others = names.total() - sum(recorded.values())
+    return recorded | ({"(other names)": others} if others else {})
+
+
+def _most_common(names: Counter[str]) -> str:
+    listed = ", ".join(f"{name} ({count:,})" for name, count in names.most_common(LISTED_TEMPLATES))
+    return listed + (", …" if len(names) > LISTED_TEMPLATES else "")
 
 
 def _count_pages(titles: Sequence[str]) -> str:

@@ -4,7 +4,11 @@ Each wiki defines its own templates. This module supports the English Wikipedia 
 sentence. Many other Wikipedias use the same template names.
 """
 
+import re
 from collections.abc import Callable, Sequence
+
+from kib_wikipedia.date_templates import DATE_FUNCTIONS
+from kib_wikipedia.quantity_templates import QUANTITY_FUNCTIONS
 
 __all__ = ["template_text"]
 
@@ -15,9 +19,9 @@ Named = Callable[[str], str]
 """Returns the value of a named parameter as plain text, or "" if the template call does not set the parameter."""
 
 SHOW_FIRST = (
-    "abbr angbr big bold crossreference em flag flagcountry flagu gaps green highlight italic keypress kbd linktext "
-    "ill ipa mvar nobold nobr noitalic nowrap red resize sc script small smallcaps smaller strong sub "
-    "sup tooltip railgauge underline unicode var vanchor xt"
+    "abbr angbr big bigmath bold crossreference em flag flagcountry flagu green highlight italic keypress kbd large "
+    "linktext ill ipa math mvar nobold nobr noitalic nowrap nts red resize sc script small smallcaps smaller strong "
+    "sub tooltip railgauge underline unicode var vanchor vr xt"
 )
 """Templates that display their first parameter."""
 
@@ -58,6 +62,7 @@ FIXED_TEXT = {
     "'s": "'s",
     "' \"": "'\"",
     '-"': '"',
+    "eqm": "⇌",
     "carbon": "C",
     "hydrogen": "H",
     "nitrogen": "N",
@@ -65,12 +70,15 @@ FIXED_TEXT = {
 }
 """Templates that always display the same text."""
 
-CONVERT_WORDS = ("to", "and", "or", "by", "-", "–", "x", "+/-", "±")
-"""Words and signs that may separate the numbers in the template `convert`."""
+SHIPS = ("HMS", "USS", "SS", "MS", "MV", "RMS", "HMAS", "HMCS", "HMNZS", "USCGC", "USNS", "SMS", "INS", "RV", "HSC")
+IDENTIFIERS = ("ISBN", "ISSN", "OCLC", "PMID", "DOI", "ASIN", "LCCN", "arXiv", "JSTOR")
+
+NUMBER = re.compile(r"[+−-]?[\d,]*\.?\d+(?:/\d+)?")
+"""Matches the argument of `formatnum`, and names of templates such as `1/2`."""
 
 
-def template_text(name: str, unnamed: Unnamed, named: Named) -> str:
-    """Return the text that a template displays inside a sentence, or "" if the template is unknown or has no text."""
+def template_text(name: str, unnamed: Unnamed, named: Named) -> str | None:
+    """Return the text that a template displays inside a sentence, or None if the template is unknown."""
     name = " ".join(name.replace("_", " ").split()).lower()
     if name in FIXED_TEXT:
         return FIXED_TEXT[name]
@@ -79,7 +87,7 @@ def template_text(name: str, unnamed: Unnamed, named: Named) -> str:
     if name.startswith("lang-"):
         return _first(unnamed, named)
     value = name.removeprefix("formatnum:").strip()
-    return value if value != name and _is_number(value) else ""
+    return value if NUMBER.fullmatch(value) else None
 
 
 def _first(unnamed: Unnamed, named: Named) -> str:
@@ -90,50 +98,8 @@ def _last(unnamed: Unnamed, named: Named) -> str:
     return next((value for value in reversed(unnamed) if value), "") or named("2") or named("1")
 
 
-def _convert(unnamed: Unnamed, _: Named) -> str:
-    """Return the numbers and the first unit: `{{convert|5|to|7|km|mi}}` becomes "5 to 7 km"."""
-    parts = []
-    for value in unnamed:
-        parts.append("×" if value == "x" else value)
-        if not _is_number(value) and value not in CONVERT_WORDS:
-            break
-    return " ".join(parts)
-
-
-def _is_number(value: str) -> bool:
-    return bool(value) and value.strip("+-−").replace(",", "").replace(".", "", 1).replace("/", "", 1).isdigit()
-
-
 def _circa(unnamed: Unnamed, _: Named) -> str:
     return " – ".join(f"c. {value}" for value in unnamed if value) or "c."
-
-
-def _as_of(unnamed: Unnamed, named: Named) -> str:
-    """Return only the year, because a month may be a number or a name: `{{As of|2016|4}}` becomes "As of 2016"."""
-    if named("alt"):
-        return named("alt")
-    word = "as of" if named("lc") else "As of"
-    return f"{word} {unnamed[0]}" if unnamed else ""
-
-
-def _fraction(unnamed: Unnamed, _: Named) -> str:
-    if len(unnamed) == 1:
-        return f"1/{unnamed[0]}"
-    return f"{unnamed[0]} {unnamed[1]}/{unnamed[2]}" if len(unnamed) == 3 else "/".join(unnamed)
-
-
-def _concatenated(unnamed: Unnamed, _: Named) -> str:
-    return "".join(unnamed)
-
-
-def _quantity(unnamed: Unnamed, named: Named) -> str:
-    """Return a number with its error, power of ten and unit: `{{val|6.02|e=23|u=mol}}` becomes "6.02 × 10^23 mol"."""
-    if not unnamed:
-        return ""
-    error = f" ± {unnamed[1]}" if len(unnamed) > 1 else ""
-    power = f" × 10^{named('e')}" if named("e") else ""
-    unit = f" {named('u') or named('ul')}" if named("u") or named("ul") else ""
-    return f"{unnamed[0]}{error}{power}{unit}"
 
 
 def _quote(unnamed: Unnamed, named: Named) -> str:
@@ -147,16 +113,8 @@ def _nihongo(unnamed: Unnamed, named: Named) -> str:
     return f"{_first(unnamed, named)} ({foreign})" if foreign else _first(unnamed, named)
 
 
-def _date(unnamed: Unnamed, _: Named) -> str:
-    return "-".join(value for value in unnamed[:3] if value)
-
-
 def _amount(sign: str) -> Callable[[Unnamed, Named], str]:
     return lambda unnamed, named: f"{sign}{_first(unnamed, named)}"
-
-
-def _power_of_ten(unnamed: Unnamed, _: Named) -> str:
-    return f" × 10^{unnamed[0]}" if unnamed else ""
 
 
 def _first_two(unnamed: Unnamed, _: Named) -> str:
@@ -168,35 +126,74 @@ def _musical_sign(unnamed: Unnamed, _: Named) -> str:
     return {"flat": "♭", "sharp": "♯", "natural": "♮"}.get(next(iter(unnamed), ""), "")
 
 
-def _ship(unnamed: Unnamed, _: Named) -> str:
-    return f"HMS {unnamed[0]}" if unnamed else ""
+def _ship(prefix: str) -> Callable[[Unnamed, Named], str]:
+    """Return a function for templates of ships: `{{USS|Enterprise|CVN-65}}` becomes "USS Enterprise (CVN-65)"."""
+
+    def text(unnamed: Unnamed, _: Named) -> str:
+        name, number = (*unnamed, "", "")[:2]
+        return f"{prefix} {name} ({number})" if number else f"{prefix} {name}".strip()
+
+    return text
 
 
-def _reign(unnamed: Unnamed, _: Named) -> str:
-    return f"r. {'–'.join(value for value in unnamed if value)}" if unnamed else ""
+def _named_ship(unnamed: Unnamed, named: Named) -> str:
+    return _ship(unnamed[0])(unnamed[1:], named).strip() if unnamed else ""
+
+
+def _numbered(word: str) -> Callable[[Unnamed, Named], str]:
+    """Return a function for templates of a year, page or range: `{{reign|1837|1901}}` becomes "r. 1837–1901"."""
+    return lambda unnamed, _: f"{word} {'–'.join(value for value in unnamed if value)}" if unnamed else ""
+
+
+def _sic(unnamed: Unnamed, _: Named) -> str:
+    return f"{''.join(unnamed)} [sic]".strip()
+
+
+def _author_and_year(unnamed: Unnamed, _: Named) -> str:
+    """Return an author named in a sentence: `{{harvtxt|Smith|Jones|2010}}` becomes "Smith & Jones (2010)"."""
+    return f"{' & '.join(unnamed[:-1])} ({unnamed[-1]})" if len(unnamed) > 1 else "".join(unnamed)
+
+
+def _number_of(name: str) -> Callable[[Unnamed, Named], str]:
+    """Return a function for identifiers: `{{ISBN|0-19-853453-1}}` becomes "ISBN 0-19-853453-1"."""
+    return lambda unnamed, _: f"{name} {', '.join(value for value in unnamed if value)}" if unnamed else ""
+
+
+def _list(separator: str, start: str = "") -> Callable[[Unnamed, Named], str]:
+    return lambda unnamed, _: start + separator.join(value for value in unnamed if value)
 
 
 TEXT_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
     **dict.fromkeys(SHOW_FIRST.split(), _first),
-    **dict.fromkeys(("interlanguage link", "visible anchor", "linktext"), _first),
+    **dict.fromkeys(("interlanguage link", "visible anchor", "linktext", "format price"), _first),
+    "columns-list": _last,
     **dict.fromkeys(SHOW_LAST.split(), _last),
-    **dict.fromkeys(("convert", "cvt"), _convert),
     **dict.fromkeys(("circa", "c.", "ca."), _circa),
-    **dict.fromkeys(("as of", "asof"), _as_of),
-    **dict.fromkeys(("frac", "fraction", "sfrac", "tfrac"), _fraction),
-    **dict.fromkeys(("chem", "chem2"), _concatenated),
-    **dict.fromkeys(("oldstyledate", "bibleref", "bibleverse"), _first_two),
-    "e": _power_of_ten,
-    "hms": _ship,
+    **dict.fromkeys(("bibleref", "bibleverse"), _first_two),
+    **{prefix.lower(): _ship(prefix) for prefix in SHIPS},
+    "ship": _named_ship,
     "music": _musical_sign,
-    **dict.fromkeys(("val", "num"), _quantity),
     **dict.fromkeys(("quote", "blockquote", "quotation", "cquote", "quote box", "bquote", "poemquote"), _quote),
     **dict.fromkeys(("nihongo", "nihongo3"), _nihongo),
-    **dict.fromkeys(("dts", "date", "start date", "end date", "birth date", "death date"), _date),
     **dict.fromkeys(("us$", "usd"), _amount("US$")),
     **dict.fromkeys(("gbp", "£"), _amount("£")),
     **dict.fromkeys(("eur", "€", "euro"), _amount("€")),
     **dict.fromkeys(("a$", "aud"), _amount("A$")),
-    **dict.fromkeys(("reign", "r."), _reign),
+    **dict.fromkeys(("cad", "c$"), _amount("C$")),
+    **dict.fromkeys(("jpy", "yen", "¥"), _amount("¥")),
+    **dict.fromkeys(("inr", "indian rupee"), _amount("₹")),
+    **dict.fromkeys(("reign", "r."), _numbered("r.")),
+    **dict.fromkeys(("floruit", "fl."), _numbered("fl.")),
+    **{name.lower(): _number_of(name) for name in IDENTIFIERS},
+    **{name: _numbered(name) for name in ("vol.", "p.", "pp.")},
+    **dict.fromkeys(("nuclide", "nuclide2", "simplenuclide"), lambda unnamed, _: "-".join(unnamed[:2])),
+    "sic": _sic,
+    **dict.fromkeys(("harvtxt", "harvcoltxt"), _author_and_year),
+    **dict.fromkeys(("gaps", "chem", "chem2"), _list("")),
+    "hlist": _list(", "),
+    **dict.fromkeys(("plainlist", "flatlist", "unbulleted list", "ubl"), _list("\n")),
+    **dict.fromkeys(("ordered list", "bulleted list"), _list("\n- ", "\n- ")),
+    **QUANTITY_FUNCTIONS,
+    **DATE_FUNCTIONS,
 }
 """Maps the lowercase name of a template to the function that computes the template's text."""

@@ -4,18 +4,21 @@ mwparserfromhell parses the wikitext, and regular expressions remove any markup 
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
+from kib_wikipedia.quantity_templates import superscript
+from kib_wikipedia.quotation_marks import mark_quotes, remove_quotes
 from kib_wikipedia.template_text import template_text
 
 if TYPE_CHECKING:
     from mwparserfromhell.wikicode import Wikicode
 
-__all__ = ["DROPPED_SECTIONS", "HIDDEN_NAMESPACES", "wikitext_to_text"]
+__all__ = ["DROPPED_SECTIONS", "HIDDEN_NAMESPACES", "PageText", "convert_page", "wikitext_to_text"]
 
 DROPPED_SECTIONS = (
     "References",
@@ -35,11 +38,23 @@ DROPPED_SECTIONS = (
 HIDDEN_TAGS = frozenset(
     (
         *("ref", "references", "table", "gallery", "imagemap", "img", "timeline", "score", "graph", "hiero"),
-        *("math", "chem", "ce", "style", "script", "templatestyles", "mapframe", "maplink", "indicator"),
+        *("style", "script", "templatestyles", "mapframe", "maplink", "indicator"),
         *("inputbox", "categorytree", "charinsert", "section", "includeonly", "hr", "wbr"),
     )
 )
-"""Tags without readable text, such as notes, tables, images and formulas."""
+"""Tags without readable text, such as notes, tables and images."""
+
+FORMULA_TAGS = frozenset(("math", "chem", "ce"))
+"""Tags that contain a formula in TeX notation."""
+
+NOTES = frozenset(
+    (
+        *("sfn", "sfnp", "sfnm", "efn", "refn", "rp", "r", "#tag:ref", "note", "ref", "ref label", "note label"),
+        *("citation needed", "cn", "fact", "clarify", "when", "which", "who", "by whom", "according to whom", "where"),
+        *("page needed", "dubious", "vague", "failed verification", "better source", "full", "update inline", "anchor"),
+    )
+)
+"""Templates that display only a note mark, or nothing, inside a sentence."""
 
 BLOCK_TAGS = frozenset(
     (
@@ -48,9 +63,6 @@ BLOCK_TAGS = frozenset(
     )
 )
 """Tags whose content is placed on separate lines."""
-
-SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
-"""Maps characters to their Unicode superscripts, if they exist."""
 
 SPACES = {0x00A0: " ", 0x2002: " ", 0x2003: " ", 0x2009: " ", 0x200A: " ", 0x202F: " ", 0x200B: "", 0xFEFF: ""}
 """Replacements for special space characters and invisible characters."""
@@ -62,11 +74,15 @@ TAG_NAMES = (
 )
 STRAY_TAG = re.compile(rf"</?(?:{'|'.join(TAG_NAMES.split())})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 STRAY_LINE = re.compile(r"^[ \t]*(?:\{\||\|\}|\|[-+]?|!).*$", re.MULTILINE)
-STRAY_MARKUP = re.compile(r"\[\[|\]\]|\{\{+|\}\}+|'{2,}|__[A-Z]{3,}__")
+STRAY_MARKUP = re.compile(r"\[\[|\]\]|\{\{+|\}\}+|__[A-Z]{3,}__")
 """Markup that the parser returns as text because it is malformed."""
 
 LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,10})*|simple|meta|mw|species")
 """Prefixes of links to other languages and projects, which a wiki displays beside the article."""
+
+FRACTION = re.compile(r"\d+/\d")
+INSIDE_SENTENCE = re.compile(r"[^\W_][^.!?\n]{0,3}$")
+"""Matches a text that ends in the middle of a sentence."""
 
 BRACKET = re.compile(r"[(\[)\]]")
 BETWEEN_BRACKETS = re.compile(r"[\s,;:·•/–—-]*")
@@ -102,38 +118,62 @@ class _Section:
     text: str
 
 
+@dataclass(slots=True)
+class PageText:
+    """The text of a page, and the templates left out of the text, by lowercase name.
+
+    `inside_sentences` counts the templates that follow text in the same line and are not marks of notes.
+    """
+
+    text: str = ""
+    left_out: Counter[str] = field(default_factory=Counter)
+    inside_sentences: Counter[str] = field(default_factory=Counter)
+
+
 def wikitext_to_text(
     wikitext: str,
     hidden_namespaces: Collection[str] = HIDDEN_NAMESPACES,
     dropped_sections: Iterable[str] = DROPPED_SECTIONS,
 ) -> str:
-    """Convert an article to text, with a blank line between paragraphs.
+    """Return the text of an article, as `convert_page` does."""
+    return convert_page(wikitext, hidden_namespaces, dropped_sections).text
 
-    Templates are removed unless they produce words in a sentence. `hidden_namespaces` are the wiki's lowercase names
-    for the file and category namespaces. Sections whose title is in `dropped_sections` are removed together with their
-    subsections. Headings without text below them are removed, too.
+
+def convert_page(
+    wikitext: str,
+    hidden_namespaces: Collection[str] = HIDDEN_NAMESPACES,
+    dropped_sections: Iterable[str] = DROPPED_SECTIONS,
+    mark: str = "",
+) -> PageText:
+    """Convert an article to text, with a blank line between paragraphs, and count the templates that are left out.
+
+    Templates are left out unless they produce words in a sentence; `mark` replaces a template that is left out.
+    `hidden_namespaces` are the wiki's lowercase names for the file and category namespaces. Sections whose title is in
+    `dropped_sections` are removed together with their subsections. Headings without text below them are removed, too.
     """
     from mwparserfromhell import parse
 
-    renderer = _Renderer(hidden_namespaces)
+    page = PageText()
+    renderer = _Renderer(hidden_namespaces, page, mark)
     dropped = {title.casefold() for title in dropped_sections}
     # Bold and italic quotes are often not closed; if they were parsed as tags, unclosed quotes would swallow links.
     sections = list(_sections(parse(wikitext, skip_style_tags=True), renderer))
-    return _clean_up("\n\n".join(_section_texts(sections, dropped)))
+    page.text = _clean_up("\n\n".join(_section_texts(sections, dropped)))
+    return page
 
 
 def _sections(code: "Wikicode", renderer: "_Renderer") -> Iterator[_Section]:
     """Yield the text before the first heading, then each heading with the text after the heading."""
     from mwparserfromhell.nodes import Heading
 
-    level, title, parts = 0, "", list[str]()
+    level, title, nodes = 0, "", list[Any]()
     for node in code.nodes:
         if isinstance(node, Heading):
-            yield _Section(level, title, _clean_up("".join(parts)))
-            level, title, parts = node.level, _clean_up(renderer.render(node.title)), []
+            yield _Section(level, title, _clean_up("".join(renderer.render_nodes(nodes))))
+            level, title, nodes = node.level, _clean_up(renderer.render(node.title)), []
         else:
-            parts.append(renderer.render_node(node))
-    yield _Section(level, title, _clean_up("".join(parts)))
+            nodes.append(node)
+    yield _Section(level, title, _clean_up("".join(renderer.render_nodes(nodes))))
 
 
 def _section_texts(sections: list[_Section], dropped: Collection[str]) -> Iterator[str]:
@@ -164,17 +204,19 @@ def _has_text(sections: list[_Section], index: int, dropped: Collection[str]) ->
 
 
 class _Renderer:
-    """Converts the nodes of parsed wikitext to plain text."""
+    """Converts the nodes of parsed wikitext to plain text, and counts the templates without text in `page`."""
 
-    def __init__(self, hidden_namespaces: Collection[str]) -> None:
+    def __init__(self, hidden_namespaces: Collection[str], page: PageText, mark: str) -> None:
         from mwparserfromhell import nodes
 
         self.hidden_namespaces = hidden_namespaces
+        self.page = page
+        self.mark = mark
+        self.template = nodes.Template
         self.methods: dict[type[Any], Callable[[Any], str]] = {
             nodes.Text: lambda text: _plain(str(text)),
             nodes.Wikilink: self._link,
             nodes.ExternalLink: self._external_link,
-            nodes.Template: self._template,
             nodes.Tag: self._tag,
             nodes.HTMLEntity: _entity,
             nodes.Heading: lambda heading: f"\n{self.render(heading.title)}\n",
@@ -182,10 +224,22 @@ class _Renderer:
 
     def render(self, code: Any) -> str:
         """Return the rendered text, or "" if the wikitext is None."""
-        return "".join(map(self.render_node, code.nodes)) if code is not None else ""
+        return "".join(self.render_nodes(code.nodes)) if code is not None else ""
 
-    def render_node(self, node: Any) -> str:
-        """Return the text of one node; comments and template arguments have no text."""
+    def render_nodes(self, nodes: Iterable[Any]) -> Iterator[str]:
+        """Yield the text of each node."""
+        before = ""  # the last text that is not empty
+        for node in nodes:
+            text = self._render_node(node, before)
+            if before[-1:].isdigit() and FRACTION.match(text):
+                text = f" {text}"  # 5{{frac|1|2}} is 5 1/2 instead of 51/2
+            before = text or before
+            yield text
+
+    def _render_node(self, node: Any, before: str) -> str:
+        """Return the text of a node that follows a text; comments and template arguments have no text."""
+        if type(node) is self.template:
+            return self._template(node, before)
         method = self.methods.get(type(node))
         return method(node) if method else ""
 
@@ -207,18 +261,41 @@ class _Renderer:
             return self.render(node.text)
         return _plain(target.removeprefix(":").replace("_", " "))
 
-    def _template(self, node: Any) -> str:
+    def _template(self, node: Any, before: str) -> str:
+        outer = self.page.left_out, self.page.inside_sentences
+        self.page.left_out, self.page.inside_sentences = Counter(), Counter()
+
         @cache  # otherwise, templates inside parameters could be rendered 2 ** 40 times
         def named(name: str) -> str:
-            return self.render(node.get(name).value).strip() if node.has(name) else ""
+            return self._parameter(node.get(name)) if node.has(name) else ""
 
-        unnamed = [self.render(parameter.value).strip() for parameter in node.params if not parameter.showkey]
-        return template_text(str(node.name).strip(), unnamed, named)
+        unnamed = [self._parameter(parameter) for parameter in node.params if not parameter.showkey]
+        text = template_text(str(node.name).strip(), unnamed, named)
+        inner = self.page.left_out, self.page.inside_sentences
+        self.page.left_out, self.page.inside_sentences = outer
+        if text is None:
+            return self._leave_out(str(node.name), before)
+        for counts, added in zip(outer, inner, strict=True):
+            counts.update(added)
+        return text
+
+    def _parameter(self, parameter: Any) -> str:
+        return remove_quotes(self.render(parameter.value)).strip()
+
+    def _leave_out(self, name: str, before: str) -> str:
+        """Count a template without text, and return the mark that replaces the template."""
+        name = " ".join(name.replace("_", " ").split()).lower()
+        self.page.left_out[name] += 1
+        if INSIDE_SENTENCE.search(before) and name not in NOTES:
+            self.page.inside_sentences[name] += 1
+        return self.mark
 
     def _tag(self, node: Any) -> str:
         tag = str(node.tag).strip().lower()
         if tag in HIDDEN_TAGS:
             return ""
+        if tag in FORMULA_TAGS:
+            return _formula(str(node.contents)) if node.contents is not None else ""
         if tag == "br":
             return "\n"
         if node.wiki_markup and tag in ("li", "dt", "dd"):
@@ -228,22 +305,14 @@ class _Renderer:
         else:
             inner = self.render(node.contents)
         if tag == "sup":
-            return _superscript(inner)
+            return superscript(remove_quotes(inner))
         return f"\n{inner}\n" if tag in BLOCK_TAGS else inner
 
 
-def _superscript(text: str) -> str:
-    """Convert an exponent to Unicode superscripts or put "^" before it: `10<sup>3</sup>` becomes 10³, not 103.
-
-    Superscripts that consist only of letters, as in `4<sup>th</sup>`, become ordinary letters.
-    """
-    text = text.strip()
-    if not any(character.isalnum() for character in text):
-        return text
-    superscript = text.translate(SUPERSCRIPTS)
-    if not set(superscript) & set(text):
-        return superscript
-    return text if text.isalpha() else f"^{text}"
+def _formula(source: str) -> str:
+    """Return a formula in TeX notation between dollar signs, in one line."""
+    source = " ".join(unescape(source).split())
+    return f"${source}$" if source else ""
 
 
 def _entity(node: Any) -> str:
@@ -263,12 +332,12 @@ def _plain(text: str) -> str:
     """Remove markup that the parser left in the text, and decode HTML entities."""
     for pattern in (STRAY_TAG, STRAY_MARKUP):
         text = pattern.sub("", text)
-    return _replace_spaces(unescape(text))
+    return mark_quotes(_replace_spaces(unescape(text)))
 
 
 def _clean_up(text: str) -> str:
     """Remove remnants of deleted markup, such as table rows, empty brackets, spaces, commas and blank lines."""
-    text = _strip_lines(_remove_empty_brackets(STRAY_LINE.sub("", text)))
+    text = _strip_lines(_remove_empty_brackets(STRAY_LINE.sub("", remove_quotes(text))))
     for pattern, replacement in CLEANUP:
         text = pattern.sub(replacement, text)
     return text.strip()

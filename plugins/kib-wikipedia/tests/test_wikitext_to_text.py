@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from kib_wikipedia.wikitext_to_text import wikitext_to_text
+from kib_wikipedia.wikitext_to_text import convert_page, wikitext_to_text
 
 GUARD = 120
 """The timeout of a test in seconds; the tested code takes at most a few seconds."""
@@ -32,7 +32,7 @@ GUARD = 120
         ),
         ("One<br/>two<br>three", "One\ntwo\nthree"),
         ("A <small>small</small> <span style='x'>span</span> <code>code</code>.", "A small span code."),
-        ("Where <math>\\frac{a}{b}</math> is.", "Where is."),
+        ("Where <math>\\frac{a}\n{b}</math> is <math/>.", r"Where $\frac{a} {b}$ is."),
         ("C has <nowiki>{ a[i] = '[[b]]'; }</nowiki> here.", "C has { a[i] = '[[b]]'; } here."),
         ("__NOTOC__Text.__NOEDITSECTION__", "Text."),
         ("Text {{citation needed|date=May 2016}}, more{{efn|no}}.", "Text, more."),
@@ -42,7 +42,7 @@ GUARD = 120
             "It is {{convert|5|km|mi|abbr=on}} long and {{convert|3|to|4|ft|m}} high.",
             "It is 5 km long and 3 to 4 ft high.",
         ),
-        ("{{As of|2016|4}}, {{circa|1900}}, {{frac|1|2}}, {{US$|5}}", "As of 2016, c. 1900, 1/2, US$5"),
+        ("{{As of|2016|4}}, {{circa|1900}}, {{frac|1|2}}, {{US$|5}}", "As of April 2016, c. 1900, 1/2, US$5"),
         ("Ada ({{IPAc-en|a}}; {{lang-de|Ada}}; born {{circa|1815}}) was", "Ada (Ada; born c. 1815) was"),
         ("Ada ({{IPAc-en|a}}; {{respell|A}}) was, {{clarify}}, here ( ; {{dead}}).", "Ada was, here."),
         (
@@ -101,7 +101,7 @@ def test_hidden_namespaces() -> None:
             "6.02 ± 0.01 × 10^23 mol HMS Beagle r. 1837–1901",
         ),
         ("{{music|flat}} {{nihongo|Japan|日本|Nihon}} {{nihongo|Japan}}", "♭ Japan (日本, Nihon) Japan"),
-        ("{{birth date|1815|12|10}} {{bibleverse|Mark|1}} 5{{snd}}7", "1815-12-10 Mark 1 5 – 7"),
+        ("{{birth date|1815|12|10}} {{bibleverse|Mark|1}} 5{{snd}}7", "December 10, 1815 Mark 1 5 – 7"),
         ("{{convert|3|x|4|m}} {{formatnum:x}}", "3 × 4 m"),
         ("One.{{quote|Two.}}{{quote}}", "One.\nTwo."),
     ],
@@ -109,6 +109,76 @@ def test_hidden_namespaces() -> None:
 def test_templates(wikitext: str, text: str) -> None:
     """A template that produces text is replaced with the text."""
     assert wikitext_to_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("{{convert|6|ft|2|in|m}} {{convert|14|st|7|lb|kg|0}}", "6 ft 2 in 14 st 7 lb"),
+        ("{{convert|60|and(-)|80|kg|lb}} {{convert|60|to(-)|80|kg}}", "60 and 80 kg 60 to 80 kg"),
+        ("{{convert|3|,|4|, and|5|m}} {{convert|3|+|4|m}}", "3, 4, and 5 m 3 + 4 m"),
+        ("{{convert|3|/|4|m}} {{convert|3|by|4|m}} {{convert|2|x|3|x|4|m}}", "3 / 4 m 3 by 4 m 2 × 3 × 4 m"),
+        ("{{convert|20|-|25|cm|in}} {{convert|5|±|0.5|kg}}", "20–25 cm 5 ± 0.5 kg"),
+        ("{{convert|1+1/2|in}} {{convert|1//2|to|3+1/4|in|mm}}", "1 1/2 in 1/2 to 3 1/4 in"),
+        ("{{convert|{{frac|1|2}}|in}} {{convert|½|in}} {{convert|−5|C|F}}", "1/2 in ½ in −5 °C"),
+        ("{{convert|10|ft|6|in|by|8|ft|2|in|m}}", "10 ft 6 in by 8 ft 2 in"),
+        ("{{convert|5|km|mi|0}} {{convert|5|km|0}} {{convert|5|to|6|km|1}}", "5 km 5 km 5 to 6 km"),
+        ("{{convert|22|e6acre}} {{convert|3|km2|adj=pre|million}} {{convert|7}}", "22 million acre 3 million km² 7"),
+        ("{{height|m=1.83}} {{height|ft=6|in=2+1/2}} {{hands|15.2}}", "1.83 m 6 ft 2 1/2 in 15.2 hands"),
+        ("{{val|1.2|+0.3|-0.2|u=m|up=s}} {{val|1|to|3|u=s}}", "1.2 +0.3 −0.2 m/s 1 to 3 s"),
+        ("{{val|1.007|(7)}} {{val|e=6|u=K}} {{val|p=~|5|s=%}}", "1.007(7) 10^6 K ~5%"),
+        ("5{{frac|1|2}} {{1/2}} {{nts|12,345}} {{gaps|1|234|567}}", "5 1/2 1/2 12,345 1234567"),
+        ("10{{sup|6}} x{{su|p=+1|b=-2}} {{10^|9}} {{sqrt|2}} {{sqrt|2|3}}", "10⁶ x +1 -2 10^9 √2 ³√2"),
+        ("{{birth date|1809|2|12}} {{birth date|df=y|1885|4|3}} {{dts|2010}}", "February 12, 1809 3 April 1885 2010"),
+        ("{{birth date and age|1990|7}} {{birth-date|3 May 1901}}", "July 1990 3 May 1901"),
+        ("{{death date and age|1865|4|15|1809|2|12}}", "April 15, 1865 (aged 56)"),
+        ("{{death year and age|1990|1920}} {{death date|1865|4|15}}", "1990 (aged 69–70) April 15, 1865"),
+        ("{{age|1950|6|1|2000|5|31}} {{age|1950|6|1|2000|6|1}} {{age|1950|6|1}}", "49 50"),
+        (
+            "{{OldStyleDate|3 May|1616|23 April}} {{as of|2016|4|27|df=US}}",
+            "3 May [O.S. 23 April] 1616 As of April 27, 2016",
+        ),
+        ("{{coord|51|30|N|0|7|W|type:city}} {{coord|12.5|-69.9}}", "51°30′N 0°7′W 12.5, -69.9"),
+        ("{{coord|51|N|0|W|display=title}} {{deg|5}} {{mya|66}}", "5° 66 million years ago"),
+        ("{{duration|m=3|s=5}} {{duration|1|2|3}} {{rating|3|5}}", "3:05 1:02:03 3/5"),
+        ("{{pop density|3645257|640081.87|km2|prec=1}} {{pop density|x}}", "5.7/km²"),
+        ("{{ISBN|0-19}} {{USS|Enterprise|CVN-65}} {{ship|SS|Ada}}", "ISBN 0-19 USS Enterprise (CVN-65) SS Ada"),
+        ("{{harvtxt|Boolos|Jeffrey|1974}} {{vol.|3}} {{sic|1o}}", "Boolos & Jeffrey (1974) vol. 3 1o [sic]"),
+        ("{{hlist|1|2}} {{nuclide|Uranium|235}} {{DentalFormula|upper=0.2|lower=0.3}}", "1, 2 Uranium-235 0.2 / 0.3"),
+        ("{{ordered list|a 1|b 2}}{{plainlist|\n* c\n}}", "- a 1\n- b 2- c"),
+    ],
+)
+def test_numbers_in_templates(wikitext: str, text: str) -> None:
+    """No number that a template displays is missing from the text."""
+    assert wikitext_to_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("the dogs''''bone'''", "the dogs'bone"),
+        ("''L''''Aurore''' and x''''''''y", "L'Aurore and x'''y"),
+        ("L'''Osservatore Romano'' is", "L'Osservatore Romano is"),
+        ("a plain '''x''' of l'''Aurore'' and '''y'''", "a plain x of l'Aurore and y"),
+        ("'''open, it's [[a|''b'']] e<sup>''x''</sup> {{lang|fr|''c'''d'''}}", "open, it's b ex cd"),
+        ("'''''both''''' ''a '''b'' c'''", "both a b c"),
+    ],
+)
+def test_apostrophes(wikitext: str, text: str) -> None:
+    """Quotes of bold and italic text are removed, except the quotes that MediaWiki displays as apostrophes."""
+    assert wikitext_to_text(wikitext) == text
+
+
+def test_templates_left_out() -> None:
+    """Templates without text are counted by name, and separately if they are inside a sentence and mark no note."""
+    wikitext = (
+        "{{Infobox|a={{convert|1|m}}{{inner}}}}\nIt weighs {{Mass_of|7}}, or so{{sfn|Ada}}.{{cn}} "
+        "{{nowrap|at {{mass of|8}}}}<ref>{{cite web}}</ref>\n{{Navbox}}"
+    )
+    page = convert_page(wikitext)
+    assert page.text == "It weighs, or so. at"
+    assert page.left_out == {"infobox": 1, "mass of": 2, "sfn": 1, "cn": 1, "navbox": 1}
+    assert page.inside_sentences == {"mass of": 2}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +191,7 @@ def test_templates(wikitext: str, text: str) -> None:
         "(" * 40_000 + ")" * 40_000,
         "( , " * 20_000,
         "[[" * 20_000,
+        "x''''y''" * 20_000,
         "{{" * 20_000,
         "\n, " * 40_000 + "x",
         "{{val|1|e=" * 36 + "}}" * 36,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kib.commands.show import corpus_remarks
 from kib.errors import InputError
 from kib.records import Document
 from kib.testing import make_plugin
@@ -107,6 +108,25 @@ def test_pages_without_text_are_omitted(tmp_path: Path, caplog: pytest.LogCaptur
         InputError, match=r"dump\.xml: 'Empty': the page has no text; to leave out such pages, set `empty = "
     ):
         list(create(path, empty="error").documents())
+
+
+def test_templates_left_out(tmp_path: Path) -> None:
+    """The notes count the templates without text by name, and `kib check` prints the most frequent names."""
+    names = [f"a{number:03}" for number in range(250)]
+    pages = [
+        page("A", "At {{x}} of {{x}}."),
+        page("B", "{{y}} " + " ".join(f"{{{{{name}}}}}" for name in names) + " B"),
+    ]
+    corpus = create(write_dump(tmp_path, *pages))
+    assert read_ids(corpus) == ["A", "B"]
+    notes = corpus.notes()
+    assert list(notes["templates_left_out"].items())[:2] == [("x", 2), ("y", 1)]
+    assert notes["templates_left_out"]["(other names)"] == 52
+    assert notes["templates_left_out_inside_sentences"] == {"x": 2}
+    listed = ", ".join(f"{name} (1)" for name in names[:8])
+    most = f"left out 253 templates without text (252 names), most often x (2), y (1), {listed}, …"
+    [remark] = corpus_remarks({"corpus": "w", "notes": notes})
+    assert remark == f"corpus w: {most}; 2 of them inside sentences: x (2)"
 
 
 def truncate(data: bytes) -> bytes:
@@ -213,14 +233,19 @@ QUOTED_MARKUP = {("ASCII", "braces of templates and tables")}
 """Articles whose text legitimately contains markup characters: the article on ASCII contains braces."""
 
 
+FORMULA = re.compile(r"\$[^$\n]*[\\{][^$\n]*\$")
+"""Matches a formula in TeX notation, which may contain braces."""
+
+
 def find_markup(documents: Iterable[Document]) -> list[str]:
-    """Return each piece of markup that remains in the documents, with the surrounding text."""
+    """Return each piece of markup that remains in the documents outside formulas, with the surrounding text."""
+    texts = {document.id: FORMULA.sub("x", document.text) for document in documents}
     return [
-        f"{document.id}: {name}: …{document.text[max(0, match.start() - 40) : match.end() + 40]!r}…"
-        for document in documents
+        f"{title}: {name}: …{text[max(0, match.start() - 40) : match.end() + 40]!r}…"
+        for title, text in texts.items()
         for name, pattern in MARKUP.items()
-        for match in re.finditer(pattern, document.text, re.MULTILINE)
-        if (document.id, name) not in QUOTED_MARKUP
+        for match in re.finditer(pattern, text, re.MULTILINE)
+        if (title, name) not in QUOTED_MARKUP
     ]
 
 

@@ -1,0 +1,237 @@
+"""Convert templates that display quantities, such as `convert`, `val`, `frac` and `height`, without losing a number."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["QUANTITY_FUNCTIONS", "superscript"]
+
+Unnamed = Sequence[str]
+Named = Callable[[str], str]
+
+NUMBER = re.compile(r"[~<>≈]?[ \t]*[+−–-]?[.,]?[\d¼-¾⅐-⅞]")
+"""Matches the start of a number; the code of a unit never starts with a digit."""
+
+RANGE_SIGNS = {"x": "×", "xx": "×", "*": "×", "×": "×", "+/-": "±", "±": "±", "+": "+", "/": "/", "&": "&"}
+RANGE_SIGNS |= {word: word for word in ("to", "and", "or", "by", "to about", "and about", "or about", "up to", "vs")}
+JOINED_SIGNS = {"-": "–", "–": "–", ",": ", ", ", and": ", and ", ", or": ", or "}
+"""The words and signs between two numbers of `convert`, displayed between spaces or, in JOINED_SIGNS, unchanged."""
+
+UNITS = {
+    "C": "°C",
+    "F": "°F",
+    "C-change": "°C",
+    "F-change": "°F",
+    "sqmi": "sq mi",
+    "sqft": "sq ft",
+    "sqyd": "sq yd",
+    "cuft": "cu ft",
+    "cuyd": "cu yd",
+}
+POWER_OF_TEN = re.compile(r"e(\d+)(?=[A-Za-z])")
+LARGE_NUMBERS = {"3": "thousand ", "6": "million ", "9": "billion ", "12": "trillion "}
+AREA = re.compile(r"(?<=[a-zµ])[23]$")
+"""The exponent in the code of a unit, such as `km2`."""
+
+ANGLE_SIGNS = "°′″"
+DIRECTIONS = frozenset("NSEW")
+
+SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
+"""Maps characters to their Unicode superscripts, if they exist."""
+
+
+def superscript(text: str) -> str:
+    """Convert an exponent to Unicode superscripts or put "^" before it: `10<sup>3</sup>` becomes 10³, not 103.
+
+    Superscripts that consist only of letters, as in `4<sup>th</sup>`, become ordinary letters.
+    """
+    text = text.strip()
+    if not any(character.isalnum() for character in text):
+        return text
+    raised = text.translate(SUPERSCRIPTS)
+    if not set(raised) & set(text):
+        return raised
+    return text if text.isalpha() else f"^{text}"
+
+
+def _convert(unnamed: Unnamed, named: Named) -> str:
+    """Return the quantity that is converted: `{{convert|6|ft|2|in|m}}` becomes "6 ft 2 in".
+
+    Up to the first unit, numbers alternate with range words. A number after a unit belongs to the same quantity if a
+    second unit follows; otherwise, the number is the precision of the conversion.
+    """
+    values = [value for value in unnamed if value]
+    words = values.pop() if named("adj") in ("pre", "mid") and len(values) > 2 else ""
+    before, after = (words, "") if named("adj") == "pre" else ("", words)
+    text = joint = ""
+    while values and _is_number(values[0]):
+        numbers = _take_numbers(values)
+        if joint == " " and not values:
+            break
+        unit = _unit(values.pop(0)) if values else ""
+        text += joint + " ".join(part for part in (numbers, before, unit, after) if part)
+        before = after = ""
+        joint = _take_separator(values) or " "
+    return text or next(iter(unnamed), "")
+
+
+def _is_number(value: str) -> bool:
+    return NUMBER.match(value) is not None
+
+
+def _take_numbers(values: list[str]) -> str:
+    """Remove the numbers and range words at the start of a list, and return them as displayed."""
+    text = _number(values.pop(0))
+    while sign := _take_separator(values):
+        text += sign + _number(values.pop(0))
+    return text
+
+
+def _take_separator(values: list[str]) -> str | None:
+    """Remove the range word at the start of a list if a number follows, and return the range word as displayed."""
+    if len(values) < 2 or not _is_number(values[1]):
+        return None
+    word = values[0].removesuffix("(-)").strip()
+    sign = RANGE_SIGNS.get(word)
+    shown = JOINED_SIGNS.get(word) if sign is None else f" {sign} "
+    if shown:
+        del values[0]
+    return shown
+
+
+def _number(value: str) -> str:
+    """Return a number with its fraction as displayed: `1+1/2` becomes "1 1/2"."""
+    return re.sub(r"(?<=\d)\+(?=\d+/)", " ", value.replace("//", "/"))
+
+
+def _unit(code: str) -> str:
+    """Return the symbol of a unit: `km2` becomes "km²", and `e6sqmi` becomes "million sq mi"."""
+    code = POWER_OF_TEN.sub(lambda match: LARGE_NUMBERS.get(match[1], f"× 10^{match[1]} "), code, count=1)
+    large, _, symbol = code.rpartition(" ")
+    symbol = AREA.sub(lambda match: superscript(match[0]), UNITS.get(symbol, symbol))
+    return f"{large} {symbol}" if large else symbol
+
+
+def _units_by_name(units: Mapping[str, str]) -> Callable[[Unnamed, Named], str]:
+    """Return a function for templates with one named parameter per unit: `{{height|ft=6|in=2}}` becomes "6 ft 2 in"."""
+
+    def text(unnamed: Unnamed, named: Named) -> str:
+        found = [f"{_number(value)} {symbol}" for unit, symbol in units.items() if (value := named(unit))]
+        return " ".join(found or unnamed[:1])
+
+    return text
+
+
+def _fraction(unnamed: Unnamed, _: Named) -> str:
+    if len(unnamed) == 1:
+        return f"1/{unnamed[0]}"
+    return f"{unnamed[0]} {unnamed[1]}/{unnamed[2]}" if len(unnamed) == 3 else "/".join(unnamed)
+
+
+def _quantity(unnamed: Unnamed, named: Named) -> str:
+    """Return a number with its error, power of ten and unit: `{{val|6.02|e=23|u=mol}}` becomes "6.02 × 10^23 mol"."""
+    errors = list(unnamed)
+    number = _take_numbers(errors) if errors else ""
+    power = named("e")
+    times = (f" × 10^{power}" if number else f"10^{power}") if power else ""
+    unit, per = named("u") or named("ul"), named("up") or named("upl")
+    units = f" {unit}{f'/{per}' if per else ''}" if unit or per else ""
+    return f"{named('p')}{number}{_errors(errors)}{times}{units}{named('s')}"
+
+
+def _errors(values: Sequence[str]) -> str:
+    """Return the error of a number, or its upper and lower error, as displayed."""
+    if len(values) < 2:
+        return "".join(value if value.startswith("(") else f" ± {value}" for value in values)
+    return "".join(f" {sign}{value.lstrip('+-−')}" for sign, value in zip("+−", values, strict=False))
+
+
+def _power_of_ten(unnamed: Unnamed, _: Named) -> str:
+    return f" × 10^{unnamed[0]}" if unnamed else ""
+
+
+def _raised(unnamed: Unnamed, named: Named) -> str:
+    return superscript(next(iter(unnamed), "") or named("1"))
+
+
+def _raised_and_lowered(unnamed: Unnamed, named: Named) -> str:
+    """Return the text of `su`, which displays one text above another: `{{su|p=+1|b=-2}}` becomes " +1 -2"."""
+    shown = [*unnamed[:2], named("p"), named("b")]
+    return "".join(f" {value}" for value in shown if value)
+
+
+def _root(unnamed: Unnamed, _: Named) -> str:
+    """Return a root: `{{sqrt|2}}` becomes "√2"."""
+    return f"{superscript(unnamed[1]) if len(unnamed) > 1 else ''}√{unnamed[0]}" if unnamed else "√"
+
+
+def _duration(unnamed: Unnamed, named: Named) -> str:
+    """Return hours, minutes and seconds: `{{duration|m=3|s=20}}` becomes "3:20"."""
+    parts = [named(key) for key in ("h", "m", "s")] if not any(unnamed) else list(unnamed[:3])
+    while parts and not parts[0]:
+        del parts[0]
+    return ":".join([*parts[:1], *(part.zfill(2) for part in parts[1:])])
+
+
+def _suffixed(suffix: str) -> Callable[[Unnamed, Named], str]:
+    """Return a function for templates that display a number or a range with fixed words: `{{mya|66}}`."""
+    return lambda unnamed, _: f"{'–'.join(unnamed[:2])}{suffix}" if unnamed else ""
+
+
+def _density(unnamed: Unnamed, named: Named) -> str:
+    """Return people per area: `{{pop density|3645257|640081.87|km2|prec=1}}` becomes "5.7/km²"."""
+    people, area, unit = (*unnamed, "", "", "")[:3]
+    try:
+        density = float(people.replace(",", "")) / float(area.replace(",", ""))
+        digits = int(named("prec") or 0)
+    except (ValueError, ZeroDivisionError):
+        return ""
+    return f"{density:,.{max(0, min(digits, 9))}f}/{_unit(unit)}"
+
+
+def _teeth(_: Unnamed, named: Named) -> str:
+    return f"{named('upper')} / {named('lower')}"
+
+
+def _of(unnamed: Unnamed, _: Named) -> str:
+    """Return a rating: `{{rating|3|5}}` becomes "3/5"."""
+    return "/".join(unnamed[:2])
+
+
+def _coordinates(unnamed: Unnamed, named: Named) -> str:
+    """Return coordinates in a sentence: `{{coord|51|30|N|0|7|W}}` becomes "51°30′N 0°7′W"."""
+    if named("display") not in ("", "inline", "inline,title", "title,inline", "it", "ti"):
+        return ""  # displayed beside the title only
+    values = [
+        value for value in unnamed if value and ":" not in value
+    ]  # parameters such as type:city are not displayed
+    if not DIRECTIONS.intersection(values):
+        return ", ".join(values)
+    text, signs = "", iter(ANGLE_SIGNS)
+    for value in values:
+        is_direction = value in DIRECTIONS
+        text += f"{value} " if is_direction else f"{value}{next(signs, '')}"
+        signs = iter(ANGLE_SIGNS) if is_direction else signs
+    return text.strip()
+
+
+QUANTITY_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
+    **dict.fromkeys(("convert", "cvt"), _convert),
+    **dict.fromkeys(("frac", "fraction", "sfrac", "tfrac"), _fraction),
+    **dict.fromkeys(("val", "num"), _quantity),
+    "height": _units_by_name({"m": "m", "cm": "cm", "ft": "ft", "in": "in"}),
+    "weight": _units_by_name({"kg": "kg", "st": "st", "lb": "lb"}),
+    **dict.fromkeys(("hand", "hands", "hh"), _suffixed(" hands")),
+    **dict.fromkeys(("sup", "esp"), _raised),
+    "su": _raised_and_lowered,
+    **dict.fromkeys(("sqrt", "radic"), _root),
+    "e": _power_of_ten,
+    "10^": lambda unnamed, _: f"10^{unnamed[0]}" if unnamed else "",
+    "duration": _duration,
+    **dict.fromkeys(("mya", "ma"), _suffixed(" million years ago")),
+    **dict.fromkeys(("deg", "degree"), _suffixed("°")),
+    "rating": _of,
+    "pop density": _density,
+    "dentalformula": _teeth,
+    "coord": _coordinates,
+}
+"""Maps the lowercase name of a template to the function that computes the template's text."""
