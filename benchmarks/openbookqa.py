@@ -51,6 +51,7 @@ def questions(text: str, file: str, ids: Mapping[str, str]) -> Iterator[Row]:
             "options": list(options.values()),
             "answer": list(options).index(row["answerKey"]),
             "document": fact,
+            "quote": row["fact1"],
             "group": fact,
         }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPS",
     "AliasedCorpus",
+    "ApartRetriever",
     "ChatModel",
     "CheckedModel",
     "CheckedTrainer",
@@ -417,6 +418,28 @@ class GoldRetriever(Plugin, Protocol):
 
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
         """Return at most `k` hits for a question id, given the ids of its gold passages and of all passages."""
+        ...
+
+
+@runtime_checkable
+class ApartRetriever(Protocol):
+    """A `GoldRetriever` that also returns non-gold passages, none of which may repeat the gold text.
+
+    A corpus may contain copies of the gold document; a control that shows a copy would measure retrieval.
+    """
+
+    def choose_apart(
+        self,
+        question: str,
+        gold: Sequence[str],
+        passages: Sequence[str],
+        k: int,
+        repeats: Callable[[str], bool],
+    ) -> list[Hit]:
+        """Return the hits of `choose`, excluding non-gold passages for which `repeats` returns True.
+
+        `repeats` reads the passage with the given id, so call it only for passages that are about to be returned.
+        """
         ...
 
 

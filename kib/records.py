@@ -68,11 +68,16 @@ def document_id(passage_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """The location of a question's answer: a document and, if known, a character range in this document."""
+    """The location of a question's answer: a document and, if known, a character range in this document.
+
+    `quote` is the text in the range, if the question states this text. If the document was edited, kib finds the range
+    again by its quote.
+    """
 
     document: str
     start: int | None = None
     end: int | None = None
+    quote: str | None = None
 
     def covers(self, passage: Passage) -> bool:
         """Return whether `passage` is gold: whether it overlaps the range or, without a range, is from the document."""

@@ -23,6 +23,7 @@ from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Corpus, Model, Plugin, Reranker, Retriever, Task
 from kib.records import Document, Hit, Passage, Query, Question, Request
+from kib.support.quotes import folded
 from kib.support.recipients import parse_address
 
 if TYPE_CHECKING:
@@ -371,8 +372,11 @@ def _check_question(question: Question, documents: Mapping[str, Document] | None
         _expect(0 <= start < end, f"{where}: the gold range is empty or starts before the document: {gold}")
         if documents is not None:
             _expect(gold.document in documents, f"{where}: the gold document {gold.document!r} is not in the corpus")
-            inside = gold.end is None or gold.end <= len(documents[gold.document].text)
+            text = documents[gold.document].text
+            inside = gold.end is None or gold.end <= len(text)
             _expect(inside, f"{where}: the gold range extends beyond the end of the document: {gold}")
+            held = gold.quote is None or folded(gold.quote) in folded(text[gold.start : gold.end])
+            _expect(held, f"{where}: the gold range does not contain the quote: {gold}")
 
 
 CONTEXTS = (

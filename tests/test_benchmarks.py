@@ -185,6 +185,7 @@ def test_script_joins_questions_and_facts(tmp_path):
             "options": ["yes", "no", "both", "neither"],
             "answer": 2,
             "document": "fact-0003",
+            "quote": FACTS[2],
             "group": "fact-0003",
         }
     ]

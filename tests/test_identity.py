@@ -73,7 +73,7 @@ def test_values_without_a_canonical_form_are_rejected(value):
 
 def test_a_dataclass_has_the_digest_of_its_fields():
     """A dataclass has the same digest as a dictionary of its fields."""
-    fields = {"document": "d", "start": 1, "end": 2}
+    fields = {"document": "d", "start": 1, "end": 2, "quote": None}
     assert digest(Gold("d", 1, 2)) == digest(fields)
 
 
@@ -84,7 +84,7 @@ def test_nested_dataclasses_become_objects():
     class Shelf:
         gold: tuple[Gold, ...]
 
-    assert canonical(Shelf((Gold("d"),))) == '{"gold":[{"document":"d","end":null,"start":null}]}'
+    assert canonical(Shelf((Gold("d"),))) == '{"gold":[{"document":"d","end":null,"quote":null,"start":null}]}'
 
 
 def test_a_path_is_its_posix_text():

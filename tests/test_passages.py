@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError
 from kib.identity import canonical, digest_lines
-from kib.records import Document, Gold, Passage
+from kib.records import Document, Passage
 from kib.run.chunking import split_documents
 from kib.run.steps.passages import IDS, OFFSETS, Passages, write_passages
 from kib.spec.load import Chunk
@@ -334,58 +334,3 @@ def test_stored_offsets_match_the_passages(tmp_path):
     assert count == len(quick.ids) == 8
     assert list(quick) == list(slow) == slow.get(slow.ids) == made
     assert digest == digest_lines(canonical(asdict(passage)) for passage in made)
-
-
-GOLDEN = "One two. Three four. Five six."
-
-
-@pytest.fixture
-def golden(tmp_path):
-    return stored(tmp_path, ("a", GOLDEN), ("b", "Seven. Eight."), chunk=Chunk(sentences=1))
-
-
-@pytest.mark.parametrize(
-    ("gold", "expected"),
-    [
-        ([Gold("b")], ("b#0", "b#1")),
-        ([Gold("a", 0, 3)], ("a#0",)),
-        ([Gold("a", 4, 12)], ("a#0", "a#1")),
-        ([Gold("a", 9, 20)], ("a#1",)),
-        ([Gold("a", 0, 999)], ("a#0", "a#1", "a#2")),
-        ([Gold("b", 0, 1), Gold("a", 0, 1)], ("b#0", "a#0")),
-        ([Gold("a", 0, 1), Gold("a", 0, 2), Gold("a")], ("a#0", "a#1", "a#2")),
-        ([], ()),
-    ],
-)
-def test_gold_passages_overlap_the_gold_range(golden, gold, expected):
-    """Gold passages are the passages that overlap a gold range, without duplicates."""
-    assert golden.gold({"q": gold}) == {"q": expected}
-
-
-def test_a_missing_gold_document_is_an_error(golden):
-    """Gold documents missing from the corpus raise an error that states their number and names."""
-    with pytest.raises(InputError) as caught:
-        golden.gold({"q1": [Gold("a")], "q2": [Gold("x")], "q3": [Gold("y"), Gold("b")]})
-    assert str(caught.value) == "2 gold documents of the questions are not in the corpus: 'x', 'y'"
-
-
-def test_a_gold_range_outside_every_passage_is_an_error(golden):
-    """A gold range outside all passages raises an error that names the question."""
-    with pytest.raises(InputError, match="question q7: no passage overlaps the gold range"):
-        golden.gold({"q7": [Gold("a", 500, 510)]})
-
-
-def test_every_gold_range_must_overlap_a_passage(golden):
-    """If a question has several gold ranges, every range must overlap a passage."""
-    with pytest.raises(InputError, match="question q: no passage overlaps"):
-        golden.gold({"q": [Gold("a", 0, 3), Gold("a", 500, 510)]})
-
-
-@given(st.integers(0, 29), st.integers(1, 30))
-def test_a_gold_range_with_text_overlaps_a_passage(tmp_path, start, length):
-    """A gold range that contains any text overlaps at least one passage."""
-    assume(GOLDEN[start : start + length].strip())
-    passages = stored(tmp_path, ("a", GOLDEN), chunk=Chunk(sentences=1))
-    found = passages.gold({"q": [Gold("a", start, start + length)]})["q"]
-    for passage in passages:
-        assert (passage.id in found) == bool(set(range(passage.start, passage.end)) & set(range(start, start + length)))

@@ -9,7 +9,6 @@ from kib.commands.questions import (
     QuestionFilter,
     QuestionRequest,
     check_free,
-    find_quote,
     normalised,
     save,
     split,
@@ -21,6 +20,7 @@ from kib.interfaces import DraftQuestion, Forecast
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.records import Gold, Passage
 from kib.spec.load import PriceTable
+from kib.support.quotes import find_quote
 from kib.testing import make_plugin
 
 BRIDGE = "The bridge of Tarn was built in 1970.\nIt carries\n two roads, and a ferry runs below it."
@@ -47,6 +47,7 @@ def test_gold_range_is_the_range_of_the_quote():
     made = sieved(draft(quote="carries two\nroads"), draft("Who?", quote="1970"))
     starts = [(row["document"], row["start"] - 100, row["end"] - 100) for row in made.rows]
     assert starts == [("tarn", 41, 59), ("tarn", 32, 36)]
+    assert [row["quote"] for row in made.rows] == [BRIDGE[41:59], "1970"]
     assert BRIDGE[41:59].split() == ["carries", "two", "roads"]
 
 
@@ -131,7 +132,7 @@ def test_the_file_task_reads_saved_questions(tmp_path):
     save(made.rows, tmp_path / "q.jsonl")
     assert "Brücke von Tarn 桥" in (tmp_path / "q.jsonl").read_text(encoding="utf-8")
     (question,) = make_plugin(FileTask, {"path": str(tmp_path / "q.jsonl")}).questions("test")
-    assert question.gold == (Gold("tarn", 123, 136),)
+    assert question.gold == (Gold("tarn", 123, 136, "built in 1970"),)
     assert question.gold[0].covers(PASSAGES[0])
     assert question.options[question.answer] == "1970"
     assert question.group == "tarn#0"
@@ -291,4 +292,4 @@ def test_a_line_is_an_object(tmp_path):
     """A saved question is a JSON object that starts with the question, its options and its answer after the id."""
     save(sieved(draft()).rows, tmp_path / "q.jsonl")
     row = json.loads((tmp_path / "q.jsonl").read_text())
-    assert list(row) == ["id", "question", "options", "answer", "document", "start", "end", "group"]
+    assert list(row) == ["id", "question", "options", "answer", "document", "start", "end", "quote", "group"]

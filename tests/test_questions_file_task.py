@@ -13,13 +13,15 @@ from kib.errors import InputError
 from kib.interfaces import Task
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.records import Gold, Question
+from kib.support.ids import normal_id
 from kib.testing import check_fingerprint, check_options, check_task, make_plugin
 
 SIGNS = st.characters(codec="utf-8") | st.sampled_from("\u2028\u2029\x85\x0b\x0c\n\r\",;\\'\t{}[]桥🚧é")
 FILLED = st.text(SIGNS, min_size=1, max_size=30).filter(str.strip)
+NAME = FILLED.map(normal_id)
 GOLD = st.one_of(
-    FILLED.map(Gold),
-    st.builds(lambda name, start, size: Gold(name, start, start + size), FILLED, st.integers(0, 99), st.integers(1, 9)),
+    NAME.map(Gold),
+    st.builds(lambda name, start, size: Gold(name, start, start + size), NAME, st.integers(0, 99), st.integers(1, 9)),
 )
 GOLDS = st.lists(GOLD, max_size=3).map(tuple)
 
@@ -28,8 +30,8 @@ GOLDS = st.lists(GOLD, max_size=3).map(tuple)
 def questions(draw, gold=GOLDS):
     options = tuple(draw(st.lists(FILLED, min_size=2, max_size=5, unique=True)))
     answer = draw(st.integers(0, len(options) - 1))
-    group = draw(st.none() | FILLED)
-    name = draw(FILLED.filter(str.isprintable))
+    group = draw(st.none() | NAME)
+    name = draw(NAME.filter(str.isprintable))
     return Question(name, draw(FILLED), options, answer, draw(gold), group)
 
 
@@ -127,6 +129,11 @@ def test_an_ambiguous_answer_is_an_error(tmp_path):
         ({"document": "d", "start": 0, "end": 3}, (Gold("d", 0, 3),)),
         ({"document": [{"document": "d"}, {"document": "e", "start": 1, "end": 2}]}, (Gold("d"), Gold("e", 1, 2))),
         ({"document": []}, ()),
+        ({"document": 7}, (Gold("7"),)),
+        ({"document": [{"document": 7, "start": 0, "end": 3}]}, (Gold("7", 0, 3),)),
+        ({"document": "Pru\u0308fung.txt"}, (Gold("Pr\u00fcfung.txt"),)),
+        ({"document": "d", "start": 4, "end": 7, "quote": "red"}, (Gold("d", 4, 7, "red"),)),
+        ({"document": [{"document": "d", "quote": "red"}]}, (Gold("d", quote="red"),)),
         ({"document": None, "start": None, "end": None}, ()),
     ],
 )
@@ -139,6 +146,17 @@ def test_a_question_without_an_id_is_numbered_by_its_row(tmp_path):
     """A question without an id gets its row number as the id, and blank lines are not counted as rows."""
     path = write(tmp_path, GOOD, "\n", GOOD, {**GOOD, "id": "own"}, {**GOOD, "id": 77})
     assert [question.id for question in read(path)] == ["1", "2", "own", "77"]
+
+
+def test_a_whole_number_names_the_same_thing_as_its_digits(tmp_path):
+    """In JSON, the ids of questions, documents and groups may be whole numbers."""
+    numbers = one(tmp_path, id=7, document=8, group=9)
+    assert numbers == one(tmp_path, id="7", document="8", group="9")
+    for name in ("id", "document", "group"):
+        for value in (7.0, True, ["7"]):
+            if (name, value) != ("document", ["7"]):
+                with pytest.raises(InputError, match=f"{name}: expected text, got"):
+                    one(tmp_path, **{name: value})
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path):
@@ -183,8 +201,8 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"anwser": "A"}, "anwser: unknown field; known: id, question, options, answer"),
         ({"id": ""}, "id: expected text, got ''"),
         ({"id": True}, "id: expected text, got True"),
-        ({"group": 5}, "group: expected text, got 5"),
-        ({"document": 5}, "document: expected text, got 5"),
+        ({"group": 5.5}, "group: expected text, got 5.5"),
+        ({"document": 5.5}, "document: expected text, got 5.5"),
         ({"document": "d", "start": 4}, "start, end: expected whole numbers with 0 <= start < end, got 4 and None"),
         ({"document": "d", "start": 4, "end": 4}, "start, end: expected whole numbers with 0 <= start < end"),
         ({"document": "d", "start": -1, "end": 4}, "start, end: expected whole numbers"),

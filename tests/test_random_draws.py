@@ -41,6 +41,24 @@ def test_a_smaller_draw_is_a_prefix(size, forbidden):
         assert draw(items, count, without, "question", 0) == whole[:count]
 
 
+@pytest.mark.parametrize("size", [20, 300, 1000])
+def test_refused_items_are_not_drawn(size):
+    """A draw contains no refused item, and a smaller draw is a prefix even if nearly all items are refused."""
+    for allowed in (2, 3, 10**9):
+        kept = [item for number, item in enumerate(many(size)) if number % 7 < 5 and number % allowed == 0]
+        asked = []
+
+        def refused(item, kept=kept, asked=asked):
+            asked.append(item)
+            return item not in kept
+
+        whole = draw(many(size), 50, {"d0#0"}, "question", refused=refused)
+        assert len(asked) == len(set(asked))
+        assert len(whole) == min(50, len(set(kept) - {"d0#0"}))
+        assert set(whole) <= set(kept) - {"d0#0"}
+        assert draw(many(size), 3, {"d0#0"}, "question", refused=refused) == whole[:3]
+
+
 def test_unknown_forbidden_items_have_no_effect():
     """Forbidden items that are not in the list do not affect the size of a draw."""
     assert len(draw(many(3), 3, {"x", "y", "z"}, "q")) == 3

@@ -141,6 +141,19 @@ def test_queries_of_a_file(bare):
     assert means(report, "again") == values
 
 
+def test_ids_in_queries_files(bench):
+    """In a queries file, document ids may be whole numbers, and accented letters may be decomposed."""
+    bench.write_toy(spec=RETRIEVERS, documents=[["7", "", "Red lever"], ["Pr\u00fcfung", "", "Green door"]])
+    rows = (
+        {"id": 1, "text": "red lever", "gold": 7},
+        {"id": 2, "text": "red lever", "gold": [7]},
+        {"id": 3, "text": "green door", "gold": "Pru\u0308fung"},
+        {"id": 4, "text": "green door", "relevance": {"Pru\u0308fung": 2, "7": 0}},
+    )
+    values = means(found(bench, "--queries", queries(bench, "q.jsonl", *rows)))
+    assert values["recall@1"] == 1
+
+
 def test_questions_of_a_file(toy):
     """A questions file in the format of the `file` task yields the same measures as the task itself."""
     report = found(toy, "--queries", "people.jsonl")
@@ -366,8 +379,8 @@ def test_a_wrong_argument_is_an_error(toy, arguments, words):
         ('\n{"text": "a"}\n', "q.jsonl:2: id: expected text, got None"),
         ('{"id": "a", "text": "b", "golden": "c"}\n', "q.jsonl:1: golden: unknown field"),
         (
-            '{"id": "a", "text": "b", "gold": 1}\n',
-            "q.jsonl:1: gold: expected a document id or a list of document ids, got 1",
+            '{"id": "a", "text": "b", "gold": 1.0}\n',
+            "q.jsonl:1: gold: expected a document id or a list of document ids, got 1.0",
         ),
         (
             '{"id": "a", "text": "b", "relevance": ["ada"]}\n',

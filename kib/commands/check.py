@@ -64,7 +64,7 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
             advance(1)
     _check_models(steps, problems)
     lines += [_row(prepared) for prepared in ready]
-    lines += _corpora(plan, work)
+    lines += [*_corpora(plan, work), *_unquoted(steps)]
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
@@ -79,6 +79,24 @@ def _corpora(plan: Plan, work: Work) -> list[str]:
     steps = [step.passages for step in (*(cell.hits for cell in plan.cells), *texts) if step]
     records = [work.record("passages", step.identity) for step in dict.fromkeys(steps)]
     return [line for record in records if record for line in describe_corpus(record, histogram=False)]
+
+
+def _unquoted(steps: SharedSteps) -> Iterator[str]:
+    """Yield the number of gold ranges per task that an edit of a document would silently move."""
+    counts: Counter[str] = Counter()
+    for asked, passages in dict.fromkeys((step.asked, step.passages) for step in steps.plan.hits):
+        try:
+            located = steps.located_gold(asked, passages)
+        except Exception:  # noqa: BLE001, S112 - the cells of the task report the error
+            continue
+        if located:
+            counts[asked.task] = max(counts[asked.task], located.unquoted)
+    for task, count in counts.items():
+        if count:
+            yield (
+                f"tasks.{task}: {counted(count, 'gold range')} without `quote`: kib would not notice if an edit of a "
+                "document moved the gold text"
+            )
 
 
 def read_corpora(path: Path, *, trust_remote_code: bool = False) -> tuple[Spec, Lock] | None:

@@ -32,6 +32,7 @@ from kib.store.files import write_output
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
 from kib.store.work import Work
 from kib.support.phrases import counted
+from kib.support.quotes import find_quote
 
 __all__ = [
     "KeptQuestions",
@@ -40,7 +41,6 @@ __all__ = [
     "QuestionRequest",
     "check_free",
     "failure",
-    "find_quote",
     "forecast",
     "normalised",
     "open_job",
@@ -278,6 +278,7 @@ class QuestionFilter:
             "document": passage.document,
             "start": passage.start + place[0],
             "end": passage.start + place[1],
+            "quote": passage.text[slice(*place)],
             "group": passage.document if self.request.group == "document" else passage.id,
         }
 
@@ -295,13 +296,6 @@ def normalised(text: str) -> str:
 
 def _holds(question: str, option: str) -> bool:
     return f" {normalised(option)} " in f" {question} "
-
-
-def find_quote(text: str, quote: str) -> tuple[int, int] | None:
-    """Return the position of a quote in a text, ignoring white space differences, or None if the quote is missing."""
-    words = quote.split()
-    found = re.search(r"\s+".join(map(re.escape, words)), text) if words else None
-    return found.span() if found else None
 
 
 def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:

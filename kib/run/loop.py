@@ -211,10 +211,11 @@ class _Run:
     ) -> CellResult:
         """Return a result with the records of its corpus, training text and training run."""
         text, hits = plan.weights.text, plan.hits
+        located = self.steps.located_gold(hits.asked, hits.passages) if hits else None
         passages = hits.passages if hits else text.passages if text else None
         return replace(
             result,
-            notes=notes,
+            notes=(*notes, *(located.remarks() if located else ())),
             corpus=self.steps.record_of("passages", passages, self.steps.passages) if passages else {},
             text=self.steps.record_of("text", text, self.steps.text) if text else {},
             training=training_record(plan.weights, trained, self.work) if trained else None,

@@ -1,6 +1,6 @@
 """The steps that cells share; each step is computed or read at most once per run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from kib.records import Hit, RenderedQuestion, Split, Text, Trained
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin
 from kib.run.steps.cells import PreparedCell, prepare_cell
+from kib.run.steps.gold_passages import LocatedGold, locate_gold
 from kib.run.steps.hits import build_index, find_hits
 from kib.run.steps.passages import Passages, split_corpus
 from kib.run.steps.render_questions import load_rendered_task, render_questions
@@ -85,18 +86,27 @@ class SharedSteps:
         passages: Passages = self.once(step, partial(split_corpus, step, self.context))
         return passages
 
-    def gold(self, asked: QuestionsStep, passages: PassagesStep) -> dict[str, tuple[str, ...]] | None:
-        """Return the ids of each question's gold passages; None for queries, control tasks and tasks without gold."""
+    def located_gold(self, asked: QuestionsStep, passages: PassagesStep) -> LocatedGold | None:
+        """Return the gold of each question in a corpus; None for queries, control tasks and tasks without gold."""
 
-        def compute() -> dict[str, tuple[str, ...]] | None:
+        def compute() -> LocatedGold | None:
             questions = self.questions(asked)
             task = self.plan.spec.tasks.get(asked.task)
             if task is None or task.role == "control" or not any(question.gold for question in questions):
                 return None
-            return self.passages(passages).gold({question.question_id: question.gold for question in questions})
+            wanted = {question.question_id: question.gold for question in questions}
+            located = locate_gold(wanted, self.passages(passages))
+            for remark in located.remarks():
+                self.context.progress.say(f"tasks.{asked.task}: {remark}")
+            return located
 
-        gold: dict[str, tuple[str, ...]] | None = self.once(("gold", asked.task, asked.split, passages), compute)
-        return gold
+        located: LocatedGold | None = self.once(("gold", asked.task, asked.split, passages), compute)
+        return located
+
+    def gold(self, asked: QuestionsStep, passages: PassagesStep) -> Mapping[str, tuple[str, ...]] | None:
+        """Return the ids of each question's gold passages; None for queries, control tasks and tasks without gold."""
+        located = self.located_gold(asked, passages)
+        return located.passages if located else None
 
     def index(self, step: IndexStep) -> Path:
         """Return the folder of a retriever's index."""
@@ -107,7 +117,7 @@ class SharedSteps:
         """Return a retriever's hits for the questions of a task."""
 
         def compute() -> dict[str, list[Hit]]:
-            gold = self.gold(step.asked, step.passages) or {}
+            gold = self.located_gold(step.asked, step.passages) or LocatedGold()
             sources = {source.retriever: self.hits(source) for source in step.of}
             questions, passages = self.questions(step.asked), self.passages(step.passages)
             return find_hits(step, questions, gold, passages, sources, self.context)

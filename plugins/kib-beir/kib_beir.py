@@ -15,6 +15,7 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document, JudgedQuery
+from kib.support.ids import normal_id
 
 if TYPE_CHECKING:
     from kib_tables.row_documents import RowDocuments
@@ -201,12 +202,10 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 def _row_id(path: Path, line: int, row: dict[str, Any]) -> str:
     """Return the id of a document or query; an integer id is converted to a string."""
-    value = row.get("_id")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    value = normal_id(row.get("_id"))
     if not isinstance(value, str) or not value.strip():
         raise InputError(f'{path}:{line}: the field "_id" is missing or empty; expected a string or a whole number')
-    return value
+    return str(value)
 
 
 def _read_qrels(path: Path, max_mb: int) -> Judgments:
@@ -241,7 +240,7 @@ def _add_judgment(judgments: Judgments, path: Path, number: int, values: list[st
         raise InputError(
             f"{path}:{number}: expected {QRELS_COLUMNS} values per line ({JUDGMENT_LINE}), got {len(values)}"
         )
-    query_id, document_id, grade = values
+    query_id, document_id, grade = normal_id(values[0]), normal_id(values[1]), values[2]
     if not GRADE.fullmatch(grade.strip()):
         if number == 1 and QUERY_COLUMN.fullmatch(query_id.strip()):
             return

@@ -1,6 +1,6 @@
 """The queries of `kib retrieve`: from tasks, from a corpus that is a test collection, or from a file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from kib.plugins.resolve import Lock
 from kib.records import JudgedQuery, RenderedQuestion, document_id
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
+from kib.run.steps.gold_passages import locate_gold
 from kib.run.steps.passages import Passages
 from kib.run.steps.render_questions import task_queries
+from kib.support.ids import normal_id
 from kib.support.json_parsing import parse_json
 
 __all__ = ["of_corpus", "of_file", "of_tasks"]
@@ -37,12 +39,18 @@ def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[Query
 
 def _of_task(name: str, context: RunContext, passages: Passages) -> QuerySet:
     asked = task_queries(name, context)
-    return _by_gold(f"task {name}", asked, passages, name)
+    return _by_gold(f"task {name}", asked, passages, context.progress.say, name)
 
 
-def _by_gold(title: str, asked: list[RenderedQuestion], passages: Passages, task: str | None) -> QuerySet:
-    gold = passages.gold({one.question_id: one.gold for one in asked if one.gold})
-    return QuerySet(title, asked, "passages", {name: dict.fromkeys(ids, 1) for name, ids in gold.items()}, task)
+def _by_gold(
+    title: str, asked: list[RenderedQuestion], passages: Passages, say: Callable[[str], None], task: str | None = None
+) -> QuerySet:
+    """Return questions with the passages that contain their gold; `say` reports gold that an edit has moved."""
+    located = locate_gold({one.question_id: one.gold for one in asked if one.gold}, passages)
+    for remark in located.remarks():
+        say(f"{title}: {remark}")
+    relevance = {name: dict.fromkeys(ids, 1) for name, ids in located.passages.items()}
+    return QuerySet(title, asked, "passages", relevance, task)
 
 
 def of_corpus(name: str, lock: Lock) -> QuerySet | None:
@@ -57,11 +65,17 @@ def of_corpus(name: str, lock: Lock) -> QuerySet | None:
 
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
     """Return queries with judged documents; raise InputError if there is no query or if a query id is duplicated."""
-    found = list(queries)
+    found = list(map(_with_normal_ids, queries))
     asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
     judged = [query for query in found if any(grade > 0 for _, grade in query.relevance)]
     return QuerySet(title, asked, "documents", {query.id: dict(query.relevance) for query in judged})
+
+
+def _with_normal_ids(query: JudgedQuery) -> JudgedQuery:
+    """Return a query with ids in Unicode's composed form, as the corpus names its documents."""
+    relevance = tuple((normal_id(document), grade) for document, grade in query.relevance)
+    return replace(query, id=normal_id(query.id), relevance=relevance)
 
 
 def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], passages: Passages) -> None:
@@ -83,11 +97,11 @@ def _check_ids(title: str, asked: list[RenderedQuestion]) -> None:
         raise InputError(f"{title}: no queries found")
 
 
-def of_file(path: Path, passages: Passages) -> QuerySet:
+def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda _: None) -> QuerySet:
     """Read queries from a file: questions of a `file` task (.jsonl, .csv), or ids with texts (.jsonl, .tsv).
 
     A JSON line may contain judgments: `relevance` with grades by document id, or `gold` with document ids. A line of a
-    .tsv file consists of an id, a tab and a text.
+    .tsv file consists of an id, a tab and a text. `say` reports gold that an edit has moved.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -98,7 +112,7 @@ def of_file(path: Path, passages: Passages) -> QuerySet:
         options = FileTask.Options(path=path, examples=None, validation=None, reworded=None)
         questions = list(FileTask(options).questions("test"))
         asked = [RenderedQuestion(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
-        return _by_gold(title, asked, passages, None)
+        return _by_gold(title, asked, passages, say)
     if ending != ".jsonl":
         raise InputError(f"{path}: expected a .jsonl, .csv or .tsv file, got {ending or 'a file without an extension'}")
     aliases = passages.aliases()
@@ -111,7 +125,7 @@ def _named(where: str, query: JudgedQuery, aliases: Mapping[str, str]) -> Judged
     """Replace aliases with document ids; raise InputError if aliases of one document have different grades."""
     grades: dict[str, int] = {}
     for name, grade in query.relevance:
-        document = aliases.get(name, name)
+        document = aliases.get(normal_id(name), normal_id(name))
         if grades.setdefault(document, grade) != grade:
             raise InputError(
                 f"{where}: relevance: {name!r} is an alias of document {document!r}, which also has a different grade"
@@ -158,9 +172,7 @@ def _query(where: str, row: Mapping[str, Any]) -> JudgedQuery:
             f"{where}: {unknown[0]}: unknown field; expected id, text, relevance, gold or one of BEIR's fields "
             "(_id, metadata)"
         )
-    name, text = row.get("id", row.get("_id")), row.get("text")
-    if type(name) is int:
-        name = str(name)
+    name, text = normal_id(row.get("id", row.get("_id"))), row.get("text")
     for key, value in (("id", name), ("text", text)):
         if not isinstance(value, str) or not value.strip() or (key == "id" and not value.isprintable()):
             raise InputError(f"{where}: {key}: expected text, got {value!r}")
@@ -174,8 +186,8 @@ def _grades(where: str, row: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     if relevance is not None and gold is not None:
         raise InputError(f"{where}: expected either `relevance` or `gold`, got both")
     if gold is not None:
-        named = [gold] if isinstance(gold, str) else gold
-        if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        named = [normal_id(one) for one in (gold if isinstance(gold, list) else [gold])]
+        if not all(isinstance(one, str) for one in named):
             raise InputError(f"{where}: gold: expected a document id or a list of document ids, got {gold!r}")
         relevance = dict.fromkeys(named, 1)
     if not isinstance(relevance or {}, dict):

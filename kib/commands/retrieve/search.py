@@ -61,7 +61,7 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
     steps = SharedSteps(Plan(spec, lock, ()), work, progress)
     passages = steps.passages(hits_of_queries(spec, lock, corpus, retrievers[0], (), 1).passages)
     if request.queries is not None:
-        sets = [of_file(request.queries, passages)]
+        sets = [of_file(request.queries, passages, progress.say)]
     else:
         own = of_corpus(corpus, lock) if request.task is None else None
         sets = [*of_tasks(steps.context, corpus, passages), *([own] if own else [])]

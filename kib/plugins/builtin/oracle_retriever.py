@@ -1,6 +1,6 @@
 """The retriever plugin `oracle`: returns the gold passages (the upper bound of retrieval) and optional distractors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -14,7 +14,10 @@ __all__ = ["Oracle"]
 
 
 class Oracle:
-    """Returns the gold passages of a question and `others` non-gold passages, shuffled for each question."""
+    """Returns the gold passages of a question and `others` non-gold passages, shuffled for each question.
+
+    No other passage repeats the gold text.
+    """
 
     class Options(BaseOptions):
         """The keys of `[retrievers.NAME]` with `plugin = "oracle"`."""
@@ -25,7 +28,7 @@ class Oracle:
         )
         seed: int = Field(0, description="the random seed for the choice and order of the passages")
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     needs_gold: ClassVar[bool] = True
     role: ClassVar[Literal["ceiling", "control"]] = "ceiling"
 
@@ -40,13 +43,24 @@ class Oracle:
         """Return the number of passages for a question with one gold passage."""
         return 1 + self.options.others
 
-    def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:  # noqa: ARG002 - the gold passages determine the number
+    def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
         """Return the gold passages and the other passages; raise InputError for a question without a gold passage."""
+        return self.choose_apart(question, gold, passages, k, lambda _: False)
+
+    def choose_apart(
+        self,
+        question: str,
+        gold: Sequence[str],
+        passages: Sequence[str],
+        k: int,  # noqa: ARG002 - the gold passages determine the number
+        repeats: Callable[[str], bool],
+    ) -> list[Hit]:
+        """Return the hits of `choose`, without other passages that repeat the gold text."""
         if not gold:
             raise InputError(
                 f"question {question}: the corpus contains no gold passage, but the oracle needs at least one"
             )
-        others = draw(passages, self.options.others, set(gold), question, self.options.seed)
+        others = draw(passages, self.options.others, set(gold), question, self.options.seed, refused=repeats)
         # The shuffle needs a salt of its own: with the salt of the draw, the gold passage would nearly always come
         # last.
         order = shuffled([*gold[: self.options.most], *others], "order", question, self.options.seed)

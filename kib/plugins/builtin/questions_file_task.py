@@ -15,11 +15,12 @@ from kib.interfaces import Options as BaseOptions
 from kib.plugins.builtin.input_files import check_columns, check_files
 from kib.prompts import LETTERS
 from kib.records import Gold, Question
+from kib.support.ids import normal_id
 from kib.support.json_parsing import parse_json
 
 __all__ = ["FileTask"]
 
-FIELDS = ("id", "question", "options", "answer", "document", "start", "end", "group")
+FIELDS = ("id", "question", "options", "answer", "document", "start", "end", "quote", "group")
 MOST_OPTIONS = len(LETTERS)
 
 
@@ -40,7 +41,7 @@ class FileTask:
             None, description="a file with reworded versions of the questions, with the same ids"
         )
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def __init__(self, options: "FileTask.Options") -> None:
         self.options = options
@@ -171,16 +172,21 @@ class _Row:
             raise self._wrong(unknown[0], f"unknown field; known: {', '.join(FIELDS)}")
         options = self._options()
         return Question(
-            id=str(self.row["id"]) if type(self.row.get("id")) is int else self._text("id", number),
+            id=self._id("id", number),
             text=self._text("question"),
             options=options,
             answer=self._answer(options),
             gold=self._gold(),
-            group=self._text("group") if self.row.get("group") is not None else None,
+            group=self._id("group") if self.row.get("group") is not None else None,
         )
 
     def _wrong(self, field: str, message: str) -> InputError:
         return InputError(f"{self.where}: {field}: {message}")
+
+    def _id(self, field: str, default: str | None = None) -> str:
+        """Return the name of a question, document or group; in JSON, a name may also be a whole number."""
+        value = self.row.get(field, default)
+        return str(normal_id(value if type(value) is int else self._text(field, default)))
 
     def _text(self, field: str, default: str | None = None) -> str:
         value = self.row.get(field, default)
@@ -228,19 +234,21 @@ class _Row:
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
 
     def _gold(self) -> tuple[Gold, ...]:
-        """Return the gold documents: one document, or several from a list of objects {document, start, end}."""
+        """Return the gold documents: one document, or several from a list of objects {document, start, end, quote}."""
         value = self.row.get("document")
-        if all(self.row.get(field) is None for field in ("document", "start", "end")):
+        if all(self.row.get(field) is None for field in ("document", "start", "end", "quote")):
             return ()
         if isinstance(value, list):
             return tuple(_Row(self.where, entry if isinstance(entry, dict) else {}).one_gold() for entry in value)
         return (self.one_gold(),)
 
     def one_gold(self) -> Gold:
-        """Return the gold document and the character range that this row specifies."""
+        """Return the gold document, and the character range and the quote that this row specifies."""
         start, end = self.row.get("start"), self.row.get("end")
+        document = self._id("document")
+        quote = self._text("quote") if self.row.get("quote") is not None else None
         if start is None and end is None:
-            return Gold(self._text("document"))
+            return Gold(document, quote=quote)
         if type(start) is int and type(end) is int and 0 <= start < end:
-            return Gold(self._text("document"), start, end)
+            return Gold(document, start, end, quote)
         raise self._wrong("start, end", f"expected whole numbers with 0 <= start < end, got {start!r} and {end!r}")

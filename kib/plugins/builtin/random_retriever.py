@@ -1,6 +1,6 @@
 """The retriever plugin `random`: returns random non-gold passages, to measure the effect of a longer prompt alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -13,14 +13,14 @@ __all__ = ["Random"]
 
 
 class Random:
-    """Returns K random non-gold passages, which differ between questions."""
+    """Returns K random non-gold passages, which differ between questions and do not repeat the gold text."""
 
     class Options(BaseOptions):
         """The keys of `[retrievers.NAME]` with `plugin = "random"`."""
 
         seed: int = Field(0, description="the seed for the random choice of passages")
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     needs_gold: ClassVar[bool] = True
     role: ClassVar[Literal["ceiling", "control"]] = "control"
 
@@ -37,5 +37,16 @@ class Random:
 
     def choose(self, question: str, gold: Sequence[str], passages: Sequence[str], k: int) -> list[Hit]:
         """Return `k` non-gold passages, or fewer if the corpus is too small."""
-        drawn = draw(passages, k, set(gold), question, self.options.seed)
+        return self.choose_apart(question, gold, passages, k, lambda _: False)
+
+    def choose_apart(
+        self,
+        question: str,
+        gold: Sequence[str],
+        passages: Sequence[str],
+        k: int,
+        repeats: Callable[[str], bool],
+    ) -> list[Hit]:
+        """Return the hits of `choose`, without passages that repeat the gold text."""
+        drawn = draw(passages, k, set(gold), question, self.options.seed, refused=repeats)
         return [Hit(passage, float(len(drawn) - rank)) for rank, passage in enumerate(drawn)]

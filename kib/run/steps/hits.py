@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from kib.errors import DamagedError, InputError, PluginError
 from kib.interfaces import (
+    ApartRetriever,
     GoldRetriever,
     RemarkingRetriever,
     RememberingRetriever,
@@ -20,6 +22,7 @@ from kib.plugins.resolve import Locked
 from kib.records import Hit, Passage, Query, RenderedQuestion
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, check_list, check_type
+from kib.run.steps.gold_passages import GoldText, LocatedGold
 from kib.run.steps.passages import Passages
 from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
@@ -48,15 +51,14 @@ HitsByQuestion = Mapping[str, Sequence[Hit]]
 def find_hits(
     step: HitsStep,
     questions: Sequence[RenderedQuestion],
-    gold: Mapping[str, Sequence[str]],
+    gold: LocatedGold,
     passages: Passages,
     sources: Mapping[str, HitsByQuestion],
     context: RunContext,
 ) -> dict[str, list[Hit]]:
     """Return the hits for every question; search only if no hits are stored.
 
-    `gold` contains the ids of each question's gold passages, and `sources` contains the hits of a reranker's source
-    retrievers.
+    `sources` contains the hits of a reranker's source retrievers.
     """
     locked = context.lock.get("retrievers", step.retriever)
 
@@ -145,16 +147,28 @@ def _choose(
     locked: Locked,
     step: HitsStep,
     questions: Sequence[RenderedQuestion],
-    gold: Mapping[str, Sequence[str]],
+    gold: LocatedGold,
     passages: Passages,
 ) -> list[list[Hit]]:
-    """Return the hits of a retriever that knows the gold passages."""
-    found = []
+    """Return the hits of a retriever that knows the gold passages.
+
+    Raises PluginError if a non-gold passage among the hits repeats the gold text, for example in a copied document.
+    """
+    found, gold_text = [], GoldText(gold, passages)
+    method = "choose_apart" if isinstance(locked.plugin, ApartRetriever) else "choose"
     for question in questions:
-        of_question = gold.get(question.question_id, ())
-        with call_plugin(locked, "choose"):
-            hits = locked.plugin.choose(question.question_id, of_question, passages.ids, step.depth)
-        found.append(check_list(locked, "choose", hits, Hit))
+        repeats = partial(gold_text.repeats, question.question_id)
+        more = {"repeats": repeats} if method == "choose_apart" else {}
+        of_question = gold.passages.get(question.question_id, ())
+        with call_plugin(locked, method):
+            hits = getattr(locked.plugin, method)(question.question_id, of_question, passages.ids, step.depth, **more)
+        found.append(check_list(locked, method, hits, Hit))
+        for hit in found[-1]:
+            if hit.passage in passages.offsets and repeats(hit.passage):
+                raise PluginError(
+                    f"retrievers.{step.retriever}: question {question.question_id}: the passage {hit.passage!r} is not "
+                    "gold but repeats the gold text; the plugin must implement `choose_apart` (kib.interfaces)"
+                )
     return found
 
 

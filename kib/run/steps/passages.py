@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,13 +18,14 @@ from kib.errors import InputError
 from kib.identity import canonical
 from kib.interfaces import AliasedCorpus, NotedCorpus
 from kib.plan.steps import PassagesStep
-from kib.records import Document, Gold, Passage, document_id
+from kib.records import Document, Passage, document_id
 from kib.run.chunking import split_documents
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.corpus_statistics import CorpusStatistics
 from kib.store.files import read_lines
 from kib.store.work import reading_step
+from kib.support.ids import normal_id
 
 __all__ = ["Passages", "read_aliases", "split_corpus", "write_passages"]
 
@@ -64,42 +65,11 @@ class Passages:
         """Return the document id for each alias; the mapping is empty if the corpus has no aliases."""
         return read_aliases(self.path.parent)
 
-    def gold(self, wanted: Mapping[str, Collection[Gold]]) -> dict[str, tuple[str, ...]]:
-        """Return the ids of each question's gold passages.
-
-        Raises InputError if a gold document is not in the corpus.
-        """
-        aliases = self.aliases()
-        wanted = {question_id: [_resolved(gold, aliases) for gold in golds] for question_id, golds in wanted.items()}
-        by_document: dict[str, list[Passage]] = {gold.document: [] for golds in wanted.values() for gold in golds}
-        for passage in self.get(one for one in self.ids if document_id(one) in by_document):
-            by_document[passage.document].append(passage)
-        missing = [document for document, passages in by_document.items() if not passages]
-        if missing:
-            shown = ", ".join(map(repr, missing[:3]))
-            raise InputError(f"{len(missing)} gold documents of the questions are not in the corpus: {shown}")
-        return {question_id: _gold_passages(question_id, golds, by_document) for question_id, golds in wanted.items()}
-
-
-def _gold_passages(
-    question_id: str, golds: Collection[Gold], by_document: Mapping[str, list[Passage]]
-) -> tuple[str, ...]:
-    """Return the distinct ids of the passages that overlap a question's gold ranges."""
-    found: dict[str, None] = {}
-    for gold in golds:
-        covered = [passage.id for passage in by_document[gold.document] if gold.covers(passage)]
-        if not covered:
-            raise InputError(
-                f"question {question_id}: no passage overlaps the gold range from {gold.start} to {gold.end} in "
-                f"document {gold.document!r}; the range must lie within the document"
-            )
-        found |= dict.fromkeys(covered)
-    return tuple(found)
-
-
-def _resolved(gold: Gold, aliases: Mapping[str, str]) -> Gold:
-    """Return the gold record, with an alias replaced by the id of the document."""
-    return replace(gold, document=aliases.get(gold.document, gold.document))
+    def document_names(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Return the document id for each name, which may be an alias; None if the corpus has no such document."""
+        known, aliases = {document_id(one) for one in self.ids}, self.aliases()
+        found = {name: aliases.get(normal_id(name), normal_id(name)) for name in names}
+        return {name: document if document in known else None for name, document in found.items()}
 
 
 def read_aliases(folder: Path) -> dict[str, str]:
@@ -169,7 +139,8 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
             statistics = CorpusStatistics(tokens)
             with call_plugin(locked, "documents"):
                 documents = locked.plugin.documents()
-            documents = statistics.count_documents(iterate_plugin(locked, "documents", documents, Document))
+            documents = map(_with_normal_id, iterate_plugin(locked, "documents", documents, Document))
+            documents = statistics.count_documents(documents)
             passages = statistics.count_passages(split_documents(documents, chunk, tokens), advance)
             count, digest = write_passages(passages, folder)
         if not count:
@@ -177,7 +148,7 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         notes = {}
         if isinstance(locked.plugin, AliasedCorpus):
             with call_plugin(locked, "aliases"):
-                aliases = dict(locked.plugin.aliases())
+                aliases = {normal_id(name): normal_id(one) for name, one in locked.plugin.aliases().items()}
             if aliases:
                 (folder / ALIASES).write_text(canonical(aliases), encoding="utf-8")
         if isinstance(locked.plugin, NotedCorpus):
@@ -187,6 +158,11 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         return {**record, **statistics.record(folder), "notes": notes}
 
     return Passages(context.work.compute("passages", step.identity, build))
+
+
+def _with_normal_id(document: Document) -> Document:
+    """Return the document with its id in Unicode's composed form, in which questions name the document."""
+    return replace(document, id=normal_id(document.id))
 
 
 def _tokenizer(context: RunContext, corpus: str) -> Callable[[str], list[int]] | None:

@@ -155,6 +155,18 @@ def test_numeric_ids(tmp_path: Path) -> None:
     )
 
 
+def test_decomposed_ids(tmp_path: Path) -> None:
+    """Judgments name queries and documents in composed or decomposed Unicode."""
+    composed, decomposed = "für", "fu\u0308r"
+    write_collection(
+        tmp_path,
+        f"{composed}\t{decomposed}\t1\n",
+        corpus=json_lines([{"_id": composed, "title": "", "text": "A bridge."}]),
+        queries=json_lines([{"_id": decomposed, "text": "Which?"}]),
+    )
+    assert read_queries(tmp_path) == [JudgedQuery(composed, "Which?", ((composed, 1),))]
+
+
 def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The title replaces a missing text; a document with neither title nor text is omitted, but remains judged."""
     corpus = json_lines([*CORPUS, {"_id": "d3", "title": "Alone", "text": " "}, {"_id": "d4", "title": "", "text": ""}])

@@ -59,8 +59,12 @@ def list_folder(
 
 
 def document_id(name: str) -> str:
-    """Return a file's name with Unicode spaces (as in macOS screenshot names) replaced by ordinary spaces."""
-    return "".join(" " if unicodedata.category(character) == "Zs" else character for character in name)
+    """Return a file's name in Unicode's composed form, with ordinary spaces instead of other Unicode spaces.
+
+    macOS writes accented letters in decomposed form, and unusual spaces in the names of screenshots.
+    """
+    composed = unicodedata.normalize("NFC", name)
+    return "".join(" " if unicodedata.category(character) == "Zs" else character for character in composed)
 
 
 def count_files(names: Sequence[str]) -> str:
@@ -98,7 +102,7 @@ def _check_ids(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         other = name_by_id.setdefault(document_id(name), name)
         if other != name:
-            problem = f"the file names {other!a} and {name!a} differ only in the kind of space character"
+            problem = f"the file names {other!a} and {name!a} differ only in the kind of space or accented letter"
             raise InputError(f"{folder}: {problem}; rename one file, or add both files to `exclude`")
 
 

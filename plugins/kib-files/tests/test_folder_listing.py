@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from kib.errors import InputError
-from kib_files.folder_listing import FolderListing, list_folder
+from kib_files.folder_listing import FolderListing, document_id, list_folder
 
 NOBODY = 65534
 
@@ -110,14 +110,20 @@ def test_spaces_in_patterns(tmp_path: Path) -> None:
 
 
 def test_same_id(tmp_path: Path) -> None:
-    """Two file names that differ only in the kind of space character raise an error."""
+    """Two file names that differ only in the kind of space or accented letter raise an error."""
     write(tmp_path / "at\u00a09.41\u202fAM.txt")
     write(tmp_path / "at 9.41 AM.txt")
-    message = (
-        r"the file names 'at 9\.41 AM\.txt' and 'at\\xa09\.41\\u202fAM\.txt' differ only in the kind of space character"
-    )
+    message = r"the file names 'at 9\.41 AM\.txt' and 'at\\xa09\.41\\u202fAM\.txt' differ only in the kind of space or"
     with pytest.raises(InputError, match=message):
         list_text(tmp_path)
+
+
+def test_accented_letters(tmp_path: Path) -> None:
+    """A file name in decomposed Unicode has the id of its composed form, and patterns match both forms."""
+    write(tmp_path / "Pru\u0308fung.txt")
+    expected = list_text(tmp_path)
+    assert list_text(tmp_path, include=["Prüf*.txt"]) == list_text(tmp_path, include=["Pru\u0308*"]) == expected
+    assert document_id(expected.documents[0]) == "Prüfung.txt"
 
 
 @pytest.fixture

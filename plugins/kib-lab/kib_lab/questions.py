@@ -80,4 +80,6 @@ def _gold(world: World, person: Entity, attribute: str, kind: Kind, seed: int) -
 
 def _sentences(entity: Entity, seed: int, *attributes: str) -> tuple[Gold, ...]:
     document, ranges = describe(entity, seed)
-    return tuple(Gold(document.id, *ranges[attribute]) for attribute in attributes)
+    return tuple(
+        Gold(document.id, *ranges[attribute], document.text[slice(*ranges[attribute])]) for attribute in attributes
+    )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kib.errors import InputError
 from kib.records import Document
+from kib.support.ids import normal_id
 from kib_tables.options import Empty, Fields, Origin
 
 __all__ = ["RowDocuments", "quoted", "unreadable"]
@@ -73,9 +74,9 @@ class RowDocuments:
     def _id(self, number: int, row: Mapping[str, Any]) -> str:
         name = self.fields.id
         value = row.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        value = self._text(number, row, name, required=True)
+        if type(value) is int:
+            return str(normal_id(value))
+        value = str(normal_id(self._text(number, row, name, required=True)))
         if not value.strip():
             raise self._error(number, f'the field "{name}" is empty, but every document needs an id')
         if not value.isprintable():
