@@ -227,8 +227,12 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: 
 @work_option
 @trust_option
 @allow_option
+@click.option(
+    "--no-probe", is_flag=True,
+    help="Send no test requests to the servers of models; the test requests do not contain your text.",
+)  # fmt: skip
 @quiet_option
-def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
+def check(spec: Path, work: Path, trust_remote_code: bool, no_probe: bool, quiet: bool) -> None:
     """Check the data, prompts and token lengths of a spec, and forecast its cost, before an expensive run.
 
     If the spec declares corpora but neither tasks nor methods, kib check describes the passages of the corpora.
@@ -248,7 +252,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
         except SpecError as error:
             raise _outlined(spec, error) from error
         announce(plan.lock, progress)
-        report = check_plan(plan, Work(work), progress)
+        report = check_plan(plan, Work(work), progress, probe=not no_probe)
     _print(report.text)
     if report.problems:
         raise InputError("\n".join(report.problems))

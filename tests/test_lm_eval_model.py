@@ -91,7 +91,7 @@ def test_options():
 @pytest.mark.parametrize("backend", ["local-completions", "openai-chat-completions"])
 def test_a_missing_package_of_an_api_backend_is_detected(monkeypatch, backend):
     """The check of an API backend raises an error that names each missing package, before the backend is loaded."""
-    made = model(backend=backend, args={"model": "m"})
+    made = model(backend=backend, args={"model": "m", "base_url": "http://127.0.0.1:1"})
     assert isinstance(made, CheckedModel)
     import_module("lm_eval.models.openai_completions")  # with all installed packages, as other tests need this module
     present = ModuleType("tenacity")
@@ -102,6 +102,43 @@ def test_a_missing_package_of_an_api_backend_is_detected(monkeypatch, backend):
     with pytest.raises(InputError, match=rf"the backend {backend} requires packages .* installed: tenacity; install"):
         made.check()
     model().check()
+
+
+@pytest.mark.parametrize(
+    ("backend", "package", "install"),
+    [
+        ("vllm", "vllm", "lm-eval[vllm]"),
+        ("litellm", "litellm", "lm-eval[litellm]"),
+        ("anthropic-completions", "anthropic", "anthropic"),
+        ("watsonx_llm", "ibm_watsonx_ai", "lm-eval[ibm-watsonx-ai]"),
+        ("openai-completions", "tiktoken", "lm-eval[api]"),
+    ],
+)
+def test_a_missing_package_of_any_backend_is_detected(monkeypatch, backend, package, install):
+    """The check of a backend raises an error that names the missing package and the command that installs it."""
+    name = "kib.plugins.builtin.lm_eval_model.find_spec"
+    monkeypatch.setattr(name, lambda module: None if module == package else ModuleSpec(module, None))
+    said = f"requires packages that are not installed: {package}; install them with `pip install '{install}'`"
+    with pytest.raises(InputError) as error:
+        model(backend=backend, args={"model": "m"}).check()
+    assert str(error.value) == f"the backend {backend} {said}"
+
+
+@pytest.mark.parametrize(
+    ("backend", "remedy"),
+    [
+        ("gguf", "set `base_url` in `local_args`"),
+        ("local-completions", "set `base_url` in `local_args`"),
+        ("watsonx_llm", "set the environment variable WATSONX_URL"),
+    ],
+)
+def test_a_missing_address_is_detected(monkeypatch, backend, remedy):
+    """The check of a backend without a default server raises an error if the address of the server is missing."""
+    monkeypatch.delenv("WATSONX_URL", raising=False)
+    monkeypatch.setattr("kib.plugins.builtin.lm_eval_model.find_spec", lambda module: ModuleSpec(module, None))
+    with pytest.raises(InputError, match=f"^the backend {backend} requires the address of a server; {remedy}$"):
+        model(backend=backend, args={"model": "m"}).check()
+    model(backend="gguf", local_args={"base_url": "http://127.0.0.1:1"}).check()
 
 
 def test_a_wrong_name_suggests_the_nearest():

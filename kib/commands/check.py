@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from kib.commands.corpus_report import describe_corpus
+from kib.commands.server_report import probe_servers
 from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
@@ -45,8 +46,11 @@ class Report:
     problems: tuple[str, ...]
 
 
-def check(plan: Plan, work: Work, progress: Progress) -> Report:
-    """Prepare every cell as in a run: split and search corpora, render questions, and check token boundaries."""
+def check(plan: Plan, work: Work, progress: Progress, *, probe: bool = True) -> Report:
+    """Prepare every cell as in a run: split and search corpora, render questions, and check token boundaries.
+
+    If `probe` is true, each server of a model receives test requests.
+    """
     quiet()
     steps = SharedSteps(plan, work, progress)
     lines = [
@@ -62,8 +66,9 @@ def check(plan: Plan, work: Work, progress: Progress) -> Report:
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
                 _add_problem(problems, work, "preparing cells", error, 1)
             advance(1)
-    _check_models(steps, problems)
+    checked = _check_models(steps, problems)
     lines += [_row(prepared) for prepared in ready]
+    lines += probe_servers(steps, ready, checked, problems) if probe else []
     lines += [*_corpora(plan, work), *_unquoted(steps)]
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
@@ -138,19 +143,21 @@ def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Except
     problems[message] = problems.get(message, 0) + cells
 
 
-def _check_models(steps: SharedSteps, problems: dict[str, int]) -> None:
-    """Add to `problems` the reason why a model cannot be loaded, if the model can detect such problems."""
-    plan = steps.plan
+def _check_models(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
+    """Return the models without a detected problem; add to `problems` the reasons why other models cannot be loaded."""
+    plan, intact = steps.plan, []
     for name, count in Counter(cell.cell.model for cell in plan.cells).items():
         locked = plan.lock.get("models", name)
         try:
             if isinstance(locked.plugin, CheckedModel):
                 with call_plugin(locked, "check"):
                     locked.plugin.check()
+            intact.append(name)
         except InputError as error:
             problems[f"models.{name}: {error}"] = count
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             _add_problem(problems, steps.context.work, "checking models", error, count)
+    return intact
 
 
 def outline(spec: Spec, lock: Lock) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from inspect import signature
@@ -59,8 +59,39 @@ ADDRESSES = {
 ADDRESS_VARIABLES = {"azure-openai-chat-completions": "AZURE_OPENAI_ENDPOINT", "watsonx_llm": "WATSONX_URL"}
 """The environment variable that contains the server, for each backend that reads its address from the environment."""
 
+SERVER_BACKENDS = {*ADDRESSES, *ADDRESS_VARIABLES, "gguf", "ggml"}
+"""The backends that send every request to a server, in addition to all subclasses of lm-eval's `TemplateAPI`."""
+
+WITHOUT_DEFAULT_SERVER = {"local-completions", "local-chat-completions", "sglang-generate", "gguf", "ggml"}
+"""The backends whose server must be given in the argument `base_url`."""
+
 API_PACKAGES = ("aiohttp", "requests", "tenacity", "tqdm")
 """The packages that all of lm-eval's API backends need; `lm-eval[api]` installs them."""
+
+OTHER_PACKAGES = {
+    "anthropic-completions": ("anthropic", "anthropic"),
+    "azure-openai-chat-completions": ("openai", "openai"),
+    "ipex": ("optimum", "lm-eval[ipex]"),
+    "litellm": ("litellm", "lm-eval[litellm]"),
+    "litellm-chat": ("litellm", "lm-eval[litellm]"),
+    "litellm-chat-completions": ("litellm", "lm-eval[litellm]"),
+    "mamba_ssm": ("mamba_ssm", "mamba-ssm"),
+    "onnxruntime": ("onnxruntime", "lm-eval[onnxruntime]"),
+    "onnxruntime-genai": ("onnxruntime_genai", "lm-eval[onnxruntime-genai]"),
+    "openvino": ("optimum", "lm-eval[optimum]"),
+    "sglang": ("sglang", "sglang"),
+    "trtllm": ("tensorrt_llm", "tensorrt-llm"),
+    "vllm": ("vllm", "lm-eval[vllm]"),
+    "vllm-vlm": ("vllm", "lm-eval[vllm]"),
+    "watsonx_llm": ("ibm_watsonx_ai", "lm-eval[ibm-watsonx-ai]"),
+}
+"""The module that each of lm-eval's other backends needs, and the argument of `pip install` that installs it."""
+
+DEFAULT_TOKENIZERS = {"openai-completions": "tiktoken"}
+"""The value of `tokenizer_backend` of each backend that needs a package for its default tokenizer."""
+
+CHAT = re.compile(r"chat|^litellm")
+"""The names of the backends that accept only chats."""
 
 Value = str | int | float | bool
 Arguments = Mapping[str, Value]
@@ -142,6 +173,11 @@ class LmEvalModel:
     def _argument(self, name: str) -> Value | None:
         return {**self.options.args, **self.options.local_args}.get(name)
 
+    def _number(self, name: str) -> int:
+        """Return an argument that is a positive whole number, or 1 if the argument is missing or different."""
+        value = str(self._argument(name))
+        return max(1, int(value)) if value.isdecimal() else 1
+
     def _addresses(self) -> Iterator[tuple[tuple[str, str], str]]:
         """Yield the key path and the URL of every argument that contains an address."""
         for option in ("args", "local_args"):
@@ -176,22 +212,64 @@ class LmEvalModel:
         restrict_requests()
         try:
             made: LM = backend.create_from_arg_obj(self._arguments(backend))
-        except (TypeError, ValueError, OSError, ImportError, AssertionError) as error:
+        except (TypeError, ValueError, OSError, ImportError, AssertionError, RuntimeError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the backend {self.options.backend} cannot start: {said}") from error
+        if self._sends_requests(backend):
+            self._prepare(made)
         return made
 
-    def check(self) -> None:
-        """Raise InputError for an unknown backend, or for an API backend that lacks a package."""
+    def _sends_requests(self, backend: type["LM"]) -> bool:
+        """Return whether a backend sends every request to a server."""
         from lm_eval.models.api_models import TemplateAPI
 
-        if issubclass(self._backend(), TemplateAPI):
-            missing = [name for name in API_PACKAGES if find_spec(name) is None]
-            if missing:
-                raise InputError(
-                    f"the backend {self.options.backend} requires packages that are not installed: "
-                    f"{', '.join(missing)}; install them with `pip install 'lm-eval[api]'`"
-                )
+        return issubclass(backend, TemplateAPI) or self.options.backend in SERVER_BACKENDS
+
+    def _prepare(self, lm: "LM") -> None:
+        """Adapt a backend that sends requests to a server."""
+        from kib.harness.server_backends import Server, prepare_server_backend
+
+        found = self.recipients()
+        address = found[0].address if found else f"backend {self.options.backend}"
+        server = Server(address, os.environ.get(self._credential(), ""))
+        size = self._number("num_concurrent") * self._number("batch_size")
+        prepare_server_backend(lm, server, size, chat=bool(CHAT.search(self.options.backend)))
+
+    def check(self) -> None:
+        """Raise InputError for an unknown backend, or for a backend that lacks a package or the address of a server."""
+        from lm_eval.models.api_models import TemplateAPI
+
+        module, source = OTHER_PACKAGES.get(self.options.backend, ("", ""))
+        missing, install = [module] if module and find_spec(module) is None else [], source
+        if not missing and issubclass(self._backend(), TemplateAPI):
+            tokenizer = self._argument("tokenizer_backend") or DEFAULT_TOKENIZERS.get(self.options.backend)
+            needed = (*API_PACKAGES, "tiktoken") if tokenizer == "tiktoken" else API_PACKAGES
+            missing, install = [name for name in needed if find_spec(name) is None], "lm-eval[api]"
+        if missing:
+            raise InputError(
+                f"the backend {self.options.backend} requires packages that are not installed: {', '.join(missing)}; "
+                f"install them with `pip install '{install}'`"
+            )
+        if not self.recipients() and self.options.backend in {*WITHOUT_DEFAULT_SERVER, *ADDRESS_VARIABLES}:
+            variable = ADDRESS_VARIABLES.get(self.options.backend)
+            remedy = f"set the environment variable {variable}" if variable else "set `base_url` in `local_args`"
+            raise InputError(f"the backend {self.options.backend} requires the address of a server; {remedy}")
+
+    def probed_server(self) -> str | None:
+        """Return the address of the backend's server; None for a backend without a server or with an unknown server."""
+        found = self.recipients()
+        return found[0].address if found and self._sends_requests(self._backend()) else None
+
+    def probe(self, kinds: Collection[str]) -> Mapping[str, str]:
+        """Send one test request of each kind to the server; return the reason for each kind without a valid answer."""
+        from kib.harness.backends import free
+        from kib.harness.server_backends import send_test_requests
+
+        lm = self.load()
+        try:
+            return send_test_requests(lm, kinds)
+        finally:
+            free(lm)
 
     def _backend(self) -> type["LM"]:
         """Return the class of the backend; raise InputError if lm-eval has no such backend or a package is missing."""
@@ -204,8 +282,9 @@ class LmEvalModel:
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise InputError(f"lm-eval has no backend {self.options.backend}{hint}") from error
         except ImportError as error:
+            install = f"; install it with `pip install {error.name}`" if error.name else ""
             raise InputError(
-                f"the backend {self.options.backend} requires a package that is not installed: {error}"
+                f"the backend {self.options.backend} requires a package that is not installed: {error}{install}"
             ) from error
         return found
 

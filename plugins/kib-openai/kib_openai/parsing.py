@@ -8,6 +8,7 @@ from typing import Any
 
 from kib.commands.questions import normalised
 from kib.safe_text import escaped_json
+from kib.support.json_parsing import RepeatedKeyError, unique_keys
 from kib_openai.completion import Completion
 
 __all__ = [
@@ -112,7 +113,9 @@ def _json(completion: Completion) -> dict[str, Any]:
         raise InvalidAnswerError(reason)
     for part in _parts(completion.content or ""):
         try:
-            value = json.loads(part, object_pairs_hook=_unique)
+            value = json.loads(part, object_pairs_hook=unique_keys)
+        except RepeatedKeyError as error:
+            raise InvalidAnswerError(str(error)) from None
         except (ValueError, RecursionError):
             continue
         return _object(value, "the answer")
@@ -145,16 +148,6 @@ def _parts(content: str) -> Iterator[str]:
     answer = REASONING.sub("", content)
     yield from reversed(FENCED.findall(answer))
     yield answer[answer.find("{") : answer.rfind("}") + 1]
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; reject an object that contains a key twice."""
-    fields: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise InvalidAnswerError(f"an object in the answer contains the key {json.dumps(key)} twice")
-        fields[key] = value
-    return fields
 
 
 def quoted(completion: Completion) -> str:

@@ -78,8 +78,8 @@ REASONING_ONLY = Completion(None, reasoning="First, I read the passage.")
         (Completion('<think>A draft: {"paraphrases": ["a"]}'), "ends within the model's reasoning"),
         (Completion(None, refusal="I cannot help with that."), "the model refused to answer"),
         (Completion(None, "content_filter"), "content filter"),
-        (Completion('{"paraphrases": ["a"], "paraphrases": ["b"]}'), 'contains the key "paraphrases" twice'),
-        (Completion('Well: {"paraphrases": [{"a": 1, "a": 2}]}'), 'contains the key "a" twice'),
+        (Completion('{"paraphrases": ["a"], "paraphrases": ["b"]}'), 'the key "paraphrases" appears twice'),
+        (Completion('Well: {"paraphrases": [{"a": 1, "a": 2}]}'), 'the key "a" appears twice'),
     ],
 )
 def test_incomplete_answers(completion, reason):

@@ -1,0 +1,154 @@
+"""lm-eval's backends that send requests to a server: small batches, chats, clear errors and test requests."""
+
+import json
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from kib.errors import InputError, KibError, StepError
+from kib.harness.requests import answer
+from kib.records import Request
+from kib.support.phrases import shortened
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.model import LM
+
+__all__ = ["CAPABILITIES", "Server", "prepare_server_backend", "send_test_requests"]
+
+CAPABILITIES = {
+    "loglikelihood": "log-probabilities of the prompt",
+    "loglikelihood_rolling": "log-probabilities of whole texts",
+    "generate_until": "generated text",
+}
+"""The kinds of requests, each with the answer that a server must be able to give."""
+
+TEST_REQUESTS = {
+    "loglikelihood": ("The capital of France is", " Paris"),
+    "loglikelihood_rolling": ("The capital of France is Paris.",),
+    "generate_until": ("The capital of France is", {"until": ["\n"], "max_gen_toks": 8}),
+}
+"""The arguments of the test request of each kind, which contain no text of the user."""
+
+NO_LOG_PROBABILITIES = (
+    "the server returned no log-probabilities of the prompt; use a server that returns these log-probabilities, such "
+    "as vLLM, or use tasks that generate text"
+)
+
+RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+"""The HTTP statuses below 500 after which a retry may succeed."""
+
+SHOWN_CHARACTERS = 300
+"""The number of characters of a server's message that an error message quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server of a backend, with the credential that error messages must not contain ("" if there is none)."""
+
+    address: str
+    credential: str = ""
+
+    def refuses(self, reason: str) -> InputError:
+        """Return an error after which sending the request again cannot help."""
+        return InputError(f"{self.address}: {self._shown(reason)}")
+
+    def fails(self, reason: str) -> StepError:
+        """Return an error after which sending the request again may help."""
+        return StepError(
+            f"{self.address}: {self._shown(reason)}; all complete batches are stored; run the same command again to "
+            "resume, or raise the backend's argument `max_retries` to wait longer for the server"
+        )
+
+    def _shown(self, reason: str) -> str:
+        line = " ".join((reason.replace(self.credential, "…") if self.credential else reason).split())
+        return shortened(line, SHOWN_CHARACTERS)
+
+
+def prepare_server_backend(lm: "LM", server: Server, size: int, *, chat: bool) -> None:
+    """Change a backend so that each batch has at most `size` requests and every failure raises a KibError.
+
+    The answers of a batch are stored before the next batch is sent, so `size` should be the number of requests that the
+    backend sends at the same time. If `chat` is true, the backend sends each prompt as a chat with one message.
+    """
+    lm.plan = partial(_small_batches, size)
+    for kind in CAPABILITIES:
+        setattr(lm, kind, _explained(getattr(lm, kind), kind, server, chat=chat))
+
+
+def send_test_requests(lm: "LM", kinds: Collection[str]) -> dict[str, str]:
+    """Send one test request of each kind, without retries; return the reason for each kind without a valid answer."""
+    lm.max_retries = 1
+    reasons = {}
+    for kind in kinds:
+        try:
+            answer(lm, [Request(kind, TEST_REQUESTS[kind])])
+        except KibError as error:
+            reasons[kind] = str(error)
+    return reasons
+
+
+def _small_batches(size: int, instances: "Sequence[Instance]") -> list[list[int]]:
+    """Return the indices of the requests in batches of one kind, in the given order."""
+    kinds = [instance.request_type for instance in instances]
+    runs = [list(numbers) for _, numbers in groupby(range(len(kinds)), key=kinds.__getitem__)]
+    return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
+
+
+def _explained(ask: Callable[..., Any], kind: str, server: Server, *, chat: bool) -> Callable[..., Any]:
+    """Return a backend's method for one kind of requests, with errors that name the server and the reason."""
+    client_error = getattr(sys.modules.get("aiohttp"), "ClientError", requests.RequestException)
+
+    @wraps(ask)
+    def explained(instances: "Sequence[Instance]", **settings: Any) -> Any:
+        try:
+            values = ask(list(map(_as_chat, instances)) if chat else instances, **settings)
+        except (KibError, NotImplementedError):
+            raise
+        except (requests.RequestException, client_error, OSError, RuntimeError) as error:
+            raise _failure(error, server) from error
+        except (LookupError, TypeError, AttributeError, ValueError, AssertionError) as error:
+            raise _unreadable(error, kind, server) from error
+        if kind == "loglikelihood" and len(values) < len(instances):  # the backend gguf omits such answers
+            raise server.refuses(NO_LOG_PROBABILITIES)
+        return values
+
+    return explained
+
+
+def _as_chat(instance: "Instance") -> "Instance":
+    """Return a request whose prompt is a chat with one message, in the form that lm-eval's chat backends expect."""
+    from lm_eval.models.api_models import JsonChatStr
+
+    prompt, *others = instance.arguments
+    if not isinstance(prompt, str):
+        return instance
+    message = {"role": "user", "content": prompt}
+    return replace(instance, arguments=(JsonChatStr(json.dumps([message], ensure_ascii=False)), *others))
+
+
+def _failure(error: Exception, server: Server) -> KibError:
+    """Return the error for a server that rejected a request or did not answer."""
+    response = getattr(error, "response", None)
+    status = getattr(error, "status", None) if response is None else response.status_code
+    said = (getattr(error, "message", "") or str(error)) if response is None else response.text
+    if status is None:
+        is_answer = isinstance(error, ValueError | RuntimeError)
+        return server.fails(said if is_answer else f"the connection failed ({type(error).__name__})")
+    if status < 500 and status not in RETRIED_STATUSES:
+        return server.refuses(f"the server rejected the request ({status}): {said}")
+    return server.fails(f"the server returned status {status}: {said}")
+
+
+def _unreadable(error: Exception, kind: str, server: Server) -> InputError:
+    """Return the error for an answer that the backend cannot read."""
+    if isinstance(error, AssertionError | ValueError) and str(error):  # a message of lm-eval, such as a missing key
+        return server.refuses(f"the backend cannot send the request or read the answer: {error}")
+    if kind != "generate_until" and error.args != ("choices",):
+        return server.refuses(NO_LOG_PROBABILITIES)
+    return server.refuses(f"the backend cannot read the server's answer ({type(error).__name__}: {error})")

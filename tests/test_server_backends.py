@@ -1,0 +1,262 @@
+"""lm-eval's backends with a server: the server's capabilities, batches, chats and errors, with a local HTTP server."""
+
+import json
+import math
+import re
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from kib.errors import InputError, StepError
+from kib.harness.requests import answer, batches
+from kib.interfaces import ProbedModel
+from kib.plugins.builtin.lm_eval_model import LmEvalModel
+from kib.records import Request
+from kib.testing import make_plugin
+
+pytest.importorskip("tenacity", reason="lm-eval's API backends need the package tenacity")
+
+KEY = "sk-secret-4711"
+
+NO_LOG_PROBABILITIES = "the server returned no log-probabilities of the prompt; use a server that returns"
+
+
+def completion(body, log_probabilities=None):
+    """Return a completion, whose text is the last word of the prompt, or the answer to a chat."""
+    prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+    text = prompt.split()[-1] if isinstance(prompt, str) else "tokens"
+    return {"choices": [{"index": 0, "text": text, "message": {"content": text}, "logprobs": log_probabilities}]}
+
+
+def prompt_log_probabilities(body):
+    """Return a completion with a log-probability for every character of the prompt and one generated character."""
+    letters = [*body["prompt"], "."]
+    given = {"tokens": letters, "text_offset": list(range(len(letters))), "token_logprobs": [-1.0] * len(letters)}
+    return completion(body, {**given, "top_logprobs": [{letter: -1.0} for letter in letters]})
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Records every request, and sends the result of `reply`: a status with a text, or a JSON value with status 200."""
+
+    def log_message(self, *arguments):
+        """Suppress the log output."""
+
+    def do_POST(self):
+        """Answer a completion request."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)
+        reply = self.server.reply(body)
+        status, text = reply if isinstance(reply, tuple) else (200, json.dumps(reply))
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A local server that generates text, and that returns no log-probabilities unless `reply` is replaced."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.bodies, running.reply = [], completion
+        running.url = f"http://127.0.0.1:{running.server_address[1]}"
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def model(server, backend="local-completions", **local_args):
+    """Return a model on the server; the backend gguf needs no tokenizer for log-probabilities."""
+    url = server.url if backend == "gguf" else f"{server.url}/v1/completions"
+    args = {} if backend == "gguf" else {"model": "m", "tokenizer_backend": "none", "max_retries": 1}
+    return make_plugin(LmEvalModel, {"backend": backend, "args": args, "local_args": {"base_url": url, **local_args}})
+
+
+def generate(*prompts):
+    return [Request("generate_until", (prompt, {"until": ["\n"]})) for prompt in prompts]
+
+
+def test_a_server_with_log_probabilities(server):
+    """A server that returns log-probabilities of the prompt passes the test, which contains none of the user's text."""
+    server.reply = prompt_log_probabilities
+    made = model(server, "gguf")
+    assert isinstance(made, ProbedModel)
+    assert made.probed_server() == server.url
+    assert made.probe(["loglikelihood", "generate_until"]) == {}
+    assert [body["prompt"] for body in server.bodies] == ["The capital of France is Paris", "The capital of France is"]
+    [[number, _]] = answer(made.load(), [Request("loglikelihood", ("The capital is", " Rome"))])
+    assert math.isclose(number, -5)
+
+
+LLAMA_CPP = {"content": [{"token": " the", "logprob": -1.6, "top_logprobs": [{"token": " the", "logprob": -1.6}]}]}
+
+
+@pytest.mark.parametrize("log_probabilities", [None, {}, LLAMA_CPP, {"token_logprobs": []}, {"token_logprobs": None}])
+@pytest.mark.parametrize("backend", ["local-completions", "gguf"])
+def test_a_server_without_log_probabilities(server, backend, log_probabilities, lm_tokens):
+    """A server that returns no log-probabilities of the prompt fails the test, in whatever form it omits them."""
+    server.reply = lambda body: completion(body, log_probabilities)
+    reasons = model(server, backend).probe(["loglikelihood", "generate_until"])
+    assert list(reasons) == ["loglikelihood"]
+    assert NO_LOG_PROBABILITIES in reasons["loglikelihood"]
+    assert len(server.bodies) == 2
+
+
+@pytest.fixture
+def lm_tokens(monkeypatch):
+    """Give API backends without a tokenizer one token per character, so that they can request log-probabilities."""
+    from lm_eval.models.api_models import TemplateAPI
+
+    monkeypatch.setattr(TemplateAPI, "tok_encode", lambda _, text, **__: list(text.encode()))
+    monkeypatch.setattr(TemplateAPI, "decode_batch", lambda _, texts: [bytes(text).decode() for text in texts])
+    monkeypatch.setattr(TemplateAPI, "tokenizer", property(lambda _: "letters", lambda _, value: None), raising=False)
+    monkeypatch.setattr(TemplateAPI, "eos_string", None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ((401, f"the key {KEY} is wrong"), r"the server rejected the request \(401\): the key … is wrong"),
+        ((404, "no such model"), r"the server rejected the request \(404\): no such model"),
+        ((400, '{"error": "no echo"}'), r'the server rejected the request \(400\): {"error": "no echo"}'),
+        ((503, "Loading model"), r"the server returned status 503: Loading model; all complete batches are stored"),
+        ((429, "busy"), "the server returned status 429: busy; all complete batches"),
+        ((200, "<html>"), "Expecting value"),
+        ({"error": "overloaded"}, r"the backend cannot read the server's answer \(KeyError: 'choices'\)"),
+        ([], "the backend cannot send the request or read the answer: "),
+        ({"choices": [{"index": 0}]}, r"the backend cannot read the server's answer \(KeyError: 'text'\)"),
+    ],
+)
+def test_failures(server, reply, reason):
+    """An error of the server is one sentence with the address and the server's message, without the credential."""
+    server.reply = lambda _: reply
+    with pytest.raises((InputError, StepError)) as error:
+        answer(model(server).load(), generate("a"))
+    assert re.search(reason, str(error.value))
+    assert str(error.value).startswith(f"{server.url}/v1/completions: ")
+    assert "\n" not in str(error.value)
+    assert KEY not in str(error.value)
+    assert isinstance(error.value, StepError) == bool(re.search("stored", str(error.value)))
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_a_server_that_is_down(concurrent):
+    """If the server does not answer, the error says so and explains how to resume."""
+    options = {"backend": "local-completions", "args": {"model": "m", "tokenizer_backend": "none", "max_retries": 1}}
+    url = "http://127.0.0.1:1/v1/completions"
+    made = make_plugin(LmEvalModel, {**options, "local_args": {"base_url": url, "num_concurrent": concurrent}})
+    with pytest.raises(StepError, match=rf"^{url}: the connection failed \(\w+\); .* run the same command again"):
+        answer(made.load(), generate("a", "b"))
+    assert "the connection failed" in made.probe(["generate_until"])["generate_until"]
+
+
+@pytest.mark.parametrize(("options", "size"), [({}, 1), ({"num_concurrent": 3}, 3), ({"batch_size": "auto"}, 1)])
+def test_batches_are_small(server, options, size):
+    """A batch, which is stored as a whole, contains only the requests that the backend sends at the same time."""
+    asked = [*generate(*map(str, range(7))), Request("loglikelihood", ("a", "b"))]
+    made = batches(asked, model(server, **options).load())
+    assert sorted(map(len, made)) == sorted([1] + [size] * (7 // size) + ([7 % size] if 7 % size else []))
+    assert all(len({request.kind for request in batch}) == 1 for batch in made)
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_a_chat_backend(server, concurrent):
+    """A backend that accepts only chats receives each prompt as a chat with one message."""
+    made = model(server, "local-chat-completions", num_concurrent=concurrent)
+    assert answer(made.load(), generate("Say one", "Say two")) == ["one", "two"]
+    sent = sorted(body["messages"][0]["content"] for body in server.bodies)
+    assert sent == ["Say one", "Say two"]
+    assert {body["messages"][0]["role"] for body in server.bodies} == {"user"}
+
+
+def test_a_chat_backend_without_log_probabilities(server):
+    """A chat backend fails the test for log-probabilities without a request."""
+    reasons = model(server, "local-chat-completions").probe(["loglikelihood"])
+    assert "does not return log-probabilities; use tasks that generate text" in reasons["loglikelihood"]
+    assert not server.bodies
+
+
+def test_models_without_a_server():
+    """A backend in kib's own process, or with a server that kib cannot know, receives no test request."""
+    assert make_plugin(LmEvalModel, {"backend": "dummy"}).probed_server() is None
+    assert make_plugin(LmEvalModel, {"backend": "litellm", "args": {"model": "m"}}).probed_server() is None
+
+
+SPEC = """schema = 1
+name = "served"
+[models.m]
+plugin = "lm-eval"
+backend = "gguf"
+local_args.base_url = "URL"
+[corpora.people]
+plugin = "toy"
+documents = {documents}
+[tasks.people]
+plugin = "file"
+path = "people.jsonl"
+corpus = "people"
+[methods.base]
+"""
+
+
+@pytest.fixture
+def served(bench, server):
+    """Return a benchmark with a multiple-choice task and a model on the server."""
+    return bench.write_toy(spec=SPEC.replace("URL", server.url))
+
+
+def test_a_check_reports_what_a_server_can_do(served, server):
+    """The command `kib check` says before it sends a test request, and lists the results of the test."""
+    server.reply = prompt_log_probabilities
+    result = served.call("check", "bench.toml")
+    assert result.exit_code == 0, result.output
+    assert f"models.m: sending test requests without your text to {server.url}; omit the test with" in result.output
+    assert f"models.m: test of {server.url}: log-probabilities of the prompt: yes\n" in result.stdout
+    assert len(server.bodies) == 1
+
+
+def test_a_check_names_tasks_that_cannot_be_measured(served, server):
+    """If a server cannot measure a task, `kib check` fails with the task, the missing capability and an alternative."""
+    result = served.call("check", "bench.toml", "-q")
+    assert result.exit_code == 2
+    assert "log-probabilities of the prompt: no, generated text: yes\n" in result.stdout
+    start = "Error: models.m: no log-probabilities of the prompt for task people: "
+    assert f"{start}{server.url}: {NO_LOG_PROBABILITIES}" in result.stderr
+    assert result.stderr.endswith("(1 cell)\n")
+    assert len(server.bodies) == 2
+
+
+def test_a_check_without_test_requests(served, server):
+    """With `--no-probe`, `kib check` sends no request to the server of a model."""
+    assert served.call("check", "bench.toml", "--no-probe", "-q").exit_code == 0
+    assert not server.bodies
+
+
+def test_a_run_without_a_check(served, server):
+    """A run on a server without log-probabilities fails after the first request with the reason."""
+    result = served.call("run", "bench.toml", "-q")
+    assert result.exit_code == 3
+    assert f"{server.url}: {NO_LOG_PROBABILITIES}" in result.output
+    assert "Traceback" not in result.output
+    assert len(server.bodies) == 1
+
+
+def test_an_interrupted_run_repeats_no_answered_request(served, server, monkeypatch):
+    """If a server fails in the middle of a run, the next run sends only the requests without an answer."""
+
+    def reply(body):
+        return (503, "down") if len(server.bodies) == 9 else prompt_log_probabilities(body)
+
+    server.reply = reply
+    monkeypatch.setattr("lm_eval.models.gguf.GGUFLM.gguf_completion.__defaults__", (None, None, 1, 0))  # no retries
+    assert served.call("run", "bench.toml", "-q").exit_code == 3
+    server.reply = prompt_log_probabilities
+    assert served.call("run", "bench.toml", "-q").exit_code == 0
+    sent = Counter(body["prompt"] for body in server.bodies)
+    assert len(sent) == 18 * 4
+    assert sorted(sent.values())[-2:] == [1, 2]
