@@ -303,19 +303,41 @@ def _outlined(spec: Path, error: SpecError) -> SpecError:
         "{retriever}."
     ),
 )  # fmt: skip
+@click.option(
+    "--run-names", "unit", type=click.Choice(("documents", "passages", "ranges")),
+    help="What the TREC run names: documents, passages (id#number), or documents with character ranges "
+    "(id:start-end). Default: documents if documents are judged, else passages.",
+)  # fmt: skip
+@click.option(
+    "--show", type=click.IntRange(min=1), metavar="N",
+    help="Also print the first N passages that each retriever found for each query.",
+)  # fmt: skip
 @work_option
 @trust_option
 @allow_option
 @quiet_option
-def retrieve(spec: Path, form: str, run_file: str | None, work: Path, quiet: bool, **request: Any) -> None:
+def retrieve(
+    spec: Path,
+    form: str,
+    run_file: str | None,
+    unit: Any,
+    show: int | None,
+    work: Path,
+    quiet: bool,
+    **request: Any,
+) -> None:
     """Index and search a corpus, and print the quality of each retriever; no model is loaded."""
     from kib.commands import retrieve as retrieval
     from kib.store.work import Work
 
+    if show and form == "csv":
+        raise InputError("--show: CSV has no place for passages; use --format json")
+    if unit and run_file is None:
+        raise InputError("--run-names: names the hits in a TREC run; add --run FILE")
     report = retrieval.retrieve(spec, retrieval.SearchRequest(**request), Work(work), _progress(quiet))
     if run_file is not None:
-        _write_runs(retrieval.trec_runs(report), run_file)
-    _print(retrieval.render(report, form), form, end="")
+        _write_runs(retrieval.trec_runs(report, unit), run_file)
+    _print(retrieval.render(report, form, show or 0), form, end="")
     if report.failures:
         raise StepError("\n".join(f"retrievers.{name}: {why}" for name, why in report.failures.items()))
 
@@ -452,8 +474,9 @@ def figure(names: tuple[str, ...], results: Path, out: Path, kind: str, against:
 def show(cell: str, question: str | None, results: Path, work: Path) -> None:
     """Show a cell with its questions, or how each method answered one question: passages, prompt, scores and answer.
 
-    CELL is an id as printed by the leaderboard. If several benchmarks contain the cell, prefix the id with the name of
-    the benchmark. The last part of the id may be omitted if the rest is unique.
+    CELL is an id as printed by `kib plan`, its beginning, the name of an arm or the digest of a cell, if only one cell
+    matches. If several benchmarks contain the cell, prefix the name with the name of the benchmark. QUESTION is the id
+    of a question, or the beginning of an id.
     """
     from kib.commands.show import show_cell, show_question
     from kib.store.work import Work

@@ -318,6 +318,56 @@ def test_a_trec_run(bare):
     assert [float(line[4]) for line in lines] == sorted((float(line[4]) for line in lines), reverse=True)
 
 
+LEVERS = ["long", "", "Red lever. Red lever again. Blue door."], ["short", "", "A red door."]
+
+
+@pytest.mark.parametrize(
+    ("unit", "names"),
+    [
+        ([], ["long", "short"]),
+        (["documents"], ["long", "short"]),
+        (["passages"], ["long#0", "long#1", "long#2", "short#0"]),
+        (["ranges"], ["long:0-10", "long:11-27", "long:28-38", "short:0-11"]),
+    ],
+)
+def test_a_trec_run_names_documents_or_passages(bench, unit, names):
+    """A TREC run names documents, passages or documents with character ranges, as `--run-names` demands."""
+    text = RETRIEVERS.replace("documents = {documents}", "documents = {documents}\nchunk = { sentences = 1 }")
+    bench.write_toy(spec=text, documents=LEVERS)
+    name = queries(bench, "q.jsonl", {"id": "q", "text": "red lever door", "gold": "short"})
+    run = ["--queries", name, "--retriever", "words", "--run", "x.trec"]
+    found(bench, *run, *(["--run-names", *unit] if unit else []))
+    lines = [line.split() for line in (bench.folder / "x.trec").read_text(encoding="utf-8").splitlines()]
+    assert sorted(line[2] for line in lines) == names
+    assert [int(line[3]) for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_found_passages_are_shown(toy):
+    """With `--show N`, the first N passages of each query are printed with their texts, and gold is marked."""
+    report = found(toy, "--show", "2")
+    plain, markdown = (
+        toy.call("retrieve", toy.spec, "-q", "--show", "2", "--format", form).stdout
+        for form in ("terminal", "markdown")
+    )
+    assert plain.partition("ada-0: ")[2].strip() in markdown.partition("```text\n")[2]
+    one = report["blocks"][0]["retrievers"][0]["found"][0]
+    assert (one["query"], one["text"]) == ("ada-0", "Where does Ada Quill live?")
+    assert max(len(one["passages"]) for one in report["blocks"][0]["retrievers"][0]["found"]) == 2
+    best = one["passages"][0]
+    assert (best["passage"], best["document"], best["grade"]) == ("ada#0", "ada", 1)
+    assert best["text"] == toy.people[0][2][best["start"] : best["end"]]
+    assert plain.count("  (gold)") == 18
+    assert "\nada-0: Where does Ada Quill live?\n  words 1. ada#0  " in plain
+    assert f"  (gold)  Ada Quill\n      {toy.people[0][2]}\n" in plain
+    assert "found" not in found(toy)["blocks"][0]["retrievers"][0]
+
+
+def test_options_that_need_another_option(toy):
+    """Passages cannot be shown as CSV, and the names of hits in a run need the name of a run."""
+    assert "--show: CSV has no place for passages; use --format json" in refused(toy, "--show", "1", "--format", "csv")
+    assert "--run-names: names the hits in a TREC run; add --run FILE" in refused(toy, "--run-names", "ranges")
+
+
 def test_trec_runs_of_several_retrievers(bare):
     """With several retrievers, each retriever needs its own run file."""
     name = queries(bare, "q.jsonl", {"id": "q1", "text": "Ada", "gold": "ada"})

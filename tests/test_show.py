@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import pytest
@@ -51,11 +52,49 @@ def refused(bench, *arguments):
 # Names
 
 
-@pytest.mark.parametrize("form", ["{id}", "{place}", "{place}/s0", "toy/{id}", "toy/{place}", "{id}/", "m/base"])
+FORMS = ["{id}", "{place}", "{place}/s0", "toy/{id}", "toy/{place}", "{id}/", "m/base", "base", "{digest}", "toy/base"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_cell_is_named_as_it_is_printed(done, form):
-    """A cell is identified by its id, with or without digest and seed, or by a unique prefix."""
+    """A cell is identified by its id, with or without digest and seed, or by a unique prefix, arm or digest."""
     cell = done.cells()[BASE]
-    assert shown(done, form.format(id=cell.id, place=cell.place)).startswith(f"{cell.id}\n")
+    name = form.format(id=cell.id, place=cell.place, digest=cell.identity[:8])
+    assert shown(done, name).startswith(f"{cell.id}\n")
+
+
+def followed(bench, text):
+    """Run the command that a text recommends, in the way a shell would, and return its output."""
+    command = text.rpartition("to show one question in full: ")[2].strip()
+    return bench.call(*shlex.split(command)[1:])
+
+
+def test_the_recommended_command_works(bench):
+    """The command that `kib show` recommends works for ids with spaces, dashes, several seeds and other folders."""
+    rows = [
+        {"id": name, "question": "Where does Ada live?", "options": ["a", "b"], "answer": "A", "document": "ada"}
+        for name in ("--odd q#1; 'x'", "b")
+    ]
+    bench.write_toy(questions="".join(json.dumps(row) + "\n" for row in rows))
+    bench.run()
+    (bench.folder / "other").mkdir()
+    shutil.copytree(bench.folder / "results" / "toy", bench.folder / "other" / "first")
+    shutil.copytree(bench.folder / "results" / "toy", bench.folder / "other" / "second")
+    for arguments in ([BASE], ["first/" + BASE, "--results", "other"]):
+        done = followed(bench, shown(bench, *arguments))
+        assert done.exit_code == 0, done.output
+        assert ", question --odd q#1; 'x'\n" in done.output
+    said = refused(bench, "m", "--results", "other")
+    assert "several benchmarks contain m; choose one of: first/m, second/m" in said
+    names = refused(bench, "first/m", "--results", "other").rpartition("choose one of: ")[2].strip().split(", ")
+    assert len(names) == 5
+    assert shown(bench, names[0], "--results", "other").startswith(BASE)
+
+
+def test_a_question_is_named_by_its_beginning(done):
+    """A question is identified by its id, or by the beginning of its id if only one id begins so."""
+    assert ", question ada-12\n" in shown(done, RAG, "ada-1")
+    assert "contains no question ada; its 18 questions include ada-" in refused(done, RAG, "ada")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +116,7 @@ def test_an_ambiguous_cell_name_lists_the_matches(done):
     """The error for an ambiguous cell name lists the matching ids."""
     said = refused(done, "m")
     assert "m matches several cells; choose one of: " in said
-    assert all(cell.id in said for cell in done.cells().values())
+    assert all(cell.place in said for cell in done.cells().values())
 
 
 def test_a_cell_of_two_benchmarks_needs_a_prefix(bench):
@@ -162,7 +201,8 @@ def test_a_cell_lists_its_questions(done):
     for score in done.scores(RAG):
         letters = f"{'ABCD'[score.prediction]} -> {'ABCD'[score.answer]}"
         numbers = " ".join(f"{value:.3f}" for value in score.logprobs)
-        assert f"{'+' if score.score else '-'}  {score.question_id}  {letters}  {numbers}" in text
+        assert f"{'+' if score.score else '-'}  {score.question_id}  {letters}  {numbers}  " in text
+    assert re.search(r"^[+-]  ada-0  .*\d  Where does Ada Quill live\?$", text, re.MULTILINE)
     assert f"to show one question in full: kib show {RAG} ada-0" in text
 
 

@@ -1,6 +1,8 @@
 """The command `kib show`: prints a measured cell with its questions, or how all methods answered one question."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import fsum
 from pathlib import Path
@@ -10,64 +12,103 @@ from kib.errors import InputError
 from kib.prompts import LETTERS, render_passages
 from kib.records import Cell, Score, Text, document_id
 from kib.run.steps.passages import read_aliases
+from kib.safe_text import one_line
 from kib.statistics.ranking_measures import is_judged, measures_by_question
 from kib.store.files import read_lines
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, Times
 from kib.store.results import Results
 from kib.store.work import Work
-from kib.support.phrases import counted
+from kib.support.ids import normal_id
+from kib.support.phrases import counted, shortened
 
-__all__ = ["corpus_remarks", "find_cells", "show_cell", "show_question"]
+__all__ = ["corpus_remarks", "show_cell", "show_question"]
+
+MOST_NAMED = 20
+"""The maximum number of cells that the error for an ambiguous name lists."""
 
 SHOWN = 40
 """The maximum number of questions listed per cell."""
+
+TEXT = 100
+"""The maximum number of characters of a question's text in the list of questions."""
 
 TEXTS = 3
 """The number of training texts quoted per cell."""
 
 
-def find_cells(results: Path, name: str) -> tuple[Results, list[Cell]]:
-    """Return the cells with this id or id prefix; raise InputError with the closest ids if no cell matches."""
-    stores = [Results(path.parent) for path in sorted(results.glob("*/plan.json"))]
-    if not stores:
-        raise InputError(f"{results}: no results found; create results with `kib run SPEC`")
-    found = [(store, cells) for store in stores if (cells := _matching(store.plan(), name.strip("/")))]
-    if len(found) > 1:
-        names = ", ".join(f"{store.folder.name}/{name}" for store, _ in found)
-        raise InputError(f"several benchmarks contain {name}; choose one of: {names}")
-    if found:
-        return found[0]
+@dataclass(frozen=True, slots=True)
+class _Benchmarks:
+    """The results folders below a folder, each with its plan."""
 
-    every = [cell.place for store in stores for cell in store.plan().cells]
-    near = get_close_matches(name, every, 3, 0.3)
-    raise InputError(f"no cell {name}; did you mean {' or '.join(near)}?" if near else f"no cell {name}")
+    plans: Sequence[tuple[Results, BenchmarkPlan]]
+
+    @classmethod
+    def read(cls, results: Path) -> "_Benchmarks":
+        """Read all plans; raise InputError if there are none."""
+        stores = [Results(path.parent) for path in sorted(results.glob("*/plan.json"))]
+        if not stores:
+            raise InputError(f"{results}: no results found; create results with `kib run SPEC`")
+        return cls([(store, store.plan()) for store in stores])
+
+    def find(self, name: str) -> list[tuple[Results, list[Cell]]]:
+        """Return the results folders with cells that match a name."""
+        found = [(store, _matching(plan, store.folder.name, name.strip("/"))) for store, plan in self.plans]
+        return [(store, cells) for store, cells in found if cells]
+
+    def cell(self, name: str) -> tuple[Results, Cell]:
+        """Return the only cell with this id, id prefix, arm or digest, with its results folder.
+
+        Raises InputError that lists names which `kib show` accepts if there is no such cell, or more than one.
+        """
+        found = self.find(name)
+        if not found:
+            every = [cell.place for _, plan in self.plans for cell in plan.cells]
+            near = get_close_matches(name, every, 3, 0.3)
+            raise InputError(f"no cell {name}; did you mean {' or '.join(near)}?" if near else f"no cell {name}")
+        if len(found) > 1:
+            names = ", ".join(f"{store.folder.name}/{name}" for store, _ in found)
+            raise InputError(f"several benchmarks contain {name}; choose one of: {names}")
+        [(store, cells)] = found
+        if len(cells) > 1:
+            names = ", ".join(self.unique_name(store, cell) for cell in cells[:MOST_NAMED])
+            more = f" and {len(cells) - MOST_NAMED:,} more" if cells[MOST_NAMED:] else ""
+            raise InputError(f"{name} matches several cells; choose one of: {names}{more}")
+        return store, cells[0]
+
+    def unique_name(self, store: Results, cell: Cell) -> str:
+        """Return the shortest name by which `kib show` finds a cell."""
+        names = [name for short in (cell.place, cell.id) for name in (short, f"{store.folder.name}/{short}")]
+        return next((name for name in names if self.find(name) == [(store, [cell])]), names[-1])
 
 
-def _matching(plan: BenchmarkPlan, name: str) -> list[Cell]:
-    """Return the cells of a plan with this id, with or without its digest, or else cells with this id prefix.
+def _matching(plan: BenchmarkPlan, folder: str, name: str) -> list[Cell]:
+    """Return the cells with this id, with or without its digest, or else with this id prefix, arm or digest.
 
-    The id may start with the name of the benchmark. If the benchmark and a model have the same name, a cell of this
-    model takes precedence.
+    The name may start with the name of the benchmark or of its folder. If the benchmark and a model have the same name,
+    a cell of this model takes precedence.
     """
-    for short in dict.fromkeys((name, name.removeprefix(f"{plan.name}/"))):
+    for short in dict.fromkeys((name, name.removeprefix(f"{plan.name}/"), name.removeprefix(f"{folder}/"))):
         exact = [cell for cell in plan.cells if cell.id == short]
         whole = [cell for cell in plan.cells if short in (cell.place, cell.id.rpartition("-")[0])]
         part = [cell for cell in plan.cells if cell.id.startswith(f"{short}/")]
-        if found := exact or whole or part:
+        other = [cell for cell in plan.cells if short in (cell.arm, cell.identity[:8], cell.id.rpartition("/")[2])]
+        if found := exact or whole or part or other:
             return found
     return []
 
 
-def _one(cells: Sequence[Cell], name: str) -> Cell:
-    if len(cells) > 1:
-        raise InputError(f"{name} matches several cells; choose one of: {', '.join(cell.id for cell in cells)}")
-    return cells[0]
+def _command(results: Path, work: Work, *arguments: str) -> str:
+    """Return a `kib show` command for a shell, with the folders unless they are the defaults."""
+    folders = [("--results", results, "results"), ("--work", work.folder, "work")]
+    options = [part for option, path, usual in folders if path != Path(usual) for part in (option, str(path))]
+    dashes = ["--"] if any(one.startswith("-") for one in arguments) else []
+    return shlex.join(["kib", "show", *options, *dashes, *arguments])
 
 
 def show_cell(results: Path, work: Work, name: str) -> str:
     """Return a description of a cell: its result, its training text and its first questions."""
-    store, cells = find_cells(results, name)
-    cell = _one(cells, name)
+    benchmarks = _Benchmarks.read(results)
+    store, cell = benchmarks.cell(name)
     result = store.cell(cell)
     if result is None:
         raise InputError(_absent(cell, store.failures()))
@@ -82,15 +123,25 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *result.notes,
         "",
         *_training(result, work),
-        "   question  given answer -> correct answer  log-probabilities",
+        "   question  given answer -> correct answer  log-probabilities  text",
     ]
-    body = [f"{'+' if line.score else '-'}  {_answer(line)}" for line in lines[:SHOWN]]
+    texts = _question_texts(work, result, [line.question_id for line in lines[:SHOWN]])
+    body = [
+        f"{'+' if line.score else '-'}  {_answer(line)}  {texts.get(line.question_id, '')}".rstrip()
+        for line in lines[:SHOWN]
+    ]
     more = (
         [f"… and {len(lines) - SHOWN} more in {store.cell_folder(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
     )
-    return "\n".join(
-        [*head, *body, *more, "", f"to show one question in full: kib show {cell.place} {lines[0].question_id}"]
-    )
+    command = _command(results, work, benchmarks.unique_name(store, cell), lines[0].question_id)
+    return "\n".join([*head, *body, *more, "", f"to show one question in full: {command}"])
+
+
+def _question_texts(work: Work, result: CellResult, questions: Sequence[str]) -> dict[str, str]:
+    """Return the first line of each question as the model reads it; empty if the work folder was deleted."""
+    asked = _read(work, "asked", result.steps.get("asked", ""), "question", questions)
+    lines = {name: next(iter(value["ask"].strip().splitlines()), "") for name, value in asked.items()}
+    return {name: one_line(shortened(line.removeprefix("Question: "), TEXT)) for name, line in lines.items()}
 
 
 def _dropped(result: CellResult) -> Iterator[str]:
@@ -225,10 +276,10 @@ def _answer(line: Score) -> str:
 
 def show_question(results: Path, work: Work, name: str, question: str) -> str:
     """Return one question of a cell in full, and the answers of all methods with the cell's model, task and shots."""
-    store, cells = find_cells(results, name)
-    cell = _one(cells, name)
+    store, cell = _Benchmarks.read(results).cell(name)
     plan = store.plan()
     line = _line(store, cell, question)
+    question = line.question_id
     parts = [
         f"{cell.id}, question {question}",
         "",
@@ -276,12 +327,15 @@ def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _line(store: Results, cell: Cell, question: str) -> Score:
+    """Return the line of the question with this id, or else of the only question whose id starts with this text."""
     if not store.has(cell):
         raise InputError(_absent(cell, store.failures()))
     lines = store.scores(cell, "`kib show`")
-    for line in lines:
-        if line.question_id == question:
-            return line
+    ids = {str(normal_id(line.question_id)): line for line in lines}
+    wanted = str(normal_id(question))
+    starts = [line for name, line in ids.items() if name.startswith(wanted)] if wanted else []
+    if wanted in ids or len(starts) == 1:
+        return ids.get(wanted) or starts[0]
 
     near = get_close_matches(question, [line.question_id for line in lines], 3, 0.3) or [lines[0].question_id]
     raise InputError(

@@ -3,6 +3,6 @@
 from kib.commands.retrieve.records import Block, Line, Report
 from kib.commands.retrieve.search import SearchRequest, retrieve
 from kib.commands.retrieve.table import FORMATS, render
-from kib.commands.retrieve.trec_runs import trec_runs
+from kib.commands.retrieve.trec_runs import UNITS, trec_runs
 
-__all__ = ["FORMATS", "Block", "Line", "Report", "SearchRequest", "render", "retrieve", "trec_runs"]
+__all__ = ["FORMATS", "UNITS", "Block", "Line", "Report", "SearchRequest", "render", "retrieve", "trec_runs"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kib.records import Hit, RenderedQuestion
+from kib.run.steps.passages import Passages
 from kib.statistics.gains import Accuracy
 
 __all__ = ["Block", "By", "Line", "QuerySet", "Report"]
@@ -48,14 +49,19 @@ class Block:
     judged: int
     by: By
     lines: tuple[Line, ...]
+    source: QuerySet
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All results for a corpus; `failures` contains the reason for each retriever that failed."""
+    """All results for a corpus; `failures` contains the reason for each retriever that failed.
+
+    `collection` contains the passages that the hits name.
+    """
 
     corpus: str
     passages: int
     depth: int  # the maximum number of passages per query
     blocks: tuple[Block, ...]
     failures: Mapping[str, str]
+    collection: Passages

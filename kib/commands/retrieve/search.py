@@ -72,7 +72,7 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
         )
     searcher = _Searcher(steps, corpus, request.depth)
     blocks = tuple(searcher.block(queries, retrievers) for queries in sets)
-    return Report(corpus, len(passages.ids), request.depth, blocks, searcher.failures)
+    return Report(corpus, len(passages.ids), request.depth, blocks, searcher.failures, passages)
 
 
 def read_spec(path: Path, request: SearchRequest) -> Spec:
@@ -153,7 +153,7 @@ class _Searcher:
         """Return the results of all working retrievers for one set of queries."""
         lines = [self._line(name, queries) for name in retrievers if name not in self.failures]
         found = tuple(line for line in lines if line is not None)
-        return Block(queries.title, len(queries.asked), len(queries.relevance), queries.by, found)
+        return Block(queries.title, len(queries.asked), len(queries.relevance), queries.by, found, queries)
 
     def _line(self, retriever: str, queries: QuerySet) -> Line | None:
         work = self.steps.context.work

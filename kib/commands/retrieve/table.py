@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
 
+from kib.commands.retrieve.found_passages import found_passages, found_records
 from kib.commands.retrieve.records import Block, Line, Report
 from kib.errors import InputError
 from kib.leaderboard.number_format import DASH, byte_size, three_digits
@@ -31,12 +32,15 @@ LEGENDS = {
 UNJUDGED = "No query has a relevance judgment, so only times are measured."
 
 
-def render(report: Report, form: str) -> str:
-    """Return the report in one of `FORMATS`, with a final line break; raise InputError for any other format."""
+def render(report: Report, form: str, show: int = 0) -> str:
+    """Return the report in one of `FORMATS`, with a final line break, and the first `show` passages of each query.
+
+    Raises InputError for any other format.
+    """
     forms = {"terminal": _terminal, "markdown": _markdown, "csv": _csv, "json": _json}
     if form not in forms:
         raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
-    return forms[form](report)
+    return forms[form](report, show)
 
 
 def _title(report: Report, block: Block) -> str:
@@ -72,12 +76,13 @@ def _measured(report: Report) -> list[Block]:
     return [block for block in report.blocks if block.lines]
 
 
-def _terminal(report: Report) -> str:
+def _terminal(report: Report, show: int) -> str:
     parts = []
     for block in _measured(report):
         rows = [_header(block), *map(_texts, block.lines)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         parts += [_title(report, block), *(_row(row, widths) for row in rows), _legend(block), ""]
+        parts += found_passages(report, block, show)
     return "\n".join(parts)
 
 
@@ -89,13 +94,15 @@ def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first, *rest]).rstrip()
 
 
-def _markdown(report: Report) -> str:
+def _markdown(report: Report, show: int) -> str:
     parts = []
     for block in _measured(report):
         header = _header(block)
         rows = [header, [":--", *["--:"] * (len(header) - 1)], *map(_texts, block.lines)]
         parts += [f"### {_title(report, block)}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
         parts += [_legend(block), ""]
+        if texts := list(found_passages(report, block, show)):
+            parts += ["```text", *texts, "```", ""]
     return "\n".join(parts)
 
 
@@ -117,8 +124,11 @@ def _costs(line: Line) -> dict[str, Any]:
     return {"index_bytes": line.index_bytes, "seconds_indexing": line.indexing, **searching}
 
 
-def _csv(report: Report) -> str:
-    """Return one row per retriever and set of queries; each measure has three columns: mean, low and high."""
+def _csv(report: Report, _: int) -> str:
+    """Return one row per retriever and set of queries; each measure has three columns: mean, low and high.
+
+    CSV has no place for passages.
+    """
     rows = list(_rows(report))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file = StringIO()
@@ -137,7 +147,7 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
             yield {**row, **_costs(line)}
 
 
-def _json(report: Report) -> str:
+def _json(report: Report, show: int) -> str:
     blocks = []
     for block in report.blocks:
         lines = []
@@ -146,7 +156,8 @@ def _json(report: Report) -> str:
                 name: {"mean": one.mean, "low": one.interval.low, "high": one.interval.high}
                 for name, one in line.measures.items()
             }
-            lines.append({"retriever": line.retriever, "measures": measures, **_costs(line)})
+            found = {"found": list(found_records(report, block, line, show))} if show else {}
+            lines.append({"retriever": line.retriever, "measures": measures, **_costs(line), **found})
         blocks.append({**_shared_fields(report, block), "retrievers": lines})
     value = {"schema": SCHEMA, "blocks": blocks, "failures": dict(report.failures)}
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
