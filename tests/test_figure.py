@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
+from leaderboard_lab import Lab
 
 from kib.cli import main
 from kib.errors import InputError
@@ -92,6 +93,19 @@ def test_figure_without_averages_shows_percentage_points():
     [panel] = _panels(table_of("ovadia2024-current-events"), "ovadia2024-current-events")
     assert panel.unit == "gain over base, points"
     assert len(panel.bars) == 15
+
+
+@pytest.mark.parametrize("draw_figure", [_gains, _sweeps])
+def test_footnote_states_few_groups(tmp_path, draw_figure):
+    """The footnote of every figure states that a task has few groups of questions."""
+    lab = Lab(tmp_path)
+    names = [f"g{number % 3}" for number in range(20)]
+    lab.add(8, "base", groups=names)
+    for k in (1, 2):
+        lab.add(12, "rag", k=k, groups=names)
+    expected = "new: only 3 groups of questions: intervals are rough, and p cannot be smaller than .250"
+    assert expected in footnote(draw_figure(lab.table()))
+    assert "only" not in footnote(draw_figure(table_of("ovadia2024-topk")))
 
 
 def test_sweeps_begin_at_base():

@@ -3,9 +3,9 @@
 import random
 import subprocess
 import sys
+from collections import Counter
 from itertools import product
 from math import fsum
-from operator import mul
 
 import pytest
 from hypothesis import assume, example, given
@@ -49,36 +49,60 @@ def test_accuracy_of_independent_questions_is_wilsons(scores):
     assert (found.n, found.groups) == (len(scores), len(scores))
 
 
-def test_accuracy_of_groups_is_a_bootstrap_of_groups():
-    """For grouped questions, the interval is scipy's group bootstrap interval and is wider than Wilson's."""
+def test_intervals_of_large_groups_are_t_intervals_of_group_means():
+    """For large groups of equal size, intervals are about as wide as the t intervals of the group means."""
     import numpy as np
-    from scipy.stats import bootstrap
+    from scipy.stats import t
 
     rng = np.random.default_rng(1)
-    levels = np.repeat(rng.random(40), 5)
-    scores = (rng.random(200) < levels).astype(int)
-    groups = [f"g{number // 5}" for number in range(200)]
-    sums = scores.reshape(40, 5).sum(axis=1)
-    other = bootstrap((sums / 5,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2))
-    found = accuracy(scores.tolist(), groups).interval
-    ends = other.confidence_interval
-    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.01)
-    alone = accuracy(scores.tolist(), [None] * 200).interval
-    assert found.high - found.low > 1.2 * (alone.high - alone.low)
+    levels = np.repeat(0.3 + 0.4 * rng.random(12), 50)
+    scores, groups = (rng.random(600) < levels).astype(int), [f"g{number // 50}" for number in range(600)]
+    means = scores.reshape(12, 50).mean(axis=1)
+    low, high = t.interval(0.95, 11, loc=means.mean(), scale=means.std(ddof=1) / np.sqrt(12))
+    found = [accuracy(scores.tolist(), groups).interval, gain([0] * 600, scores.tolist(), groups).interval]
+    assert [(one.low, one.high) for one in found] == [pytest.approx((low, high), abs=0.02)] * 2
+    alone = accuracy(scores.tolist(), [None] * 600).interval
+    assert high - low > 1.2 * (alone.high - alone.low)
 
 
-def test_groups_of_unequal_size_count_by_their_questions():
-    """A resampled mean weights each group by its number of questions."""
+def test_interval_of_independent_questions_is_bonett_and_prices():
+    """Without groups, the interval of a gain is that of Bonett & Price, with quantiles of the t distribution."""
+    from scipy.stats import t
+
+    wins, losses, n = 9, 2, 40
+    up, down = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
+    error = ((up + down - (up - down) ** 2) / (n + 2)) ** 0.5
+    found = gain([0] * wins + [1] * losses + [1] * 29, [1] * wins + [0] * losses + [1] * 29, [None] * n).interval
+    expected = [up - down - t.ppf(0.975, n - 1) * error, up - down + t.ppf(0.975, n - 1) * error]
+    assert [found.low, found.high] == pytest.approx(expected, abs=0.003)
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 5, 5), (1, 2, 3, 10, 4, 6), (1, 1, 1, 40), (7, 3)])
+def test_variance_and_freedom_are_those_of_bell_and_mccaffrey(sizes):
+    """The variance and the degrees of freedom for groups of unequal size equal their matrix definitions (CR2)."""
     import numpy as np
+    from scipy.linalg import block_diag, sqrtm
 
-    sizes, right = [1, 2, 3, 10, 4, 6], [1, 0, 3, 2, 4, 1]
-    scores = [int(number < k) for size, k in zip(sizes, right, strict=True) for number in range(size)]
-    groups = [f"g{which}" for which, size in enumerate(sizes) for _ in range(size)]
-    rng = np.random.default_rng(3)
-    drawn = rng.integers(0, 6, size=(40_000, 6))
-    means = np.array(right)[drawn].sum(axis=1) / np.array(sizes)[drawn].sum(axis=1)
-    found = accuracy(scores, groups).interval
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.02)
+    number = sum(sizes)
+    values = np.random.default_rng(3).random(number)
+    ends = np.cumsum(sizes)
+    kinds = tuple(((values[end - size : end].sum(), float(size)), 1) for size, end in zip(sizes, ends, strict=True))
+    residual = np.eye(number) - np.full((number, number), 1 / number)
+    blocks = [
+        np.linalg.inv(sqrtm(residual[end - size : end, end - size : end]))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    columns = [
+        residual[:, end - size : end] @ block @ np.full(size, 1 / number)
+        for size, end, block in zip(sizes, ends, blocks, strict=True)
+    ]
+    spread = np.linalg.eigvalsh(np.array(columns) @ np.array(columns).T)
+    groups = confidence_intervals._groups(kinds)
+    assert confidence_intervals._freedom(groups) == pytest.approx(spread.sum() ** 2 / (spread**2).sum())
+    adjusted = block_diag(*blocks) @ (values - values.mean())
+    sums = [adjusted[end - size : end].sum() for size, end in zip(sizes, ends, strict=True)]
+    residuals = [totals[0] - values.mean() * totals[1] for totals, _ in kinds]
+    assert confidence_intervals._covariance(groups, residuals, residuals) == pytest.approx(np.square(sums).sum())
 
 
 @given(st.lists(SEEDS, min_size=2, max_size=30))
@@ -177,20 +201,6 @@ def test_p_of_arbitrary_scores_is_scipys():
     assert gain([0.0] * 60, (0.5 + base / 3).tolist(), [None] * 60).p > 0
 
 
-def test_interval_of_a_gain_is_the_paired_bootstrap():
-    """The interval of a gain equals scipy's bootstrap interval for the mean difference over groups."""
-    import numpy as np
-    from scipy.stats import bootstrap
-
-    rng = np.random.default_rng(6)
-    base, scores = (rng.random(300) < 0.3).astype(int), (rng.random(300) < 0.45).astype(int)
-    differences = (scores - base).reshape(100, 3).mean(axis=1)
-    other = bootstrap((differences,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(7))
-    found = gain(base.tolist(), scores.tolist(), [str(number // 3) for number in range(300)])
-    ends = other.confidence_interval
-    assert (found.interval.low, found.interval.high) == pytest.approx((ends.low, ends.high), abs=0.006)
-
-
 def test_relative_gain_is_relative_to_the_base():
     """The relative gain is (arm - base) / base, or None if the base accuracy is 0."""
     found = gain([1, 0, 0, 0], [1, 1, 1, 0], [None] * 4)
@@ -198,12 +208,35 @@ def test_relative_gain_is_relative_to_the_base():
     assert gain([0, 0], [1, 0], [None] * 2).relative is None
 
 
-def test_one_group_has_p_value_1():
-    """If all questions belong to one group, the p value is 1 and the interval is wide."""
+def test_one_group_has_no_interval():
+    """If all questions belong to one group, the p value is 1 and the intervals contain all possible values."""
     found = gain([0] * 50, [1] * 50, ["a"] * 50)
-    assert (found.absolute, found.p) == (1.0, 1.0)
-    assert found.interval.low < 0
-    assert accuracy([1] * 50, ["a"] * 50).interval.low < 0.25
+    assert (found.absolute, found.p, found.interval) == (1.0, 1.0, Interval(-1.0, 1.0))
+    assert accuracy([1] * 50, ["a"] * 50).interval == Interval(0.0, 1.0)
+
+
+@given(st.one_of(pairs(), pairs(score=SEEDS), pairs(score=ANY)))
+def test_gain_lies_in_its_interval(pair):
+    """A gain lies within its interval, and the interval lies between -1 and 1."""
+    found = gain(*pair)
+    assert -1 <= found.interval.low <= found.absolute + 1e-9
+    assert found.absolute - 1e-9 <= found.interval.high <= 1
+
+
+@pytest.mark.parametrize(("wins", "groups"), [(1, 3), (6, 3), (1, 18), (9, 18)])
+def test_ties_have_the_narrowest_interval(wins, groups):
+    """An arm that ties on every question has a narrower interval than an arm that wins any of the same questions."""
+    names = [f"g{number % groups}" for number in range(18)]
+    tied, other = (gain([0] * 18, [1] * number + [0] * (18 - number), names).interval for number in (0, wins))
+    assert 0 < tied.high - tied.low < other.high - other.low
+    assert tied.low == -tied.high
+
+
+@pytest.mark.parametrize("wins", range(12))
+def test_interval_and_test_agree_without_groups(wins):
+    """Without groups, an interval excludes 0 if and only if p is below .05, except near this limit."""
+    found = gain([0] * wins + [1] * 49, [1] * wins + [0] + [1] * 48, [None] * (wins + 49))
+    assert (found.interval.low > 0) == (found.p < 0.05) or 0.02 < found.p < 0.08
 
 
 def test_unanimous_groups_have_a_positive_interval():
@@ -212,6 +245,7 @@ def test_unanimous_groups_have_a_positive_interval():
     assert few.high == -few.low > 0.5
     assert 0 < many.high == -many.low < 0.013
     assert gain([0] * 300, [1] * 300, [None] * 300).interval.high == 1.0
+    assert accuracy([1] * 60, [str(number // 3) for number in range(60)]).interval.low == pytest.approx(0.94, abs=0.02)
 
 
 def test_identical_seeds_do_not_change_p():
@@ -249,7 +283,7 @@ def test_average_is_the_mean_of_tasks():
 
 
 def test_average_without_a_base_has_no_relative_gain():
-    """A relative average needs nonzero base accuracies, and its interval needs nonzero resampled base accuracies."""
+    """A relative average needs nonzero base accuracies, and its interval needs base accuracies that differ from 0."""
     never = ([0] * 20, [1, 0] * 10, [None] * 20)
     seldom = ([1] + [0] * 19, [1, 0] * 10, [None] * 20)
     often = ([1, 0] * 10, [1, 1] * 10, [None] * 20)
@@ -257,9 +291,27 @@ def test_average_without_a_base_has_no_relative_gain():
     assert average([seldom, often]).relative is not None
     assert average([seldom, often]).relative_interval is None
     assert average([often, often]).relative_interval is not None
+    assert average([(*often[:2], ["a"] * 20), often]).relative_interval is None
 
 
-def test_average_is_resampled_within_tasks():
+@given(pairs(smallest=8))
+def test_relative_intervals_are_fiellers(pair):
+    """The ends of a relative interval are the ratios that a t test of (arm - ratio x base) just rejects."""
+    base, scores, _ = pair
+    n = len(base) + 2
+    kinds = totals_by_group([None] * (n - 2), scores, base, [(a - b) ** 2 for a, b in zip(scores, base, strict=True)])
+    found = confidence_intervals.ratio_interval(kinds)
+    assume(found is not None)
+    means = [(fsum(side) + 1) / n for side in (scores, base)]
+    for ratio in (found.low, found.high):
+        rows = [(a - means[0]) - ratio * (b - means[1]) for a, b in zip(scores, base, strict=True)]
+        added = [(1 - means[0]) + ratio * means[1], -means[0] - ratio * (1 - means[1])]
+        error = (fsum(one**2 for one in rows) * (n - 2) / (n - 3) + fsum(one**2 for one in added)) ** 0.5 / n
+        quantile = confidence_intervals._t_quantile(n - 3.0)
+        assert abs(means[0] - ratio * means[1]) == pytest.approx(quantile * error, rel=1e-6, abs=1e-9)
+
+
+def test_average_over_tasks_narrows_the_interval():
     """Averaging n equal tasks narrows the interval of a single task by a factor of sqrt(n)."""
     rng = dice(8)
     tasks = [
@@ -274,37 +326,14 @@ def test_average_is_resampled_within_tasks():
 
 
 def plain_totals(groups, *columns):
-    """Return the totals of each group in sorted order, computed group by group."""
+    """Return the distinct totals of all groups and their numbers, computed group by group."""
     names = [f"alone {number}" if group is None else f"group {group}" for number, group in enumerate(groups)]
     members = [[number for number, other in enumerate(names) if other == name] for name in sorted(set(names))]
-    return sorted(
+    totals = [
         (*(round(fsum(column[number] for number in some), 9) + 0.0 for column in columns), float(len(some)))
         for some in members
-    )
-
-
-def plain_resamples(totals, state):
-    """Return the column totals of 10,000 group resamples, drawing each resample separately."""
-    kinds = sorted(set(totals))
-    shares = [totals.count(kind) / len(totals) for kind in kinds]
-    drawn = [state.multinomial(len(totals), shares).tolist() for _ in range(10_000)]
-    columns = list(zip(*kinds, strict=True))
-    return [[sum(map(mul, counts, column)) for column in columns] for counts in drawn]
-
-
-def plain_interval(values):
-    """Return the interval that contains 95 % of the values."""
-    import numpy as np
-
-    return Interval(*(float(f"{value:.12g}") + 0.0 for value in np.quantile(values, [0.025, 0.975])))
-
-
-def quarters(seed, count, grouped):
-    """Return two arms, with multiples of 1/4 as scores so that sums are exact, and the groups of the questions."""
-    rng = dice(seed)
-    base, scores = ([rng.randint(0, 4) / 4 for _ in range(count)] for _ in range(2))
-    groups = [rng.choice([None, "a", "b", "c", "d", "e"]) if grouped else None for _ in range(count)]
-    return base, scores, groups
+    ]
+    return tuple(sorted(Counter(totals).items()))
 
 
 @given(pairs(SEEDS))
@@ -312,46 +341,6 @@ def test_totals_are_those_of_each_group(pair):
     """The vectorised totals of groups equal totals that are computed group by group."""
     base, scores, groups = pair
     assert totals_by_group(groups, base, scores) == plain_totals(groups, base, scores)
-
-
-@pytest.mark.parametrize(("seed", "count", "grouped"), [(1, 30, False), (2, 60, True), (3, 9, True)])
-def test_intervals_are_those_of_resamples_drawn_one_by_one(seed, count, grouped):
-    """The interval of an accuracy equals, to the last bit, the interval from separately drawn resamples."""
-    from numpy.random import RandomState
-
-    _, scores, groups = quarters(seed, count, grouped)
-    resamples = plain_resamples(plain_totals(groups, scores), RandomState(20231205))
-    expected = plain_interval([total / size for total, size in resamples])
-    assert [accuracy(scores, groups).interval for _ in range(2)] == [expected, expected]
-    order = list(range(count))
-    dice(seed).shuffle(order)
-    assert accuracy([scores[at] for at in order], [groups[at] for at in order]).interval == expected
-
-
-def test_averages_are_those_of_resamples_drawn_one_by_one():
-    """The intervals of an average equal the intervals from separately drawn resamples of each task."""
-    from numpy.random import RandomState
-
-    state, tasks = RandomState(20231205), [quarters(4, 40, grouped=True), quarters(5, 30, grouped=False)]
-    drawn = [plain_resamples(plain_totals(groups, base, scores), state) for base, scores, groups in tasks]
-    pairs = list(zip(*drawn, strict=True))
-    found = average(tasks)
-    assert found.interval == plain_interval(
-        [sum((arm - base) / size for base, arm, size in both) / 2 for both in pairs]
-    )
-    assert found.relative_interval == plain_interval(
-        [sum((arm - base) / base for base, arm, _ in both) / 2 for both in pairs]
-    )
-
-
-def test_equal_totals_are_resampled_once(monkeypatch):
-    """Two arms with the same score counts share the resamples, even if the scores belong to different questions."""
-    started = []
-    state = confidence_intervals.random_state
-    monkeypatch.setattr(confidence_intervals, "random_state", lambda: started.append(1) or state())
-    _, scores, groups = quarters(6, 37, grouped=False)
-    assert accuracy(scores, groups) == accuracy(scores[::-1], groups)
-    assert len(started) == 1
 
 
 @pytest.mark.parametrize("call", [lambda: accuracy([], []), lambda: gain([], [], [])])
@@ -409,6 +398,24 @@ def test_false_positive_rate_of_grouped_tests():
     ours, theirs = rejections(rounds=600, groups=40, size=5, shared=0.8)
     assert ours <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
     assert theirs > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("groups", "largest"), [(5, 5), (8, 1), (8, 30), (20, 30)])
+def test_intervals_cover_with_few_groups(groups, largest):
+    """At least 93 % of the intervals contain the true gain even for few groups of unequal size."""
+    rng, held = dice(11), 0
+    for _ in range(400):
+        base, scores, names = [], [], []
+        for group in range(groups):
+            level = rng.choice([0.1, 0.5])
+            size = rng.randint(1, largest)
+            names += [str(group)] * size
+            base += [int(rng.random() < 0.3) for _ in range(size)]
+            scores += [int(rng.random() < 0.3 + level) for _ in range(size)]
+        interval = gain(base, scores, names).interval
+        held += interval.low <= 0.3 <= interval.high
+    assert held / 400 >= 0.93
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kib.records import Environment, Setting
-from kib.statistics.gains import Accuracy, Average, Gain
+from kib.statistics.gains import LEVEL, Accuracy, Average, Gain
 
 __all__ = [
     "ArmRow",
@@ -133,8 +133,10 @@ class ArmRow:
     reference: str | None = None  # the name of the arm that the gain is measured against
     gain: Gain | None = None
     p_adjusted: float | None = None
+    lowest_p: float | None = None  # the smallest value of `p` that the number of groups allows; None if unpaired
     gold_share: float | None = None  # the absolute gain divided by the absolute gain of the gold passage
-    rank: int | None = None
+    rank: int | None = None  # None if the number of groups is too small to find any difference between arms
+    compared: bool = False  # whether the arm is compared with the other arms of its block
     tied: bool = False  # whether the arm shares its rank with arms that do not differ significantly
     known: Gain | None = None  # the gain on questions that a second measurement of base answered correctly
     unknown: Gain | None = None  # the gain on questions that a second measurement of base answered incorrectly
@@ -158,6 +160,11 @@ class ArmRow:
         if self.gain is None:
             return None
         return self.gain.p if self.p_adjusted is None else self.p_adjusted
+
+    @property
+    def undecidable(self) -> bool:
+        """Whether the number of groups is too small for any gain to be significant."""
+        return self.lowest_p is not None and self.lowest_p >= LEVEL
 
 
 @dataclass(frozen=True, slots=True)

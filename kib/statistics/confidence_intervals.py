@@ -1,114 +1,146 @@
-"""Confidence intervals: Wilson's interval, and bootstrap intervals that resample entire question groups."""
+"""Confidence intervals in closed form: Wilson's interval, and t intervals that treat a question group as one unit.
 
-from collections import Counter
-from collections.abc import Sequence
+The t intervals combine three published methods: the variance CR2 and the degrees of freedom of Bell & McCaffrey (2002)
+for groups of unequal size, and the two added observations of Bonett & Price (2012), which keep an interval honest if
+few questions differ. Intervals of averages combine the intervals of the tasks (Zou & Donner 2008).
+"""
+
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from math import fsum
-from typing import TYPE_CHECKING, Any
+from math import fsum, sqrt
+from typing import NamedTuple
 
 from kib.statistics.gains import LEVEL, Interval
-from kib.statistics.question_groups import CHUNK, Totals, agree, random_state, rounded
+from kib.statistics.question_groups import Kinds, rounded
 
-if TYPE_CHECKING:
-    from numpy.random import RandomState
+__all__ = ["average_interval", "mean_interval", "ratio_interval", "wilson_interval"]
 
-__all__ = ["average_intervals", "mean_interval", "paired_interval", "wilson_interval"]
+LEAST_CORRELATION = 0.1
+"""The correlation that is assumed between questions of a group if the observed correlation is smaller.
 
-RESAMPLES = 10_000
+A correlation cannot be estimated well if few questions differ, and not at all if no questions differ.
+"""
 
-Kinds = tuple[tuple[Totals, int], ...]
-"""The distinct totals of all groups in sorted order, each with the number of groups that have these totals."""
+
+class _Groups(NamedTuple):
+    """The number of questions, and the share of all questions and number of groups for each kind of group."""
+
+    questions: float
+    shares: tuple[tuple[float, int], ...]
 
 
 def wilson_interval(mean: float, trials: int) -> Interval:
     """Return Wilson's interval for a proportion."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(mean * trials, trials, alpha=LEVEL, method="wilson")
-    return Interval(rounded(max(0.0, low)), rounded(min(1.0, high)))
-
-
-def mean_interval(clusters: Sequence[Totals]) -> Interval:
-    """Return the bootstrap percentile interval of the mean score; the columns of `clusters` are score and size."""
-    return _mean_interval(_kinds(clusters))
+    squared = _normal_quantile() ** 2
+    centre = (mean + squared / (2 * trials)) / (1 + squared / trials)
+    reach = sqrt(squared * (mean * (1 - mean) / trials + squared / (4 * trials**2))) / (1 + squared / trials)
+    return Interval(rounded(max(0.0, centre - reach)), rounded(min(1.0, centre + reach)))
 
 
-@lru_cache(maxsize=2048)
-def _mean_interval(kinds: Kinds) -> Interval:
-    """Return the cached interval; arms with equally many questions often have equal totals in a different order."""
-    draws = _resample(kinds, random_state())
-    return _percentiles(draws[:, 0] / draws[:, 1])
+def mean_interval(kinds: Kinds, lowest: float, highest: float) -> Interval:
+    """Return the interval of the mean of values from `lowest` to `highest`.
 
-
-def paired_interval(clusters: Sequence[Totals]) -> Interval:
-    """Return the confidence interval of the mean difference; swapping the two sides mirrors the interval exactly.
-
-    If all groups have the same mean difference, resampling shows no variation. The interval then allows for unobserved
-    groups with any difference from -1 to 1; the assumed share of such groups is the upper bound of Wilson's interval
-    for zero successes.
+    The columns of `kinds` are the sum of the values, the sum of their squares and the size. If `lowest` is `-highest`,
+    changing the sign of all values mirrors the interval exactly. A single group yields the entire range.
     """
-    if agree(clusters):
-        value = fsum(total for total, _ in clusters) / fsum(size for _, size in clusters)
-        unseen = wilson_interval(0.0, len(clusters)).high
-        return Interval(rounded(value - unseen * (1 + value)), rounded(value + unseen * (1 - value)))
-    mirrored: list[Totals] = sorted((-total + 0.0, size) for total, size in clusters)
-    swap = mirrored < list(clusters)
-    interval = mean_interval(mirrored if swap else clusters)
-    if mirrored == list(clusters):  # the data is symmetric around 0, although the random draws need not be
-        reach = rounded((interval.high - interval.low) / 2)
-        return Interval(-reach, reach)
-    return Interval(-interval.high + 0.0, -interval.low + 0.0) if swap else interval
+    groups = _groups(kinds)
+    if _count(groups) == 1:
+        return Interval(lowest, highest)
+    weight = _added_questions(kinds, groups)
+    size = groups.questions + 2 * weight
+    centre = (fsum(count * totals[0] for totals, count in kinds) + weight * (lowest + highest)) / size
+    residuals = [totals[0] - centre * totals[-1] for totals, _ in kinds]
+    added = weight**2 * ((highest - centre) ** 2 + (lowest - centre) ** 2)
+    reach = _t_quantile(_freedom(groups)) * sqrt(_covariance(groups, residuals, residuals) + added) / size
+    return Interval(rounded(max(lowest, centre - reach)), rounded(min(highest, centre + reach)))
 
 
-def average_intervals(clustered: Sequence[Sequence[Totals]]) -> tuple[Interval, Interval | None]:
-    """Return confidence intervals of the mean absolute and relative gain; each task's columns are base, arm and size.
+def ratio_interval(kinds: Kinds) -> Interval | None:
+    """Return Fieller's interval of the ratio of two accuracies, or None if the divisor may be 0.
 
-    Groups are resampled within each task. If, within each task, all groups have the same difference, resampling shows
-    no variation; the interval for the absolute gain is then the mean of the tasks' intervals.
+    The columns of `kinds` are the score sums of the dividend and of the divisor, the sum of the squared differences
+    and the size. The added questions are questions that only one of the two arms answers correctly.
     """
-    import numpy as np
+    groups = _groups(kinds)
+    if _count(groups) == 1:
+        return None
+    differences = tuple(((arm - base, squares, size), count) for (arm, base, squares, size), count in kinds)
+    weight = _added_questions(differences, groups)
+    size = groups.questions + 2 * weight
+    arm, base = ((fsum(count * totals[at] for totals, count in kinds) + weight) / size for at in (0, 1))
+    arms = [totals[0] - arm * totals[-1] for totals, _ in kinds]
+    bases = [totals[1] - base * totals[-1] for totals, _ in kinds]
+    quantile = _t_quantile(_freedom(groups)) / size
+    of_arm = quantile**2 * (_covariance(groups, arms, arms) + weight**2 * (arm**2 + (1 - arm) ** 2))
+    of_base = quantile**2 * (_covariance(groups, bases, bases) + weight**2 * (base**2 + (1 - base) ** 2))
+    of_both = quantile**2 * (_covariance(groups, arms, bases) - weight**2 * (arm * (1 - base) + base * (1 - arm)))
+    scale = base**2 - of_base
+    if scale <= 0:
+        return None
+    middle = arm * base - of_both
+    reach = sqrt(max(0.0, middle**2 - scale * (arm**2 - of_arm)))
+    return Interval(rounded((middle - reach) / scale), rounded((middle + reach) / scale))
 
-    if any(len(clusters) == 1 for clusters in clustered):
-        return Interval(-1.0, 1.0), None
-    differences = [[(arm - base, size) for base, arm, size in clusters] for clusters in clustered]
-    if all(agree(clusters) for clusters in differences):
-        parts = [paired_interval(clusters) for clusters in differences]
-        low, high = (fsum(ends) / len(parts) for ends in zip(*((part.low, part.high) for part in parts), strict=True))
-        return Interval(rounded(low), rounded(high)), None
-    state = random_state()
-    draws = [_resample(_kinds(clusters), state).T for clusters in clustered]
-    absolute = _percentiles(np.mean([(arm - base) / size for base, arm, size in draws], axis=0))
-    if any((base <= 0).any() for base, _, _ in draws):
-        return absolute, None
-    return absolute, _percentiles(np.mean([(arm - base) / base for base, arm, _ in draws], axis=0))
+
+def average_interval(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """Return the interval of the mean of independent estimates, given the interval of each estimate."""
+    mean = fsum(values) / len(values)
+    below = sqrt(fsum(max(0.0, value - one.low) ** 2 for value, one in zip(values, intervals, strict=True)))
+    above = sqrt(fsum(max(0.0, one.high - value) ** 2 for value, one in zip(values, intervals, strict=True)))
+    return Interval(rounded(mean - below / len(values)), rounded(mean + above / len(values)))
 
 
-def _kinds(clusters: Sequence[Totals]) -> Kinds:
-    return tuple(sorted(Counter(clusters).items()))
+def _groups(kinds: Kinds) -> _Groups:
+    questions = fsum(count * totals[-1] for totals, count in kinds)
+    return _Groups(questions, tuple((totals[-1] / questions, count) for totals, count in kinds))
 
 
-def _resample(kinds: Kinds, state: "RandomState") -> Any:
-    """Resample groups with replacement; return an array (RESAMPLES, columns) of column totals.
+def _count(groups: _Groups) -> int:
+    return sum(count for _, count in groups.shares)
 
-    Groups with equal totals are drawn together, from a multinomial distribution over the distinct totals. The result
-    has the same distribution as drawing group by group, but is computed faster and does not depend on the order of
-    groups.
+
+def _covariance(groups: _Groups, ours: Iterable[float], theirs: Iterable[float]) -> float:
+    """Return the covariance CR2 of two totals, given the residuals of the groups."""
+    return fsum(
+        count * one * other / (1 - share)
+        for one, other, (share, count) in zip(ours, theirs, groups.shares, strict=True)
+    )
+
+
+def _freedom(groups: _Groups) -> float:
+    """Return the degrees of freedom of Bell & McCaffrey; for n groups of equal size, this number is n - 1."""
+    leverages = [(share**2 / (1 - share), count) for share, count in groups.shares]
+    squares = fsum(count * share**2 for share, count in groups.shares)
+    total = fsum(count * one for one, count in leverages)
+    return 1 / (squares + total**2 - fsum(count * one**2 for one, count in leverages))
+
+
+def _added_questions(kinds: Kinds, groups: _Groups) -> float:
+    """Return how many questions with the lowest and with the highest value are added: the estimated design effect.
+
+    The design effect is the variance of the mean divided by the variance for independent questions. The design effect
+    is 1 for independent questions, and the mean group size if all questions of a group have the same value. The columns
+    of `kinds` are the sum of the values, the sum of their squares and the size.
     """
-    import numpy as np
-
-    values = np.array([totals for totals, _ in kinds])
-    counts = [count for _, count in kinds]
-    shares = np.array(counts) / sum(counts)
-    chunk = max(1, CHUNK // len(shares))
-    parts = [
-        state.multinomial(sum(counts), shares, size=min(chunk, RESAMPLES - start)) @ values
-        for start in range(0, RESAMPLES, chunk)
-    ]
-    return np.concatenate(parts)
+    number = groups.questions
+    mean = fsum(count * totals[0] for totals, count in kinds) / number
+    residuals = [totals[0] - mean * totals[-1] for totals, _ in kinds]
+    squares = fsum(count * totals[1] for totals, count in kinds) - number * mean**2
+    independent = squares * number / (number - 1)
+    effect = _covariance(groups, residuals, residuals) / independent if independent > 1e-9 else 0.0
+    size = number * fsum(count * share**2 for share, count in groups.shares)
+    return min(max(effect, 1 + LEAST_CORRELATION * (size - 1)), size)
 
 
-def _percentiles(values: Any) -> Interval:
-    import numpy as np
+@lru_cache(maxsize=1024)
+def _t_quantile(freedom: float) -> float:
+    from scipy.special import stdtrit
 
-    low, high = np.quantile(values, [LEVEL / 2, 1 - LEVEL / 2])
-    return Interval(rounded(low), rounded(high))
+    return float(stdtrit(freedom, 1 - LEVEL / 2))
+
+
+@lru_cache(maxsize=1)
+def _normal_quantile() -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(1 - LEVEL / 2)

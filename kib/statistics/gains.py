@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
-__all__ = ["LEVEL", "REVISION", "Accuracy", "Average", "Gain", "Interval"]
+__all__ = ["FEW_GROUPS", "LEVEL", "REVISION", "Accuracy", "Average", "Gain", "Interval"]
 
-REVISION = 2
+REVISION = 3
 """Incremented when the same scores yield different statistics; stored statistics are then recomputed."""
 
 LEVEL = 0.05
 """The significance level: intervals cover 95 %, and a p value below 5 % counts as significant."""
+
+
+FEW_GROUPS = 20
+"""The number of groups below which intervals are rough, because they depend on the distribution of the group means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Gain:
 class Average:
     """Mean gains over tasks, with equal task weights; `relative` is the bar in Figure 2 of arXiv 2312.05934.
 
-    `relative` is None if any task has no relative gain. The interval of `relative` is None if a resampled base accuracy
-    can be 0.
+    `relative` is None if any task has no relative gain. The interval of `relative` is None if the base accuracy of
+    any task may be 0.
     """
 
     tasks: int

@@ -4,34 +4,43 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import fsum
-from typing import Any
 
-from kib.statistics.question_groups import CHUNK, Groups, random_state, rounded, totals_by_group
+from kib.statistics.question_groups import CHUNK, Groups, Kinds, random_state, rounded, totals_by_group
 
-__all__ = ["p_value", "sign_flip_p"]
+__all__ = ["p_value", "sign_flip_p", "smallest_p"]
 
 FLIPS = 20_000
 LARGEST_GRID = 100
 
 
+def smallest_p(groups: int) -> float:
+    """Return the smallest p value that a number of groups allows: the same sign in all groups, for both directions."""
+    return rounded(2.0 ** (1 - groups))
+
+
 def p_value(base: Sequence[float], scores: Sequence[float], groups: Groups) -> float:
     """Return the two-sided p value for two arms that answered the same questions."""
     differences = [score - other for score, other in zip(scores, base, strict=True)]
-    return sign_flip_p([total for total, _ in totals_by_group(groups, differences)])
+    return sign_flip_p(totals_by_group(groups, differences))
 
 
-def sign_flip_p(totals: Sequence[float]) -> float:
+def sign_flip_p(kinds: Kinds) -> float:
     """Return the two-sided p value for a sum of group differences under random sign flips.
 
-    The p value is exact if all differences are multiples of a common fraction, and a Monte Carlo estimate otherwise.
+    The first column of `kinds` is the sum of the differences. The p value is exact if all differences are multiples of
+    a common fraction, and a Monte Carlo estimate otherwise.
     """
-    magnitudes = Counter(abs(total) for total in totals if total)
-    if abs(fsum(totals)) < 1e-9:
+    observed = fsum(count * totals[0] for totals, count in kinds)
+    magnitudes: Counter[float] = Counter()
+    for totals, count in kinds:
+        if totals[0]:
+            magnitudes[abs(totals[0])] += count
+    if abs(observed) < 1e-9:
         return 1.0
     grid = _grid(magnitudes)
     if grid is not None:
-        return _exact_p(grid, magnitudes, fsum(totals))
-    return _monte_carlo_p(magnitudes, fsum(totals))
+        return _exact_p(grid, magnitudes, observed)
+    return _monte_carlo_p(magnitudes, observed)
 
 
 def _grid(magnitudes: Mapping[float, int]) -> int | None:
@@ -58,12 +67,13 @@ def _exact_p(grid: int, magnitudes: Mapping[float, int], observed: float) -> flo
 
 
 @lru_cache(maxsize=256)
-def _flip_chances(count: int) -> Any:
+def _flip_chances(count: int) -> list[float]:
     """Return the probability of each number of heads, from 0 to `count`, in `count` flips of a fair coin."""
-    import numpy as np
-    from scipy.stats import binom
-
-    return binom.pmf(np.arange(count + 1), count, 0.5)
+    ways = [1]
+    for heads in range(count // 2):
+        ways.append(ways[-1] * (count - heads) // (heads + 1))
+    half = [number / 2**count for number in ways]  # dividing whole numbers rounds only once
+    return half + half[: (count + 1) // 2][::-1]
 
 
 def _monte_carlo_p(magnitudes: Mapping[float, int], observed: float) -> float:

@@ -1,7 +1,7 @@
 """Question groups, and helper functions that make statistics reproducible to the last digit.
 
-Questions in one group (a document, a person) are not independent, so these questions are resampled and sign-flipped
-together. A question without a group forms a group of its own.
+Questions in one group (a document, a person) are not independent, so the statistics treat these questions as one
+unit. A question without a group forms a group of its own.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from numpy.random import RandomState
 
-__all__ = ["CHUNK", "Groups", "Pair", "Totals", "agree", "mean_change", "random_state", "rounded", "totals_by_group"]
+__all__ = ["CHUNK", "Groups", "Kinds", "Pair", "Totals", "mean_change", "random_state", "rounded", "totals_by_group"]
 
 SEED = 20231205
 CHUNK = 2_000_000
@@ -26,6 +26,9 @@ Pair = tuple[Sequence[float], Sequence[float], Groups]
 
 Totals = tuple[float, ...]
 """The totals of one group: the sum of each score column, followed by the number of questions."""
+
+Kinds = tuple[tuple[Totals, int], ...]
+"""The distinct totals of all groups in sorted order, each with the number of groups that have these totals."""
 
 
 def rounded(value: float) -> float:
@@ -41,29 +44,27 @@ def random_state() -> "RandomState":
     return RandomState(SEED)
 
 
-def totals_by_group(groups: Groups, *columns: Sequence[float]) -> list[Totals]:
-    """Return the totals of every group in sorted order, so that the order of questions does not affect results."""
+def totals_by_group(groups: Groups, *columns: Sequence[float]) -> Kinds:
+    """Return the distinct totals of all groups, so that the order of questions does not affect results."""
     if not groups:
         raise ValueError("there are no questions to average over")
     if any(len(column) != len(groups) for column in columns):
         sizes = [len(column) for column in columns]
         raise ValueError(f"{len(groups)} group names, but {sizes} scores; expected one group name per score")
-    found: Counter[Totals] = Counter()
+    alone: Counter[Totals] = Counter()
     members: dict[str, list[Totals]] = {}
     for group, row in zip(groups, zip(*columns, strict=True), strict=True):
         if group is None:
-            found[row] += 1
+            alone[row] += 1
         else:
             members.setdefault(group, []).append(row)
-    kinds = [(row, 1, count) for row, count in found.items()]
-    kinds += [(tuple(map(fsum, zip(*rows, strict=True))), len(rows), 1) for rows in members.values()]
-    totals = [((*(round(value, 9) + 0.0 for value in sums), float(size)), count) for sums, size, count in kinds]
-    return sorted(one for one, count in totals for _ in range(count))
-
-
-def agree(clusters: Sequence[Totals]) -> bool:
-    """Return whether all groups have the same mean, so that resampling shows no variation."""
-    return len({round(total / size, 9) for total, size in clusters}) == 1
+    found = [(row, 1, count) for row, count in alone.items()]
+    found += [(tuple(map(fsum, zip(*rows, strict=True))), len(rows), 1) for rows in members.values()]
+    kinds: dict[Totals, int] = {}
+    for sums, size, count in found:
+        totals = (*(round(value, 9) + 0.0 for value in sums), float(size))
+        kinds[totals] = kinds.get(totals, 0) + count
+    return tuple(sorted(kinds.items()))
 
 
 def mean_change(base: Sequence[float], scores: Sequence[float]) -> tuple[float, float | None]:

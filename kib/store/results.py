@@ -244,11 +244,11 @@ class Results:
         path = self.folder / "statistics.json"
         try:
             value, has_digest = read_and_tell_sealed(path)
-            return value if has_digest or not self._has_all_questions() else {}
+            return value if has_digest or not self.has_all_questions() else {}
         except (OSError, ValueError, InputError):
             return {}
 
-    def _has_all_questions(self) -> bool:
+    def has_all_questions(self) -> bool:
         """Return whether every measured cell of the plan still has its questions."""
         folders = (self.cell_folder(cell) for cell in self.plan().cells)
         return all((path / "questions.jsonl").is_file() for path in folders if (path / "cell.json").is_file())

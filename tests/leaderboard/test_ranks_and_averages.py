@@ -1,7 +1,11 @@
 """Ranks within a block and averages over tasks."""
 
+import json
+
 import pytest
 from leaderboard_lab import NEW, row
+
+from kib.leaderboard import render
 
 
 def test_arms_without_significant_difference_share_a_rank(lab):
@@ -39,6 +43,66 @@ def test_a_sole_arm_does_not_share_its_rank(lab):
     lab.add(11, "rag", k=1)
     lab.add(20, "rag", k=2)
     assert [(one.rank, one.tied) for one in lab.table().rows] == [(3, False), (1, False), (2, False)]
+
+
+def test_base_does_not_share_a_rank_with_an_arm_that_beats_it(lab):
+    """If an arm with a significant gain would share the rank of base, base and the arms below open a new rank."""
+    lab.add(4, "base")
+    for k, right in ((1, 10), (2, 10), (3, 10)):
+        lab.add(right, "rag", k=k)
+    table = lab.table()
+    assert row(table, "rag,k=1").p > 0.05
+    assert [one.rank for one in table.rows] == [1, 1, 1, 1]
+    lab.cells.clear()
+    lab.add(4, "base")
+    for k in (1, 2, 3):
+        lab.add(4 + 6, "random", k=k)
+    lab.add(10, "rag", k=1)
+    table = lab.table()
+    assert row(table, "rag,k=1").p < 0.05
+    ranks = {one.arm: (one.rank, one.tied) for one in table.rows}
+    assert ranks["base"] == (5, False)
+    assert ranks["rag,k=1"] == (1, True)
+    assert {one.arm: (one.rank, one.tied) for one in lab.table(against="random,k=1").rows} == ranks
+
+
+@pytest.mark.parametrize(("groups", "ranked"), [(3, False), (5, False), (6, True), (20, True)])
+def test_few_groups_have_no_ranks(lab, groups, ranked):
+    """If the number of groups allows no significant difference, the arms have no ranks, but stay in their order."""
+    names = [f"g{number % groups}" for number in range(20)]
+    lab.add(2, "base", groups=names)
+    lab.add(16, "rag", k=1, groups=names)
+    rows = lab.table().rows
+    assert [one.arm for one in rows] == ["base", "rag,k=1"]
+    assert [one.rank for one in rows] == ([2, 1] if ranked and groups > 5 else [None, None])
+    assert rows[1].lowest_p == pytest.approx(2.0 ** (1 - groups))
+    assert rows[1].undecidable is not ranked
+
+
+def test_few_groups_are_stated_in_every_view(lab, tmp_path):
+    """The table, the averages and the JSON format state the number of groups, and the smallest p they allow."""
+    names = [f"g{number % 3}" for number in range(20)]
+    for task in ("new", "worded"):
+        lab.add(8, "base", task, groups=names, logprobs=[(-1.0, -2.0)] * 20)
+        lab.add(11, "rag", task, k=1, groups=names, logprobs=[(-1.0, -3.0)] * 20)
+    table = lab.table()
+    note = "only 3 groups of questions: intervals are rough, and p cannot be smaller than .250 (.500 after Holm's "
+    note += "adjustment), so the test cannot show that a gain is more than chance; the arms have no ranks"
+    text = render(table, "markdown")
+    assert text.count(note) == 4
+    assert f"worded: {note}" in text
+    assert note in " ".join(render(table, "terminal", width=100).split())
+    assert [one["lowest_p"] for one in json.loads(render(table, "json"))["rows"]] == [None, 0.5] * 2
+    assert "too few groups of questions to test significance" in table.headlines[0]
+    assert "not significant" not in text
+    assert "at chance" not in text
+
+
+def test_many_groups_have_no_remark(lab):
+    """Twenty groups of questions are enough for intervals and p values."""
+    lab.add(8, "base")
+    lab.add(11, "rag", k=1)
+    assert "only" not in render(lab.table(), "markdown")
 
 
 def test_averages_need_two_targets(lab):

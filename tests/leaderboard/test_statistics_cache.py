@@ -75,6 +75,28 @@ def test_damaged_statistics_are_recomputed(lab, damage):
     assert path.read_bytes() == stored
 
 
+def test_statistics_of_an_earlier_version_are_shown_only_without_questions(lab):
+    """Statistics of an earlier revision are computed again or, if questions are missing, shown with a remark."""
+    lab.add(4, "base")
+    lab.add(12, "rag", k=1)
+    path = lab.results.folder / "statistics.json"
+    first = lab.table()
+    value = json.loads(path.read_text())
+    value = {**value, "revision": REVISION - 1}
+    value.pop("digest")
+    lab.results.save_statistics(value)
+    outdated = path.read_bytes()
+    assert lab.table() == first
+    assert path.read_bytes() != outdated
+    path.write_bytes(outdated)
+    for questions in lab.results.folder.rglob("questions.jsonl"):
+        questions.unlink()
+    table = lab.table()
+    assert table.rows == first.rows
+    assert any("an earlier version of kib" in one for one in table.remarks)
+    assert path.read_bytes() == outdated
+
+
 def test_statistics_are_recomputed_after_a_new_measurement(lab):
     """Statistics are recomputed if a cell has been measured again."""
     lab.add(4, "base")

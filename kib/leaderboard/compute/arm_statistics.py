@@ -27,6 +27,11 @@ class ArmStatistics:
         self._reader = QuestionScoresReader(results, f"a gain over {view or 'base'}")
         self._compared: dict[tuple[Arm, Arm], Gain | str] = {}
 
+    @property
+    def outdated(self) -> bool:
+        """Whether the statistics were computed by an earlier version of kib and cannot be computed again."""
+        return self._cache.outdated
+
     def count_uncached(self, arms: Iterable[Arm]) -> int:
         """Return the number of arms whose statistics must be computed from question scores."""
         return sum(1 for arm in arms if arm.status == "measured" and not self._cache.has(arm.stamp))

@@ -12,6 +12,7 @@ from kib.leaderboard.compute.block_statistics import (
     add_knowledge_split,
     add_ranks,
     add_warnings,
+    separate_base,
 )
 from kib.leaderboard.compute.chosen_settings import choose, group_of, validation_accuracies
 from kib.leaderboard.compute.costs import costs
@@ -25,11 +26,17 @@ from kib.leaderboard.compute.row_warnings import BEST_K
 from kib.leaderboard.table_records import ArmRow, AverageRow, BenchmarkLine, Origin, PairwiseComparison
 from kib.published.results import PublishedResults
 from kib.safe_text import one_line
+from kib.statistics.gains import LEVEL
 from kib.statistics.multiple_testing import holm
 from kib.store.result_records import BenchmarkPlan
 from kib.store.results import Results
 
 __all__ = ["BenchmarkSection"]
+
+OUTDATED = (
+    "The questions of some cells are missing, so the intervals and p values are those that an earlier version of kib "
+    "computed"
+)
 
 
 class BenchmarkSection:
@@ -41,6 +48,7 @@ class BenchmarkSection:
         self.arms = [arm for arm in self.all_arms if arm.cell.split == "test"]
         self.averages: list[AverageRow] = []
         self.family = 0
+        self._outdated = False
         self.origin: Origin = "published" if isinstance(results, PublishedResults) else "measured"
         self._results = results
         self._probes = {arm.key: arm for arm in self.all_arms if arm.cell.split == "probe" and arm.status == "measured"}
@@ -71,9 +79,9 @@ class BenchmarkSection:
 
     @property
     def remarks(self) -> list[str]:
-        """The source of published numbers, and remarks on the choice of K in published sweeps."""
+        """The source of published numbers, remarks on the choice of K in published sweeps, and outdated statistics."""
         if not isinstance(self._results, PublishedResults):
-            return []
+            return [OUTDATED] if self._outdated else []
         return [self._results.published.source(), *self._results.findings()]
 
     def conditions(self) -> Iterator[tuple[tuple[str, str, str], Conditions]]:
@@ -94,12 +102,14 @@ class BenchmarkSection:
 
         `advance` receives the number of newly computed arms.
         """
+        self._outdated = statistics.outdated
         references, bases = References(self.arms, against), References(self.arms, None)
         for model in dict.fromkeys(arm.cell.model for arm in self.arms):
             blocks = [rows for key, rows in self._blocks.items() if key[0] == model]
             for rows in blocks:
                 for row in rows:
                     uncached = statistics.count_uncached([row.arm])
+                    row.base = bases.find(row.arm)
                     add_gain(statistics, row, references.find(row.arm))
                     advance(uncached)
                 add_ranks(statistics, rows, bases.find(rows[0].arm))
@@ -111,6 +121,7 @@ class BenchmarkSection:
             statistics.forget()
         self._adjust_p_values()
         for rows in self._blocks.values():
+            separate_base(rows)
             self._add_warnings(rows)
         statistics.save({name for arm in self.arms for name in (arm.cell.method, arm.name)})
 
@@ -158,18 +169,21 @@ class BenchmarkSection:
 
         Because every planned gain is counted, measuring further cells never increases a p value.
         """
-        family = [
-            row
-            for row in (row for rows in self._blocks.values() for row in rows)
-            if not isinstance(row.reference, str)
-            and row.reference is not row.arm
-            and row.arm.task.role == "target"
-            and row.arm.kind not in ("ceiling", "control")
-        ]
-        adjusted = holm([row.gain.p if row.gain else 1.0 for row in family])
-        for row, p in zip(family, adjusted, strict=True):
+        rows = [row for some in self._blocks.values() for row in some]
+        family = [row for row in rows if _is_in_family(row, row.reference)]
+        for row, p in zip(family, holm([row.gain.p if row.gain else 1.0 for row in family]), strict=True):
             row.p_adjusted = p if row.gain else None
+        lowest = holm([row.smallest_p or 0.0 if row.gain else 1.0 for row in family])
+        adjusted = dict(zip(family, lowest, strict=True))
+        for row in rows:
+            row.lowest_p = None if row.smallest_p is None else adjusted.get(row, row.smallest_p)
         self.family = len(family)
+        over_base = [row for row in rows if _is_in_family(row, row.base)]
+        ps = holm([row.gain_over_base.p if row.gain_over_base else 1.0 for row in over_base])
+        by_row = dict(zip(over_base, ps, strict=True))
+        for row in rows:
+            if row.gain_over_base and row.gain_over_base.absolute > 0:
+                row.beats_base = by_row.get(row, row.gain_over_base.p) < LEVEL
 
     def _add_warnings(self, rows: Sequence[RowBuilder]) -> None:
         add_warnings(rows)
@@ -177,6 +191,13 @@ class BenchmarkSection:
             for row in rows:
                 best = self._results.best_of_sweep(row.arm.cell)
                 row.warnings += (f"{BEST_K} ({best})",) if best else ()
+
+
+def _is_in_family(row: RowBuilder, reference: Arm | str) -> bool:
+    """Return whether the gain of an arm over a reference belongs to Holm's family."""
+    if isinstance(reference, str) or reference is row.arm:
+        return False
+    return row.arm.task.role == "target" and row.arm.kind not in ("ceiling", "control")
 
 
 def _measured(rows: Sequence[RowBuilder]) -> list[Arm]:

@@ -10,7 +10,8 @@ from kib.leaderboard.compute.ranks import rank
 from kib.leaderboard.compute.row_builder import Rank, RowBuilder
 from kib.leaderboard.compute.row_warnings import BlockWarnings
 from kib.leaderboard.compute.unpaired_statistics import UnpairedStatistics
-from kib.statistics.gains import Gain
+from kib.statistics.gains import LEVEL, Gain
+from kib.statistics.paired_test import smallest_p
 
 __all__ = [
     "Statistics",
@@ -20,6 +21,7 @@ __all__ = [
     "add_knowledge_split",
     "add_ranks",
     "add_warnings",
+    "separate_base",
 ]
 
 Statistics = ArmStatistics | UnpairedStatistics
@@ -44,7 +46,10 @@ def add_gain(statistics: Statistics, row: RowBuilder, reference: Arm | str) -> N
 
 
 def add_ranks(statistics: Statistics, rows: Sequence[RowBuilder], base: Arm | str) -> None:
-    """Rank the arms that are comparable with base or, if base has no result, with the first measured arm."""
+    """Rank the arms that are comparable with base or, if base has no result, with the first measured arm.
+
+    The arms have no ranks if the number of groups is too small for any difference to be significant.
+    """
     contenders = {
         row.arm: (row, row.measure.accuracy.mean)
         for row in rows
@@ -53,13 +58,39 @@ def add_ranks(statistics: Statistics, rows: Sequence[RowBuilder], base: Arm | st
     if not contenders:
         return
     anchor = base if not isinstance(base, str) and base in contenders else next(iter(contenders))
-    accuracies = [
-        (arm, mean)
-        for arm, (_, mean) in contenders.items()
-        if arm is anchor or isinstance(statistics.compare(arm, anchor), Gain)
-    ]
-    for position, (arm, number, tied) in enumerate(rank(accuracies, statistics.p_value)):
-        contenders[arm][0].rank = Rank(position, number, tied)
+    accuracies = []
+    for arm, (row, mean) in contenders.items():
+        found = None if arm is anchor else statistics.compare(arm, anchor)
+        if arm is anchor or isinstance(found, Gain):
+            accuracies.append((arm, mean))
+        if anchor is base and isinstance(found, Gain):
+            row.gain_over_base = found
+    ranked = rank(accuracies, statistics.p_value)
+    separable = any(_can_differ(contenders[arm][0], len(ranked)) for arm, _, _ in ranked)
+    for position, (arm, number, tied) in enumerate(ranked):
+        contenders[arm][0].rank = Rank(position, number if separable else None, tied and separable)
+
+
+def _can_differ(row: RowBuilder, arms: int) -> bool:
+    """Return whether the test of an arm against the first arm of a rank can be significant."""
+    if row.origin == "published" or row.measure is None or arms == 1:
+        return True
+    return smallest_p(row.measure.accuracy.groups) * (arms - 1) < LEVEL
+
+
+def separate_base(rows: Sequence[RowBuilder]) -> None:
+    """Move base to a rank of its own, with the arms below, if base shares its rank with an arm that beats base."""
+    base = next((row.rank for row in rows if row.arm.kind == "base" and row.rank), None)
+    if base is None or base.rank is None:
+        return
+    shared = [(row, row.rank) for row in rows if row.rank and row.rank.rank == base.rank]
+    if not any(row.beats_base for row, _ in shared):
+        return
+    above = [(row, one) for row, one in shared if one.position < base.position]
+    below = [(row, one) for row, one in shared if one.position >= base.position]
+    for some, number in ((above, base.rank), (below, base.position + 1)):
+        for row, one in some:
+            row.rank = Rank(one.position, number, len(some) > 1)
 
 
 def add_best_on_test(rows: Sequence[RowBuilder]) -> None:
@@ -99,4 +130,5 @@ def add_warnings(rows: Sequence[RowBuilder]) -> None:
     measured = [(row, row.measure) for row in rows if row.measure]
     block = BlockWarnings((row.arm, measure.warning_facts) for row, measure in measured)
     for row, measure in measured:
-        row.warnings = block.of(row.arm, measure.warning_facts, measure.accuracy, row.gain, row.p)
+        p = None if row.lowest_p is not None and row.lowest_p >= LEVEL else row.p
+        row.warnings = block.of(row.arm, measure.warning_facts, measure.accuracy, row.gain, p)

@@ -39,7 +39,7 @@ def _rankings(rows: Sequence[ArmRow], conditions: ConditionsByTask) -> Iterator[
     blocks: dict[tuple[str, int, Conditions], list[ArmRow]] = {}
     for row in rows:
         stated = _of_row(row, conditions)
-        if stated.questions and stated.complete and row.rank is not None:
+        if stated.questions and stated.complete and row.compared:
             blocks.setdefault((stated.questions, row.shots, stated), []).append(row)
     for (questions, shots, _), block in blocks.items():
         if len({row.origin for row in block}) == 2:
@@ -73,9 +73,7 @@ def _why_not_ranked(published: str, measured: str, rows: Sequence[ArmRow], condi
 
 def _is_ranked(stated: Conditions, shots: int, theirs: Sequence[tuple[ArmRow, Conditions]]) -> bool:
     """Return whether any measured row is ranked together with published rows under these conditions."""
-    return stated.complete and any(
-        other == stated and row.shots == shots and row.rank is not None for row, other in theirs
-    )
+    return stated.complete and any(other == stated and row.shots == shots and row.compared for row, other in theirs)
 
 
 def _reasons(
@@ -93,7 +91,7 @@ def _reasons(
     elif not same_shots:
         counts = sorted({row.shots for row, _ in same})
         yield f"{measured} used {' or '.join(map(str, counts))} examples"
-    elif all(row.rank is None for row, _ in same_shots):
+    elif not any(row.compared for row, _ in same_shots):
         yield f"{measured} has no result to rank"
     else:
         for _, other in same_shots:

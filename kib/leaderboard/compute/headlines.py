@@ -81,7 +81,9 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
         f"{whole_percent(reference.accuracy.mean)} -> {whole_percent(row.accuracy.mean)} %",
         f"{sign}{change} {unit} [{whole_percent(gain.interval.low)}, {whole_percent(gain.interval.high)}]",
     ]
-    if row.p is not None and row.p >= LEVEL:
+    if row.undecidable:
+        parts.append("too few groups of questions to test significance")
+    elif row.p is not None and row.p >= LEVEL:
         parts.append("not significant")
     if row.gold_share is not None and _gold_helps(block):
         parts.append(f"{whole_percent(row.gold_share)} % of the gain from the gold passage")

@@ -10,16 +10,20 @@ from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit
 from kib.leaderboard.table_records import ArmRow, Cost, Origin, RetrievalQuality
 from kib.safe_text import one_line
 from kib.statistics.gains import LEVEL, Gain
+from kib.statistics.paired_test import smallest_p
 
 __all__ = ["Rank", "RowBuilder"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """The rank of an arm within its block, and its position among all ranked arms."""
+    """The rank of an arm within its block, and its position among all compared arms.
+
+    `rank` is None if the number of groups is too small to find any difference between arms.
+    """
 
     position: int
-    rank: int
+    rank: int | None
     tied: bool
 
 
@@ -36,6 +40,10 @@ class RowBuilder:
     gain: Gain | None = None
     reason: str = ""
     p_adjusted: float | None = None
+    lowest_p: float | None = None  # the smallest decisive p value that the number of groups allows
+    base: Arm | str = ""  # base of the same block, or the reason why there is no base
+    gain_over_base: Gain | None = None  # None for base, for the gold passage and for arms that are not comparable
+    beats_base: bool = False  # whether the gain over base is positive and significant
     gold_share: float | None = None
     split: KnowledgeSplit = (None, None)
     rank: Rank | None = None
@@ -48,6 +56,11 @@ class RowBuilder:
     def p(self) -> float | None:
         """The decisive p value, which is adjusted if the gain belongs to Holm's family."""
         return self.p_adjusted if self.p_adjusted is not None or self.gain is None else self.gain.p
+
+    @property
+    def smallest_p(self) -> float | None:
+        """The smallest unadjusted p value that the number of groups allows, or None without a paired gain."""
+        return smallest_p(self.measure.accuracy.groups) if self.measure and self.gain and self.gain.paired else None
 
     @property
     def order(self) -> tuple[int, int]:
@@ -94,6 +107,7 @@ class RowBuilder:
             reference=None if isinstance(self.reference, str) else self.reference.name,
             gain=self.gain,
             p_adjusted=self.p_adjusted,
+            lowest_p=self.lowest_p,
             gold_share=self.gold_share,
             known=known,
             unknown=unknown,
@@ -102,6 +116,7 @@ class RowBuilder:
             best_on_test=self.best_on_test,
             rank=self.rank.rank if self.rank else None,
             tied=self.rank.tied if self.rank else False,
+            compared=self.rank is not None,
             mark=_mark(arm, self.gain),
             warnings=self.warnings,
             recall=measure.recall if measure else None,

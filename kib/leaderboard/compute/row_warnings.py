@@ -80,7 +80,7 @@ class BlockWarnings:
     def of(
         self, arm: Arm, facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: float | None
     ) -> tuple[str, ...]:
-        """Return the warnings of a measured arm; `p` is the decisive p value of its gain."""
+        """Return the warnings of a measured arm; `p` is the decisive p value of its gain, or None if unknown."""
         applies = {
             "loss not falling": arm.method.train is not None and _loss_did_not_fall(arm),
             "hardly trained": arm.method.train is not None and _hardly_moved(arm),

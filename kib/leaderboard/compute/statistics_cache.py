@@ -31,13 +31,19 @@ class ArmMeasure:
 
 
 class StatisticsCache:
-    """The stored statistics of one results folder, for one view."""
+    """The stored statistics of one results folder, for one view.
+
+    Statistics of an earlier revision are used only if they cannot be computed again because questions are missing;
+    `outdated` states whether this is the case.
+    """
 
     def __init__(self, results: Results, view: str) -> None:
         self._results = results
         self._view = view
         self._file = results.statistics()
-        current = self._file.get("revision") == REVISION
+        revision = self._file.get("revision")
+        self.outdated = isinstance(revision, int) and revision < REVISION and not results.has_all_questions()
+        current = revision == REVISION or self.outdated
         self._arms = _mapping(self._file.get("arms")) if current else {}
         views = _mapping(self._file.get("views")) if current else {}
         self._views = {name: _mapping(section) for name, section in views.items()}
@@ -72,9 +78,11 @@ class StatisticsCache:
     def save(self, names: Container[str]) -> None:
         """Store the statistics used by this view, and drop other views not in `names`.
 
-        The file is not rewritten if nothing has changed.
+        The file is not rewritten if nothing has changed, or if it contains statistics of an earlier revision.
         """
         views = {view: section for view, section in self._views.items() if not view or view in names}
+        if self.outdated:  # the questions are missing, so the statistics cannot be computed again
+            return
         value = {"revision": REVISION, "arms": self._used_arms, "views": {**views, self._view: self._used}}
         if value != self._file:
             self._results.save_statistics(value)

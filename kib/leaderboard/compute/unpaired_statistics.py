@@ -18,6 +18,11 @@ class UnpairedStatistics:
     def __init__(self, results: PublishedResults) -> None:
         self._results = results
 
+    @property
+    def outdated(self) -> bool:
+        """Return False, because unpaired statistics are not stored."""
+        return False
+
     def count_uncached(self, arms: Iterable[Arm]) -> int:
         """Return 0, because unpaired statistics are computed quickly and do not need a cache."""
         del arms

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from kib.errors import InputError
 from kib.leaderboard.compute.row_warnings import BEST_K, WARNING_MEANINGS
 from kib.leaderboard.number_format import points
+from kib.leaderboard.render.few_groups import few_groups
 from kib.leaderboard.table_records import ArmRow, AverageRow, Table
 from kib.statistics.gains import Interval
 
@@ -122,7 +123,17 @@ def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
             sentences.append(
                 f"{start} {BEST_K}: in {count} of {rows} row{'s' * (rows != 1)}, {WARNING_MEANINGS[BEST_K]}"
             )
-    return sentences
+    return [*sentences, *_few_groups_notes(table)]
+
+
+def _few_groups_notes(table: Table) -> list[str]:
+    """Return one sentence per target task that has few groups of questions."""
+    blocks: dict[tuple[str, str], list[ArmRow]] = {}
+    for row in table.rows:
+        if row.role == "target":
+            blocks.setdefault((row.benchmark, row.task), []).append(row)
+    found = [(task, few_groups(rows)) for (_, task), rows in blocks.items()]
+    return [f"{task}: {few}." for task, few in found if few]
 
 
 def _panels(table: Table, benchmark: str) -> list[Panel]:
@@ -252,7 +263,8 @@ def _sweeps(table: Table) -> "Figure":
         _finish_column(grid[:, position], task, ticks)
     handles = [_stroke(number, name) for number, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(names)), frameon=False)
-    _add_footnote(figure, ["Whiskers: 95 % confidence intervals for the individual accuracies."])
+    whiskers = "Whiskers: 95 % confidence intervals for the individual accuracies."
+    _add_footnote(figure, [whiskers, *_few_groups_notes(table)])
     return figure
 
 

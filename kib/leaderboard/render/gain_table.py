@@ -5,6 +5,7 @@ from itertools import groupby, islice
 
 from kib.leaderboard.number_format import DASH, interval, p_value, percent, points, whole_percent
 from kib.leaderboard.render.blocks import Block, Column, Line, Tone
+from kib.leaderboard.render.few_groups import few_groups
 from kib.leaderboard.table_records import ArmRow, AverageRow, Table
 from kib.safe_text import one_line
 from kib.statistics.gains import LEVEL
@@ -47,7 +48,7 @@ def gain_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
         yield _task_block(list(group), several, mixed)
     averages = islice(table.averages, None if limit is None else max(0, limit - len(table.rows)))
     for _, group_of_averages in groupby(averages, key=lambda row: (row.benchmark, row.model, row.shots)):
-        yield _average_block(list(group_of_averages), several, mixed)
+        yield _average_block(list(group_of_averages), table.rows, several, mixed)
 
 
 def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
@@ -73,7 +74,12 @@ def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
         if any(len(seed_list) > 1 for seed_list in seeds):
             texts["seeds"] = _seeds(row)
         lines.append(Line(texts, _tone(row)))
-    notes = (*_reason_notes([(row.arm, row.reason) for row in rows]), *_choice_reason_notes(rows))
+    few = few_groups(rows)
+    notes = (
+        *([few] if few else []),
+        *_reason_notes([(row.arm, row.reason) for row in rows]),
+        *_choice_reason_notes(rows),
+    )
     return Block(one_line(" · ".join(title)), tuple(lines), notes)
 
 
@@ -141,7 +147,7 @@ def _tone(row: ArmRow) -> Tone:
     return "better" if row.gain.absolute > 0 else "worse"
 
 
-def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Block:
+def _average_block(rows: Sequence[AverageRow], arms: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
     first = rows[0]
     model = f"{first.benchmark}: {first.model}" if several else first.model
     shots = "all shots" if first.shots is None else f"{first.shots}-shot"
@@ -161,7 +167,17 @@ def _average_block(rows: Sequence[AverageRow], several: bool, mixed: bool) -> Bl
         }
         tone: Tone = "absent" if row.reason else "ceiling" if row.kind == "ceiling" else "same" if average else "base"
         lines.append(Line(texts, tone))
-    return Block(one_line(title), tuple(lines), tuple(_reason_notes([(row.arm, row.reason) for row in rows])))
+    notes = (*_few_groups_notes(first, arms), *_reason_notes([(row.arm, row.reason) for row in rows]))
+    return Block(one_line(title), tuple(lines), notes)
+
+
+def _few_groups_notes(average: AverageRow, arms: Sequence[ArmRow]) -> Iterator[str]:
+    """Yield a sentence for each task of an average that has few groups of questions."""
+    own = [row for row in arms if (row.benchmark, row.model) == (average.benchmark, average.model)]
+    for task in average.tasks:
+        few = few_groups([row for row in own if row.task == task and average.shots in (None, row.shots)])
+        if few:
+            yield one_line(f"{task}: {few}")
 
 
 def _reason_notes(reasons: Sequence[tuple[str, str]]) -> Iterator[str]:

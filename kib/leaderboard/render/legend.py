@@ -55,10 +55,10 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
     texts = []
     if "points" in columns:
         over = "base" if table.against is None else table.against
-        resampling = "; questions of the same group are resampled together" if "measured" in _origins(table) else ""
+        grouped = "; the questions of a group count as one unit" if "measured" in _origins(table) else ""
         texts.append(
             f"Accuracy in %; gain over {over} on the same questions, in points and as % of the accuracy of {over}. "
-            f"Intervals are 95 % confidence intervals{resampling}."
+            f"Intervals are 95 % confidence intervals{grouped}."
         )
         texts += [UNPAIRED] if "published" in _origins(table) else []
     if "p" in columns:

@@ -67,6 +67,7 @@ ROW: Mapping[str, Callable[[ArmRow], Any]] = {
     "relative_gain": lambda row: row.gain.relative if row.gain else None,
     "p": lambda row: row.gain.p if row.gain else None,
     "p_adjusted": lambda row: row.p_adjusted,
+    "lowest_p": lambda row: row.lowest_p,
     "paired": lambda row: row.gain.paired if row.gain else None,
     "wins": lambda row: row.gain.wins if row.gain else None,
     "ties": lambda row: row.gain.ties if row.gain else None,

@@ -1,0 +1,194 @@
+"""Simulate how often kib's 95 % confidence intervals contain the true value, for 3 to 200 groups of questions.
+
+Each setting draws the number of questions won, tied and lost in each group, so that the questions of a group are
+correlated. The script prints the coverage in percent and the mean width of the intervals in points.
+Usage: python bench/coverage.py [--json FILE] [--tables N] [GROUPS …]
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import command
+import numpy as np
+
+from kib.statistics.confidence_intervals import average_interval, mean_interval, ratio_interval, wilson_interval
+from kib.statistics.gains import LEVEL, Interval
+from kib.statistics.paired_test import sign_flip_p
+
+GROUPS = [3, 5, 8, 12, 20, 50, 200]
+TASKS = 3
+"""The number of tasks in an average."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The chances of a won and of a lost question, the sizes of groups, and the correlation within a group."""
+
+    name: str
+    won: float
+    lost: float
+    sizes: str
+    correlation: float = 0.0
+
+    @property
+    def gain(self) -> float:
+        """The true gain."""
+        return self.won - self.lost
+
+
+GAINS = (
+    Setting("no groups", 0.30, 0.10, "1"),
+    Setting("no groups, few questions differ", 0.05, 0.02, "1"),
+    Setting("no groups, only wins", 0.05, 0.0, "1"),
+    Setting("groups of 5", 0.30, 0.10, "5", 0.2),
+    Setting("groups of 5, strongly correlated", 0.30, 0.10, "5", 0.8),
+    Setting("groups of 5, no gain", 0.15, 0.15, "5", 0.2),
+    Setting("groups of 5, few questions differ", 0.04, 0.02, "5", 0.1),
+    Setting("groups of 20", 0.30, 0.10, "20", 0.1),
+    Setting("groups of 20, only few wins", 0.03, 0.0, "20", 0.1),
+    Setting("unequal groups", 0.30, 0.10, "unequal", 0.2),
+    Setting("unequal groups, few questions differ", 0.04, 0.02, "unequal", 0.2),
+    Setting("one group has half of the questions", 0.30, 0.10, "half", 0.2),
+)
+ACCURACIES = (
+    Setting("accuracy 40 %, groups of 5", 0.40, 0.0, "5", 0.2),
+    Setting("accuracy 95 %, groups of 5", 0.95, 0.0, "5", 0.2),
+    Setting("accuracy 70 %, unequal groups", 0.70, 0.0, "unequal", 0.3),
+    Setting("accuracy 90 %, no groups", 0.90, 0.0, "1"),
+)
+AVERAGES = (
+    Setting("average gain of 3 tasks, unequal groups", 0.30, 0.10, "unequal", 0.2),
+    Setting("average relative gain of 3 tasks, unequal groups", 0.30, 0.10, "unequal", 0.2),
+)
+RIGHT = 0.4
+"""The chance that both arms answer a tied question correctly."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The result for one setting and number of groups; shares in percent, the width in points."""
+
+    setting: str
+    groups: int
+    covered: float
+    width: float
+    disagreeing: float | None
+
+
+def sizes(kind: str, groups: int, rng: np.random.Generator) -> Any:
+    """Return the sizes of all groups."""
+    if kind == "unequal":
+        return np.clip(np.round(np.exp(rng.normal(1.2, 1.0, groups))), 1, 100).astype(int)
+    if kind == "half":
+        return np.array([4 * (groups - 1), *[4] * (groups - 1)])
+    return np.full(groups, int(kind))
+
+
+def draw(setting: Setting, groups: int, rng: np.random.Generator) -> Any:
+    """Return the numbers of won, lost and tied questions of each group, as an array (groups, 3)."""
+    chances = np.array([setting.won, setting.lost, 1 - setting.won - setting.lost])
+    rows = np.tile(chances, (groups, 1))
+    if setting.correlation:
+        drawn = rng.standard_gamma(rows * (1 - setting.correlation) / setting.correlation)
+        lost = drawn.sum(axis=1) == 0  # underflow of very small parameters: the group has a single outcome
+        drawn[lost] = np.eye(3)[rng.choice(3, size=int(lost.sum()), p=chances)]
+        rows = drawn / drawn.sum(axis=1, keepdims=True)
+    return rng.multinomial(sizes(setting.sizes, groups, rng), rows)
+
+
+def kinds(columns: Any) -> Any:
+    """Return the rows of an array as kinds of groups."""
+    return tuple(sorted(Counter(map(tuple, columns.astype(float).tolist())).items()))
+
+
+def of_gain(setting: Setting, groups: int, rng: np.random.Generator) -> tuple[Interval, float, bool]:
+    """Return the interval of a simulated gain, the true gain, and whether the interval and the test disagree."""
+    won, lost, tied = draw(setting, groups, rng).T
+    some = kinds(np.stack([won - lost, won + lost, won + lost + tied], axis=1))
+    found = mean_interval(some, -1.0, 1.0)
+    return found, setting.gain, (found.low > 0 or found.high < 0) != (sign_flip_p(some) < LEVEL)
+
+
+def of_accuracy(setting: Setting, groups: int, rng: np.random.Generator) -> tuple[Interval, float, None]:
+    """Return the interval of a simulated accuracy and the true accuracy."""
+    right, _, wrong = draw(setting, groups, rng).T
+    if setting.sizes == "1":
+        return wilson_interval(float(right.sum()) / groups, groups), setting.won, None
+    return mean_interval(kinds(np.stack([right, right, right + wrong], axis=1)), 0.0, 1.0), setting.won, None
+
+
+def of_average(setting: Setting, groups: int, rng: np.random.Generator) -> tuple[Interval, float, None]:
+    """Return the interval of a simulated average over tasks, and the true average."""
+    values, intervals = [], []
+    ratio = RIGHT * (1 - setting.won - setting.lost)
+    relative = "relative" in setting.name
+    for _ in range(TASKS):
+        won, lost, tied = draw(setting, groups, rng).T
+        right = rng.binomial(tied, RIGHT)
+        columns = [won + right, lost + right, won + lost, won + lost + tied]
+        arm, base, _, size = (float(column.sum()) for column in columns)
+        if relative:
+            found = ratio_interval(kinds(np.stack(columns, axis=1)))
+            if found is None:
+                return Interval(-np.inf, np.inf), 0.0, None
+            values.append(arm / base if base else found.low)
+        else:
+            found = mean_interval(kinds(np.stack([won - lost, *columns[2:]], axis=1)), -1.0, 1.0)
+            values.append((arm - base) / size)
+        intervals.append(found)
+    return (
+        average_interval(values, intervals),
+        (setting.won + ratio) / (setting.lost + ratio) if relative else setting.gain,
+        None,
+    )
+
+
+def simulate(setting: Setting, groups: int, tables: int) -> Line:
+    """Return the coverage and the mean width of the intervals of `tables` simulated tables.
+
+    Relative gains whose interval is unknown are left out.
+    """
+    rng = np.random.default_rng([groups, *setting.name.encode()])
+    of = of_gain if setting in GAINS else of_accuracy if setting in ACCURACIES else of_average
+    found = [of(setting, groups, rng) for _ in range(tables)]
+    known = [one for one in found if np.isfinite(one[0].low)]
+    if not known:
+        return Line(setting.name, groups, float("nan"), float("nan"), None)
+    covered = np.mean([one.low <= true <= one.high for one, true, _ in known])
+    width = np.mean([one.high - one.low for one, _, _ in known])
+    disagreeing = None if setting not in GAINS else float(100 * np.mean([other for _, _, other in known]))
+    return Line(setting.name, groups, float(100 * covered), float(100 * width), disagreeing)
+
+
+def printed(lines: Sequence[Line], groups: Sequence[int], value: str) -> None:
+    """Print a Markdown table of one value, with one line per setting and one column per number of groups."""
+    print(f"\n| {value} | {' | '.join(f'{count} groups' for count in groups)} |")
+    print(f"|---|{'---|' * len(groups)}")
+    for name in dict.fromkeys(line.setting for line in lines):
+        row = [getattr(line, value) for line in lines if line.setting == name]
+        if None not in row:
+            print(f"| {name} | {' | '.join('–' if one != one else f'{one:.1f}' for one in row)} |")  # noqa: PLR0124
+
+
+def main() -> None:
+    """Run the simulation, print the tables, and write the values as JSON if `--json` is given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("groups", nargs="*", type=command.count, default=GROUPS)
+    parser.add_argument("--tables", type=command.count, default=2_000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    settings = (*GAINS, *ACCURACIES, *AVERAGES)
+    lines = [simulate(setting, count, options.tables) for setting in settings for count in options.groups]
+    for value in ("covered", "width", "disagreeing"):
+        printed(lines, options.groups, value)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
