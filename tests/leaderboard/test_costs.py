@@ -64,6 +64,48 @@ def test_longer_prompts_have_no_break_even(lab):
     assert (cost.fewer_operations_from, cost.less_money_from) == ({}, {})
 
 
+@pytest.mark.parametrize(("ft", "rag"), [(4, 14), (5, 14), (14, 4), (2, 14)])
+def test_break_even_needs_gains(lab, ft, rag):
+    """A break-even point is stated only between arms whose gains over base are positive and significant."""
+    lab.prices = {"device_hour": 3.6}
+    lab.add(4, "base", tokens=2000, flops=2e7, times=Times(asking=1.0))
+    lab.add(rag, "rag", k=1, tokens=8000, flops=8e7, times=Times(asking=4.0))
+    training = {"trained_tokens": 9, "flops": 1.0}
+    lab.add(ft, "ft", tokens=2000, flops=2e7, training=training, times=Times(asking=1.0, training=1.0))
+    for view in (None, "rag"):
+        table = lab.table(cost=True, against=view)
+        assert row(table, "ft").cost.money < row(table, "rag,k=1").cost.money
+        assert (row(table, "ft").cost.fewer_operations_from, row(table, "ft").cost.less_money_from) == ({}, {})
+
+
+def test_break_even_does_not_depend_on_the_view(lab):
+    """A table of gains over a different arm states the same break-even points as the table of gains over base."""
+    costly(lab)
+    expected = row(lab.table(cost=True), "ft").cost
+    assert expected.less_money_from
+    assert row(lab.table(cost=True, against="rag,k=1"), "ft").cost == expected
+
+
+@pytest.mark.parametrize("seconds", [(1.0, 9.0), (9.0, 1.0), (0.2, 0.1)])
+def test_money_follows_counted_tokens(lab, seconds):
+    """Arms with equally long prompts cost the same money per question, even if a busy machine answered one slowly."""
+    lab.prices = {"device_hour": 3.6}
+    for k, asking in zip((1, 2), seconds, strict=True):
+        lab.add(14, "rag", k=k, tokens=8000, times=Times(asking=asking, searching=2.0))
+    money = [row(lab.table(cost=True), f"rag,k={k}").cost.money for k in (1, 2)]
+    assert money == [pytest.approx((sum(seconds) / 2 + 2.0) / 20 / 1000)] * 2
+
+
+def test_money_for_training_follows_counted_operations(lab):
+    """Training runs with equally many operations cost the same money, whatever time each run took."""
+    lab.prices = {"device_hour": 3.6}
+    for rank, spent in ((4, 10.0), (8, 30.0)):
+        training, times = {"trained_tokens": 9, "flops": 1e9}, Times(asking=1.0, training=spent)
+        lab.add(14, "ft", settings=(("rank", rank),), tokens=2000, training=training, times=times)
+    once = [row(lab.table(cost=True), f"ft,rank={rank}").cost.money_once for rank in (4, 8)]
+    assert once == [pytest.approx(0.02)] * 2
+
+
 def test_the_gold_passage_has_no_break_even(lab):
     """A trained arm with the gold passage has no break-even point, because the gold passage is unknown in practice."""
     lab.methods = {**METHODS, "ft+gold": MethodEntry("lora", "gold", "ceiling")}

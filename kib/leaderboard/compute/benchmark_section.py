@@ -130,7 +130,8 @@ class BenchmarkSection:
         if isinstance(self._results, PublishedResults):
             return
         for rows in self._blocks.values():
-            found = costs(self._results, _measured(rows), self.plan.prices, times=times)
+            gaining = {row.arm for row in rows if row.beats_base}
+            found = costs(self._results, _measured(rows), gaining, self.plan.prices, times=times)
             for row in rows:
                 row.cost = found.get(row.arm)
 

@@ -1,9 +1,9 @@
 """The one-time cost and the cost per question of each arm, and the break-even numbers of questions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from math import floor, fsum
-from typing import Any
+from typing import Any, NamedTuple
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.table_records import Cost
@@ -19,12 +19,27 @@ REMOTE = "unknown"
 Pick = Callable[[Cost], float | None]
 
 
-def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *, times: bool) -> dict[Arm, Cost]:
-    """Return the costs of the measured arms in a block, including measured seconds and memory if `times` is set."""
-    found = {arm: _mean([_cost(one, results.times(one.cell), prices) for one in arm.results]) for arm in arms}
-    rivals = [arm for arm in arms if arm.method.train is None and arm.method.retrieve is not None and arm.kind == ""]
+class _Pace(NamedTuple):
+    """The mean measured seconds per prompt token and per training operation; None if nothing was measured."""
+
+    token: float | None
+    operation: float | None
+
+
+def costs(
+    results: Results, arms: Sequence[Arm], gaining: Collection[Arm], prices: Mapping[str, float], *, times: bool
+) -> dict[Arm, Cost]:
+    """Return the costs of the measured arms in a block, including measured seconds and memory if `times` is set.
+
+    Break-even points are computed only between the arms in `gaining`, which have a significant gain over base.
+    """
+    seconds = {one.cell: results.times(one.cell) for arm in arms for one in arm.results}
+    pace = _pace([(one, seconds[one.cell]) for arm in arms for one in arm.results])
+    found = {arm: _mean([_cost(one, seconds[one.cell], prices, pace) for one in arm.results]) for arm in arms}
     # Arms with gold passages have no break-even point, because gold passages are not available in any application.
-    for arm in (arm for arm in arms if arm.method.train is not None and arm.kind == ""):
+    contenders = [arm for arm in arms if arm in gaining and arm.kind == ""]
+    rivals = [arm for arm in contenders if arm.method.train is None and arm.method.retrieve is not None]
+    for arm in (arm for arm in contenders if arm.method.train is not None):
         found[arm] = replace(
             found[arm],
             fewer_operations_from=_break_even(
@@ -35,12 +50,25 @@ def costs(results: Results, arms: Sequence[Arm], prices: Mapping[str, float], *,
     return found if times else {arm: _without_times(cost) for arm, cost in found.items()}
 
 
-def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) -> Cost:
+def _pace(cells: Sequence[tuple[CellResult, Times | None]]) -> _Pace:
+    """Return the mean measured time per prompt token and per training operation of all cells in a block."""
+    asked = [(times.asking, one.prompt_tokens) for one, times in cells if times and one.prompt_tokens]
+    trained = [
+        (times.training, one.training.flops) for one, times in cells if times and one.training and one.training.flops
+    ]
+    return _Pace(_ratio(asked), _ratio(trained))
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> float | None:
+    return fsum(above for above, _ in pairs) / fsum(below for _, below in pairs) if pairs else None
+
+
+def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float], pace: _Pace) -> Cost:
     """Return the cost of one cell."""
     n, training = result.n, result.training or TrainingRecord()
     tokens = None if result.prompt_tokens is None else result.prompt_tokens / n
     writing = _writing(training, prices)
-    money, once = _money(result, tokens, times, prices)
+    money, once = _money(result, tokens, times, prices, pace)
     counted = Cost(
         prompt_tokens=tokens,
         operations=None if result.flops is None else result.flops / n,
@@ -67,22 +95,37 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float]) 
 
 
 def _money(
-    result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float]
+    result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float], pace: _Pace
 ) -> tuple[float | None, float | None]:
-    """Return the monetary cost per question and the one-time monetary cost, based on device hours.
+    """Return the monetary cost per question and the one-time monetary cost.
 
-    If the model is remote or device hours have no price, the amounts are based on token prices instead.
+    The time for answering and training follows from the counted tokens and operations, so that the random variation of
+    measured times cannot change the order of the arms. If the model is remote or device hours have no price, the
+    amounts are based on token prices instead.
     """
     hour, million = prices.get("device_hour"), prices.get("input_tokens_million")
     remote = all(environment.device == REMOTE for environment in result.environments)
-    by_hours = None if hour is None or times is None else hour / HOUR
     by_tokens = None if million is None or tokens is None else million * tokens / 1e6
     once = 0.0 if by_tokens is not None and not result.training else None
-    if by_hours is not None and times is not None:
-        once = by_hours * (times.indexing + times.training)
+    if hour is not None and times is not None:
+        once = hour / HOUR * (times.indexing + _training_seconds(result, times, pace))
         if not remote:
-            return by_hours * (times.asking + times.searching) / result.n, once
+            return _money_for_time(tokens, times.searching / result.n, hour, pace), once
     return (by_tokens, once) if hour is None or remote else (None, None)
+
+
+def _money_for_time(tokens: float | None, searching: float, hour: float, pace: _Pace) -> float | None:
+    """Return the cost of the time for one question, or None if its tokens are not counted."""
+    if tokens is None or pace.token is None:
+        return None
+    return hour / HOUR * (tokens * pace.token + searching)
+
+
+def _training_seconds(result: CellResult, times: Times, pace: _Pace) -> float:
+    """Return the training time, which is the measured time only if the operations are not counted."""
+    if result.training is None or result.training.flops is None or pace.operation is None:
+        return times.training
+    return result.training.flops * pace.operation
 
 
 def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | None:
@@ -119,14 +162,16 @@ def _break_even(found: Mapping[Arm, Cost], arm: Arm, rivals: Sequence[Arm], once
         if ours_once is None or ours is None or theirs_once is None or theirs is None or ours >= theirs:
             continue
         if not _is_shorter(found[arm], found[rival]):
-            continue  # a difference at equal prompt length is timing noise
+            continue  # the remaining difference is the measured search time, which varies randomly
         least[rival.name] = max(1, floor((ours_once - theirs_once) / (theirs - ours)) + 1)
     return least
 
 
 def _is_shorter(ours: Cost, theirs: Cost) -> bool:
-    """Return whether the prompts of `ours` are shorter than the prompts of `theirs`, or any length is unknown."""
-    return ours.prompt_tokens is None or theirs.prompt_tokens is None or ours.prompt_tokens < theirs.prompt_tokens
+    """Return whether the prompts of `ours` are shorter than the prompts of `theirs`, by counted tokens."""
+    if ours.prompt_tokens is None or theirs.prompt_tokens is None:
+        return False
+    return ours.prompt_tokens < theirs.prompt_tokens
 
 
 def _without_times(cost: Cost) -> Cost:

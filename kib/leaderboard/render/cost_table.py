@@ -64,8 +64,9 @@ def cost_legend(table: Table) -> list[str]:
         )
     if any(row.cost and (row.cost.money is not None or row.cost.money_once is not None) for row in table.rows):
         texts.append(
-            "Money is computed from the [prices] in the spec and the measured device hours or, without a device "
-            "price, the tokens read."
+            "Money is computed from the [prices] in the spec and the counted tokens. A price per device hour is "
+            "converted with the measured mean time per prompt token and per training operation, which is the same for "
+            "all arms of a block; only the times for searching and indexing are measured separately for each arm."
         )
     if any(row.cost and row.cost.written_requests for row in table.rows):
         texts.append(
