@@ -152,7 +152,7 @@ def test_a_server_that_is_down(concurrent):
     made = make_plugin(LmEvalModel, {**options, "local_args": {"base_url": url, "num_concurrent": concurrent}})
     with pytest.raises(StepError, match=rf"^{url}: the connection failed \(\w+\); .* run the same command again"):
         answer(made.load(), generate("a", "b"))
-    assert "the connection failed" in made.probe(["generate_until"])["generate_until"]
+    assert re.fullmatch(rf"{url}: the connection failed \(\w+\)", made.probe(["generate_until"])["generate_until"])
 
 
 @pytest.mark.parametrize(("options", "size"), [({}, 1), ({"num_concurrent": 3}, 3), ({"batch_size": "auto"}, 1)])
@@ -225,8 +225,8 @@ def test_a_check_names_tasks_that_cannot_be_measured(served, server):
     result = served.call("check", "bench.toml", "-q")
     assert result.exit_code == 2
     assert "log-probabilities of the prompt: no, generated text: yes\n" in result.stdout
-    start = "Error: models.m: no log-probabilities of the prompt for task people: "
-    assert f"{start}{server.url}: {NO_LOG_PROBABILITIES}" in result.stderr
+    start = "Error: models.m: task people cannot be measured without log-probabilities of the prompt, and the test "
+    assert f"{start}request failed: {server.url}: {NO_LOG_PROBABILITIES}" in result.stderr
     assert result.stderr.endswith("(1 cell)\n")
     assert len(server.bodies) == 2
 

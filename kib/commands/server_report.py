@@ -1,6 +1,6 @@
 """Tests, for `kib check`, whether the server of each model can measure the tasks of a benchmark."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from kib.errors import InputError
 from kib.harness.server_backends import CAPABILITIES
@@ -51,8 +51,10 @@ def _probe(steps: SharedSteps, name: str, cells: Sequence[PreparedCell], problem
         reasons |= plugin.probe(others) if others else {}
     for kind in kinds:
         if kind in reasons:
-            tasks = dict.fromkeys(cell.plan.cell.task for cell in needed[kind])
-            problems[f"models.{name}: no {CAPABILITIES[kind]} for {_tasks(tasks)}: {reasons[kind]}"] = len(needed[kind])
+            tasks = list(dict.fromkeys(cell.plan.cell.task for cell in needed[kind]))
+            named = f"task{'' if len(tasks) == 1 else 's'} {join(tasks)}"
+            needs = f"{named} cannot be measured without {CAPABILITIES[kind]}, and the test request failed"
+            problems[f"models.{name}: {needs}: {reasons[kind]}"] = len(needed[kind])
     results = [f"{CAPABILITIES[kind]}: {'no' if kind in reasons else 'yes'}" for kind in (*kinds, *others)]
     return [f"models.{name}: test of {server}: {', '.join(results)}"]
 
@@ -60,7 +62,3 @@ def _probe(steps: SharedSteps, name: str, cells: Sequence[PreparedCell], problem
 def _kinds(cell: PreparedCell) -> set[str]:
     """Return the kinds of a cell's requests."""
     return {request.kind for some in cell.requests for request in some}
-
-
-def _tasks(names: Collection[str]) -> str:
-    return f"task{'' if len(names) == 1 else 's'} {join(names)}"

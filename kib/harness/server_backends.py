@@ -31,7 +31,7 @@ CAPABILITIES = {
 TEST_REQUESTS = {
     "loglikelihood": ("The capital of France is", " Paris"),
     "loglikelihood_rolling": ("The capital of France is Paris.",),
-    "generate_until": ("The capital of France is", {"until": ["\n"], "max_gen_toks": 8}),
+    "generate_until": ("The capital of France is", {"until": ["\n", ".", ","], "max_gen_toks": 8}),
 }
 """The arguments of the test request of each kind, which contain no text of the user."""
 
@@ -47,6 +47,17 @@ SHOWN_CHARACTERS = 300
 """The number of characters of a server's message that an error message quotes."""
 
 
+class ServerFailedError(StepError):
+    """A server did not answer a request; `problem` is the message without the advice for a run."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            f"{problem}; all complete batches are stored; run the same command again to resume, or raise the backend's "
+            "argument `max_retries` to wait longer for the server"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """The server of a backend, with the credential that error messages must not contain ("" if there is none)."""
@@ -58,12 +69,9 @@ class Server:
         """Return an error after which sending the request again cannot help."""
         return InputError(f"{self.address}: {self._shown(reason)}")
 
-    def fails(self, reason: str) -> StepError:
+    def fails(self, reason: str) -> "ServerFailedError":
         """Return an error after which sending the request again may help."""
-        return StepError(
-            f"{self.address}: {self._shown(reason)}; all complete batches are stored; run the same command again to "
-            "resume, or raise the backend's argument `max_retries` to wait longer for the server"
-        )
+        return ServerFailedError(f"{self.address}: {self._shown(reason)}")
 
     def _shown(self, reason: str) -> str:
         line = " ".join((reason.replace(self.credential, "…") if self.credential else reason).split())
@@ -88,6 +96,8 @@ def send_test_requests(lm: "LM", kinds: Collection[str]) -> dict[str, str]:
     for kind in kinds:
         try:
             answer(lm, [Request(kind, TEST_REQUESTS[kind])])
+        except ServerFailedError as error:
+            reasons[kind] = error.problem
         except KibError as error:
             reasons[kind] = str(error)
     return reasons

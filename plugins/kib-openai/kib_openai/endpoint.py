@@ -134,7 +134,8 @@ class Endpoint:
         if isinstance(value, dict):
             error = value.get("error", value)
             if isinstance(error, dict):
-                text = " ".join(str(error[key]) for key in ("code", "message") if error.get(key)) or text
+                parts = [error[key] for key in ("code", "message") if error.get(key)]
+                text = " ".join(str(part) for part in parts if part != response.status_code) or text
             else:
                 text = str(error)
         text = " ".join(self.without_key(text).split())

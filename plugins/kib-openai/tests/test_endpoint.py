@@ -168,6 +168,13 @@ def test_a_server_that_needs_a_key(writer, server, passages, write):
         write(writer(api_key_env=""), passages(1))
 
 
+def test_a_server_that_starts(writer, server, passages, write):
+    """The error of a server that never becomes ready states the status once, together with the server's message."""
+    server.faults = [(503, {}, '{"error": {"code": 503, "message": "Loading model"}}')] * 2
+    with pytest.raises(InputError, match="the server returned status 503: Loading model after 2 attempts; all answers"):
+        write(writer(retries=1), passages(1))
+
+
 def test_no_credit(writer, server, passages, write):
     """Insufficient credit raises an error without retries, although its status code is also used by busy servers."""
     server.faults = [(429, {}, '{"error": {"code": "insufficient_quota", "message": "You have no money."}}')]
