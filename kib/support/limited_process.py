@@ -230,11 +230,12 @@ def _time_limit(seconds: float, nowhere: IO[bytes]) -> Iterator[None]:
 
 
 def _limit_memory(memory_mb: int) -> None:
-    """Limit the memory of this process, if the operating system supports such a limit."""
+    """Limit the memory of this process, if the operating system supports such a limit, and write no core dumps."""
     if sys.platform != "linux":
         return
     import resource
 
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb * MB, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 

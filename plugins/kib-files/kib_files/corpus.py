@@ -38,7 +38,7 @@ LIMIT_OPTIONS = {
     "unpacked": "max_unpacked_mb",
     "depth": "max_nesting",
 }
-"""The option for each limit on the conversion of a file; the limits of pypdf are fixed."""
+"""The option for each limit on the conversion of a file."""
 
 
 class FilesOptions(Options):

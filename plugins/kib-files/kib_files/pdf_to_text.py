@@ -1,17 +1,23 @@
-"""Converts PDF files with pypdf."""
+"""Converts PDF files with pypdfium2, the Python interface of the PDF library of Chrome."""
 
-import logging
-from collections.abc import Mapping
-from io import BytesIO
+import ctypes
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kib.support.limited_process import LimitError
 from kib_files.file_records import BLANK_PAGES, BrokenFileError, ConvertedFile, FileLimits, one_line
+from kib_files.pdf_layout import Run, page_lines
 
 __all__ = ["convert_pdf"]
 
-PDF_REPLACEMENTS = {
-    0: "",
+REPLACEMENTS = {
+    **dict.fromkeys(range(9), ""),
+    **dict.fromkeys(range(14, 32), ""),
+    0xAD: "-",
+    0xF0B7: "•",
     0xFB00: "ff",
     0xFB01: "fi",
     0xFB02: "fl",
@@ -20,56 +26,209 @@ PDF_REPLACEMENTS = {
     0xFB05: "st",
     0xFB06: "st",
 }
-"""Replacements for the null characters and typographic ligatures found in text extracted from PDF files."""
+"""Replacements for control characters, hyphens at line ends, bullets of symbol fonts and typographic ligatures."""
+
+LINE_ENDS = {"\r": (), "\n": (Run("\n"),), "\ufffe": (Run("-"), Run("\n")), "\2": (Run("-"), Run("\n"))}
+"""The characters that end a run, with the runs that replace each character.
+
+pypdfium2 returns U+FFFE or U+0002 in place of a hyphen and the end of its line.
+"""
+
+ANGLE_SAMPLE = 50
+"""The number of characters whose angles determine how a page is turned."""
+
+LOGO = re.compile(r"\b(?:L\^A)?T_?EX\b")
+"""The logos of TeX and LaTeX, whose letters are raised and lowered."""
+
+SPLIT_WORD = re.compile(r"(\w+)-\n(\w+)")
+HYPHENATED = re.compile(r"\w+-\w+")
+
+UNREADABLE = re.compile("[\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
+"""Characters without a meaning, from fonts that do not state which characters their glyphs are."""
+
+MOST_UNREADABLE = 0.02
+"""The part of unreadable characters from which a page is named in a remark."""
+
+MOST_PAGES = 20
+"""Maximum number of page ranges in one remark."""
+
+HIDDEN_ANNOTATION = 0x2 | 0x20
+"""The flags of annotations that a viewer does not show."""
 
 
 def convert_pdf(data: bytes, _: str, __: FileLimits) -> ConvertedFile:
-    """Return the text of all pages of a PDF, separated by blank lines."""
-    from pypdf import PasswordType, PdfReader
-    from pypdf.errors import LimitReachedError, PdfReadError
+    """Return the text of all pages of a PDF, separated by blank lines, with the values of form fields after each page.
 
-    monitor = _PdfMonitor()
+    Remarks name the pages without text, pages whose columns were separated, and pages with unreadable characters.
+    """
+    import pypdfium2
+
     try:
-        reader = PdfReader(BytesIO(data))
-        if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
-            raise BrokenFileError("the file has a password; save the file without a password")
-        pages = [_clean_pdf_text(page.extract_text()).strip() for page in reader.pages]
-        title: Any = reader.metadata.title if reader.metadata else ""
-        monitor.check()
-    except LimitReachedError as error:
-        raise LimitError(f"exceeds a limit of pypdf ({str(error).rstrip('.')})") from error
-    except PdfReadError as error:
+        document = pypdfium2.PdfDocument(data)
+        if document.get_formtype():
+            document.init_forms()
+        pages = [_read_page(document, number) for number in range(len(document))]
+        title = document.get_metadata_value("Title")
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
+            raise BrokenFileError("the file has a password; save the file without a password") from error
         raise BrokenFileError(f"the file is damaged or is not a PDF ({error})") from error
-    texts = [page for page in pages if page]
-    blank = len(pages) - len(texts)
-    remarks = {BLANK_PAGES: f"{blank} of {len(pages)}"} if blank else {}
-    return ConvertedFile("\n\n".join(texts), one_line(str(title or "")), len(pages), remarks)
+    texts = [page.text for page in pages if page.text]
+    remarks = {
+        "columns drawn row by row, which are read one after the other": _ranges(pages, lambda page: page.has_columns),
+        "characters without a known meaning": _ranges(pages, lambda page: page.is_unreadable),
+    }
+    if blank := len(pages) - len(texts):
+        remarks[BLANK_PAGES] = f"{blank} of {len(pages)}"
+    text = _join_words("\n\n".join(texts))
+    return ConvertedFile(text, one_line(title), len(pages), {what: where for what, where in remarks.items() if where})
 
 
-class _PdfMonitor(logging.Handler):
-    """Handles pypdf warnings: ignores minor defects, but records that pypdf has omitted text because of a limit."""
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The text of a page, and two properties that a remark names."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.reached = ""
-        logger = logging.getLogger("pypdf")
-        logger.handlers, logger.propagate = [self], False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Record a log message if it mentions a limit or an exception that was raised because of a limit."""
-        from pypdf.errors import LimitReachedError
-
-        values = record.args if isinstance(record.args, Mapping) else {}
-        if "limit" in values or isinstance(values.get("exception"), LimitReachedError):
-            self.reached = record.getMessage()
-
-    def check(self) -> None:
-        """Raise LimitError if pypdf has omitted text because of a limit."""
-        if self.reached:
-            raise LimitError(f"exceeds a limit of pypdf ({self.reached.rstrip('.')})")
+    text: str
+    has_columns: bool
+    is_unreadable: bool
 
 
-def _clean_pdf_text(text: str) -> str:
-    """Join surrogate pairs, replace unpaired surrogates with U+FFFD, expand ligatures, and remove null characters."""
+def _read_page(document: Any, number: int) -> _Page:
+    page = document[number]
+    quarters = _turn_upright(page)
+    lines, has_columns = page_lines(_runs(page.get_textpage(), quarters))
+    text = LOGO.sub(lambda found: re.sub(r"[_^]", "", found.group()), "\n".join(lines)).translate(REPLACEMENTS)
     joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return joined.translate(PDF_REPLACEMENTS)
+    unreadable = len(UNREADABLE.findall(joined)) > MOST_UNREADABLE * len(joined)
+    fields = "\n".join(_fields(document, page))
+    return _Page(f"{joined.strip()}\n\n{fields}".strip(), has_columns, unreadable)
+
+
+def _turn_upright(page: Any) -> int:
+    """Rotate a page so that most of its text is upright, because only then are lines found reliably.
+
+    Return the direction of the text: 0 to the right, 1 upwards, 2 to the left and 3 downwards.
+    """
+    from pypdfium2 import raw
+
+    textpage = page.get_textpage()
+    count = textpage.count_chars()
+    directions = Counter(
+        round(math.degrees(raw.FPDFText_GetCharAngle(textpage, index)) / 90) % 4
+        for index in range(0, count, max(1, count // ANGLE_SAMPLE))
+        if raw.FPDFText_IsGenerated(textpage, index) != 1
+    )
+    [(direction, _)] = directions.most_common(1) or [(0, 0)]
+    page.set_rotation(90 * direction)
+    return direction
+
+
+def _runs(textpage: Any, direction: int) -> Iterator[Run]:
+    """Yield the runs of a page, each drawn by one operator; a run with a line feed ends a line."""
+    from pypdfium2 import raw
+
+    count = textpage.count_chars()
+    text = textpage.get_text_range()
+    if len(text) != count:  # characters beyond the Basic Multilingual Plane
+        text = "".join(chr(raw.FPDFText_GetUnicode(textpage, index)) for index in range(count))
+    start, last, drawn = 0, -1, None
+    for index, character in enumerate(text):
+        if character in LINE_ENDS:
+            yield _run(textpage, text[start:index], start, last, direction)
+            yield from LINE_ENDS[character]
+            start, last = index + 1, -1
+        elif not character.isspace():
+            by = ctypes.cast(raw.FPDFText_GetTextObject(textpage, index), ctypes.c_void_p).value
+            if by != drawn and last >= 0:
+                yield _run(textpage, text[start:index], start, last, direction)
+                start = index
+            drawn, last = by, index
+    yield _run(textpage, text[start:], start, last, direction)
+
+
+def _run(textpage: Any, text: str, start: int, last: int, direction: int) -> Run:
+    """Return a run with its place on the turned page; `last` is the index of its last visible character, or -1."""
+    from pypdfium2 import raw
+
+    if last < 0:
+        return Run(text)
+    first = start + len(text) - len(text.lstrip())
+    box, other, x, y = raw.FS_RECTF(), raw.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
+    raw.FPDFText_GetLooseCharBox(textpage, first, box)
+    raw.FPDFText_GetLooseCharBox(textpage, last, other)
+    raw.FPDFText_GetCharOrigin(textpage, first, x, y)
+    if direction == 0:
+        return Run(text, box.left, other.right, y.value, box.top - box.bottom)
+    if direction == 1:
+        return Run(text, box.bottom, other.top, -x.value, box.right - box.left)
+    if direction == 2:
+        return Run(text, -box.right, -other.left, -y.value, box.top - box.bottom)
+    return Run(text, -box.top, -other.bottom, x.value, box.right - box.left)
+
+
+def _fields(document: Any, page: Any) -> Iterator[str]:
+    """Yield the name and value of each form field that is filled in, and the text of each typed note on the page."""
+    from pypdfium2 import raw
+
+    for index in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, index)
+        if not raw.FPDFAnnot_GetFlags(annotation) & HIDDEN_ANNOTATION:
+            kind = raw.FPDFAnnot_GetSubtype(annotation)
+            if kind == raw.FPDF_ANNOT_FREETEXT:
+                yield _string(raw.FPDFAnnot_GetStringValue, annotation, b"Contents")
+            elif kind == raw.FPDF_ANNOT_WIDGET and document.formenv:
+                yield from _field(document.formenv, annotation)
+        raw.FPDFPage_CloseAnnot(annotation)
+
+
+def _field(form: Any, annotation: Any) -> Iterator[str]:
+    """Yield the name and value of a form field, unless the field is empty, a button, or a box without a check mark."""
+    from pypdfium2 import raw
+
+    kind = raw.FPDFAnnot_GetFormFieldType(form, annotation)
+    value = _string(raw.FPDFAnnot_GetFormFieldValue, form, annotation)
+    if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
+        value = value if raw.FPDFAnnot_IsChecked(form, annotation) else ""
+    if value.strip() and kind != raw.FPDF_FORMFIELD_PUSHBUTTON:
+        name = _string(raw.FPDFAnnot_GetFormFieldAlternateName, form, annotation)
+        yield f"{name or _string(raw.FPDFAnnot_GetFormFieldName, form, annotation)}: {value}"
+
+
+def _string(function: Callable[..., int], *arguments: Any) -> str:
+    """Return the UTF-16 text that a function of PDFium writes into a buffer."""
+    from pypdfium2 import raw
+
+    size = function(*arguments, None, 0)
+    buffer = ctypes.create_string_buffer(size)
+    function(*arguments, ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR)), size)
+    return buffer.raw.decode("utf-16-le", "replace").rstrip("\0")
+
+
+def _join_words(text: str) -> str:
+    """Join words that a hyphen splits at the end of a line.
+
+    The hyphen remains if the document contains the hyphenated word within a line, and before capitals and digits.
+    """
+    known = {word.lower() for word in HYPHENATED.findall(text)}
+
+    def joined(found: re.Match[str]) -> str:
+        first, second = found.groups()
+        keeps_hyphen = not second[0].islower() or not first[-1].isalpha() or len(first) == 1
+        hyphen = "-" if keeps_hyphen or f"{first}-{second}".lower() in known else ""
+        return f"{first}{hyphen}{second}"
+
+    return SPLIT_WORD.sub(joined, text)
+
+
+def _ranges(pages: Sequence[_Page], has: Callable[[_Page], bool]) -> str:
+    """Return the numbers of the pages with a property, such as "pages 3-4, 7", or "" if no page has the property."""
+    numbers = [number for number, page in enumerate(pages, 1) if has(page)]
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [number]
+        else:
+            ranges.append([number])
+    shown = ", ".join("-".join(map(str, one)) for one in ranges[:MOST_PAGES])
+    more = f" and {len(ranges) - MOST_PAGES} more" if ranges[MOST_PAGES:] else ""
+    return f"page{'s' if numbers[1:] else ''} {shown}{more}" if numbers else ""

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
-from pypdf import PdfReader, PdfWriter
 
 CONTENT_TYPES = """<?xml version="1.0" encoding="UTF-8"?>
 <Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
@@ -50,44 +49,51 @@ def write_docx(path: Path, paragraphs: Sequence[str], title: str = "", table: Se
 
 def write_pdf(path: Path, pages: Sequence[str], title: str = "") -> Path:
     """Write a PDF with one line of text per page; an empty string produces a page without text, as in a scan."""
-    count = len(pages)
+    contents = [f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET" if text else "0 0 100 100 re f" for text in pages]
+    return write_pdf_contents(path, contents, info=f"/Title ({title})")
+
+
+def write_pdf_contents(
+    path: Path,
+    contents: Sequence[str],
+    entries: str = "",
+    objects: Sequence[str] = (),
+    catalog: str = "",
+    info: str = "",
+) -> Path:
+    """Write a PDF with the given page contents, entries of every page, additional objects and document entries.
+
+    The first additional object has the number 4 plus twice the number of pages.
+    """
+    count = len(contents)
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
+    parts = [
+        f"<< /Type /Catalog /Pages 2 0 R {catalog} >>",
         f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
-    for number, text in enumerate(pages):
-        stream = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET" if text else "0 0 100 100 re f"
-        font = "/Resources << /Font << /F1 3 0 R >> >>"
-        box = "/MediaBox [0 0 612 792]"
-        objects.append(f"<< /Type /Page /Parent 2 0 R {box} {font} /Contents {5 + 2 * number} 0 R >>")
-        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
-    objects.append(f"<< /Title ({title}) >>")
+    resources = "" if "/Resources" in entries else "/Resources << /Font << /F1 3 0 R >> >>"
+    for number, stream in enumerate(contents):
+        page = f"/Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] {resources} {entries}"
+        parts.append(f"<< {page} /Contents {5 + 2 * number} 0 R >>")
+        parts.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
+    parts += [*objects, f"<< {info} >>"]
     out, offsets = BytesIO(b"%PDF-1.4\n"), []
     out.seek(0, 2)
-    for number, content in enumerate(objects, 1):
+    for number, content in enumerate(parts, 1):
         offsets.append(out.tell())
         out.write(f"{number} 0 obj\n{content}\nendobj\n".encode("latin-1"))
     start = out.tell()
     table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
-    tail = f"<< /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R >>\nstartxref\n{start}\n%%EOF\n"
-    out.write(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n{tail}".encode())
+    tail = f"<< /Size {len(parts) + 1} /Root 1 0 R /Info {len(parts)} 0 R >>\nstartxref\n{start}\n%%EOF\n"
+    out.write(f"xref\n0 {len(parts) + 1}\n0000000000 65535 f \n{table}trailer\n{tail}".encode())
     path.write_bytes(out.getvalue())
-    return path
-
-
-def encrypt_pdf(source: Path, path: Path, user: str, owner: str = "owner") -> Path:
-    """Encrypt a PDF; if the user password is empty, the encrypted PDF opens without a password."""
-    writer = PdfWriter(clone_from=PdfReader(source))
-    writer.encrypt(user, owner, algorithm="AES-256")
-    with path.open("wb") as file:
-        writer.write(file)
     return path
 
 
 @pytest.fixture
 def files() -> SimpleNamespace:
     """Return the functions that write PDF and Word files, and the parts of a Word file."""
+    functions = {"write_pdf": write_pdf, "write_pdf_contents": write_pdf_contents}
     parts = {"BODY": BODY, "CONTENT_TYPES": CONTENT_TYPES, "RELATIONSHIPS": RELATIONSHIPS}
-    return SimpleNamespace(write_docx=write_docx, write_pdf=write_pdf, encrypt_pdf=encrypt_pdf, **parts)
+    return SimpleNamespace(write_docx=write_docx, **functions, **parts)

@@ -1,11 +1,9 @@
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from kib_files.converters import convert_file
 from kib_files.file_records import BrokenFileError, ConvertedFile
-from kib_files.pdf_to_text import _clean_pdf_text
 
 
 def convert(path: Path, content: str | bytes, encoding: str = "utf-8") -> ConvertedFile:
@@ -24,26 +22,6 @@ def test_plain_text(tmp_path: Path) -> None:
 def test_given_encoding(tmp_path: Path, name: str) -> None:
     """A file without a declared encoding is decoded with the encoding in the options."""
     assert convert(tmp_path / name, b"na\xefve", "cp1252").text == "naïve"
-
-
-def test_pdf(tmp_path: Path, files: SimpleNamespace) -> None:
-    """A PDF is converted to the text of its pages, with its title and the number of pages without text."""
-    files.write_pdf(tmp_path / "a.pdf", ["The relief valve", "", "opens at eleven bar."], "Valves")
-    expected = ConvertedFile("The relief valve\n\nopens at eleven bar.", "Valves", 3, {"blank pages": "1 of 3"})
-    assert convert_file(tmp_path / "a.pdf", "utf-8") == expected
-
-
-def test_pdf_characters() -> None:
-    """In text from a PDF, ligatures become letters, surrogate pairs are joined, and null characters are removed."""
-    assert _clean_pdf_text("di\ufb00erent, e\ufb03cient \ud83d\udea7\0\ud83d.") == "different, efficient 🚧\ufffd."
-
-
-def test_password(tmp_path: Path, files: SimpleNamespace) -> None:
-    """A PDF with only an owner password is read, and a PDF with a user password raises an error."""
-    path = files.write_pdf(tmp_path / "a.pdf", ["The relief valve"])
-    assert convert_file(files.encrypt_pdf(path, tmp_path / "b.pdf", ""), "utf-8").text == "The relief valve"
-    with pytest.raises(BrokenFileError, match=r"^the file has a password; save the file without a password$"):
-        convert_file(files.encrypt_pdf(path, tmp_path / "c.pdf", "secret"), "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +48,7 @@ def test_parser_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     def fail(*_: object) -> None:
         raise RuntimeError("no such glyph\nmore")
 
-    monkeypatch.setattr("pypdf.PdfReader", fail)
+    monkeypatch.setattr("pypdfium2.PdfDocument", fail)
     with pytest.raises(BrokenFileError, match=r"extension \(RuntimeError: no such glyph\)$"):
         convert(tmp_path / "a.pdf", b"")
 
