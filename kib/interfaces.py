@@ -467,6 +467,9 @@ class Writer(Plugin, Protocol):
     ) -> Iterator[Text]:
         """Yield `count` texts per passage, each with its passage and kind ("paraphrase" or "pair").
 
+        A pair has a question and an answer, and may have options, in which the right answer must not always have the
+        same position. kib renders the pair in the form of the task.
+
         `kept` stores paid answers permanently: store every paid answer in `kept`, under a unique key, before using the
         answer.
         """
@@ -592,6 +595,7 @@ class Trainer(Plugin, Protocol):
     ) -> Trained:
         """Write trained safetensors to `folder`, which may contain a checkpoint of the same training run.
 
+        A question-answer pair is trained as its field `prompt` followed by its field `target`, with a loss on `target`.
         Call `log` with one record per step: `step` and `steps`, `tokens` trained so far, `loss` in nats per token.
         Measure the loss on `validation` during training to decide on early stopping, and report the last value, because
         kib may choose arms by this loss. Measure the loss on `held_out` before and after training. Raises InputError if

@@ -131,12 +131,25 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A training text: a passage, a paraphrase of a passage, or a question with its answer."""
+    """A training text: a passage, a paraphrase of a passage, or a question with its answer (a pair).
+
+    In a pair, `text` is the question, `answer` the right answer, and `options` the options, including the answer, in
+    the order in which a prompt lists them; `options` is empty for a question without options. kib sets `prompt` and
+    `target` before a pair is passed to a trainer: `prompt` is the whole 0-shot prompt in which a task asks the
+    question, and `target` is the text that continues the prompt with the right answer.
+    """
 
     passage: str
     kind: Literal["document", "paraphrase", "pair"]
     text: str
     answer: str | None = None
+    options: tuple[str, ...] = ()
+    prompt: str | None = None
+    target: str | None = None
+
+    def __post_init__(self) -> None:
+        """Convert a list of options, as in JSON, to a tuple."""
+        object.__setattr__(self, "options", tuple(self.options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError, StepError
 from kib.harness.backends import environment
+from kib.harness.pairs import pairs_as_harness_task
 from kib.harness.requests import answer, batches
 from kib.harness.tasks import MARK, RenderedTask, from_questions, sample_rows
-from kib.records import Gold, Question, Request
+from kib.records import Gold, Question, Request, Text
 
 QUESTIONS = (
     Question("q1", "Where does Ada live?", ("Tarn", "Norwick", "Ostend"), 1, (Gold("ada"),), "ada"),
@@ -628,3 +629,36 @@ def test_an_environment_records_device_and_versions():
     assert found.device == "unknown"
     assert {"kib-bench", "lm-eval"} <= set(found.packages)
     assert "no-such-distribution" not in environment(lm(), "no-such-distribution").packages
+
+
+# Question-answer pairs for training
+
+
+PAIRS = [Text("p", "pair", "Where does Ada live?", "Norwick"), Text("p", "pair", "Who owns a hen?", "Fay")]
+
+
+def tagged(messages, add_generation_prompt):
+    turns = "".join(f"<{one['role']}>{one['content']}" for one in messages)
+    return turns + ("<assistant>" if add_generation_prompt else "")
+
+
+@pytest.mark.parametrize("chat", [None, tagged])
+@pytest.mark.parametrize("kind", [CHOICES, WRITTEN])
+def test_pairs_have_the_form_of_an_lm_eval_task(chat, kind):
+    """Pairs get the instruction, the wording, the delimiter and the chat template of an lm-eval task."""
+    rows = [{**row, "answer": row["choices"][row["answer"]]} for row in ROWS]
+    wording = {"description": "Answer briefly.\n\n", "doc_to_text": "Q: {{question}} A:", "target_delimiter": "\t"}
+    task = configured(rows, **kind, **wording, doc_to_target="{{answer}}")
+    first, _ = pairs_as_harness_task(task, PAIRS, chat)
+    asked = text_of(task.ask(0, chat=chat)[0])
+    assert first.prompt == asked.replace(ROWS[0]["question"], PAIRS[0].text)
+    assert first.target == ("Norwick" if chat else "\tNorwick")
+
+
+@pytest.mark.parametrize(
+    "wording", ["{{question}}\n{{choices[1]}} or {{answer}}?", "{{passage}}\n{{question}}", "What is {{answer}}?"]
+)
+def test_pairs_cannot_have_every_form(wording):
+    """If the prompt of an lm-eval task contains more than the question, pairs cannot have its form."""
+    rows = [{**row, "passage": f"Text {number}"} for number, row in enumerate(ROWS)]
+    assert pairs_as_harness_task(configured(rows, **CHOICES, doc_to_text=wording), PAIRS, None) is None

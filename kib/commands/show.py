@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
+from kib.leaderboard.number_format import three_digits
 from kib.prompts import LETTERS, render_passages
 from kib.records import Cell, Score, Text, document_id
 from kib.run.steps.passages import read_aliases
@@ -162,7 +163,7 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
         f"trained on {training.trained_tokens:,} tokens ({training.text_tokens:,} per pass) "
         f"in {training.steps:,} steps; "
         f"loss {training.first_loss:.3f} -> {training.last_loss:.3f} nats per token, "
-        f"weights changed by {training.change:.2%}"
+        f"weights changed by {three_digits(100 * training.change)} %"
     )
     if (loss := training.unrounded_loss) is not None:
         yield f"loss before the weights were rounded to the model's number format: {loss:.3f} nats per token"

@@ -19,6 +19,7 @@ from kib.plan.steps import (
     HeldBackStep,
     HitsStep,
     IndexStep,
+    PairForm,
     PassagesStep,
     PlannedCell,
     QuestionsStep,
@@ -31,6 +32,7 @@ from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
 from kib.spec.load import MethodTable, Spec, TaskTable
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
+from kib.support.phrases import join
 
 __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
 
@@ -265,8 +267,47 @@ class _Planner:
         self._check_sources(trainer, corpus)
         others = {"validation": validation, "held_out": held_out}
         unseen = {name: step.identity for name, step in others.items() if step}
-        identity = _identity("training", start.identity, locked, text.identity, unseen, seed)
-        return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed)
+        pairs = self._pair_form(model, trainer, corpus)
+        form = [pairs.identity] if pairs and pairs.identity else []
+        identity = _identity("training", start.identity, locked, text.identity, unseen, seed, *form)
+        return WeightsStep(identity, model, trainer, settings, text, validation, held_out, seed, pairs)
+
+    @_computed_once
+    def _pair_form(self, model: str, trainer: str, corpus: str) -> PairForm | None:
+        """Return the form of a trainer's question-answer pairs, or None if the trainer uses no pairs.
+
+        Raises SpecError if the target tasks about the corpus ask in different forms and `as_task` is missing.
+        """
+        key = self.spec.trainers[trainer].text
+        if key is None or key.kind == "documents":
+            return None
+        tasks = [key.as_task] if key.as_task else self._trained_for(trainer, corpus)
+        forms = {task: self._form(task) for task in tasks}
+        if len(set(map(digest, forms.values()))) > 1:
+            names = join(sorted(forms), "or")
+            message = (
+                f"the tasks about the corpus {corpus} ask in different forms, so the form of the question-answer pairs "
+                f"is not determined; set `as_task` to {names}"
+            )
+            raise self._wrong(message, "trainers", trainer, "text")
+        task, form = next(iter(forms.items()))
+        chat = model if self.spec.models[model].chat_template else None
+        parts = [form, self.lock.get("models", model).identity if chat else None]
+        return PairForm(_identity("pairs", parts) if any(parts) else None, task, chat)
+
+    def _trained_for(self, trainer: str, corpus: str) -> list[str]:
+        """Return the target tasks about a corpus that are measured with weights of a trainer."""
+        methods = [method for method in self.spec.methods.values() if method.train == trainer]
+        tasks = dict.fromkeys(task for method in methods for task in method.tasks or self.spec.tasks)
+        tables = [self.spec.tasks[task] for task in tasks]
+        return [table.name for table in tables if table.corpus == corpus and table.role == "target"]
+
+    def _form(self, task: str) -> Any:
+        """Return everything that determines how a task asks, without a chat template; None for plain questions."""
+        table, locked = self.spec.tasks[task], self.lock.get("tasks", task)
+        if isinstance(locked.plugin, HarnessTask):
+            return locked.identity
+        return "letter" if (table.scoring or DEFAULT_SCORING) == "letter" else None
 
     @_computed_once
     def _check_sources(self, trainer: str, corpus: str) -> None:

@@ -10,6 +10,7 @@ __all__ = [
     "HeldBackStep",
     "HitsStep",
     "IndexStep",
+    "PairForm",
     "PassagesStep",
     "PlannedCell",
     "QuestionsStep",
@@ -112,6 +113,19 @@ class HeldBackStep:
 
 
 @dataclass(frozen=True, slots=True)
+class PairForm:
+    """The form in which question-answer pairs are trained: as `task` asks, in the chat template of `chat_of` or none.
+
+    `identity` is None for the form of tasks that score the text of the options, without a chat template: a training run
+    with this form has the same identity as in versions of kib without other forms.
+    """
+
+    identity: str | None
+    task: str
+    chat_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsStep:
     """The weights used to measure cells: the model's own weights or weights that a trainer produced."""
 
@@ -123,6 +137,7 @@ class WeightsStep:
     validation: PassagesStep | HeldBackStep | None = None
     held_out: PassagesStep | None = None
     seed: int = 0
+    pairs: PairForm | None = None  # None: the text contains no pairs
 
     @property
     def title(self) -> str:

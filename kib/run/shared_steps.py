@@ -29,6 +29,7 @@ from kib.run.steps.hits import build_index, find_hits
 from kib.run.steps.passages import Passages, split_corpus
 from kib.run.steps.render_questions import load_rendered_task, render_questions
 from kib.run.steps.train_weights import TrainerTexts, train_weights
+from kib.run.steps.training_pairs import render_pairs
 from kib.run.steps.training_text import as_document, write_held_back_text, write_training_text, writing_costs
 from kib.run.token_budget import TokenBudget
 from kib.store.work import Work
@@ -157,16 +158,22 @@ class SharedSteps:
         if text is None:
             return None
         trained: Trained = self.once(
-            step, lambda: train_weights(step, partial(self._trainer_texts, step, text), self.context)
+            step, lambda: train_weights(step, partial(self.trainer_texts, step, text), self.context)
         )
         return trained
 
-    def _trainer_texts(self, step: WeightsStep, text: TextStep) -> TrainerTexts:
+    def trainer_texts(self, step: WeightsStep, text: TextStep) -> TrainerTexts:
+        """Return the texts for a training run, with question-answer pairs in the form in which they are asked."""
         training, validation, held_out = self.text(text), self._unseen(step.validation), self._unseen(step.held_out)
         written: list[TextStep | HeldBackStep] = [text]
         if isinstance(step.validation, HeldBackStep):
             written.append(step.validation)
-        return TrainerTexts(training, validation, held_out, writing_costs(written, self.context.work))
+        costs = writing_costs(written, self.context.work)
+        if step.pairs is None:
+            return TrainerTexts(training, validation, held_out, costs)
+        rendered, open_pairs = render_pairs(training, step.pairs, self.context)
+        validation, _ = render_pairs(validation, step.pairs, self.context)
+        return TrainerTexts(rendered, validation, held_out, costs, open_pairs)
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
         """Return the validation text or other text excluded from training, or [] if the spec declares no such text."""

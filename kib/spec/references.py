@@ -89,6 +89,8 @@ def _trainer_references(table: TrainerTable) -> Iterator[tuple[KeyPath, str, str
     path = ("trainers", table.name)
     if table.text:
         yield (*path, "text", "writer"), "writers", table.text.writer
+    if table.text and table.text.as_task is not None:
+        yield (*path, "text", "as_task"), "tasks", table.text.as_task
     if table.replay:
         yield (*path, "replay", "corpus"), "corpora", table.replay.corpus
     if table.validation and table.validation.corpus is not None:

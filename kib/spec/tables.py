@@ -157,6 +157,19 @@ class TextKey(_Strict):
     kind: Literal["documents", "pairs", "both"] = Field(
         "documents", description="the texts to train on: documents, question-answer pairs, or both"
     )
+    as_task: str | None = Field(
+        None,
+        description=(
+            "the task whose form the question-answer pairs get; needed only if the tasks about the corpus ask in "
+            "different forms"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _pairs_for_a_task(self) -> "TextKey":
+        if self.as_task is not None and self.kind == "documents":
+            raise ValueError('`as_task` needs `kind = "pairs"` or `kind = "both"`; documents have no form')
+        return self
 
 
 class Replay(_Strict):

@@ -143,6 +143,7 @@ class TrainingRecord:
     written_requests: Count | None = 0
     written_input_tokens: Count | None = 0
     written_output_tokens: Count | None = 0
+    open_pairs: Count = 0  # number of pairs trained in the open form, although the task asks in a different form
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,8 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
     costs = [key for key in training if key.startswith("written_")]
     if not any(training[key] != 0 for key in costs):
         training = {key: value for key, value in training.items() if key not in costs}
+    if training.get("open_pairs") == 0:
+        del training["open_pairs"]
     return {**asdict(result), "training": training}
 
 

@@ -24,9 +24,19 @@ MIN_LOSS_DROP = 0.001
 MIN_WEIGHT_CHANGE = 1e-6
 """The smallest meaningful norm of the update divided by the norm of the weights; rounding hides a smaller update."""
 
+MIN_STEPS = 10
+"""The number of optimizer steps below which an arm counts as hardly trained."""
+
 WARNING_MEANINGS = {
     "loss not falling": "training lowered the loss by less than 0.001 nats per token.",
-    "hardly trained": "training changed the weights by less than a millionth of their norm.",
+    "hardly trained": (
+        "training changed the weights by less than a millionth of their norm, or had fewer than 10 optimizer steps "
+        "(the number of steps is in parentheses)."
+    ),
+    "open pairs": (
+        "the number of question-answer pairs that were trained as open questions although the task asks in a different "
+        "form, because the pairs have no options or the task's prompts contain more than the question."
+    ),
     "rounded away": "saving the weights in the model's number format undid more than half of the drop in loss.",
     "as untrained": (
         "all log-probabilities are identical to those of an untrained arm, so training had no effect on the answers."
@@ -84,6 +94,8 @@ class BlockWarnings:
         applies = {
             "loss not falling": arm.method.train is not None and _loss_did_not_fall(arm),
             "hardly trained": arm.method.train is not None and _hardly_moved(arm),
+            f"hardly trained (steps: {_fewest_steps(arm)})": 0 < _fewest_steps(arm) < MIN_STEPS,
+            f"open pairs ({_open_pairs(arm)})": _open_pairs(arm) > 0,
             "rounded away": arm.method.train is not None and _rounded_away(arm),
             "as untrained": arm.method.train is not None and _any_in(facts.answers, self._untrained_answers),
             "prompts as base": arm.method.retrieve is not None and _any_in([facts.prompts], self._base_prompts),
@@ -111,6 +123,16 @@ def _loss_did_not_fall(arm: Arm) -> bool:
 
 def _hardly_moved(arm: Arm) -> bool:
     return any(one.change is not None and one.change < MIN_WEIGHT_CHANGE for one in _trainings(arm))
+
+
+def _fewest_steps(arm: Arm) -> int:
+    """Return the smallest number of optimizer steps over all seeds, or 0 if the number is unknown."""
+    return min((one.steps or 0 for one in _trainings(arm)), default=0)
+
+
+def _open_pairs(arm: Arm) -> int:
+    """Return the number of training pairs in the open form that their task does not use."""
+    return max((one.open_pairs for one in _trainings(arm)), default=0)
 
 
 def _rounded_away(arm: Arm) -> bool:

@@ -30,6 +30,7 @@ class TrainerTexts:
     validation: Sequence[Text]
     held_out: Sequence[Text]
     written: Mapping[str, int | None]
+    open_pairs: int = 0  # number of pairs in `training` that cannot have the form in which their task asks
 
 
 def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], context: RunContext) -> Trained:
@@ -52,11 +53,18 @@ def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], con
         _check_trained(step, check_type(locked, "train", trained, Trained), bool(texts.validation))
         seconds = seconds if trained.seconds is None else trained.seconds
         weights = _relative(trained.weights, start, folder)
-        return {**asdict(trained), "weights": weights, "seconds": seconds, "written": texts.written}
+        return {
+            **asdict(trained),
+            "weights": weights,
+            "seconds": seconds,
+            "written": texts.written,
+            "open_pairs": texts.open_pairs,
+        }
 
     folder = context.work.compute("weights", step.identity, build)
     record = context.work.record("weights", step.identity)
-    record.pop("written", None)
+    for name in ("written", "open_pairs"):
+        record.pop(name, None)
     paths = record["weights"]
     adapter = folder / paths["adapter"] if paths["adapter"] else None
     whole = start.folder if paths["folder"] == "start" else folder / paths["folder"]
@@ -69,7 +77,8 @@ def training_record(step: WeightsStep, trained: Trained, work: Work) -> Training
     The record omits paths and seconds because these values differ from run to run.
     """
     reported = {name: value for name, value in asdict(trained).items() if name in TrainingRecord.__slots__}
-    return TrainingRecord(**reported, **work.record("weights", step.identity).get("written", {}))
+    record = work.record("weights", step.identity)
+    return TrainingRecord(**reported, open_pairs=record.get("open_pairs", 0), **record.get("written", {}))
 
 
 class _TrainingLog:

@@ -70,7 +70,7 @@ def write_training_text(
             texts = _repeated(step, texts, sum(map(count_tokens, other)) * (1 - share), count_tokens)
         if replay and count_tokens:
             texts += _replayed(texts, replay, share, count_tokens)
-        count = write_lines(folder / FILE, map(asdict, texts))
+        count = write_lines(folder / FILE, map(_stored, texts))
         whole = digest_lines(canonical(value) for value in read_lines(folder / FILE))
         kinds = Counter(text.kind for text in texts)
         paid = _paid(writing_order(step, context.spec), passages, context)
@@ -95,12 +95,20 @@ def write_held_back_text(
         texts = [text for text in written if text not in known]
         if not texts:
             raise InputError(f"{step.place}: every text returned by the writer {step.writer} is also used for training")
-        count = write_lines(folder / FILE, map(asdict, texts))
+        count = write_lines(folder / FILE, map(_stored, texts))
         paid = _paid(order, passages, context)
         return {"texts": count, "duplicates": duplicates, "trained on": len(written) - count, **paid}
 
     folder = context.work.compute("text", step.identity, build)
     return _read_texts(folder / FILE)
+
+
+def _stored(text: Text) -> dict[str, Any]:
+    """Return a text as a JSON object; a pair without options is stored as in versions of kib without options."""
+    value = asdict(text)
+    for key in ("prompt", "target", *(() if text.options else ("options",))):
+        del value[key]
+    return value
 
 
 def _read_texts(path: Path) -> list[Text]:
@@ -227,6 +235,11 @@ def _check_text(writer: str, text: Text, passages: Collection[str]) -> None:
         raise PluginError(f"writers.{writer}: returned a text for the unknown passage {text.passage!r}")
     if not text.text.strip() or (text.kind == "pair" and not (text.answer or "").strip()):
         raise PluginError(f"writers.{writer}: returned an empty text about passage {text.passage}")
+    if text.options and text.options.count(text.answer or "") != 1:
+        raise PluginError(
+            f"writers.{writer}: returned a pair about passage {text.passage} with the options {list(text.options)}; "
+            f"expected the answer {text.answer!r} exactly once among the options"
+        )
 
 
 def _without_duplicates(texts: Iterable[Text]) -> tuple[list[Text], int]:

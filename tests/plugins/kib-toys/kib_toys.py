@@ -260,6 +260,9 @@ class ToyWriter:
         fault: Literal["", "unknown", "empty", "crash", "no-pairs", "no-paraphrases"] = Field(
             "", description="fault to simulate"
         )
+        pairs: list[tuple[str, str, str, list[str]]] | None = Field(
+            None, description="pairs to write, each with its document, question, answer and options"
+        )
 
     revision: ClassVar[int] = 1
 
@@ -283,7 +286,15 @@ class ToyWriter:
                 name = "nowhere#0" if self.options.fault == "unknown" else passage.id
                 yield Text(name, "paraphrase", "" if self.options.fault == "empty" else kept[key])
             if self.options.fault != "no-pairs":
-                yield Text(passage.id, "pair", f"Question: What of {passage.title}?\nAnswer:", passage.text)
+                yield from self._pairs(passage)
+
+    def _pairs(self, passage: Passage) -> Iterator[Text]:
+        """Yield the pairs of the option `pairs` that are about a passage, or a pair with the whole passage."""
+        if self.options.pairs is None:
+            yield Text(passage.id, "pair", f"What of {passage.title}?", passage.text)
+        for document, question, answer, options in self.options.pairs or ():
+            if document == passage.document:
+                yield Text(passage.id, "pair", question, answer, tuple(options))
 
     def questions(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
@@ -329,7 +340,7 @@ class ToyTrainer:
         """Write all training texts to one file."""
         learned = []
         for step, one in enumerate(text, 1):
-            learned.append(one.text if one.answer is None else f"{one.text} {one.answer}")
+            learned.append(one.text if one.prompt is None else f"{one.prompt}{one.target}")
             log({"step": step, "steps": len(text), "tokens": step, "loss": 1.0 / step})
             if self.options.fault == "crash" and step == len(text) // 2:
                 raise MemoryError("the toy trainer broke down")

@@ -75,10 +75,10 @@ def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, beg
     """Return one example per text, in the order of the texts; the length of an example is not limited.
 
     Documents and paraphrases are enclosed in BOS and EOS tokens; all tokens of the text and the EOS token contribute to
-    the loss. If `begin` is None, BOS is added only if the model has a BOS token. A question-answer pair is formatted
-    like a kib question, including the special tokens that the tokenizer adds before a prompt; only the answer's tokens
-    and the EOS token contribute to the loss. Raise InputError if a text has no tokens or the tokenizer has no EOS
-    token.
+    the loss. If `begin` is None, BOS is added only if the model has a BOS token. A question-answer pair consists
+    of its prompt (the prompt of an open question if `Text.prompt` is None), with the special tokens that the tokenizer
+    adds before a prompt, and its target; only the target's tokens and the EOS token contribute to the loss. Raise
+    InputError if a text has no tokens or the tokenizer has no EOS token.
     """
     end = end_token(tokenizer)
     bos = int(end if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
@@ -120,18 +120,26 @@ def _pair_example(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int) ->
     """Tokenize and split a question-answer pair as lm-eval does, so that training covers exactly the scored tokens."""
     if not text.answer or not text.answer.strip():
         raise InputError(f"passage {text.passage}: the question {text.text!r} has no answer")
-    prompt = ask_question(text.text, (), letters=False)
-    prompt_tokens = _prompt_tokens(tokenizer, prompt)
-    tokens = array("i", [*_prompt_tokens(tokenizer, f"{prompt} {text.answer.strip()}"), end])
+    prompt = text.prompt if text.prompt is not None else ask_question(text.text, (), letters=False)
+    target = text.target if text.target is not None else f" {text.answer.strip()}"
+    special = not _starts_with_bos(tokenizer, prompt)
+    prompt_tokens = _prompt_tokens(tokenizer, prompt, special=special)
+    tokens = array("i", [*_prompt_tokens(tokenizer, prompt + target, special=special), end])
     if len(tokens) <= len(prompt_tokens) + 1:
         raise InputError(f"passage {text.passage}: the answer {text.answer!r} adds no tokens to its question")
     answer_start = max(1, len(prompt_tokens))
     return Example(tokens, array("i", [IGNORED] * answer_start) + tokens[answer_start:])
 
 
-def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+def _starts_with_bos(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> bool:
+    """Return whether a prompt contains the BOS token as text, as many chat prompts do; lm-eval then adds no token."""
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return prompt.startswith(str(tokenizer.decode(first)))
+
+
+def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str, *, special: bool = True) -> list[int]:
     """Return the token ids for a prompt, with the tokenizer's special tokens before but not after the prompt."""
-    ids: list[int] = list(tokenizer(text, verbose=False)["input_ids"])
+    ids: list[int] = list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
     while ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
     return ids

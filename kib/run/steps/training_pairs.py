@@ -1,0 +1,51 @@
+"""Adds to each question-answer pair the prompt in which a task asks the question, and the target to train on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kib.harness.few_shot import Chat
+from kib.harness.pairs import RenderedPair, pairs_as_harness_task, pairs_as_own_task
+from kib.interfaces import HarnessTask
+from kib.plan.planner import DEFAULT_SCORING
+from kib.plan.steps import PairForm
+from kib.records import Text
+from kib.run.context import RunContext
+from kib.run.steps.render_questions import chat_template, load_rendered_task
+
+__all__ = ["render_pairs"]
+
+
+def render_pairs(texts: Sequence[Text], form: PairForm, context: RunContext) -> tuple[list[Text], int]:
+    """Return the texts with the prompt and the target of every pair, and the number of pairs in a different form.
+
+    A pair that cannot have the form of the task is rendered as an open question: a pair without options if the task
+    lists options, and every pair if an lm-eval task's prompts contain more than the question.
+    """
+    pairs = list(dict.fromkeys(text for text in texts if text.kind == "pair"))
+    if not pairs:
+        return list(texts), 0
+    chat = chat_template(form.chat_of, context) if form.chat_of else None
+    with context.progress.waiting(f"rendering {len(pairs):,} question-answer pairs"):
+        rendered = _as_asked(pairs, form, chat, context)
+        others = [pair for pair in pairs if pair not in rendered]
+        rendered |= zip(others, pairs_as_own_task(form.task, others, "text", chat), strict=True)
+    open_pairs = set(others)
+    return [_with_prompt(text, rendered.get(text)) for text in texts], sum(text in open_pairs for text in texts)
+
+
+def _as_asked(
+    pairs: Sequence[Text], form: PairForm, chat: Chat | None, context: RunContext
+) -> dict[Text, RenderedPair]:
+    """Return the pairs that can have the form of the task, in this form."""
+    table, locked = context.spec.tasks[form.task], context.lock.get("tasks", form.task)
+    if isinstance(locked.plugin, HarnessTask):
+        found = pairs_as_harness_task(load_rendered_task(form.task, "test", context), pairs, chat)
+        return dict(zip(pairs, found, strict=True)) if found else {}
+    letters = (table.scoring or DEFAULT_SCORING) == "letter"
+    able = [pair for pair in pairs if pair.options or not letters]
+    return dict(zip(able, pairs_as_own_task(form.task, able, "letter" if letters else "text", chat), strict=True))
+
+
+def _with_prompt(text: Text, pair: RenderedPair | None) -> Text:
+    """Return a pair with its prompt and its target, and any other text unchanged."""
+    return replace(text, prompt=pair.prompt, target=pair.target) if pair else text
