@@ -30,6 +30,7 @@ from kib.spec.load import Spec, read_draft
 from kib.spec.messages import show_value
 from kib.store.paid_answers import paid_answers_path
 from kib.store.work import Work
+from kib.support.characters import describe_removed
 from kib.support.phrases import counted, join
 
 __all__ = ["Report", "check", "check_corpora", "outline", "read_corpora"]
@@ -69,7 +70,7 @@ def check(plan: Plan, work: Work, progress: Progress, *, probe: bool = True) -> 
     checked = _check_models(steps, problems)
     lines += [_row(prepared) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
-    lines += [*_corpora(plan, work), *_unquoted(steps)]
+    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work)]
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
@@ -102,6 +103,16 @@ def _unquoted(steps: SharedSteps) -> Iterator[str]:
                 f"tasks.{task}: {counted(count, 'gold range')} without `quote`: kib would not notice if an edit of a "
                 "document moved the gold text"
             )
+
+
+def _removed_characters(plan: Plan, work: Work) -> list[str]:
+    """Return the invisible characters that were removed from the questions of each task."""
+    lines: dict[str, None] = {}
+    for step in plan.asked:
+        if removed := work.record("asked", step.identity).get("removed"):
+            split = "" if step.split == "test" else f", {step.split}"
+            lines[f"task {step.task}{split}: removed invisible characters: {describe_removed(removed)}"] = None
+    return list(lines)
 
 
 def read_corpora(path: Path, *, trust_remote_code: bool = False) -> tuple[Spec, Lock] | None:

@@ -7,7 +7,6 @@ the options.
 
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from kib.spec.load import PriceTable, Spec, load_spec
 from kib.store.files import write_output
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
 from kib.store.work import Work
+from kib.support.characters import lowercase
 from kib.support.phrases import counted
 from kib.support.quotes import find_quote
 
@@ -290,7 +290,7 @@ class QuestionFilter:
 
 def normalised(text: str) -> str:
     """Return the words of a text, so that texts with different case, white space and punctuation compare equal."""
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+    words = re.findall(r"\w+", lowercase(text).casefold())
     return " ".join(words) or text.strip()
 
 

@@ -19,6 +19,7 @@ from kib.store.files import read_lines
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, Times
 from kib.store.results import Results
 from kib.store.work import Work
+from kib.support.characters import describe_removed
 from kib.support.ids import normal_id
 from kib.support.phrases import counted, shortened
 
@@ -231,6 +232,9 @@ def corpus_remarks(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"corpus {record['corpus']}: left out {counted(len(skipped), 'document')}: {'; '.join(skipped)}"
     for remark in notes.get("remarks", ()):
         yield f"corpus {record['corpus']}: {remark}"
+    if removed := record.get("removed"):
+        rest = 'gold ranges refer to the text without these characters, and `invisible = "keep"` keeps them'
+        yield f"corpus {record['corpus']}: removed invisible characters: {describe_removed(removed)}; {rest}"
 
 
 def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:

@@ -43,6 +43,7 @@ class RenderedTask:
         self.name = name
         self.task = task
         self.questions = questions
+        self.removed: Mapping[str, int] = {}  # the numbers of removed invisible characters, by code
         self.docs: list[Any] = list(task.eval_docs if questions or split == "test" else _validation_docs(name, task))
         self.rows = sample_rows(len(self.docs), limit)
         refuse_unsupported(name, task)

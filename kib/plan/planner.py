@@ -461,7 +461,8 @@ class _Planner:
         own = not isinstance(locked.plugin, HarnessTask)
         scoring = (table.scoring or DEFAULT_SCORING) if own else None
         parts = {"task": locked.identity, "query": table.query, "scoring": scoring, "limit": table.limit}
-        return {**parts, "split": split}
+        removes = own and self.spec.removes_invisible(table.corpus)
+        return {**parts, "split": split, **({"invisible": "remove"} if removes else {})}
 
     @_computed_once
     def passages(self, corpus: str) -> PassagesStep:
@@ -474,7 +475,9 @@ class _Planner:
         size = chunk and {"tokens": chunk.tokens, "sentences": chunk.sentences, "overlap": chunk.overlap}
         language = chunk.language if chunk and chunk.sentences else None
         documents = self.lock.get("corpora", corpus).identity
-        identity = _identity("passages", documents, size, language, tokenizer, PASSAGES_REVISION)
+        parts = (documents, size, language, tokenizer, PASSAGES_REVISION)
+        removed = ("invisible",) if self.spec.removes_invisible(corpus) else ()
+        identity = _identity("passages", *parts, *removed)
         return PassagesStep(identity, corpus)
 
     @_computed_once

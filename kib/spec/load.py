@@ -113,6 +113,13 @@ class Spec:
             raise InputError(f"{self.file}: no table [{kind}.{name}]; {offer(name, tables)}")
         return tables[name]
 
+    def removes_invisible(self, corpus: str | None) -> bool:
+        """Return whether invisible characters are removed from a corpus and from questions about the corpus.
+
+        They are also removed from questions without a corpus.
+        """
+        return corpus is None or self.corpora[corpus].invisible == "remove"
+
 
 @dataclass
 class Draft:

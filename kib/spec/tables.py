@@ -237,6 +237,13 @@ class CorpusTable(PluginTable):
     chunk: Chunk | None = Field(
         None, description="how documents are split into passages; default: one passage per document"
     )
+    invisible: Literal["remove", "keep"] = Field(
+        "remove",
+        description=(
+            "whether invisible characters, such as soft hyphens, are removed from the documents and from questions "
+            "about the documents"
+        ),
+    )
 
 
 class RetrieverTable(PluginTable):

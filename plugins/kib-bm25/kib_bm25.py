@@ -5,8 +5,6 @@ frequency and length normalisation. This module breaks ties between equal scores
 """
 
 import json
-import re
-import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from pydantic import Field, field_validator
 from kib.errors import DamagedError
 from kib.interfaces import Options
 from kib.records import Hit, Passage, Query
+from kib.support.characters import lowercase
 from kib.support.damaged_files import name_damaged_file
 from kib.support.literature import BM25 as ROBERTSON
 
@@ -115,9 +114,11 @@ class BM25Options(Options):
     @field_validator("token_pattern")
     @classmethod
     def _matches_words(cls, pattern: str) -> str:
+        import regex
+
         try:
-            compiled = re.compile(pattern)
-        except re.error as error:
+            compiled = regex.compile(pattern)
+        except regex.error as error:
             raise ValueError(f"invalid regular expression: {error}") from error
         if compiled.groups > 1:
             raise ValueError(
@@ -135,7 +136,7 @@ class BM25:
     """The retriever `bm25`, which ranks passages with the BM25 formula."""
 
     Options: ClassVar[type[Options]] = BM25Options
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def __init__(self, options: BM25Options) -> None:
         self.options = options
@@ -218,8 +219,10 @@ class BM25:
 
     def _splitter(self) -> Callable[[str], list[str]]:
         """Return a function that splits a text into lowercase words."""
-        find = re.compile(self.options.token_pattern).findall
-        return lambda text: find(unicodedata.normalize("NFKC", text).lower())
+        import regex
+
+        find = regex.compile(self.options.token_pattern).findall
+        return lambda text: find(lowercase(text))
 
     def _stemmer(self) -> Callable[[list[str]], list[str]]:
         """Return a function that removes stop words and stems the remaining words."""
@@ -242,7 +245,7 @@ def _stop_words(choice: str | tuple[str, ...]) -> frozenset[str]:
     if choice == "none":
         return frozenset()
     if isinstance(choice, tuple):
-        return frozenset(unicodedata.normalize("NFKC", word).lower() for word in choice)
+        return frozenset(map(lowercase, choice))
     from bm25s import stopwords
 
     return frozenset(getattr(stopwords, STOP_WORD_LISTS[choice]))

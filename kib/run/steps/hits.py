@@ -27,6 +27,7 @@ from kib.run.steps.passages import Passages
 from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import retriever_memory
 from kib.store.work import Work, reading_step
+from kib.support.characters import remove_invisible
 from kib.support.disk_errors import naming
 
 __all__ = [
@@ -187,7 +188,7 @@ def _rerank(
             hits = {name: hits[question.question_id] for name, hits in sources.items()}
             texts = _LazyPassages(passages, (hit.passage for some in hits.values() for hit in some))
             with call_plugin(locked, "rerank"):
-                ranked = locked.plugin.rerank(Query(question.question_id, question.query), hits, texts, step.depth)
+                ranked = locked.plugin.rerank(_query(question, step, context), hits, texts, step.depth)
             found.append(check_list(locked, "rerank", ranked, Hit))
             advance(1)
     return found
@@ -218,13 +219,19 @@ def _whose(step: HitsStep) -> str:
     return "the queries" if step.asked.task == QUERIES else f"task {step.asked.task}"
 
 
+def _query(question: RenderedQuestion, step: HitsStep, context: RunContext) -> Query:
+    """Return the query of a question; invisible characters are removed as from the documents."""
+    removes = context.spec.removes_invisible(step.passages.corpus)
+    return Query(question.question_id, remove_invisible(question.query) if removes else question.query)
+
+
 def _search(
     locked: Locked, step: HitsStep, questions: Sequence[RenderedQuestion], index: Path | None, context: RunContext
 ) -> list[list[Hit]]:
     """Return the hits of a retriever that searches an index."""
     if index is None:
         raise InputError(f"retrievers.{step.retriever}: the retriever cannot search without an index")
-    queries = [Query(question.question_id, question.query) for question in questions]
+    queries = [_query(question, step, context) for question in questions]
     with context.progress.step(f"searching with {step.retriever} for {_whose(step)}", len(queries)) as advance:
         return search_batches(locked, index, queries, step.depth, advance)
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -23,6 +24,7 @@ from kib.run.chunking import split_documents
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.corpus_statistics import CorpusStatistics
+from kib.run.visible_text import visible_documents
 from kib.store.files import read_lines
 from kib.store.work import reading_step
 from kib.support.ids import normal_id
@@ -136,10 +138,12 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         tokens = _tokenizer(context, step.corpus)
         locked = context.lock.get("corpora", step.corpus)
         with context.progress.step(f"splitting corpus {step.corpus} into passages") as advance:
-            statistics = CorpusStatistics(tokens)
+            statistics, removed = CorpusStatistics(tokens), Counter[str]()
             with call_plugin(locked, "documents"):
                 documents = locked.plugin.documents()
             documents = map(_with_normal_id, iterate_plugin(locked, "documents", documents, Document))
+            if context.spec.removes_invisible(step.corpus):
+                documents = visible_documents(documents, removed)
             documents = statistics.count_documents(documents)
             passages = statistics.count_passages(split_documents(documents, chunk, tokens), advance)
             count, digest = write_passages(passages, folder)
@@ -154,7 +158,7 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         if isinstance(locked.plugin, NotedCorpus):
             with call_plugin(locked, "notes"):
                 notes = dict(locked.plugin.notes())
-        record = {"corpus": step.corpus, "passages": count, "digest": digest}
+        record = {"corpus": step.corpus, "passages": count, "digest": digest, "removed": dict(removed)}
         return {**record, **statistics.record(folder), "notes": notes}
 
     return Passages(context.work.compute("passages", step.identity, build))

@@ -1,5 +1,6 @@
 """Renders the questions of a task once per number of few-shot examples, split and chat template."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kib.plugins.resolve import Locked
 from kib.records import Question, RenderedQuestion, Split
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
+from kib.run.visible_text import visible_questions
 from kib.store.files import read_lines, write_lines
 from kib.store.result_records import STORED
 from kib.store.work import reading_step
@@ -34,30 +36,36 @@ def load_rendered_task(name: str, split: Split, context: RunContext) -> Rendered
         with call_plugin(locked, "harness_task"):
             task, metric = locked.plugin.harness_task(), locked.plugin.metric()
         return RenderedTask(name, task, metric=metric, limit=table.limit, split=split)
-    examples = _read_questions(locked, "examples") if any(table.shots) else []
+    removed = Counter[str]() if context.spec.removes_invisible(table.corpus) else None
+    examples = _read_questions(locked, "examples", removed) if any(table.shots) else []
     if max(table.shots) > len(examples):
         raise InputError(
             f"tasks.{name}.shots: {max(table.shots)} few-shot examples were requested, but the task has only "
             f"{len(examples)}"
         )
     scoring = table.scoring or DEFAULT_SCORING
-    return from_questions(name, _split_questions(locked, split, scoring), examples, scoring, table.limit)
+    questions = _split_questions(locked, split, scoring, removed)
+    task = from_questions(name, questions, examples, scoring, table.limit)
+    task.removed = dict(removed or {})
+    return task
 
 
-def _read_questions(locked: Locked, split: str) -> list[Question]:
+def _read_questions(locked: Locked, split: str, removed: Counter[str] | None) -> list[Question]:
+    """Return the questions of a split; count removed invisible characters in `removed`, or keep them if it is None."""
     with call_plugin(locked, "questions"):
         questions = locked.plugin.questions(split)
-    return list(iterate_plugin(locked, "questions", questions, Question))
+    questions = iterate_plugin(locked, "questions", questions, Question)
+    return list(questions if removed is None else visible_questions(questions, removed))
 
 
-def _split_questions(locked: Locked, split: Split, scoring: str) -> list[Question]:
+def _split_questions(locked: Locked, split: Split, scoring: str, removed: Counter[str] | None) -> list[Question]:
     """Return the questions of a split; a probe uses the test questions, reworded or with rotated options."""
     if split != "probe":
-        return _read_questions(locked, split)
-    tested = _read_questions(locked, "test")
+        return _read_questions(locked, split, removed)
+    tested = _read_questions(locked, "test", removed)
     if scoring == "letter":
         return [_rotated(question) for question in tested]
-    reworded = {question.id: question for question in _read_questions(locked, "reworded")}
+    reworded = {question.id: question for question in _read_questions(locked, "reworded", removed)}
     missing = [question.id for question in tested if question.id not in reworded]
     if missing:
         raise InputError(f"{len(missing)} questions have no reworded version, for example {missing[0]}")
@@ -92,7 +100,7 @@ def render_questions(step: QuestionsStep, task: RenderedTask | None, context: Ru
             questions = ready.ask(step.shots, context.spec.tasks[step.task].query, chat, context.spec.prompt.limits())
         _check_ids(step.task, questions)
         lines = QUESTIONS.dump_python(questions, by_alias=True, warnings=False)
-        return {"task": step.task, "n": write_lines(folder / FILE, lines)}
+        return {"task": step.task, "n": write_lines(folder / FILE, lines), "removed": ready.removed}
 
     folder = context.work.compute("asked", step.identity, build)
     with reading_step(folder / FILE):
@@ -108,7 +116,8 @@ def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
     limits = context.spec.prompt.limits()
     if isinstance(locked.plugin, HarnessTask):
         return load_rendered_task(task, "test", context).ask(table.shots[0], table.query, limits=limits)
-    questions = _read_questions(locked, "test")
+    removed = Counter[str]() if context.spec.removes_invisible(table.corpus) else None
+    questions = _read_questions(locked, "test", removed)
     if not questions:
         raise InputError(f"tasks.{task}: the task has no questions")
     search = query_template(task, table.query, limits)

@@ -109,6 +109,23 @@ def test_unicode_forms(find: Search, query: str, text: str) -> None:
     assert ids(find(query, passages(text, "door"), stemmer="none")) == ["p0"]
 
 
+@pytest.mark.parametrize(
+    ("query", "text", "part"),
+    [
+        ("istanbul", "İSTANBUL", "stanbul"),
+        ("İzmir", "i\u0307zmir", "zmir"),
+        ("हिन्दी", "हिन्दी भाषा", "ह"),
+        ("שָׁלוֹם", "שָׁלוֹם עולם", "לו"),
+        ("தமிழ்", "தமிழ் மொழி", "ழ"),
+    ],
+)
+def test_marks_do_not_split_words(find: Search, query: str, text: str, part: str) -> None:
+    """A combining mark is part of its word, so a part of the word does not match."""
+    plain = {"stemmer": "none", "stop_words": "none"}
+    assert ids(find(query, passages(text, "door"), **plain)) == ["p0"]
+    assert find(part, passages(text, "door"), **plain) == []
+
+
 def test_token_pattern(find: Search) -> None:
     """A token pattern may match single characters in text without spaces, and may contain a capturing group."""
     given, character, machine = passages("这座桥建于一九七零年", "红色的门"), r"\w", r"(\w+-\d)\b"
