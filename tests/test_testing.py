@@ -250,6 +250,7 @@ def test_task() -> None:
         (asks(gold=(Gold("pump", 3, 3),)), "the gold range is empty"),
         (asks(gold=(Gold("nobody"),)), "the gold document 'nobody' is not in the corpus"),
         (asks(gold=(Gold("pump", 0, 999),)), "the gold range extends beyond the end of the document"),
+        (asks(gold=(Gold("pump", 0, 3, "blue"),)), "the gold range does not contain the quote"),
         (
             lambda self, split: iter([Question("q", f"{self.number}?", ("a", "b"), 0)] if split == "test" else []),
             "yields different questions in a new instance",

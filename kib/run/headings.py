@@ -32,7 +32,8 @@ class Headings:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.ranges = list(_heading_lines(text))
+        lone = "\n" not in text and not MARKED.fullmatch(text)
+        self.ranges = [] if lone else list(_heading_lines(text))
         self._ends = [end for _, end in self.ranges]
 
     def fill(self, start: int, end: int) -> bool:

@@ -45,13 +45,15 @@ class CorpusStatistics:
         self.longest: list[tuple[int, str]] = []
         self.headings: list[str] = []
         self._headings = Headings("")
+        self._digest = 0
 
     def count_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield the documents unchanged; count documents and characters, and collect sources and licences."""
         for document in documents:
             self.documents.append(document.id)
             self.document_lengths.append(len(document.text))
-            self.document_digests.append(_digest(document.text))
+            self._digest = _digest(document.text)
+            self.document_digests.append(self._digest)
             self._headings = Headings(document.text)
             if len(self.sources) <= MOST_NAMED:
                 self.sources |= {document.source} - {""}
@@ -68,8 +70,10 @@ class CorpusStatistics:
             self.tokens += tokens
             length = max(0, tokens - self.special) if self.encode else len(passage.text)
             self.passage_lengths.append(length)
-            self.passage_digests.append(_digest(passage.text))
-            self.longest = nlargest(MOST_NAMED, [*self.longest, (length, passage.id)], key=itemgetter(0))
+            whole = len(passage.text) == self.document_lengths[-1]
+            self.passage_digests.append(self._digest if whole else _digest(passage.text))
+            if len(self.longest) < MOST_NAMED or length > self.longest[-1][0]:
+                self.longest = nlargest(MOST_NAMED, [*self.longest, (length, passage.id)], key=itemgetter(0))
             if self._headings.fill(passage.start, passage.end):
                 self.headings.append(passage.id)
             yield passage
