@@ -98,10 +98,14 @@ class Results:
     def cell(self, cell: Cell) -> CellResult | None:
         """Return the result of a cell without its questions, or None if the cell has not been measured."""
         path = self.cell_folder(cell) / "cell.json"
-        if not self.is_stored(cell):
-            return None
         with name_damage(path, MEASURE_AGAIN):
-            result = cell_from_json(read_sealed(path))
+            try:
+                value = read_sealed(path)
+            except FileNotFoundError:
+                if lexists(path):  # a link to a missing file
+                    raise
+                return None
+            result = cell_from_json(value)
             if result.cell.id != cell.id:
                 raise ValueError(f"the file describes the cell {result.cell.id}")
             return result
@@ -154,12 +158,12 @@ class Results:
         """
         path = self.cell_folder(result.cell) / "questions.jsonl"
         try:
-            file_status(path)
+            intact = self._verified.matches(path, result.questions)
         except FileNotFoundError:
             return
         except ValueError as error:
             raise DamagedError(f"{path}: {error}; {MEASURE_AGAIN}") from error
-        if not self._verified.matches(path, result.questions):
+        if not intact:
             problem = "the file differs from the measured file (the digest does not match cell.json)"
             raise DamagedError(f"{path}: {problem}; {MEASURE_AGAIN}")
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kib.identity import digest_file
+from kib.store.files import file_status
 
 __all__ = ["VerifiedFiles"]
 
@@ -21,7 +22,10 @@ class VerifiedFiles:
         return path in self._verified and path.is_file() and self._verified[path][1] == _state(path)
 
     def matches(self, path: Path, sha256: str) -> bool:
-        """Return whether an existing file has a SHA-256; the file is read completely only if it is not yet verified."""
+        """Return whether a file has a SHA-256; the file is read completely only if it is not yet verified.
+
+        Raises FileNotFoundError for a missing file, and ValueError if the path is not a regular file.
+        """
         found = (sha256, _state(path))
         if self._verified.get(path) == found:
             return True
@@ -36,5 +40,5 @@ class VerifiedFiles:
 
 
 def _state(path: Path) -> FileState:
-    found = path.stat()
+    found = file_status(path)
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -1,10 +1,12 @@
 """Warnings about rows: signs that a method had no effect, or that an accuracy is meaningless."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from math import fsum
+from operator import attrgetter
+from struct import pack
 
 from kib.leaderboard.compute.arms import Arm
 from kib.records import Score
@@ -15,6 +17,8 @@ __all__ = ["BEST_K", "WARNING_MEANINGS", "BlockWarnings", "WarningFacts", "warni
 
 MIN_QUESTIONS = 10
 """The number of questions below which a first passage shared by many questions does not cause a warning."""
+
+_question_id = attrgetter("question_id")
 
 BEST_K = "best K on test"
 
@@ -74,8 +78,8 @@ def warning_facts(seeds: Sequence[Sequence[Score]], k: int) -> WarningFacts:
         chance=fsum(1 / count for count in options) / len(options) if options and min(options) > 1 else None,
         repeated=max(passages.values(), default=0),
         short=sum(len(score.passages) < k for score in first),
-        prompts=_digest(first, lambda score: score.prompt),
-        answers=tuple(_digest(scores, lambda score: score.logprobs) for scores in seeds),
+        prompts=_digest_of_prompts(first),
+        answers=tuple(map(_digest_of_answers, seeds)),
     )
 
 
@@ -155,9 +159,20 @@ def _at_chance(facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: fl
     return accuracy.interval.low <= facts.chance <= accuracy.interval.high
 
 
-def _digest(scores: Iterable[Score], part: Callable[[Score], object]) -> str:
-    """Return an order-independent digest of one part (such as the output) of all scores, or "" if a part is missing."""
-    parts = sorted((score.question_id, part(score)) for score in scores)
-    if not all(value for _, value in parts):
+def _digest_of_prompts(scores: Iterable[Score]) -> str:
+    """Return a digest of all prompts that does not depend on the order of the questions, or "" if one is missing."""
+    ordered = sorted(scores, key=_question_id)
+    return _digest(ordered, [score.prompt.encode("utf-8", "surrogatepass") for score in ordered])
+
+
+def _digest_of_answers(scores: Iterable[Score]) -> str:
+    """Return a digest of all log-probabilities that does not depend on the order of the questions, or ""."""
+    ordered = sorted(scores, key=_question_id)
+    return _digest(ordered, [pack(f"<{len(score.logprobs)}d", *score.logprobs) for score in ordered])
+
+
+def _digest(ordered: Sequence[Score], parts: Sequence[bytes]) -> str:
+    if not all(parts):
         return ""
-    return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    sizes = repr([(score.question_id, len(part)) for score, part in zip(ordered, parts, strict=True)])
+    return sha256(b"".join([sizes.encode("utf-8", "surrogatepass"), *parts])).hexdigest()[:16]

@@ -1,7 +1,9 @@
 """The computation of the leaderboard table from results folders and published files."""
 
+import gc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 from kib.errors import InputError
@@ -71,9 +73,24 @@ def _compute(
     pairs = list(zip(statistics, sections, strict=True))
     uncached = sum(one.count_uncached(section.arms) for one, section in pairs)
     shown = progress if progress and uncached >= PROGRESS_FROM else SilentProgress()
-    with shown.step("statistics", uncached) as advance:
+    with shown.step("statistics", uncached) as advance, _collector_paused():
         for one, section in pairs:
             section.compute(one, against, advance)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic garbage collector, which would examine a million question scores again and again.
+
+    Scores and statistics do not refer to each other in cycles, so their memory is released without the collector.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _assemble(
