@@ -29,6 +29,7 @@ __all__ = [
     "CheckedTrainer",
     "CitingPlugin",
     "Corpus",
+    "CountedCorpus",
     "DescribedModel",
     "DraftQuestion",
     "Forecast",
@@ -46,6 +47,7 @@ __all__ = [
     "ProbedModel",
     "QuestionWriter",
     "RemarkingRetriever",
+    "RememberingCorpus",
     "RememberingRetriever",
     "ReportingRetriever",
     "Reranker",
@@ -278,6 +280,31 @@ class AliasedCorpus(Protocol):
 
     def aliases(self) -> Mapping[str, str]:
         """Return the document id for each alias; complete only after `documents` has been read to its end."""
+        ...
+
+
+@runtime_checkable
+class RememberingCorpus(Protocol):
+    """A corpus that caches expensive conversions, such as the text of PDF files, independently of its passages."""
+
+    def memory(self) -> str:
+        """Return a name (`[a-z0-9-]+`); corpora with equal names share a cache folder."""
+        ...
+
+    def documents(self, memory: Path | None = None) -> Iterator[Document]:
+        """Yield the documents as `Corpus.documents` does; read cached conversions from the folder `memory`.
+
+        Other processes may use the folder at the same time.
+        """
+        ...
+
+
+@runtime_checkable
+class CountedCorpus(Protocol):
+    """A corpus that knows how many documents it may yield, so that the progress display can show the remaining time."""
+
+    def document_count(self) -> int:
+        """Return the largest possible number of documents, without reading them."""
         ...
 
 

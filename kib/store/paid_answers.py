@@ -1,4 +1,4 @@
-"""Data that outlives individual steps: the answers that writers have paid for, and the caches of retrievers.
+"""Data that outlives individual steps: the answers that writers have paid for, and the caches of plugins.
 
 Paid answers are not a cache. If a file of paid answers is deleted, its answers must be paid for again.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from kib.errors import InputError
 from kib.store.sqlite_file import SqliteFile, Table
 
-__all__ = ["PaidAnswers", "paid_answers_path", "retriever_memory"]
+__all__ = ["PaidAnswers", "paid_answers_path", "plugin_memory"]
 
 NAME = re.compile(r"[a-z0-9-]{1,100}")
 
@@ -30,8 +30,8 @@ def paid_answers_path(work: Path, plugin: str) -> Path:
     return work / "written" / f"{plugin}.sqlite"
 
 
-def retriever_memory(work: Path, name: str) -> Path:
-    """Return the folder shared by all retrievers with the cache `name`. Raises InputError for an invalid name."""
+def plugin_memory(work: Path, name: str) -> Path:
+    """Return the folder shared by all plugins with the cache `name`. Raises InputError for an invalid name."""
     if not NAME.fullmatch(name):
         raise InputError(
             f"memory() returned the name {name!r}; expected a name of lowercase letters, digits and hyphens"

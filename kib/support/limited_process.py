@@ -97,6 +97,7 @@ class LimitedProcess:
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._closed = False
 
     def call(self, value: Any, seconds: float) -> Any:
         """Return the result of the function.
@@ -120,6 +121,12 @@ class LimitedProcess:
                 results += self._answers(values[len(results) :], seconds)
         return results
 
+    def close(self) -> None:
+        """Terminate the process for good; a call in a different thread raises RuntimeError."""
+        self._closed = True
+        if self._process is not None and self._owner == os.getpid():
+            self._process.kill()
+
     def _answers(self, values: Sequence[Any], seconds: float) -> Iterator[Any]:
         """Yield the result for each value; if the process ends, the last result is a LimitError."""
         process = self._started()
@@ -129,6 +136,8 @@ class LimitedProcess:
                 yield _result(json.loads(_receive(process.stdout)))
         except (EOFError, OSError):
             self._stop()
+            if self._closed:
+                raise RuntimeError("the process has been closed") from None
             late = process.returncode == LATE
             reason = f"takes longer than {seconds:g} seconds" if late else f"crashes its process ({process.returncode})"
             yield LimitError(reason, "seconds" if late else "crash")
@@ -138,6 +147,8 @@ class LimitedProcess:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         """Return the running process; after a fork, the forked process starts its own child process."""
+        if self._closed:
+            raise RuntimeError("the process has been closed")
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             command = [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(self.memory_mb)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - the command is kib's own

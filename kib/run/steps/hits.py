@@ -25,7 +25,7 @@ from kib.run.plugin_calls import call_plugin, check_list, check_type
 from kib.run.steps.gold_passages import GoldText, LocatedGold
 from kib.run.steps.passages import Passages
 from kib.store.files import read_lines, write_lines
-from kib.store.paid_answers import retriever_memory
+from kib.store.paid_answers import plugin_memory
 from kib.store.work import Work, reading_step
 from kib.support.characters import remove_invisible
 from kib.support.disk_errors import naming
@@ -262,9 +262,7 @@ def build_index(step: IndexStep, passages: Passages, context: RunContext) -> Pat
         step_in_view = context.progress.step(title, len(passages.ids))
         with step_in_view as advance, call_plugin(locked, "build"), naming(inside):
             memory = (
-                [retriever_memory(work.folder, retriever.memory())]
-                if isinstance(retriever, RememberingRetriever)
-                else []
+                [plugin_memory(work.folder, retriever.memory())] if isinstance(retriever, RememberingRetriever) else []
             )
             if isinstance(retriever, ReportingRetriever):
                 retriever.build(passages, inside, *memory, advance=advance)

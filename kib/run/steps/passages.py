@@ -17,8 +17,9 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.identity import canonical
-from kib.interfaces import AliasedCorpus, NotedCorpus
+from kib.interfaces import AliasedCorpus, CountedCorpus, NotedCorpus, RememberingCorpus
 from kib.plan.steps import PassagesStep
+from kib.plugins.resolve import Locked
 from kib.records import Document, Passage, document_id
 from kib.run.chunking import split_documents
 from kib.run.context import RunContext
@@ -26,6 +27,7 @@ from kib.run.plugin_calls import call_plugin, iterate_plugin
 from kib.run.steps.corpus_statistics import CorpusStatistics
 from kib.run.visible_text import visible_documents
 from kib.store.files import read_lines
+from kib.store.paid_answers import plugin_memory
 from kib.store.work import reading_step
 from kib.support.ids import normal_id
 
@@ -137,15 +139,20 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
     def build(folder: Path) -> dict[str, Any]:
         tokens = _tokenizer(context, step.corpus)
         locked = context.lock.get("corpora", step.corpus)
-        with context.progress.step(f"splitting corpus {step.corpus} into passages") as advance:
+        total = _document_count(locked)
+        title = f"splitting corpus {step.corpus} into passages" if total is None else f"reading corpus {step.corpus}"
+        with context.progress.step(title, total) as advance:
             statistics, removed = CorpusStatistics(tokens), Counter[str]()
             with call_plugin(locked, "documents"):
-                documents = locked.plugin.documents()
+                documents = _documents(locked, context)
             documents = map(_with_normal_id, iterate_plugin(locked, "documents", documents, Document))
             if context.spec.removes_invisible(step.corpus):
                 documents = visible_documents(documents, removed)
+            if total is not None:
+                documents = _advancing(documents, advance)
             documents = statistics.count_documents(documents)
-            passages = statistics.count_passages(split_documents(documents, chunk, tokens), advance)
+            on_passage = advance if total is None else lambda _: None
+            passages = statistics.count_passages(split_documents(documents, chunk, tokens), on_passage)
             count, digest = write_passages(passages, folder)
         if not count:
             raise InputError(f"corpora.{step.corpus}: the corpus has no documents")
@@ -162,6 +169,29 @@ def split_corpus(step: PassagesStep, context: RunContext) -> Passages:
         return {**record, **statistics.record(folder), "notes": notes}
 
     return Passages(context.work.compute("passages", step.identity, build))
+
+
+def _document_count(locked: Locked) -> int | None:
+    """Return the largest possible number of documents, or None if the corpus does not know the number."""
+    if not isinstance(locked.plugin, CountedCorpus):
+        return None
+    with call_plugin(locked, "document_count"):
+        return locked.plugin.document_count()
+
+
+def _documents(locked: Locked, context: RunContext) -> Iterator[Document]:
+    """Return the documents of a corpus, which may read and write its cache in the work folder."""
+    if isinstance(locked.plugin, RememberingCorpus):
+        return locked.plugin.documents(plugin_memory(context.work.folder, locked.plugin.memory()))
+    documents: Iterator[Document] = locked.plugin.documents()
+    return documents
+
+
+def _advancing(documents: Iterable[Document], advance: Callable[[int], None]) -> Iterator[Document]:
+    """Yield the documents unchanged; report each document as done when the next document is requested."""
+    for document in documents:
+        yield document
+        advance(1)
 
 
 def _with_normal_id(document: Document) -> Document:

@@ -3,6 +3,7 @@
 import codecs
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -18,6 +19,7 @@ from kib.support.phrases import counted
 from kib_files.converters import CONVERTERS, Converter
 from kib_files.file_records import BLANK_PAGES, DEFAULT_LIMITS, BrokenFileError, ConvertedFile, FileLimits
 from kib_files.folder_listing import FolderListing, count_files, document_id, first_names, list_folder
+from kib_files.text_cache import TextCache, converter_versions
 
 __all__ = ["Files", "FilesOptions"]
 
@@ -173,12 +175,27 @@ class Files:
             digests[""] = asdict(self._limits())
         return digest(digests)
 
-    def documents(self) -> Iterator[Document]:
-        """Yield the documents in order of file name; raise InputError at the first unusable file."""
+    def document_count(self) -> int:
+        """Return the number of files that may become documents."""
+        return len(self._list_folder().documents)
+
+    def memory(self) -> str:
+        """Return the name of the cache that contains the text of converted files."""
+        return "files"
+
+    def documents(self, memory: Path | None = None) -> Iterator[Document]:
+        """Yield the documents in order of file name; read and store the text of files in the folder `memory`.
+
+        Raise InputError at the first unusable file, or after all files if some of the files are scans without text.
+        """
+        with TextCache.open(memory) if memory else nullcontext() as cache:
+            yield from self._converted(cache)
+
+    def _converted(self, cache: TextCache | None) -> Iterator[Document]:
         listing = self._list_folder()
         broken = [f"{name} ({reason})" for name, reason in listing.broken.items()]
         findings = _Findings(list(listing.others), broken)
-        converter = Converter(self.options.encoding, self._limits())
+        converter = Converter(self.options.encoding, self._limits(), cache, self._cache_key())
         count = 0
         results = converter.convert_each(self.options.path / name for name in listing.documents)
         for name, converted in zip(listing.documents, results, strict=True):
@@ -203,6 +220,11 @@ class Files:
     def _limits(self) -> FileLimits:
         options = self.options
         return FileLimits(options.max_seconds, options.max_memory_mb, options.max_unpacked_mb, options.max_nesting)
+
+    def _cache_key(self) -> str:
+        """Return a digest of everything, apart from a file's bytes and type, that determines the file's text."""
+        limits = asdict(self._limits()) if self.options.over_limit == "skip" else {}
+        return digest([self.revision, converter_versions(), self.options.encoding, limits])
 
     def _list_folder(self) -> FolderListing:
         """List the folder; raise InputError if it has no documents or if an option forbids one of its files."""

@@ -256,6 +256,7 @@ def test_benchmark(tmp_path: Path) -> None:
     for command in (["check", "notes.toml"], ["show", "none/gold"]):
         shown = subprocess.run([kib, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert f"corpus notes: left out 1 document: {skipped}" in shown.stdout, shown.stdout + shown.stderr
+    assert (tmp_path / "work" / "remembered" / "files" / "texts.sqlite").is_file()
     [path] = tmp_path.glob("results/**/gold/**/cell.json")
     record = json.loads(path.read_text(encoding="utf-8"))["corpus"]
     assert (record["documents"], record["licences"]) == (1, ["CC0-1.0"])
