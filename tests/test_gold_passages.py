@@ -149,6 +149,13 @@ def test_lost_quotes_are_listed(edited):
     ]
 
 
+@pytest.mark.parametrize("quote", ["Pr\u00fc\u00adfung am", "Pru\u0308fung am", "Pr\u00fcfung\u200b am"])
+def test_a_quote_may_be_written_differently(tmp_path, quote):
+    """A quote is found if it has invisible characters, or accented letters in a different Unicode form."""
+    passages = stored(tmp_path, ("a", "It rains. Die Pr\u00fcfung am Montag."), chunk=Chunk(sentences=1))
+    assert locate_gold({"q": [Gold("a", 0, 5, quote)]}, passages).passages == {"q": ("a#1",)}
+
+
 def test_a_quote_is_not_found_inside_a_longer_word(tmp_path):
     """A quote at the start of a longer word does not count if the quote also occurs as a word."""
     passages = stored(tmp_path, ("a", "A hundred. It is red. Reddish."), chunk=Chunk(sentences=1))

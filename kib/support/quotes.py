@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from kib.support.characters import remove_invisible
+
 __all__ = ["find_quote", "find_quotes", "folded"]
 
 
@@ -15,9 +17,10 @@ def find_quotes(text: str, quote: str) -> list[tuple[int, int]]:
     """Return the character ranges of a quote in a text, ignoring white space differences.
 
     Positions inside a longer word count only if the quote occurs nowhere else. The quote may be in either of Unicode's
-    two forms of accented letters.
+    two forms of accented letters, and may contain invisible characters that were removed from the text.
     """
-    for form in dict.fromkeys((quote, unicodedata.normalize("NFC", quote), unicodedata.normalize("NFD", quote))):
+    seen = remove_invisible(quote)
+    for form in dict.fromkeys((quote, seen, unicodedata.normalize("NFC", seen), unicodedata.normalize("NFD", seen))):
         pattern = r"\s+".join(map(re.escape, form.split()))
         for whole in (rf"(?<!\w){pattern}(?!\w)", pattern) if pattern else ():
             if found := [match.span() for match in re.finditer(whole, text)]:
