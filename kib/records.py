@@ -114,11 +114,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class JudgedQuery:
-    """A query of a test collection with relevance grades by document id; grade 0 means not relevant."""
+    """A query of a test collection with relevance grades by document id; grade 0 means not relevant.
+
+    `left_out` contains the ids of documents that do not count as hits, such as the document with the query's own text.
+    """
 
     id: str
     text: str
     relevance: tuple[tuple[str, int], ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,13 @@ class BeirOptions(Options):
         default="skip",
         description="How to treat documents with neither title nor text: `skip` and count them, or report an `error`.",
     )
+    ignore_identical_ids: Annotated[bool, NotInIdentity] = Field(
+        default=True,
+        description=(
+            "Whether to leave the document with the id of the query out of the hits, as BEIR does; the queries of "
+            "ArguAna and Quora are documents."
+        ),
+    )
     source: str = Field(default="", description="Source of the documents.")
     licence: str = Field(default="", description="Licence of the documents.")
     date: str = Field(
@@ -105,7 +112,7 @@ class Beir:
         """
         path = self._qrels_path()
         judgments = _read_qrels(path, self.options.max_unpacked_mb)
-        self._check_documents(path, judgments)
+        identical = self._check_documents(path, judgments)
         texts = self._read_queries(judgments)
         missing = {
             query_id: next(iter(documents.values())).line
@@ -116,7 +123,8 @@ class Beir:
             raise _missing_id(path, missing, "query", self.queries_path)
         for query_id, text in texts.items():
             grades = tuple((document_id, judgment.grade) for document_id, judgment in judgments[query_id].items())
-            yield JudgedQuery(query_id, text, grades)
+            left_out = (query_id,) if self.options.ignore_identical_ids and query_id in identical else ()
+            yield JudgedQuery(query_id, text, grades, left_out)
 
     def notes(self) -> dict[str, Any]:
         """Return the corpus date and the number of documents that the last pass omitted, for the corpus record."""
@@ -153,16 +161,24 @@ class Beir:
             is_empty = text is None or (isinstance(text, str) and not text.strip())
             yield line, {**row, "title": "", "text": title} if is_empty and isinstance(title, str) else row
 
-    def _check_documents(self, path: Path, judgments: Judgments) -> None:
-        """Raise InputError if a judged document is missing from corpus.jsonl."""
+    def _check_documents(self, path: Path, judgments: Judgments) -> set[str]:
+        """Return the ids of judged queries that are also ids of documents.
+
+        Raise InputError if a judged document is missing from corpus.jsonl.
+        """
+        identical: set[str] = set()
         missing: dict[str, int] = {}
         for documents in judgments.values():
             for document_id, judgment in documents.items():
                 missing.setdefault(document_id, judgment.line)
         for line, row in self._document_rows():
-            missing.pop(_row_id(self.corpus_path, line, row), None)
+            document_id = _row_id(self.corpus_path, line, row)
+            missing.pop(document_id, None)
+            if document_id in judgments:
+                identical.add(document_id)
         if missing:
             raise _missing_id(path, missing, "document", self.corpus_path)
+        return identical
 
     def _read_queries(self, judgments: Judgments) -> dict[str, str]:
         """Return a mapping from judged query ids to query texts, in the order of queries.jsonl."""

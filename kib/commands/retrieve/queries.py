@@ -69,13 +69,16 @@ def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
     asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
     judged = [query for query in found if any(grade > 0 for _, grade in query.relevance)]
-    return QuerySet(title, asked, "documents", {query.id: dict(query.relevance) for query in judged})
+    left_out = {query.id: query.left_out for query in found if query.left_out}
+    relevance = {query.id: dict(query.relevance) for query in judged}
+    return QuerySet(title, asked, "documents", relevance, left_out=left_out)
 
 
 def _with_normal_ids(query: JudgedQuery) -> JudgedQuery:
     """Return a query with ids in Unicode's composed form, as the corpus names its documents."""
     relevance = tuple((normal_id(document), grade) for document, grade in query.relevance)
-    return replace(query, id=normal_id(query.id), relevance=relevance)
+    left_out = tuple(map(normal_id, query.left_out))
+    return replace(query, id=normal_id(query.id), relevance=relevance, left_out=left_out)
 
 
 def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], passages: Passages) -> None:

@@ -1,6 +1,6 @@
 """The records of `kib retrieve`: the hits, quality and cost of each retriever for each set of queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,7 +18,8 @@ By = Literal["passages", "documents"]
 class QuerySet:
     """Queries that are searched together; `relevance` maps each judged query to the grades of items by item id.
 
-    `task` is None if the queries do not come from a task.
+    `task` is None if the queries do not come from a task. `left_out` maps a query to the documents that do not count as
+    its hits.
     """
 
     title: str
@@ -26,6 +27,7 @@ class QuerySet:
     by: By
     relevance: Mapping[str, Mapping[str, int]]
     task: str | None = None
+    left_out: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Searches a corpus with each retriever for each set of queries, using the steps of a run, and measures the hits."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
             f"{path}: no task uses corpus {corpus}, and the corpus contains no queries; name a file of queries with "
             "--queries"
         )
-    searcher = _Searcher(steps, corpus, request.depth)
+    searcher = _Searcher(steps, corpus, request.depth, Counter(map(document_id, passages.ids)))
     blocks = tuple(searcher.block(queries, retrievers) for queries in sets)
     return Report(corpus, len(passages.ids), request.depth, blocks, searcher.failures, passages)
 
@@ -143,10 +144,11 @@ def _retrievers(spec: Spec, lock: Lock, names: Sequence[str]) -> list[str]:
 class _Searcher:
     """Searches one corpus; a retriever is not used again after a failure."""
 
-    def __init__(self, steps: SharedSteps, corpus: str, depth: int) -> None:
+    def __init__(self, steps: SharedSteps, corpus: str, depth: int, sizes: Mapping[str, int]) -> None:
         self.steps = steps
         self.corpus = corpus
         self.depth = depth
+        self.sizes = sizes  # the number of passages of each document
         self.failures: dict[str, str] = {}
 
     def block(self, queries: QuerySet, retrievers: Sequence[str]) -> Block:
@@ -159,7 +161,7 @@ class _Searcher:
         work = self.steps.context.work
         try:
             step = self._step(retriever, queries)
-            hits = self.steps.hits(step)
+            hits = self._counting_hits(self.steps.hits(step), queries)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the other retrievers continue
             self.failures[retriever] = explain_error(work, f"searching with {retriever}", error)
         else:
@@ -173,13 +175,23 @@ class _Searcher:
             )
         return None
 
+    def _counting_hits(self, hits: Mapping[str, Sequence[Hit]], queries: QuerySet) -> Mapping[str, Sequence[Hit]]:
+        """Return the first `depth` hits of each query that are not from a document left out for the query."""
+        left_out = queries.left_out
+        counting = {
+            query: [hit for hit in found if document_id(hit.passage) not in left_out.get(query, ())]
+            for query, found in hits.items()
+        }
+        return {query: found[: self.depth] for query, found in counting.items()}
+
     def _step(self, retriever: str, queries: QuerySet) -> HitsStep:
         spec, lock = self.steps.plan.spec, self.steps.plan.lock
+        more = max((sum(self.sizes[one] for one in names) for names in queries.left_out.values()), default=0)
         if queries.task is not None:
             step = hits_of_task(spec, lock, queries.task, retriever, self.depth)
         else:
             texts = [(one.question_id, one.query) for one in queries.asked]
-            step = hits_of_queries(spec, lock, self.corpus, retriever, texts, self.depth)
+            step = hits_of_queries(spec, lock, self.corpus, retriever, texts, self.depth + more)
         self.steps.provide_questions(step.asked, list(queries.asked))
         return step
 

@@ -68,7 +68,12 @@ def _texts(line: Line) -> list[str]:
 
 
 def _legend(block: Block) -> str:
-    return LEGENDS[block.by] if block.judged else UNJUDGED
+    legend = LEGENDS[block.by] if block.judged else UNJUDGED
+    if count := len(block.source.left_out):
+        legend += (
+            f" Documents with the id of the query are left out of the hits: {count:,} of {block.queries:,} queries."
+        )
+    return legend
 
 
 def _measured(report: Report) -> list[Block]:
@@ -116,6 +121,7 @@ def _shared_fields(report: Report, block: Block) -> dict[str, Any]:
         "judged": block.judged,
         "by": block.by,
         "depth": report.depth,
+        "own_documents_left_out": len(block.source.left_out),
     }
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from kib.commands.retrieve import SearchRequest, render, retrieve
 from kib.errors import InputError
+from kib.progress import SilentProgress
 from kib.records import Document, JudgedQuery
+from kib.store.work import Work
 from kib.testing import make_plugin
 from kib_beir import Beir
 
@@ -53,6 +56,35 @@ def test_judged_queries(tmp_path: Path, header: str, name: str) -> None:
         JudgedQuery("q1", "Which lever?", (("d1", 1),)),
         JudgedQuery("q3", "A?", (("d2", 2), ("d1", 0))),
     ]
+
+
+CHESS = "Schools should teach chess because it trains memory and patience."
+OWN_QUERIES = {
+    "corpus": [
+        {"_id": "a1", "text": f"{CHESS} {CHESS[:26]}. Chess!"},
+        {"_id": "a2", "text": "Chess in schools wastes time that reading needs."},
+        {"_id": "a3", "text": "The ferry leaves at noon."},
+        {"_id": 4, "text": "A text about pumps."},
+    ],
+    "queries": [{"_id": "a1", "text": CHESS}, {"_id": "q2", "text": "When does the ferry leave?"}],
+}
+
+
+@pytest.mark.parametrize("chunk", ["", "chunk = { sentences = 1 }\n"])
+@pytest.mark.parametrize(("options", "ndcg"), [("", 1.0), ("ignore_identical_ids = false\n", 0.8155)])
+def test_queries_that_are_documents(tmp_path: Path, options: str, ndcg: float, chunk: str) -> None:
+    """As in BEIR, all passages of the document with the id of the query are left out, unless an option keeps them."""
+    files = {name: json_lines(rows) for name, rows in OWN_QUERIES.items()}
+    write_collection(tmp_path, "a1\ta2\t1\nq2\ta3\t1\n", **files)
+    spec = tmp_path / "s.toml"
+    table = f'[corpora.c]\nplugin = "beir"\npath = "."\n{chunk}{options}'
+    spec.write_text(f'schema = 1\nname = "own"\n{table}[retrievers.words]\nplugin = "bm25"\n', encoding="utf-8")
+    report = retrieve(spec, SearchRequest(depth=10), Work(tmp_path / "work"), SilentProgress())
+    [line] = report.blocks[0].lines
+    assert line.measures["nDCG@10"].mean == pytest.approx(ndcg, abs=1e-4)
+    left_out = int(ndcg == 1)
+    assert json.loads(render(report, "json"))["blocks"][0]["own_documents_left_out"] == left_out
+    assert ("left out of the hits: 1 of 2 queries" in render(report, "terminal")) == bool(left_out)
 
 
 def test_split(tmp_path: Path) -> None:
@@ -164,7 +196,7 @@ def test_decomposed_ids(tmp_path: Path) -> None:
         corpus=json_lines([{"_id": composed, "title": "", "text": "A bridge."}]),
         queries=json_lines([{"_id": decomposed, "text": "Which?"}]),
     )
-    assert read_queries(tmp_path) == [JudgedQuery(composed, "Which?", ((composed, 1),))]
+    assert read_queries(tmp_path) == [JudgedQuery(composed, "Which?", ((composed, 1),), (composed,))]
 
 
 def test_documents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
