@@ -24,4 +24,4 @@ def wait_before_retry(retry: int, asked: float | None, first: float, longest: fl
     kib's delay is `first`, doubles with each retry and is at most `longest`. A server that asks for no delay, or for a
     delay until a past date, would otherwise receive all retries at once.
     """
-    return max(min(first * 2**retry, longest), asked or 0.0)
+    return max(min(first * 2.0**retry, longest), asked or 0.0)

@@ -70,8 +70,8 @@ def parse_completion(body: str) -> Completion | None:
     reasoning = "" if text else next(filter(None, (_joined(fields.get(key)) for key in REASONING_FIELDS)), "")
     refusal = "" if text else _joined(fields.get("refusal"))
     counts = [usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")]
-    reported = [count if type(count) is int and count >= 0 else None for count in counts]
-    return Completion(text or None, finish if isinstance(finish, str) else "", *reported, reasoning, refusal)
+    read, written = (count if type(count) is int and count >= 0 else None for count in counts)
+    return Completion(text or None, finish if isinstance(finish, str) else "", read, written, reasoning, refusal)
 
 
 def _joined(content: Any) -> str:
