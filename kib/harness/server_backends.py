@@ -28,12 +28,12 @@ CAPABILITIES = {
 }
 """The kinds of requests, each with the answer that a server must be able to give."""
 
-TEST_REQUESTS = {
-    "loglikelihood": ("The capital of France is", " Paris"),
-    "loglikelihood_rolling": ("The capital of France is Paris.",),
-    "generate_until": ("The capital of France is", {"until": ["\n", ".", ","], "max_gen_toks": 8}),
-}
-"""The arguments of the test request of each kind, which contain no text of the user."""
+TEST_REQUESTS = (
+    Request("loglikelihood", ("The capital of France is", " Paris")),
+    Request("loglikelihood_rolling", ("The capital of France is Paris.",)),
+    Request("generate_until", ("The capital of France is", {"until": ["\n", ".", ","], "max_gen_toks": 8})),
+)
+"""One test request of each kind; the requests contain no text of the user."""
 
 NO_LOG_PROBABILITIES = (
     "the server returned no log-probabilities of the prompt; use a server that returns these log-probabilities, such "
@@ -92,14 +92,15 @@ def prepare_server_backend(lm: "LM", server: Server, size: int, *, chat: bool) -
 def send_test_requests(lm: "LM", kinds: Collection[str]) -> dict[str, str]:
     """Send one test request of each kind, without retries; return the reason for each kind without a valid answer."""
     lm.max_retries = 1
-    reasons = {}
-    for kind in kinds:
+    reasons: dict[str, str] = {}
+    for request in TEST_REQUESTS:
         try:
-            answer(lm, [Request(kind, TEST_REQUESTS[kind])])
+            if request.kind in kinds:
+                answer(lm, [request])
         except ServerFailedError as error:
-            reasons[kind] = error.problem
+            reasons[request.kind] = error.problem
         except KibError as error:
-            reasons[kind] = str(error)
+            reasons[request.kind] = str(error)
     return reasons
 
 
