@@ -160,11 +160,12 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
     training = result.training
     if not training:
         return
+    change = None if training.change is None else 100 * training.change
     yield (
         f"trained on {training.trained_tokens:,} tokens ({training.text_tokens:,} per pass) "
         f"in {training.steps:,} steps; "
         f"loss {training.first_loss:.3f} -> {training.last_loss:.3f} nats per token, "
-        f"weights changed by {three_digits(100 * training.change)} %"
+        f"weights changed by {three_digits(change)} %"
     )
     if (loss := training.unrounded_loss) is not None:
         yield f"loss before the weights were rounded to the model's number format: {loss:.3f} nats per token"

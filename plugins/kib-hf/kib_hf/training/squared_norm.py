@@ -1,9 +1,6 @@
 """Norms of weights in float64, computed piece by piece, because a large weight in float64 takes gigabytes."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any
 
 __all__ = ["squared_norm"]
 
@@ -11,7 +8,7 @@ PIECE = 2**22
 """The number of values that are converted to float64 at a time."""
 
 
-def squared_norm(weight: "Tensor", before: "Tensor | None" = None) -> float:
+def squared_norm(weight: Any, before: Any = None) -> float:
     """Return the squared norm of a weight or, if `before` is given, of the difference between the two weights."""
     pieces = weight.detach().reshape(-1).split(PIECE)
     if before is None:
