@@ -57,7 +57,7 @@ class LimitedPool:
         try:
             for group in groups:
                 pending.append(executor.submit(run, group))
-                if len(pending) >= GROUPS_PER_WORKER * self.workers:
+                while pending and (len(pending) >= GROUPS_PER_WORKER * self.workers or pending[0].done()):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -24,7 +24,7 @@ MB = 1 << 20
 PLAIN = (".txt",)
 """Extensions of files that are converted in linear time and in the main process."""
 
-BATCH_FILES, BATCH_BYTES = 16, 4 * MB
+BATCH_FILES, BATCH_BYTES = 4, 4 * MB
 """The maximum number of files in a group that is converted at once, and the total size that ends a group."""
 
 FRAMES_PER_LEVEL = 40
