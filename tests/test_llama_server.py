@@ -197,5 +197,5 @@ def test_a_killed_server_of_a_writer(bench, llama, monkeypatch):
     broken = bench.call(*command)  # 8 tokens are never a complete question
     assert broken.exit_code == 2
     assert "no question was kept: no questions were written for 4 passages; the first reason: passage " in broken.output
-    assert "the answer was truncated; raise `max_tokens`" in broken.output
+    assert "the answer was truncated" in broken.output
     assert sorted(Counter(llama.answered).values()) == [1] * len(CAPITALS)
