@@ -8,8 +8,10 @@ from itertools import count
 
 import pytest
 
+from kib.errors import InputError
 from kib.leaderboard import make_table
 from kib.progress import LineProgress
+from kib.run.steps.render_questions import _repeated_chat
 from kib.store.result_records import TrainingRecord
 
 OTHER = """
@@ -122,6 +124,14 @@ def test_unsupported_requests_state_the_reason(bench, model, words):
     """If a model lacks a chat template or log-probabilities, its cells fail with an error that states the reason."""
     bench.write_toy(model=model)
     assert errors(bench.run()) == {words}
+
+
+def test_a_chat_template_with_two_texts_for_one_conversation_is_rejected():
+    """A chat template whose text differs from call to call is rejected, because prompts would not be reproducible."""
+    calls = count()
+    with pytest.raises(InputError, match=r"models\.m\.chat_template: the template gives two different texts"):
+        _repeated_chat("m", lambda messages, _: f"{messages[0]['content']}{next(calls)}", [{"content": "Who?"}], True)
+    assert _repeated_chat("m", lambda messages, _: messages[0]["content"], [{"content": "Who?"}], True) == "Who?"
 
 
 def test_a_question_limit_does_not_change_answers(bench):

@@ -1,13 +1,16 @@
 """Renders the questions of a task once per number of few-shot examples, split and chat template."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from kib.errors import InputError
+from kib.harness.few_shot import Chat
 from kib.harness.query_template import query_template
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
@@ -79,11 +82,25 @@ def _rotated(question: Question) -> Question:
 
 
 def chat_template(model: str, context: RunContext) -> Any:
-    """Return a function that applies a model's chat template. Raises InputError if the model has no such template."""
+    """Return a function that applies a model's chat template. Raises InputError if the model has no such template.
+
+    The function raises InputError if the template gives two different texts for one conversation.
+    """
     plugin = context.lock.get("models", model).plugin
     if not isinstance(plugin, ChatModel):
         raise InputError(f"models.{model}.chat_template: this model has no chat template")
-    return plugin.chat
+    return partial(_repeated_chat, model, plugin.chat)
+
+
+def _repeated_chat(model: str, chat: Chat, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
+    """Return a formatted conversation, which is formatted twice because one identity must have one text."""
+    text, again = (chat(messages, add_generation_prompt) for _ in range(2))
+    if text != again:
+        raise InputError(
+            f"models.{model}.chat_template: the template gives two different texts for the same conversation, for "
+            "example because it prints the time or a random number; use a template without such parts"
+        )
+    return text
 
 
 def render_questions(step: QuestionsStep, task: RenderedTask | None, context: RunContext) -> list[RenderedQuestion]:

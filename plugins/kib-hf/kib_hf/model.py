@@ -1,6 +1,7 @@
 """The model plugin `hf`, which loads a causal language model in safetensors format from a folder or the hub."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -12,6 +13,7 @@ from kib.identity import digest
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Weights
 from kib.support.hub import commit_of
+from kib_hf.chat_dates import fixed_date
 from kib_hf.hub_download import snapshot
 from kib_hf.loading import add_adapter, load_config, load_model, load_tokenizer, quietly, torch_device
 from kib_hf.model_folder import check_folder, fingerprint_folder, fingerprint_tokenizer
@@ -85,6 +87,10 @@ class HFOptions(Options):
     add_bos_token: bool | None = Field(
         default=None, description="Whether texts start with the BOS token (default: the tokenizer's own setting)."
     )
+    chat_date: date = Field(
+        default=date(2024, 7, 26),
+        description="Date, such as 2024-07-26, that a chat template prints instead of the current date.",
+    )
     trust_remote_code: bool = Field(
         default=False, description="Run Python code from the model's files; enable this only for models that you trust."
     )
@@ -144,6 +150,7 @@ class HF:
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         """Format a conversation with the tokenizer's chat template, as HFLM's `apply_chat_template` does.
 
+        A template that prints the current date prints the option `chat_date` instead.
         System messages are removed if the template rejects them. Raise InputError if the tokenizer has no template or
         the template rejects the conversation.
         """
@@ -161,7 +168,7 @@ class HF:
             raise InputError(f"{self._name}: the chat template rejects the conversation: {error}") from error
 
     def _chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        with quietly():
+        with quietly(), fixed_date(self.options.chat_date):
             text = self._tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tokenize=False,

@@ -10,6 +10,7 @@ import pytest
 
 from kib.errors import InputError
 from kib.records import Request, Weights
+from kib.spec.options import identity_options
 from kib.testing import make_plugin, make_tiny_model
 from kib_hf import HF
 from kib_hf.loading import quietly
@@ -143,6 +144,19 @@ def test_chat_without_system(copy: Path) -> None:
     template.write_text(refusal % "user", encoding="utf-8")
     with pytest.raises(InputError, match="the chat template rejects the conversation: never"):
         model(copy).chat(CONVERSATION[1:], True)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{{ strftime_now('%d %b %Y %H:%M') }}", "{% set day = strftime_now('%Y-%m-%d') %}{{ day }}"],
+)
+def test_chat_date(copy: Path, form: str) -> None:
+    """A chat template prints a fixed date, which can be set and is part of the model's identity."""
+    (copy / "chat_template.jinja").write_text(form + " {{ messages[0].content }}", encoding="utf-8")
+    default, later = model(copy), model(copy, chat_date="2025-01-02")
+    assert default.chat(CONVERSATION, True) in ("26 Jul 2024 00:00 Be brief.", "2024-07-26 Be brief.")
+    assert later.chat(CONVERSATION, True) in ("02 Jan 2025 00:00 Be brief.", "2025-01-02 Be brief.")
+    assert identity_options(later.options)["chat_date"] == "2025-01-02"
 
 
 def test_no_chat_template(copy: Path) -> None:
