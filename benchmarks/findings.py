@@ -271,17 +271,21 @@ def findings(study: Study) -> str:
     return "\n".join(lines)
 
 
+def write_page(text: str, file: Sequence[str]) -> None:
+    """Write the generated text above the marker in the named Markdown file, or print the text if no file is named."""
+    if not file:
+        print(text)
+        return
+    page = Path(file[0])
+    handwritten = page.read_text(encoding="utf-8").partition(MARKER)[2] if page.is_file() else "\n"
+    page.write_text(f"{text}\n{MARKER}{handwritten}", encoding="utf-8")
+
+
 def main(arguments: Sequence[str]) -> None:
     """Write the generated part above the marker in a Markdown file, or print this part if no file is specified."""
     if len(arguments) not in {1, 2}:
         raise SystemExit(__doc__)
-    text = findings(Study(Path(arguments[0])))
-    if len(arguments) == 1:
-        print(text)
-        return
-    file = Path(arguments[1])
-    handwritten = file.read_text(encoding="utf-8").partition(MARKER)[2] if file.is_file() else "\n"
-    file.write_text(f"{text}\n{MARKER}{handwritten}", encoding="utf-8")
+    write_page(findings(Study(Path(arguments[0]))), arguments[1:])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+from json_lines import write
+
 NAME = "OpenBookQA-V1-Sep2018"
 FACTS = f"{NAME}/Data/Main/openbook.txt"
 SPLITS = {"test": "test", "validation": "dev", "examples": "train"}
@@ -63,19 +65,6 @@ def unambiguous(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
         else:
             print(f"left out: question {row['id']} has duplicate options: {row['options']}")
-
-
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """Write records to a file, one JSON object per line."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except OSError as error:
-        raise SystemExit(
-            f"{path}: cannot be written ({error.strerror}); name a different folder as the second argument"
-        ) from None
-    print(f"{path}: {len(lines)} lines")
 
 
 def convert(source: Path, folder: Path) -> None:

@@ -308,6 +308,15 @@ def data():
 
 
 @pytest.fixture(scope="session")
+def gemma():
+    """Return the folder of a real pretrained model, Gemma 3 270M; if the folder is missing, skip the test."""
+    folder = os.environ.get("KIB_TEST_GEMMA", "")
+    if not folder or not (Path(folder) / "model.safetensors").is_file():
+        pytest.skip(f"no Gemma 3 270M in {folder or 'any folder'}; set KIB_TEST_GEMMA to its transformers folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """Return the transformers folder of a tiny Llama with random weights, a byte tokenizer and a chat template."""
     if importlib.util.find_spec("torch") is None:

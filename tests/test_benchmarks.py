@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +17,8 @@ from kib.spec.load import load_spec
 ROOT = Path(__file__).parent.parent
 SPECS = sorted((ROOT / "benchmarks").glob("*.toml"))
 SCRIPT = ROOT / "benchmarks" / "openbookqa.py"
-ZIP = "OpenBookQA-V1-Sep2018.zip"
-TOOL = runpy.run_path(str(SCRIPT))
+NAME = "OpenBookQA-V1-Sep2018"
+ZIP = f"{NAME}.zip"
 
 
 def make_files(source, folder, *, check=True):
@@ -161,11 +160,11 @@ def question(number, fact, options=("yes", "no", "both", "neither")):
 def write_zip(path, *, facts=FACTS, **splits):
     """Write a zip file with the official layout and return its path."""
     with ZipFile(path, "w") as archive:
-        archive.writestr(TOOL["FACTS"], "".join(f'"{fact}"\n' for fact in facts))
+        archive.writestr(f"{NAME}/Data/Main/openbook.txt", "".join(f'"{fact}"\n' for fact in facts))
         for split in ("train", "dev", "test"):
             rows = splits.get(split, [question(split, FACTS[0])])
             text = "".join(f"{json.dumps(row)}\n" for row in rows)
-            archive.writestr(f"{TOOL['NAME']}/Data/Additional/{split}_complete.jsonl", text)
+            archive.writestr(f"{NAME}/Data/Additional/{split}_complete.jsonl", text)
     return path
 
 
