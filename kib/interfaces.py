@@ -47,6 +47,7 @@ __all__ = [
     "ProbedModel",
     "QuestionWriter",
     "RemarkingRetriever",
+    "RemarkingTask",
     "RememberingCorpus",
     "RememberingRetriever",
     "ReportingRetriever",
@@ -347,6 +348,18 @@ class HarnessTask(Plugin, Protocol):
 
     def metric(self) -> str | None:
         """Return the metric that determines the 0/1 score of a question; None selects the task's default metric."""
+        ...
+
+
+@runtime_checkable
+class RemarkingTask(Protocol):
+    """A task that reports remarks about its questions, for example about white space that was removed."""
+
+    def remarks(self, split: str) -> Sequence[str]:
+        """Return sentences that a reader of the results should know; kib displays and stores these sentences.
+
+        kib calls the method after `harness_task`, or after `questions(split)` has been read to its end.
+        """
         ...
 
 

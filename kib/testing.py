@@ -23,6 +23,7 @@ from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Corpus, Model, Plugin, Reranker, Retriever, Task
 from kib.records import Document, Hit, Passage, Query, Question, Request
+from kib.support.question_text import trimmed
 from kib.support.quotes import folded
 from kib.support.recipients import parse_address
 
@@ -365,6 +366,10 @@ def _check_question(question: Question, documents: Mapping[str, Document] | None
     )
     _expect(len(options) > 1, f"{where}: expected at least two options, got {len(options)}")
     _expect(len(set(options)) == len(options), f"{where}: an option appears twice: {options}")
+    _expect(
+        all(text == trimmed(text) for text in (question.text, *options)),
+        f"{where}: the question or an option is surrounded by white space, which would affect the predictions",
+    )
     _expect(0 <= question.answer < len(options), f"{where}: the answer {question.answer} is not the index of an option")
     for gold in question.gold:
         _expect((gold.start is None) == (gold.end is None), f"{where}: the gold range lacks a start or an end: {gold}")

@@ -17,7 +17,9 @@ TEST = "m/rag,k=1/people,0-shot"
 @pytest.fixture(scope="module")
 def done(new_bench, toys, tmp_path_factory):
     """A measured benchmark whose number of passages is chosen on validation questions, with stored statistics."""
-    bench = new_bench(tmp_path_factory.mktemp("done")).write_toy(task='validation = "people.jsonl"\n')
+    bench = new_bench(tmp_path_factory.mktemp("done")).write_toy(task='validation = "validation.jsonl"\n')
+    asked = (bench.folder / "people.jsonl").read_text(encoding="utf-8")
+    (bench.folder / "validation.jsonl").write_text(asked.replace('"question": "', '"question": "Tell me: '), "utf-8")
     text = bench.spec.read_text(encoding="utf-8")
     bench.write(text.replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"'))
     with pytest.MonkeyPatch.context() as patch:

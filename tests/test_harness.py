@@ -239,6 +239,89 @@ def test_examples_equal_those_of_lm_eval():
     assert [text_of(asked) for asked in made.ask(3)] == alone
 
 
+ONE_SPLIT = [
+    {},
+    {"training_split": "test"},
+    {"training_split": "test", "fewshot_config": {"sampler": "first_n"}},
+    {"fewshot_split": "test"},
+    {"test_split": None, "validation_split": "test", "fewshot_split": "test"},
+]
+
+
+@pytest.mark.parametrize("config", ONE_SPLIT)
+def test_a_question_is_not_among_its_own_examples(config):
+    """If the examples come from the split of the questions, the asked question is not among its own examples."""
+    made = configured(ROWS, **{**CHOICES, **config})
+    for row, asked in enumerate(made.ask(4)):
+        assert asked.ask == f"Which is {row}?"
+        assert asked.head.count("Which is ") == 4
+        assert f"Which is {row}?" not in asked.head
+    assert made.notes(4)[-1].endswith("of the split test, without the asked question itself")
+
+
+def test_a_copy_of_the_question_is_not_among_its_examples():
+    """A copy of the asked question in the same split, with other white space, is not among the examples either."""
+    rows = [{**ROWS[n % 3], "question": f"Which\tis {n % 3}? ", "id": n} for n in range(6)]
+    rows += [{**row, "id": 9} for row in ROWS[6:8]]
+    for config in ({}, {"fewshot_split": "test"}):
+        for asked in configured(rows, **CHOICES, **config).ask(3):
+            assert asked.head.count("Which") == 3
+            assert " ".join(asked.ask.split()) not in " ".join(asked.head.split())
+
+
+def test_validation_questions_are_not_among_their_own_examples():
+    """If lm-eval draws the examples from the validation questions, a validation question is not its own example."""
+    made = configured(ROWS, validation=POOL[:4], split="validation", **CHOICES)
+    assert all(asked.ask not in asked.head and asked.head.count("Example") == 3 for asked in made.ask(3))
+    made = configured(ROWS, validation=POOL[:4], **CHOICES)
+    assert all(asked.head.count("Example") == 3 for asked in made.ask(3))
+    drawn = "are drawn at random (seed 1234) from the questions of the split validation"
+    assert made.notes(3) == [f"the 3 few-shot examples of each question {drawn}"]
+
+
+def test_examples_from_the_split_of_the_questions_equal_those_of_lm_eval():
+    """If `fewshot_split` names the split of the questions, kib selects the same examples as lm-eval."""
+    made = configured(ROWS, fewshot_split="test", **CHOICES)
+    made.task.sampler = made.task.sampler.inner
+    made.task.set_fewshot_seed(1234)
+    alone = [made.task.fewshot_context(doc, num_fewshot=3) for doc in made.task.eval_docs]
+    again = configured(ROWS, fewshot_split="test", **CHOICES)
+    assert [text_of(asked) for asked in again.ask(3)] == alone
+
+
+def test_too_few_other_questions_are_an_error():
+    """If the asked question leaves too few examples in its split, an error states the number of questions."""
+    with pytest.raises(InputError, match=r"with 9 shots: the split test has only 9 questions, and the examples must"):
+        configured(ROWS, **CHOICES).ask(9)
+    rows = [{**ROWS[0], "id": 1}, {**ROWS[0], "id": 2}, {**ROWS[1], "id": 3}]
+    with pytest.raises(InputError, match=r"with 2 shots: the split test has too few questions that differ"):
+        configured(rows, **CHOICES).ask(2)
+
+
+def test_notes_state_the_source_of_the_examples():
+    """Notes state the source of the examples and the number of questions that appeared among their own examples."""
+    assert configured(ROWS, shots=POOL, **CHOICES).notes(0) == []
+    first = {"sampler": "first_n"}
+    made = configured(
+        ROWS, shots=[POOL[0], {**ROWS[4], "choices": ROWS[4]["choices"][::-1]}], fewshot_config=first, **CHOICES
+    )
+    made.ask(1)
+    assert made.notes(1) == ["the few-shot example of each question is the first question of the split train"]
+    made.ask(2)
+    taken = "are the first questions of the split train; 1 question appeared among its own examples"
+    assert made.notes(2) == [f"the 2 few-shot examples of each question {taken}"]
+    listed = configured(ROWS, fewshot_config={"samples": POOL[:3], **first}, **CHOICES)
+    listed.ask(2)
+    assert listed.notes(2)[0].endswith("are the first questions listed in the definition of the task")
+
+
+def test_validation_questions_that_are_also_test_questions_are_counted():
+    """A note states how many validation questions of an lm-eval task are also test questions."""
+    copy = {**ROWS[0], "choices": ["two", "three", "one"], "answer": 2, "question": "Which  is 0?"}
+    made = configured(ROWS, validation=[copy, *POOL], split="validation", **CHOICES)
+    assert made.notes(0) == ["1 of the 13 validation questions are also test questions"]
+
+
 def test_the_question_marker_never_appears_in_a_prompt():
     """The marker that locates the question never appears in a prompt."""
     for shots in (0, 2):
@@ -394,8 +477,6 @@ def test_validation_questions_come_from_the_validation_split():
     assert [asked.ask for asked in made.ask(0)] == ["To choose on?"]
     with pytest.raises(InputError, match="has no validation questions separate from its test questions"):
         configured(ROWS, shots=POOL, split="validation", **CHOICES)
-    with pytest.raises(InputError, match="uses its validation questions as few-shot examples"):
-        configured(ROWS, validation=other, split="validation", fewshot_split="validation", **CHOICES)
 
 
 # What is searched for

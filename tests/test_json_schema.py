@@ -13,6 +13,8 @@ from jsonschema import Draft202012Validator
 
 from kib.commands.json_schema import benchmark_schema
 from kib.errors import SpecError
+from kib.plugins.builtin.lm_eval_task import Data, LmEvalTask
+from kib.plugins.builtin.questions_file_task import FileTask
 from kib.plugins.registry import installed, load
 from kib.plugins.resolve import open_spec
 from kib.spec import tables
@@ -148,9 +150,12 @@ def test_the_shipped_schema_is_current():
     assert file.read_text(encoding="utf-8") == made, "run: kib schema --core > docs/schema.json"
 
 
+TASK_OPTIONS = {"file": FileTask.Options, "lm_eval": LmEvalTask.Options, "lm_eval_data": Data}
+
+
 def spec_keys(name):
     """Return the table of keys that follows a marker in docs/spec.md."""
-    model = Head if name == "head" else TABLES.get(name) or getattr(tables, name)
+    model = Head if name == "head" else TABLES.get(name) or TASK_OPTIONS.get(name) or getattr(tables, name)
     return KEY_TYPES["key_table"](model.model_json_schema())
 
 
@@ -163,7 +168,17 @@ def test_every_key_is_documented():
         file.write_text(made, encoding="utf-8")
         text = made
     assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py"
-    assert shown == {"head", *TABLES, "Chunk", "TextKey", "Replay", "Unseen", "Validation", "PromptTable", "PriceTable"}
+    parts = {"Chunk", "TextKey", "Replay", "Unseen", "Validation", "PromptTable", "PriceTable"}
+    assert shown == {"head", *TABLES, *TASK_OPTIONS, *parts}
+
+
+def test_the_task_examples_are_valid(schemas):
+    """The examples of both task plugins in docs/spec.md are valid benchmark files when added to the first example."""
+    page = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(\[tasks\.[\s\S]*?)```", page)
+    assert len(examples) == 2
+    for example in examples:
+        assert errors(schemas[True], f"{EXAMPLE}\n{example}") == []
 
 
 @pytest.mark.parametrize("kind", sorted(TABLES))

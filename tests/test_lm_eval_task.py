@@ -289,11 +289,66 @@ def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
 
 
 @pytest.mark.slow
-def test_a_missing_required_split_is_named(tmp_path):
-    """Local data without a required split of the task raise an error that names the split."""
+def test_local_data_may_lack_the_splits_that_are_not_needed(tmp_path):
+    """Local data need a file only for the questions; few-shot examples need a file for the split of the examples."""
     path = mmlu_csv(tmp_path / "t.csv")
-    with pytest.raises(InputError, match="lm-eval task mmlu_anatomy: the data contains no split or field 'dev'"):
-        task("mmlu_anatomy", test=path, layout="mmlu").harness_task()
+    made = RenderedTask("t", task("mmlu_anatomy", test=path, layout="mmlu").harness_task())
+    assert [asked.query for asked in made.ask(0)] == [row[0] for row in MMLU]
+    with pytest.raises(InputError, match=r"with 1 shots: the examples are those of the split dev; add `dev = PATH` to"):
+        made.ask(1)
+    plugin = task("mmlu_anatomy", validation=path, dev=path, layout="mmlu")
+    made = RenderedTask("t", plugin.harness_task(), notes=plugin.remarks("test"))
+    assert len(made.ask(1)) == len(MMLU)
+    source, examples = made.notes(1)
+    assert source == "the questions are those of the split validation, because `data` has no test split"
+    assert examples.endswith("the first question of the split dev; 1 question appeared among its own examples")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hellaswag", "piqa"])
+def test_a_validation_file_is_enough_for_a_task_without_test_questions(tmp_path, name):
+    """A task with training and validation questions needs only a validation file if it is measured without examples."""
+    rows = {
+        "hellaswag": {"ind": 1, "activity_label": "A", "ctx_a": "He", "ctx_b": "runs", "ctx": "He runs", "label": "1",
+                      "endings": ["off.", "on."]},
+        "piqa": {"goal": "To sew", "sol1": "use a needle", "sol2": "use a hammer", "label": 0},
+    }  # fmt: skip
+    made = RenderedTask("t", task(name, validation=write(tmp_path / "v.json", [rows[name]] * 2)).harness_task())
+    assert len(made.ask(0)) == 2
+    with pytest.raises(InputError, match="add `train = PATH` to `data`"):
+        made.ask(1)
+
+
+@pytest.mark.slow
+def test_a_question_of_the_only_split_is_not_its_own_example(tmp_path):
+    """If lm-eval draws the examples of a task from its test questions, the asked question is left out."""
+    options = {"A": "Glianorex", "B": "Thyroid", "C": "Pancreas", "D": "Pituitary"}
+    rows = [{"question": f"Which is {n}?", "options": options, "answer_idx": "A", "language": "en"} for n in range(3)]
+    made = RenderedTask("g", task("glianorex", test=write(tmp_path / "q.json", rows)).harness_task())
+    for row, asked in enumerate(made.ask(2)):
+        assert f"Which is {row}?" not in asked.head
+        assert asked.head.count("Question: ") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            {"tset": "t.csv", "dev": "t.csv"},
+            "data.tset: lm-eval task mmlu_anatomy has only the splits dev, validation and test",
+        ),
+        (
+            {"dev": "t.csv"},
+            "data: lm-eval task mmlu_anatomy needs questions in a file for the split test or validation",
+        ),
+    ],
+)
+def test_a_wrong_split_is_an_error(tmp_path, data, words):
+    """A misspelled split, or local data without questions, raises an error that names the splits of the task."""
+    mmlu_csv(tmp_path / "t.csv")
+    with pytest.raises(InputError, match=f"^{words}"):
+        task("mmlu_anatomy", **{split: tmp_path / name for split, name in data.items()}, layout="mmlu").harness_task()
 
 
 @pytest.mark.slow

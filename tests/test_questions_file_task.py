@@ -14,10 +14,11 @@ from kib.interfaces import Task
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.records import Gold, Question
 from kib.support.ids import normal_id
+from kib.support.question_text import trimmed
 from kib.testing import check_fingerprint, check_options, check_task, make_plugin
 
 SIGNS = st.characters(codec="utf-8") | st.sampled_from("\u2028\u2029\x85\x0b\x0c\n\r\",;\\'\t{}[]桥🚧é")
-FILLED = st.text(SIGNS, min_size=1, max_size=30).filter(str.strip)
+FILLED = st.text(SIGNS, min_size=1, max_size=30).map(trimmed).filter(bool)
 NAME = FILLED.map(normal_id)
 GOLD = st.one_of(
     NAME.map(Gold),
@@ -65,7 +66,7 @@ def test_json_lines_are_read_unchanged(tmp_path, asked, ascii_only):
 @given(
     st.lists(questions(gold=st.lists(GOLD, max_size=1).map(tuple)), min_size=1, max_size=4, unique_by=lambda q: q.id)
 )
-@example([Question("1", 'a "b", c\nd', ("x\r\ny", "z"), 1, (Gold("d", 0, 4),), "g")])
+@example([Question("1", 'a "b", c\nd', ("x\ny", "z"), 1, (Gold("d", 0, 4),), "g")])
 def test_csv_is_read_unchanged(tmp_path, asked):
     """Questions written as CSV are read unchanged, including line breaks and quotes in fields."""
     assume(not any(set(question.options) & set(string.ascii_uppercase) for question in asked))
@@ -167,6 +168,37 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
     assert read(tmp_path / "q.jsonl")[0].text == "Who?"
 
 
+SPACED = {"id": "q ", "question": "\nWho?", "options": [" x", "\u00a0y\r\n"], "answer": "y ", "group": " g"}
+SPACED |= {"document": "d", "start": 0, "end": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("q.csv", "id,question,A,B,C,answer,document,start,end,group\n q , Who? , x ,\ty,  , B, d , 0 , 4 , g\n"),
+        ("q.csv", 'id,question,options,answer,document,start,end,group\nq,Who?,"[""x "", ""y""]", y,d,0,4,g\n'),
+        ("q.jsonl", json.dumps(SPACED)),
+    ],
+)
+def test_white_space_around_texts_is_removed_and_counted(tmp_path, name, content):
+    """White space around the texts of a question is removed, and a remark states the number of affected questions."""
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    made = task(tmp_path / name)
+    assert list(made.questions("test")) == [Question("q", "Who?", ("x", "y"), 1, (Gold("d", 0, 4),), "g")]
+    assert made.remarks("test") == ["removed white space around texts of 1 question of the split test"]
+
+
+def test_line_ends_inside_texts_are_normalised(tmp_path):
+    """Line ends inside a question and its options are read as line feeds, so that equal texts yield equal prompts."""
+    (tmp_path / "q.csv").write_bytes(b'question,A,B,answer\r\n"Who\r\nis it?","x\ry",z,A\r\n')
+    made = task(tmp_path / "q.csv")
+    assert list(made.questions("test")) == [Question("1", "Who\nis it?", ("x\ny", "z"), 0)]
+    assert len(made.remarks("test")) == 1
+    (tmp_path / "q.csv").write_bytes(b'question,A,B,answer\r\n"Who\nis it?",x  y,z,A\r\n')
+    assert [question.options for question in made.questions("test")] == [("x  y", "z")]
+    assert made.remarks("test") == []
+
+
 def test_csv_options_may_be_a_json_list(tmp_path):
     """A CSV file may have a single column that contains the options as a JSON list."""
     path = write(tmp_path, 'question,options,answer\nWho?,"[""x"", ""y""]",y\n', name="q.csv")
@@ -177,7 +209,7 @@ def test_csv_options_may_be_a_json_list(tmp_path):
     ("changes", "words"),
     [
         ({"question": None}, "question: missing"),
-        ({"question": " "}, "question: expected text, got ' '"),
+        ({"question": " "}, "question: expected text, got ''"),
         ({"question": 7}, "question: expected text, got 7"),
         ({"options": None}, "options: expected a list of non-empty strings"),
         ({"options": "Ada"}, "options: expected a list of non-empty strings"),
@@ -185,7 +217,12 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"options": ["Ada", ""]}, "options: expected a list of non-empty strings"),
         ({"options": ["Ada"]}, "options: expected 2 to 26 options, got 1"),
         ({"options": [str(number) for number in range(27)]}, "options: expected 2 to 26 options, got 27"),
-        ({"options": ["Ada", "Ada"]}, "options: the same option appears twice"),
+        ({"options": ["Ada", "Ada"]}, "options: the option 'Ada' appears twice"),
+        (
+            {"options": ["Ada", "Ben", "Ada "]},
+            "options: the option 'Ada' appears twice; surrounding white space is ignored",
+        ),
+        ({"options": ["A\r\nb", "A\nb"], "answer": "A"}, "options: the option 'A\\nb' appears twice"),
         (
             {"answer": None},
             "answer: expected a letter from A to C, the text of an option or a zero-based option index, got None",
@@ -249,6 +286,9 @@ def test_an_invalid_file_is_an_error(tmp_path, rows, words):
         ("question,A,B,answer\nWho?,x,y,A,z\n", ":2: the row and the header have different numbers of fields"),
         ('question,A,B,answer\n"Who?,x,y,A\n', ": not CSV: unexpected end of data"),
         ("question,options,answer\nWho?,x|y,A\n", ":2: options: expected a JSON list of strings, or the columns A, B"),
+        ("question,A,B,answer\nWho?, x,x,A\n", ":2: options: the option 'x' appears twice"),
+        ('question,A,B,answer\nWho?, "x",y,A\n', ":2: A: remove the space before the quotation mark"),
+        ('question,A,B,answer\nWho?, "x, z",y,A\n', ":2: A: remove the space before the quotation mark"),
         ("question,A,C,answer\nWho?,x,y,C\n", ":2: answer: expected a letter from A to B"),
         ("question,A,B,answer\nWho?,,y,B\n", ":2: options: expected a list of non-empty strings"),
         ("question,A,B,answer\n", ": no questions found"),

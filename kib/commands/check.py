@@ -31,7 +31,7 @@ from kib.spec.messages import show_value
 from kib.store.paid_answers import paid_answers_path
 from kib.store.work import Work
 from kib.support.characters import describe_removed
-from kib.support.phrases import counted, join
+from kib.support.phrases import counted, join, pairs_that_repeat
 
 __all__ = ["Report", "check", "check_corpora", "outline", "read_corpora"]
 
@@ -70,7 +70,7 @@ def check(plan: Plan, work: Work, progress: Progress, *, probe: bool = True) -> 
     checked = _check_models(steps, problems)
     lines += [_row(prepared) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
-    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work)]
+    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work), *_task_notes(plan, work)]
     lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
@@ -146,6 +146,16 @@ def check_corpora(spec: Spec, lock: Lock, work: Work, progress: Progress) -> Rep
         else:
             lines += ["", *describe_corpus(record, histogram=True)]
     return Report("\n".join(lines), tuple(problems))
+
+
+def _task_notes(plan: Plan, work: Work) -> list[str]:
+    """Return the remarks on the questions of each task and on the source of the few-shot examples."""
+    notes = {
+        f"tasks.{step.task}: {note}": None
+        for step in plan.asked
+        for note in work.record("asked", step.identity).get("notes", ())
+    }
+    return list(notes)
 
 
 def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:
@@ -318,7 +328,10 @@ def _pass(steps: SharedSteps, step: TextStep) -> str:
     read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]
     whole = sum(len(tokens(one)) for one in read) * len(texts) // len(some) if tokens else 0
     size = f"about {whole:,} tokens per pass" if tokens else "tokens not counted"
-    return f"forecast for trainer {step.trainer} on {step.passages.corpus}: {counted(len(texts), 'text')}, {size}"
+    removed = steps.context.work.record("text", step.identity).get("repeated questions")
+    without = f"; removed {pairs_that_repeat(removed)}" if removed else ""
+    said = f"{counted(len(texts), 'text')}, {size}{without}"
+    return f"forecast for trainer {step.trainer} on {step.passages.corpus}: {said}"
 
 
 def _texts(plan: Plan) -> list[TextStep | HeldBackStep]:

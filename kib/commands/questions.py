@@ -30,8 +30,8 @@ from kib.spec.load import PriceTable, Spec, load_spec
 from kib.store.files import write_output
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
 from kib.store.work import Work
-from kib.support.characters import lowercase
 from kib.support.phrases import counted
+from kib.support.question_text import normalised
 from kib.support.quotes import find_quote
 
 __all__ = [
@@ -286,12 +286,6 @@ class QuestionFilter:
         """Return the accepted questions and the number of rejected questions per reason."""
         counts = {reason: self.rejected[reason] for reason in REASONS.values() if self.rejected[reason]}
         return KeptQuestions(self.rows, self.written, counts, self.skipped)
-
-
-def normalised(text: str) -> str:
-    """Return the words of a text, so that texts with different case, white space and punctuation compare equal."""
-    words = re.findall(r"\w+", lowercase(text).casefold())
-    return " ".join(words) or text.strip()
 
 
 def _holds(question: str, option: str) -> bool:

@@ -21,7 +21,7 @@ from kib.store.results import Results
 from kib.store.work import Work
 from kib.support.characters import describe_removed
 from kib.support.ids import normal_id
-from kib.support.phrases import counted, shortened
+from kib.support.phrases import counted, pairs_that_repeat, shortened
 
 __all__ = ["corpus_remarks", "show_cell", "show_question"]
 
@@ -122,6 +122,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
         *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
+        *result.task_notes,
         *result.notes,
         "",
         *_training(result, work),
@@ -186,6 +187,8 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
         kinds = ", ".join(f"{count:,} {kind}s" for kind, count in result.text["kinds"].items())
         end = ":" if texts else "; the work folder no longer contains these texts"
         yield f"{result.text['texts']:,} training texts ({kinds}), digest {result.text['digest'][:12]}{end}"
+        if repeated := result.text.get("repeated questions"):
+            yield f"removed {pairs_that_repeat(repeated)}"
         yield from map(_quoted, texts[:TEXTS])
         if texts[TEXTS:]:
             path = work.step_folder("text", result.steps["text"]) / "text.jsonl"

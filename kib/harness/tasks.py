@@ -1,16 +1,18 @@
 """A task rendered by lm-eval: prompts with a slot for passages, requests to a backend, and scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError
 from kib.harness.backends import quiet
-from kib.harness.few_shot import Chat, render_prompts
+from kib.harness.few_shot import Chat, ExampleSampler, MissingExamples, examples_split, render_prompts
 from kib.harness.metrics import Outcome, find_metric, read_outcome
 from kib.harness.query_template import query_template
 from kib.harness.unsupported_tasks import refuse_unsupported
 from kib.prompts import LETTERS, ask_question
 from kib.records import Question, RenderedQuestion, Request, Split
+from kib.support.question_text import question_key
 from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class RenderedTask:
         questions: Sequence[Question] | None = None,
         limit: int | None = None,
         split: Split = "test",
+        notes: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.task = task
@@ -52,7 +55,36 @@ class RenderedTask:
         self._marked = self._mark(task.doc_to_text)
         if not self.docs:
             raise InputError(f"tasks.{name}: the task has no questions")
+        self._notes = [*notes, *(self._shared_with_test() if not questions and split == "validation" else ())]
+        self._draw_examples_without_asked_question(split)
         self._refuse_graded_metric()
+
+    def _draw_examples_without_asked_question(self, split: Split) -> None:
+        config, examples = self.task.config, self.task.fewshot_cfg
+        asked = config.validation_split if split == "validation" else config.test_split or config.validation_split
+        example_key = partial(self._key, text=examples.doc_to_text, options=examples.doc_to_choice)
+        sampler = getattr(self.task, "sampler", None)
+        if not isinstance(sampler, MissingExamples):
+            self.task.sampler = ExampleSampler(sampler, examples_split(self.task), asked, self._key, example_key)
+
+    def _key(self, doc: Any, text: Any = None, options: Any = None) -> Hashable:
+        """Return a key that is equal for documents with the same question and the same options.
+
+        `text` and `options` are the templates of examples, if they differ from the templates of questions.
+        """
+        shown = self.task.doc_to_text(doc, text or self._unmarked)
+        choices = self.task.doc_to_choice(doc, options) if self.task.OUTPUT_TYPE == "multiple_choice" else ()
+        return question_key(str(shown), map(str, choices))
+
+    def _shared_with_test(self) -> list[str]:
+        """Return a sentence about validation questions that are also test questions, which public data may contain."""
+        tested = {self._key(doc) for doc in self.task.test_docs()}
+        shared = sum(self._key(doc) in tested for doc in self.docs)
+        return [f"{shared:,} of the {len(self.docs):,} validation questions are also test questions"] if shared else []
+
+    def notes(self, shots: int) -> list[str]:
+        """Return remarks on the questions and their examples; call this method after `ask` with the same `shots`."""
+        return [*self._notes, *([self.task.sampler.note(shots)] if shots else [])]
 
     def _mark(self, doc_to_text: Callable[..., Any]) -> Callable[[Any], str]:
         return lambda doc: MARK + str(doc_to_text(doc, self._unmarked))
@@ -147,6 +179,10 @@ class RenderedTask:
         """Return the id of a question, or else the name of the task with the row number."""
         return self.questions[row].id if self.questions else f"{self.name}-{row}"
 
+    def question_texts(self) -> list[str]:
+        """Return the texts of all questions without few-shot examples, including questions outside the sample."""
+        return [self._default_query(doc) for doc in self.docs]
+
     def question_ids(self) -> list[str]:
         """Return the ids of the sampled questions in task order."""
         return [self.question_id(row) for row in self.rows]
@@ -183,20 +219,23 @@ class RenderedTask:
 
 
 def _validation_docs(name: str, task: "ConfigurableTask") -> Any:
-    """Return the validation questions of an lm-eval task, unless the task uses them as test questions or examples."""
+    """Return the validation questions of an lm-eval task, unless the task uses them as test questions."""
     if not (task.has_test_docs() and task.has_validation_docs()):
         raise InputError(f"tasks.{name}: the lm-eval task has no validation questions separate from its test questions")
-    if task.fewshot_cfg.split == task.config.validation_split:
-        raise InputError(f"tasks.{name}: the lm-eval task uses its validation questions as few-shot examples")
     return task.validation_docs()
 
 
 def from_questions(
-    name: str, questions: Sequence[Question], examples: Sequence[Question], scoring: str, limit: int | None = None
+    name: str,
+    questions: Sequence[Question],
+    examples: Sequence[Question],
+    scoring: str,
+    limit: int | None = None,
+    notes: Sequence[str] = (),
 ) -> RenderedTask:
     """Return the user's own questions as an lm-eval task; `scoring` is "letter", "text" or "text-norm".
 
-    Raises InputError for a question without a valid answer.
+    `notes` are remarks on the questions. Raises InputError for a question without a valid answer.
     """
     from datasets import Dataset, DatasetDict
     from lm_eval.api.task import ConfigurableTask
@@ -228,7 +267,8 @@ def from_questions(
         "doc_to_target": "answer",
         "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True}],
     }
-    return RenderedTask(name, ConfigurableTask(config=config), metric=metric, questions=questions, limit=limit)
+    task = ConfigurableTask(config=config)
+    return RenderedTask(name, task, metric=metric, questions=questions, limit=limit, notes=notes)
 
 
 def sample_rows(count: int, limit: int | None) -> list[int]:
@@ -246,5 +286,7 @@ def _check_questions(name: str, questions: Sequence[Question]) -> None:
             raise InputError(f"{where}: expected 2 to {len(LETTERS)} options, got {count}")
         if not 0 <= question.answer < len(question.options):
             raise InputError(f"{where}: the correct answer is not one of the options")
+        if len(set(question.options)) < count:
+            raise InputError(f"{where}: two options are equal")
         if MARK in question.text:
             raise InputError(f"{where}: the text contains {MARK}, which kib reserves for marking questions")

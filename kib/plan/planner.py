@@ -42,6 +42,9 @@ REVISION = 1
 PASSAGES_REVISION = 2
 """Increase this number when kib splits the same documents into different passages."""
 
+EXAMPLES_REVISION = 2
+"""Increase this number when kib draws different few-shot examples for the same lm-eval task."""
+
 DEFAULT_SCORING = "text"
 
 Arguments = TypeVarTuple("Arguments")
@@ -356,7 +359,7 @@ class _Planner:
             name = table.tokens.removeprefix("as:")
             other = self._text(model, name, self._most_texts(name), corpus)
         counted = self.lock.get("models", model).tokenizer_identity if replay or other else None
-        parts = {
+        parts: dict[str, Any] = {
             "writer": self.lock.get("writers", key.writer).identity if key else None,
             "kind": key.kind if key else None,
             "originals": key.originals if key else True,
@@ -365,8 +368,16 @@ class _Planner:
             "as_many_as": other.identity if other else None,
             "tokenizer": counted,
         }
+        tasks = self._tasks_not_to_repeat(corpus) if key and key.kind != "documents" else ()
+        if tasks:
+            parts["tasks"] = [self.lock.get("tasks", name).identity for name in tasks]
         identity = _identity("text", passages.identity, parts)
-        return TextStep(identity, trainer, passages, count, model, replay, other)
+        return TextStep(identity, trainer, passages, count, model, replay, other, tasks)
+
+    def _tasks_not_to_repeat(self, corpus: str) -> tuple[str, ...]:
+        """Return the tasks on which weights trained on a corpus are measured."""
+        tables = self.spec.tasks.values()
+        return tuple(table.name for table in tables if table.role == "control" or table.corpus == corpus)
 
     def _most_texts(self, trainer: str) -> Setting | None:
         """Return the largest number of texts in a trainer's `vary`, or None if the number of texts does not vary."""
@@ -451,7 +462,10 @@ class _Planner:
     @_computed_once
     def _asked(self, task: str, shots: int, chat: str | None, split: Split) -> QuestionsStep:
         chat_identity = self.lock.get("models", chat).identity if chat else None
-        identity = _identity("asked", self._questions(task, split), shots, chat_identity)
+        questions = self._questions(task, split)
+        if shots and isinstance(self.lock.get("tasks", task).plugin, HarnessTask):
+            questions = {**questions, "examples": EXAMPLES_REVISION}
+        identity = _identity("asked", questions, shots, chat_identity)
         return QuestionsStep(identity, task, shots, chat, split)
 
     @_computed_once

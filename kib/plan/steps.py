@@ -78,7 +78,8 @@ class HitsStep:
 class TextStep:
     """Collect a trainer's text: passages, a writer's texts about the passages, and passages from a different corpus.
 
-    `as_many_as` is the step with the text that determines the number of tokens to collect.
+    `as_many_as` is the step with the text that determines the number of tokens to collect. `tasks` are the tasks whose
+    questions must not be repeated by question-answer pairs; the tuple is empty if the text contains no pairs.
     """
 
     identity: str
@@ -88,6 +89,7 @@ class TextStep:
     tokenizer_of: str
     replay: PassagesStep | None = None
     as_many_as: "TextStep | None" = None
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

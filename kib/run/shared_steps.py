@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from kib.errors import DamagedError
 from kib.harness.tasks import RenderedTask
+from kib.interfaces import HarnessTask
 from kib.plan.planner import Plan
 from kib.plan.steps import (
     HeldBackStep,
@@ -26,6 +27,7 @@ from kib.run.plugin_calls import call_plugin
 from kib.run.steps.cells import PreparedCell, prepare_cell
 from kib.run.steps.gold_passages import LocatedGold, locate_gold
 from kib.run.steps.hits import build_index, find_hits
+from kib.run.steps.own_questions import OwnQuestions, read_own_questions
 from kib.run.steps.passages import Passages, split_corpus
 from kib.run.steps.render_questions import load_rendered_task, render_questions
 from kib.run.steps.train_weights import TrainerTexts, train_weights
@@ -36,7 +38,7 @@ from kib.store.work import Work
 
 __all__ = ["SharedSteps"]
 
-Recorded = TypeVar("Recorded", PassagesStep, TextStep)
+Recorded = TypeVar("Recorded", PassagesStep, TextStep, QuestionsStep)
 
 
 class SharedSteps:
@@ -60,10 +62,21 @@ class SharedSteps:
             raise failure.with_traceback(traceback)
         return self._results[key]
 
+    def own_questions(self, task: str) -> OwnQuestions | None:
+        """Return all questions of a task, or None for an lm-eval task."""
+        locked = self.context.lock.get("tasks", task)
+        if isinstance(locked.plugin, HarnessTask):
+            return None
+        invisible = not self.context.spec.removes_invisible(self.context.spec.tasks[task].corpus)
+        read = partial(read_own_questions, locked, invisible=invisible)
+        questions: OwnQuestions = self.once(("own questions", task), read)
+        return questions
+
     def rendered_task(self, task: str, split: Split) -> RenderedTask:
         """Return one split of a task with its questions loaded."""
         loaded: RenderedTask = self.once(
-            ("rendered task", task, split), partial(load_rendered_task, task, split, self.context)
+            ("rendered task", task, split),
+            lambda: load_rendered_task(task, split, self.own_questions(task), self.context),
         )
         return loaded
 
@@ -71,9 +84,7 @@ class SharedSteps:
         """Return the rendered questions of a task."""
 
         def compute() -> list[RenderedQuestion]:
-            stored = self.context.work.has("asked", step.identity)
-            task = None if stored else self.rendered_task(step.task, step.split)
-            return render_questions(step, task, self.context)
+            return render_questions(step, partial(self.rendered_task, step.task, step.split), self.context)
 
         questions: list[RenderedQuestion] = self.once(step, compute)
         return questions
@@ -138,16 +149,31 @@ class SharedSteps:
         def compute() -> list[Text]:
             replay = self.passages(step.replay) if step.replay else None
             other = self.text(step.as_many_as) if step.as_many_as else None
-            return write_training_text(step, self.passages(step.passages), replay, other, self.context)
+            questions = partial(self._question_texts, step)
+            return write_training_text(step, self.passages(step.passages), replay, other, questions, self.context)
 
         text: list[Text] = self.once(step, compute)
         return text
+
+    def _question_texts(self, step: TextStep) -> set[str]:
+        """Return the texts of the questions that pairs must not repeat, excluding few-shot examples."""
+        texts: set[str] = set()
+        for task in step.tasks:
+            own = self.own_questions(task)
+            if own is None:
+                texts.update(self.rendered_task(task, "test").question_texts())
+            else:
+                asked = (question for split in own.splits if split != "examples" for question in own.splits[split])
+                texts.update(question.text for question in asked)
+        return texts
 
     def held_back(self, step: HeldBackStep) -> list[Text]:
         """Return a writer's validation text."""
 
         def compute() -> list[Text]:
-            return write_held_back_text(step, self.passages(step.passages), self.text(step.text), self.context)
+            questions = partial(self._question_texts, step.text)
+            passages, training = self.passages(step.passages), self.text(step.text)
+            return write_held_back_text(step, passages, training, questions, self.context)
 
         text: list[Text] = self.once(step, compute)
         return text

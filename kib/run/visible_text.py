@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from kib.records import Document, Question
 from kib.support.characters import remove_invisible
+from kib.support.question_text import trimmed
 
 __all__ = ["visible_documents", "visible_questions"]
 
@@ -19,9 +20,17 @@ def visible_documents(documents: Iterable[Document], removed: Counter[str]) -> I
 
 
 def visible_questions(questions: Iterable[Question], removed: Counter[str]) -> Iterator[Question]:
-    """Yield questions without invisible characters in their texts, options and quotes; count the removed characters."""
+    """Yield questions without invisible characters in their texts, options and quotes; count the removed characters.
+
+    White space that surrounds a text after the removal is removed too.
+    """
+
+    def visible(text: str) -> str:
+        shown = remove_invisible(text, removed)
+        return text if shown == text else trimmed(shown)
+
     for question in questions:
-        text = remove_invisible(question.text, removed)
-        options = tuple(remove_invisible(option, removed) for option in question.options)
+        text = visible(question.text)
+        options = tuple(map(visible, question.options))
         gold = tuple(replace(one, quote=one.quote and remove_invisible(one.quote)) for one in question.gold)
         yield replace(question, text=text, options=options, gold=gold)

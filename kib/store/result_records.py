@@ -164,6 +164,7 @@ class CellResult:
     dropped_questions: Count = 0  # the number of questions with at least one dropped passage
     steps: Mapping[str, str] = field(default_factory=dict)  # the identities of the cell's steps in the work folder
     notes: tuple[str, ...] = ()  # the backend's remarks on its computation, for example that it ran out of memory
+    task_notes: tuple[str, ...] = ()  # remarks on the questions and the few-shot examples, such as their source
     corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, sources, licences and date of the corpus
     text: Mapping[str, Any] = field(default_factory=dict)  # the number, kinds and digest of the training texts
     training: Annotated[TrainingRecord | None, BeforeValidator(lambda value: value or None)] = None

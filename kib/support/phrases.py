@@ -3,12 +3,17 @@
 from collections.abc import Collection
 from difflib import get_close_matches
 
-__all__ = ["counted", "join", "nearest", "offer", "shortened"]
+__all__ = ["counted", "join", "nearest", "offer", "pairs_that_repeat", "shortened"]
 
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, such as `1 cell`, `2 cells` or `1,000 cells`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def pairs_that_repeat(number: int) -> str:
+    """Return a number of question-answer pairs that were removed because they repeat a question of a task."""
+    return f"{counted(number, 'pair')} that {'repeats' if number == 1 else 'repeat'} a question of a task"
 
 
 def join(names: Collection[str], word: str = "and") -> str:

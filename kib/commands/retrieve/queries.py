@@ -18,6 +18,7 @@ from kib.run.steps.passages import Passages
 from kib.run.steps.render_questions import task_queries
 from kib.support.ids import normal_id
 from kib.support.json_parsing import parse_json
+from kib.support.question_text import trimmed
 
 __all__ = ["of_corpus", "of_file", "of_tasks"]
 
@@ -64,8 +65,14 @@ def of_corpus(name: str, lock: Lock) -> QuerySet | None:
 
 
 def _by_judgment(title: str, queries: Iterable[JudgedQuery]) -> QuerySet:
-    """Return queries with judged documents; raise InputError if there is no query or if a query id is duplicated."""
-    found = list(map(_with_normal_ids, queries))
+    """Return queries with judged documents, without white space around their texts, which is counted in the title.
+
+    Raises InputError if there is no query or if a query id is duplicated.
+    """
+    read = list(map(_with_normal_ids, queries))
+    found = [replace(query, text=trimmed(query.text)) for query in read]
+    count = sum(query != other for query, other in zip(found, read, strict=True))
+    title += f" (removed white space around {count:,} of them)" if count else ""
     asked = [RenderedQuestion(query.id, "", "", query.text) for query in found]
     _check_ids(title, asked)
     judged = [query for query in found if any(grade > 0 for _, grade in query.relevance)]
@@ -112,8 +119,9 @@ def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda 
     if ending == ".tsv":
         return _by_judgment(title, _tsv(path))
     if ending == ".csv" or (ending == ".jsonl" and _holds_questions(path)):
-        options = FileTask.Options(path=path, examples=None, validation=None, reworded=None)
-        questions = list(FileTask(options).questions("test"))
+        task = FileTask(FileTask.Options(path=path, examples=None, validation=None, reworded=None))
+        questions = list(task.questions("test"))
+        title += "".join(f" ({remark})" for remark in task.remarks("test"))
         asked = [RenderedQuestion(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
         return _by_gold(title, asked, passages, say)
     if ending != ".jsonl":
@@ -166,7 +174,7 @@ def _tsv(path: Path) -> Iterator[JudgedQuery]:
         name, tab, text = line.partition("\t")
         if not (name.strip() and tab and text.strip()):
             raise InputError(f"{where}: expected an id, a tab and the text of a query")
-        yield JudgedQuery(name.strip(), text.strip(), ())
+        yield JudgedQuery(name.strip(), text, ())
 
 
 def _query(where: str, row: Mapping[str, Any]) -> JudgedQuery:

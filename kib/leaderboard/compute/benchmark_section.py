@@ -17,6 +17,7 @@ from kib.leaderboard.compute.block_statistics import (
 from kib.leaderboard.compute.chosen_settings import choose, group_of, validation_accuracies
 from kib.leaderboard.compute.costs import costs
 from kib.leaderboard.compute.environments import Environments
+from kib.leaderboard.compute.measured_remarks import measured_remarks
 from kib.leaderboard.compute.measurement_conditions import Conditions, conditions_of_plan
 from kib.leaderboard.compute.pairwise_comparisons import compare_pairwise
 from kib.leaderboard.compute.reference_arms import References
@@ -79,10 +80,10 @@ class BenchmarkSection:
 
     @property
     def remarks(self) -> list[str]:
-        """The source of published numbers, remarks on the choice of K in published sweeps, and outdated statistics."""
-        if not isinstance(self._results, PublishedResults):
-            return [OUTDATED] if self._outdated else []
-        return [self._results.published.source(), *self._results.findings()]
+        """Remarks on measured questions and training texts, outdated statistics, or the source of published numbers."""
+        if isinstance(self._results, PublishedResults):
+            return [self._results.published.source(), *self._results.findings()]
+        return [*measured_remarks(self.all_arms), *([OUTDATED] if self._outdated else [])]
 
     def conditions(self) -> Iterator[tuple[tuple[str, str, str], Conditions]]:
         """Yield the measurement conditions for each benchmark, model and task."""

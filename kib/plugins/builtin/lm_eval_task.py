@@ -1,7 +1,7 @@
 """The task plugin `lm-eval`: any multiple-choice or generation task, with data from the hub or local files."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import version
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from kib.errors import InputError
-from kib.harness.task_index import data_set, task_manager
+from kib.harness.few_shot import MissingExamples
+from kib.harness.task_index import data_set, split_names, task_manager
 from kib.identity import digest, digest_file
 from kib.interfaces import InputPath
 from kib.interfaces import Options as BaseOptions
 from kib.plugins.builtin.input_files import check_columns, check_files
 from kib.prompts import LETTERS
 from kib.support.json_parsing import parse_json
+from kib.support.phrases import join
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
@@ -75,6 +77,7 @@ class LmEvalTask:
 
     def __init__(self, options: "LmEvalTask.Options") -> None:
         self.options = options
+        self._remarks: list[str] = []
 
     def fingerprint(self) -> str:
         """Return the digest of the local files and of the lm-eval version, which determines the prompt."""
@@ -119,8 +122,10 @@ class LmEvalTask:
         """Load the task with its data; raise InputError for an unknown name, a task group or unavailable data."""
         name = self._single()
         spec: dict[str, Any] = {"task": name}
+        missing: dict[str, str] = {}
         if self.options.data:
-            spec["custom_dataset"] = self._loader(self.options.data)
+            missing = self._missing_splits(name, self.options.data)
+            spec |= {"custom_dataset": self._loader(self.options.data), **dict.fromkeys(missing)}
         try:
             # Only the member of a group inherits from the registered task; a single dict would define a new task.
             loaded = task_manager().load([{"group": "kib", "task": [spec]}])
@@ -136,7 +141,35 @@ class LmEvalTask:
                 ) from error
             raise InputError(f"lm-eval task {name}: {_first_line(error)}") from error
         task: ConfigurableTask = loaded["tasks"][name]
+        source = next(iter(split_names(name)), "")  # the definition of the task may list the examples instead
+        if source in missing and not task.fewshot_cfg.samples:
+            task.sampler = MissingExamples(missing[source])
         return task
+
+    def remarks(self, split: str) -> list[str]:
+        """Return a sentence about the split of the questions if the data lack the test split of the task."""
+        return self._remarks if split == "test" else []
+
+    def _missing_splits(self, name: str, data: Data) -> dict[str, str]:
+        """Return the splits of the task without a local file, by the keys of the task's definition.
+
+        Raises InputError if the data contain no questions, or if the name of a split is probably misspelled.
+        """
+        names = split_names(name)
+        missing = {key: split for key, split in names.items() if split not in data.splits}
+        unknown = [split for split in data.splits if split not in names.values()]
+        asked = [names[key] for key in ("test_split", "validation_split") if key in names]
+        if missing and unknown:
+            raise InputError(
+                f"data.{unknown[0]}: lm-eval task {name} has only the splits {join(_unique(names.values()))}"
+            )
+        if asked and not any(split in data.splits for split in asked):
+            raise InputError(f"data: lm-eval task {name} needs questions in a file for the split {join(asked, 'or')}")
+        used = "" if "test_split" not in missing else names["validation_split"]
+        self._remarks = (
+            [f"the questions are those of the split {used}, because `data` has no test split"] if used else []
+        )
+        return missing
 
     def _loader(self, data: Data) -> Callable[..., Any]:
         def load(**_: Any) -> Any:
@@ -145,6 +178,10 @@ class LmEvalTask:
             return DatasetDict({split: Dataset.from_list(_rows(path, data)) for split, path in data.splits.items()})
 
         return load
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 def _first_line(error: Exception) -> str:

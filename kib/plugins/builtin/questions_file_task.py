@@ -1,6 +1,7 @@
 """The task plugin `file`: reads the user's own questions from JSON lines or CSV."""
 
 import csv
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,11 +18,20 @@ from kib.prompts import LETTERS
 from kib.records import Gold, Question
 from kib.support.ids import normal_id
 from kib.support.json_parsing import parse_json
+from kib.support.phrases import counted
+from kib.support.question_text import trimmed
 
 __all__ = ["FileTask"]
 
 FIELDS = ("id", "question", "options", "answer", "document", "start", "end", "quote", "group")
 MOST_OPTIONS = len(LETTERS)
+
+TRIMMED = ("id", "question", "options", "answer", "group")
+"""The fields whose texts are trimmed; a document id must be written exactly as in the corpus."""
+
+JSON_OPTIONS = "expected a JSON list of strings, or the columns A, B, C, …"
+
+Row = Mapping[str, Any]
 
 
 class FileTask:
@@ -45,6 +55,7 @@ class FileTask:
 
     def __init__(self, options: "FileTask.Options") -> None:
         self.options = options
+        self._trimmed: dict[str, int] = {}  # the number of questions from which white space was removed, by split
 
     def _files(self) -> dict[str, Path]:
         options = self.options
@@ -71,8 +82,10 @@ class FileTask:
         if path is None:
             return
         seen: set[str] = set()
-        for line, row in _rows(path):
+        self._trimmed[split] = 0
+        for line, row, is_trimmed in _rows(path):
             question = _Row(f"{path}:{line}", row).question(str(len(seen) + 1))
+            self._trimmed[split] += is_trimmed
             if not question.id.isprintable():
                 raise InputError(f"{path}:{line}: id {question.id!r} contains unprintable characters")
             if question.id in seen:
@@ -82,9 +95,16 @@ class FileTask:
         if not seen:
             raise InputError(f"{path}: no questions found")
 
+    def remarks(self, split: str) -> list[str]:
+        """Return a sentence about removed white space, if white space was removed while the split was read."""
+        count = self._trimmed.get(split, 0)
+        return (
+            [f"removed white space around texts of {counted(count, 'question')} of the split {split}"] if count else []
+        )
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the line number and the fields of each question in a file."""
+
+def _rows(path: Path) -> Iterator[tuple[int, Row, bool]]:
+    """Yield the line number and the fields of each question in a file, and whether white space was removed."""
     readers = {".jsonl": _json_rows, ".csv": _csv_rows}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: expected a .jsonl or .csv file, got {path.suffix or 'a file without an extension'}")
@@ -94,25 +114,38 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, Row, bool]]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            row = parse_json(line, f"{path}:{number}")
-            if not isinstance(row, dict):
+            written = parse_json(line, f"{path}:{number}")
+            if not isinstance(written, dict):
                 raise InputError(f"{path}:{number}: expected an object with the keys question, options and answer")
-            yield number, row
+            row = {key: _trim(value) if key in TRIMMED else value for key, value in written.items()}
+            yield number, row, row != written
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _trim(value: Any) -> Any:
+    """Return a text, or a list of texts, without surrounding white space; return any other value unchanged."""
+    if isinstance(value, list):
+        return [_trim(one) for one in value]
+    return trimmed(value) if isinstance(value, str) else value
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Row, bool]]:
     """Read questions from CSV; options are in the columns A, B, C, … or, as a JSON list, in the column `options`."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         _check_header(path, reader.fieldnames or ())
         try:
             for row in reader:
-                yield reader.line_num, _from_columns(f"{path}:{reader.line_num}", row)
+                where = f"{path}:{reader.line_num}"
+                _check_cells(where, row)
+                if (row.get("options") or "").strip():
+                    row["options"] = parse_json(row["options"], f"{where}: options: {JSON_OPTIONS}")
+                cells = {key: _trim(value) for key, value in row.items()}
+                yield reader.line_num, _from_columns(where, cells), cells != row
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from error
 
@@ -131,15 +164,19 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         raise InputError(f"{path}:1: unknown column {name!r}{hint} Known: {', '.join(FIELDS)}, and A, B, C, …")
 
 
-def _from_columns(where: str, row: Mapping[str | None, Any]) -> dict[str, Any]:
+def _check_cells(where: str, row: Mapping[str | None, Any]) -> None:
+    """Raise InputError for a quotation mark after a space, which CSV treats as text, or a wrong number of cells."""
+    for key, text in row.items():
+        if key is not None and text and text[0].isspace() and text.lstrip().startswith('"'):
+            raise InputError(f"{where}: {key}: remove the space before the quotation mark, or CSV treats both as text")
     if None in row or None in row.values():
         raise InputError(f"{where}: the row and the header have different numbers of fields")
-    fields: dict[str, Any] = {str(key): value for key, value in row.items() if value != ""}
+
+
+def _from_columns(where: str, row: Row) -> dict[str, Any]:
+    fields: dict[str, Any] = {key: value for key, value in row.items() if value != ""}
     letters = [letter for letter in LETTERS if letter in row]
-    if "options" in fields:
-        wanted = "expected a JSON list of strings, or the columns A, B, C, …"
-        fields["options"] = parse_json(fields["options"], f"{where}: options: {wanted}")
-    elif letters:
+    if letters and "options" not in fields:
         given = [fields.pop(letter, None) for letter in letters]
         while given and given[-1] is None:
             given.pop()
@@ -207,8 +244,11 @@ class _Row:
             raise self._wrong("options", "expected a list of non-empty strings")
         if not 2 <= len(value) <= MOST_OPTIONS:
             raise self._wrong("options", f"expected 2 to {MOST_OPTIONS} options, got {len(value)}")
-        if len(set(value)) < len(value):
-            raise self._wrong("options", "the same option appears twice")
+        repeated = [option for option, count in Counter(value).items() if count > 1]
+        if repeated:
+            raise self._wrong(
+                "options", f"the option {repeated[0]!r} appears twice; surrounding white space is ignored"
+            )
         for option in value:
             self._check_characters("options", option)
         return tuple(value)

@@ -1,7 +1,7 @@
 """Renders the questions of a task once per number of few-shot examples, split and chat template."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,10 @@ from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
 from kib.plan.planner import DEFAULT_SCORING
 from kib.plan.steps import QuestionsStep
-from kib.plugins.resolve import Locked
 from kib.records import Question, RenderedQuestion, Split
 from kib.run.context import RunContext
-from kib.run.plugin_calls import call_plugin, iterate_plugin
-from kib.run.visible_text import visible_questions
+from kib.run.plugin_calls import call_plugin
+from kib.run.steps.own_questions import OwnQuestions, read_remarks, read_split
 from kib.store.files import read_lines, write_lines
 from kib.store.result_records import STORED
 from kib.store.work import reading_step
@@ -32,47 +31,45 @@ FILE = "asked.jsonl"
 QUESTIONS = TypeAdapter(list[RenderedQuestion], config=STORED)
 
 
-def load_rendered_task(name: str, split: Split, context: RunContext) -> RenderedTask:
-    """Load the questions of one split of a task. Raises InputError if the task cannot be measured."""
+def load_rendered_task(name: str, split: Split, own: OwnQuestions | None, context: RunContext) -> RenderedTask:
+    """Load the questions of one split of a task; `own` is None for an lm-eval task.
+
+    Raises InputError if the task cannot be measured.
+    """
     table, locked = context.spec.tasks[name], context.lock.get("tasks", name)
-    if isinstance(locked.plugin, HarnessTask):
+    if own is None:
         with call_plugin(locked, "harness_task"):
             task, metric = locked.plugin.harness_task(), locked.plugin.metric()
-        return RenderedTask(name, task, metric=metric, limit=table.limit, split=split)
-    removed = Counter[str]() if context.spec.removes_invisible(table.corpus) else None
-    examples = _read_questions(locked, "examples", removed) if any(table.shots) else []
+        notes = read_remarks(locked, split)
+        return RenderedTask(name, task, metric=metric, limit=table.limit, split=split, notes=notes)
+    examples = own.splits["examples"] if any(table.shots) else []
     if max(table.shots) > len(examples):
         raise InputError(
             f"tasks.{name}.shots: {max(table.shots)} few-shot examples were requested, but the task has only "
             f"{len(examples)}"
         )
     scoring = table.scoring or DEFAULT_SCORING
-    questions = _split_questions(locked, split, scoring, removed)
-    task = from_questions(name, questions, examples, scoring, table.limit)
-    task.removed = dict(removed or {})
+    source, questions = _questions_of(own, split, scoring)
+    notes = [*own.remarks[source], *(own.remarks["examples"] if examples else ())]
+    task = from_questions(name, questions, examples, scoring, table.limit, notes)
+    task.removed = own.removed[source] + (own.removed["examples"] if examples else Counter())
     return task
 
 
-def _read_questions(locked: Locked, split: str, removed: Counter[str] | None) -> list[Question]:
-    """Return the questions of a split; count removed invisible characters in `removed`, or keep them if it is None."""
-    with call_plugin(locked, "questions"):
-        questions = locked.plugin.questions(split)
-    questions = iterate_plugin(locked, "questions", questions, Question)
-    return list(questions if removed is None else visible_questions(questions, removed))
+def _questions_of(own: OwnQuestions, split: Split, scoring: str) -> tuple[str, Sequence[Question]]:
+    """Return the questions of a split, and the split in which they are written.
 
-
-def _split_questions(locked: Locked, split: Split, scoring: str, removed: Counter[str] | None) -> list[Question]:
-    """Return the questions of a split; a probe uses the test questions, reworded or with rotated options."""
+    A probe consists of the test questions, either reworded or with rotated options.
+    """
     if split != "probe":
-        return _read_questions(locked, split, removed)
-    tested = _read_questions(locked, "test", removed)
+        return split, own.splits[split]
     if scoring == "letter":
-        return [_rotated(question) for question in tested]
-    reworded = {question.id: question for question in _read_questions(locked, "reworded", removed)}
-    missing = [question.id for question in tested if question.id not in reworded]
+        return "test", [_rotated(question) for question in own.splits["test"]]
+    reworded = {question.id: question for question in own.splits["reworded"]}
+    missing = [question.id for question in own.splits["test"] if question.id not in reworded]
     if missing:
         raise InputError(f"{len(missing)} questions have no reworded version, for example {missing[0]}")
-    return [reworded[question.id] for question in tested]
+    return "reworded", [reworded[question.id] for question in own.splits["test"]]
 
 
 def _rotated(question: Question) -> Question:
@@ -103,21 +100,25 @@ def _repeated_chat(model: str, chat: Chat, messages: Sequence[Mapping[str, str]]
     return text
 
 
-def render_questions(step: QuestionsStep, task: RenderedTask | None, context: RunContext) -> list[RenderedQuestion]:
-    """Return the rendered questions of a task; render the questions only if they are not stored.
-
-    If `task` is None, the task is loaded only when needed.
-    """
+def render_questions(
+    step: QuestionsStep, load_task: Callable[[], RenderedTask], context: RunContext
+) -> list[RenderedQuestion]:
+    """Return the rendered questions of a task; load the task and render the questions only if they are not stored."""
 
     def build(folder: Path) -> dict[str, Any]:
         chat = chat_template(step.chat_of, context) if step.chat_of else None
         split = "" if step.split == "test" else f", {step.split}"
         with context.progress.step(f"reading task {step.task}, {step.shots}-shot{split}"):
-            ready = task or load_rendered_task(step.task, step.split, context)
-            questions = ready.ask(step.shots, context.spec.tasks[step.task].query, chat, context.spec.prompt.limits())
+            task = load_task()
+            questions = task.ask(step.shots, context.spec.tasks[step.task].query, chat, context.spec.prompt.limits())
         _check_ids(step.task, questions)
         lines = QUESTIONS.dump_python(questions, by_alias=True, warnings=False)
-        return {"task": step.task, "n": write_lines(folder / FILE, lines), "removed": ready.removed}
+        return {
+            "task": step.task,
+            "n": write_lines(folder / FILE, lines),
+            "removed": task.removed,
+            "notes": task.notes(step.shots),
+        }
 
     folder = context.work.compute("asked", step.identity, build)
     with reading_step(folder / FILE):
@@ -132,9 +133,8 @@ def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
     table, locked = context.spec.tasks[task], context.lock.get("tasks", task)
     limits = context.spec.prompt.limits()
     if isinstance(locked.plugin, HarnessTask):
-        return load_rendered_task(task, "test", context).ask(table.shots[0], table.query, limits=limits)
-    removed = Counter[str]() if context.spec.removes_invisible(table.corpus) else None
-    questions = _read_questions(locked, "test", removed)
+        return load_rendered_task(task, "test", None, context).ask(table.shots[0], table.query, limits=limits)
+    questions, _ = read_split(locked, "test", invisible=not context.spec.removes_invisible(table.corpus))
     if not questions:
         raise InputError(f"tasks.{task}: the task has no questions")
     search = query_template(task, table.query, limits)

@@ -39,7 +39,7 @@ def _as_asked(
     """Return the pairs that can have the form of the task, in this form."""
     table, locked = context.spec.tasks[form.task], context.lock.get("tasks", form.task)
     if isinstance(locked.plugin, HarnessTask):
-        found = pairs_as_harness_task(load_rendered_task(form.task, "test", context), pairs, chat)
+        found = pairs_as_harness_task(load_rendered_task(form.task, "test", None, context), pairs, chat)
         return dict(zip(pairs, found, strict=True)) if found else {}
     letters = (table.scoring or DEFAULT_SCORING) == "letter"
     able = [pair for pair in pairs if pair.options or not letters]

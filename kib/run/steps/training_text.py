@@ -19,6 +19,7 @@ from kib.spec.load import Spec
 from kib.store.files import read_lines, write_lines
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
 from kib.store.work import Work, reading_step
+from kib.support.question_text import normalised
 
 __all__ = [
     "WritingOrder",
@@ -52,16 +53,19 @@ def write_training_text(
     passages: Passages,
     replay: Passages | None,
     other: Sequence[Text] | None,
+    read_questions: Callable[[], Collection[str]],
     context: RunContext,
 ) -> list[Text]:
     """Return the text for a training run; write the text only if it is not stored.
 
     `replay` contains passages from a different corpus that are mixed into the text. If `other` is given, the text is
-    repeated to match the number of tokens in `other`.
+    repeated to match the number of tokens in `other`. `read_questions` returns the texts of the questions that pairs
+    must not repeat.
     """
 
     def build(folder: Path) -> dict[str, Any]:
         texts, duplicates = _without_duplicates(_originals_and_written(step, passages, context))
+        texts, repeated = _without_questions(texts, read_questions)
         if not texts:
             raise InputError(f"trainers.{step.trainer}.text: there is no text to train on")
         count_tokens = _token_counter(step, context) if replay or other is not None else None
@@ -74,30 +78,41 @@ def write_training_text(
         whole = digest_lines(canonical(value) for value in read_lines(folder / FILE))
         kinds = Counter(text.kind for text in texts)
         paid = _paid(writing_order(step, context.spec), passages, context)
-        return {"texts": count, "kinds": kinds, "duplicates": duplicates, "digest": whole, **paid}
+        dropped = {"duplicates": duplicates, "repeated questions": repeated}
+        return {"texts": count, "kinds": kinds, **dropped, "digest": whole, **paid}
 
     folder = context.work.compute("text", step.identity, build)
     return _read_texts(folder / FILE)
 
 
 def write_held_back_text(
-    step: HeldBackStep, passages: Passages, training: Sequence[Text], context: RunContext
+    step: HeldBackStep,
+    passages: Passages,
+    training: Sequence[Text],
+    read_questions: Callable[[], Collection[str]],
+    context: RunContext,
 ) -> list[Text]:
     """Return a writer's validation text; write the text only if it is not stored.
 
-    Raises InputError if every text that the writer returns is also used for training.
+    `read_questions` returns the texts of the questions that pairs must not repeat. Raises InputError if every text that
+    the writer returns is also used for training or repeats a question.
     """
     order = writing_order(step, context.spec)
 
     def build(folder: Path) -> dict[str, Any]:
         written, duplicates = _without_duplicates(_written(order, passages, context) if order else ())
+        written, repeated = _without_questions(written, read_questions)
         known = set(training)
         texts = [text for text in written if text not in known]
         if not texts:
-            raise InputError(f"{step.place}: every text returned by the writer {step.writer} is also used for training")
+            raise InputError(
+                f"{step.place}: every text returned by the writer {step.writer} is also used for training or repeats "
+                "a question of a task"
+            )
         count = write_lines(folder / FILE, map(_stored, texts))
         paid = _paid(order, passages, context)
-        return {"texts": count, "duplicates": duplicates, "trained on": len(written) - count, **paid}
+        dropped = {"duplicates": duplicates, "repeated questions": repeated, "trained on": len(written) - count}
+        return {"texts": count, **dropped, **paid}
 
     folder = context.work.compute("text", step.identity, build)
     return _read_texts(folder / FILE)
@@ -247,6 +262,15 @@ def _without_duplicates(texts: Iterable[Text]) -> tuple[list[Text], int]:
     every = list(texts)
     unique = list(dict.fromkeys(every))
     return unique, len(every) - len(unique)
+
+
+def _without_questions(texts: Sequence[Text], read_questions: Callable[[], Collection[str]]) -> tuple[list[Text], int]:
+    """Return the texts without the pairs that repeat a question in the same words, and the number of these pairs."""
+    if not any(text.kind == "pair" for text in texts):
+        return list(texts), 0
+    asked = set(map(normalised, read_questions()))
+    kept = [text for text in texts if text.kind != "pair" or normalised(text.text) not in asked]
+    return kept, len(texts) - len(kept)
 
 
 def _token_counter(step: TextStep, context: RunContext) -> Callable[[Text], int]:

@@ -1,0 +1,21 @@
+"""Remarks on measured results: the source of few-shot examples, and changes to questions and training texts."""
+
+from collections.abc import Iterable
+
+from kib.leaderboard.compute.arms import Arm
+from kib.support.phrases import join, pairs_that_repeat
+
+__all__ = ["measured_remarks"]
+
+
+def measured_remarks(arms: Iterable[Arm]) -> list[str]:
+    """Return the remarks stored with the results of arms; equal remarks on several tasks or methods are combined."""
+    by_note: dict[str, dict[str, None]] = {}
+    for arm in arms:
+        for result in arm.results:
+            for note in result.task_notes:
+                by_note.setdefault(note, {})[arm.cell.task] = None
+            if count := result.text.get("repeated questions"):
+                note = f"{pairs_that_repeat(count)} {'was' if count == 1 else 'were'} removed from the training text"
+                by_note.setdefault(note, {})[arm.cell.method] = None
+    return [f"{join(list(names))}: {note}" for note, names in by_note.items()]

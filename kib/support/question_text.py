@@ -1,0 +1,31 @@
+"""Texts of questions: removal of white space without meaning, and comparison of questions."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from kib.support.characters import lowercase
+from kib.support.quotes import folded
+
+__all__ = ["comparable", "normalised", "question_key", "trimmed"]
+
+
+def trimmed(text: str) -> str:
+    """Return a text without surrounding white space, and with every line end written as a line feed."""
+    return text.strip().replace("\r\n", "\n").replace("\r", "\n")
+
+
+def comparable(text: str) -> str:
+    """Return a text in Unicode's composed form (NFC) and with folded white space, for comparison with other texts."""
+    return folded(unicodedata.normalize("NFC", text))
+
+
+def question_key(text: str, options: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """Return a key that is equal for questions with the same text and the same options in any order."""
+    return comparable(text), tuple(sorted(map(comparable, options)))
+
+
+def normalised(text: str) -> str:
+    """Return the words of a text, so that texts with different case, white space and punctuation compare equal."""
+    words = re.findall(r"\w+", lowercase(text).casefold())
+    return " ".join(words) or text.strip()
