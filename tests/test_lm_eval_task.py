@@ -296,12 +296,20 @@ def test_local_data_may_lack_the_splits_that_are_not_needed(tmp_path):
     assert [asked.query for asked in made.ask(0)] == [row[0] for row in MMLU]
     with pytest.raises(InputError, match=r"with 1 shots: the examples are those of the split dev; add `dev = PATH` to"):
         made.ask(1)
-    plugin = task("mmlu_anatomy", validation=path, dev=path, layout="mmlu")
-    made = RenderedTask("t", plugin.harness_task(), notes=plugin.remarks("test"))
-    assert len(made.ask(1)) == len(MMLU)
-    source, examples = made.notes(1)
-    assert source == "the questions are those of the split validation, because `data` has no test split"
-    assert examples.endswith("the first question of the split dev; 1 question appeared among its own examples")
+
+
+@pytest.mark.slow
+def test_a_validation_file_is_enough_for_a_task_with_test_questions(tmp_path):
+    """If local data contain only validation questions, these questions are asked, and a note states their split."""
+    path = write(tmp_path / "v.json", ARC)
+    plugin = task("arc_easy", validation=path)
+    made = RenderedTask("arc", plugin.harness_task(), notes=plugin.remarks("test"))
+    assert [asked.query for asked in made.ask(0)] == ["Which floats?", "Which sinks?"]
+    assert made.notes(0) == ["the questions are those of the split validation, because `data` has no test split"]
+    examples = write(tmp_path / "t.json", [{**ARC[0], "question": f"Example {n}?"} for n in range(4)])
+    made = RenderedTask("arc", task("arc_easy", validation=path, train=examples).harness_task())
+    assert made.ask(2)[0].head.count("Example") == 2
+    assert made.notes(2)[0].endswith("(seed 1234) from the questions of the split train")
 
 
 @pytest.mark.slow
@@ -336,11 +344,11 @@ def test_a_question_of_the_only_split_is_not_its_own_example(tmp_path):
     [
         (
             {"tset": "t.csv", "dev": "t.csv"},
-            "data.tset: lm-eval task mmlu_anatomy has only the splits dev, validation and test",
+            "data.tset: lm-eval task mmlu_anatomy has only the splits dev and test",
         ),
         (
             {"dev": "t.csv"},
-            "data: lm-eval task mmlu_anatomy needs questions in a file for the split test or validation",
+            "data: lm-eval task mmlu_anatomy needs questions in a file for the split test",
         ),
     ],
 )

@@ -152,7 +152,7 @@ train = "t"
 
 def test_remarks_appear_in_the_check_the_cell_and_the_table(bench):
     """`kib check`, `kib show` and the table state removed white space, the source of examples and removed pairs."""
-    repeated = {**OTHER, "question": "question: what of ADA Quill - answer"}
+    repeated = {**OTHER, "question": "what of ADA  Quill"}
     spaced = {**ROWS[0], "options": [" the red one", "the green one"]}
     bench.write(
         BENCH.format(task=EXAMPLES) + TRAINED, test_jsonl=lines([spaced, repeated]), examples_jsonl=lines(ROWS[1:])
