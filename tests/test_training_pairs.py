@@ -12,6 +12,8 @@ from kib.progress import SilentProgress
 from kib.run.shared_steps import SharedSteps
 
 QUESTIONS = [json.loads(line) for line in toy_questions(3).splitlines()]
+for row in QUESTIONS:
+    row["question"] = f"Say: {row['question']}"  # pairs that repeat a test question would be removed
 PAIRS = [
     [row["document"], row["question"], row["options"]["ABCD".index(row["answer"])], row["options"]] for row in QUESTIONS
 ]
@@ -60,12 +62,18 @@ def test_a_pair_has_the_tokens_of_its_question(bench, models, chat, scoring):
     from kib_hf.training.examples import tokenize
 
     model = f'path = "{models[chat]}"\nchat_template = {"true" if chat else "false"}\n'
-    bench.write_toy(model=model, task=f'scoring = "{scoring}"\n', questions=3, more=trained_on(PAIRS))
-    bench.spec.write_text(bench.spec.read_text().replace('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "hf"'))
-    plan, steps, texts = texts_for_training(bench)
+
+    def write(**options):
+        bench.write_toy(model=model, task=f'scoring = "{scoring}"\n', **options)
+        bench.spec.write_text(bench.spec.read_text().replace('[models.m]\nplugin = "toy"', '[models.m]\nplugin = "hf"'))
+
+    write(more=trained_on(PAIRS))
+    _, _, texts = texts_for_training(bench)
+    write(questions="".join(json.dumps(row) + "\n" for row in QUESTIONS))
+    plan, steps = bench.plan(), SharedSteps(bench.plan(), bench.work, SilentProgress())
     tokenizer = load_tokenizer(models[chat], trust_remote_code=False, add_bos_token=None)
     examples = tokenize(texts.training, tokenizer, begin=None)
-    (cell,) = [cell for cell in plan.cells if cell.cell.method == "sft"]
+    (cell,) = [cell for cell in plan.cells if cell.cell.place == "m/base/people,0-shot"]
     asked, tokens = steps.prepared(cell), plan.lock.get("models", "m").plugin.tokens()
     for row, requests, example in zip(QUESTIONS, asked.requests, examples, strict=True):
         prompt, answer = requests["ABCD".index(row["answer"])].arguments
