@@ -4,7 +4,7 @@ Only the thread that reads the results accesses the stored answers; the worker t
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Generator, Iterable, Iterator, MutableMapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class RequestPool(Generic[Result]):
         self.in_flight: dict[str, Future[Completion]] = {}
         self.waiting: dict[Future[Completion], list[_WaitingJob[Result]]] = {}
 
-    def run(self, jobs: Iterable[Job[Result]]) -> Iterator[Result]:
+    def run(self, jobs: Iterable[Job[Result]]) -> Generator[Result, None, None]:
         """Yield the jobs' results in job order; a failed job yields no result.
 
         Raise InputError if the server rejects a request, the token budget is exhausted, or too many jobs fail. Before
