@@ -215,15 +215,19 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: 
 @allow_option
 @quiet_option
 def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: bool) -> None:
-    """List the sets of weights, steps and cells of a benchmark, each with its status."""
+    """List the sets of weights, steps and cells of a benchmark, each with its status, and forecast the missing cells.
+
+    Only cells with stored prompts are forecast; `kib check` stores the prompts of all cells.
+    """
     from kib.commands.plan import show_plan
 
     opened = _open(spec, trust_remote_code, quiet)
-    _print(show_plan(opened, *_stores(opened, results, work)))
+    _print(show_plan(opened, *_stores(opened, results, work), _progress(quiet)))
 
 
 @main.command()
 @spec_argument
+@results_option
 @work_option
 @trust_option
 @allow_option
@@ -232,10 +236,11 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: 
     help="Send no test requests to the servers of models; the test requests do not contain your text.",
 )  # fmt: skip
 @quiet_option
-def check(spec: Path, work: Path, trust_remote_code: bool, no_probe: bool, quiet: bool) -> None:
+def check(spec: Path, results: Path, work: Path, trust_remote_code: bool, no_probe: bool, quiet: bool) -> None:
     """Check the data, prompts and token lengths of a spec, and forecast its cost, before an expensive run.
 
-    If the spec declares corpora but neither tasks nor methods, kib check describes the passages of the corpora.
+    The forecast states the missing requests, tokens, training runs, time and peak memory. If the spec declares corpora
+    but neither tasks nor methods, kib check describes the passages of the corpora.
     """
     from kib.commands.announce import announce
     from kib.commands.check import check as check_plan
@@ -252,7 +257,7 @@ def check(spec: Path, work: Path, trust_remote_code: bool, no_probe: bool, quiet
         except SpecError as error:
             raise _outlined(spec, error) from error
         announce(plan.lock, progress)
-        report = check_plan(plan, Work(work), progress, probe=not no_probe)
+        report = check_plan(plan, *_stores(plan, results, work), progress, probe=not no_probe)
     _print(report.text)
     if report.problems:
         raise InputError("\n".join(report.problems))

@@ -32,7 +32,10 @@ __all__ = [
     "CountedCorpus",
     "DescribedModel",
     "DraftQuestion",
+    "Estimate",
     "Forecast",
+    "ForecastingModel",
+    "ForecastingTrainer",
     "GoldRetriever",
     "HarnessTask",
     "InputPath",
@@ -62,6 +65,8 @@ __all__ = [
     "Task",
     "TokenizerModel",
     "Trainer",
+    "TrainingForecast",
+    "Workload",
     "Writer",
 ]
 
@@ -233,6 +238,49 @@ class SizedModel(Protocol):
 
     def parameters(self) -> int:
         """Return the number of parameters without loading the weights."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests of one kind that a model has not answered yet; identical requests and identical prompts count once.
+
+    `kind` is a kind of `Request`.
+    `read_tokens` is the number of tokens in all prompts, each with its longest answer if answers are scored.
+    `scored_tokens` is the number of tokens in all scored answers, and `written_tokens` is the maximum number of tokens
+    to generate. `longest` is the number of tokens in the longest prompt with its answer. The counts of tokens that
+    require a tokenizer are None if the model has no public tokenizer.
+    """
+
+    kind: str
+    requests: int
+    read_tokens: int | None
+    scored_tokens: int | None
+    written_tokens: int
+    longest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The estimated number of floating-point operations and the peak memory in bytes of a computation."""
+
+    operations: float
+    peak_bytes: int
+
+
+@runtime_checkable
+class ForecastingModel(Protocol):
+    """A model that estimates the cost of requests; `kib check` and `kib plan` show the time and the memory."""
+
+    def estimate(self, workload: Workload) -> Estimate | None:
+        """Return the cost of answering requests without loading weights, or None if the cost is unknown.
+
+        kib calls the method only if the counts of tokens are known.
+        """
+        ...
+
+    def operations_per_second(self) -> float:
+        """Return the speed of this machine in floating-point operations per second, measured in about a second."""
         ...
 
 
@@ -641,6 +689,38 @@ class Trainer(Plugin, Protocol):
         kib may choose arms by this loss. Measure the loss on `held_out` before and after training. Raises InputError if
         training would lose tokens of the text.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingForecast:
+    """The size and the estimated cost of a training run.
+
+    `tokens` is the number of tokens in all training steps, including tokens without a loss. `operations` is the number
+    of floating-point operations in all training steps and loss measurements, and `peak_bytes` is the peak memory.
+    """
+
+    tokens: int
+    steps: int
+    operations: float
+    peak_bytes: int
+
+
+@runtime_checkable
+class ForecastingTrainer(Protocol):
+    """A trainer that estimates the cost of a training run; `kib check` and `kib plan` show the time and the memory."""
+
+    def forecast(
+        self, start: Weights, text: Sequence[Text], validation: Sequence[Text] = (), held_out: Sequence[Text] = ()
+    ) -> TrainingForecast | None:
+        """Return the cost of `train` with these texts, or None if the cost is unknown. Reads no weights.
+
+        Raises InputError if training would fail because of the texts.
+        """
+        ...
+
+    def operations_per_second(self) -> float:
+        """Return the speed of this machine in floating-point operations per second, measured in about a second."""
         ...
 
 

@@ -66,6 +66,7 @@ def build_prompt(
     passages: Sequence[Passage],
     *,
     count: Callable[[str], int] | None = None,
+    reserve: int = 0,
     budget: int | None = None,
     template: str = DEFAULT_TEMPLATE,
     order: Order = "best-first",
@@ -73,16 +74,17 @@ def build_prompt(
 ) -> Prompt:
     """Return a prompt with as many of the whole passages, sorted best first, as fit into `budget` tokens.
 
-    `count` returns the number of tokens in a prompt and its longest answer. The lowest-ranked passages are dropped
-    first; examples and question are never truncated. Raises PromptTooLongError if the prompt is too long even without
+    `count` returns the number of tokens that the model reads, which are the prompt and its longest answer to score.
+    `reserve` is the number of tokens to leave for a generated answer. The lowest-ranked passages are dropped first;
+    examples and question are never truncated. Raises PromptTooLongError if the prompt is too long even without
     passages.
     """
     for kept in range(len(passages), -1, -1):
         text = asked.head + render_passages(passages[:kept], template, order, limits) + asked.ask
         tokens = count(text) if count else None
-        if budget is None or tokens is None or tokens <= budget:
+        if budget is None or tokens is None or tokens + reserve <= budget:
             return Prompt(asked.question_id, text, tuple(p.id for p in passages[:kept]), len(passages) - kept, tokens)
     raise PromptTooLongError(
         f"question {asked.question_id}: the prompt has {tokens} tokens even without passages, but the budget is "
-        f"{budget} tokens"
+        f"{budget} tokens{f', of which {reserve} are reserved for the answer' if reserve else ''}"
     )

@@ -65,8 +65,10 @@ def test_a_prompt_is_counted_with_its_longest_answer(prompt, options):
 @pytest.mark.parametrize(("settings", "tokens"), [({"max_gen_toks": 30}, 30), ({"until": ["\n"]}, 256)])
 def test_budget_reserves_space_for_the_generated_answer(settings, tokens):
     """For a generated answer, the budget reserves the task's maximum length or lm-eval's default."""
-    count = TokenBudget(letters, None, None).counter([Request("generate_until", ("", settings))])
-    assert count("abc") == 4 + tokens
+    budget, requests = TokenBudget(letters, None, None), [Request("generate_until", ("", settings))]
+    assert budget.reserve(requests) == tokens
+    assert budget.reserve([pair("", " Tarn")]) == 0
+    assert budget.counter(requests)("abc") == 4
 
 
 # Joins of prompt and answer

@@ -2,8 +2,12 @@
 
 import json
 import re
+import shutil
 
 import pytest
+
+from kib.run import speeds
+from kib.store.sealed_json import read_sealed, sealed
 
 
 def checked(bench, code=0):
@@ -42,15 +46,120 @@ def test_each_cell_has_a_line_with_its_lengths(bench):
 
 
 def test_the_forecast_equals_the_requests_of_a_run(bench, tmp_path):
-    """The forecast of `kib check` predicts the exact numbers of requests and prompt tokens of a run."""
+    """The forecast of `kib check` predicts the exact numbers of requests and tokens to read of a run."""
     log = tmp_path / "asked.log"
     bench.write_toy(model=f'log = "{log.as_posix()}"\n')
-    requests, tokens = re.search(r"forecast for m: ([\d,]+) requests, ([\d,]+) prompt tokens", checked(bench)).groups()
+    words = r"forecast for m: ([\d,]+) requests, ([\d,]+) tokens to read, time unknown\n"
+    requests, tokens = re.search(words, checked(bench)).groups()
     bench.run()
     asked = [one for line in log.read_text().splitlines() for one in json.loads(line)["asked"]]
     assert int(requests.replace(",", "")) == len(asked)
-    every = sum(score.tokens for place in bench.cells() for score in bench.scores(place))
-    assert int(tokens.replace(",", "")) == every
+    prompts = {score.prompt: score.tokens for place in bench.cells() for score in bench.scores(place)}
+    assert int(tokens.replace(",", "")) == sum(prompts.values())
+
+
+def forecast(text):
+    """Return the lines of the forecast in the output of `kib check` or `kib plan`."""
+    return [line.strip() for line in text.splitlines() if line.strip().startswith("forecast for ")]
+
+
+def test_measured_cells_and_stored_answers_are_not_forecast(bench, tmp_path):
+    """After a run, an added cell is forecast with only the requests that the next run sends."""
+    log = tmp_path / "asked.log"
+    bench.write_toy(model=f'log = "{log.as_posix()}"\n')
+    bench.run()
+    assert forecast(checked(bench)) == [
+        "forecast for m: all 5 cells are measured",
+        "forecast for the whole run: nothing is missing",
+    ]
+    log.unlink()
+    edit(bench, "top_k = [1, 3]", "top_k = [1, 2, 3]")
+    [line] = [line for line in forecast(checked(bench)) if line.startswith("forecast for m: ")]
+    bench.run()
+    asked = [one for line in log.read_text().splitlines() for one in json.loads(line)["asked"]]
+    assert line.startswith(f"forecast for m: {len(asked)} requests")
+
+
+def test_an_interrupted_run_is_forecast_without_its_stored_answers(bench):
+    """The forecast counts stored answers even if no cell has a result, as after an interrupted run."""
+    bench.write_toy()
+    bench.run()
+    shutil.rmtree(bench.results.folder)
+    assert forecast(checked(bench))[0] == "forecast for m: all 312 answers are stored"
+    edit(bench, "top_k = [1, 3]", "top_k = [1, 2, 3]")
+    text = checked(bench)
+    found = re.search(r"forecast for m: (\d+) requests \((\d+) of (\d+) answers are stored\)", text)
+    missing, stored, every = map(int, found.groups())
+    assert stored > 0
+    assert missing + stored == every
+
+
+def test_the_plan_forecasts_cells_with_stored_prompts(bench):
+    """`kib plan` forecasts nothing before a check, the same as `kib check` afterwards, and nothing after a run."""
+    bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
+    text = bench.call("plan", bench.spec, "-q").output
+    assert forecast(text) == []
+    assert "not forecast: 8 cells without stored prompts" in text
+    expected = forecast(checked(bench))
+    assert len(expected) == 6
+    text = bench.call("plan", bench.spec, "-q").output
+    assert forecast(text) == expected
+    assert "not forecast" not in text
+    bench.run()
+    assert "forecast" not in bench.call("plan", bench.spec, "-q").output
+
+
+def test_the_plan_is_shown_if_a_cell_cannot_be_prepared(bench):
+    """A problem that `kib check` reports does not hide the steps and cells in `kib plan`."""
+    bench.write_toy()
+    checked(bench)
+    edit(bench, "[models.m]", '[prompt]\ntemplate = "{{ passages[99].text }}"\n\n[models.m]')
+    text = bench.call("plan", bench.spec, "-q").output
+    assert "to do  m/rag,k=1/people,0-shot" in text
+    assert "not forecast: 4 cells" in text
+
+
+def test_the_time_is_forecast_from_the_speed_of_an_earlier_run(bench, monkeypatch):
+    """A forecast uses the speed at which an earlier run on this machine answered, trained and read, if it is known."""
+    monkeypatch.setattr(speeds, "SHORTEST", 0.0)
+    bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
+    bench.run()
+    for path in (bench.folder / "work" / "speeds").glob("*.json"):
+        slow = read_sealed(path) | {"seconds": 7200.0}
+        path.write_text(json.dumps(sealed(slow)))
+    edit(bench, "top_k = [1, 3]", "top_k = [1, 2, 3]")
+    lines = forecast(checked(bench))
+    assert re.search(r", about \d+ (h|min).* at the speed of an earlier run", lines[0]), lines
+    assert re.match(r"forecast for the whole run: about \d+ (h|min)", lines[-1])
+
+
+SUMS = """schema = 1
+name = "sums"
+
+[models.m]
+plugin = "toy"
+
+[tasks.sums]
+plugin = "lm-eval"
+task = "gsm8k"
+data = { test = "sums.json", train = "sums.json" }
+
+[methods.base]
+"""
+
+
+def test_tokens_to_generate_are_not_read(bench):
+    """Tokens reserved for a generated answer count as tokens to write, not as tokens of the prompt."""
+    rows = [{"question": f"What is {n} plus {n}?", "answer": f"Twice {n}.\n#### {2 * n}"} for n in (2, 20)]
+    bench.write(SUMS, sums_json=json.dumps(rows))
+    prompts = [f"Question: {row['question']}\nAnswer:" for row in rows]
+    read = sum(1 + len(prompt) for prompt in prompts)  # the toy has one token per byte and a start token
+    words = rf"forecast for m: 2 requests, {read} tokens to read, at most 512 tokens to write, time unknown\n"
+    assert re.search(words, checked(bench))
+    bench.run()
+    [cell] = bench.cells().values()
+    assert sum(score.tokens for score in bench.scores(cell.place)) == read
+    assert bench.results.cell(cell).prompt_tokens == read
 
 
 def test_training_forecasts_name_the_weights(bench):
@@ -58,7 +167,7 @@ def test_training_forecasts_name_the_weights(bench):
     more = '\n[trainers.by-heart]\nplugin = "toy"\nvary = { rank = [1, 2] }\n\n[methods.ft]\ntrain = "by-heart"\n'
     bench.write_toy(model="trainable = true\n", more=more)
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
-    names = re.findall(r"^forecast for (.*): [\d,]+ requests", checked(bench), re.MULTILINE)
+    names = re.findall(r"^forecast for (?!training)(.*): [\d,]+ requests", checked(bench), re.MULTILINE)
     arms = [f"m+by-heart,rank={rank} on people, seed {seed}" for rank in (1, 2) for seed in (0, 1)]
     assert names == ["m", *arms]
 
@@ -92,7 +201,7 @@ def test_uncounted_tokens_are_reported(bench):
     bench.write_toy(model="counts = false\n")
     text = checked(bench)
     assert "18 questions, tokens not counted" in text
-    assert "prompt tokens not counted" in text
+    assert re.search(r"forecast for m: \d+ requests, tokens not counted, time unknown", text)
 
 
 @pytest.mark.parametrize(
@@ -198,13 +307,14 @@ def test_a_trainer_is_checked_before_anything_is_scored(bench):
     edit(bench, 'name = "toy"', 'name = "toy"\nseeds = [0, 1]')
     text = checked(bench, 2)
     assert re.findall("^Error: .*", text, re.MULTILINE) == ["Error: the toy trainer cannot train this model (4 cells)"]
-    assert "forecast for trainer in-other-words on people" in text
+    assert "forecast for training m+in-other-words on people, seed 1: " in text
 
 
 def test_training_text_is_forecast(bench):
     """The forecast shows the number of texts and the approximate tokens per epoch for each training text."""
     bench.write_toy(model="trainable = true\n", more=TRAINED.format(fault=""))
-    found = re.findall(r"forecast for trainer (\S+) on people: ([\d,]+) texts, about ([\d,]+) tokens", checked(bench))
+    words = r"forecast for training m\+(\S+) on people, seed 0: ([\d,]+) texts, about ([\d,]+) tokens per pass"
+    found = re.findall(words, checked(bench))
     bench.run()
     for trainer, method in (("by-heart", "ft"), ("in-other-words", "ft-par")):
         read = bench.results.cell(bench.cells()[f"m/{method}/people,0-shot"]).training
@@ -217,7 +327,8 @@ def test_training_text_is_forecast(bench):
 def test_a_text_without_tokenizer_is_not_counted(bench):
     """If the model has no public tokenizer, the forecast states that the training tokens are not counted."""
     bench.write_toy(model="trainable = true\ncounts = false\n", more=TRAINED.format(fault=""))
-    assert re.search(r"forecast for trainer by-heart on people: \d+ texts, tokens not counted", checked(bench))
+    words = r"forecast for training m\+by-heart on people, seed 0: \d+ texts, tokens not counted"
+    assert re.search(words, checked(bench))
 
 
 CORPORA = """schema = 1

@@ -139,6 +139,18 @@ def test_only_the_last_ranked_passages_are_dropped(head, ask, passages, budget, 
     assert all(len(text(more)) > budget for more in range(kept + 1, len(passages) + 1))
 
 
+def test_tokens_reserved_for_an_answer_limit_the_prompt_but_are_not_counted():
+    """Passages are dropped to leave room for a generated answer, but the answer is not counted as read."""
+    bare = build_prompt(asked(), [], count=len)
+    whole = build_prompt(asked(), [passage(1)], count=len)
+    fitting = build_prompt(asked(), [passage(1)], count=len, reserve=9, budget=whole.tokens + 9)
+    assert (fitting.dropped, fitting.tokens) == (0, whole.tokens)
+    tight = build_prompt(asked(), [passage(1)], count=len, reserve=10, budget=whole.tokens + 9)
+    assert (tight.dropped, tight.tokens) == (1, bare.tokens)
+    with pytest.raises(InputError, match=f"the budget is {bare.tokens} tokens, of which 1 are reserved for the answer"):
+        build_prompt(asked(), [], count=len, reserve=1, budget=bare.tokens)
+
+
 @given(PASSAGES)
 def test_without_a_budget_nothing_is_dropped(passages):
     """Without a token limit, all passages are kept, and tokens are counted if a tokenizer is available."""

@@ -11,32 +11,27 @@ from pathlib import Path
 from statistics import median
 
 from kib.commands.corpus_report import describe_corpus
+from kib.commands.forecast import Forecaster, Item, texts_of, total
 from kib.commands.server_report import probe_servers
-from kib.commands.writer_costs import describe_cost, stored_answers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
-from kib.harness.requests import batches
-from kib.interfaces import CheckedModel, CheckedTrainer, DescribedModel, OnlinePlugin, PaidWriter
+from kib.interfaces import CheckedModel, CheckedTrainer, OnlinePlugin
 from kib.plan.planner import Plan, passages_of
-from kib.plan.steps import HeldBackStep, PlannedCell, TextStep, WeightsStep
+from kib.plan.steps import PlannedCell, WeightsStep
 from kib.plugins.resolve import Lock, open_spec
 from kib.progress import Progress
 from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
-from kib.run.steps.training_text import WritingOrder, selected_writer, writing_order
 from kib.spec.load import Spec, read_draft
 from kib.spec.messages import show_value
-from kib.store.paid_answers import paid_answers_path
+from kib.store.results import Results
 from kib.store.work import Work
 from kib.support.characters import describe_removed
-from kib.support.phrases import counted, join, pairs_that_repeat
+from kib.support.phrases import counted, join
 
 __all__ = ["Report", "check", "check_corpora", "outline", "read_corpora"]
-
-COUNTED = 1000
-"""The maximum number of texts per training run whose tokens are counted; the sample is spread evenly over all texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +42,11 @@ class Report:
     problems: tuple[str, ...]
 
 
-def check(plan: Plan, work: Work, progress: Progress, *, probe: bool = True) -> Report:
+def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe: bool = True) -> Report:
     """Prepare every cell as in a run: split and search corpora, render questions, and check token boundaries.
 
-    If `probe` is true, each server of a model receives test requests.
+    The forecast leaves out the cells that have a result in `results`. If `probe` is true, each server of a model
+    receives test requests.
     """
     quiet()
     steps = SharedSteps(plan, work, progress)
@@ -71,7 +67,8 @@ def check(plan: Plan, work: Work, progress: Progress, *, probe: bool = True) -> 
     lines += [_row(prepared) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
     lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work), *_task_notes(plan, work)]
-    lines += ["", *_forecast(ready), *_writing(steps, problems), *_training(steps, problems)]
+    missing = [cell for cell in plan.cells if not results.has(cell.cell)]
+    lines += ["", *_forecast(Forecaster(steps, missing), ready, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
@@ -233,68 +230,39 @@ def _row(prepared: PreparedCell) -> str:
     )
 
 
-def _forecast(ready: Sequence[PreparedCell]) -> list[str]:
-    """Return the numbers of requests and prompt tokens per set of weights, ignoring answers stored by earlier runs."""
-    lines = []
-    for weights in dict.fromkeys(prepared.plan.weights for prepared in ready):
-        cells = [prepared for prepared in ready if prepared.plan.weights == weights]
-        requests = [request for prepared in cells for some in prepared.requests for request in some]
-        asked = sum(map(len, batches(requests)))
-        counted = [prompt.tokens for prepared in cells for prompt in prepared.prompts]
-        tokens = (
-            f"{sum(t for t in counted if t):,} prompt tokens" if None not in counted else "prompt tokens not counted"
-        )
-        lines.append(f"forecast for {weights.title}: {asked:,} requests, {tokens}")
-    return [line if number == 1 else f"{line} ({number} times)" for line, number in Counter(lines).items()]
+def _forecast(forecaster: Forecaster, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:
+    """Return the forecast of everything that is missing; add the problems of writers and trainers to `problems`."""
+    items = [*forecaster.asking(ready), *_writing(forecaster, problems), *_training(forecaster, problems)]
+    return [*dict.fromkeys(item.words for item in items), total(items)]
 
 
-def _writing(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """Return the expected cost of each text by a paid writer, excluding answers already paid for in earlier runs."""
-    plan = steps.plan
-    lines: dict[str, None] = {}
-    for step in _texts(plan):
-        order = writing_order(step, plan.spec)
+def _writing(forecaster: Forecaster, problems: dict[str, int]) -> list[Item]:
+    """Return the cost of each text by a paid writer, excluding answers already paid for in earlier runs."""
+    items: list[Item] = []
+    for step in forecaster.writing():
         try:
-            for line in _price(step, order, steps) if order else ():
-                lines[line] = None
+            items += forecaster.written(step)
         except KibError as error:
-            problems.setdefault(str(error), sum(1 for cell in plan.cells if step in _read_by(cell.weights)))
-    return list(lines)
+            readers = (cell for cell in forecaster.plan.cells if step in texts_of(cell.weights))
+            problems.setdefault(str(error), sum(1 for _ in readers))
+    return items
 
 
-def _price(step: TextStep | HeldBackStep, order: WritingOrder, steps: SharedSteps) -> Iterator[str]:
-    """Yield the expected cost of a text; raise InputError if the writer is not ready or cannot write the text."""
-    spec, lock, work = steps.plan.spec, steps.plan.lock, steps.context.work
-    writer = selected_writer(order, steps.context)
-    if not isinstance(writer, PaidWriter):
-        return
-    what = "validation texts per passage" if isinstance(step, HeldBackStep) else "texts per passage"
-    where = f"forecast for writer {order.writer} on {step.passages.corpus}, {order.count} {what}"
-    if work.looks_finished("text", step.identity):
-        yield f"{where}: already written"
-        return
-    path = paid_answers_path(work.folder, lock.get("writers", order.writer).plugin_name)
-    with stored_answers(path, work.say) as answers:
-        cost = writer.forecast(order.sampled(steps.passages(step.passages)), order.count, order.seed, answers)
-    yield f"{where}: {describe_cost(cost, spec.prices)}"
-    if cost.calls:
-        writer.ready()
-
-
-def _training(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """Return the size of each free training text; add problems that trainers report to `problems`."""
-    plan, lines = steps.plan, []
+def _training(forecaster: Forecaster, problems: dict[str, int]) -> list[Item]:
+    """Return the size and the cost of each missing training run; add problems that trainers report to `problems`."""
+    steps, plan = forecaster.steps, forecaster.plan
+    items: list[Item] = []
     for weights in plan.weights:
-        text = weights.text
-        if text is None:
+        if weights.text is None:
             continue
         try:
-            steps.once(("trainer", *_trained_by(weights)), partial(_ask_trainer, plan, weights))
-            if _is_free(steps, text):
-                lines.append(steps.once(("pass", text), partial(_pass, steps, text)))
+            steps.once(("trainer", *_trained_by(weights)), partial(_ask_trainer, forecaster, weights))
+            item = forecaster.training(weights)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             _add_problem(problems, steps.context.work, "checking training runs", error, len(plan.on(weights)))
-    return list(dict.fromkeys(lines))
+        else:
+            items += [item] if item else []
+    return items
 
 
 def _trained_by(weights: WeightsStep) -> tuple[object, ...]:
@@ -302,49 +270,11 @@ def _trained_by(weights: WeightsStep) -> tuple[object, ...]:
     return (weights.model, weights.trainer, weights.settings, weights.validation is None)
 
 
-def _ask_trainer(plan: Plan, weights: WeightsStep) -> None:
-    trainer = plan.lock.get("trainers", str(weights.trainer), weights.settings).plugin
-    model = plan.lock.get("models", weights.model).plugin
-    start = model.described() if isinstance(model, DescribedModel) else model.weights()
-    if start is None:
-        raise InputError(f"models.{weights.model}: this model cannot be trained")
+def _ask_trainer(forecaster: Forecaster, weights: WeightsStep) -> None:
+    trainer = forecaster.plan.lock.get("trainers", str(weights.trainer), weights.settings).plugin
+    start = forecaster.starting_weights(weights.model)
     if isinstance(trainer, CheckedTrainer):
         trainer.check(start, weights.validation is not None)
-
-
-def _is_free(steps: SharedSteps, text: TextStep) -> bool:
-    """Return whether a training text is free of charge or already written."""
-    plan = steps.plan
-    orders = [writing_order(step, plan.spec) for step in (text, text.as_many_as) if step]
-    writers = [plan.lock.get("writers", order.writer).plugin for order in orders if order]
-    written = steps.context.work.looks_finished("text", text.identity)
-    return written or not any(isinstance(one, PaidWriter) for one in writers)
-
-
-def _pass(steps: SharedSteps, step: TextStep) -> str:
-    """Return the number of training texts and their number of tokens, which is an estimate if there are many texts."""
-    texts, tokens = steps.text(step), steps.plan.lock.get("models", step.tokenizer_of).plugin.tokens()
-    some = texts[:: -(-len(texts) // COUNTED)]
-    read = [one.text if one.answer is None else f"{one.text} {one.answer}" for one in some]
-    whole = sum(len(tokens(one)) for one in read) * len(texts) // len(some) if tokens else 0
-    size = f"about {whole:,} tokens per pass" if tokens else "tokens not counted"
-    removed = steps.context.work.record("text", step.identity).get("repeated questions")
-    without = f"; removed {pairs_that_repeat(removed)}" if removed else ""
-    said = f"{counted(len(texts), 'text')}, {size}{without}"
-    return f"forecast for trainer {step.trainer} on {step.passages.corpus}: {said}"
-
-
-def _texts(plan: Plan) -> list[TextStep | HeldBackStep]:
-    """Return every text that is used for training or validation, without duplicates."""
-    steps = [step for weights in plan.weights for step in _read_by(weights)]
-    return list(dict.fromkeys(steps))
-
-
-def _read_by(weights: WeightsStep) -> list[TextStep | HeldBackStep]:
-    text, validation = weights.text, weights.validation
-    steps: list[TextStep | HeldBackStep | None] = [text, text.as_many_as if text else None]
-    steps.append(validation if isinstance(validation, HeldBackStep) else None)
-    return [step for step in steps if step]
 
 
 def _one_of_each_method(cells: Sequence[PlannedCell]) -> list[PlannedCell]:

@@ -5,10 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kib.interfaces import Forecast
+from kib.plugins.resolve import Locked
+from kib.progress import duration
+from kib.run.speeds import read_speed, writing_key
 from kib.spec.load import PriceTable
 from kib.store.paid_answers import PaidAnswers
+from kib.store.work import Work
 
-__all__ = ["describe_cost", "stored_answers"]
+__all__ = ["describe_cost", "stored_answers", "writing_seconds"]
 
 
 @contextmanager
@@ -24,10 +28,17 @@ def stored_answers(path: Path, say: Callable[[str], None]) -> Iterator[Mapping[s
         yield answers
 
 
-def describe_cost(cost: Forecast, prices: PriceTable | None) -> str:
-    """Return a forecast in words, including the monetary cost if the benchmark declares token prices."""
+def writing_seconds(work: Work, writer: Locked, calls: int) -> float | None:
+    """Return the time for a number of requests at the speed of an earlier run, or None without an earlier run."""
+    speed = read_speed(work, writing_key(writer))
+    return 0.0 if not calls else speed.time_for(calls) if speed else None
+
+
+def describe_cost(cost: Forecast, prices: PriceTable | None, seconds: float | None = None) -> str:
+    """Return a forecast in words, including its time if known, and its price if the benchmark declares prices."""
     read, written = cost.input_tokens, cost.output_tokens
     text = f"{cost.calls:,} requests, about {read:,} input tokens and {written:,} output tokens"
+    text += f", about {duration(seconds)} at the speed of an earlier run" if seconds else ""
     if prices is None or prices.input_tokens_million is None or prices.output_tokens_million is None:
         return text
     money = (read * prices.input_tokens_million + written * prices.output_tokens_million) / 1e6

@@ -17,11 +17,13 @@ from kib.records import Environment, Request, Trained
 from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
+from kib.run.speeds import store_asking_speed
 from kib.run.steps.ask_model import ask_model
 from kib.run.steps.cells import PreparedCell, score_questions, summarise_scores
 from kib.run.steps.hits import index_bytes, indexing_peak_bytes, indexing_seconds, search_seconds
 from kib.run.steps.train_weights import training_record
 from kib.run.stored_steps import verify_stored_steps
+from kib.run.workload import workloads
 from kib.store.files import make_folder
 from kib.store.model_answers import ModelAnswers, request_key
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, TaskEntry, Times
@@ -163,6 +165,7 @@ class _Run:
         locked = self.plan.lock.get("models", weights.model)
         trained = self.steps.trained(weights)
         loaded: list[Any] = []
+        waiting = [prepared for prepared in ready if not self.results.has(prepared.plan.cell)]
 
         def load() -> tuple[Any, Environment]:
             if not loaded:
@@ -172,12 +175,16 @@ class _Run:
 
         try:
             with ModelAnswers.open(self.work, weights.identity) as answers:
+                requests = self._requests(ready)
+                unanswered = answers.missing_keys([*requests[0], *requests[1]])
+                title = f"asking {weights.title}"
                 with peak() as most, call_plugin(locked, "answering requests"):
-                    for requests in self._requests(ready):
-                        ask_model(requests, answers, load, self.progress, f"asking {weights.title}")
-                missing = [prepared for prepared in ready if not self.results.has(prepared.plan.cell)]
-                with self.progress.step(f"scoring {weights.title}", len(missing)) as advance:
-                    for prepared in missing:
+                    times = [ask_model(some, answers, load, self.progress, title) for some in requests]
+                for workload in workloads(waiting, unanswered, self.steps.token_budget(weights.model)):
+                    seconds = sum(by_kind.get(workload.kind, 0.0) for by_kind in times)
+                    store_asking_speed(self.work, locked, workload, seconds, most.bytes)
+                with self.progress.step(f"scoring {weights.title}", len(waiting)) as advance:
+                    for prepared in waiting:
                         self._try("scoring", [prepared.plan], partial(self._store, prepared, answers, most.bytes))
                         advance(1)
         finally:

@@ -6,13 +6,18 @@ from functools import lru_cache
 from kib.errors import InputError
 from kib.records import Request
 
-__all__ = ["TokenBudget"]
+__all__ = ["TokenBudget", "generates_text"]
 
 DEFAULT_ANSWER_TOKENS = 256
 """lm-eval's default limit for the length of a generated answer."""
 
 TAIL = 64
 """The number of characters at the end of a context that determine how this end is tokenized."""
+
+
+def generates_text(request: Request) -> bool:
+    """Return whether a model generates text for a request instead of scoring an answer."""
+    return request.kind == "generate_until"
 
 
 class TokenBudget:
@@ -30,18 +35,24 @@ class TokenBudget:
         return len(self.tokens(text)) - self._special if self.tokens else 0
 
     def counter(self, requests: Sequence[Request]) -> Callable[[str], int] | None:
-        """Return a function that counts the tokens of a prompt together with the longest answer among `requests`.
+        """Return a function that counts the tokens that the model reads: a prompt and the longest answer to score.
 
-        The result is None if the model has no tokenizer.
+        The result is None if the model has no tokenizer. Tokens to generate are not read; `reserve` returns their
+        number.
         """
         tokens = self.tokens
         if tokens is None:
             return None
-        longest = max(self._reserve(request) for request in requests)
+        longest = max(0 if generates_text(request) else self.answer_tokens(request) for request in requests)
         return lambda text: len(tokens(text)) + longest
 
-    def _reserve(self, request: Request) -> int:
-        if request.kind == "generate_until":
+    def reserve(self, requests: Sequence[Request]) -> int:
+        """Return the maximum number of tokens to generate for any of `requests`, or 0 if no text is generated."""
+        return max(self.answer_tokens(request) if generates_text(request) else 0 for request in requests)
+
+    def answer_tokens(self, request: Request) -> int:
+        """Return the number of tokens in the answer to score, or the maximum number of tokens to generate."""
+        if generates_text(request):
             return int(request.arguments[1].get("max_gen_toks", DEFAULT_ANSWER_TOKENS))
         return self._answer(request.arguments[-1])
 

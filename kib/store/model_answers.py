@@ -46,9 +46,13 @@ class ModelAnswers:
 
     def missing(self, requests: Sequence[Request]) -> int:
         """Return the number of distinct requests without an answer."""
+        return len(self.missing_keys(requests))
+
+    def missing_keys(self, requests: Sequence[Request]) -> set[str]:
+        """Return the keys of the requests without an answer."""
         keys = {request_key(request) for request in requests}
         found = self.file.rows_by_key("SELECT key FROM answers WHERE key IN ({keys})", sorted(keys))
-        return len(keys) - sum(1 for _ in found)
+        return keys - {key for (key,) in found}
 
     def get(self, requests: Sequence[Request]) -> list[Answer]:
         """Return the answers in the order of `requests`. Raises KeyError if an answer is missing."""

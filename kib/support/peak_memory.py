@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Peak", "held", "peak"]
+__all__ = ["Peak", "held", "peak", "resident"]
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
@@ -64,6 +64,12 @@ def held() -> int:
     import resource  # available only on Unix
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident() -> int:
+    """Return the memory that this process uses now, in bytes, or 0 if the system does not report it."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", STATUS.read_text("utf-8"), re.MULTILINE) if STATUS.is_file() else None
+    return int(found[1]) * 1024 if found else 0
 
 
 def _reset() -> None:

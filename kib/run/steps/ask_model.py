@@ -22,15 +22,18 @@ def ask_model(
     load: Callable[[], tuple["LM", Environment]],
     progress: Progress,
     title: str,
-) -> None:
+) -> dict[str, float]:
     """Request the missing answers to `requests` from a model; `load` is called only if an answer is missing.
+
+    The result contains the seconds that the model needed for each kind of request.
 
     Batches are formed from all requests, and a batch with a missing answer is recomputed completely, so that a resumed
     run computes the same answers as an uninterrupted run. The model is loaded before batches are formed because the
     model may define its own batches.
     """
+    seconds: dict[str, float] = {}
     if not answers.missing(requests):
-        return
+        return seconds
     lm, environment = load()
     open_batches = [batch for batch in batches(requests, lm) if answers.missing(batch)]
     reported = 0
@@ -38,9 +41,12 @@ def ask_model(
         for batch in open_batches:
             begun = time.perf_counter()
             values = answer(lm, batch)
-            answers.put(batch, values, environment, time.perf_counter() - begun)
+            spent = time.perf_counter() - begun
+            seconds[batch[0].kind] = seconds.get(batch[0].kind, 0.0) + spent
+            answers.put(batch, values, environment, spent)
             for note in notes(lm)[reported:]:
                 answers.add_note(note)
                 progress.say(f"{title}: {note}")
                 reported += 1
             advance(len(batch))
+    return seconds

@@ -48,12 +48,13 @@ def prepare_cell(
     prompts: list[Prompt] = []
     too_long: list[str] = []
     for number, (question, ids) in enumerate(zip(questions, retrieved, strict=True)):
-        counter = token_budget.counter(rendered_task.requests(number, "", chat=chat))
+        unprompted = rendered_task.requests(number, "", chat=chat)
         try:
             prompt = build_prompt(
                 question,
                 passages.get(ids) if passages else [],
-                count=counter,
+                count=token_budget.counter(unprompted),
+                reserve=token_budget.reserve(unprompted),
                 budget=token_budget.limit,
                 template=spec.prompt.template or DEFAULT_TEMPLATE,
                 order=spec.prompt.order,

@@ -13,6 +13,7 @@ from kib.progress import Advance
 from kib.records import Text, Trained, Weights
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, check_type
+from kib.run.speeds import Speed, store_speed, training_key
 from kib.store.result_records import TrainingRecord
 from kib.store.work import Work
 
@@ -49,9 +50,12 @@ def train_weights(step: WeightsStep, read_texts: Callable[[], TrainerTexts], con
                 trained = locked.plugin.train(
                     start, texts.training, folder, step.seed, log, texts.validation, texts.held_out
                 )
-            seconds = time.perf_counter() - begun
+            seconds = wall = time.perf_counter() - begun
         _check_trained(step, check_type(locked, "train", trained, Trained), bool(texts.validation))
         seconds = seconds if trained.seconds is None else trained.seconds
+        if seconds <= wall:  # a resumed run trained only some of its steps in this process
+            key = training_key(context.lock.get("models", step.model), locked)
+            store_speed(context.work, key, Speed(trained.flops, wall))
         weights = _relative(trained.weights, start, folder)
         return {
             **asdict(trained),

@@ -1,5 +1,6 @@
 """Writes training text once and stores it, so that no text is paid for twice."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from kib.plan.steps import HeldBackStep, TextStep
 from kib.records import Passage, Text
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
+from kib.run.speeds import Speed, store_speed, writing_key
 from kib.run.steps.passages import Passages
 from kib.spec.load import Spec
 from kib.store.files import read_lines, write_lines
@@ -211,6 +213,7 @@ def _written(order: WritingOrder, passages: Iterable[Passage], context: RunConte
         PaidAnswers.open(path, context.work.say) as paid_answers,
         context.progress.step(title, len(some) * order.count) as advance,
     ):
+        paid, begun = len(paid_answers), time.perf_counter()
         with call_plugin(locked, "write"):
             texts = writer.write(some, order.count, order.seed, paid_answers)
         for text in iterate_plugin(locked, "write", texts, Text):
@@ -219,6 +222,8 @@ def _written(order: WritingOrder, passages: Iterable[Passage], context: RunConte
             counts[text.kind] += 1
             if order.keeps(text.kind):
                 yield text
+        speed = Speed(len(paid_answers) - paid, time.perf_counter() - begun)
+        store_speed(context.work, writing_key(locked), speed)
     _check_kinds(order, counts)
 
 

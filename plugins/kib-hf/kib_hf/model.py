@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from kib.errors import InputError
 from kib.identity import digest
-from kib.interfaces import InputPath, NotInIdentity, Options
+from kib.interfaces import Estimate, InputPath, NotInIdentity, Options, Workload
 from kib.records import Weights
 from kib.support.hub import commit_of
 from kib_hf.chat_dates import fixed_date
@@ -21,6 +21,8 @@ from kib_hf.model_folder import check_folder, fingerprint_folder, fingerprint_to
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedTokenizerBase
+
+    from kib_hf.forecast import ModelShape
 
 __all__ = ["HF", "HFOptions"]
 
@@ -195,6 +197,49 @@ class HF:
     def described(self) -> Weights:
         """Return the model's folder without downloading weights from the hub."""
         return Weights(self._folder(weights=False))
+
+    def estimate(self, workload: Workload) -> Estimate | None:
+        """Return the operations and the peak memory of answering requests, computed from the configuration."""
+        from kib_hf.forecast import byte_width, estimate_scoring
+        from kib_hf.scoring.scorer import ROW_TOKENS
+        from kib_hf.scoring.tree_reader import CHUNK
+
+        shape, device = self._shape, self._device
+        if shape is None:
+            return None
+        return estimate_scoring(
+            shape,
+            workload,
+            weight_bytes=byte_width(self._dtype),
+            row_tokens=self.options.row_tokens or ROW_TOKENS.get(device, ROW_TOKENS["cpu"]),
+            positions=CHUNK,
+            device=device,
+        )
+
+    def operations_per_second(self) -> float:
+        """Return the speed of the model's device, measured with matrix products in about a second."""
+        from kib_hf.forecast import machine_speed
+
+        return machine_speed(torch_device(self.options.device), self._dtype)
+
+    @property
+    def _device(self) -> str:
+        return torch_device(self.options.device).partition(":")[0]
+
+    @property
+    def _dtype(self) -> str:
+        """The name of the data type in which the model computes."""
+        if self.options.dtype != "auto":
+            return self.options.dtype
+        config = load_config(self._folder(weights=False), trust_remote_code=self.options.trust_remote_code)
+        return str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+
+    @cached_property
+    def _shape(self) -> "ModelShape | None":
+        from kib_hf.forecast import empty_model, shape_of
+
+        model = empty_model(self._folder(weights=False), trust_remote_code=self.options.trust_remote_code)
+        return None if model is None else shape_of(model)
 
     def load(self, weights: Weights | None = None) -> "HFLM":
         """Load an LM with the weights of this model or a trainer, and with this model's tokenizer."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kib.identity import digest
-from kib.interfaces import Options
+from kib.interfaces import Options, TrainingForecast
 from kib.records import Text, Trained, Weights
 from kib_hf.training.options import FullOptions, LoraOptions, TrainingOptions
 
@@ -60,6 +60,25 @@ class _Trainer:
         from kib_hf.training.preflight_checks import check_before_training
 
         check_before_training(self.options, start, validation)
+
+    def forecast(
+        self, start: Weights, text: Sequence[Text], validation: Sequence[Text] = (), held_out: Sequence[Text] = ()
+    ) -> TrainingForecast | None:
+        """Return the tokens, steps, operations and peak memory of `train`; read no weights.
+
+        Raise InputError if the texts cannot be trained.
+        """
+        from kib_hf.training.forecast import forecast_training
+
+        return forecast_training(self.options, start, text, validation, held_out)
+
+    def operations_per_second(self) -> float:
+        """Return the speed of the training device, measured with matrix products in about a second."""
+        from kib_hf.forecast import machine_speed
+        from kib_hf.loading import torch_device
+        from kib_hf.training.processes import process_count
+
+        return process_count(self.options) * machine_speed(torch_device(self.options.device), self.options.dtype)
 
     def train(
         self,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kib.errors import InputError
 from kib.identity import digest, digest_file
-from kib.interfaces import NotInIdentity, Options
+from kib.interfaces import Estimate, NotInIdentity, Options, Workload
 from kib.records import Weights
 
 if TYPE_CHECKING:
@@ -95,6 +95,14 @@ class LabModel:
         with (FOLDER / "model.safetensors").open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+    def estimate(self, workload: Workload) -> Estimate | None:
+        """Return the operations and the peak memory of answering requests, as for any kib-hf model."""
+        return self._hf.estimate(workload)
+
+    def operations_per_second(self) -> float:
+        """Return the speed of this machine, measured in about a second."""
+        return self._hf.operations_per_second()
 
     def weights(self) -> Weights:
         """Return the folder of model files bundled with this distribution."""

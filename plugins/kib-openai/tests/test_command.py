@@ -163,7 +163,7 @@ def test_check_forecasts_the_cost_of_text(kib, server, questions, monkeypatch):
     line = next(line for line in run.output.splitlines() if line.startswith("forecast for writer gpt"))
     assert line.startswith("forecast for writer gpt on pumps, 7 texts per passage: 10 requests, about ")
     assert line.endswith(" with [prices]")
-    assert "forecast for trainer" not in run.output
+    assert "on pumps, seed 0: unknown before the training text has been written" in run.output
     monkeypatch.delenv("OPENAI_API_KEY")
     run = kib("check", "own.toml", "--quiet")
     assert run.exit_code == 2

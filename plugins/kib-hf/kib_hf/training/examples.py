@@ -18,10 +18,13 @@ from kib_hf.training.options import TrainingOptions
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["IGNORED", "Example", "end_token", "join", "prepare_examples", "split", "tokenize"]
+__all__ = ["IGNORED", "Example", "end_token", "join", "prepare_examples", "sample_examples", "split", "tokenize"]
 
 IGNORED = -100
 """The label of a token that does not contribute to the loss, as defined by PyTorch and transformers."""
+
+SAMPLE_TOKENS = 16_384
+"""The approximate number of tokens in the text sample for measuring the loss before and after training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +167,10 @@ def join(examples: Sequence[Example], block: int) -> list[Example]:
         tokens += example.tokens
         labels += example.labels
     return list(split(Example(tokens, labels), block)) if tokens else []
+
+
+def sample_examples(examples: Sequence[Example]) -> list[Example]:
+    """Return every n-th example, with n chosen so that the sample has about SAMPLE_TOKENS tokens."""
+    every = -(-sum(map(len, examples)) // SAMPLE_TOKENS)
+    chosen = [example for example in examples[::every] if example.loss_tokens]
+    return chosen or [example for example in examples if example.loss_tokens][:1]

@@ -13,7 +13,7 @@ from kib_hf.loading import load_model, quietly, torch_device
 from kib_hf.training.adapters import new_adapter
 from kib_hf.training.blocked_loss import add_loss
 from kib_hf.training.checkpoints import read_progress, write_trained
-from kib_hf.training.examples import Example, prepare_examples
+from kib_hf.training.examples import Example, prepare_examples, sample_examples
 from kib_hf.training.flops import flops_per_token
 from kib_hf.training.learning_rate import rate_factor
 from kib_hf.training.loss import mean_loss
@@ -29,9 +29,6 @@ from kib_hf.training.worker_job import TrainingJob
 __all__ = ["train_job"]
 
 Log = Callable[[Mapping[str, Any]], None]
-
-SAMPLE_TOKENS = 16_384
-"""The approximate number of tokens in the text sample for measuring the loss before and after training."""
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """accelerate's names for data types."""
@@ -76,7 +73,7 @@ class _TrainingRun:
         self.examples = prepare_examples(job.text, job.start, o)
         self.text_tokens = sum(example.loss_tokens for example in self.examples)
         self.validation = prepare_examples(job.validation, job.start, o) if job.validation else []
-        self.held_out = _sample(prepare_examples(job.held_out, job.start, o)) if job.held_out else []
+        self.held_out = sample_examples(prepare_examples(job.held_out, job.start, o)) if job.held_out else []
         self.plan = plan_steps(
             [len(example) for example in self.examples],
             epochs=o.epochs,
@@ -128,7 +125,7 @@ class _TrainingRun:
     def run(self) -> Trained:
         """Train, restore the best weights if training stopped early, then measure the loss and save the weights."""
         trainer, monitor = self._trainer()
-        sample, resume = _sample(self.examples), self.job.resume
+        sample, resume = sample_examples(self.examples), self.job.resume
         first, held_out_first = self._loss(sample), self._held_out_loss()
         monitor.start(read_progress(resume) if resume else None)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -274,13 +271,6 @@ class _TrainingRun:
         self.model.config.use_cache = self.use_cache
         o = self.options
         return save_weights(self.model, self.dtype, self.job.start, self.job.weights, o.trust_remote_code)
-
-
-def _sample(examples: Sequence[Example]) -> list[Example]:
-    """Return every n-th example, with n chosen so that the sample has about SAMPLE_TOKENS tokens."""
-    every = -(-sum(map(len, examples)) // SAMPLE_TOKENS)
-    chosen = [example for example in examples[::every] if example.loss_tokens]
-    return chosen or [example for example in examples if example.loss_tokens][:1]
 
 
 def _only_item(items: Sequence[Any]) -> Any:
