@@ -41,6 +41,9 @@ LIST_STYLE = re.compile(
 )
 """The short form of the property `list-style-type`, which turbohtml does not read."""
 
+BROWSER_STYLES = "<style>:where(ol) { list-style-type: decimal } :where(ul) { list-style-type: disc }</style>"
+"""The browser's own styles, which turbohtml does not apply; the styles of a page take precedence."""
+
 BLOCK_DISPLAYS = frozenset(("block", "flex", "flow-root", "grid", "list-item", "table", "table-row"))
 STYLE = "data-kib-list-style"
 
@@ -126,6 +129,7 @@ def _apply_styles(page: Any) -> None:
     for sheet in page.select("style"):
         sheet.set_text(LIST_STYLE.sub(r"list-style-type:\1", sheet.text))
     has_rules = any(STYLED.search(style.text) for style in page.select("style"))
+    page.select_one("head").insert_adjacent_html("afterbegin", BROWSER_STYLES)
     for element in page.select("body *" if has_rules else "body [style], body [style] *"):
         style = computed_style(element)
         display = (style.get("display") or "").lower()

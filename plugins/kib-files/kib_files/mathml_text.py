@@ -1,9 +1,9 @@
 """Formulas of HTML pages (MathML) as text on one line: (a+b)/2, x², ∑_(i=1)^n i."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kib_files.raised_text import grouped, subscript, superscript
+from kib_files.raised_text import grouped, subscript, superscript, with_gap
 
 __all__ = ["formula_text"]
 
@@ -16,14 +16,25 @@ def formula_text(node: Any) -> str:
         return " ".join(node.data.split())
     if not isinstance(node, Element) or node.tag in ("annotation", "annotation-xml"):
         return ""
-    parts = [formula_text(child) for child in node.children]
-    parts = [part for part in parts if part]
+    named = [(getattr(child, "tag", ""), formula_text(child)) for child in node.children]
+    named = [(tag, part) for tag, part in named if part]
+    parts = [part for _, part in named]
     structure = STRUCTURES.get(node.tag)
     if structure and len(parts) == structure[0]:
         return structure[1](*parts)
-    if node.tag in JOINED:
-        return JOINED[node.tag](parts)
-    return "".join(parts)
+    if node.tag in LISTS:
+        return LISTS[node.tag](parts)
+    line = _joined(named)
+    return f"√{grouped(line)}" if node.tag == "msqrt" else line
+
+
+def _joined(named: Sequence[tuple[str, str]]) -> str:
+    """Join the texts of neighbouring elements; a space keeps numbers apart, and ends a fraction or a root."""
+    line = previous = ""
+    for tag, part in named:
+        line = with_gap(line, part, open_end=previous in OPEN_ENDS or previous == tag == "mn")
+        previous = tag
+    return line
 
 
 def _root(radicand: str, degree: str) -> str:
@@ -46,8 +57,10 @@ STRUCTURES: Mapping[str, tuple[int, Callable[..., str]]] = {
 }
 """For each structure, the number of its parts and the function that joins the texts of the parts."""
 
-JOINED: Mapping[str, Callable[[list[str]], str]] = {
-    "msqrt": lambda parts: f"√{grouped(''.join(parts))}",
+OPEN_ENDS = frozenset(("mfrac", "mroot", "msqrt"))
+"""Elements whose text would absorb a letter or a digit that follows immediately."""
+
+LISTS: Mapping[str, Callable[[list[str]], str]] = {
     "mtable": lambda rows: f"[{'; '.join(rows)}]",
     "mtr": ", ".join,
 }

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["grouped", "subscript", "superscript"]
+__all__ = ["grouped", "subscript", "superscript", "with_gap"]
 
 SUPERSCRIPTS = str.maketrans("0123456789+-\u2212=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱ")
 SUBSCRIPTS = str.maketrans("0123456789+-\u2212=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
@@ -31,6 +31,12 @@ def grouped(text: str) -> str:
     """Return a text in parentheses, or unchanged if the text is a single number, word or bracketed expression."""
     text = text.strip()
     return text if ATOM.fullmatch(text) else f"({text})"
+
+
+def with_gap(line: str, part: str, *, open_end: bool) -> str:
+    """Append a part to a line; if the line has an open end, a space separates a letter, a digit or a root from it."""
+    gap = " " if open_end and (part[:1].isalnum() or part.startswith("√")) else ""
+    return f"{line}{gap}{part}"
 
 
 def _small(text: str, characters: dict[int, int], mark: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from xml.etree.ElementTree import Element
 
-from kib_files.raised_text import grouped, subscript, superscript
+from kib_files.raised_text import grouped, subscript, superscript, with_gap
 
 __all__ = ["MATH", "equation_text"]
 
@@ -27,7 +27,11 @@ def equation_text(element: Element) -> str:
 
 
 def _all(elements: Iterable[Element]) -> str:
-    return "".join(map(equation_text, elements))
+    line, previous = "", ""
+    for element in elements:
+        line = with_gap(line, equation_text(element), open_end=previous in OPEN_ENDS)
+        previous = element.tag.removeprefix(MATH)
+    return line
 
 
 def _part(element: Element, name: str) -> str:
@@ -117,6 +121,9 @@ def _matrix(element: Element) -> str:
 def _lines(element: Element) -> str:
     return "; ".join(map(_all, element.findall(f"{MATH}e")))
 
+
+OPEN_ENDS = frozenset(("f", "rad"))
+"""Fractions and roots, whose text would absorb a letter or a digit that follows immediately."""
 
 STRUCTURES: Mapping[str, Callable[[Element], str]] = {
     "acc": _accent,

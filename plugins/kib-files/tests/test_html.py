@@ -186,3 +186,32 @@ def test_large_page(tmp_path: Path) -> None:
     """A page of more than 10 million characters is converted completely."""
     page = "<html><body>" + "<p>The lever of the pump is red.</p>" * 300_000 + "<p>The end."
     assert convert(tmp_path, page).text.endswith("The end.")
+
+
+@pytest.mark.parametrize("style", ["<style>p { display: none }</style>", ""])
+@pytest.mark.parametrize(
+    ("listing", "text"),
+    [
+        ('<ol start="5"><li>five<li>six</ol>', "5. five\n6. six"),
+        ('<ol style="color: red"><li>one</ol>', "1. one"),
+        ('<ul style="list-style: none"><li>a<ol><li>one</ol></ul>', "a\n  1. one"),
+        ("<ul><li>a</ul>", "* a"),
+    ],
+)
+def test_style_sheets_keep_the_marks_of_lists(tmp_path: Path, style: str, listing: str, text: str) -> None:
+    """List items keep their numbers and bullets if the page has a style sheet or a style that does not change them."""
+    assert convert(tmp_path, f"<meta charset=utf-8>{style}{listing}").text == text
+
+
+@pytest.mark.parametrize(
+    ("formula", "text"),
+    [
+        ("<mfrac><mn>1</mn><mn>2</mn></mfrac><msup><mn>10</mn><mn>7</mn></msup>", "1/2 10⁷"),
+        ("<mn>3</mn><msqrt><mn>7</mn></msqrt><mn>2</mn>", "3√7 2"),
+        ("<mn>3</mn><mn>4</mn>", "3 4"),
+        ("<mfrac><mn>1</mn><mn>2</mn></mfrac><mo>+</mo><mi>x</mi>", "1/2+x"),
+    ],
+)
+def test_neighbours_in_a_formula_stay_apart(tmp_path: Path, formula: str, text: str) -> None:
+    """A number, letter or root after a fraction, a root or another number is separated by a space."""
+    assert convert(tmp_path, f"<meta charset=utf-8><p><math>{formula}</math></p>").text == text

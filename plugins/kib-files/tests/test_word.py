@@ -95,6 +95,7 @@ def test_paragraphs(tmp_path: Path, files: SimpleNamespace) -> None:
         ("<m:sPre><m:sub>{6}</m:sub><m:sup>{14}</m:sup><m:e>{C}</m:e></m:sPre>", "¹⁴₆C"),
         ("<m:rad><m:radPr><m:degHide m:val='1'/></m:radPr><m:deg/><m:e>{x+1}</m:e></m:rad>", "√(x+1)"),
         ("<m:rad><m:deg>{3}</m:deg><m:e>{x}</m:e></m:rad>", "³√x"),
+        ("<m:f><m:num>{1}</m:num><m:den>{2}</m:den></m:f>{10}", "1/2 10"),
         (
             "<m:nary><m:naryPr><m:chr m:val='∑'/></m:naryPr><m:sub>{i=1}</m:sub><m:e>{k}</m:e></m:nary>",
             "∑_(i=1) k",
