@@ -65,7 +65,7 @@ def splits(bench):
 )
 def test_a_question_in_two_splits_is_refused(splits, split, row):
     """A test question that is also an example or a validation question raises an error that names both questions."""
-    with pytest.raises(InputError, match=rf"^tasks\.q: .* 1 pair of questions are equal: q2 \(test\) and {row['id']} "):
+    with pytest.raises(InputError, match=rf"^tasks\.q: .* 1 pair of questions is equal: q2 \(test\) and {row['id']} "):
         read_splits(splits(**{split: [OTHER, row]}))
 
 
@@ -90,7 +90,7 @@ def test_questions_that_differ_may_be_in_two_splits(splits, change):
 def test_invisible_characters_do_not_hide_a_shared_question_or_white_space(splits):
     """Questions are compared without invisible characters, and white space next to such a character is removed."""
     row = {**ROWS[1], "question": "Who owns\u2060 the caf\u00ade\u0301?"}
-    with pytest.raises(InputError, match="1 pair of questions are equal"):
+    with pytest.raises(InputError, match="1 pair of questions is equal"):
         read_splits(splits(validation=[row]))
     own = read_splits(splits(validation=[{**OTHER, "options": ["\ufeff above", "below"]}]))
     assert own.splits["validation"][0].options == ("above", "below")

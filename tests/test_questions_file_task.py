@@ -156,7 +156,7 @@ def test_a_whole_number_names_the_same_thing_as_its_digits(tmp_path):
     for name in ("id", "document", "group"):
         for value in (7.0, True, ["7"]):
             if (name, value) != ("document", ["7"]):
-                with pytest.raises(InputError, match=f"{name}: expected text, got"):
+                with pytest.raises(InputError, match=f"{name}: expected text or a whole number, got"):
                     one(tmp_path, **{name: value})
 
 
@@ -236,10 +236,10 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"answer": True}, "answer: expected a letter from A to C"),
         ({"answer": 1.0}, "answer: expected a letter from A to C"),
         ({"anwser": "A"}, "anwser: unknown field; known: id, question, options, answer"),
-        ({"id": ""}, "id: expected text, got ''"),
-        ({"id": True}, "id: expected text, got True"),
-        ({"group": 5.5}, "group: expected text, got 5.5"),
-        ({"document": 5.5}, "document: expected text, got 5.5"),
+        ({"id": ""}, "id: expected text or a whole number, got ''"),
+        ({"id": True}, "id: expected text or a whole number, got True"),
+        ({"group": 5.5}, "group: expected text or a whole number, got 5.5"),
+        ({"document": 5.5}, "document: expected text or a whole number, got 5.5"),
         ({"document": "d", "start": 4}, "start, end: expected whole numbers with 0 <= start < end, got 4 and None"),
         ({"document": "d", "start": 4, "end": 4}, "start, end: expected whole numbers with 0 <= start < end"),
         ({"document": "d", "start": -1, "end": 4}, "start, end: expected whole numbers"),

@@ -233,7 +233,8 @@ def _row(prepared: PreparedCell) -> str:
 def _forecast(forecaster: Forecaster, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:
     """Return the forecast of everything that is missing; add the problems of writers and trainers to `problems`."""
     items = [*forecaster.asking(ready), *_writing(forecaster, problems), *_training(forecaster, problems)]
-    return [*dict.fromkeys(item.words for item in items), total(items)]
+    whole = [] if problems and not items else [total(items)]  # without any item, nothing is known about the whole run
+    return [*dict.fromkeys(item.words for item in items), *whole]
 
 
 def _writing(forecaster: Forecaster, problems: dict[str, int]) -> list[Item]:

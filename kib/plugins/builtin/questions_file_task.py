@@ -223,12 +223,12 @@ class _Row:
     def _id(self, field: str, default: str | None = None) -> str:
         """Return the name of a question, document or group; in JSON, a name may also be a whole number."""
         value = self.row.get(field, default)
-        return str(normal_id(value if type(value) is int else self._text(field, default)))
+        return str(normal_id(value if type(value) is int else self._text(field, default, "text or a whole number")))
 
-    def _text(self, field: str, default: str | None = None) -> str:
+    def _text(self, field: str, default: str | None = None, expected: str = "text") -> str:
         value = self.row.get(field, default)
         if not isinstance(value, str) or not value.strip():
-            raise self._wrong(field, "missing" if field not in self.row else f"expected text, got {value!r}")
+            raise self._wrong(field, "missing" if field not in self.row else f"expected {expected}, got {value!r}")
         self._check_characters(field, value)
         return value
 

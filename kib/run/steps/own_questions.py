@@ -76,7 +76,7 @@ def _refuse_shared_questions(task: str, splits: Mapping[str, Sequence[Question]]
     if shared:
         raise InputError(
             f"tasks.{task}: different splits must not contain the same question with the same options, but "
-            f"{counted(len(shared), 'pair')} of questions are equal: {_listed(shared)}"
+            f"{counted(len(shared), 'pair')} of questions {'is' if len(shared) == 1 else 'are'} equal: {_listed(shared)}"
         )
 
 
@@ -88,7 +88,8 @@ def _refuse_changed_rewordings(task: str, tested: Sequence[Question], reworded: 
     if changed:
         raise InputError(
             f"tasks.{task}: reworded: a reworded question must have the options and the correct answer of the test "
-            f"question; {counted(len(changed), 'question')} differ: {_listed(changed)}"
+            f"question; {counted(len(changed), 'question')} {'differs' if len(changed) == 1 else 'differ'}: "
+            f"{_listed(changed)}"
         )
     unused = len(reworded) - len(pairs)
     equal = sum(comparable(original.text) == comparable(question.text) for original, question in pairs)
