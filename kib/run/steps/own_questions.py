@@ -74,9 +74,10 @@ def _refuse_shared_questions(task: str, splits: Mapping[str, Sequence[Question]]
             if split != first and (first, split) != ("test", "reworded"):
                 shared.append(f"{other} ({first}) and {question.id} ({split})")
     if shared:
+        verb = "is" if len(shared) == 1 else "are"
         raise InputError(
             f"tasks.{task}: different splits must not contain the same question with the same options, but "
-            f"{counted(len(shared), 'pair')} of questions {'is' if len(shared) == 1 else 'are'} equal: {_listed(shared)}"
+            f"{counted(len(shared), 'pair')} of questions {verb} equal: {_listed(shared)}"
         )
 
 
