@@ -32,8 +32,8 @@ corpus = "people"
 """
 
 
-def read_splits(locked):
-    return read_own_questions(locked, invisible=False)
+def read_splits(locked, shots=25):
+    return read_own_questions(locked, shots, invisible=False)
 
 
 def lines(rows):
@@ -85,6 +85,14 @@ def test_questions_that_differ_may_be_in_two_splits(splits, change):
     if "answer" in change:
         row["options"] = ["Ada", "Ben"]
     assert len(read_splits(splits(validation=[row])).splits["validation"]) == 1
+
+
+def test_examples_that_no_prompt_shows_may_be_test_questions(splits):
+    """Only the examples that prompts show must differ from the questions, because data sets repeat some questions."""
+    locked = splits(examples=[OTHER, ROWS[1]])
+    assert len(read_splits(locked, shots=1).splits["examples"]) == 2
+    with pytest.raises(InputError, match="1 pair of questions are equal"):
+        read_splits(locked, shots=2)
 
 
 def test_invisible_characters_do_not_hide_a_shared_question_or_white_space(splits):

@@ -161,6 +161,21 @@ def test_questions_of_a_file(toy):
     assert means(report) == means(found(toy))
 
 
+def test_white_space_around_queries_is_removed_and_counted(bare):
+    """White space around queries of every format is removed, and the title states the number of affected queries."""
+    (bare.folder / "q.tsv").write_text("a\t Ada Quill\nb\tropes\n", encoding="utf-8")
+    name = queries(
+        bare, "q.jsonl", {"id": "a", "text": "Ada Quill\n", "gold": "ada"}, {"id": "b", "text": "ropes", "gold": "dov"}
+    )
+    for path in ("q.tsv", name):
+        title = found(bare, "--queries", path)["blocks"][0]["queries"]
+        assert title == f"queries of {path} (removed white space around 1 of them)"
+    spaced = bare.folder / "spaced.csv"
+    spaced.write_text("question,A,B,answer,document\nWhere does Ada live?, x,y,A,ada\n", encoding="utf-8")
+    title = found(bare, "--queries", "spaced.csv")["blocks"][0]["queries"]
+    assert title == "queries of spaced.csv (removed white space around texts of 1 question of the split test)"
+
+
 def test_queries_without_judgments(bare):
     """A TSV file of ids and texts contains queries without judgments, so that only the search time is measured."""
     (bare.folder / "q.tsv").write_text("a\tAda Quill\nb\tropes\n", encoding="utf-8")

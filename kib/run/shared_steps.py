@@ -67,8 +67,9 @@ class SharedSteps:
         locked = self.context.lock.get("tasks", task)
         if isinstance(locked.plugin, HarnessTask):
             return None
-        invisible = not self.context.spec.removes_invisible(self.context.spec.tasks[task].corpus)
-        read = partial(read_own_questions, locked, invisible=invisible)
+        table = self.context.spec.tasks[task]
+        invisible = not self.context.spec.removes_invisible(table.corpus)
+        read = partial(read_own_questions, locked, max(table.shots), invisible=invisible)
         questions: OwnQuestions = self.once(("own questions", task), read)
         return questions
 

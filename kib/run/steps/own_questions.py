@@ -41,8 +41,10 @@ def read_split(locked: Locked, split: str, *, invisible: bool) -> tuple[list[Que
     return list(read if invisible else visible_questions(read, removed)), removed
 
 
-def read_own_questions(locked: Locked, *, invisible: bool) -> OwnQuestions:
+def read_own_questions(locked: Locked, shots: int, *, invisible: bool) -> OwnQuestions:
     """Return all questions of a task, with or without their invisible characters.
+
+    Prompts show at most the first `shots` examples, so only these examples are compared with the other questions.
 
     Raises InputError if two splits contain the same question, or if a reworded question differs from its test question
     in more than the wording.
@@ -50,7 +52,7 @@ def read_own_questions(locked: Locked, *, invisible: bool) -> OwnQuestions:
     read = {split: read_split(locked, split, invisible=invisible) for split in SPLITS}
     splits = {split: questions for split, (questions, _) in read.items()}
     removed = {split: characters for split, (_, characters) in read.items()}
-    _refuse_shared_questions(locked.name, splits)
+    _refuse_shared_questions(locked.name, {**splits, "examples": splits["examples"][:shots]})
     rewordings = _refuse_changed_rewordings(locked.name, splits["test"], splits["reworded"])
     remarks = {split: read_remarks(locked, split) for split in SPLITS}
     return OwnQuestions(splits, removed, {**remarks, "reworded": [*remarks["reworded"], *rewordings]})
