@@ -91,7 +91,7 @@ def test_examples_that_no_prompt_shows_may_be_test_questions(splits):
     """Only the examples that prompts show must differ from the questions, because data sets repeat some questions."""
     locked = splits(examples=[OTHER, ROWS[1]])
     assert len(read_splits(locked, shots=1).splits["examples"]) == 2
-    with pytest.raises(InputError, match="1 pair of questions are equal"):
+    with pytest.raises(InputError, match="1 pair of questions is equal"):
         read_splits(locked, shots=2)
 
 
