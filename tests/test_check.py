@@ -148,6 +148,7 @@ data = { test = "sums.json", train = "sums.json" }
 """
 
 
+@pytest.mark.slow
 def test_tokens_to_generate_are_not_read(bench):
     """Tokens reserved for a generated answer count as tokens to write, not as tokens of the prompt."""
     rows = [{"question": f"What is {n} plus {n}?", "answer": f"Twice {n}.\n#### {2 * n}"} for n in (2, 20)]

@@ -130,6 +130,7 @@ def test_job_file(job: TrainingJob) -> None:
     assert read_job(job.folder) == job
 
 
+@pytest.mark.slow
 def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trainer with several processes forwards the workers' log records and returns the result that a worker wrote."""
     ending = "job.weights.folder.mkdir(); write_trained(job.folder, Trained(job.weights, 1, 2, 3, 4.0, 5.0, 6.0, 7.0))"
@@ -143,6 +144,7 @@ def test_worker_messages(small: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(path.name for path in folder.iterdir()) == ["model", "trained.json"]
 
 
+@pytest.mark.slow
 def test_worker_error(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """An input error in a worker process is raised again in the main process with the same message."""
     monkeypatch.setattr(processes, "_command", lambda job: command("raise InputError('wrong')", job.folder))
@@ -173,6 +175,7 @@ def test_interrupted_workers(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) 
         os.kill(seen[0], 0)
 
 
+@pytest.mark.slow
 def test_workers_exit_with_kib(job: TrainingJob) -> None:
     """A worker exits if kib is killed, because two training runs must not write to the same folder."""
     write_job(job)

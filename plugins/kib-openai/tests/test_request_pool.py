@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -176,6 +177,7 @@ def test_a_killed_run_resumes(server, writer, passages, write, tmp_path, signal_
     killed = subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, str(tmp_path / "kept.sqlite")])
     for _ in range(2):  # with two requests in flight, the five answers before them are stored
         assert arrived.acquire(timeout=120)
+    time.sleep(1)  # until the process waits for the two answers; the server has a request before the process knows
     os.kill(killed.pid, signal_number)
     try:
         assert killed.wait(timeout=60) != 0
