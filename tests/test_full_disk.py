@@ -39,6 +39,7 @@ def test_a_run_on_a_full_disk_names_file_and_remedy(bench, size):
     assert left == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "size", "words"),
     [

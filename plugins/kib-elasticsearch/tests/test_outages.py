@@ -98,6 +98,7 @@ def test_killed_while_indexing(frail_node, make, synthetic, queries, undisturbed
     assert_same_hits(retriever.search(tmp_path, queries, 20), undisturbed)
 
 
+@pytest.mark.nightly
 def test_a_server_that_remains_unavailable(
     frail_node, make, synthetic, queries, undisturbed, assert_same_hits, tmp_path, caplog
 ):

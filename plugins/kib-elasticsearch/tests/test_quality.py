@@ -45,6 +45,7 @@ def searched(node, make, data, tmp_path_factory):
     return search
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
