@@ -158,10 +158,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A folder with a transformers model (safetensors), and an optional adapter folder that modifies the model."""
+    """A folder with a transformers model (safetensors), and an optional adapter folder that modifies the model.
+
+    `add_bos_token` states whether prompts start with the BOS token; None stands for the tokenizer's own setting.
+    """
 
     folder: Path
     adapter: Path | None = None
+    add_bos_token: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,17 @@ def models(tiny_model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("scoring", ["letter", "text", "text-norm"])
-@pytest.mark.parametrize("chat", ["", "own", "with BOS"])
-def test_a_pair_has_the_tokens_of_its_question(bench, models, chat, scoring):
+@pytest.mark.parametrize(
+    ("chat", "bos"), [("", None), ("", True), ("", False), ("own", None), ("own", False), ("with BOS", None)]
+)
+def test_a_pair_has_the_tokens_of_its_question(bench, models, chat, bos, scoring):
     """A pair's tokens are those of the asked 0-shot prompt with its right answer, and only the answer has a loss."""
     from kib_hf.loading import load_tokenizer
-    from kib_hf.training.examples import tokenize
+    from kib_hf.trainers import FullOptions
+    from kib_hf.training.examples import prepare_examples
 
     model = f'path = "{models[chat]}"\nchat_template = {"true" if chat else "false"}\n'
+    model += "" if bos is None else f"add_bos_token = {str(bos).lower()}\n"
 
     def write(**options):
         bench.write_toy(model=model, task=f'scoring = "{scoring}"\n', **options)
@@ -71,15 +75,16 @@ def test_a_pair_has_the_tokens_of_its_question(bench, models, chat, scoring):
     _, _, texts = texts_for_training(bench)
     write(questions="".join(json.dumps(row) + "\n" for row in QUESTIONS))
     plan, steps = bench.plan(), SharedSteps(bench.plan(), bench.work, SilentProgress())
+    hf = plan.lock.get("models", "m").plugin
     tokenizer = load_tokenizer(models[chat], trust_remote_code=False, add_bos_token=None)
-    examples = tokenize(texts.training, tokenizer, begin=None)
+    examples = prepare_examples(texts.training, hf.weights(), FullOptions(block=512))
     (cell,) = [cell for cell in plan.cells if cell.cell.place == "m/base/people,0-shot"]
-    asked, tokens = steps.prepared(cell), plan.lock.get("models", "m").plugin.tokens()
+    asked, tokens = steps.prepared(cell), hf.tokens()
     for row, requests, example in zip(QUESTIONS, asked.requests, examples, strict=True):
         prompt, answer = requests["ABCD".index(row["answer"])].arguments
         assert list(example.tokens) == [*tokens(prompt + answer), tokenizer.eos_token_id]
         assert example.loss_tokens == len(answer.encode()) + 1
-        assert example.tokens[:2].count(tokenizer.bos_token_id) == 1
+        assert example.tokens[:2].count(tokenizer.bos_token_id) == (bos is not False or chat == "with BOS")
     assert texts.open_pairs == 0
 
 

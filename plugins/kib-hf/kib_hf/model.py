@@ -192,11 +192,11 @@ class HF:
         """Return the folder with the weights to train; download a hub model that is not in the cache."""
         folder = self._folder(weights=True)
         check_folder(folder)
-        return Weights(folder)
+        return Weights(folder, add_bos_token=self.options.add_bos_token)
 
     def described(self) -> Weights:
         """Return the model's folder without downloading weights from the hub."""
-        return Weights(self._folder(weights=False))
+        return Weights(self._folder(weights=False), add_bos_token=self.options.add_bos_token)
 
     def estimate(self, workload: Workload) -> Estimate | None:
         """Return the operations and the peak memory of answering requests, computed from the configuration."""

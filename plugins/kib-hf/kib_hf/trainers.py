@@ -111,7 +111,7 @@ class _Trainer:
         resume = last_checkpoint(folder)
         if resume:
             restore_lowest_file(folder, resume)
-        job = TrainingJob(self.options, start.folder, text, validation, held_out, folder, seed, resume)
+        job = TrainingJob(self.options, start, text, validation, held_out, folder, seed, resume)
         trained = read_trained(folder, job.weights)
         if trained is None:
             self.check(start, bool(validation))

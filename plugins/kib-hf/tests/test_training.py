@@ -375,7 +375,7 @@ def test_flops(small: Path, runs: dict[type[Any], Run]) -> None:
     model: Any = load_model(small, dtype="auto", device="cpu", trust_remote_code=False)
     weights = model.num_parameters() - model.get_input_embeddings().weight.numel()
     texts = [*TEXTS, *PAIRS]
-    read = 2 * sum(map(len, prepare_examples(texts, small, make_plugin(Full, OPTIONS).options)))
+    read = 2 * sum(map(len, prepare_examples(texts, Weights(small), make_plugin(Full, OPTIONS).options)))
     assert runs[Full].trained.flops == 6 * weights * read
     adapter = sum(tensor.numel() for tensor in tensors(weights_file(runs[Lora].trained.weights)).values())
     assert runs[Lora].trained.flops == (4 * weights + 6 * adapter) * read

@@ -66,7 +66,16 @@ def accelerate_file(tmp_path: Path) -> Path:
 def job(tmp_path: Path) -> TrainingJob:
     options = make_plugin(Lora, {"processes": 2, "betas": [0.5, 0.25]}).options
     pair = Text("pump", "pair", "Which lever?", "the red one")
-    return TrainingJob(options, tmp_path / "start", [pair], TEXTS[:2], TEXTS[2:3], tmp_path, 7, tmp_path / "checkpoint")
+    return TrainingJob(
+        options,
+        Weights(tmp_path / "start", add_bos_token=False),
+        [pair],
+        TEXTS[:2],
+        TEXTS[2:3],
+        tmp_path,
+        7,
+        tmp_path / "checkpoint",
+    )
 
 
 def command(ending: str, folder: Path) -> list[str]:

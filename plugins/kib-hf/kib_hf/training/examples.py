@@ -6,12 +6,11 @@ Every token in a text contributes to the loss in exactly one example, regardless
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kib.errors import InputError
 from kib.prompts import ask_question
-from kib.records import Text
+from kib.records import Text, Weights
 from kib_hf.loading import load_tokenizer
 from kib_hf.training.options import TrainingOptions
 
@@ -46,14 +45,15 @@ class Example:
         return len(self.labels) - self.labels.count(IGNORED)
 
 
-def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOptions) -> list[Example]:
-    """Tokenize texts with the tokenizer in the folder `start`, then split or join the texts into blocks of tokens.
+def prepare_examples(texts: Sequence[Text], start: Weights, options: TrainingOptions) -> list[Example]:
+    """Tokenize texts with the tokenizer of the model `start`, then split or join the texts into blocks of tokens.
 
     Raise InputError if a pair is longer than a block, if no token in the texts contributes to the loss, or if splitting
     would lose a token.
     """
-    tokenizer = load_tokenizer(start, trust_remote_code=options.trust_remote_code, add_bos_token=None)
-    whole = tokenize(texts, tokenizer, begin=options.begin)
+    bos, remote = start.add_bos_token, options.trust_remote_code
+    tokenizer = load_tokenizer(start.folder, trust_remote_code=remote, add_bos_token=bos)
+    whole = tokenize(texts, tokenizer, begin=options.begin, special=bos is not False)
     for text, example in zip(texts, whole, strict=True):
         if text.kind == "pair" and len(example) > options.block:
             raise InputError(
@@ -74,21 +74,26 @@ def prepare_examples(texts: Sequence[Text], start: Path, options: TrainingOption
     return examples
 
 
-def tokenize(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool | None) -> list[Example]:
+def tokenize(
+    texts: Sequence[Text], tokenizer: "PreTrainedTokenizerBase", *, begin: bool | None, special: bool = True
+) -> list[Example]:
     """Return one example per text, in the order of the texts; the length of an example is not limited.
 
     Documents and paraphrases are enclosed in BOS and EOS tokens; all tokens of the text and the EOS token contribute to
-    the loss. If `begin` is None, BOS is added only if the model has a BOS token. A question-answer pair consists
-    of its prompt (the prompt of an open question if `Text.prompt` is None), with the special tokens that the tokenizer
-    adds before a prompt, and its target; only the target's tokens and the EOS token contribute to the loss. Raise
-    InputError if a text has no tokens or the tokenizer has no EOS token.
+    the loss. If `begin` is None, BOS is added only if the model's prompts start with BOS. A question-answer pair
+    consists of its prompt (the prompt of an open question if `Text.prompt` is None) and its target; if `special` is
+    set, the tokenizer's special tokens precede the prompt. Only the target's tokens and the EOS token contribute to the
+    loss. Raise InputError if a text has no tokens or the tokenizer has no EOS token.
     """
     end = end_token(tokenizer)
     bos = int(end if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
-    known = bos == end or _prompt_tokens(tokenizer, "a")[:1] == [bos]
+    known = bos == end or _prompt_tokens(tokenizer, "a", special=special)[:1] == [bos]
     first = [bos] if begin or (begin is None and known) else []
     plain = _plain_examples(texts, tokenizer, first, end)
-    return [plain[index] if index in plain else _pair_example(text, tokenizer, end) for index, text in enumerate(texts)]
+    return [
+        plain[index] if index in plain else _pair_example(text, tokenizer, end, special=special)
+        for index, text in enumerate(texts)
+    ]
 
 
 def end_token(tokenizer: "PreTrainedTokenizerBase") -> int:
@@ -119,13 +124,13 @@ def _plain_examples(
     return examples
 
 
-def _pair_example(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int) -> Example:
+def _pair_example(text: Text, tokenizer: "PreTrainedTokenizerBase", end: int, *, special: bool) -> Example:
     """Tokenize and split a question-answer pair as lm-eval does, so that training covers exactly the scored tokens."""
     if not text.answer or not text.answer.strip():
         raise InputError(f"passage {text.passage}: the question {text.text!r} has no answer")
     prompt = text.prompt if text.prompt is not None else ask_question(text.text, (), letters=False)
     target = text.target if text.target is not None else f" {text.answer.strip()}"
-    special = not _starts_with_bos(tokenizer, prompt)
+    special = special and not _starts_with_bos(tokenizer, prompt)
     prompt_tokens = _prompt_tokens(tokenizer, prompt, special=special)
     tokens = array("i", [*_prompt_tokens(tokenizer, prompt + target, special=special), end])
     if len(tokens) <= len(prompt_tokens) + 1:
@@ -140,7 +145,7 @@ def _starts_with_bos(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> bool:
     return prompt.startswith(str(tokenizer.decode(first)))
 
 
-def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str, *, special: bool = True) -> list[int]:
+def _prompt_tokens(tokenizer: "PreTrainedTokenizerBase", text: str, *, special: bool) -> list[int]:
     """Return the token ids for a prompt, with the tokenizer's special tokens before but not after the prompt."""
     ids: list[int] = list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
     while ids and ids[-1] == tokenizer.eos_token_id:

@@ -52,8 +52,8 @@ def _forecast(
     shape = shape_of(model)
     if isinstance(options, LoraOptions):
         model = new_adapter(model, options, str(start.folder))
-    examples = prepare_examples(text, start.folder, options)
-    others = [prepare_examples(some, start.folder, options) if some else [] for some in (validation, held_out)]
+    examples = prepare_examples(text, start, options)
+    others = [prepare_examples(some, start, options) if some else [] for some in (validation, held_out)]
     steps, largest = _plan(options, examples)
     tokens = options.epochs * sum(map(len, examples))
     measured = _measured_tokens(options, examples, *others)

@@ -86,7 +86,7 @@ class _TrainingRun:
 
     def _load(self) -> None:
         """Load the model; store its data type and cache setting, which the saved model must retain."""
-        o, start = self.options, self.job.start
+        o, start = self.options, self.job.start.folder
         lora = isinstance(o, LoraOptions)
         model: Any = load_model(
             start, dtype=o.dtype if lora else "auto", device="cpu", trust_remote_code=o.trust_remote_code
@@ -270,7 +270,7 @@ class _TrainingRun:
         """Save the weights; return the norm of their change relative to the original weights."""
         self.model.config.use_cache = self.use_cache
         o = self.options
-        return save_weights(self.model, self.dtype, self.job.start, self.job.weights, o.trust_remote_code)
+        return save_weights(self.model, self.dtype, self.job.start.folder, self.job.weights, o.trust_remote_code)
 
 
 def _only_item(items: Sequence[Any]) -> Any:

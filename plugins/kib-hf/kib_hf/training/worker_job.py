@@ -19,7 +19,7 @@ class TrainingJob:
     """The inputs and the output folder of one training run; `resume` is the checkpoint to resume from, or None."""
 
     options: TrainingOptions
-    start: Path
+    start: Weights
     text: Sequence[Text]
     validation: Sequence[Text]
     held_out: Sequence[Text]
@@ -31,7 +31,7 @@ class TrainingJob:
     def weights(self) -> Weights:
         """The path of the trained weights."""
         if isinstance(self.options, LoraOptions):
-            return Weights(self.start, self.folder / "adapter")
+            return Weights(self.start.folder, self.folder / "adapter")
         return Weights(self.folder / "model")
 
     @property
@@ -45,7 +45,7 @@ def write_job(job: TrainingJob) -> None:
     value = {
         "kind": "lora" if isinstance(job.options, LoraOptions) else "full",
         "options": job.options.model_dump(mode="json"),
-        "start": str(job.start.absolute()),
+        "start": {"folder": str(job.start.folder.absolute()), "add_bos_token": job.start.add_bos_token},
         "text": [asdict(text) for text in job.text],
         "validation": [asdict(text) for text in job.validation],
         "held_out": [asdict(text) for text in job.held_out],
@@ -61,7 +61,7 @@ def read_job(folder: Path) -> TrainingJob:
     kind: type[TrainingOptions] = LoraOptions if value["kind"] == "lora" else FullOptions
     return TrainingJob(
         options=kind.model_validate_json(json.dumps(value["options"])),
-        start=Path(value["start"]),
+        start=Weights(Path(value["start"]["folder"]), add_bos_token=value["start"]["add_bos_token"]),
         text=[Text(**text) for text in value["text"]],
         validation=[Text(**text) for text in value["validation"]],
         held_out=[Text(**text) for text in value["held_out"]],
