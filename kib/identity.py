@@ -9,13 +9,8 @@ from typing import Any
 
 __all__ = ["canonical", "digest", "digest_file", "digest_lines"]
 
-
-def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and without spaces or NaN.
-
-    Dataclasses are converted to objects, and paths to POSIX strings.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+READ = 2**16
+"""The number of bytes that are read from a file at once."""
 
 
 def _plain(value: Any) -> Any:
@@ -24,6 +19,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.as_posix()
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+# creating an encoder for every value would take more time than encoding a small value
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def canonical(value: Any) -> str:
+    """Return JSON with sorted keys and without spaces or NaN.
+
+    Dataclasses are converted to objects, and paths to POSIX strings.
+    """
+    return ENCODER.encode(value)
 
 
 def digest(value: Any) -> str:
@@ -43,5 +50,10 @@ def digest_lines(lines: Iterable[str]) -> str:
 
 def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    total = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(
+            READ
+        ):  # `hashlib.file_digest` takes longer for a small file, because its buffer is large
+            total.update(part)
+    return total.hexdigest()

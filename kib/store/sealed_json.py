@@ -27,9 +27,7 @@ def parse_json(text: str) -> Any:
     Raises ValueError for invalid JSON, a repeated key, and too large or infinite numbers.
     """
     try:
-        return json.loads(
-            text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse, object_pairs_hook=unique_keys
-        )
+        return DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("invalid JSON: nested too deeply") from error
 
@@ -51,7 +49,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 def read_and_tell_sealed(path: Path) -> tuple[dict[str, Any], bool]:
     """Return the JSON object in a file as `read_sealed` does, and whether the file contains a digest."""
     file_status(path)
-    value = parse_json(path.read_text(encoding="utf-8"))
+    value = parse_json(path.read_bytes().decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the content is wrong, not the type of an argument
     return value, remove_digest(value)
@@ -84,3 +82,7 @@ def _finite(text: str) -> float:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+# creating a decoder for every text would take longer than parsing a small text
+DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse_constant=_refuse, object_pairs_hook=unique_keys)

@@ -19,7 +19,10 @@ class VerifiedFiles:
 
     def __contains__(self, path: Path) -> bool:
         """Return whether a file has been verified and has not changed since."""
-        return path in self._verified and path.is_file() and self._verified[path][1] == _state(path)
+        try:
+            return path in self._verified and self._verified[path][1] == _state(path)
+        except (OSError, ValueError):
+            return False
 
     def matches(self, path: Path, sha256: str) -> bool:
         """Return whether a file has a SHA-256; the file is read completely only if it is not yet verified.
