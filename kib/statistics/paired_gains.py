@@ -3,6 +3,7 @@
 The statistics follow Miller, arXiv 2411.00640.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from math import fsum
 
@@ -19,7 +20,7 @@ def accuracy(scores: Sequence[float], groups: Groups) -> Accuracy:
     kinds = _with_squares(scores, groups)
     count = sum(number for _, number in kinds)
     mean = rounded(fsum(scores) / len(scores))
-    independent = count == len(scores) and all(score in (0, 1) for score in scores)
+    independent = count == len(scores) and {0, 1}.issuperset(scores)
     interval = wilson_interval(mean, count) if independent else mean_interval(kinds, 0.0, 1.0)
     return Accuracy(mean, interval, len(scores), count)
 
@@ -29,7 +30,8 @@ def gain(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Gain
     differences = [score - other for score, other in zip(scores, base, strict=True)]
     kinds = _with_squares(differences, groups)
     absolute, relative = mean_change(base, scores)
-    wins, losses = (sum(1 for value in differences if value * sign > 1e-9) for sign in (1, -1))
+    counts = Counter(differences)
+    wins, losses = (sum(number for value, number in counts.items() if value * sign > 1e-9) for sign in (1, -1))
     return Gain(
         absolute=absolute,
         relative=relative,
@@ -41,37 +43,32 @@ def gain(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Gain
     )
 
 
-def average(tasks: Sequence[Pair]) -> Average:
+def average(tasks: Sequence[tuple[Pair, Gain]]) -> Average:
     """Return the mean absolute and the mean relative gain over tasks, with equal task weights."""
-    changes = [mean_change(base, scores) for base, scores, _ in tasks]
-    relatives = [relative for _, relative in changes if relative is not None]
-    known = len(relatives) == len(changes)
-    absolutes = [absolute for absolute, _ in changes]
+    gains = [found for _, found in tasks]
+    relatives = [one.relative for one in gains if one.relative is not None]
+    known = len(relatives) == len(gains)
+    absolutes = [one.absolute for one in gains]
     return Average(
-        tasks=len(changes),
-        absolute=rounded(fsum(absolutes) / len(changes)),
-        interval=average_interval(absolutes, [_gain_interval(*task) for task in tasks]),
+        tasks=len(gains),
+        absolute=rounded(fsum(absolutes) / len(gains)),
+        interval=average_interval(absolutes, [one.interval for one in gains]),
         relative=rounded(fsum(relatives) / len(relatives)) if known else None,
-        relative_interval=_relative_interval(relatives, tasks) if known else None,
+        relative_interval=_relative_interval(relatives, [pair for pair, _ in tasks]) if known else None,
     )
 
 
 def _with_squares(values: Sequence[float], groups: Groups) -> Kinds:
     """Return the sum of the values, the sum of their squares and the size of each group."""
-    return totals_by_group(groups, values, [value * value for value in values])
-
-
-def _gain_interval(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Interval:
-    differences = [score - other for score, other in zip(scores, base, strict=True)]
-    return mean_interval(_with_squares(differences, groups), -1.0, 1.0)
+    return totals_by_group(groups, values, lambda value: (value, value * value))
 
 
 def _relative_interval(relatives: Sequence[float], tasks: Sequence[Pair]) -> Interval | None:
     """Return the interval of the mean relative gain, or None if the base accuracy of any task may be 0."""
     ratios = []
     for base, scores, groups in tasks:
-        squares = [(score - other) ** 2 for score, other in zip(scores, base, strict=True)]
-        ratio = ratio_interval(totals_by_group(groups, scores, base, squares))
+        pairs = list(zip(scores, base, strict=True))
+        ratio = ratio_interval(totals_by_group(groups, pairs, lambda pair: (*pair, (pair[0] - pair[1]) ** 2)))
         if ratio is None:
             return None
         ratios.append(Interval(ratio.low - 1, ratio.high - 1))

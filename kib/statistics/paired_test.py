@@ -21,7 +21,7 @@ def smallest_p(groups: int) -> float:
 def p_value(base: Sequence[float], scores: Sequence[float], groups: Groups) -> float:
     """Return the two-sided p value for two arms that answered the same questions."""
     differences = [score - other for score, other in zip(scores, base, strict=True)]
-    return sign_flip_p(totals_by_group(groups, differences))
+    return sign_flip_p(totals_by_group(groups, differences, lambda difference: (difference,)))
 
 
 def sign_flip_p(kinds: Kinds) -> float:
@@ -63,7 +63,7 @@ def _exact_p(grid: int, magnitudes: Mapping[float, int], observed: float) -> flo
         chances = np.convolve(chances, part)
     total = len(chances) - 1
     tail = chances[: (total - abs(round(observed * grid))) // 2 + 1]
-    return rounded(min(1.0, 2 * fsum(tail)))
+    return rounded(min(1.0, 2 * fsum(tail.tolist())))
 
 
 @lru_cache(maxsize=256)

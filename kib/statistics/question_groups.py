@@ -5,14 +5,17 @@ unit. A question without a group forms a group of its own.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from itertools import chain
 from math import fsum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
 
 __all__ = ["CHUNK", "Groups", "Kinds", "Pair", "Totals", "mean_change", "random_state", "rounded", "totals_by_group"]
+
+T = TypeVar("T", bound=Hashable)
 
 SEED = 20231205
 CHUNK = 2_000_000
@@ -44,27 +47,37 @@ def random_state() -> "RandomState":
     return RandomState(SEED)
 
 
-def totals_by_group(groups: Groups, *columns: Sequence[float]) -> Kinds:
-    """Return the distinct totals of all groups, so that the order of questions does not affect results."""
+def totals_by_group(groups: Groups, rows: Sequence[T], columns: Callable[[T], Totals]) -> Kinds:
+    """Return the distinct totals of all groups, so that the order of questions does not affect results.
+
+    `rows` contains one value per question, and `columns` returns the columns of a row, which are computed only once for
+    equal rows.
+    """
     if not groups:
         raise ValueError("there are no questions to average over")
-    if any(len(column) != len(groups) for column in columns):
-        sizes = [len(column) for column in columns]
-        raise ValueError(f"{len(groups)} group names, but {sizes} scores; expected one group name per score")
-    alone: Counter[Totals] = Counter()
-    members: dict[str, list[Totals]] = {}
-    for group, row in zip(groups, zip(*columns, strict=True), strict=True):
-        if group is None:
-            alone[row] += 1
-        else:
-            members.setdefault(group, []).append(row)
-    found = [(row, 1, count) for row, count in alone.items()]
-    found += [(tuple(map(fsum, zip(*rows, strict=True))), len(rows), 1) for rows in members.values()]
+    if len(rows) != len(groups):
+        raise ValueError(f"{len(groups)} group names, but {len(rows)} scores; expected one group name per score")
+    numbers, members = _separate(groups, rows)
+    values = {row: columns(row) for row in {*numbers, *chain.from_iterable(members)}}
+    found = [(values[row], 1, count) for row, count in numbers.items()]
+    found += [(tuple(map(fsum, zip(*(values[row] for row in some), strict=True))), len(some), 1) for some in members]
     kinds: dict[Totals, int] = {}
     for sums, size, count in found:
         totals = (*(round(value, 9) + 0.0 for value in sums), float(size))
         kinds[totals] = kinds.get(totals, 0) + count
     return tuple(sorted(kinds.items()))
+
+
+def _separate(groups: Groups, rows: Sequence[T]) -> tuple[Counter[T], list[list[T]]]:
+    """Return the numbers of equal rows without a group, and the rows of each group."""
+    if set(groups) == {None}:  # counting without a loop in Python, which would take most of the time of a large table
+        return Counter(rows), []
+    members: dict[str, list[T]] = {}
+    for group, row in zip(groups, rows, strict=True):
+        if group is not None:
+            members.setdefault(group, []).append(row)
+    alone = Counter(row for group, row in zip(groups, rows, strict=True) if group is None)
+    return alone, list(members.values())
 
 
 def mean_change(base: Sequence[float], scores: Sequence[float]) -> tuple[float, float | None]:

@@ -83,8 +83,8 @@ class ArmStatistics:
         """Return the mean gain of comparable (arm, reference) pairs, one pair per task."""
 
         def compute() -> Average:
-            found = [self._pair(arm, reference) for arm, reference in pairs]
-            return average([pair for pair in found if not isinstance(pair, str)])
+            found = [(self._pair(arm, reference), self.compare(arm, reference)) for arm, reference in pairs]
+            return average([(pair, one) for pair, one in found if not isinstance(pair, str) and isinstance(one, Gain)])
 
         return self._cache.average("; ".join(_cache_key(arm, reference) for arm, reference in pairs), compute)
 
