@@ -1,6 +1,9 @@
 """The question scores from which an arm's accuracy is computed, read only if a statistic is not cached."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 
 from kib.errors import InputError
 from kib.leaderboard.compute.arms import Arm
@@ -11,6 +14,8 @@ from kib.store.result_records import CellResult
 from kib.store.results import Results
 
 __all__ = ["QuestionScores", "QuestionScoresReader"]
+
+_question_id, _group, _score = attrgetter("question_id"), attrgetter("group"), attrgetter("score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +56,31 @@ class QuestionScoresReader:
     def seeds(self, arm: Arm) -> list[list[Score]]:
         """Return the recorded questions of each seed of a measured arm; raises InputError if any file is damaged."""
         seeds = [self._scores(result) for result in arm.results]
-        ids = tuple(score.question_id for score in seeds[0])
-        for result, scores in zip(arm.results, seeds, strict=True):
-            if tuple(score.question_id for score in scores) != ids:
+        ids = list(map(_question_id, seeds[0]))
+        for result, scores in zip(arm.results[1:], seeds[1:], strict=True):
+            if list(map(_question_id, scores)) != ids:
                 raise self._damaged(result, "the questions differ from the questions of the arm's first seed")
         return seeds
 
     def _average_over_seeds(self, arm: Arm) -> QuestionScores:
         seeds = self.seeds(arm)
-        first = seeds[0]
-        ids = tuple(score.question_id for score in first)
-        columns = zip(*([score.score for score in scores] for scores in seeds), strict=True)
-        means = tuple(sum(column) / len(column) for column in columns)
-        groups = tuple(score.group for score in first)
-        recall = _recall([score for scores in seeds for score in scores], arm)
-        facts = warning_facts(seeds, int(dict(arm.cell.settings).get("k", 0)))
-        return QuestionScores(ids, means, groups, recall, facts)
+        columns = zip(*(map(_score, scores) for scores in seeds), strict=True)
+        return QuestionScores(
+            ids=tuple(map(_question_id, seeds[0])),
+            scores=tuple(total / len(seeds) for total in map(sum, columns)),
+            groups=tuple(map(_group, seeds[0])),
+            recall=None if arm.method.retrieve is None else _recall(chain.from_iterable(seeds)),
+            warning_facts=warning_facts(seeds, int(dict(arm.cell.settings).get("k", 0))),
+        )
 
     def _scores(self, result: CellResult) -> list[Score]:
         scores = self._results.scores(result.cell, self._purpose)
-        if len(scores) != result.n or sum(score.score for score in scores) != result.correct:
+        if len(scores) != result.n or sum(map(_score, scores)) != result.correct:
             raise self._damaged(
                 result,
                 (f"the file contradicts cell.json, which counts {result.correct} of {result.n} answers as correct"),
             )
-        if len({score.question_id for score in scores}) != len(scores):
+        if len(set(map(_question_id, scores))) != len(scores):
             raise self._damaged(result, "the file contains a question twice")
         return scores
 
@@ -84,9 +89,7 @@ class QuestionScoresReader:
         return InputError(f"{folder / 'questions.jsonl'}: {problem}; delete {folder} and run the benchmark again")
 
 
-def _recall(scores: list[Score], arm: Arm) -> float | None:
-    """Return the share of judged questions with a retrieved gold passage."""
-    judged = [score.gold or () for score in scores if is_judged(score)]
-    if arm.method.retrieve is None or not judged:
-        return None
-    return sum(any(gold) for gold in judged) / len(judged)
+def _recall(scores: Iterable[Score]) -> float | None:
+    """Return the share of judged questions with a retrieved gold passage, or None if no question is judged."""
+    found = [score.gold is not None and True in score.gold for score in scores if is_judged(score)]
+    return sum(found) / len(found) if found else None

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 from math import fsum
-from operator import attrgetter
+from operator import itemgetter
 from struct import pack
 
 from kib.leaderboard.compute.arms import Arm
@@ -17,8 +19,6 @@ __all__ = ["BEST_K", "WARNING_MEANINGS", "BlockWarnings", "WarningFacts", "warni
 
 MIN_QUESTIONS = 10
 """The number of questions below which a first passage shared by many questions does not cause a warning."""
-
-_question_id = attrgetter("question_id")
 
 BEST_K = "best K on test"
 
@@ -73,13 +73,17 @@ def warning_facts(seeds: Sequence[Sequence[Score]], k: int) -> WarningFacts:
     """Return the data about an arm's questions; unlike answers, prompts and passages are the same for all seeds."""
     first = seeds[0]
     options = [len(score.logprobs) for score in first]
-    passages = Counter(score.passages[0] for score in first if score.passages)
+    passages = [score.passages for score in first]
+    first_passages = Counter(map(itemgetter(0), filter(None, passages)))
+    ids = [score.question_id for score in first]
+    order = sorted(range(len(ids)), key=ids.__getitem__)  # so that digests do not depend on the order of the questions
+    ordered_ids = tuple(ids[at] for at in order)
     return WarningFacts(
         chance=fsum(1 / count for count in options) / len(options) if options and min(options) > 1 else None,
-        repeated=max(passages.values(), default=0),
-        short=sum(len(score.passages) < k for score in first),
-        prompts=_digest_of_prompts(first),
-        answers=tuple(map(_digest_of_answers, seeds)),
+        repeated=max(first_passages.values(), default=0),
+        short=sum(len(some) < k for some in passages),
+        prompts=_digest_of_prompts(ordered_ids, [first[at].prompt for at in order]),
+        answers=tuple(_digest_of_answers(ordered_ids, [scores[at].logprobs for at in order]) for scores in seeds),
     )
 
 
@@ -159,20 +163,23 @@ def _at_chance(facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: fl
     return accuracy.interval.low <= facts.chance <= accuracy.interval.high
 
 
-def _digest_of_prompts(scores: Iterable[Score]) -> str:
-    """Return a digest of all prompts that does not depend on the order of the questions, or "" if one is missing."""
-    ordered = sorted(scores, key=_question_id)
-    return _digest(ordered, [score.prompt.encode("utf-8", "surrogatepass") for score in ordered])
+def _digest_of_prompts(ids: tuple[str, ...], prompts: Iterable[str]) -> str:
+    """Return a digest of the prompts of all questions, or "" if a prompt is missing."""
+    parts = [prompt.encode("utf-8", "surrogatepass") for prompt in prompts]
+    return _digest(ids, tuple(map(len, parts)), b"".join(parts))
 
 
-def _digest_of_answers(scores: Iterable[Score]) -> str:
-    """Return a digest of all log-probabilities that does not depend on the order of the questions, or ""."""
-    ordered = sorted(scores, key=_question_id)
-    return _digest(ordered, [pack(f"<{len(score.logprobs)}d", *score.logprobs) for score in ordered])
+def _digest_of_answers(ids: tuple[str, ...], answers: Sequence[tuple[float, ...]]) -> str:
+    """Return a digest of the log-probabilities of all questions, or "" if a question has no log-probabilities."""
+    values = list(chain.from_iterable(answers))
+    return _digest(ids, tuple(8 * len(answer) for answer in answers), pack(f"<{len(values)}d", *values))
 
 
-def _digest(ordered: Sequence[Score], parts: Sequence[bytes]) -> str:
-    if not all(parts):
-        return ""
-    sizes = repr([(score.question_id, len(part)) for score, part in zip(ordered, parts, strict=True)])
-    return sha256(b"".join([sizes.encode("utf-8", "surrogatepass"), *parts])).hexdigest()[:16]
+def _digest(ids: tuple[str, ...], sizes: tuple[int, ...], content: bytes) -> str:
+    return sha256(_heading(ids, sizes) + content).hexdigest()[:16] if all(sizes) else ""
+
+
+@lru_cache(maxsize=16)  # the arms of a block have the same ids, and mostly the same sizes
+def _heading(ids: tuple[str, ...], sizes: tuple[int, ...]) -> bytes:
+    """Return the text that separates the parts of a digest: the id of each question and the size of its part."""
+    return repr(list(zip(ids, sizes, strict=True))).encode("utf-8", "surrogatepass")
