@@ -137,6 +137,29 @@ def test_rewordings_may_reorder_the_options(splits):
     ]
 
 
+@pytest.mark.parametrize(
+    ("copies", "said"),
+    [
+        (0, []),
+        (1, ["1 question repeats an earlier question and its options (c0 repeats q1)"]),
+        (
+            4,
+            ["4 questions repeat an earlier question and its options (c0 repeats q1, c1 repeats q1, c2 repeats q1, …)"],
+        ),
+    ],
+)
+def test_questions_that_repeat_each_other_are_counted(splits, copies, said):
+    """Questions with the text and the options of an earlier question of their split are counted and named."""
+    reordered = {**ROWS[0], "question": "Which lever  stops pump 7?", "options": ["the green one", "the red one"]}
+    rows = [{**reordered, "id": f"c{number}", "answer": "B"} for number in range(copies)]
+    same_text = {**ROWS[1], "id": "other", "options": ["Ada", "Ben", "Dot"]}
+    locked = splits(validation=[OTHER])
+    (locked.plugin.options.path).write_text(lines([*ROWS, *rows, same_text]), encoding="utf-8")
+    own = read_splits(locked)
+    assert own.remarks["test"] == said
+    assert own.remarks["validation"] == []
+
+
 def test_a_check_and_a_run_refuse_a_question_in_two_splits(splits, bench):
     """`kib check` and `kib run` report a question in two splits, and measure nothing."""
     splits(validation=ROWS)

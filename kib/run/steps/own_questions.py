@@ -20,6 +20,9 @@ SPLITS = ("test", "reworded", "validation", "examples")
 LISTED = 20
 """The maximum number of questions that an error lists."""
 
+NAMED = 3
+"""The maximum number of repeated questions that a remark names."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnQuestions:
@@ -54,7 +57,7 @@ def read_own_questions(locked: Locked, shots: int, *, invisible: bool) -> OwnQue
     removed = {split: characters for split, (_, characters) in read.items()}
     _refuse_shared_questions(locked.name, {**splits, "examples": splits["examples"][:shots]})
     rewordings = _refuse_changed_rewordings(locked.name, splits["test"], splits["reworded"])
-    remarks = {split: read_remarks(locked, split) for split in SPLITS}
+    remarks = {split: [*read_remarks(locked, split), *_repeated(splits[split])] for split in SPLITS}
     return OwnQuestions(splits, removed, {**remarks, "reworded": [*remarks["reworded"], *rewordings]})
 
 
@@ -81,6 +84,18 @@ def _refuse_shared_questions(task: str, splits: Mapping[str, Sequence[Question]]
             f"tasks.{task}: different splits must not contain the same question with the same options, but "
             f"{counted(len(shared), 'pair')} of questions {verb} equal: {_listed(shared)}"
         )
+
+
+def _repeated(questions: Sequence[Question]) -> list[str]:
+    """Return a remark on the questions of a split that equal an earlier question, because each of them counts twice."""
+    first: dict[object, str] = {}
+    pairs = [(first.setdefault(question_key(one.text, one.options), one.id), one.id) for one in questions]
+    repeated = [f"{own} repeats {other}" for other, own in pairs if other != own]
+    if not repeated:
+        return []
+    noun = "question repeats" if len(repeated) == 1 else "questions repeat"
+    more = ", …" if repeated[NAMED:] else ""
+    return [f"{len(repeated):,} {noun} an earlier question and its options ({', '.join(repeated[:NAMED])}{more})"]
 
 
 def _refuse_changed_rewordings(task: str, tested: Sequence[Question], reworded: Sequence[Question]) -> list[str]:
