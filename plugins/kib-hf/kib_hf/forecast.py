@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,15 @@ def machine_speed(device: str, dtype: str) -> float:
 
 
 def rate(work: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return how many times per second `work` can be called, measured for about `PROBE_SECONDS` seconds."""
+    """Return how many times per second `work` can be called, from the fastest call in about `PROBE_SECONDS` seconds.
+
+    Other programs make most calls slower while the machine is busy, so the mean would say little about the machine.
+    """
     work()  # the first call also allocates memory and starts threads
-    begun, count = clock(), 0
-    while (spent := clock() - begun) < PROBE_SECONDS:
+    begun = now = clock()
+    fastest = inf
+    while now - begun < PROBE_SECONDS:
         work()
-        count += 1
-    return count / spent
+        before, now = now, clock()
+        fastest = min(fastest, now - before)
+    return 1 / fastest
