@@ -304,6 +304,11 @@ class Files:
             self.remarks.append(
                 f"left out {count_files(findings.scans)} without text on any page: {listed}; {OCR_HINT}"
             )
+        self.remarks += [
+            f"left out {count_files(names)} {reason}: {first_names(names)}"
+            for reason, names in findings.by_reason().items()
+            if names is not findings.scans and names is not findings.over_limit  # these have lines of their own
+        ]
         self.skipped = findings.over_limit
         self.counts = {"files": count, "hidden": len(listing.hidden), "others": len(findings.others)}
         self.counts |= {"empty": len(findings.empty) + len(findings.scans), "broken": len(findings.broken)}

@@ -19,7 +19,7 @@ __all__ = [
 
 MB = 1 << 20
 
-BLANK_PAGES = "blank pages"
+BLANK_PAGES = "pages without text, which are blank or scanned"
 """The remark about pages without text."""
 
 
@@ -44,7 +44,7 @@ DEFAULT_LIMITS = FileLimits()
 class ConvertedFile:
     """A file's text and title ("" if missing), its number of pages, and remarks about the text.
 
-    A remark maps a noun phrase, which completes "3 files with", to the affected part of this file: `{"blank pages":
+    A remark maps a noun phrase, which completes "3 files with", to the affected part of this file: `{"hidden text":
     "2 of 3"}`.
     """
 

@@ -75,11 +75,11 @@ def convert_pdf(data: bytes, _: str, __: FileLimits) -> ConvertedFile:
         raise BrokenFileError(f"the file is damaged or is not a PDF ({error})") from error
     texts = [page.text for page in pages if page.text]
     remarks = {
-        "columns drawn row by row, which are read one after the other": _ranges(pages, lambda page: page.has_columns),
+        "columns drawn row by row, whose order may be wrong": _ranges(pages, lambda page: page.has_columns),
         "characters without a known meaning": _ranges(pages, lambda page: page.is_unreadable),
     }
-    if blank := len(pages) - len(texts):
-        remarks[BLANK_PAGES] = f"{blank} of {len(pages)}"
+    if len(texts) < len(pages):
+        remarks[BLANK_PAGES] = f"{_ranges(pages, lambda page: not page.text)} of {len(pages)}"
     text = _join_words("\n\n".join(texts))
     return ConvertedFile(text, one_line(title), len(pages), {what: where for what, where in remarks.items() if where})
 

@@ -16,6 +16,7 @@ from kib.errors import InputError
 from kib.records import Document
 from kib.testing import make_plugin
 from kib_files.corpus import Files
+from kib_files.file_records import BLANK_PAGES
 
 NOBODY = 65534
 
@@ -106,9 +107,9 @@ def test_blank_pages(tmp_path: Path, files: SimpleNamespace, caplog: pytest.LogC
     plugin = make_plugin(Files, {"path": tmp_path})
     with caplog.at_level(logging.WARNING):
         assert read_ids(plugin) == ["a.pdf"]
-    assert caplog.messages == [f"{tmp_path}: 1 file with blank pages: a.pdf (2 of 3)"]
+    assert caplog.messages == [f"{tmp_path}: 1 file with {BLANK_PAGES}: a.pdf (pages 1, 3 of 3)"]
     assert plugin.notes()["with_blank_pages"] == 1
-    assert plugin.notes()["remarks"] == ["1 file with blank pages: a.pdf (2 of 3)"]
+    assert plugin.notes()["remarks"] == [f"1 file with {BLANK_PAGES}: a.pdf (pages 1, 3 of 3)"]
 
 
 def test_broken_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

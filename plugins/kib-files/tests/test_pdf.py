@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from kib_files.converters import convert_file
-from kib_files.file_records import BrokenFileError, ConvertedFile
+from kib_files.file_records import BLANK_PAGES, BrokenFileError, ConvertedFile
 from kib_files.pdf_to_text import _join_words
 
 LEFT = (
@@ -62,7 +62,7 @@ def words(*columns: Sequence[str]) -> list[str]:
 def test_pages(tmp_path: Path, files: SimpleNamespace) -> None:
     """A PDF is converted to the text of its pages, with its title and a remark about pages without text."""
     files.write_pdf(tmp_path / "a.pdf", ["The relief valve", "", "opens at eleven bar."], "Valves")
-    expected = ConvertedFile("The relief valve\n\nopens at eleven bar.", "Valves", 3, {"blank pages": "1 of 3"})
+    expected = ConvertedFile("The relief valve\n\nopens at eleven bar.", "Valves", 3, {BLANK_PAGES: "page 2 of 3"})
     assert convert_file(tmp_path / "a.pdf", "utf-8") == expected
 
 
@@ -83,8 +83,8 @@ def test_columns(convert: Convert) -> None:
     by_column = convert(heading + "".join(left + right) + end)
     expected = words(["A heading above both columns of this page"], LEFT, RIGHT, ["The end"])
     assert by_row.text.split() == by_column.text.split() == expected
-    what = "columns drawn row by row, which are read one after the other"
-    assert (by_row.remarks, by_column.remarks) == ({"blank pages": "1 of 2", what: "page 2"}, {})
+    what = "columns drawn row by row, whose order may be wrong"
+    assert (by_row.remarks, by_column.remarks) == ({BLANK_PAGES: "page 1 of 2", what: "page 2"}, {})
 
 
 def test_table(convert: Convert) -> None:
