@@ -13,6 +13,7 @@ from kib.harness.pairs import pairs_as_harness_task
 from kib.harness.requests import answer, batches
 from kib.harness.tasks import MARK, RenderedTask, from_questions, sample_rows
 from kib.records import Gold, Question, Request, Text
+from kib.support.question_text import comparable
 
 QUESTIONS = (
     Question("q1", "Where does Ada live?", ("Tarn", "Norwick", "Ostend"), 1, (Gold("ada"),), "ada"),
@@ -113,7 +114,7 @@ SIGNS = st.characters(codec="utf-8") | st.sampled_from("{}%#[]7'\"\\ \n\u2028桥
 WORDS = st.text(SIGNS, min_size=1, max_size=25).filter(lambda text: text.strip() and MARK not in text)
 
 
-@given(WORDS, st.lists(WORDS, min_size=2, max_size=4, unique=True), st.sampled_from(["text", "letter"]))
+@given(WORDS, st.lists(WORDS, min_size=2, max_size=4, unique_by=comparable), st.sampled_from(["text", "letter"]))
 def test_markup_in_questions_appears_literally(text, options, scoring):
     """Braces, brackets and characters of any script in questions and options appear literally in the prompt."""
     question = Question("q", text, tuple(options), len(options) - 1)
@@ -126,6 +127,21 @@ def test_markup_in_questions_appears_literally(text, options, scoring):
     assert (one.head, one.ask) == (f"{zero.ask} {right}\n\n", zero.ask)
     wanted = list("ABCD"[: len(options)]) if scoring == "letter" else options
     assert [request.arguments for request in made.requests(0, "P")] == [("P", f" {option}") for option in wanted]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        (" \u2003", ("red", "green"), "question q: the text of the question is empty"),
+        ("Which?", ("red", "green", "red"), "two options are equal: 'red' and 'red'"),
+        ("Which?", ("dark red", "dark  red"), "two options are equal: 'dark red' and 'dark  red'"),
+        ("Which?", ("caf\u00e9", "cafe\u0301"), "two options are equal: "),
+    ],
+)
+def test_questions_without_a_text_or_with_equal_options_are_refused(text, options, said):
+    """A question needs a text, and options that differ in more than white space and Unicode normalisation."""
+    with pytest.raises(InputError, match=re.escape(said)):
+        rendered_task("text", [Question("q", text, options, 0)])
 
 
 def test_the_right_option_scores_one():

@@ -12,7 +12,7 @@ from kib.harness.query_template import query_template
 from kib.harness.unsupported_tasks import refuse_unsupported
 from kib.prompts import LETTERS, ask_question
 from kib.records import Question, RenderedQuestion, Request, Split
-from kib.support.question_text import question_key
+from kib.support.question_text import comparable, question_key
 from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
 if TYPE_CHECKING:
@@ -286,7 +286,12 @@ def _check_questions(name: str, questions: Sequence[Question]) -> None:
             raise InputError(f"{where}: expected 2 to {len(LETTERS)} options, got {count}")
         if not 0 <= question.answer < len(question.options):
             raise InputError(f"{where}: the correct answer is not one of the options")
-        if len(set(question.options)) < count:
-            raise InputError(f"{where}: two options are equal")
+        if not question.text.strip():
+            raise InputError(f"{where}: the text of the question is empty")
+        seen: dict[str, str] = {}
+        for option in question.options:
+            if other := seen.get(comparable(option)):
+                raise InputError(f"{where}: two options are equal: {other!r} and {option!r}")
+            seen[comparable(option)] = option
         if MARK in question.text:
             raise InputError(f"{where}: the text contains {MARK}, which kib reserves for marking questions")
